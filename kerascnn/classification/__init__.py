@@ -1,0 +1,1 @@
+"""Classifiers: one family, one file; all end in a Dense layer named `logits`."""

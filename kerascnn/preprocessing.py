@@ -1,0 +1,64 @@
+"""What happens to a picture between its file and the first layer, declared once.
+
+The same object is stored in run.json, written beside every artefact and read by
+`kerascnn predict` and by the phone, so that no client has a 224 or a 127.5 of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """Fixed picture geometry and the affine map from bytes to network input.
+
+    Attributes:
+        height, width: network input in pixels.
+        channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
+        mean, std: `network_input = (byte - mean) / std`. With an integer mean the map is
+            exactly representable as the quantisation of a uint8 tensor, which is how
+            int8 artefacts take raw bytes (Lite family: 127 and 128).
+        resize: "stretch" (bilinear, aspect ratio not kept), "crop" (resize the shorter
+            side to `height / crop_fraction`, then cut the centre) or "pad" (centre the
+            picture on black if it is smaller than the input, else "stretch").
+        crop_fraction: share of the resized picture that "crop" keeps.
+    """
+
+    height: int
+    width: int
+    channels: int
+    mean: float = 127.0
+    std: float = 128.0
+    resize: str = "crop"
+    crop_fraction: float = 0.875
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"pictures have 1 or 3 channels, not {self.channels}")
+        if self.resize not in ("stretch", "crop", "pad"):
+            raise ValueError(f"resize is 'stretch', 'crop' or 'pad', not {self.resize!r}")
+        if self.height < 1 or self.width < 1 or not 0 < self.crop_fraction <= 1 or self.std <= 0:
+            raise ValueError(f"impossible preprocessing: {self}")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the network input."""
+        return (self.height, self.width, self.channels)
+
+    def normalise(self, pictures: np.ndarray) -> np.ndarray:
+        """Map bytes of any shape to float32 network input."""
+        return (np.asarray(pictures, np.float32) - np.float32(self.mean)) / np.float32(self.std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form that travels with runs and artefacts."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """Read the JSON form; raises TypeError or ValueError on anything else."""
+        return cls(**values)

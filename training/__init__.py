@@ -1,0 +1,1 @@
+"""From pictures to runs/<name>/model.keras."""

@@ -1,0 +1,103 @@
+"""A folder of pictures: one sub-folder a class, with or without train/, val/ and test/ above.
+
+| the folder has        | train      | validation          | held out            |
+|-----------------------|------------|---------------------|---------------------|
+| train/ val/ test/     | train/     | val/                | test/               |
+| train/ and one other  | train/     | set aside by `fit`  | the other           |
+| class folders alone   | four fifths| set aside by `fit`  | a stratified fifth  |
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+from kerascnn.errors import InputError
+from training.datasets.splits import Dataset, Split, digest, stratified
+from training.preprocessing import SUFFIXES
+
+HELD_OUT_FRACTION = 0.2
+_VALIDATION_NAMES = ("val", "validation", "valid")
+
+
+def scan(root: pathlib.Path, *, seed: int) -> Dataset:
+    """Find pictures and labels; nothing is decoded yet.
+
+    Raises:
+        InputError: fewer than two classes, an empty class, or splits with different classes.
+    """
+    train_folder = root / "train"
+    if train_folder.is_dir():
+        return _with_splits(root, train_folder)
+    classes = _class_names(root)
+    everything = _read(root, classes)
+    train, held_out = stratified(everything.labels, HELD_OUT_FRACTION, seed)
+    return _dataset(root, classes, everything.take(train), None, everything.take(held_out))
+
+
+def _with_splits(root: pathlib.Path, train_folder: pathlib.Path) -> Dataset:
+    validation = next((root / n for n in _VALIDATION_NAMES if (root / n).is_dir()), None)
+    test = root / "test" if (root / "test").is_dir() else None
+    if validation is None and test is None:
+        raise InputError(f"{root} has train/ but neither val/ nor test/; add one, or drop train/")
+    classes = _class_names(train_folder)
+    for other in filter(None, (validation, test)):
+        if difference := set(_class_names(other)) ^ set(classes):
+            raise InputError(
+                f"{other} and {train_folder} have different classes: {', '.join(sorted(difference))}"
+            )
+    chooses = _read(validation, classes) if validation and test else None
+    held_out = _read(test or validation, classes)  # type: ignore[arg-type]
+    return _dataset(root, classes, _read(train_folder, classes), chooses, held_out)
+
+
+def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
+    names = tuple(
+        sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    )
+    if len(names) < 2:
+        found = f"only {names[0]!r}" if names else "none"
+        raise InputError(
+            f"{folder} needs at least two class folders, and has {found}; "
+            "put the pictures of each class into a folder of its own"
+        )
+    return names
+
+
+def _read(folder: pathlib.Path, classes: tuple[str, ...]) -> Split:
+    names: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        files = sorted(
+            str(p)
+            for p in (folder / name).rglob("*")
+            if p.suffix.lower() in SUFFIXES and p.is_file()
+        )
+        if not files:
+            endings = " ".join(sorted(SUFFIXES))
+            raise InputError(
+                f"{folder / name} holds no pictures ({endings}); add some or remove the folder"
+            )
+        names += files
+        labels += [label] * len(files)
+    return Split(labels=np.array(labels, np.int32), names=tuple(names))
+
+
+def _dataset(root, classes, train, validation, held_out) -> Dataset:
+    parts = []
+    for split in filter(None, (train, validation, held_out)):
+        for name, label in zip(split.names, split.labels, strict=True):
+            path = pathlib.Path(name)
+            parts.append(
+                f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0{label}".encode()
+            )
+    return Dataset(
+        name=str(root),
+        classes=classes,
+        train=train,
+        validation=validation,
+        held_out=held_out,
+        resize="crop",
+        fingerprint=digest(parts),
+    )

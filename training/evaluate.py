@@ -1,0 +1,52 @@
+"""Metrics of anything that maps pictures to logits: Keras, TFLite and ONNX share them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from kerascnn.preprocessing import Preprocessing
+from training.datasets.splits import Split
+from training.pipeline import picture_batches
+
+# (n, height, width, channels) uint8 -> (n, classes) float logits
+PredictFn = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Answers on a split.
+
+    Attributes:
+        logits: (n, classes) float32.
+        accuracy: top-1, in percent.
+    """
+
+    logits: np.ndarray
+    accuracy: float
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """(n,) class indices."""
+        return self.logits.argmax(axis=-1)
+
+
+def evaluate(predict: PredictFn, split: Split, preprocessing: Preprocessing) -> Evaluation:
+    """Run `predict` over a split and count the right answers."""
+    blocks = [predict(block) for block in picture_batches(split, preprocessing)]
+    logits = np.concatenate(blocks).astype(np.float32)
+    accuracy = 100 * float(np.mean(logits.argmax(axis=-1) == split.labels))
+    return Evaluation(logits=logits, accuracy=accuracy)
+
+
+def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> PredictFn:
+    """`predict` of a Keras model, normalisation included."""
+
+    def predict(pictures: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = model.predict(preprocessing.normalise(pictures), verbose=0)
+        return logits
+
+    return predict

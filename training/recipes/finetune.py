@@ -1,0 +1,19 @@
+"""From ImageNet weights on a user's own pictures: the head first, then everything, gently.
+
+Command:  kerascnn train efficientnet_lite0 --weights imagenet --data FOLDER
+Hardware, time and score: not yet run.
+"""
+
+from training.config import TrainConfig
+from training.recipes import Recipe
+
+RECIPE = Recipe(
+    config=TrainConfig(
+        epochs=12,
+        batch_size=32,
+        learning_rate=3e-4,
+        weight_decay=0.01,
+        augmentation="pictures",
+        freeze_epochs=2,
+    )
+)
