@@ -1,0 +1,1 @@
+"""From runs/<name>/model.keras to compared files for the phone."""

@@ -1,0 +1,117 @@
+"""Rows of results.csv, and which of them are the best choices."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from training import atomic
+
+# A file this near (in points of the metric) to the best one counts as still right.
+TOLERANCE = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """One artefact, as its real runtime showed it; fields are the columns of results.csv.
+
+    Attributes:
+        run: name of the run folder.
+        model, variant, format: zoo name, compression variant, "tflite" or "onnx".
+        parameters, macs: of the Keras model (trainable scalars; multiply-adds for one picture).
+        bytes, download_bytes: file size, and after zlib -9, which is what a store delivers.
+        metric, value, float_value: name, the artefact's figure and the Keras model's, in percent.
+        drop: float_value - value, in points.
+        latency_ms, latency_p95_ms: median and 95th percentile for one picture; `None` untimed.
+        threads: of the runtime while timed.
+        peak_arena_bytes: `None` where the runtime does not tell.
+        sparsity: share of exact zeros among the file's weights, 0 to 1.
+        fits: the file ran in its runtime and agreed with Keras as its variant demands.
+        agreement: share of pictures with Keras' top-1 answer, in percent.
+        max_logit_diff: largest difference of a logit from Keras'.
+        partitions: pieces that the XNNPACK delegate took; 1 is a graph run whole; `None` for ONNX.
+        sha256: of the file.
+    """
+
+    run: str
+    model: str
+    variant: str
+    format: str
+    parameters: int
+    macs: int
+    bytes: int
+    download_bytes: int
+    metric: str
+    value: float
+    float_value: float
+    drop: float
+    latency_ms: float | None
+    latency_p95_ms: float | None
+    threads: int
+    peak_arena_bytes: int | None
+    sparsity: float
+    fits: bool
+    agreement: float
+    max_logit_diff: float
+    partitions: int | None
+    sha256: str
+
+    @property
+    def label(self) -> str:
+        """What a person calls the artefact."""
+        return f"{self.run} {self.variant}" + (" (onnx)" if self.format == "onnx" else "")
+
+
+def write_csv(path: pathlib.Path, results: Sequence[Result]) -> None:
+    """Write results.csv, whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    names = [field.name for field in dataclasses.fields(Result)]
+    writer.writerow(names)
+    for result in results:
+        writer.writerow([_cell(getattr(result, name)) for name in names])
+    atomic.write_text(path, text.getvalue())
+
+
+def pareto(results: Sequence[Result], cost: str) -> list[Result]:
+    """Fitting results that no cheaper one equals or beats, cheapest first.
+
+    Args:
+        cost: a field to keep small: "bytes", "download_bytes" or "latency_ms".
+    """
+    front: list[Result] = []
+    known = [r for r in results if r.fits and getattr(r, cost) is not None]
+    for result in sorted(known, key=lambda r: (getattr(r, cost), -r.value)):
+        if not front or result.value > front[-1].value:
+            front.append(result)
+    return front
+
+
+def best_choices(results: Sequence[Result]) -> dict[str, Result]:
+    """The files to take, by reason: "smallest", "fastest" and "most accurate".
+
+    The first two are chosen among the fitting files within `TOLERANCE` points of the most accurate
+    one. Empty where nothing fits; "fastest" is missing where nothing was timed.
+    """
+    fitting = [r for r in results if r.fits]
+    if not fitting:
+        return {}
+    most_accurate = max(fitting, key=lambda r: (r.value, -r.bytes))
+    near = [r for r in fitting if r.value >= most_accurate.value - TOLERANCE]
+    choices = {"smallest": min(near, key=lambda r: (r.bytes, -r.value))}
+    if timed := [r for r in near if r.latency_ms is not None]:
+        choices["fastest"] = min(timed, key=lambda r: (r.latency_ms or 0.0, -r.value))
+    choices["most accurate"] = most_accurate
+    return choices
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
