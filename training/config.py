@@ -26,7 +26,8 @@ class TrainConfig:
             (random crop, horizontal flip); "randaugment" (that, and RandAugment).
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
-        freeze_epochs: first epochs in which the logits layer alone learns.
+        freeze_epochs: first epochs, in which the logits layer alone learns.
+        freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
         seed: of initial weights, order, augmentation, dropout and splits.
     """
 
@@ -40,6 +41,7 @@ class TrainConfig:
     augmentation: str = "pictures"
     validation_fraction: float = 0.1
     freeze_epochs: int = 0
+    freeze_learning_rate: float = 1e-2
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,5 +61,6 @@ class TrainConfig:
         for name, low, high in limits:
             if not low <= (value := getattr(self, name)) <= high:
                 raise InputError(f"{name} is between {low:g} and {high:g}, not {value}")
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"learning_rate is positive, not {self.learning_rate}")
+        for name in ("learning_rate", "freeze_learning_rate"):
+            if not 0 < (value := getattr(self, name)) < float("inf"):
+                raise InputError(f"{name} is positive, not {value}")

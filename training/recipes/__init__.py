@@ -18,10 +18,25 @@ NAMES = ("digits", "finetune", "scratch")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A training configuration and, per model, builder options that belong to it."""
+    """A training configuration, and what single models need differently.
+
+    Attributes:
+        config: for every model.
+        model_config: fields of `config` to replace, by model.
+        model_options: options of the builder, by model.
+    """
 
     config: TrainConfig
+    model_config: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     model_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def config_for(self, model: str) -> TrainConfig:
+        """The configuration that trains `model`."""
+        return dataclasses.replace(self.config, **self.model_config.get(model, {}))
+
+    def options_for(self, model: str) -> dict[str, Any]:
+        """The builder options that belong to this recipe."""
+        return dict(self.model_options.get(model, {}))
 
 
 def load(name: str) -> Recipe:

@@ -1,0 +1,45 @@
+# `make demo` and `make test` need only Python 3.11 or 3.12, make and a package index.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test test-all lint format bench lock clean
+
+setup: .venv/.ready
+
+# The stamp is written last, so that an interrupted install is begun again.
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+	  { echo "kerascnn needs Python 3.11 or 3.12; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: setup
+	$(BIN)/kerascnn demo
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow" -n 2 --cov --cov-report=term
+
+test-all: setup
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The figures that README and CONTRIBUTING quote.
+bench: setup
+	$(BIN)/python benchmarks/int8_partitions.py
+
+lock: setup
+	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv runs build *.egg-info

@@ -1,0 +1,53 @@
+"""Progress for people: a bar on a terminal, now and then a line in a log; both on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def say(text: str) -> None:
+    """Write a line to stderr without tearing a bar that is shown there."""
+    tqdm.write(text, file=sys.stderr)
+
+
+class Progress:
+    """Counts steps of long work; use as a context manager.
+
+    Args:
+        description: what is being done, shown in front.
+        total: number of steps.
+        done: steps finished before, by an earlier process.
+    """
+
+    def __init__(self, description: str, total: int, *, done: int = 0, unit: str = "step") -> None:
+        self._description, self._total, self._done, self._unit = description, total, done, unit
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total, initial=done, desc=description, unit=unit, disable=not self._terminal,
+            leave=False, dynamic_ncols=True,
+        )  # fmt: skip
+        self._spoken = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.close()
+
+    def step(self, count: int = 1) -> None:
+        """Count steps as done."""
+        self._done += count
+        self._bar.update(count)
+
+    def note(self, text: str) -> None:
+        """Show figures behind the bar, or as a line of a log if some seconds have passed."""
+        self._bar.set_postfix_str(text, refresh=False)
+        late = time.monotonic() - self._spoken > _SECONDS_BETWEEN_LINES
+        if not self._terminal and (late or self._done >= self._total):
+            say(f"{self._description}: {self._done}/{self._total} {self._unit}s, {text}")
+            self._spoken = time.monotonic()

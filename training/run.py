@@ -1,0 +1,154 @@
+"""A run is a folder: run.json says what was asked and what came out; see DESIGN in CONTRIBUTING.md.
+
+runs/<run>/run.json      request, seed, versions, machine, data fingerprint, results
+runs/<run>/model.keras   the trained network; with labels.txt and history.csv
+runs/<run>/checkpoints/  what an interrupted training goes on from
+runs/<run>/artefacts/    what `kerascnn compress` makes
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training import atomic
+
+_PACKAGES = (
+    "kerascnn", "keras", "tensorflow", "numpy", "pillow", "ai-edge-litert", "litert-quantizer",
+    "onnxruntime", "tf2onnx",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run folder and the contents of its run.json."""
+
+    folder: pathlib.Path
+    info: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Run:
+        """Open a finished run.
+
+        Raises:
+            InputError: no run there, or one whose training has not finished.
+        """
+        folder = pathlib.Path(folder)
+        info = read_info(folder)
+        if info is None:
+            raise InputError(f"{folder} is no run folder (no run.json); make one: kerascnn train")
+        run = cls(folder, info)
+        if not info.get("complete") or not run.model_path.is_file():
+            raise InputError(
+                f"{folder} has no trained model (model.keras); "
+                "finish it by repeating its `kerascnn train` command"
+            )
+        return run
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @property
+    def model_path(self) -> pathlib.Path:
+        """The trained network."""
+        return self.folder / "model.keras"
+
+    @property
+    def artefacts(self) -> pathlib.Path:
+        """Folder of exported files."""
+        return self.folder / "artefacts"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the network expects of a picture."""
+        return Preprocessing.from_dict(self.info["preprocessing"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return tuple(self.info["labels"])
+
+    def load_model(self) -> keras.Model:
+        """Read model.keras without running code that a stranger may have put there."""
+        return load_keras(self.model_path)
+
+
+def load_keras(path: pathlib.Path) -> keras.Model:
+    """Read a .keras file, refusing any that carries code; raises InputError."""
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise InputError(
+            f"{path} is not a readable Keras model ({reason[0] if reason else error!r}); "
+            "train it again or take another file"
+        ) from error
+
+
+def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Contents of run.json, or None where there is none; raises InputError if it is damaged."""
+    path = folder / "run.json"
+    try:
+        info = json.loads(path.read_text("utf-8"))
+        if not isinstance(info, dict) or "request" not in info:
+            raise ValueError("no request in it")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); delete the folder and train again") from None
+    return info
+
+
+def write_info(folder: pathlib.Path, info: Mapping[str, Any]) -> None:
+    """Write run.json, whole or not at all."""
+    atomic.write_text(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that shape weights, files and figures."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Processor, usable cores, memory and system; nothing that names the owner."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "processor": _processor(),
+        "cores": str(cores),
+        "memory": _memory(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
+    except (ValueError, OSError, AttributeError):
+        return "unknown"
