@@ -1,4 +1,4 @@
-"""Rewrite hard-swish and hard-sigmoid into operations that the int8 delegate takes whole.
+"""Rewrite what the int8 delegate does not take into operations that it takes whole.
 
 XNNPACK has no int8 HARD_SWISH, so each one cuts an int8 file into pieces. The same values come
 out of an ADD with fused ReLU6 and a MUL if the factor 6 that both functions divide by is not
@@ -8,8 +8,11 @@ divided here but taken out of the weights of the next layers:
     hard_sigmoid(x) =     relu6(x + 3) / 6   ->       relu6(x + 3)    (six times too large)
 
 Every tensor of the new graph carries the factor by which it is too large; linear layers take it
-out of their kernels, pooling and products hand it on, and whatever can do neither gets an
-explicit multiplication in front.
+out of their kernels, pooling and products hand it on, sums bring all their terms to the largest,
+and whatever can do none of these gets an explicit division in front.
+
+Nor has XNNPACK an int8 AVERAGE_POOL_2D: the mean of a window is a depthwise convolution with a
+constant kernel.
 """
 
 from __future__ import annotations
@@ -35,8 +38,8 @@ _HOMOGENEOUS = (
 )
 
 
-def lower_hard_activations(model: keras.Model) -> keras.Model:
-    """Return an inference twin of a functional model without hard-swish and hard-sigmoid.
+def lower_for_int8(model: keras.Model) -> keras.Model:
+    """Return an inference twin of a functional model that int8 XNNPACK runs in one piece.
 
     Args:
         model: functional, of zoo layers; its weights are copied, never shared.
@@ -44,9 +47,14 @@ def lower_hard_activations(model: keras.Model) -> keras.Model:
     Returns:
         A model with equal outputs (to float rounding) for every input; the weights of the layers
         that follow an activation are divided by 6, so it is for export and not for training.
+
+    Raises:
+        ValueError: a hard activation is the model's output, with no layer behind to mend it.
     """
     lowering = _Lowering()
     twin = keras.models.clone_model(model, call_function=lowering.call)
+    if any(lowering.factor(output) != 1 for output in twin.outputs):
+        raise ValueError(f"{model.name} ends in a hard activation")
     for layer in model.layers:
         weights = layer.get_weights()
         if not weights:
@@ -68,7 +76,7 @@ class _Lowering:
         """Call a cloned layer on new tensors, as `clone_model` asks."""
         kwargs.pop("training", None)
         inputs: Sequence = keras.tree.flatten(args)
-        factors = [self._factor(x) for x in inputs]
+        factors = [self.factor(x) for x in inputs]
         kind = _hard_kind(layer)
         if kind:
             x = self._settled(inputs[0])
@@ -80,14 +88,17 @@ class _Lowering:
             return layer(*args, **kwargs)
         if isinstance(layer, layers.Multiply):
             return self._carry(layer(*args, **kwargs), math.prod(factors))
-        passes = isinstance(layer, _HOMOGENEOUS)
-        merges = isinstance(layer, layers.Add | layers.Concatenate) and len(set(factors)) == 1
-        if passes or merges:
-            return self._carry(layer(*args, **kwargs), factors[0])
+        if isinstance(layer, layers.Add | layers.Concatenate):
+            # Down to the smallest would spell hard-swish again, which the converter fuses.
+            top = max(factors)
+            raised = [x if f == top else x * (top / f) for x, f in zip(inputs, factors, strict=True)]
+            return self._carry(layer(raised), top)
+        if isinstance(layer, _HOMOGENEOUS):
+            return self._carry(_without_pooling(layer)(*args, **kwargs), factors[0])
         settled = keras.tree.map_structure(self._settled, args)
         return layer(*settled, **kwargs)
 
-    def _factor(self, x) -> float:
+    def factor(self, x) -> float:
         return self._factors[id(x)][1] if id(x) in self._factors else 1.0
 
     def _carry(self, x, factor: float):
@@ -95,8 +106,24 @@ class _Lowering:
         return x
 
     def _settled(self, x):
-        factor = self._factor(x)
+        factor = self.factor(x)
         return x if factor == 1 else x * (1.0 / factor)
+
+
+def _without_pooling(layer: keras.Layer) -> keras.Layer:
+    """The layer, or the convolution that equals an average pooling without padding."""
+    if not isinstance(layer, layers.AveragePooling2D) or layer.padding != "valid":
+        return layer
+    height, width = layer.pool_size
+    if len(set(layer.strides)) != 1:
+        return layer
+    return layers.DepthwiseConv2D(
+        (height, width),
+        strides=layer.strides,
+        use_bias=False,
+        depthwise_initializer=keras.initializers.Constant(1 / (height * width)),
+        name=layer.name,
+    )
 
 
 def _hard_kind(layer: keras.Layer) -> str | None:

@@ -1,0 +1,47 @@
+"""Keras -> TFLite, by LiteRT's own converter, with a fixed batch of one and named tensors."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+import keras
+import tensorflow as tf
+
+from export.quiet import quiet
+
+INPUT_NAME = "image"
+OUTPUT_NAME = "logits"
+
+
+def to_tflite(model: keras.Model, *, float16: bool = False) -> bytes:
+    """Convert a functional classifier.
+
+    Args:
+        model: from (batch, height, width, channels) to (batch, classes).
+        float16: store the weights in half precision; they are widened when the file is loaded.
+
+    Returns:
+        A TFLite file of builtin operations alone, signature `image` (1, height, width, channels)
+        float32 -> `logits` (1, classes) float32.
+    """
+    # A dynamic batch makes files that the delegate refuses.
+    picture = keras.InputSpec(
+        shape=(1, *model.input_shape[1:]), dtype="float32", name=INPUT_NAME
+    )
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        saved = str(pathlib.Path(folder) / "saved_model")
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint(
+            "serve",
+            lambda image: {OUTPUT_NAME: model(image, training=False)},
+            input_signature=[picture],
+        )
+        archive.write_out(saved, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+        if float16:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        converted: bytes = converter.convert()
+    return converted
