@@ -14,21 +14,18 @@ INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 
 
-def to_tflite(model: keras.Model, *, float16: bool = False) -> bytes:
+def to_tflite(model: keras.Model) -> bytes:
     """Convert a functional classifier.
 
     Args:
         model: from (batch, height, width, channels) to (batch, classes).
-        float16: store the weights in half precision; they are widened when the file is loaded.
 
     Returns:
         A TFLite file of builtin operations alone, signature `image` (1, height, width, channels)
         float32 -> `logits` (1, classes) float32.
     """
     # A dynamic batch makes files that the delegate refuses.
-    picture = keras.InputSpec(
-        shape=(1, *model.input_shape[1:]), dtype="float32", name=INPUT_NAME
-    )
+    picture = keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32", name=INPUT_NAME)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         saved = str(pathlib.Path(folder) / "saved_model")
         archive = keras.export.ExportArchive()
@@ -39,9 +36,5 @@ def to_tflite(model: keras.Model, *, float16: bool = False) -> bytes:
             input_signature=[picture],
         )
         archive.write_out(saved, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(saved)
-        if float16:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        converted: bytes = converter.convert()
+        converted: bytes = tf.lite.TFLiteConverter.from_saved_model(saved).convert()
     return converted

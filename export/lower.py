@@ -38,6 +38,11 @@ _HOMOGENEOUS = (
 )
 
 
+def needs_lowering(model: keras.Model) -> bool:
+    """Whether `lower_for_int8` would change the graph at all."""
+    return any(_hard_kind(layer) or _without_pooling(layer) is not layer for layer in model.layers)
+
+
 def lower_for_int8(model: keras.Model) -> keras.Model:
     """Return an inference twin of a functional model that int8 XNNPACK runs in one piece.
 
@@ -91,7 +96,9 @@ class _Lowering:
         if isinstance(layer, layers.Add | layers.Concatenate):
             # Down to the smallest would spell hard-swish again, which the converter fuses.
             top = max(factors)
-            raised = [x if f == top else x * (top / f) for x, f in zip(inputs, factors, strict=True)]
+            raised = [
+                x if f == top else x * (top / f) for x, f in zip(inputs, factors, strict=True)
+            ]
             return self._carry(layer(raised), top)
         if isinstance(layer, _HOMOGENEOUS):
             return self._carry(_without_pooling(layer)(*args, **kwargs), factors[0])
@@ -106,8 +113,11 @@ class _Lowering:
         return x
 
     def _settled(self, x):
-        factor = self.factor(x)
-        return x if factor == 1 else x * (1.0 / factor)
+        return self._scaled(x, 1.0 / self.factor(x))
+
+    @staticmethod
+    def _scaled(x, by: float):
+        return x if by == 1 else x * by
 
 
 def _without_pooling(layer: keras.Layer) -> keras.Layer:

@@ -1,0 +1,78 @@
+"""An exported file and the .json beside it, which says all that a client has to know.
+
+The .json is written last: a file without one, or with another hash than its .json says, is not
+taken for whole and is made again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training import atomic
+
+FORMATS = (".tflite", ".onnx")
+
+
+@dataclasses.dataclass(frozen=True)
+class Artefact:
+    """A file and the contents of its .json."""
+
+    path: pathlib.Path
+    info: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: pathlib.Path) -> Artefact:
+        """Open an exported file by its own path.
+
+        Raises:
+            InputError: no such file, no .json beside it, or one that belongs to another file.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        described = sidecar(path)
+        try:
+            info = json.loads(described.read_text("utf-8"))
+            artefact = cls(path, info)
+            _ = artefact.preprocessing, artefact.labels, info["evaluation"]
+        except FileNotFoundError:
+            raise InputError(
+                f"{described} is missing; it says how {path.name} wants its pictures. "
+                "Keep both together, or make them again: kerascnn compress"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{described} is damaged ({error}); run kerascnn compress") from None
+        if info.get("sha256") != atomic.sha256(path):
+            raise InputError(f"{described} describes another {path.name}; run kerascnn compress")
+        return artefact
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the file expects of a picture."""
+        return Preprocessing.from_dict(self.info["preprocessing"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return tuple(str(label) for label in self.info["labels"])
+
+
+def sidecar(path: pathlib.Path) -> pathlib.Path:
+    """The .json of an exported file: int8.json, float32.onnx.json."""
+    return path.with_suffix(".json" if path.suffix == ".tflite" else f"{path.suffix}.json")
+
+
+def sizes(data: bytes) -> dict[str, int]:
+    """Bytes on the phone, and what a store delivers."""
+    return {"bytes": len(data), "download_bytes": len(zlib.compress(data, 9))}
+
+
+def write_info(path: pathlib.Path, info: Mapping[str, Any]) -> None:
+    """Write the .json of the exported file at `path`."""
+    atomic.write_text(sidecar(path), json.dumps(info, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,107 @@
+"""Small edits and readings of TFLite files, through LiteRT's own generated schema."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+_IDENTIFIER = b"TFL3"
+_TYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT8: np.int8,
+}
+
+
+def read(file: bytes) -> schema.ModelT:
+    """Unpack a file, with all constants inside the object."""
+    model = schema.ModelT.InitFromPackedBuf(file, 0)
+    for buffer in model.buffers:
+        # Writers of large files put constants behind the flatbuffer and keep their place.
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(file, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def write(model: schema.ModelT) -> bytes:
+    """Pack a model into a file."""
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def prepend_uint8_input(file: bytes, *, name: str) -> bytes:
+    """Let a file with an int8 input take uint8 bytes instead.
+
+    The two integer types differ by 128 in the zero point alone, so the QUANTIZE operation in front
+    changes no value.
+    """
+    model = read(file)
+    graph = model.subgraphs[0]
+    old_index = graph.inputs[0]
+    raw = copy.deepcopy(graph.tensors[old_index])
+    raw.name = f"{name}_bytes".encode()
+    raw.type = schema.TensorType.UINT8
+    raw.quantization.zeroPoint = [int(z) + 128 for z in raw.quantization.zeroPoint]
+    graph.tensors.append(raw)
+    index = len(graph.tensors) - 1
+    graph.operators.insert(0, _quantize_operator(model, index, old_index))
+    graph.inputs = [index]
+    for signature in model.signatureDefs:
+        for tensor in signature.inputs:
+            tensor.tensorIndex = index
+    return write(model)
+
+
+def with_half_precision_kernels(file: bytes) -> bytes:
+    """A float32 file whose kernels went through half precision and back."""
+    model = read(file)
+    for tensor, data in _kernel_buffers(model):
+        if tensor.type == schema.TensorType.FLOAT32:
+            rounded = data.view(np.float32).astype(np.float16).astype(np.float32)
+            model.buffers[tensor.buffer].data = rounded.view(np.uint8)
+    return write(model)
+
+
+def weight_sparsity(file: bytes) -> float:
+    """Share of exact zeros among the constants with two or more dimensions, 0 to 1."""
+    zeros = total = 0
+    for tensor, data in _kernel_buffers(read(file)):
+        if tensor.type == schema.TensorType.INT4:
+            # Two in a byte, the low half first; an odd count leaves half a byte over.
+            values = np.stack([data & 15, data >> 4], axis=-1).reshape(-1)[: np.prod(tensor.shape)]
+        elif tensor.type in _TYPES:
+            values = data.view(_TYPES[tensor.type])
+        else:
+            continue
+        zeros += int(np.count_nonzero(values == 0))
+        total += values.size
+    return zeros / total if total else 0.0
+
+
+def _quantize_operator(model: schema.ModelT, source: int, target: int) -> schema.OperatorT:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
+    code.version = 1
+    model.operatorCodes.append(code)
+    operator = schema.OperatorT()
+    operator.opcodeIndex = len(model.operatorCodes) - 1
+    operator.inputs, operator.outputs = [source], [target]
+    operator.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
+    operator.builtinOptions = schema.QuantizeOptionsT()
+    return operator
+
+
+def _kernel_buffers(model: schema.ModelT) -> Iterator[tuple[schema.TensorT, np.ndarray]]:
+    """Constants with two or more dimensions, as bytes."""
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            data = model.buffers[tensor.buffer].data
+            if data is None or not len(data) or tensor.shape is None or len(tensor.shape) < 2:
+                continue
+            yield tensor, np.ascontiguousarray(data, np.uint8)
