@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_ROUNDS = 20
+ROUNDS = 20
 _SECONDS_A_TURN = 0.01
 _MOST_CALLS_A_TURN = 50
 
@@ -25,7 +25,7 @@ class Latency:
 def interleaved(
     calls: Mapping[str, Callable[[], Any]],
     *,
-    rounds: int = _ROUNDS,
+    rounds: int = ROUNDS,
     after_round: Callable[[], None] = lambda: None,
 ) -> dict[str, Latency]:
     """Time calls against each other.

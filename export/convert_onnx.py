@@ -9,7 +9,7 @@ import keras
 import onnx
 
 from export.convert_tflite import INPUT_NAME, OUTPUT_NAME
-from export.quiet import quiet
+from training.quiet import quiet
 
 
 def to_onnx(model: keras.Model) -> bytes:

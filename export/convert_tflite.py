@@ -8,7 +8,7 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from export.quiet import quiet
+from training.quiet import quiet
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"

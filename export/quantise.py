@@ -10,9 +10,9 @@ from litert_quantizer.qtyping import TFLOperationName as Op
 
 from export.convert_tflite import INPUT_NAME
 from export.flatbuffer import prepend_uint8_input
-from export.quiet import quiet
 from export.recipes import Variant
 from kerascnn.preprocessing import Preprocessing
+from training.quiet import quiet
 
 _SIGNATURE = "serving_default"
 # Scopes are names of output tensors. The converter calls the graph's own output

@@ -12,6 +12,7 @@ from export.convert_tflite import INPUT_NAME, OUTPUT_NAME
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.evaluate import keras_predict_fn
+from training.quiet import native_quiet
 
 # What Android's and ours default to; more threads than one hide what a file costs.
 THREADS = 1
@@ -61,8 +62,9 @@ class LiteRT:
         from ai_edge_litert.interpreter import Interpreter
 
         self._preprocessing = preprocessing
-        self._interpreter = Interpreter(str(path), num_threads=threads)
-        self._interpreter.allocate_tensors()
+        with native_quiet():  # the delegate announces itself once a process
+            self._interpreter = Interpreter(str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         wanted = (1, *preprocessing.input_shape)

@@ -33,6 +33,18 @@ class Evaluation:
         """(n,) class indices."""
         return self.logits.argmax(axis=-1)
 
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(n, classes), softmax of the logits."""
+        return softmax(self.logits)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return probabilities
+
 
 def evaluate(predict: PredictFn, split: Split, preprocessing: Preprocessing) -> Evaluation:
     """Run `predict` over a split and count the right answers."""

@@ -58,9 +58,7 @@ def fit(picture: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
         picture = picture.crop((left, top, left + target[0], top + target[1]))
     elif preprocessing.resize == "pad" and smaller:
         canvas = Image.new(picture.mode, target)
-        canvas.paste(
-            picture, ((target[0] - picture.width) // 2, (target[1] - picture.height) // 2)
-        )
+        canvas.paste(picture, ((target[0] - picture.width) // 2, (target[1] - picture.height) // 2))
         picture = canvas
     elif picture.size != target:
         picture = picture.resize(target, Image.Resampling.BILINEAR)

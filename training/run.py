@@ -107,7 +107,9 @@ def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); delete the folder and train again") from None
+        raise InputError(
+            f"{path} is damaged ({error}); delete the folder and train again"
+        ) from None
     return info
 
 

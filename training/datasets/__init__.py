@@ -12,7 +12,7 @@ from kerascnn.errors import InputError
 from training.datasets import folder, mnist
 from training.datasets.splits import Dataset
 
-__all__ = ["Dataset", "scan"]
+__all__ = ["Dataset", "canonical", "scan"]
 
 _EMBEDDED = {"mnist": mnist.scan}
 
@@ -34,3 +34,8 @@ def scan(spec: str, *, seed: int) -> Dataset:
         embedded = ", ".join(_EMBEDDED)
         raise InputError(f"{spec}: no such folder, and no embedded data set (there is: {embedded})")
     return folder.scan(path, seed=seed)
+
+
+def canonical(spec: str) -> str:
+    """The name of an embedded set, or a folder's absolute path."""
+    return spec if spec in _EMBEDDED else str(pathlib.Path(spec).resolve())

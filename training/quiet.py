@@ -1,10 +1,12 @@
-"""Converters chat and warn about themselves; neither is for our users."""
+"""TensorFlow and the converters chat and warn about themselves; neither is for our users."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -25,3 +27,18 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def native_quiet() -> Iterator[None]:
+    """Drop what native code writes to stderr inside the block; its errors still raise."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)

@@ -1,0 +1,172 @@
+"""`kerascnn compare`: artefacts of one or more runs, timed against each other, in one report."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from export import benchmark, chart, report, results, runtimes
+from export.artefact import Artefact
+from export.compress import all_artefacts, held_out_pictures
+from export.report import Mistake, Mistakes, RunSummary
+from export.results import Result
+from kerascnn.errors import InputError
+from training.progress import Progress
+from training.run import Run, machine, versions
+
+_PICTURES_SHOWN = 60
+
+
+def compare(runs: Sequence[Run], output: pathlib.Path, *, title: str = "") -> list[Result]:
+    """Time every artefact of the runs, interleaved, and write the report.
+
+    Args:
+        output: the page; the table and the chart go beside it as .csv and .png.
+
+    Returns:
+        One row an artefact.
+
+    Raises:
+        InputError: a run without artefacts, or runs measured on different pictures.
+        OSError: the report cannot be written.
+    """
+    found = [(run, a) for run in runs for a in _required(run)]
+    _same_pictures(runs)
+    rows = measure(found)
+    write(output, runs, found, rows, title=title)
+    return rows
+
+
+def measure(found: Sequence[tuple[Run, Artefact]]) -> list[Result]:
+    """Time artefacts against each other, one thread each, and join that with what is known."""
+    calls = {}
+    for run, artefact in found:
+        runtime = runtimes.load(artefact.path, run.preprocessing)
+        calls[str(artefact.path)] = runtime.once(_grey(run))
+    with Progress("timing", benchmark.ROUNDS, unit="round") as progress:
+        latencies = benchmark.interleaved(calls, after_round=progress.step)
+    return [_result(run, a, latencies[str(a.path)]) for run, a in found]
+
+
+def write(
+    output: pathlib.Path,
+    runs: Sequence[Run],
+    found: Sequence[tuple[Run, Artefact]],
+    rows: Sequence[Result],
+    *,
+    title: str = "",
+) -> None:
+    """Write the page, and beside it the table (.csv) and the chart (.png)."""
+    results.write_csv(output.with_suffix(".csv"), rows)
+    chart.write_png(output.with_suffix(".png"), rows)
+    report.write_report(
+        output,
+        rows,
+        runs=[RunSummary(name=run.name, facts=_facts(run)) for run in runs],
+        machine=machine() | {f"version of {name}": v for name, v in versions().items()},
+        mistakes=_mistakes(found, rows),
+        title=title or " · ".join(run.name for run in runs),
+    )
+
+
+def _required(run: Run) -> list[Artefact]:
+    found = all_artefacts(run)
+    if not found:
+        raise InputError(
+            f"{run.folder} has no artefacts; make some: kerascnn compress {run.folder}"
+        )
+    return found
+
+
+def _same_pictures(runs: Sequence[Run]) -> None:
+    first = runs[0]
+    for other in runs[1:]:
+        keys = ("name", "fingerprint")
+        one, two = ([run.info["dataset"][k] for k in keys] for run in (first, other))
+        if one != two:
+            raise InputError(
+                f"{first.folder} and {other.folder} were measured on different pictures "
+                f"({one[0]} and {two[0]}); compare runs of one data set and split"
+            )
+
+
+def _grey(run: Run) -> Any:
+    """Any picture serves: these networks take the same time for all."""
+    import numpy as np
+
+    return np.full(run.preprocessing.input_shape, 127, np.uint8)
+
+
+def _result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
+    info = artefact.info
+    measured: Mapping[str, Any] = info["evaluation"]
+    return Result(
+        run=run.name,
+        model=info["model"],
+        variant=info["variant"]["name"],
+        format=artefact.path.suffix.removeprefix("."),
+        parameters=run.info["parameters"],
+        macs=run.info["macs"],
+        bytes=info["bytes"],
+        download_bytes=info["download_bytes"],
+        metric=measured["metric"],
+        value=measured["value"],
+        float_value=measured["float_value"],
+        drop=measured["float_value"] - measured["value"],
+        latency_ms=latency.median_ms,
+        latency_p95_ms=latency.p95_ms,
+        threads=runtimes.THREADS,
+        peak_arena_bytes=None,
+        sparsity=measured["sparsity"],
+        fits=measured["fits"],
+        agreement=measured["agreement"],
+        max_logit_diff=measured["max_logit_diff"],
+        partitions=measured["partitions"],
+        sha256=info["sha256"],
+    )
+
+
+def _facts(run: Run) -> dict[str, str]:
+    request, data, trained = (run.info[key] for key in ("request", "dataset", "results"))
+    config = request["config"]
+    pixels = "x".join(str(side) for side in run.preprocessing.input_shape)
+    options = ", ".join(f"{k}={v}" for k, v in request["model_options"].items())
+    return {
+        "Model": request["model"] + (f" ({options})" if options else ""),
+        "Initial weights": request["weights"] or "random",
+        "Input": f"{pixels}, {run.preprocessing.resize}",
+        "Data": f"{data['name']} (fingerprint {data['fingerprint']})",
+        "Pictures": f"{data['train']} to learn, {data['validation']} to choose the epoch, "
+        f"{data['held_out']} held out, {len(data['skipped'])} broken ones skipped",
+        "Recipe": f"{request['recipe']}: {config['epochs']} epochs, batch {config['batch_size']}, "
+        f"{config['optimizer']} at {config['learning_rate']:g}, {config['augmentation']} changes",
+        "Seed": str(config["seed"]),
+        "Keras model": f"{trained['held_out']:.1f}% on the held-out pictures, "
+        f"weights of epoch {trained['best_epoch']}",
+        "Training": f"{trained['seconds']:.0f} s, begun {run.info['created']}, "
+        f"on {run.info['machine']['processor']}",
+        "Trained with": ", ".join(f"{k} {v}" for k, v in run.info["versions"].items()),
+    }
+
+
+def _mistakes(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> Mistakes | None:
+    """Those of the recommended file."""
+    chosen = results.best_choices(rows).get("smallest")
+    if chosen is None:
+        return None
+    run, artefact = found[list(rows).index(chosen)]
+    listed = artefact.info["mistakes"]
+    pictures = artefact.info["evaluation"]["pictures"]
+    total = round(pictures * (1 - chosen.value / 100))
+    shown, note = [], ""
+    try:
+        split = held_out_pictures(run)
+        if split.pictures is None:
+            raise InputError("the data set is too large to keep in memory")
+        for mistake in listed[:_PICTURES_SHOWN]:
+            values = {k: v for k, v in mistake.items() if k != "index"}
+            shown.append(Mistake(picture=split.pictures[mistake["index"]], **values))
+    except InputError as error:
+        note = f"The pictures cannot be shown: {error}"
+    return Mistakes(label=chosen.label, total=total, pictures=pictures, shown=shown, note=note)

@@ -1,0 +1,51 @@
+"""The table that the command line prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from export.results import Result, best_choices, pareto
+
+_HEADERS = ("", "run", "variant", "format", "accuracy", "drop", "KB", "zipped KB", "ms", "fits")
+
+
+def table(results: Sequence[Result]) -> str:
+    """Lines of text: every artefact, `*` on the accuracy-size front, and the best choices below."""
+    front = pareto(results, "bytes")
+    cells = [_HEADERS, *(_cells(result, result in front) for result in results)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(_HEADERS))]
+    lines = []
+    for row in cells:
+        texts = [
+            cell.ljust(width) if 0 < i < 4 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(texts).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines += ["", "* no smaller file is as accurate"]
+    choices = best_choices(results)
+    width = max(map(len, choices), default=0)
+    for reason, choice in choices.items():
+        lines.append(
+            f"{reason.ljust(width)}  {choice.label}: {choice.value:.1f}%, "
+            f"{choice.bytes / 1000:.0f} KB"
+            + (f", {choice.latency_ms:.3f} ms" if choice.latency_ms else "")
+        )
+    if choices:
+        lines.append("(smallest and fastest among the files within 1 point of the most accurate)")
+    return "\n".join(lines)
+
+
+def _cells(result: Result, on_front: bool) -> tuple[str, ...]:
+    return (
+        "*" if on_front else "",
+        result.run,
+        result.variant,
+        result.format,
+        f"{result.value:.1f}%",
+        f"{result.drop:+.1f}",
+        f"{result.bytes / 1000:.1f}",
+        f"{result.download_bytes / 1000:.1f}",
+        "" if result.latency_ms is None else f"{result.latency_ms:.3f}",
+        "yes" if result.fits else "NO",
+    )

@@ -1,0 +1,258 @@
+"""The command line: it reads what was asked, imports late, and prints; the work is elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+from typing import Any
+
+import click
+
+import kerascnn
+from kerascnn import zoo
+from kerascnn.errors import InputError
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+def main() -> None:
+    """Run the command line; bad input ends with exit code 2 and one line on stderr."""
+    # Chatter of native libraries, off unless somebody asked for it.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        commands(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.exceptions.Abort:
+        _fail("interrupted; the same command goes on from here", code=130)
+    except click.ClickException as error:
+        _fail(f"{error.format_message()} (see: kerascnn --help)")
+    except InputError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # The reader of our output has seen enough; keep Python from saying so at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}; choose a place with room that you may write to")
+
+
+def _fail(message: str, *, code: int = 2) -> None:
+    print(f"kerascnn: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Begin with: kerascnn demo",
+)
+@click.version_option(kerascnn.__version__, prog_name="kerascnn")
+def commands() -> None:
+    """From pictures to the smallest model on the phone that is still right."""
+
+
+@commands.command(epilog="Example: kerascnn models --json")
+@_json_option
+def models(as_json: bool) -> None:
+    """List the architectures, with their published sizes."""
+    if as_json:
+        rows = [{"name": n} | dataclasses.asdict(e) for n, e in zoo.ENTRIES.items()]
+        _print_json(rows)
+        return
+    width = max(map(len, zoo.ENTRIES))
+    click.echo(f"{'name':{width}}  year  parameters    input  weights   paper")
+    for name, entry in zoo.ENTRIES.items():
+        weights = ", ".join(entry.weights) or "-"
+        pixels = f"{entry.input_shape[0]}x{entry.input_shape[1]}"
+        click.echo(
+            f"{name:{width}}  {entry.year}  {entry.parameters:>10,}  {pixels:>7}  "
+            f"{weights:8}  {entry.paper}"
+        )
+
+
+@commands.command(
+    epilog="Example: kerascnn train efficientnet_lite0 --weights imagenet --data flowers/ "
+    "--out runs/flowers"
+)
+@click.argument("model")
+@click.option("--data", required=True, help="`mnist`, or a folder with one sub-folder a class.")
+@click.option("--out", type=click.Path(), help="Run folder.  [default: runs/MODEL-DATA]")
+@click.option("--recipe", help="digits, scratch or finetune.  [default: by data and weights]")
+@click.option("--epochs", type=int, help="Passes over the training pictures.")
+@click.option("--batch-size", type=int, help="Pictures a step.")
+@click.option("--image-size", help="Pixels: 224, or 224x160 (height x width).")
+@click.option("--seed", type=int, help="Of weights, order, changes and split.  [default: 0]")
+@click.option("--optimizer", help="adamw or sgd.")
+@click.option("--learning-rate", type=float, help="The peak, after warm-up, before cosine decay.")
+@click.option("--weight-decay", type=float, help="Decoupled; not on biases and norms.")
+@click.option("--warmup-epochs", type=float, help="Epochs of rising learning rate.")
+@click.option("--label-smoothing", type=float, help="0 to 1.")
+@click.option("--augmentation", help="none, digits, pictures (crop, flip) or randaugment.")
+@click.option("--validation-fraction", type=float, help="Set aside to choose the best epoch.")
+@click.option("--weights", help="Initial weights: imagenet, where `kerascnn models` lists them.")
+@click.option("--freeze-epochs", type=int, help="First epochs, in which only the head learns.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="alpha=0.35, ...")
+@click.option("--strict", is_flag=True, help="A broken picture is an error, not skipped.")
+@_json_option
+def train(
+    model: str,
+    data: str,
+    out: str | None,
+    image_size: str | None,
+    options: tuple[str, ...],
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Train MODEL into a run folder; repeat the command to go on after an interruption."""
+    zoo.entry(model)
+    size, chosen = _image_size(image_size), _options(options)
+    _begin()
+    from training.train import request, train
+
+    name = pathlib.Path(data).resolve().name
+    folder = pathlib.Path(out) if out else pathlib.Path("runs") / f"{model}-{name}"
+    run = train(request(model, data=data, image_size=size, model_options=chosen, **asked), folder)
+    results = run.info["results"]
+    if as_json:
+        _print_json({"run": str(folder), **results})
+    else:
+        click.echo(f"{folder}: {results['held_out']:.1f}% of the held-out pictures are right")
+        click.echo(f"next: kerascnn compress {folder}")
+
+
+@commands.command(epilog="Example: kerascnn compress runs/flowers --variants float32,int8")
+@click.argument("run", type=click.Path())
+@click.option("--variants", help="Names with commas.  [default: all of the demo]")
+@click.option("--onnx/--no-onnx", default=True, help="Also write float32.onnx.")
+@_json_option
+def compress(run: str, variants: str | None, onnx: bool, as_json: bool) -> None:
+    """Write, run and verify the compressed files of RUN, with a report."""
+    _require_run(run)
+    _begin()
+    from export import recipes
+    from export.compare import compare
+    from export.compress import compress
+    from training.run import Run
+
+    names = [name.strip() for name in variants.split(",")] if variants else recipes.DEFAULT
+    opened = Run.open(run)
+    compress(opened, names, onnx=onnx)
+    page = opened.folder / "report.html"
+    _print_results(compare([opened], page), page, as_json)
+
+
+@commands.command(epilog="Example: kerascnn compare runs/a runs/b -o report.html")
+@click.argument("runs", nargs=-1, required=True, type=click.Path())
+@click.option("-o", "--out", default="report.html", show_default=True, help="The page to write.")
+@_json_option
+def compare(runs: tuple[str, ...], out: str, as_json: bool) -> None:
+    """Time the files of RUNS against each other and write one report."""
+    for run in runs:
+        _require_run(run)
+    _begin()
+    from export.compare import compare
+    from training.run import Run
+
+    page = pathlib.Path(out)
+    _print_results(compare([Run.open(run) for run in runs], page), page, as_json)
+
+
+@commands.command(epilog="Example: kerascnn predict runs/flowers/artefacts/int8.tflite rose.jpg")
+@click.argument("artefact", type=click.Path())
+@click.argument("images", nargs=-1, required=True, type=click.Path())
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="Labels.")
+@_json_option
+def predict(artefact: str, images: tuple[str, ...], top: int, as_json: bool) -> None:
+    """Label IMAGES with ARTEFACT, a .tflite, .onnx or .keras file."""
+    if not pathlib.Path(artefact).is_file():
+        raise InputError(f"{artefact}: no such file")
+    _begin()
+    from export.predict import predict
+
+    predictions = predict(pathlib.Path(artefact), images, top=top)
+    if as_json:
+        rows = [
+            {"image": p.image, "labels": [{"label": n, "probability": v} for n, v in p.labels]}
+            for p in predictions
+        ]
+        _print_json(rows)
+        return
+    for prediction in predictions:
+        ranked = ", ".join(f"{label} {value:.1%}" for label, value in prediction.labels)
+        click.echo(f"{prediction.image}: {ranked}")
+
+
+@commands.command(epilog="Example: kerascnn demo")
+@click.option("--out", default="runs/demo", show_default=True, help="Folder of runs and report.")
+@click.option("--epochs", type=int, help="Fewer, for a quick look with worse figures.")
+@_json_option
+def demo(out: str, epochs: int | None, as_json: bool) -> None:
+    """Train four networks on embedded digits, compress them and compare the files."""
+    _begin()
+    from export.demo import demo
+
+    folder = pathlib.Path(out)
+    _print_results(demo(folder, epochs=epochs), folder / "report.html", as_json)
+
+
+def _begin() -> None:
+    """Load TensorFlow, without its greetings."""
+    from training.quiet import native_quiet
+
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with native_quiet():
+        import tensorflow  # noqa: F401
+
+
+def _require_run(folder: str) -> None:
+    """Answer the commonest mistake before TensorFlow is loaded."""
+    if not (pathlib.Path(folder) / "run.json").is_file():
+        raise InputError(f"{folder} is no run folder (no run.json); make one: kerascnn train")
+
+
+def _print_results(results: Any, page: pathlib.Path, as_json: bool) -> None:
+    from export.results import best_choices
+    from export.table import table
+
+    if as_json:
+        choices = {reason: r.label for reason, r in best_choices(results).items()}
+        rows = [dataclasses.asdict(r) for r in results]
+        _print_json({"results": rows, "best": choices, "report": str(page)})
+    else:
+        click.echo(table(results))
+        click.echo(f"report: {page}")
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _image_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise InputError(f"--image-size is 224 or 224x160, not {text!r}")
+    return int(sides[0]), int(sides[-1])
+
+
+def _options(texts: tuple[str, ...]) -> dict[str, Any]:
+    options = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"--option is KEY=VALUE, as in alpha=0.35, not {text!r}")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            raise InputError(
+                f"--option {key} takes a number, true or false, not {value!r}"
+            ) from None
+    return options
+
+
+if __name__ == "__main__":
+    main()

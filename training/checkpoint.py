@@ -1,0 +1,57 @@
+"""What an interrupted training goes on from: one .npz an epoch, whole or absent."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from training import atomic
+
+_KEPT = 2
+
+
+def save(path: pathlib.Path, variables: Sequence, state: dict[str, Any]) -> None:
+    """Write variables in order and a JSON-able state."""
+    arrays = {f"v{i}": np.asarray(variable) for i, variable in enumerate(variables)}
+    with atomic.replacing(path) as temporary:
+        np.savez(temporary, state=np.array(json.dumps(state)), **arrays)
+
+
+def read(path: pathlib.Path) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Arrays in order, and the state; raises ValueError for a damaged file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = [archive[f"v{i}"] for i in range(len(archive.files) - 1)]
+            state: dict[str, Any] = json.loads(str(archive["state"]))
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return arrays, state
+
+
+def assign(variables: Sequence, arrays: Sequence[np.ndarray]) -> None:
+    """Put arrays back into variables; raises ValueError if their shapes differ."""
+    if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
+        raise ValueError("the checkpoint belongs to another network")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def epoch_path(folder: pathlib.Path, epoch: int) -> pathlib.Path:
+    """Where the state after `epoch` epochs lies."""
+    return folder / f"epoch-{epoch:05d}.npz"
+
+
+def latest_first(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Checkpoints of epochs, the newest one first."""
+    return sorted(folder.glob("epoch-*.npz"), reverse=True)
+
+
+def prune(folder: pathlib.Path) -> None:
+    """Remove all but the newest; one more is kept in case the newest is damaged."""
+    for old in latest_first(folder)[_KEPT:]:
+        old.unlink()

@@ -1,0 +1,267 @@
+"""`kerascnn train`: from a request to a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+import kerascnn
+from kerascnn.complexity import count_macs, count_parameters
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from kerascnn.zoo import entry
+from training import atomic, datasets, recipes
+from training.config import TrainConfig
+from training.datasets.decode import Broken, decode_dataset
+from training.datasets.splits import Dataset, Split, stratified
+from training.evaluate import evaluate, keras_predict_fn
+from training.fit import fit, write_history
+from training.progress import say
+from training.run import Run, machine, read_info, versions, write_info
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """Everything that a run is made of; run.json keeps it, and it repeats the run.
+
+    Attributes:
+        model: a zoo name.
+        data: an embedded set's name or a folder's absolute path.
+        config: how to train.
+        recipe: the name of the recipe that `config` began as.
+        model_options: of the builder.
+        image_size: (height, width); None for the data set's own or the model's published size.
+        weights: initial weights by name, or None.
+        strict: a broken picture is an error.
+    """
+
+    model: str
+    data: str
+    config: TrainConfig
+    recipe: str
+    model_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    image_size: tuple[int, int] | None = None
+    weights: str | None = None
+    strict: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, equal after a round trip through JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+
+def request(
+    model: str,
+    *,
+    data: str,
+    recipe: str | None = None,
+    model_options: Mapping[str, Any] | None = None,
+    image_size: tuple[int, int] | None = None,
+    weights: str | None = None,
+    strict: bool = False,
+    **changes: Any,
+) -> TrainRequest:
+    """Fill a request from a recipe.
+
+    Args:
+        recipe: its name; chosen by data and weights when None.
+        model_options: added to, or in place of, the recipe's.
+        **changes: fields of TrainConfig to replace; None leaves the recipe's value.
+
+    Raises:
+        InputError: no such model or recipe, or an impossible value.
+    """
+    entry(model)
+    name = recipe or recipes.default_name(data, weights)
+    chosen = recipes.load(name)
+    replaced = {key: value for key, value in changes.items() if value is not None}
+    epochs = replaced.get("epochs", chosen.config_for(model).epochs)
+    if "freeze_epochs" not in replaced:
+        replaced["freeze_epochs"] = min(chosen.config_for(model).freeze_epochs, epochs - 1)
+    return TrainRequest(
+        model=model,
+        data=datasets.canonical(data),
+        config=dataclasses.replace(chosen.config_for(model), **replaced),
+        recipe=name,
+        model_options=chosen.options_for(model) | dict(model_options or {}),
+        image_size=image_size,
+        weights=weights,
+        strict=strict,
+    )
+
+
+def train(asked: TrainRequest, folder: pathlib.Path) -> Run:
+    """Train into `folder`, going on with an interrupted run of the same request.
+
+    Raises:
+        InputError: bad data, an impossible model, or a folder that holds another run.
+        OSError: the folder cannot be written.
+    """
+    info = read_info(folder)
+    if info and info["request"] != asked.to_dict():
+        raise InputError(
+            f"{folder} holds another run ({_difference(info['request'], asked.to_dict())}); "
+            "name another folder with --out, or delete it"
+        )
+    if info and info.get("complete"):
+        say(f"{folder} is complete")
+        return Run.open(folder)
+    dataset = datasets.scan(asked.data, seed=asked.config.seed)
+    preprocessing = preprocessing_for(asked, dataset)
+    model = _build(asked, preprocessing, classes=len(dataset.classes))
+    if info is None:
+        info = _first_info(asked, dataset, preprocessing, model)
+        write_info(folder, info)  # also finds out now whether the folder can be written
+    elif info["dataset"]["fingerprint"] != dataset.fingerprint:
+        raise InputError(f"{asked.data} has changed since {folder} began; delete {folder}")
+    return _run(asked, folder, dict(info), dataset, preprocessing, model)
+
+
+def preprocessing_for(asked: TrainRequest, dataset: Dataset) -> Preprocessing:
+    """Geometry by the request, else the data set's own, else the model's; values by the model."""
+    row = entry(asked.model)
+    if asked.image_size:
+        height, width = asked.image_size
+    elif dataset.train.pictures is not None:
+        height, width = dataset.train.pictures.shape[1:3]
+    else:
+        height, width = row.input_shape[:2]
+    return row.preprocessing(height, width, resize=dataset.resize)
+
+
+def _run(
+    asked: TrainRequest,
+    folder: pathlib.Path,
+    info: dict[str, Any],
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    model: keras.Model,
+) -> Run:
+    source = _source(preprocessing, asked.config)
+    dataset, broken = decode_dataset(
+        dataset, train=source, evaluation=preprocessing, strict=asked.strict, report=say
+    )
+    train_split, validation = _choosing(dataset, asked.config, source, preprocessing)
+    checkpoints = folder / "checkpoints"
+    fitted = fit(
+        model,
+        train=train_split,
+        validation=validation,
+        source=source,
+        preprocessing=preprocessing,
+        config=asked.config,
+        folder=checkpoints,
+    )
+    held_out = evaluate(keras_predict_fn(model, preprocessing), dataset.held_out, preprocessing)
+    with atomic.replacing(folder / "model.keras") as temporary:
+        _for_inference(model).save(temporary)
+    atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in dataset.classes))
+    write_history(folder / "history.csv", fitted.history)
+    info["dataset"] |= _counts(train_split, validation, dataset.held_out, broken)
+    info["results"] = {
+        "metric": "accuracy",
+        "held_out": held_out.accuracy,
+        "best_epoch": fitted.best_epoch,
+        "seconds": round(fitted.seconds, 1),
+    }
+    info["complete"] = True
+    write_info(folder, info)
+    shutil.rmtree(checkpoints)
+    return Run(folder, info)
+
+
+def _build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -> keras.Model:
+    keras.utils.set_random_seed(asked.config.seed)
+    try:
+        return kerascnn.build(
+            asked.model,
+            input_shape=preprocessing.input_shape,
+            classes=classes,
+            weights=asked.weights,
+            **asked.model_options,
+        )
+    except TypeError as error:
+        raise InputError(f"{asked.model} does not take these options: {error}") from error
+
+
+def _source(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessing:
+    """Training pictures keep the border that the evaluation's centre crop cuts off."""
+    if preprocessing.resize != "crop" or config.augmentation not in ("pictures", "randaugment"):
+        return preprocessing
+    return dataclasses.replace(
+        preprocessing,
+        height=round(preprocessing.height / preprocessing.crop_fraction),
+        width=round(preprocessing.width / preprocessing.crop_fraction),
+        crop_fraction=1.0,
+    )
+
+
+def _choosing(
+    dataset: Dataset, config: TrainConfig, source: Preprocessing, preprocessing: Preprocessing
+) -> tuple[Split, Split | None]:
+    """Training pictures, and those that choose the epoch: never the held-out ones."""
+    if dataset.validation is not None or not config.validation_fraction:
+        return dataset.train, dataset.validation
+    kept, aside = stratified(dataset.train.labels, config.validation_fraction, config.seed)
+    validation = dataset.train.take(aside)
+    if source != preprocessing and validation.pictures is not None:
+        # Cut the centre, as an evaluation of the file would.
+        top = (source.height - preprocessing.height) // 2
+        left = (source.width - preprocessing.width) // 2
+        rows = slice(top, top + preprocessing.height)
+        columns = slice(left, left + preprocessing.width)
+        centre = validation.pictures[:, rows, columns]
+        validation = dataclasses.replace(validation, pictures=centre)
+    return dataset.train.take(kept), validation
+
+
+def _for_inference(model: keras.Model) -> keras.Model:
+    """A copy without optimiser, metrics and the compiled state."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _first_info(
+    asked: TrainRequest, dataset: Dataset, preprocessing: Preprocessing, model: keras.Model
+) -> dict[str, Any]:
+    return {
+        "request": asked.to_dict(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "machine": machine(),
+        "preprocessing": preprocessing.to_dict(),
+        "labels": list(dataset.classes),
+        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "parameters": count_parameters(model),
+        "macs": count_macs(model),
+        "complete": False,
+    }
+
+
+def _counts(
+    train_split: Split, validation: Split | None, held_out: Split, broken: list[Broken]
+) -> dict[str, Any]:
+    return {
+        "train": len(train_split),
+        "validation": len(validation) if validation else 0,
+        "held_out": len(held_out),
+        "skipped": [picture.name for picture in broken],
+    }
+
+
+def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """The first thing that two requests disagree on, for a message."""
+    for key in here:
+        if there.get(key) != here[key]:
+            if isinstance(here[key], dict) and isinstance(there.get(key), dict):
+                return _difference(there[key], here[key]) or key
+            return f"{key} {there.get(key)} there, {here[key]} asked for"
+    return "with other settings"
