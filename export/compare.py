@@ -73,9 +73,7 @@ def write(
 def _required(run: Run) -> list[Artefact]:
     found = all_artefacts(run)
     if not found:
-        raise InputError(
-            f"{run.folder} has no artefacts; make some: kerascnn compress {run.folder}"
-        )
+        raise InputError(f"{run.folder} has no artefacts; first: kerascnn compress {run.folder}")
     return found
 
 

@@ -101,7 +101,8 @@ def best_choices(results: Sequence[Result]) -> dict[str, Result]:
     if not fitting:
         return {}
     most_accurate = max(fitting, key=lambda r: (r.value, -r.bytes))
-    near = [r for r in fitting if r.value >= most_accurate.value - TOLERANCE]
+    # The slack keeps a file that is exactly TOLERANCE below, which binary fractions may miss.
+    near = [r for r in fitting if r.value >= most_accurate.value - TOLERANCE - 1e-9]
     choices = {"smallest": min(near, key=lambda r: (r.bytes, -r.value))}
     if timed := [r for r in near if r.latency_ms is not None]:
         choices["fastest"] = min(timed, key=lambda r: (r.latency_ms or 0.0, -r.value))

@@ -26,11 +26,10 @@ def table(results: Sequence[Result]) -> str:
     choices = best_choices(results)
     width = max(map(len, choices), default=0)
     for reason, choice in choices.items():
-        lines.append(
-            f"{reason.ljust(width)}  {choice.label}: {choice.value:.1f}%, "
-            f"{choice.bytes / 1000:.0f} KB"
-            + (f", {choice.latency_ms:.3f} ms" if choice.latency_ms else "")
-        )
+        figures = f"{choice.value:.1f}%, {choice.bytes / 1000:.1f} KB"
+        if choice.latency_ms is not None:
+            figures += f", {choice.latency_ms:.3f} ms"
+        lines.append(f"{reason.ljust(width)}  {choice.label}: {figures}")
     if choices:
         lines.append("(smallest and fastest among the files within 1 point of the most accurate)")
     return "\n".join(lines)

@@ -1,0 +1,538 @@
+"""Accuracy against size and against latency: one drawing for README (.png) and the page (.svg).
+
+Colour tells the run, the marker's shape the compression variant; a hollow marker is ONNX, a
+crossed one a misfit. Texts come from folder names, so none is read as mathematics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import html
+import io
+import itertools
+import math
+import pathlib
+import re
+import textwrap
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import matplotlib.style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+from export.results import Result, best_choices, pareto
+from training import atomic
+
+# Okabe and Ito's colours without the yellow, which white paper swallows.
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d")
+_MARKERS = ("o", "s", "D", "^", "P", "v", "*", "p", "<", "h", ">", "d")
+_SIZES = {"*": 12, "D": 7.5, "P": 9.5, "d": 9, "p": 9.5, "h": 9.5}
+_INK, _MUTED, _GRID, _CARD, _BAND, _BAD = (
+    *("#1d2430", "#5b6675", "#e2e6ec", "#fffffe", "#f1f3f6", "#b3261e"),
+)
+# The page owns these colours, so that they follow its light and dark schemes.
+_VARIABLES = {
+    _INK: "ink",
+    _MUTED: "muted",
+    _GRID: "line",
+    _CARD: "card",
+    _BAND: "band",
+    _BAD: "bad",
+    **{colour: f"series-{i}" for i, colour in enumerate(SERIES)},
+}
+_STYLE = {
+    "font.size": 10.5,
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.8,
+}
+_POINT = 1 / 72  # of an inch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LegendEntry:
+    """One line of the legend: what it belongs to ("run", "variant" or "sign"), glyph and text."""
+
+    kind: str
+    svg: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Panel:
+    """What an x axis shows: a field of `Result`, divided into the unit of the label."""
+
+    cost: str
+    unit: float
+    label: str
+
+    def known(self, results: Sequence[Result]) -> list[Result]:
+        return [r for r in results if getattr(r, self.cost) is not None]
+
+    def x(self, result: Result) -> float:
+        return getattr(result, self.cost) / self.unit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Scale:
+    """Limits of the accuracy axis; what lies below `floor` is drawn in a band at the bottom."""
+
+    floor: float
+    bottom: float
+    top: float
+    band: float
+
+    def y(self, result: Result) -> float:
+        return result.value if result.value >= self.floor else (self.bottom + self.band) / 2
+
+
+def accuracy_size_svg(results: Sequence[Result], *, narrow: bool = False) -> str:
+    """Accuracy against file size as an <svg> element for an HTML page; `narrow` suits a phone."""
+    return _svg(results, _size_panel(), narrow=narrow)
+
+
+def latency_accuracy_svg(results: Sequence[Result], *, narrow: bool = False) -> str:
+    """Accuracy against latency as an <svg> element for an HTML page; `narrow` suits a phone."""
+    return _svg(results, _latency_panel(results), narrow=narrow)
+
+
+def write_png(path: pathlib.Path, results: Sequence[Result]) -> None:
+    """Write both panels and the legend on white, at twice the screen's density."""
+    with _drawing("png"):
+        figure = Figure(figsize=(12.4, 6.1), facecolor=_CARD)
+        FigureCanvasAgg(figure)
+        left, right = figure.subplots(1, 2)
+        figure.subplots_adjust(left=0.05, right=0.985, top=0.93, bottom=0.285, wspace=0.13)
+        _draw(left, results, _size_panel())
+        _draw(right, results, _latency_panel(results))
+        _png_legend(figure, results)
+        with atomic.replacing(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=200, metadata={"Software": None})
+
+
+def legend(results: Sequence[Result]) -> list[LegendEntry]:
+    """What the colours, shapes and signs of the charts mean, glyphs as <svg> elements."""
+    entries = []
+    for run in _unique(r.run for r in results):
+        entries.append(LegendEntry(kind="run", svg=_glyph("s", _colour(results, run)), text=run))
+    for name in _unique(r.variant for r in results):
+        glyph = _glyph(_marker(results, name), _MUTED)
+        entries.append(LegendEntry(kind="variant", svg=glyph, text=name))
+    for sign, text in _signs(results).items():
+        glyphs = {
+            "onnx": _glyph("o", _MUTED, hollow=True),
+            "misfit": _glyph("o", _MUTED, crossed=True),
+            "front": _wrap_glyph(f'<path d="M-7 4H0V-4H7" style="{_stroke(_INK, 1.6)}"/>'),
+            "choice": _wrap_glyph(f'<circle r="6.5" style="{_stroke(_INK, 1.4)}"/>'),
+        }
+        entries.append(LegendEntry(kind="sign", svg=glyphs[sign], text=text))
+    return entries
+
+
+def glyph(results: Sequence[Result], result: Result) -> str:
+    """The marker of one of the results, as an <svg> element of 18 by 18."""
+    return _glyph(
+        _marker(results, result.variant),
+        _colour(results, result.run),
+        hollow=result.format == "onnx",
+        crossed=not result.fits,
+    )
+
+
+def _size_panel() -> _Panel:
+    return _Panel(cost="bytes", unit=1000, label="file size (KB)")
+
+
+def _latency_panel(results: Sequence[Result]) -> _Panel:
+    threads = " or ".join(map(str, sorted({r.threads for r in results})))
+    noun = "thread" if threads == "1" else "threads"
+    return _Panel(
+        cost="latency_ms",
+        unit=1,
+        label=f"median latency, 1 picture, {threads} {noun} (ms)",
+    )
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _colour(results: Sequence[Result], run: str) -> str:
+    return SERIES[_unique(r.run for r in results).index(run) % len(SERIES)]
+
+
+def _marker(results: Sequence[Result], variant: str) -> str:
+    return _MARKERS[_unique(r.variant for r in results).index(variant) % len(_MARKERS)]
+
+
+def _signs(results: Sequence[Result]) -> dict[str, str]:
+    """Texts of the signs that these results need."""
+    signs = {
+        "onnx": "hollow: ONNX file",
+        "misfit": "crossed: misfit (did not run, or disagrees with Keras)",
+        "front": "Pareto front: no cheaper file is as accurate",
+        "choice": "ringed: recommended",
+    }
+    if all(r.format != "onnx" for r in results):
+        del signs["onnx"]
+    if all(r.fits for r in results):
+        del signs["misfit"]
+    if not any(r.fits for r in results):
+        del signs["front"], signs["choice"]
+    return signs
+
+
+@contextlib.contextmanager
+def _drawing(salt: str) -> Iterator[None]:
+    """Defaults plus our style whatever the user's settings; a glyph that the font lacks is a box."""
+    with (
+        matplotlib.style.context({**_STYLE, "svg.hashsalt": salt}, after_reset=True),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def _draw(axes: Any, results: Sequence[Result], panel: _Panel) -> None:
+    """Everything inside one pair of axes."""
+    shown = panel.known(results)
+    axes.set_title("held-out accuracy (%)", loc="left", fontsize=10.5, color=_INK, pad=9)
+    axes.set_xlabel(panel.label, labelpad=6)
+    if not shown:
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "no file was timed", transform=axes.transAxes, ha="center")
+        return
+    scale = _scale([r.value for r in shown])
+    _axis_x(axes, [panel.x(r) for r in shown])
+    _axis_y(axes, scale)
+    _below(axes, [r for r in shown if r.value < scale.floor], scale, panel)
+    axes.grid(True)
+    axes.set_axisbelow(True)
+    front = _front(axes, pareto(shown, panel.cost), scale, panel)
+    for number, result in enumerate(results):
+        if result in shown:
+            _point(axes, results, number, panel.x(result), scale.y(result))
+    _choices(axes, results, shown, front, scale, panel)
+
+
+def _scale(values: Sequence[float]) -> _Scale:
+    """The bulk of the values sets the scale, so that one failure does not squash the others."""
+    best = max(values)
+    bulk = sorted(values)[len(values) // 4]
+    floor = min(v for v in values if v >= best - max(2.5 * (best - bulk), 2.0))
+    span = max(best - floor, 0.5)
+    outside = min(values) < floor
+    bottom = floor - (0.22 if outside else 0.1) * span
+    # Room for what is below the scale; without it the band is empty.
+    band = floor - 0.09 * span if outside else bottom
+    return _Scale(floor=floor, bottom=bottom, top=best + 0.16 * span, band=band)
+
+
+def _axis_x(axes: Any, values: Sequence[float]) -> None:
+    low, high = (math.log10(max(limit, 1e-6)) for limit in (min(values), max(values)))
+    pad = max(0.07 * (high - low) + 0.03, (0.6 - (high - low)) / 2)
+    axes.set_xscale("log")
+    axes.set_xlim(10 ** (low - pad), 10 ** (high + pad))
+    room = 9 if axes.get_window_extent().width * 72 / axes.figure.dpi > 330 else 6
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        decades = range(math.floor(low - pad), math.ceil(high + pad) + 1)
+        ticks = [step * 10.0**power for power in decades for step in steps]
+        ticks = [t for t in ticks if low - pad <= math.log10(t) <= high + pad]
+        if len(ticks) <= room:
+            break
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:,.10g}" for tick in ticks]))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _axis_y(axes: Any, scale: _Scale) -> None:
+    axes.set_ylim(scale.bottom, scale.top)
+    ticks = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(scale.band, scale.top)
+    ticks = [tick for tick in ticks if scale.band <= tick <= min(scale.top, 100)]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FixedFormatter([f"{tick:.10g}" for tick in ticks]))
+
+
+def _below(axes: Any, results: Sequence[Result], scale: _Scale, panel: _Panel) -> None:
+    """Name the figures of points that lie below the scale, and say so."""
+    if not results:
+        return
+    axes.axhspan(scale.bottom, scale.band, color=_BAND, linewidth=0, zorder=0)
+    for result in results:
+        _beside(axes, panel.x(result), scale.y(result), f"↓ {result.value:.1f}%", _INK)
+    noun = "file lies" if len(results) == 1 else "files lie"
+    note = f"{len(results)} {noun} below the scale, in the grey band with {{}} accuracy."
+    note = note.format("its" if len(results) == 1 else "their")
+    width = int(axes.get_window_extent().width * 72 / axes.figure.dpi / 5.2)
+    axes.set_xlabel(panel.label + "\n" + textwrap.fill(note, width), labelpad=6)
+
+
+def _beside(axes: Any, x: float, y: float, text: str, colour: str) -> None:
+    """Small text on the roomier side of a point."""
+    left = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0] > 0.8
+    axes.annotate(
+        text,
+        (x, y),
+        (-8 if left else 8, 0),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="center",
+        fontsize=9,
+        color=colour,
+    )
+
+
+def _front(
+    axes: Any, front: Sequence[Result], scale: _Scale, panel: _Panel
+) -> list[tuple[float, float]]:
+    """Draw the front as steps to the right edge; return its corners."""
+    drawn = [r for r in front if r.value >= scale.floor]
+    if not drawn:
+        return []
+    corners = [(panel.x(drawn[0]), drawn[0].value)]
+    for result in drawn[1:]:
+        corners += [(panel.x(result), corners[-1][1]), (panel.x(result), result.value)]
+    corners.append((axes.get_xlim()[1], corners[-1][1]))
+    axes.plot(*zip(*corners, strict=True), color=_INK, linewidth=1.3, zorder=2)
+    return corners
+
+
+def _point(axes: Any, results: Sequence[Result], number: int, x: float, y: float) -> None:
+    """One file; a misfit is crossed out and says so."""
+    result = results[number]
+    # SVG titles are put in where this name stands.
+    (line,) = axes.plot([x], [y], **_line(results, result), clip_on=False, zorder=4)
+    line.set_gid(f"point-{number}")
+    if not result.fits:
+        cross = {"marker": "x", "markersize": 11, "markeredgewidth": 2, "color": _BAD}
+        axes.plot([x], [y], **cross, clip_on=False, zorder=4.5)
+        if abs(y - result.value) < 1e-9:  # otherwise the accuracy stands there
+            _beside(axes, x, y, "misfit", _BAD)
+
+
+def _line(results: Sequence[Result], result: Result) -> dict[str, Any]:
+    """How matplotlib draws the marker."""
+    marker = _marker(results, result.variant)
+    colour = _colour(results, result.run)
+    hollow = result.format == "onnx"
+    return {
+        "marker": marker,
+        "markersize": _SIZES.get(marker, 8.5),
+        "markerfacecolor": _CARD if hollow else colour,
+        "markeredgecolor": colour if hollow else _CARD,
+        "markeredgewidth": 2 if hollow else 0.9,
+        "linestyle": "none",
+    }
+
+
+def _choices(
+    axes: Any,
+    results: Sequence[Result],
+    shown: Sequence[Result],
+    front: Sequence[tuple[float, float]],
+    scale: _Scale,
+    panel: _Panel,
+) -> None:
+    """Ring and name the best choices where there is room."""
+    reasons: dict[Result, list[str]] = {}
+    for reason, result in best_choices(results).items():
+        if result in shown:
+            reasons.setdefault(result, []).append(reason)
+    points = [(panel.x(r), scale.y(r)) for r in shown]
+    taken = [_around(axes, point, 6) for point in points]
+    line = [_around(axes, point, 2) for point in _sampled(axes, front)]
+    for result, why in reasons.items():
+        point = (panel.x(result), scale.y(result))
+        ring = {"marker": "o", "markersize": 15, "markerfacecolor": "none"}
+        axes.plot(*point, **ring, markeredgecolor=_INK, markeredgewidth=1.3, zorder=3)
+        name = textwrap.shorten(result.label, 34, placeholder="…")
+        taken.append(_label(axes, f"{' + '.join(why)}:\n{name}", point, taken, line))
+
+
+def _label(
+    axes: Any,
+    text: str,
+    point: tuple[float, float],
+    taken: Sequence[Bbox],
+    line: Sequence[Bbox],
+) -> Bbox:
+    """Write a text near a point, where it covers least; return where it stands."""
+    label = axes.annotate(
+        text,
+        point,
+        (0, 0),
+        textcoords="offset points",
+        fontsize=9.5,
+        linespacing=1.25,
+        zorder=6,
+        bbox={"facecolor": _CARD, "edgecolor": "none", "pad": 1.5, "alpha": 0.85},
+        arrowprops={"arrowstyle": "-", "color": _MUTED, "linewidth": 0.9, "shrinkB": 8},
+    )
+    pixel = axes.figure.dpi / 72
+    box = label.get_window_extent(axes.figure.canvas.get_renderer()).padded(2 * pixel)
+    anchor = axes.transData.transform(point)
+    room = axes.get_window_extent().padded(4 * pixel)
+
+    def cost(offset: tuple[float, float]) -> float:
+        moved = box.translated(offset[0] * pixel, offset[1] * pixel)
+        outside = moved.x0 < room.x0 or moved.x1 > room.x1
+        outside = outside or moved.y0 < room.y0 or moved.y1 > room.y1
+        centre = ((moved.x0 + moved.x1) / 2 - anchor[0], (moved.y0 + moved.y1) / 2 - anchor[1])
+        return (
+            1000 * outside
+            + 30 * moved.count_overlaps(taken)
+            + 3 * moved.count_overlaps(line)
+            + 0.1 * math.hypot(*centre) / pixel
+        )
+
+    wide, high = box.width / pixel, box.height / pixel
+    across = [14, 34, 60, -wide / 2, -wide - 14, -wide - 34, -wide - 60]
+    along = [-high / 2, 14, 34, 60, 90, *(-high - gap for gap in (14, 34, 60, 90))]
+    best = min(itertools.product(across, along), key=cost)
+    label.set_position(best)
+    return box.translated(best[0] * pixel, best[1] * pixel)
+
+
+def _around(axes: Any, point: tuple[float, float], radius: float) -> Bbox:
+    """The square around a data point, in pixels; the radius is in points."""
+    x, y = axes.transData.transform(point)
+    half = radius * axes.figure.dpi / 72
+    return Bbox.from_extents(x - half, y - half, x + half, y + half)
+
+
+def _sampled(axes: Any, corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Data points along a line of corners, near enough together to keep a text off it."""
+    pixels = [axes.transData.transform(corner) for corner in corners]
+    steps = [
+        start + (end - start) * part / 16
+        for start, end in itertools.pairwise(pixels)
+        for part in range(17)
+    ]
+    return [tuple(axes.transData.inverted().transform(step)) for step in steps]
+
+
+def _svg(results: Sequence[Result], panel: _Panel, *, narrow: bool) -> str:
+    """Draw one panel and turn matplotlib's file into a themed element."""
+    salt = f"{panel.cost}-{'narrow' if narrow else 'wide'}"
+    wide, high = (330, 370) if narrow else (540, 400)
+    with _drawing(salt):
+        figure = Figure(figsize=(wide * _POINT, high * _POINT))
+        FigureCanvasAgg(figure)
+        note = 56 if narrow else 44
+        figure.subplots_adjust(
+            left=38 / wide, right=1 - 10 / wide, bottom=(note + 24) / high, top=1 - 28 / high
+        )
+        _draw(figure.subplots(), results, panel)
+        stream = io.StringIO()
+        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    titles = {f"point-{i}": _title(r) for i, r in enumerate(results)}
+    head = (
+        f'<svg class="chart" viewBox="0 0 {wide} {high}" role="img" '
+        f'aria-label="Held-out accuracy against {html.escape(panel.label)}; '
+        'the table holds the same figures">'
+    )
+    return head + _themed(stream.getvalue(), titles)
+
+
+def _title(result: Result) -> str:
+    parts = [f"{result.label}: {result.value:.1f}%", f"{result.bytes / 1000:,.1f} KB"]
+    if result.latency_ms is not None:
+        parts.append(f"{result.latency_ms:.3f} ms")
+    return ", ".join(parts) + ("" if result.fits else ", misfit")
+
+
+def _themed(svg: str, titles: dict[str, str]) -> str:
+    """Keep what a page needs: no prologue, ids or fonts; colours by name; a title for each point."""
+    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.S)
+
+    def opened(match: re.Match[str]) -> str:
+        title = titles.get(match[1])
+        return "<g>" if title is None else f"<g><title>{html.escape(title)}</title>"
+
+    def styled(match: re.Match[str]) -> str:
+        style = re.sub(r"font-family: [^;\"]*;? ?", "", match[0])
+        return re.sub(r"#[0-9a-f]{6}", lambda colour: _variable(colour[0]), style)
+
+    body = re.sub(r'<g id="([^"]*)">', opened, body)
+    body = re.sub(r'style="[^"]*"', styled, body)
+    return re.sub(r"\n\s*", "\n", body).strip()
+
+
+def _variable(colour: str) -> str:
+    name = _VARIABLES.get(colour)
+    return f"var(--{name}, {colour})" if name else colour
+
+
+def _stroke(colour: str, width: float) -> str:
+    return f"fill: none; stroke: {_variable(colour)}; stroke-width: {width:g}"
+
+
+def _wrap_glyph(inside: str) -> str:
+    return f'<svg class="glyph" viewBox="-9 -9 18 18" aria-hidden="true">{inside}</svg>'
+
+
+def _glyph(marker: str, colour: str, *, hollow: bool = False, crossed: bool = False) -> str:
+    """The marker as matplotlib draws it."""
+    style = MarkerStyle(marker)
+    path = style.get_path().transformed(style.get_transform())
+    size = _SIZES.get(marker, 8.5) * 1.15
+    letters = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}
+    data = ""
+    for vertices, code in path.iter_segments():
+        numbers = (
+            f"{(-1) ** i * size * number:.2f}" for i, number in enumerate(vertices.tolist())
+        )
+        data += letters[int(code)] + ("" if code == 79 else " ".join(numbers))
+    paint = _stroke(colour, 2) if hollow else f"fill: {_variable(colour)}"
+    cross = f'<path d="M-6-6 6 6M-6 6 6-6" style="{_stroke(_BAD, 2)}"/>' if crossed else ""
+    return _wrap_glyph(f'<path d="{data}" style="{paint}"/>{cross}')
+
+
+def _png_legend(figure: Figure, results: Sequence[Result]) -> None:
+    """Three rows below the panels: runs, variants, signs."""
+    grey = {"linestyle": "none", "color": _MUTED, "markersize": 9}
+    runs = {r: {"marker": "s", **grey, "color": _colour(results, r)} for r in _names(results, "run")}
+    variants = {
+        name: {"marker": _marker(results, name), **grey} for name in _names(results, "variant")
+    }
+    looks: dict[str, dict[str, Any]] = {
+        "onnx": {"marker": "o", **grey, "markerfacecolor": _CARD, "markeredgewidth": 2},
+        "misfit": {"marker": "x", **grey, "color": _BAD, "markeredgewidth": 2},
+        "front": {"color": _INK, "linewidth": 1.3},
+        "choice": {"marker": "o", **grey, "color": _INK, "markerfacecolor": "none"},
+    }
+    signs = {text: looks[sign] for sign, text in _signs(results).items()}
+    for row, entries in enumerate((runs, variants, signs)):
+        figure.legend(
+            [Line2D([], [], **look) for look in entries.values()],
+            # A leading underscore would hide the entry.
+            [f" {text}" for text in entries],
+            loc="center",
+            bbox_to_anchor=(0.5, 0.135 - 0.048 * row),
+            ncols=max(len(entries), 1),
+            frameon=False,
+            handletextpad=0.1,
+            columnspacing=1.8,
+            fontsize=10,
+        )
+
+
+def _names(results: Sequence[Result], field: str) -> list[str]:
+    return _unique(getattr(r, field) for r in results)
