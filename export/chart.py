@@ -199,7 +199,7 @@ def _signs(results: Sequence[Result]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _drawing(salt: str) -> Iterator[None]:
-    """Defaults plus our style whatever the user's settings; a glyph that the font lacks is a box."""
+    """Our style whatever the user's settings; a glyph that the font lacks is drawn as a box."""
     with (
         matplotlib.style.context({**_STYLE, "svg.hashsalt": salt}, after_reset=True),
         warnings.catch_warnings(),
@@ -234,13 +234,15 @@ def _scale(values: Sequence[float]) -> _Scale:
     """The bulk of the values sets the scale, so that one failure does not squash the others."""
     best = max(values)
     bulk = sorted(values)[len(values) // 4]
-    floor = min(v for v in values if v >= best - max(2.5 * (best - bulk), 2.0))
+    floor = min(v for v in values if v >= best - max(4 * (best - bulk), 3.0))
     span = max(best - floor, 0.5)
     outside = min(values) < floor
     bottom = floor - (0.22 if outside else 0.1) * span
     # Room for what is below the scale; without it the band is empty.
     band = floor - 0.09 * span if outside else bottom
-    return _Scale(floor=floor, bottom=bottom, top=best + 0.16 * span, band=band)
+    # A label must fit above the best point.
+    top = best + (best - bottom) * 0.2
+    return _Scale(floor=floor, bottom=bottom, top=top, band=band)
 
 
 def _axis_x(axes: Any, values: Sequence[float]) -> None:
@@ -248,24 +250,34 @@ def _axis_x(axes: Any, values: Sequence[float]) -> None:
     pad = max(0.07 * (high - low) + 0.03, (0.6 - (high - low)) / 2)
     axes.set_xscale("log")
     axes.set_xlim(10 ** (low - pad), 10 ** (high + pad))
-    room = 9 if axes.get_window_extent().width * 72 / axes.figure.dpi > 330 else 6
+    decade = _width(axes) / (high - low + 2 * pad)
+    powers = range(math.floor(low - pad), math.ceil(high + pad) + 1)
     for steps in ((1, 2, 5), (1, 3), (1,)):
-        decades = range(math.floor(low - pad), math.ceil(high + pad) + 1)
-        ticks = [step * 10.0**power for power in decades for step in steps]
+        ticks = [step * 10.0**power for power in powers for step in steps]
         ticks = [t for t in ticks if low - pad <= math.log10(t) <= high + pad]
-        if len(ticks) <= room:
+        texts = [f"{tick:,.10g}" for tick in ticks]
+        # A digit is some 7 points wide.
+        rooms = [decade * math.log10(b / a) - 7 for a, b in itertools.pairwise(ticks)]
+        needs = [3.5 * len(a + b) for a, b in itertools.pairwise(texts)]
+        if all(room >= need for room, need in zip(rooms, needs, strict=True)):
             break
     axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:,.10g}" for tick in ticks]))
+    axes.xaxis.set_major_formatter(FixedFormatter(texts))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _width(axes: Any) -> float:
+    """In points."""
+    return axes.get_window_extent().width * 72 / axes.figure.dpi
 
 
 def _axis_y(axes: Any, scale: _Scale) -> None:
     axes.set_ylim(scale.bottom, scale.top)
     ticks = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(scale.band, scale.top)
     ticks = [tick for tick in ticks if scale.band <= tick <= min(scale.top, 100)]
+    digits = max(len(f"{tick:.6g}".partition(".")[2]) for tick in ticks)
     axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_major_formatter(FixedFormatter([f"{tick:.10g}" for tick in ticks]))
+    axes.yaxis.set_major_formatter(FixedFormatter([f"{tick:.{digits}f}" for tick in ticks]))
 
 
 def _below(axes: Any, results: Sequence[Result], scale: _Scale, panel: _Panel) -> None:
@@ -274,12 +286,14 @@ def _below(axes: Any, results: Sequence[Result], scale: _Scale, panel: _Panel) -
         return
     axes.axhspan(scale.bottom, scale.band, color=_BAND, linewidth=0, zorder=0)
     for result in results:
-        _beside(axes, panel.x(result), scale.y(result), f"↓ {result.value:.1f}%", _INK)
+        text = f"↓ {result.value:.1f}%"
+        if not result.fits:
+            text = f"misfit {text}"
+        _beside(axes, panel.x(result), scale.y(result), text, _INK if result.fits else _BAD)
     noun = "file lies" if len(results) == 1 else "files lie"
     note = f"{len(results)} {noun} below the scale, in the grey band with {{}} accuracy."
     note = note.format("its" if len(results) == 1 else "their")
-    width = int(axes.get_window_extent().width * 72 / axes.figure.dpi / 5.2)
-    axes.set_xlabel(panel.label + "\n" + textwrap.fill(note, width), labelpad=6)
+    axes.set_xlabel(f"{panel.label}\n{textwrap.fill(note, int(_width(axes) / 5.8))}", labelpad=6)
 
 
 def _beside(axes: Any, x: float, y: float, text: str, colour: str) -> None:
@@ -319,9 +333,9 @@ def _point(axes: Any, results: Sequence[Result], number: int, x: float, y: float
     (line,) = axes.plot([x], [y], **_line(results, result), clip_on=False, zorder=4)
     line.set_gid(f"point-{number}")
     if not result.fits:
-        cross = {"marker": "x", "markersize": 11, "markeredgewidth": 2, "color": _BAD}
-        axes.plot([x], [y], **cross, clip_on=False, zorder=4.5)
-        if abs(y - result.value) < 1e-9:  # otherwise the accuracy stands there
+        cross = {"marker": "x", "markersize": 11, "markeredgewidth": 2, "linestyle": "none"}
+        axes.plot([x], [y], **cross, color=_INK, clip_on=False, zorder=4.5)
+        if y == result.value:  # elsewhere the accuracy and this word stand there already
             _beside(axes, x, y, "misfit", _BAD)
 
 
@@ -332,8 +346,9 @@ def _line(results: Sequence[Result], result: Result) -> dict[str, Any]:
     hollow = result.format == "onnx"
     return {
         "marker": marker,
-        "markersize": _SIZES.get(marker, 8.5),
-        "markerfacecolor": _CARD if hollow else colour,
+        # Wide enough to be seen around its TFLite twin of nearly the same size.
+        "markersize": _SIZES.get(marker, 8.5) + (4 if hollow else 0),
+        "markerfacecolor": "none" if hollow else colour,
         "markeredgecolor": colour if hollow else _CARD,
         "markeredgewidth": 2 if hollow else 0.9,
         "linestyle": "none",
@@ -358,8 +373,8 @@ def _choices(
     line = [_around(axes, point, 2) for point in _sampled(axes, front)]
     for result, why in reasons.items():
         point = (panel.x(result), scale.y(result))
-        ring = {"marker": "o", "markersize": 15, "markerfacecolor": "none"}
-        axes.plot(*point, **ring, markeredgecolor=_INK, markeredgewidth=1.3, zorder=3)
+        ring = {"marker": "o", "markersize": 15, "markeredgewidth": 1.3, "linestyle": "none"}
+        axes.plot(*point, **ring, markerfacecolor="none", color=_INK, zorder=3)
         name = textwrap.shorten(result.label, 34, placeholder="…")
         taken.append(_label(axes, f"{' + '.join(why)}:\n{name}", point, taken, line))
 
@@ -397,7 +412,7 @@ def _label(
             1000 * outside
             + 30 * moved.count_overlaps(taken)
             + 3 * moved.count_overlaps(line)
-            + 0.1 * math.hypot(*centre) / pixel
+            + 0.2 * math.hypot(*centre) / pixel
         )
 
     wide, high = box.width / pixel, box.height / pixel
@@ -429,13 +444,18 @@ def _sampled(axes: Any, corners: Sequence[tuple[float, float]]) -> list[tuple[fl
 def _svg(results: Sequence[Result], panel: _Panel, *, narrow: bool) -> str:
     """Draw one panel and turn matplotlib's file into a themed element."""
     salt = f"{panel.cost}-{'narrow' if narrow else 'wide'}"
-    wide, high = (330, 370) if narrow else (540, 400)
+    wide, high = (310, 300) if narrow else (480, 330)
+    shown = panel.known(results)
+    if shown and min(r.value for r in shown) < _scale([r.value for r in shown]).floor:
+        note = 30 if narrow else 16
+    else:
+        note = 0
+    high += note
     with _drawing(salt):
         figure = Figure(figsize=(wide * _POINT, high * _POINT))
         FigureCanvasAgg(figure)
-        note = 56 if narrow else 44
         figure.subplots_adjust(
-            left=38 / wide, right=1 - 10 / wide, bottom=(note + 24) / high, top=1 - 28 / high
+            left=38 / wide, right=1 - 10 / wide, bottom=(note + 38) / high, top=1 - 28 / high
         )
         _draw(figure.subplots(), results, panel)
         stream = io.StringIO()
@@ -458,7 +478,7 @@ def _title(result: Result) -> str:
 
 
 def _themed(svg: str, titles: dict[str, str]) -> str:
-    """Keep what a page needs: no prologue, ids or fonts; colours by name; a title for each point."""
+    """Keep what a page needs: no prologue, ids or fonts; named colours; a title for each point."""
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.S)
 
@@ -496,25 +516,25 @@ def _glyph(marker: str, colour: str, *, hollow: bool = False, crossed: bool = Fa
     letters = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}
     data = ""
     for vertices, code in path.iter_segments():
-        numbers = (
-            f"{(-1) ** i * size * number:.2f}" for i, number in enumerate(vertices.tolist())
-        )
+        numbers = (f"{(-1) ** i * size * number:.2f}" for i, number in enumerate(vertices.tolist()))
         data += letters[int(code)] + ("" if code == 79 else " ".join(numbers))
     paint = _stroke(colour, 2) if hollow else f"fill: {_variable(colour)}"
-    cross = f'<path d="M-6-6 6 6M-6 6 6-6" style="{_stroke(_BAD, 2)}"/>' if crossed else ""
+    cross = f'<path d="M-6-6 6 6M-6 6 6-6" style="{_stroke(_INK, 2)}"/>' if crossed else ""
     return _wrap_glyph(f'<path d="{data}" style="{paint}"/>{cross}')
 
 
 def _png_legend(figure: Figure, results: Sequence[Result]) -> None:
     """Three rows below the panels: runs, variants, signs."""
     grey = {"linestyle": "none", "color": _MUTED, "markersize": 9}
-    runs = {r: {"marker": "s", **grey, "color": _colour(results, r)} for r in _names(results, "run")}
+    runs = {
+        r: {"marker": "s", **grey, "color": _colour(results, r)} for r in _names(results, "run")
+    }
     variants = {
         name: {"marker": _marker(results, name), **grey} for name in _names(results, "variant")
     }
     looks: dict[str, dict[str, Any]] = {
         "onnx": {"marker": "o", **grey, "markerfacecolor": _CARD, "markeredgewidth": 2},
-        "misfit": {"marker": "x", **grey, "color": _BAD, "markeredgewidth": 2},
+        "misfit": {"marker": "x", **grey, "color": _INK, "markeredgewidth": 2},
         "front": {"color": _INK, "linewidth": 1.3},
         "choice": {"marker": "o", **grey, "color": _INK, "markerfacecolor": "none"},
     }

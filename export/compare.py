@@ -22,7 +22,8 @@ def compare(runs: Sequence[Run], output: pathlib.Path, *, title: str = "") -> li
     """Time every artefact of the runs, interleaved, and write the report.
 
     Args:
-        output: the page; the table and the chart go beside it as .csv and .png.
+        output: a page, beside which the table and the chart get its name with .csv and .png; or a
+            folder, which gets report.html, results.csv and chart.png.
 
     Returns:
         One row an artefact.
@@ -57,17 +58,25 @@ def write(
     *,
     title: str = "",
 ) -> None:
-    """Write the page, and beside it the table (.csv) and the chart (.png)."""
-    results.write_csv(output.with_suffix(".csv"), rows)
-    chart.write_png(output.with_suffix(".png"), rows)
+    """Write the page, the table and the chart."""
+    page, listed, drawn = output_files(output)
+    results.write_csv(listed, rows)
+    chart.write_png(drawn, rows)
     report.write_report(
-        output,
+        page,
         rows,
         runs=[RunSummary(name=run.name, facts=_facts(run)) for run in runs],
         machine=machine() | {f"version of {name}": v for name, v in versions().items()},
         mistakes=_mistakes(found, rows),
         title=title or " · ".join(run.name for run in runs),
     )
+
+
+def output_files(output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
+    """Page, table and chart for a page's own path or for a folder."""
+    if output.suffix == ".html":
+        return output, output.with_suffix(".csv"), output.with_suffix(".png")
+    return output / "report.html", output / "results.csv", output / "chart.png"
 
 
 def _required(run: Run) -> list[Artefact]:

@@ -23,7 +23,18 @@ def to_tflite(model: keras.Model) -> bytes:
     Returns:
         A TFLite file of builtin operations alone, signature `image` (1, height, width, channels)
         float32 -> `logits` (1, classes) float32.
+
+    Raises:
+        OSError: the folder for temporary files has no room.
     """
+    try:
+        return _convert(model)
+    except tf.errors.OpError as error:
+        # TensorFlow writes the intermediate form itself, and has errors of its own for a full disk.
+        raise OSError(f"cannot write the intermediate model: {error.message}") from error
+
+
+def _convert(model: keras.Model) -> bytes:
     # A dynamic batch makes files that the delegate refuses.
     picture = keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32", name=INPUT_NAME)
     with quiet(), tempfile.TemporaryDirectory() as folder:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 
 from export.compare import compare
 from export.compress import compress
 from export.results import Result
+from kerascnn.zoo import entry
 from training.progress import say
 from training.run import Run
 from training.train import request, train
@@ -14,20 +16,26 @@ from training.train import request, train
 MODELS = ("lenet5", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0")
 
 
-def demo(folder: pathlib.Path, *, epochs: int | None = None) -> list[Result]:
+def demo(
+    folder: pathlib.Path, *, models: Sequence[str] = MODELS, epochs: int | None = None
+) -> list[Result]:
     """Train, compress and compare; an interrupted demo goes on where it was.
 
     Args:
-        folder: gets one run a model, results.csv, report.html and chart.png.
+        folder: gets one run a model, and the report: report.html, results.csv, chart.png.
+        models: zoo names.
         epochs: fewer than the recipe's, for a quick look.
 
     Returns:
         One row an artefact.
     """
     runs: list[Run] = []
-    for number, model in enumerate(MODELS, 1):
-        say(f"[{number}/{len(MODELS)}] {model}")
+    for name in models:
+        entry(name)
+    for number, model in enumerate(models, 1):
+        say(f"[{number}/{len(models)}] {model}")
         run = train(request(model, data="mnist", epochs=epochs), folder / model)
         compress(run)
         runs.append(run)
-    return compare(runs, folder / "report.html", title="Four networks on 1,000 held-out digits")
+    title = "Classic networks on 1,000 held-out digits"
+    return compare(runs, folder, title=title)

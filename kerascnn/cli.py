@@ -137,16 +137,20 @@ def compress(run: str, variants: str | None, onnx: bool, as_json: bool) -> None:
     from export.compress import compress
     from training.run import Run
 
-    names = [name.strip() for name in variants.split(",")] if variants else recipes.DEFAULT
     opened = Run.open(run)
-    compress(opened, names, onnx=onnx)
-    page = opened.folder / "report.html"
-    _print_results(compare([opened], page), page, as_json)
+    compress(opened, _names(variants) or recipes.DEFAULT, onnx=onnx)
+    _print_results(compare([opened], opened.folder), opened.folder, as_json)
 
 
 @commands.command(epilog="Example: kerascnn compare runs/a runs/b -o report.html")
 @click.argument("runs", nargs=-1, required=True, type=click.Path())
-@click.option("-o", "--out", default="report.html", show_default=True, help="The page to write.")
+@click.option(
+    "-o",
+    "--out",
+    default="report.html",
+    show_default=True,
+    help="The page to write (.html), or a folder.",
+)
 @_json_option
 def compare(runs: tuple[str, ...], out: str, as_json: bool) -> None:
     """Time the files of RUNS against each other and write one report."""
@@ -156,8 +160,8 @@ def compare(runs: tuple[str, ...], out: str, as_json: bool) -> None:
     from export.compare import compare
     from training.run import Run
 
-    page = pathlib.Path(out)
-    _print_results(compare([Run.open(run) for run in runs], page), page, as_json)
+    output = pathlib.Path(out)
+    _print_results(compare([Run.open(run) for run in runs], output), output, as_json)
 
 
 @commands.command(epilog="Example: kerascnn predict runs/flowers/artefacts/int8.tflite rose.jpg")
@@ -187,15 +191,17 @@ def predict(artefact: str, images: tuple[str, ...], top: int, as_json: bool) -> 
 
 @commands.command(epilog="Example: kerascnn demo")
 @click.option("--out", default="runs/demo", show_default=True, help="Folder of runs and report.")
+@click.option("--models", "names", help="Zoo names with commas.  [default: all four]")
 @click.option("--epochs", type=int, help="Fewer, for a quick look with worse figures.")
 @_json_option
-def demo(out: str, epochs: int | None, as_json: bool) -> None:
+def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None:
     """Train four networks on embedded digits, compress them and compare the files."""
     _begin()
-    from export.demo import demo
+    from export.demo import MODELS, demo
 
     folder = pathlib.Path(out)
-    _print_results(demo(folder, epochs=epochs), folder / "report.html", as_json)
+    chosen = _names(names) or MODELS
+    _print_results(demo(folder, models=chosen, epochs=epochs), folder, as_json)
 
 
 def _begin() -> None:
@@ -213,10 +219,16 @@ def _require_run(folder: str) -> None:
         raise InputError(f"{folder} is no run folder (no run.json); make one: kerascnn train")
 
 
-def _print_results(results: Any, page: pathlib.Path, as_json: bool) -> None:
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+
+
+def _print_results(results: Any, output: pathlib.Path, as_json: bool) -> None:
+    from export.compare import output_files
     from export.results import best_choices
     from export.table import table
 
+    page, _csv, _png = output_files(output)
     if as_json:
         choices = {reason: r.label for reason, r in best_choices(results).items()}
         rows = [dataclasses.asdict(r) for r in results]

@@ -25,7 +25,7 @@ def save(path: pathlib.Path, variables: Sequence, state: dict[str, Any]) -> None
 def read(path: pathlib.Path) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Arrays in order, and the state; raises ValueError for a damaged file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = [archive[f"v{i}"] for i in range(len(archive.files) - 1)]
             state: dict[str, Any] = json.loads(str(archive["state"]))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -234,7 +234,7 @@ class _Watch(keras.callbacks.Callback):
         self._loop.end_epoch(figures, seconds)
 
     def _learning_rate(self) -> float:
-        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        return float(tf.convert_to_tensor(self.model.optimizer.learning_rate))
 
 
 def write_history(path: pathlib.Path, history: list[dict[str, float]]) -> None:

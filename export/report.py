@@ -1,0 +1,343 @@
+"""The report: one HTML page that opens offline and asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from export import chart
+from export.results import TOLERANCE, Result, best_choices, pareto
+from training import atomic
+
+_TEMPLATE = "report.html.j2"
+_WHY = {
+    "smallest": f"the smallest file within {TOLERANCE:.1f} point of the most accurate",
+    "fastest": f"the fastest within {TOLERANCE:.1f} point of the most accurate",
+    "most accurate": "the highest accuracy on the held-out pictures",
+}
+# Below this many pixels a side, smoothing would blur what the network saw.
+_PIXELATED = 96
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """One picture that the chosen file got wrong.
+
+    Attributes:
+        picture: (h, w, 1) or (h, w, 3) uint8, what the network saw.
+        name: where the picture comes from: a path, or "mnist[17]".
+        truth, predicted: class names.
+        probability: of the predicted class, 0 to 1.
+    """
+
+    picture: np.ndarray
+    name: str
+    truth: str
+    predicted: str
+    probability: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What a run was: label and text of each fact, in the order to show."""
+
+    name: str
+    facts: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mistakes:
+    """What the chosen file got wrong.
+
+    Attributes:
+        label: of the file, as `Result.label`.
+        total: how many of the `pictures` held-out pictures.
+        shown: those to show.
+        note: for example, why they cannot be shown.
+    """
+
+    label: str
+    total: int
+    pictures: int
+    shown: Sequence[Mistake]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Column:
+    """A column of the table: its cells' text, what they are sorted by, and what they mean."""
+
+    title: str
+    text: Callable[[Result], str]
+    key: Callable[[Result], Any] | None = None
+    meaning: str = ""
+    high_first: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        return self.key is not None
+
+    def sort_key(self, result: Result) -> str:
+        """Empty for what has no place in the order; the page puts that last."""
+        if self.key is None:
+            return self.text(result)
+        value = self.key(result)
+        return "" if value is None or not math.isfinite(value) else repr(float(value))
+
+
+def write_report(
+    path: pathlib.Path,
+    results: Sequence[Result],
+    *,
+    runs: Sequence[RunSummary],
+    machine: Mapping[str, str],
+    mistakes: Mistakes | None,
+    title: str,
+) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        results: at least one.
+        runs: what was trained, on what.
+        machine: label and text of each fact on the machine that measured.
+        mistakes: of the recommended file; `None` where there is none.
+
+    Raises:
+        OSError: the page cannot be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["png_uri"] = _png_uri
+    page = environment.get_template(_TEMPLATE).render(
+        title=title,
+        verdict=_verdict(results),
+        cards=_cards(results),
+        charts=_charts(results),
+        legend=_legend(results),
+        columns=_COLUMNS,
+        rows=_rows(results),
+        misfits=sum(not r.fits for r in results),
+        runs=runs,
+        machine=machine,
+        mistakes=mistakes,
+        pixelated=_PIXELATED,
+    )
+    atomic.write_text(path, page)
+
+
+def file_size(count: int) -> str:
+    """Bytes for people, in KB of 1000 bytes: "62.4 KB", "312 KB", "1.24 MB"."""
+    if count >= 999_500:
+        return f"{count / 1e6:,.2f} MB"
+    return f"{count / 1e3:.1f} KB" if count < 99_950 else f"{count / 1e3:.0f} KB"
+
+
+def milliseconds(value: float | None) -> str:
+    """Three digits or so: "0.061", "1.24", "15.3"; a dash where nothing was timed."""
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:.{3 if value < 1 else 2 if value < 10 else 1}f}"
+
+
+def _difference(value: float) -> str:
+    if not math.isfinite(value):
+        return "no number"
+    return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.3f}"
+
+
+_COLUMNS = (
+    _Column(
+        title="Accuracy, %",
+        text=lambda r: f"{r.value:.1f}",
+        key=lambda r: r.value,
+        meaning="share of the held-out pictures that the file got right in its own runtime",
+        high_first=True,
+    ),
+    _Column(
+        title="Drop",
+        # Adding zero turns minus zero into zero.
+        text=lambda r: f"{round(r.drop, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}"),
+        key=lambda r: r.drop,
+        meaning="points of accuracy lost against the Keras model; negative is a gain",
+    ),
+    _Column(
+        title="Size, KB",
+        text=lambda r: f"{r.bytes / 1000:,.1f}",
+        key=lambda r: r.bytes,
+        meaning="of the file; 1 KB is 1000 bytes, 1 MB is 1000 KB",
+    ),
+    _Column(
+        title="Download, KB",
+        text=lambda r: f"{r.download_bytes / 1000:,.1f}",
+        key=lambda r: r.download_bytes,
+        meaning="size after zlib -9, about what an app store delivers",
+    ),
+    _Column(
+        title="Latency, ms",
+        text=lambda r: milliseconds(r.latency_ms),
+        key=lambda r: r.latency_ms,
+        meaning="median time for one picture on the machine named below",
+    ),
+    _Column(
+        title="p95, ms",
+        text=lambda r: milliseconds(r.latency_p95_ms),
+        key=lambda r: r.latency_p95_ms,
+        meaning="95 of 100 pictures took no longer",
+    ),
+    _Column(
+        title="Threads",
+        text=lambda r: str(r.threads),
+        key=lambda r: r.threads,
+        meaning="that the runtime was given while it was timed",
+    ),
+    _Column(
+        title="Parameters",
+        text=lambda r: f"{r.parameters:,}",
+        key=lambda r: r.parameters,
+        meaning="trainable numbers of the Keras model",
+    ),
+    _Column(
+        title="MACs, M",
+        text=lambda r: f"{r.macs / 1e6:,.2f}",
+        key=lambda r: r.macs,
+        meaning="million multiply-adds for one picture",
+    ),
+    _Column(
+        title="Sparsity, %",
+        text=lambda r: f"{100 * r.sparsity:.1f}",
+        key=lambda r: r.sparsity,
+        meaning="share of the file's weights that are exactly zero",
+        high_first=True,
+    ),
+    _Column(
+        title="Same top-1, %",
+        text=lambda r: f"{r.agreement:.1f}",
+        key=lambda r: r.agreement,
+        meaning="share of pictures on which the file answers as the Keras model does",
+        high_first=True,
+    ),
+    _Column(
+        title="Logit difference",
+        text=lambda r: _difference(r.max_logit_diff),
+        key=lambda r: r.max_logit_diff,
+        meaning="largest difference of a logit from the Keras model's",
+    ),
+    _Column(
+        title="Partitions",
+        text=lambda r: "\N{EN DASH}" if r.partitions is None else str(r.partitions),
+        key=lambda r: r.partitions,
+        meaning="pieces of the graph that the XNNPACK delegate took; 1 is the whole graph at once; "
+        "not told for ONNX",
+    ),
+    _Column(
+        title="Fits",
+        text=lambda r: "yes" if r.fits else "no: misfit",
+        meaning="the file ran in its runtime and agreed with the Keras model as its variant must; "
+        "a misfit is never recommended",
+    ),
+)
+
+
+def _verdict(results: Sequence[Result]) -> str:
+    """The one sentence that a hurried reader takes away."""
+    chosen = best_choices(results).get("smallest")
+    if chosen is None:
+        return "Take none of these files: no one ran in its runtime and agreed with Keras."
+    figures = [file_size(chosen.bytes), f"{chosen.value:.1f}%"]
+    if chosen.latency_ms is not None:
+        figures.append(f"{milliseconds(chosen.latency_ms)} ms")
+    return f"Take {chosen.label}: {', '.join(figures)}."
+
+
+def _cards(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """One card a recommended file, with every reason for it; glyphs hold no given text."""
+    reasons: dict[Result, list[str]] = {}
+    for reason, result in best_choices(results).items():
+        reasons.setdefault(result, []).append(reason)
+    return [
+        {
+            "reasons": _joined(why),
+            "why": "; ".join(_WHY[reason] for reason in why),
+            "label": result.label,
+            "glyph": Markup(chart.glyph(results, result)),
+            "figures": _figures(result),
+        }
+        for result, why in reasons.items()
+    ]
+
+
+def _figures(result: Result) -> dict[str, str]:
+    figures = {
+        "accuracy": f"{result.value:.1f}%",
+        "file": file_size(result.bytes),
+        "download": file_size(result.download_bytes),
+    }
+    if result.latency_ms is not None:
+        figures["latency"] = f"{milliseconds(result.latency_ms)} ms"
+    return figures
+
+
+def _joined(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _charts(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Both charts, each drawn for a wide and for a narrow window; texts are escaped in there."""
+    drawings = {"Accuracy against size": chart.accuracy_size_svg}
+    if any(r.latency_ms is not None for r in results):
+        drawings["Accuracy against latency"] = chart.latency_accuracy_svg
+    return [
+        {
+            "title": title,
+            "wide": Markup(draw(results)),
+            "narrow": Markup(draw(results, narrow=True)),
+        }
+        for title, draw in drawings.items()
+    ]
+
+
+def _legend(results: Sequence[Result]) -> dict[str, list[tuple[Markup, str]]]:
+    rows: dict[str, list[tuple[Markup, str]]] = {"run": [], "variant": [], "sign": []}
+    for entry in chart.legend(results):
+        rows[entry.kind].append((Markup(entry.svg), entry.text))
+    return rows
+
+
+def _rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    choices = best_choices(results)
+    fronts = {"size front": pareto(results, "bytes"), "speed front": pareto(results, "latency_ms")}
+    return [
+        {
+            "run": result.run,
+            "variant": result.variant,
+            "format": result.format,
+            "fits": result.fits,
+            "glyph": Markup(chart.glyph(results, result)),
+            "choices": [reason for reason, chosen in choices.items() if chosen is result],
+            "fronts": [name for name, front in fronts.items() if result in front],
+            "cells": [(c.numeric, c.sort_key(result), c.text(result)) for c in _COLUMNS],
+        }
+        for result in results
+    ]
+
+
+def _png_uri(picture: np.ndarray) -> str:
+    """A (h, w, 1 or 3) uint8 picture as a data URI."""
+    stream = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,50 @@
+"""Run the command line as a user does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# `-W error` would reach into TensorFlow's own imports; our warnings are caught in-process.
+COMMAND = (sys.executable, "-m", "kerascnn.cli")
+
+
+def kerascnn(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    """Run to the end; stdout and stderr as text."""
+    texts = [str(argument) for argument in arguments]
+    return subprocess.run(
+        [*COMMAND, *texts], capture_output=True, text=True, check=False, timeout=600, **options
+    )
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *culprits: str) -> None:
+    """Exit code 2 and one last line that names the culprits; no traceback."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("kerascnn: ")
+    for culprit in culprits:
+        assert culprit in line
+
+
+def kill_when(condition: Callable[[], bool], *arguments: object, cwd: Path | None = None) -> None:
+    """Start a command and kill -9 it as soon as `condition` holds."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd=cwd,
+    )
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, "the command ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL

@@ -1,0 +1,177 @@
+"""From a trained run to verified files, described, resumable, and usable by `predict`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export import artefact, recipes, runtimes
+from export.artefact import Artefact
+from export.compare import compare
+from export.compress import all_artefacts, compress, held_out_pictures
+from export.flatbuffer import with_half_precision_kernels
+from export.predict import predict
+from export.verify import verify
+from kerascnn.errors import InputError
+from training import atomic
+from training.run import Run
+
+
+@pytest.fixture(scope="module")
+def made(lenet_run: Run) -> list[Artefact]:
+    return compress(lenet_run)[0]
+
+
+def test_all_variants_fit_and_are_described(lenet_run: Run, made: list[Artefact]) -> None:
+    names = [(a.info["variant"]["name"], a.path.suffix) for a in made]
+    assert names == [(n, ".tflite") for n in recipes.DEFAULT] + [("float32", ".onnx")]
+    for one in made:
+        measured = one.info["evaluation"]
+        assert measured["fits"], measured["rule"]
+        assert measured["pictures"] == 1000
+        assert one.preprocessing == lenet_run.preprocessing
+        assert one.labels == tuple("0123456789")
+        assert one.info["sha256"] == atomic.sha256(one.path)
+        assert one.info["bytes"] == one.path.stat().st_size > one.info["download_bytes"]
+        wrong = round(1000 * (1 - measured["value"] / 100))
+        assert len(one.info["mistakes"]) == wrong
+    float32, int8 = (one.info["evaluation"] for one in (made[0], made[3]))
+    assert float32["max_logit_diff"] < 1e-3
+    assert abs(int8["value"] - int8["float_value"]) <= 0.5
+    assert float32["partitions"] == int8["partitions"] == 1
+
+
+def test_int8_takes_raw_bytes(lenet_run: Run, made: list[Artefact]) -> None:
+    """Held against the interpreter itself, fed with pixels as they come from a file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    split = held_out_pictures(lenet_run)
+    assert split.pictures is not None
+    runner = Interpreter(str(made[3].path)).get_signature_runner()
+    right = 0
+    for picture, label in zip(split.pictures[:200], split.labels[:200], strict=True):
+        right += int(runner(image=picture[None])["logits"].argmax() == label)
+    assert right >= 180
+
+
+def test_existing_files_are_kept_and_damaged_ones_made_again(
+    lenet_run: Run, made: list[Artefact]
+) -> None:
+    before = {a.path: a.path.stat().st_mtime_ns for a in made}
+    assert compress(lenet_run)[1] is False
+    whole = made[3].path.read_bytes()
+    made[3].path.write_bytes(whole[:1000])
+    artefact.sidecar(made[1].path).unlink()
+    again, new = compress(lenet_run)
+    assert new
+    assert [a.info["sha256"] for a in again] == [a.info["sha256"] for a in made]
+    changed = {a.path.name for a in again if a.path.stat().st_mtime_ns != before[a.path]}
+    assert changed == {"int8.tflite", "float16.tflite"}
+
+
+def test_files_of_another_model_are_not_listed(lenet_run: Run, made, tmp_path: Path) -> None:
+    copy = Run(tmp_path / "copy", lenet_run.info)
+    shutil.copytree(lenet_run.folder, copy.folder)
+    model = copy.load_model()
+    model.get_layer("logits").set_weights([w + 1 for w in model.get_layer("logits").get_weights()])
+    model.save(copy.model_path)
+    assert all_artefacts(copy) == []
+
+
+def test_changed_data_is_refused(lenet_run: Run, tmp_path: Path) -> None:
+    info = json.loads(json.dumps(lenet_run.info))
+    info["dataset"]["fingerprint"] = "0"
+    with pytest.raises(InputError, match="mnist is not the data"):
+        held_out_pictures(Run(tmp_path, info))
+
+
+def test_unknown_variant_offers_the_closest(lenet_run: Run) -> None:
+    with pytest.raises(InputError, match="did you mean 'weight_int4'"):
+        compress(lenet_run, ["weight_int5"])
+
+
+@pytest.mark.parametrize("name", ["float32.tflite", "int8.tflite", "float32.onnx", "model.keras"])
+def test_predict_from_every_kind_of_file(lenet_run: Run, made, name: str, tmp_path: Path) -> None:
+    split = held_out_pictures(lenet_run)
+    assert split.pictures is not None
+    images = []
+    for index in range(0, 100, 5):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(split.pictures[index, ..., 0]).convert("RGBA").save(path)
+        images.append(str(path))
+    folder = lenet_run.folder if name == "model.keras" else lenet_run.artefacts
+    found = list(predict(folder / name, images, top=3))
+    truths = [str(split.labels[int(Path(image).stem)]) for image in images]
+    assert sum(p.labels[0][0] == t for p, t in zip(found, truths, strict=True)) >= 17
+    assert all(1 >= p.labels[0][1] >= p.labels[1][1] >= p.labels[2][1] >= 0 for p in found)
+
+
+def test_predict_refuses_what_it_does_not_know(lenet_run: Run, made, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.tflite"
+    alone.write_bytes(made[0].path.read_bytes())
+    with pytest.raises(InputError, match=r"alone\.json is missing"):
+        list(predict(alone, ["x.png"]))
+    shutil.copy(made[3].path.with_suffix(".json"), tmp_path / "alone.json")
+    with pytest.raises(InputError, match="describes another"):
+        list(predict(alone, ["x.png"]))
+    with pytest.raises(InputError, match=r"x\.png"):
+        list(predict(made[0].path, ["x.png"]))
+
+
+def test_a_file_that_is_no_model_is_refused(lenet_run: Run, tmp_path: Path) -> None:
+    for name in ("x.tflite", "x.onnx", "x.keras"):
+        path = tmp_path / name
+        path.write_bytes(b"no model" * 100)
+        with pytest.raises(InputError, match=name):
+            runtimes.load(path, lenet_run.preprocessing)
+
+
+def test_comparison_writes_all_three_files(lenet_run: Run, made, tmp_path: Path) -> None:
+    rows = compare([lenet_run], tmp_path / "page.html")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["page.csv", "page.html", "page.png"]
+    assert [r.sha256 for r in rows] == [a.info["sha256"] for a in all_artefacts(lenet_run)]
+    assert all(0 < r.latency_ms <= r.latency_p95_ms for r in rows)
+    lines = (tmp_path / "page.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(made)
+
+
+def test_runs_of_different_pictures_are_not_compared(lenet_run: Run, made, tmp_path: Path) -> None:
+    info = json.loads(json.dumps(lenet_run.info))
+    info["dataset"]["fingerprint"] = "0"
+    other = Run(lenet_run.folder, info)
+    with pytest.raises(InputError, match="different pictures"):
+        compare([lenet_run, other], tmp_path / "page.html")
+
+
+def test_verdicts() -> None:
+    keras_logits = np.eye(4, dtype=np.float32) * 5
+    off = keras_logits + np.float32(2e-3)
+    assert not verify(recipes.variant("float32"), off, keras_logits).fits
+    assert verify(recipes.variant("float32"), keras_logits + np.float32(5e-4), keras_logits).fits
+    assert verify(recipes.variant("int8"), off, keras_logits).fits
+    turned = verify(recipes.variant("int8"), keras_logits[::-1], keras_logits)
+    assert not turned.fits
+    assert turned.agreement == 0
+    assert verify(recipes.variant("float16"), off, keras_logits, off).fits
+    assert not verify(recipes.variant("float16"), keras_logits, keras_logits, off).fits
+    assert not verify(recipes.variant("int8"), keras_logits * np.nan, keras_logits).fits
+
+
+def test_half_precision_rounds_kernels_alone(made) -> None:
+    from export import flatbuffer
+
+    before = flatbuffer.read(made[0].path.read_bytes())
+    after = flatbuffer.read(with_half_precision_kernels(made[0].path.read_bytes()))
+    changed = [
+        len(t.shape)
+        for t in before.subgraphs[0].tensors
+        if before.buffers[t.buffer].data is not None
+        and not np.array_equal(before.buffers[t.buffer].data, after.buffers[t.buffer].data)
+    ]
+    assert len(changed) == 5
+    assert min(changed) == 2

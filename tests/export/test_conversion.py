@@ -1,0 +1,122 @@
+"""Every demo network as float32 and int8: one piece, right answers, raw bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import DEMO_MODELS, lively
+
+from export import recipes, runtimes
+from export.convert_onnx import to_onnx
+from export.convert_tflite import to_tflite
+from export.flatbuffer import weight_sparsity, with_half_precision_kernels
+from export.lower import lower_for_int8, needs_lowering
+from export.quantise import quantise
+from kerascnn import zoo
+
+PICTURES = 24
+
+
+def bytes_of(preprocessing, seed: int, count: int = PICTURES) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, *preprocessing.input_shape), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", DEMO_MODELS)
+def test_float32_and_int8_are_one_piece_and_agree(name: str, tmp_path) -> None:
+    model = lively(name)
+    preprocessing = zoo.entry(name).preprocessing(28, 28, resize="pad")
+    pictures = bytes_of(preprocessing, seed=1)
+    wanted = model.predict(preprocessing.normalise(pictures), verbose=0)
+
+    float_path = tmp_path / "float32.tflite"
+    float_path.write_bytes(to_tflite(model))
+    runtime = runtimes.load(float_path, preprocessing)
+    assert runtime.operations == ("DELEGATE",)
+    np.testing.assert_allclose(runtime.predict(pictures), wanted, atol=1e-3)
+    assert float_path.stat().st_size < 4.4 * model.count_params() + 60_000
+
+    lowered = to_tflite(lower_for_int8(model)) if needs_lowering(model) else float_path.read_bytes()
+    int8_path = tmp_path / "int8.tflite"
+    int8_path.write_bytes(
+        quantise(lowered, recipes.variant("int8"), preprocessing, bytes_of(preprocessing, seed=2))
+    )
+    runtime = runtimes.load(int8_path, preprocessing)
+    assert runtime.partitions == 1
+    assert runtime.operations == ("QUANTIZE", "DELEGATE")
+    assert runtime._input["dtype"] == np.uint8
+    # Raw bytes must mean what normalised floats mean: scale 1/128 and zero point 127, exactly.
+    assert runtime._input["quantization"] == (1 / 128, 127)
+    got = runtime.predict(pictures)
+    correlation = np.corrcoef(got.ravel(), wanted.ravel())[0, 1]
+    assert correlation > 0.9  # noise through random weights; trained ones in test_compress.py
+    assert int8_path.stat().st_size < 0.45 * float_path.stat().st_size
+
+
+def test_large_network_is_one_piece_in_int8_too(tmp_path) -> None:
+    model = lively("mobilenet_v3_large", stem_strides=1)
+    preprocessing = zoo.entry("mobilenet_v3_large").preprocessing(28, 28)
+    path = tmp_path / "int8.tflite"
+    pictures = bytes_of(preprocessing, seed=2, count=8)
+    path.write_bytes(
+        quantise(to_tflite(lower_for_int8(model)), recipes.variant("int8"), preprocessing, pictures)
+    )
+    assert runtimes.load(path, preprocessing).partitions == 1
+
+
+@pytest.mark.parametrize("name", ["lenet5", "mobilenet_v3_small"])
+def test_lowering_keeps_the_outputs_and_the_model(name: str) -> None:
+    model = lively(name)
+    before = [w.copy() for w in model.get_weights()]
+    x = np.random.default_rng(0).uniform(-1, 1, (4, *model.input_shape[1:])).astype(np.float32)
+    twin = lower_for_int8(model)
+    np.testing.assert_allclose(
+        twin.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5
+    )
+    assert not needs_lowering(twin)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("variant", ["float16", "dynamic_int8", "weight_int8", "weight_int4"])
+def test_weight_variants_of_a_depthwise_network(variant: str, tmp_path) -> None:
+    model = lively("mobilenet_v2")
+    preprocessing = zoo.entry("mobilenet_v2").preprocessing(28, 28)
+    pictures = bytes_of(preprocessing, seed=1)
+    wanted = model.predict(preprocessing.normalise(pictures), verbose=0)
+    float_file = to_tflite(model)
+    path = tmp_path / "x.tflite"
+    path.write_bytes(quantise(float_file, recipes.variant(variant), preprocessing))
+    runtime = runtimes.load(path, preprocessing)
+    shares = {"float16": 0.6, "dynamic_int8": 0.4, "weight_int8": 0.4, "weight_int4": 0.28}
+    assert path.stat().st_size < shares[variant] * len(float_file)
+    if variant != "weight_int4":
+        assert runtime.operations == ("DELEGATE",)
+    least = 0.97 if variant == "weight_int4" else 0.999
+    assert np.corrcoef(runtime.predict(pictures).ravel(), wanted.ravel())[0, 1] > least
+    if variant == "float16":
+        half = tmp_path / "half.tflite"
+        half.write_bytes(with_half_precision_kernels(float_file))
+        reference = runtimes.load(half, preprocessing).predict(pictures)
+        np.testing.assert_allclose(runtime.predict(pictures), reference, atol=1e-5)
+
+
+def test_onnx_agrees_for_any_batch(tmp_path) -> None:
+    model = lively("mobilenet_v3_small")
+    preprocessing = zoo.entry("mobilenet_v3_small").preprocessing(28, 28)
+    pictures = bytes_of(preprocessing, seed=1)
+    path = tmp_path / "float32.onnx"
+    path.write_bytes(to_onnx(model))
+    got = runtimes.load(path, preprocessing).predict(pictures)
+    wanted = model.predict(preprocessing.normalise(pictures), verbose=0)
+    np.testing.assert_allclose(got, wanted, atol=1e-3)
+
+
+def test_sparsity_is_read_from_the_file() -> None:
+    model = lively("lenet5")
+    head = model.get_layer("head")
+    kernel, bias = head.get_weights()
+    kernel[:, ::2] = 0
+    head.set_weights([kernel, bias])
+    total = sum(w.size for w in model.get_weights() if w.ndim > 1)
+    assert weight_sparsity(to_tflite(model)) == pytest.approx(kernel.size / 2 / total, abs=1e-6)

@@ -1,0 +1,398 @@
+"""The page and the chart: complete, offline, escaped, the same for the same figures."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import io
+import pathlib
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export import chart, report
+from export.report import Mistake, Mistakes, RunSummary, file_size, milliseconds, write_report
+from export.results import Result
+
+HOSTILE = "<script>alert(1)</script>\"'$x^2$_&"
+
+
+def rows() -> list[Result]:
+    """Two runs of four files each; one is a misfit, one was not timed, one is far below."""
+    made = []
+    for run, size, value in (("lenet5", 250_000, 98.3), ("mobilenet_v3_small", 6_000_000, 99.0)):
+        for variant, factor, drop in (
+            ("float32", 1.0, 0.0),
+            ("float16", 0.5, 0.0),
+            ("int8", 0.26, 0.2),
+            ("float32 onnx", 1.02, 0.0),
+        ):
+            name, _, format_ = variant.partition(" ")
+            made.append(row(run, name, format_ or "tflite", int(size * factor), value, drop))
+    made[2] = dataclasses.replace(made[2], value=50.0, drop=48.3, fits=False, partitions=18)
+    made[7] = dataclasses.replace(made[7], latency_ms=None, latency_p95_ms=None)
+    return made
+
+
+def row(run: str, variant: str, format_: str, size: int, value: float, drop: float) -> Result:
+    return Result(
+        run=run,
+        model=run,
+        variant=variant,
+        format=format_,
+        parameters=61_706,
+        macs=416_520,
+        bytes=size,
+        download_bytes=size * 9 // 10,
+        metric="accuracy",
+        value=value - drop,
+        float_value=value,
+        drop=drop,
+        latency_ms=size / 4e6,
+        latency_p95_ms=size / 3e6,
+        threads=1,
+        peak_arena_bytes=None,
+        sparsity=0.0,
+        fits=True,
+        agreement=100 - drop,
+        max_logit_diff=1e-6,
+        partitions=None if format_ == "onnx" else 1,
+        sha256="0" * 64,
+    )
+
+
+def mistake(shape: tuple[int, int, int], **given: Any) -> Mistake:
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    values = {"name": "mnist[17]", "truth": "4", "predicted": "9", "probability": 0.714}
+    return Mistake(picture=picture, **(values | given))
+
+
+def page(tmp_path: pathlib.Path, results: list[Result] | None = None, **given: Any) -> str:
+    path = tmp_path / "report.html"
+    values: dict[str, Any] = {
+        "runs": [
+            RunSummary(name="lenet5", facts={"Data": "mnist (fingerprint 5f0c)", "Seed": "0"})
+        ],
+        "machine": {"processor": "a processor", "version of keras": "3.15.1"},
+        "mistakes": Mistakes(
+            label="lenet5 int8", total=1, pictures=1000, shown=[mistake((28, 28, 1))]
+        ),
+        "title": "Digits",
+    }
+    write_report(path, rows() if results is None else results, **(values | given))
+    return path.read_text("utf-8")
+
+
+class Table(HTMLParser):
+    """The texts of the table's cells, row by row."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in {"td", "th"}:
+            self.rows[-1].append("")
+            self.inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag not in {"td", "th"}
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.rows[-1][-1] += data.strip()
+
+
+def test_the_page_asks_the_network_for_nothing(tmp_path: pathlib.Path):
+    text = page(tmp_path)
+    assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", text)
+    assert set(re.findall(r'(?:src|href)="([^"]{5})', text)) == {"data:"} | {
+        reference[:5] for reference in re.findall(r'xlink:href="(#[^"]*)"', text)
+    }
+    assert "default-src 'none'" in text
+
+
+def test_the_table_has_one_row_an_artefact_and_every_column(tmp_path: pathlib.Path):
+    head, *body = Table(page(tmp_path)).rows
+    assert len(body) == 8
+    assert all(len(cells) == len(head) for cells in body)
+    by_name = dict(zip(head, body[0], strict=True))
+    assert by_name["Variant"] == "float32"
+    assert by_name["Accuracy, %"] == "98.3"
+    assert by_name["Size, KB"] == "250.0"
+    assert by_name["Download, KB"] == "225.0"
+    assert by_name["Parameters"] == "61,706"
+    assert by_name["Partitions"] == "1"
+    untimed = dict(zip(head, body[7], strict=True))
+    assert untimed["Latency, ms"] == "\N{EN DASH}"
+    assert untimed["Format"] == "onnx"
+
+
+def test_misfits_are_shown_and_never_recommended(tmp_path: pathlib.Path):
+    text = page(tmp_path)
+    head, *body = Table(text).rows
+    cells = dict(zip(head, body[2], strict=True))
+    assert (cells["Marks"], cells["Fits"]) == ("misfit", "no: misfit")
+    assert "1 is a misfit" in text
+    assert "lenet5 int8: 50.0%, 65.0 KB, 0.016 ms, misfit" in text  # the title of its point
+
+
+def test_the_verdict_is_the_smallest_of_the_good_files(tmp_path: pathlib.Path):
+    text = page(tmp_path)
+    assert "Take lenet5 float16: 125 KB, 98.3%, 0.031 ms." in text
+    assert text.count('class="card choice"') == 2  # the smallest is the fastest, too
+    assert "smallest and fastest" in text
+
+
+def test_where_nothing_fits_the_page_says_so(tmp_path: pathlib.Path):
+    misfits = [dataclasses.replace(r, fits=False) for r in rows()]
+    text = page(tmp_path, misfits, mistakes=None)
+    assert "Take none of these files" in text
+    assert 'class="card choice"' not in text
+    assert len(Table(text).rows) == 9
+
+
+def test_where_nothing_was_timed_there_is_no_latency_chart(tmp_path: pathlib.Path):
+    untimed = [dataclasses.replace(r, latency_ms=None, latency_p95_ms=None) for r in rows()]
+    text = page(tmp_path, untimed)
+    assert "Accuracy against size" in text
+    assert "Accuracy against latency" not in text
+    assert "no file was timed" in chart.latency_accuracy_svg(untimed)
+    chart.write_png(tmp_path / "chart.png", untimed)
+
+
+def test_names_are_text_and_nothing_else(tmp_path: pathlib.Path):
+    hostile = [dataclasses.replace(r, run=HOSTILE + r.run) for r in rows()]
+    text = page(
+        tmp_path,
+        hostile,
+        title=HOSTILE,
+        runs=[RunSummary(name=HOSTILE, facts={HOSTILE: HOSTILE})],
+        machine={HOSTILE: HOSTILE},
+        mistakes=Mistakes(
+            label=HOSTILE,
+            total=1,
+            pictures=9,
+            shown=[mistake((8, 8, 3), name=HOSTILE, truth=HOSTILE, predicted=HOSTILE)],
+            note=HOSTILE,
+        ),
+    )
+    assert "<script>alert" not in text
+    assert text.count("<script") == 1
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;$x^2$_&amp;" in text
+    chart.write_png(tmp_path / "chart.png", hostile)
+
+
+def test_letters_that_the_chart_font_lacks_are_no_error(tmp_path: pathlib.Path):
+    named = [dataclasses.replace(r, run="_数字") for r in rows()]
+    assert "_数字" in chart.accuracy_size_svg(named)
+    chart.write_png(tmp_path / "chart.png", named)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (40, 30, 3)])
+def test_mistakes_are_the_very_pixels(tmp_path: pathlib.Path, shape: tuple[int, int, int]):
+    wrong = mistake(shape)
+    text = page(tmp_path, mistakes=Mistakes(label="a", total=1, pictures=9, shown=[wrong]))
+    (data,) = re.findall(r'src="data:image/png;base64,([^"]*)"', text)
+    with Image.open(io.BytesIO(base64.b64decode(html.unescape(data)))) as image:
+        np.testing.assert_array_equal(np.asarray(image).reshape(shape), wrong.picture)
+    assert "4 → <b>9</b>, 71%" in text
+    assert 'title="mnist[17]"' in text
+
+
+def test_what_cannot_be_shown_is_explained(tmp_path: pathlib.Path):
+    none = Mistakes(label="a", total=0, pictures=1000, shown=[])
+    assert "No mistakes: all 1,000 held-out pictures are right." in page(tmp_path, mistakes=none)
+    hidden = Mistakes(label="a", total=3, pictures=1000, shown=[], note="The folder is gone.")
+    text = page(tmp_path, mistakes=hidden)
+    assert "3 of 1,000 held-out pictures." in text
+    assert "The folder is gone." in text
+
+
+def test_the_page_says_what_was_run(tmp_path: pathlib.Path):
+    text = page(tmp_path)
+    for fact in ("mnist (fingerprint 5f0c)", "Seed", "a processor", "version of keras"):
+        assert fact in text
+
+
+def test_the_same_figures_give_the_same_bytes(tmp_path: pathlib.Path):
+    pages = [page(tmp_path) for _ in range(2)]
+    assert pages[0] == pages[1]
+    for name in ("a.png", "b.png"):
+        chart.write_png(tmp_path / name, rows())
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_crash_while_writing_leaves_the_old_files(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    old = page(tmp_path)
+    chart.write_png(tmp_path / "chart.png", rows())
+    before = (tmp_path / "chart.png").read_bytes()
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("training.atomic.os.fsync", crash)
+    with pytest.raises(OSError, match="disk full"):
+        page(tmp_path, title="another")
+    with pytest.raises(OSError, match="disk full"):
+        chart.write_png(tmp_path / "chart.png", rows()[:3])
+    assert (tmp_path / "report.html").read_text("utf-8") == old
+    assert (tmp_path / "chart.png").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["chart.png", "report.html"]
+
+
+def test_the_chart_for_readme_is_a_picture(tmp_path: pathlib.Path):
+    chart.write_png(tmp_path / "chart.png", rows())
+    with Image.open(tmp_path / "chart.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert pixels.shape[1] > 2000
+    colours = {tuple(colour) for colour in pixels.reshape(-1, 3)[::7].tolist()}
+    for series in chart.SERIES[:2]:
+        assert tuple(bytes.fromhex(series[1:])) in colours
+
+
+def test_one_failure_does_not_squash_the_others():
+    svg = chart.accuracy_size_svg(rows())
+    ticks = [float(tick) for tick in re.findall(r">(\d+\.\d)</text>", svg)]
+    assert len(ticks) >= 3
+    assert min(ticks) > 90
+    assert "misfit ↓ 50.0%" in svg
+    assert "1 file lies below the scale" in svg
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_files_are_drawn_as_well(count: int):
+    for draw in (chart.accuracy_size_svg, chart.latency_accuracy_svg):
+        svg = draw(rows()[:count], narrow=True)
+        assert svg.count("<title>") == count
+        assert svg.startswith("<svg")
+
+
+def test_colours_follow_the_page():
+    svg = chart.accuracy_size_svg(rows())
+    assert "var(--series-1, #d55e00)" in svg
+    # Each colour has a name, or it would not be seen on a dark page.
+    assert not re.search(r"(?<!, )#[0-9a-f]{6}", re.sub(r'(id|href|path)="[^"]*"', "", svg))
+
+
+def test_the_user_s_matplotlib_settings_do_not_matter(monkeypatch: pytest.MonkeyPatch):
+    import matplotlib as mpl
+
+    plain = chart.accuracy_size_svg(rows())
+    monkeypatch.setitem(mpl.rcParams, "lines.linewidth", 9.0)
+    monkeypatch.setitem(mpl.rcParams, "font.size", 30.0)
+    assert chart.accuracy_size_svg(rows()) == plain
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0.0 KB"),
+        (62_449, "62.4 KB"),
+        (99_949, "99.9 KB"),
+        (99_950, "100 KB"),
+        (311_600, "312 KB"),
+        (999_499, "999 KB"),
+        (999_500, "1.00 MB"),
+        (1_240_000, "1.24 MB"),
+    ],
+)
+def test_sizes_are_written_for_people(count: int, text: str):
+    assert file_size(count) == text
+
+
+def test_latencies_are_written_for_people():
+    values = [0.0612, 1.239, 15.26, None]
+    assert [milliseconds(v) for v in values] == ["0.061", "1.24", "15.3", "\N{EN DASH}"]
+
+
+def test_figures_that_are_no_numbers_have_no_place_in_the_order(tmp_path: pathlib.Path):
+    broken = dataclasses.replace(rows()[0], fits=False, max_logit_diff=float("nan"))
+    text = page(tmp_path, [broken, *rows()[1:]])
+    assert '<td class="number" data-sort="">no number</td>' in text
+
+
+def dumped(page_file: pathlib.Path) -> str:
+    """The document as a browser has it after its scripts ran; empty where it cannot open files."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("needs chromium")
+    done = subprocess.run(
+        [
+            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            f"--user-data-dir={page_file.parent / 'profile'}",
+            *("--virtual-time-budget=5000", page_file.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skips where chromium is missing, or may not read temporary files (as a snap may not)."""
+    probe = tmp_path_factory.mktemp("probe") / "probe.html"
+    probe.write_text("<p>a page</p>", "utf-8")
+    if "a page" not in dumped(probe):
+        pytest.skip("chromium opens no files here")
+
+
+def browse(tmp_path: pathlib.Path, script: str) -> str:
+    """What the script says of the page in a window 360 pixels wide."""
+    inner = html.escape((tmp_path / "report.html").read_text("utf-8"))
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<iframe id="f" style="width:360px;height:800px;border:0" srcdoc="{inner}"></iframe>'
+        "<pre id=said></pre><script>f.onload = () => {const page = f.contentDocument;"
+        f"said.textContent = 'said:' + ({script}) + ';'}}</script>",
+        "utf-8",
+    )
+    found = re.search(r"said:(.*?);</pre>", dumped(frame))
+    assert found
+    return found[1]
+
+
+@pytest.mark.usefixtures("browser")
+def test_a_phone_never_scrolls_the_page_sideways(tmp_path: pathlib.Path):
+    long = dataclasses.replace(rows()[3], run="a_run_with_a_very_long_name_" + "x" * 60)
+    page(tmp_path, [*rows(), long], title="t" * 200)
+    assert int(browse(tmp_path, "page.documentElement.scrollWidth")) <= 360
+
+
+@pytest.mark.usefixtures("browser")
+def test_a_click_sorts_by_number_and_blanks_come_last(tmp_path: pathlib.Path):
+    page(tmp_path)
+    head = Table((tmp_path / "report.html").read_text("utf-8")).rows[0]
+    column = head.index("Latency, ms")
+    script = (
+        f"(() => {{const head = page.querySelectorAll('thead th')[{column}];"
+        "const button = head.querySelector('button'); const seen = [];"
+        "for (const _ of [1, 2]) {button.click(); seen.push(head.getAttribute('aria-sort'),"
+        "...[...page.querySelector('tbody').rows].map("
+        f"(row) => row.cells[{column}].textContent))}}"
+        "return seen.join(' ')})()"
+    )
+    up = ["0.016", "0.031", "0.062", "0.064", "0.390", "0.750", "1.50"]
+    dash = ["\N{EN DASH}"]
+    expected = ["ascending", *up, *dash, "descending", *reversed(up), *dash]
+    assert browse(tmp_path, script).split() == expected
+
+
+def test_the_template_lies_beside_the_code():
+    assert (pathlib.Path(report.__file__).parent / "report.html.j2").is_file()

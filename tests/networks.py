@@ -1,0 +1,28 @@
+"""Networks with the statistics of trained ones, without a training."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+import kerascnn
+from training import recipes
+
+DEMO_MODELS = ("lenet5", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0")
+
+
+def lively(name: str, seed: int = 0, **options) -> keras.Model:
+    """A zoo model as the demo builds it, with batch norms as if it had been trained."""
+    channels = 1 if name == "lenet5" else 3
+    keras.utils.set_random_seed(seed)
+    options = recipes.load("digits").options_for(name) | options
+    model = kerascnn.build(name, input_shape=(28, 28, channels), classes=10, **options)
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            n = layer.gamma.shape[0]
+            layer.set_weights([
+                rng.uniform(0.5, 1.5, n), rng.normal(0, 0.3, n),
+                rng.normal(0, 0.1, n), rng.uniform(0.5, 1.5, n),
+            ])  # fmt: skip
+    return model

@@ -1,0 +1,142 @@
+"""What users meet first: help, speed of answers, and bad input."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import assert_refused, kerascnn
+from PIL import Image
+
+COMMANDS = ("models", "train", "compress", "compare", "predict", "demo")
+
+
+def picture(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(6):
+        for name in ("cats", "dogs"):
+            picture(tmp_path / "pets" / name / f"{number}.png", number)
+    return tmp_path / "pets"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["models"], ["models", "--json"]])
+def test_answers_without_a_framework(arguments: list[str]) -> None:
+    code = (
+        "import sys; from kerascnn import cli; sys.argv[1:] = %r\n"
+        "try: cli.main()\n"
+        "finally: print(sorted({'tensorflow', 'keras', 'matplotlib', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code % arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    done = kerascnn(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: kerascnn {command}" in " ".join(done.stdout.split())
+
+
+def test_models_as_json_are_the_registry() -> None:
+    from kerascnn import zoo
+
+    listed = json.loads(kerascnn("models", "--json").stdout)
+    assert {row["name"]: row["parameters"] for row in listed} == {
+        name: entry.parameters for name, entry in zoo.ENTRIES.items()
+    }
+
+
+def test_unknown_model_offers_the_closest() -> None:
+    assert_refused(
+        kerascnn("train", "mobilenet_v33_small", "--data", "mnist"), "mobilenet_v3_small"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        (["train", "lenet5", "--data", "nowhere"], "nowhere"),
+        (["train", "lenet5", "--data", "mnist", "--epochs", "0"], "epochs"),
+        (["train", "lenet5", "--data", "mnist", "--image-size", "big"], "big"),
+        (["train", "lenet5", "--data", "mnist", "--option", "alpha"], "alpha"),
+        (["train", "lenet5", "--data", "mnist", "--option", "alpha=1"], "alpha"),
+        (["train", "lenet5", "--data", "mnist", "--image-size", "20"], "20"),
+        (["train", "lenet5", "--data", "mnist", "--weights", "imagenet"], "imagenet"),
+        (["train", "lenet5", "--data", "mnist", "--optimizer", "adamm"], "adamm"),
+        (["train", "lenet5", "--bogus"], "--bogus"),
+        (["compress", "nowhere"], "nowhere"),
+        (["compare", "nowhere"], "nowhere"),
+        (["predict", "nowhere.tflite", "x.png"], "nowhere.tflite"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], culprit: str, tmp_path: Path) -> None:
+    assert_refused(kerascnn(*arguments, cwd=tmp_path), culprit)
+
+
+def test_empty_class_folder(folder: Path) -> None:
+    (folder / "birds").mkdir()
+    assert_refused(kerascnn("train", "mobilenet_v2", "--data", folder), "birds")
+
+
+def test_one_class(folder: Path) -> None:
+    shutil.rmtree(folder / "dogs")
+    assert_refused(kerascnn("train", "mobilenet_v2", "--data", folder), "cats")
+
+
+def tiny_training(folder: Path, *more: object) -> subprocess.CompletedProcess[str]:
+    return kerascnn(
+        "train", "mobilenet_v2", "--data", folder, "--out", folder.parent / "run", "--epochs", 1,
+        "--image-size", 32, "--option", "alpha=0.35", "--batch-size", 4, "--augmentation", "none",
+        *more,
+    )  # fmt: skip
+
+
+def test_broken_pictures_are_named_and_skipped_unless_strict(folder: Path) -> None:
+    whole = picture(folder / "cats" / "cut.jpg").read_bytes()
+    (folder / "cats" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "dogs" / "text.png").write_text("no picture")
+    assert_refused(tiny_training(folder, "--strict"), ".", "broken" if False else "not a readable")
+    shutil.rmtree(folder.parent / "run")
+    done = tiny_training(folder)
+    assert done.returncode == 0, done.stderr
+    assert "cut.jpg" in done.stderr
+    assert "text.png" in done.stderr
+    assert "2 broken pictures skipped" in done.stderr
+
+
+def test_class_of_broken_pictures_alone(folder: Path) -> None:
+    for path in (folder / "dogs").iterdir():
+        path.write_text("no picture")
+    assert_refused(tiny_training(folder), "dogs")
+
+
+def test_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    out = tmp_path / "file" / "run"
+    assert_refused(kerascnn("train", "lenet5", "--data", "mnist", "--out", out), str(out))
+
+
+def test_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    arguments = ("train", "lenet5", "--data", "mnist", "--out", tmp_path / "run", "--epochs", 1)
+    assert_refused(kerascnn(*arguments, preexec_fn=little_room), "room")
+    left = [p.name for p in (tmp_path / "run").rglob("*") if p.is_file()]
+    assert left == ["run.json"]
+    assert kerascnn(*arguments).returncode == 0

@@ -1,0 +1,106 @@
+"""kill -9 at any moment: the same command goes on and ends with the same files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import kerascnn, kill_when
+
+from training.run import Run
+
+TRAIN = ("train", "lenet5", "--data", "mnist", "--epochs", 3, "--out")
+
+
+def weights(run: Path) -> list[np.ndarray]:
+    return Run.open(run).load_model().get_weights()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    with (folder / "results.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    return {f"{r['run']}/{r['variant']}.{r['format']}": r["sha256"] for r in rows}
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    assert kerascnn(*TRAIN, folder).returncode == 0
+    assert kerascnn("compress", folder).returncode == 0
+    return folder
+
+
+def test_train_and_compress_killed(unbroken: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    kill_when((run / "checkpoints" / "epoch-00001.npz").exists, *TRAIN, run)
+    assert not (run / "model.keras").exists()
+    done = kerascnn(*TRAIN, run)
+    assert done.returncode == 0, done.stderr
+    assert "going on after epoch" in done.stderr
+    for a, b in zip(weights(unbroken), weights(run), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    kill_when((run / "artefacts" / "dynamic_int8.tflite").exists, "compress", run)
+    done = kerascnn("compress", run)
+    assert done.returncode == 0, done.stderr
+    assert digests(run) == digests(unbroken)
+    assert files(run) == files(unbroken)
+
+
+def killed_demo(tmp_path: Path, *arguments: object) -> None:
+    whole, broken = tmp_path / "whole" / "demo", tmp_path / "broken" / "demo"
+    assert kerascnn("demo", "--out", whole, *arguments).returncode == 0
+    first = broken / "lenet5"
+    moments = (
+        first / "checkpoints" / "epoch-00001.npz",
+        first / "model.keras",
+        first / "artefacts" / "float16.tflite",
+    )
+    for moment in moments:
+        kill_when(moment.exists, "demo", "--out", broken, *arguments)
+    assert not (broken / "report.html").exists()
+    done = kerascnn("demo", "--out", broken, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert digests(broken) == digests(whole)
+    assert files(broken) == files(whole)
+
+
+def test_demo_killed(tmp_path: Path) -> None:
+    killed_demo(tmp_path, "--models", "lenet5", "--epochs", 2)
+
+
+@pytest.mark.slow
+def test_whole_demo_killed(tmp_path: Path) -> None:
+    killed_demo(tmp_path, "--epochs", 1)
+
+
+def test_another_request_does_not_overwrite_a_run(unbroken: Path) -> None:
+    from commands import assert_refused
+
+    before = files(unbroken)
+    refused = kerascnn(*TRAIN, unbroken, "--seed", 1)
+    assert_refused(refused, str(unbroken), "seed")
+    assert files(unbroken) == before
+    again = kerascnn(*TRAIN, unbroken)
+    assert again.returncode == 0
+    assert "is complete" in again.stderr
+
+
+def test_a_run_without_a_model_is_refused(unbroken: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from commands import assert_refused
+
+    copy = tmp_path / "copy"
+    shutil.copytree(unbroken, copy)
+    (copy / "model.keras").unlink()
+    assert_refused(kerascnn("compress", copy), str(copy), "model.keras")
+    assert_refused(
+        kerascnn("compress", unbroken, "--variants", "int9"), "int9", "did you mean 'int8'"
+    )
