@@ -30,8 +30,11 @@ from matplotlib.transforms import Bbox
 from export.results import Result, best_choices, pareto
 from training import atomic
 
-# Okabe and Ito's colours without the yellow, which white paper swallows.
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d")
+# Okabe and Ito's colours without the yellow, which white paper swallows; then some of Paul Tol's.
+SERIES = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d"),
+    *("#332288", "#999933", "#882255", "#44aa99", "#117733", "#ddcc77", "#aa4499"),
+)
 _MARKERS = ("o", "s", "D", "^", "P", "v", "*", "p", "<", "h", ">", "d")
 _SIZES = {"*": 12, "D": 7.5, "P": 9.5, "d": 9, "p": 9.5, "h": 9.5}
 _INK, _MUTED, _GRID, _CARD, _BAND, _BAD = (
@@ -114,13 +117,18 @@ def latency_accuracy_svg(results: Sequence[Result], *, narrow: bool = False) -> 
 def write_png(path: pathlib.Path, results: Sequence[Result]) -> None:
     """Write both panels and the legend on white, at twice the screen's density."""
     with _drawing("png"):
-        figure = Figure(figsize=(12.4, 6.1), facecolor=_CARD)
+        rows = _png_legend_rows(results)
+        high = 4.9 + 0.29 * len(rows)
+        figure = Figure(figsize=(12.4, high), facecolor=_CARD)
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.05, right=0.985, top=0.93, bottom=0.285, wspace=0.13)
+        bottom = (0.78 + 0.29 * len(rows)) / high
+        figure.subplots_adjust(
+            left=0.05, right=0.985, top=1 - 0.4 / high, bottom=bottom, wspace=0.13
+        )
         _draw(left, results, _size_panel())
         _draw(right, results, _latency_panel(results))
-        _png_legend(figure, results)
+        _png_legend(figure, rows)
         with atomic.replacing(path) as temporary:
             figure.savefig(temporary, format="png", dpi=200, metadata={"Software": None})
 
@@ -237,7 +245,8 @@ def _scale(values: Sequence[float]) -> _Scale:
     floor = min(v for v in values if v >= best - max(4 * (best - bulk), 3.0))
     span = max(best - floor, 0.5)
     outside = min(values) < floor
-    bottom = floor - (0.22 if outside else 0.1) * span
+    # Never less than a point: a smaller difference is a handful of pictures.
+    bottom = min(floor - (0.22 if outside else 0.1) * span, best - 1)
     # Room for what is below the scale; without it the band is empty.
     band = floor - 0.09 * span if outside else bottom
     # A label must fit above the best point.
@@ -274,7 +283,7 @@ def _width(axes: Any) -> float:
 def _axis_y(axes: Any, scale: _Scale) -> None:
     axes.set_ylim(scale.bottom, scale.top)
     ticks = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(scale.band, scale.top)
-    ticks = [tick for tick in ticks if scale.band <= tick <= min(scale.top, 100)]
+    ticks = [tick for tick in ticks if scale.band <= tick < min(scale.top, 100 + 1e-6)]
     digits = max(len(f"{tick:.6g}".partition(".")[2]) for tick in ticks)
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_major_formatter(FixedFormatter([f"{tick:.{digits}f}" for tick in ticks]))
@@ -523,8 +532,8 @@ def _glyph(marker: str, colour: str, *, hollow: bool = False, crossed: bool = Fa
     return _wrap_glyph(f'<path d="{data}" style="{paint}"/>{cross}')
 
 
-def _png_legend(figure: Figure, results: Sequence[Result]) -> None:
-    """Three rows below the panels: runs, variants, signs."""
+def _png_legend_rows(results: Sequence[Result]) -> list[dict[str, Line2D]]:
+    """Runs, variants and signs by text, in rows that are not wider than the picture."""
     grey = {"linestyle": "none", "color": _MUTED, "markersize": 9}
     runs = {
         r: {"marker": "s", **grey, "color": _colour(results, r)} for r in _names(results, "run")
@@ -533,20 +542,33 @@ def _png_legend(figure: Figure, results: Sequence[Result]) -> None:
         name: {"marker": _marker(results, name), **grey} for name in _names(results, "variant")
     }
     looks: dict[str, dict[str, Any]] = {
-        "onnx": {"marker": "o", **grey, "markerfacecolor": _CARD, "markeredgewidth": 2},
+        "onnx": {"marker": "o", **grey, "markerfacecolor": "none", "markeredgewidth": 2},
         "misfit": {"marker": "x", **grey, "color": _INK, "markeredgewidth": 2},
         "front": {"color": _INK, "linewidth": 1.3},
         "choice": {"marker": "o", **grey, "color": _INK, "markerfacecolor": "none"},
     }
     signs = {text: looks[sign] for sign, text in _signs(results).items()}
-    for row, entries in enumerate((runs, variants, signs)):
+    rows: list[dict[str, Line2D]] = []
+    for entries in (runs, variants, signs):
+        rows.append({})
+        for text, look in entries.items():
+            # A letter is some 5.4 points wide, a glyph with its gaps 40.
+            if sum(5.4 * len(other) + 40 for other in (*rows[-1], text)) > 12.4 * 72:
+                rows.append({})
+            rows[-1][text] = Line2D([], [], **look)
+    return rows
+
+
+def _png_legend(figure: Figure, rows: Sequence[dict[str, Line2D]]) -> None:
+    """Below the panels."""
+    for number, row in enumerate(reversed(rows)):
         figure.legend(
-            [Line2D([], [], **look) for look in entries.values()],
+            list(row.values()),
             # A leading underscore would hide the entry.
-            [f" {text}" for text in entries],
+            [f" {text}" for text in row],
             loc="center",
-            bbox_to_anchor=(0.5, 0.135 - 0.048 * row),
-            ncols=max(len(entries), 1),
+            bbox_to_anchor=(0.5, (0.2 + 0.29 * number) / figure.get_figheight()),
+            ncols=len(row),
             frameon=False,
             handletextpad=0.1,
             columnspacing=1.8,

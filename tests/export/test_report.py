@@ -281,6 +281,11 @@ def test_few_files_are_drawn_as_well(count: int):
         assert svg.startswith("<svg")
 
 
+def test_a_perfect_score_has_its_tick():
+    svg = chart.accuracy_size_svg([row("lenet5", "float32", "tflite", 250_000, 100.0, 0.0)])
+    assert ">100.0</text>" in svg
+
+
 def test_colours_follow_the_page():
     svg = chart.accuracy_size_svg(rows())
     assert "var(--series-1, #d55e00)" in svg
