@@ -44,7 +44,7 @@ B0_STAGES = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LiteConfig:
-    """Multipliers, own picture size and dropout of one Lite network (`efficientnet_lite_params`)."""
+    """Multipliers, picture size and dropout of a network, of Google's `efficientnet_lite_params`."""
 
     width: float
     depth: float

@@ -36,9 +36,9 @@ def load_lite0(model: keras.Model) -> None:
 def copy_by_name(model: keras.Model, tensors: dict[str, np.ndarray]) -> None:
     """Copy tensors named as in the checkpoint into a Lite model by the table above."""
     _copy(model, tensors, "stem", "_conv_stem", "_bn0")
-    projections = [w.name.removesuffix("_project") for w in model.layers]
-    block_names = [n for n, w in zip(projections, model.layers, strict=True) if n != w.name]
-    for number, block in enumerate(block_names):
+    suffix = "_project"  # every block ends in one
+    ends = [layer.name for layer in model.layers if layer.name.endswith(suffix)]
+    for number, block in enumerate(name.removesuffix(suffix) for name in ends):
         for role, conv, norm in _ROLES:
             if number == 0 and role == "expand":
                 continue
@@ -59,8 +59,8 @@ def _copy(model, tensors, layer_name, conv, norm):
     kernel = kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
     if layer.kernel.shape != kernel.shape:
         raise InputError(
-            f"the ImageNet weights do not fit layer {layer_name}: {tuple(layer.kernel.shape)} here, "
-            f"{kernel.shape} there; build efficientnet_lite0 with its published width and depth"
+            f"the ImageNet weights do not fit layer {layer_name}: {tuple(layer.kernel.shape)} "
+            f"here, {kernel.shape} there; build efficientnet_lite0 with its published width and depth"
         )
     layer.set_weights([kernel])
     fields = ("weight", "bias", "running_mean", "running_var")

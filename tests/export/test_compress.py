@@ -92,7 +92,7 @@ def test_changed_data_is_refused(lenet_run: Run, tmp_path: Path) -> None:
 
 def test_unknown_variant_offers_the_closest(lenet_run: Run) -> None:
     with pytest.raises(InputError, match="did you mean 'weight_int4'"):
-        compress(lenet_run, ["weight_int5"])
+        compress(lenet_run, ["wieght_int4"])
 
 
 @pytest.mark.parametrize("name", ["float32.tflite", "int8.tflite", "float32.onnx", "model.keras"])

@@ -44,9 +44,8 @@ def _with_splits(root: pathlib.Path, train_folder: pathlib.Path) -> Dataset:
     classes = _class_names(train_folder)
     for other in filter(None, (validation, test)):
         if difference := set(_class_names(other)) ^ set(classes):
-            raise InputError(
-                f"{other} and {train_folder} have different classes: {', '.join(sorted(difference))}"
-            )
+            names = ", ".join(sorted(difference))
+            raise InputError(f"{other} and {train_folder} have different classes: {names}")
     chooses = _read(validation, classes) if validation and test else None
     held_out = _read(test or validation, classes)  # type: ignore[arg-type]
     return _dataset(root, classes, _read(train_folder, classes), chooses, held_out)
