@@ -17,7 +17,7 @@ def to_onnx(model: keras.Model) -> bytes:
 
     Returns:
         A checked ONNX file, `image` (batch, height, width, channels) float32 ->
-        `logits` (batch, classes) float32, any batch.
+        `logits` (batch, classes) float32, any batch. Equal networks give equal bytes.
     """
     shape = (None, *model.input_shape[1:])
     picture = keras.InputSpec(shape=shape, dtype="float32", name=INPUT_NAME)
@@ -25,20 +25,59 @@ def to_onnx(model: keras.Model) -> bytes:
         path = pathlib.Path(folder) / "model.onnx"
         model.export(path, format="onnx", input_signature=[picture], verbose=False)
         converted = onnx.load(path)
-    _rename(converted, converted.graph.output[0].name, OUTPUT_NAME)
-    _rename(converted, converted.graph.input[0].name, INPUT_NAME)
+    _canonise(converted.graph)
     onnx.checker.check_model(converted, full_check=True)
     serialised: bytes = converted.SerializeToString(deterministic=True)
     return serialised
 
 
-def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
-    """Rename an input or output; the exporter calls the output by its last layer."""
-    for value in (*model.graph.input, *model.graph.output):
-        if value.name == old:
-            value.name = new
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
+def _canonise(graph: onnx.GraphProto) -> None:
+    """Order and name everything by its place in the graph.
+
+    The exporter numbers names by counters of the process and orders nodes by hashes, so that two
+    exports of one network differ.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    names = {graph.input[0].name: INPUT_NAME, graph.output[0].name: OUTPUT_NAME}
+    constants = {constant.name: constant for constant in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    used: list[onnx.TensorProto] = []
+    # Depth first from the output, without recursion: deep networks are deeper than Python's stack.
+    waiting = [(makers[graph.output[0].name], False)]
+    placed: set[int] = set()
+    while waiting:
+        node, ready = waiting.pop()
+        if id(node) in placed:
+            continue
+        if not ready:
+            waiting.append((node, True))
+            waiting += [(makers[i], False) for i in reversed(node.input) if i in makers]
+            continue
+        placed.add(id(node))
+        for name in node.input:
+            if name in constants and name not in names:
+                names[name] = f"constant_{len(used)}"
+                used.append(constants[name])
+        for name in node.output:
+            names.setdefault(name, f"{node.op_type}_{len(nodes)}:{name.rpartition(':')[2]}")
+        nodes.append(node)
+    for number, node in enumerate(nodes):
+        node.name, node.doc_string = f"{node.op_type}_{number}", ""
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    for constant in used:
+        constant.name = names[constant.name]
+    for value in (*graph.input, *graph.output):
+        value.name = names[value.name]
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    nodes, used = [_copy(node) for node in nodes], [_copy(constant) for constant in used]
+    for field in ("node", "initializer", "value_info", "doc_string"):
+        graph.ClearField(field)
+    graph.node.extend(nodes)
+    graph.initializer.extend(used)
+
+
+def _copy(message):
+    copied = type(message)()
+    copied.CopyFrom(message)
+    return copied

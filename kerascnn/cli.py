@@ -206,6 +206,10 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
 
 def _begin() -> None:
     """Load TensorFlow, without its greetings."""
+    if "PYTHONHASHSEED" not in os.environ:
+        # The ONNX converter optimises in the order of hashes; a fixed one repeats its files.
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     from training.quiet import native_quiet
 
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

@@ -111,6 +111,7 @@ def train(asked: TrainRequest, folder: pathlib.Path) -> Run:
             "name another folder with --out, or delete it"
         )
     if info and info.get("complete"):
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # killed just before that
         say(f"{folder} is complete")
         return Run.open(folder)
     dataset = datasets.scan(asked.data, seed=asked.config.seed)
@@ -173,7 +174,7 @@ def _run(
     }
     info["complete"] = True
     write_info(folder, info)
-    shutil.rmtree(checkpoints)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return Run(folder, info)
 
 

@@ -44,7 +44,7 @@ B0_STAGES = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LiteConfig:
-    """Multipliers, picture size and dropout of a network, of Google's `efficientnet_lite_params`."""
+    """Multipliers, picture size and dropout of one, from Google's `efficientnet_lite_params`."""
 
     width: float
     depth: float

@@ -60,7 +60,7 @@ def _copy(model, tensors, layer_name, conv, norm):
     if layer.kernel.shape != kernel.shape:
         raise InputError(
             f"the ImageNet weights do not fit layer {layer_name}: {tuple(layer.kernel.shape)} "
-            f"here, {kernel.shape} there; build efficientnet_lite0 with its published width and depth"
+            f"here, {kernel.shape} there; build it with its published width and depth"
         )
     layer.set_weights([kernel])
     fields = ("weight", "bias", "running_mean", "running_var")

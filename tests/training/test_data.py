@@ -1,0 +1,256 @@
+"""Data sets: layouts, splits, conversions, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training import atomic, datasets
+from training.datasets.decode import decode_dataset, decode_split
+from training.datasets.splits import Split, stratified
+from training.preprocessing import read_picture
+
+STRETCH = Preprocessing(height=8, width=8, channels=3, resize="stretch")
+
+
+def fill(folder: Path, count: int, ending: str = ".png", seed: int = 0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        pixels = rng.integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}{ending}")
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    for name in ("dogs", "cats"):
+        fill(tmp_path / "pets" / name, 10)
+    return tmp_path / "pets"
+
+
+def test_mnist_is_fixed_and_balanced() -> None:
+    mnist = datasets.scan("mnist", seed=0)
+    assert (len(mnist.train), len(mnist.held_out)) == (4000, 1000)
+    assert np.bincount(mnist.train.labels).tolist() == [400] * 10
+    assert np.bincount(mnist.held_out.labels).tolist() == [100] * 10
+    assert not set(mnist.train.names) & set(mnist.held_out.names)
+    assert mnist.fingerprint == datasets.scan("mnist", seed=7).fingerprint == "bdb3fe7bc523fd48"
+
+
+def test_plain_folder_is_split_by_seed(pets: Path) -> None:
+    one, same, other = (datasets.scan(str(pets), seed=s) for s in (0, 0, 1))
+    assert one.classes == ("cats", "dogs")
+    assert (len(one.train), len(one.held_out)) == (16, 4)
+    assert np.bincount(one.held_out.labels).tolist() == [2, 2]
+    assert one.held_out.names == same.held_out.names != other.held_out.names
+    assert not set(one.train.names) & set(one.held_out.names)
+
+
+def test_given_splits_are_kept(tmp_path: Path) -> None:
+    for split, count in (("train", 4), ("val", 3), ("test", 2)):
+        for name in ("a", "b"):
+            fill(tmp_path / split / name, count)
+    whole = datasets.scan(str(tmp_path), seed=0)
+    assert whole.validation is not None
+    assert [len(s) for s in (whole.train, whole.validation, whole.held_out)] == [8, 6, 4]
+    assert all("/test/" in name for name in whole.held_out.names)
+    (tmp_path / "test").rename(tmp_path / ".test")
+    two = datasets.scan(str(tmp_path), seed=0)
+    assert two.validation is None
+    assert all("/val/" in name for name in two.held_out.names)
+
+
+def test_what_is_no_picture_is_ignored(pets: Path) -> None:
+    (pets / ".hidden").mkdir()
+    (pets / "notes.txt").write_text("x")
+    (pets / "cats" / "notes.txt").write_text("x")
+    fill(pets / "cats" / "deeper", 1)
+    (pets / "cats" / "loop").symlink_to(pets / "cats", target_is_directory=True)
+    whole = datasets.scan(str(pets), seed=0)
+    assert len(whole.train) + len(whole.held_out) == 21
+
+
+def test_refused_folders(pets: Path, tmp_path: Path) -> None:
+    def refused(match: str, folder: Path = pets) -> None:
+        with pytest.raises(InputError, match=match) as caught:
+            datasets.scan(str(folder), seed=0)
+        assert "\n" not in str(caught.value)
+
+    refused("no such folder", tmp_path / "none")
+    (pets / "empty").mkdir()
+    refused("empty holds no pictures")
+    (pets / "empty").rmdir()
+    fill(pets / "single", 1)
+    refused("single picture")
+    (pets / "train").mkdir()
+    refused("neither val/ nor test/")
+    (pets / "val").mkdir()
+    refused("at least two class folders")
+    for name in ("a", "b"):
+        fill(pets / "train" / name, 1)
+        fill(pets / "val" / f"{name}x", 1)
+    refused("different classes: a, ax, b, bx")
+
+
+def test_stratified_never_empties_a_class() -> None:
+    labels = np.array([0, 0, 1, 1, 1] + [2] * 100)
+    kept, aside = stratified(labels, 0.2, seed=0)
+    assert sorted([*kept, *aside]) == list(range(105))
+    assert np.bincount(labels[aside]).tolist() == [1, 1, 20]
+    assert set(labels[kept]) == {0, 1, 2}
+
+
+def picture(mode: str) -> Image.Image:
+    ramp = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
+    grey = Image.fromarray(ramp)
+    if mode == "I;16":
+        return Image.fromarray(ramp.astype(np.uint16) * 257)
+    if mode == "P":
+        return grey.quantize(256)
+    return grey.convert("RGB").convert(mode) if mode != "L" else grey
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"),
+    [("L", ".png"), ("RGB", ".bmp"), ("RGBA", ".png"), ("RGBA", ".webp"), ("P", ".png"),
+     ("CMYK", ".jpg"), ("L", ".jpg"), ("I;16", ".png"), ("1", ".png")],
+)  # fmt: skip
+def test_every_kind_of_picture_becomes_rgb_and_grey(mode, ending, tmp_path: Path) -> None:
+    path = tmp_path / f"Ünï cödé {mode[0]}{ending}"
+    picture(mode).save(path, **({"lossless": True} if ending == ".webp" else {}))
+    rgb = read_picture(path, STRETCH)
+    assert rgb.shape == (8, 8, 3)
+    wanted = np.asarray(picture("L" if mode != "1" else "1").convert("L"))
+    tolerance = 12 if ending == ".jpg" else 1
+    np.testing.assert_allclose(rgb.mean(axis=-1), wanted, atol=tolerance)
+    grey = Preprocessing(height=8, width=8, channels=1, resize="stretch")
+    np.testing.assert_allclose(read_picture(path, grey)[..., 0], wanted, atol=tolerance)
+
+
+def test_transparency_is_white_and_rotation_is_applied(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert read_picture(tmp_path / "clear.png", STRETCH).min() == 255
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:4] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    turned = read_picture(tmp_path / "turned.png", STRETCH)
+    assert turned[:, 4:].min() == 255
+    assert turned[:, :4].max() == 0
+
+
+def test_geometry(tmp_path: Path) -> None:
+    pixels = np.zeros((10, 40, 3), np.uint8)
+    pixels[:, 15:25] = 255
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    crop = Preprocessing(height=8, width=8, channels=3, crop_fraction=1.0)
+    assert read_picture(tmp_path / "wide.png", crop)[:, 1:7].min() > 200
+    pad = Preprocessing(height=12, width=60, channels=3, resize="pad")
+    padded = read_picture(tmp_path / "wide.png", pad)
+    np.testing.assert_array_equal(padded[1:11, 10:50], pixels)
+    Image.new("RGB", (1, 1), "red").save(tmp_path / "dot.png")
+    assert read_picture(tmp_path / "dot.png", crop).shape == (8, 8, 3)
+
+
+def test_files_that_are_no_pictures_are_named(tmp_path: Path, monkeypatch) -> None:
+    def refused(path: Path) -> None:
+        with pytest.raises(InputError, match=path.name.split("\n")[0]) as caught:
+            read_picture(path, STRETCH)
+        assert "\n" not in str(caught.value).replace(str(path), "")
+
+    fill(tmp_path, 1, ".jpg")
+    cut = tmp_path / "0.jpg"
+    cut.write_bytes(cut.read_bytes()[:300])
+    refused(cut)
+    for name, content in (("text.png", b"hello"), ("empty.png", b"")):
+        (tmp_path / name).write_bytes(content)
+        refused(tmp_path / name)
+    Image.new("L", (4, 4)).save(tmp_path / "x.gif")
+    (tmp_path / "x.gif").rename(tmp_path / "gif.jpg")
+    refused(tmp_path / "gif.jpg")
+    refused(tmp_path / "missing.png")
+    refused(tmp_path)
+    Image.new("L", (60, 60)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    refused(tmp_path / "bomb.png")
+
+
+def test_broken_pictures_are_skipped_with_a_count_or_refused(pets: Path) -> None:
+    (pets / "cats" / "bad.png").write_text("x")
+    whole = datasets.scan(str(pets), seed=0)
+    said: list[str] = []
+    arguments = {"train": STRETCH, "evaluation": STRETCH, "report": said.append}
+    decoded, broken = decode_dataset(whole, strict=False, **arguments)
+    assert [Path(b.name).name for b in broken] == ["bad.png"]
+    assert "bad.png" in said[0]
+    assert said[1].startswith("1 broken picture")
+    assert len(decoded.train) + len(decoded.held_out) == 20
+    with pytest.raises(InputError, match=r"bad\.png"):
+        decode_dataset(whole, strict=True, **arguments)
+
+
+def test_a_class_that_lost_all_pictures_is_refused(pets: Path) -> None:
+    for path in (pets / "cats").iterdir():
+        path.write_text("x")
+    whole = datasets.scan(str(pets), seed=0)
+    with pytest.raises(InputError, match="'cats'"):
+        decode_dataset(
+            whole, train=STRETCH, evaluation=STRETCH, strict=False, report=lambda _line: None
+        )
+
+
+def test_cached_and_streamed_pictures_are_equal(pets: Path) -> None:
+    from training.pipeline import picture_batches
+
+    split = datasets.scan(str(pets), seed=0).train
+    cached, _ = decode_split(split, STRETCH)
+    streamed, _ = decode_split(split, STRETCH, cache_bytes=0)
+    assert cached.pictures is not None
+    assert streamed.pictures is None
+    again = np.concatenate(list(picture_batches(streamed, STRETCH, batch_size=3)))
+    np.testing.assert_array_equal(cached.pictures, again)
+
+
+def test_arrays_change_size_and_channels() -> None:
+    split = Split(
+        labels=np.zeros(2, np.int32), names=("a", "b"),
+        pictures=np.full((2, 4, 4, 1), 9, np.uint8),
+    )  # fmt: skip
+    decoded, _ = decode_split(split, STRETCH)
+    np.testing.assert_array_equal(decoded.pictures, np.full((2, 8, 8, 3), 9))
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    atomic.write_text(path, "old")
+
+    def crash() -> None:
+        with atomic.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        crash()
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"channels": 2}, {"resize": "zoom"}, {"height": 0}, {"crop_fraction": 0}, {"std": 0}]
+)
+def test_impossible_preprocessing(wrong) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Preprocessing(**({"height": 8, "width": 8, "channels": 3} | wrong))
+
+
+def test_preprocessing_travels() -> None:
+    assert Preprocessing.from_dict(STRETCH.to_dict()) == STRETCH
+    np.testing.assert_array_equal(
+        STRETCH.normalise(np.array([127, 255, 0], np.uint8)), np.float32([0, 1, -127 / 128])
+    )
