@@ -26,8 +26,11 @@ class Runtime(Protocol):
         operations: pieces and operations outside them, in order; empty for other runtimes.
     """
 
-    partitions: int | None
-    operations: tuple[str, ...]
+    @property
+    def partitions(self) -> int | None: ...
+
+    @property
+    def operations(self) -> tuple[str, ...]: ...
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         """(n, height, width, channels) uint8 -> (n, classes) float32 logits."""

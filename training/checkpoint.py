@@ -17,7 +17,7 @@ _KEPT = 2
 
 def save(path: pathlib.Path, variables: Sequence, state: dict[str, Any]) -> None:
     """Write variables in order and a JSON-able state."""
-    arrays = {f"v{i}": np.asarray(variable) for i, variable in enumerate(variables)}
+    arrays: dict[str, Any] = {f"v{i}": np.asarray(v) for i, v in enumerate(variables)}
     with atomic.replacing(path) as temporary:
         np.savez(temporary, state=np.array(json.dumps(state)), **arrays)
 

@@ -7,6 +7,7 @@ epoch 7 gives what a stream from the start would have given there.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -119,7 +120,7 @@ def _loader(split: Split, source: Preprocessing):
     names = tf.constant(list(split.names))
 
     def read(path: bytes) -> np.ndarray:
-        return read_picture(path, source)
+        return read_picture(os.fsdecode(path), source)
 
     def load(index: tf.Tensor) -> tf.Tensor:
         picture = tf.numpy_function(read, [names[index]], tf.uint8, stateful=False)

@@ -28,7 +28,7 @@ def read_picture(path: str | os.PathLike[str], preprocessing: Preprocessing) -> 
     Raises:
         InputError: missing, truncated, too large, or not a JPEG, PNG, WebP or BMP picture.
     """
-    path = pathlib.Path(os.fsdecode(path))
+    path = pathlib.Path(path)
     try:
         with Image.open(path, formats=FORMATS) as opened:
             opened.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -67,7 +68,7 @@ def decoded_stream(names: tuple[str, ...], preprocessing: Preprocessing) -> tf.d
 
     def read(path: bytes) -> tuple[np.ndarray, bytes]:
         try:
-            return read_picture(path, preprocessing), b""
+            return read_picture(os.fsdecode(path), preprocessing), b""
         except InputError as error:
             return np.zeros(preprocessing.input_shape, np.uint8), str(error).encode()
 

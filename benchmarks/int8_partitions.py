@@ -1,0 +1,65 @@
+"""What the int8 lowering is worth: one network, int8 as it is and lowered, and float32.
+
+Run: python benchmarks/int8_partitions.py (or `make bench`). The three files take turns, one thread,
+one picture at 224x224; weights are random, since only time and pieces are measured.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+import kerascnn
+from export import benchmark, recipes, runtimes
+from export.convert_tflite import to_tflite
+from export.lower import lower_for_int8
+from export.quantise import quantise
+from kerascnn import zoo
+
+NAMES = sys.argv[1:] or ["mobilenet_v3_small", "mobilenet_v3_large"]
+
+
+def main() -> None:
+    """Print a line a file."""
+    rng = np.random.default_rng(0)
+    for name in NAMES:
+        model = kerascnn.build(name)
+        for layer in model.layers:
+            if layer.name.endswith("_norm"):  # as alive as after a training
+                gamma, beta, mean, variance = layer.get_weights()
+                noise = rng.normal(0, 0.3, gamma.shape)
+                layer.set_weights([gamma * 1.5, beta + noise, mean, variance * 0.1])
+        preprocessing = zoo.entry(name).preprocessing(*model.input_shape[1:3])
+        pictures = rng.integers(0, 256, (8, *preprocessing.input_shape), dtype=np.uint8)
+        float32, lowered = to_tflite(model), to_tflite(lower_for_int8(model))
+        int8 = recipes.variant("int8")
+        files = {
+            "float32": float32,
+            "int8, as it is": quantise(float32, int8, preprocessing, pictures),
+            "int8, lowered": quantise(lowered, int8, preprocessing, pictures),
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            loaded = {}
+            for label, data in files.items():
+                path = pathlib.Path(folder) / f"{len(loaded)}.tflite"
+                path.write_bytes(data)
+                loaded[label] = runtimes.load(path, preprocessing)
+            times = benchmark.interleaved({k: r.once(pictures[0]) for k, r in loaded.items()})
+        slow = times["int8, as it is"].median_ms
+        for label, runtime in loaded.items():
+            latency = times[label]
+            print(
+                f"{name:20} {label:15} {len(files[label]) / 1000:9.1f} KB  "
+                f"{runtime.partitions:3} pieces  median {latency.median_ms:7.3f} ms  "
+                f"p95 {latency.p95_ms:7.3f} ms  {slow / latency.median_ms:5.2f} x"
+            )
+
+
+if __name__ == "__main__":
+    main()
