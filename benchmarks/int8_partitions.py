@@ -32,9 +32,9 @@ def main() -> None:
         model = kerascnn.build(name)
         for layer in model.layers:
             if layer.name.endswith("_norm"):  # as alive as after a training
-                gamma, beta, mean, variance = layer.get_weights()
-                noise = rng.normal(0, 0.3, gamma.shape)
-                layer.set_weights([gamma * 1.5, beta + noise, mean, variance * 0.1])
+                n = layer.gamma.shape[0]
+                gamma, variance = rng.uniform(0.5, 1.5, (2, n))
+                layer.set_weights([gamma, rng.normal(0, 0.3, n), rng.normal(0, 0.1, n), variance])
         preprocessing = zoo.entry(name).preprocessing(*model.input_shape[1:3])
         pictures = rng.integers(0, 256, (8, *preprocessing.input_shape), dtype=np.uint8)
         float32, lowered = to_tflite(model), to_tflite(lower_for_int8(model))
