@@ -39,7 +39,8 @@ bench: setup
 	$(BIN)/python benchmarks/int8_partitions.py
 
 lock: setup
-	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header \
+	  -o requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv runs build *.egg-info
