@@ -12,7 +12,7 @@ from export.convert_tflite import INPUT_NAME
 from export.flatbuffer import prepend_uint8_input
 from export.recipes import Variant
 from kerascnn.preprocessing import Preprocessing
-from training.quiet import quiet
+from training.quiet import native_quiet, quiet
 
 _SIGNATURE = "serving_default"
 # Scopes are names of output tensors. The converter calls the graph's own output
@@ -48,7 +48,7 @@ def quantise(
         A TFLite file. Calibrated ones take `image` (1, height, width, channels) uint8, raw bytes;
         all give `logits` (1, classes) float32.
     """
-    with quiet():
+    with quiet(), native_quiet():
         work = quantizer.Quantizer(bytearray(float_file), _recipe(variant))
         if not variant.calibrated:
             return bytes(work.quantize().quantized_model)

@@ -51,7 +51,9 @@ def decode_split(
     broken: list[Broken] = []
     good: list[int] = []
     stream = decoded_stream(split.names, preprocessing)
-    progress = tqdm(stream, total=len(split), desc="reading pictures", unit="", leave=False)
+    progress = tqdm(
+        stream, total=len(split), desc="reading pictures", unit="", leave=False, disable=None
+    )
     for index, (picture, error) in enumerate(progress):
         if reason := error.numpy().decode():
             broken.append(Broken(name=split.names[index], reason=reason))
