@@ -212,7 +212,8 @@ def _begin() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     from training.quiet import native_quiet
 
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if (backend := os.environ.setdefault("KERAS_BACKEND", "tensorflow")) != "tensorflow":
+        raise InputError(f"training and export run on tensorflow; unset KERAS_BACKEND ({backend})")
     with native_quiet():
         import tensorflow  # noqa: F401
 

@@ -115,6 +115,9 @@ def train(asked: TrainRequest, folder: pathlib.Path) -> Run:
         say(f"{folder} is complete")
         return Run.open(folder)
     dataset = datasets.scan(asked.data, seed=asked.config.seed)
+    if dataset.ignored:
+        endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
+        say(f"no pictures that are read here, left out: {endings}")
     preprocessing = preprocessing_for(asked, dataset)
     model = _build(asked, preprocessing, classes=len(dataset.classes))
     if info is None:
@@ -210,7 +213,12 @@ def _choosing(
     """Training pictures, and those that choose the epoch: never the held-out ones."""
     if dataset.validation is not None or not config.validation_fraction:
         return dataset.train, dataset.validation
-    kept, aside = stratified(dataset.train.labels, config.validation_fraction, config.seed)
+    kept, aside = stratified(
+        dataset.train.labels,
+        dataset.classes,
+        fraction=config.validation_fraction,
+        seed=config.seed,
+    )
     validation = dataset.train.take(aside)
     if source != preprocessing and validation.pictures is not None:
         # Cut the centre, as an evaluation of the file would.

@@ -68,11 +68,15 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
 def test_what_is_no_picture_is_ignored(pets: Path) -> None:
     (pets / ".hidden").mkdir()
     (pets / "notes.txt").write_text("x")
+    (pets / "__MACOSX").mkdir()
     (pets / "cats" / "notes.txt").write_text("x")
+    (pets / "dogs" / "1.HEIC").write_text("x")
+    (pets / "dogs" / "._1.png").write_text("x")
     fill(pets / "cats" / "deeper", 1)
     (pets / "cats" / "loop").symlink_to(pets / "cats", target_is_directory=True)
     whole = datasets.scan(str(pets), seed=0)
     assert len(whole.train) + len(whole.held_out) == 21
+    assert whole.ignored == {".txt": 1, ".heic": 1}
 
 
 def test_refused_folders(pets: Path, tmp_path: Path) -> None:
@@ -86,7 +90,7 @@ def test_refused_folders(pets: Path, tmp_path: Path) -> None:
     refused("empty holds no pictures")
     (pets / "empty").rmdir()
     fill(pets / "single", 1)
-    refused("single picture")
+    refused("'single' has a single picture")
     (pets / "train").mkdir()
     refused("neither val/ nor test/")
     (pets / "val").mkdir()
@@ -99,7 +103,7 @@ def test_refused_folders(pets: Path, tmp_path: Path) -> None:
 
 def test_stratified_never_empties_a_class() -> None:
     labels = np.array([0, 0, 1, 1, 1] + [2] * 100)
-    kept, aside = stratified(labels, 0.2, seed=0)
+    kept, aside = stratified(labels, ("a", "b", "c"), fraction=0.2, seed=0)
     assert sorted([*kept, *aside]) == list(range(105))
     assert np.bincount(labels[aside]).tolist() == [1, 1, 20]
     assert set(labels[kept]) == {0, 1, 2}

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import collections
 import pathlib
 
 import numpy as np
@@ -31,9 +32,10 @@ def scan(root: pathlib.Path, *, seed: int) -> Dataset:
     if train_folder.is_dir():
         return _with_splits(root, train_folder)
     classes = _class_names(root)
-    everything = _read(root, classes)
-    train, held_out = stratified(everything.labels, HELD_OUT_FRACTION, seed)
-    return _dataset(root, classes, everything.take(train), None, everything.take(held_out))
+    ignored: collections.Counter[str] = collections.Counter()
+    everything = _read(root, classes, ignored)
+    train, held_out = stratified(everything.labels, classes, fraction=HELD_OUT_FRACTION, seed=seed)
+    return _dataset(root, classes, everything.take(train), None, everything.take(held_out), ignored)
 
 
 def _with_splits(root: pathlib.Path, train_folder: pathlib.Path) -> Dataset:
@@ -46,15 +48,15 @@ def _with_splits(root: pathlib.Path, train_folder: pathlib.Path) -> Dataset:
         if difference := set(_class_names(other)) ^ set(classes):
             names = ", ".join(sorted(difference))
             raise InputError(f"{other} and {train_folder} have different classes: {names}")
-    chooses = _read(validation, classes) if validation and test else None
-    held_out = _read(test or validation, classes)  # type: ignore[arg-type]
-    return _dataset(root, classes, _read(train_folder, classes), chooses, held_out)
+    ignored: collections.Counter[str] = collections.Counter()
+    train = _read(train_folder, classes, ignored)
+    chooses = _read(validation, classes, ignored) if validation and test else None
+    held_out = _read(test or validation, classes, ignored)  # type: ignore[arg-type]
+    return _dataset(root, classes, train, chooses, held_out, ignored)
 
 
 def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
-    names = tuple(
-        sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    )
+    names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not _hidden(p)))
     if len(names) < 2:
         found = f"only {names[0]!r}" if names else "none"
         raise InputError(
@@ -64,26 +66,32 @@ def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
     return names
 
 
-def _read(folder: pathlib.Path, classes: tuple[str, ...]) -> Split:
+def _read(
+    folder: pathlib.Path, classes: tuple[str, ...], ignored: collections.Counter[str]
+) -> Split:
     names: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        files = sorted(
-            str(p)
-            for p in (folder / name).rglob("*")
-            if p.suffix.lower() in SUFFIXES and p.is_file()
-        )
-        if not files:
+        files = [p for p in (folder / name).rglob("*") if p.is_file() and not _hidden(p)]
+        pictures = sorted(str(p) for p in files if p.suffix.lower() in SUFFIXES)
+        if not pictures:
             endings = " ".join(sorted(SUFFIXES))
             raise InputError(
                 f"{folder / name} holds no pictures ({endings}); add some or remove the folder"
             )
-        names += files
-        labels += [label] * len(files)
+        names += pictures
+        labels += [label] * len(pictures)
+        others = (p.suffix.lower() or p.name for p in files)
+        ignored.update(ending for ending in others if ending not in SUFFIXES)
     return Split(labels=np.array(labels, np.int32), names=tuple(names))
 
 
-def _dataset(root, classes, train, validation, held_out) -> Dataset:
+def _hidden(path: pathlib.Path) -> bool:
+    """Files of desktops and archivers, macOS' `._cat.jpg` beside cat.jpg among them."""
+    return path.name.startswith(".") or "__MACOSX" in path.parts
+
+
+def _dataset(root, classes, train, validation, held_out, ignored) -> Dataset:
     parts = []
     for split in filter(None, (train, validation, held_out)):
         for name, label in zip(split.names, split.labels, strict=True):
@@ -99,4 +107,5 @@ def _dataset(root, classes, train, validation, held_out) -> Dataset:
         held_out=held_out,
         resize="crop",
         fingerprint=digest(parts),
+        ignored=ignored,
     )

@@ -25,10 +25,11 @@ def scan() -> Dataset:
         names=tuple(f"mnist[{i}]" for i in range(len(labels))),
         pictures=pictures,
     )
-    train, held_out = stratified(everything.labels, 0.2, _SPLIT_SEED)
+    classes = tuple("0123456789")
+    train, held_out = stratified(everything.labels, classes, fraction=0.2, seed=_SPLIT_SEED)
     return Dataset(
         name="mnist",
-        classes=tuple("0123456789"),
+        classes=classes,
         train=everything.take(train),
         validation=None,
         held_out=everything.take(held_out),

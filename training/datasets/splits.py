@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Dataset:
         held_out: pictures that every reported figure is measured on.
         resize: how pictures meet the network's size (see Preprocessing).
         fingerprint: of the pixels and labels, or of the names, sizes and labels of files.
+        ignored: how many files lie among the pictures that are none by their ending, by ending.
     """
 
     name: str
@@ -60,9 +61,12 @@ class Dataset:
     held_out: Split
     resize: str
     fingerprint: str
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified(
+    labels: np.ndarray, classes: Sequence[str], *, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Split indices so that every class gives about `fraction` of its pictures, at least one.
 
     Returns:
@@ -77,7 +81,8 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
         members = rng.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
             raise InputError(
-                f"class number {label} has a single picture, which cannot be split; add pictures"
+                f"class {classes[label]!r} has a single picture to learn from, of which none can "
+                "be set aside; add pictures"
             )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         aside.append(members[:count])
