@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,8 +33,9 @@ def compare(runs: Sequence[Run], output: pathlib.Path, *, title: str = "") -> li
         InputError: a run without artefacts, or runs measured on different pictures.
         OSError: the report cannot be written.
     """
-    found = [(run, a) for run in runs for a in _required(run)]
     _same_pictures(runs)
+    runs = _told_apart(runs)
+    found = [(run, a) for run in runs for a in _required(run)]
     rows = measure(found)
     write(output, runs, found, rows, title=title)
     return rows
@@ -77,6 +79,18 @@ def output_files(output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path, path
     if output.suffix == ".html":
         return output, output.with_suffix(".csv"), output.with_suffix(".png")
     return output / "report.html", output / "results.csv", output / "chart.png"
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """Each folder once, called by as much of its path as tells it from the others."""
+    folders = {run.folder.resolve(): run for run in runs}
+    depth = 1
+    while len({folder.parts[-depth:] for folder in folders}) < len(folders):
+        depth += 1
+    return [
+        dataclasses.replace(run, label="/".join(folder.parts[-depth:]))
+        for folder, run in folders.items()
+    ]
 
 
 def _required(run: Run) -> list[Artefact]:

@@ -31,10 +31,15 @@ _PACKAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run folder and the contents of its run.json."""
+    """A run folder and the contents of its run.json.
+
+    Attributes:
+        label: a name in place of the folder's own, where several folders are called the same.
+    """
 
     folder: pathlib.Path
     info: Mapping[str, Any]
+    label: str = ""
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Run:
@@ -57,8 +62,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.folder.resolve().name
+        """The label, or the folder's own name."""
+        return self.label or self.folder.resolve().name
 
     @property
     def model_path(self) -> pathlib.Path:

@@ -140,6 +140,19 @@ def test_comparison_writes_all_three_files(lenet_run: Run, made, tmp_path: Path)
     assert len(lines) == 1 + len(made)
 
 
+def test_runs_of_one_name_are_told_apart_and_one_run_is_taken_once(
+    lenet_run: Run, made, tmp_path: Path
+) -> None:
+    folders = [tmp_path / parent / "lenet5" for parent in ("a", "b")]
+    for folder in folders:
+        shutil.copytree(lenet_run.folder, folder)
+    runs = [Run.open(folder) for folder in folders]
+    rows = compare([*runs, runs[0]], tmp_path / "page.html")
+    names = [r.run for r in rows]
+    assert names == ["a/lenet5"] * len(made) + ["b/lenet5"] * len(made)
+    assert "b/lenet5 int8" in {r.label for r in rows}
+
+
 def test_runs_of_different_pictures_are_not_compared(lenet_run: Run, made, tmp_path: Path) -> None:
     info = json.loads(json.dumps(lenet_run.info))
     info["dataset"]["fingerprint"] = "0"
