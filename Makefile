@@ -19,10 +19,10 @@ demo: setup
 	$(BIN)/kerascnn demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow" -n 2 --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal --cov --cov-report=term
 
 test-all: setup
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 lint: setup
 	$(BIN)/ruff check .

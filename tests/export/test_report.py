@@ -338,6 +338,7 @@ def dumped(page_file: pathlib.Path) -> str:
     done = subprocess.run(
         [
             *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
             f"--user-data-dir={page_file.parent / 'profile'}",
             *("--virtual-time-budget=5000", page_file.as_uri()),
         ],
