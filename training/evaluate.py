@@ -12,6 +12,8 @@ from kerascnn.preprocessing import Preprocessing
 from training.datasets.splits import Split
 from training.pipeline import picture_batches
 
+_PICTURES_AT_ONCE = 64
+
 # (n, height, width, channels) uint8 -> (n, classes) float logits
 PredictFn = Callable[[np.ndarray], np.ndarray]
 
@@ -58,7 +60,11 @@ def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> Predic
     """`predict` of a Keras model, normalisation included."""
 
     def predict(pictures: np.ndarray) -> np.ndarray:
-        logits: np.ndarray = model.predict(preprocessing.normalise(pictures), verbose=0)
-        return logits
+        # Not `model.predict`: it makes a tuned stream for every call (see datasets/streams.py).
+        parts = [
+            model(preprocessing.normalise(pictures[i : i + _PICTURES_AT_ONCE]), training=False)
+            for i in range(0, len(pictures), _PICTURES_AT_ONCE)
+        ]
+        return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
 
     return predict

@@ -25,6 +25,7 @@ from kerascnn.preprocessing import Preprocessing
 from training import atomic, checkpoint
 from training.config import TrainConfig
 from training.datasets.splits import Split
+from training.fused_norm import with_fused_norms
 from training.pipeline import evaluation_stream, steps_per_epoch, train_stream
 from training.progress import Progress, say
 
@@ -53,6 +54,7 @@ def fit(
     preprocessing: Preprocessing,
     config: TrainConfig,
     folder: pathlib.Path,
+    history_file: pathlib.Path,
 ) -> Fitted:
     """Train `model` in place, going on from the checkpoints in `folder` if there are any.
 
@@ -61,13 +63,15 @@ def fit(
         validation: pictures that choose the best epoch; with None the last epoch is kept.
         preprocessing: geometry and normalisation of the network's input.
         folder: a directory for checkpoints, this run's own.
+        history_file: a .csv with a row an epoch, written anew after each.
 
     Raises:
         InputError: the loss is no longer a number.
     """
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
-    loop = _Loop(model, config, steps_per_epoch(train, config), folder)
+    twin = with_fused_norms(model)
+    loop = _Loop(twin, config, steps_per_epoch(train, config), folder, history_file)
     classes = model.output_shape[-1]
     data: dict[str, Any] = {}
     if validation is not None:
@@ -88,7 +92,7 @@ def fit(
             first_epoch=epoch,
         )
         with Progress(model.name, last * loop.steps, done=epoch * loop.steps) as progress:
-            model.fit(
+            twin.fit(
                 stream,
                 epochs=last,
                 initial_epoch=epoch,
@@ -99,16 +103,24 @@ def fit(
                 **data,
             )
         epoch = last
-    return loop.finish()
+    fitted = loop.finish()
+    model.set_weights(twin.get_weights())
+    return fitted
 
 
 class _Loop:
     """Phases, checkpoints and history of one training."""
 
     def __init__(
-        self, model: keras.Model, config: TrainConfig, steps: int, folder: pathlib.Path
+        self,
+        model: keras.Model,
+        config: TrainConfig,
+        steps: int,
+        folder: pathlib.Path,
+        history_file: pathlib.Path,
     ) -> None:
         self.model, self.config, self.steps, self.folder = model, config, steps, folder
+        self._history_file = history_file
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
         self._saved_optimizer: list[np.ndarray] = []
@@ -151,6 +163,7 @@ class _Loop:
                 continue
             self._saved_optimizer = arrays[count:]
             self.history, self.seconds = state["history"], state["seconds"]
+            _write_history(self._history_file, self.history)
             say(f"{self.model.name}: going on after epoch {len(self.history)}")
             return len(self.history)
         return 0
@@ -166,15 +179,17 @@ class _Loop:
         path = checkpoint.epoch_path(self.folder, len(self.history))
         checkpoint.save(path, variables, state)
         checkpoint.prune(self.folder)
+        _write_history(self._history_file, self.history)
 
     def finish(self) -> Fitted:
         """Give the model its best weights."""
         best = self._best_epoch()
         if best != len(self.history):
-            arrays, _state = checkpoint.read(self.folder / "best.npz")
-            checkpoint.assign(self.model.variables, arrays)
-        for layer, trainable in zip(self.model.layers, self._trainable, strict=True):
-            layer.trainable = trainable
+            try:
+                arrays, _state = checkpoint.read(self.folder / "best.npz")
+                checkpoint.assign(self.model.variables, arrays)
+            except ValueError as error:
+                raise InputError(f"{error}; delete {self.folder} and train again") from error
         return Fitted(history=self.history, best_epoch=best, seconds=self.seconds)
 
     def _best_epoch(self) -> int:
@@ -237,8 +252,8 @@ class _Watch(keras.callbacks.Callback):
         return float(tf.convert_to_tensor(self.model.optimizer.learning_rate))
 
 
-def write_history(path: pathlib.Path, history: list[dict[str, float]]) -> None:
-    """Write history.csv: one row an epoch."""
+def _write_history(path: pathlib.Path, history: list[dict[str, float]]) -> None:
+    """One row an epoch."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(history[-1]), lineterminator="\n")
     writer.writeheader()

@@ -16,6 +16,7 @@ import tensorflow as tf
 from kerascnn.preprocessing import Preprocessing
 from training.augmentation import PictureAugmentation, affine_digits
 from training.config import TrainConfig
+from training.datasets import streams
 from training.datasets.decode import decoded_stream
 from training.datasets.splits import Split
 from training.preprocessing import read_picture
@@ -66,7 +67,7 @@ def train_stream(
         seeds = tf.stack([order, tf.fill([len(split)], config.seed * 100_003 + number)], axis=1)
         return (
             tf.data.Dataset.from_tensor_slices((order, seeds))
-            .map(one, num_parallel_calls=tf.data.AUTOTUNE)
+            .map(one, num_parallel_calls=streams.WORKERS)
             .batch(config.batch_size)
         )
 
@@ -76,11 +77,8 @@ def train_stream(
         return _normalise(pictures, preprocessing), tf.one_hot(labels, classes)
 
     epochs = tf.data.Dataset.range(first_epoch, config.epochs)
-    return (
-        epochs.flat_map(epoch)
-        .map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    batches = epochs.flat_map(epoch).map(finish, num_parallel_calls=streams.WORKERS)
+    return streams.ready(batches)
 
 
 def evaluation_stream(
@@ -92,11 +90,9 @@ def evaluation_stream(
     else:
         pictures = decoded_stream(split.names, preprocessing).map(lambda picture, _error: picture)
     labels = tf.data.Dataset.from_tensor_slices(split.labels)
-    return (
-        tf.data.Dataset.zip((pictures, labels))
-        .batch(batch_size)
-        .map(lambda p, y: (_normalise(p, preprocessing), tf.one_hot(y, classes)))
-        .prefetch(tf.data.AUTOTUNE)
+    batches = tf.data.Dataset.zip((pictures, labels)).batch(batch_size)
+    return streams.ready(
+        batches.map(lambda p, y: (_normalise(p, preprocessing), tf.one_hot(y, classes)))
     )
 
 

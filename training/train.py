@@ -22,7 +22,7 @@ from training.config import TrainConfig
 from training.datasets.decode import Broken, decode_dataset
 from training.datasets.splits import Dataset, Split, stratified
 from training.evaluate import evaluate, keras_predict_fn
-from training.fit import fit, write_history
+from training.fit import fit
 from training.progress import say
 from training.run import Run, machine, read_info, versions, write_info
 
@@ -162,12 +162,12 @@ def _run(
         preprocessing=preprocessing,
         config=asked.config,
         folder=checkpoints,
+        history_file=folder / "history.csv",
     )
     held_out = evaluate(keras_predict_fn(model, preprocessing), dataset.held_out, preprocessing)
     with atomic.replacing(folder / "model.keras") as temporary:
         _for_inference(model).save(temporary)
     atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in dataset.classes))
-    write_history(folder / "history.csv", fitted.history)
     info["dataset"] |= _counts(train_split, validation, dataset.held_out, broken)
     info["results"] = {
         "metric": "accuracy",

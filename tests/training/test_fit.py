@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def run(folder: Path, config: TrainConfig = CONFIG, validation: Split | None = N
         preprocessing=TARGET,
         config=config,
         folder=folder,
+        history_file=folder / "history.csv",
     )
     return model, fitted
 
@@ -125,7 +127,7 @@ def test_frozen_epochs_move_the_head_alone(tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(Stop):
         fit(
             model, train=pictures(20, 32), validation=None, source=TARGET, preprocessing=TARGET,
-            config=config, folder=tmp_path,
+            config=config, folder=tmp_path, history_file=tmp_path / "history.csv",
         )  # fmt: skip
     arrays, _state = checkpoint.read(checkpoint.latest_first(tmp_path)[0])
     after = network(config)
@@ -143,6 +145,9 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     model, fitted = run(tmp_path, validation=pictures(12, 32, seed=1))
     scores = [(e["val_accuracy"], -e["val_loss"]) for e in fitted.history]
     assert fitted.best_epoch == 1 + scores.index(max(scores))
+    with (tmp_path / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(r["val_accuracy"]) for r in rows] == pytest.approx([s for s, _ in scores], 1e-5)
     if fitted.best_epoch != len(scores):
         arrays, _ = checkpoint.read(tmp_path / "best.npz")
         for variable, array in zip(model.variables, arrays, strict=True):
@@ -157,4 +162,5 @@ def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path: Path) -> None:
         fit(
             network(), train=pictures(20, 32), validation=None, source=TARGET,
             preprocessing=TARGET, config=config, folder=tmp_path,
+            history_file=tmp_path / "history.csv",
         )  # fmt: skip

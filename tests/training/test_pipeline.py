@@ -11,6 +11,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import recipes
 from training.config import TrainConfig
+from training.datasets.decode import decoded_stream
 from training.datasets.splits import Split
 from training.pipeline import evaluation_stream, train_stream
 from training.train import request
@@ -73,6 +74,18 @@ def test_every_picture_comes_once_an_epoch() -> None:
     assert list(orders[0]) != list(orders[1])
     for values, one_hot in found:
         np.testing.assert_array_equal(one_hot.argmax(axis=1), values.astype(int) % 2)
+
+
+def test_streams_are_never_tuned() -> None:
+    """The end of a tuned one waits for its tuner to wake, up to a minute."""
+    config = TrainConfig(epochs=1, augmentation="none")
+    given = {"preprocessing": SOURCE, "classes": 2}
+    streams = [
+        train_stream(SPLIT, source=SOURCE, config=config, first_epoch=0, **given),
+        evaluation_stream(SPLIT, batch_size=3, **given),
+        decoded_stream(("x.png",), SOURCE),
+    ]
+    assert [s.options().autotune.enabled for s in streams] == [False] * 3
 
 
 def test_evaluation_keeps_the_order() -> None:

