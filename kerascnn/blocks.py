@@ -67,6 +67,15 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
+def with_early_strides(rows, strides):
+    """An architecture's table in which the first row that halves the picture has other strides.
+
+    With 1 it halves no more, which leaves pictures of about 32 pixels something to see.
+    """
+    first = next(i for i, row in enumerate(rows) if row.strides == 2)
+    return (*rows[:first], dataclasses.replace(rows[first], strides=strides), *rows[first + 1 :])
+
+
 def squeeze_excite(x, squeeze_channels, *, gate, name):
     """Channel attention: pool, squeeze with ReLU, excite with `gate`, multiply.
 

@@ -4,8 +4,8 @@ The Lite family is Google's: no squeeze-excite, ReLU6 for swish, and a stem, a h
 and last stage that do not grow with the multipliers
 (github.com/tensorflow/tpu, models/official/efficientnet/lite).
 
-Deviations: `stem_strides=1` and widths or depths below the family's are ours, for pictures of
-about 32 pixels.
+Deviations: `stem_strides`, `early_strides`, and widths or depths below the family's are ours, for
+pictures of about 32 pixels.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def efficientnet_lite(
     width=None,
     depth=None,
     stem_strides=2,
+    early_strides=2,
     dropout=None,
     drop_path=0.2,
     norm_momentum=0.99,
@@ -81,7 +82,8 @@ def efficientnet_lite(
         classes: length of the logits.
         width, depth: multipliers in place of the published ones. A width below 1 narrows stem and
             head too, which otherwise keep their 32 and 1280 channels.
-        stem_strides: 2 as published, 1 for pictures of about 32 pixels.
+        stem_strides, early_strides: of the stem, and of the first block that halves the picture;
+            2 as published. With either one 1, pictures of about 32 pixels keep twice the detail.
         dropout: before the logits.
         drop_path: at the last block, growing linearly from 0 at the first (section 5).
         norm_momentum: of the batch norms' moving averages; 0.9 suits runs of a few hundred steps.
@@ -103,7 +105,7 @@ def efficientnet_lite(
     x = inputs = blocks.picture_input(input_shape or (config.size, config.size, 3))
     x = relu6.conv(x, round_channels(32 * fixed), 3, strides=stem_strides, name="stem")
     done = 0
-    for s, stage in enumerate(B0_STAGES):
+    for s, stage in enumerate(blocks.with_early_strides(B0_STAGES, early_strides)):
         for b in range(repeats[s]):
             x = blocks.inverted_residual(
                 x,

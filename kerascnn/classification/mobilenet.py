@@ -4,7 +4,7 @@ Both are stacks of the inverted residual of `kerascnn.blocks`; V3 differs by its
 hard-swish and by squeeze-excite with a hard-sigmoid gate.
 
 Deviations: batch-norm momentum is 0.99 (the papers' 0.999 needs ImageNet-length schedules) with
-epsilon 1e-3; `stem_strides=1` is ours, for pictures of about 32 pixels.
+epsilon 1e-3; `stem_strides` and `early_strides` are ours, for pictures of about 32 pixels.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ def mobilenet_v2(
     classes=1000,
     alpha=1.0,
     stem_strides=2,
+    early_strides=2,
     dropout=0.2,
     norm_momentum=0.99,
 ) -> keras.Model:
@@ -118,7 +119,8 @@ def mobilenet_v2(
         input_shape: (height, width, channels).
         classes: length of the logits.
         alpha: width multiplier; the last layer keeps its 1280 channels below 1 (section 6.1).
-        stem_strides: 2 as published, 1 for pictures of about 32 pixels.
+        stem_strides, early_strides: of the stem, and of the first block that halves the picture;
+            2 as published. With either one 1, pictures of about 32 pixels keep twice the detail.
         dropout: before the logits.
         norm_momentum: of the batch norms' moving averages; 0.9 suits runs of a few hundred steps.
 
@@ -128,7 +130,7 @@ def mobilenet_v2(
     relu6 = blocks.Conventions(activation="relu6", norm_momentum=norm_momentum)
     x = inputs = blocks.picture_input(input_shape)
     x = relu6.conv(x, round_channels(32 * alpha), 3, strides=stem_strides, name="stem")
-    for s, stage in enumerate(V2_STAGES, 1):
+    for s, stage in enumerate(blocks.with_early_strides(V2_STAGES, early_strides), 1):
         for b in range(stage.repeats):
             x = blocks.inverted_residual(
                 x,
@@ -149,6 +151,7 @@ def mobilenet_v3(
     classes=1000,
     alpha=1.0,
     stem_strides=2,
+    early_strides=2,
     dropout=0.2,
     norm_momentum=0.99,
 ) -> keras.Model:
@@ -159,7 +162,8 @@ def mobilenet_v3(
         input_shape: (height, width, channels).
         classes: length of the logits.
         alpha: width multiplier; the layer before the logits does not shrink below 1.
-        stem_strides: 2 as published, 1 for pictures of about 32 pixels.
+        stem_strides, early_strides: of the stem, and of the first block that halves the picture;
+            2 as published. With either one 1, pictures of about 32 pixels keep twice the detail.
         dropout: before the logits.
         norm_momentum: of the batch norms' moving averages; 0.9 suits runs of a few hundred steps.
 
@@ -172,7 +176,7 @@ def mobilenet_v3(
     x = inputs = blocks.picture_input(input_shape)
     x = hard_swish.conv(x, round_channels(16 * alpha), 3, strides=stem_strides, name="stem")
     stage = number = 0
-    for block in config.blocks:
+    for block in blocks.with_early_strides(config.blocks, early_strides):
         # A stage begins where the stride or the width changes, as in V2's table.
         if block.strides == 2 or round_channels(block.channels * alpha) != x.shape[-1] or not stage:
             stage, number = stage + 1, 0

@@ -87,6 +87,21 @@ def test_lenet_at_28_and_32_is_one_network() -> None:
         kerascnn.build("lenet5", input_shape=(20, 20, 1))
 
 
+@pytest.mark.parametrize("name", [n for n in kerascnn.list_models() if n != "lenet5"])
+@pytest.mark.parametrize("option", ["stem_strides", "early_strides"])
+def test_small_pictures_keep_twice_the_detail(name: str, option: str) -> None:
+    last = "last" if "v3" in name else "head"
+    shape = (64, 64, 3)
+    published = kerascnn.build(name, input_shape=shape)
+    small = kerascnn.build(name, input_shape=shape, **{option: 1})
+    assert published.get_layer(last).output.shape[1:3] == (2, 2)
+    assert small.get_layer(last).output.shape[1:3] == (4, 4)
+    new = {layer.name for layer in small.layers} - {layer.name for layer in published.layers}
+    # V3-Small's first block has the shape of its input then, and is added to it.
+    assert new <= {"stage1_block1_add"}
+    assert count_parameters(small) == count_parameters(published)
+
+
 def test_saved_and_loaded_is_equal(tmp_path) -> None:
     model = kerascnn.build("efficientnet_lite0", input_shape=(32, 32, 3), classes=3, width=0.35)
     model.save(tmp_path / "model.keras")

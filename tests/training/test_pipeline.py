@@ -107,7 +107,7 @@ def test_requests_begin_as_a_recipe() -> None:
     assert asked.config.epochs == 2
     assert asked.config.batch_size == recipes.load("digits").config.batch_size
     assert asked.model_options["alpha"] == 0.5
-    assert asked.model_options["stem_strides"] == 1
+    assert asked.model_options["early_strides"] == 1
     assert request("efficientnet_lite0", data="x", weights="imagenet").recipe == "finetune"
     with pytest.raises(InputError, match="no recipe 'x'"):
         request("lenet5", data="mnist", recipe="x")
