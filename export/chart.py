@@ -379,13 +379,14 @@ def _choices(
             reasons.setdefault(result, []).append(reason)
     points = [(panel.x(r), scale.y(r)) for r in shown]
     taken = [_around(axes, point, 6) for point in points]
+    labels: list[Bbox] = []
     line = [_around(axes, point, 2) for point in _sampled(axes, front)]
     for result, why in reasons.items():
         point = (panel.x(result), scale.y(result))
         ring = {"marker": "o", "markersize": 15, "markeredgewidth": 1.3, "linestyle": "none"}
         axes.plot(*point, **ring, markerfacecolor="none", color=_INK, zorder=3)
         name = textwrap.shorten(result.label, 34, placeholder="…")
-        taken.append(_label(axes, f"{' + '.join(why)}:\n{name}", point, taken, line))
+        labels.append(_label(axes, f"{' + '.join(why)}:\n{name}", point, taken, labels, line))
 
 
 def _label(
@@ -393,9 +394,15 @@ def _label(
     text: str,
     point: tuple[float, float],
     taken: Sequence[Bbox],
+    labels: Sequence[Bbox],
     line: Sequence[Bbox],
 ) -> Bbox:
-    """Write a text near a point, where it covers least; return where it stands."""
+    """Write a text near a point, where it covers least; return where it stands.
+
+    Args:
+        taken, labels, line: what points, other texts and the front cover already. The leader to the
+            point may cross points and front, but no text.
+    """
     label = axes.annotate(
         text,
         point,
@@ -419,17 +426,27 @@ def _label(
         centre = ((moved.x0 + moved.x1) / 2 - anchor[0], (moved.y0 + moved.y1) / 2 - anchor[1])
         return (
             1000 * outside
-            + 30 * moved.count_overlaps(taken)
+            + 60 * moved.count_overlaps(taken)
+            + 300 * moved.count_overlaps(labels)
+            + 100 * sum(_crosses(anchor, moved, other) for other in labels)
             + 3 * moved.count_overlaps(line)
             + 0.2 * math.hypot(*centre) / pixel
         )
 
     wide, high = box.width / pixel, box.height / pixel
-    across = [14, 34, 60, -wide / 2, -wide - 14, -wide - 34, -wide - 60]
+    across = [14, 34, 60, 90, 120, -wide / 2, -wide - 14, -wide - 34, -wide - 60]
     along = [-high / 2, 14, 34, 60, 90, *(-high - gap for gap in (14, 34, 60, 90))]
     best = min(itertools.product(across, along), key=cost)
     label.set_position(best)
     return box.translated(best[0] * pixel, best[1] * pixel)
+
+
+def _crosses(start: Any, box: Bbox, other: Bbox) -> bool:
+    """Whether a straight line from `start` to the middle of a box touches another box."""
+    middle = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+    across, along = middle[0] - start[0], middle[1] - start[1]
+    steps = (part / 32 for part in range(33))
+    return any(other.contains(start[0] + s * across, start[1] + s * along) for s in steps)
 
 
 def _around(axes: Any, point: tuple[float, float], radius: float) -> Bbox:
