@@ -104,7 +104,8 @@ def fit(
             )
         epoch = last
     fitted = loop.finish()
-    model.set_weights(twin.get_weights())
+    # All variables: the weights, and how far dropout has drawn.
+    checkpoint.assign(model.variables, [np.asarray(v) for v in twin.variables])
     return fitted
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import assert_refused, kerascnn
 from PIL import Image
 
 from export import artefact, recipes, runtimes
@@ -109,6 +110,31 @@ def test_predict_from_every_kind_of_file(lenet_run: Run, made, name: str, tmp_pa
     truths = [str(split.labels[int(Path(image).stem)]) for image in images]
     assert sum(p.labels[0][0] == t for p, t in zip(found, truths, strict=True)) >= 17
     assert all(1 >= p.labels[0][1] >= p.labels[1][1] >= p.labels[2][1] >= 0 for p in found)
+
+
+def test_predict_and_compare_as_commands(lenet_run: Run, made, tmp_path: Path) -> None:
+    split = held_out_pictures(lenet_run)
+    assert split.pictures is not None
+    (tmp_path / "broken.png").write_text("no picture")
+    Image.fromarray(split.pictures[0, ..., 0]).save(tmp_path / "digit.png")
+    truth = str(split.labels[0])
+    done = kerascnn("predict", made[3].path, "digit.png", "--top", 2, cwd=tmp_path)
+    assert done.stdout.startswith(f"digit.png: {truth} "), done.stderr
+    told = kerascnn("predict", made[3].path, "digit.png", "--json", cwd=tmp_path)
+    listed = json.loads(told.stdout)
+    assert [row["image"] for row in listed] == ["digit.png"]
+    assert [label["label"] for label in listed[0]["labels"]] == [truth]
+    refused = kerascnn("predict", made[3].path, "digit.png", "broken.png", cwd=tmp_path)
+    assert_refused(refused, "broken.png")
+    assert refused.stdout == done.stdout.partition(",")[0] + "\n"
+
+    done = kerascnn("compare", lenet_run.folder, "-o", "page.html", "--json", cwd=tmp_path)
+    compared = json.loads(done.stdout)
+    assert [row["sha256"] for row in compared["results"]] == [
+        a.info["sha256"] for a in all_artefacts(lenet_run)
+    ]
+    assert set(compared["best"]) == {"smallest", "fastest", "most accurate"}
+    assert (tmp_path / compared["report"]).is_file()
 
 
 def test_predict_refuses_what_it_does_not_know(lenet_run: Run, made, tmp_path: Path) -> None:
