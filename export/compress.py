@@ -170,12 +170,12 @@ class _Workshop:
     def _half_logits(self) -> np.ndarray:
         # Kept beside the artefacts under a temporary name: the runtime wants a file.
         path = self._run.artefacts / f"{atomic.TEMPORARY}half.tflite"
-        path.write_bytes(with_half_precision_kernels(self._float32))
         try:
+            atomic.write_bytes(path, with_half_precision_kernels(self._float32))
             runtime = load_runtime(path, self._run.preprocessing)
             return evaluate(runtime.predict, self._held_out, self._run.preprocessing).logits
         finally:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     @functools.cached_property
     def _calibration(self) -> np.ndarray:

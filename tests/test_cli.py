@@ -136,7 +136,8 @@ def test_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     arguments = ("train", "lenet5", "--data", "mnist", "--out", tmp_path / "run", "--epochs", 1)
-    assert_refused(kerascnn(*arguments, preexec_fn=little_room), "room")
+    refused = kerascnn(*arguments, preexec_fn=little_room)
+    assert_refused(refused, "room", str(tmp_path / "run" / "checkpoints"))
     left = [p.name for p in (tmp_path / "run").rglob("*") if p.is_file()]
     assert left == ["run.json"]
     assert kerascnn(*arguments).returncode == 0

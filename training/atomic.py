@@ -25,8 +25,10 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk's own error does not say where
         raise
 
 

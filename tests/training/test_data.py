@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +229,16 @@ def test_arrays_change_size_and_channels() -> None:
     )  # fmt: skip
     decoded, _ = decode_split(split, STRETCH)
     np.testing.assert_array_equal(decoded.pictures, np.full((2, 8, 8, 3), 9))
+
+
+def test_a_full_disk_is_named_by_the_file(tmp_path: Path) -> None:
+    def full() -> None:
+        with atomic.replacing(tmp_path / "x.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"x\.json"):
+        full()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
