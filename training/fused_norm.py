@@ -26,11 +26,12 @@ def _twin(layer: keras.Layer) -> keras.Layer:
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras' layer over the last axis of (batch, height, width, channels)."""
+    """Keras' layer, fused for (batch, height, width, channels) in float32."""
 
     def call(self, inputs, training=None, mask=None):
         """Normalise by the batch's statistics, and follow them, if `training` and trainable."""
-        if not (training and self.trainable):
+        pictures = len(inputs.shape) == 4 and inputs.dtype == tf.float32
+        if not (training and self.trainable and pictures):
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance, *_for_the_gradient = tf.raw_ops.FusedBatchNormV3(
             x=inputs,

@@ -70,6 +70,16 @@ def test_a_frozen_norm_follows_nothing() -> None:
     assert np.any(twin.get_layer("stage1_block1_expand_norm").moving_mean.numpy() != 0)
 
 
+def test_a_norm_of_vectors_is_keras_own() -> None:
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, layers.BatchNormalization()(inputs))
+    twin = with_fused_norms(model)
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(model(x, training=True), twin(x, training=True))
+    for one, two in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.parametrize("options", [{"scale": False}, {"center": False}, {"axis": 1}])
 def test_other_norms_are_left_to_keras(options) -> None:
     inputs = keras.Input((4, 4, 3))
