@@ -25,10 +25,40 @@ def to_onnx(model: keras.Model) -> bytes:
         path = pathlib.Path(folder) / "model.onnx"
         model.export(path, format="onnx", input_signature=[picture], verbose=False)
         converted = onnx.load(path)
+    _drop_idle_reshapes(converted)
     _canonise(converted.graph)
     onnx.checker.check_model(converted, full_check=True)
     serialised: bytes = converted.SerializeToString(deterministic=True)
     return serialised
+
+
+def _drop_idle_reshapes(model: onnx.ModelProto) -> None:
+    """Take out reshapes that keep the shape.
+
+    The exporter leaves two for each squeeze-excite, and at times, by the addresses of its objects,
+    one less.
+    """
+    graph = model.graph
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*inferred.input, *inferred.value_info)
+    }
+    targets = {
+        constant.name: onnx.numpy_helper.to_array(constant).tolist()
+        for constant in graph.initializer
+        if constant.data_type == onnx.TensorProto.INT64 and len(constant.dims) == 1
+    }
+    outputs = {value.name for value in graph.output}
+    instead: dict[str, str] = {}
+    for node in graph.node:
+        node.input[:] = [instead.get(name, name) for name in node.input]
+        if node.op_type != "Reshape" or node.output[0] in outputs:
+            continue
+        before, after = shapes.get(node.input[0], []), targets.get(node.input[1], [])
+        # All but the batch are known (0 stands for unknown) and stay.
+        if before[1:] == after[1:] and after[:1] == [-1] and all(before[1:]) and len(before) > 1:
+            instead[node.output[0]] = node.input[0]
 
 
 def _canonise(graph: onnx.GraphProto) -> None:
