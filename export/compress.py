@@ -16,12 +16,13 @@ from export.artefact import Artefact
 from export.convert_onnx import to_onnx
 from export.convert_tflite import INPUT_NAME, OUTPUT_NAME, to_tflite
 from export.flatbuffer import weight_sparsity, with_half_precision_kernels
-from export.lower import lower_for_int8, needs_lowering
+from export.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.quantise import quantise
 from export.runtimes import Runtime
 from export.runtimes import load as load_runtime
 from export.verify import Verdict, verify
 from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
 from training import atomic, datasets
 from training.datasets.decode import decode_split
 from training.datasets.splits import Split
@@ -139,9 +140,10 @@ class _Workshop:
             return to_onnx(self._model)
         if variant.name == "float32":
             return self._float32
-        base = self._lowered if variant.calibrated else self._float32
-        pictures = self._calibration if variant.calibrated else ()
-        return quantise(base, variant, self._run.preprocessing, pictures)
+        if not variant.calibrated:
+            return quantise(self._float32, variant, self._run.preprocessing)
+        file, preprocessing = self._lowered
+        return quantise(file, variant, preprocessing, self._calibration)
 
     @functools.cached_property
     def _model(self) -> keras.Model:
@@ -152,10 +154,13 @@ class _Workshop:
         return to_tflite(self._model)
 
     @functools.cached_property
-    def _lowered(self) -> bytes:
-        return (
-            to_tflite(lower_for_int8(self._model)) if needs_lowering(self._model) else self._float32
-        )
+    def _lowered(self) -> tuple[bytes, Preprocessing]:
+        """The network as int8 has it, and what its calibration pictures go through."""
+        preprocessing = self._run.preprocessing
+        if not needs_lowering(self._model) and preprocessing.is_a_scale:
+            return self._float32, preprocessing
+        lowered, preprocessing = with_raw_input(lower_for_int8(self._model), preprocessing)
+        return to_tflite(lowered), preprocessing
 
     @functools.cached_property
     def _held_out(self) -> Split:

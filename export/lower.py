@@ -17,12 +17,15 @@ constant kernel.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import layers, ops
+
+from kerascnn.preprocessing import Preprocessing
 
 _LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
 _HOMOGENEOUS = (
@@ -67,6 +70,32 @@ def lower_for_int8(model: keras.Model) -> keras.Model:
         weights[0] = weights[0] / np.float32(lowering.kernel_divisors.get(layer.name, 1.0))
         twin.get_layer(layer.name).set_weights(weights)
     return twin
+
+
+def with_raw_input(
+    model: keras.Model, preprocessing: Preprocessing
+) -> tuple[keras.Model, Preprocessing]:
+    """Move a normalisation that no tensor's scale can express into the network.
+
+    Args:
+        preprocessing: of the model.
+
+    Returns:
+        The model and its preprocessing as they are where a scale will do; else a model that takes
+        bytes, red first, as floats, and the preprocessing that hands them on untouched.
+    """
+    if preprocessing.is_a_scale:
+        return model, preprocessing
+    channels = preprocessing.channels
+    # The map is affine: its value at no light, and its slope in each channel.
+    bias = preprocessing.normalise(np.zeros(channels))
+    kernel = (preprocessing.normalise(255 * np.eye(channels)) - bias) / np.float32(255)
+    inputs = keras.Input(model.input_shape[1:], name="bytes")
+    normalise = layers.Conv2D(channels, 1, name="normalise")
+    twin = keras.Model(inputs, model(normalise(inputs)), name=model.name)
+    normalise.set_weights([kernel[None, None], bias])
+    raw = dataclasses.replace(preprocessing, mean=0.0, std=1.0, order="rgb")
+    return twin, raw
 
 
 class _Lowering:

@@ -54,23 +54,23 @@ def commands() -> None:
     """From pictures to the smallest model on the phone that is still right."""
 
 
-@commands.command(epilog="Example: kerascnn models --json")
+@commands.command(epilog="Example: kerascnn models resnet50")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--task", help="Only models for it: classification.")
 @_json_option
-def models(as_json: bool) -> None:
-    """List the architectures, with their published sizes."""
+def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
+    """List the architectures with their published figures; or all that is known of NAME."""
+    from kerascnn import listing
+
+    chosen = names or zoo.list_models(task)
+    if not chosen:
+        raise InputError(f"no models for task {task!r}; there is: classification")
     if as_json:
-        rows = [{"name": n} | dataclasses.asdict(e) for n, e in zoo.ENTRIES.items()]
-        _print_json(rows)
-        return
-    width = max(map(len, zoo.ENTRIES))
-    click.echo(f"{'name':{width}}  year  parameters    input  weights   paper")
-    for name, entry in zoo.ENTRIES.items():
-        weights = ", ".join(entry.weights) or "-"
-        pixels = f"{entry.input_shape[0]}x{entry.input_shape[1]}"
-        click.echo(
-            f"{name:{width}}  {entry.year}  {entry.parameters:>10,}  {pixels:>7}  "
-            f"{weights:8}  {entry.paper}"
-        )
+        _print_json(listing.as_json(chosen))
+    elif names:
+        click.echo("\n\n".join(listing.page(name) for name in names))
+    else:
+        click.echo(listing.table(chosen))
 
 
 @commands.command(
@@ -92,7 +92,9 @@ def models(as_json: bool) -> None:
 @click.option("--label-smoothing", type=float, help="0 to 1.")
 @click.option("--augmentation", help="none, digits, pictures (crop, flip) or randaugment.")
 @click.option("--validation-fraction", type=float, help="Set aside to choose the best epoch.")
-@click.option("--weights", help="Initial weights: imagenet, where `kerascnn models` lists them.")
+@click.option(
+    "--weights", help="Initial weights: imagenet, or a file; `kerascnn models` says of which."
+)
 @click.option("--freeze-epochs", type=int, help="First epochs, in which only the head learns.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="alpha=0.35, ...")
 @click.option("--strict", is_flag=True, help="A broken picture is an error, not skipped.")
@@ -265,9 +267,7 @@ def _options(texts: tuple[str, ...]) -> dict[str, Any]:
         try:
             options[key] = json.loads(value)
         except ValueError:
-            raise InputError(
-                f"--option {key} takes a number, true or false, not {value!r}"
-            ) from None
+            options[key] = value  # a word, as in activation=relu6
     return options
 
 

@@ -20,9 +20,11 @@ class Preprocessing:
     Attributes:
         height, width: network input in pixels.
         channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
-        mean, std: `network_input = (byte - mean) / std`. With an integer mean the map is
-            exactly representable as the quantisation of a uint8 tensor, which is how
-            int8 artefacts take raw bytes (Lite family: 127 and 128).
+        mean, std: `network_input = (byte - mean) / std`, one number or one a channel in the
+            network's order. With one integer mean the map is exactly representable as the
+            quantisation of a uint8 tensor, which is how int8 artefacts take raw bytes (Lite
+            family: 127 and 128).
+        order: of the network's three channels, "rgb" or "bgr"; bytes come as "rgb".
         resize: "stretch" (bilinear, aspect ratio not kept), "crop" (resize the shorter
             side to `height / crop_fraction`, then cut the centre) or "pad" (centre the
             picture on black if it is smaller than the input, else "stretch").
@@ -32,8 +34,9 @@ class Preprocessing:
     height: int
     width: int
     channels: int
-    mean: float = 127.0
-    std: float = 128.0
+    mean: float | tuple[float, ...] = 127.0
+    std: float | tuple[float, ...] = 128.0
+    order: str = "rgb"
     resize: str = "crop"
     crop_fraction: float = 0.875
 
@@ -42,7 +45,11 @@ class Preprocessing:
             raise ValueError(f"pictures have 1 or 3 channels, not {self.channels}")
         if self.resize not in ("stretch", "crop", "pad"):
             raise ValueError(f"resize is 'stretch', 'crop' or 'pad', not {self.resize!r}")
-        if self.height < 1 or self.width < 1 or not 0 < self.crop_fraction <= 1 or self.std <= 0:
+        if self.order not in ("rgb", "bgr"):
+            raise ValueError(f"channels are in the order 'rgb' or 'bgr', not {self.order!r}")
+        sizes = {np.size(self.mean), np.size(self.std)} - {1, self.channels}
+        impossible = sizes or np.min(self.std) <= 0 or not 0 < self.crop_fraction <= 1
+        if impossible or self.height < 1 or self.width < 1:
             raise ValueError(f"impossible preprocessing: {self}")
 
     @property
@@ -50,9 +57,18 @@ class Preprocessing:
         """(height, width, channels) of the network input."""
         return (self.height, self.width, self.channels)
 
+    @property
+    def is_a_scale(self) -> bool:
+        """Whether a uint8 tensor's scale and zero point can say exactly what a byte means."""
+        numbers = np.size(self.mean) == np.size(self.std) == 1
+        return numbers and float(np.squeeze(self.mean)).is_integer() and self.order == "rgb"
+
     def normalise(self, pictures: np.ndarray) -> np.ndarray:
-        """Map bytes of any shape to float32 network input."""
-        return (np.asarray(pictures, np.float32) - np.float32(self.mean)) / np.float32(self.std)
+        """Map bytes (..., channels), red first, to float32 network input."""
+        values = np.asarray(pictures, np.float32)
+        if self.order == "bgr" and self.channels == 3:
+            values = values[..., ::-1]
+        return (values - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that travels with runs and artefacts."""
@@ -61,4 +77,5 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """Read the JSON form; raises TypeError or ValueError on anything else."""
-        return cls(**values)
+        lists = {key: tuple(v) for key, v in values.items() if isinstance(v, list)}
+        return cls(**{**values, **lists})

@@ -1,15 +1,19 @@
-"""The explicit registry: name -> builder, published figures and input conventions.
+"""Build a model by name, list the names, and cut features out of a model.
 
-Plain data with import paths as strings, so that listing models costs no import of keras.
+What each name stands for, and what is published of it, is in `kerascnn.catalogue`.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import difflib
 import importlib
+import os
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kerascnn.catalogue import ENTRIES, Entry
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 
@@ -21,106 +25,13 @@ class UnknownModelError(InputError):
     """A name that the registry does not hold; the message offers the closest one."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One architecture.
-
-    Attributes:
-        builder: "module:function".
-        task: "classification".
-        year, paper: of publication; the paper as arXiv id or DOI.
-        title: the name the field uses.
-        input_shape, classes: published defaults.
-        parameters: published trainable count at those defaults.
-        weights: names that `build(weights=...)` can load.
-        mean, std: input normalisation of the published model.
-    """
-
-    builder: str
-    title: str
-    year: int
-    paper: str
-    parameters: int
-    task: str = "classification"
-    input_shape: tuple[int, int, int] = (224, 224, 3)
-    classes: int = 1000
-    weights: tuple[str, ...] = ()
-    mean: float = 127.0
-    std: float = 128.0
-
-    def preprocessing(self, height: int, width: int, **options: Any) -> Preprocessing:
-        """This architecture's preprocessing at a picture size."""
-        return Preprocessing(
-            height=height,
-            width=width,
-            channels=self.input_shape[2],
-            mean=self.mean,
-            std=self.std,
-            **options,
-        )
-
-
-_CLASSIFICATION = "kerascnn.classification"
-
-
-def _lite(number: int, size: int, parameters: int, weights: tuple[str, ...] = ()) -> Entry:
-    return Entry(
-        builder=f"{_CLASSIFICATION}.efficientnet:efficientnet_lite{number}",
-        title=f"EfficientNet-Lite{number}",
-        year=2020,
-        paper="arXiv:1905.11946",
-        parameters=parameters,
-        input_shape=(size, size, 3),
-        weights=weights,
-    )
-
-
-ENTRIES: dict[str, Entry] = {
-    "lenet5": Entry(
-        builder=f"{_CLASSIFICATION}.lenet:lenet5",
-        title="LeNet-5",
-        year=1998,
-        paper="doi:10.1109/5.726791",
-        parameters=61_706,
-        input_shape=(32, 32, 1),
-        classes=10,
-    ),
-    "mobilenet_v2": Entry(
-        builder=f"{_CLASSIFICATION}.mobilenet:mobilenet_v2",
-        title="MobileNetV2",
-        year=2018,
-        paper="arXiv:1801.04381",
-        parameters=3_504_872,
-    ),
-    "mobilenet_v3_small": Entry(
-        builder=f"{_CLASSIFICATION}.mobilenet:mobilenet_v3_small",
-        title="MobileNetV3-Small",
-        year=2019,
-        paper="arXiv:1905.02244",
-        parameters=2_542_856,
-    ),
-    "mobilenet_v3_large": Entry(
-        builder=f"{_CLASSIFICATION}.mobilenet:mobilenet_v3_large",
-        title="MobileNetV3-Large",
-        year=2019,
-        paper="arXiv:1905.02244",
-        parameters=5_483_032,
-    ),
-    "efficientnet_lite0": _lite(0, 224, 4_652_008, weights=("imagenet",)),
-    "efficientnet_lite1": _lite(1, 240, 5_416_680),
-    "efficientnet_lite2": _lite(2, 260, 6_092_072),
-    "efficientnet_lite3": _lite(3, 280, 8_197_096),
-    "efficientnet_lite4": _lite(4, 300, 13_006_568),
-}
-
-
 def list_models(task: str | None = None) -> list[str]:
     """Names of all models, or of one task, in the order of publication."""
     return [name for name, entry in ENTRIES.items() if task in (None, entry.task)]
 
 
 def entry(name: str) -> Entry:
-    """The registry's row for `name`; raises UnknownModelError with the closest name."""
+    """The catalogue's row for `name`; raises UnknownModelError with the closest name."""
     try:
         return ENTRIES[name]
     except KeyError:
@@ -134,7 +45,8 @@ def build(
     *,
     input_shape: tuple[int, int, int] | None = None,
     classes: int | None = None,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    dtype: str | None = None,
     **options: Any,
 ) -> keras.Model:
     """Build a model of the zoo.
@@ -143,32 +55,121 @@ def build(
         name: one of `list_models()`.
         input_shape: (height, width, channels); the published size by default.
         classes: length of the logits; the published number by default.
-        weights: None (random) or a name that the model lists, such as "imagenet". With another
-            number of classes than the published one the head keeps its random weights.
+        weights: None (random), a name that the model lists ("imagenet"), or the path of a weights
+            file of keras.applications (.h5, .keras), torchvision (.pth, .safetensors), timm or
+            kerascnn; its layout is found from the file, and sets the options that the weights were
+            trained with (padding, epsilon). With `classes` given, dense layers that do not fit
+            keep their random weights.
+        dtype: a Keras dtype policy, such as "mixed_float16" or "mixed_bfloat16"; the logits stay
+            float32 in mixed precision. The global policy by default.
         **options: of the family's builder, for example `alpha=0.35`.
 
     Returns:
         A functional model from (batch, height, width, channels) float32, normalised as
-        `entry(name).preprocessing` says, to (batch, classes) logits.
+        `preprocessing(name, ...)` says, to (batch, classes) logits.
 
     Raises:
         UnknownModelError: no such model.
         TypeError: no such option.
-        InputError: an impossible shape, or weights that the model does not have.
+        InputError: an impossible shape, or weights that are not there or do not fit; the message
+            names the first tensor that does not.
     """
     row = entry(name)
-    if weights is not None and weights not in row.weights:
-        offered = f"it has {', '.join(row.weights)}" if row.weights else "it has none"
-        raise InputError(f"no weights {weights!r} for {name}; {offered}")
+    if weights is not None:
+        from kerascnn.weights import find
+
+        source = find(name, weights, row.weights)
+        options = {**source.layout.options, **options}
     module, _, function = row.builder.partition(":")
     builder = getattr(importlib.import_module(module), function)
-    model: keras.Model = builder(
-        input_shape=tuple(input_shape or row.input_shape),
-        classes=row.classes if classes is None else classes,
-        **options,
-    )
+    with _dtype_policy(dtype):
+        model: keras.Model = builder(
+            input_shape=tuple(input_shape or row.input_shape),
+            classes=row.classes if classes is None else classes,
+            **options,
+        )
     if weights is not None:
-        from kerascnn.weights import load
+        from kerascnn.weights.fill import fill
 
-        load(model, name, weights)
+        fill(model, source, keep_misfitting_head=classes is not None)
     return model
+
+
+def preprocessing(
+    name: str,
+    height: int,
+    width: int,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Preprocessing:
+    """What a model expects of a picture.
+
+    Args:
+        height, width: of the network's input, in pixels.
+        weights: as given to `build`; their own normalisation replaces the model's.
+        **options: other fields of `Preprocessing`.
+
+    Raises:
+        InputError: weights that are not there, or in no known layout.
+    """
+    row = entry(name)
+    if weights is not None:
+        from kerascnn.weights import find
+
+        options = {**find(name, weights, row.weights).layout.normalisation, **options}
+    return row.preprocessing(height, width, **options)
+
+
+def features(model: keras.Model, names: Sequence[str]) -> keras.Model:
+    """Cut a feature extractor out of a model of the zoo; it shares the model's weights.
+
+    Args:
+        names: "stem", stages ("stage2") and blocks ("stage2_block1"), which stand for their last
+            tensor, or the name of any layer.
+
+    Returns:
+        A functional model from the same input to the list of the named tensors, in order.
+
+    Raises:
+        InputError: a name that the model has not.
+    """
+    import keras
+
+    if isinstance(names, str):
+        raise InputError(f"features takes a list of names, as in [{names!r}]")
+    return keras.Model(
+        model.inputs, [_end_of(model, name) for name in names], name=f"{model.name}_features"
+    )
+
+
+def _end_of(model: keras.Model, name: str) -> Any:
+    if re.fullmatch(r"stem|stage\d+(_block\d+)?", name):
+        part = [layer for layer in model.layers if re.fullmatch(f"{name}(_.*)?", layer.name)]
+    else:
+        part = [layer for layer in model.layers if layer.name == name]
+    if not part:
+        stages = {m[0] for layer in model.layers if (m := re.match(r"stage\d+", layer.name))}
+        raise InputError(
+            f"{model.name} has no {name!r}; it has stem, "
+            f"{', '.join(sorted(stages, key=lambda stage: int(stage[5:])))} and the names of layers"
+        )
+    return part[-1].output
+
+
+@contextlib.contextmanager
+def _dtype_policy(dtype: str | None) -> Iterator[None]:
+    if dtype is None:
+        yield
+        return
+    import keras
+
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(dtype)
+    except ValueError as error:
+        raise InputError(f"no dtype policy {dtype!r}: {error}") from None
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -14,6 +14,7 @@ def with_fused_norms(model: keras.Model) -> keras.Model:
     """A twin to train in place of a functional model, with the same weights in the same order."""
     twin = keras.models.clone_model(model, clone_function=_twin)
     twin.set_weights(model.get_weights())
+    twin.dtype_policy = model.dtype_policy  # half precision has its loss scaled
     return twin
 
 

@@ -126,4 +126,7 @@ def _loader(split: Split, source: Preprocessing):
 
 
 def _normalise(pictures: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    return (tf.cast(pictures, tf.float32) - preprocessing.mean) / preprocessing.std
+    values = tf.cast(pictures, tf.float32)
+    if preprocessing.order == "bgr" and preprocessing.channels == 3:
+        values = values[..., ::-1]
+    return (values - preprocessing.mean) / preprocessing.std

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 import kerascnn
+from kerascnn import zoo
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -38,7 +39,7 @@ class TrainRequest:
         recipe: the name of the recipe that `config` began as.
         model_options: of the builder.
         image_size: (height, width); None for the data set's own or the model's published size.
-        weights: initial weights by name, or None.
+        weights: initial weights by name or as a file's absolute path, or None.
         strict: a broken picture is an error.
     """
 
@@ -92,7 +93,7 @@ def request(
         recipe=name,
         model_options=chosen.options_for(model) | dict(model_options or {}),
         image_size=image_size,
-        weights=weights,
+        weights=_canonical_weights(weights),
         strict=strict,
     )
 
@@ -130,14 +131,15 @@ def train(asked: TrainRequest, folder: pathlib.Path) -> Run:
 
 def preprocessing_for(asked: TrainRequest, dataset: Dataset) -> Preprocessing:
     """Geometry by the request, else the data set's own, else the model's; values by the model."""
-    row = entry(asked.model)
     if asked.image_size:
         height, width = asked.image_size
     elif dataset.train.pictures is not None:
         height, width = dataset.train.pictures.shape[1:3]
     else:
-        height, width = row.input_shape[:2]
-    return row.preprocessing(height, width, resize=dataset.resize)
+        height, width = entry(asked.model).input_shape[:2]
+    return zoo.preprocessing(
+        asked.model, height, width, weights=asked.weights, resize=dataset.resize
+    )
 
 
 def _run(
@@ -166,7 +168,7 @@ def _run(
     )
     held_out = evaluate(keras_predict_fn(model, preprocessing), dataset.held_out, preprocessing)
     with atomic.replacing(folder / "model.keras") as temporary:
-        _for_inference(model).save(temporary)
+        _in_single_precision(asked, preprocessing, model).save(temporary)
     atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in dataset.classes))
     info["dataset"] |= _counts(train_split, validation, dataset.held_out, broken)
     info["results"] = {
@@ -231,11 +233,24 @@ def _choosing(
     return dataset.train.take(kept), validation
 
 
-def _for_inference(model: keras.Model) -> keras.Model:
-    """A copy without optimiser, metrics and the compiled state."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
+def _in_single_precision(
+    asked: TrainRequest, preprocessing: Preprocessing, model: keras.Model
+) -> keras.Model:
+    """The model for export: one trained in mixed precision, rebuilt without it."""
+    options = {key: value for key, value in asked.model_options.items() if key != "dtype"}
+    if len(options) == len(asked.model_options):
+        return model
+    plain = dataclasses.replace(asked, model_options=options)
+    rebuilt = _build(plain, preprocessing, classes=model.output_shape[-1])
+    rebuilt.set_weights(model.get_weights())
+    return rebuilt
+
+
+def _canonical_weights(weights: str | None) -> str | None:
+    """A file by its absolute path, since the run may go on from elsewhere; a name as it is."""
+    if weights is None or not pathlib.Path(weights).is_file():
+        return weights
+    return str(pathlib.Path(weights).resolve())
 
 
 def _first_info(

@@ -1,10 +1,13 @@
-"""MobileNet V2 (Sandler et al., arXiv:1801.04381) and V3 (Howard et al., arXiv:1905.02244).
+"""MobileNet V1 (Howard et al., arXiv:1704.04861), V2 (Sandler et al., arXiv:1801.04381) and V3
+(Howard et al., arXiv:1905.02244).
 
-Both are stacks of the inverted residual of `kerascnn.blocks`; V3 differs by its tables, by
-hard-swish and by squeeze-excite with a hard-sigmoid gate.
+V1 is a stack of depthwise separable convolutions. V2 and V3 are stacks of the inverted residual of
+`kerascnn.blocks`; V3 differs by its tables, by hard-swish and by squeeze-excite with a hard-sigmoid
+gate. V3's minimalistic forms (Google's reference code) have none of these, and 3x3 kernels alone.
 
-Deviations: batch-norm momentum is 0.99 (the papers' 0.999 needs ImageNet-length schedules) with
-epsilon 1e-3; `stem_strides` and `early_strides` are ours, for pictures of about 32 pixels.
+Deviations: V1 has ReLU6, as its reference code; batch-norm momentum is 0.99 (the papers' 0.999
+needs ImageNet-length schedules) with epsilon 1e-3; `stem_strides` and `early_strides` are ours, for
+pictures of about 32 pixels. Below 64 pixels the stem keeps the picture's size by default.
 """
 
 from __future__ import annotations
@@ -17,6 +20,24 @@ from keras import layers
 
 from kerascnn import blocks
 from kerascnn.blocks import round_channels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class V1Stage:
+    """Lines of V1's table 1 between two strides: output channels and blocks."""
+
+    channels: int
+    repeats: int
+    strides: int = 2
+
+
+V1_STAGES = (
+    V1Stage(channels=64, repeats=1, strides=1),
+    V1Stage(channels=128, repeats=2),
+    V1Stage(channels=256, repeats=2),
+    V1Stage(channels=512, repeats=6),
+    V1Stage(channels=1024, repeats=2),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,10 +75,9 @@ class V3Block:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class V3Config:
-    """A V3 network: its table, and the widths of the two layers before the logits."""
+    """A V3 network: its table, and the width of the dense layer before the logits."""
 
     blocks: tuple[V3Block, ...]
-    last_conv: int
     head: int
 
 
@@ -80,7 +100,6 @@ V3 = {
             V3Block(kernel=5, expanded=960, channels=160, squeeze=True, hard_swish=True),
             V3Block(kernel=5, expanded=960, channels=160, squeeze=True, hard_swish=True),
         ),
-        last_conv=960,
         head=1280,
     ),
     "mobilenet_v3_small": V3Config(
@@ -97,10 +116,57 @@ V3 = {
             V3Block(kernel=5, expanded=576, channels=96, squeeze=True, hard_swish=True),
             V3Block(kernel=5, expanded=576, channels=96, squeeze=True, hard_swish=True),
         ),
-        last_conv=576,
         head=1024,
     ),
 }
+
+
+def mobilenet_v1(
+    *,
+    input_shape=(224, 224, 3),
+    classes=1000,
+    alpha=1.0,
+    stem_strides=None,
+    early_strides=2,
+    activation="relu6",
+    dropout=1e-3,
+    padding="same",
+    norm_momentum=0.99,
+    norm_epsilon=1e-3,
+) -> keras.Model:
+    """Build MobileNet.
+
+    Args:
+        input_shape: (height, width, channels), from 32 pixels.
+        classes: length of the logits.
+        alpha: width multiplier; 1, 0.75, 0.5 and 0.25 are published (470,072 parameters).
+        stem_strides: of the stem; 2, and 1 for pictures of less than 64 pixels, by default.
+        early_strides: of the first block that halves the picture; 2 as published.
+        activation: of all layers.
+        dropout: before the logits.
+        padding: "same" (TensorFlow) or "symmetric" (PyTorch).
+        norm_momentum, norm_epsilon: of the batch norms; a momentum of 0.9 suits runs of a few
+            hundred steps.
+
+    Returns:
+        A functional model from (batch, height, width, channels) to (batch, classes) logits.
+    """
+    conventions = blocks.Conventions(
+        activation=activation,
+        padding=padding,
+        norm_momentum=norm_momentum,
+        norm_epsilon=norm_epsilon,
+    )
+    strides = blocks.stem_strides_for(input_shape, stem_strides)
+    x = inputs = blocks.picture_input(input_shape)
+    x = conventions.conv(x, int(32 * alpha), 3, strides=strides, name="stem")
+    for s, stage in enumerate(blocks.with_early_strides(V1_STAGES, early_strides), 1):
+        for b in range(stage.repeats):
+            name = f"stage{s}_block{b + 1}"
+            strides = stage.strides if b == 0 else 1
+            x = conventions.depthwise(x, strides=strides, name=f"{name}_depthwise")
+            x = conventions.conv(x, int(stage.channels * alpha), name=f"{name}_pointwise")
+    return keras.Model(inputs, blocks.classifier(x, classes, dropout=dropout), name="mobilenet_v1")
 
 
 def mobilenet_v2(
@@ -108,39 +174,56 @@ def mobilenet_v2(
     input_shape=(224, 224, 3),
     classes=1000,
     alpha=1.0,
-    stem_strides=2,
+    stem_strides=None,
     early_strides=2,
+    activation="relu6",
     dropout=0.2,
+    drop_path=0.0,
+    padding="same",
     norm_momentum=0.99,
+    norm_epsilon=1e-3,
 ) -> keras.Model:
     """Build MobileNetV2.
 
     Args:
-        input_shape: (height, width, channels).
+        input_shape: (height, width, channels), from 32 pixels.
         classes: length of the logits.
         alpha: width multiplier; the last layer keeps its 1280 channels below 1 (section 6.1).
-        stem_strides, early_strides: of the stem, and of the first block that halves the picture;
-            2 as published. With either one 1, pictures of about 32 pixels keep twice the detail.
+        stem_strides: of the stem; 2, and 1 for pictures of less than 64 pixels, by default.
+        early_strides: of the first block that halves the picture; 2 as published.
+        activation: of all layers.
         dropout: before the logits.
-        norm_momentum: of the batch norms' moving averages; 0.9 suits runs of a few hundred steps.
+        drop_path: at the last block, growing linearly from 0 at the first.
+        padding: "same" (TensorFlow) or "symmetric" (PyTorch).
+        norm_momentum, norm_epsilon: of the batch norms; a momentum of 0.9 suits runs of a few
+            hundred steps.
 
     Returns:
         A functional model from (batch, height, width, channels) to (batch, classes) logits.
     """
-    relu6 = blocks.Conventions(activation="relu6", norm_momentum=norm_momentum)
+    conventions = blocks.Conventions(
+        activation=activation,
+        padding=padding,
+        norm_momentum=norm_momentum,
+        norm_epsilon=norm_epsilon,
+    )
+    strides = blocks.stem_strides_for(input_shape, stem_strides)
     x = inputs = blocks.picture_input(input_shape)
-    x = relu6.conv(x, round_channels(32 * alpha), 3, strides=stem_strides, name="stem")
+    x = conventions.conv(x, round_channels(32 * alpha), 3, strides=strides, name="stem")
+    done, total = 0, sum(stage.repeats for stage in V2_STAGES)
     for s, stage in enumerate(blocks.with_early_strides(V2_STAGES, early_strides), 1):
         for b in range(stage.repeats):
             x = blocks.inverted_residual(
                 x,
-                relu6,
+                conventions,
                 expanded=stage.expansion * x.shape[-1],
                 filters=round_channels(stage.channels * alpha),
                 strides=stage.strides if b == 0 else 1,
+                drop_path=drop_path * done / total,
                 name=f"stage{s}_block{b + 1}",
             )
-    x = relu6.conv(x, round_channels(1280 * max(1.0, alpha)), name="head")
+            done += 1
+    x = conventions.conv(x, round_channels(1280 * max(1.0, alpha)), name="head")
     return keras.Model(inputs, blocks.classifier(x, classes, dropout=dropout), name="mobilenet_v2")
 
 
@@ -150,38 +233,54 @@ def mobilenet_v3(
     input_shape=(224, 224, 3),
     classes=1000,
     alpha=1.0,
-    stem_strides=2,
+    minimalistic=False,
+    stem_strides=None,
     early_strides=2,
+    activation=None,
     dropout=0.2,
+    drop_path=0.0,
+    padding="same",
     norm_momentum=0.99,
+    norm_epsilon=1e-3,
 ) -> keras.Model:
     """Build a MobileNetV3 from its table.
 
     Args:
         name: a key of `V3`.
-        input_shape: (height, width, channels).
+        input_shape: (height, width, channels), from 32 pixels.
         classes: length of the logits.
         alpha: width multiplier; the layer before the logits does not shrink below 1.
-        stem_strides, early_strides: of the stem, and of the first block that halves the picture;
-            2 as published. With either one 1, pictures of about 32 pixels keep twice the detail.
+        minimalistic: no squeeze-excite, no hard-swish, no 5x5 kernels.
+        stem_strides: of the stem; 2, and 1 for pictures of less than 64 pixels, by default.
+        early_strides: of the first block that halves the picture; 2 as published.
+        activation: in place of hard-swish, where the table has it.
         dropout: before the logits.
-        norm_momentum: of the batch norms' moving averages; 0.9 suits runs of a few hundred steps.
+        drop_path: at the last block, growing linearly from 0 at the first.
+        padding: "same" (TensorFlow) or "symmetric" (PyTorch).
+        norm_momentum, norm_epsilon: of the batch norms; a momentum of 0.9 suits runs of a few
+            hundred steps.
 
     Returns:
         A functional model from (batch, height, width, channels) to (batch, classes) logits.
     """
-    config = V3[name]
-    relu = blocks.Conventions(activation="relu", norm_momentum=norm_momentum)
-    hard_swish = blocks.Conventions(activation="hard_silu", norm_momentum=norm_momentum)
+    config = _minimalistic(V3[name]) if minimalistic else V3[name]
+    relu = blocks.Conventions(
+        activation="relu", padding=padding, norm_momentum=norm_momentum, norm_epsilon=norm_epsilon
+    )
+    activation = activation or ("relu" if minimalistic else "hard_silu")
+    hard_swish = dataclasses.replace(relu, activation=activation)
+    strides = blocks.stem_strides_for(input_shape, stem_strides)
     x = inputs = blocks.picture_input(input_shape)
-    x = hard_swish.conv(x, round_channels(16 * alpha), 3, strides=stem_strides, name="stem")
+    x = hard_swish.conv(x, round_channels(16 * alpha), 3, strides=strides, name="stem")
     stage = number = 0
-    for block in blocks.with_early_strides(config.blocks, early_strides):
+    for i, block in enumerate(blocks.with_early_strides(config.blocks, early_strides)):
         # A stage begins where the stride or the width changes, as in V2's table.
         if block.strides == 2 or round_channels(block.channels * alpha) != x.shape[-1] or not stage:
             stage, number = stage + 1, 0
         number += 1
-        expanded = round_channels(block.expanded * alpha)
+        # As the reference code, which states expansions as ratios.
+        before = config.blocks[i - 1].channels if i else 16
+        expanded = round_channels(block.expanded / before * x.shape[-1])
         x = blocks.inverted_residual(
             x,
             hard_swish if block.hard_swish else relu,
@@ -189,14 +288,31 @@ def mobilenet_v3(
             filters=round_channels(block.channels * alpha),
             kernel_size=block.kernel,
             strides=block.strides,
-            squeeze_channels=round_channels(expanded / 4) if block.squeeze else None,
+            squeeze_excite=_hard_squeeze_excite(expanded) if block.squeeze else None,
+            drop_path=drop_path * i / len(config.blocks),
             name=f"stage{stage}_block{number}",
         )
-    x = hard_swish.conv(x, round_channels(config.last_conv * alpha), name="last")
+    x = hard_swish.conv(x, 6 * x.shape[-1], name="last")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.Dense(round_channels(config.head * max(1.0, alpha)), name="head")(x)
     x = hard_swish.activate(x, "head_act")
     return keras.Model(inputs, blocks.logits(x, classes, dropout=dropout), name=name)
+
+
+def _hard_squeeze_excite(expanded):
+    return functools.partial(
+        blocks.squeeze_excite,
+        squeeze_channels=round_channels(expanded / 4),
+        gate="hard_sigmoid",
+    )
+
+
+def _minimalistic(config: V3Config) -> V3Config:
+    rows = tuple(
+        dataclasses.replace(block, kernel=3, squeeze=False, hard_swish=False)
+        for block in config.blocks
+    )
+    return dataclasses.replace(config, blocks=rows)
 
 
 mobilenet_v3_small = functools.partial(mobilenet_v3, "mobilenet_v3_small")

@@ -1,28 +1,123 @@
 """Reference checkpoints -> our models, by name tables.
 
-Weights come from packages that the user installed (extra `pretrained`); nothing is downloaded.
+    file ──> read (by its first bytes) ──> tensors by name ──> layout (by a tensor it alone has)
+         ──> model.build with the layout's options ──> fill, layer by layer, by the layout's names
+
+Weights come from files that the user has, or from packages that the user installed (extra
+`pretrained`); nothing is downloaded, and nothing in a file is run.
 """
 
 from __future__ import annotations
 
-import keras
+import dataclasses
+import os
+import pathlib
+import re
+import zipfile
+from collections.abc import Mapping, Set
+from typing import Any
 
 from kerascnn.errors import InputError
-from kerascnn.weights import efficientnet_lite
+from kerascnn.weights import (
+    efficientnet_pytorch,
+    keras_applications,
+    kerascnn_runs,
+    timm,
+    torchvision,
+)
+from kerascnn.weights.layout import Layout
 
-_LOADERS = {("efficientnet_lite0", "imagenet"): efficientnet_lite.load_lite0}
+_LAYOUTS = (
+    *keras_applications.LAYOUTS,
+    *torchvision.LAYOUTS,
+    *timm.LAYOUTS,
+    *efficientnet_pytorch.LAYOUTS,
+)
+SUFFIXES = (".h5", ".keras", ".pth", ".pt", ".safetensors")
 
 
-def load(model: keras.Model, name: str, weights: str) -> None:
-    """Fill `model`, built as `name`, with the named weights, in place.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """A weights file that was recognised.
 
-    The logits layer keeps its random weights where its length differs from the checkpoint's.
+    Attributes:
+        path: of the file.
+        layout: how it names and orders its tensors.
+        tensors: by name; anything with a shape that NumPy reads.
+    """
+
+    path: pathlib.Path
+    layout: Layout
+    tensors: Mapping[str, Any]
+
+    def unused(self, used: Set[str]) -> str | None:
+        """The first tensor that is not in `used` and that the layout does not ignore."""
+        ignored = re.compile(self.layout.ignored)
+        return next((n for n in self.tensors if n not in used and not ignored.fullmatch(n)), None)
+
+
+def origins(name: str) -> tuple[str, ...]:
+    """Whose files `name` can load: keras.applications, torchvision, timm, ..."""
+    return tuple(dict.fromkeys(layout.origin for layout in _LAYOUTS if name in layout.models))
+
+
+def find(name: str, weights: str | os.PathLike[str], named: tuple[str, ...] = ()) -> Source:
+    """Open weights for the zoo's model `name`.
+
+    Args:
+        weights: one of `named`, or the path of a file.
+        named: names of weights that `name` has.
 
     Raises:
-        InputError: no such weights, or the package that carries them is not installed.
+        InputError: no such name or file, or a file of another network or in no known layout.
     """
+    if weights in named:
+        return _recognised(name, efficientnet_pytorch.packaged_checkpoint())
+    path = pathlib.Path(weights)
+    if path.suffix not in SUFFIXES and not path.exists():
+        offered = f"it has {', '.join(named)}, and" if named else "it"
+        raise InputError(
+            f"no weights {os.fspath(weights)!r} for {name}; {offered} takes files ending in "
+            f"{', '.join(SUFFIXES)}"
+        )
+    return _recognised(name, path)
+
+
+def _recognised(name: str, path: pathlib.Path) -> Source:
+    kind, tensors = _read(path)
+    known = [layout for layout in _LAYOUTS if name in layout.models]
+    for layout in (*known, kerascnn_runs.layout(name)):
+        if layout.kind == kind and layout.signature in tensors:
+            return Source(path=path, layout=layout, tensors=tensors)
+    wanted = ", ".join(f"{layout.signature} ({layout.origin})" for layout in known) or "none"
+    first = next(iter(tensors), "nothing")
+    raise InputError(
+        f"{path} holds no weights of {name} in a known layout; it begins with {first}, and one of "
+        f"these tensors tells a layout: {wanted}"
+    )
+
+
+def _read(path: pathlib.Path) -> tuple[str, Mapping[str, Any]]:
+    """The tensors of a file, and whether their names are "keras" or "torch" ones."""
+    from kerascnn.weights.hdf5 import read_hdf5, read_keras_archive
+    from kerascnn.weights.safetensors import read_safetensors
+    from kerascnn.weights.torch_checkpoint import read_checkpoint
+
     try:
-        loader = _LOADERS[name, weights]
-    except KeyError:
-        raise InputError(f"no weights {weights!r} for {name}") from None
-    loader(model)
+        with path.open("rb") as stream:
+            head = stream.read(9)
+            archive = zipfile.is_zipfile(stream)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "keras", read_hdf5(path)
+    if archive:
+        with zipfile.ZipFile(path) as opened:
+            if "model.weights.h5" in opened.namelist():
+                return "keras", read_keras_archive(path)
+        return "torch", read_checkpoint(path)
+    if path.suffix in (".h5", ".keras") or head.startswith(b"PK"):
+        raise InputError(f"{path} is cut short, or no weights file")
+    if path.suffix == ".safetensors" or head[8:] == b"{":
+        return "torch", read_safetensors(path)
+    return "torch", read_checkpoint(path)

@@ -26,6 +26,7 @@ _DTYPES = {
     "LongStorage": np.int64,
     "IntStorage": np.int32,
     "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
 }
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -49,9 +50,17 @@ def read_checkpoint(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:
         raise InputError(f"{path} is not a readable PyTorch checkpoint: {error}") from error
+    # Training scripts wrap it.
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
     if not isinstance(state, dict):
         raise InputError(f"{path} holds no state dict")
-    return {str(name): value.array() for name, value in state.items() if isinstance(value, _Tensor)}
+    return {
+        str(name): value.array(f"{path}: tensor {name}")
+        for name, value in state.items()
+        if isinstance(value, _Tensor)
+    }
 
 
 class _Storage:
@@ -68,13 +77,13 @@ class _Tensor:
     def __init__(self, storage: _Storage, offset: int, shape: tuple, strides: tuple) -> None:
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
 
-    def array(self) -> np.ndarray:
+    def array(self, title: str) -> np.ndarray:
         data, size = self.storage.data, math.prod(self.shape)
         if data is None or self.offset < 0 or any(s < 0 for s in (*self.shape, *self.strides)):
-            raise InputError("a tensor of the checkpoint lies outside its storage")
+            raise InputError(f"{title} lies outside its storage")
         extent = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         if size and self.offset + extent >= len(data):
-            raise InputError("a tensor of the checkpoint lies outside its storage")
+            raise InputError(f"{title} lies outside its storage, or the file is cut short")
         strides = tuple(s * data.itemsize for s in self.strides)
         view = np.lib.stride_tricks.as_strided(data[self.offset :], self.shape, strides)
         return view.copy()
@@ -126,10 +135,17 @@ def _read_legacy(path: pathlib.Path) -> Any:
         state = _Unpickler(stream, storages).load()
         for key in _Unpickler(stream, {}).load():
             storage = storages[str(key)]
-            (size,) = np.frombuffer(stream.read(8), "<i8")
-            if size != storage.size:
-                raise InputError(f"{path} is cut short")
-            storage.data = np.frombuffer(stream.read(size * storage.dtype.itemsize), storage.dtype)
-            if len(storage.data) != size:
-                raise InputError(f"{path} is cut short")
+            size = int.from_bytes(stream.read(8), "little")
+            data = stream.read(storage.size * storage.dtype.itemsize)
+            if size != storage.size or len(data) != size * storage.dtype.itemsize:
+                raise InputError(
+                    f"{path} is cut short: {_first_tensor(state, storage)} is not whole"
+                )
+            storage.data = np.frombuffer(data, storage.dtype)
     return state
+
+
+def _first_tensor(state: Any, storage: _Storage) -> str:
+    tensors = state.items() if isinstance(state, dict) else ()
+    names = (n for n, t in tensors if isinstance(t, _Tensor) and t.storage is storage)
+    return f"tensor {next(names, 'of another name')}"

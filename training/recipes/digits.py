@@ -12,7 +12,7 @@ hundred steps long).
 from training.config import TrainConfig
 from training.recipes import Recipe
 
-_SMALL = {"early_strides": 1, "norm_momentum": 0.9}
+_SMALL = {"stem_strides": 2, "early_strides": 1, "norm_momentum": 0.9}
 
 RECIPE = Recipe(
     config=TrainConfig(

@@ -1,0 +1,141 @@
+"""Copy tensors into a model by a layout's name table."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from kerascnn.errors import InputError
+from kerascnn.weights import Source
+from kerascnn.weights.layout import places
+
+# Variables of ours, and of a PyTorch module.
+_TORCH = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def fill(model: keras.Model, source: Source, *, keep_misfitting_head: bool = False) -> None:
+    """Copy a file into a model that was built with the layout's options, in place.
+
+    Args:
+        keep_misfitting_head: leave dense layers random whose tensors are not there or have another
+            shape.
+
+    Raises:
+        InputError: names the first tensor that does not fit, or that no layer wants.
+    """
+    filling = _Filling(model, source)
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    values = {}
+    for name, place in places(layers).items():
+        conv, norm = source.layout.modules(place)
+        try:
+            values[name] = filling.values(layers[name], conv)
+        except InputError:
+            if not (keep_misfitting_head and isinstance(layers[name], keras.layers.Dense)):
+                raise
+            filling.give_up(conv)
+        if f"{name}_norm" in layers:
+            values[f"{name}_norm"] = filling.norm_values(layers[f"{name}_norm"], norm, conv)
+    left = filling.unused()
+    if left is not None:
+        raise filling.error(f"no layer wants its tensor {left}")
+    # Only now, so that a file that does not fit changes nothing.
+    for name, arrays in values.items():
+        layers[name].set_weights(arrays)
+
+
+class _Filling:
+    """One file on its way into one model."""
+
+    def __init__(self, model: keras.Model, source: Source) -> None:
+        self._model, self._source = model, source
+        self._used: set[str] = set()
+        self._torch = source.layout.kind == "torch"
+
+    def values(self, layer: keras.Layer, module: str) -> list[np.ndarray]:
+        """The arrays of a convolution or dense layer, in the layer's order."""
+        return [self._value(layer, weight, module) for weight in layer.weights]
+
+    def norm_values(self, layer: keras.Layer, module: str, conv: str) -> list[np.ndarray]:
+        """The arrays of a batch norm behind the convolution `conv`."""
+        values = [self._value(layer, weight, module) for weight in layer.weights]
+        bias = self._name(conv, "bias")
+        if bias in self._source.tensors and bias not in self._used:
+            # Their convolution has a bias and ours has not: (x + b) - mean = x - (mean - b).
+            mean = [weight.name for weight in layer.weights].index("moving_mean")
+            values[mean] = values[mean] - self._read(bias, values[mean].shape, layer)
+        return values
+
+    def give_up(self, module: str) -> None:
+        """Forget a module that is left random."""
+        self._used |= {self._name(module, role) for role in ("kernel", "bias")}
+
+    def unused(self) -> str | None:
+        """The first tensor that no layer wanted."""
+        return self._source.unused(self._used)
+
+    def error(self, what: str) -> InputError:
+        """What to raise about the file."""
+        return InputError(
+            f"{self._source.path} ({self._source.layout.origin}) does not fit "
+            f"{self._model.name}: {what}"
+        )
+
+    def _name(self, module: str, role: str) -> str:
+        return f"{module}.{_TORCH[role]}" if self._torch else f"{module}/{role}"
+
+    def _value(self, layer: keras.Layer, weight, module: str) -> np.ndarray:
+        role = weight.name
+        name, shape = self._name(module, role), tuple(weight.shape)
+        if role != "kernel":
+            return self._read(name, shape, layer)
+        if isinstance(layer, keras.layers.Dense):
+            return self._dense_kernel(layer, name, shape)
+        if not self._torch:
+            return self._read(name, shape, layer)
+        # PyTorch: (out, in / groups, h, w). Keras: (h, w, in, out), depthwise (h, w, channels, 1).
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        axes = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
+        theirs = tuple(shape[axes.index(i)] for i in range(4))
+        return self._read(name, theirs, layer).transpose(axes)
+
+    def _dense_kernel(self, layer: keras.Layer, name: str, shape: tuple[int, int]) -> np.ndarray:
+        """(in, out), from a dense layer or a 1x1 convolution of theirs."""
+        found = tuple(getattr(self._source.tensors.get(name), "shape", ()))
+        if not self._torch:
+            convolution = (1, 1, *shape)
+            return self._read(name, convolution if len(found) == 4 else shape, layer).reshape(shape)
+        kernel = self._read(name, shape[::-1], layer)
+        before = self._flattened(layer)
+        if before is not None:
+            # Theirs flattens (channels, height, width), ours (height, width, channels).
+            height, width, channels = before
+            kernel = kernel.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+        return kernel.reshape(shape[::-1]).T
+
+    def _flattened(self, layer: keras.Layer) -> tuple[int, int, int] | None:
+        """What a Flatten right before this layer flattens."""
+        operation = layer.input._keras_history.operation
+        if not isinstance(operation, keras.layers.Flatten):
+            return None
+        height, width, channels = operation.input.shape[1:]
+        return height, width, channels
+
+    def _read(self, name: str, shape: tuple[int, ...], layer: keras.Layer) -> np.ndarray:
+        tensor = self._source.tensors.get(name)
+        if tensor is None:
+            raise self.error(f"it has no tensor {name}, which layer {layer.name} wants")
+        if tuple(tensor.shape) != shape:
+            raise self.error(
+                f"its tensor {name} has shape {tuple(tensor.shape)}, where layer {layer.name} "
+                f"wants {shape}"
+            )
+        self._used.add(name)
+        return np.asarray(tensor, np.float32)

@@ -1,0 +1,208 @@
+"""Name tables of torchvision's classification checkpoints (.pth, or the same as .safetensors)."""
+
+from __future__ import annotations
+
+from kerascnn.weights.layout import Layout, Modules, Place
+
+_ORIGIN = "torchvision"
+_IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+# torch.nn.BatchNorm2d's own epsilon, where a model does not set one.
+_TORCH = {"padding": "symmetric", "norm_epsilon": 1e-5}
+
+
+def _alexnet(place: Place) -> Modules:
+    names = {"stem": 0, "head1": 1, "head2": 4, "logits": 6}
+    if place.role in ("head1", "head2", "logits"):
+        return f"classifier.{names[place.role]}", ""
+    return f"features.{(0, 3, 6, 8, 10)[place.stage]}", ""
+
+
+def _googlenet(place: Place) -> Modules:
+    if place.role == "stem":
+        return "conv1.conv", "conv1.bn"
+    if place.role == "logits":
+        return "fc", ""
+    if place.role.startswith("aux"):
+        head, _, role = place.role.partition("_")
+        conv, norm = {
+            "conv": ("conv.conv", "conv.bn"), "head": ("fc1", ""), "logits": ("fc2", ""),
+        }[role]  # fmt: skip
+        return f"{head}.{conv}", f"{head}.{norm}" if norm else ""
+    if place.stage == 2:
+        module = {"reduce": "conv2", "conv": "conv3"}[place.role]
+    else:
+        branch = {
+            "conv1": "branch1", "conv3_reduce": "branch2.0", "conv3": "branch2.1",
+            "conv5_reduce": "branch3.0", "conv5": "branch3.1", "pool_project": "branch4.1",
+        }[place.role]  # fmt: skip
+        module = f"inception{place.stage}{place.letter}.{branch}"
+    return f"{module}.conv", f"{module}.bn"
+
+
+def _vgg(place: Place) -> Modules:
+    dense = {"head1": 0, "head2": 3, "logits": 6}
+    if place.role in dense:
+        return f"classifier.{dense[place.role]}", ""
+    # Convolutions, their norms and activations, and one pooling a stage, numbered through.
+    number = place.index * (3 if place.normed else 2) + place.stage - 1
+    return f"features.{number}", f"features.{number + 1}" if place.normed else ""
+
+
+def _resnet(place: Place) -> Modules:
+    ends = {"stem": ("conv1", "bn1"), "logits": ("fc", "")}
+    if place.role in ends:
+        return ends[place.role]
+    prefix = f"layer{place.stage}.{place.block - 1}."
+    if place.role == "shortcut":
+        return f"{prefix}downsample.0", f"{prefix}downsample.1"
+    return prefix + place.role, prefix + place.role.replace("conv", "bn")
+
+
+def _mobilenet_v2(place: Place) -> Modules:
+    if place.role == "logits":
+        return "classifier.1", ""
+    if place.role in ("stem", "head"):
+        number = 0 if place.role == "stem" else place.blocks + 1
+        return f"features.{number}.0", f"features.{number}.1"
+    prefix = f"features.{place.index + 1}.conv."
+    if place.role == "project":
+        at = place.project_at
+        return f"{prefix}{at}", f"{prefix}{at + 1}"
+    at = 0 if place.role == "expand" else place.depthwise_at
+    return f"{prefix}{at}.0", f"{prefix}{at}.1"
+
+
+def _mobilenet_v3(place: Place) -> Modules:
+    dense = {"head": "classifier.0", "logits": "classifier.3"}
+    if place.role in dense:
+        return dense[place.role], ""
+    if place.role in ("stem", "last"):
+        number = 0 if place.role == "stem" else place.blocks + 1
+        return f"features.{number}.0", f"features.{number}.1"
+    return _mbconv(place, f"features.{place.index + 1}.block.")
+
+
+def _efficientnet(place: Place) -> Modules:
+    if place.role == "logits":
+        return "classifier.1", ""
+    if place.role in ("stem", "head"):
+        number = 0 if place.role == "stem" else place.stages + 1
+        return f"features.{number}.0", f"features.{number}.1"
+    return _mbconv(place, f"features.{place.stage}.{place.block - 1}.block.")
+
+
+def _mbconv(place: Place, prefix: str) -> Modules:
+    if place.role.startswith("se_"):
+        layer = {"se_reduce": "fc1", "se_expand": "fc2"}[place.role]
+        return f"{prefix}{place.depthwise_at + 1}.{layer}", ""
+    at = {"expand": 0, "depthwise": place.depthwise_at, "project": place.project_at}[place.role]
+    return f"{prefix}{at}.0", f"{prefix}{at}.1"
+
+
+_NO_COUNTERS = r".*\.num_batches_tracked"
+
+LAYOUTS = (
+    Layout(
+        origin=_ORIGIN,
+        models=("alexnet",),
+        kind="torch",
+        signature="features.10.weight",
+        modules=_alexnet,
+        normalisation=_IMAGENET,
+    ),
+    Layout(
+        origin=_ORIGIN,
+        models=("googlenet",),
+        kind="torch",
+        signature="inception3a.branch1.conv.weight",
+        modules=_googlenet,
+        options={"padding": "symmetric", "norm_epsilon": 1e-3},
+        # Its `transform_input` turns the usual normalisation into this one.
+        normalisation={"mean": 127.5, "std": 127.5},
+        ignored=rf"aux[12]\..*|{_NO_COUNTERS}",
+    ),
+    Layout(
+        origin=_ORIGIN,
+        models=("vgg16", "vgg19"),
+        kind="torch",
+        signature="features.1.running_mean",
+        modules=_vgg,
+        options={"batch_norm": True, "norm_epsilon": 1e-5},
+        normalisation=_IMAGENET,
+        ignored=_NO_COUNTERS,
+    ),
+    Layout(
+        origin=_ORIGIN,
+        models=("vgg16", "vgg19"),
+        kind="torch",
+        signature="features.2.weight",
+        modules=_vgg,
+        normalisation=_IMAGENET,
+    ),
+    Layout(
+        origin=_ORIGIN,
+        models=(
+            "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+            "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d",
+        ),
+        kind="torch",
+        signature="layer1.0.conv1.weight",
+        modules=_resnet,
+        options=_TORCH | {"downsample_in": "conv2"},
+        normalisation=_IMAGENET,
+        ignored=_NO_COUNTERS,
+    ),
+    Layout(
+        origin=_ORIGIN,
+        models=("mobilenet_v2",),
+        kind="torch",
+        signature="features.1.conv.0.0.weight",
+        modules=_mobilenet_v2,
+        options=_TORCH,
+        normalisation=_IMAGENET,
+        ignored=_NO_COUNTERS,
+    ),
+    Layout(
+        origin=_ORIGIN,
+        models=("mobilenet_v3_small", "mobilenet_v3_large"),
+        kind="torch",
+        signature="features.1.block.0.0.weight",
+        modules=_mobilenet_v3,
+        options={"padding": "symmetric", "norm_epsilon": 1e-3},
+        normalisation=_IMAGENET,
+        ignored=_NO_COUNTERS,
+    ),
+    Layout(
+        origin=_ORIGIN,
+        models=tuple(f"efficientnet_b{n}" for n in range(5)),
+        kind="torch",
+        signature="features.1.0.block.0.0.weight",
+        modules=_efficientnet,
+        options=_TORCH,
+        normalisation=_IMAGENET,
+        ignored=_NO_COUNTERS,
+    ),
+    Layout(
+        origin=_ORIGIN,
+        models=(
+            "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",
+            "efficientnet_v2_s", "efficientnet_v2_m",
+        ),
+        kind="torch",
+        signature="features.1.0.block.0.0.weight",
+        modules=_efficientnet,
+        options={"padding": "symmetric", "norm_epsilon": 1e-3},
+        normalisation=_IMAGENET,
+        ignored=_NO_COUNTERS,
+    ),
+    Layout(
+        origin=_ORIGIN,
+        models=("efficientnet_v2_l",),
+        kind="torch",
+        signature="features.1.0.block.0.0.weight",
+        modules=_efficientnet,
+        options={"padding": "symmetric", "norm_epsilon": 1e-3},
+        normalisation={"mean": 127.5, "std": 127.5},
+        ignored=_NO_COUNTERS,
+    ),
+)  # fmt: skip

@@ -1,0 +1,77 @@
+"""Weights in torchvision's and timm's layouts give their logits; tests/kerascnn/data made them.
+
+The weights are a function of the tensors' names, so that neither they nor torch is needed here.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpoints import write_safetensors
+
+import kerascnn
+
+GOLDENS = Path(__file__).parent / "data" / "torch_goldens.json.gz"
+OURS = {
+    "vgg16_bn": "vgg16",
+    "legacy_seresnet50": "se_resnet50",
+    "legacy_seresnext50_32x4d": "se_resnext50_32x4d",
+    "legacy_senet154": "senet154",
+    "seresnet50": "se_resnet50",
+    "seresnext50_32x4d": "se_resnext50_32x4d",
+    **{f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}" for n in range(5)},
+}
+# One of each layout, the smallest.
+FAST = {
+    "googlenet", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small",
+    "efficientnet_b0", "seresnet50", "legacy_seresnet50", "tf_efficientnet_lite0",
+}  # fmt: skip
+# These weights have the names and shapes of tf_efficientnet_lite0.
+ASKED = {"efficientnet_lite0": {"padding": "symmetric", "norm_epsilon": 1e-5}}
+
+
+@functools.cache
+def goldens() -> dict:
+    return json.loads(gzip.decompress(GOLDENS.read_bytes()))
+
+
+def values(name: str, shape, gain: float) -> np.ndarray:
+    """As make_torch_goldens.py has it."""
+    kind = name.rsplit(".", 1)[-1]
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if kind == "num_batches_tracked":
+        return np.zeros(shape, np.int64)
+    if len(shape) >= 2:
+        array = rng.normal(0, np.sqrt(gain / np.prod(shape[1:])), shape)
+    elif kind in ("running_var", "weight"):
+        array = rng.uniform(0.5, 1.5, shape)
+    else:
+        array = rng.normal(0, 0.1, shape)
+    return array.astype(np.float32)
+
+
+def names() -> list:
+    return [
+        pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in goldens()
+    ]
+
+
+@pytest.mark.parametrize("theirs", names())
+def test_logits_of_the_reference(theirs: str, tmp_path: Path) -> None:
+    golden = goldens()[theirs]
+    tensors = {name: values(name, shape, golden["gain"]) for name, shape in golden["tensors"]}
+    path = write_safetensors(tmp_path / "reference.safetensors", tensors)
+    name = OURS.get(theirs, theirs)
+    for size, logits in golden["logits"].items():
+        shape = (int(size), int(size), 3)
+        model = kerascnn.build(name, weights=path, input_shape=shape, **ASKED.get(theirs, {}))
+        pictures = np.random.default_rng(0).normal(0, 1, (2, *shape)).astype(np.float32)
+        got = model.predict_on_batch(pictures)
+        scale = np.abs(got).max()
+        np.testing.assert_allclose(got[:, :16] / scale, np.array(logits) / scale, atol=1e-4)
