@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/kerascnn demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 test-all: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
@@ -37,6 +37,7 @@ format: setup
 # The figures that README and CONTRIBUTING quote.
 bench: setup
 	$(BIN)/python benchmarks/int8_partitions.py
+	$(BIN)/python benchmarks/phone_latency.py
 
 lock: setup
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header \

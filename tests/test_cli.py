@@ -32,7 +32,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "pets"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["models"], ["models", "--json"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["models"], ["models", "--json"], ["models", "resnet50"]]
+)
 def test_answers_without_a_framework(arguments: list[str]) -> None:
     code = (
         "import sys; from kerascnn import cli; sys.argv[1:] = %r\n"
@@ -133,7 +135,8 @@ def test_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        # Less than a checkpoint of LeNet-5, more than what measures coverage.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 
     arguments = ("train", "lenet5", "--data", "mnist", "--out", tmp_path / "run", "--epochs", 1)
     refused = kerascnn(*arguments, preexec_fn=little_room)

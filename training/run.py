@@ -22,6 +22,7 @@ import keras
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
+from training.datasets.streams import WORKERS
 
 _PACKAGES = (
     "kerascnn", "keras", "tensorflow", "numpy", "pillow", "ai-edge-litert", "litert-quantizer",
@@ -136,10 +137,9 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, str]:
     """Processor, usable cores, memory and system; nothing that names the owner."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
-        "cores": str(cores),
+        "cores": str(WORKERS),
         "memory": _memory(),
         "system": f"{platform.system()} {platform.machine()}",
     }

@@ -186,7 +186,7 @@ def _run(
 def _build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -> keras.Model:
     keras.utils.set_random_seed(asked.config.seed)
     try:
-        return kerascnn.build(
+        model = kerascnn.build(
             asked.model,
             input_shape=preprocessing.input_shape,
             classes=classes,
@@ -195,6 +195,12 @@ def _build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -
         )
     except TypeError as error:
         raise InputError(f"{asked.model} does not take these options: {error}") from error
+    if len(model.outputs) > 1:
+        raise InputError(
+            f"{asked.model} has {len(model.outputs)} outputs with these options, and is trained "
+            "here with one; leave out auxiliary"
+        )
+    return model
 
 
 def _source(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessing:

@@ -11,7 +11,7 @@ import importlib.util
 import pathlib
 
 from kerascnn.errors import InputError
-from kerascnn.weights.layout import Layout, Modules, Place
+from kerascnn.weights.layout import NO_COUNTERS, Layout, Modules, Place
 
 # The model whose ImageNet weights the extra `pretrained` installs, and what carries them.
 MODEL = "efficientnet_lite0"
@@ -39,7 +39,7 @@ LAYOUTS = (
         signature="_conv_stem.weight",
         modules=_efficientnet_lite,
         normalisation={"mean": 127.0, "std": 128.0},
-        ignored=r".*\.num_batches_tracked",
+        ignored=NO_COUNTERS,
     ),
 )
 

@@ -133,9 +133,10 @@ class _Filling:
         if tensor is None:
             raise self.error(f"it has no tensor {name}, which layer {layer.name} wants")
         if tuple(tensor.shape) != shape:
+            hint = "; give `classes` to keep another head" if layer.name == "logits" else ""
             raise self.error(
                 f"its tensor {name} has shape {tuple(tensor.shape)}, where layer {layer.name} "
-                f"wants {shape}"
+                f"wants {shape}{hint}"
             )
         self._used.add(name)
         return np.asarray(tensor, np.float32)

@@ -5,14 +5,15 @@ EfficientNet's files also hold the constants of a normalisation layer; ours is o
 
 from __future__ import annotations
 
-from kerascnn.weights.layout import Layout, Modules, Place
+import functools
 
-_ORIGIN = "keras.applications"
+from kerascnn.weights.layout import IMAGENET, Layout, Modules, Place
+
+_layout = functools.partial(Layout, origin="keras.applications", kind="keras")
 # "caffe": bytes in the order blue, green, red, less their mean.
 _CAFFE = {"mean": (103.939, 116.779, 123.68), "std": 1.0, "order": "bgr"}
 # "tf": bytes from -1 to 1.
 _INCEPTION = {"mean": 127.5, "std": 127.5}
-_IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 
 
 def _vgg(place: Place) -> Modules:
@@ -104,77 +105,64 @@ def _efficientnet_v2(place: Place) -> Modules:
 
 
 LAYOUTS = (
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("vgg16", "vgg19"),
-        kind="keras",
         signature="block1_conv1/kernel",
         modules=_vgg,
         normalisation=_CAFFE,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("resnet50", "resnet101", "resnet152"),
-        kind="keras",
         signature="conv1_conv/kernel",
         modules=_resnet,
-        options={"padding": "symmetric", "norm_epsilon": 1.001e-5, "downsample_in": "conv1"},
+        options={
+            "padding": "symmetric",
+            "norm_epsilon": 1.001e-5,
+            "downsample_in": "conv1",
+            "small_stem": False,
+        },
         normalisation=_CAFFE,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("mobilenet_v1",),
-        kind="keras",
         signature="conv_dw_1/kernel",
         modules=_mobilenet_v1,
         normalisation=_INCEPTION,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("mobilenet_v2",),
-        kind="keras",
         signature="expanded_conv_project_BN/gamma",
         modules=_mobilenet_v2,
         normalisation=_INCEPTION,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("mobilenet_v3_small", "mobilenet_v3_large"),
-        kind="keras",
         signature="expanded_conv_project_bn/gamma",
         modules=_mobilenet_v3,
         normalisation=_INCEPTION,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("mobilenet_v3_small", "mobilenet_v3_large"),
-        kind="keras",
         signature="expanded_conv/project/BatchNorm/gamma",
         modules=_mobilenet_v3_of_tf_keras,
         normalisation=_INCEPTION,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=tuple(f"efficientnet_b{n}" for n in range(8)),
-        kind="keras",
         signature="block1a_dwconv/kernel",
         modules=_efficientnet,
-        normalisation=_IMAGENET,
+        normalisation=IMAGENET,
         ignored=r"normalization(_\d+)?/.*",
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=tuple(f"efficientnet_v2_b{n}" for n in range(4)),
-        kind="keras",
         signature="block4a_dwconv2/kernel",
         modules=_efficientnet_v2,
-        normalisation=_IMAGENET,
+        normalisation=IMAGENET,
         ignored=r"normalization(_\d+)?/.*",
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("efficientnet_v2_s", "efficientnet_v2_m", "efficientnet_v2_l"),
-        kind="keras",
         signature="block4a_dwconv2/kernel",
         modules=_efficientnet_v2,
         normalisation={"mean": 128.0, "std": 128.0},

@@ -11,6 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+# ImageNet's mean and standard deviation by channel, of bytes.
+IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+# What PyTorch's batch norms store beside their statistics.
+NO_COUNTERS = r".*\.num_batches_tracked"
+
 _PLACE = re.compile(r"stage(?P<stage>\d+)_block(?P<block>\d+)_(?P<role>.+)")
 
 

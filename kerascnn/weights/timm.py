@@ -8,18 +8,21 @@ are assumed here; for the weights without `tf_` ask for padding="symmetric" and 
 
 from __future__ import annotations
 
-from kerascnn.weights import torchvision
-from kerascnn.weights.layout import Layout, Modules, Place
+import functools
 
-_ORIGIN = "timm"
-_IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+from kerascnn.weights.layout import IMAGENET, NO_COUNTERS, Layout, Modules, Place
+from kerascnn.weights.torchvision import resnet_modules
+
+_layout = functools.partial(
+    Layout, origin="timm", kind="torch", normalisation=IMAGENET, ignored=NO_COUNTERS
+)
 _SQUEEZE = {"se_reduce": "fc1", "se_expand": "fc2"}
 
 
 def _se_resnet(place: Place) -> Modules:
     if place.role in _SQUEEZE:
         return f"layer{place.stage}.{place.block - 1}.se.{_SQUEEZE[place.role]}", ""
-    return torchvision._resnet(place)
+    return resnet_modules(place)
 
 
 def _legacy_se_resnet(place: Place) -> Modules:
@@ -30,7 +33,7 @@ def _legacy_se_resnet(place: Place) -> Modules:
         return "last_linear", ""
     if place.role in _SQUEEZE:
         return f"layer{place.stage}.{place.block - 1}.se_module.{_SQUEEZE[place.role]}", ""
-    return torchvision._resnet(place)
+    return resnet_modules(place)
 
 
 def _efficientnet_lite(place: Place) -> Modules:
@@ -52,13 +55,9 @@ def _efficientnet_lite(place: Place) -> Modules:
     return prefix + conv, f"{prefix}bn{number}"
 
 
-_NO_COUNTERS = r".*\.num_batches_tracked"
-
 LAYOUTS = (
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("se_resnet50",),
-        kind="torch",
         signature="layer0.conv1.weight",
         modules=_legacy_se_resnet,
         options={
@@ -66,37 +65,35 @@ LAYOUTS = (
             "pool_padding": "ceil",
             "norm_epsilon": 1e-5,
             "downsample_in": "conv1",
+            "small_stem": False,
         },
-        normalisation=_IMAGENET,
-        ignored=_NO_COUNTERS,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("se_resnext50_32x4d", "senet154"),
-        kind="torch",
         signature="layer0.conv1.weight",
         modules=_legacy_se_resnet,
-        options={"padding": "symmetric", "pool_padding": "ceil", "norm_epsilon": 1e-5},
-        normalisation=_IMAGENET,
-        ignored=_NO_COUNTERS,
+        options={
+            "padding": "symmetric",
+            "pool_padding": "ceil",
+            "norm_epsilon": 1e-5,
+            "small_stem": False,
+        },
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("se_resnet50", "se_resnext50_32x4d"),
-        kind="torch",
         signature="layer1.0.se.fc1.weight",
         modules=_se_resnet,
-        options={"padding": "symmetric", "norm_epsilon": 1e-5, "downsample_in": "conv2"},
-        normalisation=_IMAGENET,
-        ignored=_NO_COUNTERS,
+        options={
+            "padding": "symmetric",
+            "norm_epsilon": 1e-5,
+            "downsample_in": "conv2",
+            "small_stem": False,
+        },
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=tuple(f"efficientnet_lite{n}" for n in range(5)),
-        kind="torch",
         signature="blocks.0.0.conv_dw.weight",
         modules=_efficientnet_lite,
         normalisation={"mean": 127.5, "std": 127.5},
-        ignored=_NO_COUNTERS,
     ),
 )

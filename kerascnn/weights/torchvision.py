@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from kerascnn.weights.layout import Layout, Modules, Place
+import functools
 
-_ORIGIN = "torchvision"
-_IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+from kerascnn.weights.layout import IMAGENET, NO_COUNTERS, Layout, Modules, Place
+
+_layout = functools.partial(
+    Layout, origin="torchvision", kind="torch", normalisation=IMAGENET, ignored=NO_COUNTERS
+)
 # torch.nn.BatchNorm2d's own epsilon, where a model does not set one.
 _TORCH = {"padding": "symmetric", "norm_epsilon": 1e-5}
 
@@ -48,7 +51,7 @@ def _vgg(place: Place) -> Modules:
     return f"features.{number}", f"features.{number + 1}" if place.normed else ""
 
 
-def _resnet(place: Place) -> Modules:
+def resnet_modules(place: Place) -> Modules:
     ends = {"stem": ("conv1", "bn1"), "logits": ("fc", "")}
     if place.role in ends:
         return ends[place.role]
@@ -99,110 +102,73 @@ def _mbconv(place: Place, prefix: str) -> Modules:
     return f"{prefix}{at}.0", f"{prefix}{at}.1"
 
 
-_NO_COUNTERS = r".*\.num_batches_tracked"
-
 LAYOUTS = (
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("alexnet",),
-        kind="torch",
         signature="features.10.weight",
         modules=_alexnet,
-        normalisation=_IMAGENET,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("googlenet",),
-        kind="torch",
         signature="inception3a.branch1.conv.weight",
         modules=_googlenet,
         options={"padding": "symmetric", "norm_epsilon": 1e-3},
         # Its `transform_input` turns the usual normalisation into this one.
         normalisation={"mean": 127.5, "std": 127.5},
-        ignored=rf"aux[12]\..*|{_NO_COUNTERS}",
+        ignored=rf"aux[12]\..*|{NO_COUNTERS}",
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("vgg16", "vgg19"),
-        kind="torch",
         signature="features.1.running_mean",
         modules=_vgg,
         options={"batch_norm": True, "norm_epsilon": 1e-5},
-        normalisation=_IMAGENET,
-        ignored=_NO_COUNTERS,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("vgg16", "vgg19"),
-        kind="torch",
         signature="features.2.weight",
         modules=_vgg,
-        normalisation=_IMAGENET,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=(
             "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
             "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d",
         ),
-        kind="torch",
         signature="layer1.0.conv1.weight",
-        modules=_resnet,
-        options=_TORCH | {"downsample_in": "conv2"},
-        normalisation=_IMAGENET,
-        ignored=_NO_COUNTERS,
+        modules=resnet_modules,
+        options=_TORCH | {"downsample_in": "conv2", "small_stem": False},
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("mobilenet_v2",),
-        kind="torch",
         signature="features.1.conv.0.0.weight",
         modules=_mobilenet_v2,
         options=_TORCH,
-        normalisation=_IMAGENET,
-        ignored=_NO_COUNTERS,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("mobilenet_v3_small", "mobilenet_v3_large"),
-        kind="torch",
         signature="features.1.block.0.0.weight",
         modules=_mobilenet_v3,
         options={"padding": "symmetric", "norm_epsilon": 1e-3},
-        normalisation=_IMAGENET,
-        ignored=_NO_COUNTERS,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=tuple(f"efficientnet_b{n}" for n in range(5)),
-        kind="torch",
         signature="features.1.0.block.0.0.weight",
         modules=_efficientnet,
         options=_TORCH,
-        normalisation=_IMAGENET,
-        ignored=_NO_COUNTERS,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=(
             "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",
             "efficientnet_v2_s", "efficientnet_v2_m",
         ),
-        kind="torch",
         signature="features.1.0.block.0.0.weight",
         modules=_efficientnet,
         options={"padding": "symmetric", "norm_epsilon": 1e-3},
-        normalisation=_IMAGENET,
-        ignored=_NO_COUNTERS,
     ),
-    Layout(
-        origin=_ORIGIN,
+    _layout(
         models=("efficientnet_v2_l",),
-        kind="torch",
         signature="features.1.0.block.0.0.weight",
         modules=_efficientnet,
         options={"padding": "symmetric", "norm_epsilon": 1e-3},
         normalisation={"mean": 127.5, "std": 127.5},
-        ignored=_NO_COUNTERS,
     ),
 )  # fmt: skip

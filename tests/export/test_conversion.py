@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -11,9 +12,10 @@ from export import recipes, runtimes
 from export.convert_onnx import to_onnx
 from export.convert_tflite import to_tflite
 from export.flatbuffer import weight_sparsity, with_half_precision_kernels
-from export.lower import lower_for_int8, needs_lowering
+from export.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.quantise import quantise
 from kerascnn import zoo
+from kerascnn.blocks import squeeze_excite
 
 PICTURES = 24
 
@@ -77,6 +79,56 @@ def test_lowering_keeps_the_outputs_and_the_model(name: str) -> None:
     assert not needs_lowering(twin)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def gated(kind: str) -> keras.Model:
+    """One activation or squeeze-excite between two convolutions."""
+    x = inputs = keras.Input((8, 8, 4))
+    x = keras.layers.Conv2D(16, 3, name="before")(x)
+    if kind.startswith("se_"):
+        x = squeeze_excite(x, 4, activation="relu", gate=kind.removeprefix("se_"), name="se")
+    else:
+        x = keras.layers.Activation(kind)(x)
+    return keras.Model(inputs, keras.layers.Conv2D(8, 1, name="after")(x))
+
+
+@pytest.mark.parametrize(
+    "kind", ["hard_silu", "hard_sigmoid", "silu", "se_hard_sigmoid", "se_sigmoid"]
+)
+def test_each_lowering_is_equal_in_float(kind: str) -> None:
+    keras.utils.set_random_seed(0)
+    model = gated(kind)
+    x = np.random.default_rng(0).normal(0, 3, (16, 8, 8, 4)).astype(np.float32)
+    wanted, got = (m.predict_on_batch(x) for m in (model, lower_for_int8(model)))
+    assert np.abs(got - wanted).max() < 1e-6 * np.abs(wanted).max()
+    assert needs_lowering(model) == ("hard" in kind)
+
+
+@pytest.mark.parametrize(
+    "normalisation",
+    [
+        {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
+        {"mean": (103.939, 116.779, 123.68), "std": 1.0, "order": "bgr"},
+        {"mean": 127.5, "std": 127.5},
+    ],
+    ids=["imagenet", "caffe", "inception"],
+)
+def test_int8_takes_raw_bytes_whatever_the_normalisation(normalisation, tmp_path) -> None:
+    model = lively("mobilenet_v2")
+    preprocessing = zoo.entry("mobilenet_v2").preprocessing(28, 28, **normalisation)
+    pictures = bytes_of(preprocessing, seed=1)
+    wanted = model.predict_on_batch(preprocessing.normalise(pictures))
+    twin, raw = with_raw_input(model, preprocessing)
+    got = twin.predict_on_batch(raw.normalise(pictures))
+    np.testing.assert_allclose(got, wanted, atol=2e-5 * np.abs(wanted).max())
+    path = tmp_path / "int8.tflite"
+    calibration = bytes_of(preprocessing, seed=2)
+    path.write_bytes(quantise(to_tflite(twin), recipes.variant("int8"), raw, calibration))
+    runtime = runtimes.load(path, preprocessing)
+    assert runtime._input["dtype"] == np.uint8
+    assert runtime._input["quantization"] == (1, 0)
+    assert runtime.operations == ("QUANTIZE", "DELEGATE")
+    assert np.corrcoef(runtime.predict(pictures).ravel(), wanted.ravel())[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("variant", ["float16", "dynamic_int8", "weight_int8", "weight_int4"])

@@ -30,7 +30,6 @@ FAST = {
     "mobilenet_v2": ".h5",
     "mobilenet_v3_small": ".keras",
     "efficientnet_b0": ".h5",
-    "efficientnet_v2_b0": ".keras",
 }
 SHAPE = (64, 64, 3)
 
@@ -102,7 +101,14 @@ def test_other_forms_of_mobilenet_v3(options, tmp_path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # tf_keras' own, on this NumPy
-@pytest.mark.parametrize("name", ["mobilenet_v3_large", "resnet50", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v3_large",
+        pytest.param("resnet50", marks=pytest.mark.slow),
+        pytest.param("efficientnet_b0", marks=pytest.mark.slow),
+    ],
+)
 def test_files_of_tf_keras(name: str, tmp_path) -> None:
     """The files that keras.applications downloads were written by it, with its names."""
     import tf_keras

@@ -29,8 +29,8 @@ OURS = {
 }
 # One of each layout, the smallest.
 FAST = {
-    "googlenet", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small",
-    "efficientnet_b0", "seresnet50", "legacy_seresnet50", "tf_efficientnet_lite0",
+    "googlenet", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
+    "legacy_seresnet50", "tf_efficientnet_lite0",
 }  # fmt: skip
 # These weights have the names and shapes of tf_efficientnet_lite0.
 ASKED = {"efficientnet_lite0": {"padding": "symmetric", "norm_epsilon": 1e-5}}

@@ -261,6 +261,12 @@ def test_asked_options_win_over_those_of_the_weights(tensors, tmp_path: Path) ->
     assert resnet(path, classes=4, padding="same").get_layer("stem").padding == "same"
 
 
+def test_weights_bring_their_stem_to_small_pictures(tensors, tmp_path: Path) -> None:
+    path = write_safetensors(tmp_path / "x.safetensors", tensors)
+    model = kerascnn.build("resnet18", weights=path, input_shape=(32, 32, 3), classes=4)
+    assert model.get_layer("stem").kernel.shape == (7, 7, 3, 64)
+
+
 def test_normalisation_comes_with_the_weights(tensors, tmp_path: Path) -> None:
     path = write_safetensors(tmp_path / "x.safetensors", tensors)
     preprocessing = zoo.preprocessing("resnet18", 64, 64, weights=path)

@@ -1,0 +1,57 @@
+"""Contract of the whole zoo with its files: TFLite and ONNX answer as Keras does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import enlivened
+
+import kerascnn
+from export import recipes, runtimes
+from export.convert_onnx import to_onnx
+from export.convert_tflite import to_tflite
+from export.lower import lower_for_int8, needs_lowering
+from export.quantise import quantise
+from kerascnn import zoo
+
+# What the demo's four networks (test_conversion.py) do not show.
+FAST = {"googlenet", "mobilenet_v1"}
+PHONE = {n for n in kerascnn.list_models() if n.startswith(("mobilenet", "efficientnet"))}
+SIZE = 64
+
+
+def marked(names, fast) -> list:
+    return [pytest.param(n, marks=() if n in fast else pytest.mark.slow) for n in names]
+
+
+def small(name: str):
+    shape = (SIZE, SIZE, zoo.entry(name).input_shape[2])
+    model = enlivened(kerascnn.build(name, input_shape=shape, classes=10))
+    preprocessing = zoo.entry(name).preprocessing(SIZE, SIZE)
+    pictures = np.random.default_rng(1).integers(0, 256, (8, *shape), dtype=np.uint8)
+    return model, preprocessing, pictures
+
+
+@pytest.mark.parametrize("name", marked(kerascnn.list_models(), FAST))
+def test_float_files_agree(name: str, tmp_path) -> None:
+    model, preprocessing, pictures = small(name)
+    wanted = model.predict_on_batch(preprocessing.normalise(pictures))
+    scale = np.abs(wanted).max()
+    for suffix, convert in ((".tflite", to_tflite), (".onnx", to_onnx)):
+        path = tmp_path / f"float32{suffix}"
+        path.write_bytes(convert(model))
+        assert path.stat().st_size > 0.9 * 4 * model.count_params()
+        runtime = runtimes.load(path, preprocessing)
+        np.testing.assert_allclose(runtime.predict(pictures) / scale, wanted / scale, atol=1e-4)
+        if suffix == ".tflite" and name in PHONE:
+            assert runtime.operations == ("DELEGATE",)
+
+
+@pytest.mark.parametrize("name", marked(sorted(PHONE), FAST | {"efficientnet_b0"}))
+def test_int8_files_of_phone_networks_are_one_piece(name: str, tmp_path) -> None:
+    model, preprocessing, pictures = small(name)
+    path = tmp_path / "int8.tflite"
+    lowered = lower_for_int8(model) if needs_lowering(model) else model
+    path.write_bytes(quantise(to_tflite(lowered), recipes.variant("int8"), preprocessing, pictures))
+    runtime = runtimes.load(path, preprocessing)
+    assert runtime.operations == ("QUANTIZE", "DELEGATE")

@@ -1,0 +1,79 @@
+"""The published figures, and how `kerascnn models` shows them."""
+
+from __future__ import annotations
+
+import pytest
+
+from kerascnn import listing, weights, zoo
+from kerascnn.catalogue import ENTRIES, Result
+
+# The challenge entries and papers' figures by which the systems are known: top-5 error, networks.
+KNOWN = [
+    ("alexnet", 16.4, 5),
+    ("googlenet", 6.67, 7),
+    ("vgg16", 7.3, 7),
+    ("vgg19", 7.3, 7),
+    ("resnet152", 3.57, 6),
+    ("resnext101_64x4d", 3.03, 0),  # how many is not published
+    ("senet154", 2.251, 0),
+    ("efficientnet_b7", 2.9, 1),
+]
+
+
+@pytest.mark.parametrize(("name", "top5", "networks"), KNOWN)
+def test_known_results_are_there(name: str, top5: float, networks: int) -> None:
+    assert (top5, networks) in [(r.top5, r.networks) for r in ENTRIES[name].results]
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_figure_has_its_source(name: str) -> None:
+    entry = ENTRIES[name]
+    assert entry.parameters_source
+    assert entry.macs_source
+    assert entry.results
+    assert any(r.networks == 1 for r in entry.results)
+    for result in entry.results:
+        assert result.source
+        assert result.setting
+        assert result.top1 is not None or result.top5 is not None
+        if result.top1 is not None and result.top5 is not None:
+            assert result.top5 < result.top1
+
+
+def test_entries_are_in_the_order_of_publication() -> None:
+    years = [entry.year for entry in ENTRIES.values()]
+    assert years == sorted(years)
+
+
+def test_the_table_has_a_line_a_model() -> None:
+    names = zoo.list_models()
+    head, *lines = listing.table(names).splitlines()
+    assert head.split()[:6] == ["name", "task", "year", "parameters", "MACs", "top-1"]
+    assert [line.split()[0] for line in lines[: len(names)]] == names
+    resnet = next(line for line in lines if line.startswith("resnet50 "))
+    assert resnet.split()[1:] == [
+        "classification", "2015", "25,557,032", "3,800", "M", "22.85", "6.71", "224x224", "kv",
+        "arXiv:1512.03385",
+    ]  # fmt: skip
+
+
+def test_a_page_tells_ensembles_from_single_networks() -> None:
+    page = listing.page("alexnet")
+    assert "top-1   38.1  top-5   16.4  ImageNet" in page
+    assert ", 5 networks (doi:10.1145/3065386, table 2)" in page
+    assert ", ensemble (" in listing.page("senet154")
+    assert "MNIST" in listing.page("lenet5")
+    assert "files of: keras.applications, torchvision" in listing.page("mobilenet_v2")
+
+
+def test_json_has_every_result() -> None:
+    rows = {row["name"]: row for row in listing.as_json(zoo.list_models())}
+    assert list(rows) == zoo.list_models()
+    for name, row in rows.items():
+        assert [Result(**result) for result in row["results"]] == list(ENTRIES[name].results)
+        assert row["weight_files"] == weights.origins(name)
+
+
+@pytest.mark.parametrize("name", [n for n in ENTRIES if n != "lenet5"])
+def test_every_model_can_load_somebodys_weights(name: str) -> None:
+    assert weights.origins(name)
