@@ -155,7 +155,8 @@ def _facts(run: Run) -> dict[str, str]:
     options = ", ".join(f"{k}={v}" for k, v in request["model_options"].items())
     return {
         "Model": request["model"] + (f" ({options})" if options else ""),
-        "Initial weights": request["weights"] or "random",
+        # A file by its name alone: the rest of its path is nobody's business.
+        "Initial weights": pathlib.Path(request["weights"] or "random").name,
         "Input": f"{pixels}, {run.preprocessing.resize}",
         "Data": f"{data['name']} (fingerprint {data['fingerprint']})",
         "Pictures": f"{data['train']} to learn, {data['validation']} to choose the epoch, "

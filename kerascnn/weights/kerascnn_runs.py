@@ -1,4 +1,7 @@
-"""Our own weights: the model.keras of a run, or what `model.save_weights` writes."""
+"""Our own weights: the model.keras of a run, or what `model.save_weights` writes.
+
+The options of the builder are not in them; give those that the run was trained with.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ def _ours(place: Place) -> Modules:
 
 def layout(name: str) -> Layout:
     """The layout of `name`; any model has one."""
+    stem = "stem_conv1" if name == "senet154" else "stem"
     return Layout(
-        origin="kerascnn", models=(name,), kind="keras", signature="logits/kernel", modules=_ours
+        origin="kerascnn", models=(name,), kind="keras", signature=f"{stem}/kernel", modules=_ours
     )
