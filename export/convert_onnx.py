@@ -7,6 +7,7 @@ import tempfile
 
 import keras
 import onnx
+import tensorflow as tf
 
 from export.convert_tflite import INPUT_NAME, OUTPUT_NAME
 from training.quiet import quiet
@@ -23,13 +24,44 @@ def to_onnx(model: keras.Model) -> bytes:
     picture = keras.InputSpec(shape=shape, dtype="float32", name=INPUT_NAME)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.onnx"
-        model.export(path, format="onnx", input_signature=[picture], verbose=False)
+        _with_plain_groups(model).export(
+            path, format="onnx", input_signature=[picture], verbose=False
+        )
         converted = onnx.load(path)
     _drop_idle_reshapes(converted)
     _canonise(converted.graph)
     onnx.checker.check_model(converted, full_check=True)
     serialised: bytes = converted.SerializeToString(deterministic=True)
     return serialised
+
+
+class _GroupedConv2D(keras.layers.Conv2D):
+    """A grouped convolution as one operation.
+
+    Keras has XLA compile it on a CPU, for the sake of its gradient, and tf2onnx takes no compiled
+    function.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """As Keras', without the compiler."""
+        return tf.nn.conv2d(
+            inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
+        )
+
+
+def _with_plain_groups(model: keras.Model) -> keras.Model:
+    """The model itself, or a copy for inference where it has grouped convolutions."""
+
+    def plain(layer: keras.Layer) -> keras.Layer:
+        grouped = type(layer) is keras.layers.Conv2D and layer.groups > 1
+        kind = _GroupedConv2D if grouped else type(layer)
+        return kind.from_config(layer.get_config())
+
+    if not any(getattr(layer, "groups", 1) > 1 for layer in model.layers):
+        return model
+    copy = keras.models.clone_model(model, clone_function=plain)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def _drop_idle_reshapes(model: onnx.ModelProto) -> None:

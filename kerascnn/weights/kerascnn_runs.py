@@ -14,7 +14,6 @@ def _ours(place: Place) -> Modules:
 
 def layout(name: str) -> Layout:
     """The layout of `name`; any model has one."""
-    stem = "stem_conv1" if name == "senet154" else "stem"
     return Layout(
-        origin="kerascnn", models=(name,), kind="keras", signature=f"{stem}/kernel", modules=_ours
+        origin="kerascnn", models=(name,), kind="keras", signature="logits/kernel", modules=_ours
     )

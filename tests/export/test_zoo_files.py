@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 from networks import enlivened
@@ -18,6 +19,13 @@ from kerascnn import zoo
 FAST = {"googlenet", "mobilenet_v1"}
 PHONE = {n for n in kerascnn.list_models() if n.startswith(("mobilenet", "efficientnet"))}
 SIZE = 64
+
+
+@pytest.fixture(autouse=True)
+def _free_memory():
+    """A network of a hundred million parameters is there three times while it is converted."""
+    yield
+    keras.backend.clear_session()
 
 
 def marked(names, fast) -> list:
@@ -55,3 +63,23 @@ def test_int8_files_of_phone_networks_are_one_piece(name: str, tmp_path) -> None
     path.write_bytes(quantise(to_tflite(lowered), recipes.variant("int8"), preprocessing, pictures))
     runtime = runtimes.load(path, preprocessing)
     assert runtime.operations == ("QUANTIZE", "DELEGATE")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param("alexnet", {"towers": 2}, marks=pytest.mark.slow),
+        ("lenet5", {"original": True}),
+    ],
+)
+def test_grouped_convolutions_are_exported(name: str, options, tmp_path) -> None:
+    shape = (SIZE, SIZE, 3) if name == "alexnet" else (32, 32, 1)
+    model = kerascnn.build(name, input_shape=shape, classes=10, **options)
+    preprocessing = zoo.entry(name).preprocessing(*shape[:2])
+    pictures = np.random.default_rng(1).integers(0, 256, (4, *shape), dtype=np.uint8)
+    wanted = model.predict_on_batch(preprocessing.normalise(pictures))
+    for suffix, convert in ((".tflite", to_tflite), (".onnx", to_onnx)):
+        path = tmp_path / f"float32{suffix}"
+        path.write_bytes(convert(model))
+        got = runtimes.load(path, preprocessing).predict(pictures)
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max())
