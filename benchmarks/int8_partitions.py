@@ -14,6 +14,7 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from phone_latency import enlivened
 
 import kerascnn
 from export import benchmark, recipes, runtimes
@@ -29,12 +30,7 @@ def main() -> None:
     """Print a line a file."""
     rng = np.random.default_rng(0)
     for name in NAMES:
-        model = kerascnn.build(name)
-        for layer in model.layers:
-            if layer.name.endswith("_norm"):  # as alive as after a training
-                n = layer.gamma.shape[0]
-                gamma, variance = rng.uniform(0.5, 1.5, (2, n))
-                layer.set_weights([gamma, rng.normal(0, 0.3, n), rng.normal(0, 0.1, n), variance])
+        model = enlivened(kerascnn.build(name))
         preprocessing = zoo.entry(name).preprocessing(*model.input_shape[1:3])
         pictures = rng.integers(0, 256, (8, *preprocessing.input_shape), dtype=np.uint8)
         float32, lowered = to_tflite(model), to_tflite(lower_for_int8(model))

@@ -86,19 +86,17 @@ class Conventions:
             padding = "same" if over == [1, 1] else "valid"
             if padding == "valid" and any(over):
                 x = layers.ZeroPadding2D(((0, over[0]), (0, over[1])), name=f"{name}_pad")(x)
-        elif (padding or self.padding) == "symmetric":
-            x, padding = self._padded(x, kernel_size, strides, name)
         else:
-            padding = "same"
+            x, padding = self._padded(x, kernel_size, strides, name, padding)
         return layers.MaxPooling2D(kernel_size, strides=strides, padding=padding, name=name)(x)
 
     def activate(self, x, name):
         """The family's activation as a layer of its own."""
         return layers.Activation(self.activation, name=name)(x)
 
-    def _padded(self, x, kernel_size, strides, name):
+    def _padded(self, x, kernel_size, strides, name, padding=None):
         # At stride 1 the two paddings of an odd kernel are one.
-        if self.padding == "same" or strides == 1 or kernel_size == 1:
+        if (padding or self.padding) == "same" or strides == 1 or kernel_size == 1:
             return x, "same"
         return layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"
 
@@ -119,11 +117,11 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
-def stem_strides_for(input_shape, asked: int | None, published: int = 2) -> int:
-    """The stem's stride: as asked, or 1 for pictures of less than 64 pixels, or as published."""
+def stem_strides_for(input_shape, asked: int | None) -> int:
+    """The stem's stride: as asked, or 1 for pictures of less than 64 pixels, or 2."""
     if asked is not None:
         return asked
-    return 1 if min(input_shape[:2]) < SMALL_PICTURE else published
+    return 1 if min(input_shape[:2]) < SMALL_PICTURE else 2
 
 
 def with_early_strides(rows, strides):
@@ -207,6 +205,15 @@ def classifier(x, classes, *, dropout):
     """Global average pooling, dropout and the `logits` layer; (batch, classes)."""
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return logits(x, classes, dropout=dropout)
+
+
+def dense_classifier(x, classes, *, dropout):
+    """Flatten, two hidden dense layers with dropout behind, `logits` (AlexNet, VGG)."""
+    x = layers.Flatten(name="flatten")(x)
+    for number in (1, 2):
+        x = layers.Dense(4096, activation="relu", name=f"head{number}")(x)
+        x = layers.Dropout(dropout, name=f"head{number}_dropout")(x) if dropout else x
+    return logits(x, classes, dropout=0.0)
 
 
 def logits(x, classes, *, dropout, prefix=""):

@@ -65,7 +65,11 @@ class Preprocessing:
 
     def normalise(self, pictures: np.ndarray) -> np.ndarray:
         """Map bytes (..., channels), red first, to float32 network input."""
-        values = np.asarray(pictures, np.float32)
+        normalised: np.ndarray = self.normalise_floats(np.asarray(pictures, np.float32))
+        return normalised
+
+    def normalise_floats(self, values: Any) -> Any:
+        """The same for float32 values of any array library."""
         if self.order == "bgr" and self.channels == 3:
             values = values[..., ::-1]
         return (values - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)

@@ -126,7 +126,4 @@ def _loader(split: Split, source: Preprocessing):
 
 
 def _normalise(pictures: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    values = tf.cast(pictures, tf.float32)
-    if preprocessing.order == "bgr" and preprocessing.channels == 3:
-        values = values[..., ::-1]
-    return (values - preprocessing.mean) / preprocessing.std
+    return preprocessing.normalise_floats(tf.cast(pictures, tf.float32))

@@ -13,6 +13,7 @@ pixels are not strided in the stem.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import keras
 from keras import layers
@@ -78,23 +79,19 @@ def alexnet(
     if side < (_SMALLEST if strides > 1 else 32):
         raise InputError(f"alexnet takes pictures of at least 32 pixels, not {side}")
     relu = blocks.Conventions(activation="relu", norm=False)
-    stem, *rest = CONVOLUTIONS[towers]
+    stem = CONVOLUTIONS[towers][0]
     x = inputs = blocks.picture_input(input_shape)
     x = layers.ZeroPadding2D(2, name="stem_pad")(x)
     x = layers.Conv2D(stem.filters, stem.kernel, strides=strides, name="stem")(x)
     x = relu.activate(x, "stem_act")
     if stem.normalise:
         x = LocalResponseNormalization(name="stem_lrn")(x)
-    for s, conv in enumerate(rest, 1):
-        if (stem, *rest)[s - 1].pool:
+    for s, (before, conv) in enumerate(itertools.pairwise(CONVOLUTIONS[towers]), 1):
+        if before.pool:
             x = layers.MaxPooling2D(3, strides=2, name=f"stage{s}_pool")(x)
         name = f"stage{s}_block1_conv"
         x = relu.conv(x, conv.filters, conv.kernel, groups=conv.groups, name=name)
         if conv.normalise:
             x = LocalResponseNormalization(name=f"stage{s}_block1_lrn")(x)
     x = layers.MaxPooling2D(3, strides=2, name="pool")(x)
-    x = layers.Flatten(name="flatten")(x)
-    for number in (1, 2):
-        x = layers.Dense(4096, activation="relu", name=f"head{number}")(x)
-        x = layers.Dropout(dropout, name=f"head{number}_dropout")(x) if dropout else x
-    return keras.Model(inputs, blocks.logits(x, classes, dropout=0.0), name="alexnet")
+    return keras.Model(inputs, blocks.dense_classifier(x, classes, dropout=dropout), name="alexnet")

@@ -58,11 +58,7 @@ def vgg(
         for b in range(repeats):
             x = relu.conv(x, channels, 3, name=f"stage{s}_block{b + 1}_conv")
     x = layers.MaxPooling2D(2, name="pool")(x)
-    x = layers.Flatten(name="flatten")(x)
-    for number in (1, 2):
-        x = layers.Dense(4096, activation="relu", name=f"head{number}")(x)
-        x = layers.Dropout(dropout, name=f"head{number}_dropout")(x) if dropout else x
-    return keras.Model(inputs, blocks.logits(x, classes, dropout=0.0), name=name)
+    return keras.Model(inputs, blocks.dense_classifier(x, classes, dropout=dropout), name=name)
 
 
 vgg16 = functools.partial(vgg, "vgg16")

@@ -16,6 +16,8 @@ from kerascnn.weights.torchvision import resnet_modules
 _layout = functools.partial(
     Layout, origin="timm", kind="torch", normalisation=IMAGENET, ignored=NO_COUNTERS
 )
+_MODERN = {"padding": "symmetric", "norm_epsilon": 1e-5, "small_stem": False}
+_LEGACY = _MODERN | {"pool_padding": "ceil"}
 _SQUEEZE = {"se_reduce": "fc1", "se_expand": "fc2"}
 
 
@@ -60,35 +62,19 @@ LAYOUTS = (
         models=("se_resnet50",),
         signature="layer0.conv1.weight",
         modules=_legacy_se_resnet,
-        options={
-            "padding": "symmetric",
-            "pool_padding": "ceil",
-            "norm_epsilon": 1e-5,
-            "downsample_in": "conv1",
-            "small_stem": False,
-        },
+        options=_LEGACY | {"downsample_in": "conv1"},
     ),
     _layout(
         models=("se_resnext50_32x4d", "senet154"),
         signature="layer0.conv1.weight",
         modules=_legacy_se_resnet,
-        options={
-            "padding": "symmetric",
-            "pool_padding": "ceil",
-            "norm_epsilon": 1e-5,
-            "small_stem": False,
-        },
+        options=_LEGACY,
     ),
     _layout(
         models=("se_resnet50", "se_resnext50_32x4d"),
         signature="layer1.0.se.fc1.weight",
         modules=_se_resnet,
-        options={
-            "padding": "symmetric",
-            "norm_epsilon": 1e-5,
-            "downsample_in": "conv2",
-            "small_stem": False,
-        },
+        options=_MODERN | {"downsample_in": "conv2"},
     ),
     _layout(
         models=tuple(f"efficientnet_lite{n}" for n in range(5)),

@@ -11,12 +11,14 @@ _layout = functools.partial(
 )
 # torch.nn.BatchNorm2d's own epsilon, where a model does not set one.
 _TORCH = {"padding": "symmetric", "norm_epsilon": 1e-5}
+# TensorFlow's epsilon, which the models that were first published there keep.
+_TENSORFLOWS = {"padding": "symmetric", "norm_epsilon": 1e-3}
 
 
 def _alexnet(place: Place) -> Modules:
-    names = {"stem": 0, "head1": 1, "head2": 4, "logits": 6}
-    if place.role in ("head1", "head2", "logits"):
-        return f"classifier.{names[place.role]}", ""
+    dense = {"head1": 1, "head2": 4, "logits": 6}
+    if place.role in dense:
+        return f"classifier.{dense[place.role]}", ""
     return f"features.{(0, 3, 6, 8, 10)[place.stage]}", ""
 
 
@@ -112,7 +114,7 @@ LAYOUTS = (
         models=("googlenet",),
         signature="inception3a.branch1.conv.weight",
         modules=_googlenet,
-        options={"padding": "symmetric", "norm_epsilon": 1e-3},
+        options=_TENSORFLOWS,
         # Its `transform_input` turns the usual normalisation into this one.
         normalisation={"mean": 127.5, "std": 127.5},
         ignored=rf"aux[12]\..*|{NO_COUNTERS}",
@@ -147,7 +149,7 @@ LAYOUTS = (
         models=("mobilenet_v3_small", "mobilenet_v3_large"),
         signature="features.1.block.0.0.weight",
         modules=_mobilenet_v3,
-        options={"padding": "symmetric", "norm_epsilon": 1e-3},
+        options=_TENSORFLOWS,
     ),
     _layout(
         models=tuple(f"efficientnet_b{n}" for n in range(5)),
@@ -162,13 +164,13 @@ LAYOUTS = (
         ),
         signature="features.1.0.block.0.0.weight",
         modules=_efficientnet,
-        options={"padding": "symmetric", "norm_epsilon": 1e-3},
+        options=_TENSORFLOWS,
     ),
     _layout(
         models=("efficientnet_v2_l",),
         signature="features.1.0.block.0.0.weight",
         modules=_efficientnet,
-        options={"padding": "symmetric", "norm_epsilon": 1e-3},
+        options=_TENSORFLOWS,
         normalisation={"mean": 127.5, "std": 127.5},
     ),
 )  # fmt: skip
