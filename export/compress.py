@@ -40,7 +40,7 @@ def compress(
     """Make the variants of a run that are not there yet; each is run before it is listed.
 
     Args:
-        variants: names, see `recipes.VARIANTS`.
+        variants: names, see `recipes.variant`.
         onnx: also write the float32 network as ONNX.
 
     Returns:
@@ -70,7 +70,7 @@ def all_artefacts(run: Run) -> list[Artefact]:
     """Every sound artefact of a run's present model; others are named and left out."""
     source = atomic.sha256(run.model_path)
     found = []
-    for name in recipes.VARIANTS:
+    for name in recipes.PRECISIONS:
         for end in artefact.FORMATS:
             path = run.artefacts / f"{name}{end}"
             if not path.is_file():
@@ -205,7 +205,7 @@ class _Workshop:
         answers: Evaluation,
         verdict: Verdict,
     ) -> dict[str, Any]:
-        run, raw = self._run, variant.calibrated
+        run, raw = self._run, variant.raw_input
         tflite = path.suffix == ".tflite"
         return {
             "file": path.name,

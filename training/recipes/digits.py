@@ -30,8 +30,11 @@ RECIPE = Recipe(
         "mobilenet_v2": {"epochs": 20},
     },
     model_options={
+        "mobilenet_v1": _SMALL | {"alpha": 0.25},
         "mobilenet_v2": _SMALL | {"alpha": 0.35, "dropout": 0.1},
         "mobilenet_v3_small": _SMALL,
+        "mobilenet_v3_large": _SMALL | {"alpha": 0.5},
+        "efficientnet_b0": _SMALL | {"width": 0.35, "drop_path": 0.0},
         "efficientnet_lite0": _SMALL | {"width": 0.35, "drop_path": 0.0},
     },
 )
