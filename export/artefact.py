@@ -13,11 +13,16 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from export import significance
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
 
 FORMATS = (".tflite", ".onnx")
+# What `compare` needs to know of a file, and earlier versions did not write.
+_FIGURES = ("parameters", "macs", "nonzero_parameters", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +46,18 @@ class Artefact:
             info = json.loads(described.read_text("utf-8"))
             artefact = cls(path, info)
             _ = artefact.preprocessing, artefact.labels, info["evaluation"]
+            _ = artefact.right, artefact.float_right, [info[name] for name in _FIGURES]
         except FileNotFoundError:
             raise InputError(
                 f"{described} is missing; it says how {path.name} wants its pictures. "
                 "Keep both together, or make them again: kerascnn compress"
             ) from None
-        except (ValueError, KeyError, TypeError) as error:
+        except KeyError as error:
+            raise InputError(
+                f"{described} lacks {error}: it is of an earlier version, or damaged; "
+                "run kerascnn compress"
+            ) from None
+        except (ValueError, TypeError) as error:
             raise InputError(f"{described} is damaged ({error}); run kerascnn compress") from None
         if info.get("sha256") != atomic.sha256(path):
             raise InputError(f"{described} describes another {path.name}; run kerascnn compress")
@@ -61,6 +72,20 @@ class Artefact:
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the logits."""
         return tuple(str(label) for label in self.info["labels"])
+
+    @property
+    def right(self) -> np.ndarray:
+        """(n,) bool, whether the file answered each held-out picture right, in their order."""
+        return self._answers("right")
+
+    @property
+    def float_right(self) -> np.ndarray:
+        """(n,) bool, the same of the Keras model it was made of."""
+        return self._answers("float_right")
+
+    def _answers(self, name: str) -> np.ndarray:
+        measured = self.info["evaluation"]
+        return significance.unpack(measured[name], measured["pictures"])
 
 
 def sidecar(path: pathlib.Path) -> pathlib.Path:

@@ -1,7 +1,8 @@
 """Accuracy against size and against latency: one drawing for README (.png) and the page (.svg).
 
-Colour tells the run, the marker's shape the compression variant; a hollow marker is ONNX, a
-crossed one a misfit. Texts come from folder names, so none is read as mathematics.
+Colour tells the run, the marker's shape the precision; a dot in it says that something was trained
+before (slim, prune, cluster, qat), and files on the front are named by what. A hollow marker is
+ONNX, a crossed one a misfit. Texts come from folder names, so none is read as mathematics.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
+from export import recipes
 from export.results import Result, best_choices, pareto
+from kerascnn.errors import InputError
 from training import atomic
 
 # Okabe and Ito's colours without the yellow, which white paper swallows; then some of Paul Tol's.
@@ -35,7 +38,26 @@ SERIES = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4d4d4d"),
     *("#332288", "#999933", "#882255", "#44aa99", "#117733", "#ddcc77", "#aa4499"),
 )
-_MARKERS = ("o", "s", "D", "^", "P", "v", "*", "p", "<", "h", ">", "d")
+_MARKERS = {
+    "float32": "o",
+    "float16": "s",
+    "dynamic_int8": "D",
+    "weight_int8": "v",
+    "weight_int4": "^",
+    "mixed": "*",
+    "int8": "P",
+    "int16x8": "p",
+    "float16_converter": "<",
+    "dynamic_int8_converter": "h",
+    "int8_converter": ">",
+    "int16x8_converter": "d",
+}
+_OTHER_MARKER = "8"
+# With more points than this, those that are beaten step back behind the front.
+_CROWD = 30
+_LINE = 34  # letters, at most, beside a point
+_COVERED = 60  # what covering a point costs, see `_Writer`
+_DOT = 2.6  # across, in points
 _SIZES = {"*": 12, "D": 7.5, "P": 9.5, "d": 9, "p": 9.5, "h": 9.5}
 _INK, _MUTED, _GRID, _CARD, _BAND, _BAD = (
     *("#1d2430", "#5b6675", "#e2e6ec", "#fffffe", "#f1f3f6", "#b3261e"),
@@ -69,7 +91,7 @@ _POINT = 1 / 72  # of an inch
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LegendEntry:
-    """One line of the legend: what it belongs to ("run", "variant" or "sign"), glyph and text."""
+    """One line of the legend: what it belongs to ("run", "precision" or "sign"), glyph and text."""
 
     kind: str
     svg: str
@@ -138,12 +160,13 @@ def legend(results: Sequence[Result]) -> list[LegendEntry]:
     entries = []
     for run in _unique(r.run for r in results):
         entries.append(LegendEntry(kind="run", svg=_glyph("s", _colour(results, run)), text=run))
-    for name in _unique(r.variant for r in results):
-        glyph = _glyph(_marker(results, name), _MUTED)
-        entries.append(LegendEntry(kind="variant", svg=glyph, text=name))
+    for name in _precisions(results):
+        glyph = _glyph(_marker(name), _MUTED)
+        entries.append(LegendEntry(kind="precision", svg=glyph, text=name))
     for sign, text in _signs(results).items():
         glyphs = {
             "onnx": _glyph("o", _MUTED, hollow=True),
+            "trained": _glyph("s", _MUTED, dotted=True),
             "misfit": _glyph("o", _MUTED, crossed=True),
             "front": _wrap_glyph(f'<path d="M-7 4H0V-4H7" style="{_stroke(_INK, 1.6)}"/>'),
             "choice": _wrap_glyph(f'<circle r="6.5" style="{_stroke(_INK, 1.4)}"/>'),
@@ -154,10 +177,12 @@ def legend(results: Sequence[Result]) -> list[LegendEntry]:
 
 def glyph(results: Sequence[Result], result: Result) -> str:
     """The marker of one of the results, as an <svg> element of 18 by 18."""
+    steps, precision = _parts(result.variant)
     return _glyph(
-        _marker(results, result.variant),
+        _marker(precision),
         _colour(results, result.run),
         hollow=result.format == "onnx",
+        dotted=bool(steps),
         crossed=not result.fits,
     )
 
@@ -184,20 +209,36 @@ def _colour(results: Sequence[Result], run: str) -> str:
     return SERIES[_unique(r.run for r in results).index(run) % len(SERIES)]
 
 
-def _marker(results: Sequence[Result], variant: str) -> str:
-    return _MARKERS[_unique(r.variant for r in results).index(variant) % len(_MARKERS)]
+def _marker(precision: str) -> str:
+    return _MARKERS.get(precision, _OTHER_MARKER)
+
+
+def _parts(variant: str) -> tuple[str, str]:
+    """Steps and precision: `qat_int8` is "qat" and "int8"; an unknown name is a precision alone."""
+    try:
+        precision = recipes.variant(variant).precision
+    except InputError:
+        return "", variant
+    return variant.removesuffix(precision).replace("_", " ").strip(), precision
+
+
+def _precisions(results: Sequence[Result]) -> list[str]:
+    return _unique(_parts(r.variant)[1] for r in results)
 
 
 def _signs(results: Sequence[Result]) -> dict[str, str]:
     """Texts of the signs that these results need."""
     signs = {
         "onnx": "hollow: ONNX file",
+        "trained": "dotted: trained on before (slim, prune, cluster, qat)",
         "misfit": "crossed: misfit (did not run, or disagrees with Keras)",
         "front": "Pareto front: no cheaper file is as accurate",
         "choice": "ringed: recommended",
     }
     if all(r.format != "onnx" for r in results):
         del signs["onnx"]
+    if not any(_parts(r.variant)[0] for r in results):
+        del signs["trained"]
     if all(r.fits for r in results):
         del signs["misfit"]
     if not any(r.fits for r in results):
@@ -231,11 +272,15 @@ def _draw(axes: Any, results: Sequence[Result], panel: _Panel) -> None:
     _below(axes, [r for r in shown if r.value < scale.floor], scale, panel)
     axes.grid(True)
     axes.set_axisbelow(True)
-    front = _front(axes, pareto(shown, panel.cost), scale, panel)
+    leaders = pareto(shown, panel.cost)
+    front = _front(axes, leaders, scale, panel)
+    noted = {*leaders, *best_choices(results).values(), *(r for r in shown if not r.fits)}
+    if len(shown) <= _CROWD:
+        noted.update(shown)
     for number, result in enumerate(results):
         if result in shown:
-            _point(axes, results, number, panel.x(result), scale.y(result))
-    _choices(axes, results, shown, front, scale, panel)
+            _point(axes, results, number, panel.x(result), scale.y(result), result in noted)
+    _texts(axes, results, shown, leaders, front, scale, panel)
 
 
 def _scale(values: Sequence[float]) -> _Scale:
@@ -335,12 +380,19 @@ def _front(
     return corners
 
 
-def _point(axes: Any, results: Sequence[Result], number: int, x: float, y: float) -> None:
-    """One file; a misfit is crossed out and says so."""
+def _point(
+    axes: Any, results: Sequence[Result], number: int, x: float, y: float, noted: bool
+) -> None:
+    """One file, pale unless it is `noted`; a misfit is crossed out and says so."""
     result = results[number]
+    look = {"clip_on": False, "zorder": 4.2 if noted else 4, "alpha": None if noted else 0.45}
     # SVG titles are put in where this name stands.
-    (line,) = axes.plot([x], [y], **_line(results, result), clip_on=False, zorder=4)
+    (line,) = axes.plot([x], [y], **_line(results, result), **look)
     line.set_gid(f"point-{number}")
+    if _parts(result.variant)[0]:
+        colour = _colour(results, result.run) if result.format == "onnx" else _CARD
+        dot = {"marker": "o", "markersize": _DOT, "markeredgewidth": 0, "linestyle": "none"}
+        axes.plot([x], [y], **dot, color=colour, clip_on=False, zorder=look["zorder"])
     if not result.fits:
         cross = {"marker": "x", "markersize": 11, "markeredgewidth": 2, "linestyle": "none"}
         axes.plot([x], [y], **cross, color=_INK, clip_on=False, zorder=4.5)
@@ -350,7 +402,7 @@ def _point(axes: Any, results: Sequence[Result], number: int, x: float, y: float
 
 def _line(results: Sequence[Result], result: Result) -> dict[str, Any]:
     """How matplotlib draws the marker."""
-    marker = _marker(results, result.variant)
+    marker = _marker(_parts(result.variant)[1])
     colour = _colour(results, result.run)
     hollow = result.format == "onnx"
     return {
@@ -364,81 +416,108 @@ def _line(results: Sequence[Result], result: Result) -> dict[str, Any]:
     }
 
 
-def _choices(
+def _texts(
     axes: Any,
     results: Sequence[Result],
     shown: Sequence[Result],
+    leaders: Sequence[Result],
     front: Sequence[tuple[float, float]],
     scale: _Scale,
     panel: _Panel,
 ) -> None:
-    """Ring and name the best choices where there is room."""
+    """Ring and name the best choices, then say what the other leaders were trained by."""
     reasons: dict[Result, list[str]] = {}
     for reason, result in best_choices(results).items():
         if result in shown:
             reasons.setdefault(result, []).append(reason)
-    points = [(panel.x(r), scale.y(r)) for r in shown]
-    taken = [_around(axes, point, 6) for point in points]
-    labels: list[Bbox] = []
-    line = [_around(axes, point, 2) for point in _sampled(axes, front)]
-    for result, why in reasons.items():
-        point = (panel.x(result), scale.y(result))
-        ring = {"marker": "o", "markersize": 15, "markeredgewidth": 1.3, "linestyle": "none"}
-        axes.plot(*point, **ring, markerfacecolor="none", color=_INK, zorder=3)
-        name = textwrap.shorten(result.label, 34, placeholder="…")
-        labels.append(_label(axes, f"{' + '.join(why)}:\n{name}", point, taken, labels, line))
-
-
-def _label(
-    axes: Any,
-    text: str,
-    point: tuple[float, float],
-    taken: Sequence[Bbox],
-    labels: Sequence[Bbox],
-    line: Sequence[Bbox],
-) -> Bbox:
-    """Write a text near a point, where it covers least; return where it stands.
-
-    Args:
-        taken, labels, line: what points, other texts and the front cover already. The leader to the
-            point may cross points and front, but no text.
-    """
-    label = axes.annotate(
-        text,
-        point,
-        (0, 0),
-        textcoords="offset points",
-        fontsize=9.5,
-        linespacing=1.25,
-        zorder=6,
-        bbox={"facecolor": _CARD, "edgecolor": "none", "pad": 1.5, "alpha": 0.85},
-        arrowprops={"arrowstyle": "-", "color": _MUTED, "linewidth": 0.9, "shrinkB": 8},
+    places = {r: (panel.x(r), scale.y(r)) for r in shown}
+    writer = _Writer(
+        axes,
+        taken=[_around(axes, point, 6) for point in places.values()],
+        line=[_around(axes, point, 2) for point in _sampled(axes, front)],
     )
-    pixel = axes.figure.dpi / 72
-    box = label.get_window_extent(axes.figure.canvas.get_renderer()).padded(2 * pixel)
-    anchor = axes.transData.transform(point)
-    room = axes.get_window_extent().padded(4 * pixel)
+    for result, why in reasons.items():
+        ring = {"marker": "o", "markersize": 15, "markeredgewidth": 1.3, "linestyle": "none"}
+        axes.plot(*places[result], **ring, markerfacecolor="none", color=_INK, zorder=3)
+        writer.write(f"{' + '.join(why)}:\n{_name(result, axes)}", places[result])
+    for result in leaders:
+        steps = _parts(result.variant)[0]
+        if steps and result not in reasons and result.value >= scale.floor:
+            writer.write(steps, places[result], modest=True)
 
-    def cost(offset: tuple[float, float]) -> float:
-        moved = box.translated(offset[0] * pixel, offset[1] * pixel)
-        outside = moved.x0 < room.x0 or moved.x1 > room.x1
-        outside = outside or moved.y0 < room.y0 or moved.y1 > room.y1
-        centre = ((moved.x0 + moved.x1) / 2 - anchor[0], (moved.y0 + moved.y1) / 2 - anchor[1])
+
+def _name(result: Result, axes: Any) -> str:
+    """The label in one line, or the run above the variant where that is too long."""
+    # Half the panel, a letter being some 5.8 points wide.
+    if len(result.label) <= min(_LINE, _width(axes) / 2 / 5.8):
+        return result.label
+    rest = result.label[len(result.run) + 1 :]
+    return "\n".join(textwrap.shorten(part, _LINE, placeholder="…") for part in (result.run, rest))
+
+
+class _Writer:
+    """Writes texts near points, each where it covers least of what is there already."""
+
+    def __init__(self, axes: Any, taken: Sequence[Bbox], line: Sequence[Bbox]) -> None:
+        """`taken` and `line` are what points and the front cover."""
+        self._axes, self._taken, self._line = axes, taken, line
+        self._texts: list[Bbox] = []
+
+    def write(self, text: str, point: tuple[float, float], *, modest: bool = False) -> None:
+        """Write near a point; a `modest` text is small, and left out where it would cover one.
+
+        The leader to the point may cross points and front, but no text.
+        """
+        label = self._axes.annotate(
+            text,
+            point,
+            (0, 0),
+            textcoords="offset points",
+            fontsize=8.5 if modest else 9.5,
+            color=_MUTED if modest else _INK,
+            linespacing=1.25,
+            zorder=6,
+            bbox={"facecolor": _CARD, "edgecolor": "none", "pad": 1.5, "alpha": 0.85},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": _MUTED,
+                "linewidth": 0.6 if modest else 0.9,
+                "shrinkB": 5 if modest else 8,
+            },
+        )
+        pixel = self._axes.figure.dpi / 72
+        box = label.get_window_extent(self._axes.figure.canvas.get_renderer()).padded(2 * pixel)
+        anchor = self._axes.transData.transform(point)
+        wide, high = box.width / pixel, box.height / pixel
+        across = [14, 34, 60, 90, 120, -wide / 2, -wide - 14, -wide - 34, -wide - 60]
+        along = [-high / 2, 14, 34, 60, 90, *(-high - gap for gap in (14, 34, 60, 90))]
+        moved = {
+            offset: box.translated(offset[0] * pixel, offset[1] * pixel)
+            for offset in itertools.product(across, along)
+        }
+        costs = {offset: self._cost(place, anchor) for offset, place in moved.items()}
+        best = min(costs, key=costs.__getitem__)
+        if modest and costs[best] >= _COVERED:
+            label.remove()
+            return
+        label.set_position(best)
+        self._texts.append(moved[best])
+
+    def _cost(self, place: Bbox, anchor: Any) -> float:
+        """Of a text there, in points of distance, more or less."""
+        pixel = self._axes.figure.dpi / 72
+        room = self._axes.get_window_extent().padded(4 * pixel)
+        outside = place.x0 < room.x0 or place.x1 > room.x1
+        outside = outside or place.y0 < room.y0 or place.y1 > room.y1
+        centre = ((place.x0 + place.x1) / 2 - anchor[0], (place.y0 + place.y1) / 2 - anchor[1])
         return (
             1000 * outside
-            + 60 * moved.count_overlaps(taken)
-            + 300 * moved.count_overlaps(labels)
-            + 100 * sum(_crosses(anchor, moved, other) for other in labels)
-            + 3 * moved.count_overlaps(line)
+            + _COVERED * place.count_overlaps(self._taken)
+            + 300 * place.count_overlaps(self._texts)
+            + 100 * sum(_crosses(anchor, place, other) for other in self._texts)
+            + 3 * place.count_overlaps(self._line)
             + 0.2 * math.hypot(*centre) / pixel
         )
-
-    wide, high = box.width / pixel, box.height / pixel
-    across = [14, 34, 60, 90, 120, -wide / 2, -wide - 14, -wide - 34, -wide - 60]
-    along = [-high / 2, 14, 34, 60, 90, *(-high - gap for gap in (14, 34, 60, 90))]
-    best = min(itertools.product(across, along), key=cost)
-    label.set_position(best)
-    return box.translated(best[0] * pixel, best[1] * pixel)
 
 
 def _crosses(start: Any, box: Bbox, other: Bbox) -> bool:
@@ -534,7 +613,9 @@ def _wrap_glyph(inside: str) -> str:
     return f'<svg class="glyph" viewBox="-9 -9 18 18" aria-hidden="true">{inside}</svg>'
 
 
-def _glyph(marker: str, colour: str, *, hollow: bool = False, crossed: bool = False) -> str:
+def _glyph(
+    marker: str, colour: str, *, hollow: bool = False, crossed: bool = False, dotted: bool = False
+) -> str:
     """The marker as matplotlib draws it."""
     style = MarkerStyle(marker)
     path = style.get_path().transformed(style.get_transform())
@@ -546,37 +627,41 @@ def _glyph(marker: str, colour: str, *, hollow: bool = False, crossed: bool = Fa
         data += letters[int(code)] + ("" if code == 79 else " ".join(numbers))
     paint = _stroke(colour, 2) if hollow else f"fill: {_variable(colour)}"
     cross = f'<path d="M-6-6 6 6M-6 6 6-6" style="{_stroke(_INK, 2)}"/>' if crossed else ""
-    return _wrap_glyph(f'<path d="{data}" style="{paint}"/>{cross}')
+    spot = _variable(colour if hollow else _CARD)
+    dot = f'<circle r="{1.15 * _DOT / 2:g}" style="fill: {spot}"/>' if dotted else ""
+    return _wrap_glyph(f'<path d="{data}" style="{paint}"/>{dot}{cross}')
 
 
-def _png_legend_rows(results: Sequence[Result]) -> list[dict[str, Line2D]]:
-    """Runs, variants and signs by text, in rows that are not wider than the picture."""
+def _png_legend_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Runs, precisions and signs by text, in rows that are not wider than the picture."""
     grey = {"linestyle": "none", "color": _MUTED, "markersize": 9}
-    runs = {
-        r: {"marker": "s", **grey, "color": _colour(results, r)} for r in _names(results, "run")
-    }
-    variants = {
-        name: {"marker": _marker(results, name), **grey} for name in _names(results, "variant")
-    }
+    names = _unique(r.run for r in results)
+    runs = {name: {"marker": "s", **grey, "color": _colour(results, name)} for name in names}
+    precisions = {name: {"marker": _marker(name), **grey} for name in _precisions(results)}
     looks: dict[str, dict[str, Any]] = {
         "onnx": {"marker": "o", **grey, "markerfacecolor": "none", "markeredgewidth": 2},
+        "trained": {"marker": "s", **grey},
         "misfit": {"marker": "x", **grey, "color": _INK, "markeredgewidth": 2},
         "front": {"color": _INK, "linewidth": 1.3},
         "choice": {"marker": "o", **grey, "color": _INK, "markerfacecolor": "none"},
     }
-    signs = {text: looks[sign] for sign, text in _signs(results).items()}
-    rows: list[dict[str, Line2D]] = []
-    for entries in (runs, variants, signs):
+    signs_by_name = _signs(results)
+    signs = {text: looks[sign] for sign, text in signs_by_name.items()}
+    rows: list[dict[str, Any]] = []
+    for entries in (runs, precisions, signs):
         rows.append({})
         for text, look in entries.items():
             # A letter is some 5.4 points wide, a glyph with its gaps 40.
             if sum(5.4 * len(other) + 40 for other in (*rows[-1], text)) > 12.4 * 72:
                 rows.append({})
             rows[-1][text] = Line2D([], [], **look)
+            if text == signs_by_name.get("trained"):
+                dot: dict[str, Any] = {**grey, "marker": "o", "color": _CARD, "markersize": _DOT}
+                rows[-1][text] = (rows[-1][text], Line2D([], [], **dot))
     return rows
 
 
-def _png_legend(figure: Figure, rows: Sequence[dict[str, Line2D]]) -> None:
+def _png_legend(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
     """Below the panels."""
     for number, row in enumerate(reversed(rows)):
         figure.legend(
@@ -591,7 +676,3 @@ def _png_legend(figure: Figure, rows: Sequence[dict[str, Line2D]]) -> None:
             columnspacing=1.8,
             fontsize=10,
         )
-
-
-def _names(results: Sequence[Result], field: str) -> list[str]:
-    return _unique(getattr(r, field) for r in results)

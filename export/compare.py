@@ -7,11 +7,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export import benchmark, chart, report, results, runtimes
+from export import benchmark, chart, report, results, runtimes, significance
 from export.artefact import Artefact
 from export.compress import all_artefacts, held_out_pictures
 from export.report import Mistake, Mistakes, RunSummary
 from export.results import Result
+from export.significance import Difference
 from kerascnn.errors import InputError
 from training.progress import Progress
 from training.run import Run, machine, versions
@@ -70,6 +71,7 @@ def write(
         runs=[RunSummary(name=run.name, facts=_facts(run)) for run in runs],
         machine=machine() | {f"version of {name}": v for name, v in versions().items()},
         mistakes=_mistakes(found, rows),
+        behind=_behind(found, rows),
         title=title or " · ".join(run.name for run in runs),
     )
 
@@ -79,6 +81,19 @@ def output_files(output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path, path
     if output.suffix == ".html":
         return output, output.with_suffix(".csv"), output.with_suffix(".png")
     return output / "report.html", output / "results.csv", output / "chart.png"
+
+
+def difference(first: Artefact, second: Artefact) -> Difference:
+    """How much more accurate the first file is, whatever network either holds.
+
+    Raises:
+        InputError: they were measured on different pictures.
+    """
+    keys = ("data_fingerprint", "pictures")
+    one, two = ([a.info["evaluation"][k] for k in keys] for a in (first, second))
+    if one != two:
+        raise InputError(f"{first.path} and {second.path} were measured on different pictures")
+    return significance.difference(first.right, second.right)
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:
@@ -122,24 +137,29 @@ def _grey(run: Run) -> Any:
 def _result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
     info = artefact.info
     measured: Mapping[str, Any] = info["evaluation"]
+    low, high = significance.drop_interval(artefact.float_right, artefact.right)
     return Result(
         run=run.name,
         model=info["model"],
         variant=info["variant"]["name"],
         format=artefact.path.suffix.removeprefix("."),
-        parameters=run.info["parameters"],
-        macs=run.info["macs"],
+        parameters=info["parameters"],
+        nonzero_parameters=info["nonzero_parameters"],
+        macs=info["macs"],
         bytes=info["bytes"],
         download_bytes=info["download_bytes"],
         metric=measured["metric"],
         value=measured["value"],
         float_value=measured["float_value"],
         drop=measured["float_value"] - measured["value"],
+        drop_low=low,
+        drop_high=high,
         latency_ms=latency.median_ms,
         latency_p95_ms=latency.p95_ms,
         threads=runtimes.THREADS,
         peak_arena_bytes=None,
         sparsity=measured["sparsity"],
+        seconds=info["seconds"],
         fits=measured["fits"],
         agreement=measured["agreement"],
         max_logit_diff=measured["max_logit_diff"],
@@ -169,6 +189,22 @@ def _facts(run: Run) -> dict[str, str]:
         "Training": f"{trained['seconds']:.0f} s, begun {run.info['created']}, "
         f"on {run.info['machine']['processor']}",
         "Trained with": ", ".join(f"{k} {v}" for k, v in run.info["versions"].items()),
+    }
+
+
+def _behind(
+    found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]
+) -> dict[Result, Difference]:
+    """By how much each recommended file is less accurate than the most accurate one."""
+    choices = results.best_choices(rows)
+    if not choices:
+        return {}
+    artefacts = {row: artefact for row, (_run, artefact) in zip(rows, found, strict=True)}
+    best = choices["most accurate"]
+    return {
+        chosen: difference(artefacts[best], artefacts[chosen])
+        for chosen in choices.values()
+        if chosen != best
     }
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import pathlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,47 +17,59 @@ from export import artefact, recipes
 from export.artefact import Artefact
 from export.convert_onnx import to_onnx
 from export.convert_tflite import INPUT_NAME, OUTPUT_NAME, to_tflite
-from export.flatbuffer import weight_sparsity, with_half_precision_kernels
+from export.converter_quantise import converter_quantise
+from export.finetune import Lessons
+from export.flatbuffer import nonzero_weights, weight_sparsity, with_half_precision_kernels
 from export.lower import lower_for_int8, needs_lowering, with_raw_input
+from export.mixed import mixed
+from export.onnx_file import onnx_nonzero_weights, onnx_weight_sparsity
 from export.quantise import quantise
 from export.runtimes import Runtime
 from export.runtimes import load as load_runtime
+from export.significance import pack
+from export.stages import Material, Stages, Trained
 from export.verify import Verdict, verify
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic, datasets
+from training.config import TrainConfig
 from training.datasets.decode import decode_split
-from training.datasets.splits import Split
+from training.datasets.splits import Split, digest
+from training.distillation import Teacher
 from training.evaluate import Evaluation, evaluate, keras_predict_fn
 from training.progress import Progress, say
 from training.run import Run, versions
+from training.train import source_for
 
-CALIBRATION_PICTURES = 200
 _MISTAKES_KEPT = 200
 
 
 def compress(
-    run: Run, variants: Sequence[str] = recipes.DEFAULT, *, onnx: bool = True
+    run: Run,
+    variants: Sequence[str] = recipes.DEFAULT,
+    *,
+    onnx: bool = True,
+    settings: recipes.Settings | None = None,
 ) -> tuple[list[Artefact], bool]:
     """Make the variants of a run that are not there yet; each is run before it is listed.
 
     Args:
         variants: names, see `recipes.variant`.
         onnx: also write the float32 network as ONNX.
+        settings: what a name does not say.
 
     Returns:
         The artefacts asked for, in order, and whether any of them is new.
 
     Raises:
-        InputError: no such variant, or the run's data set is gone or has changed.
+        InputError: no such variant, the run's data set is gone or has changed, or a step that
+            this network does not allow.
     """
-    names = list(dict.fromkeys(variants))
-    plan = [(recipes.variant(name), ".tflite") for name in names]
+    plan = [(recipes.variant(name, settings), ".tflite") for name in dict.fromkeys(variants)]
     if onnx:
         plan.append((recipes.variant("float32"), ".onnx"))
-    source = atomic.sha256(run.model_path)
-    found = {(v.name, end): _sound(run, v, end, source) for v, end in plan}
-    workshop = _Workshop(run, source)
+    workshop = Workshop(run)
+    found = {(v.name, end): workshop.found(v, end) for v, end in plan}
     missing = [(v, end) for v, end in plan if found[v.name, end] is None]
     if missing:
         with Progress(f"{run.name}: files", len(missing), unit="file") as progress:
@@ -70,16 +84,18 @@ def all_artefacts(run: Run) -> list[Artefact]:
     """Every sound artefact of a run's present model; others are named and left out."""
     source = atomic.sha256(run.model_path)
     found = []
-    for name in recipes.PRECISIONS:
-        for end in artefact.FORMATS:
-            path = run.artefacts / f"{name}{end}"
-            if not path.is_file():
-                continue
-            sound = _sound(run, recipes.variant(name), end, source)
-            if sound:
-                found.append(sound)
-            else:
-                say(f"left out: {path} does not belong to {run.model_path}; run kerascnn compress")
+    for path in sorted(run.artefacts.glob("*"), key=_place):
+        if path.suffix not in artefact.FORMATS or path.name.startswith(atomic.TEMPORARY):
+            continue
+        try:
+            one = Artefact.open(path)
+            belongs = one.info.get("source") == source
+        except InputError:
+            belongs = False
+        if belongs:
+            found.append(one)
+        else:
+            say(f"left out: {path} does not belong to {run.model_path}; run kerascnn compress")
     return found
 
 
@@ -93,6 +109,19 @@ def held_out_pictures(run: Run) -> Split:
     return split
 
 
+def reference_file(run: Run, variant: recipes.Variant) -> bytes:
+    """The float TFLite file, with the same names of layers, that a variant is quantised from."""
+    network = Workshop(run).network(variant)
+    return network.lowered(variant)[1] if variant.calibrated else network.float32
+
+
+def _place(path: pathlib.Path) -> tuple[bool, int, str, bool]:
+    """Plain precisions in the order of their table, then trained ones by name; ONNX behind."""
+    name, known = path.stem, list(recipes.PRECISIONS)
+    plain = name in recipes.PRECISIONS
+    return not plain, known.index(name) if plain else 0, name, path.suffix != ".tflite"
+
+
 def _dataset(run: Run) -> datasets.Dataset:
     request = run.info["request"]
     dataset = datasets.scan(request["data"], seed=request["config"]["seed"])
@@ -104,109 +133,163 @@ def _dataset(run: Run) -> datasets.Dataset:
     return dataset
 
 
-def _sound(run: Run, variant: recipes.Variant, end: str, source: str) -> Artefact | None:
-    """The artefact, if it is whole and made of this model by this recipe."""
-    try:
-        found = Artefact.open(run.artefacts / f"{variant.name}{end}")
-    except InputError:
-        return None
-    same = found.info.get("variant") == variant.to_dict() and found.info.get("source") == source
-    return found if same else None
-
-
-class _Workshop:
+class Workshop:
     """What the variants of one run share, each made when it is first needed."""
 
-    def __init__(self, run: Run, source: str) -> None:
-        self._run, self._source = run, source
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.source = atomic.sha256(run.model_path)
+        self._stages = Stages(run, self._material())
+        self._networks: dict[str, _Network] = {}
+        self._samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def found(self, variant: recipes.Variant, end: str) -> Artefact | None:
+        """The artefact, if it is whole and made of this model by this recipe and these tools."""
+        try:
+            one = Artefact.open(self._run.artefacts / f"{variant.name}{end}")
+        except InputError:
+            return None
+        return one if one.info.get("key") == self._key(variant, end) else None
 
     def make(self, variant: recipes.Variant, end: str) -> Artefact:
         """Write, run, verify and describe one file."""
-        data = self._convert(variant, end)
+        network = self.network(variant)
+        began = time.monotonic()
+        data, layers = self._convert(network, variant, end)
+        seconds = network.trained.seconds + time.monotonic() - began
         path = self._run.artefacts / f"{variant.name}{end}"
         # An old description must not outlive its file.
         artefact.sidecar(path).unlink(missing_ok=True)
         atomic.write_bytes(path, data)
         runtime = load_runtime(path, self._run.preprocessing)
-        answers = evaluate(runtime.predict, self._held_out, self._run.preprocessing)
-        half = self._half_logits if variant.weight_bits == 16 else None
-        verdict = verify(variant, answers.logits, self._keras.logits, half)
-        info = self._describe(variant, path, data, runtime, answers, verdict)
+        answers = evaluate(runtime.predict, self.held_out, self._run.preprocessing)
+        reference = network.answers
+        half = network.half_logits if variant.weight_bits == 16 else None
+        verdict = verify(variant, answers.logits, reference.logits, half)
+        info = self._describe(variant, path, data, network.trained, runtime)
+        info["seconds"] = round(seconds, 1)
+        info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, data, path)
+        info["mistakes"] = self._mistakes(answers)
+        if layers is not None:
+            info["layers"] = layers
         artefact.write_info(path, info)
         return Artefact(path, info)
 
-    def _convert(self, variant: recipes.Variant, end: str) -> bytes:
-        if end == ".onnx":
-            return to_onnx(self._model)
-        if variant.name == "float32":
-            return self._float32
-        if not variant.calibrated:
-            return quantise(self._float32, variant, self._run.preprocessing)
-        file, preprocessing = self._lowered
-        return quantise(file, variant, preprocessing, self._calibration)
+    def network(self, variant: recipes.Variant) -> _Network:
+        """The network of a variant after its steps."""
+        key = self._stages.key(variant)
+        if key not in self._networks:
+            trained = self._stages.trained(variant)
+            self._networks[key] = _Network(trained, self._run, self.held_out)
+        return self._networks[key]
 
     @functools.cached_property
-    def _model(self) -> keras.Model:
-        return self._run.load_model()
-
-    @functools.cached_property
-    def _float32(self) -> bytes:
-        return to_tflite(self._model)
-
-    @functools.cached_property
-    def _lowered(self) -> tuple[bytes, Preprocessing]:
-        """The network as int8 has it, and what its calibration pictures go through."""
-        preprocessing = self._run.preprocessing
-        if not needs_lowering(self._model) and preprocessing.is_a_scale:
-            return self._float32, preprocessing
-        lowered, preprocessing = with_raw_input(lower_for_int8(self._model), preprocessing)
-        return to_tflite(lowered), preprocessing
-
-    @functools.cached_property
-    def _held_out(self) -> Split:
+    def held_out(self) -> Split:
+        """Pictures that figures are measured on."""
         return held_out_pictures(self._run)
 
     @functools.cached_property
-    def _keras(self) -> Evaluation:
-        predict = keras_predict_fn(self._model, self._run.preprocessing)
-        return evaluate(predict, self._held_out, self._run.preprocessing)
+    def _float(self) -> Evaluation:
+        """The run's own network, which drops are measured from."""
+        return self.network(recipes.variant("float32")).answers
 
-    @functools.cached_property
-    def _half_logits(self) -> np.ndarray:
-        # Kept beside the artefacts under a temporary name: the runtime wants a file.
-        path = self._run.artefacts / f"{atomic.TEMPORARY}half.tflite"
-        try:
-            atomic.write_bytes(path, with_half_precision_kernels(self._float32))
-            runtime = load_runtime(path, self._run.preprocessing)
-            return evaluate(runtime.predict, self._held_out, self._run.preprocessing).logits
-        finally:
-            path.unlink(missing_ok=True)
-
-    @functools.cached_property
-    def _calibration(self) -> np.ndarray:
-        """A seeded, class-balanced sample of the training pictures, without augmentation."""
-        train = _dataset(self._run).train
-        rng = np.random.default_rng(self._run.info["request"]["config"]["seed"])
-        classes = np.unique(train.labels)
-        each = max(1, CALIBRATION_PICTURES // len(classes))
-        chosen = [rng.permutation(np.flatnonzero(train.labels == c))[:each] for c in classes]
-        split, _broken = decode_split(
-            train.take(np.sort(np.concatenate(chosen))), self._run.preprocessing
+    def _convert(self, network: _Network, variant: recipes.Variant, end: str) -> tuple[bytes, Any]:
+        """The file, and what is told of its layers, if anything."""
+        if end == ".onnx":
+            return to_onnx(network.trained.model), None
+        if variant.weight_bits == 32:
+            return network.float32, None
+        preprocessing = network.trained.preprocessing
+        pictures = np.empty(0)
+        if variant.calibration_pictures:
+            pictures = self._sample(variant.calibration_pictures)[0]
+        if variant.mixed_bits:
+            data, report = mixed(network.float32, variant, preprocessing, pictures)
+            return data, report.to_dict()
+        model, float_file = network.trained.model, network.float32
+        if variant.calibrated:
+            model, float_file, preprocessing = network.lowered(variant)
+        if variant.tool == "converter":
+            return converter_quantise(model, variant, preprocessing, pictures), None
+        shared, ranges = network.trained.shared_scale, network.trained.ranges
+        data = quantise(
+            float_file, variant, preprocessing, pictures, trained=ranges, shared_scale=shared
         )
-        assert split.pictures is not None  # a few hundred pictures always fit
-        return split.pictures
+        return data, None
+
+    def _key(self, variant: recipes.Variant, end: str) -> str:
+        made_of = {
+            "network": self._stages.key(variant),
+            "variant": variant.to_dict(),
+            "data": self._run.info["dataset"]["fingerprint"],
+            "format": end,
+            "versions": versions(),
+        }
+        return digest([json.dumps(made_of, sort_keys=True).encode()])
+
+    def _material(self) -> Material:
+        return Material(
+            source=self.source,
+            lessons=lambda: self._lessons,
+            teacher=lambda name: Teacher.open(
+                self._teaching(name), classes=self._run.labels, student=self._run.preprocessing
+            ),
+            teacher_key=lambda name: atomic.sha256(self._teaching(name).model_path),
+            calibration=self._sample,
+            held_out=self._held_out_array,
+        )
+
+    def _teaching(self, name: str) -> Run:
+        return self._run if name == "self" else Run.open(name)
+
+    @functools.cached_property
+    def _lessons(self) -> Lessons:
+        preprocessing = self._run.preprocessing
+        config = TrainConfig(**self._run.info["request"]["config"])
+        source = source_for(preprocessing, config)
+        train, _broken = decode_split(_dataset(self._run).train, source)
+        return Lessons(
+            train=train,
+            source=source,
+            preprocessing=preprocessing,
+            classes=len(self._run.labels),
+        )
+
+    def _held_out_array(self) -> np.ndarray:
+        pictures = self.held_out.pictures
+        if pictures is None:
+            raise InputError(
+                f"{self._run.folder}: its held-out pictures do not fit into memory, which "
+                "quantisation-aware training here needs"
+            )
+        return pictures
+
+    def _sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """A seeded, class-balanced sample of the training pictures, and their labels."""
+        if count not in self._samples:
+            train = _dataset(self._run).train
+            rng = np.random.default_rng(self._run.info["request"]["config"]["seed"])
+            classes = np.unique(train.labels)
+            each = max(1, count // len(classes))
+            chosen = [rng.permutation(np.flatnonzero(train.labels == c))[:each] for c in classes]
+            split, _broken = decode_split(
+                train.take(np.sort(np.concatenate(chosen))), self._run.preprocessing
+            )
+            assert split.pictures is not None  # a few hundred pictures always fit
+            self._samples[count] = split.pictures, split.labels
+        return self._samples[count]
 
     def _describe(
         self,
         variant: recipes.Variant,
         path: pathlib.Path,
         data: bytes,
+        trained: Trained,
         runtime: Runtime,
-        answers: Evaluation,
-        verdict: Verdict,
     ) -> dict[str, Any]:
-        run, raw = self._run, variant.raw_input
-        tflite = path.suffix == ".tflite"
+        run, tflite = self._run, path.suffix == ".tflite"
+        raw = variant.raw_input and tflite
+        pictures = variant.calibration_pictures
         return {
             "file": path.name,
             "sha256": atomic.sha256(path),
@@ -214,7 +297,11 @@ class _Workshop:
             "model": run.info["request"]["model"],
             "task": "classification",
             "variant": variant.to_dict(),
-            "source": self._source,
+            "source": self.source,
+            "key": self._key(variant, path.suffix),
+            "parameters": trained.parameters,
+            "nonzero_parameters": nonzero_weights(data) if tflite else onnx_nonzero_weights(data),
+            "macs": trained.macs,
             "preprocessing": run.preprocessing.to_dict(),
             "input": {
                 "name": INPUT_NAME,
@@ -224,30 +311,45 @@ class _Workshop:
             },
             "output": {"name": OUTPUT_NAME, "type": "float32", "meaning": "logits"},
             "labels": list(run.labels),
-            "calibration_pictures": len(self._calibration) if raw else 0,
-            "evaluation": {
-                "metric": "accuracy",
-                "value": answers.accuracy,
-                "float_value": self._keras.accuracy,
-                "pictures": len(self._held_out),
-                "data_fingerprint": run.info["dataset"]["fingerprint"],
-                **dataclasses.asdict(verdict),
-                "partitions": runtime.partitions,
-                "operations": list(runtime.operations),
-                "sparsity": weight_sparsity(data) if tflite else _onnx_sparsity(data),
-            },
-            "mistakes": self._mistakes(answers),
+            "calibration_pictures": len(self._sample(pictures)[0]) if pictures else 0,
             "versions": versions(),
         }
 
+    def _evaluation(
+        self,
+        answers: Evaluation,
+        reference: Evaluation,
+        verdict: Verdict,
+        runtime: Runtime,
+        data: bytes,
+        path: pathlib.Path,
+    ) -> dict[str, Any]:
+        labels = self.held_out.labels
+        tflite = path.suffix == ".tflite"
+        return {
+            "metric": "accuracy",
+            "value": answers.accuracy,
+            "float_value": self._float.accuracy,
+            # Of the network that was written, before it was: after the variant's own steps.
+            "keras_value": reference.accuracy,
+            "right": pack(answers.predictions == labels),
+            "float_right": pack(self._float.predictions == labels),
+            "pictures": len(self.held_out),
+            "data_fingerprint": self._run.info["dataset"]["fingerprint"],
+            **dataclasses.asdict(verdict),
+            "partitions": runtime.partitions,
+            "operations": list(runtime.operations),
+            "sparsity": weight_sparsity(data) if tflite else onnx_weight_sparsity(data),
+        }
+
     def _mistakes(self, answers: Evaluation) -> list[dict[str, Any]]:
-        wrong = np.flatnonzero(answers.predictions != self._held_out.labels)
+        wrong = np.flatnonzero(answers.predictions != self.held_out.labels)
         probabilities = answers.probabilities
         return [
             {
                 "index": int(i),
-                "name": self._held_out.names[i],
-                "truth": self._run.labels[self._held_out.labels[i]],
+                "name": self.held_out.names[i],
+                "truth": self._run.labels[self.held_out.labels[i]],
                 "predicted": self._run.labels[answers.predictions[i]],
                 "probability": round(float(probabilities[i].max()), 4),
             }
@@ -255,13 +357,48 @@ class _Workshop:
         ]
 
 
-def _onnx_sparsity(data: bytes) -> float:
-    import onnx
+class _Network:
+    """A network after its steps, in the forms that files are made from."""
 
-    kernels = [
-        onnx.numpy_helper.to_array(tensor)
-        for tensor in onnx.load_from_string(data).graph.initializer
-        if len(tensor.dims) > 1
-    ]
-    total = sum(kernel.size for kernel in kernels)
-    return sum(int(np.count_nonzero(kernel == 0)) for kernel in kernels) / total if total else 0.0
+    def __init__(self, trained: Trained, run: Run, held_out: Split) -> None:
+        self.trained, self._run, self._held_out = trained, run, held_out
+        self._lowered: dict[bool, tuple[keras.Model, bytes, Preprocessing]] = {}
+
+    @functools.cached_property
+    def float32(self) -> bytes:
+        """As a float TFLite file."""
+        return to_tflite(self.trained.model)
+
+    def lowered(self, variant: recipes.Variant) -> tuple[keras.Model, bytes, Preprocessing]:
+        """The network as integers have it: model, float file, and what pictures go through."""
+        model, preprocessing = self.trained.model, self.trained.preprocessing
+        raw = variant.raw_input and not preprocessing.is_a_scale
+        if self.trained.ranges is not None or not (raw or needs_lowering(model)):
+            return model, self.float32, preprocessing
+        if raw not in self._lowered:
+            model = lower_for_int8(model)
+            if raw:
+                model, preprocessing = with_raw_input(model, preprocessing)
+            self._lowered[raw] = model, to_tflite(model), preprocessing
+        return self._lowered[raw]
+
+    @functools.cached_property
+    def answers(self) -> Evaluation:
+        """What the files should answer: Keras', or the simulated int8 network's."""
+        if (logits := self.trained.logits) is not None:
+            accuracy = 100 * float(np.mean(logits.argmax(axis=-1) == self._held_out.labels))
+            return Evaluation(logits=logits, accuracy=accuracy)
+        predict = keras_predict_fn(self.trained.model, self.trained.preprocessing)
+        return evaluate(predict, self._held_out, self._run.preprocessing)
+
+    @functools.cached_property
+    def half_logits(self) -> np.ndarray:
+        """Of the float file with its kernels rounded to half precision."""
+        # Kept beside the artefacts under a temporary name: the runtime wants a file.
+        path = self._run.artefacts / f"{atomic.TEMPORARY}half.tflite"
+        try:
+            atomic.write_bytes(path, with_half_precision_kernels(self.float32))
+            runtime = load_runtime(path, self._run.preprocessing)
+            return evaluate(runtime.predict, self._held_out, self._run.preprocessing).logits
+        finally:
+            path.unlink(missing_ok=True)

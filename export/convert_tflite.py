@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+import re
 import tempfile
+from collections.abc import Container, Iterator
 
 import keras
 import tensorflow as tf
@@ -27,14 +30,18 @@ def to_tflite(model: keras.Model) -> bytes:
     Raises:
         OSError: the folder for temporary files has no room.
     """
-    try:
-        return _convert(model)
-    except tf.errors.OpError as error:
-        # TensorFlow writes the intermediate form itself, and has errors of its own for a full disk.
-        raise OSError(f"cannot write the intermediate model: {error.message}") from error
+    with converter(model) as work:
+        converted: bytes = work.convert()
+    return converted
 
 
-def _convert(model: keras.Model) -> bytes:
+@contextlib.contextmanager
+def converter(model: keras.Model) -> Iterator[tf.lite.TFLiteConverter]:
+    """LiteRT's converter of a functional classifier, silent, for as long as the block lasts.
+
+    Raises:
+        OSError: as of `to_tflite`.
+    """
     # A dynamic batch makes files that the delegate refuses.
     picture = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name=INPUT_NAME)
 
@@ -49,6 +56,27 @@ def _convert(model: keras.Model) -> bytes:
         archive = tf.Module()
         archive.variables_of_the_model = [variable.value for variable in model.variables]
         archive.serve = serve
-        tf.saved_model.save(archive, saved, signatures=serve)
-        converted: bytes = tf.lite.TFLiteConverter.from_saved_model(saved).convert()
-    return converted
+        try:
+            tf.saved_model.save(archive, saved, signatures=serve)
+            yield tf.lite.TFLiteConverter.from_saved_model(saved)
+        except tf.errors.OpError as error:
+            # TensorFlow writes the intermediate form, and has errors of its own for a full disk.
+            raise OSError(f"cannot write the intermediate model: {error.message}") from error
+
+
+def layer_of(tensor: str, known: Container[str]) -> str | None:
+    """The Keras layer that makes a tensor of a converted file, or None.
+
+    Args:
+        tensor: its name, as `net_1/stem_act_1/Relu6;net_1/stem_1/convolution`: of fused layers the
+            last is named first. The last tensor of a network is called StatefulPartitionedCall.
+        known: names to choose from.
+    """
+    if tensor.startswith("StatefulPartitionedCall"):
+        return OUTPUT_NAME if OUTPUT_NAME in known else None
+    for part in tensor.partition(";")[0].split("/")[1:]:
+        # The second call of a layer, which a conversion is, has a number behind its name.
+        for name in (re.sub(r"_\d+$", "", part), part):
+            if name in known:
+                return name
+    return None

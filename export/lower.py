@@ -13,6 +13,9 @@ and whatever can do none of these gets an explicit division in front.
 
 Nor has XNNPACK an int8 AVERAGE_POOL_2D: the mean of a window is a depthwise convolution with a
 constant kernel.
+
+Activations that a linear layer carries become layers of their own, and swish becomes its two, so
+that every tensor that int8 has to give a scale is the output of one layer (see `export.qat`).
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from export.legacy_keras import register_elementwise
 from kerascnn.preprocessing import Preprocessing
 
 _LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
@@ -39,6 +44,38 @@ _HOMOGENEOUS = (
     layers.UpSampling2D,
     layers.ZeroPadding2D,
 )
+
+
+@register_elementwise
+@keras.saving.register_keras_serializable("kerascnn.export")
+class HardGate(layers.Layer):
+    """relu6(x + 3): a hard-sigmoid six times too large."""
+
+    def call(self, inputs):
+        """Any shape, kept."""
+        return ops.relu6(inputs + 3.0)
+
+
+@register_elementwise
+@keras.saving.register_keras_serializable("kerascnn.export")
+class Scale(layers.Layer):
+    """Multiply by a constant.
+
+    Args:
+        factor: the constant.
+    """
+
+    def __init__(self, factor: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factor = float(factor)
+
+    def call(self, inputs):
+        """Any shape, kept."""
+        return inputs * self.factor
+
+    def get_config(self) -> dict[str, Any]:
+        """For saving and cloning."""
+        return {**super().get_config(), "factor": self.factor}
 
 
 def needs_lowering(model: keras.Model) -> bool:
@@ -60,7 +97,7 @@ def lower_for_int8(model: keras.Model) -> keras.Model:
         ValueError: a hard activation is the model's output, with no layer behind to mend it.
     """
     lowering = _Lowering()
-    twin = keras.models.clone_model(model, call_function=lowering.call)
+    twin = keras.models.clone_model(model, clone_function=_bare, call_function=lowering.call)
     if any(lowering.factor(output) != 1 for output in twin.outputs):
         raise ValueError(f"{model.name} ends in a hard activation")
     for layer in model.layers:
@@ -91,8 +128,16 @@ def with_raw_input(
     bias = preprocessing.normalise(np.zeros(channels))
     kernel = (preprocessing.normalise(255 * np.eye(channels)) - bias) / np.float32(255)
     inputs = keras.Input(model.input_shape[1:], name="bytes")
-    normalise = layers.Conv2D(channels, 1, name="normalise")
-    twin = keras.Model(inputs, model(normalise(inputs)), name=model.name)
+    normalise = layers.Conv2D(channels, 1, trainable=False, name="normalise")
+    # Layer by layer, so that the network stays flat: calling the model would nest it.
+    clones = {layer.name: type(layer).from_config(layer.get_config()) for layer in model.layers}
+    outputs = model._run_through_graph(
+        [normalise(inputs)], operation_fn=lambda operation: clones[operation.name]
+    )
+    twin = keras.Model(inputs, outputs, name=model.name)
+    for layer in model.layers:
+        if layer.weights:
+            clones[layer.name].set_weights(layer.get_weights())
     normalise.set_weights([kernel[None, None], bias])
     raw = dataclasses.replace(preprocessing, mean=0.0, std=1.0, order="rgb")
     return twin, raw
@@ -105,34 +150,51 @@ class _Lowering:
         self.kernel_divisors: dict[str, float] = {}
         # The tensor is kept with its factor: a freed one's id could be given to another.
         self._factors: dict[int, tuple[object, float]] = {}
+        self._rescaled: dict[tuple[int, float], tuple[object, Any]] = {}
 
     def call(self, layer: keras.Layer, *args, **kwargs):
         """Call a cloned layer on new tensors, as `clone_model` asks."""
         kwargs.pop("training", None)
         inputs: Sequence = keras.tree.flatten(args)
         factors = [self.factor(x) for x in inputs]
-        kind = _hard_kind(layer)
-        if kind:
-            x = self._settled(inputs[0])
-            gate = ops.relu6(x + 3.0)
-            return self._carry(gate if kind == "hard_sigmoid" else layers.Multiply()([x, gate]), 6)
         if isinstance(layer, _LINEAR):
-            if factors[0] != 1:
-                self.kernel_divisors[layer.name] = factors[0]
-            return layer(*args, **kwargs)
+            return self._linear(layer, layer(*args, **kwargs), factors[0])
         if isinstance(layer, layers.Multiply):
             return self._carry(layer(*args, **kwargs), math.prod(factors))
         if isinstance(layer, layers.Add | layers.Concatenate):
             # Down to the smallest would spell hard-swish again, which the converter fuses.
             top = max(factors)
-            raised = [
-                x if f == top else x * (top / f) for x, f in zip(inputs, factors, strict=True)
-            ]
+            raised = [self._scaled(x, top / f) for x, f in zip(inputs, factors, strict=True)]
             return self._carry(layer(raised), top)
+        if isinstance(layer, layers.Activation):
+            return self._activated(layer.activation, layer.name, inputs[0])
         if isinstance(layer, _HOMOGENEOUS):
             return self._carry(_without_pooling(layer)(*args, **kwargs), factors[0])
         settled = keras.tree.map_structure(self._settled, args)
         return layer(*settled, **kwargs)
+
+    def _linear(self, layer: keras.Layer, outputs, factor: float):
+        if factor != 1:
+            self.kernel_divisors[layer.name] = factor
+        if layer._carried is keras.activations.linear:
+            return outputs
+        return self._activated(layer._carried, f"{layer.name}_activation", outputs)
+
+    def _activated(self, function, name: str, x):
+        kind = function.__name__
+        if kind in ("relu", "leaky_relu", "linear"):
+            # max(x, 0) hands a factor on.
+            return self._carry(layers.Activation(function, name=name)(x), self.factor(x))
+        x = self._settled(x)
+        if kind == "hard_sigmoid":
+            return self._carry(HardGate(name=name)(x), 6)
+        if kind == "hard_silu":
+            gate = HardGate(name=f"{name}_gate")(x)
+            return self._carry(layers.Multiply(name=name)([x, gate]), 6)
+        if kind == "silu":
+            gate = layers.Activation("sigmoid", name=f"{name}_gate")(x)
+            return layers.Multiply(name=name)([x, gate])
+        return layers.Activation(function, name=name)(x)
 
     def factor(self, x) -> float:
         return self._factors[id(x)][1] if id(x) in self._factors else 1.0
@@ -144,9 +206,25 @@ class _Lowering:
     def _settled(self, x):
         return self._scaled(x, 1.0 / self.factor(x))
 
-    @staticmethod
-    def _scaled(x, by: float):
-        return x if by == 1 else x * by
+    def _scaled(self, x, by: float):
+        if by == 1:
+            return x
+        if (id(x), by) not in self._rescaled:
+            name = f"{x._keras_history.operation.name}_scaled{len(self._rescaled)}"
+            # Kept with its source, for the reason that `_factors` has.
+            self._rescaled[id(x), by] = (x, Scale(by, name=name)(x))
+        return self._rescaled[id(x), by][1]
+
+
+def _bare(layer: keras.Layer) -> keras.Layer:
+    """A clone; of a linear layer without the activation that it carries, which it remembers."""
+    config = layer.get_config()
+    if isinstance(layer, _LINEAR):
+        config["activation"] = "linear"
+    clone = type(layer).from_config(config)
+    if isinstance(layer, _LINEAR):
+        clone._carried = layer.activation
+    return clone
 
 
 def _without_pooling(layer: keras.Layer) -> keras.Layer:
@@ -161,6 +239,7 @@ def _without_pooling(layer: keras.Layer) -> keras.Layer:
         strides=layer.strides,
         use_bias=False,
         depthwise_initializer=keras.initializers.Constant(1 / (height * width)),
+        trainable=False,
         name=layer.name,
     )
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from litert_quantizer import qtyping, quantizer, recipe_manager
+from litert_quantizer import calibrator, qtyping, quantizer, recipe_manager
 from litert_quantizer.qtyping import TFLOperationName as Op
+from litert_quantizer.utils import qsv_utils
 
-from export.convert_tflite import INPUT_NAME
+from export.convert_tflite import INPUT_NAME, layer_of
 from export.flatbuffer import prepend_uint8_input
 from export.recipes import Variant
+from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.quiet import native_quiet, quiet
 
@@ -27,6 +30,8 @@ _HALF = qtyping.OpQuantizationConfig(
     compute_precision=qtyping.ComputePrecision.FLOAT,
     explicit_dequantize=True,
 )
+_CAST = recipe_manager.AlgorithmName.FLOAT_CASTING
+_UNTOUCHED = recipe_manager.AlgorithmName.NO_QUANTIZE
 
 
 def quantise(
@@ -34,43 +39,85 @@ def quantise(
     variant: Variant,
     preprocessing: Preprocessing,
     calibration: Iterable[np.ndarray] = (),
+    *,
+    trained: Mapping[str, tuple[float, float]] | None = None,
+    shared_scale: Sequence[str] = (),
 ) -> bytes:
     """Quantise a TFLite file.
 
     Args:
-        float_file: from `to_tflite`; of the lowered network where `variant` is calibrated.
-        variant: what to make.
-        preprocessing: of the network; its normalisation becomes the scale of the raw input.
+        float_file: from `to_tflite`; of the lowered network where `variant` is calibrated (there
+            is neither an int8 HARD_SWISH in the delegate nor an int16 one at all).
+        variant: what to make; `mixed` has a function of its own, `export.mixed.mixed`.
+        preprocessing: of `float_file`; its normalisation becomes the scale of the raw input.
         calibration: training pictures, (height, width, channels) uint8 each, for variants with
             calibrated activations.
+        trained: ranges of activations by layer, which go before calibrated ones.
+        shared_scale: layers whose kernel gets one scale instead of one for each output channel.
 
     Returns:
-        A TFLite file. Calibrated ones take `image` (1, height, width, channels) uint8, raw bytes;
-        all give `logits` (1, classes) float32.
+        A TFLite file. With int8 activations it takes `image` (1, height, width, channels) uint8,
+        raw bytes, else the float32 that `float_file` takes; all give `logits` (1, classes) float32.
+
+    Raises:
+        InputError: no calibration picture, where the variant needs some.
     """
+    manager = _recipe(variant, shared_scale)
     with quiet(), native_quiet():
-        work = quantizer.Quantizer(bytearray(float_file), _recipe(variant))
+        work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
         if not variant.calibrated:
             return bytes(work.quantize().quantized_model)
-        pictures = [{INPUT_NAME: preprocessing.normalise(p[None])} for p in calibration]
-        ranges = work.calibrate({_SIGNATURE: pictures}, num_threads=1)
+        ranges = _ranges(float_file, manager, preprocessing, calibration)
+        if not ranges:
+            raise InputError(f"{variant.name} needs calibration pictures; give at least one")
+        for name in ranges:
+            if trained and (layer := layer_of(name, trained)):
+                low, high = trained[layer]
+                shape = ranges[name]["min"].shape
+                ranges[name] = {"min": np.full(shape, low), "max": np.full(shape, high)}
         # All 256 bytes are in range whatever the calibration saw: the scale is 1 / std exactly.
         low, high = preprocessing.normalise(np.array([0, 255], np.uint8))
         shape = ranges[_input_tensor(work)]["min"].shape
         ranges[_input_tensor(work)] = {"min": np.full(shape, low), "max": np.full(shape, high)}
         quantised = bytes(work.quantize(ranges).quantized_model)
-    return prepend_uint8_input(quantised, name=INPUT_NAME)
+    return prepend_uint8_input(quantised, name=INPUT_NAME) if variant.raw_input else quantised
 
 
-def _recipe(variant: Variant) -> list:
+def quantise_weights(float_file: bytes, bits: Mapping[str, int]) -> bytes:
+    """Store each layer's kernel in a number of bits of its own, widened for float arithmetic.
+
+    Args:
+        float_file: from `to_tflite`.
+        bits: by layer (the name of its output tensor): 4 or 8 (symmetric, a scale for each
+            output channel) or 16 (half precision). Layers that are not named stay float32.
+
+    Returns:
+        A TFLite file with the inputs and outputs of `float_file`.
+    """
+    manager = recipe_manager.RecipeManager()
+    for layer, number in bits.items():
+        scope = f"^{re.escape(layer)};$"
+        if number == 16:
+            manager.add_quantization_config(scope, Op.ALL_SUPPORTED, _HALF, algorithm_key=_CAST)
+        else:
+            manager.add_weight_only_config(scope, Op.ALL_SUPPORTED, number)
+    with quiet(), native_quiet():
+        work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
+        return bytes(work.quantize().quantized_model)
+
+
+def _recipe(variant: Variant, shared_scale: Sequence[str]) -> recipe_manager.RecipeManager:
     manager = recipe_manager.RecipeManager()
     if variant.weight_bits == 16:
         for kind in _KERNEL_HOLDERS:
-            manager.add_quantization_config(".*", kind, _HALF, algorithm_key="float_casting")
-    elif variant.activations == "int8":
-        manager.add_static_config(".*", Op.ALL_SUPPORTED, 8, variant.weight_bits)
+            manager.add_quantization_config(".*", kind, _HALF, algorithm_key=_CAST)
+    elif variant.calibrated:
+        activation_bits = 16 if variant.activations == "int16" else 8
+        manager.add_static_config(".*", Op.ALL_SUPPORTED, activation_bits, variant.weight_bits)
         # Float logits: one operation more, and no client has to know their scale.
-        manager.add_quantization_config(".*", Op.OUTPUT, algorithm_key="no_quantize")
+        manager.add_quantization_config(".*", Op.OUTPUT, algorithm_key=_UNTOUCHED)
+        if not variant.raw_input:
+            manager.add_quantization_config(".*", Op.INPUT, algorithm_key=_UNTOUCHED)
     elif variant.activations == "dynamic":
         manager.add_dynamic_config(".*", Op.ALL_SUPPORTED, variant.weight_bits)
     else:
@@ -80,7 +127,44 @@ def _recipe(variant: Variant) -> list:
     if variant.first_and_last_bits:
         for kind in (Op.CONV_2D, Op.FULLY_CONNECTED):
             manager.add_weight_only_config(_FIRST_AND_LAST, kind, variant.first_and_last_bits)
-    return manager.get_quantization_recipe()
+    if shared_scale and variant.weight_bits == 8:
+        _share_scales(manager, variant, shared_scale)
+    return manager
+
+
+def _share_scales(
+    manager: recipe_manager.RecipeManager, variant: Variant, layers: Sequence[str]
+) -> None:
+    scope = rf".*/({'|'.join(map(re.escape, layers))})(_\d+)?/.*"
+    tensorwise = qtyping.QuantGranularity.TENSORWISE
+    for kind in (Op.CONV_2D, Op.FULLY_CONNECTED):
+        if variant.calibrated:
+            bits = 16 if variant.activations == "int16" else 8
+            manager.add_static_config(scope, kind, bits, 8, weight_granularity=tensorwise)
+        elif variant.activations == "dynamic":
+            manager.add_dynamic_config(scope, kind, 8, granularity=tensorwise)
+        else:
+            manager.add_weight_only_config(scope, kind, 8, granularity=tensorwise)
+
+
+def _ranges(
+    float_file: bytes,
+    manager: recipe_manager.RecipeManager,
+    preprocessing: Preprocessing,
+    pictures: Iterable[np.ndarray],
+) -> dict[str, qtyping.QSV]:
+    """Smallest and largest value of each activation over all pictures.
+
+    `Quantizer.calibrate` takes a moving average instead, which follows the last 20 pictures and
+    clips what the others need: 11 to 20 dB more noise in the logits of the demo's networks.
+    """
+    work = calibrator.Calibrator(
+        bytes(float_file), num_threads=1, qsv_update_func=qsv_utils.min_max_update
+    )
+    feeds = [{INPUT_NAME: preprocessing.normalise(picture[None])} for picture in pictures]
+    work.calibrate({_SIGNATURE: feeds}, manager)
+    ranges: dict[str, qtyping.QSV] = work.get_model_qsvs()
+    return ranges
 
 
 def _input_tensor(work: quantizer.Quantizer) -> str:

@@ -190,12 +190,12 @@ class Variant:
 
     @property
     def calibrated(self) -> bool:
-        """Whether training pictures set the ranges of activations."""
-        return self.activations in ("int8", "int16") and not self.aware
+        """Whether the ranges of activations are fixed beforehand, by pictures or by training."""
+        return self.activations in ("int8", "int16")
 
     @property
     def aware(self) -> bool:
-        """Whether quantisation-aware training set them."""
+        """Whether quantisation-aware training fixed them."""
         return bool(self.steps) and isinstance(self.steps[-1], Qat)
 
     @property

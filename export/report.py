@@ -17,6 +17,7 @@ from PIL import Image
 
 from export import chart
 from export.results import TOLERANCE, Result, best_choices, pareto
+from export.significance import Difference
 from training import atomic
 
 _TEMPLATE = "report.html.j2"
@@ -75,10 +76,14 @@ class Mistakes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Column:
-    """A column of the table: its cells' text, what they are sorted by, and what they mean."""
+    """A column of the table: its cells' text, what they are sorted by, and what they mean.
+
+    A remark stands before the text, in small letters; empty where there is nothing to say.
+    """
 
     title: str
     text: Callable[[Result], str]
+    remark: Callable[[Result], str] = lambda _: ""
     key: Callable[[Result], Any] | None = None
     meaning: str = ""
     high_first: bool = False
@@ -103,6 +108,7 @@ def write_report(
     machine: Mapping[str, str],
     mistakes: Mistakes | None,
     title: str,
+    behind: Mapping[Result, Difference] | None = None,
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -111,6 +117,7 @@ def write_report(
         runs: what was trained, on what.
         machine: label and text of each fact on the machine that measured.
         mistakes: of the recommended file; `None` where there is none.
+        behind: how much more accurate the most accurate file is than another recommended one.
 
     Raises:
         OSError: the page cannot be written.
@@ -126,7 +133,7 @@ def write_report(
     page = environment.get_template(_TEMPLATE).render(
         title=title,
         verdict=_verdict(results),
-        cards=_cards(results),
+        cards=_cards(results, behind or {}),
         charts=_charts(results),
         legend=_legend(results),
         columns=_COLUMNS,
@@ -154,6 +161,19 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.{3 if value < 1 else 2 if value < 10 else 1}f}"
 
 
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
+
+
+def _points(value: float) -> str:
+    """One decimal with a true minus sign; adding zero turns minus zero into zero."""
+    return f"{round(value, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{_points(low)} to {_points(high)}"
+
+
 def _difference(value: float) -> str:
     if not math.isfinite(value):
         return "no number"
@@ -170,10 +190,21 @@ _COLUMNS = (
     ),
     _Column(
         title="Drop",
-        # Adding zero turns minus zero into zero.
-        text=lambda r: f"{round(r.drop, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}"),
+        text=lambda r: _points(r.drop),
         key=lambda r: r.drop,
         meaning="points of accuracy lost against the Keras model; negative is a gain",
+    ),
+    _Column(
+        title="95% interval",
+        text=lambda r: _interval(r.drop_low, r.drop_high),
+        remark=lambda r: "within noise" if r.within_noise else "",
+        key=lambda r: r.drop_high,
+        meaning="of the drop, on other pictures of the same kind: the middle 95% of the drops on "
+        "10,000 random draws of the held-out pictures (with replacement; file and Keras model on "
+        "the same draw). Within noise: the interval holds zero, so these pictures do not show that "
+        "anything was lost or gained. It is too narrow where the file and the Keras model differ "
+        "in being right on fewer than some four pictures, leaves out the luck of training, and is "
+        "each file's own: of twenty, one may miss. Sorted by the upper end",
     ),
     _Column(
         title="Size, KB",
@@ -209,7 +240,13 @@ _COLUMNS = (
         title="Parameters",
         text=lambda r: f"{r.parameters:,}",
         key=lambda r: r.parameters,
-        meaning="trainable numbers of the Keras model",
+        meaning="trainable numbers of the network inside the file",
+    ),
+    _Column(
+        title="Non-zero",
+        text=lambda r: f"{r.nonzero_parameters:,}",
+        key=lambda r: r.nonzero_parameters,
+        meaning="weights and biases in the file that are not zero, batch norms folded into them",
     ),
     _Column(
         title="MACs, M",
@@ -223,6 +260,13 @@ _COLUMNS = (
         key=lambda r: r.sparsity,
         meaning="share of the file's weights that are exactly zero",
         high_first=True,
+    ),
+    _Column(
+        title="Cost, s",
+        text=lambda r: _seconds(r.seconds),
+        key=lambda r: r.seconds,
+        meaning="seconds that making the file took, beyond the training of its run: further "
+        "training, calibration, search and conversion",
     ),
     _Column(
         title="Same top-1, %",
@@ -264,7 +308,7 @@ def _verdict(results: Sequence[Result]) -> str:
     return f"Take {chosen.label}: {', '.join(figures)}."
 
 
-def _cards(results: Sequence[Result]) -> list[dict[str, Any]]:
+def _cards(results: Sequence[Result], behind: Mapping[Result, Difference]) -> list[dict[str, Any]]:
     """One card a recommended file, with every reason for it; glyphs hold no given text."""
     reasons: dict[Result, list[str]] = {}
     for reason, result in best_choices(results).items():
@@ -275,6 +319,7 @@ def _cards(results: Sequence[Result]) -> list[dict[str, Any]]:
             "why": "; ".join(_WHY[reason] for reason in why),
             "label": result.label,
             "glyph": Markup(chart.glyph(results, result)),
+            "remarks": _remarks(result, behind.get(result)),
             "figures": _figures(result),
         }
         for result, why in reasons.items()
@@ -290,6 +335,18 @@ def _figures(result: Result) -> dict[str, str]:
     if result.latency_ms is not None:
         figures["latency"] = f"{milliseconds(result.latency_ms)} ms"
     return figures
+
+
+def _remarks(result: Result, behind: Difference | None) -> list[str]:
+    """How certain a recommended file's loss is, in words."""
+    told = [("drop against the Keras model", result.drop, result.drop_low, result.drop_high)]
+    if behind is not None:
+        told.append(("behind the most accurate", behind.points, behind.low, behind.high))
+    return [
+        f"{name}: {_points(points)} ({_interval(low, high)})"
+        + (", within noise" if low <= 0 <= high else "")
+        for name, points, low, high in told
+    ]
 
 
 def _joined(words: Sequence[str]) -> str:
@@ -312,7 +369,7 @@ def _charts(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def _legend(results: Sequence[Result]) -> dict[str, list[tuple[Markup, str]]]:
-    rows: dict[str, list[tuple[Markup, str]]] = {"run": [], "variant": [], "sign": []}
+    rows: dict[str, list[tuple[Markup, str]]] = {"run": [], "precision": [], "sign": []}
     for entry in chart.legend(results):
         rows[entry.kind].append((Markup(entry.svg), entry.text))
     return rows
@@ -330,7 +387,9 @@ def _rows(results: Sequence[Result]) -> list[dict[str, Any]]:
             "glyph": Markup(chart.glyph(results, result)),
             "choices": [reason for reason, chosen in choices.items() if chosen is result],
             "fronts": [name for name, front in fronts.items() if result in front],
-            "cells": [(c.numeric, c.sort_key(result), c.text(result)) for c in _COLUMNS],
+            "cells": [
+                (c.numeric, c.sort_key(result), c.text(result), c.remark(result)) for c in _COLUMNS
+            ],
         }
         for result in results
     ]

@@ -22,14 +22,20 @@ class Result:
     Attributes:
         run: name of the run folder.
         model, variant, format: zoo name, compression variant, "tflite" or "onnx".
-        parameters, macs: of the Keras model (trainable scalars; multiply-adds for one picture).
+        parameters, macs: of the network inside the file, which structured pruning makes smaller
+            than the run's (trainable scalars; multiply-adds for one picture).
+        nonzero_parameters: numbers in the file that are not zero, among its weights and biases;
+            batch norms are folded into them.
         bytes, download_bytes: file size, and after zlib -9, which is what a store delivers.
         metric, value, float_value: name, the artefact's figure and the Keras model's, in percent.
         drop: float_value - value, in points.
+        drop_low, drop_high: its 95% interval, see `export.significance`.
         latency_ms, latency_p95_ms: median and 95th percentile for one picture; `None` untimed.
         threads: of the runtime while timed.
         peak_arena_bytes: `None` where the runtime does not tell.
         sparsity: share of exact zeros among the file's weights, 0 to 1.
+        seconds: what making this file cost beyond the training of the run: further training,
+            calibration, search and conversion.
         fits: the file ran in its runtime and agreed with Keras as its variant demands.
         agreement: share of pictures with Keras' top-1 answer, in percent.
         max_logit_diff: largest difference of a logit from Keras'.
@@ -42,6 +48,7 @@ class Result:
     variant: str
     format: str
     parameters: int
+    nonzero_parameters: int
     macs: int
     bytes: int
     download_bytes: int
@@ -49,11 +56,14 @@ class Result:
     value: float
     float_value: float
     drop: float
+    drop_low: float
+    drop_high: float
     latency_ms: float | None
     latency_p95_ms: float | None
     threads: int
     peak_arena_bytes: int | None
     sparsity: float
+    seconds: float
     fits: bool
     agreement: float
     max_logit_diff: float
@@ -64,6 +74,11 @@ class Result:
     def label(self) -> str:
         """What a person calls the artefact."""
         return f"{self.run} {self.variant}" + (" (onnx)" if self.format == "onnx" else "")
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether the pictures leave open that nothing was lost, or gained."""
+        return self.drop_low <= 0 <= self.drop_high
 
 
 def write_csv(path: pathlib.Path, results: Sequence[Result]) -> None:
@@ -96,6 +111,9 @@ def best_choices(results: Sequence[Result]) -> dict[str, Result]:
 
     The first two are chosen among the fitting files within `TOLERANCE` points of the most accurate
     one. Empty where nothing fits; "fastest" is missing where nothing was timed.
+
+    Noise plays no part: figures are taken as measured, so the most accurate file may owe its place
+    to luck, and within the tolerance a loss that is certain counts no less than one that is not.
     """
     fitting = [r for r in results if r.fits]
     if not fitting:

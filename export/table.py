@@ -23,6 +23,9 @@ def table(results: Sequence[Result]) -> str:
         lines.append("  ".join(texts).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
     lines += ["", "* no smaller file is as accurate"]
+    lines += ["[] 95% interval of the drop, on other pictures of the same kind"]
+    if any(r.within_noise for r in results):
+        lines += ["~ within noise: the pictures are too few to tell that drop from none"]
     choices = best_choices(results)
     width = max(map(len, choices), default=0)
     for reason, choice in choices.items():
@@ -42,9 +45,17 @@ def _cells(result: Result, on_front: bool) -> tuple[str, ...]:
         result.variant,
         result.format,
         f"{result.value:.1f}%",
-        f"{result.drop:+.1f}",
+        _drop(result),
         f"{result.bytes / 1000:.1f}",
         f"{result.download_bytes / 1000:.1f}",
         "" if result.latency_ms is None else f"{result.latency_ms:.3f}",
         "yes" if result.fits else "NO",
     )
+
+
+def _drop(result: Result) -> str:
+    """As in `~+0.2 [-0.3, +0.7]`."""
+    # Adding zero turns minus zero into zero.
+    figures = (result.drop, result.drop_low, result.drop_high)
+    drop, low, high = (f"{round(figure, 1) + 0.0:+.1f}" for figure in figures)
+    return f"{'~' if result.within_noise else ''}{drop} [{low}, {high}]"

@@ -78,9 +78,11 @@ def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
     "--out runs/flowers"
 )
 @click.argument("model")
-@click.option("--data", required=True, help="`mnist`, or a folder with one sub-folder a class.")
+@click.option(
+    "--data", required=True, help="mnist, scenes-digits, or a folder with one sub-folder a class."
+)
 @click.option("--out", type=click.Path(), help="Run folder.  [default: runs/MODEL-DATA]")
-@click.option("--recipe", help="digits, scratch or finetune.  [default: by data and weights]")
+@click.option("--recipe", help="digits, scenes_digits, scratch or finetune.  [default: by data]")
 @click.option("--epochs", type=int, help="Passes over the training pictures.")
 @click.option("--batch-size", type=int, help="Pictures a step.")
 @click.option("--image-size", help="Pixels: 224, or 224x160 (height x width).")
@@ -90,13 +92,18 @@ def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
 @click.option("--weight-decay", type=float, help="Decoupled; not on biases and norms.")
 @click.option("--warmup-epochs", type=float, help="Epochs of rising learning rate.")
 @click.option("--label-smoothing", type=float, help="0 to 1.")
-@click.option("--augmentation", help="none, digits, pictures (crop, flip) or randaugment.")
+@click.option("--augmentation", help="none, digits, scenes, pictures (crop, flip) or randaugment.")
 @click.option("--validation-fraction", type=float, help="Set aside to choose the best epoch.")
 @click.option(
     "--weights", help="Initial weights: imagenet, or a file; `kerascnn models` says of which."
 )
 @click.option("--freeze-epochs", type=int, help="First epochs, in which only the head learns.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="alpha=0.35, ...")
+@click.option("--teacher", type=click.Path(), help="A run folder, whose network is to be imitated.")
+@click.option(
+    "--distil-weight", type=float, help="The teacher's share of the loss.  [default: 0.7]"
+)
+@click.option("--temperature", type=float, help="That its answers soften at.  [default: 3]")
 @click.option("--strict", is_flag=True, help="A broken picture is an error, not skipped.")
 @_json_option
 def train(
@@ -110,6 +117,8 @@ def train(
 ) -> None:
     """Train MODEL into a run folder; repeat the command to go on after an interruption."""
     zoo.entry(model)
+    if teacher := asked["teacher"]:
+        _require_run(teacher)
     size, chosen = _image_size(image_size), _options(options)
     _begin()
     from training.train import request, train
@@ -189,6 +198,35 @@ def predict(artefact: str, images: tuple[str, ...], top: int, as_json: bool) -> 
     for prediction in predictions:
         ranked = ", ".join(f"{label} {value:.1%}" for label, value in prediction.labels)
         click.echo(f"{prediction.image}: {ranked}")
+
+
+@commands.command(epilog="Example: kerascnn debug runs/flowers int8")
+@click.argument("run", type=click.Path())
+@click.argument("variant")
+@click.option("-o", "--out", type=click.Path(), help="Folder to write to.  [default: RUN/debug]")
+@click.option(
+    "--pictures", type=click.IntRange(min=1), default=100, show_default=True, help="To run on."
+)
+@_json_option
+def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool) -> None:
+    """Show layer by layer where VARIANT of RUN departs from its float form."""
+    _require_run(run)
+    _begin()
+    from export.debug import as_json as errors_as_json
+    from export.debug import as_text, debug
+    from training.run import Run
+
+    diagnosis = debug(Run.open(run), variant, pathlib.Path(out) if out else None, pictures)
+    if as_json:
+        suspect = diagnosis.suspect
+        _print_json({
+            "layers": errors_as_json(diagnosis.layers),
+            "suspect": suspect.layer if suspect else None,
+            "table": str(diagnosis.table),
+            "chart": str(diagnosis.chart),
+        })  # fmt: skip
+    else:
+        click.echo(as_text(diagnosis))
 
 
 @commands.command(epilog="Example: kerascnn demo")

@@ -64,12 +64,16 @@ class _HandedSeed(keras.random.SeedGenerator):
         return tf.bitcast(mixed, tf.uint32)
 
 
-def affine_digits(pictures: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def affine_digits(
+    pictures: tf.Tensor, seed: tf.Tensor, *, strength: float = 1.0, fill_mode: str = "constant"
+) -> tf.Tensor:
     """Rotate, zoom, shear and shift each picture of a batch, in one resampling.
 
     Args:
-        pictures: (n, h, w, c), black outside the frame.
+        pictures: (n, h, w, c).
         seed: (2,) int32.
+        strength: share of the largest changes.
+        fill_mode: what lies outside the frame: "constant" (black), "reflect" or "nearest".
 
     Returns:
         (n, h, w, c) float32: up to 15 degrees, 15% of zoom a side, a shear of 0.2, and a shift of
@@ -77,6 +81,7 @@ def affine_digits(pictures: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """
     height, width = pictures.shape[1:3]
     draws = tf.random.stateless_uniform([6, tf.shape(pictures)[0]], seed, minval=-1.0, maxval=1.0)
+    draws *= strength
     angle = draws[0] * math.radians(15)
     zoom_x, zoom_y, shear = 1 + 0.15 * draws[1], 1 + 0.15 * draws[2], 0.2 * draws[3]
     a, b = tf.cos(angle) * zoom_x, (shear - tf.sin(angle)) * zoom_y
@@ -87,5 +92,25 @@ def affine_digits(pictures: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     zero = tf.zeros_like(a)
     transforms = tf.stack([a, b, shift_x, c, d, shift_y, zero, zero], axis=1)
     return keras.ops.image.affine_transform(
-        tf.cast(pictures, tf.float32), transforms, interpolation="bilinear", fill_mode="constant"
+        tf.cast(pictures, tf.float32), transforms, interpolation="bilinear", fill_mode=fill_mode
     )
+
+
+def scenes(pictures: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Digits on photos: moved, with the edge mirrored beyond itself, and recoloured.
+
+    Args:
+        pictures: (n, h, w, c), 0 to 255.
+        seed: (2,) int32.
+
+    Returns:
+        (n, h, w, c) float32, 0 to 255: moved half as far as `affine_digits` does; one of two made
+        its negative; then each channel multiplied by 0.7 to 1.3.
+    """
+    # Half as far: a digit may stand at the edge already.
+    moved = affine_digits(pictures, seed, strength=0.5, fill_mode="reflect")
+    own = tf.random.experimental.stateless_fold_in(seed, 1)
+    count, channels = tf.shape(pictures)[0], pictures.shape[-1]
+    draws = tf.random.stateless_uniform([count, 1, 1, 1 + channels], own)
+    moved = tf.where(draws[..., :1] < 0.5, 255 - moved, moved)
+    return tf.clip_by_value(moved * (0.7 + 0.6 * draws[..., 1:]), 0, 255)

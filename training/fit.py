@@ -25,6 +25,7 @@ from kerascnn.preprocessing import Preprocessing
 from training import atomic, checkpoint
 from training.config import TrainConfig
 from training.datasets.splits import Split
+from training.distillation import DistillationLoss, Teacher, accuracy, with_teacher
 from training.fused_norm import with_fused_norms
 from training.pipeline import evaluation_stream, steps_per_epoch, train_stream
 from training.progress import Progress, say
@@ -55,6 +56,7 @@ def fit(
     config: TrainConfig,
     folder: pathlib.Path,
     history_file: pathlib.Path,
+    teacher: Teacher | None = None,
 ) -> Fitted:
     """Train `model` in place, going on from the checkpoints in `folder` if there are any.
 
@@ -64,6 +66,8 @@ def fit(
         preprocessing: geometry and normalisation of the network's input.
         folder: a directory for checkpoints, this run's own.
         history_file: a .csv with a row an epoch, written anew after each.
+        teacher: its answers are part of the training loss (never of the validation's), by
+            `distil_weight` and `temperature`.
 
     Raises:
         InputError: the loss is no longer a number.
@@ -71,7 +75,9 @@ def fit(
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
     twin = with_fused_norms(model)
-    loop = _Loop(twin, config, steps_per_epoch(train, config), folder, history_file)
+    loop = _Loop(
+        twin, config, steps_per_epoch(train, config), folder, history_file, teacher is not None
+    )
     classes = model.output_shape[-1]
     data: dict[str, Any] = {}
     if validation is not None:
@@ -91,6 +97,8 @@ def fit(
             config=dataclasses.replace(config, epochs=last, freeze_epochs=0),
             first_epoch=epoch,
         )
+        if teacher is not None:
+            stream = with_teacher(stream, teacher.teacher_logits)
         with Progress(model.name, last * loop.steps, done=epoch * loop.steps) as progress:
             twin.fit(
                 stream,
@@ -119,9 +127,10 @@ class _Loop:
         steps: int,
         folder: pathlib.Path,
         history_file: pathlib.Path,
+        taught: bool,
     ) -> None:
         self.model, self.config, self.steps, self.folder = model, config, steps, folder
-        self._history_file = history_file
+        self._history_file, self._taught = history_file, taught
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
         self._saved_optimizer: list[np.ndarray] = []
@@ -141,10 +150,8 @@ class _Loop:
         optimizer = self._optimizer(rate)
         self.model.compile(
             optimizer=optimizer,
-            loss=keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=self.config.label_smoothing
-            ),
-            metrics=["accuracy"],
+            loss=self._loss(),
+            metrics=[accuracy if self._taught else "accuracy"],
             # XLA makes depthwise networks five times slower on a CPU, and all faster on a GPU.
             jit_compile=bool(tf.config.list_physical_devices("GPU")),
         )
@@ -208,6 +215,18 @@ class _Loop:
             decay_steps=total - warmup,
             warmup_target=peak if warmup else None,
             warmup_steps=warmup,
+        )
+
+    def _loss(self) -> keras.losses.Loss:
+        config = self.config
+        if self._taught:
+            return DistillationLoss(
+                weight=config.distil_weight,
+                temperature=config.temperature,
+                label_smoothing=config.label_smoothing,
+            )
+        return keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=config.label_smoothing
         )
 
     def _optimizer(self, rate: Any) -> keras.optimizers.Optimizer:

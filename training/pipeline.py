@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerascnn.preprocessing import Preprocessing
-from training.augmentation import PictureAugmentation, affine_digits
+from training.augmentation import PictureAugmentation, affine_digits, scenes
 from training.config import TrainConfig
 from training.datasets import streams
 from training.datasets.decode import decoded_stream
@@ -74,6 +74,8 @@ def train_stream(
     def finish(pictures, labels, seeds):
         if config.augmentation == "digits":
             pictures = affine_digits(pictures, seeds[0])
+        elif config.augmentation == "scenes":
+            pictures = scenes(pictures, seeds[0])
         return _normalise(pictures, preprocessing), tf.one_hot(labels, classes)
 
     epochs = tf.data.Dataset.range(first_epoch, config.epochs)

@@ -25,8 +25,8 @@ from training import atomic
 from training.datasets.streams import WORKERS
 
 _PACKAGES = (
-    "kerascnn", "keras", "tensorflow", "numpy", "pillow", "ai-edge-litert", "litert-quantizer",
-    "onnxruntime", "tf2onnx",
+    "kerascnn", "keras", "tensorflow", "tensorflow-model-optimization", "tf_keras", "numpy",
+    "pillow", "ai-edge-litert", "litert-quantizer", "onnxruntime", "tf2onnx",
 )  # fmt: skip
 
 

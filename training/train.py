@@ -22,10 +22,14 @@ from training import atomic, datasets, recipes
 from training.config import TrainConfig
 from training.datasets.decode import Broken, decode_dataset
 from training.datasets.splits import Dataset, Split, stratified
+from training.distillation import Teacher
 from training.evaluate import evaluate, keras_predict_fn
 from training.fit import fit
 from training.progress import say
 from training.run import Run, machine, read_info, versions, write_info
+
+# Keys of a request, and of a part of it, that say nothing where there is no teacher.
+_OF_A_TEACHER = (("", "teacher"), ("config", "distil_weight"), ("config", "temperature"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,7 @@ class TrainRequest:
         image_size: (height, width); None for the data set's own or the model's published size.
         weights: initial weights by name or as a file's absolute path, or None.
         strict: a broken picture is an error.
+        teacher: a run folder's absolute path; its network's answers are part of the loss.
     """
 
     model: str
@@ -51,10 +56,15 @@ class TrainRequest:
     image_size: tuple[int, int] | None = None
     weights: str | None = None
     strict: bool = False
+    teacher: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, equal after a round trip through JSON."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if self.teacher is None:
+            # As in run.json files of before there were teachers.
+            for there, key in _OF_A_TEACHER:
+                del (plain[there] if there else plain)[key]
         return plain
 
 
@@ -67,6 +77,7 @@ def request(
     image_size: tuple[int, int] | None = None,
     weights: str | None = None,
     strict: bool = False,
+    teacher: str | None = None,
     **changes: Any,
 ) -> TrainRequest:
     """Fill a request from a recipe.
@@ -74,6 +85,7 @@ def request(
     Args:
         recipe: its name; chosen by data and weights when None.
         model_options: added to, or in place of, the recipe's.
+        teacher: a run folder.
         **changes: fields of TrainConfig to replace; None leaves the recipe's value.
 
     Raises:
@@ -83,6 +95,8 @@ def request(
     name = recipe or recipes.default_name(data, weights)
     chosen = recipes.load(name)
     replaced = {key: value for key, value in changes.items() if value is not None}
+    if teacher is None and (useless := {"distil_weight", "temperature"} & set(replaced)):
+        raise InputError(f"{' and '.join(sorted(useless))} without a teacher; give --teacher RUN")
     epochs = replaced.get("epochs", chosen.config_for(model).epochs)
     if "freeze_epochs" not in replaced:
         replaced["freeze_epochs"] = min(chosen.config_for(model).freeze_epochs, epochs - 1)
@@ -95,6 +109,7 @@ def request(
         image_size=image_size,
         weights=_canonical_weights(weights),
         strict=strict,
+        teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
     )
 
 
@@ -102,7 +117,8 @@ def train(asked: TrainRequest, folder: pathlib.Path) -> Run:
     """Train into `folder`, going on with an interrupted run of the same request.
 
     Raises:
-        InputError: bad data, an impossible model, or a folder that holds another run.
+        InputError: bad data, an impossible model, a folder that holds another run, or a teacher
+            that cannot teach this.
         OSError: the folder cannot be written.
     """
     info = read_info(folder)
@@ -121,12 +137,17 @@ def train(asked: TrainRequest, folder: pathlib.Path) -> Run:
         say(f"no pictures that are read here, left out: {endings}")
     preprocessing = preprocessing_for(asked, dataset)
     model = _build(asked, preprocessing, classes=len(dataset.classes))
+    teacher = _teacher(asked, dataset, preprocessing)
     if info is None:
         info = _first_info(asked, dataset, preprocessing, model)
+        if teacher:
+            info["teacher"] = {"run": teacher.name, "sha256": teacher.sha256}
         write_info(folder, info)  # also finds out now whether the folder can be written
     elif info["dataset"]["fingerprint"] != dataset.fingerprint:
         raise InputError(f"{asked.data} has changed since {folder} began; delete {folder}")
-    return _run(asked, folder, dict(info), dataset, preprocessing, model)
+    elif teacher and info["teacher"]["sha256"] != teacher.sha256:
+        raise InputError(f"{asked.teacher} has changed since {folder} began; delete {folder}")
+    return _run(asked, folder, dict(info), dataset, preprocessing, model, teacher)
 
 
 def preprocessing_for(asked: TrainRequest, dataset: Dataset) -> Preprocessing:
@@ -149,8 +170,9 @@ def _run(
     dataset: Dataset,
     preprocessing: Preprocessing,
     model: keras.Model,
+    teacher: Teacher | None,
 ) -> Run:
-    source = _source(preprocessing, asked.config)
+    source = source_for(preprocessing, asked.config)
     dataset, broken = decode_dataset(
         dataset, train=source, evaluation=preprocessing, strict=asked.strict, report=say
     )
@@ -165,6 +187,7 @@ def _run(
         config=asked.config,
         folder=checkpoints,
         history_file=folder / "history.csv",
+        teacher=teacher,
     )
     held_out = evaluate(keras_predict_fn(model, preprocessing), dataset.held_out, preprocessing)
     with atomic.replacing(folder / "model.keras") as temporary:
@@ -203,7 +226,14 @@ def _build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -
     return model
 
 
-def _source(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessing:
+def _teacher(asked: TrainRequest, dataset: Dataset, preprocessing: Preprocessing) -> Teacher | None:
+    if asked.teacher is None:
+        return None
+    run = Run.open(asked.teacher)
+    return Teacher.open(run, classes=dataset.classes, student=preprocessing)
+
+
+def source_for(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessing:
     """Training pictures keep the border that the evaluation's centre crop cuts off."""
     if preprocessing.resize != "crop" or config.augmentation not in ("pictures", "randaugment"):
         return preprocessing
@@ -289,9 +319,9 @@ def _counts(
 
 def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """The first thing that two requests disagree on, for a message."""
-    for key in here:
-        if there.get(key) != here[key]:
-            if isinstance(here[key], dict) and isinstance(there.get(key), dict):
-                return _difference(there[key], here[key]) or key
-            return f"{key} {there.get(key)} there, {here[key]} asked for"
+    for key in sorted({**here, **there}, key=lambda key: isinstance(here.get(key), dict)):
+        if (before := there.get(key)) != (now := here.get(key)):
+            if isinstance(now, dict) and isinstance(before, dict):
+                return _difference(before, now) or key
+            return f"{key} {before} there, {now} asked for"
     return "with other settings"

@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import chart, report
+from export import chart, recipes, report
 from export.report import Mistake, Mistakes, RunSummary, file_size, milliseconds, write_report
-from export.results import Result
+from export.results import Result, best_choices
+from export.significance import Difference
+from export.table import table
 
 HOSTILE = "<script>alert(1)</script>\"'$x^2$_&"
 
@@ -48,6 +50,7 @@ def row(run: str, variant: str, format_: str, size: int, value: float, drop: flo
         variant=variant,
         format=format_,
         parameters=61_706,
+        nonzero_parameters=61_000,
         macs=416_520,
         bytes=size,
         download_bytes=size * 9 // 10,
@@ -55,11 +58,14 @@ def row(run: str, variant: str, format_: str, size: int, value: float, drop: flo
         value=value - drop,
         float_value=value,
         drop=drop,
+        drop_low=drop - 0.3,
+        drop_high=drop + 0.4,
         latency_ms=size / 4e6,
         latency_p95_ms=size / 3e6,
         threads=1,
         peak_arena_bytes=None,
         sparsity=0.0,
+        seconds=12.34,
         fits=True,
         agreement=100 - drop,
         max_logit_diff=1e-6,
@@ -88,6 +94,22 @@ def page(tmp_path: pathlib.Path, results: list[Result] | None = None, **given: A
     }
     write_report(path, rows() if results is None else results, **(values | given))
     return path.read_text("utf-8")
+
+
+def many_rows() -> list[Result]:
+    """Three runs of every precision and a few trainings: 45 files."""
+    names = [*(n for n in recipes.PRECISIONS if not n.endswith("converter")), *TRAINED]
+    return [
+        row(run, name, "tflite", int(size * 0.93**i), value, 0.05 * (i % 7))
+        for run, size, value in (("lenet5", 250_000, 98.4), ("vgg16", 6e6, 98.9), ("b0", 2e6, 98))
+        for i, name in enumerate(names)
+    ]
+
+
+TRAINED = (
+    *("qat_int8", "prune75_int8", "cluster16_int8", "slim50_int8", "slim25_qat_int8"),
+    *("prune75_cluster16_qat_int8", "distil_slim25_prune2of4_cluster32_qat_int8"),
+)
 
 
 class Table(HTMLParser):
@@ -134,9 +156,36 @@ def test_the_table_has_one_row_an_artefact_and_every_column(tmp_path: pathlib.Pa
     assert by_name["Download, KB"] == "225.0"
     assert by_name["Parameters"] == "61,706"
     assert by_name["Partitions"] == "1"
+    assert by_name["Non-zero"] == "61,000"
+    assert by_name["Cost, s"] == "12.3"
     untimed = dict(zip(head, body[7], strict=True))
     assert untimed["Latency, ms"] == "\N{EN DASH}"
     assert untimed["Format"] == "onnx"
+
+
+def test_the_table_says_what_is_noise(tmp_path: pathlib.Path):
+    one = dataclasses.replace(rows()[0], drop=0.02, drop_low=-0.04, drop_high=1.2)
+    two = dataclasses.replace(rows()[1], drop=2.0, drop_low=1.0, drop_high=3.0)
+    text = page(tmp_path, [one, two])
+    head, *body = Table(text).rows
+    assert [cells[head.index("95% interval")] for cells in body] == [
+        "within noise0.0 to 1.2",
+        "1.0 to 3.0",
+    ]
+    assert "middle 95% of the drops on 10,000 random draws" in text
+    lines = table([one, two]).splitlines()
+    assert "98.3%  ~+0.0 [+0.0, +1.2]  250.0" in lines[2]
+    assert "98.3%   +2.0 [+1.0, +3.0]  125.0" in lines[3]
+    assert "~ within noise" in table([one, two])
+    assert "~" not in table([two])
+
+
+def test_recommended_files_say_how_certain_their_loss_is(tmp_path: pathlib.Path):
+    best = best_choices(rows())
+    behind = {best["smallest"]: Difference(points=0.7, low=0.1, high=1.2)}
+    text = page(tmp_path, behind=behind)
+    assert "drop against the Keras model: 0.0 (\N{MINUS SIGN}0.3 to 0.4), within noise" in text
+    assert "behind the most accurate: 0.7 (0.1 to 1.2)<" in text
 
 
 def test_misfits_are_shown_and_never_recommended(tmp_path: pathlib.Path):
@@ -281,6 +330,43 @@ def test_few_files_are_drawn_as_well(count: int):
         assert svg.startswith("<svg")
 
 
+def test_the_legend_stays_short_however_many_variants():
+    """Shape and colour tell precision and run; what was trained is a dot."""
+    entries = chart.legend(many_rows())
+    kinds = [entry.kind for entry in entries]
+    assert (kinds.count("run"), kinds.count("precision")) == (3, 8)
+    assert len({entry.svg for entry in entries}) == len(entries)
+    assert "dotted: trained on before (slim, prune, cluster, qat)" in {e.text for e in entries}
+    assert "dotted" not in " ".join(e.text for e in chart.legend(rows()))
+
+
+def test_every_precision_has_a_shape_of_its_own():
+    shapes = {
+        chart.legend([row("a", name, "tflite", 9, 98.0, 0.0)])[1].svg
+        for name in [*recipes.PRECISIONS, "another"]
+    }
+    assert len(shapes) == len(recipes.PRECISIONS) + 1
+
+
+def test_files_on_the_front_say_what_was_trained(tmp_path: pathlib.Path):
+    made = [
+        row("lenet5", "float32", "tflite", 250_000, 98.4, 0.0),
+        row("lenet5", "slim50_prune75_int8", "tflite", 30_000, 98.4, 0.2),
+        row("lenet5", "prune75_int8", "tflite", 60_000, 98.4, 0.4),
+        row("lenet5", "slim25_qat_int8", "tflite", 20_000, 98.4, 0.9),
+    ]
+    svg = chart.accuracy_size_svg(made)
+    texts = re.findall(r">([^<>]+)</text>", svg)
+    assert "slim50 prune75" in texts
+    assert "lenet5 slim25_qat_int8" in texts  # recommended: by its whole name
+    assert "prune75" not in texts  # beaten
+    crowd = many_rows()
+    for draw in (chart.accuracy_size_svg, chart.latency_accuracy_svg):
+        for narrow in (False, True):
+            assert draw(crowd, narrow=narrow).count("<title>") == len(crowd)
+    chart.write_png(tmp_path / "chart.png", crowd)
+
+
 def test_a_perfect_score_has_its_tick():
     svg = chart.accuracy_size_svg([row("lenet5", "float32", "tflite", 250_000, 100.0, 0.0)])
     assert ">100.0</text>" in svg
@@ -377,7 +463,7 @@ def browse(tmp_path: pathlib.Path, script: str) -> str:
 @pytest.mark.usefixtures("browser")
 def test_a_phone_never_scrolls_the_page_sideways(tmp_path: pathlib.Path):
     long = dataclasses.replace(rows()[3], run="a_run_with_a_very_long_name_" + "x" * 60)
-    page(tmp_path, [*rows(), long], title="t" * 200)
+    page(tmp_path, [*rows(), *many_rows(), long], title="t" * 200)
     assert int(browse(tmp_path, "page.documentElement.scrollWidth")) <= 360
 
 

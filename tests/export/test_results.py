@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import csv
+import json
 import pathlib
+import types
 from typing import Any
 
+import keras
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
+from export import artefact, compare, flatbuffer, recipes
+from export.artefact import Artefact
+from export.benchmark import Latency
+from export.convert_onnx import to_onnx
+from export.convert_tflite import to_tflite
+from export.onnx_file import onnx_nonzero_weights, onnx_weight_sparsity
+from export.quantise import quantise
 from export.results import Result, best_choices, pareto, write_csv
+from export.significance import drop_interval, pack
+from kerascnn import zoo
+from kerascnn.errors import InputError
 
 
 def result(**given: Any) -> Result:
@@ -18,6 +33,7 @@ def result(**given: Any) -> Result:
         "variant": "float32",
         "format": "tflite",
         "parameters": 61_706,
+        "nonzero_parameters": 61_000,
         "macs": 416_520,
         "bytes": 250_000,
         "download_bytes": 230_000,
@@ -25,11 +41,14 @@ def result(**given: Any) -> Result:
         "value": 98.0,
         "float_value": 98.0,
         "drop": 0.0,
+        "drop_low": -0.2,
+        "drop_high": 0.3,
         "latency_ms": 0.05,
         "latency_p95_ms": 0.06,
         "threads": 1,
         "peak_arena_bytes": None,
         "sparsity": 0.0,
+        "seconds": 12.5,
         "fits": True,
         "agreement": 100.0,
         "max_logit_diff": 1e-6,
@@ -112,6 +131,15 @@ def test_csv_has_the_promised_columns_and_reads_back(tmp_path: pathlib.Path):
         "latency_ms latency_p95_ms threads peak_arena_bytes sparsity fits sha256"
     )
     assert set(promised.split()) <= set(first)
+    columns = list(first)
+    for before, after in (
+        ("parameters", ["nonzero_parameters"]),
+        ("drop", ["drop_low", "drop_high"]),
+        ("sparsity", ["seconds"]),
+    ):
+        start = columns.index(before) + 1
+        assert columns[start : start + len(after)] == after
+    assert (first["drop_low"], first["drop_high"], first["seconds"]) == ("-0.2", "0.3", "12.5")
     assert first["run"] == 'a "name", with commas'
     assert (first["fits"], second["fits"]) == ("true", "false")
     assert (first["latency_ms"], second["latency_ms"]) == ("0.05", "")
@@ -123,3 +151,159 @@ def test_csv_has_the_promised_columns_and_reads_back(tmp_path: pathlib.Path):
 def test_label_tells_onnx_files_apart():
     assert result().label == "digits float32"
     assert result(format="onnx").label == "digits float32 (onnx)"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "noise"),
+    [(-0.1, 0.2, True), (0.0, 0.2, True), (0.0, 0.0, True), (0.1, 0.4, False), (-2, -1, False)],
+)
+def test_a_drop_is_noise_where_its_interval_holds_zero(low: float, high: float, noise: bool):
+    assert result(drop_low=low, drop_high=high).within_noise is noise
+
+
+FLOAT_RIGHT, RIGHT = (np.arange(100) % 10 != k for k in (0, 1))
+
+
+def described(**given: Any) -> dict[str, Any]:
+    """What lies beside a file of 100 pictures, as `compress` writes it, where it matters here."""
+    return {
+        "sha256": "0" * 64,
+        "bytes": 30_000,
+        "download_bytes": 20_000,
+        "model": "lenet5",
+        "variant": {"name": "slim50_int8"},
+        "parameters": 30_000,
+        "macs": 200_000,
+        "nonzero_parameters": 29_000,
+        "seconds": 61.5,
+        "preprocessing": zoo.entry("lenet5").preprocessing(28, 28, resize="pad").to_dict(),
+        "labels": list("0123456789"),
+        "evaluation": {
+            "metric": "accuracy",
+            "value": 90.0,
+            "float_value": 90.0,
+            "pictures": 100,
+            "data_fingerprint": "5f0c",
+            "right": pack(RIGHT),
+            "float_right": pack(FLOAT_RIGHT),
+            "sparsity": 0.1,
+            "fits": True,
+            "agreement": 80.0,
+            "max_logit_diff": 0.5,
+            "partitions": 1,
+        },
+    } | given
+
+
+def test_a_row_is_what_stands_beside_the_file():
+    made = Artefact(pathlib.Path("slim50_int8.tflite"), described())
+    row = compare._result(
+        types.SimpleNamespace(name="digits"), made, Latency(median_ms=0.1, p95_ms=0.2)
+    )
+    assert (row.parameters, row.macs, row.nonzero_parameters) == (30_000, 200_000, 29_000)
+    assert row.seconds == 61.5
+    assert (row.drop_low, row.drop_high) == drop_interval(FLOAT_RIGHT, RIGHT)
+    assert row.within_noise
+
+
+def test_files_of_different_networks_are_told_apart_on_the_same_pictures_alone():
+    first, second = (Artefact(pathlib.Path(f"{name}.tflite"), described()) for name in "ab")
+    assert compare.difference(first, second).within_noise
+    worse = described()
+    worse["evaluation"] |= {"right": pack(RIGHT & (np.arange(100) > 50))}
+    found = compare.difference(first, Artefact(pathlib.Path("worse.tflite"), worse))
+    assert found.points == pytest.approx(46.0)
+    assert 0 < found.low < 46 < found.high
+    other = described()
+    other["evaluation"] |= {"data_fingerprint": "beef"}
+    with pytest.raises(InputError, match="different pictures"):
+        compare.difference(first, Artefact(pathlib.Path("c.tflite"), other))
+
+
+@pytest.mark.parametrize(
+    "lost", ["parameters", "macs", "nonzero_parameters", "seconds", "right", "float_right"]
+)
+def test_descriptions_of_earlier_versions_are_refused(tmp_path: pathlib.Path, lost: str):
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(b"a file")
+    info = described(sha256=artefact.atomic.sha256(path))
+    artefact.write_info(path, info)
+    np.testing.assert_array_equal(Artefact.open(path).right, RIGHT)
+    (info if lost in info else info["evaluation"]).pop(lost)
+    artefact.write_info(path, info)
+    with pytest.raises(InputError, match=rf"lacks '{lost}'.*run kerascnn compress"):
+        Artefact.open(path)
+
+
+def test_answers_of_another_number_of_pictures_are_damage(tmp_path: pathlib.Path):
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(b"a file")
+    info = described(sha256=artefact.atomic.sha256(path))
+    info["evaluation"] |= {"pictures": 1000}
+    artefact.sidecar(path).write_text(json.dumps(info), "utf-8")
+    with pytest.raises(InputError, match="is damaged"):
+        Artefact.open(path)
+
+
+def file_of(*constants: tuple[str, list[int], np.ndarray, list[int] | None]) -> bytes:
+    """A TFLite file of constants alone: type, shape, stored numbers, zero points (scale 1)."""
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.operatorCodes, model.signatureDefs = 3, [], []
+    model.buffers, model.subgraphs = [schema.BufferT()], [graph]
+    graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], [], []
+    for kind, shape, stored, zeros in constants:
+        tensor, buffer = schema.TensorT(), schema.BufferT()
+        tensor.type, tensor.shape = getattr(schema.TensorType, kind), shape
+        tensor.buffer = len(model.buffers)
+        if zeros is not None:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale = [1.0] * len(zeros)
+            tensor.quantization.zeroPoint = zeros
+        buffer.data = stored.view(np.uint8)
+        model.buffers.append(buffer)
+        graph.tensors.append(tensor)
+    return flatbuffer.write(model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "stored", "zeros", "count"),
+    [
+        ("FLOAT32", [4], np.array([0, 1, -0.0, 1e-9], np.float32), None, 2),
+        ("FLOAT16", [3, 1], np.array([0, 1, 2], np.float16), None, 2),
+        ("FLOAT32", [], np.array([6], np.float32), None, 0),  # arithmetic
+        ("INT8", [1, 3], np.array([0, -5, 5], np.int8), [0], 2),
+        ("INT8", [3], np.array([3, 4, 0], np.int8), [3], 2),
+        ("INT8", [2, 2], np.array([0, 1, 5, 0], np.int8), [0, 5], 2),
+        ("INT4", [1, 3], np.array([0x01, 0x5F], np.uint8), [0], 2),  # 1 0 -1, half a byte over
+        ("INT32", [2], np.array([0, 7], np.int32), [0], 1),  # a bias
+        ("INT64", [2], np.array([0, 7], np.int64), [0], 1),
+        ("INT32", [2], np.array([1, 2], np.int32), None, 0),  # axes
+        ("BOOL", [2], np.array([1, 1], np.uint8), None, 0),
+    ],
+)
+def test_weights_that_are_not_zero_are_counted(kind, shape, stored, zeros, count: int):
+    one = (kind, shape, stored, zeros)
+    assert flatbuffer.nonzero_weights(file_of(one)) == count
+    assert flatbuffer.nonzero_weights(file_of(one, one)) == 2 * count
+
+
+def test_every_kind_of_file_has_the_weights_of_its_network():
+    """5x5x1x8 kernel and a 200x10 one, a third of each zero, and all biases; a MEAN has axes."""
+    inputs = keras.Input((28, 28, 1))
+    x = keras.layers.Conv2D(8, 5, strides=3, activation="relu")(inputs)
+    x = keras.layers.Conv2D(16, 1, bias_initializer="ones")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(10)(x))
+    rng = np.random.default_rng(0)
+    # Of one size, so that no rounding makes further zeros.
+    model.set_weights([rng.choice([-1, 0, 1], w.shape).astype("float32") for w in model.weights])
+    wanted = sum(int(np.count_nonzero(w)) for w in model.get_weights())
+    file = to_tflite(model)
+    preprocessing = zoo.entry("lenet5").preprocessing(28, 28, resize="pad")
+    assert flatbuffer.nonzero_weights(file) == wanted
+    for name in ("float16", "dynamic_int8", "weight_int4"):
+        written = quantise(file, recipes.variant(name), preprocessing)
+        assert flatbuffer.nonzero_weights(written) == wanted, name
+    exported = to_onnx(model)
+    assert onnx_nonzero_weights(exported) == wanted
+    assert onnx_weight_sparsity(exported) == pytest.approx(flatbuffer.weight_sparsity(file))

@@ -9,19 +9,20 @@ from __future__ import annotations
 import pathlib
 
 from kerascnn.errors import InputError
-from training.datasets import folder, mnist
+from training.datasets import folder, mnist, scenes_digits
 from training.datasets.splits import Dataset
 
 __all__ = ["Dataset", "canonical", "scan"]
 
-_EMBEDDED = {"mnist": mnist.scan}
+_EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
 
 
 def scan(spec: str, *, seed: int) -> Dataset:
     """Find a data set.
 
     Args:
-        spec: the name of an embedded set ("mnist") or a folder with one sub-folder a class.
+        spec: the name of an embedded set ("mnist", "scenes-digits"), or a folder with one
+            sub-folder a class.
         seed: chooses the split where the folder has none of its own.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from kerascnn.errors import InputError
 from training.config import TrainConfig
 
-NAMES = ("digits", "finetune", "scratch")
+NAMES = ("digits", "finetune", "scenes_digits", "scratch")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,4 +51,4 @@ def default_name(data: str, weights: str | None) -> str:
     """The recipe for a data set and initial weights when the user names none."""
     if weights:
         return "finetune"
-    return "digits" if data == "mnist" else "scratch"
+    return {"mnist": "digits", "scenes-digits": "scenes_digits"}.get(data, "scratch")

@@ -1,0 +1,193 @@
+"""Train a tf_keras model on, as tensorflow-model-optimization wants it, resumably.
+
+Order, augmentation and learning rate are functions of (seed, epoch, step) alone, and a checkpoint
+holds every variable of network, wrappers and optimiser: a training that was killed ends with the
+weights of an unbroken one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training import checkpoint
+from training.config import TrainConfig
+from training.datasets.splits import Split
+from training.distillation import DistillationLoss, Teacher, accuracy, with_teacher
+from training.pipeline import steps_per_epoch, train_stream
+from training.progress import Progress, say
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Lessons:
+    """What every fine-tuning of a run learns from.
+
+    Attributes:
+        train: pictures, at the geometry of `source`; none that figures are measured on.
+        source, preprocessing: as of `training.fit.fit`.
+        classes: length of the logits.
+        teacher: whose answers are part of the loss, or None.
+    """
+
+    train: Split
+    source: Preprocessing
+    preprocessing: Preprocessing
+    classes: int
+    teacher: Teacher | None = None
+
+    def stream(self, config: TrainConfig, first_epoch: int = 0) -> tf.data.Dataset:
+        """Batches from `first_epoch` to the last epoch, with the teacher's logits if there is one.
+
+        Returns:
+            ((n, height, width, channels) float32, (n, classes or 2 classes) float32).
+        """
+        stream = train_stream(
+            self.train,
+            source=self.source,
+            preprocessing=self.preprocessing,
+            classes=self.classes,
+            config=config,
+            first_epoch=first_epoch,
+        )
+        return with_teacher(stream, self.teacher.teacher_logits) if self.teacher else stream
+
+    def loss(self, config: TrainConfig) -> DistillationLoss:
+        """The loss that fits `stream`; without a teacher the smoothed cross-entropy."""
+        return DistillationLoss(
+            weight=config.distil_weight if self.teacher else 0.0,
+            temperature=config.temperature,
+            label_smoothing=config.label_smoothing,
+        )
+
+    def steps(self, config: TrainConfig) -> int:
+        """Batches in an epoch."""
+        return steps_per_epoch(self.train, config)
+
+
+def fine_tune(
+    model: tf_keras.Model,
+    lessons: Lessons,
+    config: TrainConfig,
+    folder: pathlib.Path,
+    *,
+    callbacks: Sequence[tf_keras.callbacks.Callback] = (),
+    name: str,
+) -> None:
+    """Train `model` in place, going on from the checkpoint in `folder` if there is one.
+
+    Args:
+        model: wrapped as the method needs; from normalised pictures to logits.
+        config: its epochs, batch size, peak learning rate (cosine decay to zero), label smoothing
+            and seed hold.
+        folder: for checkpoints, this training's own.
+        callbacks: the method's, called before a checkpoint is written.
+        name: for the progress bar.
+
+    Raises:
+        InputError: the loss is no longer a number.
+    """
+    steps = lessons.steps(config)
+    rate = tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * steps)
+    optimizer = tf_keras.optimizers.Adam(rate)
+    optimizer.build(model.trainable_variables)
+    loss = lessons.loss(config)
+    model.compile(
+        optimizer=optimizer,
+        loss=loss.call,
+        metrics=[accuracy],
+        jit_compile=False,
+    )
+    done = _restore(model, folder)
+    if done >= config.epochs:
+        return
+    with Progress(name, config.epochs * steps, done=done * steps) as progress:
+        model.fit(
+            lessons.stream(config, done),
+            epochs=config.epochs,
+            initial_epoch=done,
+            steps_per_epoch=steps,
+            shuffle=False,
+            callbacks=[*callbacks, _Watch(folder, progress, name)],
+            verbose=0,
+        )
+
+
+def begin(seed: int) -> None:
+    """Make what follows repeatable; called before a method draws anything."""
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+
+
+def share_of(
+    config: TrainConfig, *, epochs: float, learning_rate: float, tuning: Any = None
+) -> TrainConfig:
+    """A fine-tuning's configuration out of the run's own.
+
+    Args:
+        epochs, learning_rate: shares of the run's.
+        tuning: a `FineTuning`, whose numbers go before.
+    """
+    tuned: dict[str, Any] = {
+        "epochs": math.ceil(epochs * config.epochs),
+        "learning_rate": learning_rate * config.learning_rate,
+        "warmup_epochs": 0.0,
+        "freeze_epochs": 0,
+        "validation_fraction": 0.0,
+    }
+    if tuning is not None:
+        chosen = {"epochs": tuning.epochs, "learning_rate": tuning.learning_rate}
+        tuned |= {key: value for key, value in chosen.items() if value is not None}
+        tuned |= {"distil_weight": tuning.distil_weight, "temperature": tuning.temperature}
+    return dataclasses.replace(config, **tuned)
+
+
+def _state(model: tf_keras.Model) -> list:
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _restore(model: tf_keras.Model, folder: pathlib.Path) -> int:
+    """Load the newest sound checkpoint; the number of epochs that it holds."""
+    for path in checkpoint.latest_first(folder):
+        try:
+            arrays, state = checkpoint.read(path)
+            checkpoint.assign(_state(model), arrays)
+        except ValueError as error:
+            say(f"{error}; going back to the one before")
+            continue
+        return int(state["epochs"])
+    return 0
+
+
+class _Watch(tf_keras.callbacks.Callback):
+    """Shows progress, stops at a loss that is no number, keeps every epoch."""
+
+    def __init__(self, folder: pathlib.Path, progress: Progress, name: str) -> None:
+        super().__init__()
+        self._folder, self._progress, self._name = folder, progress, name
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        figures = logs or {}
+        if not math.isfinite(figures["loss"]):
+            raise InputError(
+                f"{self._name}: the loss is {figures['loss']} at step {batch + 1} of an epoch; "
+                "take a smaller --learning-rate"
+            )
+        self._progress.step()
+        self._progress.note(f"loss {figures['loss']:.3f}, accuracy {figures['accuracy']:.1%}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        arrays = [np.asarray(variable) for variable in _state(self.model)]
+        checkpoint.save(
+            checkpoint.epoch_path(self._folder, epoch + 1), arrays, {"epochs": epoch + 1}
+        )
+        checkpoint.prune(self._folder)

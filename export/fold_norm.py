@@ -1,0 +1,79 @@
+"""Fold batch normalisation into the convolution or dense layer in front of it.
+
+What a file holds are folded kernels: clustering has to share their values, and
+quantisation-aware training has to feel their rounding.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers
+
+_LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+
+
+def fold_batch_norms(model: keras.Model) -> keras.Model:
+    """Return an inference twin without the batch norms that can be folded.
+
+    Args:
+        model: functional; its weights are copied, never shared.
+
+    Returns:
+        A model with equal outputs at inference, to float rounding. A batch norm stays where no
+        linear layer is in front of it, or where others read that layer's output too.
+    """
+    norms = _foldable(model)
+    by_linear = {linear.name: norm for norm, linear in norms.values()}
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config()
+        if layer.name in by_linear:
+            config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    def call(layer: keras.Layer, *args, **kwargs):
+        kwargs.pop("training", None)
+        return args[0] if layer.name in norms else layer(*args, **kwargs)
+
+    twin = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in twin.layers:
+        weights = model.get_layer(layer.name).get_weights()
+        if layer.name in by_linear:
+            weights = _folded(model.get_layer(layer.name), by_linear[layer.name])
+        if weights:
+            layer.set_weights(weights)
+    return twin
+
+
+def _foldable(
+    model: keras.Model,
+) -> dict[str, tuple[layers.BatchNormalization, keras.Layer]]:
+    """Batch norms by name, each with the linear layer whose only reader it is."""
+    found = {}
+    for norm in model.layers:
+        if not isinstance(norm, layers.BatchNormalization):
+            continue
+        maker = norm.input._keras_history.operation
+        alone = len(maker._outbound_nodes) == 1
+        if isinstance(maker, _LINEAR) and alone and maker.activation is keras.activations.linear:
+            found[norm.name] = (norm, maker)
+    return found
+
+
+def _folded(linear: keras.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:
+    """Kernel and bias of both as one, computed in double precision."""
+    count = norm.moving_mean.shape[0]
+    gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones(count)
+    beta = np.asarray(norm.beta, np.float64) if norm.center else np.zeros(count)
+    gain = gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
+    kernel = np.asarray(linear.kernel, np.float64)
+    bias = np.asarray(linear.bias, np.float64) if linear.use_bias else np.zeros(count)
+    # A depthwise kernel is (height, width, channels, multiplier): one gain a pair of the last two.
+    by_output = gain.reshape(kernel.shape[2:]) if _is_depthwise(linear) else gain
+    shifted = (bias - np.asarray(norm.moving_mean, np.float64)) * gain + beta
+    return [(kernel * by_output).astype(np.float32), shifted.astype(np.float32)]
+
+
+def _is_depthwise(layer: keras.Layer) -> bool:
+    return isinstance(layer, layers.DepthwiseConv2D)

@@ -1,0 +1,177 @@
+"""A Keras 3 functional model as its tf_keras twin, and trained weights back again.
+
+tensorflow-model-optimization knows tf_keras alone. The twin has the same layers, names and
+weights, and gives the same outputs to the last bit. Activations that a Keras 3 layer carries
+inside become layers of their own, and all activations are Keras 3's own functions, since the two
+libraries do not mean the same by `hard_sigmoid`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tf_keras
+from keras import layers
+
+from kerascnn.errors import InputError
+
+
+class Elementwise(tf_keras.layers.Layer):
+    """A Keras 3 layer without weights, as a tf_keras layer.
+
+    Args:
+        inner: the layer's serialised form, from `keras.saving.serialize_keras_object`.
+    """
+
+    def __init__(self, inner: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._config = inner
+        # In a tuple of its own, where neither library takes it for a part to be tracked.
+        self._inner = _Untracked(keras.saving.deserialize_keras_object(inner))
+
+    @property
+    def layer(self) -> keras.Layer:
+        """The Keras 3 layer."""
+        return self._inner.value
+
+    def call(self, inputs):
+        """Call the Keras 3 layer."""
+        return self._inner.value.call(inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """For cloning."""
+        return {**super().get_config(), "inner": self._config}
+
+
+class _Untracked:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class BatchNormalization(tf_keras.layers.BatchNormalization):
+    """tf_keras' layer, which at inference rounds as Keras 3 does: not by the fused operation."""
+
+    def call(self, inputs, mask=None, training=None):
+        """Normalise by the batch's statistics if `training`, else by the moving ones."""
+        if training is not None and training is not False:
+            return super().call(inputs, training=training)
+        return tf.nn.batch_normalization(
+            inputs, self.moving_mean, self.moving_variance, self.beta, self.gamma, self.epsilon
+        )
+
+
+# Layers of the same name and meaning in both libraries, with what their twins are told.
+_SHAPED = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups", "use_bias")
+_POOL = ("pool_size", "strides", "padding")
+_SAME: dict[type[keras.Layer], tuple[str, ...]] = {
+    layers.Add: (),
+    layers.AveragePooling2D: _POOL,
+    layers.BatchNormalization: ("axis", "momentum", "epsilon", "center", "scale"),
+    layers.Concatenate: ("axis",),
+    layers.Conv2D: _SHAPED,
+    layers.Dense: ("units", "use_bias"),
+    layers.DepthwiseConv2D: (
+        *("kernel_size", "strides", "padding", "depth_multiplier", "dilation_rate", "use_bias"),
+    ),
+    layers.Dropout: ("rate", "noise_shape", "seed"),
+    layers.Flatten: (),
+    layers.GlobalAveragePooling2D: ("keepdims",),
+    layers.GlobalMaxPooling2D: ("keepdims",),
+    layers.MaxPooling2D: _POOL,
+    layers.Multiply: (),
+    layers.Reshape: ("target_shape",),
+    layers.ZeroPadding2D: ("padding",),
+}
+_ELEMENTWISE = (layers.Activation, layers.ReLU)
+# Further layers without weights that hold for single elements; see `register_elementwise`.
+_registered: list[type[keras.Layer]] = []
+
+
+def register_elementwise(kind: type[keras.Layer]) -> type[keras.Layer]:
+    """Class decorator: a Keras 3 layer without weights that the twin may call as it is."""
+    _registered.append(kind)
+    return kind
+
+
+def to_tf_keras(
+    model: keras.Model,
+    *,
+    wrap: Callable[[tf_keras.layers.Layer], tf_keras.layers.Layer] = lambda layer: layer,
+    entrance: tf_keras.layers.Layer | None = None,
+) -> tf_keras.Model:
+    """Rebuild a functional model in tf_keras.
+
+    Args:
+        model: functional, of any depth of nesting; its weights are copied, never shared.
+        wrap: called with each layer of the twin, which has its weights already; what it returns
+            takes the layer's place.
+        entrance: a layer between the input and the rest.
+
+    Returns:
+        A flat functional tf_keras model: without `wrap` and `entrance` the same names, weights,
+        and outputs to the last bit.
+
+    Raises:
+        InputError: a layer that has no twin; the message names it.
+    """
+    twins: dict[int, tf_keras.layers.Layer] = {}
+
+    def call(operation, *args, **kwargs):
+        kwargs.pop("training", None)
+        if isinstance(operation, keras.Model):
+            return operation._run_through_graph(args, call_fn=call)
+        if id(operation) not in twins:
+            layer = _twin(operation, model.name)
+            if operation.weights:
+                layer.build(args[0].shape)
+                layer.set_weights(operation.get_weights())
+            layer.trainable = operation.trainable
+            twins[id(operation)] = wrap(layer)
+        return _activated(operation, twins[id(operation)](*args, **kwargs))
+
+    first = model.inputs[0]
+    inputs = tf_keras.Input(first.shape[1:], dtype=first.dtype, name=first.name)
+    outputs = model._run_through_graph([entrance(inputs) if entrance else inputs], call_fn=call)
+    return tf_keras.Model(inputs, outputs, name=model.name)
+
+
+def bring_back(twin: tf_keras.Model, model: keras.Model) -> None:
+    """Put the weights of a (stripped) twin into the Keras 3 model that it was made of.
+
+    Raises:
+        ValueError: the twin lacks a layer, or has one of another shape.
+    """
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(twin.get_layer(layer.name).get_weights())
+
+
+def _twin(operation, model_name: str) -> tf_keras.layers.Layer:
+    kind = type(operation)
+    if kind in _SAME:
+        config = operation.get_config()
+        chosen = {key: config[key] for key in _SAME[kind] if config.get(key) is not None}
+        if kind is layers.DepthwiseConv2D and "dilation_rate" in chosen:
+            chosen["dilation_rate"] = tuple(chosen["dilation_rate"])
+        if kind is layers.BatchNormalization:
+            return BatchNormalization(name=operation.name, **chosen)
+        return getattr(tf_keras.layers, kind.__name__)(name=operation.name, **chosen)
+    if kind in (*_ELEMENTWISE, *_registered):
+        return Elementwise(keras.saving.serialize_keras_object(operation), name=operation.name)
+    raise InputError(
+        f"{model_name}: layer {operation.name!r} is a {kind.__name__}, which has no twin in "
+        "tf_keras; pruning, clustering and quantisation-aware training cannot take this network"
+    )
+
+
+def _activated(operation, outputs):
+    """Behind a layer that carries its activation inside: the activation as a layer."""
+    function = getattr(operation, "activation", keras.activations.linear)
+    if type(operation) not in _SAME or function is keras.activations.linear:
+        return outputs
+    name = f"{operation.name}_activation"
+    alone = layers.Activation(function, name=name)
+    return Elementwise(keras.saving.serialize_keras_object(alone), name=name)(outputs)

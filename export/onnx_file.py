@@ -1,0 +1,29 @@
+"""Small readings of ONNX files, as `export/flatbuffer.py` has them of TFLite files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+
+
+def onnx_weight_sparsity(data: bytes) -> float:
+    """Share of exact zeros among the weights with two or more dimensions, 0 to 1."""
+    kernels = [weight for weight in _weights(data) if weight.ndim > 1]
+    total = sum(kernel.size for kernel in kernels)
+    return sum(int(np.count_nonzero(kernel == 0)) for kernel in kernels) / total if total else 0.0
+
+
+def onnx_nonzero_weights(data: bytes) -> int:
+    """Numbers that are not zero among the weights, biases included, of a float file."""
+    return sum(int(np.count_nonzero(weight)) for weight in _weights(data))
+
+
+def _weights(data: bytes) -> Iterator[np.ndarray]:
+    """Constants in floating point; integers are shapes and axes, lone numbers arithmetic."""
+    for tensor in onnx.load_from_string(data).graph.initializer:
+        if tensor.data_type in _FLOATS and tensor.dims:
+            yield onnx.numpy_helper.to_array(tensor)

@@ -1,0 +1,580 @@
+"""Structured pruning: whole channels leave the graph, and a smaller plain network remains.
+
+A walk over the graph gives every channel of every tensor a number. Sums, products and depthwise
+convolutions make numbers one, concatenations put them side by side, flattening repeats them; so a
+channel is everything that has to go at once. Channels that no layer tells apart form a group, from
+which the least worthy go, a step at a time, wherever least is lost for a multiply-add saved.
+
+What the walk cannot follow (grouped convolutions, normalisation across channels, nested models,
+shared or unknown layers) keeps all channels that it touches; so do the inputs and the logits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from kerascnn.complexity import count_macs
+from kerascnn.errors import InputError
+
+SCORES = ("taylor", "norm", "l1")
+# Of a group, the share that always stays.
+_FLOOR = 1 / 8
+
+_KERNELS = (layers.Conv2D, layers.Dense, layers.DepthwiseConv2D)
+_MERGES = (
+    layers.Add,
+    layers.Average,
+    layers.Concatenate,  # along another axis than the channels
+    layers.Maximum,
+    layers.Minimum,
+    layers.Multiply,
+    layers.Subtract,
+)
+_BY_CHANNEL = (
+    layers.AveragePooling2D,
+    layers.Cropping2D,
+    layers.ELU,
+    layers.GaussianNoise,
+    layers.GlobalAveragePooling2D,
+    layers.GlobalMaxPooling2D,
+    layers.Identity,
+    layers.LeakyReLU,
+    layers.MaxPooling2D,
+    layers.ReLU,
+    layers.SpatialDropout2D,
+    layers.UpSampling2D,
+    layers.ZeroPadding2D,
+)
+_ELEMENTWISE = (
+    *("linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "hard_silu"),
+    *("sigmoid", "hard_sigmoid", "log_sigmoid", "tanh", "hard_tanh", "softplus", "softsign"),
+    *("squareplus", "exponential", "mish"),
+)
+
+
+def slim(
+    model: keras.Model,
+    *,
+    macs: float,
+    score: str,
+    batches: Iterable[tuple[np.ndarray, np.ndarray]] = (),
+    divisor: int = 8,
+) -> keras.Model:
+    """Remove whole channels until a share of the multiply-adds is left.
+
+    Args:
+        model: functional, ending in logits; left as it is.
+        macs: share of `count_macs(model)` that may stay, between 0 and 1. The result has at most
+            that, and no step of `divisor` channels could be given back.
+        score: what a channel is worth.
+            "taylor": how much the loss changes to first order if the channel is zero: for each
+            picture |sum of y * dL/dy| over the pixels of the batch norm's output y, or of the
+            layer's own without a norm. That sum is gamma * dL/dgamma + beta * dL/dbeta (kernel and
+            bias) of one picture (Molchanov et al., arXiv:1906.10771); taken picture by picture,
+            since the mean gradient of a trained network is close to nothing.
+            "norm": |gamma| of the batch norm (Liu et al., arXiv:1708.06519), L1 for groups that
+            have none.
+            "l1": sum of absolute kernel weights (Li et al., arXiv:1608.08710).
+        batches: for "taylor": normalised pictures (n, height, width, channels) in float32 and
+            one-hot labels (n, classes), on which softmax cross-entropy is taken.
+        divisor: widths stay multiples of it where a group is at least twice as wide; phones
+            compute channels in lanes of 4 or 8.
+
+    A channel's worth is its share of its layer's: sizes of weights have no common unit, and of
+    y * dL/dy the signed sum over a layer is the same wherever a network of ReLUs is cut across, so
+    that the sums of absolute values compare noise. Layers that a sum ties add their shares, since
+    all of them lose. What a step loses is log(worth before / worth after) of its group, for every
+    layer tied, and the step that loses least for a multiply-add saved is next. The logarithm says
+    what first-order scores cannot, that the last channels of a layer carry what all did: shares
+    as they are took some layers to their floor and left their neighbours whole.
+
+    Returns:
+        A functional model with the same layer names, flags and types, and copied weights.
+
+    Raises:
+        InputError: no functional model of one picture size, a convolution that is called twice, an
+            impossible share, divisor or score, "taylor" without batches, or a share that the
+            smallest widths exceed; the message names the least.
+    """
+    _check(model, macs, score, divisor)
+    graph = _Graph(model)
+    worth = _worth(graph, score, batches)
+    groups = graph.groups(divisor)
+    kept = _choose(_Costs(graph, groups), groups, [worth[g.channels] for g in groups], macs)
+    keep = np.ones(graph.size, bool)
+    for group, count in zip(groups, kept, strict=True):
+        order = np.argsort(-worth[group.channels], kind="stable")
+        keep[group.channels[order[count:]]] = False
+    return _cut(model, graph, keep)
+
+
+def widths(model: keras.Model) -> dict[str, int]:
+    """Output channels of each convolution and dense layer, by layer name."""
+    return {
+        layer.name: layer.output.shape[-1] for layer in model.layers if isinstance(layer, _KERNELS)
+    }
+
+
+def _check(model: keras.Model, macs: float, score: str, divisor: int) -> None:
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
+        raise InputError(f"channels are removed from functional models, not from {model!r}")
+    for picture in model.inputs:
+        if None in picture.shape[1:]:
+            raise InputError(f"{model.name} has no fixed picture size, which its MACs depend on")
+    if not 0 < macs < 1:
+        raise InputError(f"macs is the share that stays, between 0 and 1, not {macs}")
+    if score not in SCORES:
+        raise InputError(f"channels are scored by {', '.join(SCORES)}, not {score!r}")
+    if divisor < 1:
+        raise InputError(f"divisor is a number of channels from 1, not {divisor}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Channels that every layer treats alike.
+
+    Attributes:
+        channels: their numbers.
+        floor: how many stay at least.
+        divisor: of how many stay, where the group is wide enough, else 1.
+    """
+
+    channels: np.ndarray
+    floor: int
+    divisor: int
+
+    @classmethod
+    def of(cls, channels: np.ndarray, divisor: int) -> _Group:
+        width = len(channels)
+        step = divisor if width >= 2 * divisor else 1
+        floor = max(divisor, math.ceil(width * _FLOOR / step) * step)
+        return cls(channels, min(width, floor), step)
+
+    def smaller(self, width: int) -> int:
+        """The next width below, or `width` at the floor."""
+        return max(self.floor, (width - 1) // self.divisor * self.divisor)
+
+    def larger(self, width: int) -> int:
+        """The next width above, or `width` where all are there."""
+        return min(len(self.channels), (width // self.divisor + 1) * self.divisor)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Tensor:
+    """A tensor of the walk: its channels' numbers, and the convolution that they come from.
+
+    The symbolic tensor is kept with them: a freed one's id could be given to another.
+    """
+
+    symbol: Any
+    channels: np.ndarray
+    producer: str | None = None
+
+
+class _Graph:
+    """Channels of a model, numbered; what must go together has one number.
+
+    Attributes:
+        inputs, outputs: by layer name, the numbers of the channels on both sides of each layer
+            whose weights are cut.
+        norms: batch norm of a convolution, by name.
+        makers: layers that make channels, and that these are scored by: neither depthwise
+            convolutions, which pass on what another made, nor the last one of a gate.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.inputs: dict[str, np.ndarray] = {}
+        self.outputs: dict[str, np.ndarray] = {}
+        self.norms: dict[str, str] = {}
+        self.makers: dict[str, None] = {}
+        self._called: set[str] = set()
+        self._parent: list[int] = []
+        self._locked: set[int] = set()
+        self._tensors: dict[int, _Tensor] = {}
+        # The graph is public only to whoever clones it; and layers of the twin have one call each,
+        # also where the model shares them with another.
+        self.twin = keras.models.clone_model(model, call_function=self._call)
+        for layer in model.layers:
+            self.twin.get_layer(layer.name).set_weights(layer.get_weights())
+        for output in self.twin.outputs:
+            self._lock(self._of(output).channels)
+        self._settle()
+
+    def groups(self, divisor: int) -> list[_Group]:
+        """Free channels, sorted by how often each layer has them on either side."""
+        sides = [*self.inputs.values(), *self.outputs.values()]
+        counts = np.stack([self.count(side) for side in sides], 1)
+        free = np.zeros(self.size, bool)
+        for name in self.makers:
+            free[self.outputs[name]] = True
+        free[sorted(self._locked)] = False
+        found: dict[bytes, list[int]] = {}
+        for channel in np.flatnonzero(free).tolist():
+            found.setdefault(counts[channel].tobytes(), []).append(channel)
+        return [_Group.of(np.array(channels), divisor) for channels in found.values()]
+
+    @property
+    def size(self) -> int:
+        """How many numbers were given out."""
+        return len(self._parent)
+
+    def count(self, side: np.ndarray) -> np.ndarray:
+        """How often each number is among a layer's channels."""
+        return np.bincount(side, minlength=self.size).astype(np.int32)
+
+    def _call(self, layer, *args, **kwargs):
+        """Call a layer of the twin, and number the channels of what comes out."""
+        kwargs.pop("training", None)
+        outputs = layer(*args, **kwargs)
+        tensors = [self._of(x) for x in _symbols((args, kwargs))]
+        followed = None if _symbols(kwargs) else self._follow(layer, tensors, outputs)
+        if followed is None:
+            for tensor in tensors:
+                self._lock(tensor.channels)
+            for symbol in _symbols(outputs):
+                self._lock(self._of(symbol).channels)
+        else:
+            channels, producer = followed
+            self._tensors[id(outputs)] = _Tensor(outputs, channels, producer)
+        return outputs
+
+    def _follow(self, layer, tensors, output) -> tuple[np.ndarray, str | None] | None:
+        """Channels and producer of a layer's output, or None where they cannot be told."""
+        if self._is_repeated(layer) or not _is_followed(layer, tensors):
+            return None
+        first = tensors[0]
+        if type(layer) in _KERNELS:
+            return self._follow_kernel(layer, first)
+        if type(layer) is layers.BatchNormalization:
+            if first.producer:
+                self.norms[first.producer] = layer.name
+            self.outputs[layer.name] = first.channels
+        elif type(layer) is layers.Concatenate and layer.axis in (-1, len(output.shape) - 1):
+            return np.concatenate([tensor.channels for tensor in tensors]), None
+        elif type(layer) in _MERGES:
+            return self._merge(layer, tensors, output)
+        elif type(layer) in (layers.Flatten, layers.Reshape):
+            return self._reshape(layer, first, output)
+        return first.channels, first.producer
+
+    def _is_repeated(self, layer) -> bool:
+        """Whether a layer is called for a second time; then what it has at the first call stays."""
+        if layer.name not in self._called:
+            self._called.add(layer.name)
+            return False
+        if isinstance(layer, _KERNELS):
+            raise InputError(
+                f"layer {layer.name!r} is called more than once; give each call a layer of its own"
+            )
+        self._lock(self.outputs.get(layer.name, np.array([], int)))
+        return True
+
+    def _follow_kernel(self, layer, tensor: _Tensor) -> tuple[np.ndarray, str]:
+        name = layer.name
+        self.inputs[name] = tensor.channels
+        if type(layer) is layers.DepthwiseConv2D:
+            self.outputs[name] = np.repeat(tensor.channels, layer.depth_multiplier)
+        else:
+            self.outputs[name] = self._number(layer.kernel.shape[-1])
+            self.makers[name] = None
+        return self.outputs[name], name
+
+    def _merge(self, layer, tensors, output) -> tuple[np.ndarray, str | None] | None:
+        """Tie the channels of terms or factors; one channel for all of another cannot go."""
+        rank, width = len(output.shape), output.shape[-1]
+        if not width or any(len(tensor.symbol.shape) != rank for tensor in tensors):
+            return None
+        full = [t for t in tensors if len(t.channels) == width]
+        for tensor in tensors:
+            if tensor not in full:
+                self._lock(tensor.channels)
+                continue
+            for one, other in zip(full[0].channels, tensor.channels, strict=True):
+                self._tie(one, other)
+        if type(layer) is not layers.Multiply:
+            return full[0].channels, None
+        # A gate scales channels that others make: what it is worth is in what it scales.
+        maps = [t for t in full if t.symbol.shape == output.shape]
+        for gate in tensors:
+            if gate.symbol.shape != output.shape and gate.producer:
+                self.makers.pop(gate.producer, None)
+        return full[0].channels, maps[0].producer if len(maps) == 1 else None
+
+    def _reshape(self, layer, tensor: _Tensor, output) -> tuple[np.ndarray, str | None] | None:
+        """Rows of pixels, channels last: a longer last axis has the channels again and again."""
+        width, channels = output.shape[-1], len(tensor.channels)
+        fixed = getattr(layer, "target_shape", (-1,))[-1] != -1
+        if not width or not channels or width % channels or (fixed and width != channels):
+            return None
+        if fixed:
+            self.outputs[layer.name] = tensor.channels
+        return np.tile(tensor.channels, width // channels), tensor.producer
+
+    def _of(self, symbol) -> _Tensor:
+        """What is known of a tensor; the unknown (an input) has channels that stay."""
+        if id(symbol) not in self._tensors:
+            channels = self._number((symbol.shape or (0,))[-1] or 0)
+            self._lock(channels)
+            self._tensors[id(symbol)] = _Tensor(symbol, channels)
+        return self._tensors[id(symbol)]
+
+    def _number(self, count: int) -> np.ndarray:
+        start = len(self._parent)
+        self._parent.extend(range(start, start + count))
+        return np.arange(start, start + count)
+
+    def _lock(self, channels: np.ndarray) -> None:
+        self._locked.update(channels.tolist())
+
+    def _root(self, channel: int) -> int:
+        while self._parent[channel] != channel:
+            self._parent[channel] = self._parent[self._parent[channel]]
+            channel = self._parent[channel]
+        return channel
+
+    def _tie(self, one: int, other: int) -> None:
+        one, other = sorted((self._root(one), self._root(other)))
+        self._parent[other] = one
+
+    def _settle(self) -> None:
+        """Give tied channels their common number everywhere."""
+        roots = np.array([self._root(channel) for channel in range(len(self._parent))], int)
+        self._locked = set(roots[sorted(self._locked)].tolist())
+        for sides in (self.inputs, self.outputs):
+            for name, channels in sides.items():
+                sides[name] = roots[channels]
+
+
+def _symbols(structure) -> list:
+    return [x for x in keras.tree.flatten(structure) if isinstance(x, keras.KerasTensor)]
+
+
+def _is_followed(layer, tensors: Sequence[_Tensor]) -> bool:
+    """Whether every output channel of a layer comes of the same input channels, or of a kernel."""
+    kind = type(layer)
+    if not tensors or getattr(layer, "data_format", "channels_last") != "channels_last":
+        return False
+    if kind in _KERNELS:
+        constant = getattr(layer, "kernel_initializer", None) or layer.depthwise_initializer
+        return (
+            getattr(layer, "groups", 1) == 1
+            and _is_elementwise(layer.activation)
+            and len(layer.weights) == 1 + layer.use_bias  # neither LoRA nor integers
+            and np.ndim(getattr(constant, "value", 0)) == 0
+        )
+    plain = kind in (*_BY_CHANNEL, *_MERGES, layers.Flatten, layers.Reshape)
+    if kind is layers.BatchNormalization:
+        plain = layer.axis in (-1, len(tensors[0].symbol.shape) - 1)
+    elif kind is layers.Activation:
+        plain = _is_elementwise(layer.activation)
+    elif kind is layers.Dropout:
+        plain = not layer.noise_shape or layer.noise_shape[-1] in (None, 1)
+    elif kind is layers.Rescaling:
+        plain = np.ndim(layer.scale) == np.ndim(layer.offset) == 0
+    return plain
+
+
+def _is_elementwise(activation) -> bool:
+    return getattr(activation, "__name__", "") in _ELEMENTWISE
+
+
+def _worth(graph: _Graph, score: str, batches) -> np.ndarray:
+    """Worth of every channel, by number: the sum over the layers that make it."""
+    if score == "taylor":
+        return _gathered(graph, _taylor(graph, batches))
+    by_kernel = _gathered(graph, _kernel_sizes(graph))
+    if score == "l1":
+        return by_kernel
+    by_norm = _gathered(graph, _norm_scales(graph))
+    return np.where(np.isnan(by_norm), by_kernel, by_norm)
+
+
+def _gathered(graph: _Graph, measures: dict[str, np.ndarray]) -> np.ndarray:
+    """Measures of layers as the worth of channels; NaN where no layer was measured."""
+    worth = np.full(graph.size, np.nan)
+    for name, measure in measures.items():
+        channels = graph.outputs[name]
+        worth[channels] = np.nan_to_num(worth[channels])
+        np.add.at(worth, channels, measure)
+    return worth
+
+
+def _taylor(graph: _Graph, batches) -> dict[str, np.ndarray]:
+    """For each layer that makes channels, the sum over pictures of |sum of y * dL/dy|."""
+    names = list(graph.makers)
+    points = [graph.twin.get_layer(graph.norms.get(name, name)).output for name in names]
+    probe = keras.Model(graph.twin.inputs, [*points, graph.twin.outputs[0]])
+    sums = [np.zeros(point.shape[-1]) for point in points]
+    pictures = None
+    for pictures, labels in batches:
+        with tf.GradientTape() as tape:
+            images = tf.convert_to_tensor(pictures)
+            tape.watch(images)  # also where every weight is frozen
+            *outputs, logits = probe(images, training=False)
+            logits = tf.cast(logits, tf.float32)
+            loss = tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
+        slopes = tape.gradient(loss, outputs, unconnected_gradients="zero")
+        for i, (output, slope) in enumerate(zip(outputs, slopes, strict=True)):
+            change = np.asarray(output * slope, np.float64)
+            pixels = tuple(range(1, change.ndim - 1))
+            sums[i] += np.abs(change.sum(pixels)).sum(0)
+    if pictures is None:
+        raise InputError("score 'taylor' needs batches of pictures and labels; 'norm' does not")
+    return dict(zip(names, sums, strict=True))
+
+
+def _kernel_sizes(graph: _Graph) -> dict[str, np.ndarray]:
+    """L1 norm of each output channel's kernel."""
+    kernels = {name: graph.twin.get_layer(name).get_weights()[0] for name in graph.makers}
+    return {
+        name: _shares(np.abs(kernel, dtype=np.float64).sum(tuple(range(kernel.ndim - 1))))
+        for name, kernel in kernels.items()
+    }
+
+
+def _norm_scales(graph: _Graph) -> dict[str, np.ndarray]:
+    """|gamma| of each batch norm that has one."""
+    norms = {n: graph.twin.get_layer(graph.norms[n]) for n in graph.makers if n in graph.norms}
+    return {
+        name: _shares(np.abs(np.asarray(norm.gamma, np.float64)))
+        for name, norm in norms.items()
+        if norm.scale
+    }
+
+
+def _shares(sizes: np.ndarray) -> np.ndarray:
+    return sizes / (sizes.sum() or 1.0)
+
+
+class _Costs:
+    """Multiply-adds as a function of how many channels each group keeps."""
+
+    def __init__(self, graph: _Graph, groups: Sequence[_Group]) -> None:
+        names = list(graph.inputs)
+        kinds = [graph.twin.get_layer(name) for name in names]
+        counted = [graph.count(graph.outputs[name]) for name in names]
+        received = [
+            # Each channel of a depthwise convolution sees itself alone.
+            graph.count(graph.inputs[name]) * (not isinstance(layer, layers.DepthwiseConv2D))
+            for name, layer in zip(names, kinds, strict=True)
+        ]
+        firsts = [group.channels[0] for group in groups]
+        sizes = np.array([len(group.channels) for group in groups], int)
+        self._outputs = np.array([side[firsts] for side in counted]).reshape(len(names), -1)
+        self._inputs = np.array([side[firsts] for side in received]).reshape(len(names), -1)
+        self._fixed_outputs = np.array([side.sum() for side in counted]) - self._outputs @ sizes
+        self._fixed_inputs = np.array([side.sum() for side in received]) - self._inputs @ sizes
+        self._fixed_inputs += [isinstance(layer, layers.DepthwiseConv2D) for layer in kinds]
+        self._each = np.array([_macs_a_pair(layer) for layer in kinds], float)
+        self.total = count_macs(graph.twin)
+        self._fixed = self.total - self._followed(sizes)
+
+    def macs(self, kept: np.ndarray) -> float:
+        """Of the whole model."""
+        return self._fixed + self._followed(kept)
+
+    def macs_each(self, kept: np.ndarray, changed: np.ndarray) -> np.ndarray:
+        """Of the whole model with one group after the other changed alone."""
+        inputs = self._fixed_inputs + self._inputs @ kept
+        outputs = self._fixed_outputs + self._outputs @ kept
+        ins = inputs[:, None] + self._inputs * (changed - kept)
+        outs = outputs[:, None] + self._outputs * (changed - kept)
+        return self._fixed + self._each @ (ins * outs)
+
+    def _followed(self, kept: np.ndarray) -> float:
+        inputs = self._fixed_inputs + self._inputs @ kept
+        outputs = self._fixed_outputs + self._outputs @ kept
+        return float(self._each @ (inputs * outputs))
+
+
+def _macs_a_pair(layer) -> int:
+    """Multiply-adds of one input channel into one output channel."""
+    if isinstance(layer, layers.Dense):
+        return 1
+    return math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape[:2])
+
+
+def _choose(
+    costs: _Costs, groups: Sequence[_Group], worths: Sequence[np.ndarray], macs: float
+) -> np.ndarray:
+    """How many channels each group keeps."""
+    budget = macs * costs.total
+    least = costs.macs(np.array([group.floor for group in groups], int))
+    if least > budget:
+        raise InputError(
+            f"macs={macs} is out of reach: with every layer at its smallest width "
+            f"{math.ceil(1000 * least / costs.total) / 1000:.3f} of the MACs are left; ask for more"
+        )
+    # Of the n worthiest channels together, for every n.
+    held = [np.append(0, np.cumsum(np.sort(worth)[::-1])) for worth in worths]
+    kept = np.array([len(group.channels) for group in groups], int)
+    while costs.macs(kept) > budget:
+        fewer = np.array([g.smaller(n) for g, n in zip(groups, kept, strict=True)])
+        saved = costs.macs(kept) - costs.macs_each(kept, fewer)
+        lost = np.array([_lost(h, n, m) for h, n, m in zip(held, kept, fewer, strict=True)])
+        rate = np.where(fewer < kept, lost / np.where(saved > 0, saved, 1e-9), np.inf)
+        best = int(np.argmin(rate))
+        kept[best] = fewer[best]
+    while True:
+        more = np.array([g.larger(n) for g, n in zip(groups, kept, strict=True)])
+        fits = (more > kept) & (costs.macs_each(kept, more) <= budget)
+        if not fits.any():
+            return kept
+        won = np.array([_lost(h, m, n) for h, n, m in zip(held, kept, more, strict=True)])
+        best = int(np.argmax(np.where(fits, won, -np.inf)))
+        kept[best] = more[best]
+
+
+def _lost(held: np.ndarray, before: int, after: int) -> float:
+    """What a group loses with the least worthy of `before` channels, for every layer in it."""
+    if not held[after]:
+        return 0.0
+    return float(held[-1] * np.log(held[before] / held[after]))
+
+
+def _cut(model: keras.Model, graph: _Graph, keep: np.ndarray) -> keras.Model:
+    """A model of the channels that stay."""
+
+    def narrowed(layer):
+        config = layer.get_config()
+        if layer.name in graph.outputs:
+            width = int(keep[graph.outputs[layer.name]].sum())
+            for key in ("filters", "units"):
+                if key in config:
+                    config[key] = width
+            if "target_shape" in config:
+                config["target_shape"] = (*config["target_shape"][:-1], width)
+        return type(layer).from_config(config)
+
+    slimmed = keras.models.clone_model(model, clone_function=narrowed)
+    slimmed.dtype_policy = model.dtype_policy
+    if not model.trainable:
+        slimmed.trainable = False
+    for layer in model.layers:
+        weights = _narrowed_weights(layer, graph, keep)
+        slimmed.get_layer(layer.name).set_weights(weights)
+    return slimmed
+
+
+def _narrowed_weights(layer, graph: _Graph, keep: np.ndarray) -> list[np.ndarray]:
+    weights = layer.get_weights()
+    if layer.name not in graph.outputs or not weights:
+        return weights
+    outputs = keep[graph.outputs[layer.name]]
+    if layer.name not in graph.inputs:
+        return [weight[outputs] for weight in weights]
+    kernel, *bias = weights
+    inputs = keep[graph.inputs[layer.name]]
+    if isinstance(layer, layers.DepthwiseConv2D):
+        kernel = kernel[:, :, inputs]
+    else:
+        kernel = kernel[..., inputs, :][..., outputs]
+    return [kernel, *(weight[outputs] for weight in bias)]

@@ -1,0 +1,157 @@
+"""Mixed precision: trials tell the truth, the search keeps its promise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import pytest
+from networks import lively
+
+from export import recipes, runtimes
+from export.convert_tflite import to_tflite
+from export.mixed import Sensitivity, Trial, mixed, search, sensitivities
+from kerascnn import zoo
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+
+BITS = (4, 8, 16)
+
+
+def setting(name: str) -> tuple[bytes, Preprocessing, np.ndarray]:
+    preprocessing = zoo.entry(name).preprocessing(28, 28, resize="pad")
+    shape = (24, *preprocessing.input_shape)
+    pictures = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    return to_tflite(lively(name)), preprocessing, pictures
+
+
+@pytest.fixture(scope="module")
+def lenet() -> tuple[bytes, Preprocessing, np.ndarray]:
+    return setting("lenet5")
+
+
+def test_trials_answer_as_the_written_file(tmp_path) -> None:
+    file, preprocessing, pictures = setting("mobilenet_v2")
+    trial = Trial(file, pictures, preprocessing, BITS)
+    # Each width on every kind of layer that may have it.
+    chosen = {
+        layer: trial.widths(layer)[i // 3 % len(trial.widths(layer))]
+        for i, layer in enumerate(trial.kernels)
+    }
+    kinds = {(trial.kernels[layer].op, bits) for layer, bits in chosen.items()}
+    assert kinds >= {("CONV_2D", b) for b in BITS} | {("DEPTHWISE_CONV_2D", b) for b in (8, 16)}
+    assert ("DEPTHWISE_CONV_2D", 4) not in kinds
+    path = tmp_path / "mixed.tflite"
+    path.write_bytes(trial.write(chosen))
+    written = runtimes.load(path, preprocessing).predict(pictures)
+    simulated = trial._logits(chosen)
+    np.testing.assert_allclose(simulated, written, atol=1e-5 * np.abs(written).max())
+    assert np.abs(simulated - trial._logits({})).max() > 1e-3 * np.abs(written).max()
+    assert sum(k.weights for k in trial.kernels.values()) * 4 < len(file)
+
+
+def test_error_grows_with_fewer_bits(lenet) -> None:
+    file, preprocessing, pictures = lenet
+    trial = Trial(file, pictures, preprocessing, BITS)
+    found = sensitivities(trial)
+    assert [s.bits for s in found] == [8, 4] * 5
+    assert sum(s.weights for s in found[::2]) == 61_470  # LeNet-5 without its 236 biases
+    for eight, four in zip(found[::2], found[1::2], strict=True):
+        assert eight.layer == four.layer
+        assert 0 < trial.alone(eight.layer, 16).error < eight.error < four.error
+
+
+@pytest.mark.parametrize("allowed", [0.0, 5.0, 99.0])
+def test_no_more_answers_change_than_allowed(lenet, allowed: float, tmp_path) -> None:
+    file, preprocessing, pictures = lenet
+    variant = recipes.variant("mixed", recipes.Settings(max_change=allowed))
+    written, report = mixed(file, variant, preprocessing, pictures)
+    path = tmp_path / "x.tflite"
+    for data, name in ((file, "float"), (written, "mixed")):
+        (tmp_path / f"{name}.tflite").write_bytes(data)
+    before, after = (
+        runtimes.load(path.with_stem(name), preprocessing).predict(pictures).argmax(-1)
+        for name in ("float", "mixed")
+    )
+    assert 100 * np.mean(before != after) == report.changed <= allowed
+    assert report.pictures == len(pictures)
+    if allowed == 99:
+        assert {layer.bits for layer in report.layers} == {4}
+    assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
+    again, same = mixed(file, variant, preprocessing, pictures)
+    assert again == written
+    assert same == report
+
+
+class Additive:
+    """A network whose layers' errors add up."""
+
+    costs: Mapping[str, Mapping[int, float]]
+    kernels: Mapping[str, None]
+
+    def __init__(self, costs: Mapping[str, Mapping[int, float]]) -> None:
+        self.costs, self.kernels, self.asked = costs, dict.fromkeys(costs), 0
+
+    def widths(self, layer: str) -> list[int]:
+        return [16, *sorted(self.costs[layer], reverse=True)]
+
+    def together(self, bits: Mapping[str, int]) -> tuple[float, float]:
+        self.asked += 1
+        error = sum(self.costs[layer].get(b, 0.0) for layer, b in bits.items())
+        return error, error
+
+    def sensitivities(self) -> list[Sensitivity]:
+        return [
+            Sensitivity(layer=name, op="CONV_2D", weights=1000, bits=bits, error=cost, changed=cost)
+            for name, costs in self.costs.items()
+            for bits, cost in sorted(costs.items(), reverse=True)
+        ]
+
+
+def test_search_goes_on_behind_the_first_layer_that_cannot() -> None:
+    trial = Additive({
+        "easy": {8: 0.1, 4: 0.5},
+        "fragile": {8: 9.0, 4: 20.0},
+        "depthwise": {8: 0.1},
+        "large_step": {8: 0.2, 4: 1.6},
+        "small_step": {8: 0.2, 4: 1.7},
+    })  # fmt: skip
+    chosen = search(trial, trial.sensitivities(), 2.7)
+    assert chosen == {
+        "easy": 4, "fragile": 16, "depthwise": 8, "large_step": 4, "small_step": 8,
+    }  # fmt: skip
+    assert search(trial, trial.sensitivities(), 0.0) == dict.fromkeys(trial.costs, 16)
+
+
+def test_search_bisects() -> None:
+    trial = Additive({f"layer{i}": {8: 0.01 * i, 4: i} for i in range(1, 129)})
+    found = trial.sensitivities()
+    everything = sum(trial.costs[f"layer{i}"][4] for i in range(1, 129))
+    assert set(search(trial, found, everything).values()) == {4}
+    assert trial.asked < 10
+
+
+def test_layers_that_share_a_kernel_have_the_same_bits(tmp_path) -> None:
+    x = inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 1, name="widen")(x)
+    shared = keras.layers.Conv2D(8, 3, padding="same", use_bias=False, name="shared")
+    x = keras.layers.ReLU(name="between")(shared(x))
+    x = keras.layers.GlobalAveragePooling2D()(shared(x))
+    model = keras.Model(inputs, keras.layers.Dense(4)(x))
+    preprocessing = Preprocessing(height=8, width=8, channels=3)
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    trial = Trial(to_tflite(model), pictures, preprocessing, BITS)
+    assert sorted(len(k.layers) for k in trial.kernels.values()) == [1, 1, 2]
+    (layer,) = (layer for layer, k in trial.kernels.items() if len(k.layers) == 2)
+    path = tmp_path / "x.tflite"
+    path.write_bytes(trial.write({layer: 4}))
+    got = runtimes.load(path, preprocessing).predict(pictures)
+    np.testing.assert_allclose(got, trial._logits({layer: 4}), atol=1e-5)
+
+
+def test_no_pictures_is_said(lenet) -> None:
+    file, preprocessing, _pictures = lenet
+    with pytest.raises(InputError, match="needs calibration pictures"):
+        mixed(file, recipes.variant("mixed"), preprocessing, [])
