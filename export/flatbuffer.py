@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,6 +102,15 @@ def nonzero_weights(file: bytes) -> int:
             # By buffer: tensors may share one.
             found[tensor.buffer] = int(np.count_nonzero(values != _zero_points(tensor, values)))
     return sum(found.values())
+
+
+def skeleton(file: bytes, *, compressed: bool = False) -> int:
+    """Bytes of a file's graph alone, without any constant; after zlib -9 if `compressed`."""
+    model = read(file)
+    for buffer in model.buffers:
+        buffer.data = None
+    data = write(model)
+    return len(zlib.compress(data, 9)) if compressed else len(data)
 
 
 def _quantize_operator(model: schema.ModelT, source: int, target: int) -> schema.OperatorT:

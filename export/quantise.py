@@ -156,7 +156,7 @@ def _ranges(
     """Smallest and largest value of each activation over all pictures.
 
     `Quantizer.calibrate` takes a moving average instead, which follows the last 20 pictures and
-    clips what the others need: 11 to 20 dB more noise in the logits of the demo's networks.
+    clips what the others need: 12 to 23 dB more noise in the logits of the demo's networks.
     """
     work = calibrator.Calibrator(
         bytes(float_file), num_threads=1, qsv_update_func=qsv_utils.min_max_update

@@ -220,7 +220,8 @@ class Settings:
     """What a user may say beside a variant's name; each goes into the variants that it shapes.
 
     Attributes:
-        calibration_pictures: a class-balanced sample of the training pictures.
+        calibration_pictures: a class-balanced sample of the training pictures; `mixed` looks at
+            three times as many.
         max_change: of `mixed`, see `Variant`.
         spared: of pruning and clustering.
         slim_score: of structured pruning.
@@ -321,6 +322,7 @@ PRECISIONS = {variant.name: variant for variant in _PRECISIONS}
 # What `kerascnn demo` and `kerascnn compress` make when nothing else is asked.
 DEFAULT = ("float32", "float16", "dynamic_int8", "int8", "weight_int4")
 
+_SEARCHED = 3
 _EXAMPLES = ("slim50_int8", "prune75_int8", "cluster16_int8", "qat_int8")
 _STEP = re.compile(
     r"(?P<distil>distil)|slim(?P<slim>[-\d.]+)|(?P<two_of_four>prune2of4)"
@@ -408,6 +410,8 @@ def _filled(
         changes["calibration_pictures"] = settings.calibration_pictures
     if precision.mixed_bits:
         changes["max_change"] = settings.max_change
+        # A share of answers wants more of them than a range does.
+        changes["calibration_pictures"] = _SEARCHED * settings.calibration_pictures
     if steps:
         tuning = settings.fine_tuning
         teacher = (tuning.teacher or "self") if distil else None

@@ -88,13 +88,16 @@ def slim(
         divisor: widths stay multiples of it where a group is at least twice as wide; phones
             compute channels in lanes of 4 or 8.
 
-    A channel's worth is its share of its layer's: sizes of weights have no common unit, and of
-    y * dL/dy the signed sum over a layer is the same wherever a network of ReLUs is cut across, so
-    that the sums of absolute values compare noise. Layers that a sum ties add their shares, since
-    all of them lose. What a step loses is log(worth before / worth after) of its group, for every
-    layer tied, and the step that loses least for a multiply-add saved is next. The logarithm says
-    what first-order scores cannot, that the last channels of a layer carry what all did: shares
-    as they are took some layers to their floor and left their neighbours whole.
+    A channel's worth is the sum over the layers that make it, since a sum of layers loses all of
+    its terms at once. Depthwise convolutions and gates do not count: they would be a second opinion
+    of the same channels, and weigh inner channels double against those that blocks hand on. Changes
+    of the loss have one unit, and stand as they are; gamma and kernels have none, so theirs are
+    taken as shares of their layer.
+
+    A step of `divisor` channels takes worth * log(worth before / worth after) from its group, and
+    the step that takes least for a multiply-add saved is next. The logarithm knows what scores of
+    single channels do not, that the last ones of a layer carry what all did: it is the score while
+    a group is whole, and keeps it from falling to its floor beside neighbours that lose nothing.
 
     Returns:
         A functional model with the same layer names, flags and types, and copied weights.
@@ -186,8 +189,8 @@ class _Graph:
         inputs, outputs: by layer name, the numbers of the channels on both sides of each layer
             whose weights are cut.
         norms: batch norm of a convolution, by name.
-        makers: layers that make channels, and that these are scored by: neither depthwise
-            convolutions, which pass on what another made, nor the last one of a gate.
+        makers: layers that make channels that may go, and that these are scored by: neither
+            depthwise convolutions, which pass on what another made, nor the last one of a gate.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -351,6 +354,7 @@ class _Graph:
         for sides in (self.inputs, self.outputs):
             for name, channels in sides.items():
                 sides[name] = roots[channels]
+        self.makers = {m: None for m in self.makers if {*self.outputs[m].tolist()} - self._locked}
 
 
 def _symbols(structure) -> list:
@@ -419,8 +423,8 @@ def _taylor(graph: _Graph, batches) -> dict[str, np.ndarray]:
             images = tf.convert_to_tensor(pictures)
             tape.watch(images)  # also where every weight is frozen
             *outputs, logits = probe(images, training=False)
-            logits = tf.cast(logits, tf.float32)
-            loss = tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
+            logits, truth = tf.cast(logits, tf.float32), tf.cast(labels, tf.float32)
+            loss = tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(truth, logits))
         slopes = tape.gradient(loss, outputs, unconnected_gradients="zero")
         for i, (output, slope) in enumerate(zip(outputs, slopes, strict=True)):
             change = np.asarray(output * slope, np.float64)

@@ -134,23 +134,151 @@ def train(
         click.echo(f"next: kerascnn compress {folder}")
 
 
-@commands.command(epilog="Example: kerascnn compress runs/flowers --variants float32,int8")
+def _settings_options(command: Any) -> Any:
+    """What `compress` and `shrink` may be told beside the names of variants."""
+    for option in reversed((
+        click.option("--calibration-pictures", type=int, help="That set ranges.  [default: 200]"),
+        click.option(
+            "--max-change",
+            type=float,
+            help="For `mixed`: percent of calibration answers that may change.  [default: 0.5]",
+        ),
+        click.option(
+            "--spare",
+            help="Words in the names of layers that pruning and clustering leave alone.  "
+            "[default: stem,depthwise,logits]",
+        ),
+        click.option("--slim-score", help="taylor, norm or l1.  [default: taylor]"),
+        click.option(
+            "--fine-tune-epochs", type=int, help="Of each step.  [default: a share of the run's]"
+        ),
+        click.option(
+            "--learning-rate", type=float, help="Of each step.  [default: a share of the run's]"
+        ),
+        click.option(
+            "--teacher", help="For `distil` variants: a run folder.  [default: the run itself]"
+        ),
+        click.option(
+            "--distil-weight", type=float, help="The teacher's share of the loss.  [default: 0.7]"
+        ),
+        click.option("--temperature", type=float, help="Its answers soften at.  [default: 3]"),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _settings(**asked: Any) -> Any:
+    from export.recipes import FineTuning, Settings
+
+    given = {key: value for key, value in asked.items() if value is not None}
+    tuning = {
+        key: given.pop(name)
+        for name, key in (
+            ("fine_tune_epochs", "epochs"),
+            ("learning_rate", "learning_rate"),
+            ("teacher", "teacher"),
+            ("distil_weight", "distil_weight"),
+            ("temperature", "temperature"),
+        )
+        if name in given
+    }
+    if "teacher" in tuning:
+        _require_run(tuning["teacher"])
+        tuning["teacher"] = str(pathlib.Path(tuning["teacher"]).resolve())
+    if "spare" in given:
+        given["spared"] = tuple(_names(given.pop("spare")))
+    return Settings(fine_tuning=FineTuning(**tuning), **given)
+
+
+@commands.command(epilog="Example: kerascnn compress runs/flowers --variants float32,prune75_int8")
 @click.argument("run", type=click.Path())
 @click.option("--variants", help="Names with commas.  [default: all of the demo]")
 @click.option("--onnx/--no-onnx", default=True, help="Also write float32.onnx.")
+@_settings_options
 @_json_option
-def compress(run: str, variants: str | None, onnx: bool, as_json: bool) -> None:
-    """Write, run and verify the compressed files of RUN, with a report."""
+def compress(run: str, variants: str | None, onnx: bool, as_json: bool, **asked: Any) -> None:
+    """Write, run and verify the compressed files of RUN, with a report.
+
+    A variant is steps that train, then a precision, joined by underscores:
+    prune75_cluster16_qat_int8.
+
+    \b
+    distil     first: every training here learns from a teacher's answers
+    slim50     whole channels are removed until 50% of the multiply-adds are left
+    prune75    75% of the weights become zero; prune2of4, prune75x4 in patterns
+    cluster16  a layer's weights take 16 values
+    qat        quantisation-aware training, before int8
+
+    \b
+    float32 float16 dynamic_int8 weight_int8 weight_int4 mixed int8 int16x8, and from
+    tf.lite's converter: float16_converter dynamic_int8_converter int8_converter int16x8_converter
+    """
     _require_run(run)
-    _begin()
     from export import recipes
+
+    settings = _settings(**asked)
+    names = _names(variants) or list(recipes.DEFAULT)
+    for name in names:
+        recipes.variant(name, settings)
+    _begin()
     from export.compare import compare
     from export.compress import compress
     from training.run import Run
 
     opened = Run.open(run)
-    compress(opened, _names(variants) or recipes.DEFAULT, onnx=onnx)
+    compress(opened, names, onnx=onnx, settings=settings)
     _print_results(compare([opened], opened.folder), opened.folder, as_json)
+
+
+@commands.command(epilog="Example: kerascnn shrink runs/flowers --max-size 300KB --max-drop 1.0")
+@click.argument("run", type=click.Path())
+@click.option("--max-size", help="Of the file: 300KB, 1.2MB (1 KB is 1000 bytes).")
+@click.option("--max-drop", type=float, default=1.0, show_default=True, help="Points of accuracy.")
+@click.option("--max-latency", help="Median for one picture on this machine: 5ms.")
+@click.option(
+    "--metric",
+    default="file",
+    show_default=True,
+    help="What --max-size limits: file, or download (after zlib -9).",
+)
+@_settings_options
+@_json_option
+def shrink(
+    run: str,
+    max_size: str | None,
+    max_drop: float,
+    max_latency: str | None,
+    metric: str,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Find the cheapest method whose file of RUN keeps within a budget.
+
+    Methods are tried from cheap to dear; all files stay, and the same command goes on. The exit
+    code is 1 where nothing keeps within the budget.
+    """
+    _require_run(run)
+    from export.budget import Budget, milliseconds, size
+
+    budget = Budget(
+        size=size(max_size) if max_size else None,
+        metric=metric,
+        drop=max_drop,
+        latency_ms=milliseconds(max_latency) if max_latency else None,
+    )
+    settings = _settings(**asked)
+    _begin()
+    from export.shrink import as_json as search_as_json
+    from export.shrink import as_text, shrink
+    from training.run import Run
+
+    found = shrink(Run.open(run), budget, settings=settings)
+    if as_json:
+        _print_json(search_as_json(found))
+    else:
+        click.echo(as_text(found, budget))
+    if found.chosen is None:
+        raise click.exceptions.Exit(1)
 
 
 @commands.command(epilog="Example: kerascnn compare runs/a runs/b -o report.html")

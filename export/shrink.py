@@ -1,0 +1,187 @@
+"""`kerascnn shrink`: the cheapest method whose file keeps within a budget.
+
+Methods are tried from cheap to dear: first what needs no training, then what trains. A method that
+cannot meet the budget, because a file that is already there shows its size or its speed, is passed
+over. Every file is an artefact of the run like any other, so that a repeated search goes on where
+it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from export import recipes
+from export.artefact import Artefact
+from export.budget import Budget
+from export.compare import measure, write
+from export.compress import Workshop, all_artefacts
+from export.convert_tflite import to_tflite
+from export.flatbuffer import skeleton
+from export.results import Result, pareto
+from kerascnn.errors import InputError
+from training.progress import say
+from training.run import Run
+
+# From cheap to dear. Within a step of dearness, the larger and more accurate ones first.
+LADDER = (
+    *("float16", "dynamic_int8", "int8", "weight_int8", "mixed", "weight_int4"),
+    *("qat_int8", "cluster16_qat_int8"),
+    *("prune50_qat_int8", "prune75_qat_int8"),
+    *("slim50_float16", "slim50_int8", "slim50_qat_int8"),
+    "prune75_cluster16_qat_int8",
+    *("slim50_mixed", "slim25_int8", "slim25_qat_int8", "slim25_mixed"),
+    *("slim50_prune50_cluster16_qat_int8", "slim25_prune50_cluster16_qat_int8"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Search:
+    """What `shrink` found.
+
+    Attributes:
+        chosen: the file within the budget, or None.
+        nearest: the one that came nearest.
+        rows: all files of the run, timed against each other.
+        tried: variants, in order.
+        passed_over: variants that could not meet the budget, each with the reason.
+    """
+
+    chosen: Result | None
+    nearest: Result
+    rows: list[Result]
+    tried: tuple[str, ...]
+    passed_over: dict[str, str]
+
+    @property
+    def front(self) -> list[Result]:
+        """Files that no smaller one equals or beats."""
+        return pareto(self.rows, "bytes")
+
+
+def shrink(
+    run: Run,
+    budget: Budget,
+    *,
+    ladder: Sequence[str] = LADDER,
+    settings: recipes.Settings | None = None,
+) -> Search:
+    """Try methods until a file keeps within the budget; all tries are left as artefacts.
+
+    The run's report, results.csv and chart are written anew at the end.
+
+    Args:
+        ladder: variants, from cheap to dear.
+        settings: see `export.compress.compress`.
+
+    Raises:
+        InputError: an impossible budget: smaller than the graph alone is without any weight.
+    """
+    variants = [recipes.variant(name, settings) for name in ladder]
+    _check_possible(run, budget)
+    workshop = Workshop(run)
+    float32 = _there(workshop, recipes.variant("float32"))
+    lengths: dict[str, int] = {}
+    tried: list[str] = []
+    passed_over: dict[str, str] = {}
+    met = ""
+    for variant in variants:
+        if reason := _hopeless(variant, lengths, budget):
+            passed_over[variant.name] = reason
+            continue
+        try:
+            artefact = _there(workshop, variant)
+        except InputError as error:
+            # A method may not suit a network; the others are still to be tried.
+            passed_over[variant.name] = str(error)
+            continue
+        tried.append(variant.name)
+        lengths[variant.name] = artefact.info["bytes"]
+        # Beside the float file, which tells a slow moment of the machine from a slow file.
+        row = measure([(run, float32), (run, artefact)])[-1]
+        over = budget.over(row) > 1
+        say(f"{variant.name}: {_figures(row)}{', over' if over else ''}")
+        if not over:
+            met = variant.name
+            break
+    return _closed(run, budget, met, tried, passed_over)
+
+
+def as_text(search: Search, budget: Budget) -> str:
+    """Lines for a terminal."""
+    lines = [f"passed over {name}: {why}" for name, why in search.passed_over.items()]
+    if search.chosen:
+        row = search.chosen
+        lines.append(f"within {budget.told()}: {row.label}, {_figures(row)}")
+    else:
+        row = search.nearest
+        lines.append(f"nothing within {budget.told()}")
+        lines.append(f"nearest: {row.label}, {_figures(row)}")
+        lines += [f"on the front: {r.label}, {_figures(r)}" for r in search.front]
+    return "\n".join(lines)
+
+
+def as_json(search: Search) -> dict[str, Any]:
+    """Plain values; `met` says whether a file keeps within the budget."""
+    return {
+        "met": search.chosen is not None,
+        "chosen": search.chosen and dataclasses.asdict(search.chosen),
+        "nearest": dataclasses.asdict(search.nearest),
+        "front": [row.label for row in search.front],
+        "tried": list(search.tried),
+        "passed_over": search.passed_over,
+    }
+
+
+def _check_possible(run: Run, budget: Budget) -> None:
+    if budget.size is None:
+        return
+    least = skeleton(to_tflite(run.load_model()), compressed=budget.metric == "download")
+    if budget.size < least:
+        raise InputError(
+            f"--max-size {budget.size / 1000:g}KB: the graph of {run.name} alone, without any "
+            f"weight, takes {least / 1000:.1f} KB; ask for more, or train a shallower network"
+        )
+
+
+def _there(workshop: Workshop, variant: recipes.Variant) -> Artefact:
+    return workshop.found(variant, ".tflite") or workshop.make(variant, ".tflite")
+
+
+def _hopeless(variant: recipes.Variant, lengths: Mapping[str, int], budget: Budget) -> str | None:
+    """Why a variant cannot keep within the budget, by the length of a file that is there."""
+    if budget.size is None or budget.metric != "file":
+        return None
+    # Zeros and shared values shorten a download; the file of as many bits is as long.
+    slimmed = [step.name for step in variant.steps if isinstance(step, recipes.Slim)]
+    plain = "_".join([*slimmed, variant.precision])
+    # An aware file may be some hundred bytes shorter than a calibrated one.
+    if variant.name != plain and lengths.get(plain, 0) > 1.02 * budget.size:
+        return f"its file is as long as {plain}'s, {lengths[plain] / 1000:.1f} KB"
+    return None
+
+
+def _closed(
+    run: Run, budget: Budget, met: str, tried: list[str], passed_over: dict[str, str]
+) -> Search:
+    """Time all files of the run together, and write the report."""
+    found = [(run, one) for one in all_artefacts(run)]
+    rows = measure(found)
+    write(run.folder, [run], found, rows)
+    mobile = [row for row in rows if row.format == "tflite"]
+    return Search(
+        chosen=next((row for row in mobile if row.variant == met), None),
+        nearest=min(mobile, key=budget.over),
+        rows=rows,
+        tried=tuple(tried),
+        passed_over=passed_over,
+    )
+
+
+def _figures(row: Result) -> str:
+    figures = f"{row.value:.1f}% ({-row.drop:+.1f}), {row.bytes / 1000:,.1f} KB"
+    figures += f" ({row.download_bytes / 1000:,.1f} zipped)"
+    if row.latency_ms is not None:
+        figures += f", {row.latency_ms:.3f} ms"
+    return figures
