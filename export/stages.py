@@ -13,6 +13,7 @@ data, teacher and versions. Another key, and the stage is made again; the same, 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -31,6 +32,7 @@ from export.finetune import Lessons, share_of
 from export.prune import prune
 from export.slim import slim
 from kerascnn.complexity import count_macs, count_parameters
+from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
 from training.config import TrainConfig
@@ -46,6 +48,7 @@ _SHARES: dict[type, tuple[float, float]] = {
     recipes.Cluster: (0.15, 0.05),
     recipes.Qat: (0.15, 0.05),
 }
+_DIVISORS = (8, 4, 2, 1)  # of widths, the best for a phone's arithmetic first
 _SCORED_PICTURES = 512  # that channels are scored on
 _SCORED_AT_ONCE = 64
 
@@ -222,7 +225,7 @@ class Stages:
             )
             for i in range(0, len(pictures), _SCORED_AT_ONCE)
         ]
-        smaller = slim(model, macs=step.macs / 100, score=step.score, batches=batches)
+        smaller = _slimmest(model, step, batches)
         fit(
             smaller,
             train=lessons.train,
@@ -235,6 +238,20 @@ class Stages:
             teacher=lessons.teacher,
         )
         return smaller
+
+
+def _slimmest(
+    model: keras.Model, step: recipes.Slim, batches: list[tuple[np.ndarray, np.ndarray]]
+) -> keras.Model:
+    """Slim in steps of 8 channels, or of fewer where a network is too narrow for that."""
+    for divisor in _DIVISORS[:-1]:
+        with contextlib.suppress(InputError):
+            return slim(
+                model, macs=step.macs / 100, score=step.score, batches=batches, divisor=divisor
+            )
+    return slim(
+        model, macs=step.macs / 100, score=step.score, batches=batches, divisor=_DIVISORS[-1]
+    )
 
 
 def _save(folder: pathlib.Path, model: keras.Model) -> None:

@@ -1,0 +1,135 @@
+"""Budgets: how they are written, kept, missed, and refused."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import assert_refused, kerascnn
+from test_report import row
+
+from export import shrink as shrinking
+from export.budget import Budget, milliseconds, size
+from export.compress import all_artefacts, compress
+from export.flatbuffer import skeleton
+from export.shrink import shrink
+from kerascnn.errors import InputError
+from training.run import Run
+
+
+@pytest.fixture
+def run(lenet_run: Run, tmp_path: Path) -> Run:
+    """A run of its own, without the artefacts that other tests made."""
+    shutil.copytree(lenet_run.folder, tmp_path / "lenet5")
+    for folder in ("artefacts", "stages"):
+        shutil.rmtree(tmp_path / "lenet5" / folder, ignore_errors=True)
+    return Run.open(tmp_path / "lenet5")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("300KB", 300_000), ("1.2MB", 1_200_000), ("48000", 48_000), ("64 KiB", 65_536), ("2m", 2e6)],
+)
+def test_sizes(text: str, count: int) -> None:
+    assert size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "KB", "10x", "1e999KB", "ten", "nanKB"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(InputError, match="300KB"):
+        size(text)
+
+
+def test_latencies() -> None:
+    assert [milliseconds(text) for text in ("5ms", "5", "0.25 s")] == [5, 5, 250]
+    with pytest.raises(InputError, match="5ms"):
+        milliseconds("fast")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "needs --max-size or --max-latency"),
+        ({"size": 0}, "positive"),
+        ({"size": 1000, "drop": -1}, "between 0 and 100"),
+        ({"size": 1000, "metric": "zip"}, "file or download"),
+        ({"latency_ms": float("nan")}, "positive"),
+    ],
+)
+def test_no_budgets(given: dict, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Budget(**given)
+
+
+def test_what_keeps_within_a_budget() -> None:
+    one = row("run", "int8", "tflite", 300_000, 98.0, 1.0)
+    assert Budget(size=300_000).over(one) <= 1
+    assert Budget(size=299_999).over(one) > 1
+    assert Budget(size=270_000, metric="download").over(one) <= 1
+    assert Budget(size=300_000, drop=0.9).over(one) > 1
+    assert one.latency_ms is not None
+    assert Budget(latency_ms=one.latency_ms).over(one) <= 1
+    assert Budget(latency_ms=0.9 * one.latency_ms).over(one) > 1
+    assert Budget(size=300_000).over(dataclasses.replace(one, fits=False)) == float("inf")
+
+
+def test_the_first_that_keeps_within_is_taken_and_all_are_kept(run: Run) -> None:
+    ladder = ("float16", "int8", "mixed", "qat_int8")
+    found = shrink(run, Budget(size=80_000, drop=1.0), ladder=ladder)
+    assert found.chosen is not None
+    assert found.chosen.variant == "int8"
+    assert found.tried == ("float16", "int8")
+    with (run.folder / "results.csv").open() as stream:
+        listed = {line["variant"] for line in csv.DictReader(stream)}
+    assert listed == {"float32", "float16", "int8"} == {r.variant for r in found.rows}
+    before = {a.path: a.path.stat().st_mtime_ns for a in all_artefacts(run)}
+    again = shrink(run, Budget(size=80_000, drop=1.0), ladder=ladder)
+    assert again.chosen is not None
+    assert again.chosen.sha256 == found.chosen.sha256
+    assert {a.path: a.path.stat().st_mtime_ns for a in all_artefacts(run)} == before
+
+
+def test_a_missed_budget_tells_how_near_it_came(run: Run) -> None:
+    found = shrink(run, Budget(size=60_000), ladder=("float16", "int8", "qat_int8"))
+    assert found.chosen is None
+    assert found.nearest.variant == "int8"
+    assert "as long as int8's" in found.passed_over["qat_int8"]
+    text = shrinking.as_text(found, Budget(size=60_000))
+    assert "nothing within file 60.0 KB" in text
+    assert "nearest: lenet5 int8" in text
+
+
+def test_a_file_below_the_graph_itself_is_refused(run: Run) -> None:
+    compress(run, ["float32"], onnx=False)
+    least = skeleton((run.artefacts / "float32.tflite").read_bytes())
+    assert 1000 < least < 10_000
+    done = kerascnn("shrink", run.folder, "--max-size", f"{least - 1}B")
+    assert_refused(done, "lenet5", "without any weight")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        (("--max-size", "10x"), "10x"),
+        (("--max-size", "10KB", "--max-drop", "-1"), "--max-drop"),
+        ((), "--max-size"),
+        (("--max-size", "10KB", "--metric", "zip"), "zip"),
+        (("--max-size", "10KB", "--fine-tune-epochs", "0"), "at least 1 epoch"),
+        (("--max-size", "10KB", "--calibration-pictures", "0"), "calibration"),
+    ],
+)
+def test_nonsense_is_refused(lenet_run: Run, arguments: tuple[str, ...], culprit: str) -> None:
+    assert_refused(kerascnn("shrink", lenet_run.folder, *arguments), culprit)
+
+
+def test_as_a_command(run: Run) -> None:
+    done = kerascnn("shrink", run.folder, "--max-size", "130KB", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["met"]
+    assert told["chosen"]["variant"] == "float16"
+    assert told["tried"] == ["float16"]
