@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all lint format bench lock clean
+.PHONY: setup demo test test-all lint format bench bench-compression lock clean
 
 setup: .venv/.ready
 
@@ -38,6 +38,10 @@ format: setup
 bench: setup
 	$(BIN)/python benchmarks/int8_partitions.py
 	$(BIN)/python benchmarks/phone_latency.py
+
+# benchmarks/compression.md, in about 40 minutes; goes on where it was.
+bench-compression: setup
+	$(BIN)/python benchmarks/compression.py
 
 lock: setup
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header \

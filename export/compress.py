@@ -42,6 +42,8 @@ from training.run import Run, versions
 from training.train import source_for
 
 _MISTAKES_KEPT = 200
+# Raised when the same recipe writes another file: those of before are made again.
+_EDITION = 2
 
 
 def compress(
@@ -223,6 +225,7 @@ class Workshop:
             "variant": variant.to_dict(),
             "data": self._run.info["dataset"]["fingerprint"],
             "format": end,
+            "edition": _EDITION,
             "versions": versions(),
         }
         return digest([json.dumps(made_of, sort_keys=True).encode()])

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.convert_tflite import INPUT_NAME, converter
+from export.flatbuffer import compact
 from export.recipes import Variant
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -56,7 +57,7 @@ def converter_quantise(
             if variant.raw_input:
                 work.inference_input_type = tf.uint8
         converted: bytes = work.convert()
-    return converted
+    return compact(converted)
 
 
 def _representative(

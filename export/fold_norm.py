@@ -38,11 +38,11 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
 
     twin = keras.models.clone_model(model, clone_function=clone, call_function=call)
     for layer in twin.layers:
-        weights = model.get_layer(layer.name).get_weights()
-        if layer.name in by_linear:
-            weights = _folded(model.get_layer(layer.name), by_linear[layer.name])
-        if weights:
-            layer.set_weights(weights)
+        if not layer.weights:
+            continue
+        source = model.get_layer(layer.name)
+        norm = by_linear.get(layer.name)
+        layer.set_weights(_folded(source, norm) if norm else source.get_weights())
     return twin
 
 

@@ -8,7 +8,8 @@ libraries do not mean the same by `hard_sigmoid`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -63,6 +64,55 @@ class BatchNormalization(tf_keras.layers.BatchNormalization):
         )
 
 
+class Dropout(tf_keras.layers.Layer):
+    """Dropout that counts its draws, so that an interrupted training goes on with the next one.
+
+    tf_keras' own layer keeps the state of its generator in no variable, and so in no checkpoint.
+
+    Args:
+        rate, noise_shape: as of tf_keras' layer.
+        seed: of all draws; None takes one of Python's generator.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        noise_shape: Sequence[int | None] | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.rate, self.noise_shape = rate, noise_shape
+        self.seed = random.randrange(2**31) if seed is None else seed
+
+    def build(self, input_shape) -> None:
+        """The number of draws so far."""
+        self.draws = self.add_weight(
+            "draws", shape=(), dtype=tf.int32, initializer="zeros", trainable=False
+        )
+        super().build(input_shape)
+
+    def call(self, inputs, training=None):
+        """Drop elements, or whole slices where `noise_shape` has 1, if `training`."""
+
+        def dropped():
+            number = self.draws.assign_add(1)
+            shape = None
+            if self.noise_shape is not None:
+                sides = tf.shape(inputs)
+                shape = [sides[i] if n is None else n for i, n in enumerate(self.noise_shape)]
+            return tf.nn.experimental.stateless_dropout(
+                inputs, self.rate, seed=tf.stack([self.seed, number]), noise_shape=shape
+            )
+
+        return tf_keras.backend.in_train_phase(dropped, inputs, training=training or False)
+
+    def get_config(self) -> dict[str, Any]:
+        """For cloning."""
+        own = {"rate": self.rate, "noise_shape": self.noise_shape, "seed": self.seed}
+        return {**super().get_config(), **own}
+
+
 # Layers of the same name and meaning in both libraries, with what their twins are told.
 _SHAPED = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups", "use_bias")
 _POOL = ("pool_size", "strides", "padding")
@@ -85,6 +135,7 @@ _SAME: dict[type[keras.Layer], tuple[str, ...]] = {
     layers.Reshape: ("target_shape",),
     layers.ZeroPadding2D: ("padding",),
 }
+_OWN = {layers.BatchNormalization: BatchNormalization, layers.Dropout: Dropout}
 _ELEMENTWISE = (layers.Activation, layers.ReLU)
 # Further layers without weights that hold for single elements; see `register_elementwise`.
 _registered: list[type[keras.Layer]] = []
@@ -156,8 +207,8 @@ def _twin(operation, model_name: str) -> tf_keras.layers.Layer:
         chosen = {key: config[key] for key in _SAME[kind] if config.get(key) is not None}
         if kind is layers.DepthwiseConv2D and "dilation_rate" in chosen:
             chosen["dilation_rate"] = tuple(chosen["dilation_rate"])
-        if kind is layers.BatchNormalization:
-            return BatchNormalization(name=operation.name, **chosen)
+        if kind in _OWN:
+            return _OWN[kind](name=operation.name, **chosen)
         return getattr(tf_keras.layers, kind.__name__)(name=operation.name, **chosen)
     if kind in (*_ELEMENTWISE, *_registered):
         return Elementwise(keras.saving.serialize_keras_object(operation), name=operation.name)

@@ -76,6 +76,10 @@ def prune(
     )
     pruned = keras.models.clone_model(model)
     bring_back(tfmot.sparsity.keras.strip_pruning(wrapped), pruned)
+    for layer in map(pruned.get_layer, chosen):
+        kernel, *rest = layer.get_weights()
+        # Half of the zeros are -0.0, whose signs are noise to whoever compresses the file.
+        layer.set_weights([kernel + 0.0, *rest])
     return pruned
 
 

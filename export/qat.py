@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -74,6 +74,7 @@ class Aware:
         model: the lowered network, in Keras 3, with float weights that int8 holds exactly.
         preprocessing: what the pictures for `model` go through.
         ranges: of activations, by the name of the layer that makes them; `image` is the input.
+            Those of `fused_dense` are there by both names.
         logits: (n, classes) of the pictures given, with all rounding simulated.
     """
 
@@ -91,15 +92,17 @@ def train_aware(
     *,
     calibration: np.ndarray,
     pictures: np.ndarray,
+    clustered: Container[str] = (),
 ) -> Aware:
     """Train on while feeling int8.
 
     Args:
-        model: functional, as trained; it is left as it is. Its zeros and clusters are kept.
+        model: functional, as trained; it is left as it is. The zeros of its kernels are kept.
         lessons, config, folder: see `finetune.fine_tune`.
         calibration: (n, height, width, channels) uint8 training pictures that the ranges begin
             with.
         pictures: (n, height, width, channels) uint8, for `Aware.logits`.
+        clustered: layers whose kernels keep their clusters, and get one scale for all channels.
 
     Raises:
         InputError: a batch norm that cannot be folded, or a layer without a twin in tf_keras.
@@ -108,7 +111,11 @@ def train_aware(
     lowered, preprocessing = lowered_for_training(model, lessons.preprocessing)
     teacher = lessons.teacher and dataclasses.replace(lessons.teacher, student=preprocessing)
     lessons = dataclasses.replace(lessons, preprocessing=preprocessing, teacher=teacher)
-    kept = {layer.name: Kept.of(layer) for layer in lowered.layers if isinstance(layer, _LINEAR)}
+    kept = {
+        layer.name: Kept.of(layer, clustered=layer.name in clustered)
+        for layer in lowered.layers
+        if isinstance(layer, _LINEAR)
+    }
     ranges = calibrated(lowered, preprocessing, calibration)
     with quiet():
         aware = to_tf_keras(
@@ -124,12 +131,9 @@ def train_aware(
         layer = lowered.get_layer(name)
         kernel, *rest = layer.get_weights()
         layer.set_weights([one.on_grid(kernel), *rest])
-    return Aware(
-        model=lowered,
-        preprocessing=preprocessing,
-        ranges=_trained_ranges(aware, ranges),
-        logits=logits,
-    )
+    found = _trained_ranges(aware, ranges)
+    found |= {dense: found[relu] for dense, relu in fused_dense(lowered).items()}
+    return Aware(model=lowered, preprocessing=preprocessing, ranges=found, logits=logits)
 
 
 def lowered_for_training(
@@ -176,27 +180,64 @@ def has_scale(layer: keras.Layer) -> bool:
     """Whether the layer's output is a tensor of the int8 file, with a scale of its own."""
     if isinstance(layer, (layers.InputLayer, *_TRANSPARENT)):
         return False
-    readers = [node.operation for node in layer._outbound_nodes]
+    readers = list(_readers(layer))
     if len(readers) != 1:
         return True
     (reader,) = readers
+    # An int8 concatenation takes its inputs at its own scale.
+    if isinstance(reader, layers.Concatenate):
+        return False
     # The converter makes one operation of these pairs.
-    if isinstance(layer, _LINEAR):
-        return not isinstance(reader, HardGate | Scale) and _function(reader) not in _FUSED
-    return not (isinstance(layer, layers.Add) and _function(reader) in _FUSED)
+    if isinstance(layer, _LINEAR) and isinstance(reader, HardGate | Scale):
+        return False
+    return not (isinstance(layer, _FUSING) and _function(reader) in _FUSED)
 
 
+def fused_dense(lowered: keras.Model) -> dict[str, str]:
+    """Dense layers that a ReLU alone reads, with its name.
+
+    The converter names their common tensor by the dense layer, and not by the ReLU as behind a
+    convolution.
+    """
+    dense = (layer for layer in lowered.layers if isinstance(layer, layers.Dense))
+    readers = {layer.name: list(_readers(layer)) for layer in dense}
+    return {
+        name: found[0].name
+        for name, found in readers.items()
+        if len(found) == 1 and _function(found[0]) in _FUSED
+    }
+
+
+_FUSING = (*_LINEAR, layers.Add, layers.Multiply)
 _FUSED = ("relu", "relu6")
 
 
+def _readers(layer: keras.Layer) -> Iterator[Any]:
+    """What reads the layer's output in the file, where there is no dropout."""
+    for node in layer._outbound_nodes:
+        if isinstance(node.operation, layers.Dropout):
+            yield from _readers(node.operation)
+        else:
+            yield node.operation
+
+
 def _function(layer: Any) -> str:
+    if isinstance(layer, layers.ReLU) and not layer.negative_slope and not layer.threshold:
+        return {None: "relu", 6: "relu6"}.get(layer.max_value, "")
     return layer.activation.__name__ if isinstance(layer, layers.Activation) else ""
 
 
 def clustered_layers(model: keras.Model) -> tuple[str, ...]:
-    """Names of layers whose kernel has few values."""
-    linear = (layer for layer in model.layers if isinstance(layer, _LINEAR))
-    return tuple(layer.name for layer in linear if Kept.of(layer).shares)
+    """Names of layers whose kernel has few values, each of several weights."""
+    linear = (layer for layer in model.layers if isinstance(layer, layers.Conv2D | layers.Dense))
+    return tuple(layer.name for layer in linear if _is_clustered(np.asarray(layer.kernel)))
+
+
+def _is_clustered(kernel: np.ndarray) -> bool:
+    # Of a pruned kernel that is not clustered, all weights but the zeros differ.
+    weights = kernel[kernel != 0]
+    values = len(np.unique(weights))
+    return values <= _MOST_CLUSTERS and values < weights.size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -207,23 +248,25 @@ class Kept:
         mask: (kernel's shape) 0 where it was pruned, or None.
         members: (kernel's shape) number of the cluster that a weight is of, or None.
         clusters: how many there are; 0 for none.
+        depthwise: whether the output's channels are the kernel's last two axes.
     """
 
     mask: np.ndarray | None
     members: np.ndarray | None
     clusters: int
+    depthwise: bool
 
     @classmethod
-    def of(cls, layer: keras.Layer) -> Kept:
-        """What pruning and clustering left in a layer's kernel."""
+    def of(cls, layer: keras.Layer, *, clustered: bool) -> Kept:
+        """What pruning, and clustering if there was one, left in a layer's kernel."""
         kernel = np.asarray(layer.kernel)
         zero = kernel == 0
         values, members = np.unique(kernel, return_inverse=True)
-        clustered = 1 < len(values) <= min(_MOST_CLUSTERS, kernel.size // 2)
         return cls(
             mask=(~zero).astype(np.float32) if zero.any() else None,
             members=members.reshape(kernel.shape).astype(np.int32) if clustered else None,
             clusters=len(values) if clustered else 0,
+            depthwise=isinstance(layer, layers.DepthwiseConv2D),
         )
 
     @property
@@ -241,8 +284,11 @@ class Kept:
 
     def on_grid(self, kernel: np.ndarray) -> np.ndarray:
         """The values that int8 holds, as floats."""
-        depthwise = kernel.ndim == 4 and kernel.shape[3] == 1 != kernel.shape[2]
-        return np.asarray(_rounded(self.apply(tf.constant(kernel)), self.shares, depthwise))
+        return np.asarray(self.rounded(tf.constant(kernel)))
+
+    def rounded(self, kernel: tf.Tensor) -> tf.Tensor:
+        """The same, differentiable."""
+        return _rounded(self.apply(kernel), self.shares, self.depthwise)
 
 
 def _rounded(kernel: tf.Tensor, shares: bool, depthwise: bool) -> tf.Tensor:
@@ -261,8 +307,8 @@ def _rounded(kernel: tf.Tensor, shares: bool, depthwise: bool) -> tf.Tensor:
 class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     """Rounds a kernel by its present range, and keeps its zeros and clusters."""
 
-    def __init__(self, kept: Kept, depthwise: bool) -> None:
-        self._kept, self._depthwise = kept, depthwise
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
 
     def build(self, tensor_shape, name, layer) -> dict[str, Any]:
         """No variables: the range is the kernel's own."""
@@ -270,7 +316,7 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 
     def __call__(self, inputs, training, weights, **kwargs):
         """The kernel that the file will hold."""
-        return _rounded(self._kept.apply(inputs), self._kept.shares, self._depthwise)
+        return self._kept.rounded(inputs)
 
     def get_config(self) -> dict[str, Any]:
         """Made anew from the network, never loaded."""
@@ -372,10 +418,13 @@ def _wrapped(
     layer: tf_keras.layers.Layer, ranges: Mapping[str, Range], kept: Kept | None
 ) -> tf_keras.layers.Layer:
     kernel, quantizer, output = "", None, None
-    if kept is not None:
-        depthwise = isinstance(layer, tf_keras.layers.DepthwiseConv2D)
-        kernel = "depthwise_kernel" if depthwise else "kernel"
-        quantizer = KernelQuantizer(kept, depthwise)
+    if kept is not None and layer.trainable:
+        kernel = "depthwise_kernel" if kept.depthwise else "kernel"
+        quantizer = KernelQuantizer(kept)
+    elif kept is not None:
+        # The wrapper would train it: the mean of a pooling, or a fixed normalisation.
+        frozen, *rest = layer.get_weights()
+        layer.set_weights([kept.on_grid(frozen), *rest])
     if layer.name in ranges:
         fixed = ranges[layer.name] in _FIXED.values()
         output = (Fixed if fixed else Following)(*ranges[layer.name])
@@ -408,6 +457,8 @@ class _Trained:
         kernels = [
             np.asarray(weight) for weight, _, _ in getattr(self._wrapper, "_weight_vars", [])
         ]
+        if not kernels:
+            return self._inner.get_weights()
         bias = getattr(self._inner, "bias", None)
         return kernels + ([] if bias is None else [np.asarray(bias)])
 

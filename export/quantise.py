@@ -11,7 +11,7 @@ from litert_quantizer.qtyping import TFLOperationName as Op
 from litert_quantizer.utils import qsv_utils
 
 from export.convert_tflite import INPUT_NAME, layer_of
-from export.flatbuffer import prepend_uint8_input
+from export.flatbuffer import compact, prepend_uint8_input
 from export.recipes import Variant
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -66,7 +66,7 @@ def quantise(
     with quiet(), native_quiet():
         work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
         if not variant.calibrated:
-            return bytes(work.quantize().quantized_model)
+            return compact(bytes(work.quantize().quantized_model))
         ranges = _ranges(float_file, manager, preprocessing, calibration)
         if not ranges:
             raise InputError(f"{variant.name} needs calibration pictures; give at least one")
@@ -80,7 +80,9 @@ def quantise(
         shape = ranges[_input_tensor(work)]["min"].shape
         ranges[_input_tensor(work)] = {"min": np.full(shape, low), "max": np.full(shape, high)}
         quantised = bytes(work.quantize(ranges).quantized_model)
-    return prepend_uint8_input(quantised, name=INPUT_NAME) if variant.raw_input else quantised
+    if variant.raw_input:
+        return prepend_uint8_input(quantised, name=INPUT_NAME)
+    return compact(quantised)
 
 
 def quantise_weights(float_file: bytes, bits: Mapping[str, int]) -> bytes:
@@ -103,7 +105,7 @@ def quantise_weights(float_file: bytes, bits: Mapping[str, int]) -> bytes:
             manager.add_weight_only_config(scope, Op.ALL_SUPPORTED, number)
     with quiet(), native_quiet():
         work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
-        return bytes(work.quantize().quantized_model)
+        return compact(bytes(work.quantize().quantized_model))
 
 
 def _recipe(variant: Variant, shared_scale: Sequence[str]) -> recipe_manager.RecipeManager:

@@ -203,6 +203,7 @@ class Stages:
                     checkpoints,
                     calibration=self._material.calibration(variant.calibration_pictures)[0],
                     pictures=self._material.held_out(),
+                    clustered=before.shared_scale,
                 )
                 _write_aware(folder, aware)
                 model = aware.model
