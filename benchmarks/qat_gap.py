@@ -137,7 +137,8 @@ class Bench:
         rng = np.random.default_rng(self._config.seed)
         sample = data.train.take(rng.permutation(len(data.train))[:_CALIBRATION_PICTURES])
         calibration, held_out = decode_split(sample, run.preprocessing)[0], self._workshop.held_out
-        assert calibration.pictures is not None and held_out.pictures is not None
+        assert calibration.pictures is not None
+        assert held_out.pictures is not None
         self._calibration, self._pictures = calibration.pictures, held_out.pictures
         self._labels = held_out.labels
 

@@ -168,20 +168,23 @@ def to_tf_keras(
     Raises:
         InputError: a layer that has no twin; the message names it.
     """
-    twins: dict[int, tf_keras.layers.Layer] = {}
+    # Of each layer, its twin and the activation behind it.
+    twins: dict[int, tuple[tf_keras.layers.Layer, Callable]] = {}
 
     def call(operation, *args, **kwargs):
         kwargs.pop("training", None)
         if isinstance(operation, keras.Model):
-            return operation._run_through_graph(args, call_fn=call)
+            graph = getattr(operation, "_functional", operation)  # which a Sequential has inside
+            return graph._run_through_graph(args, call_fn=call)
         if id(operation) not in twins:
             layer = _twin(operation, model.name)
             if operation.weights:
                 layer.build(args[0].shape)
                 layer.set_weights(operation.get_weights())
             layer.trainable = operation.trainable
-            twins[id(operation)] = wrap(layer)
-        return _activated(operation, twins[id(operation)](*args, **kwargs))
+            twins[id(operation)] = wrap(layer), _activation(operation)
+        twin, activation = twins[id(operation)]
+        return activation(twin(*args, **kwargs))
 
     first = model.inputs[0]
     inputs = tf_keras.Input(first.shape[1:], dtype=first.dtype, name=first.name)
@@ -218,11 +221,11 @@ def _twin(operation, model_name: str) -> tf_keras.layers.Layer:
     )
 
 
-def _activated(operation, outputs):
-    """Behind a layer that carries its activation inside: the activation as a layer."""
+def _activation(operation) -> Callable:
+    """What a layer carries inside: the activation as a layer, or the identity."""
     function = getattr(operation, "activation", keras.activations.linear)
     if type(operation) not in _SAME or function is keras.activations.linear:
-        return outputs
+        return lambda outputs: outputs
     name = f"{operation.name}_activation"
     alone = layers.Activation(function, name=name)
-    return Elementwise(keras.saving.serialize_keras_object(alone), name=name)(outputs)
+    return Elementwise(keras.saving.serialize_keras_object(alone), name=name)

@@ -71,6 +71,7 @@ def killed_demo(tmp_path: Path, *arguments: object) -> None:
     assert files(broken) == files(whole)
 
 
+@pytest.mark.slow
 def test_demo_killed(tmp_path: Path) -> None:
     killed_demo(tmp_path, "--models", "lenet5", "--epochs", 2)
 

@@ -130,12 +130,16 @@ def int8_kernels(file: bytes) -> dict[tuple[int, ...], tuple[np.ndarray, int]]:
     }
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(clustered, tmp_path: Path) -> None:
     again = cluster(small(), Cluster(clusters=VALUES), lessons(), CONFIG, tmp_path)
     assert_same(again, clustered["dense"])
 
 
-@pytest.mark.parametrize(("kind", "model"), [("dense", small), ("pruned", half_pruned)])
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [pytest.param("dense", small, marks=pytest.mark.slow), ("pruned", half_pruned)],
+)
 def test_a_broken_training_goes_on_to_the_same_weights(
     clustered, kind: str, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def test_float32_and_int8_are_one_piece_and_agree(name: str, tmp_path) -> None:
     assert int8_path.stat().st_size < 0.45 * float_path.stat().st_size
 
 
+@pytest.mark.slow
 def test_large_network_is_one_piece_in_int8_too(tmp_path) -> None:
     model = lively("mobilenet_v3_large", stem_strides=1)
     preprocessing = zoo.entry("mobilenet_v3_large").preprocessing(28, 28)
@@ -107,9 +108,12 @@ def test_each_lowering_is_equal_in_float(kind: str) -> None:
 @pytest.mark.parametrize(
     "normalisation",
     [
-        {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
+        pytest.param(
+            {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
+            marks=pytest.mark.slow,
+        ),
         {"mean": (103.939, 116.779, 123.68), "std": 1.0, "order": "bgr"},
-        {"mean": 127.5, "std": 127.5},
+        pytest.param({"mean": 127.5, "std": 127.5}, marks=pytest.mark.slow),
     ],
     ids=["imagenet", "caffe", "inception"],
 )

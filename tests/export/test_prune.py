@@ -190,7 +190,13 @@ def assert_same(one: keras.Model, other: keras.Model) -> None:
         assert all(map(np.array_equal, a.get_weights(), b.get_weights())), a.name
 
 
-@pytest.mark.parametrize("step", [Prune(sparsity=75), Prune(sparsity=60, pattern="1x4")])
+@pytest.mark.parametrize(
+    "step",
+    [
+        Prune(sparsity=75),
+        pytest.param(Prune(sparsity=60, pattern="1x4"), marks=pytest.mark.slow),
+    ],
+)
 def test_a_broken_training_goes_on_to_the_same_weights(
     step: Prune, pruned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

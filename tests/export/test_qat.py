@@ -26,15 +26,15 @@ from kerascnn.preprocessing import Preprocessing
 
 NETWORKS: dict[str, dict] = {
     "lenet5": {"input_shape": (32, 32, 1)},
-    "mobilenet_v1": {"alpha": 0.25},
     "mobilenet_v2": {"alpha": 0.35},
     "mobilenet_v3_small": {},
-    "efficientnet_b0": {"width": 0.25},
     "resnet18": {"width": 0.25},
-    "googlenet": {},
 }
-# Longer, and of the same blocks.
+# Longer; their blocks are in the small networks below too.
 LONG: dict[str, dict] = {
+    "mobilenet_v1": {"alpha": 0.25},
+    "efficientnet_b0": {"width": 0.25},
+    "googlenet": {},
     "mobilenet_v3_large": {"alpha": 0.5},
     "efficientnet_lite0": {"width": 0.25},
     "efficientnet_v2_b0": {"width": 0.25},

@@ -140,6 +140,7 @@ def test_a_damaged_stage_is_made_again_and_is_the_same(run: Run, damage: str) ->
     assert info["files"] == {"model.keras": atomic.sha256(folder / "model.keras")}
 
 
+@pytest.mark.slow
 def test_another_network_makes_all_stages_again(run: Run, tmp_path: Path) -> None:
     old = trained(run, "prune75_int8")
     other = copied(run, tmp_path / "other")
@@ -198,6 +199,7 @@ def test_nonsense_is_refused_by_the_command(run: Run, name: str) -> None:
     assert_refused(refused, NONSENSE[name])
 
 
+@pytest.mark.slow
 def test_a_killed_compression_goes_on_to_the_same_file(lenet_run: Run, tmp_path: Path) -> None:
     whole, broken = (copied(lenet_run, tmp_path / name) for name in ("whole", "broken"))
     arguments = ("--variants", "prune75_int8", "--no-onnx")
