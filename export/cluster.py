@@ -3,8 +3,9 @@
 Han et al., "Deep compression" (arXiv:1510.00149), section 3. Batch norms are folded first: a file
 holds folded kernels, and 16 values times a gain a channel would be no 16 values. Centroids begin at
 the seeds of k-means++ (Arthur and Vassilvitskii 2007) and are trained on; where a kernel has been
-pruned, its zeros keep a centroid of their own. Lloyd's iterations are left out: they would spread
-the weights evenly over the values, which makes a compressed file 6% larger.
+pruned, its zeros keep a centroid of their own. Lloyd's iterations on top of the seeds changed
+neither accuracy nor the zipped file of mobilenet_v2 on digits (189.0 and 189.6 KB for
+prune75_cluster16_qat_int8).
 """
 
 from __future__ import annotations

@@ -36,6 +36,13 @@ LADDER = (
 )
 
 
+# By how much a file may be longer than that of the same precision and channels, or slower, before
+# nothing better is expected of more training.
+_SLACK = 1.03
+_CLUSTERED_SLACK = 1.2
+_SLOWER = 1.2
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Search:
     """What `shrink` found.
@@ -82,12 +89,12 @@ def shrink(
     _check_possible(run, budget)
     workshop = Workshop(run)
     float32 = _there(workshop, recipes.variant("float32"))
-    lengths: dict[str, int] = {}
+    measured: dict[str, Result] = {}
     tried: list[str] = []
     passed_over: dict[str, str] = {}
     met = ""
     for variant in variants:
-        if reason := _hopeless(variant, lengths, budget):
+        if reason := _hopeless(variant, measured, budget):
             passed_over[variant.name] = reason
             continue
         try:
@@ -97,9 +104,9 @@ def shrink(
             passed_over[variant.name] = str(error)
             continue
         tried.append(variant.name)
-        lengths[variant.name] = artefact.info["bytes"]
         # Beside the float file, which tells a slow moment of the machine from a slow file.
         row = measure([(run, float32), (run, artefact)])[-1]
+        measured[variant.name] = row
         over = budget.over(row) > 1
         say(f"{variant.name}: {_figures(row)}{', over' if over else ''}")
         if not over:
@@ -149,16 +156,25 @@ def _there(workshop: Workshop, variant: recipes.Variant) -> Artefact:
     return workshop.found(variant, ".tflite") or workshop.make(variant, ".tflite")
 
 
-def _hopeless(variant: recipes.Variant, lengths: Mapping[str, int], budget: Budget) -> str | None:
-    """Why a variant cannot keep within the budget, by the length of a file that is there."""
-    if budget.size is None or budget.metric != "file":
-        return None
-    # Zeros and shared values shorten a download; the file of as many bits is as long.
+def _hopeless(
+    variant: recipes.Variant, measured: Mapping[str, Result], budget: Budget
+) -> str | None:
+    """Why a variant cannot keep within the budget, by a file that is there.
+
+    Zeros and shared values shorten a download; a file of as many bits is as long, and as fast.
+    """
     slimmed = [step.name for step in variant.steps if isinstance(step, recipes.Slim)]
     plain = "_".join([*slimmed, variant.precision])
-    # An aware file may be some hundred bytes shorter than a calibrated one.
-    if variant.name != plain and lengths.get(plain, 0) > 1.02 * budget.size:
-        return f"its file is as long as {plain}'s, {lengths[plain] / 1000:.1f} KB"
+    sibling = measured.get(plain)
+    if variant.name == plain or sibling is None:
+        return None
+    # A clustered file lacks the scales of its channels.
+    clustered = any(isinstance(step, recipes.Cluster) for step in variant.steps)
+    slack = _CLUSTERED_SLACK if clustered else _SLACK
+    if budget.size is not None and budget.metric == "file" and sibling.bytes > slack * budget.size:
+        return f"its file is as long as {plain}'s, {sibling.bytes / 1000:.1f} KB"
+    if budget.latency_ms is not None and (sibling.latency_ms or 0) > _SLOWER * budget.latency_ms:
+        return f"its file is as fast as {plain}'s, {sibling.latency_ms:.3f} ms"
     return None
 
 

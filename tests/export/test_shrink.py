@@ -12,6 +12,7 @@ import pytest
 from commands import assert_refused, kerascnn
 from test_report import row
 
+from export import recipes
 from export import shrink as shrinking
 from export.budget import Budget, milliseconds, size
 from export.compress import all_artefacts, compress
@@ -101,6 +102,19 @@ def test_a_missed_budget_tells_how_near_it_came(run: Run) -> None:
     text = shrinking.as_text(found, Budget(size=60_000))
     assert "nothing within file 60.0 KB" in text
     assert "nearest: lenet5 int8" in text
+
+
+def test_what_more_training_cannot_mend_is_passed_over() -> None:
+    int8 = row("run", "int8", "tflite", 100_000, 98.0, 0.0)
+    assert int8.latency_ms is not None
+    slow, long = Budget(latency_ms=int8.latency_ms / 2), Budget(size=50_000)
+    for name, hopeless in (("prune75_qat_int8", True), ("slim50_qat_int8", False)):
+        variant = recipes.variant(name)
+        for budget in (slow, long):
+            reason = shrinking._hopeless(variant, {"int8": int8}, budget)
+            assert bool(reason) is hopeless
+    download = Budget(size=50_000, metric="download")
+    assert shrinking._hopeless(recipes.variant("qat_int8"), {"int8": int8}, download) is None
 
 
 def test_a_file_below_the_graph_itself_is_refused(run: Run) -> None:
