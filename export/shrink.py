@@ -174,7 +174,7 @@ def _hopeless(
     if budget.size is not None and budget.metric == "file" and sibling.bytes > slack * budget.size:
         return f"its file is as long as {plain}'s, {sibling.bytes / 1000:.1f} KB"
     if budget.latency_ms is not None and (sibling.latency_ms or 0) > _SLOWER * budget.latency_ms:
-        return f"its file is as fast as {plain}'s, {sibling.latency_ms:.3f} ms"
+        return f"its file is as slow as {plain}'s, {sibling.latency_ms:.3f} ms"
     return None
 
 
@@ -196,7 +196,7 @@ def _closed(
 
 
 def _figures(row: Result) -> str:
-    figures = f"{row.value:.1f}% ({-row.drop:+.1f}), {row.bytes / 1000:,.1f} KB"
+    figures = f"{row.value:.1f}% ({round(-row.drop, 1) + 0.0:+.1f}), {row.bytes / 1000:,.1f} KB"
     figures += f" ({row.download_bytes / 1000:,.1f} zipped)"
     if row.latency_ms is not None:
         figures += f", {row.latency_ms:.3f} ms"
