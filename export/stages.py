@@ -46,7 +46,7 @@ _SHARES: dict[type, tuple[float, float]] = {
     recipes.Slim: (0.6, 0.5),
     recipes.Prune: (0.5, 0.5),
     recipes.Cluster: (0.15, 0.05),
-    recipes.Qat: (0.15, 0.05),
+    recipes.Qat: (0.15, 0.01),
 }
 _DIVISORS = (8, 4, 2, 1)  # of widths, the best for a phone's arithmetic first
 _SCORED_PICTURES = 512  # that channels are scored on
