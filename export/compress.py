@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import pathlib
 import time
 from collections.abc import Sequence
@@ -27,14 +26,14 @@ from export.quantise import quantise
 from export.runtimes import Runtime
 from export.runtimes import load as load_runtime
 from export.significance import pack
-from export.stages import Material, Stages, Trained
+from export.stages import Material, Stages, Trained, content_key
 from export.verify import Verdict, verify
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic, datasets
 from training.config import TrainConfig
 from training.datasets.decode import decode_split
-from training.datasets.splits import Split, digest
+from training.datasets.splits import Split
 from training.distillation import Teacher
 from training.evaluate import Evaluation, evaluate, keras_predict_fn
 from training.progress import Progress, say
@@ -107,8 +106,7 @@ def held_out_pictures(run: Run) -> Split:
     Raises:
         InputError: the data set is gone or has changed.
     """
-    split, _broken = decode_split(_dataset(run).held_out, run.preprocessing)
-    return split
+    return _held_out(run, _dataset(run))
 
 
 def reference_file(run: Run, variant: recipes.Variant) -> bytes:
@@ -122,6 +120,11 @@ def _place(path: pathlib.Path) -> tuple[bool, int, str, bool]:
     name, known = path.stem, list(recipes.PRECISIONS)
     plain = name in recipes.PRECISIONS
     return not plain, known.index(name) if plain else 0, name, path.suffix != ".tflite"
+
+
+def _held_out(run: Run, dataset: datasets.Dataset) -> Split:
+    split, _broken = decode_split(dataset.held_out, run.preprocessing)
+    return split
 
 
 def _dataset(run: Run) -> datasets.Dataset:
@@ -168,7 +171,7 @@ class Workshop:
         reference = network.answers
         half = network.half_logits if variant.weight_bits == 16 else None
         verdict = verify(variant, answers.logits, reference.logits, half)
-        info = self._describe(variant, path, data, network.trained, runtime)
+        info = self._describe(variant, path, data, network.trained)
         info["seconds"] = round(seconds, 1)
         info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, data, path)
         info["mistakes"] = self._mistakes(answers)
@@ -188,7 +191,11 @@ class Workshop:
     @functools.cached_property
     def held_out(self) -> Split:
         """Pictures that figures are measured on."""
-        return held_out_pictures(self._run)
+        return _held_out(self._run, self._data)
+
+    @functools.cached_property
+    def _data(self) -> datasets.Dataset:
+        return _dataset(self._run)
 
     @functools.cached_property
     def _float(self) -> Evaluation:
@@ -228,7 +235,7 @@ class Workshop:
             "edition": _EDITION,
             "versions": versions(),
         }
-        return digest([json.dumps(made_of, sort_keys=True).encode()])
+        return content_key(made_of)
 
     def _material(self) -> Material:
         return Material(
@@ -237,10 +244,13 @@ class Workshop:
             teacher=lambda name: Teacher.open(
                 self._teaching(name), classes=self._run.labels, student=self._run.preprocessing
             ),
-            teacher_key=lambda name: atomic.sha256(self._teaching(name).model_path),
+            teacher_key=self._teacher_key,
             calibration=self._sample,
             held_out=self._held_out_array,
         )
+
+    def _teacher_key(self, name: str) -> str:
+        return self.source if name == "self" else atomic.sha256(Run.open(name).model_path)
 
     def _teaching(self, name: str) -> Run:
         return self._run if name == "self" else Run.open(name)
@@ -250,7 +260,7 @@ class Workshop:
         preprocessing = self._run.preprocessing
         config = TrainConfig(**self._run.info["request"]["config"])
         source = source_for(preprocessing, config)
-        train, _broken = decode_split(_dataset(self._run).train, source)
+        train, _broken = decode_split(self._data.train, source)
         return Lessons(
             train=train,
             source=source,
@@ -270,7 +280,7 @@ class Workshop:
     def _sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """A seeded, class-balanced sample of the training pictures, and their labels."""
         if count not in self._samples:
-            train = _dataset(self._run).train
+            train = self._data.train
             rng = np.random.default_rng(self._run.info["request"]["config"]["seed"])
             classes = np.unique(train.labels)
             each = max(1, count // len(classes))
@@ -288,7 +298,6 @@ class Workshop:
         path: pathlib.Path,
         data: bytes,
         trained: Trained,
-        runtime: Runtime,
     ) -> dict[str, Any]:
         run, tflite = self._run, path.suffix == ".tflite"
         raw = variant.raw_input and tflite

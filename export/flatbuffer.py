@@ -174,12 +174,17 @@ def _shape(tensor: schema.TensorT) -> tuple[int, ...]:
 def _values(tensor: schema.TensorT, data: np.ndarray) -> np.ndarray | None:
     """(n,) numbers as they are stored; `None` of a type that no weight or bias has."""
     if tensor.type == schema.TensorType.INT4:
-        # Two in a byte, the low half first; an odd count leaves half a byte over.
-        halves = np.stack([data & 15, data >> 4], axis=-1).reshape(-1)
-        return halves[: math.prod(_shape(tensor))]
+        return int4_halves(tensor, data)
     if tensor.type in _WIDE_TYPES and _listed(tensor, "scale"):
         return data.view(_WIDE_TYPES[tensor.type])
     return data.view(_TYPES[tensor.type]) if tensor.type in _TYPES else None
+
+
+def int4_halves(tensor: schema.TensorT, data: np.ndarray) -> np.ndarray:
+    """(n,) numbers of 4 bits as they are stored, 0 to 15, out of packed uint8."""
+    # Two in a byte, the low half first; an odd count leaves half a byte over.
+    halves = np.stack([data & 15, data >> 4], axis=-1).reshape(-1)
+    return halves[: math.prod(_shape(tensor))]
 
 
 def _zero_points(tensor: schema.TensorT, values: np.ndarray) -> np.ndarray | int:

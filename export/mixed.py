@@ -316,8 +316,7 @@ def _dequantised(tensor: schema.TensorT, data: np.ndarray) -> np.ndarray:
     if tensor.type == schema.TensorType.FLOAT16:
         return packed.view(np.float16).astype(np.float32)
     if tensor.type == schema.TensorType.INT4:
-        # Two in a byte, the low half first; an odd count leaves half a byte over.
-        halves = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1)[: np.prod(tensor.shape)]
+        halves = flatbuffer.int4_halves(tensor, packed)
         values = (halves.astype(np.int8) ^ 8) - 8
     else:
         values = packed.view(np.int8)

@@ -13,7 +13,6 @@ data, teacher and versions. Another key, and the stage is made again; the same, 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -140,7 +139,7 @@ class Stages:
                 "calibration": variant.calibration_pictures if step == recipes.Qat() else None,
                 "versions": versions(),
             }
-            keys.append(digest([json.dumps(made_of, sort_keys=True).encode()]))
+            keys.append(content_key(made_of))
         return keys
 
     def _config_of(self, step: recipes.Step, tuning: recipes.FineTuning) -> TrainConfig:
@@ -241,18 +240,23 @@ class Stages:
         return smaller
 
 
+def content_key(made_of: Mapping[str, Any]) -> str:
+    """A short name of everything that something was made of."""
+    return digest([json.dumps(made_of, sort_keys=True).encode()])
+
+
 def _slimmest(
     model: keras.Model, step: recipes.Slim, batches: list[tuple[np.ndarray, np.ndarray]]
 ) -> keras.Model:
     """Slim in steps of 8 channels, or of fewer where a network is too narrow for that."""
-    for divisor in _DIVISORS[:-1]:
-        with contextlib.suppress(InputError):
+    for divisor in _DIVISORS:
+        try:
             return slim(
                 model, macs=step.macs / 100, score=step.score, batches=batches, divisor=divisor
             )
-    return slim(
-        model, macs=step.macs / 100, score=step.score, batches=batches, divisor=_DIVISORS[-1]
-    )
+        except InputError as error:
+            failure = error
+    raise failure
 
 
 def _save(folder: pathlib.Path, model: keras.Model) -> None:

@@ -9,10 +9,24 @@ that no wide layer is at full size; and they get fast-moving batch-norm averages
 hundred steps long).
 """
 
+from typing import Any
+
 from training.config import TrainConfig
 from training.recipes import Recipe
 
-_SMALL = {"stem_strides": 2, "early_strides": 1, "norm_momentum": 0.9}
+
+def phone_networks(*, early_strides: int) -> dict[str, dict[str, Any]]:
+    """Options of narrow phone networks for runs of a few hundred steps, by model."""
+    small = {"stem_strides": 2, "early_strides": early_strides, "norm_momentum": 0.9}
+    return {
+        "mobilenet_v1": small | {"alpha": 0.25},
+        "mobilenet_v2": small | {"alpha": 0.35, "dropout": 0.1},
+        "mobilenet_v3_small": small,
+        "mobilenet_v3_large": small | {"alpha": 0.5},
+        "efficientnet_b0": small | {"width": 0.35, "drop_path": 0.0},
+        "efficientnet_lite0": small | {"width": 0.35, "drop_path": 0.0},
+    }
+
 
 RECIPE = Recipe(
     config=TrainConfig(
@@ -29,12 +43,5 @@ RECIPE = Recipe(
         "lenet5": {"epochs": 40, "batch_size": 64, "learning_rate": 2e-3},
         "mobilenet_v2": {"epochs": 20},
     },
-    model_options={
-        "mobilenet_v1": _SMALL | {"alpha": 0.25},
-        "mobilenet_v2": _SMALL | {"alpha": 0.35, "dropout": 0.1},
-        "mobilenet_v3_small": _SMALL,
-        "mobilenet_v3_large": _SMALL | {"alpha": 0.5},
-        "efficientnet_b0": _SMALL | {"width": 0.35, "drop_path": 0.0},
-        "efficientnet_lite0": _SMALL | {"width": 0.35, "drop_path": 0.0},
-    },
+    model_options=phone_networks(early_strides=1),
 )
