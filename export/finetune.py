@@ -23,9 +23,13 @@ from kerascnn.preprocessing import Preprocessing
 from training import checkpoint
 from training.config import TrainConfig
 from training.datasets.splits import Split
-from training.distillation import DistillationLoss, Teacher, accuracy, with_teacher
-from training.pipeline import steps_per_epoch, train_stream
+from training.distillation import DistillationLoss, Teacher, accuracy
+from training.pipeline import train_stream, with_teacher
+from training.plan import steps_per_epoch
 from training.progress import Progress, say
+
+# What stands for the run's learning rate where it is SGD's or RMSprop's, which says nothing here.
+_ADAM_RATE = 2e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,18 +135,23 @@ def begin(seed: int) -> None:
 def share_of(
     config: TrainConfig, *, epochs: float, learning_rate: float, tuning: Any = None
 ) -> TrainConfig:
-    """A fine-tuning's configuration out of the run's own.
+    """A fine-tuning's configuration out of the run's own: adamw, without warm-up, cosine decay.
 
     Args:
-        epochs, learning_rate: shares of the run's.
+        epochs, learning_rate: shares of the run's; of `_ADAM_RATE` where that was another
+            optimiser's.
         tuning: a `FineTuning`, whose numbers go before.
     """
+    rate = config.peak_learning_rate if config.optimizer == "adamw" else _ADAM_RATE
     tuned: dict[str, Any] = {
         "epochs": math.ceil(epochs * config.epochs),
-        "learning_rate": learning_rate * config.learning_rate,
-        "warmup_epochs": 0.0,
-        "freeze_epochs": 0,
-        "validation_fraction": 0.0,
+        "learning_rate": learning_rate * rate,
+        **dict.fromkeys(("warmup_epochs", "validation_fraction", "ema"), 0.0),
+        **dict.fromkeys(("freeze_epochs", "reference_batch", "patience"), 0),
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "milestones": (),
+        "accumulate": 1,
     }
     if tuning is not None:
         chosen = {"epochs": tuning.epochs, "learning_rate": tuning.learning_rate}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -14,6 +16,7 @@ import click
 import kerascnn
 from kerascnn import zoo
 from kerascnn.errors import InputError
+from training.stopping import Stopped
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
@@ -32,6 +35,8 @@ def main() -> None:
         _fail(f"{error.format_message()} (see: kerascnn --help)")
     except InputError as error:
         _fail(str(error))
+    except Stopped as stopped:
+        _fail(str(stopped), code=128 + stopped.signal)
     except BrokenPipeError:
         # The reader of our output has seen enough; keep Python from saying so at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,32 +78,81 @@ def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
         click.echo(listing.table(chosen))
 
 
+def _training_options(command: Any) -> Any:
+    """What says what is trained, on what and how, for all commands that train."""
+    for option in reversed((
+        click.option("--data", required=True, help=_DATA_HELP),
+        click.option("--recipe", help="See `kerascnn recipes`.  [default: by data]"),
+        click.option("--epochs", type=int, help="Passes over the training pictures."),
+        click.option("--batch-size", type=int, help="Pictures a step."),
+        click.option("--image-size", help="Pixels: 224, or 224x160 (height x width)."),
+        click.option("--seed", type=int, help="Of weights, order, changes, split.  [default: 0]"),
+        click.option("--optimizer", help="adamw, sgd or rmsprop."),
+        click.option("--learning-rate", type=float, help="The peak, after warm-up."),
+        click.option("--weight-decay", type=float, help="Not on biases and norms."),
+        click.option("--warmup-epochs", type=float, help="Epochs of rising learning rate."),
+        click.option("--label-smoothing", type=float, help="0 to 1."),
+        click.option("--augmentation", help="none, digits, pictures, inception, modern, ..."),
+        click.option("--validation-fraction", type=float, help="Set aside to choose the epoch."),
+        click.option("--freeze-epochs", type=int, help="First epochs: the head alone learns."),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Any other setting of a recipe: ema=0.999, cutmix=1, clip_norm=1, patience=10, "
+            "class_weights=balanced, pictures_per_class=20; `kerascnn recipes NAME` lists them.",
+        ),
+        click.option("--weights", help="Initial weights: imagenet, or a file."),
+        click.option(
+            "--option",
+            "options",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Of the network: alpha=0.35, drop_path=0.1, dtype=mixed_bfloat16, ...",
+        ),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+_DATA_HELP = (
+    "mnist, scenes-digits, a folder with one sub-folder a class, a pack (`kerascnn pack`), or "
+    "tfds:NAME."
+)
+
+
+@commands.command(epilog="Example: kerascnn recipes modern")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@_json_option
+def recipes(names: tuple[str, ...], as_json: bool) -> None:
+    """List the training recipes; or all settings of NAME, each to be changed with --set."""
+    from training import recipes as there
+
+    chosen = names or there.NAMES
+    if as_json:
+        _print_json({name: there.load(name).as_dict() for name in chosen})
+    elif names:
+        click.echo("\n\n".join(there.page(name) for name in names))
+    else:
+        width = max(map(len, chosen))
+        click.echo("\n".join(f"{name:{width}}  {there.summary(name)}" for name in chosen))
+
+
 @commands.command(
     epilog="Example: kerascnn train efficientnet_lite0 --weights imagenet --data flowers/ "
     "--out runs/flowers"
 )
 @click.argument("model")
-@click.option(
-    "--data", required=True, help="mnist, scenes-digits, or a folder with one sub-folder a class."
-)
+@_training_options
 @click.option("--out", type=click.Path(), help="Run folder.  [default: runs/MODEL-DATA]")
-@click.option("--recipe", help="digits, scenes_digits, scratch or finetune.  [default: by data]")
-@click.option("--epochs", type=int, help="Passes over the training pictures.")
-@click.option("--batch-size", type=int, help="Pictures a step.")
-@click.option("--image-size", help="Pixels: 224, or 224x160 (height x width).")
-@click.option("--seed", type=int, help="Of weights, order, changes and split.  [default: 0]")
-@click.option("--optimizer", help="adamw or sgd.")
-@click.option("--learning-rate", type=float, help="The peak, after warm-up, before cosine decay.")
-@click.option("--weight-decay", type=float, help="Decoupled; not on biases and norms.")
-@click.option("--warmup-epochs", type=float, help="Epochs of rising learning rate.")
-@click.option("--label-smoothing", type=float, help="0 to 1.")
-@click.option("--augmentation", help="none, digits, scenes, pictures (crop, flip) or randaugment.")
-@click.option("--validation-fraction", type=float, help="Set aside to choose the best epoch.")
 @click.option(
-    "--weights", help="Initial weights: imagenet, or a file; `kerascnn models` says of which."
+    "--devices",
+    default="1",
+    show_default=True,
+    help="GPUs that share each batch: a number, all, or INDEX@HOST:PORT,HOST:PORT for this one of "
+    "several hosts.",
 )
-@click.option("--freeze-epochs", type=int, help="First epochs, in which only the head learns.")
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="alpha=0.35, ...")
 @click.option("--teacher", type=click.Path(), help="A run folder, whose network is to be imitated.")
 @click.option(
     "--distil-weight", type=float, help="The teacher's share of the loss.  [default: 0.7]"
@@ -107,31 +161,170 @@ def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
 @click.option("--strict", is_flag=True, help="A broken picture is an error, not skipped.")
 @_json_option
 def train(
-    model: str,
-    data: str,
-    out: str | None,
-    image_size: str | None,
-    options: tuple[str, ...],
-    as_json: bool,
-    **asked: Any,
+    model: str, data: str, out: str | None, devices: str, as_json: bool, **asked: Any
 ) -> None:
-    """Train MODEL into a run folder; repeat the command to go on after an interruption."""
-    zoo.entry(model)
+    """Train MODEL into a run folder; repeat the command to go on after an interruption.
+
+    KERAS_BACKEND=jax or torch trains there; what follows (compress) runs on tensorflow.
+    """
     if teacher := asked["teacher"]:
         _require_run(teacher)
-    size, chosen = _image_size(image_size), _options(options)
-    _begin()
+    from training.devices import Devices
+
+    asked_devices = Devices.parse(devices)
+    asked = _training_request(model, **asked)
+    _begin(any_backend=True)
+    placement = asked_devices.open()
     from training.train import request, train
 
     name = pathlib.Path(data).resolve().name
     folder = pathlib.Path(out) if out else pathlib.Path("runs") / f"{model}-{name}"
-    run = train(request(model, data=data, image_size=size, model_options=chosen, **asked), folder)
+    run = train(request(model, data=data, **asked), folder, placement)
+    if not placement.is_chief:
+        return
     results = run.info["results"]
     if as_json:
         _print_json({"run": str(folder), **results})
     else:
         click.echo(f"{folder}: {results['held_out']:.1f}% of the held-out pictures are right")
         click.echo(f"next: kerascnn compress {folder}")
+
+
+def _training_request(
+    model: str,
+    *,
+    image_size: str | None,
+    options: tuple[str, ...],
+    settings: tuple[str, ...],
+    **asked: Any,
+) -> dict[str, Any]:
+    """What was typed, as `training.train.request` takes it; refused early where it can be."""
+    zoo.entry(model)
+    return asked | {
+        "image_size": _image_size(image_size),
+        "model_options": _options(options, "--option", "alpha=0.35"),
+        "settings": _options(settings, "--set", "ema=0.999"),
+    }
+
+
+@commands.command(epilog="Example: kerascnn find-lr mobilenet_v2 --data flowers/ -o rate.png")
+@click.argument("model")
+@_training_options
+@click.option(
+    "-o", "--out", default="learning_rate.png", show_default=True, type=click.Path(), help="Plot."
+)
+@click.option(
+    "--steps", type=click.IntRange(min=20), default=100, show_default=True, help="At most."
+)
+@_json_option
+def find_lr(model: str, data: str, out: str, steps: int, as_json: bool, **asked: Any) -> None:
+    """Find a learning rate for MODEL: train it for some steps while the rate rises."""
+    asked = _training_request(model, **asked)
+    _begin(any_backend=True)
+    from training.range_test import range_test
+    from training.train import request
+
+    found = range_test(request(model, data=data, **asked), pathlib.Path(out), steps=steps)
+    if as_json:
+        _print_json({**dataclasses.asdict(found), "plot": out})
+    else:
+        click.echo(f"--learning-rate {found.rate:.2g}, where the loss falls fastest; see {out}")
+
+
+@commands.command(epilog="Example: kerascnn bench-data mobilenet_v2 --data flowers/")
+@click.argument("model")
+@_training_options
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="For each of the three in each round.",
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@_json_option
+def bench_data(
+    model: str, data: str, seconds: float, rounds: int, as_json: bool, **asked: Any
+) -> None:
+    """Time the input pipeline alone, the training step alone, and both: pictures per second."""
+    asked = _training_request(model, **asked)
+    _begin(any_backend=True)
+    from training.bench_data import bench_data
+    from training.train import request
+
+    found = bench_data(request(model, data=data, **asked), seconds=seconds, rounds=rounds)
+    if as_json:
+        _print_json(dataclasses.asdict(found))
+    else:
+        click.echo(found.as_text())
+
+
+@commands.command(
+    epilog="Example: kerascnn sweep --models mobilenet_v2,resnet18 --recipes modern,modern_sgd "
+    "--data flowers/"
+)
+@click.option("--models", required=True, help="Names with commas.")
+@click.option("--recipes", "recipe_names", required=True, help="Names with commas.")
+@click.option("--seeds", default="0", show_default=True, help="Numbers with commas.")
+@click.option("--data", required=True, help=_DATA_HELP)
+@click.option("--epochs", type=int, help="Passes over the training pictures.")
+@click.option("--image-size", help="Pixels: 224, or 224x160 (height x width).")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Of all recipes.")
+@click.option("--out", default="runs/sweep", show_default=True, help="Folder of runs.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, help="Runs at a time, here.")
+@click.option("--cores", type=click.IntRange(min=1), help="Of each run.  [default: a share]")
+@click.option("--gpus", type=float, default=0.0, help="Of each run, for Ray.")
+@click.option(
+    "--ray", "ray_address", help="A Ray cluster: auto, HOST:PORT, or local for this machine."
+)
+@_json_option
+def sweep(
+    models: str,
+    recipe_names: str,
+    seeds: str,
+    data: str,
+    image_size: str | None,
+    settings: tuple[str, ...],
+    out: str,
+    as_json: bool,
+    epochs: int | None,
+    **how: Any,
+) -> None:
+    """Train many models by many recipes, and rank them; the same command goes on.
+
+    Over machines by Ray (pip install 'kerascnn[sweep]'); data and --out where all machines see
+    them. The exit code is 1 where a run failed.
+    """
+    numbers = _names(seeds)
+    if not all(number.isdecimal() for number in numbers):
+        raise InputError(f"--seeds is 0,1,2, not {seeds!r}")
+    for model in _names(models):
+        zoo.entry(model)
+    chosen = _options(settings, "--set", "ema=0.999")
+    size = _image_size(image_size)
+    _begin(any_backend=True)
+    from training.sweep import jobs, sweep, table
+    from training.train import request
+
+    work = jobs(
+        models=_names(models),
+        recipes=_names(recipe_names),
+        seeds=[int(number) for number in numbers],
+        data=data,
+        settings=chosen,
+        image_size=size,
+        epochs=epochs,
+    )
+    for job in work:
+        request(**job.request)  # a misspelt word is found now, not after hours
+    rows = sweep(work, pathlib.Path(out), **how)
+    if as_json:
+        _print_json({"runs": rows, "table": str(pathlib.Path(out) / "sweep.csv")})
+    else:
+        click.echo(table(rows))
+        click.echo(f"next: kerascnn compare {out}/RUN ...; all figures: {out}/sweep.csv")
+    if any(row["error"] for row in rows):
+        raise click.exceptions.Exit(1)
 
 
 def _settings_options(command: Any) -> Any:
@@ -372,18 +565,24 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
     _print_results(demo(folder, models=chosen, epochs=epochs), folder, as_json)
 
 
-def _begin() -> None:
-    """Load TensorFlow, without its greetings."""
+def _begin(*, any_backend: bool = False) -> None:
+    """Load TensorFlow, without its greetings; or, for training, another backend that is set."""
     if "PYTHONHASHSEED" not in os.environ:
         # The ONNX converter optimises in the order of hashes; a fixed one repeats its files.
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     from training.quiet import native_quiet
 
-    if (backend := os.environ.setdefault("KERAS_BACKEND", "tensorflow")) != "tensorflow":
-        raise InputError(f"training and export run on tensorflow; unset KERAS_BACKEND ({backend})")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        if not any_backend:
+            raise InputError(f"this command runs on tensorflow; unset KERAS_BACKEND ({backend})")
+        if backend not in ("jax", "torch") or importlib.util.find_spec(backend) is None:
+            raise InputError(
+                f"KERAS_BACKEND is tensorflow, jax or torch, and installed; {backend} is not"
+            )
     with native_quiet():
-        import tensorflow  # noqa: F401
+        importlib.import_module(backend)
 
 
 def _require_run(folder: str) -> None:
@@ -424,12 +623,12 @@ def _image_size(text: str | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[-1])
 
 
-def _options(texts: tuple[str, ...]) -> dict[str, Any]:
+def _options(texts: tuple[str, ...], flag: str, example: str) -> dict[str, Any]:
     options = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
-            raise InputError(f"--option is KEY=VALUE, as in alpha=0.35, not {text!r}")
+            raise InputError(f"{flag} is KEY=VALUE, as in {example}, not {text!r}")
         try:
             options[key] = json.loads(value)
         except ValueError:

@@ -32,8 +32,13 @@ def assert_refused(done: subprocess.CompletedProcess[str], *culprits: str) -> No
         assert culprit in line
 
 
-def kill_when(condition: Callable[[], bool], *arguments: object, cwd: Path | None = None) -> None:
-    """Start a command and kill -9 it as soon as `condition` holds."""
+def kill_when(
+    condition: Callable[[], bool],
+    *arguments: object,
+    cwd: Path | None = None,
+    number: int = signal.SIGKILL,
+) -> int:
+    """Start a command and signal it as soon as `condition` holds; how it ended (kill -9: < 0)."""
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdout=subprocess.DEVNULL,
@@ -46,5 +51,7 @@ def kill_when(condition: Callable[[], bool], *arguments: object, cwd: Path | Non
         assert process.poll() is None, "the command ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    os.killpg(process.pid, number)
+    ended = process.wait(timeout=120)
+    assert ended == -number if number == signal.SIGKILL else ended > 0
+    return ended

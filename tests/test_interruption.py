@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    names = (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    return sorted(re.sub(r"tfevents\.\d+", "tfevents", name) for name in names)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,21 @@ def test_train_and_compress_killed(unbroken: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert digests(run) == digests(unbroken)
     assert files(run) == files(unbroken)
+
+
+def test_a_terminated_training_keeps_its_step(unbroken: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    # Once the first epoch is kept, the second has begun.
+    begun = (run / "checkpoints" / "epoch-00001.npz").exists
+    assert kill_when(begun, *TRAIN, run, number=signal.SIGTERM) == 128 + signal.SIGTERM
+    kept = sorted((run / "checkpoints").glob("epoch-*.npz"))
+    assert kept
+    assert not list(run.rglob(".partial-*"))
+    done = kerascnn(*TRAIN, run)
+    assert done.returncode == 0, done.stderr
+    assert "going on after" in done.stderr
+    for a, b in zip(weights(unbroken), weights(run), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def killed_demo(tmp_path: Path, *arguments: object) -> None:

@@ -1,116 +1,176 @@
-"""Random changes of training pictures, a pure function of (seed, picture number).
+"""Random changes of training pictures, on any backend and the same on each.
 
-Keras' augmentation layers draw from a counter that lives in the layer, so their result would
-depend on thread timing and could not be resumed. Here every layer draws from a seed that the
-pipeline hands in with the picture.
+What chance decides is drawn beforehand in NumPy, one row a picture (`draw`). Applying the rows to
+a batch (`augment`) is a pure function of Keras operations with static shapes: it runs in a traced
+or compiled step, in a tf.data pipeline and eagerly. Keras' own layers draw while they run, and
+some of them once a batch; their affine operation has no XLA kernel.
+
+All that moves pixels, save RandAugment, is one bilinear resampling. Pixel centres are at halves
+(pixel i covers i to i + 1), as in tf.image.resize, Pillow and torchvision.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
-import keras
-import tensorflow as tf
-from keras import layers
+import numpy as np
+from keras import ops
 
-from kerascnn.preprocessing import Preprocessing
-
-
-class PictureAugmentation:
-    """Crop, flip and RandAugment of single pictures, by Keras' own layers.
-
-    Args:
-        preprocessing: final geometry; larger pictures are cropped to it at random.
-        randaugment: adds RandAugment (two operations, factor 0.5; arXiv:1909.13719).
-    """
-
-    def __init__(self, preprocessing: Preprocessing, *, randaugment: bool) -> None:
-        self._seed = _HandedSeed()
-        self._layers: list[keras.Layer] = [
-            layers.RandomCrop(preprocessing.height, preprocessing.width),
-            layers.RandomFlip("horizontal"),
-        ]
-        # Half of RandAugment's operations work on colour and need three channels.
-        if randaugment and preprocessing.channels == 3:
-            self._layers.append(layers.RandAugment(value_range=(0, 255), num_ops=2, factor=0.5))
-        for layer in self._layers:
-            for inner in layer._flatten_layers():
-                inner.generator = self._seed
-
-    def __call__(self, picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """(h, w, c) bytes or floats and a (2,) int32 seed -> (height, width, c) float32."""
-        self._seed.hand(seed)
-        picture = tf.cast(picture, tf.float32)
-        for layer in self._layers:
-            picture = layer(picture, training=True)
-        return picture
+from training.policies import Policy
+from training.randaugment import picked, randaugmented
 
 
-class _HandedSeed(keras.random.SeedGenerator):
-    """A seed generator whose draws derive from a tensor handed in, not from state of its own."""
-
-    def __init__(self) -> None:
-        super().__init__(seed=0)
-        self._base: tf.Tensor | None = None
-        self._draws = 0
-
-    def hand(self, base: tf.Tensor) -> None:
-        self._base, self._draws = base, 0
-
-    def next(self, ordered: bool = True) -> tf.Tensor:
-        # Counted while tracing: each place that draws gets a constant of its own.
-        self._draws += 1
-        mixed = tf.random.experimental.stateless_fold_in(self._base, self._draws)
-        return tf.bitcast(mixed, tf.uint32)
-
-
-def affine_digits(
-    pictures: tf.Tensor, seed: tf.Tensor, *, strength: float = 1.0, fill_mode: str = "constant"
-) -> tf.Tensor:
-    """Rotate, zoom, shear and shift each picture of a batch, in one resampling.
+def augment(policy: Policy, pictures: Any, drawn: Mapping[str, Any], size: tuple[int, int]) -> Any:
+    """Do to a batch what was drawn for it.
 
     Args:
-        pictures: (n, h, w, c).
-        seed: (2,) int32.
-        strength: share of the largest changes.
-        fill_mode: what lies outside the frame: "constant" (black), "reflect" or "nearest".
+        pictures: (b, h, w, 1 or 3) float32, 0 to 255.
+        drawn: rows of `draw` for these pictures. Without "window" they are taken whole, which
+            saves the resampling where a decoder has cut them to `size` already.
+        size: (height, width) of the network, as `draw` had it.
 
     Returns:
-        (n, h, w, c) float32: up to 15 degrees, 15% of zoom a side, a shear of 0.2, and a shift of
-        9% of the side.
+        (b, height, width, channels) float32, 0 to 255; untouched if nothing was drawn.
     """
-    height, width = pictures.shape[1:3]
-    draws = tf.random.stateless_uniform([6, tf.shape(pictures)[0]], seed, minval=-1.0, maxval=1.0)
-    draws *= strength
-    angle = draws[0] * math.radians(15)
-    zoom_x, zoom_y, shear = 1 + 0.15 * draws[1], 1 + 0.15 * draws[2], 0.2 * draws[3]
-    a, b = tf.cos(angle) * zoom_x, (shear - tf.sin(angle)) * zoom_y
-    c, d = tf.sin(angle) * zoom_x, tf.cos(angle) * zoom_y
-    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-    shift_x = middle_x - a * middle_x - b * middle_y + 0.09 * width * draws[4]
-    shift_y = middle_y - c * middle_x - d * middle_y + 0.09 * height * draws[5]
-    zero = tf.zeros_like(a)
-    transforms = tf.stack([a, b, shift_x, c, d, shift_y, zero, zero], axis=1)
-    return keras.ops.image.affine_transform(
-        tf.cast(pictures, tf.float32), transforms, interpolation="bilinear", fill_mode=fill_mode
+    drawn = {key: ops.convert_to_tensor(rows) for key, rows in drawn.items()}
+    pictures = _moved(policy, pictures, drawn, size)
+    pictures = _recoloured(pictures, drawn)
+    if "operations" in drawn:
+        pictures = randaugmented(policy.magnitude, pictures, drawn["operations"])
+    if "erased" in drawn:
+        pictures = _without(pictures, drawn["erased"], drawn["noise"])
+    return pictures
+
+
+def _moved(policy: Policy, pictures: Any, drawn: Mapping[str, Any], size: tuple[int, int]) -> Any:
+    """Crop, resize, flip, shift and warp, in one resampling."""
+    same = tuple(pictures.shape[1:3]) == tuple(size)
+    if same and not drawn.keys() & {"window", "shift", "matrix"}:
+        if "flip" in drawn:
+            mirrored = ops.flip(pictures, axis=2)
+            return ops.where(drawn["flip"][:, None, None, None] > 0, mirrored, pictures)
+        return pictures
+    scale_y, start_y = _axis(0, pictures, drawn, size)
+    scale_x, start_x = _axis(1, pictures, drawn, size)
+    y = ops.arange(size[0], dtype="float32")[None]
+    x = ops.arange(size[1], dtype="float32")[None]
+    if "matrix" not in drawn:
+        rows = _interpolated(pictures, scale_y * y + start_y, policy.outside)
+        turned = ops.transpose(rows, (0, 2, 1, 3))
+        columns = _interpolated(turned, scale_x * x + start_x, policy.outside)
+        return ops.transpose(columns, (0, 2, 1, 3))
+    # (b, 3): the map along the axes, after the matrix.
+    last = np.array([[0, 0, 1]], np.float32)
+    to_x = drawn["matrix"][:, 0] * scale_x + start_x * last
+    to_y = drawn["matrix"][:, 1] * scale_y + start_y * last
+    x, y = x[:, None], y[:, :, None]
+    at_x, at_y = (
+        to[:, 0, None, None] * x + to[:, 1, None, None] * y + to[:, 2, None, None]
+        for to in (to_x, to_y)
     )
+    return resample(pictures, at_x, at_y, policy.outside)
 
 
-def scenes(pictures: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Digits on photos: moved, with the edge mirrored beyond itself, and recoloured.
+def _axis(
+    axis: int, pictures: Any, drawn: Mapping[str, Any], size: tuple[int, int]
+) -> tuple[Any, Any]:
+    """(b, 1) scale and start: from pixel number p of the result to scale * p + start."""
+    length, result = pictures.shape[1 + axis], size[axis]
+    if "window" in drawn:
+        window = drawn["window"]
+        first, share = window[:, axis : axis + 1], window[:, axis + 2 : axis + 3]
+    else:
+        share = ops.ones((ops.shape(pictures)[0], 1), "float32")
+        first = share * 0.0
+    scale, start = share * (length / result), first * float(length) - 0.5
+    offset = 0.5
+    if "shift" in drawn:
+        offset = offset - drawn["shift"][:, axis : axis + 1]
+    if axis == 1 and "flip" in drawn:
+        flip = drawn["flip"][:, None]
+        return scale * (1 - 2 * flip), start + scale * (flip * (result - 1) + offset)
+    return scale, start + scale * offset
+
+
+def _interpolated(pictures: Any, at: Any, outside: str) -> Any:
+    """Linear interpolation along axis 1: (b, n, ...) at (b, m) positions to (b, m, ...)."""
+    _count, length, *rest = pictures.shape
+    lines = ops.reshape(pictures, (-1, length, math.prod(rest)))
+    corners = [
+        picked(lines, number) * weight[..., None]
+        for number, weight in _neighbours(at, length, outside)
+    ]
+    return ops.reshape(corners[0] + corners[1], (-1, at.shape[1], *rest))
+
+
+def resample(pictures: Any, x: Any, y: Any, outside: str) -> Any:
+    """Bilinear interpolation at any positions.
 
     Args:
-        pictures: (n, h, w, c), 0 to 255.
-        seed: (2,) int32.
+        pictures: (b, h, w, c) float32.
+        x, y: (b, height, width) float32 pixel numbers, in fractions, inside or outside.
+        outside: as in `Policy`.
 
     Returns:
-        (n, h, w, c) float32, 0 to 255: moved half as far as `affine_digits` does; one of two made
-        its negative; then each channel multiplied by 0.7 to 1.3.
+        (b, height, width, c) float32.
     """
-    # Half as far: a digit may stand at the edge already.
-    moved = affine_digits(pictures, seed, strength=0.5, fill_mode="reflect")
-    own = tf.random.experimental.stateless_fold_in(seed, 1)
-    count, channels = tf.shape(pictures)[0], pictures.shape[-1]
-    draws = tf.random.stateless_uniform([count, 1, 1, 1 + channels], own)
-    moved = tf.where(draws[..., :1] < 0.5, 255 - moved, moved)
-    return tf.clip_by_value(moved * (0.7 + 0.6 * draws[..., 1:]), 0, 255)
+    _count, height, width, channels = pictures.shape
+    pixels = ops.reshape(pictures, (-1, height * width, channels))
+    columns = _neighbours(x, width, outside)
+    result = 0.0
+    for row, row_weight in _neighbours(y, height, outside):
+        for column, weight in columns:
+            corner = picked(pixels, row * width + column)
+            result = result + corner * (row_weight * weight)[..., None]
+    return result
+
+
+def _neighbours(at: Any, length: int, outside: str) -> list[tuple[Any, Any]]:
+    """Both pixels next to each position: their numbers (int32) and weights."""
+    if outside == "mirrored":
+        turn = ops.mod(at + 0.5, 2.0 * length)
+        at = ops.minimum(turn, 2.0 * length - turn) - 0.5
+    if outside != "black":
+        at = ops.clip(at, 0.0, length - 1.0)
+    low = ops.floor(at)
+    above = at - low
+    pairs = []
+    for number, weight in ((low, 1.0 - above), (low + 1.0, above)):
+        pixel = ops.clip(number, 0.0, length - 1.0)
+        seen = weight * ops.cast(pixel == number, "float32") if outside == "black" else weight
+        pairs.append((ops.cast(pixel, "int32"), seen))
+    return pairs
+
+
+def _recoloured(pictures: Any, drawn: Mapping[str, Any]) -> Any:
+    channels = pictures.shape[-1]
+    if "negative" in drawn:
+        inverted = drawn["negative"][:, None, None, None] > 0
+        pictures = ops.where(inverted, 255.0 - pictures, pictures)
+    if "gains" in drawn:
+        pictures = pictures * drawn["gains"][:, None, None, :channels]
+    if "colour" in drawn:
+        colour = drawn["colour"]
+        if channels == 1:
+            colour = ops.mean(colour, axis=1, keepdims=True)
+        pictures = pictures + colour[:, None, None]
+    if drawn.keys() & {"gains", "colour"}:
+        pictures = ops.clip(pictures, 0.0, 255.0)
+    return pictures
+
+
+def _without(pictures: Any, erased: Any, noise: Any) -> Any:
+    """Boxes filled with noise: a sheet of random bytes, another part of it for each picture."""
+    height, width, channels = pictures.shape[1:]
+    sheet = np.random.default_rng(0).integers(0, 256, (2 * height, width * channels))
+    lines = ops.reshape(noise, (-1, 1)) + ops.arange(height, dtype="int32")
+    values = ops.take(sheet.astype(np.float32), lines, axis=0)
+    top, left, bottom, right = (erased[:, i : i + 1] for i in range(4))
+    y = ops.arange(height, dtype="int32")
+    x = ops.repeat(ops.arange(width, dtype="int32"), channels)
+    rows, columns = (y >= top) & (y < bottom), (x >= left) & (x < right)
+    box = rows[:, :, None] & columns[:, None]
+    flat = ops.reshape(pictures, (-1, height, width * channels))
+    return ops.reshape(ops.where(box, values, flat), (-1, height, width, channels))

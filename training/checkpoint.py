@@ -1,4 +1,7 @@
-"""What an interrupted training goes on from: one .npz an epoch, whole or absent."""
+"""What an interrupted training goes on from: one .npz an epoch, whole or absent.
+
+A long epoch has some in its middle, too: epoch-00007.00120.npz is 120 steps behind epoch 7.
+"""
 
 from __future__ import annotations
 
@@ -41,17 +44,23 @@ def assign(variables: Sequence, arrays: Sequence[np.ndarray]) -> None:
         variable.assign(array)
 
 
-def epoch_path(folder: pathlib.Path, epoch: int) -> pathlib.Path:
-    """Where the state after `epoch` epochs lies."""
-    return folder / f"epoch-{epoch:05d}.npz"
+def epoch_path(folder: pathlib.Path, epoch: int, step: int = 0) -> pathlib.Path:
+    """Where the state after `epoch` epochs, and `step` steps of the next one, lies."""
+    return folder / (f"epoch-{epoch:05d}.{step:07d}.npz" if step else f"epoch-{epoch:05d}.npz")
 
 
 def latest_first(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Checkpoints of epochs, the newest one first."""
-    return sorted(folder.glob("epoch-*.npz"), reverse=True)
+    """Checkpoints, the newest one first."""
+    return sorted(folder.glob("epoch-*.npz"), key=_position, reverse=True)
 
 
 def prune(folder: pathlib.Path) -> None:
     """Remove all but the newest; one more is kept in case the newest is damaged."""
     for old in latest_first(folder)[_KEPT:]:
         old.unlink()
+
+
+def _position(path: pathlib.Path) -> tuple[int, int]:
+    """(epoch, step) of a checkpoint's name."""
+    epoch, _, step = path.stem.removeprefix("epoch-").partition(".")
+    return int(epoch), int(step or 0)

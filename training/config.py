@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kerascnn.errors import InputError
+from training.policies import POLICIES
 
-OPTIMIZERS = ("adamw", "sgd")
-AUGMENTATIONS = ("none", "digits", "scenes", "pictures", "randaugment")
+OPTIMIZERS = ("adamw", "rmsprop", "sgd")
+SCHEDULES = ("constant", "cosine", "exponential", "plateau", "steps")
+DECAYS = ("decoupled", "l2")
+CLASS_WEIGHTS = ("none", "balanced")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,18 +22,39 @@ class TrainConfig:
     """Everything that shapes the weights, beside the model, the data and their versions.
 
     Attributes:
-        epochs: passes over the training pictures.
-        batch_size: pictures a step.
-        optimizer: "adamw" or "sgd" (Nesterov momentum 0.9).
-        learning_rate: the peak, after a linear warm-up and before a cosine decay to zero.
-        weight_decay: decoupled; not applied to biases and normalisation.
+        epochs: passes over the training pictures, at most.
+        batch_size: pictures a step; the last pictures of an epoch that fill no batch are left
+            out of it.
+        accumulate: steps whose mean gradient is one update.
+        optimizer: "adamw"; "rmsprop" (TensorFlow's, epsilon within the root); "sgd".
+        learning_rate: the peak, after a linear warm-up.
+        reference_batch: `learning_rate` is meant for so many pictures an update, and is scaled
+            linearly to the present ones (arXiv:1706.02677); 0: it is taken as it is.
+        momentum: of sgd and rmsprop.
+        nesterov: of sgd.
+        rho: of rmsprop, how much of the mean square is kept.
+        epsilon: of adamw and rmsprop.
+        schedule: how the rate falls after warm-up: "cosine" (to zero), "steps" (`milestones`),
+            "exponential" (times `decay_rate` every `decay_epochs`), "plateau" (times `decay_rate`
+            after `decay_epochs` epochs without a better validation), "constant".
+        milestones: (epoch, factor) pairs in order: from that epoch on the rate is factor x peak.
+        decay_rate: of "exponential" and "plateau".
+        decay_epochs: likewise; may be a fraction in "exponential".
+        decays: of "plateau", after which the training ends at the next plateau; 0: never.
+        weight_decay: not applied to biases and normalisation.
+        decay: "decoupled" (arXiv:1711.05101) or "l2" (a part of the gradient).
         warmup_epochs: length of the warm-up, may be a fraction.
+        clip_norm: longest gradient, over all variables; 0: any.
+        ema: momentum of the moving average of weights that is evaluated and kept; 0: none.
         label_smoothing: of the cross-entropy.
-        augmentation: "none"; "digits" (small rotations, zooms, shears, shifts); "scenes" (those
-            and other colours); "pictures" (random crop, horizontal flip); "randaugment" (that,
-            and RandAugment).
+        augmentation: a name in `training.policies.POLICIES`.
+        mixup: alpha of the beta distribution of shares (arXiv:1710.09412); 0: none.
+        cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
+        class_weights: "balanced" weights the loss by the inverse of a class's frequency.
+        pictures_per_class: at most so many training pictures a class, chosen by `seed`; 0: all.
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
+        patience: epochs without a better validation after which the training ends; 0: never.
         freeze_epochs: first epochs, in which the logits layer alone learns.
         freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
         seed: of initial weights, order, augmentation, dropout and splits.
@@ -36,13 +64,32 @@ class TrainConfig:
 
     epochs: int = 30
     batch_size: int = 64
+    accumulate: int = 1
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    reference_batch: int = 0
+    momentum: float = 0.9
+    nesterov: bool = True
+    rho: float = 0.9
+    epsilon: float = 1e-7
+    schedule: str = "cosine"
+    milestones: tuple[tuple[float, float], ...] = ()
+    decay_rate: float = 0.1
+    decay_epochs: float = 10.0
+    decays: int = 0
     weight_decay: float = 0.05
+    decay: str = "decoupled"
     warmup_epochs: float = 1.0
+    clip_norm: float = 0.0
+    ema: float = 0.0
     label_smoothing: float = 0.1
     augmentation: str = "pictures"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    class_weights: str = "none"
+    pictures_per_class: int = 0
     validation_fraction: float = 0.1
+    patience: int = 0
     freeze_epochs: int = 0
     freeze_learning_rate: float = 1e-2
     seed: int = 0
@@ -50,23 +97,109 @@ class TrainConfig:
     temperature: float = 3.0
 
     def __post_init__(self) -> None:
-        for name, choices in (("optimizer", OPTIMIZERS), ("augmentation", AUGMENTATIONS)):
+        if isinstance(self.milestones, list):  # as JSON has it
+            pairs = tuple(tuple(p) if isinstance(p, list) else p for p in self.milestones)
+            object.__setattr__(self, "milestones", pairs)
+        _check_types(self)
+        for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise InputError(f"{name} is one of {', '.join(choices)}, not {value!r}")
-        limits: tuple[tuple[str, float, float], ...] = (
-            ("epochs", 1, float("inf")),
-            ("batch_size", 1, float("inf")),
-            ("weight_decay", 0, float("inf")),
-            ("warmup_epochs", 0, float("inf")),
-            ("label_smoothing", 0, 0.999),
-            ("validation_fraction", 0, 0.9),
-            ("freeze_epochs", 0, self.epochs),
-            ("seed", 0, 2**31 - 1),
-            ("distil_weight", 0, 1),
-        )
-        for name, low, high in limits:
+        for name, (low, high) in _LIMITS.items():
             if not low <= (value := getattr(self, name)) <= high:
                 raise InputError(f"{name} is between {low:g} and {high:g}, not {value}")
-        for name in ("learning_rate", "freeze_learning_rate", "temperature"):
+        if self.freeze_epochs > self.epochs:
+            raise InputError(f"freeze_epochs is at most {self.epochs}, not {self.freeze_epochs}")
+        for name in _POSITIVE:
             if not 0 < (value := getattr(self, name)) < float("inf"):
                 raise InputError(f"{name} is positive, not {value}")
+        self._check_milestones()
+        if self.schedule == "plateau" and self.warmup_epochs:
+            raise InputError("schedule 'plateau' has no warm-up; set warmup_epochs to 0")
+        if (self.schedule == "plateau" or self.patience) and not self.validation_fraction:
+            what = "schedule 'plateau'" if self.schedule == "plateau" else "patience"
+            raise InputError(f"{what} needs pictures to judge by; give a validation_fraction")
+
+    def _check_milestones(self) -> None:
+        epochs = [epoch for epoch, _factor in self.milestones]
+        if (self.schedule == "steps") != bool(epochs):
+            raise InputError("milestones belong to schedule 'steps', and it to them")
+        if epochs != sorted(set(epochs)) or any(
+            not (epoch > 0 and factor >= 0) for epoch, factor in self.milestones
+        ):
+            raise InputError(f"milestones are (epoch, factor) in order, not {self.milestones}")
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate for the present number of pictures an update."""
+        if not self.reference_batch:
+            return self.learning_rate
+        return self.learning_rate * self.batch_size * self.accumulate / self.reference_batch
+
+    def plain(self) -> dict[str, Any]:
+        """The JSON form: fields in order, tuples as lists."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+
+_CHOICES: Mapping[str, Sequence[str]] = {
+    "optimizer": OPTIMIZERS,
+    "augmentation": tuple(POLICIES),
+    "schedule": SCHEDULES,
+    "decay": DECAYS,
+    "class_weights": CLASS_WEIGHTS,
+}
+_ANY = float("inf")
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "epochs": (1, _ANY),
+    "batch_size": (1, _ANY),
+    "accumulate": (1, _ANY),
+    "reference_batch": (0, _ANY),
+    "momentum": (0, 0.9999),
+    "rho": (0, 0.9999),
+    "decays": (0, _ANY),
+    "weight_decay": (0, _ANY),
+    "warmup_epochs": (0, _ANY),
+    "clip_norm": (0, _ANY),
+    "ema": (0, 0.99999),
+    "label_smoothing": (0, 0.999),
+    "mixup": (0, 100),
+    "cutmix": (0, 100),
+    "pictures_per_class": (0, _ANY),
+    "validation_fraction": (0, 0.9),
+    "patience": (0, _ANY),
+    "freeze_epochs": (0, _ANY),
+    "seed": (0, 2**31 - 1),
+    "distil_weight": (0, 1),
+}
+_POSITIVE = (
+    *("learning_rate", "freeze_learning_rate", "temperature"),
+    *("epsilon", "decay_rate", "decay_epochs"),
+)
+
+
+def _check_types(config: TrainConfig) -> None:
+    """Values from JSON or a command line may be of any type."""
+    for name, kind in typing.get_type_hints(TrainConfig).items():
+        value = getattr(config, name)
+        if kind is float:
+            fits, wanted = _is_number(value), "a number"
+        elif kind is int:
+            fits, wanted = _is_number(value) and isinstance(value, int), "a whole number"
+        elif kind is bool:
+            fits, wanted = isinstance(value, bool), "true or false"
+        elif kind is str:
+            fits, wanted = isinstance(value, str), "a word"
+        else:
+            fits, wanted = _are_pairs(value), "a list of [epoch, factor]"
+        if not fits:
+            raise InputError(f"{name} is {wanted}, not {value!r}")
+
+
+def _are_pairs(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

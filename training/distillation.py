@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import keras
-import tensorflow as tf
+import numpy as np
 from keras import ops
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.datasets import streams
 from training.run import Run
-
-# (n, height, width, channels) float32 network input -> (n, classes) float32
-Logits = Callable[[tf.Tensor], tf.Tensor]
 
 _LUMA = (0.299, 0.587, 0.114)
 # Of the ratio of height to width; 28x28 and 224x223 are the same shape to a network.
@@ -68,24 +65,6 @@ def accuracy(y_true, y_pred):
     labels = y_true[..., : y_pred.shape[-1]]
     right = ops.equal(ops.argmax(labels, axis=-1), ops.argmax(y_pred, axis=-1))
     return ops.cast(right, "float32")
-
-
-def with_teacher(stream: tf.data.Dataset, teacher_logits: Logits) -> tf.data.Dataset:
-    """Put a teacher's logits behind the labels of every batch.
-
-    Args:
-        stream: batches of ((n, height, width, channels), (n, classes)), as `train_stream` gives.
-        teacher_logits: a pure function of the pictures.
-
-    Returns:
-        Batches of (the same pictures, (n, 2 classes) float32).
-    """
-
-    def add(pictures: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return pictures, tf.concat([labels, teacher_logits(pictures)], axis=-1)
-
-    # One batch at a time: the teacher has all cores, while the student trains on the batch before.
-    return streams.ready(stream.map(add))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,7 +118,7 @@ class Teacher:
         digest = hashlib.sha256(run.model_path.read_bytes()).hexdigest()
         return cls(model=model, preprocessing=own, student=student, name=run.name, sha256=digest)
 
-    def teacher_logits(self, pictures: tf.Tensor) -> tf.Tensor:
+    def teacher_logits(self, pictures: Any) -> Any:
         """Answers to the student's batch.
 
         Args:
@@ -149,19 +128,19 @@ class Teacher:
             (n, classes) float32. Size, channels and normalisation are the teacher's first.
         """
         logits = self.model(self._as_own(pictures), training=False)
-        return tf.stop_gradient(tf.cast(logits, tf.float32))
+        return ops.stop_gradient(ops.cast(logits, "float32"))
 
-    def _as_own(self, pictures: tf.Tensor) -> tf.Tensor:
+    def _as_own(self, pictures: Any) -> Any:
         own, student = self.preprocessing, self.student
         if _normalisation(own) != _normalisation(student):
-            pictures = pictures * tf.constant(student.std, tf.float32) + tf.constant(
-                student.mean, tf.float32
+            pictures = pictures * np.asarray(student.std, np.float32) + np.asarray(
+                student.mean, np.float32
             )
             if student.order == "bgr" and student.channels == 3:
                 pictures = pictures[..., ::-1]
             pictures = own.normalise_floats(_with_channels(pictures, own.channels))
         if own.input_shape[:2] != student.input_shape[:2]:
-            pictures = tf.image.resize(pictures, own.input_shape[:2], antialias=True)
+            pictures = ops.image.resize(pictures, own.input_shape[:2], antialias=True)
         return pictures
 
 
@@ -174,13 +153,13 @@ def _normalisation(preprocessing: Preprocessing) -> tuple:
     )
 
 
-def _with_channels(pictures: tf.Tensor, channels: int) -> tf.Tensor:
+def _with_channels(pictures: Any, channels: int) -> Any:
     """RGB or grey to the asked one, as `training.preprocessing.convert_channels`."""
     if pictures.shape[-1] == channels:
         return pictures
     if channels == 3:
-        return tf.repeat(pictures, 3, axis=-1)
-    return tf.reduce_sum(pictures * tf.constant(_LUMA), axis=-1, keepdims=True)
+        return ops.repeat(pictures, 3, axis=-1)
+    return ops.sum(pictures * np.array(_LUMA, np.float32), axis=-1, keepdims=True)
 
 
 def _listed(classes: Sequence[str]) -> str:

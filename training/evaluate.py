@@ -1,18 +1,27 @@
-"""Metrics of anything that maps pictures to logits: Keras, TFLite and ONNX share them."""
+"""Metrics of anything that maps pictures to logits: Keras, TFLite and ONNX share them.
+
+Calibration error is that of Guo et al., "On Calibration of Modern Neural Networks"
+(arXiv:1706.04599), equation 3.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import keras
 import numpy as np
 
+from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.batches import picture_batches
 from training.datasets.splits import Split
-from training.pipeline import picture_batches
 
 _PICTURES_AT_ONCE = 64
+_PICTURES_A_BLOCK = 256
+_BINS = 15
+_TOP = 5
 
 # (n, height, width, channels) uint8 -> (n, classes) float logits
 PredictFn = Callable[[np.ndarray], np.ndarray]
@@ -20,15 +29,51 @@ PredictFn = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Answers on a split.
+    """Answers on a split; `Evaluation.of` fills in every figure.
+
+    A figure that nobody computed is NaN; so are `loss` and `calibration_error` of logits that
+    are no numbers.
 
     Attributes:
         logits: (n, classes) float32.
         accuracy: top-1, in percent.
+        top5: pictures whose class is among the five likeliest, in percent; with fewer than five
+            classes all are.
+        calibration_error: distance between confidence and accuracy, in percent: the mean over 15
+            equal bins of confidence, weighted by their pictures.
+        loss: mean negative log-likelihood of the true class, in nats.
+        per_class: (classes,) accuracy in percent, NaN for a class without pictures.
     """
 
     logits: np.ndarray
     accuracy: float
+    top5: float = math.nan
+    calibration_error: float = math.nan
+    loss: float = math.nan
+    per_class: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def of(cls, logits: np.ndarray, labels: np.ndarray) -> Evaluation:
+        """Every figure of these answers.
+
+        Args:
+            logits: (n, classes).
+            labels: (n,) class indices.
+
+        Raises:
+            InputError: no pictures, not a label a picture, or a label that is no class.
+        """
+        logits, labels = _checked(logits, labels)
+        right = logits.argmax(axis=-1) == labels
+        log_probabilities = log_softmax(logits)
+        return cls(
+            logits=logits,
+            accuracy=100 * float(np.mean(right)),
+            top5=100 * float(np.mean(_rank(logits, labels) < _TOP)),
+            calibration_error=_calibration_error(np.exp(log_probabilities.max(axis=-1)), right),
+            loss=-float(np.mean(_of_label(log_probabilities, labels))),
+            per_class=_per_class(labels, right, logits.shape[-1]),
+        )
 
     @property
     def predictions(self) -> np.ndarray:
@@ -37,23 +82,33 @@ class Evaluation:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(n, classes), softmax of the logits."""
+        """(n, classes) float64, softmax of the logits."""
         return softmax(self.logits)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    return probabilities
+    """Probabilities over the last axis, float64."""
+    return np.exp(log_softmax(logits))
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of the probabilities over the last axis, float64; exact for any finite logits."""
+    logits = np.asarray(logits, np.float64)
+    with np.errstate(invalid="ignore"):  # infinite logits of a broken file: the answer is NaN
+        shifted = logits - logits.max(axis=-1, keepdims=True)
+        result: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
 
 
 def evaluate(predict: PredictFn, split: Split, preprocessing: Preprocessing) -> Evaluation:
-    """Run `predict` over a split and count the right answers."""
+    """Run `predict` over a split and compare its answers with the labels.
+
+    Raises:
+        InputError: the split has no pictures, a label is no class of `predict`, or a file cannot
+            be read.
+    """
     blocks = [predict(block) for block in picture_batches(split, preprocessing)]
-    logits = np.concatenate(blocks).astype(np.float32)
-    accuracy = 100 * float(np.mean(logits.argmax(axis=-1) == split.labels))
-    return Evaluation(logits=logits, accuracy=accuracy)
+    return Evaluation.of(np.concatenate(blocks) if blocks else np.empty((0, 0)), split.labels)
 
 
 def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> PredictFn:
@@ -68,3 +123,53 @@ def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> Predic
         return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
 
     return predict
+
+
+def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    logits, labels = np.asarray(logits, np.float32), np.asarray(labels)
+    if not len(labels):
+        raise InputError("there are no pictures to evaluate; give at least one")
+    if logits.ndim != 2 or logits.shape[:1] != labels.shape:
+        raise InputError(
+            f"logits of shape {logits.shape} do not fit labels of shape {labels.shape}; give one "
+            "row of logits a picture"
+        )
+    if labels.min() < 0 or labels.max() >= logits.shape[-1]:
+        raise InputError(
+            f"labels go from {labels.min()} to {labels.max()}, the network has "
+            f"{logits.shape[-1]} classes; evaluate it on the classes that it was trained for"
+        )
+    return logits, labels
+
+
+def _of_label(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,): of each row of (n, classes), the value of its label."""
+    return np.take_along_axis(values, labels[:, None], axis=-1)[:, 0]
+
+
+def _rank(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) how many classes stand before the true one; equal ones by index, as in argmax."""
+    # argmax takes a NaN for the largest.
+    logits = np.nan_to_num(logits, nan=np.inf, posinf=np.inf, neginf=-np.inf)
+    own = _of_label(logits, labels)[:, None]
+    before = np.arange(logits.shape[-1]) < labels[:, None]
+    ranks: np.ndarray = np.sum((logits > own) | ((logits == own) & before), axis=-1)
+    return ranks
+
+
+def _calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error, in percent; a bin holds its upper edge, not its lower one."""
+    if not np.isfinite(confidence).all():
+        return math.nan
+    bins = np.clip(np.ceil(confidence * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
+    # |B| / n * |accuracy - confidence| of a bin is the |sum of differences| / n.
+    gaps = np.bincount(bins, weights=right - confidence, minlength=_BINS)
+    return 100 * float(np.abs(gaps).sum() / len(right))
+
+
+def _per_class(labels: np.ndarray, right: np.ndarray, classes: int) -> np.ndarray:
+    pictures = np.bincount(labels, minlength=classes)
+    hits = np.bincount(labels, weights=right, minlength=classes)
+    accuracy = np.full(classes, math.nan)
+    np.divide(100 * hits, pictures, out=accuracy, where=pictures > 0)
+    return accuracy

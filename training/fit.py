@@ -1,34 +1,42 @@
 """The training loop: Keras' own `fit`, with checkpoints that an interrupted run goes on from.
 
-Weights after epoch n are a function of (request, data) alone, whether or not the process was
-killed on the way: order, augmentation and dropout derive from the seed and the epoch, and a
-checkpoint holds every variable of network and optimiser.
+Weights after any step are a function of (request, data) alone, whether or not the process was
+killed on the way: what chance decides derives from seed, epoch and step (`training.plan`), and a
+checkpoint holds every variable of network and optimiser, the metrics of a begun epoch too.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import itertools
 import math
 import pathlib
+import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic, checkpoint
+from training import atomic, checkpoint, optimizers, schedules
+from training.batches import Course
 from training.config import TrainConfig
 from training.datasets.splits import Split
-from training.distillation import DistillationLoss, Teacher, accuracy, with_teacher
-from training.fused_norm import with_fused_norms
-from training.pipeline import evaluation_stream, steps_per_epoch, train_stream
+from training.devices import SINGLE, Placement
+from training.distillation import DistillationLoss, Teacher, accuracy
+from training.feed import evaluation_feed, train_feed
+from training.history import History, best_epoch, write_history
+from training.prepare import Prepare
 from training.progress import Progress, say
+from training.stopping import Stopped, StopRequests
+from training.trainee import Trainee, balanced
+
+# A long epoch's state is kept this often.
+SECONDS_BETWEEN_CHECKPOINTS = 600.0
+_NAMED = 4  # pictures of a bad batch, in a message
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +49,7 @@ class Fitted:
         seconds: spent training, earlier processes included.
     """
 
-    history: list[dict[str, float]]
+    history: History
     best_epoch: int
     seconds: float
 
@@ -57,6 +65,8 @@ def fit(
     folder: pathlib.Path,
     history_file: pathlib.Path,
     teacher: Teacher | None = None,
+    placement: Placement = SINGLE,
+    after_epoch: Callable[[History], None] | None = None,
 ) -> Fitted:
     """Train `model` in place, going on from the checkpoints in `folder` if there are any.
 
@@ -68,53 +78,90 @@ def fit(
         history_file: a .csv with a row an epoch, written anew after each.
         teacher: its answers are part of the training loss (never of the validation's), by
             `distil_weight` and `temperature`.
+        placement: the devices and hosts to train on; all hosts see the same `folder`.
+        after_epoch: is given the history after each epoch, and when a training goes on.
 
     Raises:
         InputError: the loss is no longer a number.
+        Stopped: a signal asked to stop; the same call goes on from there.
     """
-    tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(config.seed)
-    twin = with_fused_norms(model)
-    loop = _Loop(
-        twin, config, steps_per_epoch(train, config), folder, history_file, teacher is not None
+    repeatable(config.seed)
+    course = Course(
+        split=train,
+        source=source,
+        preprocessing=preprocessing,
+        classes=model.output_shape[-1],
+        config=config,
     )
-    classes = model.output_shape[-1]
-    data: dict[str, Any] = {}
+    placement.check_batch(course.batch_size)
+    with placement.scope():
+        trainee = make_trainee(model, course, teacher, placement)
+    loop = _Loop(trainee, course, folder, history_file, placement, after_epoch)
+    judged = None
     if validation is not None:
-        data["validation_data"] = evaluation_stream(
-            validation, preprocessing, classes=classes, batch_size=config.batch_size
+        feed = evaluation_feed(
+            validation, preprocessing, classes=course.classes, batch_size=config.batch_size
         )
-    epoch = loop.restore()
-    for first, last in loop.phases():
-        if epoch >= last:
-            continue
-        loop.begin_phase(first, last, resumed=epoch > first)
-        stream = train_stream(
-            train,
-            source=source,
-            preprocessing=preprocessing,
-            classes=classes,
-            config=dataclasses.replace(config, epochs=last, freeze_epochs=0),
-            first_epoch=epoch,
-        )
-        if teacher is not None:
-            stream = with_teacher(stream, teacher.teacher_logits)
-        with Progress(model.name, last * loop.steps, done=epoch * loop.steps) as progress:
-            twin.fit(
-                stream,
-                epochs=last,
-                initial_epoch=epoch,
-                steps_per_epoch=loop.steps,
-                shuffle=False,  # the stream is in its order already
-                callbacks=[_Watch(loop, progress)],
-                verbose=0,
-                **data,
-            )
-        epoch = last
+        judged = placement.distribute_evaluation(feed)
+    with StopRequests() as requests, placement.scope():
+        loop.run(judged, requests)
     fitted = loop.finish()
-    # All variables: the weights, and how far dropout has drawn.
-    checkpoint.assign(model.variables, [np.asarray(v) for v in twin.variables])
+    if trainee.network is not model:
+        # All variables: the weights, and how far dropout has drawn.
+        checkpoint.assign(model.variables, [np.asarray(v) for v in trainee.network.variables])
     return fitted
+
+
+def repeatable(seed: int) -> None:
+    """Make what follows a function of the seed, before anything is drawn."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+
+
+def make_trainee(
+    model: keras.Model, course: Course, teacher: Teacher | None, placement: Placement
+) -> Trainee:
+    """The model, or a twin that trains faster or on many devices, behind its preparation."""
+    config = course.config
+    weights = None
+    if config.class_weights == "balanced":
+        weights = balanced(course.split.labels, course.classes)
+    prepare = Prepare(preprocessing=course.preprocessing, policy=config.augmentation)
+    if teacher is not None:
+        teacher = dataclasses.replace(teacher, model=placement.twin(teacher.model))
+    return Trainee(placement.twin(model), prepare, class_weights=weights, teacher=teacher)
+
+
+def compile_trainee(
+    trainee: Trainee, config: TrainConfig, rate: Any, placement: Placement = SINGLE
+) -> keras.metrics.Metric:
+    """Give a trainee its optimiser, loss and metric; the metric."""
+    loss = DistillationLoss(
+        weight=config.distil_weight,
+        temperature=config.temperature,
+        label_smoothing=config.label_smoothing,
+    )
+    metric = keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
+    optimizer = placement.optimizer(optimizers.build(config, rate))
+    # Keras would put the averages in the weights' place at the end of every `fit`, and an epoch
+    # that goes on has one of its own.
+    optimizer.finalize_variable_values = lambda _variables: None
+    trainee.compile(optimizer=optimizer, loss=loss, metrics=[metric], jit_compile=_jit())
+    trainee.optimizer.build(trainee.trainable_variables)
+    return metric
+
+
+def _jit() -> bool:
+    """XLA makes depthwise networks five times slower on a CPU, and all faster on a GPU."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    return backend == "jax"
 
 
 class _Loop:
@@ -122,161 +169,276 @@ class _Loop:
 
     def __init__(
         self,
-        model: keras.Model,
-        config: TrainConfig,
-        steps: int,
+        trainee: Trainee,
+        course: Course,
         folder: pathlib.Path,
         history_file: pathlib.Path,
-        taught: bool,
+        placement: Placement,
+        after_epoch: Callable[[History], None] | None,
     ) -> None:
-        self.model, self.config, self.steps, self.folder = model, config, steps, folder
-        self._history_file, self._taught = history_file, taught
-        self.history: list[dict[str, float]] = []
+        self.trainee, self.course, self.folder = trainee, course, folder
+        self.placement, self._after_epoch = placement, after_epoch
+        self.config, self.steps = course.config, course.steps
+        self._history_file = history_file
+        self.history: History = []
+        self.first_step = 0  # of the epoch that comes next
         self.seconds = 0.0
+        self.rate: Any = None  # of the phase: a number, or a schedule of its steps
+        self.first_epoch = 0  # of the phase
+        self.averages = False  # whether weights are averaged in this phase
+        self.metrics: list[keras.Variable] = []
+        self.saved_metrics: list[float] = []
         self._saved_optimizer: list[np.ndarray] = []
-        self._trainable = [layer.trainable for layer in model.layers]
+        self._trainable = [layer.trainable for layer in trainee.network.layers]
 
-    def phases(self) -> list[tuple[int, int]]:
+    def run(self, validation: Any, requests: StopRequests) -> None:
+        """Train to the end from wherever the last checkpoint is."""
+        self._restore()
+        for first, last in self._phases():
+            if len(self.history) >= last or self.is_over():
+                continue
+            begun = len(self.history) > first or self.first_step > 0
+            self._begin_phase(first, last, resumed=begun)
+            done = len(self.history) * self.steps + self.first_step
+            with Progress(self.trainee.network.name, last * self.steps, done=done) as progress:
+                if self.first_step:  # the rest of a begun epoch
+                    self._fit(len(self.history) + 1, validation, requests, progress)
+                if len(self.history) < last and not self.is_over():
+                    self._fit(last, validation, requests, progress)
+
+    def _fit(self, last: int, validation: Any, requests: StopRequests, progress: Progress) -> None:
+        epoch, step = len(self.history), self.first_step
+        feed = self.placement.distribute(
+            lambda shard: train_feed(
+                dataclasses.replace(self.course, shard=shard),
+                first_epoch=epoch,
+                last_epoch=last,
+                first_step=step,
+            )
+        )
+        self.trainee.fit(
+            feed,
+            epochs=last,
+            initial_epoch=epoch,
+            steps_per_epoch=self.steps - step,
+            shuffle=False,  # it is in its order already
+            validation_data=validation,
+            callbacks=[_Averages(self.averages), _Watch(self, progress, requests)],
+            verbose=0,
+        )
+
+    def _phases(self) -> list[tuple[int, int]]:
         """Epoch ranges with an optimiser each: the frozen one if asked for, and the rest."""
         edges = sorted({0, self.config.freeze_epochs, self.config.epochs})
         return list(itertools.pairwise(edges))
 
-    def begin_phase(self, first: int, last: int, *, resumed: bool) -> None:
+    def _begin_phase(self, first: int, last: int, *, resumed: bool) -> None:
         """Compile for the epochs from `first` to `last`."""
         frozen = last <= self.config.freeze_epochs
-        for layer, trainable in zip(self.model.layers, self._trainable, strict=True):
+        for layer, trainable in zip(self.trainee.network.layers, self._trainable, strict=True):
             layer.trainable = trainable and (not frozen or layer.name == "logits")
-        rate = self._rate(last - first) if not frozen else self.config.freeze_learning_rate
-        optimizer = self._optimizer(rate)
-        self.model.compile(
-            optimizer=optimizer,
-            loss=self._loss(),
-            metrics=[accuracy if self._taught else "accuracy"],
-            # XLA makes depthwise networks five times slower on a CPU, and all faster on a GPU.
-            jit_compile=bool(tf.config.list_physical_devices("GPU")),
-        )
-        optimizer.build(self.model.trainable_variables)
+        config = self.config
+        if frozen:
+            rate: Any = config.freeze_learning_rate
+            config = dataclasses.replace(config, ema=0.0)
+        elif config.schedule == "plateau":
+            rate = config.peak_learning_rate
+        else:
+            rate = schedules.schedule(config, self.steps, last - first)
+        self.rate, self.first_epoch, self.averages = rate, first, config.ema > 0
+        metric = compile_trainee(self.trainee, config, rate, self.placement)
+        # Made with the compilation: the mean loss, and ours.
+        self.metrics = [*self.trainee.metrics[0].variables, *metric.variables]
         if resumed:
-            checkpoint.assign(optimizer.variables, self._saved_optimizer)
+            checkpoint.assign(self.trainee.optimizer.variables, self._saved_optimizer)
 
-    def restore(self) -> int:
-        """Load the newest sound checkpoint; the number of epochs that it holds."""
+    def _restore(self) -> None:
+        """Load the newest sound checkpoint."""
+        variables = self.trainee.network.variables
         for path in checkpoint.latest_first(self.folder):
             try:
                 arrays, state = checkpoint.read(path)
-                count = len(self.model.variables)
-                checkpoint.assign(self.model.variables, arrays[:count])
+                checkpoint.assign(variables, arrays[: len(variables)])
             except ValueError as error:
                 say(f"{error}; going back to the one before")
                 continue
-            self._saved_optimizer = arrays[count:]
+            self._saved_optimizer = arrays[len(variables) :]
             self.history, self.seconds = state["history"], state["seconds"]
-            _write_history(self._history_file, self.history)
-            say(f"{self.model.name}: going on after epoch {len(self.history)}")
-            return len(self.history)
-        return 0
+            self.first_step = state.get("step", 0)
+            self.saved_metrics = state.get("metrics", [])
+            self._tell()
+            where = f"step {self.first_step} of epoch {len(self.history) + 1}"
+            where = where if self.first_step else f"epoch {len(self.history)}"
+            say(f"{self.trainee.network.name}: going on after {where}")
+            return
 
     def end_epoch(self, figures: dict[str, float], seconds: float) -> None:
         """Keep the epoch: its figures, its weights, and the best weights so far."""
         self.seconds += seconds
+        self.first_step, self.saved_metrics = 0, []
         self.history.append(figures)
-        variables = [*self.model.variables, *self.model.optimizer.variables]
+        if not self.placement.is_chief:
+            return
         state = {"history": self.history, "seconds": self.seconds}
-        if "val_accuracy" in figures and self._best_epoch() == len(self.history):
-            checkpoint.save(self.folder / "best.npz", self.model.variables, state)
-        path = checkpoint.epoch_path(self.folder, len(self.history))
+        chosen = "val_accuracy" in figures or self.averages
+        if chosen and best_epoch(self.history) == len(self.history):
+            checkpoint.save(self.folder / "best.npz", self._averaged(), state)
+        self._save(checkpoint.epoch_path(self.folder, len(self.history)), state)
+        self._tell()
+
+    def keep_step(self, step: int, seconds: float) -> None:
+        """Keep the state behind `step` steps of the epoch."""
+        if not self.placement.is_chief:
+            return
+        state = {
+            "history": self.history,
+            "seconds": self.seconds + seconds,
+            "step": step,
+            "metrics": [float(np.asarray(v)) for v in self.metrics],
+        }
+        self._save(checkpoint.epoch_path(self.folder, len(self.history), step), state)
+
+    def _save(self, path: pathlib.Path, state: dict[str, Any]) -> None:
+        variables = [*self.trainee.network.variables, *self.trainee.optimizer.variables]
         checkpoint.save(path, variables, state)
         checkpoint.prune(self.folder)
-        _write_history(self._history_file, self.history)
+
+    def _tell(self) -> None:
+        if self.history and self.placement.is_chief:
+            write_history(self._history_file, self.history)
+            if self._after_epoch:
+                self._after_epoch(self.history)
+
+    def is_over(self) -> bool:
+        """Whether the history says that more epochs are of no use."""
+        config, history = self.config, self.history
+        if len(history) <= config.freeze_epochs:
+            return False
+        trained = history[config.freeze_epochs :]
+        if config.patience and len(trained) - best_epoch(trained) >= config.patience:
+            return True
+        return config.schedule == "plateau" and schedules.plateau_is_over(config, trained)
+
+    def plateau_rate(self) -> float | None:
+        """The next epoch's learning rate, where the history decides it."""
+        frozen = len(self.history) < self.config.freeze_epochs
+        if frozen or self.config.schedule != "plateau":
+            return None
+        trained = self.history[self.config.freeze_epochs :]
+        return self.config.peak_learning_rate * schedules.plateau_factor(self.config, trained)
 
     def finish(self) -> Fitted:
-        """Give the model its best weights."""
-        best = self._best_epoch()
-        if best != len(self.history):
+        """Give the network its best weights."""
+        best = best_epoch(self.history)
+        if best != len(self.history) or self.config.ema:
+            self.placement.barrier()  # the chief may be writing it
             try:
                 arrays, _state = checkpoint.read(self.folder / "best.npz")
-                checkpoint.assign(self.model.variables, arrays)
+                checkpoint.assign(self.trainee.network.variables, arrays)
             except ValueError as error:
                 raise InputError(f"{error}; delete {self.folder} and train again") from error
         return Fitted(history=self.history, best_epoch=best, seconds=self.seconds)
 
-    def _best_epoch(self) -> int:
-        if "val_accuracy" not in self.history[-1]:
-            return len(self.history)
-        scores = [(epoch["val_accuracy"], -epoch["val_loss"]) for epoch in self.history]
-        return 1 + scores.index(max(scores))
+    def _averaged(self) -> list:
+        """The network's variables, averages in place of weights where they are kept."""
+        variables = list(self.trainee.network.variables)
+        if not self.averages:
+            return variables
+        trained = {id(v): i for i, v in enumerate(self.trainee.trainable_variables)}
+        averages = optimizers.averages(self.trainee.optimizer)
+        return [averages[trained[id(v)]] if id(v) in trained else v for v in variables]
 
-    def _rate(self, epochs: int) -> keras.optimizers.schedules.LearningRateSchedule:
-        total = epochs * self.steps
-        warmup = min(round(self.config.warmup_epochs * self.steps), total - 1)
-        peak = self.config.learning_rate
-        return keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=peak / 25 if warmup else peak,
-            decay_steps=total - warmup,
-            warmup_target=peak if warmup else None,
-            warmup_steps=warmup,
-        )
 
-    def _loss(self) -> keras.losses.Loss:
-        config = self.config
-        if self._taught:
-            return DistillationLoss(
-                weight=config.distil_weight,
-                temperature=config.temperature,
-                label_smoothing=config.label_smoothing,
-            )
-        return keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=config.label_smoothing
-        )
+class _Averages(keras.callbacks.Callback):
+    """Validates the moving averages of the weights, where they are kept."""
 
-    def _optimizer(self, rate: Any) -> keras.optimizers.Optimizer:
-        decay = self.config.weight_decay or None
-        if self.config.optimizer == "sgd":
-            optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
-        else:
-            optimizer = keras.optimizers.AdamW(rate, weight_decay=decay)
-        if decay:
-            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        return optimizer
+    def __init__(self, kept: bool) -> None:
+        super().__init__()
+        self._kept = kept
+        self._weights: list[np.ndarray] = []
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        if self._kept:
+            model = self.model
+            self._weights = [np.asarray(v) for v in model.trainable_variables]
+            averages = [np.asarray(v) for v in optimizers.averages(model.optimizer)]
+            checkpoint.assign(model.trainable_variables, averages)
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        if self._kept:
+            model = self.model
+            checkpoint.assign(model.trainable_variables, self._weights)
 
 
 class _Watch(keras.callbacks.Callback):
-    """Shows progress, stops at a loss that is no number, keeps every epoch."""
+    """Shows progress, stops at a loss that is no number, keeps epochs and long ones' middles."""
 
-    def __init__(self, loop: _Loop, progress: Progress) -> None:
+    def __init__(self, loop: _Loop, progress: Progress, requests: StopRequests) -> None:
         super().__init__()
-        self._loop, self._progress = loop, progress
-        self._began = 0.0
+        self._loop, self._progress, self._requests = loop, progress, requests
+        self._first_step = loop.first_step
+        self._began = self._kept = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._began = time.monotonic()
+        self._began = self._kept = time.monotonic()
+        if self._loop.saved_metrics:
+            for variable, value in zip(self._loop.metrics, self._loop.saved_metrics, strict=True):
+                variable.assign(value)
+        if (rate := self._loop.plateau_rate()) is not None:
+            self.model.optimizer.learning_rate.assign(rate)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        step = self._first_step + batch + 1
         loss = float((logs or {})["loss"])
         if not math.isfinite(loss):
-            rate = self._learning_rate()
-            raise InputError(
-                f"the loss is {loss} in epoch {len(self._loop.history) + 1}, step {batch + 1}, at "
-                f"learning rate {rate:.2g}; take a smaller --learning-rate"
-            )
+            raise InputError(self._bad(loss, step))
         self._progress.step()
         self._progress.note(f"loss {loss:.3f}, accuracy {float((logs or {})['accuracy']):.1%}")
+        if step == self._loop.steps:
+            return  # the epoch's end keeps it
+        asked = self._asked_to_stop()
+        now = time.monotonic()
+        if asked or now - self._kept > SECONDS_BETWEEN_CHECKPOINTS:
+            self.model  # noqa: B018 - under jax this brings the variables up to date
+            self._loop.keep_step(step, now - self._began)
+            self._kept = now
+        if asked:
+            self._stop(f"step {step} of epoch {len(self._loop.history) + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         seconds = time.monotonic() - self._began
-        figures = {"epoch": epoch + 1.0, "learning_rate": self._learning_rate()}
+        figures = {"epoch": epoch + 1.0, "learning_rate": self._rate_of(self._loop.steps)}
         figures |= {name: float(value) for name, value in sorted((logs or {}).items())}
         self._loop.end_epoch(figures, seconds)
+        self._first_step = 0
+        if self._asked_to_stop():
+            self._stop(f"epoch {epoch + 1}")
+        if self._loop.is_over():
+            self.model.stop_training = True
 
-    def _learning_rate(self) -> float:
-        return float(tf.convert_to_tensor(self.model.optimizer.learning_rate))
+    def _asked_to_stop(self) -> bool:
+        # All hosts stop at the same step: one alone would leave the others waiting for it.
+        return self._loop.placement.agree(self._requests.signal is not None)
 
+    def _stop(self, where: str) -> None:
+        number = self._requests.signal or signal.SIGTERM
+        raise Stopped(f"stopped after {where}, which is kept; the same command goes on", number)
 
-def _write_history(path: pathlib.Path, history: list[dict[str, float]]) -> None:
-    """One row an epoch."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(history[-1]), lineterminator="\n")
-    writer.writeheader()
-    for epoch in history:
-        writer.writerow({k: f"{v:.6g}" for k, v in epoch.items()})
-    atomic.write_text(path, text.getvalue())
+    def _bad(self, loss: float, step: int) -> str:
+        names = self._loop.course.names(len(self._loop.history), step - 1)
+        listed = self._loop.folder.parent / "bad_batch.txt"
+        atomic.write_text(listed, "".join(f"{name}\n" for name in names))
+        few = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        return (
+            f"the loss is {loss} in epoch {len(self._loop.history) + 1}, step {step}, at learning "
+            f"rate {self._rate_of(step):.2g}, on {few} (all in {listed}); "
+            "take a smaller --learning-rate, or set clip_norm"
+        )
+
+    def _rate_of(self, step: int) -> float:
+        """Learning rate of a step of this epoch, from 1; the optimiser has the next one's."""
+        rate = self._loop.rate
+        if not callable(rate):
+            return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        epochs = len(self._loop.history) - self._loop.first_epoch
+        return float(keras.ops.convert_to_numpy(rate(epochs * self._loop.steps + step - 1)))

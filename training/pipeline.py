@@ -1,30 +1,77 @@
 """tf.data streams: what the training loop and the evaluators eat.
 
-Order and augmentation are functions of (seed, epoch, picture) alone, so that a stream begun at
+What chance decides was drawn beforehand (`training.plan`), so that a stream begun in the middle of
 epoch 7 gives what a stream from the start would have given there.
 """
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from kerascnn.preprocessing import Preprocessing
-from training.augmentation import PictureAugmentation, affine_digits, scenes
+from training.batches import Course, EvaluationBatches, split_rows
 from training.config import TrainConfig
-from training.datasets import streams
-from training.datasets.decode import decoded_stream
+from training.cores import WORKERS
+from training.datasets import fused_decode, streams
 from training.datasets.splits import Split
-from training.preprocessing import read_picture
+from training.prepare import Prepare
 
 
-def steps_per_epoch(split: Split, config: TrainConfig) -> int:
-    """Batches in an epoch, the last one possibly short."""
-    return math.ceil(len(split) / config.batch_size)
+def lesson_stream(
+    course: Course, *, first_epoch: int, last_epoch: int, first_step: int = 0
+) -> tf.data.Dataset:
+    """Batches from a step of `first_epoch` up to `last_epoch`, as `batches.train_batches`.
+
+    Returns:
+        ({"pictures": (n, h, w, c) uint8, "drawn": {...}, "mix": (n, 5)}, (n, classes) float32).
+    """
+    some = course.split.take(range(min(course.config.batch_size, len(course.split))))
+    example = _one_batch(course, some)
+    labels = tf.constant(course.split.labels)
+
+    def draw(number: np.ndarray) -> list[np.ndarray]:
+        rows = course.epoch(int(number))
+        return [np.ascontiguousarray(rows[key]) for key in example]
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        kinds = [rows.dtype for rows in example.values()]
+        drawn = tf.numpy_function(draw, [number], kinds, stateful=False)
+        rows = {
+            key: tf.ensure_shape(value, (course.steps, *shape.shape[1:]))
+            for (key, shape), value in zip(example.items(), drawn, strict=True)
+        }
+        skipped = tf.where(number == first_epoch, first_step, 0)
+        return tf.data.Dataset.from_tensor_slices(rows).skip(tf.cast(skipped, tf.int64))
+
+    def finish(index: tf.Tensor, pictures: tf.Tensor, batch: dict) -> tuple:
+        one_hot = tf.one_hot(tf.gather(labels, index), course.classes)
+        return {"pictures": pictures, **batch}, one_hot
+
+    batches = tf.data.Dataset.range(first_epoch, last_epoch).flat_map(epoch)
+    if course.split.pictures is not None:
+        stored = tf.constant(course.split.pictures)
+
+        def gather(rows: dict[str, tf.Tensor]) -> tuple:
+            index, batch = split_rows(rows)
+            return finish(index, tf.gather(stored, index), batch)
+
+        return streams.ready(batches.map(gather, num_parallel_calls=WORKERS))
+    load = _loader(course)
+
+    def one(rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        picture = load(rows["index"], rows.get("window"))
+        return picture, {key: row for key, row in rows.items() if key != "window"}  # cut already
+
+    def gathered(pictures: tf.Tensor, rows: dict[str, tf.Tensor]) -> tuple:
+        index, batch = split_rows(rows)
+        return finish(index, pictures, batch)
+
+    single = batches.unbatch().map(one, num_parallel_calls=WORKERS)
+    return streams.ready(single.batch(course.batch_size, drop_remainder=True).map(gathered))
 
 
 def train_stream(
@@ -36,96 +83,97 @@ def train_stream(
     config: TrainConfig,
     first_epoch: int,
 ) -> tf.data.Dataset:
-    """Shuffled, augmented, normalised batches from `first_epoch` to the last epoch.
+    """Shuffled, augmented, mixed and normalised batches from `first_epoch` to the last epoch.
 
     Args:
         split: pictures, in memory or as files.
-        source: geometry of the pictures in `split` (the random crop cuts from it).
+        source: geometry of the pictures in `split`.
         preprocessing: geometry and normalisation of the network's input.
         classes: length of the one-hot labels.
 
     Returns:
         Batches of ((n, height, width, channels) float32, (n, classes) float32).
     """
-    labels = tf.constant(split.labels)
-    load = _loader(split, source)
-    single = None
-    if config.augmentation in ("pictures", "randaugment"):
-        single = PictureAugmentation(preprocessing, randaugment=config.augmentation != "pictures")
+    course = Course(
+        split=split, source=source, preprocessing=preprocessing, classes=classes, config=config
+    )
+    prepare = Prepare(preprocessing=preprocessing, policy=config.augmentation)
 
-    def one(index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        picture = load(index)
-        picture = single(picture, seed) if single else tf.cast(picture, tf.float32)
-        return picture, labels[index], seed
+    def finish(batch: dict, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return prepare.for_training(batch), prepare.labels(batch, labels)
 
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        number = tf.cast(number, tf.int32)
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(len(split)), seed=tf.stack([config.seed, number])
-        )
-        # The picture's number and the epoch name its random draws, whatever its batch is.
-        seeds = tf.stack([order, tf.fill([len(split)], config.seed * 100_003 + number)], axis=1)
-        return (
-            tf.data.Dataset.from_tensor_slices((order, seeds))
-            .map(one, num_parallel_calls=streams.WORKERS)
-            .batch(config.batch_size)
-        )
+    stream = lesson_stream(course, first_epoch=first_epoch, last_epoch=config.epochs)
+    return streams.ready(stream.map(finish, num_parallel_calls=WORKERS))
 
-    def finish(pictures, labels, seeds):
-        if config.augmentation == "digits":
-            pictures = affine_digits(pictures, seeds[0])
-        elif config.augmentation == "scenes":
-            pictures = scenes(pictures, seeds[0])
-        return _normalise(pictures, preprocessing), tf.one_hot(labels, classes)
 
-    epochs = tf.data.Dataset.range(first_epoch, config.epochs)
-    batches = epochs.flat_map(epoch).map(finish, num_parallel_calls=streams.WORKERS)
-    return streams.ready(batches)
+def with_teacher(
+    stream: tf.data.Dataset, teacher_logits: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.data.Dataset:
+    """Put a teacher's logits behind the labels of every batch.
+
+    Args:
+        stream: batches of ((n, height, width, channels), (n, classes)), as `train_stream` gives.
+        teacher_logits: a pure function of the pictures.
+
+    Returns:
+        Batches of (the same pictures, (n, 2 classes) float32).
+    """
+
+    def add(pictures: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return pictures, tf.concat([labels, teacher_logits(pictures)], axis=-1)
+
+    # One batch at a time: the teacher has all cores, while the student trains on the batch before.
+    return streams.ready(stream.map(add))
 
 
 def evaluation_stream(
     split: Split, preprocessing: Preprocessing, *, classes: int, batch_size: int
 ) -> tf.data.Dataset:
-    """Batches as `train_stream` gives them, in order and without augmentation."""
+    """Batches in order and without chance, as `batches.EvaluationBatches`.
+
+    Returns:
+        Batches of ({"pictures": (n, height, width, channels) uint8}, (n, classes) float32).
+    """
     if split.pictures is not None:
         pictures = tf.data.Dataset.from_tensor_slices(split.pictures)
-    else:
-        pictures = decoded_stream(split.names, preprocessing).map(lambda picture, _error: picture)
-    labels = tf.data.Dataset.from_tensor_slices(split.labels)
-    batches = tf.data.Dataset.zip((pictures, labels)).batch(batch_size)
+        labels = tf.data.Dataset.from_tensor_slices(split.labels)
+        batches = tf.data.Dataset.zip((pictures, labels)).batch(batch_size)
+        return streams.ready(batches.map(lambda p, y: ({"pictures": p}, tf.one_hot(y, classes))))
+    given = EvaluationBatches(split, preprocessing, classes=classes, batch_size=batch_size)
+
+    def batches_of_files() -> Iterator[tuple]:
+        for number in range(len(given)):
+            yield given[number]
+
+    shape = (None, *preprocessing.input_shape)
+    signature = (
+        {"pictures": tf.TensorSpec(shape, tf.uint8)},
+        tf.TensorSpec((None, classes), tf.float32),
+    )
     return streams.ready(
-        batches.map(lambda p, y: (_normalise(p, preprocessing), tf.one_hot(y, classes)))
+        tf.data.Dataset.from_generator(batches_of_files, output_signature=signature)
     )
 
 
-def picture_batches(
-    split: Split, preprocessing: Preprocessing, batch_size: int = 256
-) -> Iterator[np.ndarray]:
-    """(n, height, width, channels) uint8 blocks of a split, in order."""
-    for start in range(0, len(split), batch_size):
-        block = slice(start, start + batch_size)
-        if split.pictures is not None:
-            yield split.pictures[block]
-        else:
-            stream = decoded_stream(split.names[block], preprocessing)
-            yield np.stack([picture.numpy() for picture, _error in stream])
+def _one_batch(course: Course, some: Split) -> dict[str, np.ndarray]:
+    """Rows with the types and shapes of all: (1, n, ...)."""
+    few = dataclasses.replace(course, split=some)
+    return few.epoch(0)
 
 
-def _loader(split: Split, source: Preprocessing):
-    if split.pictures is not None:
-        pictures = tf.constant(split.pictures)
-        return lambda index: pictures[index]
-    names = tf.constant(list(split.names))
+def _loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
+    """From a picture's number and window to its (h, w, c) bytes at the stored geometry."""
+    split = course.split
+    kinds = tf.constant(
+        np.zeros(len(split), np.uint8) if split.kinds is None else split.kinds, tf.uint8
+    )
 
-    def read(path: bytes) -> np.ndarray:
-        return read_picture(os.fsdecode(path), source)
+    def read(index: np.ndarray) -> bytes:
+        return split.encoded(int(index))
 
-    def load(index: tf.Tensor) -> tf.Tensor:
-        picture = tf.numpy_function(read, [names[index]], tf.uint8, stateful=False)
-        return tf.ensure_shape(picture, source.input_shape)
+    def load(index: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
+        encoded = tf.numpy_function(read, [index], tf.string, stateful=False)
+        encoded = tf.ensure_shape(encoded, ())
+        return fused_decode.decode_window(encoded, window, kinds[index], course.source)
 
     return load
-
-
-def _normalise(pictures: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    return preprocessing.normalise_floats(tf.cast(pictures, tf.float32))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import io
 import os
 import pathlib
+import struct
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -13,14 +18,53 @@ from kerascnn.preprocessing import Preprocessing
 
 # Naming the formats keeps Pillow's rarer parsers away from untrusted bytes.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+_JPEGS = ("JPEG", "MPO")  # the latter has more pictures behind the first
+_ORIENTATION = 0x0112  # EXIF
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
-def read_picture(path: str | os.PathLike[str], preprocessing: Preprocessing) -> np.ndarray:
+# How a stored picture becomes upright, by EXIF orientation (CIPA DC-008, 4.6.4): turned over from
+# top to bottom, from left to right, and then its axes exchanged. The first entry is no orientation.
+FLIP_Y = np.array([0, 0, 0, 1, 1, 0, 1, 1, 0], bool)
+FLIP_X = np.array([0, 0, 1, 1, 0, 0, 0, 1, 1], bool)
+SWAP = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1], bool)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What is known of a picture that could be decoded.
+
+    Attributes:
+        size: (height, width) of the file's own pixels, upright.
+        kind: see `Split.kinds`.
+    """
+
+    size: tuple[int, int]
+    kind: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decoded(Checked):
+    """A picture file, read.
+
+    Attributes:
+        pixels: (height, width, channels) uint8, at the network's geometry.
+    """
+
+    pixels: np.ndarray
+
+
+def read_picture(
+    source: str | os.PathLike[str] | bytes, preprocessing: Preprocessing, name: str = "picture"
+) -> np.ndarray:
     """Decode a file and bring it to the network's geometry.
 
     Grey, palette, CMYK, 16-bit and transparent pictures are converted (transparency onto white);
     the EXIF orientation is applied.
+
+    Args:
+        source: a path, or the file's bytes.
+        name: of bytes, for messages.
 
     Returns:
         (height, width, channels) uint8.
@@ -28,22 +72,153 @@ def read_picture(path: str | os.PathLike[str], preprocessing: Preprocessing) -> 
     Raises:
         InputError: missing, truncated, too large, or not a JPEG, PNG, WebP or BMP picture.
     """
-    path = pathlib.Path(path)
+    return read_decoded(source, preprocessing, name).pixels
+
+
+def read_decoded(
+    source: str | os.PathLike[str] | bytes, preprocessing: Preprocessing, name: str = "picture"
+) -> Decoded:
+    """As `read_picture`, with what else is known of it then."""
+    with _opened(source, name) as (opened, data):
+        opened.load()
+        kind = _kind(opened, data)
+        picture = _convert(ImageOps.exif_transpose(opened), preprocessing.channels)
+        size = (picture.height, picture.width)
+        return Decoded(pixels=fit(picture, preprocessing), size=size, kind=kind)
+
+
+def check_picture(source: str | os.PathLike[str] | bytes, name: str = "picture") -> Checked:
+    """Find out whether `read_picture` could read it, sooner than it would.
+
+    Raises:
+        InputError: as `read_picture`.
+    """
+    with _opened(source, name) as (opened, data):
+        width, height = opened.size
+        _reduce(opened, (1, 1))  # all bytes are still read
+        opened.load()
+        swapped = SWAP[_orientation(opened)]
+        size = (width, height) if swapped else (height, width)
+        return Checked(size=size, kind=_kind(opened, data))
+
+
+def read_window(
+    source: str | os.PathLike[str] | bytes,
+    window: np.ndarray | None,
+    preprocessing: Preprocessing,
+    name: str = "picture",
+) -> np.ndarray:
+    """Decode a file and resize a part of it; otherwise as `read_picture`.
+
+    Args:
+        window: top, left, height and width as shares of the upright picture; None: `read_picture`.
+    """
+    if window is None:
+        return read_picture(source, preprocessing, name)
+    with _opened(source, name) as (opened, _data):
+        if opened.format not in _JPEGS:
+            opened.load()  # a PNG may tell its orientation behind its pixels
+        turned = _orientation(opened)
+        first, share, target = _stored(
+            np.asarray(window, np.float64), preprocessing.input_shape[:2], turned
+        )
+        height, width = np.ceil(target / np.maximum(share, 1e-6)).astype(int)
+        sides = _reduce(opened, (int(width), int(height)))
+        top, left = np.maximum(first * sides, 0.0)
+        bottom, right = np.minimum((first + share) * sides, sides)
+        picture = _convert(opened, preprocessing.channels)
+        size = (int(target[1]), int(target[0]))
+        cut = picture.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom))
+        pixels = np.asarray(cut, np.uint8).reshape(*target, preprocessing.channels)
+        pixels = pixels[::-1] if FLIP_Y[turned] else pixels
+        pixels = pixels[:, ::-1] if FLIP_X[turned] else pixels
+        return np.ascontiguousarray(pixels.swapaxes(0, 1) if SWAP[turned] else pixels)
+
+
+def shrunk(data: bytes, longer_side: int, name: str) -> tuple[bytes, Checked] | None:
+    """The picture made smaller, as a JPEG of quality 95; None if it is small already.
+
+    Raises:
+        InputError: as `read_picture`.
+    """
+    with _opened(data, name) as (opened, _data):
+        if max(opened.size) <= longer_side:
+            return None
+        opened.load()
+        picture = ImageOps.exif_transpose(opened)
+        grey = picture.mode in ("1", "L", "LA", "I") or picture.mode.startswith("I;16")
+        picture = _convert(picture, 1 if grey else 3)
+        picture.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=95)
+        return stream.getvalue(), Checked(size=(picture.height, picture.width), kind=1)
+
+
+@contextlib.contextmanager
+def _opened(
+    source: str | os.PathLike[str] | bytes, name: str
+) -> Iterator[tuple[Image.Image, bytes]]:
+    """A picture and its bytes; whatever goes wrong with them is an InputError that names it."""
+    name = name if isinstance(source, bytes) else str(pathlib.Path(source))
     try:
-        with Image.open(path, formats=FORMATS) as opened:
-            opened.load()
-            picture = ImageOps.exif_transpose(opened)
-            return fit(_convert(picture, preprocessing.channels), preprocessing)
+        data = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            yield opened, data
     except FileNotFoundError:
-        raise InputError(f"{path}: no such picture") from None
+        raise InputError(f"{name}: no such picture") from None
     except IsADirectoryError:
-        raise InputError(f"{path} is a folder; name picture files") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = _reason(error)
+        raise InputError(f"{name} is a folder; name picture files") from None
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{path} is not a readable JPEG, PNG, WebP or BMP picture ({reason}); "
+            f"{name} is not a readable JPEG, PNG, WebP or BMP picture ({_reason(error)}); "
             "replace or remove it"
         ) from error
+
+
+def _orientation(opened: Image.Image) -> int:
+    orientation = opened.getexif().get(_ORIENTATION, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _kind(opened: Image.Image, data: bytes) -> int:
+    plain = opened.format in _JPEGS and opened.mode in ("L", "RGB") and _is_huffman_coded(data)
+    return _orientation(opened) if plain else 0
+
+
+def _is_huffman_coded(jpeg: bytes) -> bool:
+    """Whether a frame is baseline, extended or progressive (ITU-T T.81, table B.1)."""
+    at = 2
+    while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
+        marker = jpeg[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return marker in (0xC0, 0xC1, 0xC2)
+        else:
+            at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return False
+
+
+def _reduce(opened: Image.Image, least: tuple[int, int]) -> np.ndarray:
+    """Have libjpeg give a half, quarter or eighth that is no smaller than (width, height).
+
+    Returns:
+        (height, width) of the whole picture then, in fractions of pixels.
+    """
+    drafted = opened.draft(None, least) if opened.format in _JPEGS else None  # type: ignore[arg-type]
+    width, height = drafted[1][2:] if drafted else opened.size
+    return np.array([height, width], np.float64)
+
+
+def _stored(
+    window: np.ndarray, target: tuple[int, int], orientation: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(top and left, height and width, target) of an upright window as the file lies there."""
+    first, share, sides = window[:2], window[2:], np.array(target)
+    if SWAP[orientation]:
+        first, share, sides = first[::-1], share[::-1], sides[::-1]
+    flipped = np.array([FLIP_Y[orientation], FLIP_X[orientation]])
+    return np.where(flipped, 1 - first - share, first), share, sides
 
 
 def fit(picture: Image.Image, preprocessing: Preprocessing) -> np.ndarray:

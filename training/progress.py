@@ -31,7 +31,8 @@ class Progress:
             total=total, initial=done, desc=description, unit=unit, disable=not self._terminal,
             leave=False, dynamic_ncols=True,
         )  # fmt: skip
-        self._spoken = time.monotonic()
+        self._began = self._spoken = time.monotonic()
+        self._done_before, self._paced = done, False
 
     def __enter__(self) -> Progress:
         return self
@@ -41,6 +42,9 @@ class Progress:
 
     def step(self, count: int = 1) -> None:
         """Count steps as done."""
+        if not self._paced:  # the first step has the tracing in it
+            self._paced, self._began = True, time.monotonic()
+            self._done_before = self._done + count
         self._done += count
         self._bar.update(count)
 
@@ -49,5 +53,15 @@ class Progress:
         self._bar.set_postfix_str(text, refresh=False)
         late = time.monotonic() - self._spoken > _SECONDS_BETWEEN_LINES
         if not self._terminal and (late or self._done >= self._total):
-            say(f"{self._description}: {self._done}/{self._total} {self._unit}s, {text}")
+            say(
+                f"{self._description}: {self._done}/{self._total} {self._unit}s, {text}"
+                f"{self._left()}"
+            )
             self._spoken = time.monotonic()
+
+    def _left(self) -> str:
+        """How long the rest will take at the pace of this process."""
+        if not 0 < (steps := self._done - self._done_before) < self._total - self._done_before:
+            return ""
+        seconds = (time.monotonic() - self._began) / steps * (self._total - self._done)
+        return f", {tqdm.format_interval(seconds)} left"

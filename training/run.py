@@ -22,11 +22,11 @@ import keras
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
-from training.datasets.streams import WORKERS
+from training.cores import WORKERS
 
 _PACKAGES = (
-    "kerascnn", "keras", "tensorflow", "tensorflow-model-optimization", "tf_keras", "numpy",
-    "pillow", "ai-edge-litert", "litert-quantizer", "onnxruntime", "tf2onnx",
+    "kerascnn", "keras", "tensorflow", "tensorflow-model-optimization", "tf_keras", "jax", "torch",
+    "numpy", "pillow", "ai-edge-litert", "litert-quantizer", "onnxruntime", "tf2onnx",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import difflib
 import json
 import pathlib
 import shutil
@@ -19,17 +20,25 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
 from training import atomic, datasets, recipes
+from training.batches import Course
 from training.config import TrainConfig
+from training.confusion import confusion_matrix, write_confusion
+from training.curves import write_curves
 from training.datasets.decode import Broken, decode_dataset
-from training.datasets.splits import Dataset, Split, stratified
+from training.datasets.splits import Dataset, few, stratified
+from training.devices import SINGLE, Placement
 from training.distillation import Teacher
 from training.evaluate import evaluate, keras_predict_fn
 from training.fit import fit
+from training.history import History
+from training.policies import POLICIES
 from training.progress import say
 from training.run import Run, machine, read_info, versions, write_info
+from training.tensorboard_log import TensorBoardLog
 
-# Keys of a request, and of a part of it, that say nothing where there is no teacher.
-_OF_A_TEACHER = (("", "teacher"), ("config", "distil_weight"), ("config", "temperature"))
+# Stored pictures have so many times the pixels a side that a window of them is cut to: windows
+# are cut from the whole picture, whatever its shape.
+_MORE_PIXELS = 1.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,11 +70,17 @@ class TrainRequest:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, equal after a round trip through JSON."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        if self.teacher is None:
-            # As in run.json files of before there were teachers.
-            for there, key in _OF_A_TEACHER:
-                del (plain[there] if there else plain)[key]
         return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> TrainRequest:
+        """Read the JSON form; what an older version did not ask is what it did without asking."""
+        size = plain.get("image_size")
+        return cls(**{
+            **plain,
+            "config": TrainConfig(**plain["config"]),
+            "image_size": tuple(size) if size else None,
+        })  # fmt: skip
 
 
 def request(
@@ -78,6 +93,7 @@ def request(
     weights: str | None = None,
     strict: bool = False,
     teacher: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> TrainRequest:
     """Fill a request from a recipe.
@@ -86,7 +102,8 @@ def request(
         recipe: its name; chosen by data and weights when None.
         model_options: added to, or in place of, the recipe's.
         teacher: a run folder.
-        **changes: fields of TrainConfig to replace; None leaves the recipe's value.
+        settings: fields of TrainConfig to replace, by name.
+        **changes: the same; None leaves the recipe's value.
 
     Raises:
         InputError: no such model or recipe, or an impossible value.
@@ -95,11 +112,14 @@ def request(
     name = recipe or recipes.default_name(data, weights)
     chosen = recipes.load(name)
     replaced = {key: value for key, value in changes.items() if value is not None}
+    replaced |= _known(settings or {})
     if teacher is None and (useless := {"distil_weight", "temperature"} & set(replaced)):
         raise InputError(f"{' and '.join(sorted(useless))} without a teacher; give --teacher RUN")
     epochs = replaced.get("epochs", chosen.config_for(model).epochs)
-    if "freeze_epochs" not in replaced:
+    if "freeze_epochs" not in replaced and isinstance(epochs, int):
         replaced["freeze_epochs"] = min(chosen.config_for(model).freeze_epochs, epochs - 1)
+    if replaced.get("schedule", "steps") != "steps":
+        replaced.setdefault("milestones", ())
     return TrainRequest(
         model=model,
         data=datasets.canonical(data),
@@ -113,28 +133,41 @@ def request(
     )
 
 
-def train(asked: TrainRequest, folder: pathlib.Path) -> Run:
+def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    fields = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in settings:
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(fields)}"
+            raise InputError(f"no setting {name!r}; {hint}")
+    return settings
+
+
+def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SINGLE) -> Run:
     """Train into `folder`, going on with an interrupted run of the same request.
+
+    Args:
+        placement: the devices and hosts to train on; hosts other than the first write nothing.
 
     Raises:
         InputError: bad data, an impossible model, a folder that holds another run, or a teacher
             that cannot teach this.
         OSError: the folder cannot be written.
+        Stopped: a signal asked to stop; what was trained is kept.
     """
     info = read_info(folder)
-    if info and info["request"] != asked.to_dict():
-        raise InputError(
-            f"{folder} holds another run ({_difference(info['request'], asked.to_dict())}); "
-            "name another folder with --out, or delete it"
-        )
+    if info:
+        before = TrainRequest.from_dict(info["request"]).to_dict()
+        if before != asked.to_dict():
+            raise InputError(
+                f"{folder} holds another run ({_difference(before, asked.to_dict())}); "
+                "name another folder with --out, or delete it"
+            )
     if info and info.get("complete"):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # killed just before that
         say(f"{folder} is complete")
         return Run.open(folder)
-    dataset = datasets.scan(asked.data, seed=asked.config.seed)
-    if dataset.ignored:
-        endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
-        say(f"no pictures that are read here, left out: {endings}")
+    dataset = scan_for(asked)
     preprocessing = preprocessing_for(asked, dataset)
     model = _build(asked, preprocessing, classes=len(dataset.classes))
     teacher = _teacher(asked, dataset, preprocessing)
@@ -142,12 +175,48 @@ def train(asked: TrainRequest, folder: pathlib.Path) -> Run:
         info = _first_info(asked, dataset, preprocessing, model)
         if teacher:
             info["teacher"] = {"run": teacher.name, "sha256": teacher.sha256}
-        write_info(folder, info)  # also finds out now whether the folder can be written
+        if placement.is_chief:
+            write_info(folder, info)  # also finds out now whether the folder can be written
     elif info["dataset"]["fingerprint"] != dataset.fingerprint:
         raise InputError(f"{asked.data} has changed since {folder} began; delete {folder}")
     elif teacher and info["teacher"]["sha256"] != teacher.sha256:
         raise InputError(f"{asked.teacher} has changed since {folder} began; delete {folder}")
-    return _run(asked, folder, dict(info), dataset, preprocessing, model, teacher)
+    return _run(asked, folder, dict(info), dataset, preprocessing, model, teacher, placement)
+
+
+def scan_for(asked: TrainRequest) -> Dataset:
+    """The data of a request, not read yet."""
+    dataset = datasets.scan(asked.data, seed=asked.config.seed)
+    if dataset.ignored:
+        endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
+        say(f"no pictures that are read here, left out: {endings}")
+    if asked.config.pictures_per_class:
+        dataset = few(dataset, asked.config.pictures_per_class, seed=asked.config.seed)
+    return dataset
+
+
+def open_course(asked: TrainRequest) -> tuple[keras.Model, Course]:
+    """The untrained network of a request and what it learns from, for a look at how it trains.
+
+    Raises:
+        InputError: bad data or an impossible model.
+    """
+    dataset = scan_for(asked)
+    preprocessing = preprocessing_for(asked, dataset)
+    model = _build(asked, preprocessing, classes=len(dataset.classes))
+    source = source_for(preprocessing, asked.config)
+    chosen = choosing(dataset, asked.config)
+    alone = dataclasses.replace(chosen, validation=None, held_out=chosen.held_out.take([]))
+    decoded, _broken = decode_dataset(
+        alone, train=source, evaluation=preprocessing, strict=asked.strict, report=say
+    )
+    return model, Course(
+        split=decoded.train,
+        source=source,
+        preprocessing=preprocessing,
+        classes=len(dataset.classes),
+        config=asked.config,
+    )
 
 
 def preprocessing_for(asked: TrainRequest, dataset: Dataset) -> Preprocessing:
@@ -171,39 +240,75 @@ def _run(
     preprocessing: Preprocessing,
     model: keras.Model,
     teacher: Teacher | None,
+    placement: Placement,
 ) -> Run:
     source = source_for(preprocessing, asked.config)
     dataset, broken = decode_dataset(
-        dataset, train=source, evaluation=preprocessing, strict=asked.strict, report=say
+        choosing(dataset, asked.config),
+        train=source,
+        evaluation=preprocessing,
+        strict=asked.strict,
+        report=say,
     )
-    train_split, validation = _choosing(dataset, asked.config, source, preprocessing)
-    checkpoints = folder / "checkpoints"
     fitted = fit(
         model,
-        train=train_split,
-        validation=validation,
+        train=dataset.train,
+        validation=dataset.validation,
         source=source,
         preprocessing=preprocessing,
         config=asked.config,
-        folder=checkpoints,
+        folder=folder / "checkpoints",
         history_file=folder / "history.csv",
         teacher=teacher,
+        placement=placement,
+        after_epoch=_Pictures(folder, asked.model).after_epoch,
     )
-    held_out = evaluate(keras_predict_fn(model, preprocessing), dataset.held_out, preprocessing)
+    if not placement.is_chief:
+        return Run(folder, info)
     with atomic.replacing(folder / "model.keras") as temporary:
         _in_single_precision(asked, preprocessing, model).save(temporary)
     atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in dataset.classes))
-    info["dataset"] |= _counts(train_split, validation, dataset.held_out, broken)
-    info["results"] = {
-        "metric": "accuracy",
-        "held_out": held_out.accuracy,
-        "best_epoch": fitted.best_epoch,
-        "seconds": round(fitted.seconds, 1),
-    }
+    info["dataset"] |= _counts(dataset, broken)
+    info["results"] = _results(folder, model, dataset, preprocessing)
+    info["results"] |= {"best_epoch": fitted.best_epoch, "seconds": round(fitted.seconds, 1)}
     info["complete"] = True
     write_info(folder, info)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return Run(folder, info)
+
+
+class _Pictures:
+    """What people look at while a run trains: the curves, and TensorBoard's log."""
+
+    def __init__(self, folder: pathlib.Path, title: str) -> None:
+        self._folder, self._title = folder, title
+        self._log: TensorBoardLog | None = None
+
+    def after_epoch(self, history: History) -> None:
+        """Write both anew, or on."""
+        if self._log is None:
+            self._log = TensorBoardLog(self._folder / "tensorboard", history)
+        else:
+            self._log.epoch(history[-1])
+        write_curves(history, self._folder / "curves.png", title=self._title)
+
+
+def _results(
+    folder: pathlib.Path, model: keras.Model, dataset: Dataset, preprocessing: Preprocessing
+) -> dict[str, Any]:
+    """Figures on the held-out pictures; and the confusion matrix as a file and a picture."""
+    found = evaluate(keras_predict_fn(model, preprocessing), dataset.held_out, preprocessing)
+    matrix = confusion_matrix(dataset.held_out.labels, found.predictions, len(dataset.classes))
+    write_confusion(
+        matrix, dataset.classes, png=folder / "confusion.png", csv=folder / "confusion.csv"
+    )
+    return {
+        "metric": "accuracy",
+        "held_out": found.accuracy,
+        "top5": found.top5,
+        "calibration_error": found.calibration_error,
+        "loss": found.loss,
+    }
 
 
 def _build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -> keras.Model:
@@ -234,39 +339,30 @@ def _teacher(asked: TrainRequest, dataset: Dataset, preprocessing: Preprocessing
 
 
 def source_for(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessing:
-    """Training pictures keep the border that the evaluation's centre crop cuts off."""
-    if preprocessing.resize != "crop" or config.augmentation not in ("pictures", "randaugment"):
+    """How training pictures are stored: whole, where augmentation cuts windows out of them."""
+    if preprocessing.resize != "crop" or not POLICIES[config.augmentation].crops:
         return preprocessing
+    more = _MORE_PIXELS / preprocessing.crop_fraction
     return dataclasses.replace(
         preprocessing,
-        height=round(preprocessing.height / preprocessing.crop_fraction),
-        width=round(preprocessing.width / preprocessing.crop_fraction),
-        crop_fraction=1.0,
+        height=round(preprocessing.height * more),
+        width=round(preprocessing.width * more),
+        resize="stretch",
     )
 
 
-def _choosing(
-    dataset: Dataset, config: TrainConfig, source: Preprocessing, preprocessing: Preprocessing
-) -> tuple[Split, Split | None]:
-    """Training pictures, and those that choose the epoch: never the held-out ones."""
+def choosing(dataset: Dataset, config: TrainConfig) -> Dataset:
+    """With pictures that choose the epoch set aside, if it has none: never the held-out ones."""
     if dataset.validation is not None or not config.validation_fraction:
-        return dataset.train, dataset.validation
+        return dataset
     kept, aside = stratified(
         dataset.train.labels,
         dataset.classes,
         fraction=config.validation_fraction,
         seed=config.seed,
     )
-    validation = dataset.train.take(aside)
-    if source != preprocessing and validation.pictures is not None:
-        # Cut the centre, as an evaluation of the file would.
-        top = (source.height - preprocessing.height) // 2
-        left = (source.width - preprocessing.width) // 2
-        rows = slice(top, top + preprocessing.height)
-        columns = slice(left, left + preprocessing.width)
-        centre = validation.pictures[:, rows, columns]
-        validation = dataclasses.replace(validation, pictures=centre)
-    return dataset.train.take(kept), validation
+    train = dataset.train
+    return dataclasses.replace(dataset, train=train.take(kept), validation=train.take(aside))
 
 
 def _in_single_precision(
@@ -306,13 +402,11 @@ def _first_info(
     }
 
 
-def _counts(
-    train_split: Split, validation: Split | None, held_out: Split, broken: list[Broken]
-) -> dict[str, Any]:
+def _counts(dataset: Dataset, broken: list[Broken]) -> dict[str, Any]:
     return {
-        "train": len(train_split),
-        "validation": len(validation) if validation else 0,
-        "held_out": len(held_out),
+        "train": len(dataset.train),
+        "validation": len(dataset.validation) if dataset.validation else 0,
+        "held_out": len(dataset.held_out),
         "skipped": [picture.name for picture in broken],
     }
 

@@ -20,8 +20,8 @@ from kerascnn.preprocessing import Preprocessing
 from training import checkpoint, datasets
 from training.config import TrainConfig
 from training.datasets.splits import Dataset
-from training.distillation import DistillationLoss, Teacher, accuracy, with_teacher
-from training.pipeline import evaluation_stream
+from training.distillation import DistillationLoss, Teacher, accuracy
+from training.pipeline import train_stream, with_teacher
 from training.run import Run, read_info, write_info
 from training.train import TrainRequest, request, train
 
@@ -82,8 +82,10 @@ def test_accuracy_of_both_forms() -> None:
 
 
 def test_the_stream_carries_answers_behind_labels() -> None:
-    split = datasets.scan("mnist", seed=0).train.take(range(10))
-    plain = evaluation_stream(split, SMALL, classes=10, batch_size=4)
+    split = datasets.scan("mnist", seed=0).train.take(range(8))
+    given = {"source": SMALL, "preprocessing": SMALL, "classes": 10, "first_epoch": 0}
+    config = TrainConfig(epochs=1, batch_size=4, augmentation="none")
+    plain = train_stream(split, config=config, **given)
     taught = with_teacher(plain, lambda x: tf.reduce_sum(x, axis=(1, 2)) * tf.ones((1, 10)))
     assert taught.options().autotune.enabled is False
     for (x, y), (same, both) in zip(plain, taught, strict=True):
@@ -166,17 +168,25 @@ def test_another_teacher_makes_another_run(
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_runs_from_before_teachers_are_still_complete(teacher_run: Path) -> None:
+def test_runs_from_before_a_setting_are_still_complete(teacher_run: Path) -> None:
+    """What an older version did not ask is what it did without asking."""
     asked = request("lenet5", data="mnist", epochs=1)
-    plain = asked.to_dict()
-    assert "teacher" not in plain
-    assert not {"distil_weight", "temperature"} & set(plain["config"])
     info = json.loads((teacher_run / "run.json").read_text("utf-8"))
-    assert info["request"] == plain
-    assert "teacher" not in info
+    assert info["request"] == asked.to_dict()
+    older = {key: value for key, value in info["request"].items() if key != "teacher"}
+    older["config"] = {
+        key: info["request"]["config"][key]
+        for key in ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay",
+                    "warmup_epochs", "label_smoothing", "augmentation", "validation_fraction",
+                    "freeze_epochs", "freeze_learning_rate", "seed")
+    }  # fmt: skip
+    write_info(teacher_run, info | {"request": older})
     before = (teacher_run / "model.keras").stat().st_mtime_ns
     assert train(asked, teacher_run).info["complete"]
     assert (teacher_run / "model.keras").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match=r"mixup 0\.0 there, 0\.2 asked for"):
+        train(request("lenet5", data="mnist", epochs=1, mixup=0.2), teacher_run)
+    write_info(teacher_run, info)
 
 
 @pytest.mark.parametrize(

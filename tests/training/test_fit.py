@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
+import signal
 from pathlib import Path
 
 import keras
@@ -14,12 +16,15 @@ from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import checkpoint
+from training import fit as loop
+from training.batches import Course
 from training.config import TrainConfig
 from training.datasets.splits import Split
 from training.fit import Fitted, fit
+from training.stopping import Stopped
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, augmentation="pictures", validation_fraction=0.0)
-SOURCE = Preprocessing(height=36, width=36, channels=3, crop_fraction=1.0)
+SOURCE = Preprocessing(height=36, width=36, channels=3, resize="stretch")
 TARGET = Preprocessing(height=32, width=32, channels=3)
 
 
@@ -39,11 +44,17 @@ def network(config: TrainConfig = CONFIG) -> keras.Model:
     return keras.Model(inputs, blocks.classifier(x, 2, dropout=0.5), name="small")
 
 
-def run(folder: Path, config: TrainConfig = CONFIG, validation: Split | None = None, model=None):
+def run(
+    folder: Path,
+    config: TrainConfig = CONFIG,
+    validation: Split | None = None,
+    model=None,
+    train: Split | None = None,
+):
     model = model or network(config)
     fitted: Fitted = fit(
         model,
-        train=pictures(20, 36),
+        train=train or pictures(24, 36),
         validation=validation,
         source=SOURCE,
         preprocessing=TARGET,
@@ -126,7 +137,7 @@ def test_frozen_epochs_move_the_head_alone(tmp_path: Path, monkeypatch) -> None:
     break_off_after(1, monkeypatch)
     with pytest.raises(Stop):
         fit(
-            model, train=pictures(20, 32), validation=None, source=TARGET, preprocessing=TARGET,
+            model, train=pictures(24, 32), validation=None, source=TARGET, preprocessing=TARGET,
             config=config, folder=tmp_path, history_file=tmp_path / "history.csv",
         )  # fmt: skip
     arrays, _state = checkpoint.read(checkpoint.latest_first(tmp_path)[0])
@@ -154,13 +165,135 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
             np.testing.assert_array_equal(variable.numpy(), array)
 
 
-def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path: Path) -> None:
+EVERYTHING = dataclasses.replace(
+    CONFIG, ema=0.9, mixup=0.2, cutmix=1.0, clip_norm=1.0, accumulate=2, class_weights="balanced"
+)
+
+
+def stop_at_step(step: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send ourselves a signal in the given step of all."""
+    steps = iter(range(1, 1000))
+    shown = loop.Progress.step
+
+    def signalling(self, count: int = 1) -> None:
+        shown(self, count)
+        if next(steps) == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(loop.Progress, "step", signalling)
+
+
+@pytest.fixture(scope="module")
+def unbroken_with_everything(tmp_path_factory: pytest.TempPathFactory):
+    return run(tmp_path_factory.mktemp("everything"), EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("step", "number"), [(1, signal.SIGTERM), (5, signal.SIGINT), (6, signal.SIGTERM)]
+)
+def test_a_signal_keeps_the_step_and_it_goes_on_to_the_same_weights(
+    number: int, step: int, unbroken_with_everything, tmp_path: Path, monkeypatch
+) -> None:
+    whole, fitted = unbroken_with_everything
+    broken = tmp_path / "broken" / "checkpoints"
+    with monkeypatch.context() as patch:
+        stop_at_step(step, number, patch)
+        with pytest.raises(Stopped, match="same command goes on") as stopped:
+            run(broken, EVERYTHING)
+    assert stopped.value.signal == number
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    where = (step // 3, step % 3)
+    assert checkpoint.latest_first(broken)[0] == checkpoint.epoch_path(broken, *where)
+    model, gone_on = run(broken, EVERYTHING)
+    assert_same_weights(whole, model)
+    assert gone_on.history == fitted.history  # the begun epoch's means, too
+
+
+def test_long_epochs_are_kept_in_their_middle(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    saved: list[str] = []
+    save = checkpoint.save
+
+    def noting(path, variables, state) -> None:
+        saved.append(path.name)
+        save(path, variables, state)
+
+    monkeypatch.setattr(checkpoint, "save", noting)
+    run(tmp_path, dataclasses.replace(CONFIG, epochs=1))
+    assert saved == ["epoch-00000.0000001.npz", "epoch-00000.0000002.npz", "epoch-00001.npz"]
+    assert len(list(tmp_path.glob("epoch-*.npz"))) == 2
+
+
+def test_a_loss_that_is_no_number_names_step_rate_and_pictures(tmp_path: Path) -> None:
     config = dataclasses.replace(
-        CONFIG, optimizer="sgd", learning_rate=1e30, warmup_epochs=0, augmentation="none"
+        CONFIG, optimizer="sgd", learning_rate=1e30, schedule="constant", warmup_epochs=0,
+        augmentation="none",
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"epoch 1, step \d, at learning rate 1e\+30") as raised:
+        run(tmp_path / "checkpoints", config, train=pictures(24, 32))
+    step = int(str(raised.value).partition("step ")[2][0])
+    course = Course(
+        split=pictures(24, 32), source=TARGET, preprocessing=TARGET, classes=2, config=config
     )
-    with pytest.raises(InputError, match=r"epoch \d+, step \d+, at learning rate"):
-        fit(
-            network(), train=pictures(20, 32), validation=None, source=TARGET,
-            preprocessing=TARGET, config=config, folder=tmp_path,
-            history_file=tmp_path / "history.csv",
-        )  # fmt: skip
+    names = (tmp_path / "bad_batch.txt").read_text().split()
+    assert names == course.names(0, step - 1)
+    assert names[0] in str(raised.value)
+
+
+def test_averaged_weights_are_validated_and_kept(tmp_path: Path) -> None:
+    """By hand: an average of 0.9 of itself and 0.1 of the weights after each update."""
+    config = dataclasses.replace(CONFIG, epochs=2, ema=0.9, optimizer="sgd", learning_rate=0.5)
+    plain = dataclasses.replace(config, ema=0.0)
+    trace: list[list[np.ndarray]] = []
+
+    class Trace(loop._Watch):
+        def on_train_batch_end(self, batch: int, logs=None) -> None:
+            trace.append([np.array(v) for v in self.model.trainable_variables])
+            super().on_train_batch_end(batch, logs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_Watch", Trace)
+        run(tmp_path / "plain", plain)
+    averages = trace[0]
+    for weights in trace[1:]:
+        averages = [0.9 * a + 0.1 * w for a, w in zip(averages, weights, strict=True)]
+    held = pictures(12, 32, seed=1)
+    model, fitted = run(tmp_path / "averaged", config, validation=held)
+    if fitted.best_epoch == 2:
+        for kept, average in zip(model.trainable_variables, averages, strict=True):
+            np.testing.assert_allclose(kept.numpy(), average, rtol=1e-4, atol=1e-6)
+    logits = model(TARGET.normalise(held.pictures), training=False).numpy()
+    right = float((logits.argmax(axis=1) == held.labels).mean())
+    assert fitted.history[fitted.best_epoch - 1]["val_accuracy"] == pytest.approx(right)
+
+
+def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        CONFIG, epochs=9, learning_rate=1e-12, patience=2, validation_fraction=0.1
+    )
+    _model, fitted = run(tmp_path, config, validation=pictures(12, 32, seed=1))
+    assert len(fitted.history) < 9
+    assert len(fitted.history) - fitted.best_epoch == 2
+    _again, same = run(tmp_path, config, validation=pictures(12, 32, seed=1))
+    assert same.history == fitted.history
+
+
+def test_plateaus_lower_the_rate(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        CONFIG, epochs=8, learning_rate=1e-9, schedule="plateau", decay_epochs=2, decays=2,
+        decay_rate=0.1, validation_fraction=0.1, optimizer="sgd", warmup_epochs=0,
+    )  # fmt: skip
+    _model, fitted = run(tmp_path, config, validation=pictures(12, 32, seed=1))
+    rates = [epoch["learning_rate"] for epoch in fitted.history]
+    assert rates[0] == pytest.approx(1e-9)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(1e-11)
+    assert len(rates) < 8
+
+
+def test_balanced_classes_weigh_the_same(tmp_path: Path) -> None:
+    from training.trainee import balanced
+
+    labels = np.array([0] * 6 + [1] * 2)
+    np.testing.assert_allclose(balanced(labels, 2), [8 / 12, 8 / 4])
+    assert balanced(labels, 2)[labels].mean() == pytest.approx(1)

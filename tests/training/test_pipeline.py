@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
+import keras
 import numpy as np
 import pytest
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import recipes
+from training.batches import Course, EvaluationBatches, train_batches
 from training.config import TrainConfig
-from training.datasets.decode import decoded_stream
 from training.datasets.splits import Split
-from training.pipeline import evaluation_stream, train_stream
-from training.train import request
+from training.pipeline import evaluation_stream, lesson_stream, train_stream, with_teacher
+from training.policies import POLICIES
+from training.train import TrainRequest, request
 
-SOURCE = Preprocessing(height=20, width=20, channels=3)
+SOURCE = Preprocessing(height=20, width=20, channels=3, resize="stretch")
 TARGET = Preprocessing(height=16, width=16, channels=3)
 RAMP = np.linspace(0, 255, 20 * 20 * 3).astype(np.uint8).reshape(20, 20, 3)
 SPLIT = Split(
@@ -24,81 +27,78 @@ SPLIT = Split(
     names=tuple("abcdefghij"),
     pictures=np.stack([RAMP] * 10),
 )
+GIVEN = {"source": SOURCE, "preprocessing": SOURCE, "classes": 2}
 
 
-def batches(augmentation: str, *, first_epoch: int = 0, seed: int = 0) -> list[np.ndarray]:
-    config = TrainConfig(epochs=3, batch_size=4, augmentation=augmentation, seed=seed)
-    own = augmentation in ("none", "digits")
+def batches(augmentation: str, *, first_epoch: int = 0, seed: int = 0, **changes) -> list:
+    config = TrainConfig(epochs=3, batch_size=5, augmentation=augmentation, seed=seed, **changes)
+    target = TARGET if POLICIES[augmentation].crops else SOURCE
     stream = train_stream(
-        SPLIT,
-        source=SOURCE,
-        preprocessing=SOURCE if own else TARGET,
-        classes=2,
-        config=config,
-        first_epoch=first_epoch,
+        SPLIT, **GIVEN | {"preprocessing": target}, config=config, first_epoch=first_epoch
     )
-    return [x.numpy() for x, _y in stream]
+    return [(x.numpy(), y.numpy()) for x, y in stream]
 
 
-@pytest.mark.parametrize("augmentation", ["none", "digits", "pictures", "randaugment"])
+@pytest.mark.parametrize("augmentation", POLICIES)
 def test_a_stream_begun_late_equals_one_from_the_start(augmentation: str) -> None:
-    whole, late = batches(augmentation), batches(augmentation, first_epoch=2)
-    assert len(whole) == 9
-    for a, b in zip(whole[6:], late, strict=True):
-        np.testing.assert_array_equal(a, b)
+    mixed = {"mixup": 0.2, "cutmix": 1.0} if augmentation == "modern" else {}
+    whole, late = batches(augmentation, **mixed), batches(augmentation, first_epoch=2, **mixed)
+    assert len(whole) == 6
+    for (x, y), (same_x, same_y) in zip(whole[4:], late, strict=True):
+        np.testing.assert_array_equal(x, same_x)
+        np.testing.assert_array_equal(y, same_y)
 
 
-@pytest.mark.parametrize("augmentation", ["digits", "pictures", "randaugment"])
+@pytest.mark.parametrize("augmentation", [name for name in POLICIES if name != "none"])
 def test_changes_differ_by_picture_epoch_and_seed(augmentation: str) -> None:
-    first = batches(augmentation)
-    pictures = np.concatenate(first[:3])
+    first = [x for x, _y in batches(augmentation)]
+    pictures = np.concatenate(first[:2])
     # All are the same picture: what differs was drawn for each one.
     assert len(np.unique(pictures.reshape(10, -1), axis=0)) > 5
-    assert not np.array_equal(first[0], first[3])
-    assert not np.array_equal(first[0], batches(augmentation, seed=1)[0])
+    assert not np.array_equal(first[0], first[2])
+    assert not np.array_equal(first[0], batches(augmentation, seed=1)[0][0])
     assert np.isfinite(pictures).all()
     assert -1 <= pictures.min() < pictures.max() <= 1
 
 
-def test_every_picture_comes_once_an_epoch() -> None:
-    marked = dataclasses.replace(
-        SPLIT, pictures=np.stack([np.full((20, 20, 3), i, np.uint8) for i in range(10)])
-    )
-    config = TrainConfig(epochs=2, batch_size=4, augmentation="none")
-    stream = train_stream(
-        marked, source=SOURCE, preprocessing=SOURCE, classes=2, config=config, first_epoch=0
-    )
-    found = [(x.numpy()[:, 0, 0, 0] * 128 + 127, y.numpy()) for x, y in stream]
-    orders = [np.concatenate([x for x, _ in found[i : i + 3]]) for i in (0, 3)]
-    assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
-    assert list(orders[0]) != list(orders[1])
-    for values, one_hot in found:
-        np.testing.assert_array_equal(one_hot.argmax(axis=1), values.astype(int) % 2)
+def test_streams_of_tensorflow_and_of_numpy_are_the_same() -> None:
+    config = TrainConfig(epochs=2, batch_size=4, augmentation="modern", mixup=0.2, cutmix=1.0)
+    course = Course(split=SPLIT, **GIVEN, config=config)
+    for shard in ((0, 1), (1, 2)):
+        part = dataclasses.replace(course, shard=shard)
+        span = {"first_epoch": 0, "last_epoch": 2, "first_step": 1}
+        one, other = list(lesson_stream(part, **span)), list(train_batches(part, **span))
+        assert len(one) == len(other) == 3
+        for (batch, labels), (same, same_labels) in zip(one, other, strict=True):
+            keras.tree.map_structure(np.testing.assert_array_equal, dict(batch), same)
+            np.testing.assert_array_equal(labels, same_labels)
 
 
 def test_streams_are_never_tuned() -> None:
     """The end of a tuned one waits for its tuner to wake, up to a minute."""
     config = TrainConfig(epochs=1, augmentation="none")
+    course = Course(split=SPLIT, **GIVEN, config=config)
     given = {"preprocessing": SOURCE, "classes": 2}
     streams = [
-        train_stream(SPLIT, source=SOURCE, config=config, first_epoch=0, **given),
+        train_stream(SPLIT, **GIVEN, config=config, first_epoch=0),
+        lesson_stream(course, first_epoch=0, last_epoch=1),
         evaluation_stream(SPLIT, batch_size=3, **given),
-        decoded_stream(("x.png",), SOURCE),
+        with_teacher(
+            train_stream(SPLIT, **GIVEN, config=config, first_epoch=0), lambda x: x[:, 0, 0, :2]
+        ),
     ]
-    assert [s.options().autotune.enabled for s in streams] == [False] * 3
+    assert [s.options().autotune.enabled for s in streams] == [False] * 4
 
 
-def test_evaluation_keeps_the_order() -> None:
+def test_evaluation_keeps_the_order_and_all_pictures() -> None:
     stream = evaluation_stream(SPLIT, SOURCE, classes=2, batch_size=3)
+    given = EvaluationBatches(SPLIT, SOURCE, classes=2, batch_size=3)
     labels = np.concatenate([y.numpy().argmax(axis=1) for _x, y in stream])
     np.testing.assert_array_equal(labels, SPLIT.labels)
-
-
-@pytest.mark.parametrize("name", recipes.NAMES)
-def test_recipes_are_complete(name: str) -> None:
-    recipe = recipes.load(name)
-    assert recipe.config_for("mobilenet_v2").epochs > 1
-    assert recipes.load(name).config == recipe.config
+    assert len(given) == 4
+    for (x, y), (same_x, same_y) in zip(stream, (given[n] for n in range(4)), strict=True):
+        np.testing.assert_array_equal(x["pictures"], same_x["pictures"])
+        np.testing.assert_array_equal(y, same_y)
 
 
 def test_requests_begin_as_a_recipe() -> None:
@@ -111,12 +111,22 @@ def test_requests_begin_as_a_recipe() -> None:
     assert request("efficientnet_lite0", data="x", weights="imagenet").recipe == "finetune"
     with pytest.raises(InputError, match="no recipe 'x'"):
         request("lenet5", data="mnist", recipe="x")
+    with pytest.raises(InputError, match="no setting 'emma'; did you mean 'ema'"):
+        request("lenet5", data="mnist", settings={"emma": 0.9})
+    smaller = request("resnet18", data="x", recipe="resnet", settings={"schedule": "cosine"})
+    assert (smaller.config.schedule, smaller.config.milestones) == ("cosine", ())
+    again = TrainRequest.from_dict(json.loads(json.dumps(smaller.to_dict())))
+    assert again == smaller
 
 
 @pytest.mark.parametrize(
     "wrong",
     [{"epochs": 0}, {"learning_rate": 0}, {"learning_rate": float("nan")}, {"optimizer": "x"},
-     {"augmentation": "x"}, {"label_smoothing": 1}, {"freeze_epochs": 31}, {"seed": -1}],
+     {"augmentation": "x"}, {"label_smoothing": 1}, {"freeze_epochs": 31}, {"seed": -1},
+     {"epochs": "3"}, {"nesterov": 1}, {"schedule": "x"}, {"ema": 1.0}, {"momentum": True},
+     {"milestones": ((1, 2),)}, {"milestones": [[3, 0.1], [2, 0.1]], "schedule": "steps"},
+     {"milestones": 5, "schedule": "steps"}, {"warmup_epochs": 1, "schedule": "plateau"},
+     {"patience": 3, "validation_fraction": 0}, {"class_weights": "some"}],
 )  # fmt: skip
 def test_impossible_configurations(wrong) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from training import datasets, recipes
-from training.augmentation import affine_digits, scenes
+from training.augmentation import augment
 from training.config import TrainConfig
 from training.datasets import mnist, scenes_digits
 from training.pipeline import train_stream
+from training.policies import POLICIES, draw
 from training.train import preprocessing_for, request
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -63,17 +63,16 @@ def test_digits_are_readable(part: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_training_sees_colour_and_no_black_corners() -> None:
-    pictures = tf.constant(datasets.scan("scenes-digits", seed=0).train.pictures[:64])
-    seed = tf.constant([3, 4])
-    changed = scenes(pictures, seed).numpy()
+    policy = POLICIES["scenes"]
+    pictures = datasets.scan("scenes-digits", seed=0).train.pictures[:64].astype(np.float32)
+    drawn = draw(policy, np.random.default_rng(0), np.full((64, 2), 96), (96, 96))
+    changed = np.asarray(augment(policy, pictures, drawn, (96, 96)))
     assert changed.shape == (64, 96, 96, 3)
     assert changed.min() >= 0
     assert changed.max() <= 255
-    np.testing.assert_array_equal(changed, scenes(pictures, seed).numpy())
-    assert scenes(pictures[..., :1], seed).shape == (64, 96, 96, 1)
-    white = tf.fill((64, 24, 24, 3), 255.0)
-    assert affine_digits(white, seed, fill_mode="reflect").numpy().min() > 254
-    assert affine_digits(white, seed).numpy().min() == 0
+    white = np.full((64, 96, 96, 3), 255, np.float32)
+    moved = {"matrix": drawn["matrix"]}
+    assert np.asarray(augment(policy, white, moved, (96, 96))).min() > 254
 
 
 def test_its_recipe_sees_it_as_it_is(whole) -> None:

@@ -15,6 +15,7 @@ from kerascnn.preprocessing import Preprocessing
 from training import datasets
 from training.datasets.splits import Split
 from training.pipeline import evaluation_stream
+from training.prepare import Prepare
 from training.train import _build, _in_single_precision, preprocessing_for, request
 
 
@@ -50,7 +51,8 @@ def test_streams_and_arrays_are_normalised_alike(values) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), dtype=np.uint8)
     split = Split(labels=np.zeros(3, np.int32), names=("a", "b", "c"), pictures=pictures)
     stream = evaluation_stream(split, preprocessing, classes=2, batch_size=3)
-    got = next(iter(stream))[0].numpy()
+    prepare = Prepare(preprocessing=preprocessing, policy="none")
+    got = prepare.for_evaluation(next(iter(stream))[0]).numpy()
     np.testing.assert_allclose(got, preprocessing.normalise(pictures), rtol=1e-6, atol=1e-6)
     red = np.zeros((1, 1, 3))
     red[..., 0] = 255

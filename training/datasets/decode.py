@@ -1,23 +1,41 @@
-"""Decode files in parallel, once, into memory; name what is broken."""
+"""Decode pictures in parallel, once, into memory; name what is broken.
+
+Pillow lets go of the interpreter while it decodes and resizes, so that threads are enough.
+"""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.datasets import streams
+from training.cores import WORKERS
 from training.datasets.splits import Dataset, Split
-from training.preprocessing import convert_channels, fit_array, read_picture
+from training.preprocessing import (
+    Checked,
+    Decoded,
+    check_picture,
+    convert_channels,
+    fit_array,
+    read_decoded,
+    read_picture,
+)
 
 # Above this, pictures are decoded again in every epoch instead of kept.
 CACHE_BYTES = 4 << 30
+# What a thread takes at once, and how many of these wait for it: small pictures are decoded in less
+# time than it takes to hand them over.
+_CHUNK = 8
+_CHUNKS_AHEAD = 3
+
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,53 +52,101 @@ def decode_split(
     """Read every picture of a split at the given geometry.
 
     Args:
-        split: files, or an array (which is converted and resized).
+        split: encoded pictures, or an array (which is converted and resized).
         preprocessing: the geometry; `mean` and `std` are not applied.
-        cache_bytes: keep the decoded pictures if they fit, else only check that they decode.
+        cache_bytes: keep the decoded pictures if they fit, else only check that they decode; nor
+            that where `sizes` and `kinds` say that it has been done.
 
     Returns:
-        The split without its broken pictures, with `pictures` set if they fit, and the broken ones.
+        The split without its broken pictures, with `sizes` and `kinds`, with `pictures` if they
+        fit; and the broken ones.
     """
     if split.pictures is not None:
-        pictures = convert_channels(split.pictures, preprocessing.channels)
-        if pictures.shape[1:] != preprocessing.input_shape:
-            pictures = np.stack([fit_array(p, preprocessing) for p in pictures])
-        return dataclasses.replace(split, pictures=pictures), []
+        return _convert(split, preprocessing), []
     shape = preprocessing.input_shape
     keep = len(split) * int(np.prod(shape)) <= cache_bytes
+    if not keep and split.sizes is not None and split.kinds is not None:
+        return split, []
     pictures = np.empty((len(split) if keep else 0, *shape), np.uint8)
+    sizes = np.empty((len(split), 2), np.int32)
+    kinds = np.empty(len(split), np.uint8)
     broken: list[Broken] = []
     good: list[int] = []
-    stream = decoded_stream(split.names, preprocessing)
     progress = tqdm(
-        stream, total=len(split), desc="reading pictures", unit="", leave=False, disable=None
-    )
-    for index, (picture, error) in enumerate(progress):
-        if reason := error.numpy().decode():
-            broken.append(Broken(name=split.names[index], reason=reason))
+        _look_at_all(split, preprocessing if keep else None),
+        total=len(split), desc="reading pictures", unit="", leave=False, disable=None,
+    )  # fmt: skip
+    for index, found in enumerate(progress):
+        if isinstance(found, InputError):
+            broken.append(Broken(name=split.names[index], reason=str(found)))
             continue
-        if keep:
-            pictures[len(good)] = picture.numpy()
+        if isinstance(found, Decoded):
+            pictures[len(good)] = found.pixels
+        sizes[index], kinds[index] = found.size, found.kind
         good.append(index)
-    whole = split.take(good)
-    return dataclasses.replace(whole, pictures=pictures[: len(good)]) if keep else whole, broken
+    whole = dataclasses.replace(split, sizes=sizes, kinds=kinds).take(good)
+    if keep:  # memory has no places that are far from each other
+        whole = dataclasses.replace(whole, pictures=pictures[: len(good)], blocks=None)
+    return whole, broken
 
 
-def decoded_stream(names: tuple[str, ...], preprocessing: Preprocessing) -> tf.data.Dataset:
-    """(picture, error text) for each file, decoded in parallel, in order."""
+def decoded(split: Split, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
+    """(height, width, channels) uint8 of each encoded picture, in order, some ahead in threads.
 
-    def read(path: bytes) -> tuple[np.ndarray, bytes]:
+    Raises:
+        InputError: a picture that cannot be read.
+    """
+
+    def read(index: int) -> np.ndarray:
+        return read_picture(split.encoded(index), preprocessing, split.names[index])
+
+    return in_order(read, len(split))
+
+
+def in_order(work: Callable[[int], _Result], count: int) -> Iterator[_Result]:
+    """`work` of 0, 1, ... `count` - 1, done in threads not far ahead of who asks."""
+    pool = ThreadPoolExecutor(WORKERS)
+    ahead: collections.deque[Future[list[_Result]]] = collections.deque()
+    try:
+        for first in range(0, count, _CHUNK):
+            numbers = range(first, min(first + _CHUNK, count))
+            ahead.append(pool.submit(lambda some: [work(number) for number in some], numbers))
+            if len(ahead) > _CHUNKS_AHEAD * WORKERS:
+                yield from ahead.popleft().result()
+        while ahead:
+            yield from ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _look_at_all(
+    split: Split, preprocessing: Preprocessing | None
+) -> Iterator[Checked | InputError]:
+    """Each picture at that geometry, or checked alone; or why not."""
+
+    def look(index: int) -> Checked | InputError:
+        name = split.names[index]
         try:
-            return read_picture(os.fsdecode(path), preprocessing), b""
+            # A file is opened by its path, whose messages tell a folder from a missing one.
+            source = name if split.read is None else split.encoded(index)
+            if preprocessing is None:
+                return check_picture(source, name)
+            return read_decoded(source, preprocessing, name)
         except InputError as error:
-            return np.zeros(preprocessing.input_shape, np.uint8), str(error).encode()
+            return error
 
-    def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        picture, error = tf.numpy_function(read, [path], (tf.uint8, tf.string), stateful=False)
-        return tf.ensure_shape(picture, preprocessing.input_shape), error
+    return in_order(look, len(split))
 
-    files = tf.data.Dataset.from_tensor_slices(list(names))
-    return streams.ready(files.map(load, num_parallel_calls=streams.WORKERS))
+
+def _convert(split: Split, preprocessing: Preprocessing) -> Split:
+    assert split.pictures is not None
+    pictures = convert_channels(split.pictures, preprocessing.channels)
+    if pictures.shape[1:] != preprocessing.input_shape:
+        pictures = np.stack([fit_array(picture, preprocessing) for picture in pictures])
+    sizes = split.sizes
+    if sizes is None:
+        sizes = np.tile(np.int32(split.pictures.shape[1:3]), (len(split), 1))
+    return dataclasses.replace(split, pictures=pictures, sizes=sizes)
 
 
 def decode_dataset(
@@ -104,14 +170,15 @@ def decode_dataset(
     """
     broken: list[Broken] = []
 
-    def decode(split: Split, geometry: Preprocessing) -> Split:
+    def decode(split: Split, geometry: Preprocessing, *, whole: bool = True) -> Split:
         decoded, errors = decode_split(split, geometry, cache_bytes=cache_bytes)
         broken.extend(errors)
         for error in errors:
             if strict:
                 raise InputError(error.reason)
             report(f"skipped: {error.reason}")
-        for label in sorted(set(split.labels.tolist()) - set(decoded.labels.tolist())):
+        lost = set(split.labels.tolist()) - set(decoded.labels.tolist())
+        for label in sorted(lost) if whole else ():
             raise InputError(
                 f"class {dataset.classes[label]!r} of {dataset.name} has no readable picture left; "
                 f"for one: {errors[0].reason}"
@@ -121,7 +188,8 @@ def decode_dataset(
     decoded = dataclasses.replace(
         dataset,
         train=decode(dataset.train, train),
-        validation=dataset.validation and decode(dataset.validation, evaluation),
+        # Where it was set aside, a class may have had a single picture in it.
+        validation=dataset.validation and decode(dataset.validation, evaluation, whole=False),
         held_out=decode(dataset.held_out, evaluation),
     )
     if broken:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,17 +14,28 @@ from kerascnn.errors import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split:
-    """Pictures with labels; either files or an array already in memory.
+    """Pictures with labels: encoded ones at their places, or an array already in memory.
 
     Attributes:
         labels: (n,) int32, indices into `Dataset.classes`.
         names: n names to show a person: paths, or "mnist[17]".
-        pictures: (n, height, width, channels) uint8, or None where `names` are files to read.
+        pictures: (n, height, width, channels) uint8, or None where they are decoded when needed.
+        read: gives the bytes of the encoded picture at a place; None: `names` are files.
+        places: (n,) int64, what `read` is asked for.
+        sizes: (n, 2) int32, original heights and widths, upright; known once decoded.
+        kinds: (n,) uint8, 1 to 8 for an ordinary JPEG by its EXIF orientation, 0 for all that
+            Pillow alone should decode; known once decoded.
+        blocks: (n,) int32 number of the file that holds each picture, where many share one.
     """
 
     labels: np.ndarray
     names: tuple[str, ...]
     pictures: np.ndarray | None = None
+    read: Callable[[int], bytes] | None = None
+    places: np.ndarray | None = None
+    sizes: np.ndarray | None = None
+    kinds: np.ndarray | None = None
+    blocks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -31,11 +43,31 @@ class Split:
     def take(self, indices: Sequence[int] | np.ndarray) -> Split:
         """The pictures at `indices`, in that order."""
         indices = np.asarray(indices, np.int64)
-        return Split(
+        rows = {name: getattr(self, name) for name in _ROWS}
+        return dataclasses.replace(
+            self,
             labels=self.labels[indices],
             names=tuple(self.names[i] for i in indices),
-            pictures=None if self.pictures is None else self.pictures[indices],
+            **{name: values[indices] for name, values in rows.items() if values is not None},
         )
+
+    def encoded(self, index: int) -> bytes:
+        """The encoded picture, as it lies there.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            if self.read is None or self.places is None:
+                return pathlib.Path(self.names[index]).read_bytes()
+            return self.read(int(self.places[index]))
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            where = error.filename or self.names[index]
+            raise InputError(f"{where} cannot be read ({reason}); bring it back") from error
+
+
+_ROWS = ("pictures", "places", "sizes", "kinds", "blocks")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,6 +120,20 @@ def stratified(
         aside.append(members[:count])
         kept.append(members[count:])
     return np.sort(np.concatenate(kept)), np.sort(np.concatenate(aside))
+
+
+def few(dataset: Dataset, per_class: int, *, seed: int) -> Dataset:
+    """The same with fewer pictures to learn from; the other splits are as they were.
+
+    Args:
+        per_class: training pictures that are left of each class, at most.
+        seed: chooses them.
+    """
+    rng = np.random.default_rng(seed)
+    labels = dataset.train.labels
+    chosen = [rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)]
+    train = dataset.train.take(np.sort(np.concatenate(chosen)))
+    return dataclasses.replace(dataset, train=train)
 
 
 def digest(parts: Sequence[bytes]) -> str:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import tensorflow as tf
 
-# Of the cores that this process may use.
-WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _AHEAD = 2
 
 

@@ -1,19 +1,29 @@
 """Recipes: Python files holding one frozen value each.
 
-A recipe's docstring gives the command, the hardware, the time and the score, or "not yet run".
+A recipe's docstring gives the command, the hardware, the time and the score, or "not yet run";
+where the numbers come from; and what is otherwise than there. Of all papers' recipes this holds:
+kernels start as Keras draws them (Glorot uniform), biases and the scales and shifts of
+normalisation are not decayed, and updates are synchronous.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from kerascnn import zoo
 from kerascnn.errors import InputError
 from training.config import TrainConfig
 
-NAMES = ("digits", "finetune", "scenes_digits", "scratch")
+NAMES = (
+    *("digits", "scenes_digits", "cifar", "scratch", "finetune", "modern", "modern_sgd"),
+    *("lenet", "alexnet", "vgg", "googlenet", "resnet", "resnet_cifar", "senet"),
+    *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet", "efficientnet_v2"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,12 +33,19 @@ class Recipe:
     Attributes:
         config: for every model.
         model_config: fields of `config` to replace, by model.
-        model_options: options of the builder, by model.
+        options: of the builder, for every model that has them.
+        model_options: options of the builder, by model; they replace those of `options`.
     """
 
     config: TrainConfig
     model_config: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     model_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
 
     def config_for(self, model: str) -> TrainConfig:
         """The configuration that trains `model`."""
@@ -36,15 +53,48 @@ class Recipe:
 
     def options_for(self, model: str) -> dict[str, Any]:
         """The builder options that belong to this recipe."""
-        return dict(self.model_options.get(model, {}))
+        taken = _options_of(model) if self.options else ()
+        common = {name: value for name, value in self.options.items() if name in taken}
+        return {**common, **self.model_options.get(model, {})}
+
+
+def _options_of(model: str) -> Mapping[str, Any]:
+    """What the builder of a model can be given, by name."""
+    module, _, function = zoo.entry(model).builder.partition(":")
+    return inspect.signature(getattr(importlib.import_module(module), function)).parameters
 
 
 def load(name: str) -> Recipe:
     """The recipe in `training/recipes/<name>.py`; raises InputError for another name."""
+    recipe: Recipe = _module(name).RECIPE
+    return recipe
+
+
+def summary(name: str) -> str:
+    """The first line of a recipe's docstring; raises InputError for another name."""
+    return (_module(name).__doc__ or "").partition("\n")[0]
+
+
+def page(name: str) -> str:
+    """All of a recipe for a person: what it says of itself, and every setting."""
+    recipe = load(name)
+    lines = [f"{name}: {(_module(name).__doc__ or '').strip()}", ""]
+    settings = dataclasses.asdict(recipe.config).items()
+    lines += [f"{key:22}{json.dumps(value)}" for key, value in settings]
+    for title, values in (
+        ("of the network", recipe.options),
+        *((f"of {model}", changes) for model, changes in recipe.model_config.items()),
+        *((f"of {model} as a network", options) for model, options in recipe.model_options.items()),
+    ):
+        if values:
+            lines += ["", title, *(f"  {key:20}{json.dumps(v)}" for key, v in values.items())]
+    return "\n".join(lines)
+
+
+def _module(name: str) -> Any:
     if name not in NAMES:
         raise InputError(f"no recipe {name!r}; there are: {', '.join(NAMES)}")
-    recipe: Recipe = importlib.import_module(f"training.recipes.{name}").RECIPE
-    return recipe
+    return importlib.import_module(f"training.recipes.{name}")
 
 
 def default_name(data: str, weights: str | None) -> str:

@@ -1,0 +1,121 @@
+"""Order and chance: a function of (seed, epoch), the same wherever a training begins."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from kerascnn.preprocessing import Preprocessing
+from training import plan
+from training.batches import Course, train_batches
+from training.config import TrainConfig
+from training.datasets.splits import Split
+
+SQUARE = Preprocessing(height=8, width=8, channels=1, resize="pad")
+CONFIG = TrainConfig(epochs=3, batch_size=4, augmentation="digits", mixup=0.2, cutmix=1.0)
+
+
+def split(count: int = 10) -> Split:
+    pictures = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones(
+        (1, 8, 8, 1), np.uint8
+    )
+    labels = np.arange(count, dtype=np.int32) % 2
+    return Split(labels=labels, names=tuple(f"p{i}" for i in range(count)), pictures=pictures)
+
+
+def course(config: TrainConfig = CONFIG, shard: tuple[int, int] = (0, 1)) -> Course:
+    return Course(
+        split=split(), source=SQUARE, preprocessing=SQUARE, classes=2, config=config, shard=shard
+    )
+
+
+def rows(number: int, config: TrainConfig = CONFIG) -> dict[str, np.ndarray]:
+    epoch = plan.epoch(split(), source=SQUARE, target=SQUARE, config=config, number=number)
+    return epoch.rows()
+
+
+def test_batches_are_full_and_no_picture_comes_twice() -> None:
+    index = rows(0)["index"]
+    assert len(index) == 8  # of ten, in batches of four
+    assert len(set(index.tolist())) == 8
+    left_out = {tuple(sorted(set(range(10)) - set(rows(n)["index"].tolist()))) for n in range(9)}
+    assert len(left_out) > 3  # others each time
+
+
+def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
+    config = dataclasses.replace(CONFIG, batch_size=64)
+    assert plan.batch_size(split(), config) == 10
+    assert plan.steps_per_epoch(split(), config) == 1
+
+
+def test_an_epoch_repeats_and_differs_from_others() -> None:
+    one, same, next_one = rows(1), rows(1), rows(2)
+    assert one.keys() >= {"index", "mix"}
+    for key in one:
+        np.testing.assert_array_equal(one[key], same[key])
+    other = rows(1, dataclasses.replace(CONFIG, seed=1))
+    for different in (next_one, other):
+        assert not np.array_equal(one["index"], different["index"])
+        assert not np.array_equal(one["mix"], different["mix"])
+
+
+def test_what_happens_to_a_picture_does_not_depend_on_its_batch() -> None:
+    small = rows(1, dataclasses.replace(CONFIG, batch_size=2))
+    large = rows(1, dataclasses.replace(CONFIG, batch_size=5))
+    for key in small.keys() - {"index", "mix"}:
+        by_picture = dict(zip(small["index"].tolist(), small[key], strict=True))
+        for picture, row in zip(large["index"].tolist(), large[key], strict=True):
+            np.testing.assert_array_equal(by_picture[picture], row)
+
+
+def test_shards_are_shuffled_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_SHARDS_AT_ONCE", 2)
+    blocks = np.repeat(np.arange(6), 5)
+    order = plan.order(30, seed=0, epoch=0, blocks=blocks)
+    assert sorted(order.tolist()) == list(range(30))
+    thirds = [set(blocks[order[i : i + 10]].tolist()) for i in (0, 10, 20)]
+    assert [len(third) for third in thirds] == [2, 2, 2]
+    assert set.union(*thirds) == set(range(6))
+    mixed = blocks[order[:10]]
+    assert (np.diff(mixed) != 0).sum() > 2  # not one shard behind the other
+    assert not np.array_equal(order, plan.order(30, seed=0, epoch=1, blocks=blocks))
+
+
+def test_batches_begun_in_the_middle_equal_those_from_the_start() -> None:
+    whole = list(train_batches(course(), first_epoch=0, last_epoch=3))
+    late = list(train_batches(course(), first_epoch=1, last_epoch=3, first_step=1))
+    assert (len(whole), len(late)) == (6, 3)
+    for (batch, labels), (same, same_labels) in zip(whole[3:], late, strict=True):
+        np.testing.assert_array_equal(labels, same_labels)
+        np.testing.assert_array_equal(batch["pictures"], same["pictures"])
+        np.testing.assert_array_equal(batch["mix"], same["mix"])
+        for key in batch["drawn"]:
+            np.testing.assert_array_equal(batch["drawn"][key], same["drawn"][key])
+
+
+def test_hosts_share_each_batch() -> None:
+    whole = list(train_batches(course(), first_epoch=0, last_epoch=1))
+    halves = [
+        list(train_batches(course(shard=(i, 2)), first_epoch=0, last_epoch=1)) for i in range(2)
+    ]
+    for (batch, labels), *parts in zip(whole, *halves, strict=True):
+        joined = np.concatenate([part["pictures"] for part, _labels in parts])
+        np.testing.assert_array_equal(batch["pictures"], joined)
+        np.testing.assert_array_equal(labels, np.concatenate([one for _part, one in parts]))
+
+
+def test_a_batch_is_named() -> None:
+    (batch, _labels), *_rest = train_batches(course(), first_epoch=2, last_epoch=3)
+    names = course().names(2, 0)
+    assert names == [f"p{value}" for value in batch["pictures"][:, 0, 0, 0]]
+
+
+def test_an_error_while_making_batches_ahead_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Course, number: int) -> dict[str, np.ndarray]:
+        raise RuntimeError("disk gone")
+
+    monkeypatch.setattr(Course, "epoch", broken)
+    with pytest.raises(RuntimeError, match="disk gone"):
+        next(train_batches(course(), first_epoch=0, last_epoch=1))

@@ -1,0 +1,81 @@
+"""Every recipe builds its network, takes two steps and saves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training import datasets, recipes
+from training.config import TrainConfig
+from training.datasets.splits import Dataset, Split
+from training.run import Run
+from training.train import TrainRequest, request, train
+
+SIDE = 40
+MODELS = {
+    "digits": "lenet5", "scenes_digits": "mobilenet_v2", "cifar": "mobilenet_v2",
+    "scratch": "mobilenet_v1", "finetune": "mobilenet_v1", "modern": "resnet18",
+    "modern_sgd": "resnet18", "lenet": "lenet5", "alexnet": "alexnet", "vgg": "vgg16",
+    "googlenet": "googlenet", "resnet": "resnet18", "resnet_cifar": "resnet18",
+    "senet": "se_resnet50", "mobilenet_v1": "mobilenet_v1", "mobilenet_v2": "mobilenet_v2",
+    "mobilenet_v3": "mobilenet_v3_small", "efficientnet": "efficientnet_b0",
+    "efficientnet_v2": "efficientnet_v2_b0",
+}  # fmt: skip
+FAST = {"digits", "lenet", "scratch", "finetune", "resnet", "mobilenet_v1"}
+OPTIONS = {name: {"alpha": 0.25} for name in ("mobilenet_v1", "mobilenet_v2")}
+OPTIONS["vgg16"] = {"dropout": 0.0}
+
+
+def pictures(count: int, channels: int) -> Split:
+    rng = np.random.default_rng(0)
+    return Split(
+        labels=(np.arange(count) % 2).astype(np.int32),
+        names=tuple(map(str, range(count))),
+        pictures=rng.integers(0, 256, (count, SIDE, SIDE, channels), dtype=np.uint8),
+    )
+
+
+@pytest.fixture
+def a_few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = Dataset(
+        name="tiny", classes=("a", "b"), train=pictures(16, 3), validation=pictures(4, 3),
+        held_out=pictures(6, 3), resize="stretch", fingerprint="0",
+    )  # fmt: skip
+    monkeypatch.setattr(datasets, "scan", lambda *_args, **_options: tiny)
+
+
+def test_all_recipes_are_here() -> None:
+    assert set(MODELS) == set(recipes.NAMES)
+
+
+@pytest.mark.usefixtures("a_few")
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in MODELS]
+)
+def test_two_steps_and_a_saved_network(name: str, tmp_path: Path) -> None:
+    model = MODELS[name]
+    asked = request(
+        model, data="tiny", recipe=name, epochs=1, batch_size=8, image_size=(SIDE, SIDE),
+        model_options=OPTIONS.get(model, {}),
+    )  # fmt: skip
+    before = recipes.load(name).config_for(model)
+    assert dataclasses.replace(
+        asked.config, epochs=before.epochs, batch_size=before.batch_size,
+        freeze_epochs=before.freeze_epochs,
+    ) == before  # fmt: skip
+    train(asked, tmp_path)
+    run = Run.open(tmp_path)
+    logits = np.asarray(run.load_model()(np.zeros((1, *run.preprocessing.input_shape), "float32")))
+    assert logits.shape == (1, 2)
+    assert np.isfinite(logits).all()
+    row = (tmp_path / "history.csv").read_text().splitlines()
+    assert len(row) == 2
+    assert "nan" not in row[1]
+    # What run.json keeps repeats the run.
+    kept = json.loads((tmp_path / "run.json").read_text())["request"]
+    assert TrainRequest.from_dict(kept) == asked
+    assert TrainConfig(**kept["config"]) == asked.config

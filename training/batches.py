@@ -1,0 +1,196 @@
+"""Batches of NumPy arrays, without tensorflow: what the loop eats under jax and torch.
+
+`training.pipeline` gives the same batches by tf.data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerascnn.preprocessing import Preprocessing
+from training import plan
+from training.config import TrainConfig
+from training.cores import WORKERS
+from training.datasets.decode import decoded
+from training.datasets.splits import Split
+from training.preprocessing import read_window
+
+_AHEAD = 2
+
+Batch = tuple[dict[str, Any], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Course:
+    """What a training learns from, in whatever form its batches come.
+
+    Attributes:
+        split: pictures, in memory or as files, at the geometry of `source`.
+        source: how they are stored, or are to be read.
+        preprocessing: geometry and normalisation of the network's input.
+        classes: length of the one-hot labels.
+        config: gives order, augmentation and mixing.
+        shard: (index, count): this host's part of every batch.
+    """
+
+    split: Split
+    source: Preprocessing
+    preprocessing: Preprocessing
+    classes: int
+    config: TrainConfig
+    shard: tuple[int, int] = (0, 1)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return plan.steps_per_epoch(self.split, self.config)
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in this host's part of a batch."""
+        return plan.batch_size(self.split, self.config) // self.shard[1]
+
+    def epoch(self, number: int) -> dict[str, np.ndarray]:
+        """Rows of all batches of an epoch (`plan.Epoch.rows`), with the axes (step, row, ...)."""
+        drawn = plan.epoch(
+            self.split,
+            source=self.source,
+            target=self.preprocessing,
+            config=self.config,
+            number=number,
+        )
+        index, count = self.shard
+        return {
+            key: rows.reshape(self.steps, count, self.batch_size, *rows.shape[1:])[:, index]
+            for key, rows in drawn.rows().items()
+        }
+
+    def names(self, epoch: int, step: int) -> list[str]:
+        """The pictures of one batch, for a message."""
+        return [self.split.names[i] for i in self.epoch(epoch)["index"][step]]
+
+
+def split_rows(rows: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """(index, the batch without its pictures) out of flat rows."""
+    drawn = {key: value for key, value in rows.items() if key not in ("index", "mix")}
+    batch: dict[str, Any] = {"drawn": drawn}
+    if "mix" in rows:
+        batch["mix"] = rows["mix"]
+    return rows["index"], batch
+
+
+def train_batches(
+    course: Course, *, first_epoch: int, last_epoch: int, first_step: int = 0
+) -> Iterator[Batch]:
+    """Batches from a step of `first_epoch` up to `last_epoch`, made ahead in a thread.
+
+    Yields:
+        ({"pictures": (n, h, w, c) uint8, "drawn": {...}, "mix": (n, 5)}, (n, classes) float32).
+    """
+
+    def make() -> Iterator[Batch]:
+        for number in range(first_epoch, last_epoch):
+            epoch = course.epoch(number)
+            for step in range(first_step if number == first_epoch else 0, course.steps):
+                yield _batch(course, {key: rows[step] for key, rows in epoch.items()})
+
+    return _ahead(make())
+
+
+def _batch(course: Course, rows: dict[str, np.ndarray]) -> Batch:
+    index, batch = split_rows(rows)
+    split = course.split
+    if split.pictures is not None:
+        batch["pictures"] = split.pictures[index]
+    else:
+        windows = batch["drawn"].get("window")
+        with ThreadPoolExecutor(WORKERS) as pool:
+            places = range(len(index))
+            read = pool.map(
+                lambda i: read_window(
+                    split.encoded(index[i]), None if windows is None else windows[i], course.source
+                ),
+                places,
+            )
+            batch["pictures"] = np.stack(list(read))
+        batch["drawn"].pop("window", None)  # cut already
+    return batch, np.eye(course.classes, dtype=np.float32)[split.labels[index]]
+
+
+class EvaluationBatches(keras.utils.PyDataset):
+    """Batches in order and without chance; the last one may be short.
+
+    Args:
+        split: at the network's geometry.
+    """
+
+    def __init__(
+        self, split: Split, preprocessing: Preprocessing, *, classes: int, batch_size: int
+    ) -> None:
+        super().__init__()
+        self._split, self._preprocessing = split, preprocessing
+        self._classes, self._batch_size = classes, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._split) / self._batch_size)
+
+    def __getitem__(self, number: int) -> Batch:
+        start = number * self._batch_size
+        part = self._split.take(range(start, min(start + self._batch_size, len(self._split))))
+        pictures = part.pictures
+        if pictures is None:
+            pictures = np.stack(list(decoded(part, self._preprocessing)))
+        return {"pictures": pictures}, np.eye(self._classes, dtype=np.float32)[part.labels]
+
+
+def picture_batches(
+    split: Split, preprocessing: Preprocessing, batch_size: int = 256
+) -> Iterator[np.ndarray]:
+    """(n, height, width, channels) uint8 blocks of a split, in order."""
+    for start in range(0, len(split), batch_size):
+        if split.pictures is not None:
+            yield split.pictures[start : start + batch_size]
+        else:
+            part = split.take(range(start, min(start + batch_size, len(split))))
+            yield np.stack(list(decoded(part, preprocessing)))
+
+
+def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same, made in a thread while earlier ones are used."""
+    ready: queue.Queue[Any] = queue.Queue(_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Any) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                put(batch)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()

@@ -1,0 +1,213 @@
+"""The curves of a training as a picture: loss, accuracy and learning rate by epoch.
+
+Also what every picture of a training shares: colours that colour-blind people tell apart (Okabe
+and Ito), and a style that no setting of the user's changes, so that the same figures give the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import pathlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from kerascnn.errors import InputError
+from training import atomic
+from training.history import best_epoch
+
+BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
+INK, MUTED, GRID, CARD, BAND = "#1d2430", "#5b6675", "#e2e6ec", "#fffffe", "#f1f3f6"
+_STYLE = {
+    "font.size": 10.5,
+    "text.parse_math": False,  # titles come from folder names
+    "text.color": INK,
+    "figure.facecolor": CARD,
+    "axes.facecolor": CARD,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+}
+_DOTTED = 40  # epochs, up to which each has a dot
+_TITLE = 62  # letters
+_LOWEST_SHARE = 1e-4  # of the highest learning rate; what lies below is not drawn
+
+
+def write_curves(history: list[dict[str, float]], path: pathlib.Path, *, title: str) -> None:
+    """Draw a training; the epoch whose weights are kept is marked where validation chose it.
+
+    Args:
+        history: one row an epoch with epoch, learning_rate, loss, accuracy (a share of 1), and
+            val_loss and val_accuracy where there are validation pictures.
+        path: of the .png.
+        title: in one line; a long one is cut.
+
+    Raises:
+        InputError: the history has no epoch.
+    """
+    if not history:
+        raise InputError(f"{path}: there is no epoch to draw; train for at least one")
+    with drawing():
+        save(draw_curves(history, title), path)
+
+
+def draw_curves(history: Sequence[dict[str, float]], title: str) -> Figure:
+    """The drawing of `write_curves`: axes for loss, accuracy (%) and learning rate."""
+    figure = Figure(figsize=(8.4, 8.8))
+    FigureCanvasAgg(figure)
+    losses, accuracies, rates = figure.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [3, 3, 1.5]}
+    )
+    figure.subplots_adjust(left=0.085, right=0.975, top=0.885, bottom=0.065, hspace=0.2)
+    figure.text(0.02, 0.97, shorten(title, _TITLE), fontsize=13, weight="bold", va="center")
+    epochs = _column(history, "epoch")
+    for axes, name, text, unit in (
+        (losses, "loss", "loss", 1),
+        (accuracies, "accuracy", "accuracy (%)", 100),
+    ):
+        title_above(axes, text)
+        for prefix, look in _LOOKS.items():
+            values = unit * _column(history, prefix + name)
+            if np.isfinite(values).any():
+                _line(axes, epochs, values, **look)
+    title_above(rates, "learning rate")
+    values = _column(history, "learning_rate")
+    low, high = _rate_limits(values)
+    _line(rates, epochs, np.where(values >= low, values, math.nan), color=GREEN)
+    log_axis(rates.yaxis, (low, high))
+    for axes in (losses, accuracies, rates):
+        axes.grid(True)
+    _mark_best(history, losses, accuracies, rates)
+    _epoch_axis(rates, epochs)
+    entries, texts = losses.get_legend_handles_labels()
+    figure.legend(
+        *(entries, texts),
+        loc="center left",
+        bbox_to_anchor=(0.008, 0.936),
+        ncols=len(entries),
+        frameon=False,
+    )
+    return figure
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[None]:
+    """Our style whatever the user's settings; a glyph that the font lacks is drawn as a box."""
+    with matplotlib.style.context(_STYLE, after_reset=True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Write a .png at twice the screen's density, without dates or versions."""
+    with atomic.replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=200, metadata={"Software": None})
+
+
+def shorten(text: str, letters: int) -> str:
+    """At most so many letters in one line; the middle goes, since both ends tell names apart."""
+    text = " ".join(text.split())
+    if len(text) <= letters:
+        return text
+    tail = (letters - 1) // 2
+    return f"{text[: letters - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def title_above(axes: Any, text: str) -> None:
+    """What an axis shows, above its left end."""
+    axes.set_title(text, loc="left", fontsize=10.5, color=INK, pad=7)
+
+
+def log_axis(axis: Any, limits: tuple[float, float]) -> None:
+    """A logarithmic axis with ticks at 1, 2, 5 within few decades, else at powers of ten."""
+    # Limits first: a change of scale looks for positive data where there are none yet.
+    axis.axes.set(**{f"{axis.axis_name}lim": limits})
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    low, high = (math.log10(limit) for limit in limits)
+    steps = (1, 2, 5) if high - low <= 1.5 else (1, 3) if high - low <= 2.5 else (1,)
+    every = max(1, math.ceil((high - low) / 10))
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    ticks = [step * 10.0**power for power in powers if power % every == 0 for step in steps]
+    axis.set_major_locator(FixedLocator([t for t in ticks if limits[0] <= t <= limits[1]]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+_LOOKS: dict[str, dict[str, Any]] = {
+    # Dashes tell the two apart in grey.
+    "": {"color": BLUE, "label": "training", "linestyle": (0, (4, 1.3))},
+    "val_": {"color": VERMILION, "label": "validation"},
+}
+
+
+def _column(history: Sequence[dict[str, float]], name: str) -> np.ndarray:
+    """(epochs,), NaN where an epoch has no finite figure."""
+    values = np.array([row.get(name, math.nan) for row in history], np.float64)
+    return np.where(np.isfinite(values), values, math.nan)
+
+
+def _line(axes: Any, epochs: np.ndarray, values: np.ndarray, **look: Any) -> None:
+    dots = {"marker": "o", "markersize": 3.5} if len(epochs) <= _DOTTED else {}
+    axes.plot(epochs, values, linewidth=1.6, clip_on=False, **dots, **look)
+
+
+def _rate_limits(rates: np.ndarray) -> tuple[float, float]:
+    """A cosine ends at zero, or near it, which must not squash the rest."""
+    positive = rates[rates > 0]
+    if not len(positive):
+        return 1e-4, 1e-2
+    high = float(positive.max())
+    low = max(float(positive.min()), high * _LOWEST_SHARE)
+    # At least half a decade, and room above and below.
+    pad = max(0.06 * math.log10(high / low) + 0.02, (0.5 - math.log10(high / low)) / 2)
+    return low / 10**pad, high * 10**pad
+
+
+def _epoch_axis(axes: Any, epochs: np.ndarray) -> None:
+    first, last = float(epochs[0]), float(epochs[-1])
+    pad = max(0.015 * (last - first), 0.5 if first == last else 0.0)
+    axes.set_xlim(first - pad, last + pad)
+    axes.set_xlabel("epoch", labelpad=6)
+    few = MaxNLocator(12, integer=True, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(FixedLocator([first]) if first == last else few)
+
+
+def _mark_best(
+    history: Sequence[dict[str, float]], losses: Any, accuracies: Any, rates: Any
+) -> None:
+    if "val_accuracy" not in history[-1]:
+        return
+    row = history[best_epoch(history) - 1]
+    for axes in (losses, accuracies, rates):
+        axes.axvline(row["epoch"], color=INK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    ring = {"marker": "o", "markersize": 10, "markeredgewidth": 1.4, "linestyle": "none"}
+    for axes, value in (
+        (losses, row.get("val_loss", math.nan)),
+        (accuracies, 100 * row["val_accuracy"]),
+    ):
+        if math.isfinite(value):
+            axes.plot(
+                [row["epoch"]], [value], **ring, color=INK, markerfacecolor="none", clip_on=False
+            )
+    losses.annotate(
+        f"best: epoch {row['epoch']:g}, {100 * row['val_accuracy']:.4g}% on validation pictures",
+        *((1, 1), (0, 7)),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        fontsize=10.5,
+    )

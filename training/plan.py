@@ -1,0 +1,110 @@
+"""What the batches of an epoch hold: which pictures, in what order, and what chance does to them.
+
+Everything random about the data is drawn here, in NumPy, before the epoch begins. It is a function
+of (seed, epoch) alone: the same under every backend, on any number of devices, and in a training
+that goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from kerascnn.preprocessing import Preprocessing
+from training import mixing, policies
+from training.config import TrainConfig
+from training.datasets.splits import Split
+
+# What a generator is for, so that one more draw of one kind does not shift the others.
+_ORDER, _AUGMENTATION, _MIXING = range(3)
+# Shards that are shuffled together; a whole shuffle would read a disk at random places.
+_SHARDS_AT_ONCE = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """The batches of one epoch, as rows in the order in which the pictures come.
+
+    Attributes:
+        index: (steps * batch,) int64, positions in the split.
+        drawn: rows of `policies.draw` for these pictures.
+        mix: (steps * batch, 5) float32 of `mixing.draw`, or None where nothing is mixed.
+    """
+
+    index: np.ndarray
+    drawn: dict[str, np.ndarray]
+    mix: np.ndarray | None
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """All of it as one flat dict; `mix` and what was drawn by their names."""
+        mixed = {} if self.mix is None else {"mix": self.mix}
+        return {"index": self.index, **mixed, **self.drawn}
+
+
+def batch_size(split: Split, config: TrainConfig) -> int:
+    """Pictures in each batch: as asked, or all where there are fewer."""
+    return min(config.batch_size, len(split))
+
+
+def steps_per_epoch(split: Split, config: TrainConfig) -> int:
+    """Batches in an epoch, all full: what fills no batch is left out, others each time."""
+    return len(split) // batch_size(split, config)
+
+
+def epoch(
+    split: Split, *, source: Preprocessing, target: Preprocessing, config: TrainConfig, number: int
+) -> Epoch:
+    """Draw an epoch.
+
+    Args:
+        split: to learn from.
+        source: geometry that its pictures are stored at.
+        target: the network's.
+        number: of the epoch, from 0.
+    """
+    policy = policies.POLICIES[config.augmentation]
+    count = steps_per_epoch(split, config) * batch_size(split, config)
+    index = order(len(split), seed=config.seed, epoch=number, blocks=split.blocks)[:count]
+    rng = _generator(config.seed, number, _AUGMENTATION)
+    drawn = policies.draw(policy, rng, _sizes(split, source), target.input_shape[:2])
+    mix = None
+    if config.mixup or config.cutmix:
+        mix = mixing.draw(
+            _generator(config.seed, number, _MIXING),
+            count,
+            mixup=config.mixup,
+            cutmix=config.cutmix,
+            size=target.input_shape[:2],
+        )
+    return Epoch(index=index, drawn={key: rows[index] for key, rows in drawn.items()}, mix=mix)
+
+
+def order(count: int, *, seed: int, epoch: int, blocks: np.ndarray | None = None) -> np.ndarray:
+    """The pictures of an epoch in random order, each once.
+
+    Args:
+        blocks: (count,) shard of each picture, or None. Shards come in random order, and pictures
+            are shuffled among those of 16 shards.
+
+    Returns:
+        (count,) int64.
+    """
+    rng = _generator(seed, epoch, _ORDER)
+    if blocks is None:
+        return rng.permutation(count)
+    shards = rng.permutation(int(blocks.max()) + 1)
+    group = np.empty(len(shards), np.int64)
+    group[shards] = np.arange(len(shards)) // _SHARDS_AT_ONCE
+    return np.lexsort((rng.random(count), group[blocks]))
+
+
+def _sizes(split: Split, source: Preprocessing) -> np.ndarray:
+    """(n, 2) height and width that windows are shares of."""
+    if source.resize == "stretch" and split.sizes is not None:
+        return split.sizes
+    return np.full((len(split), 2), source.input_shape[:2], np.int32)
+
+
+def _generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([seed, epoch, purpose])
