@@ -1,0 +1,102 @@
+"""A sweep's grid, and the same results from Ray's workers as from a serial run."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import assert_refused, kerascnn
+
+from kerascnn.errors import InputError
+from training import sweep
+from training.run import Run
+
+SMALL = {"pictures_per_class": 12, "batch_size": 32}
+
+
+def grid(**changes) -> list[sweep.Job]:
+    asked = {
+        "models": ["lenet5"], "recipes": ["digits", "scratch"], "seeds": [0], "data": "mnist",
+        "settings": SMALL, "epochs": 1,
+    }  # fmt: skip
+    return sweep.jobs(**asked | changes)
+
+
+def test_a_grid_has_every_combination_in_order() -> None:
+    work = grid(models=["lenet5", "resnet18"], seeds=[0, 1])
+    assert [job.run for job in work] == [
+        f"{model}-{recipe}-{seed}"
+        for model in ("lenet5", "resnet18")
+        for recipe in ("digits", "scratch")
+        for seed in (0, 1)
+    ]
+    assert work[3].request["seed"] == 1
+    assert work[3].request["settings"] == SMALL
+
+
+@pytest.mark.parametrize("wrong", [{"models": []}, {"recipes": ["a", "a"]}, {"seeds": [1, 1]}])
+def test_a_grid_takes_each_once(wrong) -> None:
+    with pytest.raises(InputError, match="each"):
+        grid(**wrong)
+
+
+def test_misspelt_words_are_found_before_anything_runs(tmp_path: Path) -> None:
+    asked = ("sweep", "--data", "mnist", "--out", tmp_path / "out", "--recipes", "digits")
+    assert_refused(kerascnn(*asked, "--models", "lenet6"), "lenet6", "lenet5")
+    refused = kerascnn(*asked, "--models", "lenet5", "--set", "emma=0.9")
+    assert_refused(refused, "emma", "ema")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_has_the_best_first_and_failures_last() -> None:
+    rows = [
+        {"run": "a", "error": "no such picture", "held_out": None},
+        {"run": "b", "error": "", "held_out": 80.0, "top5": 99.0, "calibration_error": 2.0,
+         "best_epoch": 3, "seconds": 1.5},
+        {"run": "c", "error": "", "held_out": 90.0, "top5": 99.5, "calibration_error": 1.0,
+         "best_epoch": 4, "seconds": 2.5},
+    ]  # fmt: skip
+    lines = sweep.table(rows).splitlines()
+    assert [line[0] for line in lines[1:]] == ["c", "b", "a"]
+    assert "no such picture" in lines[-1]
+
+
+def weights(folder: Path) -> str:
+    arrays = Run.open(folder).load_model().get_weights()
+    return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
+
+
+@pytest.mark.slow
+def test_two_workers_of_ray_give_what_a_serial_run_gives(tmp_path: Path) -> None:
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    # The last one fails: a rate at which nothing stays a number.
+    work = grid() + grid(recipes=["finetune"], settings=SMALL | {"learning_rate": 1e30})
+    serial = sweep.sweep(work, tmp_path / "serial", cores=1)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        spread = sweep.sweep(work, tmp_path / "ray", cores=1, ray_address=cluster.address)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert [row["error"][:12] for row in serial] == ["", "", "the loss is "]
+    for one, other in zip(serial, spread, strict=True):
+        assert {**one, "seconds": None, "error": bool(one["error"])} == {
+            **other, "seconds": None, "error": bool(other["error"])
+        }  # fmt: skip
+    for job in work[:2]:
+        assert weights(tmp_path / "serial" / job.run) == weights(tmp_path / "ray" / job.run)
+    with (tmp_path / "ray" / "sweep.csv").open() as stream:
+        assert [row["run"] for row in csv.DictReader(stream)] == [job.run for job in work]
+    again = sweep.sweep(work[:1], tmp_path / "serial", cores=1)
+    assert again[0]["held_out"] == serial[0]["held_out"]  # complete: not trained again
