@@ -142,7 +142,8 @@ def _convert(split: Split, preprocessing: Preprocessing) -> Split:
     assert split.pictures is not None
     pictures = convert_channels(split.pictures, preprocessing.channels)
     if pictures.shape[1:] != preprocessing.input_shape:
-        pictures = np.stack([fit_array(picture, preprocessing) for picture in pictures])
+        fitted = [fit_array(picture, preprocessing) for picture in pictures]
+        pictures = np.array(fitted, np.uint8).reshape(-1, *preprocessing.input_shape)
     sizes = split.sizes
     if sizes is None:
         sizes = np.tile(np.int32(split.pictures.shape[1:3]), (len(split), 1))

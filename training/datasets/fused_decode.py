@@ -10,13 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerascnn.preprocessing import Preprocessing
-from training.preprocessing import read_window
+from training.preprocessing import FLIP_X, FLIP_Y, SWAP, read_window
 
-# How a stored picture becomes upright, by EXIF orientation (CIPA DC-008, 4.6.4): turned over from
-# top to bottom, from left to right, and then its axes exchanged. The first row is no orientation.
-_FLIP_Y = np.array([0, 0, 0, 1, 1, 0, 1, 1, 0], bool)
-_FLIP_X = np.array([0, 0, 1, 1, 0, 0, 0, 1, 1], bool)
-_SWAP = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1], bool)
 _RATIOS = (1, 2, 4, 8)
 
 
@@ -52,8 +47,7 @@ def decode_window(
 def _jpeg(
     encoded: tf.Tensor, window: tf.Tensor, kind: tf.Tensor, preprocessing: Preprocessing
 ) -> tf.Tensor:
-    kind = tf.cast(kind, tf.int32)
-    flip_y, flip_x, swap = (tf.constant(turn)[kind] for turn in (_FLIP_Y, _FLIP_X, _SWAP))
+    flip_y, flip_x, swap = (tf.constant(turn)[tf.cast(kind, tf.int32)] for turn in _TURNS)
     first, share = window[:2], window[2:]
     first, share = tf.where(swap, first[::-1], first), tf.where(swap, share[::-1], share)
     first = tf.where(tf.stack([flip_y, flip_x]), 1.0 - first - share, first)
@@ -63,21 +57,50 @@ def _jpeg(
     spare = tf.reduce_min(share * sides / tf.cast(target, tf.float32))
 
     def at(ratio: int) -> tf.Tensor:
-        stored = tf.math.ceil(sides / ratio)
-        low = tf.clip_by_value(tf.round(first * stored), 0.0, stored - 1.0)
-        high = tf.clip_by_value(tf.round((first + share) * stored), low + 1.0, stored)
-        return tf.image.decode_and_crop_jpeg(
-            encoded,
-            tf.cast(tf.concat([low, high - low], axis=0), tf.int32),
-            channels=preprocessing.channels,
-            ratio=ratio,
-            dct_method="INTEGER_ACCURATE",
-        )
+        box = (first * sides / ratio, share * sides / ratio)
+        return _cut_and_resize(encoded, box, tf.math.ceil(sides / ratio), target, ratio, channels)
 
+    channels = preprocessing.channels
     smaller = tf.reduce_sum([tf.cast(spare >= ratio, tf.int32) for ratio in _RATIOS[1:]])
-    cut = tf.switch_case(smaller, [lambda ratio=ratio: at(ratio) for ratio in _RATIOS])
-    resized = tf.image.resize(tf.cast(cut, tf.float32), target, antialias=True)
-    picture = tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+    picture = tf.switch_case(smaller, [lambda ratio=ratio: at(ratio) for ratio in _RATIOS])
     picture = tf.cond(flip_y, lambda: picture[::-1], lambda: picture)
     picture = tf.cond(flip_x, lambda: picture[:, ::-1], lambda: picture)
     return tf.cond(swap, lambda: tf.transpose(picture, [1, 0, 2]), lambda: picture)
+
+
+def _cut_and_resize(
+    encoded: tf.Tensor,
+    box: tuple[tf.Tensor, tf.Tensor],
+    sides: tf.Tensor,
+    target: tf.Tensor,
+    ratio: int,
+    channels: int,
+) -> tf.Tensor:
+    """A box, (top, left) and (height, width) in fractions of pixels, of the reduced picture.
+
+    As Pillow does, with pixels around the box as far as the filter reaches.
+    """
+    first, share = box
+    scale = tf.cast(target, tf.float32) / share
+    reach = tf.math.ceil(1.0 / tf.minimum(scale, 1.0)) + 1.0
+    low = tf.clip_by_value(tf.floor(first - reach), 0.0, sides - 1.0)
+    high = tf.clip_by_value(tf.math.ceil(first + share + reach), low + 1.0, sides)
+    cut = tf.image.decode_and_crop_jpeg(
+        encoded,
+        tf.cast(tf.concat([low, high - low], axis=0), tf.int32),
+        channels=channels,
+        ratio=ratio,
+        dct_method="INTEGER_ACCURATE",
+    )
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=cut[None],
+        size=target,
+        scale=scale,
+        translation=(low - first) * scale,
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+
+
+_TURNS = (FLIP_Y, FLIP_X, SWAP)

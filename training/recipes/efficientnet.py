@@ -10,9 +10,9 @@ for batches of 4096; 350 epochs, of which 5 are warm-up, and the decays count fr
 epsilon 0.001, an L2 penalty, averaged weights at 0.9999, label smoothing 0.1.
 
 Deviations: batches of 256, and the rate in proportion (0.016); `--set accumulate=16` gives the
-paper's batch. RandAugment stands for AutoAugment. The warm-up starts from a twenty-fifth of the rate, not from 0. TensorFlow 1 began the
-mean square at 1, Keras begins at 0; its average is quicker in the first updates, and holds the
-statistics of batch norms too.
+paper's batch. RandAugment stands for AutoAugment. The warm-up starts from a twenty-fifth of the
+rate, not from 0. TensorFlow 1 began the mean square at 1, Keras begins at 0; its average is quicker
+in the first updates, and holds the statistics of batch norms too.
 
 The average looks back over 10,000 updates, two epochs here and 32 in the paper; a run of much less
 keeps the weights it began with; lower `ema` with the number of updates.
