@@ -20,8 +20,9 @@ os.environ.setdefault("PYTHONHASHSEED", "0")
 from export.compare import compare
 from export.compress import compress
 from export.results import Result
+from training.request import request
 from training.run import Run, machine
-from training.train import request, train
+from training.train import train
 
 SIX = (
     *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),

@@ -10,8 +10,9 @@ from export.compress import compress
 from export.results import Result
 from kerascnn.zoo import entry
 from training.progress import say
+from training.request import request
 from training.run import Run
-from training.train import request, train
+from training.train import train
 
 MODELS = ("lenet5", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0")
 

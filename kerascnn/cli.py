@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import sys
 from typing import Any
 
@@ -172,13 +173,13 @@ def train(
     from training.devices import Devices
 
     asked_devices = Devices.parse(devices)
-    asked = _training_request(model, **asked)
+    asked = _training_request(model, data=data, **asked)
     _begin(any_backend=True)
     placement = asked_devices.open()
-    from training.train import request, train
+    from training.request import request
+    from training.train import train
 
-    name = pathlib.Path(data).resolve().name
-    folder = pathlib.Path(out) if out else pathlib.Path("runs") / f"{model}-{name}"
+    folder = pathlib.Path(out) if out else pathlib.Path("runs") / f"{model}-{_short(data)}"
     run = train(request(model, data=data, **asked), folder, placement)
     if not placement.is_chief:
         return
@@ -193,18 +194,20 @@ def train(
 def _training_request(
     model: str,
     *,
+    data: str,
     image_size: str | None,
     options: tuple[str, ...],
     settings: tuple[str, ...],
+    strict: bool = False,
     **asked: Any,
 ) -> dict[str, Any]:
-    """What was typed, as `training.train.request` takes it; refused early where it can be."""
-    zoo.entry(model)
-    return asked | {
-        "image_size": _image_size(image_size),
-        "model_options": _options(options, "--option", "alpha=0.35"),
-        "settings": _options(settings, "--set", "ema=0.999"),
-    }
+    """What was typed, as `training.request.request` takes it; what is wrong is refused now."""
+    from training.request import configure
+
+    size, chosen = _image_size(image_size), _options(options, "--option", "alpha=0.35")
+    asked["settings"] = _options(settings, "--set", "ema=0.999")
+    configure(model, data=data, **asked)
+    return asked | {"image_size": size, "model_options": chosen, "strict": strict}
 
 
 @commands.command(epilog="Example: kerascnn find-lr mobilenet_v2 --data flowers/ -o rate.png")
@@ -219,10 +222,10 @@ def _training_request(
 @_json_option
 def find_lr(model: str, data: str, out: str, steps: int, as_json: bool, **asked: Any) -> None:
     """Find a learning rate for MODEL: train it for some steps while the rate rises."""
-    asked = _training_request(model, **asked)
+    asked = _training_request(model, data=data, **asked)
     _begin(any_backend=True)
     from training.range_test import range_test
-    from training.train import request
+    from training.request import request
 
     found = range_test(request(model, data=data, **asked), pathlib.Path(out), steps=steps)
     if as_json:
@@ -247,10 +250,10 @@ def bench_data(
     model: str, data: str, seconds: float, rounds: int, as_json: bool, **asked: Any
 ) -> None:
     """Time the input pipeline alone, the training step alone, and both: pictures per second."""
-    asked = _training_request(model, **asked)
+    asked = _training_request(model, data=data, **asked)
     _begin(any_backend=True)
     from training.bench_data import bench_data
-    from training.train import request
+    from training.request import request
 
     found = bench_data(request(model, data=data, **asked), seconds=seconds, rounds=rounds)
     if as_json:
@@ -302,9 +305,8 @@ def sweep(
         zoo.entry(model)
     chosen = _options(settings, "--set", "ema=0.999")
     size = _image_size(image_size)
-    _begin(any_backend=True)
+    from training.request import configure
     from training.sweep import jobs, sweep, table
-    from training.train import request
 
     work = jobs(
         models=_names(models),
@@ -316,7 +318,8 @@ def sweep(
         epochs=epochs,
     )
     for job in work:
-        request(**job.request)  # a misspelt word is found now, not after hours
+        configure(**{k: v for k, v in job.request.items() if k != "image_size"})
+    _begin(any_backend=True)
     rows = sweep(work, pathlib.Path(out), **how)
     if as_json:
         _print_json({"runs": rows, "table": str(pathlib.Path(out) / "sweep.csv")})
@@ -325,6 +328,41 @@ def sweep(
         click.echo(f"next: kerascnn compare {out}/RUN ...; all figures: {out}/sweep.csv")
     if any(row["error"] for row in rows):
         raise click.exceptions.Exit(1)
+
+
+@commands.command(epilog="Example: kerascnn pack photos/ -o photos-pack --max-side 512")
+@click.argument("source")
+@click.option("-o", "--out", required=True, type=click.Path(), help="Folder of the pack.")
+@click.option("--shard-size", default="128MB", show_default=True, help="Of each file, at most.")
+@click.option(
+    "--max-side", type=click.IntRange(min=1), help="Make larger pictures smaller.  [default: never]"
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of order and split."
+)
+@click.option("--strict", is_flag=True, help="A broken picture is an error, not skipped.")
+@_json_option
+def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) -> None:
+    """Copy the pictures of SOURCE into a few large TFRecord files: train with --data DIR.
+
+    SOURCE is what --data takes. Repeat the command to go on after an interruption.
+    """
+    from training.datasets.pack import pack, shard_bytes
+
+    asked["shard_bytes"] = shard_bytes(shard_size)
+    _begin()
+    from training import datasets
+    from training.progress import say
+
+    dataset = datasets.scan(source, seed=asked["seed"], to_pack=True)
+    made = pack(dataset, pathlib.Path(out), report=say, **asked)
+    if as_json:
+        _print_json(dataclasses.asdict(made) | {"folder": out})
+    else:
+        counts = ", ".join(f"{count} {name}" for name, count in made.counts.items())
+        skipped = f"; {len(made.skipped)} broken ones skipped" if made.skipped else ""
+        click.echo(f"{out}: {counts} in {made.shards} files, {made.bytes / 1e6:.1f} MB{skipped}")
+        click.echo(f"next: kerascnn train MODEL --data {out}")
 
 
 def _settings_options(command: Any) -> Any:
@@ -589,6 +627,12 @@ def _require_run(folder: str) -> None:
     """Answer the commonest mistake before TensorFlow is loaded."""
     if not (pathlib.Path(folder) / "run.json").is_file():
         raise InputError(f"{folder} is no run folder (no run.json); make one: kerascnn train")
+
+
+def _short(data: str) -> str:
+    """A data set's name as a part of a folder's: of tfds:flowers@/data it is tfds-flowers."""
+    known, _, _ = data.partition("@")
+    return re.sub(r"[^\w.-]+", "-", known if ":" in known else pathlib.Path(data).resolve().name)
 
 
 def _names(text: str | None) -> list[str]:

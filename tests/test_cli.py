@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -14,7 +15,10 @@ import pytest
 from commands import assert_refused, kerascnn
 from PIL import Image
 
-COMMANDS = ("models", "train", "compress", "compare", "predict", "demo")
+COMMANDS = (
+    *("models", "recipes", "train", "sweep", "find-lr", "bench-data", "pack"),
+    *("compress", "compare", "predict", "demo"),
+)
 
 
 def picture(path: Path, seed: int = 0) -> Path:
@@ -33,7 +37,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["models"], ["models", "--json"], ["models", "resnet50"]]
+    "arguments",
+    [
+        *(["--help"], ["models"], ["models", "--json"], ["models", "resnet50"]),
+        *(["recipes"], ["recipes", "modern"], ["recipes", "--json"]),
+    ],
 )
 def test_answers_without_a_framework(arguments: list[str]) -> None:
     code = (
@@ -80,6 +88,13 @@ def test_unknown_model_offers_the_closest() -> None:
         (["train", "lenet5", "--data", "mnist", "--image-size", "20"], "20"),
         (["train", "lenet5", "--data", "mnist", "--weights", "imagenet"], "imagenet"),
         (["train", "lenet5", "--data", "mnist", "--optimizer", "adamm"], "adamm"),
+        (["train", "lenet5", "--data", "mnist", "--set", "ema"], "--set"),
+        (["train", "lenet5", "--data", "mnist", "--set", "emma=0.9"], "did you mean 'ema'"),
+        (["train", "lenet5", "--data", "mnist", "--set", "ema=x"], "ema is a number, not 'x'"),
+        (["train", "lenet5", "--data", "mnist", "--devices", "two"], "two"),
+        (["train", "lenet5", "--data", "mnist", "--devices", "9"], "--devices 9"),
+        (["train", "lenet5", "--data", "mnist", "--recipe", "modem"], "modem"),
+        (["recipes", "modem"], "modem"),
         (["train", "lenet5", "--bogus"], "--bogus"),
         (["compress", "nowhere"], "nowhere"),
         (["compare", "nowhere"], "nowhere"),
@@ -88,6 +103,40 @@ def test_unknown_model_offers_the_closest() -> None:
 )
 def test_bad_arguments(arguments: list[str], culprit: str, tmp_path: Path) -> None:
     assert_refused(kerascnn(*arguments, cwd=tmp_path), culprit)
+
+
+def test_other_backends_train_and_do_nothing_else(tmp_path: Path) -> None:
+    for backend, words in (("jax", "runs on tensorflow"), ("numpy", "runs on tensorflow")):
+        environment = os.environ | {"KERAS_BACKEND": backend}
+        (tmp_path / "run.json").write_text("{}")
+        assert_refused(kerascnn("compress", tmp_path, env=environment), words, backend)
+    environment = os.environ | {"KERAS_BACKEND": "numpy"}
+    refused = kerascnn("train", "lenet5", "--data", "mnist", env=environment)
+    assert_refused(refused, "tensorflow, jax or torch", "numpy")
+
+
+FEW = ("--set", "pictures_per_class=8", "--batch-size", 16)
+
+
+def test_find_lr_draws_what_it_found(tmp_path: Path) -> None:
+    plot = tmp_path / "rate.png"
+    done = kerascnn("find-lr", "lenet5", "--data", "mnist", "-o", plot, "--steps", 60, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert 1e-5 < found["rate"] < 1
+    with Image.open(plot) as drawn:
+        assert drawn.width > 500
+
+
+def test_bench_data_compares_three(tmp_path: Path) -> None:
+    asked = ("bench-data", "lenet5", "--data", "mnist", *FEW, "--seconds", 0.2, "--rounds", 2)
+    done = kerascnn(*asked, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert min(found[part] for part in ("pipeline", "step", "epoch")) > 0
+    # Both together are no faster than the slower one, but for noise.
+    assert 0 < found["share"] < 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_empty_class_folder(folder: Path) -> None:

@@ -21,7 +21,8 @@ from training.devices import SINGLE
 from training.feed import by_tf_data, train_feed
 from training.fit import compile_trainee, make_trainee, repeatable
 from training.progress import Progress
-from training.train import TrainRequest, open_course
+from training.request import TrainRequest
+from training.train import open_course
 from training.trainee import Trainee
 
 _LONG = 1_000_000  # epochs: more than any bench lasts

@@ -39,7 +39,8 @@ class Placement:
 
     With several hosts every host runs the same program. What says "on every host" is waited for
     by all, so it must not stand in a branch that one host takes alone; nor may an assignment to a
-    variable under jax.
+    variable under jax, nor a look at a metric's variables or result under tensorflow. Weights and
+    the optimiser's variables can be read by one host alone.
 
     Attributes:
         hosts: (address:port, ...) of all hosts; empty if there is but this one.
@@ -309,6 +310,7 @@ class _Replicated(Placement):
         self._strategy = strategy
         self.hosts, self.host = asked.hosts, asked.host
         self.replicas = strategy.num_replicas_in_sync
+        self._count: Callable[[Any], Any] | None = None
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         return self._strategy.scope()
@@ -348,7 +350,11 @@ class _Replicated(Placement):
             first, *others = (tf.data.Dataset.from_tensors(rows(batch, d)) for d in mine)
             return functools.reduce(lambda one, other: one.concatenate(other), others, first)
 
-        return self._strategy.distribute_datasets_from_function(lambda _: batches.flat_map(parts))
+        spread = self._strategy.distribute_datasets_from_function(
+            lambda _context: batches.flat_map(parts)
+        )
+        spread._cardinality = batches.cardinality()  # Keras takes it for the number of steps
+        return spread
 
     def evaluation_batch(self, pictures: int, batch_size: int) -> int:
         for size in range(batch_size, self.replicas - 1, -1):
@@ -361,8 +367,15 @@ class _Replicated(Placement):
 
         if not self.hosts:
             return flag
-        said = self._strategy.run(lambda: tf.constant(float(flag)))
-        return float(self._strategy.reduce("SUM", said, axis=None)) > 0
+        if self._count is None:
+
+            @tf.function  # by itself `run` says at every call that it is slow
+            def count(said: Any) -> Any:
+                voices = self._strategy.run(lambda: tf.identity(said))
+                return self._strategy.reduce("SUM", voices, axis=None)
+
+            self._count = count
+        return float(self._count(tf.constant(float(flag)))) > 0
 
 
 def _of_sums(kind: Any) -> Any:
@@ -421,16 +434,16 @@ def _open_jax(asked: Devices) -> Placement:
 
 
 def _check_port(asked: Devices) -> None:
-    """jax dies of a segmentation fault where the first host's port is taken."""
+    """jax dies of a segmentation fault where its first host cannot listen, or waits for ever."""
     if asked.host:
         return
-    port = int(asked.hosts[0].rpartition(":")[2])
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("", port))
-        except OSError as error:
-            raise _cannot_listen(asked) from error
+    name, _, port = asked.hosts[0].rpartition(":")
+    name = name.strip("[]")
+    family = socket.AF_INET6 if ":" in name else socket.AF_INET
+    try:
+        socket.create_server((name, int(port)), family=family).close()
+    except OSError as error:
+        raise _cannot_listen(asked) from error
 
 
 def _cannot_listen(asked: Devices) -> InputError:

@@ -93,15 +93,14 @@ def fit(
         classes=model.output_shape[-1],
         config=config,
     )
-    placement.check_batch(course.batch_size)
+    _check_batch(course, placement)
     with placement.scope():
         trainee = make_trainee(model, course, teacher, placement)
     loop = _Loop(trainee, course, folder, history_file, placement, after_epoch)
     judged = None
     if validation is not None:
-        feed = evaluation_feed(
-            validation, preprocessing, classes=course.classes, batch_size=config.batch_size
-        )
+        size = placement.evaluation_batch(len(validation), config.batch_size)
+        feed = evaluation_feed(validation, preprocessing, classes=course.classes, batch_size=size)
         judged = placement.distribute_evaluation(feed)
     with StopRequests() as requests, placement.scope():
         loop.run(judged, requests)
@@ -110,6 +109,20 @@ def fit(
         # All variables: the weights, and how far dropout has drawn.
         checkpoint.assign(model.variables, [np.asarray(v) for v in trainee.network.variables])
     return fitted
+
+
+def _check_batch(course: Course, placement: Placement) -> None:
+    """Raise InputError if devices cannot share batches evenly, pairs of mixed pictures whole."""
+    placement.check_batch(course.batch_size)
+    part, mixes = (
+        course.batch_size // placement.replicas,
+        course.config.mixup + course.config.cutmix,
+    )
+    if placement.replicas > 1 and mixes and part % 2:
+        raise InputError(
+            f"mixed pictures come in pairs, and {course.batch_size} of them give {part} to each "
+            f"of {placement.replicas} devices; set batch_size to {(part + 1) * placement.replicas}"
+        )
 
 
 def repeatable(seed: int) -> None:
@@ -149,7 +162,9 @@ def compile_trainee(
     # Keras would put the averages in the weights' place at the end of every `fit`, and an epoch
     # that goes on has one of its own.
     optimizer.finalize_variable_values = lambda _variables: None
-    trainee.compile(optimizer=optimizer, loss=loss, metrics=[metric], jit_compile=_jit())
+    trainee.compile(
+        optimizer=optimizer, loss=loss, metrics=[metric], jit_compile=_jit() and placement.can_jit
+    )
     trainee.optimizer.build(trainee.trainable_variables)
     return metric
 
@@ -287,14 +302,16 @@ class _Loop:
         self._tell()
 
     def keep_step(self, step: int, seconds: float) -> None:
-        """Keep the state behind `step` steps of the epoch."""
+        """Keep the state behind `step` steps of the epoch; on every host."""
+        # To read a metric is to add it up over the hosts: all of them do.
+        metrics = [float(np.asarray(v)) for v in self.metrics]
         if not self.placement.is_chief:
             return
         state = {
             "history": self.history,
             "seconds": self.seconds + seconds,
             "step": step,
-            "metrics": [float(np.asarray(v)) for v in self.metrics],
+            "metrics": metrics,
         }
         self._save(checkpoint.epoch_path(self.folder, len(self.history), step), state)
 
@@ -396,9 +413,10 @@ class _Watch(keras.callbacks.Callback):
         self._progress.note(f"loss {loss:.3f}, accuracy {float((logs or {})['accuracy']):.1%}")
         if step == self._loop.steps:
             return  # the epoch's end keeps it
-        asked = self._asked_to_stop()
         now = time.monotonic()
-        if asked or now - self._kept > SECONDS_BETWEEN_CHECKPOINTS:
+        due = now - self._kept > SECONDS_BETWEEN_CHECKPOINTS
+        asked = self._asked_to_stop()
+        if asked or self._loop.placement.agree(due):
             self.model  # noqa: B018 - under jax this brings the variables up to date
             self._loop.keep_step(step, now - self._began)
             self._kept = now
@@ -427,7 +445,8 @@ class _Watch(keras.callbacks.Callback):
     def _bad(self, loss: float, step: int) -> str:
         names = self._loop.course.names(len(self._loop.history), step - 1)
         listed = self._loop.folder.parent / "bad_batch.txt"
-        atomic.write_text(listed, "".join(f"{name}\n" for name in names))
+        if self._loop.placement.is_chief:
+            atomic.write_text(listed, "".join(f"{name}\n" for name in names))
         few = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
         return (
             f"the loss is {loss} in epoch {len(self._loop.history) + 1}, step {step}, at learning "

@@ -16,7 +16,8 @@ from kerascnn.preprocessing import Preprocessing
 from training.batches import Course, EvaluationBatches, split_rows
 from training.config import TrainConfig
 from training.cores import WORKERS
-from training.datasets import fused_decode, streams
+from training.datasets import streams
+from training.datasets.fused_decode import decode_window
 from training.datasets.splits import Split
 from training.prepare import Prepare
 
@@ -174,6 +175,6 @@ def _loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor
     def load(index: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
         encoded = tf.numpy_function(read, [index], tf.string, stateful=False)
         encoded = tf.ensure_shape(encoded, ())
-        return fused_decode.decode_window(encoded, window, kinds[index], course.source)
+        return decode_window(encoded, window, kinds[index], course.source)
 
     return load

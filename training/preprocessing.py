@@ -205,7 +205,7 @@ def _reduce(opened: Image.Image, least: tuple[int, int]) -> np.ndarray:
     Returns:
         (height, width) of the whole picture then, in fractions of pixels.
     """
-    drafted = opened.draft(None, least) if opened.format in _JPEGS else None  # type: ignore[arg-type]
+    drafted = opened.draft(None, least) if opened.format in _JPEGS else None
     width, height = drafted[1][2:] if drafted else opened.size
     return np.array([height, width], np.float64)
 

@@ -17,7 +17,8 @@ from training.feed import train_feed
 from training.find_rate import Suggestion, rates, suggest, usable, write_plot
 from training.fit import compile_trainee, make_trainee, repeatable
 from training.progress import Progress
-from training.train import TrainRequest, open_course
+from training.request import TrainRequest
+from training.train import open_course
 
 _LOWEST, _HIGHEST = 1e-6, 10.0
 

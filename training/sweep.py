@@ -122,7 +122,8 @@ def run_job(job: Job, folder: str, cores: int) -> dict[str, Any]:
     """Train one; its row. Called in a process of its own."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _use_cores(cores)
-    from training.train import request, train
+    from training.request import request
+    from training.train import train
 
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"run": job.run, "model": job.model, "recipe": job.recipe, "seed": job.seed}

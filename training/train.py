@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import difflib
-import json
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -19,7 +17,7 @@ from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
-from training import atomic, datasets, recipes
+from training import atomic, datasets
 from training.batches import Course
 from training.config import TrainConfig
 from training.confusion import confusion_matrix, write_confusion
@@ -33,114 +31,13 @@ from training.fit import fit
 from training.history import History
 from training.policies import POLICIES
 from training.progress import say
+from training.request import TrainRequest
 from training.run import Run, machine, read_info, versions, write_info
 from training.tensorboard_log import TensorBoardLog
 
 # Stored pictures have so many times the pixels a side that a window of them is cut to: windows
 # are cut from the whole picture, whatever its shape.
 _MORE_PIXELS = 1.25
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """Everything that a run is made of; run.json keeps it, and it repeats the run.
-
-    Attributes:
-        model: a zoo name.
-        data: an embedded set's name or a folder's absolute path.
-        config: how to train.
-        recipe: the name of the recipe that `config` began as.
-        model_options: of the builder.
-        image_size: (height, width); None for the data set's own or the model's published size.
-        weights: initial weights by name or as a file's absolute path, or None.
-        strict: a broken picture is an error.
-        teacher: a run folder's absolute path; its network's answers are part of the loss.
-    """
-
-    model: str
-    data: str
-    config: TrainConfig
-    recipe: str
-    model_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    image_size: tuple[int, int] | None = None
-    weights: str | None = None
-    strict: bool = False
-    teacher: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form, equal after a round trip through JSON."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> TrainRequest:
-        """Read the JSON form; what an older version did not ask is what it did without asking."""
-        size = plain.get("image_size")
-        return cls(**{
-            **plain,
-            "config": TrainConfig(**plain["config"]),
-            "image_size": tuple(size) if size else None,
-        })  # fmt: skip
-
-
-def request(
-    model: str,
-    *,
-    data: str,
-    recipe: str | None = None,
-    model_options: Mapping[str, Any] | None = None,
-    image_size: tuple[int, int] | None = None,
-    weights: str | None = None,
-    strict: bool = False,
-    teacher: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    **changes: Any,
-) -> TrainRequest:
-    """Fill a request from a recipe.
-
-    Args:
-        recipe: its name; chosen by data and weights when None.
-        model_options: added to, or in place of, the recipe's.
-        teacher: a run folder.
-        settings: fields of TrainConfig to replace, by name.
-        **changes: the same; None leaves the recipe's value.
-
-    Raises:
-        InputError: no such model or recipe, or an impossible value.
-    """
-    entry(model)
-    name = recipe or recipes.default_name(data, weights)
-    chosen = recipes.load(name)
-    replaced = {key: value for key, value in changes.items() if value is not None}
-    replaced |= _known(settings or {})
-    if teacher is None and (useless := {"distil_weight", "temperature"} & set(replaced)):
-        raise InputError(f"{' and '.join(sorted(useless))} without a teacher; give --teacher RUN")
-    epochs = replaced.get("epochs", chosen.config_for(model).epochs)
-    if "freeze_epochs" not in replaced and isinstance(epochs, int):
-        replaced["freeze_epochs"] = min(chosen.config_for(model).freeze_epochs, epochs - 1)
-    if replaced.get("schedule", "steps") != "steps":
-        replaced.setdefault("milestones", ())
-    return TrainRequest(
-        model=model,
-        data=datasets.canonical(data),
-        config=dataclasses.replace(chosen.config_for(model), **replaced),
-        recipe=name,
-        model_options=chosen.options_for(model) | dict(model_options or {}),
-        image_size=image_size,
-        weights=_canonical_weights(weights),
-        strict=strict,
-        teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
-    )
-
-
-def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    fields = [field.name for field in dataclasses.fields(TrainConfig)]
-    for name in settings:
-        if name not in fields:
-            close = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(fields)}"
-            raise InputError(f"no setting {name!r}; {hint}")
-    return settings
 
 
 def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SINGLE) -> Run:
@@ -264,6 +161,7 @@ def _run(
         after_epoch=_Pictures(folder, asked.model).after_epoch,
     )
     if not placement.is_chief:
+        placement.barrier()  # whoever looks into the folder next finds a whole run
         return Run(folder, info)
     with atomic.replacing(folder / "model.keras") as temporary:
         _in_single_precision(asked, preprocessing, model).save(temporary)
@@ -274,6 +172,7 @@ def _run(
     info["complete"] = True
     write_info(folder, info)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    placement.barrier()
     return Run(folder, info)
 
 
@@ -376,13 +275,6 @@ def _in_single_precision(
     rebuilt = _build(plain, preprocessing, classes=model.output_shape[-1])
     rebuilt.set_weights(model.get_weights())
     return rebuilt
-
-
-def _canonical_weights(weights: str | None) -> str | None:
-    """A file by its absolute path, since the run may go on from elsewhere; a name as it is."""
-    if weights is None or not pathlib.Path(weights).is_file():
-        return weights
-    return str(pathlib.Path(weights).resolve())
 
 
 def _first_info(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from training.request import request
 from training.run import Run
-from training.train import request, train
+from training.train import train
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,8 @@ from PIL import Image
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic, datasets
-from training.datasets.decode import decode_dataset, decode_split
-from training.datasets.splits import Split, stratified
+from training.datasets.decode import decode_dataset, decode_split, decoded, in_order
+from training.datasets.splits import Split, few, stratified
 from training.preprocessing import read_picture
 
 STRETCH = Preprocessing(height=8, width=8, channels=3, resize="stretch")
@@ -191,11 +194,11 @@ def test_broken_pictures_are_skipped_with_a_count_or_refused(pets: Path) -> None
     whole = datasets.scan(str(pets), seed=0)
     said: list[str] = []
     arguments = {"train": STRETCH, "evaluation": STRETCH, "report": said.append}
-    decoded, broken = decode_dataset(whole, strict=False, **arguments)
+    whole_again, broken = decode_dataset(whole, strict=False, **arguments)
     assert [Path(b.name).name for b in broken] == ["bad.png"]
     assert "bad.png" in said[0]
     assert said[1].startswith("1 broken picture")
-    assert len(decoded.train) + len(decoded.held_out) == 20
+    assert len(whole_again.train) + len(whole_again.held_out) == 20
     with pytest.raises(InputError, match=r"bad\.png"):
         decode_dataset(whole, strict=True, **arguments)
 
@@ -222,13 +225,115 @@ def test_cached_and_streamed_pictures_are_equal(pets: Path) -> None:
     np.testing.assert_array_equal(cached.pictures, again)
 
 
+def test_pictures_that_do_not_fit_are_checked_alone(pets: Path) -> None:
+    from training.preprocessing import check_picture
+
+    fill(pets / "cats", 3, ".jpg")
+    whole = (pets / "cats" / "0.jpg").read_bytes()
+    (pets / "cats" / "cut.jpg").write_bytes(whole[:-20])
+    train = datasets.scan(str(pets), seed=0).train
+    kept, broken = decode_split(train, STRETCH)
+    checked, same = decode_split(train, STRETCH, cache_bytes=0)
+    assert broken == same
+    assert [Path(one.name).name for one in broken] in (["cut.jpg"], [])  # or it is held out
+    assert checked.names == kept.names
+    assert checked.pictures is None
+    np.testing.assert_array_equal(kept.sizes, np.full((len(kept), 2), (10, 12)))
+    np.testing.assert_array_equal(checked.sizes, kept.sizes)
+    np.testing.assert_array_equal(checked.kinds, kept.kinds)
+    assert sorted(set(kept.kinds)) == [0, 1]
+    with pytest.raises(InputError, match=r"cut\.jpg is not a readable"):
+        check_picture(pets / "cats" / "cut.jpg")
+
+
+def test_decoded_pictures_come_in_order_and_name_what_is_broken(pets: Path) -> None:
+    split = datasets.scan(str(pets), seed=0).train
+    found = list(decoded(split, STRETCH))
+    for name, one in zip(split.names, found, strict=True):
+        np.testing.assert_array_equal(one, read_picture(name, STRETCH))
+    Path(split.names[9]).write_text("x")
+    with pytest.raises(InputError, match=re.escape(split.names[9])):
+        list(decoded(split, STRETCH))
+    Path(split.names[9]).unlink()
+    with pytest.raises(InputError, match=f"{re.escape(split.names[9])} cannot be read"):
+        split.encoded(9)
+    stopped = decoded(split, STRETCH)
+    np.testing.assert_array_equal(next(stopped), found[0])
+    stopped.close()
+
+
+def test_threads_stay_not_far_ahead() -> None:
+    begun: list[int] = []
+    numbers = in_order(lambda number: begun.append(number) or number, 10_000)
+    assert [next(numbers) for _ in range(20)] == list(range(20))
+    numbers.close()
+    assert len(begun) < 9_000
+    assert list(in_order(str, 19)) == [str(number) for number in range(19)]
+    assert list(in_order(str, 0)) == []
+
+
+def test_few_pictures_a_class(pets: Path) -> None:
+    whole = datasets.scan(str(pets), seed=0)
+    three, same, other = (few(whole, 3, seed=s) for s in (0, 0, 1))
+    assert np.bincount(three.train.labels).tolist() == [3, 3]
+    assert three.train.names == same.train.names != other.train.names
+    assert set(three.train.names) <= set(whole.train.names)
+    assert three.held_out is whole.held_out
+    assert few(whole, 100, seed=0).train.names == whole.train.names
+
+
+def test_rows_of_a_split_stay_together() -> None:
+    split = Split(
+        labels=np.arange(4, dtype=np.int32), names=tuple("abcd"),
+        read=lambda place: bytes([place]), places=np.array([10, 11, 12, 13]),
+        sizes=np.arange(8, dtype=np.int32).reshape(4, 2), kinds=np.uint8([1, 2, 3, 4]),
+        blocks=np.int32([0, 0, 1, 1]),
+    )  # fmt: skip
+    part = split.take([3, 1, 0]).take([0, 2])
+    assert (part.names, part.labels.tolist()) == (("d", "a"), [3, 0])
+    assert [part.encoded(0), part.encoded(1)] == [b"\r", b"\n"]
+    assert part.sizes is not None
+    assert part.sizes.tolist() == [[6, 7], [0, 1]]
+    assert (part.kinds.tolist(), part.blocks.tolist()) == ([4, 1], [1, 0])
+
+
+def test_data_sets_are_named_from_anywhere(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert datasets.canonical("mnist") == "mnist"
+    assert datasets.canonical("pets") == str(tmp_path / "pets")
+    assert datasets.canonical("tfds:cifar10:3.0.2") == "tfds:cifar10:3.0.2"
+    assert datasets.canonical("tfds:cifar10@data") == f"tfds:cifar10@{tmp_path / 'data'}"
+    with pytest.raises(InputError, match=r"cifar: no such folder.*mnist, scenes-digits, tfds:NAME"):
+        datasets.scan("cifar", seed=0)
+
+
+def test_reading_pictures_needs_no_tensorflow(pets: Path) -> None:
+    code = (
+        "import sys\n"
+        "from training import datasets\n"
+        "from training.datasets.decode import decode_split\n"
+        "from kerascnn.preprocessing import Preprocessing\n"
+        "found = datasets.scan(sys.argv[1], seed=0)\n"
+        "decode_split(found.train, Preprocessing(height=8, width=8, channels=3))\n"
+        "print(len(found.train), sorted({'tensorflow', 'jax', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(pets)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[-2] == "16 []"
+
+
 def test_arrays_change_size_and_channels() -> None:
     split = Split(
         labels=np.zeros(2, np.int32), names=("a", "b"),
         pictures=np.full((2, 4, 4, 1), 9, np.uint8),
     )  # fmt: skip
-    decoded, _ = decode_split(split, STRETCH)
-    np.testing.assert_array_equal(decoded.pictures, np.full((2, 8, 8, 3), 9))
+    grown, _ = decode_split(split, STRETCH)
+    np.testing.assert_array_equal(grown.pictures, np.full((2, 8, 8, 3), 9))
+    np.testing.assert_array_equal(grown.sizes, [[4, 4], [4, 4]])
+    empty, _ = decode_split(split.take([]), STRETCH)
+    assert empty.pictures is not None
+    assert empty.pictures.shape == (0, 8, 8, 3)
 
 
 def test_a_full_disk_is_named_by_the_file(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from training.config import TrainConfig
 from training.datasets.splits import Dataset
 from training.distillation import DistillationLoss, Teacher, accuracy
 from training.pipeline import train_stream, with_teacher
+from training.request import TrainRequest, request
 from training.run import Run, read_info, write_info
-from training.train import TrainRequest, request, train
+from training.train import train
 
 STUDENT = np.array([[2.0, -1.0, 0.5], [0.0, 0.3, -2.0]], np.float32)
 TEACHER = np.array([[1.0, 1.5, -3.0], [-1.0, 4.0, 0.0]], np.float32)

@@ -17,7 +17,7 @@ from training.config import TrainConfig
 from training.datasets.splits import Split
 from training.pipeline import evaluation_stream, lesson_stream, train_stream, with_teacher
 from training.policies import POLICIES
-from training.train import TrainRequest, request
+from training.request import TrainRequest, request
 
 SOURCE = Preprocessing(height=20, width=20, channels=3, resize="stretch")
 TARGET = Preprocessing(height=16, width=16, channels=3)

@@ -12,8 +12,9 @@ import pytest
 from training import datasets, recipes
 from training.config import TrainConfig
 from training.datasets.splits import Dataset, Split
+from training.request import TrainRequest, request
 from training.run import Run
-from training.train import TrainRequest, request, train
+from training.train import train
 
 SIDE = 40
 MODELS = {

@@ -11,7 +11,8 @@ from training.config import TrainConfig
 from training.datasets import mnist, scenes_digits
 from training.pipeline import train_stream
 from training.policies import POLICIES, draw
-from training.train import preprocessing_for, request
+from training.request import request
+from training.train import preprocessing_for
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

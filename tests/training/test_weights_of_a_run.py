@@ -16,7 +16,8 @@ from training import datasets
 from training.datasets.splits import Split
 from training.pipeline import evaluation_stream
 from training.prepare import Prepare
-from training.train import _build, _in_single_precision, preprocessing_for, request
+from training.request import request
+from training.train import _build, _in_single_precision, preprocessing_for
 
 
 @pytest.fixture

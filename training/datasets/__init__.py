@@ -1,4 +1,4 @@
-"""Labelled pictures, embedded or from folders, behind one shape.
+"""Labelled pictures, embedded or from folders, packs and tensorflow-datasets, behind one shape.
 
 `scan(spec, seed=...)` finds the pictures and their labels; `decode.decode_dataset` reads them at a
 network's geometry.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import pathlib
 
 from kerascnn.errors import InputError
-from training.datasets import folder, mnist, scenes_digits
+from training.datasets import folder, mnist, pack, scenes_digits, tfds
 from training.datasets.splits import Dataset
 
 __all__ = ["Dataset", "canonical", "scan"]
@@ -17,26 +17,33 @@ __all__ = ["Dataset", "canonical", "scan"]
 _EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
 
 
-def scan(spec: str, *, seed: int) -> Dataset:
+def scan(spec: str, *, seed: int, to_pack: bool = False) -> Dataset:
     """Find a data set.
 
     Args:
-        spec: the name of an embedded set ("mnist", "scenes-digits"), or a folder with one
-            sub-folder a class.
-        seed: chooses the split where the folder has none of its own.
+        spec: the name of an embedded set ("mnist", "scenes-digits"), a folder with one sub-folder
+            a class, the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
+        seed: chooses the split where the data has none of its own.
+        to_pack: it is read once and not trained on, so that it may be of any size.
 
     Raises:
         InputError: no such set or folder, an empty class, fewer than two classes.
     """
     if spec in _EMBEDDED:
         return _EMBEDDED[spec]()
+    if spec.startswith(tfds.PREFIX):
+        return tfds.scan(spec, seed=seed, most_bytes=None if to_pack else tfds.MOST_BYTES)
     path = pathlib.Path(spec)
     if not path.is_dir():
-        embedded = ", ".join(_EMBEDDED)
-        raise InputError(f"{spec}: no such folder, and no embedded data set (there is: {embedded})")
-    return folder.scan(path, seed=seed)
+        there = ", ".join((*_EMBEDDED, "tfds:NAME"))
+        raise InputError(f"{spec}: no such folder, and no other data set (there are: {there})")
+    return pack.scan(path) if pack.is_pack(path) else folder.scan(path, seed=seed)
 
 
 def canonical(spec: str) -> str:
-    """The name of an embedded set, or a folder's absolute path."""
-    return spec if spec in _EMBEDDED else str(pathlib.Path(spec).resolve())
+    """What means the same from any working directory: a name, or an absolute path."""
+    if spec in _EMBEDDED:
+        return spec
+    return (
+        tfds.canonical(spec) if spec.startswith(tfds.PREFIX) else str(pathlib.Path(spec).resolve())
+    )

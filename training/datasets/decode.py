@@ -146,7 +146,7 @@ def _convert(split: Split, preprocessing: Preprocessing) -> Split:
         pictures = np.array(fitted, np.uint8).reshape(-1, *preprocessing.input_shape)
     sizes = split.sizes
     if sizes is None:
-        sizes = np.tile(np.int32(split.pictures.shape[1:3]), (len(split), 1))
+        sizes = np.full((len(split), 2), split.pictures.shape[1:3], np.int32)
     return dataclasses.replace(split, pictures=pictures, sizes=sizes)
 
 

@@ -19,7 +19,7 @@ from training.datasets.splits import Dataset, Split, digest, stratified
 from training.preprocessing import SUFFIXES
 
 HELD_OUT_FRACTION = 0.2
-_VALIDATION_NAMES = ("val", "validation", "valid")
+VALIDATION_NAMES = ("val", "validation", "valid")
 
 
 def scan(root: pathlib.Path, *, seed: int) -> Dataset:
@@ -39,7 +39,7 @@ def scan(root: pathlib.Path, *, seed: int) -> Dataset:
 
 
 def _with_splits(root: pathlib.Path, train_folder: pathlib.Path) -> Dataset:
-    validation = next((root / n for n in _VALIDATION_NAMES if (root / n).is_dir()), None)
+    validation = next((root / n for n in VALIDATION_NAMES if (root / n).is_dir()), None)
     test = root / "test" if (root / "test").is_dir() else None
     if validation is None and test is None:
         raise InputError(f"{root} has train/ but neither val/ nor test/; add one, or drop train/")

@@ -31,8 +31,9 @@ def decode_window(
     """
 
     def by_pillow() -> tf.Tensor:
-        def read(data: bytes, part: np.ndarray) -> np.ndarray:
-            return read_window(data, part if len(part) else None, preprocessing)
+        def read(data: bytes | np.ndarray, part: np.ndarray) -> np.ndarray:
+            whole = bytes(np.asarray(data).item())  # an array, outside of a tf.function
+            return read_window(whole, part if len(part) else None, preprocessing)
 
         part = tf.zeros([0]) if window is None else window
         return tf.numpy_function(read, [encoded, part], tf.uint8, stateful=False)

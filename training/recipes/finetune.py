@@ -15,5 +15,7 @@ RECIPE = Recipe(
         weight_decay=0.01,
         augmentation="pictures",
         freeze_epochs=2,
-    )
+    ),
+    # Moving averages of norms that follow a run of few steps, instead of staying ImageNet's.
+    options={"norm_momentum": 0.9},
 )

@@ -1,0 +1,518 @@
+"""Packs: a data set in a few large files instead of many small ones (`kerascnn pack`).
+
+    DIR/train-00000-of-00004.tfrecord ...   tf.train.Example records for any TensorFlow program
+    DIR/index.npz                           where in them each picture's bytes lie, and its label
+    DIR/pack.json                           classes, splits, counts, fingerprint; written last
+
+Training reads a picture's bytes at their place by the index, without TensorFlow and without parsing
+records. Files are filled in an order shuffled by the seed, so that a few of them hold all classes;
+the index keeps the order of the source. Fields are named as in TensorFlow's own ImageNet records
+(models/research/slim/datasets/build_imagenet_data.py), but labels begin at 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import io
+import itertools
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from kerascnn.errors import InputError
+from training import atomic
+from training.datasets.decode import Broken, in_order
+from training.datasets.records import FRAME, FRONT, Reader
+from training.datasets.splits import Dataset, Split, digest
+from training.preprocessing import Checked, check_picture, shrunk
+from training.progress import Progress
+
+PACK_FILE = "pack.json"
+SHARD_BYTES = 128 * 10**6
+_INDEX_FILE = "index.npz"
+_UNFINISHED = ".unfinished"  # a folder inside the pack's
+_VERSION = 1
+_SPLITS = ("train", "validation", "test")
+_COLUMNS = ("offset", "length", "height", "width", "kind")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Packed:
+    """What `pack` wrote.
+
+    Attributes:
+        counts: pictures by split.
+        shards: number of record files.
+        bytes: of them all.
+        skipped: pictures that could not be read, and why.
+    """
+
+    folder: pathlib.Path
+    counts: dict[str, int]
+    shards: int
+    bytes: int
+    skipped: tuple[Broken, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A picture that is ready to be written; `position` is its place in the source's split."""
+
+    position: int
+    data: bytes
+    checked: Checked
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """A file that is complete.
+
+    Attributes:
+        next: how many entries of its split it and those before it took.
+        rows: (pictures, 6) int64, the position in the source's split and `_COLUMNS`.
+        skipped: broken pictures by name and reason.
+    """
+
+    number: int
+    next: int
+    bytes: int
+    sha256: str
+    rows: np.ndarray
+    skipped: list[dict[str, str]]
+
+    def to_json(self) -> str:
+        return json.dumps(self.__dict__ | {"rows": self.rows.tolist()})
+
+    @classmethod
+    def from_json(cls, text: str) -> _Shard:
+        plain = json.loads(text)
+        rows = np.array(plain["rows"], np.int64).reshape(-1, 1 + len(_COLUMNS))
+        return cls(**plain | {"rows": rows})
+
+
+def pack(
+    dataset: Dataset,
+    folder: pathlib.Path,
+    *,
+    seed: int,
+    shard_bytes: int = SHARD_BYTES,
+    max_side: int | None = None,
+    strict: bool = False,
+    report: Callable[[str], None],
+) -> Packed:
+    """Write a data set as a pack, going on with an unfinished one of the same.
+
+    Pictures are copied byte for byte, except those that `max_side` makes smaller.
+
+    Args:
+        dataset: as scanned with that seed.
+        folder: empty, new, or with an unfinished pack of the same.
+        seed: shuffles the training pictures over the files.
+        shard_bytes: of pictures in a file, at most (but at least one picture).
+        max_side: pixels; larger pictures are resized to it and written as JPEG of quality 95.
+        strict: a broken picture is an error.
+        report: takes a line of text a broken picture.
+
+    Raises:
+        InputError: another pack is there, a broken picture if `strict`, or a class that lost all.
+        OSError: the folder cannot be written.
+    """
+    asked = {
+        "version": _VERSION,
+        "seed": seed,
+        "shard_bytes": shard_bytes,
+        "max_side": max_side,
+        "source_fingerprint": dataset.fingerprint,
+    }
+    if (folder / PACK_FILE).is_file():
+        info = _read_info(folder)
+        _refuse_another(folder, info, asked)
+    else:
+        _begin(folder, asked, dataset.name)
+        work = _Work(
+            dataset=dataset,
+            folder=folder,
+            seed=seed,
+            shard_bytes=shard_bytes,
+            max_side=max_side,
+            strict=strict,
+            report=report,
+        )
+        info = asked | work.finish(work.splits())
+        text = json.dumps(info, indent=1, ensure_ascii=False)
+        atomic.write_text(folder / PACK_FILE, text + "\n")
+    shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
+    shards = [shard for split in info["splits"].values() for shard in split["shards"]]
+    return Packed(
+        folder=folder,
+        counts={name: split["pictures"] for name, split in info["splits"].items()},
+        shards=len(shards),
+        bytes=sum(shard["bytes"] for shard in shards),
+        skipped=tuple(Broken(**broken) for broken in info["skipped"]),
+    )
+
+
+def shard_bytes(text: str) -> int:
+    """Bytes of `128MB`, `1GB`, `500KB`; KB is 1,000 bytes.
+
+    Raises:
+        InputError: anything else.
+    """
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+    number, unit = text.strip()[:-2], text.strip()[-2:].upper()
+    if unit not in units or not number.strip().replace(".", "", 1).isdecimal():
+        raise InputError(f"--shard-size is as 128MB, 1GB or 500KB, not {text!r}")
+    return max(1, round(float(number) * units[unit]))
+
+
+def is_pack(folder: pathlib.Path) -> bool:
+    """Whether a folder is a pack; raises InputError for one that is not finished."""
+    if (folder / PACK_FILE).is_file():
+        return True
+    if (folder / _UNFINISHED / PACK_FILE).is_file():
+        raise InputError(f"{folder} is an unfinished pack; repeat its `kerascnn pack` command")
+    return False
+
+
+def scan(folder: pathlib.Path) -> Dataset:
+    """Open a pack; its splits read by place, and nothing is decoded yet.
+
+    Raises:
+        InputError: a file is missing, has another size than was written, or is not ours.
+    """
+    info = _read_info(folder)
+    index = _read_index(folder, info)
+    names = index["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
+    splits: dict[str, Split] = {}
+    start = 0
+    for name, described in info["splits"].items():
+        stop = start + described["pictures"]
+        rows = {key: index[key][start:stop] for key in ("shard", "label", *_COLUMNS)}
+        files = tuple(folder / shard["file"] for shard in described["shards"])
+        splits[name] = Split(
+            labels=rows["label"],
+            names=tuple(names[start:stop]),
+            read=Reader(files, rows["shard"], rows["offset"], rows["length"]),
+            places=np.arange(stop - start),
+            sizes=np.stack([rows["height"], rows["width"]], axis=-1),
+            kinds=rows["kind"],
+            blocks=rows["shard"],
+        )
+        start = stop
+    return Dataset(
+        name=str(folder),
+        classes=tuple(info["classes"]),
+        train=splits["train"],
+        validation=splits.get("validation"),
+        held_out=splits["test"],
+        resize=info["resize"],
+        fingerprint=info["fingerprint"],
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Work:
+    """One run of `pack`."""
+
+    dataset: Dataset
+    folder: pathlib.Path
+    seed: int
+    shard_bytes: int
+    max_side: int | None
+    strict: bool
+    report: Callable[[str], None]
+
+    def splits(self) -> dict[str, tuple[Split, list[_Shard]]]:
+        """Each split with its shards, all of which are written then."""
+        parts = (self.dataset.train, self.dataset.validation, self.dataset.held_out)
+        given = {name: part for name, part in zip(_SPLITS, parts, strict=True) if part is not None}
+        written = {}
+        total = sum(map(len, given.values()))
+        with Progress("packing", total, unit="picture") as progress:
+            for name, split in given.items():
+                order = np.arange(len(split))
+                if name == "train":
+                    order = np.random.default_rng(self.seed).permutation(len(split))
+                shards = list(self._shards(name, split, order, progress))
+                self._refuse_lost_classes(split, shards)
+                written[name] = (split, shards)
+        return written
+
+    def finish(self, written: dict[str, tuple[Split, list[_Shard]]]) -> dict[str, Any]:
+        """Bring all files to their places; pack.json last."""
+        splits: dict[str, Any] = {}
+        for name, (split, shards) in written.items():
+            files = [self._place(name, shard, len(shards)) for shard in shards]
+            pictures = len(split) - sum(len(shard.skipped) for shard in shards)
+            splits[name] = {"pictures": pictures, "shards": files}
+        index = self._index(written)
+        stream = io.BytesIO()
+        np.savez(stream, **index)  # type: ignore[arg-type]
+        atomic.write_bytes(self.folder / _INDEX_FILE, stream.getvalue())
+        contents = [values.tobytes() for _key, values in sorted(index.items())]
+        hashes = [shard.sha256 for _split, shards in written.values() for shard in shards]
+        return {
+            "name": pathlib.Path(self.dataset.name).name,
+            "classes": list(self.dataset.classes),
+            "resize": self.dataset.resize,
+            "fingerprint": digest([*contents, *map(str.encode, (*hashes, *self.dataset.classes))]),
+            "index_sha256": atomic.sha256(self.folder / _INDEX_FILE),
+            "splits": splits,
+            "skipped": [
+                broken
+                for _split, shards in written.values()
+                for shard in shards
+                for broken in shard.skipped
+            ],
+        }
+
+    def _place(self, name: str, shard: _Shard, count: int) -> dict[str, Any]:
+        final = self.folder / f"{name}-{shard.number:05d}-of-{count:05d}.tfrecord"
+        if (made := self._unfinished(name, shard.number)).is_file():  # or it is there already
+            made.replace(final)
+        return {"file": final.name, "bytes": shard.bytes, "sha256": shard.sha256}
+
+    def _index(self, written: dict[str, tuple[Split, list[_Shard]]]) -> dict[str, np.ndarray]:
+        columns: list[dict[str, np.ndarray]] = []
+        names: list[str] = []
+        for split, shards in written.values():
+            columns.append(rows := _index_rows(split, shards))
+            names += [self._name(split.names[i]) for i in rows.pop("position")]
+        index = {key: np.concatenate([rows[key] for rows in columns]) for key in columns[0]}
+        text = "\0".join(names).encode("utf-8", "surrogateescape")
+        return index | {"names": np.frombuffer(text, np.uint8)}
+
+    def _shards(
+        self, name: str, split: Split, order: np.ndarray, progress: Progress
+    ) -> Iterator[_Shard]:
+        """Those of an earlier run, then new ones as they are written."""
+        done = 0
+        for number in itertools.count():
+            if (shard := self._finished(name, number)) is None:
+                break
+            progress.step(shard.next - done)
+            done = shard.next
+            yield shard
+        left = order[done:]
+
+        def prepare(place: int) -> _Entry | Broken:
+            return self._prepare(split, int(left[place]))
+
+        def counted() -> Iterator[_Entry | Broken]:
+            for entry in in_order(prepare, len(left)):
+                progress.step()
+                progress.note(f"shard {number} of {name}")
+                yield entry
+
+        entries = counted()
+        entry = next(entries, None)
+        while entry is not None:
+            path = self._unfinished(name, number)
+            rows, skipped, entry = self._fill(path, split, entry, entries)
+            done += len(rows) + len(skipped)
+            shard = _Shard(
+                number=number,
+                next=done,
+                bytes=path.stat().st_size,
+                sha256=atomic.sha256(path),
+                rows=np.array(rows, np.int64).reshape(-1, 1 + len(_COLUMNS)),
+                skipped=[
+                    {"name": self._name(broken.name), "reason": self._name(broken.reason)}
+                    for broken in skipped
+                ],
+            )
+            atomic.write_text(path.with_suffix(".json"), shard.to_json())
+            yield shard
+            number += 1
+
+    def _finished(self, name: str, number: int) -> _Shard | None:
+        """A shard that an earlier run has completed."""
+        path = self._unfinished(name, number)
+        try:
+            shard = _Shard.from_json(path.with_suffix(".json").read_text())
+        except (OSError, ValueError):
+            return None
+        finals = self.folder.glob(f"{name}-{number:05d}-of-*.tfrecord")
+        there = path if path.is_file() else next(finals, None)
+        return shard if there and there.stat().st_size == shard.bytes else None
+
+    def _unfinished(self, name: str, number: int) -> pathlib.Path:
+        return self.folder / _UNFINISHED / f"{name}-{number:05d}.tfrecord"
+
+    def _prepare(self, split: Split, position: int) -> _Entry | Broken:
+        name = split.names[position]
+        try:
+            data = _png(split.pictures[position]) if split.pictures is not None else None
+            data = split.encoded(position) if data is None else data
+            smaller = self.max_side and shrunk(data, self.max_side, name)
+            data, checked = smaller or (data, check_picture(data, name))
+        except InputError as error:
+            return Broken(name=name, reason=str(error))
+        return _Entry(position=position, data=data, checked=checked)
+
+    def _fill(
+        self,
+        path: pathlib.Path,
+        split: Split,
+        entry: _Entry | Broken | None,
+        entries: Iterator[_Entry | Broken],
+    ) -> tuple[list[list[int]], list[Broken], _Entry | Broken | None]:
+        """Write one file; its rows, what was left out, and the entry that did not fit."""
+        import tensorflow as tf
+
+        rows: list[list[int]] = []
+        skipped: list[Broken] = []
+        size = at = 0
+        try:
+            with atomic.replacing(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as out:
+                while entry is not None:
+                    if isinstance(entry, Broken):
+                        self._skip(entry)
+                        skipped.append(entry)
+                    elif rows and size + len(entry.data) > self.shard_bytes:
+                        break
+                    else:
+                        record = self._record(split, entry)
+                        out.write(record)
+                        rows.append(_row(entry, at, record))
+                        at += len(record) + FRAME
+                        size += len(entry.data)
+                    entry = next(entries, None)
+        except tf.errors.OpError as error:  # which a full disk is to TensorFlow
+            raise OSError(errno.EIO, error.message, str(path)) from error
+        return rows, skipped, entry
+
+    def _skip(self, broken: Broken) -> None:
+        if self.strict:
+            raise InputError(broken.reason)
+        self.report(f"skipped: {broken.reason}")
+
+    def _record(self, split: Split, entry: _Entry) -> bytes:
+        """A tf.train.Example with the names that TensorFlow's own ImageNet records have."""
+        import tensorflow as tf
+
+        with Image.open(io.BytesIO(entry.data)) as opened:
+            form, (width, height) = opened.format or "", opened.size
+        label = int(split.labels[entry.position])
+        text = self.dataset.classes[label].encode()
+        name = self._name(split.names[entry.position])
+        texts = {
+            "image/encoded": entry.data,
+            "image/format": form.encode(),
+            "image/class/text": text,
+            "image/filename": name.encode("utf-8", "surrogateescape"),
+        }
+        numbers = {"image/height": height, "image/width": width, "image/class/label": label}
+        feature = {
+            key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+            for key, value in texts.items()
+        } | {
+            key: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+            for key, value in numbers.items()
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=feature))
+        record: bytes = example.SerializeToString(deterministic=True)
+        return record
+
+    def _name(self, name: str) -> str:
+        """Relative to the source, where it is a folder."""
+        root = self.dataset.name + os.sep
+        return name.removeprefix(root)
+
+    def _refuse_lost_classes(self, split: Split, shards: list[_Shard]) -> None:
+        positions = np.concatenate([shard.rows[:, 0] for shard in shards])
+        lost = set(split.labels.tolist()) - set(split.labels[positions].tolist())
+        for label in sorted(lost):
+            reason = next(broken["reason"] for shard in shards for broken in shard.skipped)
+            raise InputError(
+                f"class {self.dataset.classes[label]!r} of {self.dataset.name} has no readable "
+                f"picture left; for one: {reason}"
+            )
+
+
+def _row(entry: _Entry, at: int, record: bytes) -> list[int]:
+    offset = at + FRONT + record.index(entry.data)
+    return [entry.position, offset, len(entry.data), *entry.checked.size, entry.checked.kind]
+
+
+def _index_rows(split: Split, shards: list[_Shard]) -> dict[str, np.ndarray]:
+    """Columns of the index, in the order of the source."""
+    table = np.concatenate([shard.rows for shard in shards])
+    numbers = np.repeat([s.number for s in shards], [len(s.rows) for s in shards])
+    order = np.argsort(table[:, 0])
+    position, *columns = table[order].T
+    small = {"height": np.int32, "width": np.int32, "kind": np.uint8}
+    found = dict(zip(_COLUMNS, columns, strict=True))
+    return {
+        "position": position,
+        "shard": numbers[order].astype(np.int32),
+        "label": split.labels[position].astype(np.int32),
+        **{key: values.astype(small.get(key, np.int64)) for key, values in found.items()},
+    }
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _begin(folder: pathlib.Path, asked: dict[str, Any], source: str) -> None:
+    """Make the folder, or find the unfinished pack in it to be of the same."""
+    if folder.resolve().is_relative_to(pathlib.Path(source).resolve()):
+        raise InputError(f"{folder} lies in {source}, whose pictures it is to hold; name another")
+    plan = folder / _UNFINISHED / PACK_FILE
+    if plan.is_file():
+        _refuse_another(folder, json.loads(plan.read_text()), asked)
+        return
+    if folder.is_dir() and any(p.name != _UNFINISHED for p in folder.iterdir()):
+        raise InputError(f"{folder} is not empty; name another folder for the pack")
+    atomic.write_text(plan, json.dumps(asked))
+
+
+def _refuse_another(folder: pathlib.Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
+    for key, value in asked.items():
+        if there.get(key) != value:
+            raise InputError(
+                f"{folder} holds another pack ({key} {there.get(key)} there, {value} asked for); "
+                "name another folder, or delete it"
+            )
+
+
+def _read_info(folder: pathlib.Path) -> dict[str, Any]:
+    path = folder / PACK_FILE
+    try:
+        info: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        version = info["version"]
+        if missing := {"classes", "resize", "fingerprint", "index_sha256", "skipped"} - set(info):
+            raise KeyError(missing)
+        shards = [
+            (folder / shard["file"], int(shard["bytes"]))
+            for split in info["splits"].values()
+            for shard in split["shards"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no description of a pack; pack its source again") from error
+    if version != _VERSION:
+        raise InputError(f"{path} is of version {version}, not {_VERSION}; pack its source again")
+    for file, size in shards:
+        there = file.stat().st_size if file.is_file() else None
+        if there != size:
+            found = "is missing" if there is None else f"has {there} bytes, not {size}"
+            raise InputError(f"{file} {found}; bring it back, or pack its source again")
+    return info
+
+
+def _read_index(folder: pathlib.Path, info: dict[str, Any]) -> dict[str, np.ndarray]:
+    path = folder / _INDEX_FILE
+    if not path.is_file() or atomic.sha256(path) != info["index_sha256"]:
+        raise InputError(f"{path} is missing or not as it was written; pack its source again")
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
