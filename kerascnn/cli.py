@@ -245,9 +245,16 @@ def find_lr(model: str, data: str, out: str, steps: int, as_json: bool, **asked:
     help="For each of the three in each round.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--uncached", is_flag=True, help="As for a set that does not fit into memory.")
 @_json_option
 def bench_data(
-    model: str, data: str, seconds: float, rounds: int, as_json: bool, **asked: Any
+    model: str,
+    data: str,
+    seconds: float,
+    rounds: int,
+    uncached: bool,
+    as_json: bool,
+    **asked: Any,
 ) -> None:
     """Time the input pipeline alone, the training step alone, and both: pictures per second."""
     asked = _training_request(model, data=data, **asked)
@@ -255,7 +262,8 @@ def bench_data(
     from training.bench_data import bench_data
     from training.request import request
 
-    found = bench_data(request(model, data=data, **asked), seconds=seconds, rounds=rounds)
+    wanted = request(model, data=data, **asked)
+    found = bench_data(wanted, seconds=seconds, rounds=rounds, cached=not uncached)
     if as_json:
         _print_json(dataclasses.asdict(found))
     else:

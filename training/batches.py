@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from kerascnn.preprocessing import Preprocessing
-from training import plan
+from training import plan, policies
 from training.config import TrainConfig
 from training.cores import WORKERS
 from training.datasets.decode import decoded
@@ -53,6 +53,13 @@ class Course:
     def steps(self) -> int:
         """Batches in an epoch."""
         return plan.steps_per_epoch(self.split, self.config)
+
+    @property
+    def read_at(self) -> Preprocessing:
+        """Geometry that files are read at: a window of one is cut to the network's at once."""
+        if policies.POLICIES[self.config.augmentation].crops:
+            return self.preprocessing
+        return self.source
 
     @property
     def batch_size(self) -> int:
@@ -112,17 +119,13 @@ def _batch(course: Course, rows: dict[str, np.ndarray]) -> Batch:
     if split.pictures is not None:
         batch["pictures"] = split.pictures[index]
     else:
-        windows = batch["drawn"].get("window")
+        windows = batch["drawn"].pop("window", [None] * len(index))  # cut here
+
+        def read(number: int, window: np.ndarray | None) -> np.ndarray:
+            return read_window(split.encoded(number), window, course.read_at, split.names[number])
+
         with ThreadPoolExecutor(WORKERS) as pool:
-            places = range(len(index))
-            read = pool.map(
-                lambda i: read_window(
-                    split.encoded(index[i]), None if windows is None else windows[i], course.source
-                ),
-                places,
-            )
-            batch["pictures"] = np.stack(list(read))
-        batch["drawn"].pop("window", None)  # cut already
+            batch["pictures"] = np.stack(list(pool.map(read, index.tolist(), windows)))
     return batch, np.eye(course.classes, dtype=np.float32)[split.labels[index]]
 
 

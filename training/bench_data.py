@@ -17,6 +17,7 @@ from typing import Any
 import keras
 
 from training.batches import Course
+from training.datasets.decode import CACHE_BYTES
 from training.devices import SINGLE
 from training.feed import by_tf_data, train_feed
 from training.fit import compile_trainee, make_trainee, repeatable
@@ -56,17 +57,20 @@ class Throughput:
         ))  # fmt: skip
 
 
-def bench_data(asked: TrainRequest, *, seconds: float, rounds: int) -> Throughput:
+def bench_data(
+    asked: TrainRequest, *, seconds: float, rounds: int, cached: bool = True
+) -> Throughput:
     """Time what `kerascnn train` would do for this request.
 
     Args:
         seconds: about how long each of the three runs in each round.
+        cached: False reads files anew for every batch, as where they do not fit into memory.
 
     Raises:
         InputError: bad data or an impossible model.
     """
     repeatable(asked.config.seed)
-    model, course = open_course(asked)
+    model, course = open_course(asked, cache_bytes=CACHE_BYTES if cached else 0)
     trainee = make_trainee(model, course, None, SINGLE)
     compile_trainee(trainee, asked.config, asked.config.peak_learning_rate)
     stream = iter(train_feed(course, first_epoch=0, last_epoch=_LONG))

@@ -175,6 +175,6 @@ def _loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor
     def load(index: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
         encoded = tf.numpy_function(read, [index], tf.string, stateful=False)
         encoded = tf.ensure_shape(encoded, ())
-        return decode_window(encoded, window, kinds[index], course.source)
+        return decode_window(encoded, window, kinds[index], course.read_at)
 
     return load

@@ -22,7 +22,7 @@ from training.batches import Course
 from training.config import TrainConfig
 from training.confusion import confusion_matrix, write_confusion
 from training.curves import write_curves
-from training.datasets.decode import Broken, decode_dataset
+from training.datasets.decode import CACHE_BYTES, Broken, decode_dataset
 from training.datasets.splits import Dataset, few, stratified
 from training.devices import SINGLE, Placement
 from training.distillation import Teacher
@@ -70,6 +70,7 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
     teacher = _teacher(asked, dataset, preprocessing)
     if info is None:
         info = _first_info(asked, dataset, preprocessing, model)
+        info["devices"] = placement.replicas
         if teacher:
             info["teacher"] = {"run": teacher.name, "sha256": teacher.sha256}
         if placement.is_chief:
@@ -92,8 +93,13 @@ def scan_for(asked: TrainRequest) -> Dataset:
     return dataset
 
 
-def open_course(asked: TrainRequest) -> tuple[keras.Model, Course]:
+def open_course(
+    asked: TrainRequest, *, cache_bytes: int = CACHE_BYTES
+) -> tuple[keras.Model, Course]:
     """The untrained network of a request and what it learns from, for a look at how it trains.
+
+    Args:
+        cache_bytes: decoded pictures are kept if they fit.
 
     Raises:
         InputError: bad data or an impossible model.
@@ -105,7 +111,12 @@ def open_course(asked: TrainRequest) -> tuple[keras.Model, Course]:
     chosen = choosing(dataset, asked.config)
     alone = dataclasses.replace(chosen, validation=None, held_out=chosen.held_out.take([]))
     decoded, _broken = decode_dataset(
-        alone, train=source, evaluation=preprocessing, strict=asked.strict, report=say
+        alone,
+        train=source,
+        evaluation=preprocessing,
+        strict=asked.strict,
+        report=say,
+        cache_bytes=cache_bytes,
     )
     return model, Course(
         split=decoded.train,
