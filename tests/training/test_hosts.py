@@ -11,7 +11,7 @@ import keras
 import pytest
 from commands import COMMAND, assert_refused
 from commands import kerascnn as command
-from test_backends import history
+from test_training_backends import history
 
 import kerascnn
 from training.run import Run

@@ -158,7 +158,7 @@ def test_rate_at_holds_the_frozen_epochs_too():
 
 
 def test_a_plateau_has_no_rate_of_its_own():
-    config = TrainConfig(schedule="plateau")
+    config = TrainConfig(schedule="plateau", warmup_epochs=0)
     with pytest.raises(ValueError, match="plateau_factor"):
         schedules.schedule(config, 10, 3)
 
@@ -167,7 +167,7 @@ def history(*accuracies: float) -> list[dict[str, float]]:
     return [{"val_accuracy": accuracy, "val_loss": 1.0} for accuracy in accuracies]
 
 
-PLATEAU = TrainConfig(schedule="plateau", decay_rate=0.1, decay_epochs=2, decays=2)
+PLATEAU = TrainConfig(schedule="plateau", decay_rate=0.1, decay_epochs=2, decays=2, warmup_epochs=0)
 
 
 def test_plateaus_lower_the_rate_and_the_third_one_ends_the_training():
@@ -198,7 +198,9 @@ def test_a_loss_that_is_no_number_is_no_better():
 
 
 def test_without_a_limit_plateaus_never_end_a_training():
-    config = TrainConfig(schedule="plateau", decay_rate=0.5, decay_epochs=1, decays=0)
+    config = TrainConfig(
+        schedule="plateau", decay_rate=0.5, decay_epochs=1, decays=0, warmup_epochs=0
+    )
     assert schedules.plateau_factor(config, history(*(11 * [0.5]))) == 0.5**10
     assert not schedules.plateau_is_over(config, history(*(11 * [0.5])))
 
