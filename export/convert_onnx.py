@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import tempfile
 
@@ -24,7 +25,7 @@ def to_onnx(model: keras.Model) -> bytes:
     picture = keras.InputSpec(shape=shape, dtype="float32", name=INPUT_NAME)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.onnx"
-        _with_plain_groups(model).export(
+        _plain(model).export(
             path, format="onnx", input_signature=[picture], verbose=False
         )
         converted = onnx.load(path)
@@ -49,17 +50,31 @@ class _GroupedConv2D(keras.layers.Conv2D):
         )
 
 
-def _with_plain_groups(model: keras.Model) -> keras.Model:
-    """The model itself, or a copy for inference where it has grouped convolutions."""
+class _PlainFlatten(keras.layers.Flatten):
+    """A flattening to a length that is known.
 
-    def plain(layer: keras.Layer) -> keras.Layer:
-        grouped = type(layer) is keras.layers.Conv2D and layer.groups > 1
-        kind = _GroupedConv2D if grouped else type(layer)
-        return kind.from_config(layer.get_config())
+    Keras computes the shape from the input's, which tf2onnx folds most of the time: whether it
+    does goes by the addresses of its objects.
+    """
 
-    if not any(getattr(layer, "groups", 1) > 1 for layer in model.layers):
+    def call(self, inputs):
+        """(batch, ...) to (batch, values)."""
+        return tf.reshape(inputs, [-1, math.prod(inputs.shape[1:])])
+
+
+def _plain(model: keras.Model) -> keras.Model:
+    """The model itself, or a copy for inference where it has what the exporter trips over."""
+
+    def kind(layer: keras.Layer) -> type[keras.Layer]:
+        if type(layer) is keras.layers.Conv2D and layer.groups > 1:
+            return _GroupedConv2D
+        return _PlainFlatten if type(layer) is keras.layers.Flatten else type(layer)
+
+    if all(kind(layer) is type(layer) for layer in model.layers):
         return model
-    copy = keras.models.clone_model(model, clone_function=plain)
+    copy = keras.models.clone_model(
+        model, clone_function=lambda layer: kind(layer).from_config(layer.get_config())
+    )
     copy.set_weights(model.get_weights())
     return copy
 
