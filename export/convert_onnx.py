@@ -25,9 +25,7 @@ def to_onnx(model: keras.Model) -> bytes:
     picture = keras.InputSpec(shape=shape, dtype="float32", name=INPUT_NAME)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.onnx"
-        _plain(model).export(
-            path, format="onnx", input_signature=[picture], verbose=False
-        )
+        _plain(model).export(path, format="onnx", input_signature=[picture], verbose=False)
         converted = onnx.load(path)
     _drop_idle_reshapes(converted)
     _canonise(converted.graph)

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kerascnn.errors import InputError
+from training.quiet import stdout_to_stderr
 
 if TYPE_CHECKING:
     import keras
@@ -430,7 +431,10 @@ def _open_jax(asked: Devices) -> Placement:
     chosen = _chosen(asked, names, names[0].split(":")[0])
     if len(chosen) == 1:
         return SINGLE
-    return _Spread(chosen, asked)
+    placement = _Spread(chosen, asked)
+    with stdout_to_stderr():  # at its first exchange gloo prints whom it has met
+        placement.barrier()
+    return placement
 
 
 def _check_port(asked: Devices) -> None:
