@@ -101,13 +101,15 @@ def bench_data(
 
 def _rate(run: Any, seconds: float) -> float:
     """Calls of a counted loop per second, over about so many seconds."""
-    began = time.perf_counter()
-    run(2)
-    one = (time.perf_counter() - began) / 2
-    count = max(3, round(seconds / max(one, 1e-6)))
-    began = time.perf_counter()
-    run(count)
-    return count / (time.perf_counter() - began)
+    count = 2
+    while True:
+        began = time.perf_counter()
+        run(count)
+        taken = time.perf_counter() - began
+        if taken >= seconds / 2:
+            return count / taken
+        # Doubled, not guessed: the first batches may lie ready, and say nothing of the others.
+        count *= 2
 
 
 def _pull(stream: Iterator[Any], count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from typing import Any
 
@@ -28,6 +29,7 @@ def train_feed(course: Course, *, first_epoch: int, last_epoch: int, first_step:
     """What `keras.Model.fit` trains a `Trainee` on, from a step of an epoch on."""
     span = {"first_epoch": first_epoch, "last_epoch": last_epoch, "first_step": first_step}
     if by_tf_data(course.split):
+        _leave_devices_to_the_backend()
         from training.pipeline import lesson_stream
 
         return lesson_stream(course, **span)
@@ -43,3 +45,13 @@ def evaluation_feed(
 
         return evaluation_stream(split, preprocessing, classes=classes, batch_size=batch_size)
     return batches.EvaluationBatches(split, preprocessing, classes=classes, batch_size=batch_size)
+
+
+def _leave_devices_to_the_backend() -> None:
+    """Keep tensorflow, where it only reads pictures, from taking the memory of all GPUs."""
+    if keras.backend.backend() == "tensorflow":
+        return
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # it has begun already
+        tf.config.set_visible_devices([], "GPU")

@@ -58,9 +58,9 @@ class Trainee(keras.Model):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):  # fmt: skip
-        """Keras' loss of the mixed labels, weighted by class."""
+        """Keras' loss of the mixed labels; in training weighted by class."""
         labels = self.prepare.labels(x, y)
-        if self.class_weights is not None:
+        if self.class_weights is not None and training:
             sample_weight = ops.matmul(labels, ops.convert_to_tensor(self.class_weights))
         if isinstance(y_pred, dict):
             labels = ops.concatenate([labels, y_pred["teacher"]], axis=-1)
