@@ -16,30 +16,14 @@ both stay as they are at the end, which takes longer. Batches of 256, and the ra
 stands for the AutoAugment of B0 to B3. As to RMSprop and the average, see `efficientnet`.
 """
 
-from training.config import TrainConfig
-from training.recipes import Recipe
+import dataclasses
 
-RECIPE = Recipe(
-    config=TrainConfig(
-        epochs=350,
-        batch_size=256,
-        optimizer="rmsprop",
-        learning_rate=0.256,
-        reference_batch=4096,
-        epsilon=1e-3,
-        schedule="exponential",
-        decay_rate=0.97,
-        decay_epochs=2.4,
-        weight_decay=1e-5,
-        decay="l2",
-        warmup_epochs=5,
-        ema=0.9999,
-        label_smoothing=0.1,
-        augmentation="inception_randaugment",
-    ),
+from training.recipes import efficientnet
+
+RECIPE = dataclasses.replace(
+    efficientnet.RECIPE,
     model_config={
         "efficientnet_v2_m": {"mixup": 0.2},
         "efficientnet_v2_l": {"mixup": 0.5},
     },
-    options={"drop_path": 0.2},
 )

@@ -11,23 +11,16 @@ Deviations: batches of 256, and the rate in proportion (0.15; the authors' later
 github.com/hujie-frank/SENet). SENet-154 froze its batch norms in the last epochs; not here.
 """
 
-from training.config import TrainConfig
-from training.recipes import Recipe
+import dataclasses
+
+from training.recipes import Recipe, resnet
 
 RECIPE = Recipe(
-    config=TrainConfig(
+    config=dataclasses.replace(
+        resnet.RECIPE.config,
         epochs=100,
-        batch_size=256,
-        optimizer="sgd",
         learning_rate=0.6,
         reference_batch=1024,
-        nesterov=False,
-        schedule="steps",
-        milestones=((30, 0.1), (60, 0.01), (90, 0.001)),
-        weight_decay=1e-4,
-        decay="l2",
-        warmup_epochs=0,
-        label_smoothing=0.0,
         augmentation="inception",
     ),
     model_config={"senet154": {"label_smoothing": 0.1}},

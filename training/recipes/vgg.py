@@ -12,25 +12,12 @@ layers of a trained shallow one, and notes that Glorot's initial kernels do as w
 here, and without batch norm the first epochs may stand still: `--option batch_norm=true` helps.
 """
 
-from training.config import TrainConfig
-from training.recipes import Recipe
+import dataclasses
+
+from training.recipes import Recipe, alexnet
 
 RECIPE = Recipe(
-    config=TrainConfig(
-        epochs=74,
-        batch_size=256,
-        optimizer="sgd",
-        learning_rate=0.01,
-        reference_batch=256,
-        nesterov=False,
-        schedule="plateau",
-        decay_rate=0.1,
-        decay_epochs=5,
-        decays=3,
-        weight_decay=5e-4,
-        decay="l2",
-        warmup_epochs=0,
-        label_smoothing=0.0,
-        augmentation="vgg",
+    config=dataclasses.replace(
+        alexnet.RECIPE.config, epochs=74, batch_size=256, reference_batch=256, augmentation="vgg"
     )
 )
