@@ -69,9 +69,9 @@ class Preprocessing:
         return normalised
 
     def normalise_floats(self, values: Any) -> Any:
-        """The same for float32 values of any array library."""
+        """The same for float32 values, of NumPy or of Keras' backend."""
         if self.order == "bgr" and self.channels == 3:
-            values = values[..., ::-1]
+            values = reversed_channels(values)
         return (values - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,3 +83,12 @@ class Preprocessing:
         """Read the JSON form; raises TypeError or ValueError on anything else."""
         lists = {key: tuple(v) for key, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **lists})
+
+
+def reversed_channels(values: Any) -> Any:
+    """(..., channels) in the other order, red first for blue first."""
+    if isinstance(values, np.ndarray):
+        return values[..., ::-1]
+    from keras import ops  # imported late: the command line reads these figures without Keras
+
+    return ops.flip(values, axis=-1)  # torch takes no negative steps

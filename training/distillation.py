@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from kerascnn.errors import InputError
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.preprocessing import Preprocessing, reversed_channels
 from training.run import Run
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -137,7 +137,7 @@ class Teacher:
                 student.mean, np.float32
             )
             if student.order == "bgr" and student.channels == 3:
-                pictures = pictures[..., ::-1]
+                pictures = reversed_channels(pictures)
             pictures = own.normalise_floats(_with_channels(pictures, own.channels))
         if own.input_shape[:2] != student.input_shape[:2]:
             pictures = ops.image.resize(pictures, own.input_shape[:2], antialias=True)

@@ -16,7 +16,7 @@ class Prepare:
     """The last steps before the first layer, as pure functions of a batch.
 
     A batch is {"pictures": (n, h, w, c) uint8, "drawn": {...}, "mix": (n, 5)}: the rows of
-    `plan.Epoch`, without "mix" where nothing is mixed and without both for an evaluation.
+    `plan.epoch`, without "mix" where nothing is mixed and without both for an evaluation.
 
     Attributes:
         preprocessing: geometry and normalisation of the network's input.
@@ -36,18 +36,11 @@ class Prepare:
         )
         if "mix" in batch:
             pictures = mixing.mix_pictures(pictures, batch["mix"])
-        return self._normalised(pictures)
+        return self.preprocessing.normalise_floats(pictures)
 
     def for_evaluation(self, batch: dict[str, Any]) -> Any:
         """Pictures, normalised; (n, height, width, channels) float32."""
-        return self._normalised(ops.cast(batch["pictures"], "float32"))
-
-    def _normalised(self, pictures: Any) -> Any:
-        if self.preprocessing.order == "bgr" and self.preprocessing.channels == 3:
-            # torch takes no negative steps, which `normalise_floats` would turn channels by.
-            plain = dataclasses.replace(self.preprocessing, order="rgb")
-            return plain.normalise_floats(ops.flip(pictures, axis=-1))
-        return self.preprocessing.normalise_floats(pictures)
+        return self.preprocessing.normalise_floats(ops.cast(batch["pictures"], "float32"))
 
     def labels(self, batch: dict[str, Any], labels: Any) -> Any:
         """One-hot labels, mixed as the pictures are; (n, classes) float32."""
