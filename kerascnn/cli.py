@@ -309,8 +309,6 @@ def sweep(
     numbers = _names(seeds)
     if not all(number.isdecimal() for number in numbers):
         raise InputError(f"--seeds is 0,1,2, not {seeds!r}")
-    for model in _names(models):
-        zoo.entry(model)
     chosen = _options(settings, "--set", "ema=0.999")
     size = _image_size(image_size)
     from training.request import configure

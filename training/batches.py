@@ -10,7 +10,6 @@ import math
 import queue
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -19,8 +18,7 @@ import numpy as np
 from kerascnn.preprocessing import Preprocessing
 from training import plan, policies
 from training.config import TrainConfig
-from training.cores import WORKERS
-from training.datasets.decode import decoded
+from training.datasets.decode import decoded, in_order
 from training.datasets.splits import Split
 from training.preprocessing import read_window
 
@@ -67,7 +65,7 @@ class Course:
         return plan.batch_size(self.split, self.config) // self.shard[1]
 
     def epoch(self, number: int) -> dict[str, np.ndarray]:
-        """Rows of all batches of an epoch (`plan.Epoch.rows`), with the axes (step, row, ...)."""
+        """Rows of all batches of an epoch (`plan.epoch`), with the axes (step, row, ...)."""
         drawn = plan.epoch(
             self.split,
             source=self.source,
@@ -78,7 +76,7 @@ class Course:
         index, count = self.shard
         return {
             key: rows.reshape(self.steps, count, self.batch_size, *rows.shape[1:])[:, index]
-            for key, rows in drawn.rows().items()
+            for key, rows in drawn.items()
         }
 
     def names(self, epoch: int, step: int) -> list[str]:
@@ -121,11 +119,12 @@ def _batch(course: Course, rows: dict[str, np.ndarray]) -> Batch:
     else:
         windows = batch["drawn"].pop("window", [None] * len(index))  # cut here
 
-        def read(number: int, window: np.ndarray | None) -> np.ndarray:
-            return read_window(split.encoded(number), window, course.read_at, split.names[number])
+        def read(row: int) -> np.ndarray:
+            number = int(index[row])
+            name = split.names[number]
+            return read_window(split.encoded(number), windows[row], course.read_at, name)
 
-        with ThreadPoolExecutor(WORKERS) as pool:
-            batch["pictures"] = np.stack(list(pool.map(read, index.tolist(), windows)))
+        batch["pictures"] = np.stack(list(in_order(read, len(index))))
     return batch, np.eye(course.classes, dtype=np.float32)[split.labels[index]]
 
 
@@ -148,11 +147,10 @@ class EvaluationBatches(keras.utils.PyDataset):
 
     def __getitem__(self, number: int) -> Batch:
         start = number * self._batch_size
-        part = self._split.take(range(start, min(start + self._batch_size, len(self._split))))
-        pictures = part.pictures
-        if pictures is None:
-            pictures = np.stack(list(decoded(part, self._preprocessing)))
-        return {"pictures": pictures}, np.eye(self._classes, dtype=np.float32)[part.labels]
+        stop = start + self._batch_size
+        pictures = _block(self._split, start, stop, self._preprocessing)
+        one_hot = np.eye(self._classes, dtype=np.float32)
+        return {"pictures": pictures}, one_hot[self._split.labels[start:stop]]
 
 
 def picture_batches(
@@ -160,11 +158,15 @@ def picture_batches(
 ) -> Iterator[np.ndarray]:
     """(n, height, width, channels) uint8 blocks of a split, in order."""
     for start in range(0, len(split), batch_size):
-        if split.pictures is not None:
-            yield split.pictures[start : start + batch_size]
-        else:
-            part = split.take(range(start, min(start + batch_size, len(split))))
-            yield np.stack(list(decoded(part, preprocessing)))
+        yield _block(split, start, start + batch_size, preprocessing)
+
+
+def _block(split: Split, start: int, stop: int, preprocessing: Preprocessing) -> np.ndarray:
+    """(n, height, width, channels) uint8, the pictures from `start` to `stop` or the end."""
+    if split.pictures is not None:
+        return split.pictures[start:stop]
+    part = split.take(range(start, min(stop, len(split))))
+    return np.stack(list(decoded(part, preprocessing)))
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

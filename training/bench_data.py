@@ -14,8 +14,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import keras
-
 from training.batches import Course
 from training.datasets.decode import CACHE_BYTES
 from training.devices import SINGLE
@@ -123,7 +121,7 @@ def _train(trainee: Trainee, feed: Any, count: int) -> None:
 
 def _again(batch: Any, course: Course) -> Any:
     """One batch without end."""
-    if keras.backend.backend() == "tensorflow" or by_tf_data(course.split):
+    if by_tf_data(course.split):
         import tensorflow as tf
 
         from training.datasets import streams

@@ -1,6 +1,6 @@
 """What an interrupted training goes on from: one .npz an epoch, whole or absent.
 
-A long epoch has some in its middle, too: epoch-00007.00120.npz is 120 steps behind epoch 7.
+A long epoch has some in its middle, too: epoch-00007.0000120.npz is 120 steps behind epoch 7.
 """
 
 from __future__ import annotations

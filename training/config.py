@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from kerascnn.errors import InputError
 from training.policies import POLICIES
@@ -134,11 +132,6 @@ class TrainConfig:
         if not self.reference_batch:
             return self.learning_rate
         return self.learning_rate * self.batch_size * self.accumulate / self.reference_batch
-
-    def plain(self) -> dict[str, Any]:
-        """The JSON form: fields in order, tuples as lists."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return plain
 
 
 _CHOICES: Mapping[str, Sequence[str]] = {

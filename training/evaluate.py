@@ -19,7 +19,6 @@ from training.batches import picture_batches
 from training.datasets.splits import Split
 
 _PICTURES_AT_ONCE = 64
-_PICTURES_A_BLOCK = 256
 _BINS = 15
 _TOP = 5
 

@@ -114,10 +114,8 @@ def fit(
 def _check_batch(course: Course, placement: Placement) -> None:
     """Raise InputError if devices cannot share batches evenly, pairs of mixed pictures whole."""
     placement.check_batch(course.batch_size)
-    part, mixes = (
-        course.batch_size // placement.replicas,
-        course.config.mixup + course.config.cutmix,
-    )
+    part = course.batch_size // placement.replicas
+    mixes = course.config.mixup or course.config.cutmix
     if placement.replicas > 1 and mixes and part % 2:
         raise InputError(
             f"mixed pictures come in pairs, and {course.batch_size} of them give {part} to each "
@@ -223,6 +221,7 @@ class _Loop:
 
     def _fit(self, last: int, validation: Any, requests: StopRequests, progress: Progress) -> None:
         epoch, step = len(self.history), self.first_step
+        averages = [_Averages()] if self.averages else []
         feed = self.placement.distribute(
             lambda shard: train_feed(
                 dataclasses.replace(self.course, shard=shard),
@@ -238,7 +237,7 @@ class _Loop:
             steps_per_epoch=self.steps - step,
             shuffle=False,  # it is in its order already
             validation_data=validation,
-            callbacks=[_Averages(self.averages), _Watch(self, progress, requests)],
+            callbacks=[*averages, _Watch(self, progress, requests)],
             verbose=0,
         )
 
@@ -367,24 +366,20 @@ class _Loop:
 
 
 class _Averages(keras.callbacks.Callback):
-    """Validates the moving averages of the weights, where they are kept."""
+    """Validates the moving averages of the weights."""
 
-    def __init__(self, kept: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._kept = kept
         self._weights: list[np.ndarray] = []
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        if self._kept:
-            model = self.model
-            self._weights = [np.asarray(v) for v in model.trainable_variables]
-            averages = [np.asarray(v) for v in optimizers.averages(model.optimizer)]
-            checkpoint.assign(model.trainable_variables, averages)
+        model = self.model
+        self._weights = [np.asarray(v) for v in model.trainable_variables]
+        averages = [np.asarray(v) for v in optimizers.averages(model.optimizer)]
+        checkpoint.assign(model.trainable_variables, averages)
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        if self._kept:
-            model = self.model
-            checkpoint.assign(model.trainable_variables, self._weights)
+        checkpoint.assign(self.model.trainable_variables, self._weights)
 
 
 class _Watch(keras.callbacks.Callback):
@@ -415,12 +410,13 @@ class _Watch(keras.callbacks.Callback):
             return  # the epoch's end keeps it
         now = time.monotonic()
         due = now - self._kept > SECONDS_BETWEEN_CHECKPOINTS
-        asked = self._asked_to_stop()
-        if asked or self._loop.placement.agree(due):
-            self.model  # noqa: B018 - under jax this brings the variables up to date
-            self._loop.keep_step(step, now - self._began)
-            self._kept = now
-        if asked:
+        # One exchange between hosts a step: why one of them wants to keep it is told afterwards.
+        if not self._loop.placement.agree(due or self._requests.signal is not None):
+            return
+        self.model  # noqa: B018 - under jax this brings the variables up to date
+        self._loop.keep_step(step, now - self._began)
+        self._kept = now
+        if self._asked_to_stop():
             self._stop(f"step {step} of epoch {len(self._loop.history) + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

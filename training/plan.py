@@ -7,8 +7,6 @@ that goes on after an interruption.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from kerascnn.preprocessing import Preprocessing
@@ -20,26 +18,6 @@ from training.datasets.splits import Split
 _ORDER, _AUGMENTATION, _MIXING = range(3)
 # Shards that are shuffled together; a whole shuffle would read a disk at random places.
 _SHARDS_AT_ONCE = 16
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """The batches of one epoch, as rows in the order in which the pictures come.
-
-    Attributes:
-        index: (steps * batch,) int64, positions in the split.
-        drawn: rows of `policies.draw` for these pictures.
-        mix: (steps * batch, 5) float32 of `mixing.draw`, or None where nothing is mixed.
-    """
-
-    index: np.ndarray
-    drawn: dict[str, np.ndarray]
-    mix: np.ndarray | None
-
-    def rows(self) -> dict[str, np.ndarray]:
-        """All of it as one flat dict; `mix` and what was drawn by their names."""
-        mixed = {} if self.mix is None else {"mix": self.mix}
-        return {"index": self.index, **mixed, **self.drawn}
 
 
 def batch_size(split: Split, config: TrainConfig) -> int:
@@ -54,7 +32,7 @@ def steps_per_epoch(split: Split, config: TrainConfig) -> int:
 
 def epoch(
     split: Split, *, source: Preprocessing, target: Preprocessing, config: TrainConfig, number: int
-) -> Epoch:
+) -> dict[str, np.ndarray]:
     """Draw an epoch.
 
     Args:
@@ -62,22 +40,27 @@ def epoch(
         source: geometry that its pictures are stored at.
         target: the network's.
         number: of the epoch, from 0.
+
+    Returns:
+        Rows in the order in which the pictures come, as many as fill batches: "index", int64
+        positions in the split; what `policies.draw` has for these pictures; and "mix", those of
+        `mixing.draw`, where pictures are mixed.
     """
     policy = policies.POLICIES[config.augmentation]
     count = steps_per_epoch(split, config) * batch_size(split, config)
     index = order(len(split), seed=config.seed, epoch=number, blocks=split.blocks)[:count]
     rng = _generator(config.seed, number, _AUGMENTATION)
     drawn = policies.draw(policy, rng, _sizes(split, source), target.input_shape[:2])
-    mix = None
+    rows = {"index": index, **{key: values[index] for key, values in drawn.items()}}
     if config.mixup or config.cutmix:
-        mix = mixing.draw(
+        rows["mix"] = mixing.draw(
             _generator(config.seed, number, _MIXING),
             count,
             mixup=config.mixup,
             cutmix=config.cutmix,
             size=target.input_shape[:2],
         )
-    return Epoch(index=index, drawn={key: rows[index] for key, rows in drawn.items()}, mix=mix)
+    return rows
 
 
 def order(count: int, *, seed: int, epoch: int, blocks: np.ndarray | None = None) -> np.ndarray:

@@ -32,8 +32,7 @@ def course(config: TrainConfig = CONFIG, shard: tuple[int, int] = (0, 1)) -> Cou
 
 
 def rows(number: int, config: TrainConfig = CONFIG) -> dict[str, np.ndarray]:
-    epoch = plan.epoch(split(), source=SQUARE, target=SQUARE, config=config, number=number)
-    return epoch.rows()
+    return plan.epoch(split(), source=SQUARE, target=SQUARE, config=config, number=number)
 
 
 def test_batches_are_full_and_no_picture_comes_twice() -> None:
