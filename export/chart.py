@@ -7,7 +7,6 @@ ONNX, a crossed one a misfit. Texts come from folder names, so none is read as m
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import html
 import io
@@ -16,11 +15,9 @@ import math
 import pathlib
 import re
 import textwrap
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -31,7 +28,7 @@ from matplotlib.transforms import Bbox
 from export import recipes
 from export.results import Result, best_choices, pareto
 from kerascnn.errors import InputError
-from training import atomic
+from training.drawing import BAND, CARD, GRID, INK, MUTED, drawing, save
 
 # Okabe and Ito's colours without the yellow, which white paper swallows; then some of Paul Tol's.
 SERIES = (
@@ -59,32 +56,16 @@ _LINE = 34  # letters, at most, beside a point
 _COVERED = 60  # what covering a point costs, see `_Writer`
 _DOT = 2.6  # across, in points
 _SIZES = {"*": 12, "D": 7.5, "P": 9.5, "d": 9, "p": 9.5, "h": 9.5}
-_INK, _MUTED, _GRID, _CARD, _BAND, _BAD = (
-    *("#1d2430", "#5b6675", "#e2e6ec", "#fffffe", "#f1f3f6", "#b3261e"),
-)
+_BAD = "#b3261e"
 # The page owns these colours, so that they follow its light and dark schemes.
 _VARIABLES = {
-    _INK: "ink",
-    _MUTED: "muted",
-    _GRID: "line",
-    _CARD: "card",
-    _BAND: "band",
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "line",
+    CARD: "card",
+    BAND: "band",
     _BAD: "bad",
     **{colour: f"series-{i}" for i, colour in enumerate(SERIES)},
-}
-_STYLE = {
-    "font.size": 10.5,
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.8,
 }
 _POINT = 1 / 72  # of an inch
 
@@ -138,10 +119,10 @@ def latency_accuracy_svg(results: Sequence[Result], *, narrow: bool = False) -> 
 
 def write_png(path: pathlib.Path, results: Sequence[Result]) -> None:
     """Write both panels and the legend on white, at twice the screen's density."""
-    with _drawing("png"):
+    with drawing(_style("png")):
         rows = _png_legend_rows(results)
         high = 4.9 + 0.29 * len(rows)
-        figure = Figure(figsize=(12.4, high), facecolor=_CARD)
+        figure = Figure(figsize=(12.4, high), facecolor=CARD)
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
         bottom = (0.78 + 0.29 * len(rows)) / high
@@ -151,8 +132,7 @@ def write_png(path: pathlib.Path, results: Sequence[Result]) -> None:
         _draw(left, results, _size_panel())
         _draw(right, results, _latency_panel(results))
         _png_legend(figure, rows)
-        with atomic.replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=200, metadata={"Software": None})
+        save(figure, path)
 
 
 def legend(results: Sequence[Result]) -> list[LegendEntry]:
@@ -161,15 +141,15 @@ def legend(results: Sequence[Result]) -> list[LegendEntry]:
     for run in _unique(r.run for r in results):
         entries.append(LegendEntry(kind="run", svg=_glyph("s", _colour(results, run)), text=run))
     for name in _precisions(results):
-        glyph = _glyph(_marker(name), _MUTED)
+        glyph = _glyph(_marker(name), MUTED)
         entries.append(LegendEntry(kind="precision", svg=glyph, text=name))
     for sign, text in _signs(results).items():
         glyphs = {
-            "onnx": _glyph("o", _MUTED, hollow=True),
-            "trained": _glyph("s", _MUTED, dotted=True),
-            "misfit": _glyph("o", _MUTED, crossed=True),
-            "front": _wrap_glyph(f'<path d="M-7 4H0V-4H7" style="{_stroke(_INK, 1.6)}"/>'),
-            "choice": _wrap_glyph(f'<circle r="6.5" style="{_stroke(_INK, 1.4)}"/>'),
+            "onnx": _glyph("o", MUTED, hollow=True),
+            "trained": _glyph("s", MUTED, dotted=True),
+            "misfit": _glyph("o", MUTED, crossed=True),
+            "front": _wrap_glyph(f'<path d="M-7 4H0V-4H7" style="{_stroke(INK, 1.6)}"/>'),
+            "choice": _wrap_glyph(f'<circle r="6.5" style="{_stroke(INK, 1.4)}"/>'),
         }
         entries.append(LegendEntry(kind="sign", svg=glyphs[sign], text=text))
     return entries
@@ -246,21 +226,15 @@ def _signs(results: Sequence[Result]) -> dict[str, str]:
     return signs
 
 
-@contextlib.contextmanager
-def _drawing(salt: str) -> Iterator[None]:
-    """Our style whatever the user's settings; a glyph that the font lacks is drawn as a box."""
-    with (
-        matplotlib.style.context({**_STYLE, "svg.hashsalt": salt}, after_reset=True),
-        warnings.catch_warnings(),
-    ):
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
+def _style(salt: str) -> dict[str, str]:
+    """Texts as texts, and names of an .svg's parts that differ from another's on the page."""
+    return {"svg.fonttype": "none", "svg.hashsalt": salt}
 
 
 def _draw(axes: Any, results: Sequence[Result], panel: _Panel) -> None:
     """Everything inside one pair of axes."""
     shown = panel.known(results)
-    axes.set_title("held-out accuracy (%)", loc="left", fontsize=10.5, color=_INK, pad=9)
+    axes.set_title("held-out accuracy (%)", loc="left", fontsize=10.5, color=INK, pad=9)
     axes.set_xlabel(panel.label, labelpad=6)
     if not shown:
         axes.set(xticks=[], yticks=[])
@@ -338,12 +312,12 @@ def _below(axes: Any, results: Sequence[Result], scale: _Scale, panel: _Panel) -
     """Name the figures of points that lie below the scale, and say so."""
     if not results:
         return
-    axes.axhspan(scale.bottom, scale.band, color=_BAND, linewidth=0, zorder=0)
+    axes.axhspan(scale.bottom, scale.band, color=BAND, linewidth=0, zorder=0)
     for result in results:
         text = f"↓ {result.value:.1f}%"
         if not result.fits:
             text = f"misfit {text}"
-        _beside(axes, panel.x(result), scale.y(result), text, _INK if result.fits else _BAD)
+        _beside(axes, panel.x(result), scale.y(result), text, INK if result.fits else _BAD)
     noun = "file lies" if len(results) == 1 else "files lie"
     note = f"{len(results)} {noun} below the scale, in the grey band with {{}} accuracy."
     note = note.format("its" if len(results) == 1 else "their")
@@ -376,7 +350,7 @@ def _front(
     for result in drawn[1:]:
         corners += [(panel.x(result), corners[-1][1]), (panel.x(result), result.value)]
     corners.append((axes.get_xlim()[1], corners[-1][1]))
-    axes.plot(*zip(*corners, strict=True), color=_INK, linewidth=1.3, zorder=2)
+    axes.plot(*zip(*corners, strict=True), color=INK, linewidth=1.3, zorder=2)
     return corners
 
 
@@ -390,12 +364,12 @@ def _point(
     (line,) = axes.plot([x], [y], **_line(results, result), **look)
     line.set_gid(f"point-{number}")
     if _parts(result.variant)[0]:
-        colour = _colour(results, result.run) if result.format == "onnx" else _CARD
+        colour = _colour(results, result.run) if result.format == "onnx" else CARD
         dot = {"marker": "o", "markersize": _DOT, "markeredgewidth": 0, "linestyle": "none"}
         axes.plot([x], [y], **dot, color=colour, clip_on=False, zorder=look["zorder"])
     if not result.fits:
         cross = {"marker": "x", "markersize": 11, "markeredgewidth": 2, "linestyle": "none"}
-        axes.plot([x], [y], **cross, color=_INK, clip_on=False, zorder=4.5)
+        axes.plot([x], [y], **cross, color=INK, clip_on=False, zorder=4.5)
         if y == result.value:  # elsewhere the accuracy and this word stand there already
             _beside(axes, x, y, "misfit", _BAD)
 
@@ -410,7 +384,7 @@ def _line(results: Sequence[Result], result: Result) -> dict[str, Any]:
         # Wide enough to be seen around its TFLite twin of nearly the same size.
         "markersize": _SIZES.get(marker, 8.5) + (4 if hollow else 0),
         "markerfacecolor": "none" if hollow else colour,
-        "markeredgecolor": colour if hollow else _CARD,
+        "markeredgecolor": colour if hollow else CARD,
         "markeredgewidth": 2 if hollow else 0.9,
         "linestyle": "none",
     }
@@ -438,7 +412,7 @@ def _texts(
     )
     for result, why in reasons.items():
         ring = {"marker": "o", "markersize": 15, "markeredgewidth": 1.3, "linestyle": "none"}
-        axes.plot(*places[result], **ring, markerfacecolor="none", color=_INK, zorder=3)
+        axes.plot(*places[result], **ring, markerfacecolor="none", color=INK, zorder=3)
         writer.write(f"{' + '.join(why)}:\n{_name(result, axes)}", places[result])
     for result in leaders:
         steps = _parts(result.variant)[0]
@@ -474,13 +448,13 @@ class _Writer:
             (0, 0),
             textcoords="offset points",
             fontsize=8.5 if modest else 9.5,
-            color=_MUTED if modest else _INK,
+            color=MUTED if modest else INK,
             linespacing=1.25,
             zorder=6,
-            bbox={"facecolor": _CARD, "edgecolor": "none", "pad": 1.5, "alpha": 0.85},
+            bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1.5, "alpha": 0.85},
             arrowprops={
                 "arrowstyle": "-",
-                "color": _MUTED,
+                "color": MUTED,
                 "linewidth": 0.6 if modest else 0.9,
                 "shrinkB": 5 if modest else 8,
             },
@@ -556,7 +530,7 @@ def _svg(results: Sequence[Result], panel: _Panel, *, narrow: bool) -> str:
     else:
         note = 0
     high += note
-    with _drawing(salt):
+    with drawing(_style(salt)):
         figure = Figure(figsize=(wide * _POINT, high * _POINT))
         FigureCanvasAgg(figure)
         figure.subplots_adjust(
@@ -626,24 +600,24 @@ def _glyph(
         numbers = (f"{(-1) ** i * size * number:.2f}" for i, number in enumerate(vertices.tolist()))
         data += letters[int(code)] + ("" if code == 79 else " ".join(numbers))
     paint = _stroke(colour, 2) if hollow else f"fill: {_variable(colour)}"
-    cross = f'<path d="M-6-6 6 6M-6 6 6-6" style="{_stroke(_INK, 2)}"/>' if crossed else ""
-    spot = _variable(colour if hollow else _CARD)
+    cross = f'<path d="M-6-6 6 6M-6 6 6-6" style="{_stroke(INK, 2)}"/>' if crossed else ""
+    spot = _variable(colour if hollow else CARD)
     dot = f'<circle r="{1.15 * _DOT / 2:g}" style="fill: {spot}"/>' if dotted else ""
     return _wrap_glyph(f'<path d="{data}" style="{paint}"/>{dot}{cross}')
 
 
 def _png_legend_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Runs, precisions and signs by text, in rows that are not wider than the picture."""
-    grey = {"linestyle": "none", "color": _MUTED, "markersize": 9}
+    grey = {"linestyle": "none", "color": MUTED, "markersize": 9}
     names = _unique(r.run for r in results)
     runs = {name: {"marker": "s", **grey, "color": _colour(results, name)} for name in names}
     precisions = {name: {"marker": _marker(name), **grey} for name in _precisions(results)}
     looks: dict[str, dict[str, Any]] = {
         "onnx": {"marker": "o", **grey, "markerfacecolor": "none", "markeredgewidth": 2},
         "trained": {"marker": "s", **grey},
-        "misfit": {"marker": "x", **grey, "color": _INK, "markeredgewidth": 2},
-        "front": {"color": _INK, "linewidth": 1.3},
-        "choice": {"marker": "o", **grey, "color": _INK, "markerfacecolor": "none"},
+        "misfit": {"marker": "x", **grey, "color": INK, "markeredgewidth": 2},
+        "front": {"color": INK, "linewidth": 1.3},
+        "choice": {"marker": "o", **grey, "color": INK, "markerfacecolor": "none"},
     }
     signs_by_name = _signs(results)
     signs = {text: looks[sign] for sign, text in signs_by_name.items()}
@@ -656,7 +630,7 @@ def _png_legend_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
                 rows.append({})
             rows[-1][text] = Line2D([], [], **look)
             if text == signs_by_name.get("trained"):
-                dot: dict[str, Any] = {**grey, "marker": "o", "color": _CARD, "markersize": _DOT}
+                dot: dict[str, Any] = {**grey, "marker": "o", "color": CARD, "markersize": _DOT}
                 rows[-1][text] = (rows[-1][text], Line2D([], [], **dot))
     return rows
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -83,13 +81,9 @@ class Result:
 
 def write_csv(path: pathlib.Path, results: Sequence[Result]) -> None:
     """Write results.csv, whole or not at all."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     names = [field.name for field in dataclasses.fields(Result)]
-    writer.writerow(names)
-    for result in results:
-        writer.writerow([_cell(getattr(result, name)) for name in names])
-    atomic.write_text(path, text.getvalue())
+    rows = ([_cell(getattr(result, name)) for name in names] for result in results)
+    atomic.write_csv(path, names, rows)
 
 
 def pareto(results: Sequence[Result], cost: str) -> list[Result]:

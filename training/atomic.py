@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 TEMPORARY = ".partial-"
 
@@ -36,6 +38,15 @@ def write_bytes(path: pathlib.Path, data: bytes) -> None:
     """Write a whole file or none."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_csv(path: pathlib.Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a whole table or none: names of columns, then lines; None is an empty cell."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -7,8 +7,6 @@ as good as white beside the diagonal otherwise.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import pathlib
 from collections.abc import Sequence
@@ -22,7 +20,7 @@ from matplotlib.figure import Figure
 
 from kerascnn.errors import InputError
 from training import atomic
-from training.curves import BAND, BLUE, CARD, GRID, INK, MUTED, drawing, save, shorten
+from training.drawing import BAND, BLUE, CARD, GRID, INK, MUTED, drawing, save, shorten
 
 _COUNTED = 20  # classes, up to which cells hold their counts
 _NAMED = 60  # classes, up to which every class has its name
@@ -90,7 +88,8 @@ def write_confusion(
         InputError: the matrix is not square, or has another number of classes than names.
     """
     _check(matrix, class_names)
-    atomic.write_text(csv, _table(matrix, class_names))
+    rows = ([name, *map(int, row)] for name, row in zip(class_names, matrix, strict=True))
+    atomic.write_csv(csv, ["true \\ predicted", *class_names], rows)
     with drawing():
         save(draw_confusion(matrix, class_names), png)
 
@@ -159,14 +158,6 @@ def _shares(matrix: np.ndarray) -> np.ndarray:
     shares = np.full(matrix.shape, math.nan)
     np.divide(100 * matrix, pictures, out=shares, where=pictures > 0)
     return shares
-
-
-def _table(matrix: np.ndarray, names: Sequence[str]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["true \\ predicted", *names])
-    writer.writerows([name, *map(int, row)] for name, row in zip(names, matrix, strict=True))
-    return text.getvalue()
 
 
 def _names(axes: Any, names: Sequence[str], cell: float) -> None:

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from kerascnn.errors import InputError
-from training.curves import (
+from training.drawing import (
     BLUE,
     CARD,
     GREEN,
@@ -26,6 +26,7 @@ from training.curves import (
     MUTED,
     VERMILION,
     drawing,
+    legend_row,
     log_axis,
     save,
     title_above,
@@ -181,14 +182,7 @@ def draw_search(
     if not suggestion.bounded:
         remark = "the loss still fell at the highest rate: search higher"
         axes.set_title(remark, loc="right", fontsize=10.5, color=VERMILION, pad=7)
-    entries, texts = axes.get_legend_handles_labels()
-    figure.legend(
-        *(entries, texts),
-        loc="center left",
-        bbox_to_anchor=(0.008, 0.885),
-        ncols=len(entries),
-        frameon=False,
-    )
+    legend_row(figure, axes, 0.885)
     return figure
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -32,9 +30,5 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
 
 def write_history(path: pathlib.Path, history: History) -> None:
     """Write history.csv: one row an epoch."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(history[-1]), lineterminator="\n")
-    writer.writeheader()
-    for epoch in history:
-        writer.writerow({k: f"{v:.6g}" for k, v in epoch.items()})
-    atomic.write_text(path, text.getvalue())
+    head = list(history[-1])
+    atomic.write_csv(path, head, ([f"{epoch[key]:.6g}" for key in head] for epoch in history))

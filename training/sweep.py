@@ -8,9 +8,7 @@ again, begun ones go on. With Ray on several machines, data and output lie where
 from __future__ import annotations
 
 import concurrent.futures
-import csv
 import dataclasses
-import io
 import itertools
 import logging
 import multiprocessing
@@ -180,11 +178,7 @@ def _by_ray(
 
 
 def _write(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(COLUMNS), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    atomic.write_text(path, text.getvalue())
+    atomic.write_csv(path, COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

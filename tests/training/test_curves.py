@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training.curves import draw_curves, drawing, shorten, write_curves
+from training.curves import draw_curves, write_curves
+from training.drawing import drawing, shorten
 from training.history import best_epoch
 
 
