@@ -34,7 +34,8 @@ from training.config import TrainConfig
 from training.datasets.splits import Split
 from training.devices import SINGLE
 from training.feed import train_feed
-from training.fit import compile_trainee, make_trainee, repeatable
+from training.fit import compile_trainee, make_trainee
+from training.loop import repeatable
 
 NETWORKS = ("resnet50", "mobilenet_v2")
 

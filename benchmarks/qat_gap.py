@@ -49,6 +49,7 @@ from export.legacy_keras import Elementwise, to_tf_keras
 from training import datasets
 from training.config import TrainConfig
 from training.datasets.decode import decode_split
+from training.loop import repeatable
 from training.quiet import native_quiet, quiet
 from training.run import Run
 from training.train import source_for
@@ -150,7 +151,7 @@ class Bench:
         )
         if way.epochs is not None:
             config = dataclasses.replace(config, epochs=way.epochs)
-        finetune.begin(config.seed)
+        repeatable(config.seed)
         with quiet():
             aware = annotated(fold_batch_norms(self._model) if way.folded else self._model, way)
         normalise = self._run.preprocessing.normalise

@@ -27,6 +27,7 @@ from export.legacy_keras import bring_back, to_tf_keras
 from export.prune import weighty_layers
 from kerascnn.errors import InputError
 from training.config import TrainConfig
+from training.loop import repeatable
 from training.quiet import quiet
 
 
@@ -51,7 +52,7 @@ def cluster(
     Raises:
         InputError: a layer without a twin in tf_keras, or no layer to cluster.
     """
-    finetune.begin(config.seed)
+    repeatable(config.seed)
     folded = fold_batch_norms(model)
     chosen = {
         name

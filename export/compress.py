@@ -398,8 +398,7 @@ class _Network:
     def answers(self) -> Evaluation:
         """What the files should answer: Keras', or the simulated int8 network's."""
         if (logits := self.trained.logits) is not None:
-            accuracy = 100 * float(np.mean(logits.argmax(axis=-1) == self._held_out.labels))
-            return Evaluation(logits=logits, accuracy=accuracy)
+            return Evaluation.of(logits, self._held_out.labels)
         predict = keras_predict_fn(self.trained.model, self.trained.preprocessing)
         return evaluate(predict, self._held_out, self._run.preprocessing)
 

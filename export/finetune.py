@@ -13,7 +13,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
@@ -124,12 +123,6 @@ def fine_tune(
             callbacks=[*callbacks, _Watch(folder, progress, name)],
             verbose=0,
         )
-
-
-def begin(seed: int) -> None:
-    """Make what follows repeatable; called before a method draws anything."""
-    tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(seed)
 
 
 def share_of(

@@ -30,6 +30,7 @@ from export.finetune import Lessons
 from export.legacy_keras import bring_back, to_tf_keras
 from kerascnn.errors import InputError
 from training.config import TrainConfig
+from training.loop import repeatable
 from training.quiet import quiet
 
 # Of a training's steps; what is left recovers at full sparsity.
@@ -59,7 +60,7 @@ def prune(
     Raises:
         InputError: a layer without a twin in tf_keras, or no layer to prune.
     """
-    finetune.begin(config.seed)
+    repeatable(config.seed)
     chosen = weighty_layers(model, step.spared)
     if not chosen:
         raise InputError(f"{model.name} has no layer to prune besides {', '.join(step.spared)}")

@@ -56,6 +56,7 @@ from export.lower import HardGate, Scale, lower_for_int8, with_raw_input
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.config import TrainConfig
+from training.loop import repeatable
 from training.quiet import quiet
 
 _LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
@@ -115,7 +116,7 @@ def train_aware(
     Raises:
         InputError: a batch norm that cannot be folded, or a layer without a twin in tf_keras.
     """
-    finetune.begin(config.seed)
+    repeatable(config.seed)
     lowered, preprocessing = lowered_for_training(model, lessons.preprocessing)
     teacher = lessons.teacher and dataclasses.replace(lessons.teacher, student=preprocessing)
     lessons = dataclasses.replace(lessons, preprocessing=preprocessing, teacher=teacher)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -55,3 +56,14 @@ def kill_when(
     ended = process.wait(timeout=120)
     assert ended == -number if number == signal.SIGKILL else ended > 0
     return ended
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens at, for the next moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

@@ -18,7 +18,8 @@ from training.batches import Course
 from training.datasets.decode import CACHE_BYTES
 from training.devices import SINGLE
 from training.feed import by_tf_data, train_feed
-from training.fit import compile_trainee, make_trainee, repeatable
+from training.fit import compile_trainee, make_trainee
+from training.loop import repeatable
 from training.progress import Progress
 from training.request import TrainRequest
 from training.train import open_course

@@ -8,24 +8,35 @@ from collections.abc import Mapping, Sequence
 
 from training import atomic
 
-# "epoch" (from 1), "learning_rate" of its last step, "loss", "accuracy"; where pictures choose the
-# epoch, "val_loss" and "val_accuracy".
+# "epoch" (from 1), "learning_rate" of its last step, "loss" and the task's own figures; where
+# pictures choose the epoch, one of `JUDGES` among them.
 History = list[dict[str, float]]
+# What chooses the epoch: the higher the better.
+JUDGES = ("val_accuracy", "val_ap")
+
+
+def judge(row: Mapping[str, float]) -> str | None:
+    """The figure that chooses the epoch, or None where the last one is kept."""
+    return next((name for name in JUDGES if name in row), None)
 
 
 def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
     """Number, from 1, of the epoch with the best validation; the last one without any.
 
-    The higher accuracy is better, of equal ones the lower loss, of these the earlier epoch.
+    The higher figure is better, of equal ones the lower loss, of these the earlier epoch. One that
+    is no number is worse than any.
     """
-    if "val_accuracy" not in history[-1]:
+    name = judge(history[-1])
+    if name is None:
         return len(history)
-    # A loss that is no number is worse than any.
     scores = [
-        (epoch["val_accuracy"], -v if math.isfinite(v := epoch["val_loss"]) else -math.inf)
-        for epoch in history
+        (_known(epoch[name]), _known(-epoch.get("val_loss", math.nan))) for epoch in history
     ]
     return 1 + scores.index(max(scores))
+
+
+def _known(figure: float) -> float:
+    return figure if math.isfinite(figure) else -math.inf
 
 
 def write_history(path: pathlib.Path, history: History) -> None:

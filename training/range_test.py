@@ -15,7 +15,8 @@ import keras
 from training.devices import SINGLE
 from training.feed import train_feed
 from training.find_rate import Suggestion, rates, suggest, usable, write_plot
-from training.fit import compile_trainee, make_trainee, repeatable
+from training.fit import compile_trainee, make_trainee
+from training.loop import repeatable
 from training.progress import Progress
 from training.request import TrainRequest
 from training.train import open_course

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import pathlib
 import shutil
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +40,7 @@ from training.tensorboard_log import TensorBoardLog
 # Stored pictures have so many times the pixels a side that a window of them is cut to: windows
 # are cut from the whole picture, whatever its shape.
 _MORE_PIXELS = 1.25
+_SECONDS_BETWEEN_DRAWINGS = 10.0
 
 
 def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SINGLE) -> Run:
@@ -157,7 +160,9 @@ def _run(
         evaluation=preprocessing,
         strict=asked.strict,
         report=say,
+        set_aside=dataset.validation is None,
     )
+    pictures = _Pictures(folder, asked.model)
     fitted = fit(
         model,
         train=dataset.train,
@@ -169,11 +174,12 @@ def _run(
         history_file=folder / "history.csv",
         teacher=teacher,
         placement=placement,
-        after_epoch=_Pictures(folder, asked.model).after_epoch,
+        after_epoch=pictures.after_epoch,
     )
     if not placement.is_chief:
         placement.barrier()  # whoever looks into the folder next finds a whole run
         return Run(folder, info)
+    pictures.draw(fitted.history)
     with atomic.replacing(folder / "model.keras") as temporary:
         _in_single_precision(asked, preprocessing, model).save(temporary)
     atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in dataset.classes))
@@ -193,14 +199,22 @@ class _Pictures:
     def __init__(self, folder: pathlib.Path, title: str) -> None:
         self._folder, self._title = folder, title
         self._log: TensorBoardLog | None = None
+        self._drawn = -math.inf
 
     def after_epoch(self, history: History) -> None:
-        """Write both anew, or on."""
+        """Log the epoch; draw the curves if the last drawing is some seconds old."""
         if self._log is None:
             self._log = TensorBoardLog(self._folder / "tensorboard", history)
         else:
             self._log.epoch(history[-1])
+        # A drawing takes as long as an epoch of few small pictures.
+        if time.monotonic() - self._drawn > _SECONDS_BETWEEN_DRAWINGS:
+            self.draw(history)
+
+    def draw(self, history: History) -> None:
+        """Draw the curves anew."""
         write_curves(history, self._folder / "curves.png", title=self._title)
+        self._drawn = time.monotonic()
 
 
 def _results(

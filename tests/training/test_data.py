@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import re
 import subprocess
@@ -374,3 +375,21 @@ def test_preprocessing_travels() -> None:
     np.testing.assert_array_equal(
         STRETCH.normalise(np.array([127, 255, 0], np.uint8)), np.float32([0, 1, -127 / 128])
     )
+
+
+@pytest.mark.parametrize("set_aside", [False, True])
+def test_a_validation_split_of_its_own_keeps_its_classes(pets: Path, set_aside: bool) -> None:
+    whole = datasets.scan(str(pets), seed=0)
+    alone = whole.train.take([int(np.flatnonzero(whole.train.labels == c)[0]) for c in (0, 1)])
+    whole = dataclasses.replace(whole, validation=alone)
+    Path(alone.names[1]).write_text("x")
+    others = [i for i, name in enumerate(whole.train.names) if name not in alone.names]
+    given = {"train": STRETCH, "evaluation": STRETCH, "strict": False, "report": lambda _line: None}
+    whole = dataclasses.replace(whole, train=whole.train.take(others))
+    if set_aside:
+        decoded, broken = decode_dataset(whole, set_aside=True, **given)
+        assert decoded.validation is not None
+        assert (len(decoded.validation), len(broken)) == (1, 1)
+    else:
+        with pytest.raises(InputError, match="'dogs'"):
+            decode_dataset(whole, **given)

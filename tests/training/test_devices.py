@@ -193,7 +193,9 @@ def test_two_devices_train_as_one_does(backend, on_one_device, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_hosts_train_as_one_does(backend, on_one_device, tmp_path):
-    hosts = ",".join(f"127.0.0.1:{port}" for port in _free_ports(2))
+    from commands import free_ports  # as a program this file does not find it
+
+    hosts = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
     chief, other = _run(tmp_path, backend, [{"devices": f"{n}@{hosts}"} for n in (0, 1)])
     assert (chief["replicas"], chief["is_chief"], other["is_chief"]) == (2, True, False)
     _assert_same(on_one_device(backend), chief)
@@ -209,16 +211,6 @@ def _assert_same(one, many):
     assert len(one["variables"]) == len(many["variables"])
     for ours, theirs in zip(many["variables"], one["variables"], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
-
-
-def _free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _run(folder, backend, processes):

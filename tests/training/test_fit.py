@@ -16,7 +16,7 @@ from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import checkpoint
-from training import fit as loop
+from training import loop
 from training.batches import Course
 from training.config import TrainConfig
 from training.datasets.splits import Split

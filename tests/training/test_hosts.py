@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from pathlib import Path
 
 import keras
 import pytest
-from commands import COMMAND, assert_refused
+from commands import COMMAND, assert_refused, free_ports
 from commands import kerascnn as command
 from test_training_backends import history
 
@@ -22,16 +21,6 @@ TRAIN = (
     "--set", "pictures_per_class=20", "--set", "mixup=0.2", "--set", "cutmix=1.0",
     "--set", "ema=0.5", "--validation-fraction", "0.2",
 )  # fmt: skip
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.mark.slow

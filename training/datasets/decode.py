@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -158,6 +158,7 @@ def decode_dataset(
     strict: bool,
     report: Callable[[str], None],
     cache_bytes: int = CACHE_BYTES,
+    set_aside: bool = False,
 ) -> tuple[Dataset, list[Broken]]:
     """Decode all splits; broken pictures are reported by name and left out.
 
@@ -165,6 +166,8 @@ def decode_dataset(
         train, evaluation: geometry of the training split and of the others.
         strict: raise at the first broken picture instead.
         report: takes one line of text a broken picture, and one with their count.
+        set_aside: the validation pictures come from the training split; a class that loses its
+            last one among them has others to learn from.
 
     Raises:
         InputError: `strict`, or a class that lost its last picture.
@@ -178,21 +181,35 @@ def decode_dataset(
             if strict:
                 raise InputError(error.reason)
             report(f"skipped: {error.reason}")
-        lost = set(split.labels.tolist()) - set(decoded.labels.tolist())
-        for label in sorted(lost) if whole else ():
-            raise InputError(
-                f"class {dataset.classes[label]!r} of {dataset.name} has no readable picture left; "
-                f"for one: {errors[0].reason}"
-            )
+        if whole:
+            reasons = [error.reason for error in errors]
+            refuse_lost_classes(dataset, split.labels, decoded.labels, reasons)
         return decoded
 
     decoded = dataclasses.replace(
         dataset,
         train=decode(dataset.train, train),
-        # Where it was set aside, a class may have had a single picture in it.
-        validation=dataset.validation and decode(dataset.validation, evaluation, whole=False),
+        validation=dataset.validation
+        and decode(dataset.validation, evaluation, whole=not set_aside),
         held_out=decode(dataset.held_out, evaluation),
     )
     if broken:
         report(f"{len(broken)} broken pictures skipped; --strict makes them an error")
     return decoded, broken
+
+
+def refuse_lost_classes(
+    dataset: Dataset, labels: np.ndarray, left: np.ndarray, reasons: Sequence[str]
+) -> None:
+    """Raise InputError if a class lost its last picture.
+
+    Args:
+        labels: (n,) of a split.
+        left: (m,) of its pictures that could be read.
+        reasons: why the others could not.
+    """
+    if lost := set(labels.tolist()) - set(left.tolist()):
+        raise InputError(
+            f"class {dataset.classes[min(lost)]!r} of {dataset.name} has no readable picture left; "
+            f"for one: {reasons[0]}"
+        )

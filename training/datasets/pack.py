@@ -28,7 +28,7 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from training import atomic
-from training.datasets.decode import Broken, in_order
+from training.datasets.decode import Broken, in_order, refuse_lost_classes
 from training.datasets.records import FRAME, FRONT, Reader
 from training.datasets.splits import Dataset, Split, digest
 from training.preprocessing import Checked, check_picture, shrunk
@@ -428,13 +428,8 @@ class _Work:
 
     def _refuse_lost_classes(self, split: Split, shards: list[_Shard]) -> None:
         positions = np.concatenate([shard.rows[:, 0] for shard in shards])
-        lost = set(split.labels.tolist()) - set(split.labels[positions].tolist())
-        for label in sorted(lost):
-            reason = next(broken["reason"] for shard in shards for broken in shard.skipped)
-            raise InputError(
-                f"class {self.dataset.classes[label]!r} of {self.dataset.name} has no readable "
-                f"picture left; for one: {reason}"
-            )
+        reasons = [broken["reason"] for shard in shards for broken in shard.skipped]
+        refuse_lost_classes(self.dataset, split.labels, split.labels[positions], reasons)
 
 
 def _row(entry: _Entry, at: int, record: bytes) -> list[int]:

@@ -1,0 +1,102 @@
+"""What a data set of pictures with boxed objects is; readers of formats and generators make it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Mask = Callable[[], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Objects:
+    """The objects of one picture.
+
+    Attributes:
+        boxes: (m, 4) float32 top, left, bottom and right as shares of the upright picture.
+        labels: (m,) int32, indices into the data set's classes.
+        crowd: (m,) bool; a crowd's box stands for many objects, and is neither to be found nor a
+            mistake to find.
+        areas: (m,) float32 pixels of the picture as it lies: of the mask where there is one, else
+            of the box. They sort objects into small, medium and large.
+        ids: (m,) int64, the annotations' own numbers.
+        masks: m functions that give (height, width) bool, or None where objects have boxes alone.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    areas: np.ndarray
+    ids: np.ndarray
+    masks: tuple[Mask, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ObjectSplit:
+    """Pictures with objects, read or made when they are asked for.
+
+    Attributes:
+        names: n names to show a person: paths, or "scenes[17]".
+        places: (n,) int64, what `read` and `annotate` are asked for.
+        sizes: (n, 2) int32 heights and widths of the upright pictures.
+        read: gives the (height, width, 3) uint8 pixels at a place, red first, upright; raises
+            InputError for a picture that is broken.
+        annotate: gives the objects at a place.
+    """
+
+    names: tuple[str, ...]
+    places: np.ndarray
+    sizes: np.ndarray
+    read: Callable[[int], np.ndarray]
+    annotate: Callable[[int], Objects]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def picture(self, index: int) -> np.ndarray:
+        """(height, width, 3) uint8; raises InputError if it is broken."""
+        return self.read(int(self.places[index]))
+
+    def objects(self, index: int) -> Objects:
+        """What is in it."""
+        return self.annotate(int(self.places[index]))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> ObjectSplit:
+        """The pictures at `indices`, in that order."""
+        indices = np.asarray(indices, np.int64)
+        return dataclasses.replace(
+            self,
+            names=tuple(self.names[i] for i in indices),
+            places=self.places[indices],
+            sizes=self.sizes[indices],
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ObjectDataset:
+    """Named splits of pictures with objects.
+
+    Attributes:
+        name: as asked for.
+        classes: names in index order.
+        category_ids: the data's own number of each class.
+        train: pictures to learn from.
+        validation: pictures that choose the best epoch, or None.
+        held_out: pictures that every reported figure is measured on.
+        fingerprint: of names, sizes and annotations, or of what generates them.
+        notes: what was clipped, dropped or set aside, with counts; one line each.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    train: ObjectSplit
+    validation: ObjectSplit | None
+    held_out: ObjectSplit
+    fingerprint: str
+    notes: tuple[str, ...] = ()

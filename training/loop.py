@@ -1,0 +1,430 @@
+"""The training loop of every task: Keras' own `fit`, with checkpoints that a training goes on from.
+
+Weights after any step are a function of (request, data) alone, whether or not the process was
+killed on the way: what chance decides derives from seed, epoch and step (`training.plan`), and a
+checkpoint holds every variable of network and optimiser, the metrics of a begun epoch too.
+What is trained, on what and by which loss is a `Work`: `training.fit` has the classifiers'.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import itertools
+import math
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerascnn.errors import InputError
+from training import atomic, checkpoint, optimizers, schedules
+from training.config import TrainConfig
+from training.devices import Placement
+from training.history import History, best_epoch, judge, write_history
+from training.progress import Progress, say
+from training.stopping import Stopped, StopRequests
+
+# A long epoch's state is kept this often.
+SECONDS_BETWEEN_CHECKPOINTS = 600.0
+_NAMED = 4  # pictures of a bad batch, in a message
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a training found.
+
+    Attributes:
+        history: one dict an epoch; loss and metrics are of the (augmented) training pictures.
+        best_epoch: number, from 1, of the epoch whose weights the model now has.
+        seconds: spent training, earlier processes included.
+    """
+
+    history: History
+    best_epoch: int
+    seconds: float
+
+
+class Work(abc.ABC):
+    """What is trained, on what and by which loss; the loop does the rest.
+
+    Attributes:
+        trainee: a model around `network`, whose `fit` takes what `feed` gives.
+        network: what is trained; its variables are what a checkpoint keeps.
+        config: how to train.
+        steps: batches in an epoch.
+    """
+
+    trainee: keras.Model
+    network: keras.Model
+    config: TrainConfig
+    steps: int
+
+    @abc.abstractmethod
+    def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
+        """Give the trainee its optimiser, loss and metrics; the metrics' variables."""
+
+    @abc.abstractmethod
+    def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
+        """Batches from a step of an epoch up to `last_epoch`, for `fit`."""
+
+    @abc.abstractmethod
+    def names(self, epoch: int, step: int) -> list[str]:
+        """The pictures of one batch, for a message."""
+
+    @abc.abstractmethod
+    def is_head(self, layer: keras.Layer) -> bool:
+        """Whether a layer learns while the rest is frozen."""
+
+    @abc.abstractmethod
+    def note(self, logs: dict[str, float]) -> str:
+        """What is shown of a step's figures."""
+
+    def validation(self) -> Any:
+        """What `fit` is given as `validation_data`; None for none."""
+        return None
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the network as it is, behind those of an epoch; on every host."""
+        return {}
+
+
+def train(
+    work: Work,
+    *,
+    folder: pathlib.Path,
+    history_file: pathlib.Path,
+    placement: Placement,
+    after_epoch: Callable[[History], None] | None = None,
+) -> Fitted:
+    """Train to the end, going on from the checkpoints in `folder` if there are any.
+
+    Args:
+        folder: a directory for checkpoints, this run's own; all hosts see the same one.
+        history_file: a .csv with a row an epoch, written anew after each.
+        after_epoch: is given the history after each epoch, and when a training goes on.
+
+    Raises:
+        InputError: the loss is no longer a number.
+        Stopped: a signal asked to stop; the same call goes on from there.
+    """
+    loop = _Loop(work, folder, history_file, placement, after_epoch)
+    with StopRequests() as requests, placement.scope():
+        loop.run(work.validation(), requests)
+    return loop.finish()
+
+
+def repeatable(seed: int) -> None:
+    """Make what follows a function of the seed, before anything is drawn."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+
+
+def without_averages_in_place(optimizer: keras.Optimizer) -> keras.Optimizer:
+    """The same optimiser, changed in place: it leaves the weights alone at the end of a `fit`.
+
+    Keras would put the averages in the weights' place at the end of every `fit`, and an epoch that
+    goes on has one of its own.
+    """
+    optimizer.finalize_variable_values = lambda _variables: None
+    return optimizer
+
+
+def can_jit() -> bool:
+    """XLA makes depthwise networks five times slower on a CPU, and all faster on a GPU."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    return backend == "jax"
+
+
+class _Loop:
+    """Phases, checkpoints and history of one training."""
+
+    def __init__(
+        self,
+        work: Work,
+        folder: pathlib.Path,
+        history_file: pathlib.Path,
+        placement: Placement,
+        after_epoch: Callable[[History], None] | None,
+    ) -> None:
+        self.work, self.trainee, self.folder = work, work.trainee, folder
+        self.placement, self._after_epoch = placement, after_epoch
+        self.config, self.steps = work.config, work.steps
+        self._history_file = history_file
+        self.history: History = []
+        self.first_step = 0  # of the epoch that comes next
+        self.seconds = 0.0
+        self.rate: Any = None  # of the phase: a number, or a schedule of its steps
+        self.first_epoch = 0  # of the phase
+        self.averages = False  # whether weights are averaged in this phase
+        self.metrics: list[keras.Variable] = []
+        self.saved_metrics: list[float] = []
+        self._saved_optimizer: list[np.ndarray] = []
+        self._trainable = [layer.trainable for layer in work.network.layers]
+
+    def run(self, validation: Any, requests: StopRequests) -> None:
+        """Train to the end from wherever the last checkpoint is."""
+        self._restore()
+        for first, last in self._phases():
+            if len(self.history) >= last or self.is_over():
+                continue
+            begun = len(self.history) > first or self.first_step > 0
+            self._begin_phase(first, last, resumed=begun)
+            done = len(self.history) * self.steps + self.first_step
+            with Progress(self.work.network.name, last * self.steps, done=done) as progress:
+                if self.first_step:  # the rest of a begun epoch
+                    self._fit(len(self.history) + 1, validation, requests, progress)
+                if len(self.history) < last and not self.is_over():
+                    self._fit(last, validation, requests, progress)
+
+    def _fit(self, last: int, validation: Any, requests: StopRequests, progress: Progress) -> None:
+        epoch, step = len(self.history), self.first_step
+        averages = [_Averages()] if self.averages else []
+        self.trainee.fit(
+            self.work.feed(epoch, last, step),
+            epochs=last,
+            initial_epoch=epoch,
+            steps_per_epoch=self.steps - step,
+            shuffle=False,  # it is in its order already
+            validation_data=validation,
+            callbacks=[*averages, _Watch(self, progress, requests)],
+            verbose=0,
+        )
+
+    def _phases(self) -> list[tuple[int, int]]:
+        """Epoch ranges with an optimiser each: the frozen one if asked for, and the rest."""
+        edges = sorted({0, self.config.freeze_epochs, self.config.epochs})
+        return list(itertools.pairwise(edges))
+
+    def _begin_phase(self, first: int, last: int, *, resumed: bool) -> None:
+        """Compile for the epochs from `first` to `last`."""
+        frozen = last <= self.config.freeze_epochs
+        for layer, trainable in zip(self.work.network.layers, self._trainable, strict=True):
+            layer.trainable = trainable and (not frozen or self.work.is_head(layer))
+        config = self.config
+        if frozen:
+            rate: Any = config.freeze_learning_rate
+            config = dataclasses.replace(config, ema=0.0)
+        elif config.schedule == "plateau":
+            rate = config.peak_learning_rate
+        else:
+            rate = schedules.schedule(config, self.steps, last - first)
+        self.rate, self.first_epoch, self.averages = rate, first, config.ema > 0
+        self.metrics = self.work.compile(config, rate)
+        if resumed:
+            checkpoint.assign(self.trainee.optimizer.variables, self._saved_optimizer)
+
+    def _restore(self) -> None:
+        """Load the newest sound checkpoint."""
+        variables = self.work.network.variables
+        for path in checkpoint.latest_first(self.folder):
+            try:
+                arrays, state = checkpoint.read(path)
+                checkpoint.assign(variables, arrays[: len(variables)])
+            except ValueError as error:
+                say(f"{error}; going back to the one before")
+                continue
+            self._saved_optimizer = arrays[len(variables) :]
+            self.history, self.seconds = state["history"], state["seconds"]
+            self.first_step = state.get("step", 0)
+            self.saved_metrics = state.get("metrics", [])
+            self._tell()
+            where = f"step {self.first_step} of epoch {len(self.history) + 1}"
+            where = where if self.first_step else f"epoch {len(self.history)}"
+            say(f"{self.work.network.name}: going on after {where}")
+            return
+
+    def end_epoch(self, figures: dict[str, float], seconds: float) -> None:
+        """Keep the epoch: its figures, its weights, and the best weights so far."""
+        self.seconds += seconds
+        self.first_step, self.saved_metrics = 0, []
+        self.history.append(figures)
+        if not self.placement.is_chief:
+            return
+        state = {"history": self.history, "seconds": self.seconds}
+        chosen = judge(figures) or self.averages
+        if chosen and best_epoch(self.history) == len(self.history):
+            checkpoint.save(self.folder / "best.npz", self._averaged(), state)
+        self._save(checkpoint.epoch_path(self.folder, len(self.history)), state)
+        self._tell()
+
+    def keep_step(self, step: int, seconds: float) -> None:
+        """Keep the state behind `step` steps of the epoch; on every host."""
+        # To read a metric is to add it up over the hosts: all of them do.
+        metrics = [float(np.asarray(v)) for v in self.metrics]
+        if not self.placement.is_chief:
+            return
+        state = {
+            "history": self.history,
+            "seconds": self.seconds + seconds,
+            "step": step,
+            "metrics": metrics,
+        }
+        self._save(checkpoint.epoch_path(self.folder, len(self.history), step), state)
+
+    def _save(self, path: pathlib.Path, state: dict[str, Any]) -> None:
+        variables = [*self.work.network.variables, *self.trainee.optimizer.variables]
+        checkpoint.save(path, variables, state)
+        checkpoint.prune(self.folder)
+
+    def _tell(self) -> None:
+        if self.history and self.placement.is_chief:
+            write_history(self._history_file, self.history)
+            if self._after_epoch:
+                self._after_epoch(self.history)
+
+    def is_over(self) -> bool:
+        """Whether the history says that more epochs are of no use."""
+        config, history = self.config, self.history
+        if len(history) <= config.freeze_epochs:
+            return False
+        trained = history[config.freeze_epochs :]
+        if config.patience and len(trained) - best_epoch(trained) >= config.patience:
+            return True
+        return config.schedule == "plateau" and schedules.plateau_is_over(config, trained)
+
+    def plateau_rate(self) -> float | None:
+        """The next epoch's learning rate, where the history decides it."""
+        frozen = len(self.history) < self.config.freeze_epochs
+        if frozen or self.config.schedule != "plateau":
+            return None
+        trained = self.history[self.config.freeze_epochs :]
+        return self.config.peak_learning_rate * schedules.plateau_factor(self.config, trained)
+
+    def finish(self) -> Fitted:
+        """Give the network its best weights."""
+        best = best_epoch(self.history)
+        if best != len(self.history) or self.config.ema:
+            self.placement.barrier()  # the chief may be writing it
+            try:
+                arrays, _state = checkpoint.read(self.folder / "best.npz")
+                checkpoint.assign(self.work.network.variables, arrays)
+            except ValueError as error:
+                raise InputError(f"{error}; delete {self.folder} and train again") from error
+        return Fitted(history=self.history, best_epoch=best, seconds=self.seconds)
+
+    def _averaged(self) -> list:
+        """The network's variables, averages in place of weights where they are kept."""
+        variables = list(self.work.network.variables)
+        if not self.averages:
+            return variables
+        trained = {id(v): i for i, v in enumerate(self.trainee.trainable_variables)}
+        averages = optimizers.averages(self.trainee.optimizer)
+        return [averages[trained[id(v)]] if id(v) in trained else v for v in variables]
+
+
+class _Averages(keras.callbacks.Callback):
+    """Validates the moving averages of the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._block = contextlib.ExitStack()
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._block.enter_context(_averaged(self.model))
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        self._block.close()
+
+
+@contextlib.contextmanager
+def _averaged(model: keras.Model) -> Iterator[None]:
+    """In here the weights are their moving averages."""
+    weights = [np.asarray(v) for v in model.trainable_variables]
+    averages = [np.asarray(v) for v in optimizers.averages(model.optimizer)]
+    checkpoint.assign(model.trainable_variables, averages)
+    try:
+        yield
+    finally:
+        checkpoint.assign(model.trainable_variables, weights)
+
+
+class _Watch(keras.callbacks.Callback):
+    """Shows progress, stops at a loss that is no number, keeps epochs and long ones' middles."""
+
+    def __init__(self, loop: _Loop, progress: Progress, requests: StopRequests) -> None:
+        super().__init__()
+        self._loop, self._progress, self._requests = loop, progress, requests
+        self._first_step = loop.first_step
+        self._began = self._kept = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._began = self._kept = time.monotonic()
+        if self._loop.saved_metrics:
+            for variable, value in zip(self._loop.metrics, self._loop.saved_metrics, strict=True):
+                variable.assign(value)
+        if (rate := self._loop.plateau_rate()) is not None:
+            self.model.optimizer.learning_rate.assign(rate)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        step = self._first_step + batch + 1
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            raise InputError(self._bad(loss, step))
+        self._progress.step()
+        self._progress.note(self._loop.work.note(logs or {}))
+        if step == self._loop.steps:
+            return  # the epoch's end keeps it
+        now = time.monotonic()
+        due = now - self._kept > SECONDS_BETWEEN_CHECKPOINTS
+        # One exchange between hosts a step: why one of them wants to keep it is told afterwards.
+        if not self._loop.placement.agree(due or self._requests.signal is not None):
+            return
+        self.model  # noqa: B018 - under jax this brings the variables up to date
+        self._loop.keep_step(step, now - self._began)
+        self._kept = now
+        if self._asked_to_stop():
+            self._stop(f"step {step} of epoch {len(self._loop.history) + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        seconds = time.monotonic() - self._began
+        figures = {"epoch": epoch + 1.0, "learning_rate": self._rate_of(self._loop.steps)}
+        figures |= {name: float(value) for name, value in sorted((logs or {}).items())}
+        with _averaged(self.model) if self._loop.averages else contextlib.nullcontext():
+            figures |= self._loop.work.validate()
+        self._loop.end_epoch(figures, seconds)
+        self._first_step = 0
+        if self._asked_to_stop():
+            self._stop(f"epoch {epoch + 1}")
+        if self._loop.is_over():
+            self.model.stop_training = True
+
+    def _asked_to_stop(self) -> bool:
+        # All hosts stop at the same step: one alone would leave the others waiting for it.
+        return self._loop.placement.agree(self._requests.signal is not None)
+
+    def _stop(self, where: str) -> None:
+        number = self._requests.signal or signal.SIGTERM
+        raise Stopped(f"stopped after {where}, which is kept; the same command goes on", number)
+
+    def _bad(self, loss: float, step: int) -> str:
+        names = self._loop.work.names(len(self._loop.history), step - 1)
+        listed = self._loop.folder.parent / "bad_batch.txt"
+        if self._loop.placement.is_chief:
+            atomic.write_text(listed, "".join(f"{name}\n" for name in names))
+        few = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        return (
+            f"the loss is {loss} in epoch {len(self._loop.history) + 1}, step {step}, at learning "
+            f"rate {self._rate_of(step):.2g}, on {few} (all in {listed}); "
+            "take a smaller --learning-rate, or set clip_norm"
+        )
+
+    def _rate_of(self, step: int) -> float:
+        """Learning rate of a step of this epoch, from 1; the optimiser has the next one's."""
+        rate = self._loop.rate
+        if not callable(rate):
+            return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        epochs = len(self._loop.history) - self._loop.first_epoch
+        return float(keras.ops.convert_to_numpy(rate(epochs * self._loop.steps + step - 1)))
