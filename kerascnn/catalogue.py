@@ -7,6 +7,7 @@ that publish accuracies are turned into errors here, at the source's own roundin
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from kerascnn.preprocessing import Preprocessing
@@ -17,7 +18,8 @@ class Result:
     """A published result: errors in percent on ImageNet's 1,000 classes unless `data` says else.
 
     Attributes:
-        top1, top5: error in percent; None where the source has none.
+        top1, top5: a classifier's error in percent; None where the source has none.
+        ap: a detector's average precision in percent, the mean over IoUs from 0.5 to 0.95 (COCO).
         source: paper and table, or the weights' publisher.
         setting: the pictures and crops that were classified.
         networks: how many were averaged; 1 is a single model, 0 an unpublished number.
@@ -26,6 +28,7 @@ class Result:
 
     top1: float | None = None
     top5: float | None = None
+    ap: float | None = None
     source: str
     setting: str
     networks: int = 1
@@ -38,18 +41,20 @@ class Entry:
 
     Attributes:
         builder: "module:function".
-        task: "classification".
+        task: "classification" or "detection".
         year, paper: of publication; the paper as arXiv id or DOI.
         title: the name the field uses.
         input_shape, classes: published defaults.
         parameters: published trainable count at those defaults.
-        parameters_source: who publishes exactly this count.
+        parameters_source: who publishes exactly this count; else how it comes about.
         macs: published multiply-adds at those defaults, in millions, as rounded by the source.
         macs_source: who publishes them; why there are none, where `macs` is None.
-        results: published errors; first the single model's best-known one, then other settings
-            and challenge entries, then reference weights.
+        results: published errors or precisions; first the single model's best-known one, then
+            other settings and challenge entries, then reference weights.
         weights: names that `build(weights=...)` can load.
         mean, std: input normalisation of the published model.
+        backbone: the classifier in a detector, whose weights it takes.
+        backbone_options: of the detector's builder, which those weights need.
     """
 
     builder: str
@@ -67,17 +72,23 @@ class Entry:
     weights: tuple[str, ...] = ()
     mean: float = 127.0
     std: float = 128.0
+    backbone: str | None = None
+    backbone_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def preprocessing(self, height: int, width: int, **options: Any) -> Preprocessing:
         """This architecture's preprocessing at a picture size."""
         values = {"channels": self.input_shape[2], "mean": self.mean, "std": self.std, **options}
+        if self.task == "detection":  # the whole picture, whose shares boxes are
+            values.setdefault("resize", "stretch")
         return Preprocessing(height=height, width=width, **values)
 
 
 _CLASSIFICATION = "kerascnn.classification"
+_DETECTION = "kerascnn.detection"
 _TORCHVISION = "torchvision"
 _KERAS = "keras.applications"
 _TIMM = "timm"
+_EFFDET = "effdet"
 
 _ALEXNET = "doi:10.1145/3065386"
 _VGG = "arXiv:1409.1556"
@@ -89,15 +100,21 @@ _SENET = "arXiv:1709.01507"
 _MOBILENET_V2 = "arXiv:1801.04381"
 _MOBILENET_V3 = "arXiv:1905.02244"
 _EFFICIENTNET = "arXiv:1905.11946"
+_EFFICIENTDET = "arXiv:1911.09070"
 _EFFICIENTNET_V2 = "arXiv:2104.00298"
 
 _SLIM = "github.com/tensorflow/models, slim/nets"
 _AUTOML = "github.com/google/automl, efficientnetv2"
 _LITE = "github.com/tensorflow/tpu, efficientnet/lite"
+_DETECTORS = "github.com/google/automl, efficientdet"
 
 _CROP_224 = "validation, 1 crop 224"
 _CROPS_10 = "validation, 10 crops 224"
 _VALIDATION = "validation"
+_VAL2017 = "val2017"
+_TEST_DEV = "test-dev"
+# The Object Detection API's SSDLites, which the papers measured; ours is torchvision's form.
+_FEWER = "with 3 anchors in a cell of the first map"
 
 
 def _builder(family: str, name: str) -> str:
@@ -460,6 +477,74 @@ def _efficientnet_v2(
             _keras(*keras, setting),
         ),
         input_shape=(size, size, 3),
+    )
+
+
+def _coco(ap: float, *, source: str, setting: str) -> Result:
+    return Result(ap=ap, source=source, setting=setting, data="COCO")
+
+
+def _ssdlite(
+    backbone: str,
+    title: str,
+    *,
+    year: int,
+    paper: str,
+    parameters: int,
+    parameters_source: str,
+    macs: float | None,
+    macs_source: str,
+    results: tuple[Result, ...],
+    backbone_options: Mapping[str, Any] | None = None,
+) -> Entry:
+    return Entry(
+        builder=f"{_DETECTION}.ssd:ssdlite_{backbone}",
+        title=f"SSDLite, {title}",
+        task="detection",
+        year=year,
+        paper=paper,
+        parameters=parameters,
+        parameters_source=parameters_source,
+        macs=macs,
+        macs_source=macs_source,
+        results=results,
+        input_shape=(320, 320, 3),
+        classes=90,
+        backbone=backbone,
+        backbone_options=backbone_options or {},
+    )
+
+
+def _efficientdet_lite(
+    number: int,
+    size: int,
+    parameters: int,
+    *,
+    float32: float,
+    int8: float,
+    effdet: float,
+    weights: tuple[str, ...] = (),
+) -> Entry:
+    setting = f"{_VAL2017}, {size}"
+    return Entry(
+        builder=f"{_DETECTION}.efficientdet:efficientdet_lite{number}",
+        title=f"EfficientDet-Lite{number}",
+        task="detection",
+        year=2020,
+        paper=_EFFICIENTDET,
+        parameters=parameters,
+        parameters_source=f"{_EFFDET} tf_efficientdet_lite{number}",
+        macs=None,
+        macs_source="not published",
+        results=(
+            _coco(float32, source=_DETECTORS, setting=setting),
+            _coco(int8, source=_DETECTORS, setting=f"{setting}, int8 after training"),
+            _coco(effdet, source=f"{_EFFDET} tf_efficientdet_lite{number}", setting=setting),
+        ),
+        input_shape=(size, size, 3),
+        classes=90,
+        weights=weights,
+        backbone=f"efficientnet_lite{number}",
     )
 
 
@@ -912,5 +997,70 @@ ENTRIES: dict[str, Entry] = {
         automl=85.7,
         torchvision=(85.808, 97.788),
         keras=(85.7, 97.5),
+    ),
+    "ssdlite_mobilenet_v2": _ssdlite(
+        "mobilenet_v2",
+        "MobileNetV2",
+        year=2018,
+        paper=_MOBILENET_V2,
+        parameters=4_664_988,
+        parameters_source=f"counted; 4.3 million in the paper's table 6, {_FEWER}",
+        macs=800.0,
+        macs_source=f"{_MOBILENET_V2}, table 6, {_FEWER}",
+        results=(_coco(22.1, source=f"{_MOBILENET_V2}, table 6", setting=f"{_TEST_DEV}, 320"),),
+    ),
+    "ssdlite_mobilenet_v3_small": _ssdlite(
+        "mobilenet_v3_small",
+        "MobileNetV3-Small",
+        year=2019,
+        paper=_MOBILENET_V3,
+        backbone_options={"reduced_tail": False},
+        parameters=1_868_108,
+        parameters_source=f"counted; 1.77 million in the paper's table 6, {_FEWER}",
+        macs=160.0,
+        macs_source=f"{_MOBILENET_V3}, table 6, {_FEWER}",
+        results=(
+            _coco(16.1, source=f"{_MOBILENET_V3}, table 6", setting=f"{_TEST_DEV}, 320"),
+            _coco(
+                16.0,
+                source=f"{_MOBILENET_V3}, table 6",
+                setting=f"{_TEST_DEV}, 320, without reduced_tail",
+            ),
+        ),
+    ),
+    "ssdlite_mobilenet_v3_large": _ssdlite(
+        "mobilenet_v3_large",
+        "MobileNetV3-Large",
+        year=2019,
+        paper=_MOBILENET_V3,
+        backbone_options={"reduced_tail": False},
+        parameters=3_440_060,
+        parameters_source=f"{_TORCHVISION} ssdlite320_mobilenet_v3_large",
+        macs=583.0,
+        macs_source=f"{_TORCHVISION}; 510 million in {_MOBILENET_V3}, table 6, {_FEWER}",
+        results=(
+            _coco(22.0, source=f"{_MOBILENET_V3}, table 6", setting=f"{_TEST_DEV}, 320"),
+            _coco(
+                22.0,
+                source=f"{_MOBILENET_V3}, table 6",
+                setting=f"{_TEST_DEV}, 320, without reduced_tail",
+            ),
+            _coco(21.3, source=f"{_TORCHVISION} COCO_V1", setting=f"{_VAL2017}, 320"),
+        ),
+    ),
+    "efficientdet_lite0": _efficientdet_lite(
+        0, 320, 3_243_470, float32=26.41, int8=26.10, effdet=27.1, weights=("imagenet",)
+    ),
+    "efficientdet_lite1": _efficientdet_lite(
+        1, 384, 4_248_318, float32=31.50, int8=31.12, effdet=32.2
+    ),
+    "efficientdet_lite2": _efficientdet_lite(
+        2, 448, 5_252_334, float32=35.06, int8=34.69, effdet=35.9
+    ),
+    "efficientdet_lite3": _efficientdet_lite(
+        3, 512, 8_350_862, float32=38.77, int8=38.42, effdet=39.6
+    ),
+    "efficientdet_lite4": _efficientdet_lite(
+        4, 640, 15_130_894, float32=43.18, int8=42.83, effdet=44.2
     ),
 }

@@ -62,7 +62,7 @@ def commands() -> None:
 
 @commands.command(epilog="Example: kerascnn models resnet50")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--task", help="Only models for it: classification.")
+@click.option("--task", help="Only models for it: classification or detection.")
 @_json_option
 def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
     """List the architectures with their published figures; or all that is known of NAME."""
@@ -70,7 +70,7 @@ def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
 
     chosen = names or zoo.list_models(task)
     if not chosen:
-        raise InputError(f"no models for task {task!r}; there is: classification")
+        raise InputError(f"no models for task {task!r}; there are: classification, detection")
     if as_json:
         _print_json(listing.as_json(chosen))
     elif names:
@@ -112,6 +112,14 @@ def _training_options(command: Any) -> Any:
             metavar="KEY=VALUE",
             help="Of the network: alpha=0.35, drop_path=0.1, dtype=mixed_bfloat16, ...",
         ),
+        click.option(
+            "--detector",
+            "detector_options",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Of a detector's boxes: min_scale=0.1 (SSDLite), anchor_scale=2 (EfficientDet), "
+            "score_threshold=0.1, iou_threshold=0.6, max_detections=50.",
+        ),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -119,7 +127,7 @@ def _training_options(command: Any) -> Any:
 
 _DATA_HELP = (
     "mnist, scenes-digits, a folder with one sub-folder a class, a pack (`kerascnn pack`), or "
-    "tfds:NAME."
+    "tfds:NAME; for detectors scenes, a COCO .json, or a folder of COCO's, Pascal VOC's or YOLO's."
 )
 
 
@@ -187,8 +195,20 @@ def train(
     if as_json:
         _print_json({"run": str(folder), **results})
     else:
-        click.echo(f"{folder}: {results['held_out']:.1f}% of the held-out pictures are right")
+        click.echo(f"{folder}: {_told(results)}")
         click.echo(f"next: kerascnn compress {folder}")
+
+
+def _told(results: dict[str, Any]) -> str:
+    """A run's figure in words."""
+    if results["metric"] == "accuracy":
+        return f"{results['held_out']:.1f}% of the held-out pictures are right"
+    figures = ", ".join(
+        f"{name} {results[key]:.1f}"
+        for name, key in (("AP", "held_out"), ("AP50", "ap50"), ("AP75", "ap75"))
+        if results[key] is not None
+    )
+    return f"{figures or 'no AP'} on the held-out pictures"
 
 
 def _training_request(
@@ -197,6 +217,7 @@ def _training_request(
     data: str,
     image_size: str | None,
     options: tuple[str, ...],
+    detector_options: tuple[str, ...],
     settings: tuple[str, ...],
     strict: bool = False,
     **asked: Any,
@@ -207,7 +228,15 @@ def _training_request(
     size, chosen = _image_size(image_size), _options(options, "--option", "alpha=0.35")
     asked["settings"] = _options(settings, "--set", "ema=0.999")
     configure(model, data=data, **asked)
-    return asked | {"image_size": size, "model_options": chosen, "strict": strict}
+    boxes = _options(detector_options, "--detector", "score_threshold=0.1")
+    if boxes and zoo.entry(model).task != "detection":
+        raise InputError(f"--detector is for detectors, and {model} is none")
+    return asked | {
+        "image_size": size,
+        "model_options": chosen,
+        "detector_options": boxes,
+        "strict": strict,
+    }
 
 
 @commands.command(epilog="Example: kerascnn find-lr mobilenet_v2 --data flowers/ -o rate.png")
@@ -544,14 +573,40 @@ def compare(runs: tuple[str, ...], out: str, as_json: bool) -> None:
 @click.argument("artefact", type=click.Path())
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="Labels.")
+@click.option(
+    "--score",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    show_default=True,
+    help="Of a detector: the lowest to tell of.",
+)
+@click.option("-o", "--out", type=click.Path(), help="Of a detector: folder for drawn pictures.")
 @_json_option
-def predict(artefact: str, images: tuple[str, ...], top: int, as_json: bool) -> None:
-    """Label IMAGES with ARTEFACT, a .tflite, .onnx or .keras file."""
+def predict(
+    artefact: str,
+    images: tuple[str, ...],
+    top: int,
+    score: float,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Label IMAGES with ARTEFACT, a .tflite, .onnx or .keras file; or find the objects in them."""
     if not pathlib.Path(artefact).is_file():
         raise InputError(f"{artefact}: no such file")
     _begin()
-    from export.predict import predict
+    from export.predict import detect, is_detector, predict
 
+    if is_detector(pathlib.Path(artefact)):
+        folder = pathlib.Path(out) if out else None
+        found = detect(pathlib.Path(artefact), images, score=score, folder=folder)
+        if as_json:
+            _print_json([dataclasses.asdict(picture) for picture in found])
+            return
+        for picture in found:
+            click.echo(picture.as_text())
+        return
+    if out:
+        raise InputError(f"{artefact} labels pictures and draws no boxes; leave out --out")
     predictions = predict(pathlib.Path(artefact), images, top=top)
     if as_json:
         rows = [

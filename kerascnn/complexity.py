@@ -16,13 +16,16 @@ def count_parameters(model: keras.Model, *, trainable_only: bool = True) -> int:
 def count_macs(model: keras.Model) -> int:
     """Multiply-adds of convolutions and dense layers for one picture.
 
+    A layer that is called several times, as the heads of EfficientDet are, counts at every call.
     Normalisation (folded at inference), activations, pooling and biases are left out, as in the
     MobileNet papers.
     """
     total = 0
-    for layer in model.layers:
+    calls = [node for nodes in model._nodes_by_depth.values() for node in nodes]
+    for call in calls:
+        layer = call.operation
         if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            _, height, width, _ = layer.output.shape
+            _, height, width, _ = call.outputs[0].shape
             total += height * width * math.prod(layer.kernel.shape)
         elif isinstance(layer, keras.layers.Dense):
             total += math.prod(layer.kernel.shape)

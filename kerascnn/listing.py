@@ -10,21 +10,26 @@ from kerascnn import weights
 from kerascnn.catalogue import Entry, Result
 from kerascnn.zoo import entry
 
-_COLUMNS = (
-    "name", "task", "year", "parameters", "MACs", "top-1", "top-5", "input", "weights", "paper",
-)  # fmt: skip
-_TO_THE_RIGHT = {"parameters", "MACs", "top-1", "top-5", "input"}
-_NOTES = (
+_MEASURES = {"classification": ("top-1", "top-5"), "detection": ("AP",)}
+_TO_THE_RIGHT = {"parameters", "MACs", "top-1", "top-5", "AP", "input"}
+_ERRORS = (
     "top-1, top-5: published error in percent on ImageNet (*: on MNIST) of a single network; "
-    "ensembles, settings and sources: kerascnn models NAME",
+    "ensembles, settings and sources: kerascnn models NAME"
+)
+_PRECISIONS = (
+    "AP: published average precision in percent on COCO; settings and sources: kerascnn models NAME"
+)
+_NOTES = {"classification": _ERRORS, "detection": _PRECISIONS}
+_FILES = (
     "weights: names, and whose files `--weights FILE` takes: k keras.applications, v torchvision, "
-    "t timm, e efficientnet-lite-pytorch",
+    "t timm, e efficientnet-lite-pytorch, d effdet; in brackets for the backbone alone"
 )
 _INITIALS = {
     "keras.applications": "k",
     "torchvision": "v",
     "timm": "t",
     "efficientnet-lite-pytorch": "e",
+    "effdet": "d",
 }
 
 
@@ -38,17 +43,19 @@ def as_json(names: Sequence[str]) -> list[dict[str, Any]]:
 
 def table(names: Sequence[str]) -> str:
     """One line a model."""
-    rows = [dict(zip(_COLUMNS, _cells(name, entry(name)), strict=True)) for name in names]
-    rows.insert(0, {column: column for column in _COLUMNS})
-    widths = {column: max(len(row[column]) for row in rows) for column in _COLUMNS}
+    tasks = [task for task in _MEASURES if any(entry(name).task == task for name in names)]
+    rows = [_cells(name, entry(name), tasks) for name in names]
+    columns = list(rows[0]) if rows else []
+    rows.insert(0, {column: column for column in columns})
+    widths = {column: max(len(row[column]) for row in rows) for column in columns}
     lines = []
     for row in rows:
         cells = (
             row[c].rjust(widths[c]) if c in _TO_THE_RIGHT else row[c].ljust(widths[c])
-            for c in _COLUMNS
+            for c in columns
         )
         lines.append("  ".join(cells).rstrip())
-    return "\n".join((*lines, "", *_NOTES))
+    return "\n".join((*lines, "", *(_NOTES[task] for task in tasks), _FILES))
 
 
 def page(name: str) -> str:
@@ -62,41 +69,53 @@ def page(name: str) -> str:
         f"MACs        {_macs(row)} ({row.macs_source})",
         f"input       {height}x{width}x{channels}, {row.classes} classes",
         f"weights     {', '.join(row.weights) or 'no named ones'}; files of: {files}",
-        "published errors:",
-        *(f"  {_result(result)}" for result in row.results),
     ]
-    return "\n".join(lines)
+    if row.backbone:
+        origins = ", ".join(weights.origins(row.backbone))
+        lines.append(f"backbone    {row.backbone}, alone from files of: {origins}")
+    lines.append(f"published {'precisions' if row.task == 'detection' else 'errors'}:")
+    return "\n".join((*lines, *(f"  {_result(result)}" for result in row.results)))
 
 
-def _cells(name: str, row: Entry) -> tuple[str, ...]:
+def _cells(name: str, row: Entry, tasks: Sequence[str]) -> dict[str, str]:
     single = next((r for r in row.results if r.networks == 1), None)
-    mark = "*" if single and single.data != "ImageNet" else ""
+    mark = "*" if single and single.data == "MNIST" else ""
+    measures = {
+        "top-1": _percent(single.top1 if single else None) + mark,
+        "top-5": _percent(single.top5 if single else None),
+        "AP": _percent(single.ap if single else None),
+    }
+    return {
+        "name": name,
+        "task": row.task,
+        "year": str(row.year),
+        "parameters": f"{row.parameters:,}",
+        "MACs": _macs(row),
+        **{column: measures[column] for task in tasks for column in _MEASURES[task]},
+        "input": f"{row.input_shape[0]}x{row.input_shape[1]}",
+        "weights": " ".join((*row.weights, _initials(name, row.backbone))).strip() or "-",
+        "paper": row.paper,
+    }
+
+
+def _initials(name: str, backbone: str | None) -> str:
     files = "".join(_INITIALS[origin] for origin in weights.origins(name))
-    return (
-        name,
-        row.task,
-        str(row.year),
-        f"{row.parameters:,}",
-        _macs(row),
-        _error(single.top1 if single else None) + mark,
-        _error(single.top5 if single else None),
-        f"{row.input_shape[0]}x{row.input_shape[1]}",
-        " ".join((*row.weights, files)).strip() or "-",
-        row.paper,
-    )
+    if backbone is None:
+        return files
+    return f"{files}({''.join(_INITIALS[origin] for origin in weights.origins(backbone))})"
 
 
 def _result(result: Result) -> str:
     several = {0: ", ensemble", 1: ""}.get(result.networks, f", {result.networks} networks")
-    return (
-        f"top-1 {_error(result.top1):>6}  top-5 {_error(result.top5):>6}  "
-        f"{result.data} {result.setting}{several} ({result.source})"
-    )
+    measured = f"top-1 {_percent(result.top1):>6}  top-5 {_percent(result.top5):>6}"
+    if result.ap is not None:
+        measured = f"AP {_percent(result.ap):>6}"
+    return f"{measured}  {result.data} {result.setting}{several} ({result.source})"
 
 
 def _macs(row: Entry) -> str:
     return "-" if row.macs is None else f"{row.macs:,.0f} M"
 
 
-def _error(percent: float | None) -> str:
-    return "-" if percent is None else f"{percent:g}"
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"

@@ -20,13 +20,15 @@ from kerascnn.preprocessing import Preprocessing
 if TYPE_CHECKING:
     import keras
 
+    from kerascnn.detection.postprocess import DetectorSpec
+
 
 class UnknownModelError(InputError):
     """A name that the registry does not hold; the message offers the closest one."""
 
 
 def list_models(task: str | None = None) -> list[str]:
-    """Names of all models, or of one task, in the order of publication."""
+    """Names of all models, or of one task; task by task, each in the order of publication."""
     return [name for name, entry in ENTRIES.items() if task in (None, entry.task)]
 
 
@@ -54,19 +56,22 @@ def build(
     Args:
         name: one of `list_models()`.
         input_shape: (height, width, channels); the published size by default.
-        classes: length of the logits; the published number by default.
+        classes: how many; the published number by default.
         weights: None (random), a name that the model lists ("imagenet"), or the path of a weights
-            file of keras.applications (.h5, .keras), torchvision (.pth, .safetensors), timm or
-            kerascnn; its layout is found from the file, and sets the options that the weights were
-            trained with (padding, epsilon). With `classes` given, dense layers that do not fit
-            keep their random weights.
+            file of keras.applications (.h5, .keras), torchvision (.pth, .safetensors), timm,
+            effdet or kerascnn; its layout is found from the file, and sets the options that the
+            weights were trained with (padding, epsilon). With `classes` given, layers for classes
+            that do not fit keep their random weights. A detector takes its backbone's weights as
+            well, and keeps the rest random.
         dtype: a Keras dtype policy, such as "mixed_float16" or "mixed_bfloat16"; the logits stay
             float32 in mixed precision. The global policy by default.
         **options: of the family's builder, for example `alpha=0.35`.
 
     Returns:
         A functional model from (batch, height, width, channels) float32, normalised as
-        `preprocessing(name, ...)` says, to (batch, classes) logits.
+        `preprocessing(name, ...)` says. A classifier gives (batch, classes) logits; a detector
+        gives coded boxes (batch, anchors, 4) and logits (batch, anchors, classes), the background
+        first where its `detector_spec` has one.
 
     Raises:
         UnknownModelError: no such model.
@@ -78,8 +83,9 @@ def build(
     if weights is not None:
         from kerascnn.weights import find
 
-        source = find(name, weights, row.weights)
-        options = {**source.layout.options, **options}
+        source = find(name, weights, row.weights, backbone=row.backbone)
+        forms = row.backbone_options if source.backbone else {}
+        options = {**source.layout.options, **forms, **options}
     module, _, function = row.builder.partition(":")
     builder = getattr(importlib.import_module(module), function)
     with _dtype_policy(dtype):
@@ -117,8 +123,31 @@ def preprocessing(
     if weights is not None:
         from kerascnn.weights import find
 
-        options = {**find(name, weights, row.weights).layout.normalisation, **options}
+        source = find(name, weights, row.weights, backbone=row.backbone)
+        options = {**source.layout.normalisation, **options}
     return row.preprocessing(height, width, **options)
+
+
+def detector_spec(
+    name: str, input_shape: tuple[int, ...] | None = None, **options: Any
+) -> DetectorSpec:
+    """What a detector's outputs mean; no network is built for it.
+
+    Args:
+        name: one of `list_models("detection")`.
+        input_shape: (height, width) or (height, width, channels) that the detector was built with;
+            the published size by default.
+        **options: other fields of `DetectorSpec`, for example `score_threshold=0.3`.
+
+    Raises:
+        InputError: a model that detects nothing.
+    """
+    row = entry(name)
+    if row.task != "detection":
+        raise InputError(f"{name} is no detector; those are {', '.join(list_models('detection'))}")
+    module = importlib.import_module(row.builder.partition(":")[0])
+    spec: DetectorSpec = module.detector_spec(name, input_shape or row.input_shape, **options)
+    return spec
 
 
 def features(model: keras.Model, names: Sequence[str]) -> keras.Model:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,3 +27,18 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> Path:
         for array in tensors.values():
             stream.write(np.ascontiguousarray(array).tobytes())
     return path
+
+
+def golden_values(name: str, shape: Sequence[int], gain: float) -> np.ndarray:
+    """The tensor `name` of a golden network, as make_torch_goldens.py has it."""
+    kind = name.rsplit(".", 1)[-1]
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if kind == "num_batches_tracked":
+        return np.zeros(shape, np.int64)
+    if len(shape) >= 2:
+        array = rng.normal(0, np.sqrt(gain / np.prod(shape[1:])), shape)
+    elif kind in ("running_var", "weight"):
+        array = rng.uniform(0.5, 1.5, shape)
+    else:
+        array = rng.normal(0, 0.1, shape)
+    return array.astype(np.float32)

@@ -234,6 +234,7 @@ def mobilenet_v3(
     classes=1000,
     alpha=1.0,
     minimalistic=False,
+    reduced_tail=False,
     stem_strides=None,
     early_strides=2,
     activation=None,
@@ -251,6 +252,7 @@ def mobilenet_v3(
         classes: length of the logits.
         alpha: width multiplier; the layer before the logits does not shrink below 1.
         minimalistic: no squeeze-excite, no hard-swish, no 5x5 kernels.
+        reduced_tail: half as many channels behind the last stride, as detectors have (section 6.3).
         stem_strides: of the stem; 2, and 1 for pictures of less than 64 pixels, by default.
         early_strides: of the first block that halves the picture; 2 as published.
         activation: in place of hard-swish, where the table has it.
@@ -264,6 +266,7 @@ def mobilenet_v3(
         A functional model from (batch, height, width, channels) to (batch, classes) logits.
     """
     config = _minimalistic(V3[name]) if minimalistic else V3[name]
+    config = _reduced_tail(config) if reduced_tail else config
     relu = blocks.Conventions(
         activation="relu", padding=padding, norm_momentum=norm_momentum, norm_epsilon=norm_epsilon
     )
@@ -313,6 +316,20 @@ def _minimalistic(config: V3Config) -> V3Config:
         for block in config.blocks
     )
     return dataclasses.replace(config, blocks=rows)
+
+
+def _reduced_tail(config: V3Config) -> V3Config:
+    last = max(i for i, block in enumerate(config.blocks) if block.strides == 2)
+    rows = [
+        dataclasses.replace(
+            block,
+            # The block with the stride expands what comes before it, which keeps its width.
+            expanded=block.expanded if i == last else block.expanded // 2,
+            channels=block.channels // 2,
+        )
+        for i, block in enumerate(config.blocks[last:], last)
+    ]
+    return dataclasses.replace(config, blocks=(*config.blocks[:last], *rows), head=config.head // 2)
 
 
 mobilenet_v3_small = functools.partial(mobilenet_v3, "mobilenet_v3_small")

@@ -3,6 +3,8 @@
     file ──> read (by its first bytes) ──> tensors by name ──> layout (by a tensor it alone has)
          ──> model.build with the layout's options ──> fill, layer by layer, by the layout's names
 
+A detector takes the files of its backbone, too: those fill the layers that the two share.
+
 Weights come from files that the user has, or from packages that the user installed (extra
 `pretrained`); nothing is downloaded, and nothing in a file is run.
 """
@@ -19,6 +21,7 @@ from typing import Any
 
 from kerascnn.errors import InputError
 from kerascnn.weights import (
+    effdet,
     efficientnet_pytorch,
     keras_applications,
     kerascnn_runs,
@@ -32,6 +35,7 @@ _LAYOUTS = (
     *torchvision.LAYOUTS,
     *timm.LAYOUTS,
     *efficientnet_pytorch.LAYOUTS,
+    *effdet.LAYOUTS,
 )
 SUFFIXES = (".h5", ".keras", ".pth", ".pt", ".safetensors")
 
@@ -44,11 +48,13 @@ class Source:
         path: of the file.
         layout: how it names and orders its tensors.
         tensors: by name; anything with a shape that NumPy reads.
+        backbone: whether it is a classifier, of which a detector has the backbone alone.
     """
 
     path: pathlib.Path
     layout: Layout
     tensors: Mapping[str, Any]
+    backbone: bool = False
 
     def unused(self, used: Set[str]) -> str | None:
         """The first tensor that is not in `used` and that the layout does not ignore."""
@@ -58,21 +64,28 @@ class Source:
 
 def origins(name: str) -> tuple[str, ...]:
     """Whose files `name` can load: keras.applications, torchvision, timm, ..."""
-    return tuple(dict.fromkeys(layout.origin for layout in _LAYOUTS if name in layout.models))
+    return tuple(dict.fromkeys(layout.origin for layout in _layouts(name)))
 
 
-def find(name: str, weights: str | os.PathLike[str], named: tuple[str, ...] = ()) -> Source:
+def find(
+    name: str,
+    weights: str | os.PathLike[str],
+    named: tuple[str, ...] = (),
+    *,
+    backbone: str | None = None,
+) -> Source:
     """Open weights for the zoo's model `name`.
 
     Args:
         weights: one of `named`, or the path of a file.
         named: names of weights that `name` has.
+        backbone: the classifier in `name`, whose files fit as well.
 
     Raises:
         InputError: no such name or file, or a file of another network or in no known layout.
     """
     if weights in named:
-        return _recognised(name, efficientnet_pytorch.packaged_checkpoint())
+        return _recognised(name, efficientnet_pytorch.packaged_checkpoint(), backbone)
     path = pathlib.Path(weights)
     if path.suffix not in SUFFIXES and not path.exists():
         offered = f"it has {', '.join(named)}, and" if named else "it"
@@ -80,21 +93,27 @@ def find(name: str, weights: str | os.PathLike[str], named: tuple[str, ...] = ()
             f"no weights {os.fspath(weights)!r} for {name}; {offered} takes files ending in "
             f"{', '.join(SUFFIXES)}"
         )
-    return _recognised(name, path)
+    return _recognised(name, path, backbone)
 
 
-def _recognised(name: str, path: pathlib.Path) -> Source:
+def _recognised(name: str, path: pathlib.Path, backbone: str | None) -> Source:
     kind, tensors = _read(path)
-    known = [layout for layout in _LAYOUTS if name in layout.models]
-    for layout in (*known, kerascnn_runs.layout(name)):
-        if layout.kind == kind and layout.signature in tensors:
-            return Source(path=path, layout=layout, tensors=tensors)
+    models = (name, backbone) if backbone else (name,)
+    for model in models:
+        for layout in (*_layouts(model), kerascnn_runs.layout(model)):
+            if layout.kind == kind and layout.signature in tensors:
+                return Source(path=path, layout=layout, tensors=tensors, backbone=model == backbone)
+    known = [layout for model in models for layout in _layouts(model)]
     wanted = ", ".join(f"{layout.signature} ({layout.origin})" for layout in known) or "none"
     first = next(iter(tensors), "nothing")
     raise InputError(
         f"{path} holds no weights of {name} in a known layout; it begins with {first}, and one of "
         f"these tensors tells a layout: {wanted}"
     )
+
+
+def _layouts(name: str) -> list[Layout]:
+    return [layout for layout in _LAYOUTS if name in layout.models]
 
 
 def _read(path: pathlib.Path) -> tuple[str, Mapping[str, Any]]:

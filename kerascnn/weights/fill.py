@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 
 from kerascnn.errors import InputError
 from kerascnn.weights import Source
-from kerascnn.weights.layout import places
+from kerascnn.weights.layout import Place, places
 
 # Variables of ours, and of a PyTorch module.
 _TORCH = {
@@ -18,27 +22,35 @@ _TORCH = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+# Roles outside the stages: of a backbone, and of what stands behind it.
+_OF_BACKBONES = ("stem", "last", "head")
+_ENDS = ("head", "logits")
 
 
 def fill(model: keras.Model, source: Source, *, keep_misfitting_head: bool = False) -> None:
     """Copy a file into a model that was built with the layout's options, in place.
 
     Args:
-        keep_misfitting_head: leave dense layers random whose tensors are not there or have another
-            shape.
+        keep_misfitting_head: leave dense layers, and the layers of a detector that tell classes
+            apart, random whose tensors are not there or have another shape.
 
     Raises:
         InputError: names the first tensor that does not fit, or that no layer wants.
     """
     filling = _Filling(model, source)
     layers = {layer.name: layer for layer in model.layers if layer.weights}
+    wanted = places(layers)
+    if source.backbone:
+        filling.give_up_ends(wanted.values())
+        filling.give_up_dense()
+        wanted = {n: p for n, p in wanted.items() if p.stage or p.role in _OF_BACKBONES}
     values = {}
-    for name, place in places(layers).items():
+    for name, place in wanted.items():
         conv, norm = source.layout.modules(place)
         try:
             values[name] = filling.values(layers[name], conv)
         except InputError:
-            if not (keep_misfitting_head and isinstance(layers[name], keras.layers.Dense)):
+            if not (keep_misfitting_head and _is_replaceable(layers[name])):
                 raise
             filling.give_up(conv)
         if f"{name}_norm" in layers:
@@ -51,6 +63,14 @@ def fill(model: keras.Model, source: Source, *, keep_misfitting_head: bool = Fal
         layers[name].set_weights(arrays)
 
 
+def _is_replaceable(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.layers.Dense) or _tells_classes(layer.name)
+
+
+def _tells_classes(name: str) -> bool:
+    return name == "logits" or bool(re.fullmatch(r"class_(map\d_predict|predict_pointwise)", name))
+
+
 class _Filling:
     """One file on its way into one model."""
 
@@ -60,8 +80,11 @@ class _Filling:
         self._torch = source.layout.kind == "torch"
 
     def values(self, layer: keras.Layer, module: str) -> list[np.ndarray]:
-        """The arrays of a convolution or dense layer, in the layer's order."""
-        return [self._value(layer, weight, module) for weight in layer.weights]
+        """The arrays of a convolution, dense layer or lone norm, in the layer's order."""
+        arrays = [self._value(layer, weight, module) for weight in layer.weights]
+        if re.fullmatch(r"box_(map\d_predict|predict_pointwise)", layer.name):
+            return [self._in_our_order(array) for array in arrays]
+        return arrays
 
     def norm_values(self, layer: keras.Layer, module: str, conv: str) -> list[np.ndarray]:
         """The arrays of a batch norm behind the convolution `conv`."""
@@ -74,8 +97,25 @@ class _Filling:
         return values
 
     def give_up(self, module: str) -> None:
-        """Forget a module that is left random."""
-        self._used |= {self._name(module, role) for role in ("kernel", "bias")}
+        """Forget a module that is left random, or has no layer."""
+        self._used |= {self._name(module, role) for role in _TORCH}
+
+    def give_up_ends(self, found: Iterable[Place]) -> None:
+        """Forget what stands behind a classifier's backbone and has no layer here."""
+        found = list(found)
+        roles = {place.role for place in found}
+        for role in _ENDS:
+            if role not in roles:
+                end = dataclasses.replace(found[0], name=role, role=role, stage=0, block=0)
+                for module in self._source.layout.modules(end):
+                    self.give_up(module)
+
+    def give_up_dense(self) -> None:
+        """Forget dense layers: a classifier trained for other pictures has any of any name."""
+        end = ".weight" if self._torch else "/kernel"
+        for name, tensor in self._source.tensors.items():
+            if name.endswith(end) and len(tensor.shape) == 2:
+                self.give_up(name.removesuffix(end))
 
     def unused(self) -> str | None:
         """The first tensor that no layer wanted."""
@@ -87,6 +127,10 @@ class _Filling:
             f"{self._source.path} ({self._source.layout.origin}) does not fit "
             f"{self._model.name}: {what}"
         )
+
+    def _in_our_order(self, array: np.ndarray) -> np.ndarray:
+        boxes = array.reshape(*array.shape[:-1], -1, 4)
+        return boxes[..., self._source.layout.box_order].reshape(array.shape)
 
     def _name(self, module: str, role: str) -> str:
         return f"{module}.{_TORCH[role]}" if self._torch else f"{module}/{role}"
@@ -133,7 +177,7 @@ class _Filling:
         if tensor is None:
             raise self.error(f"it has no tensor {name}, which layer {layer.name} wants")
         if tuple(tensor.shape) != shape:
-            hint = "; give `classes` to keep another head" if layer.name == "logits" else ""
+            hint = "; give `classes` to keep another head" if _tells_classes(layer.name) else ""
             raise self.error(
                 f"its tensor {name} has shape {tuple(tensor.shape)}, where layer {layer.name} "
                 f"wants {shape}{hint}"

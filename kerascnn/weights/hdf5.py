@@ -57,11 +57,14 @@ def _variables(root: h5py.File, path: pathlib.Path) -> Iterator[tuple[str, Any]]
         raise InputError(f"{path} holds no Keras weights")
     for layer in map(_text, legacy.attrs["layer_names"]):
         group = _member(legacy, layer, path)
-        for full in map(_text, group.attrs["weight_names"] if group is not None else ()):
+        names = [_text(name) for name in group.attrs["weight_names"]] if group is not None else []
+        # A network inside another is stored as one layer, with the names of its own layers.
+        nested = len({full.partition("/")[0] for full in names if "/" in full}) > 1
+        for full in names:
             variable = _member(group, full, path)
             if variable is None:
                 raise InputError(f"{path} is damaged: {full} is missing in layer {layer}")
-            yield f"{layer}/{_role(full)}", variable
+            yield f"{full.rpartition('/')[0] if nested else layer}/{_role(full)}", variable
 
 
 def _numbered(layers: h5py.Group, path: pathlib.Path) -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from kerascnn.weights.layout import Layout, Modules, Place
 
+# A tensor of the layer that tells classes apart.
+_SIGNATURES = {
+    "ssdlite": "class_map1_predict/kernel",
+    "efficientdet": "class_predict_pointwise/kernel",
+}
+
 
 def _ours(place: Place) -> Modules:
     return place.name, f"{place.name}_norm"
@@ -14,6 +20,7 @@ def _ours(place: Place) -> Modules:
 
 def layout(name: str) -> Layout:
     """The layout of `name`; any model has one."""
+    signature = _SIGNATURES.get(name.partition("_")[0], "logits/kernel")
     return Layout(
-        origin="kerascnn", models=(name,), kind="keras", signature="logits/kernel", modules=_ours
+        origin="kerascnn", models=(name,), kind="keras", signature=signature, modules=_ours
     )

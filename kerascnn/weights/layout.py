@@ -23,9 +23,13 @@ _PLACE = re.compile(r"stage(?P<stage>\d+)_block(?P<block>\d+)_(?P<role>.+)")
 class Place:
     """Where a convolution, depthwise convolution or dense layer stands in a model of ours.
 
+    A batch norm has a place only where no convolution of its name is before it, as in heads whose
+    convolutions are shared.
+
     Attributes:
         name: of the layer.
-        role: the end of its name ("conv1", "se_reduce"), or the whole of it ("stem", "logits").
+        role: the end of its name ("conv1", "se_reduce"), or the whole of it ("stem", "logits",
+            "extra1_squeeze").
         stage, block: from 1; 0 outside the stages.
         index: of the block among all blocks, from 0.
         roles: of all layers with weights in the same block.
@@ -77,6 +81,7 @@ class Layout:
         options: of the builder, which the weights were trained with.
         normalisation: what the weights expect of a picture, as fields of `Preprocessing`.
         ignored: pattern of tensors that belong to training alone or to the input.
+        box_order: where our dy, dx, dh and dw stand in a coded box of theirs.
     """
 
     origin: str
@@ -87,13 +92,14 @@ class Layout:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     normalisation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     ignored: str = r"$^"
+    box_order: tuple[int, int, int, int] = (0, 1, 2, 3)
 
 
 def places(layer_names: Iterable[str]) -> dict[str, Place]:
-    """The places of layers with weights, norms left out, in the order of the model."""
+    """The places of layers with weights, norms behind them left out, in the order of the model."""
     names = list(layer_names)
     normed = any(name.endswith("_norm") for name in names)
-    bare = [name for name in names if not name.endswith("_norm")]
+    bare = [name for name in names if name.removesuffix("_norm") not in {*names} - {name}]
     matches = {name: _PLACE.fullmatch(name) for name in bare}
     roles: dict[tuple[int, int], set[str]] = {}
     for match in matches.values():

@@ -38,7 +38,7 @@ def _legacy_se_resnet(place: Place) -> Modules:
     return resnet_modules(place)
 
 
-def _efficientnet_lite(place: Place) -> Modules:
+def efficientnet_lite_modules(place: Place) -> Modules:
     ends = {
         "stem": ("conv_stem", "bn1"),
         "head": ("conv_head", "bn2"),
@@ -79,7 +79,7 @@ LAYOUTS = (
     _layout(
         models=tuple(f"efficientnet_lite{n}" for n in range(5)),
         signature="blocks.0.0.conv_dw.weight",
-        modules=_efficientnet_lite,
+        modules=efficientnet_lite_modules,
         normalisation={"mean": 127.5, "std": 127.5},
     ),
 )

@@ -1,4 +1,8 @@
-"""Name tables of torchvision's classification checkpoints (.pth, or the same as .safetensors)."""
+"""Name tables of torchvision's checkpoints (.pth, or the same as .safetensors).
+
+Its SSDLite cuts the backbone in two behind the expansion of the last strided block, and codes a box
+as dx, dy, dw, dh.
+"""
 
 from __future__ import annotations
 
@@ -104,6 +108,38 @@ def _mbconv(place: Place, prefix: str) -> Modules:
     return f"{prefix}{at}.0", f"{prefix}{at}.1"
 
 
+_SSD_HEADS = {"box": "head.regression_head", "class": "head.classification_head"}
+_EXTRA = ("squeeze", "depthwise", "expand")
+
+
+def _ssdlite(place: Place) -> Modules:
+    part, _, role = place.role.partition("_")
+    if part.startswith("extra"):
+        number = int(part.removeprefix("extra")) - 1
+        prefix = f"backbone.extra.{number}.{_EXTRA.index(role)}."
+        return f"{prefix}0", f"{prefix}1"
+    if part in _SSD_HEADS:
+        level, _, role = role.partition("_")
+        prefix = f"{_SSD_HEADS[part]}.module_list.{int(level.removeprefix('map')) - 1}."
+        return (f"{prefix}1", "") if role == "predict" else (f"{prefix}0.0", f"{prefix}0.1")
+    return _ssdlite_backbone(place)
+
+
+def _ssdlite_backbone(place: Place) -> Modules:
+    if place.role == "last":  # both V3s have three blocks behind the cut
+        return "backbone.features.1.3.0", "backbone.features.1.3.1"
+    if place.stage < place.stages:
+        conv, norm = _mobilenet_v3(place)
+        ahead = "backbone.features.0."
+        return conv.replace("features.", ahead), norm.replace("features.", ahead)
+    if place.block > 1:
+        return _mbconv(place, f"backbone.features.1.{place.block - 1}.block.")
+    if place.role == "expand":
+        prefix = f"backbone.features.0.{place.index + 1}."
+        return f"{prefix}0", f"{prefix}1"
+    return _mbconv(place, "backbone.features.1.0.")
+
+
 LAYOUTS = (
     _layout(
         models=("alexnet",),
@@ -172,5 +208,13 @@ LAYOUTS = (
         modules=_efficientnet,
         options=_TENSORFLOWS,
         normalisation={"mean": 127.5, "std": 127.5},
+    ),
+    _layout(
+        models=("ssdlite_mobilenet_v3_small", "ssdlite_mobilenet_v3_large"),
+        signature="head.classification_head.module_list.0.0.0.weight",
+        modules=_ssdlite,
+        options=_TENSORFLOWS,
+        normalisation={"mean": 127.5, "std": 127.5},
+        box_order=(1, 0, 3, 2),
     ),
 )  # fmt: skip

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from networks import enlivened
 
 import kerascnn
 
@@ -29,6 +30,18 @@ model.compile(keras.optimizers.SGD(1e-3), loss)
 before = model.get_layer("logits").get_weights()[0]
 assert np.isfinite(float(model.train_on_batch(x, np.arange(len(x)) % 3)))
 assert np.abs(model.get_layer("logits").get_weights()[0] - before).max() > 0
+"""
+DETECTOR_SCRIPT = """
+import sys
+import keras, numpy as np, kerascnn
+backend, name, weights, pictures, *wanted = sys.argv[1:]
+assert keras.backend.backend() == backend
+assert "tensorflow" not in sys.modules
+x = np.load(pictures)
+model = kerascnn.build(name, weights=weights, input_shape=x.shape[1:], classes=3)
+for got, path in zip(model.predict_on_batch(x), wanted, strict=True):
+    wanted = np.load(path)
+    assert np.abs(np.asarray(got) - wanted).max() < 1e-4 * np.abs(wanted).max()
 """
 FAST = {"lenet5", "mobilenet_v1"}
 NAMES = [
@@ -52,8 +65,33 @@ def test_one_step_and_the_same_logits(backend: str, name: str, tmp_path) -> None
     np.save(tmp_path / "pictures.npy", pictures)
     np.save(tmp_path / "logits.npy", model.predict_on_batch(pictures))
     files = [str(tmp_path / f) for f in ("model.keras", "pictures.npy", "logits.npy")]
+    run(SCRIPT, backend, name, *files)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ssdlite_mobilenet_v3_small", pytest.param("efficientdet_lite0", marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_detectors_say_the_same(backend: str, name: str, tmp_path) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    # An odd size, at which pyramids crop.
+    model = enlivened(kerascnn.build(name, input_shape=(75, 64, 3), classes=3))
+    model.save(tmp_path / "model.keras")
+    pictures = np.random.default_rng(0).uniform(-1, 1, (2, 75, 64, 3)).astype("float32")
+    np.save(tmp_path / "pictures.npy", pictures)
+    boxes, logits = model.predict_on_batch(pictures)
+    np.save(tmp_path / "boxes.npy", boxes)
+    np.save(tmp_path / "logits.npy", logits)
+    files = ("model.keras", "pictures.npy", "boxes.npy", "logits.npy")
+    run(DETECTOR_SCRIPT, backend, name, *(str(tmp_path / file) for file in files))
+
+
+def run(script: str, backend: str, *arguments: str) -> None:
+    """Run a script under a backend, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, backend, name, *files],
+        [sys.executable, "-c", script, backend, *arguments],
         env=os.environ | {"KERAS_BACKEND": backend},
         capture_output=True,
         text=True,

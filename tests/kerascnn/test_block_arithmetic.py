@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import write_safetensors
+from checkpoints import golden_values, write_safetensors
 from numpy.lib.stride_tricks import sliding_window_view
-from test_torch_layouts import goldens, values
+from test_torch_layouts import goldens
 
 import kerascnn
 
@@ -194,7 +194,9 @@ def test_a_block_is_its_arithmetic(
     theirs, ours, before, block, arithmetic, epsilon, same, tmp_path: Path
 ) -> None:
     golden = goldens()[theirs]
-    tensors = {name: values(name, shape, golden["gain"]) for name, shape in golden["tensors"]}
+    tensors = {
+        name: golden_values(name, shape, golden["gain"]) for name, shape in golden["tensors"]
+    }
     path = write_safetensors(tmp_path / "reference.safetensors", tensors)
     # 70 is halved to 35 and to 18: an even side and an odd one. Dense layers are not looked at.
     model = kerascnn.build(ours, weights=path, input_shape=(70, 70, 3), classes=1000)

@@ -35,18 +35,24 @@ def test_every_figure_has_its_source(name: str) -> None:
     for result in entry.results:
         assert result.source
         assert result.setting
-        assert result.top1 is not None or result.top5 is not None
+        if entry.task == "detection":
+            assert result.ap is not None
+            assert result.data == "COCO"
+        else:
+            assert result.ap is None
+            assert result.top1 is not None or result.top5 is not None
         if result.top1 is not None and result.top5 is not None:
             assert result.top5 < result.top1
 
 
-def test_entries_are_in_the_order_of_publication() -> None:
-    years = [entry.year for entry in ENTRIES.values()]
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_entries_are_in_the_order_of_publication(task: str) -> None:
+    years = [entry.year for entry in ENTRIES.values() if entry.task == task]
     assert years == sorted(years)
 
 
 def test_the_table_has_a_line_a_model() -> None:
-    names = zoo.list_models()
+    names = zoo.list_models("classification")
     head, *lines = listing.table(names).splitlines()
     assert head.split()[:6] == ["name", "task", "year", "parameters", "MACs", "top-1"]
     assert [line.split()[0] for line in lines[: len(names)]] == names
@@ -55,6 +61,29 @@ def test_the_table_has_a_line_a_model() -> None:
         "classification", "2015", "25,557,032", "3,800", "M", "22.85", "6.71", "224x224", "kv",
         "arXiv:1512.03385",
     ]  # fmt: skip
+
+
+def test_detectors_are_listed_by_their_precision() -> None:
+    table = listing.table(zoo.list_models("detection"))
+    head, *lines = table.splitlines()
+    assert head.split() == [
+        "name", "task", "year", "parameters", "MACs", "AP", "input", "weights", "paper",
+    ]  # fmt: skip
+    assert "top-1" not in table
+    large = next(line for line in lines if line.startswith("ssdlite_mobilenet_v3_large"))
+    assert large.split()[1:] == [
+        "detection", "2019", "3,440,060", "583", "M", "22", "320x320", "v(kv)", "arXiv:1905.02244",
+    ]  # fmt: skip
+    page = listing.page("efficientdet_lite0")
+    assert "published precisions:\n  AP  26.41  COCO val2017, 320 (" in page
+    assert "backbone    efficientnet_lite0, alone from files of: timm, efficient" in page
+
+
+def test_all_tasks_in_one_table_have_their_measures() -> None:
+    head, *lines = listing.table(["resnet50", "efficientdet_lite0"]).splitlines()
+    assert head.split()[5:8] == ["top-1", "top-5", "AP"]
+    assert lines[0].split()[6:9] == ["22.85", "6.71", "-"]
+    assert lines[1].split()[5:8] == ["-", "-", "26.41"]
 
 
 def test_a_page_tells_ensembles_from_single_networks() -> None:
@@ -76,4 +105,4 @@ def test_json_has_every_result() -> None:
 
 @pytest.mark.parametrize("name", [n for n in ENTRIES if n != "lenet5"])
 def test_every_model_can_load_somebodys_weights(name: str) -> None:
-    assert weights.origins(name)
+    assert weights.origins(ENTRIES[name].backbone or name)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import write_safetensors
+from checkpoints import golden_values, write_safetensors
 
 import kerascnn
 
@@ -41,21 +40,6 @@ def goldens() -> dict:
     return json.loads(gzip.decompress(GOLDENS.read_bytes()))
 
 
-def values(name: str, shape, gain: float) -> np.ndarray:
-    """As make_torch_goldens.py has it."""
-    kind = name.rsplit(".", 1)[-1]
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    if kind == "num_batches_tracked":
-        return np.zeros(shape, np.int64)
-    if len(shape) >= 2:
-        array = rng.normal(0, np.sqrt(gain / np.prod(shape[1:])), shape)
-    elif kind in ("running_var", "weight"):
-        array = rng.uniform(0.5, 1.5, shape)
-    else:
-        array = rng.normal(0, 0.1, shape)
-    return array.astype(np.float32)
-
-
 def names() -> list:
     return [
         pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in goldens()
@@ -65,7 +49,7 @@ def names() -> list:
 @pytest.mark.parametrize("theirs", names())
 def test_logits_of_the_reference(theirs: str, tmp_path: Path) -> None:
     golden = goldens()[theirs]
-    tensors = {name: values(name, shape, golden["gain"]) for name, shape in golden["tensors"]}
+    tensors = {n: golden_values(n, shape, golden["gain"]) for n, shape in golden["tensors"]}
     path = write_safetensors(tmp_path / "reference.safetensors", tensors)
     name = OURS.get(theirs, theirs)
     for size, logits in golden["logits"].items():

@@ -28,13 +28,19 @@ FAST = {
 def marked(fast: set[str]) -> list:
     return [
         pytest.param(name, marks=() if name in fast else pytest.mark.slow)
-        for name in kerascnn.list_models()
+        for name in kerascnn.list_models("classification")
     ]
 
 
 ROLE = r"(_[a-z]+\d?)+"
 LAYER_NAME = re.compile(
     rf"image|flatten|pool|dropout|(stem|last|logits|head\d?|stage\d+(_block\d+)?)({ROLE})?"
+)
+DETECTORS = kerascnn.list_models("detection")
+SMALL_DETECTORS = ["ssdlite_mobilenet_v2", "ssdlite_mobilenet_v3_small", "efficientdet_lite0"]
+DETECTOR_LAYER_NAME = re.compile(
+    r"image|boxes|logits|"
+    rf"(stem|last|head|stage\d+(_block\d+)?|extra\d|fpn\d?_p\d|(box|class)(_[a-z]+\d?)+)({ROLE})?"
 )
 
 
@@ -43,7 +49,7 @@ def options_of(name: str) -> set[str]:
     return set(inspect.signature(getattr(import_module(module), function)).parameters)
 
 
-@pytest.mark.parametrize("name", kerascnn.list_models())
+@pytest.mark.parametrize("name", kerascnn.list_models("classification"))
 def test_published_counts_names_and_outputs(name: str) -> None:
     entry = zoo.entry(name)
     model = kerascnn.build(name)
@@ -58,6 +64,62 @@ def test_published_counts_names_and_outputs(name: str) -> None:
         # Papers round to two digits; Google's figures for the Lite family are 4 to 6% above the
         # products of its own layers' shapes, those for B4 and B5 as much below.
         assert count_macs(model) / 1e6 == pytest.approx(entry.macs, rel=0.065)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_published_counts_names_and_outputs_of_detectors(name: str) -> None:
+    entry, spec = zoo.entry(name), zoo.detector_spec(name)
+    model = kerascnn.build(name)
+    assert count_parameters(model) == entry.parameters
+    assert model.input_shape == (None, *entry.input_shape)
+    anchors, logits = spec.anchors.count, entry.classes + spec.background
+    assert model.output_shape == [(None, anchors, 4), (None, anchors, logits)]
+    assert [output._keras_history.operation.name for output in model.outputs] == ["boxes", "logits"]
+    strange = [x.name for x in model.layers if not DETECTOR_LAYER_NAME.fullmatch(x.name)]
+    assert strange == []
+    if entry.macs:
+        macs = count_macs(model)
+        if "torchvision" not in entry.macs_source:  # the papers' first map has half the anchors
+            for first in ("box_map1_predict", "class_map1_predict"):
+                conv = model.get_layer(first)
+                _, height, width, _ = conv.output.shape
+                macs -= height * width * conv.kernel.shape[2] * conv.filters // 2
+        assert macs / 1e6 == pytest.approx(entry.macs, rel=0.015)
+
+
+@pytest.mark.parametrize("name", SMALL_DETECTORS)
+def test_a_step_lowers_the_loss_of_detectors(name: str) -> None:
+    keras.utils.set_random_seed(0)
+    model = kerascnn.build(name, input_shape=(64, 96, 3), classes=3)
+    model.compile(keras.optimizers.SGD(1e-3), ["mse", "mse"], run_eagerly=True)
+    rng = np.random.default_rng(0)
+    pictures = rng.uniform(-1, 1, (4, 64, 96, 3)).astype("float32")
+    wanted = [rng.normal(0, 1, (4, *shape[1:])).astype("float32") for shape in model.output_shape]
+    before = model.train_on_batch(pictures, wanted)[0]
+    after = model.train_on_batch(pictures, wanted)[0]
+    assert after < before
+    assert all(np.isfinite(output).all() for output in model.predict_on_batch(pictures))
+
+
+@pytest.mark.parametrize("name", SMALL_DETECTORS)
+def test_saved_and_loaded_detectors_are_equal(name: str, tmp_path) -> None:
+    model = kerascnn.build(name, input_shape=(64, 64, 3), classes=3)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    pairs = zip(model.predict_on_batch(x), again.predict_on_batch(x), strict=True)
+    for ours, loaded in pairs:
+        np.testing.assert_array_equal(ours, loaded)
+    assert count_macs(again) == count_macs(model)
+
+
+def test_mixed_precision_keeps_float32_detections() -> None:
+    for name in SMALL_DETECTORS:
+        model = kerascnn.build(name, input_shape=(64, 64, 3), classes=3, dtype="mixed_float16")
+        assert model.get_layer("stem").compute_dtype == "float16"
+        assert [output.dtype for output in model.outputs] == ["float32", "float32"]
+        predicting = [x for x in model.layers if x.name.endswith(("predict", "predict_pointwise"))]
+        assert {x.compute_dtype for x in predicting} == {"float32"}
 
 
 @pytest.mark.parametrize(
@@ -314,8 +376,24 @@ def test_unknown_names() -> None:
 
 
 def test_listing_by_task() -> None:
-    assert kerascnn.list_models("classification") == kerascnn.list_models()
-    assert kerascnn.list_models("detection") == []
+    tasks = [zoo.entry(name).task for name in kerascnn.list_models()]
+    assert tasks == sorted(tasks)
+    assert DETECTORS[0] == "ssdlite_mobilenet_v2"
+    assert DETECTORS[-1] == "efficientdet_lite4"
+    assert not {*DETECTORS} & {*kerascnn.list_models("classification")}
+    assert kerascnn.list_models("segmentation") == []
+
+
+def test_only_detectors_have_a_spec() -> None:
+    with pytest.raises(InputError, match="mobilenet_v2 is no detector"):
+        zoo.detector_spec("mobilenet_v2")
+    with pytest.raises(zoo.UnknownModelError, match="'efficientdet_lite0'"):
+        zoo.detector_spec("efficientdet_lit0")
+
+
+def test_detectors_see_the_whole_picture() -> None:
+    assert zoo.preprocessing("efficientdet_lite0", 320, 320).resize == "stretch"
+    assert zoo.preprocessing("mobilenet_v2", 224, 224).resize == "crop"
 
 
 def test_importing_the_registry_imports_no_framework() -> None:

@@ -1,0 +1,154 @@
+"""Anchors: the boxes that a detector's outputs are corrections of, declared as data.
+
+NumPy alone, so that the command line and the readers of artefacts need no Keras for them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kerascnn.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Level:
+    """One feature map: a grid of cells with the same anchors about each cell's centre.
+
+    Attributes:
+        rows, columns: cells of the grid.
+        sizes: (height, width) of a cell's anchors, as shares of the picture.
+    """
+
+    rows: int
+    columns: int
+    sizes: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.columns < 1:
+            raise InputError(
+                f"a grid of {self.rows}x{self.columns} cells has no anchors; enlarge the input"
+            )
+        if not self.sizes or np.shape(self.sizes)[1:] != (2,) or np.min(self.sizes) <= 0:
+            raise InputError(f"sizes of anchors are pairs above 0, not {self.sizes}")
+
+    @property
+    def count(self) -> int:
+        """Anchors of this level."""
+        return self.rows * self.columns * len(self.sizes)
+
+    def boxes(self) -> np.ndarray:
+        """(count, 4) float32, row by row of cells, each cell's anchors in the order of `sizes`."""
+        y = (np.arange(self.rows) + 0.5) / self.rows
+        x = (np.arange(self.columns) + 0.5) / self.columns
+        centres = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]
+        halves = np.asarray(self.sizes) / 2
+        corners = np.concatenate([centres - halves, centres + halves], axis=-1)
+        return corners.reshape(-1, 4).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Anchors:
+    """All anchors of a detector, level by level."""
+
+    levels: tuple[Level, ...]
+
+    @property
+    def count(self) -> int:
+        """Anchors of a picture."""
+        return sum(level.count for level in self.levels)
+
+    def boxes(self) -> np.ndarray:
+        """(a, 4) float32, level by level; they may stick out of the picture."""
+        return np.concatenate([level.boxes() for level in self.levels])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form that travels with runs and artefacts."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Anchors:
+        """Read the JSON form; raises KeyError, TypeError or ValueError on anything else."""
+        return cls(
+            levels=tuple(
+                Level(**{**level, "sizes": tuple((h, w) for h, w in level["sizes"])})
+                for level in values["levels"]
+            )
+        )
+
+
+def ssd_anchors(
+    grids: Sequence[tuple[int, int]],
+    *,
+    min_scale: float = 0.2,
+    max_scale: float = 0.95,
+    aspect_ratios: Sequence[float] = (2, 3),
+) -> Anchors:
+    """SSD's default boxes: 2 + 2 * len(aspect_ratios) a cell.
+
+    Args:
+        grids: (rows, columns) of each feature map, the finest first.
+        min_scale, max_scale: sides of the square boxes on the first and on the last map, as
+            shares of the picture; those between are evenly spaced.
+        aspect_ratios: width over height of further boxes; each comes upright as well.
+
+    A cell has the square, a larger square (its side is the geometric mean with the next map's
+    scale, 1 after the last), then each ratio lying and upright. Sides above 1 are cut to 1.
+
+    Source: SSD (arXiv:1512.02325), section 2.2; the defaults, the order and the cut are those of
+    torchvision's ssdlite320_mobilenet_v3_large (DefaultBoxGenerator).
+    """
+    scales = [float(s) for s in np.linspace(min_scale, max_scale, len(grids))]
+    after = [*scales[1:], 1.0 if len(grids) > 1 else max_scale]
+    levels = []
+    for (rows, columns), scale, following in zip(grids, scales, after, strict=True):
+        side = math.sqrt(scale * following)
+        sizes = [(scale, scale), (side, side)]
+        for ratio in aspect_ratios:
+            long, short = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
+            sizes += [(short, long), (long, short)]
+        cut = tuple((min(height, 1.0), min(width, 1.0)) for height, width in sizes)
+        levels.append(Level(rows=rows, columns=columns, sizes=cut))
+    return Anchors(levels=tuple(levels))
+
+
+def pyramid_anchors(
+    input_shape: tuple[int, int],
+    *,
+    levels: Sequence[int] = (3, 4, 5, 6, 7),
+    octaves: int = 3,
+    aspect_ratios: Sequence[float] = (1.0, 2.0, 0.5),
+    scale: float = 3.0,
+) -> Anchors:
+    """RetinaNet's and EfficientDet's anchors: octaves * len(aspect_ratios) a cell.
+
+    Args:
+        input_shape: (height, width) of the network input in pixels.
+        levels: of the pyramid; level i's grid is the input halved i times, rounded up.
+        octaves: sizes a cell, each 2 ** (1 / octaves) of the one before.
+        aspect_ratios: width over height, at the same area.
+        scale: side of a level's smallest square, in cells.
+
+    A cell has all ratios of the smallest size, then of the next. The stride is input over grid,
+    a fraction where the input is no multiple of 2 ** level.
+
+    Source: RetinaNet (arXiv:1708.02002), section 4; order, ratios and strides are those of
+    google/automl's efficientdet/tf2/anchors.py, where EfficientDet-Lite0 to 2 have scale 3 and
+    Lite3 and 4 have 4 (hparams_config.py).
+    """
+    height, width = input_shape
+    made = []
+    for level in levels:
+        rows, columns = -(-height // 2**level), -(-width // 2**level)
+        sides = [scale * 2 ** (octave / octaves) for octave in range(octaves)]
+        sizes = tuple(
+            (side / math.sqrt(ratio) / rows, side * math.sqrt(ratio) / columns)
+            for side in sides
+            for ratio in aspect_ratios
+        )
+        made.append(Level(rows=rows, columns=columns, sizes=sizes))
+    return Anchors(levels=tuple(made))

@@ -1,0 +1,52 @@
+"""Non-maximum suppression: exact, greedy and class by class, with static shapes on any backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from kerascnn.detection import boxes as box_ops
+
+
+def nms(
+    boxes: Any, scores: Any, classes: Any, *, iou_threshold: float, max_detections: int
+) -> tuple[Any, Any]:
+    """Keep the best candidate, drop those of its class that overlap with it, and so on.
+
+    Args:
+        boxes: (n, k, 4).
+        scores: (n, k); what is not above 0 (0, -inf, NaN) is no candidate.
+        classes: (n, k) int32.
+        iou_threshold: a candidate is dropped if its IoU with a kept one of its class is above.
+        max_detections: d, of all classes together.
+
+    Returns:
+        indices (n, d) int32 of the kept candidates, the best first and of equal scores the first
+        one first, 0 where fewer than d are kept; valid (n, d) bool.
+    """
+    boxes = ops.convert_to_tensor(boxes, "float32")
+    scores = ops.convert_to_tensor(scores, "float32")
+    classes = ops.convert_to_tensor(classes, "int32")
+    left = ops.where(scores > 0, scores, 0.0)
+    places, candidates = ops.arange(max_detections), ops.arange(scores.shape[1])
+    none = ops.zeros_like(left[:, :1], "int32") + ops.zeros_like(places)[None]
+
+    # One round a detection, for all pictures at once: k IoUs a picture, never k x k.
+    def keep_best(place: Any, left: Any, indices: Any, valid: Any) -> tuple[Any, Any, Any, Any]:
+        best = ops.argmax(left, axis=1, keepdims=True)
+        found = ops.take_along_axis(left, best, axis=1) > 0
+        overlap = box_ops.iou(ops.take_along_axis(boxes, best[..., None], axis=1), boxes)[:, 0]
+        same = classes == ops.take_along_axis(classes, best, axis=1)
+        # By its index as well: a box without area does not overlap with itself.
+        gone = (same & (overlap > iou_threshold)) | (candidates[None] == best)
+        here = (places[None] == place) & found
+        left = ops.where(gone, 0.0, left)
+        return place + 1, left, ops.where(here, best, indices), valid | here
+
+    def going_on(place: Any, left: Any, indices: Any, valid: Any) -> Any:
+        return (place < max_detections) & ops.any(left > 0)
+
+    start = (ops.convert_to_tensor(0, "int32"), left, none, none > 0)
+    _, _, indices, valid = ops.while_loop(going_on, keep_best, start)
+    return indices, valid

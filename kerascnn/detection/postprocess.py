@@ -1,0 +1,132 @@
+"""From a detector's outputs to detections, and what a client must know of a detector for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from kerascnn.detection import boxes as box_ops
+from kerascnn.detection.anchors import Anchors
+from kerascnn.detection.nms import nms
+from kerascnn.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectorSpec:
+    """What a detector's outputs mean; travels in run.json and beside every artefact.
+
+    Attributes:
+        anchors: what the codes are against.
+        box_scales: of dy, dx, dh and dw.
+        background: whether the logits are of a softmax with the background first; else each
+            class has a sigmoid of its own.
+        positive_iou, negative_iou: an anchor is an object's from the first on, and background
+            below the second.
+        loss: "multibox" or "focal".
+        score_threshold: the lowest score of a detection, above 0.
+        iou_threshold: of two detections of a class with a higher IoU, the better one stays.
+        max_detections: of a picture, of all classes together.
+        candidates: (anchor, class) pairs of a picture that suppression looks at, the best ones.
+    """
+
+    anchors: Anchors
+    box_scales: tuple[float, float, float, float]
+    background: bool
+    positive_iou: float
+    negative_iou: float
+    loss: str
+    score_threshold: float = 0.05
+    iou_threshold: float = 0.5
+    max_detections: int = 100
+    candidates: int = 1000
+
+    def __post_init__(self) -> None:
+        if len(self.box_scales) != 4 or min(self.box_scales) <= 0:
+            raise InputError(f"box_scales are four numbers above 0, not {self.box_scales}")
+        if self.loss not in ("multibox", "focal"):
+            raise InputError(f"loss is 'multibox' or 'focal', not {self.loss!r}")
+        if not 0 < self.negative_iou <= self.positive_iou <= 1:
+            raise InputError(
+                "0 < negative_iou <= positive_iou <= 1 must hold, not with "
+                f"{self.negative_iou} and {self.positive_iou}"
+            )
+        for name in ("score_threshold", "iou_threshold"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} is above 0 and at most 1, not {getattr(self, name)}")
+        for name in ("max_detections", "candidates"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is 1 or more, not {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DetectorSpec:
+        """Read the JSON form; raises KeyError, TypeError or ValueError on anything else."""
+        anchors, scales = Anchors.from_dict(values["anchors"]), tuple(values["box_scales"])
+        return cls(**{**values, "anchors": anchors, "box_scales": scales})
+
+
+def scores(spec: DetectorSpec, logits: Any) -> Any:
+    """Class scores (n, a, c) in 0..1 of logits (n, a, c), or (n, a, c + 1) with a background."""
+    logits = ops.convert_to_tensor(logits, "float32")
+    return ops.softmax(logits, axis=-1)[..., 1:] if spec.background else ops.sigmoid(logits)
+
+
+def detect(spec: DetectorSpec, codes: Any, logits: Any) -> dict[str, Any]:
+    """Detections of a batch, the best first.
+
+    Args:
+        codes: (n, a, 4).
+        logits: (n, a, c), or (n, a, c + 1) with a background.
+
+    Returns:
+        "boxes" (n, d, 4), not clipped to the picture; "labels" (n, d) int32; "scores" (n, d);
+        "count" (n,) int32. Behind `count` come boxes of zeros with label -1 and score 0.
+
+    They are those of TFLite_Detection_PostProcess with use_regular_nms (and detections_per_class
+    as max_detections), if no more than `candidates` pairs reach the score threshold.
+
+    Source: tensorflow/lite/kernels/detection_postprocess.cc.
+    """
+    every = scores(spec, logits)
+    anchor_count, classes = every.shape[1:]
+    pairs = ops.reshape(every, (-1, anchor_count * classes))
+    pairs = ops.where(pairs >= spec.score_threshold, pairs, 0.0)
+    # Equal ones come in the order of their indices, on every backend.
+    best, pair = ops.top_k(pairs, min(spec.candidates, anchor_count * classes))
+    anchor, label = pair // classes, pair % classes
+    boxes = box_ops.decode(
+        ops.take_along_axis(ops.convert_to_tensor(codes), anchor[..., None], axis=1),
+        ops.take(ops.convert_to_tensor(spec.anchors.boxes()), anchor, axis=0),
+        spec.box_scales,
+    )
+    kept, valid = nms(
+        boxes,
+        best,
+        label,
+        iou_threshold=spec.iou_threshold,
+        max_detections=spec.max_detections,
+    )
+    return {
+        "boxes": ops.where(
+            valid[..., None], ops.take_along_axis(boxes, kept[..., None], axis=1), 0.0
+        ),
+        "labels": ops.where(valid, ops.take_along_axis(label, kept, axis=1), -1),
+        "scores": ops.where(valid, ops.take_along_axis(best, kept, axis=1), 0.0),
+        "count": ops.sum(ops.cast(valid, "int32"), axis=1),
+    }
+
+
+def of_picture(detected: Mapping[str, Any], index: int) -> dict[str, np.ndarray]:
+    """NumPy "boxes" (count, 4), "labels" and "scores" (count,) of one picture of `detect`."""
+    count = int(detected["count"][index])
+    return {
+        key: ops.convert_to_numpy(detected[key][index])[:count]
+        for key in ("boxes", "labels", "scores")
+    }

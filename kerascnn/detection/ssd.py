@@ -1,0 +1,214 @@
+"""SSDLite: MobileNetV2 (arXiv:1801.04381, section 6.2) and V3 (arXiv:1905.02244, section 6.3) with
+the head of SSD (Liu et al., arXiv:1512.02325) in depthwise separable convolutions.
+
+Six maps are predicted from: the expansion in the block of the last stride (1/16 of the picture's
+size), the backbone's last convolution (1/32), and four extra blocks, each of which halves the map.
+
+The networks are torchvision's `ssdlite320_mobilenet_v3_large` and what it becomes on the two other
+backbones: six anchors in every cell of every map, a background logit, ReLU6 and batch-norm epsilon
+1e-3 outside the backbone. TensorFlow's Object Detection API, with which the papers measured, has
+three anchors in a cell of the first map; at 90 classes its ssdlite_mobilenet_v2 is smaller by the
+channels of the other three.
+
+Deviations: the stem halves pictures of any size; batch-norm momentum is the zoo's; padding is
+"same" by default, torchvision's is "symmetric"; with alpha the extra blocks narrow too, as the
+Object Detection API's do.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+from keras import layers
+
+from kerascnn import blocks
+from kerascnn.classification import mobilenet
+from kerascnn.detection import heads
+from kerascnn.detection.anchors import ssd_anchors
+from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.zoo import features
+
+# How often the picture is halved before the maps.
+HALVINGS = (4, 5, 6, 7, 8, 9)
+# Output channels of the extra blocks, and the least that alpha leaves of them.
+EXTRAS = (512, 256, 256, 128)
+NARROWEST = 16
+# Aspect ratios 1, 2, 1/2, 3 and 1/3, and 1 again at a size between this map's and the next one's.
+ANCHORS_A_CELL = 6
+# Of the initial kernels outside the backbone (torchvision).
+STDDEV = 0.03
+
+
+def ssdlite_mobilenet_v2(
+    *,
+    input_shape=(320, 320, 3),
+    classes=90,
+    alpha=1.0,
+    activation="relu6",
+    drop_path=0.0,
+    padding="same",
+    norm_momentum=0.99,
+    norm_epsilon=1e-3,
+) -> keras.Model:
+    """Build SSDLite on MobileNetV2.
+
+    Args:
+        input_shape: (height, width, channels).
+        classes: without the background, which has a logit of its own.
+        alpha: width multiplier of the backbone and of the extra blocks.
+        activation: of the backbone; the layers behind it have ReLU6.
+        drop_path: at the backbone's last block, growing linearly from 0 at the first.
+        padding: "same" (TensorFlow) or "symmetric" (PyTorch).
+        norm_momentum, norm_epsilon: of the batch norms; a momentum of 0.9 suits runs of a few
+            hundred steps.
+
+    Returns:
+        A functional model from (batch, height, width, channels) to coded boxes (batch, anchors, 4)
+        and logits (batch, anchors, 1 + classes).
+    """
+    norms = {"padding": padding, "norm_momentum": norm_momentum, "norm_epsilon": norm_epsilon}
+    backbone = mobilenet.mobilenet_v2(
+        input_shape=input_shape,
+        classes=1,
+        alpha=alpha,
+        stem_strides=2,
+        activation=activation,
+        drop_path=drop_path,
+        **norms,
+    )
+    conventions = blocks.Conventions(activation="relu6", **norms)
+    return _ssdlite("ssdlite_mobilenet_v2", backbone, "head_act", conventions, classes, alpha)
+
+
+def ssdlite_mobilenet_v3(
+    name: str,
+    *,
+    input_shape=(320, 320, 3),
+    classes=90,
+    alpha=1.0,
+    minimalistic=False,
+    reduced_tail=True,
+    activation=None,
+    drop_path=0.0,
+    padding="same",
+    norm_momentum=0.99,
+    norm_epsilon=1e-3,
+) -> keras.Model:
+    """Build SSDLite on a MobileNetV3.
+
+    Args:
+        name: "ssdlite_mobilenet_v3_small" or "ssdlite_mobilenet_v3_large".
+        input_shape: (height, width, channels).
+        classes: without the background, which has a logit of its own.
+        alpha: width multiplier of the backbone and of the extra blocks.
+        minimalistic: no squeeze-excite, no hard-swish, no 5x5 kernels in the backbone.
+        reduced_tail: half as many channels behind the backbone's last stride, as published;
+            weights of a classifier need False.
+        activation: in place of hard-swish, where the backbone's table has it; the layers behind it
+            have ReLU6.
+        drop_path: at the backbone's last block, growing linearly from 0 at the first.
+        padding: "same" (TensorFlow) or "symmetric" (PyTorch).
+        norm_momentum, norm_epsilon: of the batch norms; a momentum of 0.9 suits runs of a few
+            hundred steps.
+
+    Returns:
+        A functional model from (batch, height, width, channels) to coded boxes (batch, anchors, 4)
+        and logits (batch, anchors, 1 + classes).
+    """
+    norms = {"padding": padding, "norm_momentum": norm_momentum, "norm_epsilon": norm_epsilon}
+    backbone = mobilenet.mobilenet_v3(
+        name.removeprefix("ssdlite_"),
+        input_shape=input_shape,
+        classes=1,
+        alpha=alpha,
+        minimalistic=minimalistic,
+        reduced_tail=reduced_tail,
+        stem_strides=2,
+        activation=activation,
+        drop_path=drop_path,
+        **norms,
+    )
+    conventions = blocks.Conventions(activation="relu6", **norms)
+    return _ssdlite(name, backbone, "last_act", conventions, classes, alpha)
+
+
+def detector_spec(
+    name: str,
+    input_shape: tuple[int, ...],
+    *,
+    min_scale: float = 0.2,
+    max_scale: float = 0.95,
+    **options: Any,
+) -> DetectorSpec:
+    """What the outputs of an SSDLite mean at a picture size; torchvision's conventions.
+
+    Args:
+        min_scale, max_scale: sides of the anchors of the first and the last map, as shares of the
+            picture's; smaller ones for smaller objects.
+        **options: other fields of `DetectorSpec`.
+    """
+    height, width = input_shape[:2]
+    grids = [(-(-height // 2**n), -(-width // 2**n)) for n in HALVINGS]
+    values: dict[str, Any] = {
+        "anchors": ssd_anchors(grids, min_scale=min_scale, max_scale=max_scale),
+        "box_scales": (10.0, 10.0, 5.0, 5.0),
+        "background": True,
+        "positive_iou": 0.5,
+        "negative_iou": 0.5,
+        "loss": "multibox",
+    }
+    return DetectorSpec(**{**values, **options})
+
+
+def _ssdlite(name, backbone, last, conventions, classes, alpha):
+    """Extra blocks and heads behind a backbone, whose layer `last` is its last map."""
+    backbone = features(backbone, [f"{_last_strided_block(backbone)}_expand_act", last])
+    maps = list(backbone.outputs)
+    for number, channels in enumerate(EXTRAS, 1):
+        narrow = max(NARROWEST, int(alpha * channels))
+        maps.append(_extra_block(maps[-1], conventions, narrow, name=f"extra{number}"))
+    outputs = []
+    for role, values, output in (("box", 4, "boxes"), ("class", 1 + classes, "logits")):
+        predictions = [
+            _prediction(x, conventions, values, name=f"{role}_map{number}")
+            for number, x in enumerate(maps, 1)
+        ]
+        outputs.append(heads.joined(predictions, name=output))
+    model = keras.Model(backbone.inputs[0], outputs, name=name)
+    _draw_kernels(model)
+    return model
+
+
+def _last_strided_block(backbone):
+    strided = [x.name for x in backbone.layers if getattr(x, "strides", None) == (2, 2)]
+    return strided[-1].removesuffix("_depthwise")
+
+
+def _extra_block(x, conventions, channels, *, name):
+    """Squeeze to half the channels, halve the map, expand; (batch, ceil(h/2), ceil(w/2), c)."""
+    x = conventions.conv(x, channels // 2, name=f"{name}_squeeze")
+    x = conventions.depthwise(x, strides=2, name=f"{name}_depthwise")
+    return conventions.conv(x, channels, name=f"{name}_expand")
+
+
+def _prediction(x, conventions, values, *, name):
+    """What one head says of one map: (batch, anchors of the map, values)."""
+    x = conventions.depthwise(x, name=f"{name}_depthwise")
+    conv = layers.Conv2D(
+        ANCHORS_A_CELL * values, 1, dtype=heads.output_dtype(), name=f"{name}_predict"
+    )
+    return heads.rows(conv(x), values, name=f"{name}_rows")
+
+
+def _draw_kernels(model):
+    """Draw the kernels outside the backbone anew, as torchvision does."""
+    for layer in model.layers:
+        if layer.name.startswith(("extra", "box", "class")) and hasattr(layer, "kernel"):
+            drawn = keras.random.normal(layer.kernel.shape, stddev=STDDEV)
+            layer.kernel.assign(drawn)
+
+
+ssdlite_mobilenet_v3_small = functools.partial(ssdlite_mobilenet_v3, "ssdlite_mobilenet_v3_small")
+ssdlite_mobilenet_v3_large = functools.partial(ssdlite_mobilenet_v3, "ssdlite_mobilenet_v3_large")
