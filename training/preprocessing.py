@@ -87,6 +87,29 @@ def read_decoded(
         return Decoded(pixels=fit(picture, preprocessing), size=size, kind=kind)
 
 
+def read_pixels(source: str | os.PathLike[str] | bytes, name: str = "picture") -> np.ndarray:
+    """Decode a file at its own size, upright; otherwise as `read_picture`.
+
+    Returns:
+        (height, width, 3) uint8, red first.
+    """
+    with _opened(source, name) as (opened, _data):
+        opened.load()
+        return np.array(_convert(ImageOps.exif_transpose(opened), 3), np.uint8)
+
+
+def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) of a picture, upright, from the front of its file.
+
+    Raises:
+        InputError: missing, or not a JPEG, PNG, WebP or BMP picture.
+    """
+    with _complaining(str(path)), Image.open(path, formats=FORMATS) as opened:
+        # A PNG's pixels would be decoded for an orientation behind them.
+        turned = _orientation(opened) if opened.format != "PNG" or "exif" in opened.info else 1
+        return opened.size if SWAP[turned] else (opened.height, opened.width)
+
+
 def check_picture(source: str | os.PathLike[str] | bytes, name: str = "picture") -> Checked:
     """Find out whether `read_picture` could read it, sooner than it would.
 
@@ -159,11 +182,16 @@ def _opened(
     source: str | os.PathLike[str] | bytes, name: str
 ) -> Iterator[tuple[Image.Image, bytes]]:
     """A picture and its bytes; whatever goes wrong with them is an InputError that names it."""
-    name = name if isinstance(source, bytes) else str(pathlib.Path(source))
-    try:
+    with _complaining(name if isinstance(source, bytes) else str(pathlib.Path(source))):
         data = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             yield opened, data
+
+
+@contextlib.contextmanager
+def _complaining(name: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(f"{name}: no such picture") from None
     except IsADirectoryError:

@@ -8,11 +8,11 @@ import pytest
 from training import datasets, recipes
 from training.augmentation import augment
 from training.config import TrainConfig
-from training.datasets import mnist, scenes_digits
+from training.datasets import mnist, painting, scenes_digits
 from training.pipeline import train_stream
 from training.policies import POLICIES, draw
 from training.request import request
-from training.train import preprocessing_for
+from training.train_classifier import preprocessing_for
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -50,7 +50,7 @@ def test_digits_are_readable(part: str, monkeypatch: pytest.MonkeyPatch) -> None
     digits = getattr(mnist.scan(), part).take(range(0, 1000, 10))
     painted = scenes_digits._paint(digits, photos, part=0)[1].astype(int)
     marks = np.array([255, 0, 255])
-    monkeypatch.setattr(scenes_digits, "_colour", lambda *_args, **_options: tuple(marks.tolist()))
+    monkeypatch.setattr(painting, "colour", lambda *_args, **_options: tuple(marks.tolist()))
     marked = scenes_digits._paint(digits, photos, part=0)[1].astype(int)
     for picture, other in zip(painted, marked, strict=True):
         stroke = (other == marks).all(axis=-1)
@@ -79,7 +79,7 @@ def test_training_sees_colour_and_no_black_corners() -> None:
 def test_its_recipe_sees_it_as_it_is(whole) -> None:
     asked = request("mobilenet_v2", data="scenes-digits")
     assert asked.recipe == "scenes_digits"
-    assert recipes.default_name("scenes-digits", "imagenet") == "finetune"
+    assert recipes.default_name("mobilenet_v2", "scenes-digits", "imagenet") == "finetune"
     assert asked.config.augmentation == "scenes"
     geometry = preprocessing_for(asked, whole)
     assert (geometry.input_shape, geometry.resize) == ((96, 96, 3), "pad")

@@ -90,6 +90,7 @@ class ObjectDataset:
         held_out: pictures that every reported figure is measured on.
         fingerprint: of names, sizes and annotations, or of what generates them.
         notes: what was clipped, dropped or set aside, with counts; one line each.
+        generated: pictures are made, not read, so that none can be broken.
     """
 
     name: str
@@ -100,3 +101,13 @@ class ObjectDataset:
     held_out: ObjectSplit
     fingerprint: str
     notes: tuple[str, ...] = ()
+    generated: bool = False
+
+    def each(self, change: Callable[[ObjectSplit], ObjectSplit]) -> ObjectDataset:
+        """The same with every split changed."""
+        return dataclasses.replace(
+            self,
+            train=change(self.train),
+            validation=None if self.validation is None else change(self.validation),
+            held_out=change(self.held_out),
+        )

@@ -12,12 +12,12 @@ by danielbuechele and vultilion, CC BY 2.0), read from those packages' own files
 from __future__ import annotations
 
 import functools
-import importlib.resources
 
 import numpy as np
 from PIL import Image
 
-from training.datasets import mnist
+from training.datasets import mnist, painting
+from training.datasets.painting import pick
 from training.datasets.splits import Dataset, Split, digest
 
 SIDE = 96
@@ -65,13 +65,13 @@ def _paint(
     digits: Split, photos: tuple[tuple[str, str], ...], *, part: int
 ) -> tuple[Split, np.ndarray]:
     """Every digit of a split on a random crop of one of the photos; and its pictures alone."""
-    opened = [_photo(package, file) for package, file in photos]
+    opened = [painting.photo(package, file) for package, file in photos]
     # Whole numbers, not floats, so that every machine makes the same choices.
     draws = np.random.default_rng([_SEED, part]).integers(0, 1 << 16, (len(digits), 12)).tolist()
     pictures = np.empty((len(digits), SIDE, SIDE, 3), np.uint8)
     assert digits.pictures is not None
     for index, (digit, draw) in enumerate(zip(digits.pictures[..., 0], draws, strict=True)):
-        photo = opened[_pick(draw[0], 0, len(opened) - 1)]
+        photo = opened[pick(draw[0], 0, len(opened) - 1)]
         pictures[index] = _scene(digit, photo, draw[1:])
     names = tuple(name.replace("mnist", "scenes-digits") for name in digits.names)
     return Split(labels=digits.labels, names=names, pictures=pictures), pictures
@@ -79,16 +79,17 @@ def _paint(
 
 def _scene(digit: np.ndarray, photo: Image.Image, draw: list[int]) -> np.ndarray:
     """One (96, 96, 3) picture of a (28, 28) digit, by eleven numbers below 2**16."""
-    mask = _mask(digit, _pick(draw[0], *_DIGIT_SIDES), _pick(draw[1], -_SLANT, _SLANT))
-    left = _pick(draw[2], 0, SIDE - mask.width)
-    top = _pick(draw[3], 0, SIDE - mask.height)
+    mask = _mask(digit, pick(draw[0], *_DIGIT_SIDES), pick(draw[1], -_SLANT, _SLANT))
+    left = pick(draw[2], 0, SIDE - mask.width)
+    top = pick(draw[3], 0, SIDE - mask.height)
     frame = np.s_[top : top + mask.height, left : left + mask.width]
     background = _background(photo, draw[4:7])
     brightness, spread = _brightness(background[frame])
-    contrast = min(_pick(draw[7], 128, 256), _SPREAD * 256 // max(spread, 1))
+    contrast = min(pick(draw[7], 128, 256), _SPREAD * 256 // max(spread, 1))
     background = (brightness + (((background - brightness) * contrast) >> 8)).astype(np.uint8)
     gap = _GAP + (3 * spread * contrast >> 9)
-    colour = _colour(draw[8:11], brightness, gap, bright=_wants_bright(draw[7], brightness, gap))
+    bright = _wants_bright(draw[7], brightness, gap)
+    colour = painting.colour(draw[8:11], brightness, gap, bright=bright)
     picture = Image.fromarray(background)
     picture.paste(colour, (left, top), mask)
     return np.asarray(picture)
@@ -107,8 +108,8 @@ def _mask(digit: np.ndarray, side: int, slant: int) -> Image.Image:
 
 def _background(photo: Image.Image, draw: list[int]) -> np.ndarray:
     """(96, 96, 3) int32: a square crop of a photo, resized."""
-    side = _pick(draw[0], *_CROPS)
-    left, top = _pick(draw[1], 0, photo.width - side), _pick(draw[2], 0, photo.height - side)
+    side = pick(draw[0], *_CROPS)
+    left, top = pick(draw[1], 0, photo.width - side), pick(draw[2], 0, photo.height - side)
     box = (left, top, left + side, top + side)
     return np.asarray(photo.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box), np.int32)
 
@@ -121,29 +122,7 @@ def _brightness(pixels: np.ndarray) -> tuple[int, int]:
 
 
 def _wants_bright(drawn: int, brightness: int, gap: int) -> bool:
-    """Whether the digit is brighter than its background: by chance where both are possible."""
+    """Whether a digit is brighter than its background: by chance where both are possible."""
     if brightness - gap < 0:
         return True
     return brightness + gap <= 255 and drawn % 2 == 0
-
-
-def _colour(draw: list[int], brightness: int, gap: int, *, bright: bool) -> tuple[int, ...]:
-    """A random colour, mixed with white or black until it differs by `gap` from `brightness`."""
-    end = 255 if bright else 0
-    random = [value >> 8 for value in draw]
-    for share in range(0, 257, 16):
-        colour = [value + ((end - value) * share >> 8) for value in random]
-        luma = (299 * colour[0] + 587 * colour[1] + 114 * colour[2]) // 1000
-        if (luma - brightness if bright else brightness - luma) >= gap:
-            break
-    return tuple(colour)
-
-
-def _pick(drawn: int, low: int, high: int) -> int:
-    """A whole number from `low` to `high`, by a draw below 2**16."""
-    return low + (drawn * (high - low + 1) >> 16)
-
-
-def _photo(package: str, file: str) -> Image.Image:
-    with importlib.resources.files(package).joinpath(file).open("rb") as stream:
-        return Image.open(stream).convert("RGB")

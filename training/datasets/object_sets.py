@@ -1,0 +1,37 @@
+"""Pictures with boxed objects, embedded or in the form of COCO, Pascal VOC or YOLO."""
+
+from __future__ import annotations
+
+import pathlib
+
+from kerascnn.errors import InputError
+from training.datasets import coco, scenes, voc, yolo
+from training.datasets.objects import ObjectDataset
+
+_FORMATS = (yolo, voc, coco)
+
+
+def scan_objects(spec: str, *, seed: int) -> ObjectDataset:
+    """Find a data set of objects.
+
+    Args:
+        spec: "scenes" (see that module), a COCO .json, a YOLO .yaml, or a folder in the layout of
+            COCO, Pascal VOC or YOLO (see theirs).
+        seed: splits the pictures where the data has no splits of its own.
+
+    Raises:
+        InputError: there is none, or it is inconsistent.
+    """
+    if scenes.is_scenes(spec):
+        return scenes.scan(spec)
+    path = pathlib.Path(spec)
+    if not path.exists():
+        raise InputError(f"{spec}: no such file or folder, nor a data set (there is: scenes)")
+    for reader in _FORMATS:
+        if reader.recognises(path):
+            return reader.scan(path, seed=seed)
+    raise InputError(
+        f"{spec} is no data set of objects; give a COCO .json file, or a folder with "
+        "annotations/instances_train*.json, train/_annotations.coco.json (COCO), "
+        "Annotations/*.xml, .xml beside pictures (Pascal VOC), data.yaml or classes.txt (YOLO)"
+    )
