@@ -10,7 +10,7 @@ import math
 import queue
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -25,6 +25,7 @@ from training.preprocessing import read_window
 _AHEAD = 2
 
 Batch = tuple[dict[str, Any], np.ndarray]
+_Item = TypeVar("_Item")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +109,7 @@ def train_batches(
             for step in range(first_step if number == first_epoch else 0, course.steps):
                 yield _batch(course, {key: rows[step] for key, rows in epoch.items()})
 
-    return _ahead(make())
+    return ahead(make())
 
 
 def _batch(course: Course, rows: dict[str, np.ndarray]) -> Batch:
@@ -169,7 +170,7 @@ def _block(split: Split, start: int, stop: int, preprocessing: Preprocessing) ->
     return np.stack(list(decoded(part, preprocessing)))
 
 
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+def ahead(batches: Iterator[_Item]) -> Iterator[_Item]:
     """The same, made in a thread while earlier ones are used."""
     ready: queue.Queue[Any] = queue.Queue(_AHEAD)
     stopped = threading.Event()

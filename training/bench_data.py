@@ -22,7 +22,7 @@ from training.fit import compile_trainee, make_trainee
 from training.loop import repeatable
 from training.progress import Progress
 from training.request import TrainRequest
-from training.train import open_course
+from training.train_classifier import open_course
 from training.trainee import Trainee
 
 _LONG = 1_000_000  # epochs: more than any bench lasts

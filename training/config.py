@@ -7,6 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 
 from kerascnn.errors import InputError
+from training.box_policies import BOX_POLICIES
 from training.policies import POLICIES
 
 OPTIMIZERS = ("adamw", "rmsprop", "sgd")
@@ -45,7 +46,8 @@ class TrainConfig:
         clip_norm: longest gradient, over all variables; 0: any.
         ema: momentum of the moving average of weights that is evaluated and kept; 0: none.
         label_smoothing: of the cross-entropy.
-        augmentation: a name in `training.policies.POLICIES`.
+        augmentation: a name in `training.policies.POLICIES`, or for a detector in
+            `training.box_policies.BOX_POLICIES`.
         mixup: alpha of the beta distribution of shares (arXiv:1710.09412); 0: none.
         cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
         class_weights: "balanced" weights the loss by the inverse of a class's frequency.
@@ -136,7 +138,7 @@ class TrainConfig:
 
 _CHOICES: Mapping[str, Sequence[str]] = {
     "optimizer": OPTIMIZERS,
-    "augmentation": tuple(POLICIES),
+    "augmentation": tuple({**POLICIES, **BOX_POLICIES}),
     "schedule": SCHEDULES,
     "decay": DECAYS,
     "class_weights": CLASS_WEIGHTS,

@@ -17,6 +17,7 @@ from training.drawing import (
     BLUE,
     GREEN,
     INK,
+    MUTED,
     VERMILION,
     drawing,
     legend_row,
@@ -25,7 +26,7 @@ from training.drawing import (
     shorten,
     title_above,
 )
-from training.history import best_epoch
+from training.history import best_epoch, judge
 
 _DOTTED = 40  # epochs, up to which each has a dot
 _TITLE = 62  # letters
@@ -36,8 +37,9 @@ def write_curves(history: list[dict[str, float]], path: pathlib.Path, *, title: 
     """Draw a training; the epoch whose weights are kept is marked where validation chose it.
 
     Args:
-        history: one row an epoch with epoch, learning_rate, loss, accuracy (a share of 1), and
-            val_loss and val_accuracy where there are validation pictures.
+        history: one row an epoch with epoch, learning_rate, loss and accuracy, and val_loss and
+            val_accuracy where there are validation pictures; of a detector box_loss, class_loss,
+            val_ap and val_ap50 in their place. Accuracy and AP are shares of 1.
         path: of the .png.
         title: in one line; a long one is cut.
 
@@ -51,42 +53,66 @@ def write_curves(history: list[dict[str, float]], path: pathlib.Path, *, title: 
 
 
 def draw_curves(history: Sequence[dict[str, float]], title: str) -> Figure:
-    """The drawing of `write_curves`: axes for loss, accuracy (%) and learning rate."""
+    """The drawing of `write_curves`: axes for loss, accuracy or AP (%), and learning rate."""
     figure = Figure(figsize=(8.4, 8.8))
     FigureCanvasAgg(figure)
-    losses, accuracies, rates = figure.subplots(
+    losses, scores, rates = figure.subplots(
         3, 1, sharex=True, gridspec_kw={"height_ratios": [3, 3, 1.5]}
     )
     figure.subplots_adjust(left=0.085, right=0.975, top=0.885, bottom=0.065, hspace=0.2)
     figure.text(0.02, 0.97, shorten(title, _TITLE), fontsize=13, weight="bold", va="center")
     epochs = _column(history, "epoch")
-    for axes, name, text, unit in (
-        (losses, "loss", "loss", 1),
-        (accuracies, "accuracy", "accuracy (%)", 100),
+    detector = "box_loss" in history[-1]
+    loss_looks, score_looks = _DETECTOR_LOOKS if detector else _LOOKS
+    for axes, looks, text, unit in (
+        (losses, loss_looks, "loss", 1),
+        (scores, score_looks, "average precision (%)" if detector else "accuracy (%)", 100),
     ):
         title_above(axes, text)
-        for prefix, look in _LOOKS.items():
-            values = unit * _column(history, prefix + name)
+        for name, look in looks.items():
+            values = unit * _column(history, name)
             if np.isfinite(values).any():
                 _line(axes, epochs, values, **look)
-    title_above(rates, "learning rate")
-    values = _column(history, "learning_rate")
-    low, high = _rate_limits(values)
-    _line(rates, epochs, np.where(values >= low, values, math.nan), color=GREEN)
-    log_axis(rates.yaxis, (low, high))
-    for axes in (losses, accuracies, rates):
+    _draw_rates(rates, epochs, _column(history, "learning_rate"))
+    for axes in (losses, scores, rates):
         axes.grid(True)
-    _mark_best(history, losses, accuracies, rates)
+    _mark_best(history, losses, scores, rates)
     _epoch_axis(rates, epochs)
     legend_row(figure, losses, 0.936)
+    if detector and len(scores.get_lines()):
+        scores.legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0.2
+        )
     return figure
 
 
-_LOOKS: dict[str, dict[str, Any]] = {
-    # Dashes tell the two apart in grey.
-    "": {"color": BLUE, "label": "training", "linestyle": (0, (4, 1.3))},
-    "val_": {"color": VERMILION, "label": "validation"},
-}
+_Looks = dict[str, dict[str, Any]]
+# Dashes tell lines apart in grey.
+_TRAINING: dict[str, Any] = {"color": BLUE, "linestyle": (0, (4, 1.3))}
+_VALIDATION: dict[str, Any] = {"color": VERMILION}
+# By column: the lines of the axes for loss, then of those for accuracy.
+_LOOKS: tuple[_Looks, _Looks] = (
+    {
+        "loss": _TRAINING | {"label": "training"},
+        "val_loss": _VALIDATION | {"label": "validation"},
+    },
+    {
+        "accuracy": _TRAINING | {"label": "training"},
+        "val_accuracy": _VALIDATION | {"label": "validation"},
+    },
+)
+_DETECTOR_LOOKS: tuple[_Looks, _Looks] = (
+    {
+        "loss": _TRAINING | {"label": "training, both parts"},
+        "box_loss": {"color": GREEN, "linestyle": (0, (1, 1)), "label": "boxes"},
+        "class_loss": {"color": MUTED, "linestyle": (0, (4, 1.3, 1, 1.3)), "label": "classes"},
+        "val_loss": _VALIDATION | {"label": "validation"},
+    },
+    {
+        "val_ap": _VALIDATION | {"label": "validation, IoU 0.5 to 0.95"},
+        "val_ap50": _VALIDATION | {"label": "IoU 0.5", "linestyle": (0, (1, 1))},
+    },
+)
 
 
 def _column(history: Sequence[dict[str, float]], name: str) -> np.ndarray:
@@ -98,6 +124,13 @@ def _column(history: Sequence[dict[str, float]], name: str) -> np.ndarray:
 def _line(axes: Any, epochs: np.ndarray, values: np.ndarray, **look: Any) -> None:
     dots = {"marker": "o", "markersize": 3.5} if len(epochs) <= _DOTTED else {}
     axes.plot(epochs, values, linewidth=1.6, clip_on=False, **dots, **look)
+
+
+def _draw_rates(axes: Any, epochs: np.ndarray, rates: np.ndarray) -> None:
+    title_above(axes, "learning rate")
+    low, high = _rate_limits(rates)
+    _line(axes, epochs, np.where(rates >= low, rates, math.nan), color=GREEN)
+    log_axis(axes.yaxis, (low, high))
 
 
 def _rate_limits(rates: np.ndarray) -> tuple[float, float]:
@@ -121,25 +154,22 @@ def _epoch_axis(axes: Any, epochs: np.ndarray) -> None:
     axes.xaxis.set_major_locator(FixedLocator([first]) if first == last else few)
 
 
-def _mark_best(
-    history: Sequence[dict[str, float]], losses: Any, accuracies: Any, rates: Any
-) -> None:
-    if "val_accuracy" not in history[-1]:
+def _mark_best(history: Sequence[dict[str, float]], losses: Any, scores: Any, rates: Any) -> None:
+    name = judge(history[-1])
+    if name is None:
         return
     row = history[best_epoch(history) - 1]
-    for axes in (losses, accuracies, rates):
+    for axes in (losses, scores, rates):
         axes.axvline(row["epoch"], color=INK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     ring = {"marker": "o", "markersize": 10, "markeredgewidth": 1.4, "linestyle": "none"}
-    for axes, value in (
-        (losses, row.get("val_loss", math.nan)),
-        (accuracies, 100 * row["val_accuracy"]),
-    ):
+    for axes, value in ((losses, row.get("val_loss", math.nan)), (scores, 100 * row[name])):
         if math.isfinite(value):
             axes.plot(
                 [row["epoch"]], [value], **ring, color=INK, markerfacecolor="none", clip_on=False
             )
+    unit = "AP " if name == "val_ap" else ""
     losses.annotate(
-        f"best: epoch {row['epoch']:g}, {100 * row['val_accuracy']:.4g}% on validation pictures",
+        f"best: epoch {row['epoch']:g}, {unit}{100 * row[name]:.4g}% on validation pictures",
         *((1, 1), (0, 7)),
         xycoords="axes fraction",
         textcoords="offset points",

@@ -75,6 +75,11 @@ class Evaluation:
         )
 
     @property
+    def value(self) -> float:
+        """The metric, in percent."""
+        return self.accuracy
+
+    @property
     def predictions(self) -> np.ndarray:
         """(n,) class indices."""
         return self.logits.argmax(axis=-1)

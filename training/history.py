@@ -23,16 +23,19 @@ def judge(row: Mapping[str, float]) -> str | None:
 def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
     """Number, from 1, of the epoch with the best validation; the last one without any.
 
-    The higher figure is better, of equal ones the lower loss, of these the earlier epoch. One that
-    is no number is worse than any.
+    The higher figure is better, of equal ones the lower loss (of the training pictures, where
+    validation has none), of these the earlier epoch. One that is no number is worse than any.
     """
-    name = judge(history[-1])
-    if name is None:
+    if judge(history[-1]) is None:
         return len(history)
-    scores = [
-        (_known(epoch[name]), _known(-epoch.get("val_loss", math.nan))) for epoch in history
-    ]
+    scores = [standing(epoch) for epoch in history]
     return 1 + scores.index(max(scores))
+
+
+def standing(row: Mapping[str, float]) -> tuple[float, float]:
+    """What sorts epochs that were judged: the better the higher."""
+    loss = row.get("val_loss", row.get("loss", math.nan))
+    return _known(row[judge(row) or JUDGES[0]]), _known(-loss)
 
 
 def _known(figure: float) -> float:

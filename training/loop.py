@@ -306,7 +306,8 @@ class _Loop:
     def finish(self) -> Fitted:
         """Give the network its best weights."""
         best = best_epoch(self.history)
-        if best != len(self.history) or self.config.ema:
+        averaged = self.config.ema > 0 and len(self.history) > self.config.freeze_epochs
+        if best != len(self.history) or averaged:
             self.placement.barrier()  # the chief may be writing it
             try:
                 arrays, _state = checkpoint.read(self.folder / "best.npz")
@@ -389,12 +390,11 @@ class _Watch(keras.callbacks.Callback):
             self._stop(f"step {step} of epoch {len(self._loop.history) + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        seconds = time.monotonic() - self._began
         figures = {"epoch": epoch + 1.0, "learning_rate": self._rate_of(self._loop.steps)}
         figures |= {name: float(value) for name, value in sorted((logs or {}).items())}
         with _averaged(self.model) if self._loop.averages else contextlib.nullcontext():
             figures |= self._loop.work.validate()
-        self._loop.end_epoch(figures, seconds)
+        self._loop.end_epoch(figures, time.monotonic() - self._began)
         self._first_step = 0
         if self._asked_to_stop():
             self._stop(f"epoch {epoch + 1}")

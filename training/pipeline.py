@@ -19,6 +19,7 @@ from training.cores import WORKERS
 from training.datasets import streams
 from training.datasets.fused_decode import decode_window
 from training.datasets.splits import Split
+from training.object_batches import ObjectCourse, object_batches
 from training.prepare import Prepare
 
 
@@ -154,6 +155,30 @@ def evaluation_stream(
     return streams.ready(
         tf.data.Dataset.from_generator(batches_of_files, output_signature=signature)
     )
+
+
+def object_stream(
+    course: ObjectCourse, *, first_epoch: int, last_epoch: int, first_step: int = 0
+) -> tf.data.Dataset:
+    """Batches of `object_batches.object_batches`, from a step of `first_epoch` up to `last_epoch`.
+
+    Returns:
+        ({"pictures": (n, h, w, 3) uint8, "gt_boxes": ..., "gt_labels": ..., "gt_crowd": ...},).
+    """
+    count, most = course.batch_size, course.most_objects
+    signature = {
+        "pictures": tf.TensorSpec((count, *course.preprocessing.input_shape), tf.uint8),
+        "gt_boxes": tf.TensorSpec((count, most, 4), tf.float32),
+        "gt_labels": tf.TensorSpec((count, most), tf.int32),
+        "gt_crowd": tf.TensorSpec((count, most), tf.bool),
+    }
+    stream = tf.data.Dataset.from_generator(
+        lambda: object_batches(
+            course, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
+        ),
+        output_signature=signature,
+    )
+    return streams.ready(stream.map(lambda batch: (batch,)))
 
 
 def _one_batch(course: Course, some: Split) -> dict[str, np.ndarray]:

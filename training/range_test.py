@@ -19,7 +19,7 @@ from training.fit import compile_trainee, make_trainee
 from training.loop import repeatable
 from training.progress import Progress
 from training.request import TrainRequest
-from training.train import open_course
+from training.train_classifier import open_course
 
 _LOWEST, _HIGHEST = 1e-6, 10.0
 

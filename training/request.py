@@ -12,7 +12,10 @@ from typing import Any
 from kerascnn.errors import InputError
 from kerascnn.zoo import entry
 from training import datasets, recipes
+from training.box_policies import BOX_POLICIES
 from training.config import TrainConfig
+from training.datasets import scenes
+from training.policies import POLICIES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class TrainRequest:
         config: how to train.
         recipe: the name of the recipe that `config` began as.
         model_options: of the builder.
+        detector_options: of `zoo.detector_spec`, where the model is a detector.
         image_size: (height, width); None for the data set's own or the model's published size.
         weights: initial weights by name or as a file's absolute path, or None.
         strict: a broken picture is an error.
@@ -36,6 +40,7 @@ class TrainRequest:
     config: TrainConfig
     recipe: str
     model_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    detector_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     image_size: tuple[int, int] | None = None
     weights: str | None = None
     strict: bool = False
@@ -63,6 +68,7 @@ def request(
     data: str,
     recipe: str | None = None,
     model_options: Mapping[str, Any] | None = None,
+    detector_options: Mapping[str, Any] | None = None,
     image_size: tuple[int, int] | None = None,
     weights: str | None = None,
     strict: bool = False,
@@ -74,7 +80,7 @@ def request(
 
     Args:
         recipe: its name; chosen by data and weights when None.
-        model_options: added to, or in place of, the recipe's.
+        model_options, detector_options: added to, or in place of, the recipe's.
         teacher: a run folder.
         settings, **changes: see `configure`.
 
@@ -90,13 +96,15 @@ def request(
         settings=settings,
         **changes,
     )
-    name = recipe or recipes.default_name(data, weights)
+    name = recipe or recipes.default_name(model, data, weights)
     return TrainRequest(
         model=model,
-        data=datasets.canonical(data),
+        data=_canonical_data(model, data),
         config=config,
         recipe=name,
         model_options=recipes.load(name).options_for(model) | dict(model_options or {}),
+        detector_options=recipes.load(name).detector_options_for(model)
+        | dict(detector_options or {}),
         image_size=image_size,
         weights=_canonical_weights(weights),
         strict=strict,
@@ -123,8 +131,14 @@ def configure(
     Raises:
         InputError: no such model, recipe or setting, or an impossible value.
     """
-    entry(model)
-    chosen = recipes.load(recipe or recipes.default_name(data, weights)).config_for(model)
+    task = entry(model).task
+    named = recipe or recipes.default_name(model, data, weights)
+    if (other := recipes.load(named).task) != task:
+        fitting = ", ".join(name for name in recipes.NAMES if recipes.load(name).task == task)
+        raise InputError(
+            f"{named!r} is a recipe for {other}, and {model} is for {task}; there are: {fitting}"
+        )
+    chosen = recipes.load(named).config_for(model)
     replaced = {key: value for key, value in changes.items() if value is not None}
     replaced |= _known(settings or {})
     if teacher is None and (useless := {"distil_weight", "temperature"} & set(replaced)):
@@ -134,7 +148,33 @@ def configure(
         replaced["freeze_epochs"] = min(chosen.freeze_epochs, epochs - 1)
     if replaced.get("schedule", "steps") != "steps":
         replaced.setdefault("milestones", ())
-    return dataclasses.replace(chosen, **replaced)
+    config = dataclasses.replace(chosen, **replaced)
+    policies = BOX_POLICIES if task == "detection" else POLICIES
+    if config.augmentation not in policies:
+        raise InputError(
+            f"augmentation {config.augmentation!r} is not for {task} ({model}); there are: "
+            f"{', '.join(policies)}"
+        )
+    if task == "detection":
+        _refuse_for_detectors(config, teacher)
+    return config
+
+
+def _refuse_for_detectors(config: TrainConfig, teacher: str | None) -> None:
+    """Settings that a detector's loss has no part for; raises InputError."""
+    plain = TrainConfig()
+    only = ("mixup", "cutmix", "class_weights", "pictures_per_class")
+    given = [name for name in only if getattr(config, name) != getattr(plain, name)]
+    given += ["label_smoothing"] if config.label_smoothing else []
+    given += ["teacher"] if teacher else []
+    if given:
+        raise InputError(f"{' and '.join(given)}: for classifiers alone; leave it out")
+
+
+def _canonical_data(model: str, data: str) -> str:
+    if entry(model).task == "detection":
+        return data if scenes.is_scenes(data) else str(pathlib.Path(data).resolve())
+    return datasets.canonical(data)
 
 
 def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -67,6 +67,11 @@ class Run:
         return self.label or self.folder.resolve().name
 
     @property
+    def task(self) -> str:
+        """"classification", which runs of older versions do not say, or "detection"."""
+        return str(self.info.get("task", "classification"))
+
+    @property
     def model_path(self) -> pathlib.Path:
         """The trained network."""
         return self.folder / "model.keras"

@@ -17,6 +17,7 @@ from keras import ops
 
 from kerascnn.errors import InputError
 from training.config import TrainConfig
+from training.history import judge, standing
 
 _WARMUP_FROM = 25  # th of the peak
 _ROUNDING = 1e-6  # of an update: 2.4 epochs of 5 updates are 12 of them
@@ -166,7 +167,7 @@ def plateau_factor(config: TrainConfig, history: Sequence[Mapping[str, float]]) 
     """What to multiply the peak with in the epoch after the history.
 
     Args:
-        history: one mapping an epoch, with val_accuracy and val_loss.
+        history: one mapping an epoch, with a figure that judges it (`training.history.JUDGES`).
 
     Raises:
         InputError: an epoch was not validated.
@@ -192,9 +193,9 @@ def _plateaus(config: TrainConfig, history: Sequence[Mapping[str, float]]) -> in
     best = (-math.inf, -math.inf)
     plateaus = waited = 0
     for epoch in history:
-        if "val_accuracy" not in epoch:
+        if judge(epoch) is None:
             raise InputError("schedule 'plateau' needs pictures to judge by; take another schedule")
-        score = (epoch["val_accuracy"], -epoch["val_loss"])
+        score = standing(epoch)
         waited += 1
         if score > best:
             best, waited = score, 0

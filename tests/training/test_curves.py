@@ -27,6 +27,15 @@ def history(epochs: int, *, validation: bool = True) -> list[dict[str, float]]:
     return rows
 
 
+def detector_history(epochs: int) -> list[dict[str, float]]:
+    return [
+        {"epoch": float(epoch), "learning_rate": 0.1, "loss": 3 / epoch}
+        | {"box_loss": 1 / epoch, "class_loss": 2 / epoch}
+        | {"val_ap": 0.5 - 0.1 * abs(epoch - 2), "val_ap50": 0.2 * epoch}
+        for epoch in range(1, epochs + 1)
+    ]
+
+
 def lines(axes: Any) -> dict[str, Any]:
     return {str(line.get_label()): line for line in axes.get_lines()}
 
@@ -61,6 +70,43 @@ def test_best_epoch_of_equal_ones_has_the_lowest_loss_and_comes_first() -> None:
     ]
     assert best_epoch(rows) == 3
     assert best_epoch([{"accuracy": 1.0}, {"accuracy": 0.5}]) == 2
+
+
+def test_of_a_detector_parts_of_the_loss_and_ap_are_drawn() -> None:
+    losses, scores, _rates = draw_curves(detector_history(3), "a run").axes
+    assert lines(losses)["training, both parts"].get_ydata().tolist() == [3, 1.5, 1]
+    assert lines(losses)["boxes"].get_ydata().tolist() == [1, 0.5, 1 / 3]
+    assert lines(losses)["classes"].get_ydata().tolist() == [2, 1, 2 / 3]
+    average, at_half = scores.get_lines()[:2]
+    np.testing.assert_allclose(average.get_ydata(), [40, 50, 40])
+    np.testing.assert_allclose(at_half.get_ydata(), [20, 40, 60])
+    assert len(scores.get_legend().get_texts()) == 2
+    (text,) = losses.texts
+    assert text.get_text() == "best: epoch 2, AP 50% on validation pictures"
+    ring = scores.get_lines()[-1]
+    assert (ring.get_xdata(), ring.get_ydata()) == ([2], [50])
+
+
+def test_detector_without_validation_has_nothing_best() -> None:
+    rows = [{k: v for k, v in row.items() if "val" not in k} for row in detector_history(2)]
+    losses, scores, _rates = draw_curves(rows, "a run").axes
+    assert len(lines(losses)) == 3
+    assert not losses.texts
+    assert not scores.get_lines()
+    assert scores.get_legend() is None
+    assert best_epoch(rows) == 2
+
+
+def test_best_epoch_of_a_detector_has_the_highest_ap() -> None:
+    assert best_epoch(detector_history(4)) == 2
+    rows = [
+        {"val_ap": math.nan, "val_ap50": math.nan},
+        {"val_ap": 0.2, "val_ap50": 0.9},
+        {"val_ap": 0.3, "val_ap50": 0.5},
+        {"val_ap": 0.3, "val_ap50": 0.6},
+    ]
+    assert best_epoch(rows) == 3
+    assert best_epoch(rows[:1]) == 1
 
 
 def test_without_validation_nothing_is_best() -> None:

@@ -17,7 +17,8 @@ from training.datasets.splits import Split
 from training.pipeline import evaluation_stream
 from training.prepare import Prepare
 from training.request import request
-from training.train import _build, _in_single_precision, preprocessing_for
+from training.network import build, in_single_precision
+from training.train_classifier import preprocessing_for
 
 
 @pytest.fixture
@@ -71,9 +72,9 @@ def test_mixed_precision_ends_with_the_training() -> None:
     options = {"dtype": "mixed_bfloat16", "activation": "relu"}
     asked = request("mobilenet_v3_small", data="mnist", model_options=options)
     preprocessing = Preprocessing(height=28, width=28, channels=3)
-    trained = _build(asked, preprocessing, classes=10)
+    trained = build(asked, preprocessing, classes=10)
     assert trained.get_layer("stem").compute_dtype == "bfloat16"
-    saved = _in_single_precision(asked, preprocessing, trained)
+    saved = in_single_precision(asked, preprocessing, trained, classes=10)
     assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
     for kept, value in zip(saved.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, value)
@@ -82,5 +83,5 @@ def test_mixed_precision_ends_with_the_training() -> None:
 def test_auxiliary_heads_are_refused_by_name() -> None:
     asked = request("googlenet", data="mnist", model_options={"auxiliary": True})
     with pytest.raises(InputError, match="3 outputs"):
-        _build(asked, Preprocessing(height=96, width=96, channels=3), classes=10)
+        build(asked, Preprocessing(height=96, width=96, channels=3), classes=10)
     assert len(kerascnn.build("googlenet", auxiliary=True).outputs) == 3

@@ -18,11 +18,13 @@ from typing import Any
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from training.config import TrainConfig
+from training.datasets.scenes import is_scenes
 
 NAMES = (
     *("digits", "scenes_digits", "cifar", "scratch", "finetune", "modern", "modern_sgd"),
     *("lenet", "alexnet", "vgg", "googlenet", "resnet", "resnet_cifar", "senet"),
     *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet", "efficientnet_v2"),
+    *("scenes", "detection", "ssdlite", "efficientdet"),
 )
 
 
@@ -31,16 +33,20 @@ class Recipe:
     """A training configuration, and what single models need differently.
 
     Attributes:
+        task: of the models that it trains.
         config: for every model.
         model_config: fields of `config` to replace, by model.
         options: of the builder, for every model that has them.
         model_options: options of the builder, by model; they replace those of `options`.
+        detector_options: of `zoo.detector_spec`, by model.
     """
 
     config: TrainConfig
+    task: str = "classification"
     model_config: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     model_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    detector_options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -56,6 +62,10 @@ class Recipe:
         taken = _options_of(model) if self.options else ()
         common = {name: value for name, value in self.options.items() if name in taken}
         return {**common, **self.model_options.get(model, {})}
+
+    def detector_options_for(self, model: str) -> dict[str, Any]:
+        """The anchors and thresholds that belong to this recipe."""
+        return dict(self.detector_options.get(model, {}))
 
 
 def _options_of(model: str) -> Mapping[str, Any]:
@@ -85,6 +95,7 @@ def page(name: str) -> str:
         ("of the network", recipe.options),
         *((f"of {model}", changes) for model, changes in recipe.model_config.items()),
         *((f"of {model} as a network", options) for model, options in recipe.model_options.items()),
+        *((f"of {model}'s boxes", options) for model, options in recipe.detector_options.items()),
     ):
         if values:
             lines += ["", title, *(f"  {key:20}{json.dumps(v)}" for key, v in values.items())]
@@ -97,8 +108,10 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"training.recipes.{name}")
 
 
-def default_name(data: str, weights: str | None) -> str:
-    """The recipe for a data set and initial weights when the user names none."""
+def default_name(model: str, data: str, weights: str | None) -> str:
+    """The recipe for a network, a data set and initial weights when the user names none."""
+    if zoo.entry(model).task == "detection":
+        return "scenes" if is_scenes(data) else "detection"
     if weights:
         return "finetune"
     return {"mnist": "digits", "scenes-digits": "scenes_digits"}.get(data, "scratch")

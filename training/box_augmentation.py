@@ -1,0 +1,417 @@
+"""Random changes of training pictures with boxed objects: boxes move with pixels.
+
+All that moves pixels is one map, a `Placement`: the rectangle of whole pixels of the network's
+input into which the source picture is stretched, hanging over where it is cropped. Pixels follow it
+by one resampling, boxes by the same numbers. It is done on the host, by NumPy and Pillow, so that
+pictures of any size come to one, and every backend gets the same bytes.
+
+Letters in shapes: h w height and width in pixels, m objects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.box_policies import BoxPolicy, Drawn, Part
+from training.datasets.objects import Objects
+from training.preprocessing import fit_array
+
+# Shorter sides are less than a network tells from noise: such objects are ignored.
+LEAST_SIDE = 2
+# Around a picture: the mean grey; black where an evaluation pads, which does so with black.
+_GREY, _BLACK = 127, 0
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as `training.preprocessing`
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a whole picture lies on the network's input, in its pixels.
+
+    Attributes:
+        top, left: may be negative.
+        height, width: may be larger than the input.
+        flip: whether it is mirrored in its place.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flip: bool = False
+
+    def boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """(m, 4) shares of the picture to (m, 4) pixels of the input, float64 and not clipped."""
+        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+        boxes = _mirrored(boxes) if self.flip else boxes
+        return boxes * self._sides + self._corner
+
+    def shares(self, boxes: np.ndarray) -> np.ndarray:
+        """The way back: (m, 4) pixels of the input to (m, 4) shares of the picture, float64."""
+        shares = (np.asarray(boxes, np.float64).reshape(-1, 4) - self._corner) / self._sides
+        return _mirrored(shares) if self.flip else shares
+
+    @property
+    def _sides(self) -> np.ndarray:
+        return np.array([self.height, self.width] * 2, np.float64)
+
+    @property
+    def _corner(self) -> np.ndarray:
+        return np.array([self.top, self.left] * 2, np.float64)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rectangle:
+    """A part of the network's input, in whole pixels."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Of an array of the network's input."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Tile:
+    """What one source picture gives to one picture for the network.
+
+    Attributes:
+        seen: what of the input it covers; may be empty.
+        pixels: (seen.height, seen.width, 3) uint8.
+        boxes: (m, 4) float64 pixels of the input, clipped.
+        labels: (m,) int32.
+        crowd: (m,) bool.
+    """
+
+    seen: Rectangle
+    pixels: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Augmented:
+    """A picture for the network.
+
+    Attributes:
+        pixels: (height, width, 3) uint8.
+        boxes: (m, 4) float32 shares of it.
+        labels: (m,) int32.
+        crowd: (m,) bool; also what chance has cut to too little to be found.
+    """
+
+    pixels: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+
+
+def _mirrored(boxes: np.ndarray) -> np.ndarray:
+    """(m, 4) shares of a picture, left to right."""
+    return np.stack([boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], axis=1)
+
+
+# --- As an evaluation sees pictures ---------------------------------------------------------------
+
+
+def refuse_crops(preprocessing: Preprocessing) -> None:
+    """Raise InputError for a geometry that hides objects, or for grey pictures."""
+    if preprocessing.resize == "crop":
+        raise InputError("detectors see whole pictures: resize is 'stretch' or 'pad', not 'crop'")
+    if preprocessing.channels != 3:
+        raise InputError(f"detectors see 3 channels, not {preprocessing.channels}")
+
+
+def evaluation_placement(
+    size: Sequence[int] | np.ndarray, preprocessing: Preprocessing
+) -> Placement:
+    """Where `training.preprocessing.fit` puts a picture.
+
+    "stretch" fills the input. "pad" puts a picture that is smaller both ways into the middle, as
+    large as it is (the odd pixel to the right and below), and stretches others.
+
+    Args:
+        size: (height, width) of the picture in pixels.
+
+    Raises:
+        InputError: "crop".
+    """
+    refuse_crops(preprocessing)
+    height, width = int(size[0]), int(size[1])
+    whole = (preprocessing.height, preprocessing.width)
+    if preprocessing.resize == "pad" and height <= whole[0] and width <= whole[1]:
+        top, left = (whole[0] - height) // 2, (whole[1] - width) // 2
+        return Placement(top=top, left=left, height=height, width=width)
+    return Placement(top=0, left=0, height=whole[0], width=whole[1])
+
+
+def to_network(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """A picture at the network's size, as in training's evaluation, `predict` and on the phone.
+
+    Args:
+        picture: (h, w, 3) uint8.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        InputError: "crop".
+    """
+    refuse_crops(preprocessing)
+    return fit_array(picture, preprocessing)
+
+
+def boxes_to_network(
+    boxes: np.ndarray, size: Sequence[int] | np.ndarray, preprocessing: Preprocessing
+) -> np.ndarray:
+    """Shares of a picture to shares of the network's input; the same where it is stretched.
+
+    Args:
+        boxes: (..., 4).
+        size: (height, width) of the picture in pixels.
+
+    Returns:
+        (..., 4) float32, not clipped.
+    """
+    pixels = evaluation_placement(size, preprocessing).boxes(boxes)
+    return (pixels / _sides(preprocessing)).astype(np.float32).reshape(np.shape(boxes))
+
+
+def boxes_from_network(
+    boxes: np.ndarray, size: Sequence[int] | np.ndarray, preprocessing: Preprocessing
+) -> np.ndarray:
+    """The way back of `boxes_to_network`; (..., 4) float32, not clipped."""
+    pixels = np.asarray(boxes, np.float64) * _sides(preprocessing)
+    shares = evaluation_placement(size, preprocessing).shares(pixels)
+    return shares.astype(np.float32).reshape(np.shape(boxes))
+
+
+def _sides(preprocessing: Preprocessing) -> np.ndarray:
+    """(4,) what shares of the input are to be multiplied by."""
+    return np.tile([preprocessing.height, preprocessing.width], 2).astype(np.float64)
+
+
+# --- As a training does ---------------------------------------------------------------------------
+
+
+def augment(
+    policy: BoxPolicy,
+    drawn: Drawn,
+    read: Callable[[int], tuple[np.ndarray, Objects]],
+    preprocessing: Preprocessing,
+) -> Augmented:
+    """One picture of a batch.
+
+    Args:
+        drawn: of `box_policies.draw`.
+        read: gives the (h, w, 3) uint8 pixels and the objects at a position of the split.
+    """
+    tiles = [
+        make_tile(policy, part, area, *read(part.picture), preprocessing)
+        for part, area in zip(drawn.parts, rectangles(drawn, preprocessing), strict=True)
+    ]
+    return assembled(tiles, preprocessing)
+
+
+def rectangles(drawn: Drawn, preprocessing: Preprocessing) -> tuple[Rectangle, ...]:
+    """What of the network's input each part may cover."""
+    height, width = preprocessing.height, preprocessing.width
+    if drawn.centre is None:
+        return (Rectangle(top=0, left=0, bottom=height, right=width),)
+    y, x = round(drawn.centre[0] * height), round(drawn.centre[1] * width)
+    return tuple(
+        Rectangle(top=top, left=left, bottom=bottom, right=right)
+        for top, bottom in ((0, y), (y, height))
+        for left, right in ((0, x), (x, width))
+    )
+
+
+def make_tile(
+    policy: BoxPolicy,
+    part: Part,
+    area: Rectangle,
+    picture: np.ndarray,
+    objects: Objects,
+    preprocessing: Preprocessing,
+) -> Tile:
+    """Do to a source picture and its objects what was drawn for them.
+
+    Args:
+        area: the part of the network's input for it.
+        picture: (h, w, 3) uint8.
+    """
+    whole = (area.height, area.width) == (preprocessing.height, preprocessing.width)
+    placement = _placement(part, area, picture.shape[:2], objects, preprocessing, fill=not whole)
+    seen = _seen(placement, area)
+    boxes, labels, crowd = _objects_in(policy, placement, seen, objects)
+    pixels = recoloured(_resampled(picture, placement, seen), part)
+    return Tile(seen=seen, pixels=pixels, boxes=boxes, labels=labels, crowd=crowd)
+
+
+def assembled(tiles: Sequence[Tile], preprocessing: Preprocessing) -> Augmented:
+    """Put the tiles of one picture in their places."""
+    outside = _BLACK if preprocessing.resize == "pad" else _GREY
+    pixels = np.full(preprocessing.input_shape, outside, np.uint8)
+    for tile in tiles:
+        pixels[tile.seen.slices] = tile.pixels
+    boxes = np.concatenate([tile.boxes for tile in tiles]) / _sides(preprocessing)
+    return Augmented(
+        pixels=pixels,
+        boxes=boxes.astype(np.float32),
+        labels=np.concatenate([tile.labels for tile in tiles]),
+        crowd=np.concatenate([tile.crowd for tile in tiles]),
+    )
+
+
+def _placement(
+    part: Part,
+    area: Rectangle,
+    size: tuple[int, ...],
+    objects: Objects,
+    preprocessing: Preprocessing,
+    *,
+    fill: bool,
+) -> Placement:
+    """Where the picture lies.
+
+    Args:
+        size: (height, width) of the picture.
+        fill: scale it up, if need be, until it fills the area.
+    """
+    base = evaluation_placement(size, preprocessing)
+    sides = np.array([base.height, base.width]) * part.scale / part.zoom
+    room = np.array([area.height, area.width])
+    if fill:
+        sides = sides * max(1.0, *(room / sides))
+    first = np.array(part.place) * (room - sides)
+    if part.overlap is not None:
+        boxes = _mirrored(objects.boxes) if part.flip else objects.boxes
+        boxes = boxes[~objects.crowd] * np.tile(sides / room, 2) + np.tile(first / room, 2)
+        window = _overlap_window(boxes, part.overlap, part.tries, size)
+        first = (first - window[:2] * room) / window[2:]
+        sides = sides / window[2:]
+    # Half a pixel goes up, as in `fit`, whose pixels an unchanged picture has.
+    top, left = (math.ceil(value - 0.5) for value in first)
+    bottom, right = (math.ceil(value - 0.5) for value in first + sides)
+    return Placement(
+        top=area.top + top,
+        left=area.left + left,
+        height=max(1, bottom - top),
+        width=max(1, right - left),
+        flip=part.flip,
+    )
+
+
+def _overlap_window(
+    boxes: np.ndarray, overlap: float, tries: np.ndarray, size: tuple[int, ...]
+) -> np.ndarray:
+    """The first tried window that holds an object's middle and overlaps it enough, else all.
+
+    Sides are 0.3 to 1 of the whole, and their ratio 1:2 to 2:1 in pixels, as in torchvision's
+    RandomIoUCrop.
+
+    Args:
+        boxes: (m, 4) shares of the whole.
+        overlap: least intersection over union of a window with an object.
+        tries: (tries, 4), see `Part`.
+        size: (height, width) whose ratio the whole has.
+
+    Returns:
+        (4,) top, left, height and width as shares of the whole.
+    """
+    sides = 0.3 + 0.7 * tries[:, :2]
+    first = (1 - sides) * tries[:, 2:]
+    last = first + sides
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = ((middle > first[:, None]) & (middle < last[:, None])).all(axis=-1)
+    common = np.minimum(boxes[:, 2:], last[:, None]) - np.maximum(boxes[:, :2], first[:, None])
+    shared = common.clip(0).prod(axis=-1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) + sides.prod(axis=-1)[:, None]
+    ratio = sides[:, 1] * size[1] / (sides[:, 0] * size[0])
+    good = (inside & (shared >= overlap * (areas - shared))).any(axis=1)
+    good &= (ratio >= 0.5) & (ratio <= 2)
+    if not good.any():
+        return np.array([0.0, 0.0, 1.0, 1.0])
+    return np.concatenate([first[good.argmax()], sides[good.argmax()]])
+
+
+def _seen(placement: Placement, area: Rectangle) -> Rectangle:
+    """What of the area the picture covers; empty at its edge if nothing."""
+    top, left = max(placement.top, area.top), max(placement.left, area.left)
+    bottom = min(placement.top + placement.height, area.bottom)
+    right = min(placement.left + placement.width, area.right)
+    return Rectangle(top=top, left=left, bottom=max(top, bottom), right=max(left, right))
+
+
+def _resampled(picture: np.ndarray, placement: Placement, seen: Rectangle) -> np.ndarray:
+    """(seen.height, seen.width, 3) uint8."""
+    if not seen.height or not seen.width:
+        return np.zeros((seen.height, seen.width, 3), np.uint8)
+    corners = np.array([[seen.top, seen.left, seen.bottom, seen.right]], np.float64)
+    # Those that, mirrored as well, come to lie there.
+    top, left, bottom, right = placement.shares(corners)[0].clip(0, 1)
+    height, width = picture.shape[:2]
+    box = (left * width, top * height, right * width, bottom * height)
+    image = Image.fromarray(picture).resize(
+        (seen.width, seen.height), Image.Resampling.BILINEAR, box
+    )
+    pixels = np.asarray(image, np.uint8)
+    return pixels[:, ::-1] if placement.flip else pixels
+
+
+def _objects_in(
+    policy: BoxPolicy, placement: Placement, seen: Rectangle, objects: Objects
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clipped boxes in pixels, labels and crowd flags of what is left in sight.
+
+    An object of which too little is left, or which has become too small, is ignored instead of
+    dropped: half a digit is neither to be found nor to be taught as background. A crowd stays one
+    as long as any of it is left.
+    """
+    boxes = placement.boxes(objects.boxes)
+    clipped = boxes.clip(2 * (seen.top, seen.left), 2 * (seen.bottom, seen.right))
+    sides, whole = clipped[:, 2:] - clipped[:, :2], boxes[:, 2:] - boxes[:, :2]
+    share = sides.prod(axis=1) / np.maximum(whole.prod(axis=1), 1e-12)
+    found = ~objects.crowd & (share >= policy.kept) & (sides >= LEAST_SIDE).all(axis=1)
+    ignored = ~found & np.where(objects.crowd, share > 0, share >= policy.ignored)
+    stays = found | ignored
+    return clipped[stays], objects.labels[stays].astype(np.int32), ignored[stays]
+
+
+def recoloured(pixels: np.ndarray, part: Part) -> np.ndarray:
+    """Brightness, contrast, saturation and gains of a part, as one matrix; uint8.
+
+    Saturation mixes each pixel with its grey, contrast with the mean grey of what is seen, as
+    Pillow's ImageEnhance; clipping is left to the end.
+    """
+    factors = (part.brightness, part.contrast, part.saturation, *part.gains)
+    if not pixels.size or factors == (1.0,) * 6:
+        return pixels
+    saturation = part.saturation * np.eye(3) + (1 - part.saturation) * _LUMA
+    grey = float(pixels.mean(axis=(0, 1)) @ _LUMA)  # saturation leaves it as it is
+    outer = part.brightness * np.array(part.gains)
+    matrix = np.empty((3, 4))
+    matrix[:, :3] = outer[:, None] * part.contrast * saturation
+    matrix[:, 3] = outer * (1 - part.contrast) * grey
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    changed = image.convert("RGB", tuple(matrix.ravel().tolist()))
+    return np.asarray(changed, np.uint8)

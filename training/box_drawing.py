@@ -1,0 +1,269 @@
+"""Boxes drawn on pictures: what was found in bands of the class's colour, the truth in dashes."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kerascnn.errors import InputError
+from training import atomic
+from training.drawing import BLUE, GREEN, INK, VERMILION, shorten
+
+# The rest of Okabe and Ito's palette, and its order: neighbours differ in brightness too.
+_ORANGE, _SKY, _YELLOW, _PURPLE = "#e69f00", "#56b4e9", "#f0e442", "#cc79a7"
+CLASS_COLOURS = (VERMILION, _SKY, _YELLOW, BLUE, _ORANGE, GREEN, _PURPLE)
+
+_WHITE = "#ffffff"
+_BRIGHT = 140  # of 255, from which on letters on a colour are dark
+_LETTERS = 24  # of a name
+_SMALLEST = 8  # pixels that letters need to be read
+_JPEG = {"quality": 92, "subsampling": 0}  # thin coloured lines need all colours
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+
+
+class _Rectangle(NamedTuple):
+    """Pixels from left and top up to right and bottom, which are outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def grown(self, pixels: int) -> _Rectangle:
+        return _Rectangle(
+            self.left - pixels, self.top - pixels, self.right + pixels, self.bottom + pixels
+        )
+
+    def within(self, size: tuple[int, int]) -> _Rectangle:
+        """The part inside a picture of this width and height."""
+        wide, high = size
+        return _Rectangle(
+            *(max(self.left, 0), max(self.top, 0), min(self.right, wide), min(self.bottom, high))
+        )
+
+    def overlaps(self, other: _Rectangle) -> bool:
+        return max(self.left, other.left) < min(self.right, other.right) and max(
+            self.top, other.top
+        ) < min(self.bottom, other.bottom)
+
+    @property
+    def last(self) -> tuple[int, int, int, int]:
+        """As Pillow draws: the last column and row are inside."""
+        return self.left, self.top, self.right - 1, self.bottom - 1
+
+
+def draw_boxes(
+    picture: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray | None = None,
+    *,
+    classes: Sequence[str],
+    truth: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draw boxes with their classes' names on a copy of a picture.
+
+    Lines and letters grow with the picture. A box that is no number, or lies outside, is left
+    out; higher scores lie above lower ones.
+
+    Args:
+        picture: (height, width, 3) uint8.
+        boxes: (d, 4) top, left, bottom and right, as shares of height and width.
+        labels: (d,) class indices.
+        scores: (d,) shares of 1, written behind the names.
+        classes: names in index order.
+        truth: (m, 4) boxes to draw in dashes, without names.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        InputError: not a label (and score) a box, a label that is no class, or not a picture.
+    """
+    _check(picture, boxes, labels, scores, classes)
+    image = Image.fromarray(picture)
+    line, letters = _line_width(image.size), _letter_height(image.size)
+    order = np.arange(len(labels)) if scores is None else np.argsort(-scores, kind="stable")
+    drawn = [(int(i), box) for i in order if (box := _inside(boxes[i], image.size, line))]
+    for i, box in reversed(drawn):
+        _band(image, box, line, _colour(labels[i]))
+    for each in () if truth is None else truth:
+        if dashed := _inside(each, image.size, 0):
+            _dashes(image, dashed, line)
+    strips = _Strips(image, max(letters, _SMALLEST))
+    for i, box in drawn if letters >= _SMALLEST else ():
+        score = "" if scores is None else f"{scores[i]:.2f}"
+        strips.place(classes[labels[i]], score, box, _colour(labels[i]))
+    strips.draw()
+    return np.array(image)
+
+
+def write_boxes(
+    path: pathlib.Path,
+    picture: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray | None = None,
+    *,
+    classes: Sequence[str],
+    truth: np.ndarray | None = None,
+) -> None:
+    """Write what `draw_boxes` draws as .png or .jpg; the rest of the arguments is its own.
+
+    Raises:
+        InputError: another suffix, or as `draw_boxes`.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise InputError(f"{path}: pictures are written as .png or .jpg; choose one of them")
+    drawn = draw_boxes(picture, boxes, labels, scores, classes=classes, truth=truth)
+    kind = _FORMATS[path.suffix.lower()]
+    with atomic.replacing(path) as temporary:
+        Image.fromarray(drawn).save(temporary, kind, **(_JPEG if kind == "JPEG" else {}))
+
+
+class _Strip(NamedTuple):
+    place: _Rectangle
+    text: str
+    colour: str
+
+
+class _Strips:
+    """Names beside boxes: none leaves the picture, and few hide another."""
+
+    def __init__(self, image: Image.Image, letters: int) -> None:
+        self.size = image.size
+        self.canvas = ImageDraw.Draw(image)
+        # The font of all our drawings; Pillow's own lacks most letters with accents.
+        folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        self.font = ImageFont.truetype(folder / "DejaVuSans.ttf", letters)
+        self.gap = max(1, letters // 5)
+        ascent, descent = self.font.getmetrics()
+        self.high = ascent + descent + 2
+        self.placed: list[_Strip] = []
+
+    def place(self, name: str, score: str, box: _Rectangle, colour: str) -> None:
+        """Choose where a strip goes; those placed first, of higher scores, have first choice."""
+        text = self._fitting(name, score)
+        if not text:
+            return
+        wide = self._width(text)
+        free = (
+            place
+            for place in self._places(box, wide)
+            if not any(place.overlaps(strip.place) for strip in self.placed)
+        )
+        place = next(free, None) or next(self._places(box, wide))
+        self.placed.append(_Strip(place, text, colour))
+
+    def draw(self) -> None:
+        """Lower scores first, so that higher ones can be read."""
+        for place, text, colour in reversed(self.placed):
+            self.canvas.rectangle(place.last, fill=colour)
+            corner = (place.left + self.gap, place.top + 1)
+            self.canvas.text(corner, text, fill=_contrast(colour), font=self.font)
+
+    def _places(self, box: _Rectangle, wide: int) -> Iterator[_Rectangle]:
+        """Above the box, below it, then inside; pushed into the picture where it is too near."""
+        across, down = self.size
+        tops = (box.top - self.high, box.bottom, box.top, box.bottom - self.high)
+        for top, left in itertools.product(tops, (box.left, box.right - wide)):
+            pushed = min(max(left, 0), across - wide), min(max(top, 0), down - self.high)
+            if pushed[1] == top or top == box.top:
+                yield _Rectangle(*pushed, pushed[0] + wide, pushed[1] + self.high)
+
+    def _fitting(self, name: str, score: str) -> str:
+        """As much of the name as the picture is wide for, nothing where no letter is."""
+        for letters in range(_LETTERS, 0, -1):
+            text = f"{shorten(name, letters)} {score}".strip()
+            if self._width(text) <= self.size[0]:
+                return text
+        return ""
+
+    def _width(self, text: str) -> int:
+        return int(np.ceil(self.font.getlength(text))) + 2 * self.gap
+
+
+def _check(
+    picture: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray | None,
+    classes: Sequence[str],
+) -> None:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
+        raise InputError(
+            f"boxes are drawn on (height, width, 3) uint8, not {picture.shape} {picture.dtype}; "
+            "give the picture as it is read"
+        )
+    counts = {len(boxes), len(labels)} | (set() if scores is None else {len(scores)})
+    if len(counts) != 1:
+        raise InputError(f"boxes, labels and scores differ in number ({counts}); give one of each")
+    if len(labels) and not 0 <= min(labels) <= max(labels) < len(classes):
+        raise InputError(
+            f"labels go from {min(labels)} to {max(labels)} and there are {len(classes)} classes; "
+            "give the names of all classes"
+        )
+
+
+def _line_width(size: tuple[int, int]) -> int:
+    return max(3, round((size[0] * size[1]) ** 0.5 / 320))
+
+
+def _letter_height(size: tuple[int, int]) -> int:
+    """A small picture is looked at as it is, a large one shrunk to the screen."""
+    return min(max(11, round(0.016 * (size[0] * size[1]) ** 0.5)), min(size) // 6)
+
+
+def _inside(box: np.ndarray, size: tuple[int, int], line: int) -> _Rectangle | None:
+    """The pixels of a box with its line, which lies half outside; None if there are none."""
+    wide, high = size
+    edges = np.asarray(box, np.float64) * (high, wide, high, wide)
+    if not np.isfinite(edges).all():
+        return None
+    # Far outside is outside enough; Pillow takes no number above 2^31.
+    top, left, bottom, right = np.clip(np.rint(edges), -1, np.tile((high + 1, wide + 1), 2))
+    whole = _Rectangle(int(left), int(top), int(max(right, left + 1)), int(max(bottom, top + 1)))
+    part = whole.within(size)
+    if part.left >= part.right or part.top >= part.bottom:
+        return None
+    return part.grown(line // 2).within(size)
+
+
+def _band(image: Image.Image, box: _Rectangle, line: int, colour: str) -> None:
+    """A frame with a thin dark edge, so that it shows on a ground of its own colour."""
+    draw = ImageDraw.Draw(image)
+    edge = max(1, line // 4)
+    around = box.grown(edge).within(image.size)
+    draw.rectangle(around.last, outline=INK, width=edge)
+    draw.rectangle(box.last, outline=colour, width=line)
+
+
+def _dashes(image: Image.Image, box: _Rectangle, line: int) -> None:
+    """A thin black frame with white dashes."""
+    draw = ImageDraw.Draw(image)
+    thin = max(1, line // 2)
+    draw.rectangle(box.last, outline=INK, width=thin)
+    dash = 4 * thin
+    for left in range(box.left, box.right, 2 * dash):
+        right = min(left + dash, box.right) - 1
+        draw.rectangle((left, box.top, right, box.top + thin - 1), fill=_WHITE)
+        draw.rectangle((left, box.bottom - thin, right, box.bottom - 1), fill=_WHITE)
+    for top in range(box.top, box.bottom, 2 * dash):
+        bottom = min(top + dash, box.bottom) - 1
+        draw.rectangle((box.left, top, box.left + thin - 1, bottom), fill=_WHITE)
+        draw.rectangle((box.right - thin, top, box.right - 1, bottom), fill=_WHITE)
+
+
+def _colour(label: int) -> str:
+    return CLASS_COLOURS[int(label) % len(CLASS_COLOURS)]
+
+
+def _contrast(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue >= _BRIGHT else _WHITE

@@ -1,0 +1,468 @@
+"""COCO's average precision of anything that finds boxes: Keras, TFLite and ONNX share it.
+
+The metric is pycocotools' COCOeval, run in memory. What it matched, picture by picture, is kept:
+two files that saw the same pictures are compared by a paired bootstrap over pictures (percentiles;
+Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+
+n pictures, c classes, d detections, t = 10 thresholds of IoU: 0.5, 0.55 ... 0.95.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from kerascnn.errors import InputError
+from training.datasets.objects import ObjectSplit
+from training.quiet import quiet
+
+_THRESHOLDS = 10
+_RECALLS = np.linspace(0, 1, 101)
+_RESAMPLES_AT_ONCE = 100
+_FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Detections:
+    """What was found in one picture, the highest score first.
+
+    Attributes:
+        boxes: (d, 4) float32 top, left, bottom and right as shares of the upright picture.
+        labels: (d,) int32 class indices.
+        scores: (d,) float32.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def of(cls, boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Detections:
+        """Detections in any order; those with label -1 pad, and are left out."""
+        labels = np.asarray(labels, np.int32)
+        scores = np.asarray(scores, np.float32)
+        order = np.argsort(-scores, kind="stable")
+        order = order[labels[order] != -1]
+        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        return cls(boxes=boxes[order], labels=labels[order], scores=scores[order])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Matches:
+    """What COCOeval matched, at most 100 detections a picture and class; enough for AP.
+
+    Detections stand class by class, in each the highest score first. Those of a class after its
+    last hit are left out: they do not change AP, whichever pictures are drawn.
+
+    Attributes:
+        objects: (n, c) how many objects are to be found.
+        labels: (d,) class of each detection.
+        pictures: (d,) index of its picture.
+        hits: (d, t) bool, whether it found an object.
+        ignored: (d, t) bool, whether it is neither a hit nor a mistake: it found a crowd.
+    """
+
+    objects: np.ndarray
+    labels: np.ndarray
+    pictures: np.ndarray
+    hits: np.ndarray
+    ignored: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class DetectionEvaluation:
+    """COCO's figures on a split, in percent; NaN where there is nothing to find.
+
+    Attributes:
+        ap: average precision, the mean over IoU of 0.5 to 0.95 and classes.
+        ap50, ap75: at one IoU.
+        ap_small, ap_medium, ap_large: of objects below 32², to 96², and above, in pixels.
+        ar1, ar10, ar100: average recall with so many detections a picture and class.
+        per_class: (c,) AP.
+        per_class50: (c,) AP at IoU 0.5.
+        objects: (c,) objects to be found; crowds are not counted.
+        detections: (c,) detections judged.
+        broken: detections left out because their box or score is no number.
+        precision: (c, 101) share of right ones at IoU 0.5 where recall is 0, 0.01 ... 1, the best
+            at that recall or a higher one; 0 where no score reaches it.
+        matches: for `ap_interval`.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar1: float
+    ar10: float
+    ar100: float
+    per_class: np.ndarray
+    per_class50: np.ndarray
+    objects: np.ndarray
+    detections: np.ndarray
+    broken: int
+    precision: np.ndarray
+    matches: Matches
+
+    @property
+    def mean_precision(self) -> np.ndarray:
+        """(101,) `precision`, the mean over classes that have objects; its mean is AP50."""
+        present = self.precision[self.objects > 0]
+        return present.mean(axis=0) if len(present) else np.full(len(_RECALLS), math.nan)
+
+
+def evaluate_detections(
+    found: Sequence[Detections], split: ObjectSplit, classes: Sequence[str]
+) -> DetectionEvaluation:
+    """Compare detections with the objects of a split, as COCOeval does for boxes.
+
+    Boxes count as they are given: what reaches over the picture's edge is not cut.
+
+    Args:
+        found: one a picture of the split, in its order.
+        split: its pictures are not read.
+        classes: names in index order.
+
+    Raises:
+        InputError: no pictures, not one of `found` a picture, or a label that is no class.
+    """
+    if not len(split):
+        raise InputError("there are no pictures to evaluate; give at least one")
+    if len(found) != len(split):
+        raise InputError(
+            f"detections of {len(found)} pictures do not fit {len(split)} pictures; give one "
+            "Detections a picture"
+        )
+    whole = [_finite(each) for each in found]
+    truth, results = _truth(split, classes), _results(whole, split, classes)
+    with quiet():
+        judge = COCOeval(_coco(truth), _coco(results), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    labels = np.concatenate([each.labels for each in whole])
+    matches = _matches(judge, len(split), len(classes))
+    # precision: (t, 101, c, sizes, limits of detections), -1 without objects
+    precision = np.where(judge.eval["precision"] < 0, math.nan, judge.eval["precision"])
+    precision = precision[:, :, :, 0, -1]
+    return DetectionEvaluation(
+        **{
+            name: 100 * float(figure) if figure >= 0 else math.nan
+            for name, figure in zip(_FIGURES, judge.stats[: len(_FIGURES)], strict=True)
+        },
+        per_class=100 * precision.mean(axis=(0, 1)),
+        per_class50=100 * precision[0].mean(axis=0),
+        objects=matches.objects.sum(axis=0),
+        detections=np.bincount(labels, minlength=len(classes)),
+        broken=sum(map(len, found)) - len(labels),
+        precision=precision[0].T,
+        matches=matches,
+    )
+
+
+def ap_interval(
+    before: DetectionEvaluation,
+    after: DetectionEvaluation,
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Interval of the AP that was lost between two evaluations of the same pictures.
+
+    Arguments, results and errors are those of `matches_interval`.
+    """
+    return matches_interval(
+        *(before.matches, after.matches), seed=seed, resamples=resamples, level=level
+    )
+
+
+def matches_interval(
+    before: Matches,
+    after: Matches,
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Interval of the AP that was lost, from what was matched.
+
+    Args:
+        before, after: on the same pictures in the same order.
+        seed: equal arguments give equal intervals.
+        resamples: how often the n pictures are drawn anew, with replacement.
+        level: share of the resamples that the interval holds, at the least.
+
+    Returns:
+        Low and high end, in points of AP in percent; a positive drop is a loss. NaN where there
+        are no objects.
+
+    Raises:
+        ValueError: the two are not of the same pictures.
+    """
+    if not np.array_equal(before.objects, after.objects):
+        raise ValueError(
+            f"objects of the same pictures, not {before.objects.shape} and {after.objects.shape}"
+        )
+    count = len(before.objects)
+    chance = np.random.default_rng(seed)
+    drops = np.empty(0)
+    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
+        draws = min(_RESAMPLES_AT_ONCE, resamples - start)
+        times = chance.multinomial(count, np.full(count, 1 / count), size=draws).T
+        lost = _resampled_ap(before, times) - _resampled_ap(after, times)
+        drops = np.append(drops, lost)
+    drops = drops[np.isfinite(drops)]  # a draw without any object says nothing
+    if not len(drops):
+        return math.nan, math.nan
+    tail = (1 - level) / 2
+    low = np.quantile(drops, tail, method="lower")
+    high = np.quantile(drops, 1 - tail, method="higher")
+    return float(low), float(high)
+
+
+def average_precision(matches: Matches) -> float:
+    """COCOeval's AP, in percent, from what it matched; NaN without objects."""
+    return float(_resampled_ap(matches, np.ones((len(matches.objects), 1), np.int64))[0])
+
+
+def pack(matches: Matches) -> dict[str, Any]:
+    """Matches for a .json: counts, and arrays as base64 of deflated bytes."""
+    return {
+        "pictures": len(matches.objects),
+        "classes": matches.objects.shape[1],
+        "detections": len(matches.labels),
+        "objects": _deflated(_planes(matches.objects)),
+        "of_class": _deflated(_planes(_of_class(matches))),
+        "of_picture": _deflated(_planes(matches.pictures)),
+        "hits": _deflated(np.packbits(matches.hits.T)),
+        "ignored": _deflated(np.packbits(matches.ignored.T)),
+    }
+
+
+def unpack(packed: Mapping[str, Any]) -> Matches:
+    """What `pack` was given.
+
+    Raises:
+        ValueError: it is not what `pack` makes.
+    """
+    try:
+        pictures, classes, detections = (
+            int(packed[name]) for name in ("pictures", "classes", "detections")
+        )
+        of_class = _integers(packed["of_class"], classes)
+        if of_class.sum() != detections:
+            raise ValueError(f"{of_class.sum()} detections for {detections}")
+        of_picture = _integers(packed["of_picture"], detections)
+        if detections and of_picture.max() >= pictures:
+            raise ValueError(f"detections in picture {of_picture.max()} of {pictures}")
+        return Matches(
+            objects=_integers(packed["objects"], pictures * classes).reshape(pictures, classes),
+            labels=np.repeat(np.arange(classes), of_class),
+            pictures=of_picture,
+            hits=_bits(packed["hits"], detections),
+            ignored=_bits(packed["ignored"], detections),
+        )
+    except (KeyError, TypeError, binascii.Error, zlib.error) as error:
+        raise ValueError(f"these are not packed matches: {error!r}") from error
+
+
+def _finite(found: Detections) -> Detections:
+    kept = np.isfinite(found.boxes).all(axis=-1) & np.isfinite(found.scores)
+    return Detections(boxes=found.boxes[kept], labels=found.labels[kept], scores=found.scores[kept])
+
+
+def _coco(dataset: dict[str, Any]) -> COCO:
+    coco = COCO()
+    coco.dataset = dataset
+    coco.createIndex()
+    return coco
+
+
+def _truth(split: ObjectSplit, classes: Sequence[str]) -> dict[str, Any]:
+    annotations: list[dict[str, Any]] = []
+    for index, name in enumerate(split.names):
+        objects = split.objects(index)
+        _check_labels(objects.labels, len(classes), f"{name}: objects")
+        for label, box, area, crowd in zip(
+            objects.labels,
+            _pixels(objects.boxes, split.sizes[index]),
+            objects.areas,
+            objects.crowd,
+            strict=True,
+        ):
+            about = {"area": float(area), "iscrowd": int(crowd)}
+            annotations.append(_annotation(annotations, index, label, box) | about)
+    return _dataset(annotations, len(split), len(classes))
+
+
+def _results(
+    found: Sequence[Detections], split: ObjectSplit, classes: Sequence[str]
+) -> dict[str, Any]:
+    # COCO.loadRes does the same, but not for an empty list.
+    annotations: list[dict[str, Any]] = []
+    for index, (name, each) in enumerate(zip(split.names, found, strict=True)):
+        _check_labels(each.labels, len(classes), f"{name}: detections")
+        pixels = _pixels(each.boxes, split.sizes[index])
+        for label, box, score in zip(each.labels, pixels, each.scores, strict=True):
+            about = {"area": box[2] * box[3], "iscrowd": 0, "score": float(score)}
+            annotations.append(_annotation(annotations, index, label, box) | about)
+    return _dataset(annotations, len(split), len(classes))
+
+
+def _annotation(before: list[Any], index: int, label: int, box: list[float]) -> dict[str, Any]:
+    # COCOeval reads an id of 0 as "not matched".
+    return {"id": len(before) + 1, "image_id": index, "category_id": int(label), "bbox": box}
+
+
+def _dataset(annotations: list[dict[str, Any]], pictures: int, classes: int) -> dict[str, Any]:
+    return {
+        "images": [{"id": index} for index in range(pictures)],
+        "categories": [{"id": label} for label in range(classes)],
+        "annotations": annotations,
+    }
+
+
+def _check_labels(labels: np.ndarray, classes: int, what: str) -> None:
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise InputError(
+            f"{what} have labels from {labels.min()} to {labels.max()} and there are {classes} "
+            "classes; evaluate with the classes that the network was trained for"
+        )
+
+
+def _pixels(boxes: np.ndarray, size: np.ndarray) -> list[list[float]]:
+    """(d, 4) shares as COCO's left, top, width and height; a box turned inside out is empty."""
+    top, left, bottom, right = (np.asarray(boxes, np.float64) * np.tile(size, 2)).T
+    sides = (np.maximum(right - left, 0), np.maximum(bottom - top, 0))
+    pixels: list[list[float]] = np.stack([left, top, *sides], axis=-1).tolist()
+    return pixels
+
+
+def _matches(judge: COCOeval, pictures: int, classes: int) -> Matches:
+    """Of objects of all sizes, which COCOeval's list has first in each class."""
+    objects = np.zeros((pictures, classes), np.int64)
+    rows: list[tuple[np.ndarray, ...]] = []
+    sizes = len(judge.params.areaRng)
+    for label in range(classes):
+        first = label * sizes * pictures
+        # None where a picture has neither objects nor detections of the class.
+        judged = [each for each in judge.evalImgs[first : first + pictures] if each]
+        for each in judged:
+            objects[each["image_id"], label] = np.count_nonzero(each["gtIgnore"] == 0)
+        of_picture = [np.full(len(each["dtScores"]), each["image_id"]) for each in judged]
+        scores = np.concatenate([np.empty(0), *(each["dtScores"] for each in judged)])
+        none = np.empty((_THRESHOLDS, 0), bool)
+        ignored = np.hstack([none, *(each["dtIgnore"] for each in judged)]).T
+        hits = np.hstack([none, *(each["dtMatches"] > 0 for each in judged)]).T & ~ignored
+        order = np.argsort(-scores, kind="stable")
+        last = np.flatnonzero(hits[order].any(axis=1)).max(initial=-1)
+        order = order[: last + 1]
+        where = np.concatenate([np.empty(0, np.int64), *of_picture])[order]
+        rows.append((np.full(len(order), label), where, hits[order], ignored[order]))
+    labels, where, hits, ignored = (np.concatenate(part) for part in zip(*rows, strict=True))
+    return Matches(objects=objects, labels=labels, pictures=where, hits=hits, ignored=ignored)
+
+
+def _of_class(matches: Matches) -> np.ndarray:
+    """(c,) how many detections each class has."""
+    return np.bincount(matches.labels, minlength=matches.objects.shape[1])
+
+
+def _resampled_ap(matches: Matches, times: np.ndarray) -> np.ndarray:
+    """AP in percent of pictures drawn anew.
+
+    Args:
+        times: (n, r) how often each picture is in each of r draws.
+
+    Returns:
+        (r,), NaN for a draw without objects.
+    """
+    total, present = np.zeros(times.shape[1]), np.zeros(times.shape[1])
+    first = 0
+    for objects, count in zip(matches.objects.T, _of_class(matches), strict=True):
+        own = slice(first, first + count)
+        first += count
+        to_find = objects @ times
+        ap = _class_ap(
+            times[matches.pictures[own]],
+            matches.hits[own],
+            matches.ignored[own],
+            np.maximum(to_find, 1),
+        )
+        total += np.where(to_find > 0, ap, 0)
+        present += to_find > 0
+    average = np.full(times.shape[1], math.nan)
+    np.divide(100 * total, present, out=average, where=present > 0)
+    return average
+
+
+def _class_ap(
+    times: np.ndarray, hits: np.ndarray, ignored: np.ndarray, to_find: np.ndarray
+) -> np.ndarray:
+    """(r,) AP of one class, interpolated at 101 recalls, the mean over thresholds.
+
+    A detection of a picture that was drawn k times counts k times. That its copies are added in
+    one step changes nothing: precision between them is no better than after the last. Only where
+    detections of one picture have equal scores might copies stand in another order.
+
+    Args:
+        times: (d, r), highest score first.
+        hits, ignored: (d, t).
+        to_find: (r,) objects, at least one.
+    """
+    ap = np.zeros(times.shape[1])
+    found = np.cumsum(times, axis=0)
+    for hit, out in zip(hits.T, ignored.T, strict=True):
+        # Recall grows at hits alone, and precision is highest there.
+        at = np.flatnonzero(hit)
+        true = np.cumsum(times[at], axis=0)
+        judged = found[at]
+        if out.any():
+            judged = judged - np.cumsum(times * out[:, None], axis=0)[at]
+        precision = true / np.maximum(judged, 1)
+        best_from_here = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+        reached = np.searchsorted(_RECALLS, true / to_find, side="right")
+        ap += np.sum(np.diff(reached, axis=0, prepend=0) * best_from_here, axis=0)
+    return ap / (hits.shape[1] * len(_RECALLS))
+
+
+def _planes(integers: np.ndarray) -> np.ndarray:
+    """Lowest bytes first, then the next: so that small numbers deflate well."""
+    return np.ascontiguousarray(integers.ravel(), "<u4").view(np.uint8).reshape(-1, 4).T
+
+
+def _deflated(data: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(data.tobytes(), 9)).decode("ascii")
+
+
+def _inflated(text: str, count: int) -> np.ndarray:
+    # A small text can inflate to gigabytes: no more than is due.
+    data = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), count + 1)
+    if len(data) != count:
+        raise ValueError(f"{len(data)} bytes or more where {count} are due")
+    return np.frombuffer(data, np.uint8)
+
+
+def _integers(text: str, count: int) -> np.ndarray:
+    planes = _inflated(text, 4 * count).reshape(4, count)
+    return np.ascontiguousarray(planes.T).view("<u4").ravel().astype(np.int64)
+
+
+def _bits(text: str, detections: int) -> np.ndarray:
+    count = _THRESHOLDS * detections
+    bits = np.unpackbits(_inflated(text, -(-count // 8)), count=count)
+    return bits.reshape(_THRESHOLDS, detections).T.astype(bool)

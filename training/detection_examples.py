@@ -1,0 +1,66 @@
+"""Held-out pictures with what was found in them and what is there, for a person to look at."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from training import atomic
+from training.box_drawing import draw_boxes
+from training.coco_metrics import Detections
+from training.datasets.objects import ObjectSplit
+
+SHOWN_SCORE = 0.3
+_COLUMNS, _MOST = 4, 12
+_SIDE = 320  # pixels that a picture is shown in
+_GAP = 8
+
+
+def example(
+    split: ObjectSplit, index: int, found: Detections, classes: Sequence[str]
+) -> np.ndarray:
+    """One picture with its detections from `SHOWN_SCORE` on, and the truth in dashes.
+
+    Returns:
+        (height, width, 3) uint8, no side longer than 320 pixels.
+    """
+    picture = Image.fromarray(split.picture(index))
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    shown = found.scores >= SHOWN_SCORE
+    objects = split.objects(index)
+    return draw_boxes(
+        np.asarray(picture),
+        found.boxes[shown],
+        found.labels[shown],
+        found.scores[shown],
+        classes=classes,
+        truth=objects.boxes[~objects.crowd],
+    )
+
+
+def chosen(count: int) -> np.ndarray:
+    """Positions of the pictures to show: up to twelve, evenly over the split."""
+    return np.unique(np.linspace(0, count - 1, min(count, _MOST)).round().astype(int))
+
+
+def write_examples(
+    path: pathlib.Path, split: ObjectSplit, found: Sequence[Detections], classes: Sequence[str]
+) -> None:
+    """Write some pictures of a split side by side as a .png.
+
+    Args:
+        found: one a picture of the split, in its order.
+    """
+    pictures = [example(split, int(i), found[i], classes) for i in chosen(len(split))]
+    columns = min(_COLUMNS, len(pictures))
+    rows = -(-len(pictures) // columns)
+    step = _SIDE + _GAP
+    sheet = Image.new("RGB", (columns * step + _GAP, rows * step + _GAP), "white")
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
+        sheet.paste(Image.fromarray(picture), (_GAP + column * step, _GAP + row * step))
+    with atomic.replacing(path) as temporary:
+        sheet.save(temporary)

@@ -1,0 +1,116 @@
+"""Detections of anything that maps pictures to boxes: Keras, TFLite and ONNX share the metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerascnn.detection.postprocess import DetectorSpec, detect, of_picture
+from kerascnn.preprocessing import Preprocessing
+from training.box_augmentation import boxes_from_network
+from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections
+from training.datasets.objects import ObjectSplit
+from training.object_batches import evaluation_pictures
+from training.progress import Progress
+
+_PICTURES_AT_ONCE = 16
+
+# (n, height, width, 3) uint8 at the network's geometry -> n Detections, in shares of that.
+DetectFn = Callable[[np.ndarray], list[Detections]]
+
+
+def detections(
+    detect: DetectFn, split: ObjectSplit, preprocessing: Preprocessing, *, title: str = ""
+) -> list[Detections]:
+    """What is found in each picture of a split, in shares of the upright picture, clipped to it.
+
+    Args:
+        title: of a progress bar; none is shown without.
+
+    Raises:
+        InputError: a picture that cannot be read.
+    """
+    found: list[Detections] = []
+    blocks = evaluation_pictures(split, preprocessing, _PICTURES_AT_ONCE)
+    with Progress(title, len(split) if title else 0, unit="picture") as progress:
+        for block in blocks:
+            for one in detect(block):
+                size = split.sizes[len(found)]
+                found.append(on_picture(one, size, preprocessing))
+            if title:
+                progress.step(len(block))
+    return found
+
+
+def on_picture(
+    found: Detections, size: Sequence[int] | np.ndarray, preprocessing: Preprocessing
+) -> Detections:
+    """Detections in shares of the network's input, as shares of the picture, clipped to it.
+
+    Args:
+        size: (height, width) of the picture.
+    """
+    boxes = np.clip(boxes_from_network(found.boxes, size, preprocessing), 0.0, 1.0)
+    return Detections(boxes=boxes, labels=found.labels, scores=found.scores)
+
+
+def evaluate_detector(
+    detect: DetectFn,
+    split: ObjectSplit,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    *,
+    title: str = "",
+) -> DetectionEvaluation:
+    """COCO's figures of a detector on a split; see `detections` and `evaluate_detections`."""
+    return evaluate_detections(
+        detections(detect, split, preprocessing, title=title), split, classes
+    )
+
+
+def keras_detect_fn(
+    model: keras.Model, preprocessing: Preprocessing, spec: DetectorSpec
+) -> DetectFn:
+    """`detect` of a Keras model, normalisation and suppression included."""
+    run = _compiled(model, spec)
+
+    def found(pictures: np.ndarray) -> list[Detections]:
+        parts: list[Detections] = []
+        for start in range(0, len(pictures), _PICTURES_AT_ONCE):
+            block = preprocessing.normalise(pictures[start : start + _PICTURES_AT_ONCE])
+            result = {k: keras.ops.convert_to_numpy(v) for k, v in run(block).items()}
+            parts += [Detections(**of_picture(result, i)) for i in range(len(block))]
+        return parts
+
+    return found
+
+
+def _compiled(model: keras.Model, spec: DetectorSpec) -> Callable[[np.ndarray], dict[str, Any]]:
+    """`detect` with the weights of each moment, in one piece: suppression is many operations."""
+
+    def run(pictures: Any) -> dict[str, Any]:
+        return detect(spec, *model(pictures, training=False))
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(run, reduce_retracing=True)
+    if backend == "jax":
+        import jax
+
+        @jax.jit
+        def stateless(trainable: Any, others: Any, pictures: Any) -> dict[str, Any]:
+            outputs, _others = model.stateless_call(trainable, others, pictures, training=False)
+            return detect(spec, *outputs)
+
+        # Variables that it closed over would stay as they were at the first call.
+        return lambda pictures: stateless(
+            [v.value for v in model.trainable_variables],
+            [v.value for v in model.non_trainable_variables],
+            pictures,
+        )
+    return run

@@ -1,0 +1,128 @@
+"""The training of detectors: what `training.loop` trains, on what, and by which loss."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.errors import InputError
+from training import checkpoint, loop, optimizers
+from training.config import TrainConfig
+from training.datasets.objects import ObjectSplit
+from training.detection_losses import DetectionLoss
+from training.detection_trainee import DetectionTrainee
+from training.devices import Placement
+from training.evaluate_detector import evaluate_detector, keras_detect_fn
+from training.history import History
+from training.loop import Fitted, Work, can_jit, repeatable, without_averages_in_place
+from training.object_batches import ObjectCourse, object_batches
+
+# Layers of a detector that no classifier has.
+_OWN_LAYERS = ("extra", "fpn", "box_", "class_")
+
+
+def fit_detector(
+    model: keras.Model,
+    spec: DetectorSpec,
+    course: ObjectCourse,
+    validation: ObjectSplit | None,
+    *,
+    classes: Sequence[str],
+    folder: pathlib.Path,
+    history_file: pathlib.Path,
+    placement: Placement,
+    after_epoch: Callable[[History], None] | None = None,
+) -> Fitted:
+    """Train `model` in place, going on from the checkpoints in `folder` if there are any.
+
+    Args:
+        validation: pictures whose AP chooses the best epoch; with None, or where they
+            have no object, the last epoch is kept.
+        folder, history_file, after_epoch: see `training.loop.train`.
+        placement: one device.
+
+    Raises:
+        InputError: several devices, or the loss is no longer a number.
+        Stopped: a signal asked to stop; the same call goes on from there.
+    """
+    if placement.replicas > 1:
+        raise InputError("detectors are trained on one device; leave out --devices")
+    repeatable(course.config.seed)
+    network = placement.twin(model)
+    trainee = DetectionTrainee(network, course.preprocessing, DetectionLoss(spec=spec))
+    work = _Detection(trainee, spec, course, validation, classes)
+    fitted = loop.train(
+        work,
+        folder=folder,
+        history_file=history_file,
+        placement=placement,
+        after_epoch=after_epoch,
+    )
+    if network is not model:
+        checkpoint.assign(model.variables, [np.asarray(v) for v in network.variables])
+    return fitted
+
+
+class _Detection(Work):
+    """Pictures with boxes."""
+
+    def __init__(
+        self,
+        trainee: DetectionTrainee,
+        spec: DetectorSpec,
+        course: ObjectCourse,
+        validation: ObjectSplit | None,
+        classes: Sequence[str],
+    ) -> None:
+        self.trainee, self.network = trainee, trainee.network
+        self.config, self.steps = course.config, course.steps
+        self._course, self._validation, self._classes = course, validation, classes
+        self._detect = keras_detect_fn(self.network, course.preprocessing, spec)
+
+    def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
+        self.trainee.compile(
+            optimizer=without_averages_in_place(optimizers.build(config, rate)),
+            jit_compile=can_jit(),
+        )
+        self.trainee.optimizer.build(self.trainee.trainable_variables)
+        return [v for metric in self.trainee.metrics for v in metric.variables]
+
+    def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
+        span = {"first_epoch": first_epoch, "last_epoch": last_epoch, "first_step": first_step}
+        if keras.backend.backend() == "tensorflow":
+            from training.pipeline import object_stream
+
+            return object_stream(self._course, **span)
+        return _pairs(object_batches(self._course, **span))
+
+    def validate(self) -> dict[str, float]:
+        if self._validation is None:
+            return {}
+        found = evaluate_detector(
+            self._detect, self._validation, self._course.preprocessing, self._classes
+        )
+        if math.isnan(found.ap):  # no object in these pictures: they choose no epoch
+            return {}
+        return {"val_ap": found.ap / 100, "val_ap50": found.ap50 / 100}
+
+    def names(self, epoch: int, step: int) -> list[str]:
+        return self._course.names(epoch, step)
+
+    def is_head(self, layer: keras.Layer) -> bool:
+        return layer.name.startswith(_OWN_LAYERS)
+
+    def note(self, logs: dict[str, float]) -> str:
+        box, classes = float(logs["box_loss"]), float(logs["class_loss"])
+        return f"loss {float(logs['loss']):.3f} (boxes {box:.3f}, classes {classes:.3f})"
+
+
+def _pairs(batches: Iterator[dict[str, np.ndarray]]) -> Iterator[tuple[dict[str, np.ndarray]]]:
+    """As Keras takes inputs without labels beside them."""
+    for batch in batches:
+        yield (batch,)

@@ -1,0 +1,204 @@
+"""The training of a classifier: its data, its network, and its figures on held-out pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from kerascnn import zoo
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from kerascnn.zoo import entry
+from training import datasets, network
+from training.batches import Course
+from training.config import TrainConfig
+from training.confusion import confusion_matrix, write_confusion
+from training.datasets.decode import CACHE_BYTES, Broken, decode_dataset
+from training.datasets.splits import Dataset, few, stratified
+from training.devices import Placement
+from training.distillation import Teacher
+from training.evaluate import evaluate, keras_predict_fn
+from training.fit import fit
+from training.history import History
+from training.loop import Fitted
+from training.policies import POLICIES
+from training.progress import say
+from training.request import TrainRequest
+from training.run import Run
+
+# Stored pictures have so many times the pixels a side that a window of them is cut to: windows
+# are cut from the whole picture, whatever its shape.
+_MORE_PIXELS = 1.25
+
+
+class ClassifierTraining:
+    """A request with its data found and its network built; see `training.train.Training`."""
+
+    def __init__(self, asked: TrainRequest) -> None:
+        self._asked = asked
+        self.dataset = scan_for(asked)
+        self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
+        self.classes = self.dataset.classes
+        self.preprocessing = preprocessing_for(asked, self.dataset)
+        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        self.teacher = _teacher(asked, self.dataset, self.preprocessing)
+        self._broken: list[Broken] = []
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing that other tasks have not, but the teacher."""
+        if self.teacher is None:
+            return {}
+        return {"teacher": {"run": self.teacher.name, "sha256": self.teacher.sha256}}
+
+    def fit(
+        self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
+    ) -> Fitted:
+        """Read the pictures, and train."""
+        asked, whole = self._asked, self.dataset
+        source = source_for(self.preprocessing, asked.config)
+        self.dataset, self._broken = decode_dataset(
+            choosing(whole, asked.config),
+            train=source,
+            evaluation=self.preprocessing,
+            strict=asked.strict,
+            report=say,
+            set_aside=whole.validation is None,
+        )
+        return fit(
+            self.model,
+            train=self.dataset.train,
+            validation=self.dataset.validation,
+            source=source,
+            preprocessing=self.preprocessing,
+            config=asked.config,
+            folder=folder / "checkpoints",
+            history_file=folder / "history.csv",
+            teacher=self.teacher,
+            placement=placement,
+            after_epoch=after_epoch,
+        )
+
+    def counts(self) -> dict[str, Any]:
+        """How many pictures there were for what."""
+        dataset = self.dataset
+        return {
+            "train": len(dataset.train),
+            "validation": len(dataset.validation) if dataset.validation else 0,
+            "held_out": len(dataset.held_out),
+            "skipped": [picture.name for picture in self._broken],
+        }
+
+    def results(self, folder: pathlib.Path) -> dict[str, Any]:
+        """Figures on the held-out pictures; and the confusion matrix as a file and a picture."""
+        held_out = self.dataset.held_out
+        predict = keras_predict_fn(self.model, self.preprocessing)
+        found = evaluate(predict, held_out, self.preprocessing)
+        matrix = confusion_matrix(held_out.labels, found.predictions, len(self.classes))
+        write_confusion(
+            matrix, self.classes, png=folder / "confusion.png", csv=folder / "confusion.csv"
+        )
+        return {
+            "metric": "accuracy",
+            "held_out": found.accuracy,
+            "top5": found.top5,
+            "calibration_error": found.calibration_error,
+            "loss": found.loss,
+        }
+
+
+def scan_for(asked: TrainRequest) -> Dataset:
+    """The data of a request, not read yet."""
+    dataset = datasets.scan(asked.data, seed=asked.config.seed)
+    if dataset.ignored:
+        endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
+        say(f"no pictures that are read here, left out: {endings}")
+    if asked.config.pictures_per_class:
+        dataset = few(dataset, asked.config.pictures_per_class, seed=asked.config.seed)
+    return dataset
+
+
+def open_course(
+    asked: TrainRequest, *, cache_bytes: int = CACHE_BYTES
+) -> tuple[keras.Model, Course]:
+    """The untrained network of a request and what it learns from, for a look at how it trains.
+
+    Args:
+        cache_bytes: decoded pictures are kept if they fit.
+
+    Raises:
+        InputError: bad data or an impossible model.
+    """
+    if entry(asked.model).task != "classification":
+        raise InputError(f"{asked.model} is a detector, and this looks at classifiers alone")
+    dataset = scan_for(asked)
+    preprocessing = preprocessing_for(asked, dataset)
+    model = network.build(asked, preprocessing, classes=len(dataset.classes))
+    source = source_for(preprocessing, asked.config)
+    chosen = choosing(dataset, asked.config)
+    alone = dataclasses.replace(chosen, validation=None, held_out=chosen.held_out.take([]))
+    decoded, _broken = decode_dataset(
+        alone,
+        train=source,
+        evaluation=preprocessing,
+        strict=asked.strict,
+        report=say,
+        cache_bytes=cache_bytes,
+    )
+    return model, Course(
+        split=decoded.train,
+        source=source,
+        preprocessing=preprocessing,
+        classes=len(dataset.classes),
+        config=asked.config,
+    )
+
+
+def preprocessing_for(asked: TrainRequest, dataset: Dataset) -> Preprocessing:
+    """Geometry by the request, else the data set's own, else the model's; values by the model."""
+    if asked.image_size:
+        height, width = asked.image_size
+    elif dataset.train.pictures is not None:
+        height, width = dataset.train.pictures.shape[1:3]
+    else:
+        height, width = entry(asked.model).input_shape[:2]
+    return zoo.preprocessing(
+        asked.model, height, width, weights=asked.weights, resize=dataset.resize
+    )
+
+
+def _teacher(asked: TrainRequest, dataset: Dataset, preprocessing: Preprocessing) -> Teacher | None:
+    if asked.teacher is None:
+        return None
+    run = Run.open(asked.teacher)
+    return Teacher.open(run, classes=dataset.classes, student=preprocessing)
+
+
+def source_for(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessing:
+    """How training pictures are stored: whole, where augmentation cuts windows out of them."""
+    if preprocessing.resize != "crop" or not POLICIES[config.augmentation].crops:
+        return preprocessing
+    more = _MORE_PIXELS / preprocessing.crop_fraction
+    return dataclasses.replace(
+        preprocessing,
+        height=round(preprocessing.height * more),
+        width=round(preprocessing.width * more),
+        resize="stretch",
+    )
+
+
+def choosing(dataset: Dataset, config: TrainConfig) -> Dataset:
+    """With pictures that choose the epoch set aside, if it has none: never the held-out ones."""
+    if dataset.validation is not None or not config.validation_fraction:
+        return dataset
+    kept, aside = stratified(
+        dataset.train.labels,
+        dataset.classes,
+        fraction=config.validation_fraction,
+        seed=config.seed,
+    )
+    train = dataset.train
+    return dataclasses.replace(dataset, train=train.take(kept), validation=train.take(aside))

@@ -1,0 +1,186 @@
+"""The training of a detector: its data, its network, and its figures on held-out pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kerascnn import zoo
+from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from kerascnn.zoo import entry
+from training import network
+from training.coco_metrics import DetectionEvaluation, evaluate_detections
+from training.datasets.decode import in_order
+from training.datasets.object_sets import scan_objects
+from training.datasets.objects import ObjectDataset, ObjectSplit
+from training.detection_examples import write_examples
+from training.devices import Placement
+from training.evaluate_detector import detections, keras_detect_fn
+from training.fit_detector import fit_detector
+from training.history import History
+from training.loop import Fitted
+from training.object_batches import ObjectCourse
+from training.pr_curve import write_per_class, write_pr_curve
+from training.progress import Progress, say
+from training.request import TrainRequest
+
+
+class DetectorTraining:
+    """A request with its data found and its network built; see `training.train.Training`."""
+
+    def __init__(self, asked: TrainRequest) -> None:
+        self._asked = asked
+        self.dataset = scan_objects(asked.data, seed=asked.config.seed)
+        for note in self.dataset.notes:
+            say(f"{self.dataset.name}: {note}")
+        self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
+        self.classes = self.dataset.classes
+        self.preprocessing = _preprocessing(asked)
+        self.spec = _spec(asked, self.preprocessing)
+        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        self._skipped: list[str] = []
+
+    def facts(self) -> dict[str, Any]:
+        """What decodes the outputs, and the data's own numbers of the classes."""
+        return {
+            "detector": self.spec.to_dict(),
+            "category_ids": list(self.dataset.category_ids),
+        }
+
+    def fit(
+        self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
+    ) -> Fitted:
+        """Look for broken pictures, and train."""
+        config = self._asked.config
+        self.dataset = choosing(self._sound(self.dataset), config.validation_fraction, config.seed)
+        course = ObjectCourse(
+            split=self.dataset.train,
+            preprocessing=self.preprocessing,
+            classes=len(self.classes),
+            config=config,
+        )
+        return fit_detector(
+            self.model,
+            self.spec,
+            course,
+            self.dataset.validation,
+            classes=self.classes,
+            folder=folder / "checkpoints",
+            history_file=folder / "history.csv",
+            placement=placement,
+            after_epoch=after_epoch,
+        )
+
+    def counts(self) -> dict[str, Any]:
+        """How many pictures there were for what."""
+        dataset = self.dataset
+        return {
+            "train": len(dataset.train),
+            "validation": len(dataset.validation) if dataset.validation else 0,
+            "held_out": len(dataset.held_out),
+            "skipped": self._skipped,
+            "notes": list(dataset.notes),
+        }
+
+    def results(self, folder: pathlib.Path) -> dict[str, Any]:
+        """COCO's figures on the held-out pictures; precision-recall, classes, examples as files."""
+        held_out = self.dataset.held_out
+        detect = keras_detect_fn(self.model, self.preprocessing, self.spec)
+        found = detections(detect, held_out, self.preprocessing, title="held-out pictures")
+        measured = evaluate_detections(found, held_out, self.classes)
+        write_pr_curve(measured, folder / "precision_recall.png", self.classes)
+        write_per_class(measured, self.classes, folder / "per_class.csv")
+        write_examples(folder / "examples.png", held_out, found, self.classes)
+        return {"metric": "AP", "held_out": measured.ap, **figures(measured)}
+
+    def _sound(self, dataset: ObjectDataset) -> ObjectDataset:
+        """Without pictures that cannot be read, which are named."""
+        if dataset.generated:
+            return dataset
+        sound = dataset.each(self._readable)
+        if self._skipped:
+            say(f"{len(self._skipped)} broken pictures skipped; --strict makes them an error")
+        for what, split in (("training", sound.train), ("held-out", sound.held_out)):
+            if not _has_objects(split):
+                raise InputError(f"{dataset.name}: no readable {what} picture has an object")
+        return sound
+
+    def _readable(self, split: ObjectSplit) -> ObjectSplit:
+        def look(index: int) -> str | None:
+            try:
+                split.picture(index)
+            except InputError as error:
+                return str(error)
+            return None
+
+        good = []
+        with Progress("reading pictures", len(split), unit="picture") as progress:
+            for index, reason in enumerate(in_order(look, len(split))):
+                progress.step()
+                if reason is None:
+                    good.append(index)
+                elif self._asked.strict:
+                    raise InputError(reason)
+                else:
+                    say(f"skipped: {reason}")
+                    self._skipped.append(split.names[index])
+        return split.take(good)
+
+
+def choosing(dataset: ObjectDataset, fraction: float, seed: int) -> ObjectDataset:
+    """With pictures that choose the epoch set aside, if it has none: never the held-out ones."""
+    count = min(round(fraction * len(dataset.train)), len(dataset.train) - 1)
+    if dataset.validation or not count:  # one may be empty, of broken pictures alone
+        return dataset
+    order = np.random.default_rng(seed).permutation(len(dataset.train))
+    train = dataset.train
+    return dataclasses.replace(
+        dataset,
+        train=train.take(np.sort(order[count:])),
+        validation=train.take(np.sort(order[:count])),
+    )
+
+
+def _has_objects(split: ObjectSplit) -> bool:
+    return any(not split.objects(index).crowd.all() for index in range(len(split)))
+
+
+def figures(measured: DetectionEvaluation) -> dict[str, float | None]:
+    """COCO's twelve less three, in percent; None where there is nothing to find."""
+    names = ("ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
+    values = {name: float(getattr(measured, name)) for name in names}
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
+def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec:
+    """Raises InputError for an option that there is not, or that the network decides on."""
+    options = asked.detector_options
+    for name, value in options.items():
+        if name in ("anchors", "background"):
+            raise InputError(f"{asked.model} has its own {name}; leave --detector {name} out")
+        if name not in ("loss", "box_scales") and not _is_number(value):
+            raise InputError(f"--detector {name} is a number, not {value!r}")
+        if name in ("max_detections", "candidates") and not isinstance(value, int):
+            raise InputError(f"--detector {name} is a whole number, not {value!r}")
+    try:
+        spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{asked.model} does not take these options: {error}") from error
+    if spec.loss == "multibox" and not spec.background:
+        raise InputError(f"{asked.model} has no background, which loss 'multibox' needs")
+    return spec
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _preprocessing(asked: TrainRequest) -> Preprocessing:
+    height, width = asked.image_size or entry(asked.model).input_shape[:2]
+    return zoo.preprocessing(asked.model, height, width, weights=asked.weights, resize="stretch")
