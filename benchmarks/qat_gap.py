@@ -52,7 +52,7 @@ from training.datasets.decode import decode_split
 from training.loop import repeatable
 from training.quiet import native_quiet, quiet
 from training.run import Run
-from training.train import source_for
+from training.train_classifier import source_for
 
 _CALIBRATION_PICTURES = 200
 _annotate = tfmot.quantization.keras.quantize_annotate_layer

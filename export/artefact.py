@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from export import significance
+from export.results import ACCURACY
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
+from training.coco_metrics import unpack
 
 FORMATS = (".tflite", ".onnx")
 # What `compare` needs to know of a file, and earlier versions did not write.
@@ -46,7 +48,7 @@ class Artefact:
             info = json.loads(described.read_text("utf-8"))
             artefact = cls(path, info)
             _ = artefact.preprocessing, artefact.labels, info["evaluation"]
-            _ = artefact.right, artefact.float_right, [info[name] for name in _FIGURES]
+            _ = artefact.answers, [info[name] for name in (*_FIGURES, "wrong_pictures")]
         except FileNotFoundError:
             raise InputError(
                 f"{described} is missing; it says how {path.name} wants its pictures. "
@@ -82,6 +84,14 @@ class Artefact:
     def float_right(self) -> np.ndarray:
         """(n,) bool, the same of the Keras model it was made of."""
         return self._answers("float_right")
+
+    @property
+    def answers(self) -> tuple[Any, Any]:
+        """The Keras model's and the file's on the held-out pictures, as `significance` has them."""
+        measured = self.info["evaluation"]
+        if measured["metric"] == ACCURACY:
+            return self.float_right, self.right
+        return unpack(measured["float_matches"]), unpack(measured["matches"])
 
     def _answers(self, name: str) -> np.ndarray:
         measured = self.info["evaluation"]

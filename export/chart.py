@@ -26,7 +26,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLoc
 from matplotlib.transforms import Bbox
 
 from export import recipes
-from export.results import Result, best_choices, pareto
+from export.results import Result, best_choices, metric_of, pareto
 from kerascnn.errors import InputError
 from training.drawing import BAND, CARD, GRID, INK, MUTED, drawing, save
 
@@ -199,7 +199,8 @@ def _parts(variant: str) -> tuple[str, str]:
         precision = recipes.variant(variant).precision
     except InputError:
         return "", variant
-    return variant.removesuffix(precision).replace("_", " ").strip(), precision
+    steps = variant.removesuffix("_raw").removesuffix(precision)
+    return steps.replace("_", " ").strip(), precision
 
 
 def _precisions(results: Sequence[Result]) -> list[str]:
@@ -234,7 +235,9 @@ def _style(salt: str) -> dict[str, str]:
 def _draw(axes: Any, results: Sequence[Result], panel: _Panel) -> None:
     """Everything inside one pair of axes."""
     shown = panel.known(results)
-    axes.set_title("held-out accuracy (%)", loc="left", fontsize=10.5, color=INK, pad=9)
+    axes.set_title(
+        f"held-out {metric_of(results, unit=True)}", loc="left", fontsize=10.5, color=INK, pad=9
+    )
     axes.set_xlabel(panel.label, labelpad=6)
     if not shown:
         axes.set(xticks=[], yticks=[])
@@ -314,13 +317,13 @@ def _below(axes: Any, results: Sequence[Result], scale: _Scale, panel: _Panel) -
         return
     axes.axhspan(scale.bottom, scale.band, color=BAND, linewidth=0, zorder=0)
     for result in results:
-        text = f"↓ {result.value:.1f}%"
+        text = f"↓ {result.figure}"
         if not result.fits:
             text = f"misfit {text}"
         _beside(axes, panel.x(result), scale.y(result), text, INK if result.fits else _BAD)
     noun = "file lies" if len(results) == 1 else "files lie"
-    note = f"{len(results)} {noun} below the scale, in the grey band with {{}} accuracy."
-    note = note.format("its" if len(results) == 1 else "their")
+    note = f"{len(results)} {noun} below the scale, in the grey band with {{}}."
+    note = note.format("its figure" if len(results) == 1 else "their figures")
     axes.set_xlabel(f"{panel.label}\n{textwrap.fill(note, int(_width(axes) / 5.8))}", labelpad=6)
 
 
@@ -543,14 +546,14 @@ def _svg(results: Sequence[Result], panel: _Panel, *, narrow: bool) -> str:
     titles = {f"point-{i}": _title(r) for i, r in enumerate(results)}
     head = (
         f'<svg class="chart" viewBox="0 0 {wide} {high}" role="img" '
-        f'aria-label="Held-out accuracy against {html.escape(panel.label)}; '
+        f'aria-label="Held-out {metric_of(results)} against {html.escape(panel.label)}; '
         'the table holds the same figures">'
     )
     return head + _themed(stream.getvalue(), titles)
 
 
 def _title(result: Result) -> str:
-    parts = [f"{result.label}: {result.value:.1f}%", f"{result.bytes / 1000:,.1f} KB"]
+    parts = [f"{result.label}: {result.figure}", f"{result.bytes / 1000:,.1f} KB"]
     if result.latency_ms is not None:
         parts.append(f"{result.latency_ms:.3f} ms")
     return ", ".join(parts) + ("" if result.fits else ", misfit")

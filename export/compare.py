@@ -7,13 +7,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export import benchmark, chart, report, results, runtimes, significance
+from export import benchmark, chart, report, results, runtimes, significance, tasks
 from export.artefact import Artefact
-from export.compress import all_artefacts, held_out_pictures
+from export.compress import all_artefacts
 from export.report import Mistake, Mistakes, RunSummary
 from export.results import Result
 from export.significance import Difference
 from kerascnn.errors import InputError
+from training.coco_metrics import Matches, matches_interval
 from training.progress import Progress
 from training.run import Run, machine, versions
 
@@ -46,8 +47,8 @@ def measure(found: Sequence[tuple[Run, Artefact]]) -> list[Result]:
     """Time artefacts against each other, one thread each, and join that with what is known."""
     calls = {}
     for run, artefact in found:
-        runtime = runtimes.load(artefact.path, run.preprocessing)
-        calls[str(artefact.path)] = runtime.once(_grey(run))
+        task = tasks.of(run)
+        calls[str(artefact.path)] = task.load(artefact.path).once(task.timed_picture())
     with Progress("timing", benchmark.ROUNDS, unit="round") as progress:
         latencies = benchmark.interleaved(calls, after_round=progress.step)
     return [_result(run, a, latencies[str(a.path)]) for run, a in found]
@@ -93,7 +94,12 @@ def difference(first: Artefact, second: Artefact) -> Difference:
     one, two = ([a.info["evaluation"][k] for k in keys] for a in (first, second))
     if one != two:
         raise InputError(f"{first.path} and {second.path} were measured on different pictures")
-    return significance.difference(first.right, second.right)
+    (_, before), (_, after) = first.answers, second.answers
+    if isinstance(before, Matches):
+        low, high = matches_interval(before, after)
+        points = first.info["evaluation"]["value"] - second.info["evaluation"]["value"]
+        return Difference(points=points, low=low, high=high)
+    return significance.difference(before, after)
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:
@@ -127,17 +133,12 @@ def _same_pictures(runs: Sequence[Run]) -> None:
             )
 
 
-def _grey(run: Run) -> Any:
-    """Any picture serves: these networks take the same time for all."""
-    import numpy as np
-
-    return np.full(run.preprocessing.input_shape, 127, np.uint8)
-
-
 def _result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
     info = artefact.info
     measured: Mapping[str, Any] = info["evaluation"]
-    low, high = significance.drop_interval(artefact.float_right, artefact.right)
+    before, after = artefact.answers
+    interval = matches_interval if isinstance(before, Matches) else significance.drop_interval
+    low, high = interval(before, after)
     return Result(
         run=run.name,
         model=info["model"],
@@ -184,12 +185,18 @@ def _facts(run: Run) -> dict[str, str]:
         "Recipe": f"{request['recipe']}: {config['epochs']} epochs, batch {config['batch_size']}, "
         f"{config['optimizer']} at {config['learning_rate']:g}, {config['augmentation']} changes",
         "Seed": str(config["seed"]),
-        "Keras model": f"{trained['held_out']:.1f}% on the held-out pictures, "
+        "Keras model": f"{_keras_figure(trained)} on the held-out pictures, "
         f"weights of epoch {trained['best_epoch']}",
         "Training": f"{trained['seconds']:.0f} s, begun {run.info['created']}, "
         f"on {run.info['machine']['processor']}",
         "Trained with": ", ".join(f"{k} {v}" for k, v in run.info["versions"].items()),
     }
+
+
+def _keras_figure(trained: Mapping[str, Any]) -> str:
+    if trained["metric"] == results.ACCURACY:
+        return f"{trained['held_out']:.1f}%"
+    return f"AP {trained['held_out']:.1f}, AP50 {trained['ap50'] or 0:.1f}"
 
 
 def _behind(
@@ -214,17 +221,19 @@ def _mistakes(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> 
     if chosen is None:
         return None
     run, artefact = found[list(rows).index(chosen)]
-    listed = artefact.info["mistakes"]
-    pictures = artefact.info["evaluation"]["pictures"]
-    total = round(pictures * (1 - chosen.value / 100))
+    task = tasks.of(run)
     shown, note = [], ""
     try:
-        split = held_out_pictures(run)
-        if split.pictures is None:
-            raise InputError("the data set is too large to keep in memory")
-        for mistake in listed[:_PICTURES_SHOWN]:
-            values = {k: v for k, v in mistake.items() if k != "index"}
-            shown.append(Mistake(picture=split.pictures[mistake["index"]], **values))
+        shown = [
+            Mistake(**told) for told in task.shown(artefact.info["mistakes"][:_PICTURES_SHOWN])
+        ]
     except InputError as error:
         note = f"The pictures cannot be shown: {error}"
-    return Mistakes(label=chosen.label, total=total, pictures=pictures, shown=shown, note=note)
+    return Mistakes(
+        label=chosen.label,
+        total=artefact.info["wrong_pictures"],
+        pictures=artefact.info["evaluation"]["pictures"],
+        shown=shown,
+        note=note,
+        how=task.how_shown,
+    )

@@ -12,33 +12,27 @@ from typing import Any
 import keras
 import numpy as np
 
-from export import artefact, recipes
+from export import artefact, recipes, tasks
 from export.artefact import Artefact
+from export.classification import Classification
 from export.convert_onnx import to_onnx
-from export.convert_tflite import INPUT_NAME, OUTPUT_NAME, to_tflite
+from export.convert_tflite import INPUT_NAME, to_tflite
 from export.converter_quantise import converter_quantise
-from export.finetune import Lessons
+from export.finetune import DetectionLessons, Lessons
 from export.flatbuffer import nonzero_weights, weight_sparsity, with_half_precision_kernels
 from export.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.mixed import mixed
 from export.onnx_file import onnx_nonzero_weights, onnx_weight_sparsity
 from export.quantise import quantise
-from export.runtimes import Runtime
-from export.runtimes import load as load_runtime
-from export.significance import pack
 from export.stages import Material, Stages, Trained, content_key
-from export.verify import Verdict, verify
+from export.verify import Verdict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic, datasets
-from training.config import TrainConfig
-from training.datasets.decode import decode_split
+from training import atomic
 from training.datasets.splits import Split
 from training.distillation import Teacher
-from training.evaluate import Evaluation, evaluate, keras_predict_fn
 from training.progress import Progress, say
 from training.run import Run, versions
-from training.train import source_for
 
 _MISTAKES_KEPT = 200
 # Raised when the same recipe writes another file: those of before are made again.
@@ -67,6 +61,9 @@ def compress(
             this network does not allow.
     """
     plan = [(recipes.variant(name, settings), ".tflite") for name in dict.fromkeys(variants)]
+    task = tasks.of(run)
+    for variant, _end in plan:
+        task.check(variant)
     if onnx:
         plan.append((recipes.variant("float32"), ".onnx"))
     workshop = Workshop(run)
@@ -101,12 +98,12 @@ def all_artefacts(run: Run) -> list[Artefact]:
 
 
 def held_out_pictures(run: Run) -> Split:
-    """The run's held-out split, decoded at its network's geometry.
+    """A classifier's held-out split, decoded at its network's geometry.
 
     Raises:
         InputError: the data set is gone or has changed.
     """
-    return _held_out(run, _dataset(run))
+    return Classification(run).held_out
 
 
 def reference_file(run: Run, variant: recipes.Variant) -> bytes:
@@ -122,27 +119,11 @@ def _place(path: pathlib.Path) -> tuple[bool, int, str, bool]:
     return not plain, known.index(name) if plain else 0, name, path.suffix != ".tflite"
 
 
-def _held_out(run: Run, dataset: datasets.Dataset) -> Split:
-    split, _broken = decode_split(dataset.held_out, run.preprocessing)
-    return split
-
-
-def _dataset(run: Run) -> datasets.Dataset:
-    request = run.info["request"]
-    dataset = datasets.scan(request["data"], seed=request["config"]["seed"])
-    if dataset.fingerprint != run.info["dataset"]["fingerprint"]:
-        raise InputError(
-            f"{request['data']} is not the data that {run.folder} was trained on; "
-            "bring it back, or train again"
-        )
-    return dataset
-
-
 class Workshop:
     """What the variants of one run share, each made when it is first needed."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run, self._task = run, tasks.of(run)
         self.source = atomic.sha256(run.model_path)
         self._stages = Stages(run, self._material())
         self._networks: dict[str, _Network] = {}
@@ -160,21 +141,21 @@ class Workshop:
         """Write, run, verify and describe one file."""
         network = self.network(variant)
         began = time.monotonic()
-        data, layers = self._convert(network, variant, end)
+        bare, layers = self._convert(network, variant, end)
+        data = self._task.finished(bare, end, variant)
         seconds = network.trained.seconds + time.monotonic() - began
         path = self._run.artefacts / f"{variant.name}{end}"
         # An old description must not outlive its file.
         artefact.sidecar(path).unlink(missing_ok=True)
         atomic.write_bytes(path, data)
-        runtime = load_runtime(path, self._run.preprocessing)
-        answers = evaluate(runtime.predict, self.held_out, self._run.preprocessing)
+        answers, runtime = self._task.file_answers(path)
         reference = network.answers
-        half = network.half_logits if variant.weight_bits == 16 else None
-        verdict = verify(variant, answers.logits, reference.logits, half)
-        info = self._describe(variant, path, data, network.trained)
+        half = network.half_answers if variant.weight_bits == 16 else None
+        verdict = self._task.verify(variant, answers, reference, half)
+        info = self._describe(variant, path, bare, network.trained)
         info["seconds"] = round(seconds, 1)
-        info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, data, path)
-        info["mistakes"] = self._mistakes(answers)
+        info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, bare, path)
+        info["wrong_pictures"], info["mistakes"] = self._task.mistakes(answers)
         if layers is not None:
             info["layers"] = layers
         artefact.write_info(path, info)
@@ -185,27 +166,18 @@ class Workshop:
         key = self._stages.key(variant)
         if key not in self._networks:
             trained = self._stages.trained(variant)
-            self._networks[key] = _Network(trained, self._run, self.held_out)
+            self._networks[key] = _Network(trained, self._task)
         return self._networks[key]
 
     @functools.cached_property
-    def held_out(self) -> Split:
-        """Pictures that figures are measured on."""
-        return _held_out(self._run, self._data)
-
-    @functools.cached_property
-    def _data(self) -> datasets.Dataset:
-        return _dataset(self._run)
-
-    @functools.cached_property
-    def _float(self) -> Evaluation:
+    def _float(self) -> Any:
         """The run's own network, which drops are measured from."""
         return self.network(recipes.variant("float32")).answers
 
     def _convert(self, network: _Network, variant: recipes.Variant, end: str) -> tuple[bytes, Any]:
         """The file, and what is told of its layers, if anything."""
         if end == ".onnx":
-            return to_onnx(network.trained.model), None
+            return to_onnx(network.model), None
         if variant.weight_bits == 32:
             return network.float32, None
         preprocessing = network.trained.preprocessing
@@ -215,7 +187,7 @@ class Workshop:
         if variant.mixed_bits:
             data, report = mixed(network.float32, variant, preprocessing, pictures)
             return data, report.to_dict()
-        model, float_file = network.trained.model, network.float32
+        model, float_file = network.model, network.float32
         if variant.calibrated:
             model, float_file, preprocessing = network.lowered(variant)
         if variant.tool == "converter":
@@ -240,13 +212,14 @@ class Workshop:
     def _material(self) -> Material:
         return Material(
             source=self.source,
+            trainable=self._task.trainable,
             lessons=lambda: self._lessons,
             teacher=lambda name: Teacher.open(
                 self._teaching(name), classes=self._run.labels, student=self._run.preprocessing
             ),
             teacher_key=self._teacher_key,
             calibration=self._sample,
-            held_out=self._held_out_array,
+            held_out=self._task.held_out_array,
         )
 
     def _teacher_key(self, name: str) -> str:
@@ -256,47 +229,20 @@ class Workshop:
         return self._run if name == "self" else Run.open(name)
 
     @functools.cached_property
-    def _lessons(self) -> Lessons:
-        preprocessing = self._run.preprocessing
-        config = TrainConfig(**self._run.info["request"]["config"])
-        source = source_for(preprocessing, config)
-        train, _broken = decode_split(self._data.train, source)
-        return Lessons(
-            train=train,
-            source=source,
-            preprocessing=preprocessing,
-            classes=len(self._run.labels),
-        )
-
-    def _held_out_array(self) -> np.ndarray:
-        pictures = self.held_out.pictures
-        if pictures is None:
-            raise InputError(
-                f"{self._run.folder}: its held-out pictures do not fit into memory, which "
-                "quantisation-aware training here needs"
-            )
-        return pictures
+    def _lessons(self) -> Lessons | DetectionLessons:
+        return self._task.lessons()
 
     def _sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """A seeded, class-balanced sample of the training pictures, and their labels."""
+        """A seeded sample of the training pictures, and their labels."""
         if count not in self._samples:
-            train = self._data.train
-            rng = np.random.default_rng(self._run.info["request"]["config"]["seed"])
-            classes = np.unique(train.labels)
-            each = max(1, count // len(classes))
-            chosen = [rng.permutation(np.flatnonzero(train.labels == c))[:each] for c in classes]
-            split, _broken = decode_split(
-                train.take(np.sort(np.concatenate(chosen))), self._run.preprocessing
-            )
-            assert split.pictures is not None  # a few hundred pictures always fit
-            self._samples[count] = split.pictures, split.labels
+            self._samples[count] = self._task.sample(count)
         return self._samples[count]
 
     def _describe(
         self,
         variant: recipes.Variant,
         path: pathlib.Path,
-        data: bytes,
+        bare: bytes,
         trained: Trained,
     ) -> dict[str, Any]:
         run, tflite = self._run, path.suffix == ".tflite"
@@ -305,14 +251,14 @@ class Workshop:
         return {
             "file": path.name,
             "sha256": atomic.sha256(path),
-            **artefact.sizes(data),
+            **artefact.sizes(path.read_bytes()),
             "model": run.info["request"]["model"],
-            "task": "classification",
+            "task": self._run.task,
             "variant": variant.to_dict(),
             "source": self.source,
             "key": self._key(variant, path.suffix),
             "parameters": trained.parameters,
-            "nonzero_parameters": nonzero_weights(data) if tflite else onnx_nonzero_weights(data),
+            "nonzero_parameters": nonzero_weights(bare) if tflite else onnx_nonzero_weights(bare),
             "macs": trained.macs,
             "preprocessing": run.preprocessing.to_dict(),
             "input": {
@@ -321,7 +267,7 @@ class Workshop:
                 "type": "uint8" if raw else "float32",
                 "values": "raw bytes" if raw else "(byte - mean) / std",
             },
-            "output": {"name": OUTPUT_NAME, "type": "float32", "meaning": "logits"},
+            **self._task.description(variant, path.suffix),
             "labels": list(run.labels),
             "calibration_pictures": len(self._sample(pictures)[0]) if pictures else 0,
             "versions": versions(),
@@ -329,61 +275,50 @@ class Workshop:
 
     def _evaluation(
         self,
-        answers: Evaluation,
-        reference: Evaluation,
+        answers: Any,
+        reference: Any,
         verdict: Verdict,
-        runtime: Runtime,
-        data: bytes,
+        runtime: Any,
+        bare: bytes,
         path: pathlib.Path,
     ) -> dict[str, Any]:
-        labels = self.held_out.labels
         tflite = path.suffix == ".tflite"
         return {
-            "metric": "accuracy",
-            "value": answers.accuracy,
-            "float_value": self._float.accuracy,
+            "metric": self._task.metric,
+            "value": answers.value,
+            "float_value": self._float.value,
             # Of the network that was written, before it was: after the variant's own steps.
-            "keras_value": reference.accuracy,
-            "right": pack(answers.predictions == labels),
-            "float_right": pack(self._float.predictions == labels),
-            "pictures": len(self.held_out),
+            "keras_value": reference.value,
+            **self._task.kept(answers, reference, self._float),
+            "pictures": self._task.pictures(),
             "data_fingerprint": self._run.info["dataset"]["fingerprint"],
             **dataclasses.asdict(verdict),
             "partitions": runtime.partitions,
             "operations": list(runtime.operations),
-            "sparsity": weight_sparsity(data) if tflite else onnx_weight_sparsity(data),
+            "sparsity": weight_sparsity(bare) if tflite else onnx_weight_sparsity(bare),
         }
-
-    def _mistakes(self, answers: Evaluation) -> list[dict[str, Any]]:
-        wrong = np.flatnonzero(answers.predictions != self.held_out.labels)
-        probabilities = answers.probabilities
-        return [
-            {
-                "index": int(i),
-                "name": self.held_out.names[i],
-                "truth": self._run.labels[self.held_out.labels[i]],
-                "predicted": self._run.labels[answers.predictions[i]],
-                "probability": round(float(probabilities[i].max()), 4),
-            }
-            for i in wrong[:_MISTAKES_KEPT]
-        ]
 
 
 class _Network:
     """A network after its steps, in the forms that files are made from."""
 
-    def __init__(self, trained: Trained, run: Run, held_out: Split) -> None:
-        self.trained, self._run, self._held_out = trained, run, held_out
+    def __init__(self, trained: Trained, task: tasks.Task) -> None:
+        self.trained, self._task = trained, task
         self._lowered: dict[bool, tuple[keras.Model, bytes, Preprocessing]] = {}
 
     @functools.cached_property
     def float32(self) -> bytes:
         """As a float TFLite file."""
-        return to_tflite(self.trained.model)
+        return to_tflite(self.model)
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """As files hold it."""
+        return self._task.written(self.trained.model)
 
     def lowered(self, variant: recipes.Variant) -> tuple[keras.Model, bytes, Preprocessing]:
         """The network as integers have it: model, float file, and what pictures go through."""
-        model, preprocessing = self.trained.model, self.trained.preprocessing
+        model, preprocessing = self.model, self.trained.preprocessing
         raw = variant.raw_input and not preprocessing.is_a_scale
         if self.trained.ranges is not None or not (raw or needs_lowering(model)):
             return model, self.float32, preprocessing
@@ -395,21 +330,19 @@ class _Network:
         return self._lowered[raw]
 
     @functools.cached_property
-    def answers(self) -> Evaluation:
+    def answers(self) -> Any:
         """What the files should answer: Keras', or the simulated int8 network's."""
-        if (logits := self.trained.logits) is not None:
-            return Evaluation.of(logits, self._held_out.labels)
-        predict = keras_predict_fn(self.trained.model, self.trained.preprocessing)
-        return evaluate(predict, self._held_out, self._run.preprocessing)
+        return self._task.keras_answers(self.trained)
 
     @functools.cached_property
-    def half_logits(self) -> np.ndarray:
+    def half_answers(self) -> Any:
         """Of the float file with its kernels rounded to half precision."""
         # Kept beside the artefacts under a temporary name: the runtime wants a file.
-        path = self._run.artefacts / f"{atomic.TEMPORARY}half.tflite"
+        path = self._task.run.artefacts / f"{atomic.TEMPORARY}half.tflite"
         try:
-            atomic.write_bytes(path, with_half_precision_kernels(self.float32))
-            runtime = load_runtime(path, self._run.preprocessing)
-            return evaluate(runtime.predict, self._held_out, self._run.preprocessing).logits
+            float32 = recipes.variant("float32")
+            rounded = with_half_precision_kernels(self.float32)
+            atomic.write_bytes(path, self._task.finished(rounded, ".tflite", float32))
+            return self._task.file_answers(path)[0]
         finally:
             path.unlink(missing_ok=True)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
 import keras
 import onnx
 import tensorflow as tf
 
-from export.convert_tflite import INPUT_NAME, OUTPUT_NAME
+from export.convert_tflite import INPUT_NAME, output_names
 from training.quiet import quiet
 
 
 def to_onnx(model: keras.Model) -> bytes:
-    """Convert a functional classifier.
+    """Convert a functional network.
 
     Returns:
-        A checked ONNX file, `image` (batch, height, width, channels) float32 ->
-        `logits` (batch, classes) float32, any batch. Equal networks give equal bytes.
+        A checked ONNX file, `image` (batch, height, width, channels) float32 -> float32, by the
+        names of `output_names`, any batch. Equal networks give equal bytes.
     """
     shape = (None, *model.input_shape[1:])
     picture = keras.InputSpec(shape=shape, dtype="float32", name=INPUT_NAME)
@@ -28,7 +29,7 @@ def to_onnx(model: keras.Model) -> bytes:
         _plain(model).export(path, format="onnx", input_signature=[picture], verbose=False)
         converted = onnx.load(path)
     _drop_idle_reshapes(converted)
-    _canonise(converted.graph)
+    _canonise(converted.graph, output_names(model))
     onnx.checker.check_model(converted, full_check=True)
     serialised: bytes = converted.SerializeToString(deterministic=True)
     return serialised
@@ -60,13 +61,24 @@ class _PlainFlatten(keras.layers.Flatten):
         return tf.reshape(inputs, [-1, math.prod(inputs.shape[1:])])
 
 
+class _PlainReshape(keras.layers.Reshape):
+    """A reshape to sides that are known, for the reason that `_PlainFlatten` has."""
+
+    def call(self, inputs):
+        """(batch, ...) to (batch, *sides)."""
+        return tf.reshape(inputs, [-1, *self.compute_output_shape(inputs.shape)[1:]])
+
+
+_PLAIN = {keras.layers.Flatten: _PlainFlatten, keras.layers.Reshape: _PlainReshape}
+
+
 def _plain(model: keras.Model) -> keras.Model:
     """The model itself, or a copy for inference where it has what the exporter trips over."""
 
     def kind(layer: keras.Layer) -> type[keras.Layer]:
         if type(layer) is keras.layers.Conv2D and layer.groups > 1:
             return _GroupedConv2D
-        return _PlainFlatten if type(layer) is keras.layers.Flatten else type(layer)
+        return _PLAIN.get(type(layer), type(layer))
 
     if all(kind(layer) is type(layer) for layer in model.layers):
         return model
@@ -106,19 +118,20 @@ def _drop_idle_reshapes(model: onnx.ModelProto) -> None:
             instead[node.output[0]] = node.input[0]
 
 
-def _canonise(graph: onnx.GraphProto) -> None:
+def _canonise(graph: onnx.GraphProto, output_names: Sequence[str]) -> None:
     """Order and name everything by its place in the graph.
 
     The exporter numbers names by counters of the process and orders nodes by hashes, so that two
     exports of one network differ.
     """
     makers = {output: node for node in graph.node for output in node.output}
-    names = {graph.input[0].name: INPUT_NAME, graph.output[0].name: OUTPUT_NAME}
+    names = {graph.input[0].name: INPUT_NAME}
+    names |= {v.name: name for v, name in zip(graph.output, output_names, strict=True)}
     constants = {constant.name: constant for constant in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     used: list[onnx.TensorProto] = []
-    # Depth first from the output, without recursion: deep networks are deeper than Python's stack.
-    waiting = [(makers[graph.output[0].name], False)]
+    # Depth first from the outputs, without recursion: deep networks are deeper than Python's stack.
+    waiting = [(makers[value.name], False) for value in reversed(graph.output)]
     placed: set[int] = set()
     while waiting:
         node, ready = waiting.pop()

@@ -18,14 +18,14 @@ OUTPUT_NAME = "logits"
 
 
 def to_tflite(model: keras.Model) -> bytes:
-    """Convert a functional classifier.
+    """Convert a functional network.
 
     Args:
-        model: from (batch, height, width, channels) to (batch, classes).
+        model: from (batch, height, width, channels) to one output or a list of them.
 
     Returns:
         A TFLite file of builtin operations alone, signature `image` (1, height, width, channels)
-        float32 -> `logits` (1, classes) float32.
+        float32 -> float32, by the names of `output_names`.
 
     Raises:
         OSError: the folder for temporary files has no room.
@@ -37,7 +37,7 @@ def to_tflite(model: keras.Model) -> bytes:
 
 @contextlib.contextmanager
 def converter(model: keras.Model) -> Iterator[tf.lite.TFLiteConverter]:
-    """LiteRT's converter of a functional classifier, silent, for as long as the block lasts.
+    """LiteRT's converter of a functional network, silent, for as long as the block lasts.
 
     Raises:
         OSError: as of `to_tflite`.
@@ -47,7 +47,8 @@ def converter(model: keras.Model) -> Iterator[tf.lite.TFLiteConverter]:
 
     @tf.function(input_signature=[picture], autograph=False)
     def serve(image):
-        return {OUTPUT_NAME: model(image, training=False)}
+        outputs = keras.tree.flatten(model(image, training=False))
+        return dict(zip(output_names(model), outputs, strict=True))
 
     with quiet(), tempfile.TemporaryDirectory() as folder:
         saved = str(pathlib.Path(folder) / "saved_model")
@@ -62,6 +63,11 @@ def converter(model: keras.Model) -> Iterator[tf.lite.TFLiteConverter]:
         except tf.errors.OpError as error:
             # TensorFlow writes the intermediate form, and has errors of its own for a full disk.
             raise OSError(f"cannot write the intermediate model: {error.message}") from error
+
+
+def output_names(model: keras.Model) -> list[str]:
+    """What a file calls the outputs: `logits` a single one, several as their layers are called."""
+    return [OUTPUT_NAME] if len(model.outputs) == 1 else list(model.output_names)
 
 
 def layer_of(tensor: str, known: Container[str]) -> str | None:

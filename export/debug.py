@@ -83,6 +83,9 @@ def debug(
     Raises:
         InputError: no such artefact, or the run's data set is gone or has changed.
     """
+    from export import tasks
+
+    tasks.require_classifier(run, "debug")
     recipe = recipes.variant(variant)
     path = run.artefacts / f"{recipe.name}.tflite"
     if not path.is_file():

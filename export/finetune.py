@@ -10,20 +10,25 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import checkpoint
 from training.config import TrainConfig
+from training.datasets import streams
+from training.datasets.objects import ObjectSplit
 from training.datasets.splits import Split
+from training.detection_losses import DetectionLoss
 from training.distillation import DistillationLoss, Teacher, accuracy
-from training.pipeline import train_stream, with_teacher
+from training.object_batches import ObjectCourse
+from training.pipeline import object_stream, train_stream, with_teacher
 from training.plan import steps_per_epoch
 from training.progress import Progress, say
 
@@ -64,22 +69,94 @@ class Lessons:
         )
         return with_teacher(stream, self.teacher.teacher_logits) if self.teacher else stream
 
-    def loss(self, config: TrainConfig) -> DistillationLoss:
-        """The loss that fits `stream`; without a teacher the smoothed cross-entropy."""
-        return DistillationLoss(
+    def compiled(self, config: TrainConfig) -> dict[str, Any]:
+        """Loss and metrics that fit `stream`; without a teacher the smoothed cross-entropy."""
+        loss = DistillationLoss(
             weight=config.distil_weight if self.teacher else 0.0,
             temperature=config.temperature,
             label_smoothing=config.label_smoothing,
         )
+        return {"loss": loss.call, "metrics": [accuracy]}
+
+    def note(self, figures: Mapping[str, float]) -> str:
+        """What is shown of a step."""
+        return f"loss {figures['loss']:.3f}, accuracy {figures['accuracy']:.1%}"
 
     def steps(self, config: TrainConfig) -> int:
         """Batches in an epoch."""
         return steps_per_epoch(self.train, config)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class DetectionLessons:
+    """What every fine-tuning of a detector learns from.
+
+    Attributes:
+        train: pictures, none that figures are measured on.
+        preprocessing: geometry and normalisation of the network's input.
+        classes: how many there are.
+        spec: of the detector; gives its loss.
+        teacher: None; detectors have no teachers.
+    """
+
+    train: ObjectSplit
+    preprocessing: Preprocessing
+    classes: int
+    spec: DetectorSpec
+    teacher: Teacher | None = None
+
+    def stream(self, config: TrainConfig, first_epoch: int = 0) -> tf.data.Dataset:
+        """Batches from `first_epoch` to the last epoch.
+
+        Returns:
+            ((n, height, width, channels) float32, ((n, a, 5) coded boxes and label of each anchor,
+            (n, a, 1) the labels alone)), float32.
+        """
+        loss = DetectionLoss(spec=self.spec)
+
+        def lesson(batch: dict[str, tf.Tensor]) -> tuple:
+            wanted, labels = loss.targets(batch["gt_boxes"], batch["gt_labels"], batch["gt_crowd"])
+            labels = tf.cast(labels[..., None], tf.float32)
+            pictures = tf.cast(batch["pictures"], tf.float32)
+            boxes = tf.concat([wanted, labels], axis=-1)
+            return self.preprocessing.normalise_floats(pictures), (boxes, labels)
+
+        course = self._course(config)
+        stream = object_stream(course, first_epoch=first_epoch, last_epoch=config.epochs)
+        return streams.ready(stream.map(lesson))
+
+    def compiled(self, config: TrainConfig) -> dict[str, Any]:
+        """The loss of each of the two outputs."""
+        loss = DetectionLoss(spec=self.spec)
+
+        def boxes(wanted: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+            return loss.of_boxes(wanted[..., :4], tf.cast(wanted[..., 4], tf.int32), codes)
+
+        def classes(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+            return loss.of_classes(tf.cast(labels[..., 0], tf.int32), logits)
+
+        return {"loss": [boxes, classes]}
+
+    def note(self, figures: Mapping[str, float]) -> str:
+        """What is shown of a step."""
+        return f"loss {figures['loss']:.3f}"
+
+    def steps(self, config: TrainConfig) -> int:
+        """Batches in an epoch."""
+        return self._course(config).steps
+
+    def _course(self, config: TrainConfig) -> ObjectCourse:
+        return ObjectCourse(
+            split=self.train,
+            preprocessing=self.preprocessing,
+            classes=self.classes,
+            config=config,
+        )
+
+
 def fine_tune(
     model: tf_keras.Model,
-    lessons: Lessons,
+    lessons: Lessons | DetectionLessons,
     config: TrainConfig,
     folder: pathlib.Path,
     *,
@@ -89,7 +166,7 @@ def fine_tune(
     """Train `model` in place, going on from the checkpoint in `folder` if there is one.
 
     Args:
-        model: wrapped as the method needs; from normalised pictures to logits.
+        model: wrapped as the method needs; from normalised pictures to the network's outputs.
         config: its epochs, batch size, peak learning rate (cosine decay to zero), label smoothing
             and seed hold.
         folder: for checkpoints, this training's own.
@@ -103,13 +180,7 @@ def fine_tune(
     rate = tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * steps)
     optimizer = tf_keras.optimizers.Adam(rate)
     optimizer.build(model.trainable_variables)
-    loss = lessons.loss(config)
-    model.compile(
-        optimizer=optimizer,
-        loss=loss.call,
-        metrics=[accuracy],
-        jit_compile=False,
-    )
+    model.compile(optimizer=optimizer, jit_compile=False, **lessons.compiled(config))
     done = _restore(model, folder)
     if done >= config.epochs:
         return
@@ -120,7 +191,7 @@ def fine_tune(
             initial_epoch=done,
             steps_per_epoch=steps,
             shuffle=False,
-            callbacks=[*callbacks, _Watch(folder, progress, name)],
+            callbacks=[*callbacks, _Watch(folder, progress, name, lessons.note)],
             verbose=0,
         )
 
@@ -173,9 +244,15 @@ def _restore(model: tf_keras.Model, folder: pathlib.Path) -> int:
 class _Watch(tf_keras.callbacks.Callback):
     """Shows progress, stops at a loss that is no number, keeps every epoch."""
 
-    def __init__(self, folder: pathlib.Path, progress: Progress, name: str) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        progress: Progress,
+        name: str,
+        note: Callable[[Mapping[str, float]], str],
+    ) -> None:
         super().__init__()
-        self._folder, self._progress, self._name = folder, progress, name
+        self._folder, self._progress, self._name, self._note = folder, progress, name, note
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         figures = logs or {}
@@ -185,7 +262,7 @@ class _Watch(tf_keras.callbacks.Callback):
                 "take a smaller --learning-rate"
             )
         self._progress.step()
-        self._progress.note(f"loss {figures['loss']:.3f}, accuracy {figures['accuracy']:.1%}")
+        self._progress.note(self._note(figures))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         arrays = [np.asarray(variable) for variable in _state(self.model)]

@@ -24,6 +24,13 @@ _WIDE_TYPES = {
     schema.TensorType.INT32: np.int32,
     schema.TensorType.INT64: np.int64,
 }
+# Operations that may end a network with several outputs; none has weights.
+_JOINING = (
+    schema.BuiltinOperator.CONCATENATION,
+    schema.BuiltinOperator.LOGISTIC,
+    schema.BuiltinOperator.RESHAPE,
+    schema.BuiltinOperator.SOFTMAX,
+)
 
 
 def read(file: bytes) -> schema.ModelT:
@@ -91,6 +98,48 @@ def prepend_uint8_input(file: bytes, *, name: str) -> bytes:
         for tensor in signature.inputs:
             tensor.tensorIndex = index
     return write(model)
+
+
+def joining_tensors(file: bytes) -> list[str]:
+    """What operations without weights make at the end of a file with several outputs.
+
+    Returns:
+        Names of all tensors between the last weights and the outputs; none of a single output.
+    """
+    model = read(file)
+    graph, codes = model.subgraphs[0], [code.builtinCode for code in model.operatorCodes]
+    makers = {int(t): operator for operator in graph.operators for t in operator.outputs}
+    open_ends = list(graph.outputs) if len(graph.outputs) > 1 else []
+    found: dict[int, str] = {}
+    while open_ends:
+        index = int(open_ends.pop())
+        if index in makers and codes[makers[index].opcodeIndex] in _JOINING:
+            found[index] = graph.tensors[index].name.decode()
+            open_ends += list(makers[index].inputs)
+    return list(found.values())
+
+
+def repeated_tensors(file: bytes) -> dict[str, str]:
+    """Concatenations of a tensor with itself, with its name, in the order of the graph.
+
+    Where that tensor is only reshaped or max-pooled from another, which keeps int8's scale, the
+    other's name.
+    """
+    model = read(file)
+    graph, codes = model.subgraphs[0], [code.builtinCode for code in model.operatorCodes]
+    names = [tensor.name.decode() for tensor in graph.tensors]
+    source: dict[int, int] = {}
+    found = {}
+    for operator in graph.operators:
+        first, output = int(operator.inputs[0]), int(operator.outputs[0])
+        origin = source.get(first, first)
+        code = codes[operator.opcodeIndex]
+        if code in (schema.BuiltinOperator.RESHAPE, schema.BuiltinOperator.MAX_POOL_2D):
+            source[output] = origin
+        if code == schema.BuiltinOperator.CONCATENATION and len(set(operator.inputs)) == 1:
+            source[output] = origin
+            found[names[output]] = names[origin]
+    return found
 
 
 def with_half_precision_kernels(file: bytes) -> bytes:

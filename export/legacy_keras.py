@@ -122,6 +122,7 @@ _SAME: dict[type[keras.Layer], tuple[str, ...]] = {
     layers.BatchNormalization: ("axis", "momentum", "epsilon", "center", "scale"),
     layers.Concatenate: ("axis",),
     layers.Conv2D: _SHAPED,
+    layers.Cropping2D: ("cropping",),
     layers.Dense: ("units", "use_bias"),
     layers.DepthwiseConv2D: (
         *("kernel_size", "strides", "padding", "depth_multiplier", "dilation_rate", "use_bias"),
@@ -133,6 +134,7 @@ _SAME: dict[type[keras.Layer], tuple[str, ...]] = {
     layers.MaxPooling2D: _POOL,
     layers.Multiply: (),
     layers.Reshape: ("target_shape",),
+    layers.UpSampling2D: ("size", "interpolation"),
     layers.ZeroPadding2D: ("padding",),
 }
 _OWN = {layers.BatchNormalization: BatchNormalization, layers.Dropout: Dropout}

@@ -35,6 +35,7 @@ from kerascnn.preprocessing import Preprocessing
 _LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
 _HOMOGENEOUS = (
     layers.AveragePooling2D,
+    layers.Cropping2D,
     layers.Dropout,
     layers.Flatten,
     layers.GlobalAveragePooling2D,

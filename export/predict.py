@@ -1,4 +1,4 @@
-"""`kerascnn predict`: labels for pictures, from any exported file, as the phone would do it."""
+"""`kerascnn predict`: labels or boxes for pictures, from any file, as the phone would do it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from export import runtimes
 from export.artefact import Artefact
+from export.detectors import load_detector
+from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.box_augmentation import to_network
+from training.box_drawing import write_boxes
+from training.coco_metrics import Detections
 from training.evaluate import softmax
-from training.preprocessing import read_picture
+from training.evaluate_detector import on_picture
+from training.preprocessing import read_picture, read_pixels
 from training.run import Run
 
 
@@ -21,6 +29,55 @@ class Prediction:
 
     image: str
     labels: tuple[tuple[str, float], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Box:
+    """One object: its label, score (0 to 1) and edges in pixels of the upright picture."""
+
+    label: str
+    score: float
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Boxes:
+    """The objects found in a picture, the likeliest first.
+
+    Attributes:
+        drawn: the picture with its boxes, where one was asked for.
+    """
+
+    image: str
+    objects: tuple[Box, ...]
+    drawn: str | None = None
+
+    def as_text(self) -> str:
+        """One line: each object with its score and corners, (x, y) of the upper left one first."""
+        told = ", ".join(
+            f"{box.label} {box.score:.0%} "
+            f"({box.left:.0f}, {box.top:.0f})-({box.right:.0f}, {box.bottom:.0f})"
+            for box in self.objects
+        )
+        drawn = f" -> {self.drawn}" if self.drawn else ""
+        return f"{self.image}: {told or 'nothing found'}{drawn}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Description:
+    """What a file says of itself; `spec` is a detector's."""
+
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    spec: DetectorSpec | None
+
+
+def is_detector(path: pathlib.Path) -> bool:
+    """Whether `detect` is for this file, and not `predict`; raises InputError as these do."""
+    return _description(path).spec is not None
 
 
 def predict(path: pathlib.Path, images: Sequence[str], *, top: int = 1) -> Iterator[Prediction]:
@@ -34,7 +91,8 @@ def predict(path: pathlib.Path, images: Sequence[str], *, top: int = 1) -> Itera
     Raises:
         InputError: a file that is no model, lacks its description, or a picture that is broken.
     """
-    preprocessing, labels = _description(path)
+    described = _description(path)
+    preprocessing, labels = described.preprocessing, described.labels
     runtime = runtimes.load(path, preprocessing)
     for image in images:
         picture = read_picture(image, preprocessing)
@@ -48,11 +106,90 @@ def predict(path: pathlib.Path, images: Sequence[str], *, top: int = 1) -> Itera
         yield Prediction(image=image, labels=ranked)
 
 
-def _description(path: pathlib.Path) -> tuple[Preprocessing, tuple[str, ...]]:
+def detect(
+    path: pathlib.Path,
+    images: Sequence[str],
+    *,
+    score: float = 0.3,
+    folder: pathlib.Path | None = None,
+) -> Iterator[Boxes]:
+    """Yield the objects in each picture.
+
+    Args:
+        path, images: as of `predict`.
+        score: the lowest to tell of.
+        folder: gets each picture with its boxes drawn, as NAME.png; None for none.
+
+    Raises:
+        InputError: as of `predict`; or two pictures of one name, which would be one file.
+    """
+    described = _description(path)
+    assert described.spec is not None
+    targets = _targets(images, folder)
+    detector = load_detector(path, described.preprocessing, described.spec)
+    for image, target in zip(images, targets, strict=True):
+        picture = read_pixels(image, image)
+        boxes, labels, scores = detector.detect(to_network(picture, described.preprocessing)[None])[
+            0
+        ]
+        whole = Detections(boxes=boxes, labels=labels, scores=scores)
+        found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
+        if len(found) and found.labels.max() >= len(described.labels):
+            raise InputError(f"{path} finds class {found.labels.max()}, which its .json lacks")
+        if target is not None:
+            write_boxes(
+                target, picture, found.boxes, found.labels, found.scores, classes=described.labels
+            )
+        yield Boxes(
+            image=image,
+            objects=_objects(found, described.labels, picture.shape[:2]),
+            drawn=None if target is None else str(target),
+        )
+
+
+def _targets(images: Sequence[str], folder: pathlib.Path | None) -> list[pathlib.Path | None]:
+    """Where each picture's drawing goes."""
+    if folder is None:
+        return [None] * len(images)
+    names = [f"{pathlib.Path(image).stem}.png" for image in images]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            first = images[names.index(name)]
+            raise InputError(f"{first} and {images[i]} would both be drawn as {name}; ask for one")
+    return [folder / name for name in names]
+
+
+def _sure(found: Detections, score: float) -> Detections:
+    """Those from a score on; what is no number is left out."""
+    kept = (found.scores >= score) & np.isfinite(found.boxes).all(axis=-1)
+    return Detections(boxes=found.boxes[kept], labels=found.labels[kept], scores=found.scores[kept])
+
+
+def _objects(found: Detections, labels: Sequence[str], size: tuple[int, ...]) -> tuple[Box, ...]:
+    pixels = found.boxes * np.tile(size[:2], 2)
+    return tuple(
+        Box(
+            label=labels[label],
+            score=float(score),
+            **dict(zip(("top", "left", "bottom", "right"), map(float, edges), strict=True)),
+        )
+        for label, score, edges in zip(found.labels, found.scores, pixels, strict=True)
+    )
+
+
+def _description(path: pathlib.Path) -> _Description:
     if path.suffix == ".keras" and path.is_file():
         run = Run.open(path.parent)
-        return run.preprocessing, run.labels
-    if path.is_file() and path.suffix not in (".tflite", ".onnx"):
+        spec = run.info.get("detector")
+        preprocessing, labels = run.preprocessing, run.labels
+    elif path.is_file() and path.suffix not in (".tflite", ".onnx"):
         raise InputError(f"{path} is no model; it should end in .keras, .tflite or .onnx")
-    artefact = Artefact.open(path)
-    return artefact.preprocessing, artefact.labels
+    else:
+        artefact = Artefact.open(path)
+        spec = artefact.info.get("detector")
+        preprocessing, labels = artefact.preprocessing, artefact.labels
+    return _Description(
+        preprocessing=preprocessing,
+        labels=labels,
+        spec=None if spec is None else DetectorSpec.from_dict(spec),
+    )

@@ -26,7 +26,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper im
 )
 
 from export import finetune, recipes
-from export.finetune import Lessons
+from export.finetune import DetectionLessons, Lessons
 from export.legacy_keras import bring_back, to_tf_keras
 from kerascnn.errors import InputError
 from training.config import TrainConfig
@@ -43,7 +43,7 @@ _M_BY_N = {"2of4": (2, 4)}
 def prune(
     model: keras.Model,
     step: recipes.Prune,
-    lessons: Lessons,
+    lessons: Lessons | DetectionLessons,
     config: TrainConfig,
     folder: pathlib.Path,
 ) -> keras.Model:

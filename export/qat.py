@@ -49,7 +49,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
 )
 
 from export import finetune
-from export.finetune import Lessons
+from export.finetune import DetectionLessons, Lessons
 from export.fold_norm import fold_batch_norms
 from export.legacy_keras import bring_back, to_tf_keras
 from export.lower import HardGate, Scale, lower_for_int8, with_raw_input
@@ -84,23 +84,23 @@ class Aware:
         preprocessing: what the pictures for `model` go through.
         ranges: of activations, by the name of the layer that makes them; `image` is the input.
             Those of `fused_dense` are there by both names.
-        logits: (n, classes) of the pictures given, with all rounding simulated.
+        logits: (n, classes) of the pictures given, with all rounding simulated; or None.
     """
 
     model: keras.Model
     preprocessing: Preprocessing
     ranges: Mapping[str, Range]
-    logits: np.ndarray
+    logits: np.ndarray | None
 
 
 def train_aware(
     model: keras.Model,
-    lessons: Lessons,
+    lessons: Lessons | DetectionLessons,
     config: TrainConfig,
     folder: pathlib.Path,
     *,
     calibration: np.ndarray,
-    pictures: np.ndarray,
+    pictures: np.ndarray | None,
     clustered: Container[str] = (),
 ) -> Aware:
     """Train on while feeling int8.
@@ -110,7 +110,7 @@ def train_aware(
         lessons, config, folder: see `finetune.fine_tune`.
         calibration: (n, height, width, channels) uint8 training pictures that the ranges begin
             with.
-        pictures: (n, height, width, channels) uint8, for `Aware.logits`.
+        pictures: (n, height, width, channels) uint8, for `Aware.logits`; None for none.
         clustered: layers whose kernels keep their clusters, and get one scale for all channels.
 
     Raises:
@@ -133,7 +133,7 @@ def train_aware(
             entrance=QuantizeLayer(Fixed(*ranges[_ENTRANCE]), name="rounded_image"),
         )
     finetune.fine_tune(aware, lessons, config, folder, name=f"{model.name} qat")
-    logits = _predict(aware, preprocessing.normalise(pictures))
+    logits = None if pictures is None else _predict(aware, preprocessing.normalise(pictures))
     with quiet():
         bring_back(_Stripped(aware), lowered)
     for name, one in kept.items():
@@ -187,7 +187,7 @@ def calibrated(
 
 def has_scale(layer: keras.Layer) -> bool:
     """Whether the layer's output is a tensor of the int8 file, with a scale of its own."""
-    if isinstance(layer, (layers.InputLayer, *_TRANSPARENT)):
+    if isinstance(layer, (layers.InputLayer, *_TRANSPARENT)) or _joins_levels(layer):
         return False
     readers = list(_readers(layer))
     if len(readers) != 1:
@@ -200,6 +200,11 @@ def has_scale(layer: keras.Layer) -> bool:
     if isinstance(layer, _LINEAR) and isinstance(reader, HardGate | Scale):
         return False
     return not (isinstance(layer, _FUSING) and _function(reader) in _FUSED)
+
+
+def _joins_levels(layer: keras.Layer) -> bool:
+    """Whether it puts a detector's levels together at the end, which stays float."""
+    return isinstance(layer, layers.Concatenate) and all(map(_joins_levels, _readers(layer)))
 
 
 def fused_dense(lowered: keras.Model) -> dict[str, str]:

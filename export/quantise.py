@@ -11,7 +11,7 @@ from litert_quantizer.qtyping import TFLOperationName as Op
 from litert_quantizer.utils import qsv_utils
 
 from export.convert_tflite import INPUT_NAME, layer_of
-from export.flatbuffer import compact, prepend_uint8_input
+from export.flatbuffer import compact, joining_tensors, prepend_uint8_input, repeated_tensors
 from export.recipes import Variant
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -57,12 +57,19 @@ def quantise(
 
     Returns:
         A TFLite file. With int8 activations it takes `image` (1, height, width, channels) uint8,
-        raw bytes, else the float32 that `float_file` takes; all give `logits` (1, classes) float32.
+        raw bytes, else the float32 that `float_file` takes; all give the outputs of `float_file`,
+        float32. Where these are several, as a detector's, what joins the levels behind the last
+        convolutions stays float: in int8 a concatenation would give all levels one scale, and a
+        sigmoid tell no scores above 0.996 apart.
 
     Raises:
         InputError: no calibration picture, where the variant needs some.
     """
     manager = _recipe(variant, shared_scale)
+    if variant.calibrated:
+        for name in joining_tensors(float_file):
+            scope = f"^{re.escape(name)};$"
+            manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
     with quiet(), native_quiet():
         work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
         if not variant.calibrated:
@@ -75,6 +82,8 @@ def quantise(
                 low, high = trained[layer]
                 shape = ranges[name]["min"].shape
                 ranges[name] = {"min": np.full(shape, low), "max": np.full(shape, high)}
+        # Of a trained range, the copies too: another scale would be another operation.
+        ranges |= {name: ranges[one] for name, one in repeated_tensors(float_file).items()}
         # All 256 bytes are in range whatever the calibration saw: the scale is 1 / std exactly.
         low, high = preprocessing.normalise(np.array([0, 255], np.uint8))
         shape = ranges[_input_tensor(work)]["min"].shape

@@ -12,6 +12,8 @@ values a layer, trains on while feeling int8, and writes an int8 file.
     prune<P>x4   prune75x4_int8   the same in blocks of 1x4                    export.prune
     cluster<N>   cluster16_int8   a layer's weights take N values              export.cluster
     qat          qat_int8         trained while feeling the rounding of int8   export.qat
+
+A detector's file has its post-processing inside; `_raw` behind the name leaves it out (`int8_raw`).
 """
 
 from __future__ import annotations
@@ -167,6 +169,7 @@ class Variant:
         calibration_pictures: that set the ranges of activations, or that the search looks at.
         steps: what is trained before the file is written, in order.
         fine_tuning: how, where anything is.
+        raw_outputs: a detector without its post-processing.
         description: for people.
     """
 
@@ -181,6 +184,7 @@ class Variant:
     calibration_pictures: int = 0
     steps: tuple[Step, ...] = ()
     fine_tuning: FineTuning | None = None
+    raw_outputs: bool = False
     description: str
 
     @property
@@ -206,7 +210,8 @@ class Variant:
     @property
     def precision(self) -> str:
         """The name without the steps: how the file is written."""
-        return self.name.rpartition("qat_")[2] if self.aware else _split(self.name)[1]
+        name = self.name.removesuffix(_RAW)
+        return name.rpartition("qat_")[2] if self.aware else _split(name)[1]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that lies beside the artefact, equal after a round trip."""
@@ -323,6 +328,7 @@ PRECISIONS = {variant.name: variant for variant in _PRECISIONS}
 DEFAULT = ("float32", "float16", "dynamic_int8", "int8", "weight_int4")
 
 _SEARCHED = 3
+_RAW = "_raw"
 _EXAMPLES = ("slim50_int8", "prune75_int8", "cluster16_int8", "qat_int8")
 _STEP = re.compile(
     r"(?P<distil>distil)|slim(?P<slim>[-\d.]+)|(?P<two_of_four>prune2of4)"
@@ -339,7 +345,7 @@ def variant(name: str, settings: Settings | None = None) -> Variant:
             they are taken; the message says which.
     """
     settings = settings or Settings()
-    words, precision = _split(name)
+    words, precision = _split(name.removesuffix(_RAW))
     if precision not in PRECISIONS:
         raise InputError(_unknown(name))
     steps: list[Step] = []
@@ -412,6 +418,9 @@ def _filled(
         changes["max_change"] = settings.max_change
         # A share of answers wants more of them than a range does.
         changes["calibration_pictures"] = _SEARCHED * settings.calibration_pictures
+    if name.endswith(_RAW):
+        changes["raw_outputs"] = True
+        changes["description"] = f"{precision.description}; without post-processing"
     if steps:
         tuning = settings.fine_tuning
         teacher = (tuning.teacher or "self") if distil else None

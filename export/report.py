@@ -16,7 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from export import chart
-from export.results import TOLERANCE, Result, best_choices, pareto
+from export.results import ACCURACY, TOLERANCE, Result, best_choices, metric_of, pareto
 from export.significance import Difference
 from training import atomic
 
@@ -24,7 +24,7 @@ _TEMPLATE = "report.html.j2"
 _WHY = {
     "smallest": f"the smallest file within {TOLERANCE:.1f} point of the most accurate",
     "fastest": f"the fastest within {TOLERANCE:.1f} point of the most accurate",
-    "most accurate": "the highest accuracy on the held-out pictures",
+    "most accurate": "the best figure on the held-out pictures",
 }
 # Below this many pixels a side, smoothing would blur what the network saw.
 _PIXELATED = 96
@@ -39,13 +39,15 @@ class Mistake:
         name: where the picture comes from: a path, or "mnist[17]".
         truth, predicted: class names.
         probability: of the predicted class, 0 to 1.
+        counted: what is said instead of the three where a picture holds several objects.
     """
 
     picture: np.ndarray
     name: str
-    truth: str
-    predicted: str
-    probability: float
+    truth: str = ""
+    predicted: str = ""
+    probability: float = 0.0
+    counted: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class Mistakes:
         total: how many of the `pictures` held-out pictures.
         shown: those to show.
         note: for example, why they cannot be shown.
+        how: what the pictures say.
     """
 
     label: str
@@ -72,6 +75,7 @@ class Mistakes:
     pictures: int
     shown: Sequence[Mistake]
     note: str = ""
+    how: str = "Each says what it is, what the file took it for, and how sure the file was."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +140,9 @@ def write_report(
         cards=_cards(results, behind or {}),
         charts=_charts(results),
         legend=_legend(results),
-        columns=_COLUMNS,
+        columns=_columns(results),
+        metric=metric_of(results),
+        draws="10,000" if metric_of(results) == ACCURACY else "1,000",
         rows=_rows(results),
         misfits=sum(not r.fits for r in results),
         runs=runs,
@@ -297,12 +303,56 @@ _COLUMNS = (
 )
 
 
+# In place of those of the same titles, for detectors.
+_OF_DETECTORS = {
+    "Accuracy, %": _Column(
+        title="AP",
+        text=lambda r: f"{r.value:.1f}",
+        key=lambda r: r.value,
+        meaning="COCO's average precision, IoU 0.5 to 0.95, of the file in its own runtime on the "
+        "held-out pictures, in percent",
+        high_first=True,
+    ),
+    "95% interval": _Column(
+        title="95% interval",
+        text=lambda r: _interval(r.drop_low, r.drop_high),
+        remark=lambda r: "within noise" if r.within_noise else "",
+        key=lambda r: r.drop_high,
+        meaning="of the drop, on other pictures of the same kind: the middle 95% of the drops on "
+        "1,000 random draws of the held-out pictures (with replacement; file and Keras model on "
+        "the same draw). Within noise: the interval holds zero. It leaves out the luck of "
+        "training. Sorted by the upper end",
+    ),
+    "Same top-1, %": _Column(
+        title="Same detections, %",
+        text=lambda r: f"{r.agreement:.1f}",
+        key=lambda r: r.agreement,
+        meaning="of a float file: detections equal to the Keras model's to a pixel and 0.01 of a "
+        "score; of a quantised one: what the Keras model is sure of (score 0.3) that it finds too",
+        high_first=True,
+    ),
+    "Logit difference": _Column(
+        title="Score difference",
+        text=lambda r: _difference(r.max_logit_diff),
+        key=lambda r: r.max_logit_diff,
+        meaning="largest difference of a score among detections that both have",
+    ),
+}
+
+
+def _columns(results: Sequence[Result]) -> tuple[_Column, ...]:
+    """Those of the metric that the results have."""
+    own = {} if metric_of(results) == ACCURACY else _OF_DETECTORS
+    return tuple(own.get(column.title, column) for column in _COLUMNS)
+
+
 def _verdict(results: Sequence[Result]) -> str:
     """The one sentence that a hurried reader takes away."""
     chosen = best_choices(results).get("smallest")
     if chosen is None:
         return "Take none of these files: no one ran in its runtime and agreed with Keras."
-    figures = [file_size(chosen.bytes), f"{chosen.value:.1f}%"]
+    name = "" if chosen.metric == ACCURACY else f"{chosen.metric} "
+    figures = [file_size(chosen.bytes), name + chosen.figure]
     if chosen.latency_ms is not None:
         figures.append(f"{milliseconds(chosen.latency_ms)} ms")
     return f"Take {chosen.label}: {', '.join(figures)}."
@@ -328,7 +378,7 @@ def _cards(results: Sequence[Result], behind: Mapping[Result, Difference]) -> li
 
 def _figures(result: Result) -> dict[str, str]:
     figures = {
-        "accuracy": f"{result.value:.1f}%",
+        result.metric: result.figure,
         "file": file_size(result.bytes),
         "download": file_size(result.download_bytes),
     }
@@ -355,9 +405,11 @@ def _joined(words: Sequence[str]) -> str:
 
 def _charts(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Both charts, each drawn for a wide and for a narrow window; texts are escaped in there."""
-    drawings = {"Accuracy against size": chart.accuracy_size_svg}
+    metric = metric_of(results)
+    metric = metric[0].upper() + metric[1:]
+    drawings = {f"{metric} against size": chart.accuracy_size_svg}
     if any(r.latency_ms is not None for r in results):
-        drawings["Accuracy against latency"] = chart.latency_accuracy_svg
+        drawings[f"{metric} against latency"] = chart.latency_accuracy_svg
     return [
         {
             "title": title,
@@ -388,7 +440,8 @@ def _rows(results: Sequence[Result]) -> list[dict[str, Any]]:
             "choices": [reason for reason, chosen in choices.items() if chosen is result],
             "fronts": [name for name, front in fronts.items() if result in front],
             "cells": [
-                (c.numeric, c.sort_key(result), c.text(result), c.remark(result)) for c in _COLUMNS
+                (c.numeric, c.sort_key(result), c.text(result), c.remark(result))
+                for c in _columns(results)
             ],
         }
         for result in results

@@ -9,6 +9,7 @@ from typing import Any
 
 from training import atomic
 
+ACCURACY = "accuracy"
 # A file this near (in points of the metric) to the best one counts as still right.
 TOLERANCE = 1.0
 
@@ -35,8 +36,9 @@ class Result:
         seconds: what making this file cost beyond the training of the run: further training,
             calibration, search and conversion.
         fits: the file ran in its runtime and agreed with Keras as its variant demands.
-        agreement: share of pictures with Keras' top-1 answer, in percent.
-        max_logit_diff: largest difference of a logit from Keras'.
+        agreement: share of pictures with Keras' top-1 answer, in percent; of a detector, share of
+            the detections that are Keras' too.
+        max_logit_diff: largest difference of a logit from Keras'; of a detector, of a score.
         partitions: pieces that the XNNPACK delegate took; 1 is a graph run whole; `None` for ONNX.
         sha256: of the file.
     """
@@ -74,9 +76,24 @@ class Result:
         return f"{self.run} {self.variant}" + (" (onnx)" if self.format == "onnx" else "")
 
     @property
+    def figure(self) -> str:
+        """The metric's figure for a person: accuracies are percentages, AP is written without."""
+        return f"{self.value:.1f}" + ("%" if self.metric == ACCURACY else "")
+
+    @property
     def within_noise(self) -> bool:
         """Whether the pictures leave open that nothing was lost, or gained."""
         return self.drop_low <= 0 <= self.drop_high
+
+
+def metric_of(results: Sequence[Result], *, unit: bool = False) -> str:
+    """What the figures of one report are: they are all of one data set, and so of one metric.
+
+    Args:
+        unit: say that an accuracy is in percent.
+    """
+    metric = results[0].metric if results else ACCURACY
+    return f"{metric} (%)" if unit and metric == ACCURACY else metric
 
 
 def write_csv(path: pathlib.Path, results: Sequence[Result]) -> None:

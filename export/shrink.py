@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export import recipes
+from export import recipes, tasks
 from export.artefact import Artefact
 from export.budget import Budget
 from export.compare import measure, write
@@ -83,8 +83,10 @@ def shrink(
         settings: see `export.compress.compress`.
 
     Raises:
-        InputError: an impossible budget: smaller than the graph alone is without any weight.
+        InputError: a detector's run; or an impossible budget, smaller than the graph alone is
+            without any weight.
     """
+    tasks.require_classifier(run, "shrink")
     variants = [recipes.variant(name, settings) for name in ladder]
     _check_possible(run, budget)
     workshop = Workshop(run)
@@ -196,7 +198,7 @@ def _closed(
 
 
 def _figures(row: Result) -> str:
-    figures = f"{row.value:.1f}% ({round(-row.drop, 1) + 0.0:+.1f}), {row.bytes / 1000:,.1f} KB"
+    figures = f"{row.figure} ({round(-row.drop, 1) + 0.0:+.1f}), {row.bytes / 1000:,.1f} KB"
     figures += f" ({row.download_bytes / 1000:,.1f} zipped)"
     if row.latency_ms is not None:
         figures += f", {row.latency_ms:.3f} ms"

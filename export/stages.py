@@ -6,7 +6,7 @@ data, teacher and versions. Another key, and the stage is made again; the same, 
 
     stages/<steps>/model.keras     the network after the steps
     stages/<steps>/ranges.json     after quantisation-aware training: see `export.qat.Aware`
-    stages/<steps>/answers.npy     likewise: its logits on the held-out pictures
+    stages/<steps>/answers.npy     likewise, of a classifier: its logits on the held-out pictures
     stages/<steps>/stage.json      key, seconds, hashes; written last
     stages/<steps>/checkpoints-*/  what an interrupted training goes on from
 """
@@ -27,7 +27,7 @@ import numpy as np
 
 from export import qat, recipes
 from export.cluster import cluster
-from export.finetune import Lessons, share_of
+from export.finetune import DetectionLessons, Lessons, share_of
 from export.prune import prune
 from export.slim import slim
 from kerascnn.complexity import count_macs, count_parameters
@@ -83,19 +83,22 @@ class Material:
 
     Attributes:
         source: sha256 of the run's model.keras.
+        trainable: the network as steps train it.
         lessons: for a teacher or None.
         teacher: opens it by the `teacher` of a `FineTuning`.
         teacher_key: its sha256, without opening it.
         calibration: so many pictures of the training split, uint8.
-        held_out: pictures that the simulated int8 network answers for `Trained.logits`, uint8.
+        held_out: pictures that the simulated int8 network answers for `Trained.logits`, uint8;
+            None: it is not asked.
     """
 
     source: str
-    lessons: Callable[[], Lessons]
+    trainable: Callable[[keras.Model], keras.Model]
+    lessons: Callable[[], Lessons | DetectionLessons]
     teacher: Callable[[str], Teacher]
     teacher_key: Callable[[str], str]
     calibration: Callable[[int], tuple[np.ndarray, np.ndarray]]
-    held_out: Callable[[], np.ndarray]
+    held_out: Callable[[], np.ndarray | None]
 
 
 class Stages:
@@ -182,6 +185,7 @@ class Stages:
     ) -> None:
         tuning = variant.fine_tuning
         assert tuning is not None
+        before = dataclasses.replace(before, model=self._material.trainable(before.model))
         config = self._config_of(step, tuning)
         lessons = self._material.lessons()
         if tuning.teacher:
@@ -189,6 +193,7 @@ class Stages:
         checkpoints = folder / f"checkpoints-{key[:12]}"
         match step:
             case recipes.Slim():
+                assert isinstance(lessons, Lessons)  # a detector's task refuses to be slimmed
                 model = self._slimmed(before.model, step, lessons, config, checkpoints)
             case recipes.Prune():
                 model = prune(before.model, step, lessons, config, checkpoints)
@@ -267,6 +272,9 @@ def _save(folder: pathlib.Path, model: keras.Model) -> None:
 def _write_aware(folder: pathlib.Path, aware: qat.Aware) -> None:
     plain = {"ranges": aware.ranges, "preprocessing": aware.preprocessing.to_dict()}
     atomic.write_text(folder / "ranges.json", json.dumps(plain, indent=1))
+    if aware.logits is None:
+        (folder / "answers.npy").unlink(missing_ok=True)
+        return
     with atomic.replacing(folder / "answers.npy") as temporary:
         np.save(temporary, aware.logits)
 
@@ -297,6 +305,13 @@ def _whole(folder: pathlib.Path) -> bool:
         return False
 
 
+def _answers(path: pathlib.Path) -> np.ndarray | None:
+    if not path.is_file():
+        return None
+    answers: np.ndarray = np.load(path, allow_pickle=False)
+    return answers
+
+
 def _read(folder: pathlib.Path, key: str, before: Trained, step: recipes.Step) -> Trained:
     model = load_keras(folder / "model.keras")
     read = functools.partial(Trained, key=key, model=model, seconds=_read_info(folder)["seconds"])
@@ -307,7 +322,7 @@ def _read(folder: pathlib.Path, key: str, before: Trained, step: recipes.Step) -
             parameters=before.parameters,
             macs=before.macs,
             ranges={name: (low, high) for name, (low, high) in plain["ranges"].items()},
-            logits=np.load(folder / "answers.npy", allow_pickle=False),
+            logits=_answers(folder / "answers.npy"),
             shared_scale=before.shared_scale,
         )
     slimmed = isinstance(step, recipes.Slim)

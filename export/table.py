@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from export.results import Result, best_choices, pareto
+from export.results import Result, best_choices, metric_of, pareto
 
-_HEADERS = ("", "run", "variant", "format", "accuracy", "drop", "KB", "zipped KB", "ms", "fits")
+_HEADERS = ("", "run", "variant", "format", "{metric}", "drop", "KB", "zipped KB", "ms", "fits")
 
 
 def table(results: Sequence[Result]) -> str:
     """Lines of text: every artefact, `*` on the accuracy-size front, and the best choices below."""
     front = pareto(results, "bytes")
-    cells = [_HEADERS, *(_cells(result, result in front) for result in results)]
+    headers = tuple(h.format(metric=metric_of(results)) for h in _HEADERS)
+    cells = [headers, *(_cells(result, result in front) for result in results)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(_HEADERS))]
     lines = []
     for row in cells:
@@ -29,7 +30,7 @@ def table(results: Sequence[Result]) -> str:
     choices = best_choices(results)
     width = max(map(len, choices), default=0)
     for reason, choice in choices.items():
-        figures = f"{choice.value:.1f}%, {choice.bytes / 1000:.1f} KB"
+        figures = f"{choice.figure}, {choice.bytes / 1000:.1f} KB"
         if choice.latency_ms is not None:
             figures += f", {choice.latency_ms:.3f} ms"
         lines.append(f"{reason.ljust(width)}  {choice.label}: {figures}")
@@ -44,7 +45,7 @@ def _cells(result: Result, on_front: bool) -> tuple[str, ...]:
         result.run,
         result.variant,
         result.format,
-        f"{result.value:.1f}%",
+        result.figure,
         _drop(result),
         f"{result.bytes / 1000:.1f}",
         f"{result.download_bytes / 1000:.1f}",

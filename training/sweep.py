@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kerascnn.errors import InputError
+from kerascnn.zoo import entry
 from training import atomic
 from training.cores import WORKERS
 from training.progress import Progress, say
@@ -61,8 +62,11 @@ def jobs(
         **asked: further arguments of `training.train.request`.
 
     Raises:
-        InputError: the same one twice, or no model.
+        InputError: the same one twice, no model, or a detector.
     """
+    for model in models:
+        if entry(model).task != "classification":
+            raise InputError(f"a sweep ranks classifiers, and {model} is none; train it by itself")
     for what, values in (("model", models), ("recipe", recipes), ("seed", seeds)):
         if not values or len(set(values)) != len(values):
             raise InputError(f"a sweep takes each {what} once, and at least one: {values}")

@@ -62,7 +62,7 @@ def _cell(maps, conventions, filters, *, name, levels):
     for i in reversed(range(last)):
         node = f"{names[i]}_down"
         own = _narrowed(maps[i], conventions, filters, name=node)
-        coarse = _doubled(down[i + 1], own.shape[1:3], name=node)
+        coarse = doubled(down[i + 1], own.shape[1:3], name=node)
         down[i] = _node([own, coarse], conventions, filters, name=node)
     up = [down[0]]
     for i in range(1, last + 1):
@@ -100,7 +100,7 @@ def _halved(x, *, name):
     return layers.MaxPooling2D(3, strides=2, padding="same", name=f"{name}_pool")(x)
 
 
-def _doubled(x, size, *, name):
+def doubled(x, size, *, name):
     """Every pixel four times; where `size` is odd, the last row or column is left out.
 
     Equal to TensorFlow's resizing to the nearest neighbour, floor(i * from / to). Concatenation

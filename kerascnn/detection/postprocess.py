@@ -94,13 +94,18 @@ def detect(spec: DetectorSpec, codes: Any, logits: Any) -> dict[str, Any]:
 
     Source: tensorflow/lite/kernels/detection_postprocess.cc.
     """
-    every = scores(spec, logits)
-    anchor_count, classes = every.shape[1:]
-    pairs = ops.reshape(every, (-1, anchor_count * classes))
+    return select(spec, codes, scores(spec, logits))
+
+
+def select(spec: DetectorSpec, codes: Any, class_scores: Any) -> dict[str, Any]:
+    """The same of scores (n, a, c), as `scores` gives them."""
+    class_scores = ops.convert_to_tensor(class_scores, "float32")
+    anchor_count, classes = class_scores.shape[1:]
+    # Class by class, as the files' operations have them; equal ones stay in that order.
+    pairs = ops.reshape(ops.swapaxes(class_scores, 1, 2), (-1, classes * anchor_count))
     pairs = ops.where(pairs >= spec.score_threshold, pairs, 0.0)
-    # Equal ones come in the order of their indices, on every backend.
-    best, pair = ops.top_k(pairs, min(spec.candidates, anchor_count * classes))
-    anchor, label = pair // classes, pair % classes
+    best, pair = ops.top_k(pairs, min(spec.candidates, classes * anchor_count))
+    label, anchor = pair // anchor_count, pair % anchor_count
     boxes = box_ops.decode(
         ops.take_along_axis(ops.convert_to_tensor(codes), anchor[..., None], axis=1),
         ops.take(ops.convert_to_tensor(spec.anchors.boxes()), anchor, axis=0),

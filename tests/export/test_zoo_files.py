@@ -1,4 +1,4 @@
-"""Contract of the whole zoo with its files: TFLite and ONNX answer as Keras does."""
+"""Contract of all classifiers of the zoo with their files: TFLite and ONNX answer as Keras does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kerascnn import zoo
 
 # What the demo's four networks (test_conversion.py) do not show.
 FAST = {"mobilenet_v1"}
-PHONE = {n for n in kerascnn.list_models() if n.startswith(("mobilenet", "efficientnet"))}
+PHONE = {n for n in kerascnn.list_models("classification") if n.startswith(("mobilenet", "efficientnet"))}
 SIZE = 64
 
 
@@ -40,7 +40,7 @@ def small(name: str):
     return model, preprocessing, pictures
 
 
-@pytest.mark.parametrize("name", marked(kerascnn.list_models(), FAST))
+@pytest.mark.parametrize("name", marked(kerascnn.list_models("classification"), FAST))
 def test_float_files_agree(name: str, tmp_path) -> None:
     model, preprocessing, pictures = small(name)
     wanted = model.predict_on_batch(preprocessing.normalise(pictures))

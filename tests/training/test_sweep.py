@@ -44,6 +44,11 @@ def test_a_grid_takes_each_once(wrong) -> None:
         grid(**wrong)
 
 
+def test_detectors_are_not_ranked() -> None:
+    with pytest.raises(InputError, match="efficientdet_lite0 is none"):
+        grid(models=["lenet5", "efficientdet_lite0"])
+
+
 def test_misspelt_words_are_found_before_anything_runs(tmp_path: Path) -> None:
     asked = ("sweep", "--data", "mnist", "--out", tmp_path / "out", "--recipes", "digits")
     assert_refused(kerascnn(*asked, "--models", "lenet6"), "lenet6", "lenet5")

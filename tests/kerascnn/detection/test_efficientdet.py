@@ -45,7 +45,7 @@ def test_rows_go_by_level_row_column_and_anchor(lite0) -> None:
 def test_doubling_is_the_nearest_neighbour(size) -> None:
     before = tuple((side + 1) // 2 for side in size)
     x = keras.Input((*before, 3))
-    model = keras.Model(x, fpn._doubled(x, size, name="x"))
+    model = keras.Model(x, fpn.doubled(x, size, name="x"))
     picture = np.random.default_rng(0).normal(0, 1, (1, *before, 3)).astype("float32")
     rows, columns = (
         np.floor(np.arange(to) * (of / to)).astype(int) for of, to in zip(before, size, strict=True)

@@ -1,0 +1,158 @@
+"""Files of classifiers: one label a picture."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from export import verify
+from export.convert_tflite import OUTPUT_NAME
+from export.finetune import Lessons
+from export.recipes import Variant
+from export.runtimes import Runtime
+from export.runtimes import load as load_runtime
+from export.significance import pack
+from export.stages import Trained
+from export.tasks import Task
+from export.verify import Verdict
+from kerascnn.errors import InputError
+from training import datasets
+from training.datasets.decode import decode_split
+from training.datasets.splits import Split
+from training.evaluate import Evaluation, evaluate, keras_predict_fn
+from training.run import Run
+from training.train_classifier import source_for
+
+_MISTAKES_KEPT = 200
+
+
+class Classification(Task):
+    """See `export.tasks.Task`."""
+
+    metric = "accuracy"
+    how_shown = "Each says what it is, what the file took it for, and how sure the file was."
+
+    def check(self, variant: Variant) -> None:
+        if variant.raw_outputs:
+            raise InputError(f"{variant.name}: only detectors have a raw form")
+
+    @functools.cached_property
+    def dataset(self) -> datasets.Dataset:
+        """The run's data; raises InputError if it is gone or has changed."""
+        run = self.run
+        dataset = datasets.scan(run.info["request"]["data"], seed=self.config.seed)
+        check_fingerprint(run, dataset.fingerprint)
+        return dataset
+
+    @functools.cached_property
+    def held_out(self) -> Split:
+        """Pictures that figures are measured on."""
+        split, _broken = decode_split(self.dataset.held_out, self.run.preprocessing)
+        return split
+
+    def pictures(self) -> int:
+        return len(self.held_out)
+
+    def held_out_array(self) -> np.ndarray:
+        pictures = self.held_out.pictures
+        if pictures is None:
+            raise InputError(
+                f"{self.run.folder}: its held-out pictures do not fit into memory, which "
+                "quantisation-aware training here needs"
+            )
+        return pictures
+
+    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Class-balanced."""
+        train = self.dataset.train
+        rng = np.random.default_rng(self.config.seed)
+        classes = np.unique(train.labels)
+        each = max(1, count // len(classes))
+        chosen = [rng.permutation(np.flatnonzero(train.labels == c))[:each] for c in classes]
+        split, _broken = decode_split(
+            train.take(np.sort(np.concatenate(chosen))), self.run.preprocessing
+        )
+        assert split.pictures is not None  # a few hundred pictures always fit
+        return split.pictures, split.labels
+
+    def lessons(self) -> Lessons:
+        preprocessing = self.run.preprocessing
+        source = source_for(preprocessing, self.config)
+        train, _broken = decode_split(self.dataset.train, source)
+        return Lessons(
+            train=train,
+            source=source,
+            preprocessing=preprocessing,
+            classes=len(self.run.labels),
+        )
+
+    def keras_answers(self, trained: Trained) -> Evaluation:
+        if (logits := trained.logits) is not None:
+            return Evaluation.of(logits, self.held_out.labels)
+        predict = keras_predict_fn(trained.model, trained.preprocessing)
+        return evaluate(predict, self.held_out, self.run.preprocessing)
+
+    def load(self, path: pathlib.Path) -> Runtime:
+        return load_runtime(path, self.run.preprocessing)
+
+    def file_answers(self, path: pathlib.Path) -> tuple[Evaluation, Runtime]:
+        runtime = self.load(path)
+        return evaluate(runtime.predict, self.held_out, self.run.preprocessing), runtime
+
+    def verify(
+        self,
+        variant: Variant,
+        answers: Evaluation,
+        reference: Evaluation,
+        half: Evaluation | None,
+    ) -> Verdict:
+        return verify.verify(
+            variant, answers.logits, reference.logits, None if half is None else half.logits
+        )
+
+    def kept(self, answers: Evaluation, reference: Evaluation, own: Evaluation) -> dict[str, Any]:
+        labels = self.held_out.labels
+        return {
+            "right": pack(answers.predictions == labels),
+            "float_right": pack(own.predictions == labels),
+        }
+
+    def mistakes(self, answers: Evaluation) -> tuple[int, list[dict[str, Any]]]:
+        held_out, names = self.held_out, self.run.labels
+        wrong = np.flatnonzero(answers.predictions != held_out.labels)
+        probabilities = answers.probabilities
+        told = [
+            {
+                "index": int(i),
+                "name": held_out.names[i],
+                "truth": names[held_out.labels[i]],
+                "predicted": names[answers.predictions[i]],
+                "probability": round(float(probabilities[i].max()), 4),
+            }
+            for i in wrong[:_MISTAKES_KEPT]
+        ]
+        return len(wrong), told
+
+    def shown(self, mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        pictures = self.held_out.pictures
+        if pictures is None:
+            raise InputError("the data set is too large to keep in memory")
+        return [
+            {"picture": pictures[one["index"]], **{k: v for k, v in one.items() if k != "index"}}
+            for one in mistakes
+        ]
+
+    def description(self, variant: Variant, end: str) -> dict[str, Any]:
+        return {"output": {"name": OUTPUT_NAME, "type": "float32", "meaning": "logits"}}
+
+
+def check_fingerprint(run: Run, found: str) -> None:
+    """Raise InputError if the data is not that of the run."""
+    if found != run.info["dataset"]["fingerprint"]:
+        raise InputError(
+            f"{run.info['request']['data']} is not the data that {run.folder} was trained on; "
+            "bring it back, or train again"
+        )

@@ -1,0 +1,204 @@
+"""Run a detector's .tflite, .onnx or .keras file on uint8 pictures in the runtime that ships it."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from export.convert_tflite import INPUT_NAME
+from export.detection_tflite import BOXES, COUNT, DETECTIONS, LABELS, SCORES
+from export.runtimes import THREADS, KerasModel, LiteRT, OnnxRuntime
+from kerascnn.detection import postprocess
+from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+
+# boxes (k, 4) float32, labels (k,) int32 and scores (k,) float32 of one picture, best first
+Detections = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+# Suppression in Keras works on so many pictures at once.
+_PICTURES_AT_ONCE = 16
+
+
+class Detector(Protocol):
+    """A loaded file.
+
+    Attributes:
+        partitions, operations: as of `export.runtimes.Runtime`. The post-processing operation is
+            never delegated, and a file with it has a piece behind it that shifts its labels: a
+            network in one piece has two then.
+    """
+
+    @property
+    def partitions(self) -> int | None: ...
+
+    @property
+    def operations(self) -> tuple[str, ...]: ...
+
+    def detect(self, pictures: np.ndarray) -> list[Detections]:
+        """Detections of each of (n, height, width, channels) uint8.
+
+        A network that gives a NaN anywhere has one detection there: label 0, the rest NaN. Only
+        where post-processing is inside the file, it drops boxes whose score is NaN by itself.
+        """
+
+    def once(self, picture: np.ndarray) -> Callable[[], Any]:
+        """A call that runs the file on one prepared picture: what a latency measures.
+
+        Decoding and suppression count where the file has them inside.
+        """
+
+
+def load_detector(
+    path: pathlib.Path,
+    preprocessing: Preprocessing,
+    spec: DetectorSpec,
+    *,
+    threads: int = THREADS,
+) -> Detector:
+    """Load a file by its ending; a .tflite or .onnx file with post-processing inside or without.
+
+    Raises:
+        InputError: another ending, a file that its runtime refuses, or one that is no detector.
+    """
+    if path.suffix not in _LOADERS:
+        raise InputError(f"{path} is no model; it should end in .keras, .tflite or .onnx")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return _LOADERS[path.suffix](path, preprocessing, threads, spec)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is not a model that its runtime can run ({reason})") from error
+
+
+class LiteRTDetector(LiteRT):
+    """A .tflite file in ai_edge_litert."""
+
+    def __init__(
+        self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: DetectorSpec
+    ) -> None:
+        super().__init__(path, preprocessing, threads)
+        self._spec = spec
+        named = self._interpreter.get_signature_runner().get_output_details()
+        self._indices = {name: detail["index"] for name, detail in named.items()}
+        self._inside = _has_postprocess(path, self._indices.keys())
+
+    def detect(self, pictures: np.ndarray) -> list[Detections]:
+        return _detections(self._spec, self._inside, map(self._outputs, pictures))
+
+    def _outputs(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        self._interpreter.set_tensor(self._input["index"], self._prepare(picture))
+        self._interpreter.invoke()
+        tensors = self._indices.items()
+        return {name: self._interpreter.get_tensor(index) for name, index in tensors}
+
+
+class OnnxDetector(OnnxRuntime):
+    """An .onnx file in onnxruntime, on the CPU."""
+
+    def __init__(
+        self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: DetectorSpec
+    ) -> None:
+        super().__init__(path, preprocessing, threads)
+        self._spec = spec
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._inside = _has_postprocess(path, self._names)
+
+    def detect(self, pictures: np.ndarray) -> list[Detections]:
+        return _detections(self._spec, self._inside, map(self._outputs, pictures))
+
+    def once(self, picture: np.ndarray) -> Callable[[], Any]:
+        feed = {INPUT_NAME: self._preprocessing.normalise(picture[None])}
+        return lambda: self._session.run(self._names, feed)
+
+    def _outputs(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(self._names, self.once(picture)(), strict=True))
+
+
+class KerasDetector(KerasModel):
+    """A .keras file in Keras, as it was trained: with logits."""
+
+    def __init__(
+        self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: DetectorSpec
+    ) -> None:
+        super().__init__(path, preprocessing, threads)
+        if len(self._model.outputs) != 2:
+            raise InputError(f"{path} is no detector: it has one output, not boxes and logits")
+        self._spec = spec
+
+    def detect(self, pictures: np.ndarray) -> list[Detections]:
+        found: list[Detections] = []
+        for begin in range(0, len(pictures), _PICTURES_AT_ONCE):
+            block = self._preprocessing.normalise(pictures[begin : begin + _PICTURES_AT_ONCE])
+            codes, logits = (np.asarray(x) for x in self._model(block, training=False))
+            scores = np.asarray(postprocess.scores(self._spec, logits))
+            found += _decoded(self._spec, codes, scores)
+        return found
+
+
+def _has_postprocess(path: pathlib.Path, outputs: Collection[str]) -> bool:
+    """Whether a file's outputs are detections; else they are codes and scores."""
+    if set(outputs) == set(DETECTIONS):
+        return True
+    if set(outputs) == {BOXES, SCORES}:
+        return False
+    raise InputError(
+        f"{path} is no detector: its outputs are {', '.join(sorted(outputs))}, not "
+        f"{', '.join(DETECTIONS)} or, without post-processing, {BOXES} and {SCORES}"
+    )
+
+
+def _detections(
+    spec: DetectorSpec, inside: bool, pictures: Iterator[dict[str, np.ndarray]]
+) -> list[Detections]:
+    """Detections out of the outputs for one picture after the other."""
+    if inside:
+        return [_valid(outputs) for outputs in pictures]
+    found: list[Detections] = []
+    while block := list(itertools.islice(pictures, _PICTURES_AT_ONCE)):
+        codes, scores = (np.concatenate([one[name] for one in block]) for name in (BOXES, SCORES))
+        found += _decoded(spec, codes, scores[..., 1:] if spec.background else scores)
+    return found
+
+
+def _valid(outputs: Mapping[str, np.ndarray]) -> Detections:
+    count = int(outputs[COUNT][0])
+    boxes, labels, scores = (outputs[name][0, :count] for name in (BOXES, LABELS, SCORES))
+    return boxes, labels.astype(np.int32), scores
+
+
+def _decoded(spec: DetectorSpec, codes: np.ndarray, scores: np.ndarray) -> list[Detections]:
+    """Detections of a batch of codes (n, a, 4) and scores (n, a, c)."""
+    if codes.shape[1] != spec.anchors.count:
+        raise InputError(
+            f"the network codes {codes.shape[1]} boxes, its description has {spec.anchors.count} "
+            "anchors; bring the description that belongs to it"
+        )
+    detected = postprocess.select(spec, codes, scores)
+    broken = [np.isnan(a).any() or np.isnan(b).any() for a, b in zip(codes, scores, strict=True)]
+    return [_broken() if nan else _of(detected, i) for i, nan in enumerate(broken)]
+
+
+def _of(detected: Mapping[str, Any], index: int) -> Detections:
+    one = postprocess.of_picture(detected, index)
+    return one[BOXES], one[LABELS].astype(np.int32), one[SCORES]
+
+
+def _broken() -> Detections:
+    """What is handed on of outputs that are no numbers."""
+    nan = np.full((1, 5), np.nan, np.float32)
+    return nan[:, :4], np.zeros(1, np.int32), nan[:, 4]
+
+
+_LOADERS: dict[str, Callable[[pathlib.Path, Preprocessing, int, DetectorSpec], Detector]] = {
+    ".tflite": LiteRTDetector,
+    ".onnx": OnnxDetector,
+    ".keras": KerasDetector,
+}

@@ -1,0 +1,151 @@
+"""What a run's task means for its files: its pictures, its answers, and when two agree.
+
+`export.classification` and `export.detection` are the tasks; all else of compression is the same.
+"""
+
+from __future__ import annotations
+
+import abc
+import pathlib
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from export.finetune import DetectionLessons, Lessons
+from export.recipes import Variant
+from export.stages import Trained
+from export.verify import Verdict
+from kerascnn.errors import InputError
+from training.config import TrainConfig
+from training.run import Run
+
+
+class Answers(Protocol):
+    """What a network or a file answers on the held-out pictures.
+
+    Attributes:
+        value: the task's metric, in percent.
+    """
+
+    @property
+    def value(self) -> float: ...
+
+
+class Task(abc.ABC):
+    """The task of one run.
+
+    Attributes:
+        metric: what `Answers.value` is called.
+        how_shown: what the pictures of `shown` say.
+    """
+
+    metric: str
+    how_shown: str
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.config = TrainConfig(**run.info["request"]["config"])
+
+    @abc.abstractmethod
+    def check(self, variant: Variant) -> None:
+        """Raise InputError for a variant that files of this task have not."""
+
+    @abc.abstractmethod
+    def pictures(self) -> int:
+        """How many are held out."""
+
+    @abc.abstractmethod
+    def held_out_array(self) -> np.ndarray | None:
+        """(n, height, width, channels) uint8 that quantisation-aware training answers, or None."""
+
+    @abc.abstractmethod
+    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """(n, height, width, channels) uint8 training pictures, chosen by the seed; and labels."""
+
+    @abc.abstractmethod
+    def lessons(self) -> Lessons | DetectionLessons:
+        """What every fine-tuning of the run learns from."""
+
+    def trainable(self, model: keras.Model) -> keras.Model:
+        """The run's network as steps train it: of layers that are called once."""
+        return model
+
+    def written(self, model: keras.Model) -> keras.Model:
+        """The network that a file holds."""
+        return model
+
+    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
+        """A converted and quantised file, with what stands behind the network."""
+        return data
+
+    @abc.abstractmethod
+    def keras_answers(self, trained: Trained) -> Answers:
+        """Of a network, before it is written."""
+
+    @abc.abstractmethod
+    def load(self, path: pathlib.Path) -> Any:
+        """The runtime of a file, as `export.runtimes.Runtime` or `export.detectors.Detector`."""
+
+    def timed_picture(self) -> np.ndarray:
+        """(height, width, channels) uint8 that latencies are measured on.
+
+        Any serves where a network takes the same time for all.
+        """
+        return np.full(self.run.preprocessing.input_shape, 127, np.uint8)
+
+    @abc.abstractmethod
+    def file_answers(self, path: pathlib.Path) -> tuple[Answers, Any]:
+        """Of a file, and the runtime that gave them."""
+
+    @abc.abstractmethod
+    def verify(self, variant: Variant, answers: Any, reference: Any, half: Any | None) -> Verdict:
+        """Whether a file answers like its network.
+
+        Args:
+            half: answers of the float file with its kernels rounded to half precision, for float16.
+        """
+
+    @abc.abstractmethod
+    def kept(self, answers: Any, reference: Any, own: Any) -> dict[str, Any]:
+        """What of a file's answers stays beside it, so that files can be compared later.
+
+        Args:
+            reference: of the network that was written.
+            own: of the run's float network.
+        """
+
+    @abc.abstractmethod
+    def mistakes(self, answers: Any) -> tuple[int, list[dict[str, Any]]]:
+        """How many held-out pictures a file answers wrongly, and some of them for the .json."""
+
+    @abc.abstractmethod
+    def shown(self, mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The same with their pictures, as `export.report.Mistake` takes them.
+
+        Raises:
+            InputError: the pictures are gone.
+        """
+
+    @abc.abstractmethod
+    def description(self, variant: Variant, end: str) -> dict[str, Any]:
+        """What the .json beside a file says of its outputs."""
+
+
+def of(run: Run) -> Task:
+    """The task of a run; raises InputError for one that has no files yet."""
+    if run.task == "classification":
+        from export.classification import Classification
+
+        return Classification(run)
+    if run.task == "detection":
+        from export.detection import Detection
+
+        return Detection(run)
+    raise InputError(f"{run.folder}: no files are made for {run.task} yet")
+
+
+def require_classifier(run: Run, command: str) -> None:
+    """Raise InputError for a run that a command has no measure for."""
+    if run.task != "classification":
+        raise InputError(f"{run.folder} holds a detector, and kerascnn {command} takes classifiers")

@@ -1,0 +1,282 @@
+"""From a detector's run to files that find what Keras finds; and what `compare`, `predict` tell."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from commands import assert_refused, kerascnn
+from networks import enlivened
+from PIL import Image
+
+from export import recipes, tasks
+from export.artefact import Artefact
+from export.compare import compare
+from export.compress import compress
+from export.detection import PIXELS, agreement, errors, np_iou, share_found
+from export.predict import Boxes, detect, is_detector
+from export.table import table
+from kerascnn import zoo
+from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.errors import InputError
+from training.coco_metrics import Detections
+from training.datasets import scenes
+from training.request import request
+from training.run import Run, write_info
+from training.train_detector import DetectorTraining
+
+VARIANTS = ("float32", "float16", "dynamic_int8", "int8", "float32_raw", "int8_raw")
+DATA = "scenes:96@12+6"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of a detector whose network is sure of something, without a training."""
+    folder = tmp_path_factory.mktemp("runs") / "boxes"
+    asked = request(
+        "ssdlite_mobilenet_v3_small",
+        data=DATA,
+        image_size=(96, 96),
+        model_options={"alpha": 0.35},
+        epochs=1,
+    )
+    training = DetectorTraining(asked)
+    model = enlivened(training.model)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.startswith("class_") and layer.name.endswith("_predict"):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([rng.normal(0, 0.5, kernel.shape), bias])
+    folder.mkdir()
+    model.save(folder / "model.keras")
+    write_info(folder, {
+        "request": asked.to_dict(), "task": "detection", "created": "2026-01-01T00:00:00+00:00",
+        "versions": {"keras": keras.__version__}, "machine": {"processor": "a processor"},
+        "preprocessing": training.preprocessing.to_dict(), "labels": list(training.classes),
+        "dataset": {"name": DATA, "fingerprint": training.fingerprint, **training.counts()},
+        "parameters": 1, "macs": 1, "complete": True, **training.facts(),
+        "results": {"metric": "AP", "held_out": 0.0, "ap50": 0.0, "best_epoch": 1, "seconds": 1.0},
+    })  # fmt: skip
+    return Run.open(folder)
+
+
+@pytest.fixture(scope="module")
+def made(run: Run) -> dict[str, Artefact]:
+    return {artefact.path.name: artefact for artefact in compress(run, VARIANTS)[0]}
+
+
+def test_files_find_what_keras_finds(run: Run, made: dict[str, Artefact]) -> None:
+    assert set(made) == {*(f"{name}.tflite" for name in VARIANTS), "float32.onnx"}
+    for name, artefact in made.items():
+        measured = artefact.info["evaluation"]
+        assert measured["metric"] == "AP"
+        assert measured["pictures"] == 6
+        if name.startswith("float"):
+            assert measured["fits"], (name, measured["rule"])
+            assert measured["agreement"] >= 99.5
+    # The network is sure of something, so that this was no comparison of nothing with nothing.
+    task = tasks.of(run)
+    found, _detector = task.file_answers(made["float32.tflite"].path)
+    assert sum(int((one.scores > 0.3).sum()) for one in found.pictures) > 20
+
+
+def test_both_forms_say_the_same(run: Run, made: dict[str, Artefact]) -> None:
+    task = tasks.of(run)
+    spec = DetectorSpec.from_dict(run.info["detector"])
+    for precision in ("float32", "int8"):
+        inside, raw = (
+            task.file_answers(made[f"{name}.tflite"].path)[0].pictures
+            for name in (precision, f"{precision}_raw")
+        )
+        same, score = agreement(inside, raw, (96, 96), spec)
+        assert same > 99.9
+        assert score < 1e-5
+
+
+def test_a_file_is_described(run: Run, made: dict[str, Artefact]) -> None:
+    anchors = DetectorSpec.from_dict(run.info["detector"]).anchors.count
+    inside, raw = made["int8.tflite"].info, made["int8_raw.tflite"].info
+    assert [(o["name"], o["shape"]) for o in inside["outputs"]] == [
+        ("boxes", [1, 100, 4]), ("labels", [1, 100]), ("scores", [1, 100]), ("count", [1]),
+    ]  # fmt: skip
+    assert [(o["name"], o["shape"]) for o in raw["outputs"]] == [
+        ("boxes", [1, anchors, 4]),
+        ("scores", [1, anchors, 11]),
+    ]
+    for info in (inside, raw):
+        assert info["task"] == "detection"
+        assert info["category_ids"] == list(range(1, 11))
+        assert DetectorSpec.from_dict(info["detector"]).anchors.count == anchors
+    assert inside["input"]["type"] == "uint8"
+    # Anchors are no weights.
+    assert inside["nonzero_parameters"] == raw["nonzero_parameters"]
+
+
+def test_what_is_there_is_not_made_again(run: Run, made: dict[str, Artefact]) -> None:
+    assert compress(run, VARIANTS)[1] is False
+
+
+@pytest.mark.parametrize("name", ["slim50_int8", "mixed", "distil_qat_int8", "int8_converter"])
+def test_variants_for_classifiers_are_refused(run: Run, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: for classifiers alone"):
+        compress(run, [name])
+
+
+def test_a_classifier_has_no_raw_form(run: Run) -> None:
+    variant = recipes.variant("int8_raw")
+    assert variant.raw_outputs
+    assert (variant.precision, variant.raw_input) == ("int8", True)
+    classifier = Run(run.folder, {**run.info, "task": "classification"})
+    with pytest.raises(InputError, match="only detectors"):
+        tasks.of(classifier).check(variant)
+
+
+def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
+    rows = compare([run], tmp_path)
+    assert {row.metric for row in rows} == {"AP"}
+    assert all(row.drop_low <= row.drop <= row.drop_high for row in rows)
+    text = table(rows)
+    assert " AP " in text.splitlines()[0]
+    assert "%" not in text.splitlines()[2]
+    page = (tmp_path / "report.html").read_text("utf-8")
+    for wanted in ("AP against size", "held-out AP", "Same detections, %", "missed", "dashes"):
+        assert wanted in page
+    assert "Accuracy" not in page
+    with (tmp_path / "results.csv").open(newline="") as stream:
+        assert {row["metric"] for row in csv.DictReader(stream)} == {"AP"}
+
+
+def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
+    picture = scenes.scan(DATA).held_out.picture(0)
+    wide = np.asarray(Image.fromarray(picture).resize((192, 96)))
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    path = made["float32.tflite"].path
+    assert is_detector(path)
+    (found,) = detect(path, [str(tmp_path / "wide.png")], score=0.3, folder=tmp_path / "drawn")
+    assert found.objects
+    assert found.drawn == str(tmp_path / "drawn" / "wide.png")
+    with Image.open(found.drawn) as drawn:
+        assert drawn.size == (192, 96)
+        assert (np.asarray(drawn) != wide).any()
+    for box in found.objects:
+        assert 0 <= box.left <= box.right <= 192
+        assert 0 <= box.top <= box.bottom <= 96
+        assert box.score >= 0.3
+    (keras_found,) = detect(run.model_path, [str(tmp_path / "wide.png")], score=0.3)
+    _assert_equal(found, keras_found)
+    with pytest.raises(InputError, match=r"both be drawn as wide\.png"):
+        list(detect(path, [str(tmp_path / "wide.png")] * 2, folder=tmp_path / "drawn"))
+
+
+def _assert_equal(one: Boxes, other: Boxes) -> None:
+    assert [box.label for box in one.objects] == [box.label for box in other.objects]
+    for a, b in zip(one.objects, other.objects, strict=True):
+        assert abs(a.score - b.score) < 0.01
+        for edge in ("top", "left", "bottom", "right"):
+            assert abs(getattr(a, edge) - getattr(b, edge)) < 1
+
+
+def test_predict_as_a_command(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
+    Image.fromarray(scenes.scan(DATA).held_out.picture(1)).save(tmp_path / "one.png")
+    (tmp_path / "text.png").write_text("no picture")
+    file = str(made["int8.tflite"].path)
+    done = kerascnn("predict", file, str(tmp_path / "one.png"), "--json")
+    assert done.returncode == 0, done.stderr
+    (told,) = json.loads(done.stdout)
+    assert set(told) == {"image", "objects", "drawn"}
+    assert_refused(kerascnn("predict", file, str(tmp_path / "text.png")), "text.png")
+
+
+def test_commands_for_classifiers_say_so(run: Run) -> None:
+    for command in (
+        ("shrink", str(run.folder), "--max-size", "1MB"),
+        ("debug", str(run.folder), "int8"),
+    ):
+        assert_refused(kerascnn(*command), "holds a detector")
+
+
+@pytest.mark.slow
+def test_a_trained_step_in_front(run: Run) -> None:
+    """Quantisation-aware training and pruning of a detector end in files that run."""
+    variants = ["qat_int8", "prune50_float32"]
+    found = {a.info["variant"]["name"]: a for a in compress(run, variants, onnx=False)[0]}
+    assert set(found) == set(variants)
+    assert found["prune50_float32"].info["evaluation"]["fits"]
+    assert found["prune50_float32"].info["evaluation"]["sparsity"] > 0.2
+    assert found["qat_int8"].info["input"]["type"] == "uint8"
+
+
+# --- By hand --------------------------------------------------------------------------------------
+
+
+def _found(*rows: tuple[float, float, float, float, int, float]) -> Detections:
+    boxes = np.array([row[:4] for row in rows], np.float32).reshape(-1, 4)
+    labels = np.array([row[4] for row in rows], np.int32)
+    return Detections(boxes=boxes, labels=labels, scores=np.array([r[5] for r in rows], np.float32))
+
+
+@pytest.fixture(scope="module")
+def spec() -> DetectorSpec:
+    return zoo.detector_spec("ssdlite_mobilenet_v2", (96, 96, 3), score_threshold=0.1)
+
+
+def test_agreement_by_hand(spec: DetectorSpec) -> None:
+    one = _found((0.1, 0.1, 0.5, 0.5, 3, 0.9), (0.2, 0.2, 0.6, 0.6, 4, 0.5))
+    assert agreement([one], [one], (100, 100), spec) == (100.0, 0.0)
+    near = _found((0.109, 0.1, 0.5, 0.5, 3, 0.895), (0.2, 0.2, 0.6, 0.6, 4, 0.5))
+    same, score = agreement([near], [one], (100, 100), spec)
+    assert same == 100
+    assert score == pytest.approx(0.005, abs=1e-6)
+    # A pixel and a half, another class, another score: each is one of two on either side.
+    for other in (
+        (0.115, 0.1, 0.5, 0.5, 3, 0.9),
+        (0.1, 0.1, 0.5, 0.5, 5, 0.9),
+        (0.1, 0.1, 0.5, 0.5, 3, 0.8),
+    ):
+        changed = _found(other, (0.2, 0.2, 0.6, 0.6, 4, 0.5))
+        assert agreement([changed], [one], (100, 100), spec)[0] == 50
+    assert PIXELS == 1
+    # What is at the threshold may be missing; nothing at all is the same as nothing.
+    faint = _found(
+        (0.1, 0.1, 0.5, 0.5, 3, 0.9), (0.2, 0.2, 0.6, 0.6, 4, 0.5), (0, 0, 1, 1, 0, 0.105)
+    )
+    assert agreement([faint], [one], (100, 100), spec)[0] == 100
+    assert agreement([_found()], [_found()], (100, 100), spec) == (100.0, 0.0)
+    assert agreement([_found()], [one], (100, 100), spec)[0] == 0
+
+
+def test_share_found_by_hand() -> None:
+    sure = _found(
+        (0.0, 0.0, 0.5, 0.5, 1, 0.9), (0.5, 0.5, 1.0, 1.0, 2, 0.4), (0.0, 0.5, 0.5, 1.0, 3, 0.2)
+    )
+    assert share_found([sure], [sure]) == 100
+    # The third is nothing that Keras is sure of; the second has moved too far, then is too faint.
+    assert share_found([_found((0.0, 0.0, 0.5, 0.5, 1, 0.5))], [sure]) == 50
+    moved = _found((0.0, 0.0, 0.5, 0.5, 1, 0.5), (0.8, 0.8, 1.0, 1.0, 2, 0.4))
+    assert share_found([moved], [sure]) == 50
+    faint = _found((0.0, 0.0, 0.5, 0.5, 1, 0.5), (0.5, 0.5, 1.0, 1.0, 2, 0.1))
+    assert share_found([faint], [sure]) == 50
+
+
+def test_errors_by_hand() -> None:
+    boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0.5, 0.5, 1]], np.float32)
+    labels, crowd = np.array([1, 2, 3]), np.array([False, False, True])
+    # Found once and once more; missed; on the crowd; below the shown score.
+    found = _found(
+        (0.0, 0.0, 0.5, 0.5, 1, 0.9),
+        (0.0, 0.0, 0.5, 0.45, 1, 0.8),
+        (0.0, 0.5, 0.5, 1.0, 7, 0.7),
+        (0.5, 0.5, 1.0, 1.0, 2, 0.2),
+    )
+    assert errors(found, boxes, labels, crowd) == (1, 1)
+    assert errors(_found(), boxes, labels, crowd) == (2, 0)
+    assert errors(found, boxes[:0], labels[:0], crowd[:0]) == (0, 3)
+
+
+def test_iou_by_hand() -> None:
+    boxes = np.array([[0, 0, 2, 2], [1, 1, 1, 1]], np.float32)
+    np.testing.assert_allclose(np_iou(boxes, np.array([[1, 1, 3, 3]], np.float32)), [[1 / 7], [0]])

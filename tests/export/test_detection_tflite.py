@@ -1,0 +1,338 @@
+"""The file's detections are those of an independent NumPy version, and of Keras."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from keras import layers
+from test_unshare import ANCHORS, CLASSES, SIDE, pictures, toy
+
+from export import flatbuffer, recipes, runtimes
+from export.convert_tflite import to_tflite
+from export.detection_tflite import append_postprocess, with_scores
+from export.lower import lower_for_int8
+from export.quantise import quantise
+from kerascnn.detection.anchors import Anchors, Level
+from kerascnn.detection.postprocess import DetectorSpec, detect, of_picture
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.quiet import native_quiet
+
+SIZES = ((0.3, 0.3), (0.5, 0.2))
+PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, channels=3)
+
+
+def spec_of(*grids: int, background: bool = False, **options) -> DetectorSpec:
+    levels = tuple(Level(rows=side, columns=side, sizes=SIZES[:ANCHORS]) for side in grids)
+    return DetectorSpec(
+        anchors=Anchors(levels=levels),
+        box_scales=(10.0, 10.0, 5.0, 5.0) if background else (1.0, 1.0, 1.0, 1.0),
+        background=background,
+        positive_iou=0.5,
+        negative_iou=0.5,
+        loss="multibox" if background else "focal",
+        **options,
+    )
+
+
+def passing_on(spec: DetectorSpec, columns: int) -> keras.Model:
+    """A detector whose picture is its outputs: (a, 4 + columns, 1) codes and logits."""
+    count = spec.anchors.count
+    inputs = keras.Input((count, 4 + columns, 1), name="image")
+    codes = layers.Cropping2D(((0, 0), (0, columns)))(inputs)
+    logits = layers.Cropping2D(((0, 0), (4, 0)))(inputs)
+    codes = layers.Reshape((count, 4), name="boxes")(codes)
+    return keras.Model(inputs, [codes, layers.Reshape((count, columns), name="logits")(logits)])
+
+
+def drawn(spec: DetectorSpec, columns: int, seed: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Random codes (1, a, 4) and logits (1, a, columns); with ties, of few values."""
+    rng = np.random.default_rng(seed)
+    count = spec.anchors.count
+    codes = rng.normal(0, 0.3, (1, count, 4)) * spec.box_scales
+    logits = rng.normal(-1, 2, (1, count, columns))
+    if ties:
+        # Halves are exact in every arithmetic; anchors of one code and score are there too.
+        logits, codes = np.round(2 * logits) / 2, np.round(2 * codes) / 2
+    return codes.astype(np.float32), logits.astype(np.float32)
+
+
+def scores_of(spec: DetectorSpec, logits: np.ndarray) -> np.ndarray:
+    """(a, c) float32."""
+    if not spec.background:
+        return (1 / (1 + np.exp(-logits[0].astype(np.float64)))).astype(np.float32)
+    powers = np.exp(logits[0].astype(np.float64))
+    return (powers / powers.sum(axis=-1, keepdims=True))[:, 1:].astype(np.float32)
+
+
+def by_numpy(
+    spec: DetectorSpec, codes: np.ndarray, scores: np.ndarray
+) -> list[tuple[float, int, np.ndarray]]:
+    """Score, label and box of each detection of (1, a, 4) codes and (1, a, ...) scores: loops."""
+    scores, boxes = scores[0, :, int(spec.background) :], []
+    for code, anchor in zip(codes[0], spec.anchors.boxes().astype(np.float64), strict=True):
+        dy, dx, dh, dw = code / np.array(spec.box_scales)
+        height, width = anchor[2] - anchor[0], anchor[3] - anchor[1]
+        y = (anchor[0] + anchor[2]) / 2 + dy * height
+        x = (anchor[1] + anchor[3]) / 2 + dx * width
+        half = np.array([np.exp(dh) * height, np.exp(dw) * width]) / 2
+        boxes.append(np.array([y - half[0], x - half[1], y + half[0], x + half[1]]))
+    found = []
+    for label in range(scores.shape[1]):
+        kept: list[int] = []
+        for place in np.argsort(-scores[:, label], kind="stable"):
+            fine = scores[place, label] >= np.float32(spec.score_threshold)
+            if fine and all(overlap(boxes[place], boxes[k]) <= spec.iou_threshold for k in kept):
+                kept.append(place)
+        found += [(float(scores[place, label]), label, boxes[place]) for place in kept]
+    return sorted(found, key=lambda one: -one[0])[: spec.max_detections]
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    height = min(one[2], other[2]) - max(one[0], other[0])
+    width = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0.0, height) * max(0.0, width)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / (areas - shared)
+
+
+def run(file: bytes, picture: np.ndarray, threads: int = 1) -> dict[str, np.ndarray]:
+    """Outputs by the names of the signature."""
+    with native_quiet():
+        runner = Interpreter(model_content=file, num_threads=threads).get_signature_runner()
+    return {name: value.copy() for name, value in runner(image=picture).items()}
+
+
+@functools.cache
+def passing_file(spec: DetectorSpec, columns: int) -> bytes:
+    return to_tflite(with_scores(passing_on(spec, columns), spec))
+
+
+def picture_of(codes: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    return np.concatenate([codes, logits], axis=-1)[..., None]
+
+
+def fed(
+    spec: DetectorSpec, codes: np.ndarray, logits: np.ndarray, threads: int = 1
+) -> dict[str, np.ndarray]:
+    file = append_postprocess(passing_file(spec, logits.shape[-1]), spec)
+    return run(file, picture_of(codes, logits), threads)
+
+
+def assert_equal(found: dict[str, np.ndarray], wanted: list[tuple[float, int, np.ndarray]]) -> None:
+    count = int(found["count"][0])
+    assert count == len(wanted) > 0
+    assert found["labels"][0, :count].tolist() == [label for _, label, _ in wanted]
+    np.testing.assert_allclose(
+        found["scores"][0, :count], [score for score, _, _ in wanted], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        found["boxes"][0, :count], np.stack([box for _, _, box in wanted]), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("ties", [False, True], ids=["plain", "ties"])
+@pytest.mark.parametrize("background", [False, True], ids=["sigmoid", "softmax"])
+def test_the_operation_equals_numpy(background: bool, ties: bool) -> None:
+    spec = spec_of(5, 3, background=background, score_threshold=0.3, max_detections=40)
+    for seed in range(4):
+        codes, logits = drawn(spec, CLASSES + background, seed, ties)
+        raw = run(passing_file(spec, logits.shape[-1]), picture_of(codes, logits))
+        np.testing.assert_array_equal(raw["boxes"], codes)
+        np.testing.assert_allclose(
+            raw["scores"][0, :, int(background) :], scores_of(spec, logits), atol=1e-6
+        )
+        # Of its own scores: which of them are equal is a matter of the last bit.
+        assert_equal(fed(spec, codes, logits), by_numpy(spec, codes, raw["scores"]))
+
+
+def test_no_more_than_the_most_and_the_best_of_all_classes() -> None:
+    spec = spec_of(5, 3, score_threshold=0.05, max_detections=7)
+    codes, logits = drawn(spec, CLASSES, 0, False)
+    found = fed(spec, codes, logits)
+    assert found["count"][0] == 7
+    assert_equal(found, by_numpy(spec, codes, scores_of(spec, logits)[None]))
+
+
+@pytest.mark.parametrize("background", [False, True], ids=["sigmoid", "softmax"])
+def test_the_operation_equals_keras(background: bool) -> None:
+    spec = spec_of(5, 3, background=background, score_threshold=0.3, max_detections=40)
+    for seed in range(4):
+        codes, logits = drawn(spec, CLASSES + background, seed, False)
+        wanted = of_picture(detect(spec, codes, logits), 0)
+        rows = zip(wanted["scores"], wanted["labels"], wanted["boxes"], strict=True)
+        assert_equal(fed(spec, codes, logits), list(rows))
+
+
+@pytest.mark.parametrize("background", [False, True], ids=["sigmoid", "softmax"])
+def test_no_class_is_lost_to_threads(background: bool) -> None:
+    """The runtime skips class t with t threads: tensorflow issue 56058."""
+    classes = 6
+    spec = spec_of(5, 3, background=background, score_threshold=0.2, max_detections=200)
+    codes, logits = drawn(spec, classes + background, 0, False)
+    one = fed(spec, codes, logits)
+    count = int(one["count"][0])
+    assert set(one["labels"][0, :count]) == set(range(classes))
+    for threads in (2, 3, 4, 5, 16):
+        other = fed(spec, codes, logits, threads)
+        for name in one:
+            assert np.array_equal(other[name], one[name])
+
+
+def test_a_score_at_the_threshold_counts() -> None:
+    spec = spec_of(2, score_threshold=0.5)
+    codes, logits = np.zeros((1, 8, 4), np.float32), np.full((1, 8, 1), -9, np.float32)
+    logits[0, 3] = 0.0
+    found = fed(spec, codes, logits)
+    assert found["count"].tolist() == [1]
+    assert found["scores"][0, 0] == 0.5
+
+
+def test_nothing_above_the_threshold_is_no_detection() -> None:
+    spec = spec_of(2)
+    found = fed(spec, np.zeros((1, 8, 4), np.float32), np.full((1, 8, 1), -9, np.float32))
+    assert found["count"].tolist() == [0]
+    for name in ("scores", "boxes", "labels"):
+        assert not found[name].any()
+
+
+def test_names_shapes_and_order_are_what_clients_expect() -> None:
+    spec = spec_of(2, max_detections=5)
+    interpreter = Interpreter(model_content=append_postprocess(passing_file(spec, 1), spec))
+    details = interpreter.get_output_details()
+    assert [tuple(detail["shape"]) for detail in details] == [(1, 5, 4), (1, 5), (1, 5), (1,)]
+    assert {detail["dtype"] for detail in details} == {np.float32}
+    signature = interpreter.get_signature_list()["serving_default"]
+    assert sorted(signature["outputs"]) == ["boxes", "count", "labels", "scores"]
+    named = interpreter.get_signature_runner().get_output_details()
+    by_index = {detail["index"]: name for name, detail in named.items()}
+    order = [by_index[detail["index"]] for detail in details]
+    assert order == ["boxes", "labels", "scores", "count"]
+
+
+def test_files_hold_scores() -> None:
+    model, spec = toy(), spec_of(6, 3)
+    written = with_scores(model, spec)
+    assert written.output_names == ["boxes", "scores"]
+    codes, logits = model(pictures(), training=False)
+    new_codes, scores = written(pictures(), training=False)
+    assert np.array_equal(new_codes, codes)
+    np.testing.assert_allclose(scores[:1], scores_of(spec, np.asarray(logits))[None], atol=1e-6)
+
+
+def test_many_levels_are_concatenated_in_groups(tmp_path) -> None:
+    """XNNPACK takes five at once; SSD has six levels."""
+    inputs = keras.Input((8, 8, 3), name="image")
+    outputs = []
+    for name, values in (("boxes", 4), ("logits", CLASSES)):
+        maps = [layers.Conv2D(2 * values, 3)(inputs) for _ in range(11)]
+        rows = [layers.Reshape((72, values))(x) for x in maps]
+        outputs.append(layers.Concatenate(axis=1, name=name)(rows))
+    model = keras.Model(inputs, outputs)
+    one = with_scores(model, spec_of(6))
+    assert len(one.get_layer("boxes").input) == 3
+    x = np.random.default_rng(0).normal(0, 1, (1, 8, 8, 3)).astype(np.float32)
+    assert np.array_equal(one(x, training=False)[0], model(x, training=False)[0])
+    assert operations(to_tflite(one), tmp_path, side=8) == ["DELEGATE"]
+
+
+@functools.cache
+def float_file(background: bool = False) -> bytes:
+    spec = spec_of(6, 3, background=background)
+    return to_tflite(with_scores(toy(background=background), spec))
+
+
+@functools.cache
+def written(precision: str, background: bool = False) -> bytes:
+    """A raw file of the toy."""
+    rng = np.random.default_rng(0)
+    some = rng.integers(0, 256, (16, SIDE, SIDE, 3), dtype=np.uint8)
+    file = float_file(background)
+    if precision == "float32":
+        return file
+    return quantise(file, recipes.variant(precision), PREPROCESSING, some)
+
+
+def operations(file: bytes, folder: pathlib.Path, side: int = SIDE) -> list[str]:
+    """What runs; a delegated piece is one."""
+    path = folder / "x.tflite"
+    path.write_bytes(file)
+    preprocessing = Preprocessing(height=side, width=side, channels=3)
+    return sorted(runtimes.load(path, preprocessing).operations)
+
+
+PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8")
+
+
+@pytest.mark.parametrize("background", [False, True], ids=["sigmoid", "softmax"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_precision_gives_named_floats_and_takes_the_operation(
+    precision: str, background: bool
+) -> None:
+    spec = spec_of(6, 3, background=background, score_threshold=0.2)
+    file = written(precision, background)
+    rng = np.random.default_rng(1)
+    picture = rng.integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)
+    fed_with = picture if precision == "int8" else PREPROCESSING.normalise(picture)
+    raw = run(file, fed_with)
+    assert raw.keys() == {"boxes", "scores"}
+    reference = run(float_file(background), PREPROCESSING.normalise(picture))
+    for name in ("boxes", "scores"):
+        assert raw[name].dtype == np.float32
+        assert np.corrcoef(raw[name].ravel(), reference[name].ravel())[0, 1] > 0.98
+    found = run(append_postprocess(file, spec), fed_with)
+    assert_equal(found, by_numpy(spec, raw["boxes"], raw["scores"]))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "dynamic_int8", "int8"])
+def test_a_file_is_one_piece_and_the_operation_stands_behind_it(precision: str, tmp_path) -> None:
+    file = written(precision)
+    whole = ["DELEGATE"] + ["QUANTIZE"] * (precision == "int8")
+    assert operations(file, tmp_path) == whole
+    found = operations(append_postprocess(file, spec_of(6, 3)), tmp_path)
+    # The further piece is the shift of the labels.
+    assert found == sorted([*whole, "TFLite_Detection_PostProcess", "DELEGATE"])
+
+
+def test_no_scale_is_shared_behind_the_last_convolutions_of_int8() -> None:
+    model = flatbuffer.read(written("int8"))
+    graph = model.subgraphs[0]
+    for tensor in (graph.tensors[index] for index in graph.outputs):
+        assert tensor.quantization is None or not len(tensor.quantization.scale or ())
+    last = [t for t in graph.tensors if b"_predict" in t.name and t.shape[0] == 1 and t.type == 9]
+    scales = {float(t.quantization.scale[0]) for t in last if len(t.shape) == 4}
+    assert len(scales) == 4  # a level and an output each its own
+
+
+def test_trained_ranges_go_through_up_sampling_without_an_operation() -> None:
+    lowered = to_tflite(with_scores(lower_for_int8(toy()), spec_of(6, 3)))
+    some = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
+    ranges = {"p3_act": (0.0, 5.0)}  # which is pooled, and doubled again
+    file = quantise(lowered, recipes.variant("int8"), PREPROCESSING, some, trained=ranges)
+    graph = flatbuffer.read(file).subgraphs[0]
+    names = (b"/p3_act", b"/p4_", b"/coarse_")
+    same = [t for t in graph.tensors if t.type == 9 and any(name in t.name for name in names)]
+    assert len(same) >= 6
+    np.testing.assert_allclose([t.quantization.scale[0] for t in same], 5 / 255, rtol=1e-6)
+
+
+def test_anchors_stay_one_constant_and_the_file_grows_by_little_else() -> None:
+    file, spec = written("float32"), spec_of(6, 3)
+    grown = len(append_postprocess(file, spec)) - len(file)
+    assert 0 < grown - 16 * spec.anchors.count < 1500
+
+
+def test_what_does_not_belong_together_is_refused() -> None:
+    with pytest.raises(InputError, match=r"convert the network that they belong to"):
+        append_postprocess(written("float32"), spec_of(5, 3))
+    with pytest.raises(InputError, match="float boxes"):
+        append_postprocess(append_postprocess(written("float32"), spec_of(6, 3)), spec_of(6, 3))
+    inputs = keras.Input((4,))
+    classifier = keras.Model(inputs, layers.Dense(3, name="logits")(inputs))
+    with pytest.raises(InputError, match="is no detector"):
+        with_scores(classifier, spec_of(6, 3))
