@@ -69,8 +69,8 @@ def _head() -> str:
     return (
         "# Detectors on the embedded scenes\n\n"
         "Made by `python benchmarks/detection.py`, which says how. 2,000 scenes of 320x320 to "
-        "learn from, of which 100 are set aside to watch AP, and 500 held out, whose digits and photos "
-        "no training saw. AP is COCO's, by pycocotools, in percent.\n"
+        "learn from, of which 100 are set aside to watch AP, and 500 held out, whose digits and "
+        "photos no training saw. AP is COCO's, by pycocotools, in percent.\n"
         f"Machine: {facts['processor']}, {facts['cores']} cores."
     )
 

@@ -71,6 +71,7 @@ _MOMENTUM = 0.99
 # With more values than this, a kernel is not a clustered one.
 _MOST_CLUSTERS = 256
 _ENTRANCE = "image"
+_PROBED_AT_ONCE = 8
 
 Range = tuple[float, float]
 
@@ -173,16 +174,18 @@ def calibrated(
     """
     chosen = [layer for layer in lowered.layers if has_scale(layer)]
     probe = keras.Model(lowered.inputs, [layer.output for layer in chosen])
-    values = probe([preprocessing.normalise(pictures)], training=False)
     low, high = (float(preprocessing.normalise(np.array(b, np.uint8))) for b in (0, 255))
-    found = {_ENTRANCE: (low, high)}
-    for layer, value in zip(chosen, values, strict=True):
-        array = np.asarray(value)
-        found[layer.name] = _FIXED.get(_function(layer)) or (
-            min(0.0, float(array.min())),
-            max(0.0, float(array.max())),
-        )
-    return found
+    found = {_ENTRANCE: (low, high), **{layer.name: (0.0, 0.0) for layer in chosen}}
+    # Few at a time: every activation of every layer is there at once.
+    for start in range(0, len(pictures), _PROBED_AT_ONCE):
+        block = preprocessing.normalise(pictures[start : start + _PROBED_AT_ONCE])
+        for layer, value in zip(chosen, probe([block], training=False), strict=True):
+            low, high = found[layer.name]
+            array = np.asarray(value)
+            found[layer.name] = min(low, float(array.min())), max(high, float(array.max()))
+    return found | {
+        layer.name: fixed for layer in chosen if (fixed := _FIXED.get(_function(layer)))
+    }
 
 
 def has_scale(layer: keras.Layer) -> bool:

@@ -21,6 +21,9 @@ COMMANDS = (
 )
 
 
+DETECTOR = ("train", "ssdlite_mobilenet_v3_small", "--data", "scenes:96@16+8")
+
+
 def picture(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (40, 48, 3), dtype=np.uint8)
@@ -94,6 +97,12 @@ def test_unknown_model_offers_the_closest() -> None:
         (["train", "lenet5", "--data", "mnist", "--devices", "two"], "two"),
         (["train", "lenet5", "--data", "mnist", "--devices", "9"], "--devices 9"),
         (["train", "lenet5", "--data", "mnist", "--recipe", "modem"], "modem"),
+        (["train", "lenet5", "--data", "mnist", "--recipe", "ssdlite"], "for detection"),
+        (["train", "lenet5", "--data", "mnist", "--detector", "min_scale=0.1"], "--detector"),
+        ([*DETECTOR, "--recipe", "modern"], "for classification"),
+        ([*DETECTOR, "--set", "mixup=1"], "mixup"),
+        ([*DETECTOR, "--detector", "min_scale"], "--detector is KEY=VALUE"),
+        (["models", "--task", "segmentation"], "segmentation"),
         (["recipes", "modem"], "modem"),
         (["train", "lenet5", "--bogus"], "--bogus"),
         (["compress", "nowhere"], "nowhere"),
@@ -174,6 +183,22 @@ def test_class_of_broken_pictures_alone(folder: Path) -> None:
     for path in (folder / "dogs").iterdir():
         path.write_text("no picture")
     assert_refused(tiny_training(folder), "dogs")
+
+
+def test_a_detector_trains_and_says_what_it_finds(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = kerascnn(
+        *DETECTOR, "--option", "alpha=0.35", "--image-size", "96x64", "--epochs", 1,
+        "--batch-size", 8, "--detector", "max_detections=20", "--out", run, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["run"], found["metric"], found["best_epoch"]) == (str(run), "AP", 1)
+    assert 0 <= found["held_out"] <= found["ap50"] <= 100
+    info = json.loads((run / "run.json").read_text())
+    assert [info["preprocessing"][side] for side in ("height", "width")] == [96, 64]
+    assert info["detector"]["max_detections"] == 20
+    assert info["request"]["recipe"] == "scenes"
 
 
 def test_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from kerascnn.zoo import entry
 from training import datasets, recipes
 from training.box_policies import BOX_POLICIES
 from training.config import TrainConfig
-from training.datasets import scenes
+from training.datasets.objects import is_scenes
 from training.policies import POLICIES
 
 
@@ -173,7 +173,7 @@ def _refuse_for_detectors(config: TrainConfig, teacher: str | None) -> None:
 
 def _canonical_data(model: str, data: str) -> str:
     if entry(model).task == "detection":
-        return data if scenes.is_scenes(data) else str(pathlib.Path(data).resolve())
+        return data if is_scenes(data) else str(pathlib.Path(data).resolve())
     return datasets.canonical(data)
 
 

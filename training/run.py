@@ -68,7 +68,7 @@ class Run:
 
     @property
     def task(self) -> str:
-        """"classification", which runs of older versions do not say, or "detection"."""
+        """ "classification", which runs of older versions do not say, or "detection"."""
         return str(self.info.get("task", "classification"))
 
     @property

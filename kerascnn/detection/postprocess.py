@@ -30,7 +30,8 @@ class DetectorSpec:
         score_threshold: the lowest score of a detection, above 0.
         iou_threshold: of two detections of a class with a higher IoU, the better one stays.
         max_detections: of a picture, of all classes together.
-        candidates: (anchor, class) pairs of a picture that suppression looks at, the best ones.
+        candidates: (anchor, class) pairs of a picture that suppression looks at, the best ones; as
+            many as github.com/google/automl's `MAX_DETECTION_POINTS`. Files look at all.
     """
 
     anchors: Anchors
@@ -42,7 +43,7 @@ class DetectorSpec:
     score_threshold: float = 0.05
     iou_threshold: float = 0.5
     max_detections: int = 100
-    candidates: int = 1000
+    candidates: int = 5000
 
     def __post_init__(self) -> None:
         if len(self.box_scales) != 4 or min(self.box_scales) <= 0:

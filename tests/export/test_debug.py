@@ -7,7 +7,6 @@ import dataclasses
 import io
 import json
 import math
-import types
 
 import keras
 import numpy as np
@@ -32,6 +31,7 @@ from export.mixed import _kernel_holders
 from export.quantise import quantise
 from kerascnn import zoo
 from kerascnn.errors import InputError
+from training.run import Run
 
 NAME = "mobilenet_v2"
 PREPROCESSING = zoo.entry(NAME).preprocessing(28, 28)
@@ -149,7 +149,7 @@ def test_table_and_chart(float_file: bytes, tmp_path) -> None:
 def test_bad_input_is_said(float_file: bytes, tmp_path) -> None:
     with pytest.raises(InputError, match="no pictures"):
         layer_errors(float_file, float_file, PREPROCESSING, [])
-    run = types.SimpleNamespace(artefacts=tmp_path / "artefacts", folder=tmp_path)
+    run = Run(tmp_path, {})
     with pytest.raises(InputError, match=r"int8.tflite: no such file; kerascnn compress"):
         debug(run, "int8")
     with pytest.raises(InputError, match="unknown variant"):

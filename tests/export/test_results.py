@@ -176,6 +176,7 @@ def described(**given: Any) -> dict[str, Any]:
         "macs": 200_000,
         "nonzero_parameters": 29_000,
         "seconds": 61.5,
+        "wrong_pictures": 3,
         "preprocessing": zoo.entry("lenet5").preprocessing(28, 28, resize="pad").to_dict(),
         "labels": list("0123456789"),
         "evaluation": {
@@ -221,7 +222,11 @@ def test_files_of_different_networks_are_told_apart_on_the_same_pictures_alone()
 
 
 @pytest.mark.parametrize(
-    "lost", ["parameters", "macs", "nonzero_parameters", "seconds", "right", "float_right"]
+    "lost",
+    [
+        *("parameters", "macs", "nonzero_parameters", "seconds", "wrong_pictures"),
+        *("right", "float_right"),
+    ],
 )
 def test_descriptions_of_earlier_versions_are_refused(tmp_path: pathlib.Path, lost: str):
     path = tmp_path / "int8.tflite"

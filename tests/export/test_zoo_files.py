@@ -17,7 +17,9 @@ from kerascnn import zoo
 
 # What the demo's four networks (test_conversion.py) do not show.
 FAST = {"mobilenet_v1"}
-PHONE = {n for n in kerascnn.list_models("classification") if n.startswith(("mobilenet", "efficientnet"))}
+PHONE = {
+    n for n in kerascnn.list_models("classification") if n.startswith(("mobilenet", "efficientnet"))
+}
 SIZE = 64
 
 

@@ -15,8 +15,7 @@ import pytest
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import checkpoint
-from training import loop
+from training import checkpoint, loop
 from training.batches import Course
 from training.config import TrainConfig
 from training.datasets.splits import Split

@@ -9,7 +9,7 @@ import pytest
 
 from kerascnn.errors import InputError
 from training.datasets import mnist, painting, scenes, scenes_digits
-from training.datasets.objects import ObjectDataset
+from training.datasets.objects import ObjectDataset, is_scenes
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -256,7 +256,7 @@ def test_shared_annotations_cannot_be_changed(small) -> None:
     ],
 )
 def test_sizes_and_numbers(spec: str, size: tuple[int, int], counts: tuple[int, int]) -> None:
-    assert scenes.is_scenes(spec)
+    assert is_scenes(spec)
     asked = scenes.scan(spec)
     assert asked.name == spec
     assert (len(asked.train), len(asked.held_out)) == counts
@@ -292,11 +292,11 @@ def test_what_is_no_spec_is_refused(spec: str) -> None:
     ],
 )
 def test_numbers_out_of_range_are_refused(spec: str, message: str) -> None:
-    assert scenes.is_scenes(spec)
+    assert is_scenes(spec)
     with pytest.raises(InputError, match=message):
         scenes.scan(spec)
 
 
 @pytest.mark.parametrize("spec", ["scenes-digits", "mnist", "my/scenes", "scenes2", "scenes/a", ""])
 def test_other_names_are_not_taken(spec: str) -> None:
-    assert not scenes.is_scenes(spec)
+    assert not is_scenes(spec)

@@ -197,6 +197,16 @@ def test_a_loss_that_is_no_number_is_no_better():
     assert schedules.plateau_factor(PLATEAU, epochs) == 0.1
 
 
+def test_detectors_are_judged_by_ap():
+    # AP is the higher the better; while nothing is found, the training pictures' loss has to fall.
+    rows = [{"val_ap": 0.0, "loss": loss} for loss in (5.0, 4.0, 3.0, 3.5, 3.2)]
+    assert schedules.plateau_factor(PLATEAU, rows[:4]) == 1.0
+    assert schedules.plateau_factor(PLATEAU, rows) == 0.1
+    found = [{"val_ap": ap, "loss": 1.0} for ap in (0.1, 0.2, 0.1, 0.3, 0.3, 0.2)]
+    assert schedules.plateau_factor(PLATEAU, found[:5]) == 1.0
+    assert schedules.plateau_factor(PLATEAU, found) == 0.1
+
+
 def test_without_a_limit_plateaus_never_end_a_training():
     config = TrainConfig(
         schedule="plateau", decay_rate=0.5, decay_epochs=1, decays=0, warmup_epochs=0

@@ -14,10 +14,10 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import datasets
 from training.datasets.splits import Split
+from training.network import build, in_single_precision
 from training.pipeline import evaluation_stream
 from training.prepare import Prepare
 from training.request import request
-from training.network import build, in_single_precision
 from training.train_classifier import preprocessing_for
 
 

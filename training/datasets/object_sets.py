@@ -6,7 +6,7 @@ import pathlib
 
 from kerascnn.errors import InputError
 from training.datasets import coco, scenes, voc, yolo
-from training.datasets.objects import ObjectDataset
+from training.datasets.objects import ObjectDataset, is_scenes
 
 _FORMATS = (yolo, voc, coco)
 
@@ -22,7 +22,7 @@ def scan_objects(spec: str, *, seed: int) -> ObjectDataset:
     Raises:
         InputError: there is none, or it is inconsistent.
     """
-    if scenes.is_scenes(spec):
+    if is_scenes(spec):
         return scenes.scan(spec)
     path = pathlib.Path(spec)
     if not path.exists():

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 Mask = Callable[[], np.ndarray]
+
+
+def is_scenes(spec: str) -> bool:
+    """Whether a data set's name means the embedded `scenes`, well-formed or not."""
+    return re.fullmatch("scenes([:@].*)?", spec) is not None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

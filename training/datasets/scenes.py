@@ -150,11 +150,6 @@ class _Layout:
     draws: list[int]
 
 
-def is_scenes(spec: str) -> bool:
-    """Whether a data set's name means this one, well-formed or not."""
-    return re.fullmatch("scenes([:@].*)?", spec) is not None
-
-
 @functools.lru_cache(maxsize=16)
 def scan(spec: str = "scenes") -> ObjectDataset:
     """The scenes that "scenes[:SIDE or :HEIGHTxWIDTH][@TRAIN+HELD_OUT]" asks for.

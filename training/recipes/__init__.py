@@ -18,7 +18,6 @@ from typing import Any
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from training.config import TrainConfig
-from training.datasets.scenes import is_scenes
 
 NAMES = (
     *("digits", "scenes_digits", "cifar", "scratch", "finetune", "modern", "modern_sgd"),
@@ -111,6 +110,8 @@ def _module(name: str) -> Any:
 def default_name(model: str, data: str, weights: str | None) -> str:
     """The recipe for a network, a data set and initial weights when the user names none."""
     if zoo.entry(model).task == "detection":
+        from training.datasets.objects import is_scenes  # late: recipes are listed without Pillow
+
         return "scenes" if is_scenes(data) else "detection"
     if weights:
         return "finetune"
