@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from kerascnn.detection.postprocess import DetectorSpec
 from training import datasets, recipes
 from training.config import TrainConfig
 from training.datasets.splits import Dataset, Split
@@ -25,6 +27,10 @@ MODELS = {
     "senet": "se_resnet50", "mobilenet_v1": "mobilenet_v1", "mobilenet_v2": "mobilenet_v2",
     "mobilenet_v3": "mobilenet_v3_small", "efficientnet": "efficientnet_b0",
     "efficientnet_v2": "efficientnet_v2_b0",
+}  # fmt: skip
+DETECTORS = {
+    "scenes": "ssdlite_mobilenet_v2", "detection": "efficientdet_lite0",
+    "ssdlite": "ssdlite_mobilenet_v3_large", "efficientdet": "efficientdet_lite0",
 }  # fmt: skip
 FAST = {"digits", "lenet", "scratch", "finetune", "resnet", "mobilenet_v1"}
 OPTIONS = {name: {"alpha": 0.25} for name in ("mobilenet_v1", "mobilenet_v2")}
@@ -50,7 +56,7 @@ def a_few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_all_recipes_are_here() -> None:
-    assert set(MODELS) == set(recipes.NAMES)
+    assert set(MODELS) | set(DETECTORS) == set(recipes.NAMES)
 
 
 @pytest.mark.usefixtures("a_few")
@@ -59,24 +65,39 @@ def test_all_recipes_are_here() -> None:
 )
 def test_two_steps_and_a_saved_network(name: str, tmp_path: Path) -> None:
     model = MODELS[name]
-    asked = request(
-        model, data="tiny", recipe=name, epochs=1, batch_size=8, image_size=(SIDE, SIDE),
-        model_options=OPTIONS.get(model, {}),
-    )  # fmt: skip
+    run = two_steps(name, model, tmp_path, data="tiny", model_options=OPTIONS.get(model, {}))
+    logits = np.asarray(run.load_model()(np.zeros((1, *run.preprocessing.input_shape), "float32")))
+    assert logits.shape == (1, 2)
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DETECTORS)
+def test_two_steps_of_a_detector(name: str, tmp_path: Path) -> None:
+    run = two_steps(name, DETECTORS[name], tmp_path, data="scenes:64@16+4")
+    outputs = run.load_model()(np.zeros((1, *run.preprocessing.input_shape), "float32"))
+    spec = DetectorSpec.from_dict(run.info["detector"])
+    codes, logits = map(np.asarray, outputs)
+    assert codes.shape == (1, spec.anchors.count, 4)
+    assert logits.shape == (1, spec.anchors.count, 10 + spec.background)
+    assert np.isfinite(codes).all()
+    assert np.isfinite(logits).all()
+
+
+def two_steps(name: str, model: str, folder: Path, **changes: Any) -> Run:
+    """A finished run of a recipe."""
+    asked = request(model, recipe=name, epochs=1, batch_size=8, image_size=(SIDE, SIDE), **changes)
     before = recipes.load(name).config_for(model)
     assert dataclasses.replace(
         asked.config, epochs=before.epochs, batch_size=before.batch_size,
         freeze_epochs=before.freeze_epochs,
     ) == before  # fmt: skip
-    train(asked, tmp_path)
-    run = Run.open(tmp_path)
-    logits = np.asarray(run.load_model()(np.zeros((1, *run.preprocessing.input_shape), "float32")))
-    assert logits.shape == (1, 2)
-    assert np.isfinite(logits).all()
-    row = (tmp_path / "history.csv").read_text().splitlines()
+    train(asked, folder)
+    row = (folder / "history.csv").read_text().splitlines()
     assert len(row) == 2
     assert "nan" not in row[1]
     # What run.json keeps repeats the run.
-    kept = json.loads((tmp_path / "run.json").read_text())["request"]
+    kept = json.loads((folder / "run.json").read_text())["request"]
     assert TrainRequest.from_dict(kept) == asked
     assert TrainConfig(**kept["config"]) == asked.config
+    return Run.open(folder)

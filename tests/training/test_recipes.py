@@ -7,12 +7,14 @@ import re
 import pytest
 
 import kerascnn
+from kerascnn import zoo
 from kerascnn.classification.efficientnet import EFFICIENTNETS
 from kerascnn.classification.efficientnet_v2 import EFFICIENTNETS_V2
 from kerascnn.errors import InputError
 from training import recipes, schedules
 
-OURS = ("digits", "scenes_digits", "scratch", "finetune")
+OURS = ("digits", "scenes_digits", "scratch", "finetune", "scenes", "detection")
+OF_DETECTORS = ("scenes", "detection", "ssdlite", "efficientdet")
 IMAGENET = 1_281_167
 
 
@@ -64,6 +66,13 @@ def test_a_recipe_tells_command_hardware_and_score(name):
 
 
 @pytest.mark.parametrize("name", recipes.NAMES)
+def test_the_model_of_a_recipes_command_is_for_its_task(name):
+    recipe = recipes.load(name)
+    assert (recipe.task == "detection") == (name in OF_DETECTORS)
+    assert zoo.entry(model_of(name)).task == recipe.task
+
+
+@pytest.mark.parametrize("name", sorted(set(recipes.NAMES) - set(OF_DETECTORS)))
 def test_the_model_of_a_recipes_command_takes_its_options(name):
     recipe, model = recipes.load(name), model_of(name)
     assert recipe.config_for(model).epochs > 0
@@ -80,6 +89,43 @@ def test_all_that_a_recipe_says_of_single_models_holds_for_them(name):
     for model in {*recipe.model_config, *recipe.model_options}:
         recipe.config_for(model)
         assert set(recipe.options_for(model)) <= set(recipes._options_of(model))
+    for model, options in recipe.detector_options.items():
+        assert zoo.entry(model).task == recipe.task
+        assert zoo.detector_spec(model, **options) != zoo.detector_spec(model)
+
+
+@pytest.mark.parametrize("name", OF_DETECTORS)
+@pytest.mark.parametrize("model", kerascnn.list_models("detection"))
+def test_any_detector_trains_by_any_recipe_of_theirs(model, name):
+    recipe = recipes.load(name)
+    assert recipe.config_for(model).label_smoothing == 0
+    assert set(recipe.options_for(model)) == set(recipe.options)
+    spec = zoo.detector_spec(model, **recipe.detector_options_for(model))
+    assert spec.anchors.count > 1000
+
+
+def test_who_names_no_recipe_gets_one_for_network_data_and_weights():
+    for model, data, weights, name in (
+        ("ssdlite_mobilenet_v2", "scenes:256@40+10", None, "scenes"),
+        ("efficientdet_lite0", "scenes", "imagenet", "scenes"),
+        ("efficientdet_lite0", "coco.json", "imagenet", "detection"),
+        ("efficientdet_lite0", "mnist", None, "detection"),
+        ("lenet5", "mnist", None, "digits"),
+        ("mobilenet_v2", "scenes-digits", None, "scenes_digits"),
+        ("mobilenet_v2", "scenes-digits", "imagenet", "finetune"),
+        ("mobilenet_v2", "flowers", None, "scratch"),
+    ):
+        assert recipes.default_name(model, data, weights) == name
+
+
+def test_a_page_shows_what_is_otherwise_for_single_models():
+    page = recipes.page("scenes")
+    assert page.startswith("scenes: The embedded scenes")
+    for text in (
+        "learning_rate         0.002\n", "of the network\n  norm_momentum       0.95",
+        "of ssdlite_mobilenet_v2's boxes\n  min_scale           0.1",
+    ):  # fmt: skip
+        assert text in page
 
 
 @pytest.mark.parametrize("model", kerascnn.list_models("classification"))
@@ -116,6 +162,8 @@ def test_options_for_all_models_go_to_those_that_have_them():
         ("efficientnet_v2", 4096, 0.256),
         ("modern", 4096, 0.004),
         ("modern_sgd", 1024, 0.5),
+        ("ssdlite", 192, 0.15),
+        ("efficientdet", 64, 0.08),
     ],
 )
 def test_the_papers_batch_has_the_papers_rate(name, batch, rate):
@@ -177,7 +225,14 @@ def test_efficientnets_decays_count_from_the_first_epoch_of_the_warmup(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "warmup", "epochs"), [("modern", 20, 300), ("modern_sgd", 5, 600), ("cifar", 5, 200)]
+    ("name", "warmup", "epochs"),
+    [
+        ("modern", 20, 300),
+        ("modern_sgd", 5, 600),
+        ("cifar", 5, 200),
+        ("ssdlite", 1, 660),
+        ("efficientdet", 1, 300),
+    ],
 )
 def test_modern_rates_rise_and_fall_by_a_cosine(name, warmup, epochs):
     found = share_of_peak(name, [0, warmup, (warmup + epochs) / 2, epochs])
@@ -213,6 +268,8 @@ def test_alexnet_and_vgg_have_three_reductions(name):
         ("mobilenet_v3", 1e-5),
         ("efficientnet", 1e-5),
         ("modern_sgd", 2e-5),
+        ("ssdlite", 4e-5),
+        ("efficientdet", 4e-5),
     ],
 )
 def test_the_papers_decay_is_a_part_of_the_gradient(name, decay):

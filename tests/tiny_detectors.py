@@ -1,0 +1,101 @@
+"""A detector that learns within a second, and pictures of coloured rectangles for it."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers
+
+from kerascnn import blocks
+from kerascnn.detection import heads
+from kerascnn.detection.anchors import ssd_anchors
+from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.preprocessing import Preprocessing
+from training.datasets.objects import Objects, ObjectSplit
+
+CLASSES = ("red", "blue")
+SHAPE = (32, 48, 3)
+PREPROCESSING = Preprocessing(height=32, width=48, channels=3, resize="stretch")
+_COLOURS = np.array([(230, 30, 30), (30, 30, 230)])
+
+
+def network(
+    input_shape: tuple[int, ...] = SHAPE, classes: int = 2, *, dropout: float = 0.2
+) -> keras.Model:
+    """Two maps with six anchors a cell, and a background among the logits."""
+    keras.utils.set_random_seed(0)
+    conventions = blocks.Conventions(activation="relu6", norm_momentum=0.5)
+    x = inputs = blocks.picture_input(input_shape)
+    x = conventions.conv(x, 8, 3, strides=2, name="stem")
+    fine = conventions.conv(x, 16, 3, strides=2, name="stage1_block1_expand")
+    x = layers.Dropout(dropout, name="stage1_block1_dropout")(fine)
+    coarse = conventions.conv(x, 16, 3, strides=2, name="extra1_expand")
+    outputs = []
+    for role, values, output in (("box", 4, "boxes"), ("class", 1 + classes, "logits")):
+        rows = []
+        for number, level in enumerate((fine, coarse), 1):
+            conv = layers.Conv2D(6 * values, 1, name=f"{role}_map{number}_predict")
+            rows.append(heads.rows(conv(level), values, name=f"{role}_map{number}_rows"))
+        outputs.append(heads.joined(rows, name=output))
+    return keras.Model(inputs, outputs, name="tiny")
+
+
+def spec(input_shape: tuple[int, ...] = SHAPE, **changes: object) -> DetectorSpec:
+    """What the outputs of `network` mean."""
+    height, width = input_shape[:2]
+    grids = [(-(-height // step), -(-width // step)) for step in (4, 8)]
+    values = {
+        "anchors": ssd_anchors(grids, min_scale=0.3, max_scale=0.5),
+        "box_scales": (10.0, 10.0, 5.0, 5.0),
+        "background": True,
+        "positive_iou": 0.5,
+        "negative_iou": 0.4,
+        "loss": "multibox",
+        "max_detections": 10,
+        "candidates": 200,
+    }
+    return DetectorSpec(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def split(count: int) -> ObjectSplit:
+    """Pictures of different sizes with one or two rectangles; every fifth, from the fifth, none."""
+    places = np.arange(count)
+    return ObjectSplit(
+        names=tuple(f"p{place}" for place in places),
+        places=places,
+        sizes=np.array([_size(place) for place in places], np.int32).reshape(-1, 2),
+        read=_read,
+        annotate=_annotate,
+    )
+
+
+def _size(place: int) -> tuple[int, int]:
+    return 40 + place % 7, 60 - place % 5
+
+
+def _annotate(place: int) -> Objects:
+    rng = np.random.default_rng([1, place])
+    count = 0 if place % 5 == 4 else 1 + place % 2
+    corners = rng.uniform(0, 0.15, (count, 2))
+    corners[1:] += 0.5  # apart from the first
+    boxes = np.concatenate([corners, corners + rng.uniform(0.25, 0.35, (count, 2))], axis=1)
+    height, width = _size(place)
+    pixels = np.round(boxes * [height, width, height, width])  # edges of whole pixels
+    return Objects(
+        boxes=(pixels / [height, width, height, width]).astype(np.float32),
+        labels=rng.integers(0, 2, count).astype(np.int32),
+        crowd=np.zeros(count, bool),
+        areas=np.prod(pixels[:, 2:] - pixels[:, :2], axis=1).astype(np.float32),
+        ids=np.arange(count),
+    )
+
+
+def _read(place: int) -> np.ndarray:
+    height, width = _size(place)
+    rng = np.random.default_rng([2, place])
+    picture = rng.integers(90, 160, (height, width, 3), dtype=np.uint8)
+    objects = _annotate(place)
+    pixels = np.round(objects.boxes * [height, width, height, width]).astype(int)
+    for (top, left, bottom, right), label in zip(pixels, objects.labels, strict=True):
+        picture[top:bottom, left:right] = _COLOURS[label]
+    return picture
