@@ -303,47 +303,39 @@ _COLUMNS = (
 )
 
 
-# In place of those of the same titles, for detectors.
-_OF_DETECTORS = {
-    "Accuracy, %": _Column(
-        title="AP",
-        text=lambda r: f"{r.value:.1f}",
-        key=lambda r: r.value,
-        meaning="COCO's average precision, IoU 0.5 to 0.95, of the file in its own runtime on the "
-        "held-out pictures, in percent",
-        high_first=True,
-    ),
-    "95% interval": _Column(
-        title="95% interval",
-        text=lambda r: _interval(r.drop_low, r.drop_high),
-        remark=lambda r: "within noise" if r.within_noise else "",
-        key=lambda r: r.drop_high,
-        meaning="of the drop, on other pictures of the same kind: the middle 95% of the drops on "
-        "1,000 random draws of the held-out pictures (with replacement; file and Keras model on "
+# What is otherwise in a column of that title, for detectors.
+_OF_DETECTORS: dict[str, dict[str, str]] = {
+    "Accuracy, %": {
+        "title": "AP",
+        "meaning": "COCO's average precision, IoU 0.5 to 0.95, of the file in its own runtime on "
+        "the held-out pictures, in percent",
+    },
+    "95% interval": {
+        "meaning": "of the drop, on other pictures of the same kind: the middle 95% of the drops "
+        "on 1,000 random draws of the held-out pictures (with replacement; file and Keras model on "
         "the same draw). Within noise: the interval holds zero. It leaves out the luck of "
         "training. Sorted by the upper end",
-    ),
-    "Same top-1, %": _Column(
-        title="Same detections, %",
-        text=lambda r: f"{r.agreement:.1f}",
-        key=lambda r: r.agreement,
-        meaning="of a float file: detections equal to the Keras model's to a pixel and 0.01 of a "
-        "score; of a quantised one: what the Keras model is sure of (score 0.3) that it finds too",
-        high_first=True,
-    ),
-    "Logit difference": _Column(
-        title="Score difference",
-        text=lambda r: _difference(r.max_logit_diff),
-        key=lambda r: r.max_logit_diff,
-        meaning="largest difference of a score among detections that both have",
-    ),
+    },
+    "Same top-1, %": {
+        "title": "Same detections, %",
+        "meaning": "of a float file: detections equal to the Keras model's to a pixel and 0.01 of "
+        "a score; of a quantised one: what the Keras model is sure of (score 0.3) and it finds too",
+    },
+    "Logit difference": {
+        "title": "Score difference",
+        "meaning": "largest difference of a score among detections that both have",
+    },
 }
 
 
 def _columns(results: Sequence[Result]) -> tuple[_Column, ...]:
     """Those of the metric that the results have."""
-    own = {} if metric_of(results) == ACCURACY else _OF_DETECTORS
-    return tuple(own.get(column.title, column) for column in _COLUMNS)
+    if metric_of(results) == ACCURACY:
+        return _COLUMNS
+    return tuple(
+        dataclasses.replace(c, **_OF_DETECTORS.get(c.title, {}))  # type: ignore[arg-type]
+        for c in _COLUMNS
+    )
 
 
 def _verdict(results: Sequence[Result]) -> str:
