@@ -55,7 +55,8 @@ class TrainConfig:
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
         patience: epochs without a better validation after which the training ends; 0: never.
-        freeze_epochs: first epochs, in which the logits layer alone learns.
+        freeze_epochs: first epochs, in which the logits layer alone learns; of a detector, what is
+            no part of the backbone.
         freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
         seed: of initial weights, order, augmentation, dropout and splits.
         distil_weight: share of the loss that a teacher's answers have, where there is a teacher.
