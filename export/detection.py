@@ -28,10 +28,10 @@ from training.box_augmentation import to_network
 from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections, pack
 from training.datasets.object_sets import scan_objects
 from training.datasets.objects import ObjectDataset, ObjectSplit
-from training.detection_examples import example
+from training.detection_examples import SHOWN_SCORE, example
 from training.evaluate_detector import detections, keras_detect_fn
 from training.object_batches import evaluation_pictures
-from training.train_detector import choosing
+from training.train_detector import choosing, figures
 
 # What a float file may differ by from its network: pixels of the input, and of a score.
 PIXELS, SCORE = 1.0, 0.01
@@ -39,7 +39,7 @@ PIXELS, SCORE = 1.0, 0.01
 LEAST_EXACT = 99.5
 # Quantised files find what Keras is sure of, or something broke.
 SURE, SAME_IOU, LEAST_FOUND = 0.3, 0.5, 90.0
-_SHOWN, _SHOWN_SCORE = 24, 0.3
+_SHOWN = 24
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +60,7 @@ class Detection(Task):
 
     metric = "AP"
     how_shown = (
-        f"Bands are what the file found (score {_SHOWN_SCORE:g} or more), dashes what is there."
+        f"Bands are what the file found (score {SHOWN_SCORE:g} or more), dashes what is there."
     )
 
     @functools.cached_property
@@ -194,14 +194,12 @@ class Detection(Task):
 
     def kept(self, answers: Found, reference: Found, own: Found) -> dict[str, Any]:
         measured = answers.evaluation
-        names = ("ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
-        figures = {name: _number(getattr(measured, name)) for name in names}
         classes = {
             label: _number(ap)
             for label, ap in zip(self.run.labels, measured.per_class, strict=True)
         }
         return {
-            **figures,
+            **figures(measured),
             "per_class": classes,
             "matches": pack(measured.matches),
             "float_matches": pack(own.evaluation.matches),
@@ -211,7 +209,7 @@ class Detection(Task):
         """Those with the most objects missed or falsely found, with what was found in them."""
         counted = []
         for index, found in enumerate(answers.pictures):
-            sure = found.scores >= _SHOWN_SCORE
+            sure = found.scores >= SHOWN_SCORE
             objects = self.held_out.objects(index)
             missed, wrong = errors(found, objects.boxes, objects.labels, objects.crowd)
             if missed or wrong:
@@ -343,12 +341,12 @@ def share_found(found: Sequence[Detections], wanted: Sequence[Detections]) -> fl
 def errors(
     found: Detections, boxes: np.ndarray, labels: np.ndarray, crowd: np.ndarray
 ) -> tuple[int, int]:
-    """Objects missed and detections wrong among those from `_SHOWN_SCORE` on, at IoU 0.5.
+    """Objects missed and detections wrong among those from `SHOWN_SCORE` on, at IoU 0.5.
 
     The best detection takes the object that it overlaps most with; what lies on a crowd is not
     counted.
     """
-    sure = found.scores >= _SHOWN_SCORE
+    sure = found.scores >= SHOWN_SCORE
     overlap = np_iou(found.boxes[sure], boxes)
     right = (found.labels[sure][:, None] == labels[None]) & (overlap >= SAME_IOU)
     free: np.ndarray = ~np.asarray(crowd)
