@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import socket
@@ -10,6 +12,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
+
+from kerascnn import cli
 
 # `-W error` would reach into TensorFlow's own imports; our warnings are caught in-process.
 COMMAND = (sys.executable, "-m", "kerascnn.cli")
@@ -21,6 +26,24 @@ def kerascnn(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *texts], capture_output=True, text=True, check=False, timeout=600, **options
     )
+
+
+def here(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The same within this process, which has a framework loaded already: many times as fast."""
+    texts = [str(argument) for argument in arguments]
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", ["kerascnn", *texts]),
+        mock.patch.dict(os.environ, PYTHONHASHSEED="0"),  # or the command would start anew
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return subprocess.CompletedProcess(texts, code, out.getvalue(), err.getvalue())
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *culprits: str) -> None:

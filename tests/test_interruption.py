@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import kerascnn, kill_when
+from commands import here, kerascnn, kill_when
 
 from training.run import Run
 
@@ -103,10 +103,10 @@ def test_another_request_does_not_overwrite_a_run(unbroken: Path) -> None:
     from commands import assert_refused
 
     before = files(unbroken)
-    refused = kerascnn(*TRAIN, unbroken, "--seed", 1)
+    refused = here(*TRAIN, unbroken, "--seed", 1)
     assert_refused(refused, str(unbroken), "seed")
     assert files(unbroken) == before
-    again = kerascnn(*TRAIN, unbroken)
+    again = here(*TRAIN, unbroken)
     assert again.returncode == 0
     assert "is complete" in again.stderr
 
@@ -119,7 +119,5 @@ def test_a_run_without_a_model_is_refused(unbroken: Path, tmp_path: Path) -> Non
     copy = tmp_path / "copy"
     shutil.copytree(unbroken, copy)
     (copy / "model.keras").unlink()
-    assert_refused(kerascnn("compress", copy), str(copy), "model.keras")
-    assert_refused(
-        kerascnn("compress", unbroken, "--variants", "int9"), "int9", "did you mean 'int8'"
-    )
+    assert_refused(here("compress", copy), str(copy), "model.keras")
+    assert_refused(here("compress", unbroken, "--variants", "int9"), "int9", "did you mean 'int8'")

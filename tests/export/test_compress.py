@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import assert_refused, kerascnn
+from commands import assert_refused, here
 from PIL import Image
 
 from export import artefact, recipes, runtimes
@@ -118,17 +118,17 @@ def test_predict_and_compare_as_commands(lenet_run: Run, made, tmp_path: Path) -
     (tmp_path / "broken.png").write_text("no picture")
     Image.fromarray(split.pictures[0, ..., 0]).save(tmp_path / "digit.png")
     truth = str(split.labels[0])
-    done = kerascnn("predict", made[3].path, "digit.png", "--top", 2, cwd=tmp_path)
+    done = here("predict", made[3].path, "digit.png", "--top", 2, cwd=tmp_path)
     assert done.stdout.startswith(f"digit.png: {truth} "), done.stderr
-    told = kerascnn("predict", made[3].path, "digit.png", "--json", cwd=tmp_path)
+    told = here("predict", made[3].path, "digit.png", "--json", cwd=tmp_path)
     listed = json.loads(told.stdout)
     assert [row["image"] for row in listed] == ["digit.png"]
     assert [label["label"] for label in listed[0]["labels"]] == [truth]
-    refused = kerascnn("predict", made[3].path, "digit.png", "broken.png", cwd=tmp_path)
+    refused = here("predict", made[3].path, "digit.png", "broken.png", cwd=tmp_path)
     assert_refused(refused, "broken.png")
     assert refused.stdout == done.stdout.partition(",")[0] + "\n"
 
-    done = kerascnn("compare", lenet_run.folder, "-o", "page.html", "--json", cwd=tmp_path)
+    done = here("compare", lenet_run.folder, "-o", "page.html", "--json", cwd=tmp_path)
     compared = json.loads(done.stdout)
     assert [row["sha256"] for row in compared["results"]] == [
         a.info["sha256"] for a in all_artefacts(lenet_run)

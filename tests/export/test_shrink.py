@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import assert_refused, kerascnn
+from commands import assert_refused, here
 from test_report import row
 
 from export import recipes
@@ -121,7 +121,7 @@ def test_a_file_below_the_graph_itself_is_refused(run: Run) -> None:
     compress(run, ["float32"], onnx=False)
     least = skeleton((run.artefacts / "float32.tflite").read_bytes())
     assert 1000 < least < 10_000
-    done = kerascnn("shrink", run.folder, "--max-size", f"{least - 1}B")
+    done = here("shrink", run.folder, "--max-size", f"{least - 1}B")
     assert_refused(done, "lenet5", "without any weight")
 
 
@@ -137,11 +137,11 @@ def test_a_file_below_the_graph_itself_is_refused(run: Run) -> None:
     ],
 )
 def test_nonsense_is_refused(lenet_run: Run, arguments: tuple[str, ...], culprit: str) -> None:
-    assert_refused(kerascnn("shrink", lenet_run.folder, *arguments), culprit)
+    assert_refused(here("shrink", lenet_run.folder, *arguments), culprit)
 
 
 def test_as_a_command(run: Run) -> None:
-    done = kerascnn("shrink", run.folder, "--max-size", "130KB", "--json")
+    done = here("shrink", run.folder, "--max-size", "130KB", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["met"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import assert_refused, kerascnn, kill_when
+from commands import assert_refused, here, kerascnn, kill_when
 
 from export import recipes
 from export.compress import Workshop, compress
@@ -195,7 +195,7 @@ def test_nonsense_is_refused(run: Run, name: str, complaint: str) -> None:
 
 @pytest.mark.parametrize("name", ["prune120_int8", "qat_float16"])
 def test_nonsense_is_refused_by_the_command(run: Run, name: str) -> None:
-    refused = kerascnn("compress", run.folder, "--variants", name)
+    refused = here("compress", run.folder, "--variants", name)
     assert_refused(refused, NONSENSE[name])
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import assert_refused, kerascnn
+from commands import assert_refused, here
 from test_fit import Stop, assert_same_weights, break_off_after
 
 from kerascnn.errors import InputError
@@ -236,7 +236,7 @@ def test_impossible_settings() -> None:
 
 def test_the_command_refuses_in_one_line(teacher_run: Path, tmp_path: Path) -> None:
     command = ("train", "lenet5", "--data", "mnist", "--out", tmp_path / "run", "--teacher")
-    assert_refused(kerascnn(*command, tmp_path / "none"), str(tmp_path / "none"), "no run folder")
-    weighty = kerascnn(*command, teacher_run, "--distil-weight", 2)
+    assert_refused(here(*command, tmp_path / "none"), str(tmp_path / "none"), "no run folder")
+    weighty = here(*command, teacher_run, "--distil-weight", 2)
     assert_refused(weighty, "distil_weight is between 0 and 1, not 2")
     assert not (tmp_path / "run").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import assert_refused, kerascnn, kill_when
+from commands import assert_refused, here, kill_when
 from PIL import Image
 
 from kerascnn.errors import InputError
@@ -73,17 +73,19 @@ def test_a_pack_has_the_pictures_of_its_folder(photos: Path, tmp_path: Path) -> 
     one, other = datasets.scan(str(photos), seed=3), datasets.scan(str(tmp_path / "pack"), seed=9)
     assert one.classes == other.classes
     assert one.resize == other.resize
-    for here, there in ((one.train, other.train), (one.held_out, other.held_out)):
-        np.testing.assert_array_equal(here.labels, there.labels)
-        assert [str(Path(n).relative_to(photos)) for n in here.names] == list(there.names)
-        for index in range(len(here)):
+    for one_part, other_part in ((one.train, other.train), (one.held_out, other.held_out)):
+        np.testing.assert_array_equal(one_part.labels, other_part.labels)
+        assert [str(Path(n).relative_to(photos)) for n in one_part.names] == list(other_part.names)
+        for index in range(len(one_part)):
             assert (
-                there.encoded(index) == here.encoded(index) == Path(here.names[index]).read_bytes()
+                other_part.encoded(index)
+                == one_part.encoded(index)
+                == Path(one_part.names[index]).read_bytes()
             )
-        (a, _), (b, _) = decode_split(here, SHAPE), decode_split(there, SHAPE)
+        (a, _), (b, _) = decode_split(one_part, SHAPE), decode_split(other_part, SHAPE)
         np.testing.assert_array_equal(a.pictures, b.pictures)
-        np.testing.assert_array_equal(a.sizes, there.sizes)
-        np.testing.assert_array_equal(a.kinds, there.kinds)
+        np.testing.assert_array_equal(a.sizes, other_part.sizes)
+        np.testing.assert_array_equal(a.kinds, other_part.kinds)
         assert {tuple(size) for size in a.sizes} == {(20, 26), (26, 20)}
         assert set(a.kinds) == {0, 6}
 
@@ -229,7 +231,7 @@ def test_a_killed_pack_is_gone_on_with(tmp_path: Path) -> None:
 
     kill_when(begun, *command)
     assert not (folder / "pack.json").exists()
-    done = kerascnn(*command, "--json")
+    done = here(*command, "--json")
     assert json.loads(done.stdout)["counts"] == {"train": 64, "test": 16}
     packed(source, tmp_path / "unbroken", shard_bytes=2_000_000)
     for path in (tmp_path / "unbroken").iterdir():
@@ -313,9 +315,7 @@ def test_sizes_of_files() -> None:
 
 
 def test_the_command_answers_before_tensorflow_is_loaded(tmp_path: Path) -> None:
-    shown = kerascnn("pack", "--help")
+    shown = here("pack", "--help")
     assert "Example: kerascnn pack" in " ".join(shown.stdout.split())
-    assert_refused(
-        kerascnn("pack", tmp_path, "-o", tmp_path / "p", "--shard-size", "5"), "5", "1GB"
-    )
-    assert_refused(kerascnn("pack", tmp_path), "--out")
+    assert_refused(here("pack", tmp_path, "-o", tmp_path / "p", "--shard-size", "5"), "5", "1GB")
+    assert_refused(here("pack", tmp_path), "--out")

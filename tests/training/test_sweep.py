@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import assert_refused, kerascnn
+from commands import assert_refused, here
 
 from kerascnn.errors import InputError
 from training import sweep
@@ -51,8 +51,8 @@ def test_detectors_are_not_ranked() -> None:
 
 def test_misspelt_words_are_found_before_anything_runs(tmp_path: Path) -> None:
     asked = ("sweep", "--data", "mnist", "--out", tmp_path / "out", "--recipes", "digits")
-    assert_refused(kerascnn(*asked, "--models", "lenet6"), "lenet6", "lenet5")
-    refused = kerascnn(*asked, "--models", "lenet5", "--set", "emma=0.9")
+    assert_refused(here(*asked, "--models", "lenet6"), "lenet6", "lenet5")
+    refused = here(*asked, "--models", "lenet5", "--set", "emma=0.9")
     assert_refused(refused, "emma", "ema")
     assert not (tmp_path / "out").exists()
 
