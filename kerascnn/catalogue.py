@@ -20,6 +20,8 @@ class Result:
     Attributes:
         top1, top5: a classifier's error in percent; None where the source has none.
         ap: a detector's average precision in percent, the mean over IoUs from 0.5 to 0.95 (COCO).
+        iou: intersection over union of a network's label maps with the true ones in percent, the
+            mean over classes where there are several.
         source: paper and table, or the weights' publisher.
         setting: the pictures and crops that were classified.
         networks: how many were averaged; 1 is a single model, 0 an unpublished number.
@@ -29,6 +31,7 @@ class Result:
     top1: float | None = None
     top5: float | None = None
     ap: float | None = None
+    iou: float | None = None
     source: str
     setting: str
     networks: int = 1
@@ -41,7 +44,7 @@ class Entry:
 
     Attributes:
         builder: "module:function".
-        task: "classification" or "detection".
+        task: one of `TASKS`.
         year, paper: of publication; the paper as arXiv id or DOI.
         title: the name the field uses.
         input_shape, classes: published defaults.
@@ -49,12 +52,13 @@ class Entry:
         parameters_source: who publishes exactly this count; else how it comes about.
         macs: published multiply-adds at those defaults, in millions, as rounded by the source.
         macs_source: who publishes them; why there are none, where `macs` is None.
-        results: published errors or precisions; first the single model's best-known one, then
-            other settings and challenge entries, then reference weights.
+        results: published errors, precisions or overlaps; first the single model's best-known one,
+            then other settings and challenge entries, then reference weights; none where nobody
+            publishes of this very network.
         weights: names that `build(weights=...)` can load.
         mean, std: input normalisation of the published model.
-        backbone: the classifier in a detector, whose weights it takes.
-        backbone_options: of the detector's builder, which those weights need.
+        backbone: the classifier in a network of another task, whose weights it takes.
+        backbone_options: of the network's builder, which those weights need.
     """
 
     builder: str
@@ -78,13 +82,14 @@ class Entry:
     def preprocessing(self, height: int, width: int, **options: Any) -> Preprocessing:
         """This architecture's preprocessing at a picture size."""
         values = {"channels": self.input_shape[2], "mean": self.mean, "std": self.std, **options}
-        if self.task == "detection":  # the whole picture, whose shares boxes are
+        if self.task != "classification":  # the whole picture, whose shares boxes and maps are
             values.setdefault("resize", "stretch")
         return Preprocessing(height=height, width=width, **values)
 
 
 _CLASSIFICATION = "kerascnn.classification"
 _DETECTION = "kerascnn.detection"
+_SEGMENTATION = "kerascnn.segmentation"
 _TORCHVISION = "torchvision"
 _KERAS = "keras.applications"
 _TIMM = "timm"
@@ -102,6 +107,9 @@ _MOBILENET_V3 = "arXiv:1905.02244"
 _EFFICIENTNET = "arXiv:1905.11946"
 _EFFICIENTDET = "arXiv:1911.09070"
 _EFFICIENTNET_V2 = "arXiv:2104.00298"
+_UNET = "arXiv:1505.04597"
+_FPN = "arXiv:1612.03144"
+_MASK_RCNN = "arXiv:1703.06870"
 
 _SLIM = "github.com/tensorflow/models, slim/nets"
 _AUTOML = "github.com/google/automl, efficientnetv2"
@@ -113,6 +121,9 @@ _CROPS_10 = "validation, 10 crops 224"
 _VALIDATION = "validation"
 _VAL2017 = "val2017"
 _TEST_DEV = "test-dev"
+_TRACKING = "ISBI cell tracking challenge 2015"
+# What the heads of an R-CNN cost depends on how much there is to look at.
+_NOTHING_FOUND = "of a picture in which nothing is found"
 # The Object Detection API's SSDLites, which the papers measured; ours is torchvision's form.
 _FEWER = "with 3 anchors in a cell of the first map"
 
@@ -545,6 +556,69 @@ def _efficientdet_lite(
         classes=90,
         weights=weights,
         backbone=f"efficientnet_lite{number}",
+    )
+
+
+def _rcnn(
+    system: str,
+    backbone: str,
+    title: str,
+    *,
+    year: int,
+    parameters: int,
+    parameters_source: str = "counted",
+    macs: float | None = None,
+    macs_source: str = "not published",
+    results: tuple[Result, ...] = (),
+    size: int = 800,
+    weights: tuple[str, ...] = (),
+) -> Entry:
+    return Entry(
+        builder=f"{_DETECTION}.faster_rcnn:{system}_rcnn_{backbone}_fpn",
+        title=f"{system.title()} R-CNN, {title}, FPN",
+        task="detection",
+        year=year,
+        paper=_MASK_RCNN if system == "mask" else _FPN,
+        parameters=parameters,
+        parameters_source=parameters_source,
+        macs=macs,
+        macs_source=macs_source,
+        results=results,
+        input_shape=(size, size, 3),
+        classes=90,
+        weights=weights,
+        backbone=backbone,
+        backbone_options={"frozen_norm": True},
+    )
+
+
+def _overlap(iou: float, *, data: str, source: str, setting: str) -> Result:
+    return Result(iou=iou, source=source, setting=setting, data=data)
+
+
+def _unet_on(
+    backbone: str,
+    title: str,
+    *,
+    year: int,
+    parameters: int,
+    parameters_source: str = "counted",
+    weights: tuple[str, ...] = (),
+) -> Entry:
+    return Entry(
+        builder=f"{_SEGMENTATION}.unet:unet_{backbone}",
+        title=f"U-Net, {title}",
+        task="segmentation",
+        year=year,
+        paper=_UNET,
+        parameters=parameters,
+        parameters_source=parameters_source,
+        macs=None,
+        macs_source="not published",
+        results=(),
+        classes=2,
+        weights=weights,
+        backbone=backbone,
     )
 
 
@@ -998,6 +1072,31 @@ ENTRIES: dict[str, Entry] = {
         torchvision=(85.808, 97.788),
         keras=(85.7, 97.5),
     ),
+    "faster_rcnn_resnet50_fpn": _rcnn(
+        "faster",
+        "resnet50",
+        "ResNet-50",
+        year=2017,
+        parameters=41_755_286,
+        parameters_source=f"{_TORCHVISION} fasterrcnn_resnet50_fpn",
+        macs=134_380.0,
+        macs_source=_TORCHVISION,
+        results=(_coco(37.0, source=f"{_TORCHVISION} COCO_V1", setting=f"{_VAL2017}, 800"),),
+    ),
+    "mask_rcnn_resnet50_fpn": _rcnn(
+        "mask",
+        "resnet50",
+        "ResNet-50",
+        year=2017,
+        parameters=44_401_393,
+        parameters_source=f"{_TORCHVISION} maskrcnn_resnet50_fpn",
+        macs=134_380.0,
+        macs_source=f"{_TORCHVISION}, {_NOTHING_FOUND}",
+        results=(
+            _coco(37.9, source=f"{_TORCHVISION} COCO_V1", setting=f"{_VAL2017}, 800"),
+            _coco(34.6, source=f"{_TORCHVISION} COCO_V1", setting=f"{_VAL2017}, 800, masks"),
+        ),
+    ),
     "ssdlite_mobilenet_v2": _ssdlite(
         "mobilenet_v2",
         "MobileNetV2",
@@ -1063,4 +1162,85 @@ ENTRIES: dict[str, Entry] = {
     "efficientdet_lite4": _efficientdet_lite(
         4, 640, 15_130_894, float32=43.18, int8=42.83, effdet=44.2
     ),
+    "faster_rcnn_efficientnet_lite0_fpn": _rcnn(
+        "faster",
+        "efficientnet_lite0",
+        "EfficientNet-Lite0",
+        year=2020,
+        parameters=7_280_310,
+        size=320,
+        weights=("imagenet",),
+    ),
+    "mask_rcnn_efficientnet_lite0_fpn": _rcnn(
+        "mask",
+        "efficientnet_lite0",
+        "EfficientNet-Lite0",
+        year=2020,
+        parameters=7_487_249,
+        size=320,
+        weights=("imagenet",),
+    ),
+    "faster_rcnn_mobilenet_v3_large_fpn": _rcnn(
+        "faster",
+        "mobilenet_v3_large",
+        "MobileNetV3-Large",
+        year=2021,
+        parameters=19_386_354,
+        parameters_source=f"{_TORCHVISION} fasterrcnn_mobilenet_v3_large_fpn",
+        macs=4_494.0,
+        macs_source=f"{_TORCHVISION}, {_NOTHING_FOUND}",
+        results=(
+            _coco(32.8, source=f"{_TORCHVISION} COCO_V1", setting=f"{_VAL2017}, 800"),
+            _coco(
+                22.8,
+                source=f"{_TORCHVISION} fasterrcnn_mobilenet_v3_large_320_fpn COCO_V1",
+                setting=f"{_VAL2017}, 320, 150 proposals",
+            ),
+        ),
+    ),
+    "mask_rcnn_mobilenet_v3_large_fpn": _rcnn(
+        "mask", "mobilenet_v3_large", "MobileNetV3-Large", year=2021, parameters=22_032_461
+    ),
+    "unet": Entry(
+        builder=f"{_SEGMENTATION}.unet:unet",
+        title="U-Net",
+        task="segmentation",
+        year=2015,
+        paper=_UNET,
+        parameters=31_031_810,
+        parameters_source=f"counted, {_UNET}, figure 1; 31,030,658 with one channel, as there",
+        macs=None,
+        # The 54.7 thousand million of many tables, at 256x256, count every transposed convolution
+        # as if all of its kernel met each output pixel; ours are 48.2 there, and 192.7 here.
+        macs_source="not in the paper",
+        results=(
+            _overlap(92.03, data="PhC-U373", source=f"{_UNET}, table 2", setting=_TRACKING),
+            _overlap(77.56, data="DIC-HeLa", source=f"{_UNET}, table 2", setting=_TRACKING),
+            _overlap(
+                69.10,
+                data="Cityscapes",
+                source="mmsegmentation UNet-S5-D16, FCN",
+                setting="validation, 512x1024, with batch norm and bilinear up-sampling",
+            ),
+        ),
+        input_shape=(512, 512, 3),
+        classes=2,
+    ),
+    "unet_resnet50": _unet_on(
+        "resnet50",
+        "ResNet-50",
+        year=2015,
+        parameters=32_520_994,
+        parameters_source="32,521,250 in segmentation_models_pytorch, whose logits are a 3x3",
+    ),
+    "unet_mobilenet_v2": _unet_on("mobilenet_v2", "MobileNetV2", year=2018, parameters=4_004_834),
+    "unet_efficientnet_lite0": _unet_on(
+        "efficientnet_lite0",
+        "EfficientNet-Lite0",
+        year=2020,
+        parameters=5_198_050,
+        weights=("imagenet",),
+    ),
 }
+# In the order of their first entries.
+TASKS = tuple(dict.fromkeys(entry.task for entry in ENTRIES.values()))

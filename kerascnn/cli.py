@@ -6,16 +6,19 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
 import kerascnn
 from kerascnn import zoo
+from kerascnn.catalogue import TASKS
 from kerascnn.errors import InputError
 from training.stopping import Stopped
 
@@ -62,7 +65,7 @@ def commands() -> None:
 
 @commands.command(epilog="Example: kerascnn models resnet50")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--task", help="Only models for it: classification or detection.")
+@click.option("--task", help=f"Only models for it: {', '.join(TASKS)}.")
 @_json_option
 def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
     """List the architectures with their published figures; or all that is known of NAME."""
@@ -70,7 +73,7 @@ def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
 
     chosen = names or zoo.list_models(task)
     if not chosen:
-        raise InputError(f"no models for task {task!r}; there are: classification, detection")
+        raise InputError(f"no models for task {task!r}; there are: {', '.join(TASKS)}")
     if as_json:
         _print_json(listing.as_json(chosen))
     elif names:
@@ -93,7 +96,7 @@ def _training_options(command: Any) -> Any:
         click.option("--weight-decay", type=float, help="Not on biases and norms."),
         click.option("--warmup-epochs", type=float, help="Epochs of rising learning rate."),
         click.option("--label-smoothing", type=float, help="0 to 1."),
-        click.option("--augmentation", help="none, digits, pictures, inception, modern, ..."),
+        click.option("--augmentation", help="none, digits, pictures, modern, detection, ..."),
         click.option("--validation-fraction", type=float, help="Set aside to choose the epoch."),
         click.option("--freeze-epochs", type=int, help="First epochs: the head alone learns."),
         click.option(
@@ -102,7 +105,7 @@ def _training_options(command: Any) -> Any:
             multiple=True,
             metavar="KEY=VALUE",
             help="Any other setting of a recipe: ema=0.999, cutmix=1, clip_norm=1, patience=10, "
-            "class_weights=balanced, pictures_per_class=20; `kerascnn recipes NAME` lists them.",
+            "class_weights=balanced, map_loss=dice; `kerascnn recipes NAME` lists them.",
         ),
         click.option("--weights", help="Initial weights: imagenet, or a file."),
         click.option(
@@ -127,7 +130,8 @@ def _training_options(command: Any) -> Any:
 
 _DATA_HELP = (
     "mnist, scenes-digits, a folder with one sub-folder a class, a pack (`kerascnn pack`), or "
-    "tfds:NAME; for detectors scenes, a COCO .json, or a folder of COCO's, Pascal VOC's or YOLO's."
+    "tfds:NAME; for detectors scenes, a COCO .json, or a folder of COCO's, Pascal VOC's or YOLO's; "
+    "for label maps the same, or a folder of pictures and one of masks."
 )
 
 
@@ -203,12 +207,18 @@ def _told(results: dict[str, Any]) -> str:
     """A run's figure in words."""
     if results["metric"] == "accuracy":
         return f"{results['held_out']:.1f}% of the held-out pictures are right"
+    metric = results["metric"]
+    shown = {
+        metric: "held_out",
+        **{"AP50": "ap50", "AP75": "ap75", "box AP": "box_ap"},
+        **{"dice": "mean_dice", "boundary F1": "boundary_f1"},
+    }
     figures = ", ".join(
         f"{name} {results[key]:.1f}"
-        for name, key in (("AP", "held_out"), ("AP50", "ap50"), ("AP75", "ap75"))
-        if results[key] is not None
+        for name, key in shown.items()
+        if results.get(key) is not None and not math.isnan(results[key])
     )
-    return f"{figures or 'no AP'} on the held-out pictures"
+    return f"{figures or f'no {metric}'} on the held-out pictures"
 
 
 def _training_request(
@@ -412,7 +422,7 @@ def _settings_options(command: Any) -> Any:
         click.option(
             "--spare",
             help="Words in the names of layers that pruning and clustering leave alone.  "
-            "[default: stem,depthwise,logits]",
+            "[default: stem,enc1_conv1,depthwise,logits]",
         ),
         click.option("--slim-score", help="taylor, norm or l1.  [default: taylor]"),
         click.option(
@@ -458,7 +468,7 @@ def _settings(**asked: Any) -> Any:
 
 @commands.command(epilog="Example: kerascnn compress runs/flowers --variants float32,prune75_int8")
 @click.argument("run", type=click.Path())
-@click.option("--variants", help="Names with commas.  [default: all of the demo]")
+@click.option("--variants", help="Names with commas.  [default: those of the demo, or of the task]")
 @click.option("--onnx/--no-onnx", default=True, help="Also write float32.onnx.")
 @_settings_options
 @_json_option
@@ -483,8 +493,8 @@ def compress(run: str, variants: str | None, onnx: bool, as_json: bool, **asked:
     from export import recipes
 
     settings = _settings(**asked)
-    names = _names(variants) or list(recipes.DEFAULT)
-    for name in names:
+    names = _names(variants) or None
+    for name in names or ():
         recipes.variant(name, settings)
     _begin()
     from export.compare import compare
@@ -580,7 +590,12 @@ def compare(runs: tuple[str, ...], out: str, as_json: bool) -> None:
     show_default=True,
     help="Of a detector: the lowest to tell of.",
 )
-@click.option("-o", "--out", type=click.Path(), help="Of a detector: folder for drawn pictures.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(),
+    help="Folder for pictures with the boxes or the label map that was found.",
+)
 @_json_option
 def predict(
     artefact: str,
@@ -590,15 +605,23 @@ def predict(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Label IMAGES with ARTEFACT, a .tflite, .onnx or .keras file; or find the objects in them."""
+    """Label IMAGES with ARTEFACT, a .tflite, .onnx or .keras file.
+
+    A detector finds the objects in them, a segmentation network the class of every pixel.
+    """
     if not pathlib.Path(artefact).is_file():
         raise InputError(f"{artefact}: no such file")
     _begin()
-    from export.predict import detect, is_detector, predict
+    from export.predict import detect, predict, segment, task_of
 
-    if is_detector(pathlib.Path(artefact)):
-        folder = pathlib.Path(out) if out else None
-        found = detect(pathlib.Path(artefact), images, score=score, folder=folder)
+    path, folder = pathlib.Path(artefact), pathlib.Path(out) if out else None
+    task = task_of(path)
+    if task in ("detection", "segmentation"):
+        found: Iterable[Any] = (
+            detect(path, images, score=score, folder=folder)
+            if task == "detection"
+            else segment(path, images, folder=folder)
+        )
         if as_json:
             _print_json([dataclasses.asdict(picture) for picture in found])
             return
@@ -606,8 +629,8 @@ def predict(
             click.echo(picture.as_text())
         return
     if out:
-        raise InputError(f"{artefact} labels pictures and draws no boxes; leave out --out")
-    predictions = predict(pathlib.Path(artefact), images, top=top)
+        raise InputError(f"{artefact} labels pictures and draws nothing; leave out --out")
+    predictions = predict(path, images, top=top)
     if as_json:
         rows = [
             {"image": p.image, "labels": [{"label": n, "probability": v} for n, v in p.labels]}
@@ -662,6 +685,25 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
     folder = pathlib.Path(out)
     chosen = _names(names) or MODELS
     _print_results(demo(folder, models=chosen, epochs=epochs), folder, as_json)
+
+
+@commands.command(epilog="Example: kerascnn web runs/flowers -o page --variants int8,float16")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN...")
+@click.option("-o", "--out", required=True, type=click.Path(), help="Folder of the page.")
+@click.option("--variants", help="Names with commas.  [default: all .tflite files of the runs]")
+@_json_option
+def web(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) -> None:
+    """Write a page that runs the files of RUN in a phone's browser, from its camera or pictures.
+
+    RUN is a run folder, or a .tflite file. The folder is served as it is, by any server of files.
+    """
+    from export.web import as_text, write_page
+
+    made = write_page(runs, pathlib.Path(out), variants=_names(variants))
+    if as_json:
+        _print_json(dataclasses.asdict(made))
+    else:
+        click.echo(as_text(made))
 
 
 def _begin(*, any_backend: bool = False) -> None:

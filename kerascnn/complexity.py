@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
+
+from kerascnn.detection.roi_heads import FoldRegions, UnfoldRegions
 
 
 def count_parameters(model: keras.Model, *, trainable_only: bool = True) -> int:
@@ -16,17 +19,31 @@ def count_parameters(model: keras.Model, *, trainable_only: bool = True) -> int:
 def count_macs(model: keras.Model) -> int:
     """Multiply-adds of convolutions and dense layers for one picture.
 
-    A layer that is called several times, as the heads of EfficientDet are, counts at every call.
-    Normalisation (folded at inference), activations, pooling and biases are left out, as in the
-    MobileNet papers.
+    A layer that is called several times, as the heads of EfficientDet are, counts at every call,
+    and one that looks at regions counts for each that there can be. Normalisation (folded at
+    inference), activations, pooling and biases are left out, as in the MobileNet papers.
     """
     total = 0
-    calls = [node for nodes in model._nodes_by_depth.values() for node in nodes]
-    for call in calls:
-        layer = call.operation
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            _, height, width, _ = call.outputs[0].shape
-            total += height * width * math.prod(layer.kernel.shape)
-        elif isinstance(layer, keras.layers.Dense):
-            total += math.prod(layer.kernel.shape)
+    # Of tensors that have the regions of a picture for a batch: how many.
+    regions: dict[int, int] = {}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for call in model._nodes_by_depth[depth]:
+            layer, inputs = call.operation, call.input_tensors
+            many = max((regions.get(id(x), 1) for x in inputs), default=1)
+            if isinstance(layer, FoldRegions):
+                many = inputs[0].shape[1]
+            elif isinstance(layer, UnfoldRegions):
+                many = 1
+            regions |= {id(x): many for x in call.outputs}
+            total += many * _macs_of_call(layer, inputs, call.outputs)
     return total
+
+
+def _macs_of_call(layer: keras.Operation, inputs: list[Any], outputs: list[Any]) -> int:
+    if isinstance(layer, keras.layers.Conv2DTranspose):
+        return math.prod(inputs[0].shape[1:3]) * math.prod(layer.kernel.shape)
+    if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+        return math.prod(outputs[0].shape[1:3]) * math.prod(layer.kernel.shape)
+    if isinstance(layer, keras.layers.Dense):
+        return math.prod(outputs[0].shape[1:-1]) * math.prod(layer.kernel.shape)
+    return 0

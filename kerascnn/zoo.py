@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import keras
 
     from kerascnn.detection.postprocess import DetectorSpec
+    from kerascnn.detection.two_stage import TwoStageSpec
+
+# What a network is made of, by the beginning of its layers' names.
+_PART = r"stem|(?:stage|enc|dec)\d+"
 
 
 class UnknownModelError(InputError):
@@ -59,10 +63,10 @@ def build(
         classes: how many; the published number by default.
         weights: None (random), a name that the model lists ("imagenet"), or the path of a weights
             file of keras.applications (.h5, .keras), torchvision (.pth, .safetensors), timm,
-            effdet or kerascnn; its layout is found from the file, and sets the options that the
-            weights were trained with (padding, epsilon). With `classes` given, layers for classes
-            that do not fit keep their random weights. A detector takes its backbone's weights as
-            well, and keeps the rest random.
+            effdet, kerascnn or a plain Keras U-Net; its layout is found from the file, and sets the
+            options that the weights were trained with (padding, epsilon). With `classes` given,
+            layers for classes that do not fit keep their random weights. A detector or a U-Net
+            takes its backbone's weights as well, and keeps the rest random.
         dtype: a Keras dtype policy, such as "mixed_float16" or "mixed_bfloat16"; the logits stay
             float32 in mixed precision. The global policy by default.
         **options: of the family's builder, for example `alpha=0.35`.
@@ -71,7 +75,8 @@ def build(
         A functional model from (batch, height, width, channels) float32, normalised as
         `preprocessing(name, ...)` says. A classifier gives (batch, classes) logits; a detector
         gives coded boxes (batch, anchors, 4) and logits (batch, anchors, classes), the background
-        first where its `detector_spec` has one.
+        first where its `detector_spec` has one; an R-CNN gives a dictionary of detections; a
+        segmentation network gives logits (batch, height, width, classes).
 
     Raises:
         UnknownModelError: no such model.
@@ -130,14 +135,19 @@ def preprocessing(
 
 def detector_spec(
     name: str, input_shape: tuple[int, ...] | None = None, **options: Any
-) -> DetectorSpec:
+) -> DetectorSpec | TwoStageSpec:
     """What a detector's outputs mean; no network is built for it.
 
     Args:
         name: one of `list_models("detection")`.
         input_shape: (height, width) or (height, width, channels) that the detector was built with;
             the published size by default.
-        **options: other fields of `DetectorSpec`, for example `score_threshold=0.3`.
+        **options: other fields of the spec, for example `score_threshold=0.3`, and what the
+            family's own `detector_spec` takes. An R-CNN has its detections inside: options must be
+            those that it was built with.
+
+    Returns:
+        A `TwoStageSpec` for an R-CNN, else a `DetectorSpec`.
 
     Raises:
         InputError: a model that detects nothing.
@@ -146,7 +156,9 @@ def detector_spec(
     if row.task != "detection":
         raise InputError(f"{name} is no detector; those are {', '.join(list_models('detection'))}")
     module = importlib.import_module(row.builder.partition(":")[0])
-    spec: DetectorSpec = module.detector_spec(name, input_shape or row.input_shape, **options)
+    spec: DetectorSpec | TwoStageSpec = module.detector_spec(
+        name, input_shape or row.input_shape, **options
+    )
     return spec
 
 
@@ -154,8 +166,8 @@ def features(model: keras.Model, names: Sequence[str]) -> keras.Model:
     """Cut a feature extractor out of a model of the zoo; it shares the model's weights.
 
     Args:
-        names: "stem", stages ("stage2") and blocks ("stage2_block1"), which stand for their last
-            tensor, or the name of any layer.
+        names: "stem", stages ("stage2"), blocks ("stage2_block1") and a U-Net's levels ("enc1",
+            "dec1"), which stand for their last tensor, or the name of any layer.
 
     Returns:
         A functional model from the same input to the list of the named tensors, in order.
@@ -173,16 +185,14 @@ def features(model: keras.Model, names: Sequence[str]) -> keras.Model:
 
 
 def _end_of(model: keras.Model, name: str) -> Any:
-    if re.fullmatch(r"stem|stage\d+(_block\d+)?", name):
+    if re.fullmatch(rf"{_PART}(_block\d+)?", name):
         part = [layer for layer in model.layers if re.fullmatch(f"{name}(_.*)?", layer.name)]
     else:
         part = [layer for layer in model.layers if layer.name == name]
     if not part:
-        stages = {m[0] for layer in model.layers if (m := re.match(r"stage\d+", layer.name))}
-        raise InputError(
-            f"{model.name} has no {name!r}; it has stem, "
-            f"{', '.join(sorted(stages, key=lambda stage: int(stage[5:])))} and the names of layers"
-        )
+        found = (re.match(rf"({_PART})(_|$)", layer.name) for layer in model.layers)
+        parts = ", ".join(dict.fromkeys(match[1] for match in found if match))
+        raise InputError(f"{model.name} has no {name!r}; it has {parts} and the names of layers")
     return part[-1].output
 
 

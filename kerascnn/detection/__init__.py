@@ -10,10 +10,32 @@ Letters in shapes:
     m    ground-truth boxes of a picture, padded to the largest number in the batch, at least 1
     c    classes
     k    candidates that suppression chooses from
+    r    regions of a picture that a second stage looks at
     d    detections of a picture, padded
     h w  height and width in pixels
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from kerascnn.zoo import detector_spec
 
-__all__ = ["detector_spec"]
+if TYPE_CHECKING:
+    from kerascnn.detection.postprocess import DetectorSpec
+    from kerascnn.detection.two_stage import TwoStageSpec
+
+__all__ = ["detector_spec", "spec_from_dict"]
+
+
+def spec_from_dict(values: Mapping[str, Any]) -> DetectorSpec | TwoStageSpec:
+    """Read the JSON form of a detector's spec, as run.json and artefacts have it.
+
+    Raises KeyError, TypeError or ValueError on anything else.
+    """
+    from kerascnn.detection.postprocess import DetectorSpec
+    from kerascnn.detection.two_stage import TwoStageSpec
+
+    kind = TwoStageSpec if values.get("stages") == 2 else DetectorSpec
+    return kind.from_dict(values)

@@ -17,22 +17,27 @@ from kerascnn.errors import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Level:
-    """One feature map: a grid of cells with the same anchors about each cell's centre.
+    """One feature map: a grid of cells with the same anchors about one point of each cell.
 
     Attributes:
         rows, columns: cells of the grid.
         sizes: (height, width) of a cell's anchors, as shares of the picture.
+        offset: of the anchors' centre in its cell, in cells: 0.5 is the cell's own centre, 0 its
+            top left corner.
     """
 
     rows: int
     columns: int
     sizes: tuple[tuple[float, float], ...]
+    offset: float = 0.5
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.columns < 1:
             raise InputError(
                 f"a grid of {self.rows}x{self.columns} cells has no anchors; enlarge the input"
             )
+        if not 0 <= self.offset <= 1:
+            raise InputError(f"anchors lie in their cells, 0..1, not at {self.offset}")
         if not self.sizes or np.shape(self.sizes)[1:] != (2,) or np.min(self.sizes) <= 0:
             raise InputError(f"sizes of anchors are pairs above 0, not {self.sizes}")
 
@@ -43,8 +48,8 @@ class Level:
 
     def boxes(self) -> np.ndarray:
         """(count, 4) float32, row by row of cells, each cell's anchors in the order of `sizes`."""
-        y = (np.arange(self.rows) + 0.5) / self.rows
-        x = (np.arange(self.columns) + 0.5) / self.columns
+        y = (np.arange(self.rows) + self.offset) / self.rows
+        x = (np.arange(self.columns) + self.offset) / self.columns
         centres = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]
         halves = np.asarray(self.sizes) / 2
         corners = np.concatenate([centres - halves, centres + halves], axis=-1)
@@ -151,4 +156,48 @@ def pyramid_anchors(
             for ratio in aspect_ratios
         )
         made.append(Level(rows=rows, columns=columns, sizes=sizes))
+    return Anchors(levels=tuple(made))
+
+
+def rpn_anchors(
+    input_shape: tuple[int, int],
+    *,
+    strides: Sequence[int],
+    sizes: Sequence[Sequence[float]],
+    aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+) -> Anchors:
+    """A region proposal network's anchors: len(sizes of the map) * len(aspect_ratios) a cell.
+
+    Args:
+        input_shape: (height, width) of the network input in pixels.
+        strides: pixels from cell to cell of each map, the finest first; a map's grid is the input
+            over its stride, rounded up.
+        sizes: for each map, the sides of its square anchors in pixels.
+        aspect_ratios: height over width, at the same area.
+
+    A cell has all sizes of the first ratio, then of the next. Centres are the cells' top left
+    corners and half sides are rounded to whole pixels, at least 1: both are torchvision's
+    (AnchorGenerator), which the published weights were trained with. Where the input is no
+    multiple of a stride, cells are the input over the grid.
+
+    Source: Faster R-CNN (arXiv:1506.01497), section 3.1.1; one size a level from FPN
+    (arXiv:1612.03144), section 4.1.
+    """
+    height, width = input_shape
+    made = []
+    for stride, sides in zip(strides, sizes, strict=True):
+        halves = [
+            (side * math.sqrt(ratio) / 2, side / math.sqrt(ratio) / 2)
+            for ratio in aspect_ratios
+            for side in sides
+        ]
+        level = Level(
+            rows=-(-height // stride),
+            columns=-(-width // stride),
+            sizes=tuple(
+                (2 * max(1, round(y)) / height, 2 * max(1, round(x)) / width) for y, x in halves
+            ),
+            offset=0.0,
+        )
+        made.append(level)
     return Anchors(levels=tuple(made))

@@ -3,7 +3,7 @@
     file ──> read (by its first bytes) ──> tensors by name ──> layout (by a tensor it alone has)
          ──> model.build with the layout's options ──> fill, layer by layer, by the layout's names
 
-A detector takes the files of its backbone, too: those fill the layers that the two share.
+A detector or U-Net takes the files of its backbone, too: those fill the layers that the two share.
 
 Weights come from files that the user has, or from packages that the user installed (extra
 `pretrained`); nothing is downloaded, and nothing in a file is run.
@@ -25,6 +25,7 @@ from kerascnn.weights import (
     efficientnet_pytorch,
     keras_applications,
     kerascnn_runs,
+    plain_unet,
     timm,
     torchvision,
 )
@@ -36,6 +37,7 @@ _LAYOUTS = (
     *timm.LAYOUTS,
     *efficientnet_pytorch.LAYOUTS,
     *effdet.LAYOUTS,
+    *plain_unet.LAYOUTS,
 )
 SUFFIXES = (".h5", ".keras", ".pth", ".pt", ".safetensors")
 
@@ -48,7 +50,7 @@ class Source:
         path: of the file.
         layout: how it names and orders its tensors.
         tensors: by name; anything with a shape that NumPy reads.
-        backbone: whether it is a classifier, of which a detector has the backbone alone.
+        backbone: whether it is a classifier, of which the model has the backbone alone.
     """
 
     path: pathlib.Path
@@ -101,8 +103,9 @@ def _recognised(name: str, path: pathlib.Path, backbone: str | None) -> Source:
     models = (name, backbone) if backbone else (name,)
     for model in models:
         for layout in (*_layouts(model), kerascnn_runs.layout(model)):
-            if layout.kind == kind and layout.signature in tensors:
-                return Source(path=path, layout=layout, tensors=tensors, backbone=model == backbone)
+            if layout.kind == kind and (found := layout.read(tensors)):
+                own, values = found
+                return Source(path=path, layout=own, tensors=values, backbone=model == backbone)
     known = [layout for model in models for layout in _layouts(model)]
     wanted = ", ".join(f"{layout.signature} ({layout.origin})" for layout in known) or "none"
     first = next(iter(tensors), "nothing")

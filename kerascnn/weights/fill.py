@@ -25,6 +25,11 @@ _TORCH = {
 # Roles outside the stages: of a backbone, and of what stands behind it.
 _OF_BACKBONES = ("stem", "last", "head")
 _ENDS = ("head", "logits")
+# Layers whose outputs are coded boxes, and those whose shapes go by the number of classes.
+_CODES = re.compile(r"box_(map\d_predict|predict_pointwise|codes)|rpn_codes")
+_CLASSES = re.compile(r"(mask_|class_)?logits|box_codes|class_(map\d_predict|predict_pointwise)")
+# Smaller floats are subnormal, which TensorFlow and XLA take for 0.
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def fill(model: keras.Model, source: Source, *, keep_misfitting_head: bool = False) -> None:
@@ -41,9 +46,9 @@ def fill(model: keras.Model, source: Source, *, keep_misfitting_head: bool = Fal
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     wanted = places(layers)
     if source.backbone:
+        wanted = {n: p for n, p in wanted.items() if p.stage or p.role in _OF_BACKBONES}
         filling.give_up_ends(wanted.values())
         filling.give_up_dense()
-        wanted = {n: p for n, p in wanted.items() if p.stage or p.role in _OF_BACKBONES}
     values = {}
     for name, place in wanted.items():
         conv, norm = source.layout.modules(place)
@@ -64,11 +69,23 @@ def fill(model: keras.Model, source: Source, *, keep_misfitting_head: bool = Fal
 
 
 def _is_replaceable(layer: keras.Layer) -> bool:
-    return isinstance(layer, keras.layers.Dense) or _tells_classes(layer.name)
+    if isinstance(layer, keras.layers.Dense) and not layer.name.startswith("box_head"):
+        return True
+    return _tells_classes(layer.name)
 
 
 def _tells_classes(name: str) -> bool:
-    return name == "logits" or bool(re.fullmatch(r"class_(map\d_predict|predict_pointwise)", name))
+    return bool(_CLASSES.fullmatch(name))
+
+
+def _normal(gamma: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same gain gamma / sqrt(variance) of variances that are no subnormal floats.
+
+    The running variance of a dead channel halts there, at 5.6e-45, and 0 / sqrt(0) is not a number.
+    """
+    small = (variance > 0) & (variance < _SMALLEST)
+    more = np.sqrt(_SMALLEST / np.where(small, variance, _SMALLEST).astype(np.float64))
+    return (gamma * more).astype(np.float32), np.where(small, np.float32(_SMALLEST), variance)
 
 
 class _Filling:
@@ -82,18 +99,22 @@ class _Filling:
     def values(self, layer: keras.Layer, module: str) -> list[np.ndarray]:
         """The arrays of a convolution, dense layer or lone norm, in the layer's order."""
         arrays = [self._value(layer, weight, module) for weight in layer.weights]
-        if re.fullmatch(r"box_(map\d_predict|predict_pointwise)", layer.name):
+        if _CODES.fullmatch(layer.name):
             return [self._in_our_order(array) for array in arrays]
         return arrays
 
     def norm_values(self, layer: keras.Layer, module: str, conv: str) -> list[np.ndarray]:
         """The arrays of a batch norm behind the convolution `conv`."""
+        roles = [weight.name for weight in layer.weights]
         values = [self._value(layer, weight, module) for weight in layer.weights]
         bias = self._name(conv, "bias")
         if bias in self._source.tensors and bias not in self._used:
             # Their convolution has a bias and ours has not: (x + b) - mean = x - (mean - b).
-            mean = [weight.name for weight in layer.weights].index("moving_mean")
+            mean = roles.index("moving_mean")
             values[mean] = values[mean] - self._read(bias, values[mean].shape, layer)
+        if layer.epsilon == 0 and "gamma" in roles:
+            gamma, variance = roles.index("gamma"), roles.index("moving_variance")
+            values[gamma], values[variance] = _normal(values[gamma], values[variance])
         return values
 
     def give_up(self, module: str) -> None:
@@ -165,11 +186,11 @@ class _Filling:
         return kernel.reshape(shape[::-1]).T
 
     def _flattened(self, layer: keras.Layer) -> tuple[int, int, int] | None:
-        """What a Flatten right before this layer flattens."""
+        """Height, width and channels of what right before this layer becomes one row."""
         operation = layer.input._keras_history.operation
-        if not isinstance(operation, keras.layers.Flatten):
+        if not isinstance(operation, (keras.layers.Flatten, keras.layers.Reshape)):
             return None
-        height, width, channels = operation.input.shape[1:]
+        height, width, channels = operation.input.shape[-3:]
         return height, width, channels
 
     def _read(self, name: str, shape: tuple[int, ...], layer: keras.Layer) -> np.ndarray:

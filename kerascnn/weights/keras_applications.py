@@ -26,7 +26,7 @@ def _resnet(place: Place) -> Modules:
         return "conv1_conv", "conv1_bn"
     if place.role == "logits":
         return "predictions", ""
-    number = 0 if place.role == "shortcut" else int(place.role.removeprefix("conv"))
+    number = "0" if place.role == "shortcut" else place.role.removeprefix("conv")
     stem = f"conv{place.stage + 1}_block{place.block}_{number}"
     return f"{stem}_conv", f"{stem}_bn"
 

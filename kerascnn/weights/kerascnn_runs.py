@@ -11,6 +11,9 @@ from kerascnn.weights.layout import Layout, Modules, Place
 _SIGNATURES = {
     "ssdlite": "class_map1_predict/kernel",
     "efficientdet": "class_predict_pointwise/kernel",
+    "faster": "class_logits/kernel",
+    "mask": "class_logits/kernel",
+    "unet": "dec1_conv1/kernel",
 }
 
 

@@ -94,6 +94,13 @@ class Layout:
     ignored: str = r"$^"
     box_order: tuple[int, int, int, int] = (0, 1, 2, 3)
 
+    def read(self, tensors: Mapping[str, Any]) -> tuple[Layout, Mapping[str, Any]] | None:
+        """The layout of a file and its tensors, or None where it has another one.
+
+        Where names or options differ from file to file, both are the file's own.
+        """
+        return (self, tensors) if self.signature in tensors else None
+
 
 def places(layer_names: Iterable[str]) -> dict[str, Place]:
     """The places of layers with weights, norms behind them left out, in the order of the model."""

@@ -1,12 +1,22 @@
 """Name tables of torchvision's checkpoints (.pth, or the same as .safetensors).
 
-Its SSDLite cuts the backbone in two behind the expansion of the last strided block, and codes a box
-as dx, dy, dw, dh.
+Its SSDLite cuts the backbone in two behind the expansion of the last strided block. Its detectors
+code a box as dx, dy, dw, dh.
+
+Its R-CNNs changed names with version 0.13 ("rpn.head.conv.weight" became
+"rpn.head.conv.0.0.weight"). The published COCO_V1 files have the old ones, and those with a
+ResNet-50 were trained with frozen batch norms of epsilon 0, which their models keep; all others
+have 1e-5 (github.com/pytorch/vision, pull requests 2933 and 2940). A state dict does not tell, so
+the names decide: the old ones mean epsilon 0 with a ResNet-50. Ask for norm_epsilon=0.0 where
+COCO_V1, or what was tuned from it, was saved again under the new names; for norm_epsilon=1e-5 where
+an older version trained from ImageNet's weights.
 """
 
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Callable
 
 from kerascnn.weights.layout import IMAGENET, NO_COUNTERS, Layout, Modules, Place
 
@@ -140,6 +150,55 @@ def _ssdlite_backbone(place: Place) -> Modules:
     return _mbconv(place, "backbone.features.1.0.")
 
 
+_PYRAMID = re.compile(r"fpn_p(?P<level>\d)_(?P<role>lateral|output)")
+_BLOCKS = {"lateral": "inner_blocks", "output": "layer_blocks"}
+_RCNN_HEADS = {
+    "rpn_logits": "rpn.head.cls_logits",
+    "rpn_codes": "rpn.head.bbox_pred",
+    "box_head1": "roi_heads.box_head.fc6",
+    "box_head2": "roi_heads.box_head.fc7",
+    "class_logits": "roi_heads.box_predictor.cls_score",
+    "box_codes": "roi_heads.box_predictor.bbox_pred",
+    "mask_deconv": "roi_heads.mask_predictor.conv5_mask",
+    "mask_logits": "roi_heads.mask_predictor.mask_fcn_logits",
+}
+
+
+def _rcnn(
+    place: Place, *, body: Callable[[Place], Modules], finest: int, old_names: bool
+) -> Modules:
+    """Modules of an R-CNN on a backbone whose first map in the pyramid is level `finest`."""
+    if place.role in _RCNN_HEADS:
+        return _RCNN_HEADS[place.role], ""
+    if place.role == "rpn_conv":
+        return "rpn.head.conv" if old_names else "rpn.head.conv.0.0", ""
+    if place.role.startswith("mask_conv"):
+        number = int(place.role.removeprefix("mask_conv"))
+        name = f"mask_fcn{number}" if old_names else f"{number - 1}.0"
+        return f"roi_heads.mask_head.{name}", ""
+    if match := _PYRAMID.fullmatch(place.role):
+        module = f"backbone.fpn.{_BLOCKS[match['role']]}.{int(match['level']) - finest}"
+        return module if old_names else f"{module}.0", ""
+    conv, norm = (module.removeprefix("features.") for module in body(place))
+    return f"backbone.body.{conv}", f"backbone.body.{norm}"
+
+
+def _rcnn_layouts(
+    backbone: str, body: Callable[[Place], Modules], finest: int, old_epsilon: float, **options
+) -> tuple[Layout, ...]:
+    """Of Faster and Mask R-CNN on one backbone, under the new names and the old ones."""
+    return tuple(
+        _layout(
+            models=tuple(f"{kind}_rcnn_{backbone}_fpn" for kind in ("faster", "mask")),
+            signature="rpn.head.conv.weight" if old_names else "rpn.head.conv.0.0.weight",
+            modules=functools.partial(_rcnn, body=body, finest=finest, old_names=old_names),
+            options=_TORCH | {"norm_epsilon": old_epsilon if old_names else 1e-5} | options,
+            box_order=(1, 0, 3, 2),
+        )
+        for old_names in (False, True)
+    )
+
+
 LAYOUTS = (
     _layout(
         models=("alexnet",),
@@ -217,4 +276,6 @@ LAYOUTS = (
         normalisation={"mean": 127.5, "std": 127.5},
         box_order=(1, 0, 3, 2),
     ),
+    *_rcnn_layouts("resnet50", resnet_modules, 2, 0.0, downsample_in="conv2"),
+    *_rcnn_layouts("mobilenet_v3_large", _mobilenet_v3, 4, 1e-5),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kerascnn import listing, weights, zoo
-from kerascnn.catalogue import ENTRIES, Result
+from kerascnn.catalogue import ENTRIES, TASKS, Result
 
 # The challenge entries and papers' figures by which the systems are known: top-5 error, networks.
 KNOWN = [
@@ -30,22 +30,29 @@ def test_every_figure_has_its_source(name: str) -> None:
     entry = ENTRIES[name]
     assert entry.parameters_source
     assert entry.macs_source
-    assert entry.results
-    assert any(r.networks == 1 for r in entry.results)
+    # Nobody publishes a figure of every backbone in a detector or a U-Net.
+    assert entry.results or entry.backbone
+    assert not entry.results or any(r.networks == 1 for r in entry.results)
     for result in entry.results:
         assert result.source
         assert result.setting
+        errors = {result.top1, result.top5} - {None}
+        others = {"detection": result.ap, "segmentation": result.iou}
         if entry.task == "detection":
-            assert result.ap is not None
             assert result.data == "COCO"
-        else:
-            assert result.ap is None
-            assert result.top1 is not None or result.top5 is not None
+        assert [task for task, value in others.items() if value is not None] == [
+            task for task in others if task == entry.task
+        ]
+        assert bool(errors) == (entry.task == "classification")
         if result.top1 is not None and result.top5 is not None:
             assert result.top5 < result.top1
 
 
-@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_tasks_are_those_of_the_entries() -> None:
+    assert TASKS == ("classification", "detection", "segmentation")
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_entries_are_in_the_order_of_publication(task: str) -> None:
     years = [entry.year for entry in ENTRIES.values() if entry.task == task]
     assert years == sorted(years)
@@ -79,11 +86,41 @@ def test_detectors_are_listed_by_their_precision() -> None:
     assert "backbone    efficientnet_lite0, alone from files of: timm, efficient" in page
 
 
+def test_rcnns_are_listed_with_what_torchvision_publishes() -> None:
+    _, *lines = listing.table(zoo.list_models("detection")).splitlines()
+    mask = next(line for line in lines if line.startswith("mask_rcnn_resnet50_fpn"))
+    assert mask.split()[1:] == [
+        "detection", "2017", "44,401,393", "134,380", "M", "37.9", "800x800", "v(kv)",
+        "arXiv:1703.06870",
+    ]  # fmt: skip
+    page = listing.page("mask_rcnn_resnet50_fpn")
+    assert "  AP   34.6  COCO val2017, 800, masks (torchvision COCO_V1)" in page
+    assert "published precisions: none" in listing.page("mask_rcnn_efficientnet_lite0_fpn")
+
+
+def test_segmentation_networks_are_listed_by_their_overlap() -> None:
+    table = listing.table(zoo.list_models("segmentation"))
+    head, *lines = table.splitlines()
+    assert head.split()[3:6] == ["parameters", "MACs", "mIoU"]
+    assert lines[0].split() == [
+        "unet", "segmentation", "2015", "31,031,810", "-", "92.03", "512x512", "p",
+        "arXiv:1505.04597",
+    ]  # fmt: skip
+    assert lines[1].split()[5:8] == ["-", "224x224", "(kv)"]
+    assert "mIoU: published intersection over union in percent" in table
+    page = listing.page("unet")
+    assert "published intersections over union:\n  IoU  92.03  PhC-U373 ISBI cell" in page
+    page = listing.page("unet_efficientnet_lite0")
+    assert "weights     imagenet; files of: none\nbackbone    efficientnet_lite0, alone" in page
+    assert page.endswith("published intersections over union: none")
+
+
 def test_all_tasks_in_one_table_have_their_measures() -> None:
-    head, *lines = listing.table(["resnet50", "efficientdet_lite0"]).splitlines()
-    assert head.split()[5:8] == ["top-1", "top-5", "AP"]
-    assert lines[0].split()[6:9] == ["22.85", "6.71", "-"]
-    assert lines[1].split()[5:8] == ["-", "-", "26.41"]
+    head, *lines = listing.table(["resnet50", "efficientdet_lite0", "unet"]).splitlines()
+    assert head.split()[5:9] == ["top-1", "top-5", "AP", "mIoU"]
+    assert lines[0].split()[6:10] == ["22.85", "6.71", "-", "-"]
+    assert lines[1].split()[5:9] == ["-", "-", "26.41", "-"]
+    assert lines[2].split()[5:9] == ["-", "-", "-", "92.03"]
 
 
 def test_a_page_tells_ensembles_from_single_networks() -> None:

@@ -37,10 +37,20 @@ LAYER_NAME = re.compile(
     rf"image|flatten|pool|dropout|(stem|last|logits|head\d?|stage\d+(_block\d+)?)({ROLE})?"
 )
 DETECTORS = kerascnn.list_models("detection")
+# Of two stages, with their detections inside; the others give codes and logits.
+RCNNS = [name for name in DETECTORS if "_rcnn_" in name]
 SMALL_DETECTORS = ["ssdlite_mobilenet_v2", "ssdlite_mobilenet_v3_small", "efficientdet_lite0"]
 DETECTOR_LAYER_NAME = re.compile(
     r"image|boxes|logits|"
     rf"(stem|last|head|stage\d+(_block\d+)?|extra\d|fpn\d?_p\d|(box|class)(_[a-z]+\d?)+)({ROLE})?"
+)
+RCNN_LAYER_NAME = re.compile(
+    r"image|proposals|detections|masks|(stem|last|stage\d+(_block\d+)?|fpn_p\d|rpn|"
+    rf"(rpn_(codes|logits)(_p\d)?)|(box|class|mask)(_[a-z]+\d?)+)({ROLE})?"
+)
+SMALL_SEGMENTATION = {"unet": {"width": 4, "norm": True}, "unet_mobilenet_v2": {"alpha": 0.1}}
+SEGMENTATION_LAYER_NAME = re.compile(
+    rf"image|logits|(stem|stage\d+(_block\d+)?|enc\d|dec\d)({ROLE})?"
 )
 
 
@@ -66,7 +76,7 @@ def test_published_counts_names_and_outputs(name: str) -> None:
         assert count_macs(model) / 1e6 == pytest.approx(entry.macs, rel=0.065)
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", [name for name in DETECTORS if name not in RCNNS])
 def test_published_counts_names_and_outputs_of_detectors(name: str) -> None:
     entry, spec = zoo.entry(name), zoo.detector_spec(name)
     model = kerascnn.build(name)
@@ -85,6 +95,73 @@ def test_published_counts_names_and_outputs_of_detectors(name: str) -> None:
                 _, height, width, _ = conv.output.shape
                 macs -= height * width * conv.kernel.shape[2] * conv.filters // 2
         assert macs / 1e6 == pytest.approx(entry.macs, rel=0.015)
+
+
+@pytest.mark.parametrize("name", RCNNS)
+def test_published_counts_names_and_outputs_of_two_stage_detectors(name: str) -> None:
+    entry, spec = zoo.entry(name), zoo.detector_spec(name)
+    model = kerascnn.build(name)
+    assert count_parameters(model) == entry.parameters
+    assert model.input_shape == (None, *entry.input_shape)
+    assert {key: (x.shape, x.dtype) for key, x in model.output.items()} == {
+        "boxes": ((None, 100, 4), "float32"),
+        "labels": ((None, 100), "int32"),
+        "scores": ((None, 100), "float32"),
+        "count": ((None,), "int32"),
+    } | ({"masks": ((None, 100, 28, 28), "float32")} if spec.masks else {})
+    assert spec.masks == name.startswith("mask_")
+    assert model.get_layer("class_logits").output.shape == (None, spec.proposals, 91)
+    assert model.get_layer("proposals").spec == model.get_layer("detections").spec == spec
+    strange = [x.name for x in model.layers if not RCNN_LAYER_NAME.fullmatch(x.name)]
+    assert strange == []
+    if entry.macs:
+        # ResNet's boxes are looked at, as proposals have no lowest score; no masks are.
+        last = "detections" if "resnet50" in name else "proposals"
+        seen = keras.Model(model.input, model.get_layer(last).output)
+        assert count_macs(seen) / 1e6 == pytest.approx(entry.macs, rel=1e-4)
+        assert (count_macs(seen) < count_macs(model)) == ("nothing" in entry.macs_source)
+
+
+@pytest.mark.parametrize("name", kerascnn.list_models("segmentation"))
+def test_published_counts_names_and_outputs_of_segmentation(name: str) -> None:
+    entry = zoo.entry(name)
+    model = kerascnn.build(name)
+    assert count_parameters(model) == entry.parameters
+    assert model.input_shape == (None, *entry.input_shape)
+    assert model.output_shape == (None, *entry.input_shape[:2], entry.classes)
+    assert model.layers[-1].name == "logits"
+    assert model.layers[-1].kernel_size == (1, 1)
+    strange = [x.name for x in model.layers if not SEGMENTATION_LAYER_NAME.fullmatch(x.name)]
+    assert strange == []
+
+
+@pytest.mark.parametrize(
+    "name", ["unet", pytest.param("unet_mobilenet_v2", marks=pytest.mark.slow)]
+)
+def test_segmentation_learns_and_is_saved(name: str, tmp_path) -> None:
+    keras.utils.set_random_seed(0)
+    options = SMALL_SEGMENTATION[name]
+    model = kerascnn.build(name, input_shape=(32, 48, 3), classes=3, dropout=0.0, **options)
+    model.compile(
+        keras.optimizers.SGD(1e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        run_eagerly=True,
+    )
+    rng = np.random.default_rng(0)
+    pictures = rng.uniform(-1, 1, (4, 32, 48, 3)).astype("float32")
+    labels = rng.integers(0, 3, (4, 32, 48))
+    before = float(model.train_on_batch(pictures, labels))
+    assert float(model.train_on_batch(pictures, labels)) < before
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    ours, loaded = (x.predict_on_batch(pictures) for x in (model, again))
+    np.testing.assert_allclose(ours, loaded, atol=1e-6)  # one of them runs eagerly
+    assert np.isfinite(ours).all()
+    mixed = kerascnn.build(
+        name, input_shape=(32, 48, 3), classes=3, dtype="mixed_float16", **options
+    )
+    assert mixed.output.dtype == mixed.get_layer("logits").compute_dtype == "float32"
+    assert mixed.get_layer("dec1_conv2").compute_dtype == "float16"
 
 
 @pytest.mark.parametrize("name", SMALL_DETECTORS)
@@ -378,10 +455,12 @@ def test_unknown_names() -> None:
 def test_listing_by_task() -> None:
     tasks = [zoo.entry(name).task for name in kerascnn.list_models()]
     assert tasks == sorted(tasks)
-    assert DETECTORS[0] == "ssdlite_mobilenet_v2"
-    assert DETECTORS[-1] == "efficientdet_lite4"
+    assert DETECTORS[0] == "faster_rcnn_resnet50_fpn"
+    assert DETECTORS[-1] == "mask_rcnn_mobilenet_v3_large_fpn"
+    assert len(RCNNS) == 6
     assert not {*DETECTORS} & {*kerascnn.list_models("classification")}
-    assert kerascnn.list_models("segmentation") == []
+    assert kerascnn.list_models("segmentation")[0] == "unet"
+    assert kerascnn.list_models("poetry") == []
 
 
 def test_only_detectors_have_a_spec() -> None:
@@ -393,6 +472,7 @@ def test_only_detectors_have_a_spec() -> None:
 
 def test_detectors_see_the_whole_picture() -> None:
     assert zoo.preprocessing("efficientdet_lite0", 320, 320).resize == "stretch"
+    assert zoo.preprocessing("unet_mobilenet_v2", 224, 224).resize == "stretch"
     assert zoo.preprocessing("mobilenet_v2", 224, 224).resize == "crop"
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kerascnn.detection.anchors import Anchors, Level, pyramid_anchors, ssd_anchors
+from kerascnn.detection.anchors import Anchors, Level, pyramid_anchors, rpn_anchors, ssd_anchors
 from kerascnn.errors import InputError
 
+GOLDENS = Path(__file__).parent.parent / "data" / "rcnn_op_goldens.npz"
 GRIDS_320 = [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]
 
 
@@ -120,8 +122,50 @@ def test_hand_worked_pyramid_anchors() -> None:
     np.testing.assert_allclose(anchors.boxes()[:3] * 16, wanted, rtol=1e-6)
 
 
+def test_hand_worked_rpn_anchors() -> None:
+    # Two cells of 8 pixels; half sides of 10 * sqrt(2) / 2 and 10 / sqrt(2) / 2, rounded: 7 and 4.
+    anchors = rpn_anchors((8, 16), strides=[8], sizes=[[10, 20]], aspect_ratios=(0.5, 1))
+    wanted = [
+        [-4, -7, 4, 7],
+        [-7, -14, 7, 14],
+        [-5, -5, 5, 5],
+        [-10, -10, 10, 10],
+        [-4, 1, 4, 15],
+    ]
+    np.testing.assert_allclose(anchors.boxes()[:5] * [8, 16, 8, 16], wanted, rtol=1e-6)
+    assert anchors.count == 8
+    # The grid is rounded up; an anchor has a pixel to either side at least.
+    tiny = rpn_anchors((9, 16), strides=[8], sizes=[[1]], aspect_ratios=(1,))
+    wanted = [[-1, -1, 1, 1], [-1, 7, 1, 9], [3.5, -1, 5.5, 1], [3.5, 7, 5.5, 9]]
+    np.testing.assert_allclose(tiny.boxes() * [9, 16, 9, 16], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "strides", "sizes"),
+    [
+        ("rpn_anchors", (4, 8, 16, 32, 64), [[32], [64], [128], [256], [512]]),
+        ("mobile_anchors", (32, 32, 64), [[32, 64, 128, 256, 512]] * 3),
+    ],
+)
+def test_rpn_anchors_are_torchvisions(name: str, strides, sizes) -> None:
+    with np.load(GOLDENS) as goldens:
+        size, wanted = tuple(goldens["size"].tolist()), goldens[name][:, [1, 0, 3, 2]]
+    boxes = rpn_anchors(size, strides=strides, sizes=sizes).boxes()
+    np.testing.assert_allclose(boxes * [*size, *size], wanted, atol=1e-4)
+
+
+def test_anchors_without_an_offset_are_about_the_middle_of_cells() -> None:
+    level = {"rows": 2, "columns": 4, "sizes": [[0.5, 0.25]]}
+    assert Anchors.from_dict({"levels": [level]}).levels[0].offset == 0.5
+    np.testing.assert_allclose(
+        Level(rows=2, columns=4, sizes=((0.5, 0.25),), offset=0.25).boxes()[5],
+        [0.375, 0.1875, 0.875, 0.4375],
+    )
+
+
 def test_json_brings_back_the_same() -> None:
-    for anchors in (ssd_anchors(GRIDS_320), pyramid_anchors((96, 160))):
+    rpn = rpn_anchors((64, 96), strides=[4, 8], sizes=[[32], [64]])
+    for anchors in (ssd_anchors(GRIDS_320), pyramid_anchors((96, 160)), rpn):
         back = Anchors.from_dict(json.loads(json.dumps(anchors.to_dict())))
         assert back == anchors
         np.testing.assert_array_equal(back.boxes(), anchors.boxes())
@@ -132,7 +176,8 @@ def test_json_brings_back_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"rows": 0}, {"columns": -1}, {"sizes": ()}, {"sizes": ((0.0, 1.0),)}]
+    "change",
+    [{"rows": 0}, {"columns": -1}, {"sizes": ()}, {"sizes": ((0.0, 1.0),)}, {"offset": 1.5}],
 )
 def test_impossible_levels_are_refused(change: dict) -> None:
     with pytest.raises(InputError):

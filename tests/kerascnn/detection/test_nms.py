@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kerascnn.detection.nms import nms
+from kerascnn.detection.nms import nms, nms_of_groups
 
 Kept = list[list[int]]
 
@@ -117,3 +117,73 @@ def test_random_boxes_are_kept_as_by_classes(hundredths: int) -> None:
         assert got[4] == []
     candidates = (scores > 0).sum(axis=1)[:4]
     assert (candidates - [len(kept) for kept in got[:4]] > 8).all(), "too few overlap to tell"
+
+
+def _kept_of_groups(boxes, scores, groups, *, iou_threshold=0.5, max_detections=10) -> Kept:
+    """The same of `nms_of_groups`."""
+    indices, valid = nms_of_groups(
+        np.array(boxes, np.float32),
+        np.array(scores, np.float32),
+        groups,
+        iou_threshold=iou_threshold,
+        max_detections=max_detections,
+    )
+    indices, valid = ops.convert_to_numpy(indices), ops.convert_to_numpy(valid)
+    assert indices.shape == valid.shape == (len(scores), max_detections)
+    assert indices.dtype == np.int32
+    assert valid.dtype == bool
+    assert (np.diff(valid.astype(int)) <= 0).all(), "kept ones come first"
+    assert (indices[~valid] == 0).all()
+    return [i[v].tolist() for i, v in zip(indices, valid, strict=True)]
+
+
+def test_hand_worked_groups() -> None:
+    assert _kept_of_groups([ROW], [[0.9, 0.8, 0.7, 0.6]], [4]) == [[0, 2, 3]]
+    assert _kept_of_groups([ROW], [[-3, -1, -2, -4]], [4]) == [[1, 3]]
+    assert _kept_of_groups([ROW], [[0.9, 0.8, 0.7, 0.6]], [1, 3]) == [[0, 1, 3]]
+    assert _kept_of_groups([ROW], [[0.9, 0.8, 0.7, 0.6]], [2, 2], max_detections=2) == [[0, 2]]
+    halves = [[0, 0, 1, 1], [0, 0, 0.5, 1]]
+    assert _kept_of_groups([halves], [[0.9, 0.8]], [2], iou_threshold=0.5) == [[0, 1]]
+    assert _kept_of_groups([halves], [[0.9, 0.8]], [2], iou_threshold=0.49) == [[0]]
+
+
+def test_of_equal_scores_in_a_group_the_first_wins() -> None:
+    assert _kept_of_groups([ROW], [[0.5] * 4], [4]) == [[0, 2, 3]]
+    assert _kept_of_groups([ROW[::-1]], [[0.5] * 4], [4]) == [[0, 1, 3]]
+    assert _kept_of_groups([[ROW[0]] * 4], [[0.5, 0.6, 0.6, 0.5]], [4]) == [[1]]
+
+
+def test_a_group_without_candidates() -> None:
+    scores = [[np.nan, 0.8, -np.inf, 0.5], [-np.inf] * 4, [np.nan, np.inf, np.nan, np.nan]]
+    assert _kept_of_groups([ROW] * 3, scores, [3, 1]) == [[1, 3], [], []]
+
+
+def test_a_long_chain_takes_turns() -> None:
+    """Each drops the next alone, so that every second one stays, which the last hears of last."""
+    count = 60
+    tops = np.arange(count) / 200
+    boxes = np.stack([tops, 0 * tops, tops + 0.014, 0 * tops + 1], axis=-1)
+    scores = np.linspace(1, 0.1, count)
+    kept = _kept_of_groups([boxes], [scores], [count], iou_threshold=0.4, max_detections=count)
+    assert kept == [list(range(0, count, 2))]
+
+
+@pytest.mark.parametrize("hundredths", [30, 70])
+def test_random_groups_are_kept_as_by_classes(hundredths: int) -> None:
+    rng = np.random.default_rng(hundredths)
+    corner, size = rng.integers(0, 4, (4, 80, 2)), rng.integers(5, 10, (4, 80, 2))
+    size[:, ::9, 0] = 0
+    boxes = np.concatenate([corner, corner + size], axis=-1)
+    scores = rng.integers(0, 12, (4, 80)) / 16
+    groups = [50, 10, 20]
+    classes = np.repeat([0, 1, 2], groups).tolist()
+    of_nms = np.where(scores > 0, scores, -np.inf)
+    for most in (7, 80):
+        got = _kept_of_groups(
+            boxes / 16, of_nms, groups, iou_threshold=hundredths / 100, max_detections=most
+        )
+        assert got == [
+            _plain_kept(b, s, classes, hundredths, most)
+            for b, s in zip(boxes.tolist(), scores.tolist(), strict=True)
+        ]
+    assert max(len(kept) for kept in got) < 60
