@@ -1,6 +1,8 @@
-"""A detector that learns within a second, and pictures of coloured rectangles for it."""
+"""Detectors that learn within seconds, and pictures of coloured rectangles for them."""
 
 from __future__ import annotations
+
+import functools
 
 import keras
 import numpy as np
@@ -8,8 +10,10 @@ from keras import layers
 
 from kerascnn import blocks
 from kerascnn.detection import heads
-from kerascnn.detection.anchors import ssd_anchors
+from kerascnn.detection.anchors import rpn_anchors, ssd_anchors
+from kerascnn.detection.faster_rcnn import two_stage_detector
 from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.objects import Objects, ObjectSplit
 
@@ -57,6 +61,47 @@ def spec(input_shape: tuple[int, ...] = SHAPE, **changes: object) -> DetectorSpe
     return DetectorSpec(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def two_stage_network(
+    input_shape: tuple[int, ...] = SHAPE, classes: int = 2, **changes: object
+) -> keras.Model:
+    """A Mask R-CNN on two maps, or a Faster R-CNN with masks=False."""
+    keras.utils.set_random_seed(0)
+    conventions = blocks.Conventions(activation="relu6", norm_momentum=0.5)
+    x = inputs = blocks.picture_input(input_shape)
+    x = conventions.conv(x, 8, 3, strides=2, name="stem")
+    x = conventions.conv(x, 16, 3, strides=2, name="stage1_block1_expand")
+    x = conventions.conv(x, 16, 3, strides=2, name="stage2_block1_expand")
+    return two_stage_detector(
+        keras.Model(inputs, x),
+        ("stage1", "stage2"),
+        two_stage_spec(input_shape, **changes),
+        classes,
+        name="tiny_rcnn",
+        frozen_norm=False,
+        fpn_filters=16,
+        head_units=32,
+        mask_filters=8,
+    )
+
+
+def two_stage_spec(input_shape: tuple[int, ...] = SHAPE, **changes: object) -> TwoStageSpec:
+    """What the outputs of `two_stage_network` mean."""
+    height, width = input_shape[:2]
+    values = {
+        "anchors": rpn_anchors(
+            (height, width), strides=(4, 8, 16), sizes=((9,), (13,), (18,)), aspect_ratios=(0.7, 1)
+        ),
+        "input_size": (height, width),
+        "rpn_samples": 32,
+        "candidates_a_level": 40,
+        "proposals": 20,
+        "samples": 16,
+        "max_detections": 6,
+        "masks": True,
+    }
+    return TwoStageSpec(**{**values, **changes})  # type: ignore[arg-type]
+
+
 def split(count: int) -> ObjectSplit:
     """Pictures of different sizes with one or two rectangles; every fifth, from the fifth, none."""
     places = np.arange(count)
@@ -66,6 +111,43 @@ def split(count: int) -> ObjectSplit:
         sizes=np.array([_size(place) for place in places], np.int32).reshape(-1, 2),
         read=_read,
         annotate=_annotate,
+    )
+
+
+def odd_split() -> ObjectSplit:
+    """Without objects; one pixel of one; 200; cut by three sides of the picture; a crowd."""
+    return ObjectSplit(
+        names=("none", "one pixel", "200", "cut", "crowd"),
+        places=np.arange(5),
+        sizes=np.tile(SHAPE[:2], (5, 1)),
+        read=lambda place: np.random.default_rng(place).integers(0, 256, SHAPE, np.uint8),
+        annotate=_odd,
+    )
+
+
+def _odd(place: int) -> Objects:
+    rng = np.random.default_rng(place)
+    masks = np.zeros(((0, 1, 200, 3, 1)[place], *SHAPE[:2]), bool)
+    if place == 1:
+        masks[0, 20, 30] = True
+    elif place == 2:
+        for mask, top, left in zip(masks, *rng.integers(0, 26, (2, 200)), strict=True):
+            mask[top : top + 6, left : left + 5] = True
+    elif place == 3:
+        masks[0, :9, 5:20] = masks[1, 24:, 30:] = masks[2, 10:20, :7] = True
+    elif place == 4:
+        masks[0, :, :24] = True
+    boxes = [
+        (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+        for rows, columns in map(np.nonzero, masks)
+    ]
+    return Objects(
+        boxes=(np.reshape(boxes, (-1, 4)) / np.tile(SHAPE[:2], 2)).astype(np.float32),
+        labels=rng.integers(0, 2, len(masks)).astype(np.int32),
+        crowd=np.full(len(masks), place == 4),
+        areas=masks.sum(axis=(1, 2)).astype(np.float32),
+        ids=np.arange(len(masks)),
+        masks=tuple(functools.partial(np.copy, mask) for mask in masks),
     )
 
 
@@ -81,13 +163,22 @@ def _annotate(place: int) -> Objects:
     boxes = np.concatenate([corners, corners + rng.uniform(0.25, 0.35, (count, 2))], axis=1)
     height, width = _size(place)
     pixels = np.round(boxes * [height, width, height, width])  # edges of whole pixels
+    masks = [functools.partial(_filled, (height, width), box) for box in pixels.astype(int)]
     return Objects(
         boxes=(pixels / [height, width, height, width]).astype(np.float32),
         labels=rng.integers(0, 2, count).astype(np.int32),
         crowd=np.zeros(count, bool),
         areas=np.prod(pixels[:, 2:] - pixels[:, :2], axis=1).astype(np.float32),
         ids=np.arange(count),
+        masks=tuple(masks),
     )
+
+
+def _filled(size: tuple[int, int], box: np.ndarray) -> np.ndarray:
+    mask = np.zeros(size, bool)
+    top, left, bottom, right = box
+    mask[top:bottom, left:right] = True
+    return mask
 
 
 def _read(place: int) -> np.ndarray:

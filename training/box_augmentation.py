@@ -99,6 +99,7 @@ class Tile:
         boxes: (m, 4) float64 pixels of the input, clipped.
         labels: (m,) int32.
         crowd: (m,) bool.
+        masks: (m, seen.height, seen.width) uint8, 1 on an object; None unless they are asked for.
     """
 
     seen: Rectangle
@@ -106,6 +107,7 @@ class Tile:
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
+    masks: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,12 +119,14 @@ class Augmented:
         boxes: (m, 4) float32 shares of it.
         labels: (m,) int32.
         crowd: (m,) bool; also what chance has cut to too little to be found.
+        masks: (m, height, width) uint8, 1 on an object; None unless they are asked for.
     """
 
     pixels: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
+    masks: np.ndarray | None = None
 
 
 def _mirrored(boxes: np.ndarray) -> np.ndarray:
@@ -136,9 +140,12 @@ def _mirrored(boxes: np.ndarray) -> np.ndarray:
 def refuse_crops(preprocessing: Preprocessing) -> None:
     """Raise InputError for a geometry that hides objects, or for grey pictures."""
     if preprocessing.resize == "crop":
-        raise InputError("detectors see whole pictures: resize is 'stretch' or 'pad', not 'crop'")
+        raise InputError(
+            "pictures with boxes or label maps are seen whole: resize is 'stretch' or 'pad', not "
+            "'crop'"
+        )
     if preprocessing.channels != 3:
-        raise InputError(f"detectors see 3 channels, not {preprocessing.channels}")
+        raise InputError(f"pictures are seen in 3 channels, not {preprocessing.channels}")
 
 
 def evaluation_placement(
@@ -218,15 +225,18 @@ def augment(
     drawn: Drawn,
     read: Callable[[int], tuple[np.ndarray, Objects]],
     preprocessing: Preprocessing,
+    *,
+    masks: bool = False,
 ) -> Augmented:
     """One picture of a batch.
 
     Args:
         drawn: of `box_policies.draw`.
         read: gives the (h, w, 3) uint8 pixels and the objects at a position of the split.
+        masks: whether objects' masks move along.
     """
     tiles = [
-        make_tile(policy, part, area, *read(part.picture), preprocessing)
+        make_tile(policy, part, area, *read(part.picture), preprocessing, masks=masks)
         for part, area in zip(drawn.parts, rectangles(drawn, preprocessing), strict=True)
     ]
     return assembled(tiles, preprocessing)
@@ -252,60 +262,96 @@ def make_tile(
     picture: np.ndarray,
     objects: Objects,
     preprocessing: Preprocessing,
+    *,
+    masks: bool = False,
 ) -> Tile:
     """Do to a source picture and its objects what was drawn for them.
 
     Args:
         area: the part of the network's input for it.
         picture: (h, w, 3) uint8.
+        masks: whether objects' masks move along. One of which no pixel is left is ignored then,
+            whatever is left of its box.
+
+    Raises:
+        InputError: `masks`, and the objects have boxes alone.
     """
-    whole = (area.height, area.width) == (preprocessing.height, preprocessing.width)
-    placement = _placement(part, area, picture.shape[:2], objects, preprocessing, fill=not whole)
-    seen = _seen(placement, area)
-    boxes, labels, crowd = _objects_in(policy, placement, seen, objects)
-    pixels = recoloured(_resampled(picture, placement, seen), part)
-    return Tile(seen=seen, pixels=pixels, boxes=boxes, labels=labels, crowd=crowd)
+    boxes = objects.boxes[~objects.crowd]
+    placement = placed(part, area, picture.shape[:2], preprocessing, boxes)
+    seen = seen_in(area, placement)
+    stays, ignored, clipped = _objects_in(policy, placement, seen, objects)
+    found = None
+    if masks:
+        found = _masks(objects, stays, placement, seen)
+        ignored = ignored | ~found.any(axis=(1, 2))
+    return Tile(
+        seen=seen,
+        pixels=recoloured(resampled(picture, placement, seen), part),
+        boxes=clipped,
+        labels=objects.labels[stays].astype(np.int32),
+        crowd=ignored,
+        masks=found,
+    )
 
 
 def assembled(tiles: Sequence[Tile], preprocessing: Preprocessing) -> Augmented:
     """Put the tiles of one picture in their places."""
-    outside = _BLACK if preprocessing.resize == "pad" else _GREY
-    pixels = np.full(preprocessing.input_shape, outside, np.uint8)
-    for tile in tiles:
-        pixels[tile.seen.slices] = tile.pixels
     boxes = np.concatenate([tile.boxes for tile in tiles]) / _sides(preprocessing)
     return Augmented(
-        pixels=pixels,
+        pixels=pixels_of([(tile.seen, tile.pixels) for tile in tiles], preprocessing),
         boxes=boxes.astype(np.float32),
         labels=np.concatenate([tile.labels for tile in tiles]),
         crowd=np.concatenate([tile.crowd for tile in tiles]),
+        masks=_masks_of(tiles, preprocessing),
     )
 
 
-def _placement(
+def pixels_of(
+    tiles: Sequence[tuple[Rectangle, np.ndarray]], preprocessing: Preprocessing
+) -> np.ndarray:
+    """(height, width, 3) uint8 of what was seen and its pixels; around it, grey or black."""
+    outside = _BLACK if preprocessing.resize == "pad" else _GREY
+    pixels = np.full(preprocessing.input_shape, outside, np.uint8)
+    for seen, own in tiles:
+        pixels[seen.slices] = own
+    return pixels
+
+
+def _masks_of(tiles: Sequence[Tile], preprocessing: Preprocessing) -> np.ndarray | None:
+    """(m, height, width) uint8 of all tiles; an object has no pixel outside of its own."""
+    count = sum(len(tile.labels) for tile in tiles)
+    masks = np.zeros((count, preprocessing.height, preprocessing.width), np.uint8)
+    first = 0
+    for tile in tiles:
+        if tile.masks is None:
+            return None
+        masks[(slice(first, first + len(tile.masks)), *tile.seen.slices)] = tile.masks
+        first += len(tile.masks)
+    return masks
+
+
+def placed(
     part: Part,
     area: Rectangle,
     size: tuple[int, ...],
-    objects: Objects,
     preprocessing: Preprocessing,
-    *,
-    fill: bool,
+    boxes: np.ndarray,
 ) -> Placement:
-    """Where the picture lies.
+    """Where a picture comes to lie; in a rectangle of a mosaic, so large that it fills it.
 
     Args:
         size: (height, width) of the picture.
-        fill: scale it up, if need be, until it fills the area.
+        boxes: (m, 4) what a window is to hold, if one is drawn; without any, all of it is seen.
     """
     base = evaluation_placement(size, preprocessing)
     sides = np.array([base.height, base.width]) * part.scale / part.zoom
     room = np.array([area.height, area.width])
-    if fill:
+    if (area.height, area.width) != (preprocessing.height, preprocessing.width):
         sides = sides * max(1.0, *(room / sides))
     first = np.array(part.place) * (room - sides)
     if part.overlap is not None:
-        boxes = _mirrored(objects.boxes) if part.flip else objects.boxes
-        boxes = boxes[~objects.crowd] * np.tile(sides / room, 2) + np.tile(first / room, 2)
+        boxes = _mirrored(boxes) if part.flip else boxes
+        boxes = boxes * np.tile(sides / room, 2) + np.tile(first / room, 2)
         window = _overlap_window(boxes, part.overlap, part.tries, size)
         first = (first - window[:2] * room) / window[2:]
         sides = sides / window[2:]
@@ -354,7 +400,7 @@ def _overlap_window(
     return np.concatenate([first[good.argmax()], sides[good.argmax()]])
 
 
-def _seen(placement: Placement, area: Rectangle) -> Rectangle:
+def seen_in(area: Rectangle, placement: Placement) -> Rectangle:
     """What of the area the picture covers; empty at its edge if nothing."""
     top, left = max(placement.top, area.top), max(placement.left, area.left)
     bottom = min(placement.top + placement.height, area.bottom)
@@ -362,13 +408,24 @@ def _seen(placement: Placement, area: Rectangle) -> Rectangle:
     return Rectangle(top=top, left=left, bottom=max(top, bottom), right=max(left, right))
 
 
-def _resampled(picture: np.ndarray, placement: Placement, seen: Rectangle) -> np.ndarray:
-    """(seen.height, seen.width, 3) uint8."""
+def _source(placement: Placement, seen: Rectangle) -> np.ndarray:
+    """(4,) shares of the picture that, mirrored as it is, come to lie there."""
+    corners = np.array([[seen.top, seen.left, seen.bottom, seen.right]], np.float64)
+    return placement.shares(corners)[0].clip(0, 1)
+
+
+def resampled(picture: np.ndarray, placement: Placement, seen: Rectangle) -> np.ndarray:
+    """What is seen of a picture.
+
+    Args:
+        picture: (h, w, 3) uint8.
+
+    Returns:
+        (seen.height, seen.width, 3) uint8, bilinear, and an average where it becomes smaller.
+    """
     if not seen.height or not seen.width:
         return np.zeros((seen.height, seen.width, 3), np.uint8)
-    corners = np.array([[seen.top, seen.left, seen.bottom, seen.right]], np.float64)
-    # Those that, mirrored as well, come to lie there.
-    top, left, bottom, right = placement.shares(corners)[0].clip(0, 1)
+    top, left, bottom, right = _source(placement, seen)
     height, width = picture.shape[:2]
     box = (left * width, top * height, right * width, bottom * height)
     image = Image.fromarray(picture).resize(
@@ -378,14 +435,49 @@ def _resampled(picture: np.ndarray, placement: Placement, seen: Rectangle) -> np
     return pixels[:, ::-1] if placement.flip else pixels
 
 
+def nearest(plane: np.ndarray, placement: Placement, seen: Rectangle) -> np.ndarray:
+    """What is seen of a label map or mask: the value at the middle of each pixel, nothing between.
+
+    Args:
+        plane: (h, w) of the picture that is placed.
+
+    Returns:
+        (seen.height, seen.width) of its type.
+    """
+    top, left, bottom, right = _source(placement, seen)
+    rows = _middles(top, bottom, plane.shape[0], seen.height)
+    columns = _middles(left, right, plane.shape[1], seen.width)
+    return plane[rows[:, None], columns[::-1] if placement.flip else columns]
+
+
+def _middles(first: float, last: float, side: int, count: int) -> np.ndarray:
+    """(count,) which of `side` pixels the middles of equal parts of a share of them lie in."""
+    shares = first + (last - first) * (np.arange(count) + 0.5) / max(count, 1)
+    # A middle between two pixels is the latter's, however the share was rounded.
+    return np.floor(shares * side + 1e-6).astype(np.int64).clip(0, side - 1)
+
+
+def _masks(
+    objects: Objects, stays: np.ndarray, placement: Placement, seen: Rectangle
+) -> np.ndarray:
+    """(m, seen.height, seen.width) uint8 of the objects that stay; others' are not looked at."""
+    if objects.masks is None:
+        raise InputError("objects have boxes alone, and no masks; give data with outlines")
+    rows = np.flatnonzero(stays)
+    masks = np.zeros((len(rows), seen.height, seen.width), np.uint8)
+    for mask, row in zip(masks, rows, strict=True):
+        mask[:] = nearest(objects.masks[row](), placement, seen)
+    return masks
+
+
 def _objects_in(
     policy: BoxPolicy, placement: Placement, seen: Rectangle, objects: Objects
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clipped boxes in pixels, labels and crowd flags of what is left in sight.
+    """Which objects are left in sight (of all), which of these are ignored, and their boxes.
 
     An object of which too little is left, or which has become too small, is ignored instead of
     dropped: half a digit is neither to be found nor to be taught as background. A crowd stays one
-    as long as any of it is left.
+    as long as any of it is left. Boxes are clipped, in pixels.
     """
     boxes = placement.boxes(objects.boxes)
     clipped = boxes.clip(2 * (seen.top, seen.left), 2 * (seen.bottom, seen.right))
@@ -394,7 +486,7 @@ def _objects_in(
     found = ~objects.crowd & (share >= policy.kept) & (sides >= LEAST_SIDE).all(axis=1)
     ignored = ~found & np.where(objects.crowd, share > 0, share >= policy.ignored)
     stays = found | ignored
-    return clipped[stays], objects.labels[stays].astype(np.int32), ignored[stays]
+    return stays, ignored[stays], clipped[stays]
 
 
 def recoloured(pixels: np.ndarray, part: Part) -> np.ndarray:

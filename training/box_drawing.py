@@ -1,4 +1,8 @@
-"""Boxes drawn on pictures: what was found in bands of the class's colour, the truth in dashes."""
+"""Boxes and masks drawn on pictures.
+
+What was found stands in bands of the class's colour, the truth in dashes. A mask is tinted, and has
+a line around it, so that two objects of a class that touch are told apart.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from kerascnn.errors import InputError
 from training import atomic
@@ -20,6 +24,7 @@ _ORANGE, _SKY, _YELLOW, _PURPLE = "#e69f00", "#56b4e9", "#f0e442", "#cc79a7"
 CLASS_COLOURS = (VERMILION, _SKY, _YELLOW, BLUE, _ORANGE, GREEN, _PURPLE)
 
 _WHITE = "#ffffff"
+_TINT = 0.45  # share of the class's colour in a mask
 _BRIGHT = 140  # of 255, from which on letters on a colour are dark
 _LETTERS = 24  # of a name
 _SMALLEST = 8  # pixels that letters need to be read
@@ -66,11 +71,12 @@ def draw_boxes(
     *,
     classes: Sequence[str],
     truth: np.ndarray | None = None,
+    masks: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """Draw boxes with their classes' names on a copy of a picture.
 
     Lines and letters grow with the picture. A box that is no number, or lies outside, is left
-    out; higher scores lie above lower ones.
+    out, with its mask; higher scores lie above lower ones.
 
     Args:
         picture: (height, width, 3) uint8.
@@ -79,18 +85,26 @@ def draw_boxes(
         scores: (d,) shares of 1, written behind the names.
         classes: names in index order.
         truth: (m, 4) boxes to draw in dashes, without names.
+        masks: d of (height, width) bool, the pixels of each object.
 
     Returns:
         (height, width, 3) uint8.
 
     Raises:
-        InputError: not a label (and score) a box, a label that is no class, or not a picture.
+        InputError: not a label (and score, and mask) a box, a label that is no class, a mask of
+            another size than the picture, or not a picture.
     """
     _check(picture, boxes, labels, scores, classes)
-    image = Image.fromarray(picture)
-    line, letters = _line_width(image.size), _letter_height(image.size)
+    size = picture.shape[1], picture.shape[0]
+    line, letters = _line_width(size), _letter_height(size)
     order = np.arange(len(labels)) if scores is None else np.argsort(-scores, kind="stable")
-    drawn = [(int(i), box) for i in order if (box := _inside(boxes[i], image.size, line))]
+    drawn = [(int(i), box) for i in order if (box := _inside(boxes[i], size, line))]
+    if masks is not None:
+        _check_masks(masks, len(labels), picture.shape[:2])
+        picture = picture.copy()
+        for i, _box in reversed(drawn):
+            _tint(picture, masks[i], _colour(labels[i]), max(1, line // 2))
+    image = Image.fromarray(picture)
     for i, box in reversed(drawn):
         _band(image, box, line, _colour(labels[i]))
     for each in () if truth is None else truth:
@@ -113,6 +127,7 @@ def write_boxes(
     *,
     classes: Sequence[str],
     truth: np.ndarray | None = None,
+    masks: Sequence[np.ndarray] | None = None,
 ) -> None:
     """Write what `draw_boxes` draws as .png or .jpg; the rest of the arguments is its own.
 
@@ -121,7 +136,7 @@ def write_boxes(
     """
     if path.suffix.lower() not in _FORMATS:
         raise InputError(f"{path}: pictures are written as .png or .jpg; choose one of them")
-    drawn = draw_boxes(picture, boxes, labels, scores, classes=classes, truth=truth)
+    drawn = draw_boxes(picture, boxes, labels, scores, classes=classes, truth=truth, masks=masks)
     kind = _FORMATS[path.suffix.lower()]
     with atomic.replacing(path) as temporary:
         Image.fromarray(drawn).save(temporary, kind, **(_JPEG if kind == "JPEG" else {}))
@@ -211,6 +226,17 @@ def _check(
         )
 
 
+def _check_masks(masks: Sequence[np.ndarray], count: int, size: tuple[int, ...]) -> None:
+    if len(masks) != count:
+        raise InputError(f"{len(masks)} masks for {count} boxes; give one of each")
+    for mask in masks:
+        if mask.dtype != bool or mask.shape != size:
+            raise InputError(
+                f"masks are bool of the picture's {size} pixels, not {mask.dtype} of {mask.shape}; "
+                "paste them into the picture first"
+            )
+
+
 def _line_width(size: tuple[int, int]) -> int:
     return max(3, round((size[0] * size[1]) ** 0.5 / 320))
 
@@ -233,6 +259,33 @@ def _inside(box: np.ndarray, size: tuple[int, int], line: int) -> _Rectangle | N
     if part.left >= part.right or part.top >= part.bottom:
         return None
     return part.grown(line // 2).within(size)
+
+
+def _tint(picture: np.ndarray, mask: np.ndarray, colour: str, line: int) -> None:
+    """Mix a colour into the pixels of a mask, which end in a line of it and a dark edge outside."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return
+    # The part of the picture that the mask and its edge take.
+    part = tuple(slice(max(0, each[0] - 1), each[-1] + 2) for each in (rows, columns))
+    pixels, mask = picture[part], mask[part]
+    paint = np.array(ImageColor.getrgb(colour))
+    inner = mask
+    for _ in range(line):
+        inner = ~_grown(~inner)
+    pixels[inner] = np.rint((1 - _TINT) * pixels[inner] + _TINT * paint)
+    pixels[mask & ~inner] = paint
+    pixels[_grown(mask) & ~mask] = ImageColor.getrgb(INK)
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """With the neighbours above, below, left and right."""
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    grown[:, 1:] |= mask[:, :-1]
+    grown[:, :-1] |= mask[:, 1:]
+    return grown
 
 
 def _band(image: Image.Image, box: _Rectangle, line: int, colour: str) -> None:

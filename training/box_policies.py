@@ -76,20 +76,23 @@ _DETECTION = BoxPolicy(
     saturation=0.5,
     gain=0.1,
 )
+# No flip: a mirrored digit is none. Half of one may be another, so that more has to be left.
+_SCENES = BoxPolicy(
+    scale=(0.7, 1.4),
+    aspect=(0.85, 1.18),
+    mosaic=0.25,
+    brightness=0.2,
+    contrast=0.3,
+    saturation=0.5,
+    gain=0.2,
+    kept=0.7,
+)
 BOX_POLICIES: Mapping[str, BoxPolicy] = {
     "none": BoxPolicy(),
     "flip": BoxPolicy(flip=True),
-    # No flip: a mirrored digit is none. Half of one may be another, so that more has to be left.
-    "scenes": BoxPolicy(
-        scale=(0.7, 1.4),
-        aspect=(0.85, 1.18),
-        mosaic=0.25,
-        brightness=0.2,
-        contrast=0.3,
-        saturation=0.5,
-        gain=0.2,
-        kept=0.7,
-    ),
+    "scenes": _SCENES,
+    # Of 128 pixels a mosaic, or a scene made much smaller, has digits that nobody can read.
+    "small_scenes": dataclasses.replace(_SCENES, mosaic=0.0, scale=(0.85, 1.25)),
     "detection": _DETECTION,
     # Half of the pictures stay whole, as they are in an evaluation.
     "mosaic": dataclasses.replace(_DETECTION, mosaic=0.5),

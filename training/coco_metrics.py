@@ -1,10 +1,11 @@
-"""COCO's average precision of anything that finds boxes: Keras, TFLite and ONNX share it.
+"""COCO's average precision of anything that finds boxes or masks: Keras, TFLite and ONNX share it.
 
 The metric is pycocotools' COCOeval, run in memory. What it matched, picture by picture, is kept:
 two files that saw the same pictures are compared by a paired bootstrap over pictures (percentiles;
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 
-n pictures, c classes, d detections, t = 10 thresholds of IoU: 0.5, 0.55 ... 0.95.
+n pictures, c classes, d detections, s cells a side of a mask, t = 10 thresholds of IoU: 0.5, 0.55
+... 0.95.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import binascii
 import dataclasses
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kerascnn.errors import InputError
-from training.datasets.objects import ObjectSplit
+from training import instance_masks
+from training.datasets.objects import Objects, ObjectSplit
 from training.quiet import quiet
 
 _THRESHOLDS = 10
@@ -39,21 +42,46 @@ class Detections:
         boxes: (d, 4) float32 top, left, bottom and right as shares of the upright picture.
         labels: (d,) int32 class indices.
         scores: (d,) float32.
+        masks: (d, s, s) float32 probabilities in the frame of each box, or None.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
+    masks: np.ndarray | None = None
 
     @classmethod
-    def of(cls, boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Detections:
+    def of(
+        cls,
+        boxes: np.ndarray,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        masks: np.ndarray | None = None,
+    ) -> Detections:
         """Detections in any order; those with label -1 pad, and are left out."""
-        labels = np.asarray(labels, np.int32)
-        scores = np.asarray(scores, np.float32)
-        order = np.argsort(-scores, kind="stable")
-        order = order[labels[order] != -1]
-        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-        return cls(boxes=boxes[order], labels=labels[order], scores=scores[order])
+        whole = cls(
+            boxes=np.asarray(boxes, np.float32).reshape(-1, 4),
+            labels=np.asarray(labels, np.int32),
+            scores=np.asarray(scores, np.float32),
+            masks=None if masks is None else np.asarray(masks, np.float32),
+        )
+        order = np.argsort(-whole.scores, kind="stable")
+        return whole.take(order[whole.labels[order] != -1])
+
+    def take(self, which: np.ndarray) -> Detections:
+        """Those at some indices, or where a (d,) bool is True."""
+        return Detections(
+            boxes=self.boxes[which],
+            labels=self.labels[which],
+            scores=self.scores[which],
+            masks=None if self.masks is None else self.masks[which],
+        )
+
+    def pasted(self, size: Sequence[int] | np.ndarray) -> list[np.ndarray] | None:
+        """(height, width) bool of each mask on a picture of that size; None without masks."""
+        if self.masks is None:
+            return None
+        return instance_masks.paste_all(self.masks, self.boxes, size)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,10 +122,11 @@ class DetectionEvaluation:
         per_class50: (c,) AP at IoU 0.5.
         objects: (c,) objects to be found; crowds are not counted.
         detections: (c,) detections judged.
-        broken: detections left out because their box or score is no number.
+        broken: detections left out because their box, score or mask is no number.
         precision: (c, 101) share of right ones at IoU 0.5 where recall is 0, 0.01 ... 1, the best
             at that recall or a higher one; 0 where no score reaches it.
         matches: for `ap_interval`.
+        kind: "bbox" or "segm", what overlaps were of.
     """
 
     ap: float
@@ -116,6 +145,7 @@ class DetectionEvaluation:
     broken: int
     precision: np.ndarray
     matches: Matches
+    kind: str = "bbox"
 
     @property
     def mean_precision(self) -> np.ndarray:
@@ -125,9 +155,13 @@ class DetectionEvaluation:
 
 
 def evaluate_detections(
-    found: Sequence[Detections], split: ObjectSplit, classes: Sequence[str]
+    found: Sequence[Detections],
+    split: ObjectSplit,
+    classes: Sequence[str],
+    *,
+    kind: str = "bbox",
 ) -> DetectionEvaluation:
-    """Compare detections with the objects of a split, as COCOeval does for boxes.
+    """Compare detections with the objects of a split, as COCOeval does.
 
     Boxes count as they are given: what reaches over the picture's edge is not cut.
 
@@ -135,10 +169,16 @@ def evaluate_detections(
         found: one a picture of the split, in its order.
         split: its pictures are not read.
         classes: names in index order.
+        kind: "bbox", or "segm" for masks, which are pasted into the picture
+            (`training.instance_masks`) and kept as run lengths. What is small, medium or large
+            among detections goes by the area of the box or the mask.
 
     Raises:
-        InputError: no pictures, not one of `found` a picture, or a label that is no class.
+        InputError: no pictures, not one of `found` a picture, or a label that is no class; for
+            "segm", detections or objects without masks.
     """
+    if kind not in ("bbox", "segm"):
+        raise InputError(f"kind is 'bbox' or 'segm', not {kind!r}; choose one of them")
     if not len(split):
         raise InputError("there are no pictures to evaluate; give at least one")
     if len(found) != len(split):
@@ -146,10 +186,11 @@ def evaluate_detections(
             f"detections of {len(found)} pictures do not fit {len(split)} pictures; give one "
             "Detections a picture"
         )
-    whole = [_finite(each) for each in found]
-    truth, results = _truth(split, classes), _results(whole, split, classes)
+    masked = kind == "segm"
+    whole = [_finite(each, masked) for each in found]
+    truth, results = _truth(split, classes, masked), _results(whole, split, classes, masked)
     with quiet():
-        judge = COCOeval(_coco(truth), _coco(results), "bbox")
+        judge = COCOeval(_coco(truth), _coco(results), kind)
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
@@ -170,6 +211,7 @@ def evaluate_detections(
         broken=sum(map(len, found)) - len(labels),
         precision=precision[0].T,
         matches=matches,
+        kind=kind,
     )
 
 
@@ -280,9 +322,11 @@ def unpack(packed: Mapping[str, Any]) -> Matches:
         raise ValueError(f"these are not packed matches: {error!r}") from error
 
 
-def _finite(found: Detections) -> Detections:
+def _finite(found: Detections, masked: bool) -> Detections:
     kept = np.isfinite(found.boxes).all(axis=-1) & np.isfinite(found.scores)
-    return Detections(boxes=found.boxes[kept], labels=found.labels[kept], scores=found.scores[kept])
+    if masked and found.masks is not None:
+        kept &= np.isfinite(found.masks).all(axis=(1, 2))
+    return found.take(kept)
 
 
 def _coco(dataset: dict[str, Any]) -> COCO:
@@ -292,35 +336,64 @@ def _coco(dataset: dict[str, Any]) -> COCO:
     return coco
 
 
-def _truth(split: ObjectSplit, classes: Sequence[str]) -> dict[str, Any]:
+def _truth(split: ObjectSplit, classes: Sequence[str], masked: bool) -> dict[str, Any]:
     annotations: list[dict[str, Any]] = []
     for index, name in enumerate(split.names):
-        objects = split.objects(index)
+        objects, size = split.objects(index), split.sizes[index]
         _check_labels(objects.labels, len(classes), f"{name}: objects")
-        for label, box, area, crowd in zip(
+        outlines = _outlines(objects, size, name) if masked else _no_outlines(len(objects))
+        for label, box, area, crowd, outline in zip(
             objects.labels,
-            _pixels(objects.boxes, split.sizes[index]),
+            _pixels(objects.boxes, size),
             objects.areas,
             objects.crowd,
+            outlines,
             strict=True,
         ):
-            about = {"area": float(area), "iscrowd": int(crowd)}
+            about = {"area": float(area), "iscrowd": int(crowd), **outline}
             annotations.append(_annotation(annotations, index, label, box) | about)
-    return _dataset(annotations, len(split), len(classes))
+    return _dataset(annotations, split.sizes, len(classes))
 
 
 def _results(
-    found: Sequence[Detections], split: ObjectSplit, classes: Sequence[str]
+    found: Sequence[Detections], split: ObjectSplit, classes: Sequence[str], masked: bool
 ) -> dict[str, Any]:
     # COCO.loadRes does the same, but not for an empty list.
     annotations: list[dict[str, Any]] = []
     for index, (name, each) in enumerate(zip(split.names, found, strict=True)):
         _check_labels(each.labels, len(classes), f"{name}: detections")
-        pixels = _pixels(each.boxes, split.sizes[index])
-        for label, box, score in zip(each.labels, pixels, each.scores, strict=True):
-            about = {"area": box[2] * box[3], "iscrowd": 0, "score": float(score)}
+        size = split.sizes[index]
+        pasted = _pasted(each, size, name) if masked else _no_outlines(len(each))
+        pixels = _pixels(each.boxes, size)
+        for label, box, score, mask in zip(each.labels, pixels, each.scores, pasted, strict=True):
+            about = {"area": box[2] * box[3], "iscrowd": 0, "score": float(score), **mask}
             annotations.append(_annotation(annotations, index, label, box) | about)
-    return _dataset(annotations, len(split), len(classes))
+    return _dataset(annotations, split.sizes, len(classes))
+
+
+def _no_outlines(count: int) -> Iterator[dict[str, Any]]:
+    return iter([{}] * count)
+
+
+def _outlines(objects: Objects, size: np.ndarray, name: str) -> Iterator[dict[str, Any]]:
+    """What is added to the annotation of each object so that masks are compared."""
+    if objects.masks is None and len(objects):
+        raise InputError(f"{name}: its objects have no masks; evaluate boxes, or bring outlines")
+    for draw in objects.masks or ():
+        mask = draw()
+        if mask.shape != tuple(size):
+            raise InputError(
+                f"{name}: a mask of {mask.shape} pixels on a picture of {tuple(map(int, size))}; "
+                "bring the annotations that belong to it"
+            )
+        yield {"segmentation": instance_masks.encode(mask)}
+
+
+def _pasted(found: Detections, size: np.ndarray, name: str) -> Iterator[dict[str, Any]]:
+    """The same of detections, whose area is their mask's."""
+    masks = instance_masks.checked(found.masks, len(found), f"{name}: detections")
+    for encoded in instance_masks.run_lengths(masks, found.boxes, size):
+        yield {"segmentation": encoded, "area": float(rle.area(encoded))}
 
 
 def _annotation(before: list[Any], index: int, label: int, box: list[float]) -> dict[str, Any]:
@@ -328,9 +401,12 @@ def _annotation(before: list[Any], index: int, label: int, box: list[float]) -> 
     return {"id": len(before) + 1, "image_id": index, "category_id": int(label), "bbox": box}
 
 
-def _dataset(annotations: list[dict[str, Any]], pictures: int, classes: int) -> dict[str, Any]:
+def _dataset(annotations: list[dict[str, Any]], sizes: np.ndarray, classes: int) -> dict[str, Any]:
     return {
-        "images": [{"id": index} for index in range(pictures)],
+        "images": [
+            {"id": index, "height": height, "width": width}
+            for index, (height, width) in enumerate(sizes.tolist())
+        ],
         "categories": [{"id": label} for label in range(classes)],
         "annotations": annotations,
     }

@@ -14,6 +14,7 @@ OPTIMIZERS = ("adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine", "exponential", "plateau", "steps")
 DECAYS = ("decoupled", "l2")
 CLASS_WEIGHTS = ("none", "balanced")
+MAP_LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,17 +47,23 @@ class TrainConfig:
         clip_norm: longest gradient, over all variables; 0: any.
         ema: momentum of the moving average of weights that is evaluated and kept; 0: none.
         label_smoothing: of the cross-entropy.
-        augmentation: a name in `training.policies.POLICIES`, or for a detector in
-            `training.box_policies.BOX_POLICIES`.
+        map_loss: of label maps, see `training.segmentation_losses`: "cross_entropy", "dice",
+            "focal", "cross_entropy_dice".
+        border_weight: of label maps, how much more the pixels between two objects that nearly
+            touch weigh in the loss (w0 of arXiv:1505.04597, equation 2, where it is 10); 0: no
+            more than others.
+        augmentation: a name in `training.policies.POLICIES`, or for what finds objects or label
+            maps in `training.box_policies.BOX_POLICIES`.
         mixup: alpha of the beta distribution of shares (arXiv:1710.09412); 0: none.
         cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
-        class_weights: "balanced" weights the loss by the inverse of a class's frequency.
+        class_weights: "balanced" weights the loss by the inverse of a class's frequency, in
+            pictures or, of label maps, in pixels.
         pictures_per_class: at most so many training pictures a class, chosen by `seed`; 0: all.
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
         patience: epochs without a better validation after which the training ends; 0: never.
-        freeze_epochs: first epochs, in which the logits layer alone learns; of a detector, what is
-            no part of the backbone.
+        freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
+            classifiers, what is no part of the backbone.
         freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
         seed: of initial weights, order, augmentation, dropout and splits.
         distil_weight: share of the loss that a teacher's answers have, where there is a teacher.
@@ -84,6 +91,8 @@ class TrainConfig:
     clip_norm: float = 0.0
     ema: float = 0.0
     label_smoothing: float = 0.1
+    map_loss: str = "cross_entropy"
+    border_weight: float = 0.0
     augmentation: str = "pictures"
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -143,6 +152,7 @@ _CHOICES: Mapping[str, Sequence[str]] = {
     "schedule": SCHEDULES,
     "decay": DECAYS,
     "class_weights": CLASS_WEIGHTS,
+    "map_loss": MAP_LOSSES,
 }
 _ANY = float("inf")
 _LIMITS: Mapping[str, tuple[float, float]] = {
@@ -158,6 +168,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "clip_norm": (0, _ANY),
     "ema": (0, 0.99999),
     "label_smoothing": (0, 0.999),
+    "border_weight": (0, 1e4),
     "mixup": (0, 100),
     "cutmix": (0, 100),
     "pictures_per_class": (0, _ANY),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from training.drawing import (
 )
 from training.history import best_epoch, judge
 
+_UNITS = {"val_ap": "AP ", "val_miou": "mean IoU "}
 _DOTTED = 40  # epochs, up to which each has a dot
 _TITLE = 62  # letters
 _LOWEST_SHARE = 1e-4  # of the highest learning rate; what lies below is not drawn
@@ -39,7 +40,8 @@ def write_curves(history: list[dict[str, float]], path: pathlib.Path, *, title: 
     Args:
         history: one row an epoch with epoch, learning_rate, loss and accuracy, and val_loss and
             val_accuracy where there are validation pictures; of a detector box_loss, class_loss,
-            val_ap and val_ap50 in their place. Accuracy and AP are shares of 1.
+            val_ap and val_ap50 in their place, of a segmentation network val_miou and val_dice.
+            Accuracy, AP, IoU and dice are shares of 1.
         path: of the .png.
         title: in one line; a long one is cut.
 
@@ -53,7 +55,7 @@ def write_curves(history: list[dict[str, float]], path: pathlib.Path, *, title: 
 
 
 def draw_curves(history: Sequence[dict[str, float]], title: str) -> Figure:
-    """The drawing of `write_curves`: axes for loss, accuracy or AP (%), and learning rate."""
+    """The drawing of `write_curves`: axes for loss, the task's figure (%), and learning rate."""
     figure = Figure(figsize=(8.4, 8.8))
     FigureCanvasAgg(figure)
     losses, scores, rates = figure.subplots(
@@ -62,11 +64,10 @@ def draw_curves(history: Sequence[dict[str, float]], title: str) -> Figure:
     figure.subplots_adjust(left=0.085, right=0.975, top=0.885, bottom=0.065, hspace=0.2)
     figure.text(0.02, 0.97, shorten(title, _TITLE), fontsize=13, weight="bold", va="center")
     epochs = _column(history, "epoch")
-    detector = "box_loss" in history[-1]
-    loss_looks, score_looks = _DETECTOR_LOOKS if detector else _LOOKS
+    measure, loss_looks, score_looks = _looks(history[-1])
     for axes, looks, text, unit in (
         (losses, loss_looks, "loss", 1),
-        (scores, score_looks, "average precision (%)" if detector else "accuracy (%)", 100),
+        (scores, score_looks, f"{measure} (%)", 100),
     ):
         title_above(axes, text)
         for name, look in looks.items():
@@ -79,7 +80,7 @@ def draw_curves(history: Sequence[dict[str, float]], title: str) -> Figure:
     _mark_best(history, losses, scores, rates)
     _epoch_axis(rates, epochs)
     legend_row(figure, losses, 0.936)
-    if detector and len(scores.get_lines()):
+    if score_looks is not _SCORE_LOOKS and len(scores.get_lines()):
         scores.legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0.2
         )
@@ -90,29 +91,38 @@ _Looks = dict[str, dict[str, Any]]
 # Dashes tell lines apart in grey.
 _TRAINING: dict[str, Any] = {"color": BLUE, "linestyle": (0, (4, 1.3))}
 _VALIDATION: dict[str, Any] = {"color": VERMILION}
-# By column: the lines of the axes for loss, then of those for accuracy.
-_LOOKS: tuple[_Looks, _Looks] = (
-    {
-        "loss": _TRAINING | {"label": "training"},
-        "val_loss": _VALIDATION | {"label": "validation"},
-    },
-    {
-        "accuracy": _TRAINING | {"label": "training"},
-        "val_accuracy": _VALIDATION | {"label": "validation"},
-    },
-)
-_DETECTOR_LOOKS: tuple[_Looks, _Looks] = (
-    {
-        "loss": _TRAINING | {"label": "training, both parts"},
-        "box_loss": {"color": GREEN, "linestyle": (0, (1, 1)), "label": "boxes"},
-        "class_loss": {"color": MUTED, "linestyle": (0, (4, 1.3, 1, 1.3)), "label": "classes"},
-        "val_loss": _VALIDATION | {"label": "validation"},
-    },
-    {
-        "val_ap": _VALIDATION | {"label": "validation, IoU 0.5 to 0.95"},
-        "val_ap50": _VALIDATION | {"label": "IoU 0.5", "linestyle": (0, (1, 1))},
-    },
-)
+# By column: the lines of the axes for loss, and of those for the task's figure.
+_LOSS_LOOKS: _Looks = {
+    "loss": _TRAINING | {"label": "training"},
+    "val_loss": _VALIDATION | {"label": "validation"},
+}
+_DETECTOR_LOSS_LOOKS: _Looks = {
+    "loss": _TRAINING | {"label": "training, both parts"},
+    "box_loss": {"color": GREEN, "linestyle": (0, (1, 1)), "label": "boxes"},
+    "class_loss": {"color": MUTED, "linestyle": (0, (4, 1.3, 1, 1.3)), "label": "classes"},
+    "val_loss": _VALIDATION | {"label": "validation"},
+}
+_SCORE_LOOKS: _Looks = {
+    "accuracy": _TRAINING | {"label": "training"},
+    "val_accuracy": _VALIDATION | {"label": "validation"},
+}
+_DETECTOR_SCORE_LOOKS: _Looks = {
+    "val_ap": _VALIDATION | {"label": "validation, IoU 0.5 to 0.95"},
+    "val_ap50": _VALIDATION | {"label": "IoU 0.5", "linestyle": (0, (1, 1))},
+}
+_MAP_SCORE_LOOKS: _Looks = {
+    "val_miou": _VALIDATION | {"label": "validation, IoU"},
+    "val_dice": _VALIDATION | {"label": "dice", "linestyle": (0, (1, 1))},
+}
+
+
+def _looks(row: Mapping[str, float]) -> tuple[str, _Looks, _Looks]:
+    """What a row of a history measures, and the lines of both axes."""
+    if "box_loss" in row:
+        return "average precision", _DETECTOR_LOSS_LOOKS, _DETECTOR_SCORE_LOOKS
+    if "accuracy" in row:
+        return "accuracy", _LOSS_LOOKS, _SCORE_LOOKS
+    return "mean over classes", _LOSS_LOOKS, _MAP_SCORE_LOOKS
 
 
 def _column(history: Sequence[dict[str, float]], name: str) -> np.ndarray:
@@ -167,7 +177,7 @@ def _mark_best(history: Sequence[dict[str, float]], losses: Any, scores: Any, ra
             axes.plot(
                 [row["epoch"]], [value], **ring, color=INK, markerfacecolor="none", clip_on=False
             )
-    unit = "AP " if name == "val_ap" else ""
+    unit = _UNITS.get(name, "")
     losses.annotate(
         f"best: epoch {row['epoch']:g}, {unit}{100 * row[name]:.4g}% on validation pictures",
         *((1, 1), (0, 7)),

@@ -22,22 +22,21 @@ _GAP = 8
 def example(
     split: ObjectSplit, index: int, found: Detections, classes: Sequence[str]
 ) -> np.ndarray:
-    """One picture with its detections from `SHOWN_SCORE` on, and the truth in dashes.
+    """One picture with its detections from `SHOWN_SCORE` on, and the truth's boxes in dashes.
 
     Returns:
         (height, width, 3) uint8, no side longer than 320 pixels.
     """
     picture = Image.fromarray(split.picture(index))
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    shown = found.scores >= SHOWN_SCORE
-    objects = split.objects(index)
+    objects, found = split.objects(index), found.take(found.scores >= SHOWN_SCORE)
+    small = np.asarray(picture)
     return draw_boxes(
-        np.asarray(picture),
-        found.boxes[shown],
-        found.labels[shown],
-        found.scores[shown],
+        small,
+        *(found.boxes, found.labels, found.scores),
         classes=classes,
         truth=objects.boxes[~objects.crowd],
+        masks=found.pasted(small.shape[:2]),
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerascnn.detection.postprocess import DetectorSpec, detect, of_picture
+from kerascnn.detection.postprocess import DetectorSpec, detect
+from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import boxes_from_network
 from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections
@@ -50,11 +52,14 @@ def on_picture(
 ) -> Detections:
     """Detections in shares of the network's input, as shares of the picture, clipped to it.
 
+    Masks stay in the frames of their boxes. A network with masks clips its boxes to its input
+    before it looks at them, so that nothing is left to clip where the picture is stretched.
+
     Args:
         size: (height, width) of the picture.
     """
     boxes = np.clip(boxes_from_network(found.boxes, size, preprocessing), 0.0, 1.0)
-    return Detections(boxes=boxes, labels=found.labels, scores=found.scores)
+    return dataclasses.replace(found, boxes=boxes)
 
 
 def evaluate_detector(
@@ -63,16 +68,17 @@ def evaluate_detector(
     preprocessing: Preprocessing,
     classes: Sequence[str],
     *,
+    kind: str = "bbox",
     title: str = "",
 ) -> DetectionEvaluation:
     """COCO's figures of a detector on a split; see `detections` and `evaluate_detections`."""
     return evaluate_detections(
-        detections(detect, split, preprocessing, title=title), split, classes
+        detections(detect, split, preprocessing, title=title), split, classes, kind=kind
     )
 
 
 def keras_detect_fn(
-    model: keras.Model, preprocessing: Preprocessing, spec: DetectorSpec
+    model: keras.Model, preprocessing: Preprocessing, spec: DetectorSpec | TwoStageSpec
 ) -> DetectFn:
     """`detect` of a Keras model, normalisation and suppression included."""
     run = _compiled(model, spec)
@@ -82,17 +88,30 @@ def keras_detect_fn(
         for start in range(0, len(pictures), _PICTURES_AT_ONCE):
             block = preprocessing.normalise(pictures[start : start + _PICTURES_AT_ONCE])
             result = {k: keras.ops.convert_to_numpy(v) for k, v in run(block).items()}
-            parts += [Detections(**of_picture(result, i)) for i in range(len(block))]
+            parts += [_of_picture(result, i) for i in range(len(block))]
         return parts
 
     return found
 
 
-def _compiled(model: keras.Model, spec: DetectorSpec) -> Callable[[np.ndarray], dict[str, Any]]:
-    """`detect` with the weights of each moment, in one piece: suppression is many operations."""
+def _of_picture(result: dict[str, np.ndarray], index: int) -> Detections:
+    count = int(result["count"][index])
+    return Detections(**{k: v[index][:count] for k, v in result.items() if k != "count"})
+
+
+def _compiled(
+    model: keras.Model, spec: DetectorSpec | TwoStageSpec
+) -> Callable[[np.ndarray], dict[str, Any]]:
+    """`detect` with the weights of each moment, in one piece: suppression is many operations.
+
+    A two-stage network detects by itself.
+    """
+
+    def detected(outputs: Any) -> dict[str, Any]:
+        return detect(spec, *outputs) if isinstance(spec, DetectorSpec) else outputs
 
     def run(pictures: Any) -> dict[str, Any]:
-        return detect(spec, *model(pictures, training=False))
+        return detected(model(pictures, training=False))
 
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -105,7 +124,7 @@ def _compiled(model: keras.Model, spec: DetectorSpec) -> Callable[[np.ndarray], 
         @jax.jit
         def stateless(trainable: Any, others: Any, pictures: Any) -> dict[str, Any]:
             outputs, _others = model.stateless_call(trainable, others, pictures, training=False)
-            return detect(spec, *outputs)
+            return detected(outputs)
 
         # Variables that it closed over would stay as they were at the first call.
         return lambda pictures: stateless(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.errors import InputError
 from training import checkpoint, loop, optimizers
 from training.config import TrainConfig
@@ -22,14 +24,23 @@ from training.evaluate_detector import evaluate_detector, keras_detect_fn
 from training.history import History
 from training.loop import Fitted, Work, can_jit, repeatable, without_averages_in_place
 from training.object_batches import ObjectCourse, object_batches
+from training.rcnn_trainee import RCNNTrainee
 
 # Layers of a detector that no classifier has.
-_OWN_LAYERS = ("extra", "fpn", "box_", "class_")
+_OWN_LAYERS = ("extra", "fpn", "rpn_", "box_", "class_", "mask_")
+# What a step's figures are called for a person.
+_LOSSES = {
+    "rpn_class_loss": "objects",
+    "rpn_box_loss": "proposals",
+    "box_loss": "boxes",
+    "class_loss": "classes",
+    "mask_loss": "masks",
+}
 
 
 def fit_detector(
     model: keras.Model,
-    spec: DetectorSpec,
+    spec: DetectorSpec | TwoStageSpec,
     course: ObjectCourse,
     validation: ObjectSplit | None,
     *,
@@ -42,8 +53,9 @@ def fit_detector(
     """Train `model` in place, going on from the checkpoints in `folder` if there are any.
 
     Args:
-        validation: pictures whose AP chooses the best epoch; with None, or where they
-            have no object, the last epoch is kept.
+        course: gets what a two-stage detector needs beside boxes: masks, and numbers of chance.
+        validation: pictures whose AP, of masks where the detector has them, chooses the best
+            epoch; with None, or where they have no object, the last epoch is kept.
         folder, history_file, after_epoch: see `training.loop.train`.
         placement: one device.
 
@@ -55,7 +67,7 @@ def fit_detector(
         raise InputError("detectors are trained on one device; leave out --devices")
     repeatable(course.config.seed)
     network = placement.twin(model)
-    trainee = DetectionTrainee(network, course.preprocessing, DetectionLoss(spec=spec))
+    trainee, course = _trainee(network, spec, course)
     work = _Detection(trainee, spec, course, validation, classes)
     fitted = loop.train(
         work,
@@ -69,13 +81,24 @@ def fit_detector(
     return fitted
 
 
+def _trainee(
+    network: keras.Model, spec: DetectorSpec | TwoStageSpec, course: ObjectCourse
+) -> tuple[DetectionTrainee | RCNNTrainee, ObjectCourse]:
+    """What is trained, and the course with all that its losses ask for."""
+    if isinstance(spec, DetectorSpec):
+        return DetectionTrainee(network, course.preprocessing, DetectionLoss(spec=spec)), course
+    trainee = RCNNTrainee(network, course.preprocessing, spec)
+    chances = trainee.rcnn_loss.chances(course.most_objects)
+    return trainee, dataclasses.replace(course, masks=spec.masks, chance=chances)
+
+
 class _Detection(Work):
-    """Pictures with boxes."""
+    """Pictures with boxes, and with masks where the detector has them."""
 
     def __init__(
         self,
-        trainee: DetectionTrainee,
-        spec: DetectorSpec,
+        trainee: DetectionTrainee | RCNNTrainee,
+        spec: DetectorSpec | TwoStageSpec,
         course: ObjectCourse,
         validation: ObjectSplit | None,
         classes: Sequence[str],
@@ -84,6 +107,7 @@ class _Detection(Work):
         self.config, self.steps = course.config, course.steps
         self._course, self._validation, self._classes = course, validation, classes
         self._detect = keras_detect_fn(self.network, course.preprocessing, spec)
+        self._kind = kind(spec)
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
         self.trainee.compile(
@@ -105,7 +129,11 @@ class _Detection(Work):
         if self._validation is None:
             return {}
         found = evaluate_detector(
-            self._detect, self._validation, self._course.preprocessing, self._classes
+            self._detect,
+            self._validation,
+            self._course.preprocessing,
+            self._classes,
+            kind=self._kind,
         )
         if math.isnan(found.ap):  # no object in these pictures: they choose no epoch
             return {}
@@ -118,8 +146,15 @@ class _Detection(Work):
         return layer.name.startswith(_OWN_LAYERS)
 
     def note(self, logs: dict[str, float]) -> str:
-        box, classes = float(logs["box_loss"]), float(logs["class_loss"])
-        return f"loss {float(logs['loss']):.3f} (boxes {box:.3f}, classes {classes:.3f})"
+        parts = [
+            f"{word} {float(logs[name]):.3f}" for name, word in _LOSSES.items() if name in logs
+        ]
+        return f"loss {float(logs['loss']):.3f} ({', '.join(parts)})"
+
+
+def kind(spec: DetectorSpec | TwoStageSpec) -> str:
+    """What a detector is judged by: "segm" where it has masks, else "bbox"."""
+    return "bbox" if isinstance(spec, DetectorSpec) or not spec.masks else "segm"
 
 
 def _pairs(batches: Iterator[dict[str, np.ndarray]]) -> Iterator[tuple[dict[str, np.ndarray]]]:

@@ -12,7 +12,7 @@ from training import atomic
 # pictures choose the epoch, one of `JUDGES` among them.
 History = list[dict[str, float]]
 # What chooses the epoch: the higher the better.
-JUDGES = ("val_accuracy", "val_ap")
+JUDGES = ("val_accuracy", "val_ap", "val_miou")
 
 
 def judge(row: Mapping[str, float]) -> str | None:

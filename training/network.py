@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
 import kerascnn
+from kerascnn import zoo
+from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
@@ -31,6 +35,7 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
             classes=classes,
             weights=asked.weights,
             **asked.model_options,
+            **_of_boxes(asked, preprocessing),
         )
     except TypeError as error:
         raise InputError(f"{asked.model} does not take these options: {error}") from error
@@ -40,6 +45,15 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
             "here with one; leave out auxiliary"
         )
     return model
+
+
+def _of_boxes(asked: TrainRequest, preprocessing: Preprocessing) -> Mapping[str, Any]:
+    """Options of boxes that are a network's own: one of two stages detects by itself."""
+    if entry(asked.model).task != "detection":
+        return {}
+    options = asked.detector_options
+    spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **options)
+    return options if isinstance(spec, TwoStageSpec) else {}
 
 
 def in_single_precision(

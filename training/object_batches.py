@@ -3,85 +3,57 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import plan
-from training.batches import ahead
 from training.box_augmentation import (
     Augmented,
     Rectangle,
     Tile,
     assembled,
     make_tile,
-    rectangles,
     refuse_crops,
     to_network,
 )
-from training.box_policies import BOX_POLICIES, Part, draw
-from training.config import TrainConfig
-from training.cores import WORKERS
+from training.box_policies import BOX_POLICIES, Part
 from training.datasets.decode import in_order
 from training.datasets.objects import ObjectSplit
+from training.tiled_batches import Mapped, TiledBatch, TiledCourse, tiled_batches
 
-ObjectBatch = dict[str, np.ndarray]
-# `map`, or that of a pool of threads.
-_Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+ObjectBatch = TiledBatch
+# After those of `training.plan` and `training.box_policies`, whose generators must be others.
+_PURPOSE = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class ObjectCourse:
-    """What a detector learns from.
-
-    Every batch is a function of (seed, epoch, step): the same under every backend, on any number
-    of hosts, and in a training that goes on after an interruption.
+class ObjectCourse(TiledCourse):
+    """What a detector learns from; a `TiledCourse` of pictures with boxes.
 
     Attributes:
-        split: to learn from.
-        preprocessing: geometry and normalisation of the network's input; no "crop".
-        classes: how many there are.
-        config: gives order, seed, batch size and augmentation, a name in `BOX_POLICIES`.
         most_objects: rows of padded ground truth; of more objects in a picture the largest stay.
-        shard: (index, count): this host's part of every batch.
+        masks: whether batches have the objects' masks.
+        chance: uniform random numbers a picture, for what the loss samples; 0: none.
 
     Raises:
-        InputError: pictures that are cropped, or not of 3 channels.
+        InputError: pictures that are cropped, or not of 3 channels; masks of objects with boxes
+            alone.
     """
 
     split: ObjectSplit
-    preprocessing: Preprocessing
-    classes: int
-    config: TrainConfig
     most_objects: int = 100
-    shard: tuple[int, int] = (0, 1)
+    masks: bool = False
+    chance: int = 0
 
     def __post_init__(self) -> None:
-        refuse_crops(self.preprocessing)
-
-    @property
-    def steps(self) -> int:
-        """Batches in an epoch, all full: what fills no batch is left out, others each time."""
-        return len(self.split) // self._whole
-
-    @property
-    def batch_size(self) -> int:
-        """Pictures in this host's part of a batch."""
-        return self._whole // self.shard[1]
-
-    @property
-    def _whole(self) -> int:
-        return min(self.config.batch_size, len(self.split))
-
-    def names(self, epoch: int, step: int) -> list[str]:
-        """The pictures of this host's part of a batch, for a message."""
-        index, _count = self.shard
-        start = index * self.batch_size
-        rows = self._epoch(epoch)[step][start : start + self.batch_size]
-        return [self.split.names[i] for i in rows]
+        super().__post_init__()
+        if self.masks and len(self.split) and self.split.objects(0).masks is None:
+            raise InputError(
+                f"{self.split.names[0]}: objects have boxes alone, and no masks; give data with "
+                "outlines (COCO, YOLO, scenes), or train a network that has no masks"
+            )
 
     def batch(self, epoch: int, step: int) -> ObjectBatch:
         """One batch.
@@ -91,43 +63,34 @@ class ObjectCourse:
             "gt_boxes": (n, most_objects, 4) float32 shares of these pictures.
             "gt_labels": (n, most_objects) int32, padded with -1.
             "gt_crowd": (n, most_objects) bool, what is neither to be found nor background.
+            "gt_masks": (n, most_objects, height, width) uint8, 1 on the object; where `masks`.
+            "chance": (n, chance) float32 from 0 to below 1, of the seed, the epoch and the
+                picture; where `chance`.
 
         Raises:
             InputError: a picture that cannot be read.
         """
-        return self._batch(epoch, self._epoch(epoch)[step], map)
+        return super().batch(epoch, step)
 
-    def _epoch(self, number: int) -> np.ndarray:
-        """(steps, pictures of all hosts) positions in the split."""
-        order = plan.order(len(self.split), seed=self.config.seed, epoch=number)
-        return order[: self.steps * self._whole].reshape(self.steps, self._whole)
-
-    def _batch(self, epoch: int, rows: np.ndarray, mapped: _Map) -> ObjectBatch:
-        """A batch of these rows; `batch` without its order."""
-        # A source is read once, its tiles are made, and it is let go: a batch of photos at their
-        # full size may not fit into memory.
+    def made(self, epoch: int, rows: np.ndarray, mapped: Mapped) -> ObjectBatch:
         policy = BOX_POLICIES[self.config.augmentation]
-        first = self.shard[0] * self.batch_size
-        jobs: dict[int, list[tuple[int, int, Part, Rectangle]]] = {}
-        for slot in range(self.batch_size):
-            drawn = draw(policy, rows, first + slot, seed=self.config.seed, epoch=epoch)
-            areas = rectangles(drawn, self.preprocessing)
-            for number, (part, area) in enumerate(zip(drawn.parts, areas, strict=True)):
-                jobs.setdefault(part.picture, []).append((slot, number, part, area))
 
-        def work(source: int) -> list[tuple[int, int, Tile]]:
+        def opened(source: int) -> Callable[[Part, Rectangle], Tile]:
             picture, objects = self.split.picture(source), self.split.objects(source)
-            return [
-                (slot, number, make_tile(policy, part, area, picture, objects, self.preprocessing))
-                for slot, number, part, area in jobs[source]
-            ]
+            return lambda part, area: make_tile(
+                policy, part, area, picture, objects, self.preprocessing, masks=self.masks
+            )
 
-        tiles: list[dict[int, Tile]] = [{} for _ in range(self.batch_size)]
-        for some in mapped(work, jobs):
-            for slot, number, tile in some:
-                tiles[slot][number] = tile
-        whole = [[parts[number] for number in sorted(parts)] for parts in tiles]
-        return padded([assembled(parts, self.preprocessing) for parts in whole], self.most_objects)
+        tiles = self._tiles(epoch, rows, mapped, opened)
+        pictures = (assembled(parts, self.preprocessing) for parts in tiles)
+        batch = padded(list(pictures), self.most_objects)
+        if self.chance:
+            batch["chance"] = np.stack([self._chances(epoch, int(i)) for i in self._own(rows)])
+        return batch
+
+    def _chances(self, epoch: int, picture: int) -> np.ndarray:
+        rng = np.random.default_rng([self.config.seed, epoch, _PURPOSE, picture])
+        return rng.random(self.chance, dtype=np.float32)
 
 
 def padded(pictures: list[Augmented], most: int) -> ObjectBatch:
@@ -138,6 +101,8 @@ def padded(pictures: list[Augmented], most: int) -> ObjectBatch:
         "gt_labels": np.full((len(pictures), most), -1, np.int32),
         "gt_crowd": np.zeros((len(pictures), most), bool),
     }
+    if all(picture.masks is not None for picture in pictures):
+        batch["gt_masks"] = np.zeros((len(pictures), most, *pictures[0].pixels.shape[:2]), np.uint8)
     for row, picture in enumerate(pictures):
         sides = picture.boxes[:, 2:] - picture.boxes[:, :2]
         largest = np.argsort(-sides.prod(axis=1), kind="stable")[:most]
@@ -145,6 +110,8 @@ def padded(pictures: list[Augmented], most: int) -> ObjectBatch:
         batch["gt_boxes"][row, : len(stay)] = picture.boxes[stay]
         batch["gt_labels"][row, : len(stay)] = picture.labels[stay]
         batch["gt_crowd"][row, : len(stay)] = picture.crowd[stay]
+        if picture.masks is not None and "gt_masks" in batch:
+            batch["gt_masks"][row, : len(stay)] = picture.masks[stay]
     return batch
 
 
@@ -152,15 +119,9 @@ def object_batches(
     course: ObjectCourse, *, first_epoch: int, last_epoch: int, first_step: int = 0
 ) -> Iterator[ObjectBatch]:
     """Batches from a step of `first_epoch` up to `last_epoch`, made ahead in threads."""
-
-    def make() -> Iterator[ObjectBatch]:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for number in range(first_epoch, last_epoch):
-                rows = course._epoch(number)
-                for step in range(first_step if number == first_epoch else 0, course.steps):
-                    yield course._batch(number, rows[step], pool.map)
-
-    return ahead(make())
+    return tiled_batches(
+        course, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
+    )
 
 
 def evaluation_pictures(

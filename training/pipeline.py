@@ -19,8 +19,10 @@ from training.cores import WORKERS
 from training.datasets import streams
 from training.datasets.fused_decode import decode_window
 from training.datasets.splits import Split
-from training.object_batches import ObjectCourse, object_batches
+from training.map_batches import MapCourse
+from training.object_batches import ObjectCourse
 from training.prepare import Prepare
+from training.tiled_batches import TiledCourse, tiled_batches
 
 
 def lesson_stream(
@@ -163,7 +165,8 @@ def object_stream(
     """Batches of `object_batches.object_batches`, from a step of `first_epoch` up to `last_epoch`.
 
     Returns:
-        ({"pictures": (n, h, w, 3) uint8, "gt_boxes": ..., "gt_labels": ..., "gt_crowd": ...},).
+        ({"pictures": (n, h, w, 3) uint8, "gt_boxes": ..., "gt_labels": ..., "gt_crowd": ...},), as
+        `ObjectCourse.batch` has it.
     """
     count, most = course.batch_size, course.most_objects
     signature = {
@@ -172,8 +175,42 @@ def object_stream(
         "gt_labels": tf.TensorSpec((count, most), tf.int32),
         "gt_crowd": tf.TensorSpec((count, most), tf.bool),
     }
+    if course.masks:
+        shape = (count, most, *course.preprocessing.input_shape[:2])
+        signature["gt_masks"] = tf.TensorSpec(shape, tf.uint8)
+    if course.chance:
+        signature["chance"] = tf.TensorSpec((count, course.chance), tf.float32)
+    return _tiled_stream(course, signature, first_epoch, last_epoch, first_step)
+
+
+def map_stream(
+    course: MapCourse, *, first_epoch: int, last_epoch: int, first_step: int = 0
+) -> tf.data.Dataset:
+    """Batches of `map_batches.map_batches`, from a step of `first_epoch` up to `last_epoch`.
+
+    Returns:
+        ({"pictures": (n, h, w, 3) uint8, "gt_map": (n, h', w') uint8, ...},), as `MapCourse.batch`
+        has it.
+    """
+    count, answer = course.batch_size, course.answer
+    signature = {
+        "pictures": tf.TensorSpec((count, *course.preprocessing.input_shape), tf.uint8),
+        "gt_map": tf.TensorSpec((count, *answer), tf.uint8),
+    }
+    if course.config.border_weight:
+        signature["gt_weights"] = tf.TensorSpec((count, *answer), tf.float32)
+    return _tiled_stream(course, signature, first_epoch, last_epoch, first_step)
+
+
+def _tiled_stream(
+    course: TiledCourse,
+    signature: dict[str, tf.TensorSpec],
+    first_epoch: int,
+    last_epoch: int,
+    first_step: int,
+) -> tf.data.Dataset:
     stream = tf.data.Dataset.from_generator(
-        lambda: object_batches(
+        lambda: tiled_batches(
             course, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
         ),
         output_signature=signature,

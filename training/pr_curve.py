@@ -41,20 +41,33 @@ def write_pr_curve(
 
 
 def write_per_class(
-    evaluation: DetectionEvaluation, classes: Sequence[str], path: pathlib.Path
+    evaluation: DetectionEvaluation,
+    classes: Sequence[str],
+    path: pathlib.Path,
+    *,
+    boxes: DetectionEvaluation | None = None,
 ) -> None:
     """Write AP, AP50 and counts as a .csv: one row a class; empty where there are no objects.
+
+    Args:
+        boxes: of the boxes where `evaluation` is of masks, in columns behind.
 
     Raises:
         InputError: as `write_pr_curve`.
     """
     _check(evaluation, classes)
-    rows = zip(
-        *(classes, map(_cell, evaluation.per_class), map(_cell, evaluation.per_class50)),
-        *(map(int, counts) for counts in (evaluation.objects, evaluation.detections)),
-        strict=True,
-    )
-    atomic.write_csv(path, ["class", "ap", "ap50", "objects", "detections"], list(rows))
+    columns = {
+        "class": classes,
+        "ap": map(_cell, evaluation.per_class),
+        "ap50": map(_cell, evaluation.per_class50),
+        "objects": evaluation.objects.tolist(),
+        "detections": evaluation.detections.tolist(),
+    }
+    if boxes is not None:
+        _check(boxes, classes)
+        columns["box_ap"] = map(_cell, boxes.per_class)
+        columns["box_ap50"] = map(_cell, boxes.per_class50)
+    atomic.write_csv(path, list(columns), list(zip(*columns.values(), strict=True)))
 
 
 def draw_pr_curve(evaluation: DetectionEvaluation, classes: Sequence[str]) -> Figure:
@@ -65,6 +78,7 @@ def draw_pr_curve(evaluation: DetectionEvaluation, classes: Sequence[str]) -> Fi
     figure.subplots_adjust(left=0.085, right=0.7, top=0.925, bottom=0.095)
     present = np.flatnonzero(evaluation.objects).tolist()
     few = len(present) <= _NAMED
+    overlap = "mask IoU" if evaluation.kind == "segm" else "IoU"
     for label in present:
         look = _look(label) if few else {"color": MUTED, "alpha": 0.3}
         name = f"{shorten(classes[label], _LETTERS)}  {evaluation.per_class50[label]:.1f}"
@@ -80,14 +94,14 @@ def draw_pr_curve(evaluation: DetectionEvaluation, classes: Sequence[str]) -> Fi
             loc="upper left",
             bbox_to_anchor=(0.71, 0.93),
             frameon=False,
-            title="class, AP at IoU 0.5 (%)",
+            title=f"class, AP at {overlap} 0.5 (%)",
             alignment="left",
             fontsize=10,
             title_fontsize=10,
         )
     axes.set(xlim=(0, 100), ylim=(0, 101), xlabel="recall (%)")
     axes.grid(True)
-    title_above(axes, "precision (%) at IoU 0.5")
+    title_above(axes, f"precision (%) at {overlap} 0.5")
     return figure
 
 

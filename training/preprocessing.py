@@ -98,6 +98,26 @@ def read_pixels(source: str | os.PathLike[str] | bytes, name: str = "picture") -
         return np.array(_convert(ImageOps.exif_transpose(opened), 3), np.uint8)
 
 
+def read_stored(
+    source: str | os.PathLike[str] | bytes, name: str = "picture"
+) -> tuple[Image.Image, str]:
+    """Decode a file and convert nothing: a palette's numbers, 16 bits, bits. It is upright.
+
+    Args:
+        source: a path, or the file's bytes.
+        name: of bytes, for messages.
+
+    Returns:
+        The picture, and its format, one of `FORMATS`.
+
+    Raises:
+        InputError: as `read_picture`.
+    """
+    with _opened(source, name) as (opened, _data):
+        opened.load()
+        return ImageOps.exif_transpose(opened), opened.format or ""
+
+
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width) of a picture, upright, from the front of its file.
 

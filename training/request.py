@@ -149,30 +149,47 @@ def configure(
     if replaced.get("schedule", "steps") != "steps":
         replaced.setdefault("milestones", ())
     config = dataclasses.replace(chosen, **replaced)
-    policies = BOX_POLICIES if task == "detection" else POLICIES
+    policies = POLICIES if task == "classification" else BOX_POLICIES
     if config.augmentation not in policies:
         raise InputError(
             f"augmentation {config.augmentation!r} is not for {task} ({model}); there are: "
             f"{', '.join(policies)}"
         )
-    if task == "detection":
-        _refuse_for_detectors(config, teacher)
+    _refuse_of_other_tasks(config, teacher, task)
     return config
 
 
-def _refuse_for_detectors(config: TrainConfig, teacher: str | None) -> None:
-    """Settings that a detector's loss has no part for; raises InputError."""
+# Settings that the loss of other tasks has no part for.
+_FOR_CLASSIFIERS = ("mixup", "cutmix", "pictures_per_class")
+_FOR_MAPS = ("map_loss", "border_weight")
+
+
+def _refuse_of_other_tasks(config: TrainConfig, teacher: str | None, task: str) -> None:
+    """Raise InputError for settings that this task has no part for."""
     plain = TrainConfig()
-    only = ("mixup", "cutmix", "class_weights", "pictures_per_class")
-    given = [name for name in only if getattr(config, name) != getattr(plain, name)]
+
+    def changed(*names: str) -> list[str]:
+        return [name for name in names if getattr(config, name) != getattr(plain, name)]
+
+    if task != "segmentation" and (given := changed(*_FOR_MAPS)):
+        raise InputError(f"{' and '.join(given)}: for label maps alone; leave it out")
+    if task == "classification":
+        return
+    if task == "detection" and (given := changed("class_weights")):
+        raise InputError(f"{given[0]}: for classifiers and label maps alone; leave it out")
+    given = changed(*_FOR_CLASSIFIERS)
     given += ["label_smoothing"] if config.label_smoothing else []
     given += ["teacher"] if teacher else []
     if given:
         raise InputError(f"{' and '.join(given)}: for classifiers alone; leave it out")
+    if config.map_loss == "dice" and config.class_weights != "none":
+        raise InputError(
+            "class_weights: map_loss 'dice' takes all classes alike already; leave it out"
+        )
 
 
 def _canonical_data(model: str, data: str) -> str:
-    if entry(model).task == "detection":
+    if entry(model).task != "classification":
         return data if is_scenes(data) else str(pathlib.Path(data).resolve())
     return datasets.canonical(data)
 

@@ -99,10 +99,15 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
 
 
 def _open(asked: TrainRequest) -> Training:
-    if entry(asked.model).task == "detection":
+    task = entry(asked.model).task
+    if task == "detection":
         from training.train_detector import DetectorTraining
 
         return DetectorTraining(asked)
+    if task == "segmentation":
+        from training.train_segmenter import SegmenterTraining
+
+        return SegmenterTraining(asked)
     from training.train_classifier import ClassifierTraining
 
     return ClassifierTraining(asked)

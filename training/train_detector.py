@@ -11,18 +11,21 @@ import numpy as np
 
 from kerascnn import zoo
 from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
 from training import network
+from training.box_policies import BOX_POLICIES
 from training.coco_metrics import DetectionEvaluation, evaluate_detections
+from training.config import TrainConfig
 from training.datasets.decode import in_order
 from training.datasets.object_sets import scan_objects
 from training.datasets.objects import ObjectDataset, ObjectSplit
 from training.detection_examples import write_examples
 from training.devices import Placement
 from training.evaluate_detector import detections, keras_detect_fn
-from training.fit_detector import fit_detector
+from training.fit_detector import fit_detector, kind
 from training.history import History
 from training.loop import Fitted
 from training.object_batches import ObjectCourse
@@ -44,6 +47,8 @@ class DetectorTraining:
         self.preprocessing = _preprocessing(asked)
         self.spec = _spec(asked, self.preprocessing)
         self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        if isinstance(self.spec, TwoStageSpec):  # which it was built with, --option included
+            self.spec = self.model.get_layer("detections").spec
         self._skipped: list[str] = []
 
     def facts(self) -> dict[str, Any]:
@@ -59,11 +64,15 @@ class DetectorTraining:
         """Look for broken pictures, and train."""
         config = self._asked.config
         self.dataset = choosing(self._sound(self.dataset), config.validation_fraction, config.seed)
+        most = ObjectCourse.most_objects
+        if kind(self.spec) == "segm":
+            most = _most_objects(self.dataset.train, config)
         course = ObjectCourse(
             split=self.dataset.train,
             preprocessing=self.preprocessing,
             classes=len(self.classes),
             config=config,
+            most_objects=most,
         )
         return fit_detector(
             self.model,
@@ -93,11 +102,20 @@ class DetectorTraining:
         held_out = self.dataset.held_out
         detect = keras_detect_fn(self.model, self.preprocessing, self.spec)
         found = detections(detect, held_out, self.preprocessing, title="held-out pictures")
-        measured = evaluate_detections(found, held_out, self.classes)
+        measured = evaluate_detections(found, held_out, self.classes, kind=kind(self.spec))
         write_pr_curve(measured, folder / "precision_recall.png", self.classes)
         write_per_class(measured, self.classes, folder / "per_class.csv")
         write_examples(folder / "examples.png", held_out, found, self.classes)
-        return {"metric": "AP", "held_out": measured.ap, **figures(measured)}
+        if measured.kind == "bbox":
+            return {"metric": "AP", "held_out": measured.ap, **figures(measured)}
+        boxes = evaluate_detections(found, held_out, self.classes)
+        of_boxes = {"ap": boxes.ap, **figures(boxes)}
+        return {
+            "metric": "mask AP",
+            "held_out": measured.ap,
+            **figures(measured),
+            **{f"box_{name}": value for name, value in of_boxes.items()},
+        }
 
     def _sound(self, dataset: ObjectDataset) -> ObjectDataset:
         """Without pictures that cannot be read, which are named."""
@@ -151,6 +169,16 @@ def _has_objects(split: ObjectSplit) -> bool:
     return any(not split.objects(index).crowd.all() for index in range(len(split)))
 
 
+def _most_objects(split: ObjectSplit, config: TrainConfig) -> int:
+    """Rows for the masks of a picture: all its objects', up to the number that boxes have.
+
+    A row is as large as the picture, so that those which stay empty would be most of a batch.
+    """
+    together = 4 if BOX_POLICIES[config.augmentation].mosaic else 1
+    most = max(len(split.objects(index)) for index in range(len(split)))
+    return max(1, min(together * most, ObjectCourse.most_objects))
+
+
 def figures(measured: DetectionEvaluation) -> dict[str, float | None]:
     """COCO's twelve less three, in percent; None where there is nothing to find."""
     names = ("ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
@@ -158,20 +186,30 @@ def figures(measured: DetectionEvaluation) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec:
+# Of `--detector`: what a network decides on, and what is no fraction.
+_OWN = ("anchors", "background", "input_size", "masks")
+_WHOLE = (
+    *("max_detections", "candidates", "candidates_a_level", "proposals"),
+    *("rpn_samples", "samples"),
+)
+
+
+def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec | TwoStageSpec:
     """Raises InputError for an option that there is not, or that the network decides on."""
     options = asked.detector_options
     for name, value in options.items():
-        if name in ("anchors", "background"):
+        if name in _OWN:
             raise InputError(f"{asked.model} has its own {name}; leave --detector {name} out")
         if name not in ("loss", "box_scales") and not _is_number(value):
             raise InputError(f"--detector {name} is a number, not {value!r}")
-        if name in ("max_detections", "candidates") and not isinstance(value, int):
+        if name in _WHOLE and not isinstance(value, int):
             raise InputError(f"--detector {name} is a whole number, not {value!r}")
     try:
         spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **options)
     except (TypeError, ValueError) as error:
         raise InputError(f"{asked.model} does not take these options: {error}") from error
+    if isinstance(spec, TwoStageSpec):
+        return spec
     if spec.loss == "multibox" and not spec.background:
         raise InputError(f"{asked.model} has no background, which loss 'multibox' needs")
     return spec

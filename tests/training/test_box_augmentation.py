@@ -74,12 +74,19 @@ def red_in(pixels: np.ndarray, area: Rectangle) -> np.ndarray | None:
     return np.array([y.min(), x.min(), y.max() + 1, x.max() + 1]) + corner
 
 
-def tile(part: Part, found: Objects, policy: BoxPolicy | None = None, side: int = 100) -> Tile:
+def tile(
+    part: Part,
+    found: Objects,
+    policy: BoxPolicy | None = None,
+    side: int = 100,
+    *,
+    masks: bool = False,
+) -> Tile:
     """All of a square network's input, from a picture of its size."""
     square = Preprocessing(height=side, width=side, channels=3, resize="stretch")
     picture = np.zeros((side, side, 3), np.uint8)
     area = Rectangle(top=0, left=0, bottom=side, right=side)
-    return make_tile(policy or BoxPolicy(), part, area, picture, found, square)
+    return make_tile(policy or BoxPolicy(), part, area, picture, found, square, masks=masks)
 
 
 # --- Chance ---------------------------------------------------------------------------------------
@@ -329,6 +336,91 @@ def test_a_mosaic_cuts_boxes_at_its_seams() -> None:
     expected = [[10, 20, 30, 50], [10, 70, 30, 100], [50, 20, 70, 50], [50, 70, 70, 100]]
     np.testing.assert_allclose(made.boxes * 100, expected, rtol=1e-5)
     assert not made.crowd.any()
+
+
+# --- Masks ----------------------------------------------------------------------------------------
+
+
+def masked(found: Objects, *planes: np.ndarray) -> Objects:
+    return dataclasses.replace(found, masks=tuple(lambda plane=plane: plane for plane in planes))
+
+
+def painted_mask(index: int) -> tuple[np.ndarray, Objects]:
+    picture, found = painted(index)
+    return picture, masked(found, picture[..., 0] > 0)
+
+
+@pytest.mark.parametrize("preprocessing", [STRETCH, PAD], ids=["stretch", "pad"])
+@pytest.mark.parametrize("name", NAMES)
+def test_masks_move_with_pixels(name: str, preprocessing: Preprocessing) -> None:
+    policy, batch, met = BOX_POLICIES[name], np.arange(len(SIZES)), 0
+    for epoch in range(6):
+        for row in range(len(batch)):
+            drawn = draw(policy, batch, row, seed=1, epoch=epoch)
+            plain = augmentation.augment(policy, drawn, painted, preprocessing)
+            made = augmentation.augment(policy, drawn, painted_mask, preprocessing, masks=True)
+            assert plain.masks is None
+            assert made.masks is not None
+            for key in ("pixels", "boxes", "labels"):
+                np.testing.assert_array_equal(getattr(plain, key), getattr(made, key))
+            assert (made.masks.shape, made.masks.dtype) == (
+                (len(made.labels), *preprocessing.input_shape[:2]), np.uint8,
+            )  # fmt: skip
+            sides = np.tile([preprocessing.height, preprocessing.width], 2)
+            for box, own, crowd in zip(made.boxes * sides, made.masks, made.crowd, strict=True):
+                if not own.any():
+                    assert crowd
+                    continue
+                y, x = np.nonzero(own)
+                found = [y.min(), x.min(), y.max() + 1, x.max() + 1]
+                np.testing.assert_allclose(found, box, atol=1.01)
+                assert own.sum() == (found[2] - found[0]) * (found[3] - found[1])
+                met += 1
+    assert met > 25
+
+
+def test_a_mask_is_the_nearest_pixels() -> None:
+    plane = np.random.default_rng(0).random((100, 100)) < 0.5
+    found = masked(objects([[0, 0, 1, 1]]), plane)
+    whole = tile(STILL, found, masks=True)
+    assert whole.masks is not None
+    np.testing.assert_array_equal(whole.masks, plane[None])
+    small = tile(dataclasses.replace(STILL, scale=(0.5, 0.2)), found, masks=True)
+    assert small.masks is not None
+    np.testing.assert_array_equal(small.masks[0], plane[1::2, 2::5])
+    double = dataclasses.replace(STILL, scale=(2.0, 2.0), place=(1.0, 0.0), flip=True)
+    part = tile(double, found, masks=True)
+    assert part.masks is not None
+    expected = plane[50:, 50:].repeat(2, axis=0).repeat(2, axis=1)[:, ::-1]
+    np.testing.assert_array_equal(part.masks[0], expected)
+
+
+def test_a_mask_of_which_nothing_is_left_is_ignored_and_others_are_not_looked_at() -> None:
+    corner = np.zeros((100, 100), bool)
+    corner[:10, :10] = True
+    asked = []
+
+    def plane(number: int) -> np.ndarray:
+        asked.append(number)
+        return corner if number else ~corner
+
+    boxes = np.array([[20, 20, 80, 80], [0, 0, 80, 80], [0, 0, 20, 20]]) / 100
+    found = dataclasses.replace(objects(boxes), masks=tuple(lambda n=n: plane(n) for n in range(3)))
+    part = dataclasses.replace(STILL, scale=(2.0, 2.0))  # 25 to 75 are left
+    made = tile(part, found, masks=True)
+    assert made.labels.tolist() == [0, 1]
+    assert made.crowd.tolist() == [False, True]
+    assert made.masks is not None
+    assert made.masks.sum(axis=(1, 2)).tolist() == [10_000, 0]
+    assert asked == [0, 1]
+
+
+def test_masks_of_boxes_alone_are_refused_and_none_are_no_object() -> None:
+    with pytest.raises(InputError, match="boxes alone"):
+        tile(STILL, objects([[0, 0, 1, 1]]), masks=True)
+    made = tile(STILL, masked(objects([])), masks=True)
+    assert made.masks is not None
+    assert made.masks.shape == (0, 100, 100)
 
 
 # --- SSD's windows --------------------------------------------------------------------------------

@@ -163,3 +163,63 @@ def test_what_does_not_fit_is_refused() -> None:
         draw(grey(), [MIDDLE], [0], [0.5, 0.4])
     with pytest.raises(InputError, match="drawn on"):
         draw(grey().astype(np.float32), [MIDDLE], [0])
+
+
+# --- Masks ----------------------------------------------------------------------------------------
+
+
+def disc(row: int, column: int, radius: int) -> np.ndarray:
+    rows, columns = np.mgrid[:200, :320]
+    covered: np.ndarray = (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+    return covered
+
+
+def test_mask_is_tinted_and_outlined() -> None:
+    picture, mask = grey(), disc(100, 160, 30)
+    drawn = draw(picture, [MIDDLE], [1], masks=[mask])
+    paint = colour(CLASS_COLOURS[1])
+    tinted = [round(0.55 * 90 + 0.45 * part) for part in paint]
+    assert drawn[100, 160].tolist() == drawn[100, 132].tolist() == tinted
+    assert drawn[100, 130].tolist() == paint  # the last column of the disc
+    assert drawn[100, 129].tolist() == colour(INK)  # the first outside
+    assert drawn[100, 127].tolist() == [90] * 3
+    # Nothing else differs from the drawing without the mask.
+    plain = draw(picture, [MIDDLE], [1])
+    assert np.array_equal(drawn[~disc(100, 160, 32)], plain[~disc(100, 160, 32)])
+    assert (picture == 90).all()
+
+
+def test_touching_masks_of_a_class_are_told_apart() -> None:
+    left, right = np.zeros((2, 200, 320), bool)
+    left[60:140, 90:160], right[60:140, 160:230] = True, True
+    drawn = draw(grey(), [MIDDLE, MIDDLE], [1, 1], [0.9, 0.8], masks=[left, right])
+    row = drawn[100, 150:170].tolist()
+    assert colour(CLASS_COLOURS[1]) in row
+    assert colour(INK) in row
+
+
+def test_letters_stand_above_masks() -> None:
+    everywhere = np.ones((200, 320), bool)
+    drawn = draw(grey(), [MIDDLE], [0], [0.25], masks=[everywhere])
+    assert is_white(drawn) == is_white(draw(grey(), [MIDDLE], [0], [0.25])) > 0
+    assert (drawn != 90).any(axis=-1).all()
+
+
+def test_masks_that_are_nowhere_or_at_the_edge() -> None:
+    empty, corner = np.zeros((2, 200, 320), bool)
+    corner[-1, -1] = True
+    plain = draw(grey(), [MIDDLE], [0])
+    assert np.array_equal(draw(grey(), [MIDDLE], [0], masks=[empty]), plain)
+    drawn = draw(grey(), [MIDDLE], [0], masks=[corner])
+    assert drawn[-1, -1].tolist() == colour(CLASS_COLOURS[0])
+    # The box is outside, and its mask goes with it.
+    assert (draw(grey(), [[1.2, 0, 1.5, 1]], [0], masks=[~empty]) == 90).all()
+    assert draw(grey(), [], [], masks=[]).shape == (200, 320, 3)
+
+
+def test_masks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match="1 masks for 2 boxes; give one of each"):
+        draw(grey(), [MIDDLE, MIDDLE], [0, 0], masks=[disc(0, 0, 1)])
+    for wrong in (np.ones((28, 28), bool), np.ones((200, 320), np.float32)):
+        with pytest.raises(InputError, match="masks are bool of the picture's"):
+            draw(grey(), [MIDDLE], [0], masks=[wrong])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 import zlib
 from collections.abc import Sequence
@@ -14,6 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from kerascnn.errors import InputError
 from training.coco_metrics import (
@@ -29,6 +34,7 @@ from training.coco_metrics import (
 )
 from training.datasets.objects import Objects, ObjectSplit
 from training.drawing import drawing
+from training.instance_masks import paste
 from training.pr_curve import draw_pr_curve, write_per_class, write_pr_curve
 
 SIDE = 100  # pixels of the hand-worked pictures
@@ -278,6 +284,188 @@ def same(one: Matches, other: Matches) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
+# --- Masks ----------------------------------------------------------------------------------------
+
+
+def masked(boxes: Any, labels: Any, masks: Sequence[np.ndarray], **other: Any) -> Objects:
+    """From boxes in pixels, and (SIDE, SIDE) bool each."""
+    areas = [mask.sum() for mask in masks]
+    made = objects(boxes, labels, areas=areas, **other)
+    return dataclasses.replace(made, masks=tuple((lambda mask=mask: mask) for mask in masks))
+
+
+def rectangle(top: int, left: int, bottom: int, right: int) -> np.ndarray:
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def segm(
+    answers: Sequence[Detections], pictures: Sequence[Objects], classes: Sequence[str] = "a"
+) -> DetectionEvaluation:
+    return evaluate_detections(answers, split_of(pictures), classes, kind="segm")
+
+
+FULL = np.ones((28, 28), np.float32)
+
+
+def random_masks(pictures: int) -> tuple[list[Objects], list[Detections]]:
+    """Three classes; detections near their objects and by chance, blots of a few cells as masks."""
+    draw = np.random.default_rng(5)
+    truth, answers = [], []
+    for _ in range(pictures):
+        count = int(draw.integers(0, 5))
+        corner, sides = draw.uniform(0, 60, (count + 2, 2)), draw.uniform(5, 40, (count + 2, 2))
+        boxes = np.concatenate([corner, corner + sides], axis=1).astype(np.float32)
+        blots = np.kron(draw.random((count + 2, 4, 4)), np.ones((7, 7))).astype(np.float32)
+        blots = np.maximum(blots, 0.9 * np.pad(np.ones((14, 14)), 7)).astype(np.float32)
+        pasted = [paste(m, b / SIDE, (SIDE, SIDE)) for m, b in zip(blots, boxes, strict=True)]
+        labels = draw.integers(0, 3, count + 2)
+        crowd = draw.random(count) < 0.2
+        truth.append(masked(boxes[:count], labels[:count], pasted[:count], crowd=crowd))
+        moved = boxes + draw.normal(size=boxes.shape)
+        scores = draw.random(count + 2)
+        answers.append(Detections.of(moved / SIDE, labels, scores, blots))
+    return truth, answers
+
+
+def test_mask_ap_is_that_of_the_library_run_by_hand() -> None:
+    truth, answers = random_masks(25)
+    images = [{"id": i, "height": SIDE, "width": SIDE} for i in range(25)]
+    whole: dict[str, Any] = {"images": images, "categories": [{"id": i} for i in range(3)]}
+    whole["annotations"], results = [], []
+    for index, (each, one) in enumerate(zip(truth, answers, strict=True)):
+        for label, mask, crowd in zip(each.labels, each.masks or (), each.crowd, strict=True):
+            encoded = rle.encode(np.asfortranarray(mask().astype(np.uint8)))
+            about = {"id": len(whole["annotations"]) + 1, "image_id": index, "iscrowd": int(crowd)}
+            about |= {"category_id": int(label), "segmentation": encoded}
+            whole["annotations"].append(about | {"area": float(mask().sum()), "bbox": [0, 0, 1, 1]})
+        for label, score, box, mask in zip(
+            one.labels, one.scores, one.boxes, one.masks, strict=True
+        ):
+            pasted = paste(mask, box, (SIDE, SIDE))
+            encoded = rle.encode(np.asfortranarray(pasted.astype(np.uint8)))
+            about = {"image_id": index, "category_id": int(label), "score": float(score)}
+            results.append(about | {"segmentation": encoded})
+    library = COCO()
+    library.dataset = whole
+    with contextlib.redirect_stdout(io.StringIO()):
+        library.createIndex()
+        judge = COCOeval(library, library.loadRes(results), "segm")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    figures = segm(answers, truth, "abc")
+    names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
+    ours = np.array([getattr(figures, name) for name in names])
+    expected = np.where(judge.stats[:9] < 0, np.nan, 100 * judge.stats[:9])
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-9)
+    assert 20 < figures.ap < 95
+    assert figures.kind == "segm"
+    assert average_precision(figures.matches) == pytest.approx(figures.ap, abs=1e-6)
+    assert same(unpack(pack(figures.matches)), figures.matches)
+    assert figures.ap != evaluate_detections(answers, split_of(truth), "abc").ap
+
+
+def test_perfect_masks_have_everything() -> None:
+    _, answers = random_masks(8)
+    truth = [
+        masked(one.boxes * SIDE, one.labels, one.pasted((SIDE, SIDE)) or []) for one in answers
+    ]
+    figures = segm(answers, truth, "abc")
+    assert figures.ap == figures.ap50 == figures.ar100 == pytest.approx(100)
+
+
+def test_half_a_mask_is_a_hit_up_to_its_overlap() -> None:
+    box = [[20, 20, 80, 80]]
+    right = found(box, [0], [0.9])
+    whole = paste(FULL, right.boxes[0], (SIDE, SIDE))
+    truth = masked(box, [0], [whole])
+    for kept, hits in ((28, 10), (20, 5), (18, 3), (14, 0)):
+        mask = FULL.copy()
+        mask[:, kept:] = 0
+        part = paste(mask, right.boxes[0], (SIDE, SIDE))
+        assert not (part & ~whole).any()
+        overlap = part.sum() / whole.sum()
+        assert np.count_nonzero(overlap >= np.arange(0.5, 0.96, 0.05)) == hits
+        answers = dataclasses.replace(right, masks=mask[None])
+        assert segm([answers], [truth]).ap == pytest.approx(10 * hits)
+        # Boxes are right whatever the mask.
+        assert evaluate_detections([answers], split_of([truth]), "a").ap == pytest.approx(100)
+
+
+def test_masks_on_a_crowds_mask_are_no_mistakes() -> None:
+    boxes = [[0, 0, 30, 30], [40, 40, 100, 100]]
+    # The crowd is the lower half of its box.
+    outlines = [rectangle(0, 0, 30, 30), rectangle(70, 40, 100, 100)]
+    answers = found([[0, 0, 29, 29], [72, 50, 90, 80], [40, 40, 60, 80]], [0] * 3, [0.7, 0.9, 0.8])
+    answers = dataclasses.replace(answers, masks=np.tile(FULL, (3, 1, 1)))
+    truth = masked(boxes, [0, 0], outlines, crowd=[False, True])
+    # The second is on the crowd, the third is beside it: a mistake before the only hit.
+    assert segm([answers], [truth]).ap50 == pytest.approx(50)
+    assert evaluate_detections([answers], split_of([truth]), "a").ap50 == pytest.approx(100)
+
+
+def test_masks_of_small_area_are_small() -> None:
+    stripe = FULL.copy()
+    stripe[2:] = 0
+    boxes = [[0, 0, 100, 100], [80, 0, 90, 40]]
+    answers = found(boxes, [0, 0], [0.9, 0.5])
+    answers = dataclasses.replace(answers, masks=np.stack([stripe, FULL]))
+    thin, whole = answers.pasted((SIDE, SIDE)) or []
+    assert 0 < thin.sum() < 32**2
+    # The first is a mistake among small objects: its mask is small, though its box is large.
+    truth = masked(boxes[1:], [0], [whole])
+    assert segm([answers], [truth]).ap_small == pytest.approx(50)
+
+
+def test_pictures_without_masks() -> None:
+    nobody, truth = objects(NO_BOXES, []), masked([[0, 0, 9, 9]], [0], [rectangle(0, 0, 9, 9)])
+    empty = Detections.of(NO_BOXES, [], [], np.zeros((0, 28, 28)))
+    for nothing in (NOTHING, empty):
+        figures = segm([nothing, nothing], [nobody, truth])
+        assert (figures.ap, figures.broken, figures.objects.tolist()) == (0, 0, [1])
+        assert np.isnan(segm([nothing], [nobody]).ap)
+
+
+def test_masks_that_are_no_numbers_are_counted_for_masks_alone() -> None:
+    box, mask = [[20, 20, 80, 80]], np.full((1, 28, 28), np.nan, np.float32)
+    answers = dataclasses.replace(found(box, [0], [0.9]), masks=mask)
+    truth = masked(box, [0], [rectangle(20, 20, 80, 80)])
+    assert segm([answers], [truth]).broken == 1
+    figures = evaluate_detections([answers], split_of([truth]), "a")
+    assert (figures.broken, figures.ap) == (0, pytest.approx(100))
+
+
+def test_masks_that_are_missing_or_do_not_fit_are_refused() -> None:
+    box = [[0, 0, 20, 20]]
+    boxed, truth = objects(box, [0]), masked(box, [0], [rectangle(0, 0, 20, 20)])
+    answers = dataclasses.replace(found(box, [0], [0.9]), masks=FULL[None])
+    with pytest.raises(InputError, match="picture 0: its objects have no masks; evaluate boxes"):
+        segm([answers], [boxed])
+    with pytest.raises(InputError, match="picture 0: detections have no masks; evaluate boxes"):
+        segm([found(box, [0], [0.9])], [truth])
+    small = masked(box, [0], [np.ones((4, 5), bool)])
+    with pytest.raises(InputError, match=r"picture 0: a mask of \(4, 5\) pixels on a picture of"):
+        segm([answers], [small])
+    with pytest.raises(InputError, match="kind is 'bbox' or 'segm', not 'keypoints'"):
+        evaluate_detections([answers], split_of([truth]), "a", kind="keypoints")
+
+
+def test_masks_go_with_their_detections() -> None:
+    masks = np.arange(4, dtype=np.float64)[:, None, None] * np.ones((4, 2, 2))
+    each = Detections.of(np.zeros((4, 4)), [2, -1, 0, 1], [0.5, 0, 0.9, 0.5], masks)
+    assert each.masks is not None
+    assert each.masks[:, 0, 0].tolist() == [2, 0, 3]
+    assert each.masks.dtype == np.float32
+    some = each.take(each.scores > 0.6)
+    assert (len(some), some.masks is not None and len(some.masks)) == (1, 1)
+    assert NOTHING.pasted((5, 5)) is None
+
+
+# --- For the .json --------------------------------------------------------------------------------
+
+
 def test_packed_matches_come_back() -> None:
     for pictures, noise in ((1, 0), (30, 3)):
         split, answers = random_case(pictures, noise)
@@ -335,6 +523,27 @@ def test_curve_has_a_line_a_class_and_their_mean() -> None:
     np.testing.assert_allclose(mean.get_ydata(), np.repeat([100, 200 / 3], [51, 50]))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["mean of 1  83.5", "a  83.5"]
+
+
+def test_curve_and_table_of_masks(tmp_path: Path) -> None:
+    truth, answers = random_masks(6)
+    figures = segm(answers, truth, "abc")
+    texts = [axes.get_title(loc="left") for axes in draw_pr_curve(figures, "abc").axes]
+    assert texts == ["precision (%) at mask IoU 0.5"]
+    boxes = evaluate_detections(answers, split_of(truth), "abc")
+    write_per_class(figures, "abc", tmp_path / "classes.csv", boxes=boxes)
+    with (tmp_path / "classes.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [*rows[0]] == ["class", "ap", "ap50", "objects", "detections", "box_ap", "box_ap50"]
+    for label, row in enumerate(rows):
+        assert float(row["ap"]) == pytest.approx(figures.per_class[label], abs=1e-4)
+        assert float(row["box_ap50"]) == pytest.approx(boxes.per_class50[label], abs=1e-4)
+    with pytest.raises(InputError, match="evaluation of 1 classes does not fit 3 class names"):
+        write_per_class(figures, "abc", tmp_path / "other.csv", boxes=by_one_class())
+
+
+def by_one_class() -> DetectionEvaluation:
+    return evaluate_detections([NOTHING], split_of([objects(NO_BOXES, [])]), ["a"])
 
 
 def test_curve_ends_where_recall_does() -> None:

@@ -36,6 +36,16 @@ def detector_history(epochs: int) -> list[dict[str, float]]:
     ]
 
 
+def map_history(epochs: int, *, validation: bool = True) -> list[dict[str, float]]:
+    rows = [
+        {"epoch": float(epoch), "learning_rate": 0.1, "loss": 3 / epoch}
+        | {"val_miou": 0.5 - 0.1 * abs(epoch - 2), "val_dice": 0.7}
+        for epoch in range(1, epochs + 1)
+    ]
+    names = rows[0] if validation else ("epoch", "learning_rate", "loss")
+    return [{name: row[name] for name in names} for row in rows]
+
+
 def lines(axes: Any) -> dict[str, Any]:
     return {str(line.get_label()): line for line in axes.get_lines()}
 
@@ -107,6 +117,22 @@ def test_best_epoch_of_a_detector_has_the_highest_ap() -> None:
     ]
     assert best_epoch(rows) == 3
     assert best_epoch(rows[:1]) == 1
+
+
+def test_of_label_maps_iou_and_dice_are_drawn() -> None:
+    losses, scores, _rates = draw_curves(map_history(3), "a run").axes
+    assert list(lines(losses))[:1] == ["training"]
+    iou, dice = scores.get_lines()[:2]
+    np.testing.assert_allclose(iou.get_ydata(), [40, 50, 40])
+    np.testing.assert_allclose(dice.get_ydata(), [70, 70, 70])
+    assert scores.get_title(loc="left") == "mean over classes (%)"
+    assert len(scores.get_legend().get_texts()) == 2
+    (text,) = losses.texts
+    assert text.get_text() == "best: epoch 2, mean IoU 50% on validation pictures"
+    losses, scores, _rates = draw_curves(map_history(3, validation=False), "a run").axes
+    assert list(lines(losses)) == ["training"]
+    assert scores.get_legend() is None
+    assert not losses.texts
 
 
 def test_without_validation_nothing_is_best() -> None:

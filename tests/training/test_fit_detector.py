@@ -135,7 +135,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
     """Validations, whose AP is 50% and then falls: the weights that each of them saw."""
     seen: list[list[np.ndarray]] = []
 
-    def evaluate(network: keras.Model, *_arguments: object) -> types.SimpleNamespace:
+    def evaluate(network: keras.Model, *_arguments: object, **_kind: object) -> types.SimpleNamespace:
         seen.append([np.array(v) for v in network.variables])
         return types.SimpleNamespace(ap=60.0 - 10 * len(seen), ap50=90.0)
 
@@ -246,9 +246,9 @@ course = ObjectCourse(
 )
 validation, found = tiny_detectors.split(6), []
 evaluate = fit_detector.evaluate_detector
-def evaluated(find, *arguments):
+def evaluated(find, *arguments, **kind):
     found.append(find(pictures)[0].boxes)
-    return evaluate(find, *arguments)
+    return evaluate(find, *arguments, **kind)
 fit_detector.evaluate_detector = evaluated
 (pictures,) = evaluation_pictures(validation, PREPROCESSING, 6)
 fitted = fit_detector.fit_detector(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 
 import numpy as np
@@ -158,6 +159,137 @@ def test_a_mosaic_reads_no_picture_twice() -> None:
     batch = one.batch(0, 0)
     assert sorted(f"p{place}" for place in asked) == sorted(one.names(0, 0))
     assert {*batch["gt_labels"].ravel()} <= {-1, *asked}
+
+
+def drawn_masks(place: int) -> Objects:
+    """Those of `annotate`, each with the left half of its box as mask."""
+    found, (height, width) = annotate(place), read(place).shape[:2]
+
+    def mask(box: np.ndarray) -> np.ndarray:
+        top, left, bottom, right = (box * [height, width, height, width]).round().astype(int)
+        plane = np.zeros((height, width), bool)
+        plane[top:bottom, left : (left + right) // 2] = True
+        return plane
+
+    return dataclasses.replace(found, masks=tuple(functools.partial(mask, b) for b in found.boxes))
+
+
+@pytest.mark.usefixtures("mosaics")
+def test_masks_come_in_the_order_of_boxes() -> None:
+    with_masks = dataclasses.replace(split(), annotate=drawn_masks)
+    met = 0
+    for most in (12, 2):  # two are fewer than there are
+        plain = course(most_objects=most).batch(1, 1)
+        batch = course(split=with_masks, masks=True, most_objects=most).batch(1, 1)
+        masks = batch.pop("gt_masks")
+        assert (masks.shape, masks.dtype) == ((4, most, 32, 48), np.uint8)
+        for key in ("pictures", "gt_boxes", "gt_labels"):
+            np.testing.assert_array_equal(batch[key], plain[key])
+        assert (batch["gt_crowd"] >= plain["gt_crowd"]).all()
+        assert not masks[batch["gt_labels"] < 0].any()
+        for row, number in np.argwhere(batch["gt_labels"] >= 0):
+            own = masks[row, number]
+            if not own.any():
+                assert batch["gt_crowd"][row, number]
+                continue
+            y, x = np.nonzero(own)
+            top, left, bottom, right = batch["gt_boxes"][row, number] * [32, 48, 32, 48]
+            assert top - 1 <= y.min() <= y.max() + 1 <= bottom + 1
+            assert left - 1 <= x.min() <= x.max() + 1 <= right + 1
+            met += 1
+    assert met > 5
+
+
+def test_masks_are_those_of_the_picture() -> None:
+    same_size = Preprocessing(height=35, width=55, channels=3, resize="stretch")
+    one = dataclasses.replace(split(6), annotate=drawn_masks).take([5])
+    config = dataclasses.replace(CONFIG, augmentation="none")
+    batch = course(split=one, preprocessing=same_size, config=config, masks=True).batch(0, 0)
+    masks = drawn_masks(5).masks
+    assert masks is not None
+    np.testing.assert_array_equal(batch["gt_masks"][0, :1], [mask() for mask in masks])
+
+
+@pytest.mark.parametrize("count", [0, 1, 200])
+def test_none_one_pixel_and_200_objects_have_masks(count: int) -> None:
+    first = np.stack([np.arange(count) // 20 / 10, np.arange(count) % 20 / 20], axis=1)
+    side = 0.04 if count > 1 else 0.01
+    boxes = np.concatenate([first, first + side], axis=1).astype(np.float32)
+
+    def mask(box: np.ndarray) -> np.ndarray:
+        plane = np.zeros((100, 100), bool)
+        top, left, bottom, right = (100 * box).round().astype(int)
+        plane[top:bottom, left:right] = True
+        return plane
+
+    many = Objects(
+        boxes=boxes,
+        labels=np.zeros(count, np.int32),
+        crowd=np.zeros(count, bool),
+        areas=np.ones(count, np.float32),
+        ids=np.arange(count),
+        masks=tuple(functools.partial(mask, box) for box in boxes),
+    )
+    some = dataclasses.replace(
+        split(4),
+        read=lambda _place: np.zeros((100, 100, 3), np.uint8),
+        annotate=lambda _place: many,
+    )
+    square = Preprocessing(height=100, width=100, channels=3, resize="stretch")
+    for name in BOX_POLICIES:
+        config = dataclasses.replace(CONFIG, augmentation=name)
+        one = course(split=some, preprocessing=square, config=config, masks=True, most_objects=50)
+        batch = one.batch(0, 0)
+        assert batch["gt_masks"].shape == (4, 50, 100, 100)
+        assert not batch["gt_masks"][batch["gt_labels"] < 0].any()
+        found = batch["gt_masks"].any(axis=(2, 3)) | batch["gt_crowd"]
+        assert found[batch["gt_labels"] >= 0].all()
+        if name == "none":
+            pixels = batch["gt_masks"].sum(axis=(1, 2, 3)).tolist()
+            assert pixels == [{0: 0, 1: 1, 200: 50 * 16}[count]] * 4
+
+
+def test_masks_of_boxes_alone_are_refused() -> None:
+    with pytest.raises(InputError, match="p0: objects have boxes alone, and no masks"):
+        course(masks=True)
+
+
+def test_chance_is_of_seed_epoch_and_picture() -> None:
+    one = course(chance=1000)
+    batch, names = one.batch(1, 1), one.names(1, 1)
+    drawn = batch.pop("chance")
+    assert_same(batch, course().batch(1, 1))
+    assert (drawn.shape, drawn.dtype) == ((4, 1000), np.float32)
+    assert 0 <= drawn.min() < 0.01
+    assert 0.99 < drawn.max() < 1
+    assert abs(drawn.mean() - 0.5) < 0.02
+    assert len(np.unique(drawn[:, 0])) == 4
+    whole = course(config=dataclasses.replace(CONFIG, batch_size=10), chance=1000)
+    everything = dict(zip(whole.names(1, 0), whole.batch(1, 0)["chance"], strict=True))
+    for name, row in zip(names, drawn, strict=True):
+        np.testing.assert_array_equal(row, everything[name])
+    parts = [dataclasses.replace(whole, shard=(index, 2)).batch(1, 0) for index in range(2)]
+    joined = np.concatenate([part["chance"] for part in parts])
+    np.testing.assert_array_equal(joined, whole.batch(1, 0)["chance"])
+    other = dict(zip(whole.names(2, 0), whole.batch(2, 0)["chance"], strict=True))
+    assert not np.array_equal(other[names[0]], everything[names[0]])
+    seeded = dataclasses.replace(whole, config=dataclasses.replace(whole.config, seed=8))
+    again = dict(zip(seeded.names(1, 0), seeded.batch(1, 0)["chance"], strict=True))
+    assert not np.array_equal(again[names[0]], everything[names[0]])
+
+
+def test_tf_data_gives_masks_and_chance_too() -> None:
+    from training.pipeline import object_stream
+
+    with_masks = dataclasses.replace(split(), annotate=drawn_masks)
+    for options in ({}, {"split": with_masks, "masks": True, "chance": 7}):
+        one = course(**options)
+        stream = object_stream(one, first_epoch=1, last_epoch=3, first_step=1)
+        batches = object_batches(one, first_epoch=1, last_epoch=3, first_step=1)
+        for (found,), expected in zip(stream, batches, strict=True):
+            assert found.keys() == expected.keys()
+            for key, values in expected.items():
+                np.testing.assert_array_equal(found[key], values)
 
 
 def test_of_too_many_objects_the_largest_stay_in_order() -> None:

@@ -13,7 +13,8 @@ from kerascnn.classification.efficientnet_v2 import EFFICIENTNETS_V2
 from kerascnn.errors import InputError
 from training import recipes, schedules
 
-OURS = ("digits", "scenes_digits", "scratch", "finetune", "scenes", "detection")
+OF_MAPS = ("scenes_maps", "segmentation")
+OURS = ("digits", "scenes_digits", "scratch", "finetune", "scenes", "detection", *OF_MAPS)
 OF_DETECTORS = ("scenes", "detection", "ssdlite", "efficientdet")
 IMAGENET = 1_281_167
 
@@ -69,10 +70,11 @@ def test_a_recipe_tells_command_hardware_and_score(name):
 def test_the_model_of_a_recipes_command_is_for_its_task(name):
     recipe = recipes.load(name)
     assert (recipe.task == "detection") == (name in OF_DETECTORS)
+    assert (recipe.task == "segmentation") == (name in OF_MAPS)
     assert zoo.entry(model_of(name)).task == recipe.task
 
 
-@pytest.mark.parametrize("name", sorted(set(recipes.NAMES) - set(OF_DETECTORS)))
+@pytest.mark.parametrize("name", sorted({*recipes.NAMES} - {*OF_DETECTORS, *OF_MAPS}))
 def test_the_model_of_a_recipes_command_takes_its_options(name):
     recipe, model = recipes.load(name), model_of(name)
     assert recipe.config_for(model).epochs > 0
@@ -104,12 +106,25 @@ def test_any_detector_trains_by_any_recipe_of_theirs(model, name):
     assert spec.anchors.count > 1000
 
 
+@pytest.mark.parametrize("name", OF_MAPS)
+@pytest.mark.parametrize("model", kerascnn.list_models("segmentation"))
+def test_any_segmentation_network_trains_by_any_recipe_of_theirs(model, name):
+    recipe = recipes.load(name)
+    config, options = recipe.config_for(model), recipe.options_for(model)
+    assert config.label_smoothing == 0
+    assert config.map_loss == "cross_entropy_dice"
+    assert set(options) >= set(recipe.options)
+    assert set(options) <= set(recipes._options_of(model))
+
+
 def test_who_names_no_recipe_gets_one_for_network_data_and_weights():
     for model, data, weights, name in (
         ("ssdlite_mobilenet_v2", "scenes:256@40+10", None, "scenes"),
         ("efficientdet_lite0", "scenes", "imagenet", "scenes"),
         ("efficientdet_lite0", "coco.json", "imagenet", "detection"),
         ("efficientdet_lite0", "mnist", None, "detection"),
+        ("unet", "scenes:128", None, "scenes_maps"),
+        ("unet_resnet50", "cells/", "imagenet", "segmentation"),
         ("lenet5", "mnist", None, "digits"),
         ("mobilenet_v2", "scenes-digits", None, "scenes_digits"),
         ("mobilenet_v2", "scenes-digits", "imagenet", "finetune"),

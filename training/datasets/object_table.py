@@ -19,7 +19,8 @@ import functools
 import itertools
 import pathlib
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import TypeVar
 
 import numpy as np
 from pycocotools import mask as rle
@@ -36,6 +37,7 @@ FOLDERS = {TRAIN: ("train",), VALIDATION: VALIDATION_NAMES, TEST: ("test",)}
 # Polygons in pixels, x, y, x, y ...; or COCO's compressed run lengths; or a box alone.
 Outline = Sequence[Sequence[float]] | bytes | None
 
+_Part = TypeVar("_Part", bound=Sized)
 _ROUNDING = 0.01  # pixels; less is what writing a number with two digits does
 
 
@@ -105,6 +107,25 @@ def collect(outlines: Iterable[Outline]) -> Shapes | None:
     )
 
 
+def refuse_other_size(name: str, found: Sequence[int], wanted: Sequence[int], what: str) -> None:
+    """Raise InputError for a picture that is not as large as what was annotated.
+
+    Args:
+        found: height and width of the picture, upright.
+        wanted: those of `what` ("annotations are").
+    """
+    if tuple(found) == tuple(wanted):
+        return
+    sides = f"{wanted[1]} x {wanted[0]} pixels, upright it has {found[1]} x {found[0]}"
+    remedy = "bring the annotated picture back, or annotate this one"
+    if tuple(found) == tuple(wanted)[::-1]:
+        remedy = (
+            "if it was annotated lying as it is stored, remove its EXIF orientation "
+            "(exiftool -Orientation= FILE)"
+        )
+    raise InputError(f"{name}: its {what} for {sides}; {remedy}")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Annotations:
     """What a format says of k objects, in any order.
@@ -156,6 +177,9 @@ class Table:
     fingerprint: str
     notes: tuple[str, ...]
 
+    def __len__(self) -> int:
+        return len(self.files)
+
     def split(self, places: np.ndarray) -> ObjectSplit:
         """Some of the pictures."""
         return ObjectSplit(
@@ -181,17 +205,8 @@ class Table:
         """
         name = self.files[place]
         pixels = read_pixels(name)
-        found, wanted = pixels.shape[:2], tuple(self.sizes[place].tolist())
-        if found == wanted:
-            return pixels
-        sides = f"{wanted[1]} x {wanted[0]} pixels, upright it has {found[1]} x {found[0]}"
-        remedy = "bring the annotated picture back, or annotate this one"
-        if found == wanted[::-1]:
-            remedy = (
-                "if it was annotated lying as it is stored, remove its EXIF orientation "
-                "(exiftool -Orientation= FILE)"
-            )
-        raise InputError(f"{name}: its annotations are for {sides}; {remedy}")
+        refuse_other_size(name, pixels.shape[:2], self.sizes[place].tolist(), "annotations are")
+        return pixels
 
     def annotate(self, place: int) -> Objects:
         """The objects of a picture; one without an outline among others has its box as mask."""
@@ -261,13 +276,14 @@ def tabulate(
         "ids": annotations.ids[rows],
     }
     shapes = annotations.shapes
+    boxed = 0 if shapes is None else int((kept & ~shapes.has()).sum())
     parts = ["\0".join(names).encode("utf-8", "surrogatepass"), weigh(files).tobytes()]
     parts += [values.tobytes() for values in columns.values()]
     return Table(
         files=tuple(map(str, files)),
         shapes=shapes,
         fingerprint=digest([*parts, shapes.to_bytes() if shapes else b""]),
-        notes=_changes(source, len(kept), int(moved.sum()), int((~kept).sum())),
+        notes=_changes(source, len(kept), int(moved.sum()), int((~kept).sum()), boxed),
         **columns,
     )
 
@@ -305,7 +321,7 @@ def _areas(annotations: Annotations, boxes: np.ndarray) -> np.ndarray:
     return np.where(unknown, measured, annotations.areas)
 
 
-def _changes(source: str, all_: int, clipped: int, dropped: int) -> tuple[str, ...]:
+def _changes(source: str, all_: int, clipped: int, dropped: int, boxed: int) -> tuple[str, ...]:
     notes = []
     if clipped:
         notes.append(f"{source}: {clipped:,} of {all_:,} boxes were clipped to their pictures")
@@ -313,6 +329,10 @@ def _changes(source: str, all_: int, clipped: int, dropped: int) -> tuple[str, .
         notes.append(
             f"{source}: {dropped:,} of {all_:,} boxes without an area inside their pictures were "
             "dropped, in training and in evaluation"
+        )
+    if boxed:
+        notes.append(
+            f"{source}: {boxed:,} of {all_:,} objects have no outline: their masks are their boxes"
         )
     return tuple(notes)
 
@@ -335,10 +355,8 @@ def assemble(
     Raises:
         InputError: a split is missing or has no object, or a class's name is no line.
     """
-    for text in classes:
-        if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
-            raise InputError(f"{name}: the class {text!r:.60} is not a line of text; rename it")
-    shares = _shares(name, parts, seed)
+    refuse_odd_names(name, classes)
+    shares = divided(name, parts, seed)
     objects = {s: table.count(places, len(classes)) for s, (table, places) in shares.items()}
     for split, why in ((TRAIN, "learn from"), (TEST, "measure on")):
         if not objects[split].any():
@@ -347,7 +365,8 @@ def assemble(
     splits = {split: table.split(places) for split, (table, places) in shares.items()}
     tables = parts.values()
     unseen = [c for c, count in zip(classes, objects[TRAIN], strict=True) if not count]
-    said = [*notes, *(note for table in tables for note in table.notes), *_doubts(splits, unseen)]
+    said = [*notes, *(note for table in tables for note in table.notes), *_unseen(unseen)]
+    said += doubled(splits[TRAIN].names, splits[TEST].names)
     identity = [places.tobytes() for _table, places in shares.values()]
     identity += [table.fingerprint.encode() for table in tables]
     return ObjectDataset(
@@ -362,28 +381,51 @@ def assemble(
     )
 
 
-def _doubts(splits: Mapping[str, ObjectSplit], unseen: Sequence[str]) -> list[str]:
-    notes = []
-    if unseen:
-        some = ", ".join(unseen[:5]) + (" ..." if len(unseen) > 5 else "")
-        notes.append(f"{len(unseen):,} classes have no training object: {some}")
-    if both := len(set(splits[TRAIN].names) & set(splits[TEST].names)):
-        notes.append(f"{both:,} held-out pictures are training pictures too: figures will flatter")
-    return notes
+def refuse_odd_names(name: str, classes: Sequence[str]) -> None:
+    """Raise InputError for a class of data set `name` that cannot be written into labels.txt."""
+    for text in classes:
+        if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
+            raise InputError(f"{name}: the class {text!r:.60} is not a line of text; rename it")
 
 
-def _shares(
-    name: str, parts: Mapping[str, Table], seed: int
-) -> dict[str, tuple[Table, np.ndarray]]:
-    """Tables and places of TRAIN, VALIDATION (if it is given) and TEST, which is held out."""
-    whole = {part: (table, np.arange(len(table.files))) for part, table in parts.items()}
+def _unseen(classes: Sequence[str]) -> list[str]:
+    if not classes:
+        return []
+    some = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
+    return [f"{len(classes):,} classes have no training object: {some}"]
+
+
+def doubled(train: Sequence[str], held_out: Sequence[str]) -> list[str]:
+    """A note of pictures that are in both."""
+    both = len(set(train) & set(held_out))
+    if not both:
+        return []
+    return [f"{both:,} held-out pictures are training pictures too: figures will flatter"]
+
+
+def divided(
+    name: str, parts: Mapping[str, _Part], seed: int
+) -> dict[str, tuple[_Part, np.ndarray]]:
+    """What TRAIN, VALIDATION (if it is given) and TEST, which is held out, are taken from.
+
+    Args:
+        parts: of data set `name`, named as those or ALL; each has its length.
+        seed: holds a fifth of ALL out.
+
+    Returns:
+        The part of each, and (n,) places in it.
+
+    Raises:
+        InputError: a split is missing, or there is too little to split.
+    """
+    whole = {key: (part, np.arange(len(part))) for key, part in parts.items()}
     if ALL in whole:
-        table, places = whole[ALL]
+        part, places = whole[ALL]
         if len(places) < 2:
             raise InputError(f"{name} has fewer than two pictures; add some, to hold a fifth out")
         order = np.random.default_rng(seed).permutation(places)
         count = max(1, round(HELD_OUT_FRACTION * len(places)))
-        return {TRAIN: (table, np.sort(order[count:])), TEST: (table, np.sort(order[:count]))}
+        return {TRAIN: (part, np.sort(order[count:])), TEST: (part, np.sort(order[:count]))}
     if TRAIN not in whole or len(whole) < 2:
         lacking = "validation or test" if TRAIN in whole else "training"
         there = " and ".join(whole)

@@ -32,6 +32,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from kerascnn.errors import InputError
 from training.datasets import mnist, painting
+from training.datasets.label_maps import BACKGROUND, MapDataset, MapSplit
 from training.datasets.objects import ObjectDataset, Objects, ObjectSplit
 from training.datasets.painting import pick
 from training.datasets.splits import digest
@@ -178,6 +179,37 @@ def scan(spec: str = "scenes") -> ObjectDataset:
     )
 
 
+@functools.lru_cache(maxsize=16)
+def scan_maps(spec: str = "scenes") -> MapDataset:
+    """The same scenes with the class of every pixel: background, or the digit whose pixel it is.
+
+    Raises:
+        InputError: as `scan`.
+    """
+    found = scan(spec)
+    height, width, _counts = _parse(spec)
+
+    def split(name: str, objects: ObjectSplit) -> MapSplit:
+        part = _Part(name=name, height=height, width=width)
+        return MapSplit(
+            names=objects.names,
+            places=objects.places,
+            sizes=objects.sizes,
+            read=objects.read,
+            annotate=functools.partial(_label_map, part),
+        )
+
+    return MapDataset(
+        name=spec,
+        classes=(BACKGROUND, *found.classes),
+        train=split("train", found.train),
+        validation=None,
+        held_out=split("held_out", found.held_out),
+        fingerprint=digest([found.fingerprint.encode(), b"label maps"]),
+        generated=True,
+    )
+
+
 def _parse(spec: str) -> tuple[int, int, dict[str, int]]:
     """Height, width, and how many scenes each part has."""
     found = _SPEC.fullmatch(spec)
@@ -238,6 +270,13 @@ def _annotate(part: _Part, place: int) -> Objects:
 
 def _mask(part: _Part, place: int, index: int) -> np.ndarray:
     return _layout(part, place).owner == index + 1
+
+
+def _label_map(part: _Part, place: int) -> np.ndarray:
+    """(height, width) uint8, 0 or 1 + the digit."""
+    layout = _layout(part, place)
+    classes = np.array([0, *(1 + digit.label for digit in layout.digits)], np.uint8)
+    return classes[layout.owner]
 
 
 def _read(part: _Part, place: int) -> np.ndarray:

@@ -23,8 +23,14 @@ NAMES = (
     *("digits", "scenes_digits", "cifar", "scratch", "finetune", "modern", "modern_sgd"),
     *("lenet", "alexnet", "vgg", "googlenet", "resnet", "resnet_cifar", "senet"),
     *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet", "efficientnet_v2"),
-    *("scenes", "detection", "ssdlite", "efficientdet"),
+    *("scenes", "detection", "ssdlite", "efficientdet", "rcnn"),
+    *("scenes_maps", "segmentation"),
 )
+# Of other tasks than classification: the recipe for the embedded scenes, and that for all else.
+_OF_TASK = {
+    "detection": ("scenes", "detection"),
+    "segmentation": ("scenes_maps", "segmentation"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,10 +115,12 @@ def _module(name: str) -> Any:
 
 def default_name(model: str, data: str, weights: str | None) -> str:
     """The recipe for a network, a data set and initial weights when the user names none."""
-    if zoo.entry(model).task == "detection":
+    task = zoo.entry(model).task
+    if task != "classification":
         from training.datasets.objects import is_scenes  # late: recipes are listed without Pillow
 
-        return "scenes" if is_scenes(data) else "detection"
+        embedded, general = _OF_TASK[task]
+        return embedded if is_scenes(data) else general
     if weights:
         return "finetune"
     return {"mnist": "digits", "scenes-digits": "scenes_digits"}.get(data, "scratch")

@@ -1,0 +1,99 @@
+"""Batches that segmentation networks learn from: NumPy arrays, for any backend."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from kerascnn.errors import InputError
+from training.border_weights import border_weights
+from training.box_augmentation import Rectangle
+from training.box_policies import Part
+from training.datasets.label_maps import MapSplit
+from training.map_augmentation import AugmentedMap, MapTile, assembled_map, make_map_tile
+from training.tiled_batches import Mapped, TiledBatch, TiledCourse, tiled_batches
+
+MapBatch = TiledBatch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class MapCourse(TiledCourse):
+    """What a segmentation network learns from; a `TiledCourse` of pictures with label maps.
+
+    Attributes:
+        output_size: (h', w') of the network's answer; None: that of its input. A smaller one is
+            the middle of the input, as unpadded convolutions leave it (arXiv:1505.04597, fig. 1).
+
+    Raises:
+        InputError: pictures that are cropped, or not of 3 channels; an output larger than the
+            input.
+    """
+
+    split: MapSplit
+    output_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        height, width = self.preprocessing.height, self.preprocessing.width
+        if not (0 < self.answer[0] <= height and 0 < self.answer[1] <= width):
+            raise InputError(
+                f"an output of {self.answer[0]} x {self.answer[1]} pixels is no part of an input "
+                f"of {height} x {width}; give a smaller one"
+            )
+
+    @property
+    def answer(self) -> tuple[int, int]:
+        """(h', w') of the network's answer."""
+        return self.output_size or (self.preprocessing.height, self.preprocessing.width)
+
+    def batch(self, epoch: int, step: int) -> MapBatch:
+        """One batch.
+
+        Returns:
+            "pictures": (n, height, width, 3) uint8.
+            "gt_map": (n, h', w') uint8 classes, `VOID` where there is none.
+            "gt_weights": (n, h', w') float32 of `border_weights`, where `config.border_weight`.
+
+        Raises:
+            InputError: a picture or a mask that cannot be read.
+        """
+        return super().batch(epoch, step)
+
+    def made(self, epoch: int, rows: np.ndarray, mapped: Mapped) -> MapBatch:
+        def opened(source: int) -> Callable[[Part, Rectangle], MapTile]:
+            picture, label_map = self.split.picture(source), self.split.label_map(source)
+            return lambda part, area: make_map_tile(
+                part, area, picture, label_map, self.preprocessing
+            )
+
+        def finish(tiles: list[MapTile]) -> dict[str, np.ndarray]:
+            return self._finished(assembled_map(tiles, self.preprocessing))
+
+        finished = list(mapped(finish, self._tiles(epoch, rows, mapped, opened)))
+        return {key: np.stack([row[key] for row in finished]) for key in finished[0]}
+
+    def _finished(self, picture: AugmentedMap) -> dict[str, np.ndarray]:
+        """A row of the batch."""
+        middle = _middle(picture.label_map.shape, self.answer)
+        row = {"pictures": picture.pixels, "gt_map": picture.label_map[middle]}
+        if self.config.border_weight:
+            # Of the whole input: what is near by may lie outside of the answer.
+            weights = border_weights(picture.label_map, weight=self.config.border_weight)
+            row["gt_weights"] = weights[middle]
+        return row
+
+
+def _middle(whole: tuple[int, ...], part: tuple[int, int]) -> tuple[slice, slice]:
+    top, left = (whole[0] - part[0]) // 2, (whole[1] - part[1]) // 2
+    return slice(top, top + part[0]), slice(left, left + part[1])
+
+
+def map_batches(
+    course: MapCourse, *, first_epoch: int, last_epoch: int, first_step: int = 0
+) -> Iterator[MapBatch]:
+    """Batches from a step of `first_epoch` up to `last_epoch`, made ahead in threads."""
+    return tiled_batches(
+        course, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
+    )

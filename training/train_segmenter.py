@@ -1,0 +1,147 @@
+"""The training of a segmentation network: its data, its network, its held-out figures."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from kerascnn import zoo
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from kerascnn.zoo import entry
+from training import network
+from training.datasets.label_maps import VOID, MapDataset, MapSplit
+from training.datasets.map_sets import scan_maps
+from training.datasets.selection import choosing, readable
+from training.devices import Placement
+from training.evaluate_segmenter import keras_segment_fn, maps
+from training.fit_segmenter import fit_segmenter
+from training.history import History
+from training.loop import Fitted
+from training.map_batches import MapCourse
+from training.progress import say
+from training.request import TrainRequest
+from training.segmentation_examples import chosen, write_examples
+from training.segmentation_losses import count_pixels
+from training.segmentation_metrics import SegmentationEvaluation, evaluate_maps, write_per_class
+
+
+class SegmenterTraining:
+    """A request with its data found and its network built; see `training.train.Training`."""
+
+    def __init__(self, asked: TrainRequest) -> None:
+        self._asked = asked
+        self.dataset = scan_maps(asked.data, seed=asked.config.seed)
+        for note in self.dataset.notes:
+            say(f"{self.dataset.name}: {note}")
+        self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
+        self.classes = self.dataset.classes
+        self.preprocessing = _preprocessing(asked)
+        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        height, width = self.model.output_shape[1:3]
+        self.output_size = (int(height), int(width))
+        self._skipped: list[str] = []
+
+    def facts(self) -> dict[str, Any]:
+        """The size of the answer, and the colours that the data was drawn with."""
+        return {
+            "segmenter": {
+                "output_size": list(self.output_size),
+                "palette": self.dataset.palette and [list(c) for c in self.dataset.palette],
+            }
+        }
+
+    def fit(
+        self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
+    ) -> Fitted:
+        """Look for broken pictures, and train."""
+        config = self._asked.config
+        self.dataset = choosing(self._sound(self.dataset), config.validation_fraction, config.seed)
+        train = self.dataset.train
+        return fit_segmenter(
+            self.model,
+            MapCourse(
+                split=train,
+                preprocessing=self.preprocessing,
+                classes=len(self.classes),
+                config=config,
+                output_size=self.output_size,
+            ),
+            self.dataset.validation,
+            classes=self.classes,
+            pixels=count_pixels(train, len(self.classes)),
+            folder=folder / "checkpoints",
+            history_file=folder / "history.csv",
+            placement=placement,
+            after_epoch=after_epoch,
+        )
+
+    def counts(self) -> dict[str, Any]:
+        """How many pictures there were for what."""
+        dataset = self.dataset
+        return {
+            "train": len(dataset.train),
+            "validation": len(dataset.validation) if dataset.validation else 0,
+            "held_out": len(dataset.held_out),
+            "skipped": self._skipped,
+            "notes": list(dataset.notes),
+        }
+
+    def results(self, folder: pathlib.Path) -> dict[str, Any]:
+        """Figures on the held-out pictures; classes and examples as files."""
+        held_out = self.dataset.held_out
+        segment = keras_segment_fn(self.model, self.preprocessing)
+        shown = {int(index): np.empty(0, np.uint8) for index in chosen(len(held_out))}
+        found = maps(segment, held_out, self.preprocessing, title="held-out pictures")
+        measured = evaluate_maps(_keeping(found, shown), held_out, self.classes)
+        write_per_class(measured, self.classes, folder / "per_class.csv")
+        write_examples(
+            *(folder / "examples.png", held_out, shown, self.classes),
+            palette=self.dataset.palette,
+        )
+        return {"metric": "mIoU", "held_out": measured.miou, **figures(measured)}
+
+    def _sound(self, dataset: MapDataset) -> MapDataset:
+        """Without pictures and masks that cannot be read, which are named."""
+        if dataset.generated:
+            return dataset
+        sound = dataset.each(self._readable)
+        if self._skipped:
+            say(f"{len(self._skipped)} broken pictures skipped; --strict makes them an error")
+        for what, split in (("training", sound.train), ("held-out", sound.held_out)):
+            if not any((split.label_map(index) != VOID).any() for index in range(len(split))):
+                raise InputError(
+                    f"{dataset.name}: no readable {what} picture has a pixel that counts"
+                )
+        return sound
+
+    def _readable(self, split: MapSplit) -> MapSplit:
+        def look(index: int) -> None:
+            split.picture(index)
+            split.label_map(index)
+
+        return readable(split, look, strict=self._asked.strict, skipped=self._skipped)
+
+
+def figures(measured: SegmentationEvaluation) -> dict[str, float | None]:
+    """The figures beside mean IoU, in percent; None where there is nothing to measure."""
+    names = ("mean_dice", "pixel_accuracy", "boundary_f1")
+    values = {name: float(getattr(measured, name)) for name in names}
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def _keeping(found: Iterable[np.ndarray], kept: dict[int, np.ndarray]) -> Iterator[np.ndarray]:
+    """The same maps; those whose index is in `kept` are put there on their way."""
+    for index, one in enumerate(found):
+        if index in kept:
+            kept[index] = one
+        yield one
+
+
+def _preprocessing(asked: TrainRequest) -> Preprocessing:
+    height, width = asked.image_size or entry(asked.model).input_shape[:2]
+    return zoo.preprocessing(asked.model, height, width, weights=asked.weights, resize="stretch")
