@@ -36,15 +36,16 @@ import keras
 import numpy as np
 
 from export import benchmark, recipes, tasks
+from export.agreement import agreement
 from export.artefact import Artefact
 from export.compress import compress
 from export.convert_tflite import to_tflite
-from export.detection import Detection, agreement
+from export.detection import Detection
 from export.lower import lower_for_int8
 from export.quantise import quantise
 from export.runtimes import THREADS
 from training.box_augmentation import to_network
-from training.coco_metrics import Detections, matches_interval
+from training.coco_metrics import matches_interval
 from training.evaluate_detector import keras_detect_fn
 from training.run import Run, machine
 
@@ -155,10 +156,7 @@ def _exact(made: list[tuple[Run, list[Artefact]]]) -> str:
         wanted = keras_detect_fn(run.load_model(), run.preprocessing, task.spec)(pictures)
         for one in artefacts:
             if one.info["variant"]["name"] in ("float32", "float32_raw"):
-                found = [
-                    Detections(boxes=b, labels=c, scores=s)
-                    for b, c, s in task.load(one.path).detect(pictures)
-                ]
+                found = task.load(one.path).detect(pictures)
                 same, score = agreement(found, wanted, run.preprocessing.input_shape[:2], task.spec)
                 total = sum(map(len, wanted))
                 lines.append(

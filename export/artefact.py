@@ -10,17 +10,18 @@ import dataclasses
 import json
 import pathlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from export import significance
-from export.results import ACCURACY
+from export.results import ACCURACY, MIOU
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
-from training.coco_metrics import unpack
+from training.coco_metrics import matches_interval, unpack
+from training.segmentation_metrics import miou_interval, unpack_counts
 
 FORMATS = (".tflite", ".onnx")
 # What `compare` needs to know of a file, and earlier versions did not write.
@@ -87,11 +88,19 @@ class Artefact:
 
     @property
     def answers(self) -> tuple[Any, Any]:
-        """The Keras model's and the file's on the held-out pictures, as `significance` has them."""
+        """The Keras model's and the file's on the held-out pictures, for `drop_interval`."""
         measured = self.info["evaluation"]
         if measured["metric"] == ACCURACY:
             return self.float_right, self.right
+        if measured["metric"] == MIOU:
+            return unpack_counts(measured["float_counts"]), unpack_counts(measured["counts"])
         return unpack(measured["float_matches"]), unpack(measured["matches"])
+
+    @property
+    def drop_interval(self) -> Callable[[Any, Any], tuple[float, float]]:
+        """Of two answers, as `answers` has them, the 95% interval of what the second one lost."""
+        intervals = {ACCURACY: significance.drop_interval, MIOU: miou_interval}
+        return intervals.get(self.info["evaluation"]["metric"], matches_interval)
 
     def _answers(self, name: str) -> np.ndarray:
         measured = self.info["evaluation"]

@@ -37,7 +37,9 @@ class Classification(Task):
 
     def check(self, variant: Variant) -> None:
         if variant.raw_outputs:
-            raise InputError(f"{variant.name}: only detectors have a raw form")
+            raise InputError(
+                f"{variant.name}: only detectors and segmentation networks have a raw form"
+            )
 
     @functools.cached_property
     def dataset(self) -> datasets.Dataset:

@@ -21,7 +21,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental imp
 )
 
 from export import finetune, recipes
-from export.finetune import DetectionLessons, Lessons
+from export.finetune import AnyLessons
 from export.fold_norm import fold_batch_norms
 from export.legacy_keras import bring_back, to_tf_keras
 from export.prune import weighty_layers
@@ -34,7 +34,7 @@ from training.quiet import quiet
 def cluster(
     model: keras.Model,
     step: recipes.Cluster,
-    lessons: Lessons | DetectionLessons,
+    lessons: AnyLessons,
     config: TrainConfig,
     folder: pathlib.Path,
 ) -> keras.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,6 @@ from export.report import Mistake, Mistakes, RunSummary
 from export.results import Result
 from export.significance import Difference
 from kerascnn.errors import InputError
-from training.coco_metrics import Matches, matches_interval
 from training.progress import Progress
 from training.run import Run, machine, versions
 
@@ -88,18 +88,22 @@ def difference(first: Artefact, second: Artefact) -> Difference:
     """How much more accurate the first file is, whatever network either holds.
 
     Raises:
-        InputError: they were measured on different pictures.
+        InputError: they were measured on different pictures, or on different pixels of these, as
+            networks are that do not pad.
     """
-    keys = ("data_fingerprint", "pictures")
+    keys = ("data_fingerprint", "pictures", "metric")
     one, two = ([a.info["evaluation"][k] for k in keys] for a in (first, second))
     if one != two:
         raise InputError(f"{first.path} and {second.path} were measured on different pictures")
     (_, before), (_, after) = first.answers, second.answers
-    if isinstance(before, Matches):
-        low, high = matches_interval(before, after)
-        points = first.info["evaluation"]["value"] - second.info["evaluation"]["value"]
-        return Difference(points=points, low=low, high=high)
-    return significance.difference(before, after)
+    if first.info["evaluation"]["metric"] == results.ACCURACY:
+        return significance.difference(before, after)
+    try:
+        low, high = first.drop_interval(before, after)
+    except ValueError as error:
+        raise InputError(f"{first.path} and {second.path} do not compare: {error}") from error
+    points = first.info["evaluation"]["value"] - second.info["evaluation"]["value"]
+    return Difference(points=points, low=low, high=high)
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:
@@ -131,14 +135,18 @@ def _same_pictures(runs: Sequence[Run]) -> None:
                 f"{first.folder} and {other.folder} were measured on different pictures "
                 f"({one[0]} and {two[0]}); compare runs of one data set and split"
             )
+        metric, another = (run.info["results"]["metric"] for run in (first, other))
+        if metric != another:
+            raise InputError(
+                f"{first.folder} is measured by {metric} and {other.folder} by {another}; compare "
+                "runs of one metric"
+            )
 
 
 def _result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
     info = artefact.info
     measured: Mapping[str, Any] = info["evaluation"]
-    before, after = artefact.answers
-    interval = matches_interval if isinstance(before, Matches) else significance.drop_interval
-    low, high = interval(before, after)
+    low, high = artefact.drop_interval(*artefact.answers)
     return Result(
         run=run.name,
         model=info["model"],
@@ -196,6 +204,8 @@ def _facts(run: Run) -> dict[str, str]:
 def _keras_figure(trained: Mapping[str, Any]) -> str:
     if trained["metric"] == results.ACCURACY:
         return f"{trained['held_out']:.1f}%"
+    if trained["metric"] == results.MIOU:
+        return f"mIoU {trained['held_out']:.1f}%"
     return f"AP {trained['held_out']:.1f}, AP50 {trained['ap50'] or 0:.1f}"
 
 
@@ -208,11 +218,13 @@ def _behind(
         return {}
     artefacts = {row: artefact for row, (_run, artefact) in zip(rows, found, strict=True)}
     best = choices["most accurate"]
-    return {
-        chosen: difference(artefacts[best], artefacts[chosen])
-        for chosen in choices.values()
-        if chosen != best
-    }
+    behind = {}
+    for chosen in choices.values():
+        if chosen != best:
+            # Those that do not compare stand without it.
+            with contextlib.suppress(InputError):
+                behind[chosen] = difference(artefacts[best], artefacts[chosen])
+    return behind
 
 
 def _mistakes(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> Mistakes | None:

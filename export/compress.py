@@ -18,7 +18,7 @@ from export.classification import Classification
 from export.convert_onnx import to_onnx
 from export.convert_tflite import INPUT_NAME, to_tflite
 from export.converter_quantise import converter_quantise
-from export.finetune import DetectionLessons, Lessons
+from export.finetune import AnyLessons
 from export.flatbuffer import nonzero_weights, weight_sparsity, with_half_precision_kernels
 from export.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.mixed import mixed
@@ -41,7 +41,7 @@ _EDITION = 2
 
 def compress(
     run: Run,
-    variants: Sequence[str] = recipes.DEFAULT,
+    variants: Sequence[str] | None = None,
     *,
     onnx: bool = True,
     settings: recipes.Settings | None = None,
@@ -49,7 +49,7 @@ def compress(
     """Make the variants of a run that are not there yet; each is run before it is listed.
 
     Args:
-        variants: names, see `recipes.variant`.
+        variants: names, see `recipes.variant`; None for the task's own choice.
         onnx: also write the float32 network as ONNX.
         settings: what a name does not say.
 
@@ -60,8 +60,9 @@ def compress(
         InputError: no such variant, the run's data set is gone or has changed, or a step that
             this network does not allow.
     """
-    plan = [(recipes.variant(name, settings), ".tflite") for name in dict.fromkeys(variants)]
     task = tasks.of(run)
+    names = task.default if variants is None else variants
+    plan = [(recipes.variant(name, settings), ".tflite") for name in dict.fromkeys(names)]
     for variant, _end in plan:
         task.check(variant)
     if onnx:
@@ -229,7 +230,7 @@ class Workshop:
         return self._run if name == "self" else Run.open(name)
 
     @functools.cached_property
-    def _lessons(self) -> Lessons | DetectionLessons:
+    def _lessons(self) -> AnyLessons:
         return self._task.lessons()
 
     def _sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,16 +20,18 @@ def to_onnx(model: keras.Model) -> bytes:
 
     Returns:
         A checked ONNX file, `image` (batch, height, width, channels) float32 -> float32, by the
-        names of `output_names`, any batch. Equal networks give equal bytes.
+        names of `output_names`, any batch unless the network has one of its own. Equal networks
+        give equal bytes.
     """
-    shape = (None, *model.input_shape[1:])
-    picture = keras.InputSpec(shape=shape, dtype="float32", name=INPUT_NAME)
+    picture = keras.InputSpec(shape=model.input_shape, dtype="float32", name=INPUT_NAME)
     with quiet(), tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.onnx"
         _plain(model).export(path, format="onnx", input_signature=[picture], verbose=False)
         converted = onnx.load(path)
     _drop_idle_reshapes(converted)
     _canonise(converted.graph, output_names(model))
+    if model.input_shape[0] is None:
+        _free_batch(converted.graph)
     onnx.checker.check_model(converted, full_check=True)
     serialised: bytes = converted.SerializeToString(deterministic=True)
     return serialised
@@ -157,12 +159,16 @@ def _canonise(graph: onnx.GraphProto, output_names: Sequence[str]) -> None:
         constant.name = names[constant.name]
     for value in (*graph.input, *graph.output):
         value.name = names[value.name]
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
     nodes, used = [_copy(node) for node in nodes], [_copy(constant) for constant in used]
     for field in ("node", "initializer", "value_info", "doc_string"):
         graph.ClearField(field)
     graph.node.extend(nodes)
     graph.initializer.extend(used)
+
+
+def _free_batch(graph: onnx.GraphProto) -> None:
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
 def _copy(message):

@@ -25,7 +25,7 @@ from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.errors import InputError
 
 BOXES, LOGITS, SCORES = "boxes", "logits", "scores"
-LABELS, COUNT = "labels", "count"
+LABELS, COUNT, MASKS = "labels", "count", "masks"
 # The order of the operation's outputs, by which clients without names find them.
 DETECTIONS = (BOXES, LABELS, SCORES, COUNT)
 _OPERATION = "TFLite_Detection_PostProcess"
@@ -115,7 +115,7 @@ def append_postprocess(file: bytes, spec: DetectorSpec) -> bytes:
 
     Source: tensorflow/lite/kernels/detection_postprocess.cc.
     """
-    graph = _Extended(file)
+    graph = Extended(file)
     classes = _classes(graph.outputs(), spec)
     anchors, most = spec.anchors.count, spec.max_detections
     scores = graph.named(SCORES)
@@ -194,7 +194,7 @@ def _options(spec: DetectorSpec, classes: int) -> bytes:
     return bytes(flexbuffers.Dumps(options))
 
 
-class _Extended:
+class Extended:
     """A file that grows at its end."""
 
     def __init__(self, file: bytes) -> None:

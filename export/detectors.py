@@ -10,15 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from export.convert_tflite import INPUT_NAME
-from export.detection_tflite import BOXES, COUNT, DETECTIONS, LABELS, SCORES
+from export.detection_tflite import BOXES, COUNT, DETECTIONS, LABELS, MASKS, SCORES
 from export.runtimes import THREADS, KerasModel, LiteRT, OnnxRuntime
 from kerascnn.detection import postprocess
 from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-
-# boxes (k, 4) float32, labels (k,) int32 and scores (k,) float32 of one picture, best first
-Detections = tuple[np.ndarray, np.ndarray, np.ndarray]
+from training.coco_metrics import Detections
 
 # Suppression in Keras works on so many pictures at once.
 _PICTURES_AT_ONCE = 16
@@ -40,10 +39,10 @@ class Detector(Protocol):
     def operations(self) -> tuple[str, ...]: ...
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
-        """Detections of each of (n, height, width, channels) uint8.
+        """Detections of each of (n, height, width, channels) uint8, in shares of these.
 
         A network that gives a NaN anywhere has one detection there: label 0, the rest NaN. Only
-        where post-processing is inside the file, it drops boxes whose score is NaN by itself.
+        where suppression is inside, it drops boxes whose score is NaN by itself.
         """
 
     def once(self, picture: np.ndarray) -> Callable[[], Any]:
@@ -56,7 +55,7 @@ class Detector(Protocol):
 def load_detector(
     path: pathlib.Path,
     preprocessing: Preprocessing,
-    spec: DetectorSpec,
+    spec: DetectorSpec | TwoStageSpec,
     *,
     threads: int = THREADS,
 ) -> Detector:
@@ -78,17 +77,20 @@ def load_detector(
         raise InputError(f"{path} is not a model that its runtime can run ({reason})") from error
 
 
+_Spec = DetectorSpec | TwoStageSpec
+
+
 class LiteRTDetector(LiteRT):
     """A .tflite file in ai_edge_litert."""
 
     def __init__(
-        self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: DetectorSpec
+        self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: _Spec
     ) -> None:
         super().__init__(path, preprocessing, threads)
         self._spec = spec
         named = self._interpreter.get_signature_runner().get_output_details()
         self._indices = {name: detail["index"] for name, detail in named.items()}
-        self._inside = _has_postprocess(path, self._indices.keys())
+        self._inside = _has_postprocess(path, self._indices.keys(), spec)
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
         return _detections(self._spec, self._inside, map(self._outputs, pictures))
@@ -104,12 +106,12 @@ class OnnxDetector(OnnxRuntime):
     """An .onnx file in onnxruntime, on the CPU."""
 
     def __init__(
-        self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: DetectorSpec
+        self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: _Spec
     ) -> None:
         super().__init__(path, preprocessing, threads)
         self._spec = spec
         self._names = [output.name for output in self._session.get_outputs()]
-        self._inside = _has_postprocess(path, self._names)
+        self._inside = _has_postprocess(path, self._names, spec)
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
         return _detections(self._spec, self._inside, map(self._outputs, pictures))
@@ -123,55 +125,62 @@ class OnnxDetector(OnnxRuntime):
 
 
 class KerasDetector(KerasModel):
-    """A .keras file in Keras, as it was trained: with logits."""
+    """A .keras file in Keras, as it was trained: of one stage with logits, of two as files are."""
 
     def __init__(
-        self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: DetectorSpec
+        self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: _Spec
     ) -> None:
         super().__init__(path, preprocessing, threads)
-        if len(self._model.outputs) != 2:
-            raise InputError(f"{path} is no detector: it has one output, not boxes and logits")
+        outputs = self._model.output
+        wanted = list if isinstance(spec, DetectorSpec) else dict
+        if not isinstance(outputs, wanted) or (wanted is list and len(outputs) != 2):
+            raise InputError(
+                f"{path} is no detector of its description: it gives {len(self._model.outputs)} "
+                f"outputs, not {'boxes and logits' if wanted is list else 'detections'}"
+            )
         self._spec = spec
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
         found: list[Detections] = []
         for begin in range(0, len(pictures), _PICTURES_AT_ONCE):
             block = self._preprocessing.normalise(pictures[begin : begin + _PICTURES_AT_ONCE])
-            codes, logits = (np.asarray(x) for x in self._model(block, training=False))
-            scores = np.asarray(postprocess.scores(self._spec, logits))
-            found += _decoded(self._spec, codes, scores)
+            outputs = self._model(block, training=False)
+            if isinstance(self._spec, DetectorSpec):
+                codes, logits = map(np.asarray, outputs)
+                scores = np.asarray(postprocess.scores(self._spec, logits))
+                found += _decoded(self._spec, codes, scores)
+            else:
+                detected = {name: np.asarray(values) for name, values in outputs.items()}
+                found += [_of(detected, i) for i in range(len(block))]
         return found
 
 
-def _has_postprocess(path: pathlib.Path, outputs: Collection[str]) -> bool:
+def _has_postprocess(path: pathlib.Path, outputs: Collection[str], spec: _Spec) -> bool:
     """Whether a file's outputs are detections; else they are codes and scores."""
-    if set(outputs) == set(DETECTIONS):
+    masked = isinstance(spec, TwoStageSpec) and spec.masks
+    whole = (*DETECTIONS, MASKS) if masked else DETECTIONS
+    if set(outputs) == set(whole):
         return True
-    if set(outputs) == {BOXES, SCORES}:
+    if isinstance(spec, DetectorSpec) and set(outputs) == {BOXES, SCORES}:
         return False
+    raw = f" or, without post-processing, {BOXES} and {SCORES}"
     raise InputError(
-        f"{path} is no detector: its outputs are {', '.join(sorted(outputs))}, not "
-        f"{', '.join(DETECTIONS)} or, without post-processing, {BOXES} and {SCORES}"
+        f"{path} is no detector of its description: its outputs are {', '.join(sorted(outputs))}, "
+        f"not {', '.join(whole)}{raw if isinstance(spec, DetectorSpec) else ''}"
     )
 
 
 def _detections(
-    spec: DetectorSpec, inside: bool, pictures: Iterator[dict[str, np.ndarray]]
+    spec: _Spec, inside: bool, pictures: Iterator[dict[str, np.ndarray]]
 ) -> list[Detections]:
     """Detections out of the outputs for one picture after the other."""
-    if inside:
-        return [_valid(outputs) for outputs in pictures]
+    if inside or isinstance(spec, TwoStageSpec):
+        return [_of(outputs, 0) for outputs in pictures]
     found: list[Detections] = []
     while block := list(itertools.islice(pictures, _PICTURES_AT_ONCE)):
         codes, scores = (np.concatenate([one[name] for one in block]) for name in (BOXES, SCORES))
         found += _decoded(spec, codes, scores[..., 1:] if spec.background else scores)
     return found
-
-
-def _valid(outputs: Mapping[str, np.ndarray]) -> Detections:
-    count = int(outputs[COUNT][0])
-    boxes, labels, scores = (outputs[name][0, :count] for name in (BOXES, LABELS, SCORES))
-    return boxes, labels.astype(np.int32), scores
 
 
 def _decoded(spec: DetectorSpec, codes: np.ndarray, scores: np.ndarray) -> list[Detections]:
@@ -181,23 +190,31 @@ def _decoded(spec: DetectorSpec, codes: np.ndarray, scores: np.ndarray) -> list[
             f"the network codes {codes.shape[1]} boxes, its description has {spec.anchors.count} "
             "anchors; bring the description that belongs to it"
         )
-    detected = postprocess.select(spec, codes, scores)
+    selected = postprocess.select(spec, codes, scores)
+    detected = {name: np.asarray(values) for name, values in selected.items()}
     broken = [np.isnan(a).any() or np.isnan(b).any() for a, b in zip(codes, scores, strict=True)]
     return [_broken() if nan else _of(detected, i) for i, nan in enumerate(broken)]
 
 
-def _of(detected: Mapping[str, Any], index: int) -> Detections:
-    one = postprocess.of_picture(detected, index)
-    return one[BOXES], one[LABELS].astype(np.int32), one[SCORES]
+def _of(detected: Mapping[str, np.ndarray], index: int) -> Detections:
+    """Of one picture of a batch, without what pads."""
+    count = int(detected[COUNT][index])
+    masks = detected.get(MASKS)
+    return Detections(
+        boxes=detected[BOXES][index, :count],
+        labels=detected[LABELS][index, :count].astype(np.int32),
+        scores=detected[SCORES][index, :count],
+        masks=None if masks is None else masks[index, :count],
+    )
 
 
 def _broken() -> Detections:
     """What is handed on of outputs that are no numbers."""
     nan = np.full((1, 5), np.nan, np.float32)
-    return nan[:, :4], np.zeros(1, np.int32), nan[:, 4]
+    return Detections(boxes=nan[:, :4], labels=np.zeros(1, np.int32), scores=nan[:, 4])
 
 
-_LOADERS: dict[str, Callable[[pathlib.Path, Preprocessing, int, DetectorSpec], Detector]] = {
+_LOADERS: dict[str, Callable[[pathlib.Path, Preprocessing, int, _Spec], Detector]] = {
     ".tflite": LiteRTDetector,
     ".onnx": OnnxDetector,
     ".keras": KerasDetector,

@@ -23,14 +23,17 @@ from kerascnn.preprocessing import Preprocessing
 from training import checkpoint
 from training.config import TrainConfig
 from training.datasets import streams
+from training.datasets.label_maps import MapSplit
 from training.datasets.objects import ObjectSplit
 from training.datasets.splits import Split
 from training.detection_losses import DetectionLoss
 from training.distillation import DistillationLoss, Teacher, accuracy
+from training.map_batches import MapCourse
 from training.object_batches import ObjectCourse
-from training.pipeline import object_stream, train_stream, with_teacher
+from training.pipeline import map_stream, object_stream, train_stream, with_teacher
 from training.plan import steps_per_epoch
 from training.progress import Progress, say
+from training.segmentation_losses import SegmentationLoss
 
 # What stands for the run's learning rate where it is SGD's or RMSprop's, which says nothing here.
 _ADAM_RATE = 2e-3
@@ -154,9 +157,74 @@ class DetectionLessons:
         )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class MapLessons:
+    """What every fine-tuning of a segmentation network learns from.
+
+    Attributes:
+        train: pictures, none that figures are measured on.
+        preprocessing: geometry and normalisation of the network's input.
+        output_size: (h', w') of its answer.
+        loss: of its logits.
+        teacher: None; segmentation networks have no teachers.
+    """
+
+    train: MapSplit
+    preprocessing: Preprocessing
+    output_size: tuple[int, int]
+    loss: SegmentationLoss
+    teacher: Teacher | None = None
+
+    def stream(self, config: TrainConfig, first_epoch: int = 0) -> tf.data.Dataset:
+        """Batches from `first_epoch` to the last epoch.
+
+        Returns:
+            ((n, height, width, channels) float32, (n, h', w', 2) classes and weights), float32.
+        """
+
+        def lesson(batch: dict[str, tf.Tensor]) -> tuple:
+            classes = tf.cast(batch["gt_map"], tf.float32)
+            weights = batch.get("gt_weights", tf.ones_like(classes))
+            pictures = tf.cast(batch["pictures"], tf.float32)
+            wanted = tf.stack([classes, weights], axis=-1)
+            return self.preprocessing.normalise_floats(pictures), wanted
+
+        course = self._course(config)
+        stream = map_stream(course, first_epoch=first_epoch, last_epoch=config.epochs)
+        return streams.ready(stream.map(lesson))
+
+    def compiled(self, config: TrainConfig) -> dict[str, Any]:
+        """The loss."""
+
+        def loss(wanted: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+            return self.loss(wanted[..., 0], logits, wanted[..., 1])
+
+        return {"loss": loss}
+
+    def note(self, figures: Mapping[str, float]) -> str:
+        """What is shown of a step."""
+        return f"loss {figures['loss']:.3f}"
+
+    def steps(self, config: TrainConfig) -> int:
+        """Batches in an epoch."""
+        return self._course(config).steps
+
+    def _course(self, config: TrainConfig) -> MapCourse:
+        return MapCourse(
+            split=self.train,
+            preprocessing=self.preprocessing,
+            classes=self.loss.classes,
+            config=config,
+            output_size=self.output_size,
+        )
+
+
+AnyLessons = Lessons | DetectionLessons | MapLessons
+
+
 def fine_tune(
     model: tf_keras.Model,
-    lessons: Lessons | DetectionLessons,
+    lessons: AnyLessons,
     config: TrainConfig,
     folder: pathlib.Path,
     *,

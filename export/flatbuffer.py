@@ -100,6 +100,28 @@ def prepend_uint8_input(file: bytes, *, name: str) -> bytes:
     return write(model)
 
 
+def append_argmax(file: bytes, *, name: str) -> bytes:
+    """Let a file end in the index of the largest along its output's last axis, the first of equals.
+
+    Args:
+        file: of one output (1, ..., c), float32.
+        name: of the new output, (1, ...) int32.
+    """
+    model = read(file)
+    graph = model.subgraphs[0]
+    (source,) = graph.outputs
+    *sides, _classes = _shape(graph.tensors[source])
+    last = np.array(len(sides), "<i4")
+    axis = _tensor(model, f"{name}_axis", (), schema.TensorType.INT32, last)
+    index = _tensor(model, name, tuple(sides), schema.TensorType.INT32, None)
+    graph.operators.append(_argmax_operator(model, [source, axis], index))
+    graph.outputs = [index]
+    for signature in model.signatureDefs:
+        (output,) = signature.outputs
+        output.name, output.tensorIndex = name.encode(), index
+    return write(model)
+
+
 def joining_tensors(file: bytes) -> list[str]:
     """What operations without weights make at the end of a file with several outputs.
 
@@ -117,6 +139,13 @@ def joining_tensors(file: bytes) -> list[str]:
             found[index] = graph.tensors[index].name.decode()
             open_ends += list(makers[index].inputs)
     return list(found.values())
+
+
+def map_logits(file: bytes) -> list[str]:
+    """The name of a file's only output, where it has a row of logits for every pixel; else none."""
+    graph = read(file).subgraphs[0]
+    outputs = [graph.tensors[index] for index in graph.outputs]
+    return [one.name.decode() for one in outputs if len(outputs) == 1 and len(_shape(one)) == 4]
 
 
 def repeated_tensors(file: bytes) -> dict[str, str]:
@@ -190,16 +219,48 @@ def skeleton(file: bytes, *, compressed: bool = False) -> int:
 
 
 def _quantize_operator(model: schema.ModelT, source: int, target: int) -> schema.OperatorT:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
-    code.version = 1
-    model.operatorCodes.append(code)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = len(model.operatorCodes) - 1
-    operator.inputs, operator.outputs = [source], [target]
+    operator = _operator(model, schema.BuiltinOperator.QUANTIZE, 1, [source], target)
     operator.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
     operator.builtinOptions = schema.QuantizeOptionsT()
     return operator
+
+
+def _argmax_operator(model: schema.ModelT, inputs: list[int], target: int) -> schema.OperatorT:
+    operator = _operator(model, schema.BuiltinOperator.ARG_MAX, 1, inputs, target)
+    operator.builtinOptionsType = schema.BuiltinOptions.ArgMaxOptions
+    operator.builtinOptions = schema.ArgMaxOptionsT()
+    operator.builtinOptions.outputType = schema.TensorType.INT32
+    return operator
+
+
+def _operator(
+    model: schema.ModelT, kind: int, version: int, inputs: list[int], target: int
+) -> schema.OperatorT:
+    """An operation of a new code; it has no place yet."""
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = kind
+    code.version = version
+    model.operatorCodes.append(code)
+    operator = schema.OperatorT()
+    operator.opcodeIndex = len(model.operatorCodes) - 1
+    operator.inputs, operator.outputs = inputs, [target]
+    return operator
+
+
+def _tensor(
+    model: schema.ModelT, name: str, shape: tuple[int, ...], kind: int, values: np.ndarray | None
+) -> int:
+    """Index of a new tensor: a constant of these values, or one that is computed."""
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type = name.encode(), np.array(shape, np.int32), kind
+    tensor.buffer = 0  # which is empty in every file
+    if values is not None:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        model.buffers.append(buffer)
+        tensor.buffer = len(model.buffers) - 1
+    model.subgraphs[0].tensors.append(tensor)
+    return len(model.subgraphs[0].tensors) - 1
 
 
 def _kernel_buffers(model: schema.ModelT) -> Iterator[tuple[schema.TensorT, np.ndarray]]:

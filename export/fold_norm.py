@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-_LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+_LINEAR = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
 
 
 def fold_batch_norms(model: keras.Model) -> keras.Model:
@@ -69,11 +69,15 @@ def _folded(linear: keras.Layer, norm: layers.BatchNormalization) -> list[np.nda
     gain = gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
     kernel = np.asarray(linear.kernel, np.float64)
     bias = np.asarray(linear.bias, np.float64) if linear.use_bias else np.zeros(count)
-    # A depthwise kernel is (height, width, channels, multiplier): one gain a pair of the last two.
-    by_output = gain.reshape(kernel.shape[2:]) if _is_depthwise(linear) else gain
     shifted = (bias - np.asarray(norm.moving_mean, np.float64)) * gain + beta
-    return [(kernel * by_output).astype(np.float32), shifted.astype(np.float32)]
+    scaled = kernel * _by_output(linear, gain)
+    return [scaled.astype(np.float32), shifted.astype(np.float32)]
 
 
-def _is_depthwise(layer: keras.Layer) -> bool:
-    return isinstance(layer, layers.DepthwiseConv2D)
+def _by_output(linear: keras.Layer, gain: np.ndarray) -> np.ndarray:
+    """(outputs,) gains in the shape that a kernel is multiplied by."""
+    if isinstance(linear, layers.DepthwiseConv2D):
+        # (height, width, channels, multiplier): one gain a pair of the last two.
+        return gain.reshape(linear.kernel.shape[2:])
+    # A transposed convolution's is (height, width, outputs, inputs).
+    return gain[:, None] if isinstance(linear, layers.Conv2DTranspose) else gain

@@ -122,6 +122,10 @@ _SAME: dict[type[keras.Layer], tuple[str, ...]] = {
     layers.BatchNormalization: ("axis", "momentum", "epsilon", "center", "scale"),
     layers.Concatenate: ("axis",),
     layers.Conv2D: _SHAPED,
+    layers.Conv2DTranspose: (
+        *("filters", "kernel_size", "strides", "padding", "output_padding", "dilation_rate"),
+        "use_bias",
+    ),
     layers.Cropping2D: ("cropping",),
     layers.Dense: ("units", "use_bias"),
     layers.DepthwiseConv2D: (

@@ -32,7 +32,7 @@ from keras import layers, ops
 from export.legacy_keras import register_elementwise
 from kerascnn.preprocessing import Preprocessing
 
-_LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+_LINEAR = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
 _HOMOGENEOUS = (
     layers.AveragePooling2D,
     layers.Cropping2D,

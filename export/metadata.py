@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from export import flatbuffer
-from export.detection_tflite import BOXES, DETECTIONS, LABELS
+from export.detection_tflite import BOXES, DETECTIONS, LABELS, MASKS
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 
@@ -97,7 +97,7 @@ def _output(name: str) -> Mapping[int, Any]:
         # Where left, top, right and bottom stand, as shares (which is the default).
         corners = {0: np.array([1, 0, 3, 2], np.uint32), 1: _BOUNDARIES}
         return {0: name, 3: {0: _BOUNDING_BOX, 1: corners}}
-    if name in DETECTIONS and name != LABELS:
+    if name in (*DETECTIONS, MASKS) and name != LABELS:
         return {0: name}
     kind = _VALUE_LABELS if name == LABELS else _AXIS_LABELS
     return {0: name, 6: [{0: _LABELS_FILE, 2: kind}]}

@@ -1,4 +1,4 @@
-"""Small readings of ONNX files, as `export/flatbuffer.py` has them of TFLite files."""
+"""Small edits and readings of ONNX files, as `export/flatbuffer.py` has them of TFLite files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,34 @@ def onnx_weight_sparsity(data: bytes) -> float:
 def onnx_nonzero_weights(data: bytes) -> int:
     """Numbers that are not zero among the weights, biases included, of a float file."""
     return sum(int(np.count_nonzero(weight)) for weight in _weights(data))
+
+
+def append_argmax(data: bytes, *, name: str) -> bytes:
+    """Let a file end in the index of the largest along its output's last axis, the first of equals.
+
+    Args:
+        data: of one output (batch, ..., c), float32.
+        name: of the new output, (batch, ...) int32.
+    """
+    model = onnx.load_from_string(data)
+    graph = model.graph
+    (logits,) = graph.output
+    sides = logits.type.tensor_type.shape.dim
+    shape = [side.dim_param or side.dim_value for side in sides][:-1]
+    wide = f"{name}_int64"
+    graph.node.extend(
+        [
+            onnx.helper.make_node(
+                "ArgMax", [logits.name], [wide], name="ArgMax", axis=len(shape), keepdims=0
+            ),
+            onnx.helper.make_node("Cast", [wide], [name], name="Cast", to=onnx.TensorProto.INT32),
+        ]
+    )
+    graph.ClearField("output")
+    graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT32, shape))
+    onnx.checker.check_model(model, full_check=True)
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
 
 
 def _weights(data: bytes) -> Iterator[np.ndarray]:

@@ -1,24 +1,32 @@
-"""`kerascnn predict`: labels or boxes for pictures, from any file, as the phone would do it."""
+"""`kerascnn predict`: labels, boxes or label maps, from any file, as the phone would do it."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from export import runtimes
 from export.artefact import Artefact
 from export.detectors import load_detector
+from export.segmenters import load_segmenter, palette
+from kerascnn.detection import spec_from_dict
 from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import to_network
 from training.box_drawing import write_boxes
 from training.coco_metrics import Detections
+from training.datasets.label_maps import VOID, Palette
 from training.evaluate import softmax
 from training.evaluate_detector import on_picture
+from training.evaluate_segmenter import on_picture as map_on_picture
+from training.instance_masks import run_lengths
+from training.map_drawing import write_map
 from training.preprocessing import read_picture, read_pixels
 from training.run import Run
 
@@ -44,8 +52,19 @@ class Box:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Instance(Box):
+    """One object with its pixels.
+
+    Attributes:
+        mask: COCO's run lengths of the upright picture: "size" (height, width) and "counts".
+    """
+
+    mask: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Boxes:
-    """The objects found in a picture, the likeliest first.
+    """The objects found in a picture, the likeliest first: `Instance`s where there are masks.
 
     Attributes:
         drawn: the picture with its boxes, where one was asked for.
@@ -67,17 +86,50 @@ class Boxes:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Description:
-    """What a file says of itself; `spec` is a detector's."""
+class Area:
+    """A class in a picture: its pixels, and their share of the picture's, 0 to 1."""
 
+    label: str
+    pixels: int
+    share: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Areas:
+    """The classes of a picture's pixels, the largest first.
+
+    Attributes:
+        drawn: the picture with its label map, where one was asked for.
+    """
+
+    image: str
+    classes: tuple[Area, ...]
+    drawn: str | None = None
+
+    def as_text(self) -> str:
+        """One line: each class with its share of the picture."""
+        told = ", ".join(f"{area.label} {area.share:.1%}" for area in self.classes)
+        return f"{self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Description:
+    """What a file says of itself; `spec` is a detector's, `palette` a segmentation network's."""
+
+    task: str
     preprocessing: Preprocessing
     labels: tuple[str, ...]
-    spec: DetectorSpec | None
+    spec: DetectorSpec | TwoStageSpec | None
+    palette: Palette | None
 
 
-def is_detector(path: pathlib.Path) -> bool:
-    """Whether `detect` is for this file, and not `predict`; raises InputError as these do."""
-    return _description(path).spec is not None
+def task_of(path: pathlib.Path) -> str:
+    """Which function is for this file; raises InputError as they do.
+
+    Returns:
+        "classification" (`predict`), "detection" (`detect`) or "segmentation" (`segment`).
+    """
+    return _description(path).task
 
 
 def predict(path: pathlib.Path, images: Sequence[str], *, top: int = 1) -> Iterator[Prediction]:
@@ -118,7 +170,7 @@ def detect(
     Args:
         path, images: as of `predict`.
         score: the lowest to tell of.
-        folder: gets each picture with its boxes drawn, as NAME.png; None for none.
+        folder: gets each picture with its boxes and masks drawn, as NAME.png; None for none.
 
     Raises:
         InputError: as of `predict`; or two pictures of one name, which would be one file.
@@ -129,22 +181,62 @@ def detect(
     detector = load_detector(path, described.preprocessing, described.spec)
     for image, target in zip(images, targets, strict=True):
         picture = read_pixels(image, image)
-        boxes, labels, scores = detector.detect(to_network(picture, described.preprocessing)[None])[
-            0
-        ]
-        whole = Detections(boxes=boxes, labels=labels, scores=scores)
+        whole = detector.detect(to_network(picture, described.preprocessing)[None])[0]
         found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
         if len(found) and found.labels.max() >= len(described.labels):
             raise InputError(f"{path} finds class {found.labels.max()}, which its .json lacks")
         if target is not None:
             write_boxes(
-                target, picture, found.boxes, found.labels, found.scores, classes=described.labels
+                *(target, picture, found.boxes, found.labels, found.scores),
+                classes=described.labels,
+                masks=found.pasted(picture.shape[:2]),
             )
         yield Boxes(
             image=image,
             objects=_objects(found, described.labels, picture.shape[:2]),
             drawn=None if target is None else str(target),
         )
+
+
+def segment(
+    path: pathlib.Path, images: Sequence[str], *, folder: pathlib.Path | None = None
+) -> Iterator[Areas]:
+    """Yield the classes of each picture's pixels.
+
+    Args:
+        path, images: as of `predict`.
+        folder: gets each picture with its label map drawn on it, as NAME.png; None for none.
+
+    Raises:
+        InputError: as of `detect`.
+    """
+    described = _description(path)
+    labels, preprocessing = described.labels, described.preprocessing
+    targets = _targets(images, folder)
+    segmenter = load_segmenter(path, preprocessing)
+    for image, target in zip(images, targets, strict=True):
+        picture = read_pixels(image, image)
+        found = segmenter.segment(to_network(picture, preprocessing)[None])[0]
+        if found.max() >= len(labels):
+            raise InputError(f"{path} finds class {found.max()}, which its .json lacks")
+        label_map = map_on_picture(found, picture.shape[:2], preprocessing)
+        if target is not None:
+            write_map(target, picture, label_map, labels, described.palette)
+        yield Areas(
+            image=image,
+            classes=_areas(label_map, labels),
+            drawn=None if target is None else str(target),
+        )
+
+
+def _areas(label_map: np.ndarray, labels: Sequence[str]) -> tuple[Area, ...]:
+    """Of a map, in which pixels that the network gives no class have none here either."""
+    pixels = np.bincount(label_map.ravel(), minlength=VOID + 1)[: len(labels)]
+    return tuple(
+        Area(label=labels[i], pixels=int(pixels[i]), share=float(pixels[i] / label_map.size))
+        for i in np.argsort(-pixels, kind="stable")
+        if pixels[i]
+    )
 
 
 def _targets(images: Sequence[str], folder: pathlib.Path | None) -> list[pathlib.Path | None]:
@@ -162,34 +254,44 @@ def _targets(images: Sequence[str], folder: pathlib.Path | None) -> list[pathlib
 def _sure(found: Detections, score: float) -> Detections:
     """Those from a score on; what is no number is left out."""
     kept = (found.scores >= score) & np.isfinite(found.boxes).all(axis=-1)
-    return Detections(boxes=found.boxes[kept], labels=found.labels[kept], scores=found.scores[kept])
+    return found.take(kept)
 
 
 def _objects(found: Detections, labels: Sequence[str], size: tuple[int, ...]) -> tuple[Box, ...]:
     pixels = found.boxes * np.tile(size[:2], 2)
-    return tuple(
-        Box(
-            label=labels[label],
-            score=float(score),
+    told = [
+        {
+            "label": labels[label],
+            "score": float(score),
             **dict(zip(("top", "left", "bottom", "right"), map(float, edges), strict=True)),
-        )
+        }
         for label, score, edges in zip(found.labels, found.scores, pixels, strict=True)
+    ]
+    if found.masks is None:
+        return tuple(Box(**one) for one in told)
+    encoded = run_lengths(found.masks, found.boxes, size[:2])
+    return tuple(
+        Instance(**one, mask={**mask, "counts": mask["counts"].decode("ascii")})
+        for one, mask in zip(told, encoded, strict=True)
     )
 
 
 def _description(path: pathlib.Path) -> _Description:
     if path.suffix == ".keras" and path.is_file():
         run = Run.open(path.parent)
-        spec = run.info.get("detector")
+        info, task = run.info, run.task
         preprocessing, labels = run.preprocessing, run.labels
     elif path.is_file() and path.suffix not in (".tflite", ".onnx"):
         raise InputError(f"{path} is no model; it should end in .keras, .tflite or .onnx")
     else:
         artefact = Artefact.open(path)
-        spec = artefact.info.get("detector")
+        info, task = artefact.info, artefact.info.get("task", "classification")
         preprocessing, labels = artefact.preprocessing, artefact.labels
+    spec = info.get("detector")
     return _Description(
+        task=task,
         preprocessing=preprocessing,
         labels=labels,
-        spec=None if spec is None else DetectorSpec.from_dict(spec),
+        spec=None if spec is None else spec_from_dict(spec),
+        palette=palette(info),
     )

@@ -26,7 +26,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper im
 )
 
 from export import finetune, recipes
-from export.finetune import DetectionLessons, Lessons
+from export.finetune import AnyLessons
 from export.legacy_keras import bring_back, to_tf_keras
 from kerascnn.errors import InputError
 from training.config import TrainConfig
@@ -43,7 +43,7 @@ _M_BY_N = {"2of4": (2, 4)}
 def prune(
     model: keras.Model,
     step: recipes.Prune,
-    lessons: Lessons | DetectionLessons,
+    lessons: AnyLessons,
     config: TrainConfig,
     folder: pathlib.Path,
 ) -> keras.Model:
@@ -86,11 +86,11 @@ def prune(
 
 def weighty_layers(model: keras.Model, spared: Sequence[str]) -> set[str]:
     """Names of convolution and dense layers that pruning and clustering work on."""
+    kinds = (keras.layers.Conv2D, keras.layers.Conv2DTranspose, keras.layers.Dense)
     return {
         layer.name
         for layer in model.layers
-        if type(layer) in (keras.layers.Conv2D, keras.layers.Dense)
-        and not any(word in layer.name for word in spared)
+        if type(layer) in kinds and not any(word in layer.name for word in spared)
     }
 
 
@@ -108,28 +108,43 @@ def _wrapped(
         end_step=max(1, int(_RISING * steps) // every) * every,
         frequency=every,
     )
-    if step.pattern == "1x4":
-        return _BlockPruned(layer, pruning_schedule=schedule)
-    return tfmot.sparsity.keras.prune_low_magnitude(
-        layer, pruning_schedule=schedule, sparsity_m_by_n=_M_BY_N.get(step.pattern)
-    )
+    if step.pattern == "free":
+        return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
+    return _Grouped(layer, pruning_schedule=schedule, sparsity_m_by_n=_M_BY_N.get(step.pattern))
 
 
-class _BlockPruned(PruneLowMagnitude):
-    """tfmot's own blocks are for two-dimensional kernels alone, which a convolution has not."""
+class _Grouped(PruneLowMagnitude):
+    """Four neighbours of a file's kernel are a group: its input's channels.
+
+    tfmot's own blocks are for two-dimensional kernels alone, which a convolution has not, and its
+    "2 of 4" takes a transposed convolution's outputs for its inputs.
+    """
 
     def build(self, input_shape) -> None:
         super().build(input_shape)
-        self.pruning_obj = _BlockPruning(
+        self.pruning_obj = _GroupedPruning(
             training_step_fn=lambda: self.pruning_step,
             pruning_vars=self.pruning_vars,
             pruning_schedule=self.pruning_schedule,
             block_size=self.block_size,
             block_pooling_type=self.block_pooling_type,
+            sparsity_m_by_n=self.sparsity_m_by_n,
         )
+        if isinstance(self.layer, tf_keras.layers.Conv2DTranspose):
+            self.pruning_obj.inputs_first = (0, 1, 3, 2)  # its own inverse
 
 
-class _BlockPruning(Pruning):
+class _GroupedPruning(Pruning):
+    inputs_first: tuple[int, ...] | None = None  # axes: from a kernel to (..., input, output)
+
+    def _maybe_update_block_mask(self, weights):
+        """Kernel -> threshold and mask."""
+        if self.inputs_first is None:
+            return super()._maybe_update_block_mask(weights)
+        turned = tf.transpose(weights, self.inputs_first)
+        threshold, mask = super()._maybe_update_block_mask(turned)
+        return threshold, tf.transpose(mask, self.inputs_first)
+
     def _update_mask(self, weights):
         """(..., input, output) kernel -> threshold and mask; blocks of mean magnitude compete."""
         channels = weights.shape[-2]

@@ -31,6 +31,7 @@ the file.
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
@@ -49,7 +50,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
 )
 
 from export import finetune
-from export.finetune import DetectionLessons, Lessons
+from export.finetune import AnyLessons
 from export.fold_norm import fold_batch_norms
 from export.legacy_keras import bring_back, to_tf_keras
 from export.lower import HardGate, Scale, lower_for_int8, with_raw_input
@@ -59,10 +60,10 @@ from training.config import TrainConfig
 from training.loop import repeatable
 from training.quiet import quiet
 
-_LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+_LINEAR = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
 # They hand their input's scale on.
 _TRANSPARENT = (
-    *(layers.Dropout, layers.Flatten, layers.MaxPooling2D, layers.Reshape),
+    *(layers.Cropping2D, layers.Dropout, layers.Flatten, layers.MaxPooling2D, layers.Reshape),
     *(layers.UpSampling2D, layers.ZeroPadding2D, layers.GlobalMaxPooling2D),
 )
 # Scales that the runtime prescribes: 1/256 and 1/128.
@@ -96,7 +97,7 @@ class Aware:
 
 def train_aware(
     model: keras.Model,
-    lessons: Lessons | DetectionLessons,
+    lessons: AnyLessons,
     config: TrainConfig,
     folder: pathlib.Path,
     *,
@@ -193,6 +194,9 @@ def has_scale(layer: keras.Layer) -> bool:
     if isinstance(layer, (layers.InputLayer, *_TRANSPARENT)) or _joins_levels(layer):
         return False
     readers = list(_readers(layer))
+    if not readers:
+        # The logits of pixels stay float.
+        return len(layer.output.shape) != 4
     if len(readers) != 1:
         return True
     (reader,) = readers
@@ -246,7 +250,8 @@ def _function(layer: Any) -> str:
 
 def clustered_layers(model: keras.Model) -> tuple[str, ...]:
     """Names of layers whose kernel has few values, each of several weights."""
-    linear = (layer for layer in model.layers if isinstance(layer, layers.Conv2D | layers.Dense))
+    kinds = (layers.Conv2D, layers.Conv2DTranspose, layers.Dense)
+    linear = (layer for layer in model.layers if isinstance(layer, kinds))
     return tuple(layer.name for layer in linear if _is_clustered(np.asarray(layer.kernel)))
 
 
@@ -265,13 +270,13 @@ class Kept:
         mask: (kernel's shape) 0 where it was pruned, or None.
         members: (kernel's shape) number of the cluster that a weight is of, or None.
         clusters: how many there are; 0 for none.
-        depthwise: whether the output's channels are the kernel's last two axes.
+        channels: axes of the kernel that are the output's channels.
     """
 
     mask: np.ndarray | None
     members: np.ndarray | None
     clusters: int
-    depthwise: bool
+    channels: tuple[int, ...]
 
     @classmethod
     def of(cls, layer: keras.Layer, *, clustered: bool) -> Kept:
@@ -283,7 +288,7 @@ class Kept:
             mask=(~zero).astype(np.float32) if zero.any() else None,
             members=members.reshape(kernel.shape).astype(np.int32) if clustered else None,
             clusters=len(values) if clustered else 0,
-            depthwise=isinstance(layer, layers.DepthwiseConv2D),
+            channels=_CHANNELS.get(type(layer), (kernel.ndim - 1,)),
         )
 
     @property
@@ -305,20 +310,25 @@ class Kept:
 
     def rounded(self, kernel: tf.Tensor) -> tf.Tensor:
         """The same, differentiable."""
-        return _rounded(self.apply(kernel), self.shares, self.depthwise)
+        return _rounded(self.apply(kernel), () if self.shares else self.channels)
 
 
-def _rounded(kernel: tf.Tensor, shares: bool, depthwise: bool) -> tf.Tensor:
-    """A kernel as int8 holds it: symmetric, [-127, 127], a scale a channel unless shared."""
-    shape = kernel.shape
-    flat = tf.reshape(
-        kernel, [-1, 1 if shares else shape[2] * shape[3] if depthwise else shape[-1]]
-    )
+# Where they are not the kernel's last axis: (height, width, channels, multiplier) and (height,
+# width, outputs, inputs).
+_CHANNELS = {layers.DepthwiseConv2D: (2, 3), layers.Conv2DTranspose: (2,)}
+
+
+def _rounded(kernel: tf.Tensor, channels: tuple[int, ...]) -> tf.Tensor:
+    """A kernel as int8 holds it: symmetric, [-127, 127], a scale for each index of `channels`."""
+    axes = [axis for axis in range(len(kernel.shape)) if axis not in channels]
+    order = [*axes, *channels]
+    last = tf.transpose(kernel, order)
+    flat = tf.reshape(last, [-1, math.prod(kernel.shape[axis] for axis in channels)])
     largest = tf.maximum(tf.stop_gradient(tf.reduce_max(tf.abs(flat), axis=0)), 1e-9)
     rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
         flat, -largest, largest, num_bits=8, narrow_range=True
     )
-    return tf.reshape(rounded, shape)
+    return tf.transpose(tf.reshape(rounded, last.shape), np.argsort(order))
 
 
 class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
@@ -436,7 +446,8 @@ def _wrapped(
 ) -> tf_keras.layers.Layer:
     kernel, quantizer, output = "", None, None
     if kept is not None and layer.trainable:
-        kernel = "depthwise_kernel" if kept.depthwise else "kernel"
+        depthwise = isinstance(layer, tf_keras.layers.DepthwiseConv2D)
+        kernel = "depthwise_kernel" if depthwise else "kernel"
         quantizer = KernelQuantizer(kept)
     elif kept is not None:
         # The wrapper would train it: the mean of a pooling, or a fixed normalisation.

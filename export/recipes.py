@@ -13,7 +13,8 @@ values a layer, trains on while feeling int8, and writes an int8 file.
     cluster<N>   cluster16_int8   a layer's weights take N values              export.cluster
     qat          qat_int8         trained while feeling the rounding of int8   export.qat
 
-A detector's file has its post-processing inside; `_raw` behind the name leaves it out (`int8_raw`).
+A detector's file has its post-processing inside, a segmentation network's the choice of the
+likeliest class; `_raw` behind the name leaves it out (`int8_raw`).
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from typing import Any
 
 from kerascnn.errors import InputError
 
-# What fine-tuning leaves as it is unless told otherwise: the first layer sees the picture itself,
-# a depthwise kernel has 9 or 25 weights a channel, the logits have the fewest weights to spare.
-SPARED = ("stem", "depthwise", "logits")
+# What fine-tuning leaves as it is unless told otherwise: the first layer sees the picture itself
+# (U-Net's is enc1_conv1), a depthwise kernel has 9 or 25 weights a channel, the logits have the
+# fewest weights to spare.
+SPARED = ("stem", "enc1_conv1", "depthwise", "logits")
 SLIM_SCORES = ("taylor", "norm", "l1")
 
 
@@ -169,7 +171,7 @@ class Variant:
         calibration_pictures: that set the ranges of activations, or that the search looks at.
         steps: what is trained before the file is written, in order.
         fine_tuning: how, where anything is.
-        raw_outputs: a detector without its post-processing.
+        raw_outputs: a detector without its post-processing, a segmentation network's logits.
         description: for people.
     """
 
@@ -225,8 +227,8 @@ class Settings:
     """What a user may say beside a variant's name; each goes into the variants that it shapes.
 
     Attributes:
-        calibration_pictures: a class-balanced sample of the training pictures; `mixed` looks at
-            three times as many.
+        calibration_pictures: a sample of the training pictures, class-balanced where these have one
+            class each; `mixed` looks at three times as many.
         max_change: of `mixed`, see `Variant`.
         spared: of pruning and clustering.
         slim_score: of structured pruning.

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from export import chart
-from export.results import ACCURACY, TOLERANCE, Result, best_choices, metric_of, pareto
+from export.results import ACCURACY, MIOU, TOLERANCE, Result, best_choices, metric_of, pareto
 from export.significance import Difference
 from training import atomic
 
@@ -40,6 +40,7 @@ class Mistake:
         truth, predicted: class names.
         probability: of the predicted class, 0 to 1.
         counted: what is said instead of the three where a picture holds several objects.
+        pair: two pictures lie side by side in this one.
     """
 
     picture: np.ndarray
@@ -48,6 +49,7 @@ class Mistake:
     predicted: str = ""
     probability: float = 0.0
     counted: str = ""
+    pair: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -326,14 +328,36 @@ _OF_DETECTORS: dict[str, dict[str, str]] = {
         "meaning": "largest difference of a score among detections that both have",
     },
 }
+# The same for segmentation networks.
+_OF_SEGMENTERS: dict[str, dict[str, str]] = {
+    "Accuracy, %": {
+        "title": "mIoU, %",
+        "meaning": "intersection over union of the file's label maps and the true ones, all "
+        "held-out pictures together, in its own runtime; the mean over classes",
+    },
+    "Drop": {
+        "meaning": "points of mIoU lost against the Keras model; negative is a gain",
+    },
+    "95% interval": _OF_DETECTORS["95% interval"],
+    "Same top-1, %": {
+        "title": "Same pixels, %",
+        "meaning": "share of the pixels that the file gives the class that the Keras model does",
+    },
+    "Logit difference": {
+        "title": "IoU difference",
+        "meaning": "largest difference of a class's IoU from the Keras model's, in points",
+    },
+}
 
 
 def _columns(results: Sequence[Result]) -> tuple[_Column, ...]:
     """Those of the metric that the results have."""
-    if metric_of(results) == ACCURACY:
+    metric = metric_of(results)
+    if metric == ACCURACY:
         return _COLUMNS
+    otherwise = _OF_SEGMENTERS if metric == MIOU else _OF_DETECTORS
     return tuple(
-        dataclasses.replace(c, **_OF_DETECTORS.get(c.title, {}))  # type: ignore[arg-type]
+        dataclasses.replace(c, **otherwise.get(c.title, {}))  # type: ignore[arg-type]
         for c in _COLUMNS
     )
 
@@ -398,7 +422,7 @@ def _joined(words: Sequence[str]) -> str:
 def _charts(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Both charts, each drawn for a wide and for a narrow window; texts are escaped in there."""
     metric = metric_of(results)
-    metric = metric[0].upper() + metric[1:]
+    metric = metric if metric == MIOU else metric[0].upper() + metric[1:]
     drawings = {f"{metric} against size": chart.accuracy_size_svg}
     if any(r.latency_ms is not None for r in results):
         drawings[f"{metric} against latency"] = chart.latency_accuracy_svg

@@ -9,7 +9,9 @@ from typing import Any
 
 from training import atomic
 
-ACCURACY = "accuracy"
+ACCURACY, MIOU = "accuracy", "mIoU"
+# Written as percentages; AP, which is in percent too, by custom is not.
+_SHARES = (ACCURACY, MIOU)
 # A file this near (in points of the metric) to the best one counts as still right.
 TOLERANCE = 1.0
 
@@ -37,8 +39,9 @@ class Result:
             calibration, search and conversion.
         fits: the file ran in its runtime and agreed with Keras as its variant demands.
         agreement: share of pictures with Keras' top-1 answer, in percent; of a detector, share of
-            the detections that are Keras' too.
-        max_logit_diff: largest difference of a logit from Keras'; of a detector, of a score.
+            the detections that are Keras' too; of a segmentation network, share of the pixels.
+        max_logit_diff: largest difference of a logit from Keras'; of a detector, of a score; of a
+            segmentation network, of a class's IoU, in points.
         partitions: pieces that the XNNPACK delegate took; 1 is a graph run whole; `None` for ONNX.
         sha256: of the file.
     """
@@ -77,8 +80,8 @@ class Result:
 
     @property
     def figure(self) -> str:
-        """The metric's figure for a person: accuracies are percentages, AP is written without."""
-        return f"{self.value:.1f}" + ("%" if self.metric == ACCURACY else "")
+        """The metric's figure for a person."""
+        return f"{self.value:.1f}" + ("%" if self.metric in _SHARES else "")
 
     @property
     def within_noise(self) -> bool:
@@ -90,10 +93,10 @@ def metric_of(results: Sequence[Result], *, unit: bool = False) -> str:
     """What the figures of one report are: they are all of one data set, and so of one metric.
 
     Args:
-        unit: say that an accuracy is in percent.
+        unit: say of what is written as a percentage that it is one.
     """
     metric = results[0].metric if results else ACCURACY
-    return f"{metric} (%)" if unit and metric == ACCURACY else metric
+    return f"{metric} (%)" if unit and metric in _SHARES else metric
 
 
 def write_csv(path: pathlib.Path, results: Sequence[Result]) -> None:

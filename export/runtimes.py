@@ -70,11 +70,22 @@ class LiteRT:
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
-        wanted = (1, *preprocessing.input_shape)
-        if tuple(self._input["shape"]) != wanted or self._output["dtype"] != np.float32:
-            raise InputError(f"{path} is no classifier of {wanted[1:]} pictures with float logits")
+        self.check(path)
         self.operations = self._planned()
         self.partitions = self.operations.count("DELEGATE")
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether the input is one picture of the size that `preprocessing` gives."""
+        return tuple(self._input["shape"]) == (1, *self._preprocessing.input_shape)
+
+    def check(self, path: pathlib.Path) -> None:
+        """Raise InputError for a file that is not what this class runs."""
+        if not self.takes_pictures or self._output["dtype"] != np.float32:
+            raise InputError(
+                f"{path} is no classifier of {self._preprocessing.input_shape} pictures with float "
+                "logits"
+            )
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         rows = []

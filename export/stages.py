@@ -27,7 +27,7 @@ import numpy as np
 
 from export import qat, recipes
 from export.cluster import cluster
-from export.finetune import DetectionLessons, Lessons, share_of
+from export.finetune import AnyLessons, Lessons, share_of
 from export.prune import prune
 from export.slim import slim
 from kerascnn.complexity import count_macs, count_parameters
@@ -94,7 +94,7 @@ class Material:
 
     source: str
     trainable: Callable[[keras.Model], keras.Model]
-    lessons: Callable[[], Lessons | DetectionLessons]
+    lessons: Callable[[], AnyLessons]
     teacher: Callable[[str], Teacher]
     teacher_key: Callable[[str], str]
     calibration: Callable[[int], tuple[np.ndarray, np.ndarray]]

@@ -1,6 +1,7 @@
 """What a run's task means for its files: its pictures, its answers, and when two agree.
 
-`export.classification` and `export.detection` are the tasks; all else of compression is the same.
+`export.classification`, `export.detection`, `export.two_stage` and `export.segmentation` are the
+tasks; all else of compression is the same.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from export.finetune import DetectionLessons, Lessons
-from export.recipes import Variant
+from export.finetune import AnyLessons
+from export.recipes import DEFAULT, Variant
 from export.stages import Trained
 from export.verify import Verdict
 from kerascnn.errors import InputError
@@ -38,10 +39,12 @@ class Task(abc.ABC):
     Attributes:
         metric: what `Answers.value` is called.
         how_shown: what the pictures of `shown` say.
+        default: variants that are made when none are asked for.
     """
 
     metric: str
     how_shown: str
+    default: tuple[str, ...] = DEFAULT
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -64,7 +67,7 @@ class Task(abc.ABC):
         """(n, height, width, channels) uint8 training pictures, chosen by the seed; and labels."""
 
     @abc.abstractmethod
-    def lessons(self) -> Lessons | DetectionLessons:
+    def lessons(self) -> AnyLessons:
         """What every fine-tuning of the run learns from."""
 
     def trainable(self, model: keras.Model) -> keras.Model:
@@ -85,7 +88,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def load(self, path: pathlib.Path) -> Any:
-        """The runtime of a file, as `export.runtimes.Runtime` or `export.detectors.Detector`."""
+        """The runtime of a file: a `Runtime`, a `Detector` or a `Segmenter` (see their modules)."""
 
     def timed_picture(self) -> np.ndarray:
         """(height, width, channels) uint8 that latencies are measured on.
@@ -139,13 +142,22 @@ def of(run: Run) -> Task:
 
         return Classification(run)
     if run.task == "detection":
+        if run.info["detector"].get("stages") == 2:
+            from export.two_stage import TwoStageDetection
+
+            return TwoStageDetection(run)
         from export.detection import Detection
 
         return Detection(run)
+    if run.task == "segmentation":
+        from export.segmentation import Segmentation
+
+        return Segmentation(run)
     raise InputError(f"{run.folder}: no files are made for {run.task} yet")
 
 
 def require_classifier(run: Run, command: str) -> None:
     """Raise InputError for a run that a command has no measure for."""
     if run.task != "classification":
-        raise InputError(f"{run.folder} holds a detector, and kerascnn {command} takes classifiers")
+        held = {"detection": "a detector", "segmentation": "a segmentation network"}[run.task]
+        raise InputError(f"{run.folder} holds {held}, and kerascnn {command} takes classifiers")

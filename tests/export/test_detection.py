@@ -9,16 +9,16 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from commands import assert_refused, kerascnn
+from commands import assert_refused, here
 from networks import enlivened
 from PIL import Image
 
 from export import recipes, tasks
+from export.agreement import PIXELS, agreement, errors, np_iou, share_found
 from export.artefact import Artefact
 from export.compare import compare
 from export.compress import compress
-from export.detection import PIXELS, agreement, errors, np_iou, share_found
-from export.predict import Boxes, detect, is_detector
+from export.predict import Boxes, detect, task_of
 from export.table import table
 from kerascnn import zoo
 from kerascnn.detection.postprocess import DetectorSpec
@@ -155,7 +155,7 @@ def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path
     wide = np.asarray(Image.fromarray(picture).resize((192, 96)))
     Image.fromarray(wide).save(tmp_path / "wide.png")
     path = made["float32.tflite"].path
-    assert is_detector(path)
+    assert task_of(path) == "detection"
     (found,) = detect(path, [str(tmp_path / "wide.png")], score=0.3, folder=tmp_path / "drawn")
     assert found.objects
     assert found.drawn == str(tmp_path / "drawn" / "wide.png")
@@ -184,11 +184,11 @@ def test_predict_as_a_command(run: Run, made: dict[str, Artefact], tmp_path: Pat
     Image.fromarray(scenes.scan(DATA).held_out.picture(1)).save(tmp_path / "one.png")
     (tmp_path / "text.png").write_text("no picture")
     file = str(made["int8.tflite"].path)
-    done = kerascnn("predict", file, str(tmp_path / "one.png"), "--json")
+    done = here("predict", file, str(tmp_path / "one.png"), "--json")
     assert done.returncode == 0, done.stderr
     (told,) = json.loads(done.stdout)
     assert set(told) == {"image", "objects", "drawn"}
-    assert_refused(kerascnn("predict", file, str(tmp_path / "text.png")), "text.png")
+    assert_refused(here("predict", file, str(tmp_path / "text.png")), "text.png")
 
 
 def test_commands_for_classifiers_say_so(run: Run) -> None:
@@ -196,7 +196,7 @@ def test_commands_for_classifiers_say_so(run: Run) -> None:
         ("shrink", str(run.folder), "--max-size", "1MB"),
         ("debug", str(run.folder), "int8"),
     ):
-        assert_refused(kerascnn(*command), "holds a detector")
+        assert_refused(here(*command), "holds a detector")
 
 
 @pytest.mark.slow

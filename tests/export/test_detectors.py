@@ -16,6 +16,7 @@ from export.detection_tflite import append_postprocess
 from export.detectors import load_detector
 from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.errors import InputError
+from training.coco_metrics import Detections
 
 # The last piece shifts the labels.
 POSTPROCESS = ("TFLite_Detection_PostProcess", "DELEGATE")
@@ -47,12 +48,13 @@ def files(folder: pathlib.Path, spec: DetectorSpec) -> list[pathlib.Path]:
 
 def assert_same(found, wanted) -> None:
     for one, reference in zip(found, wanted, strict=True):
-        boxes, labels, scores = one
+        boxes, labels, scores = one.boxes, one.labels, one.scores
+        assert one.masks is None
         assert boxes.dtype == scores.dtype == np.float32
         assert labels.dtype == np.int32
         assert boxes.shape == (len(labels), 4)
         assert (np.diff(scores) <= 0).all()
-        mine, theirs = rows(*one), rows(*reference)
+        mine, theirs = rows(one), rows(reference)
         assert mine.shape == theirs.shape
         # Each is there, once; the order of equal scores is each implementation's own.
         distances = np.abs(mine[:, None] - theirs[None]).max(axis=-1)
@@ -60,8 +62,8 @@ def assert_same(found, wanted) -> None:
         assert len(set(distances.argmin(axis=1))) == len(mine)
 
 
-def rows(boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    return np.concatenate([boxes, labels[:, None], scores[:, None]], axis=1)
+def rows(found: Detections) -> np.ndarray:
+    return np.concatenate([found.boxes, found.labels[:, None], found.scores[:, None]], axis=1)
 
 
 @pytest.mark.parametrize("background", [False, True], ids=["sigmoid", "softmax"])
@@ -69,7 +71,7 @@ def test_all_forms_detect_the_same(background: bool, tmp_path, pictures) -> None
     spec = spec_of(6, 3, background=background, score_threshold=0.2, max_detections=20)
     keras_file, *others = files(tmp_path, spec)
     wanted = load_detector(keras_file, PREPROCESSING, spec).detect(pictures)
-    assert len({len(labels) for _, labels, _ in wanted} | {0}) > 1
+    assert len({len(one) for one in wanted} | {0}) > 1
     for path in others:
         assert_same(load_detector(path, PREPROCESSING, spec).detect(pictures), wanted)
 
@@ -107,9 +109,9 @@ def test_once_runs_a_prepared_picture(tmp_path, pictures) -> None:
 def test_nothing_found_is_empty_arrays(tmp_path, pictures) -> None:
     spec = spec_of(6, 3, score_threshold=1.0)
     for path in files(tmp_path, spec):
-        for boxes, labels, scores in load_detector(path, PREPROCESSING, spec).detect(pictures):
-            assert boxes.shape == (0, 4)
-            assert labels.shape == scores.shape == (0,)
+        for one in load_detector(path, PREPROCESSING, spec).detect(pictures):
+            assert one.boxes.shape == (0, 4)
+            assert one.labels.shape == one.scores.shape == (0,)
 
 
 def test_no_pictures_are_no_detections(tmp_path, pictures) -> None:
@@ -133,12 +135,10 @@ def test_what_is_no_number_is_handed_on(tmp_path, pictures) -> None:
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, np.full_like(bias, np.nan)])
     model.save(tmp_path / "model.keras")
-    for boxes, labels, scores in load_detector(
-        tmp_path / "model.keras", PREPROCESSING, spec
-    ).detect(pictures):
-        assert np.isnan(boxes).all()
-        assert np.isnan(scores).all()
-        assert labels.tolist() == [0]
+    for one in load_detector(tmp_path / "model.keras", PREPROCESSING, spec).detect(pictures):
+        assert np.isnan(one.boxes).all()
+        assert np.isnan(one.scores).all()
+        assert one.labels.tolist() == [0]
 
 
 def test_what_is_no_detector_is_refused(tmp_path) -> None:

@@ -28,7 +28,7 @@ def assert_equal(model: keras.Model, folded: keras.Model) -> None:
     np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * scale)
 
 
-SLOW = {"resnet50", "efficientnet_v2_b0", "mobilenet_v3_large"}
+SLOW = {"resnet50", "efficientnet_v2_b0", "mobilenet_v3_large", "unet_mobilenet_v2"}
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,7 @@ def conv(name: str = "conv", **options) -> layers.Layer:
         lambda x: norm()(layers.DepthwiseConv2D(3, depth_multiplier=3, name="multiplied")(x)),
         lambda x: norm()(layers.Conv2D(8, 3, groups=2, padding="same", name="grouped")(x)),
         lambda x: norm()(layers.Dense(6, name="dense")(x)),
+        lambda x: norm()(layers.Conv2DTranspose(6, 2, strides=2, name="up")(x)),
         lambda x: layers.Add()([norm("a")(conv("one")(x)), norm("b")(conv("two")(x))]),
     ],
 )

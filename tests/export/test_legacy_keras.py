@@ -27,11 +27,13 @@ NETWORKS: dict[str, dict] = {
     "efficientnet_b0": {"width": 0.25},
     "efficientnet_lite0": {"width": 0.25},
     "efficientnet_v2_b0": {"width": 0.25},
+    "unet": {"width": 4, "depth": 2, "norm": True, "dropout": 0.1},
+    "unet_mobilenet_v2": {"alpha": 0.35, "decoder_width": 4},
 }
 LONG: dict[str, dict] = {f"efficientnet_lite{i}": {"width": 0.25} for i in range(1, 5)}
 # Of the blocks that these have, others are here too.
 SLOW = {"vgg16", "googlenet", "resnet50", "mobilenet_v1", "mobilenet_v3_large", *LONG}
-SLOW |= {"efficientnet_lite0", "efficientnet_v2_b0"}
+SLOW |= {"efficientnet_lite0", "efficientnet_v2_b0", "unet_mobilenet_v2"}
 
 
 def built(name: str, **options) -> keras.Model:

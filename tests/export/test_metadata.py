@@ -198,7 +198,8 @@ def test_mediapipe_detects_what_we_detect(precision: str, mediapipe, tmp_path) -
     file = described(detector(precision))
     rows = asked(mediapipe, "detector", picture, file, tmp_path)
     ours = load_detector(tmp_path / "model.tflite", PREPROCESSING, SPEC)
-    boxes, labels, scores = ours.detect(picture[None])[0]
+    found = ours.detect(picture[None])[0]
+    boxes, labels, scores = found.boxes, found.labels, found.scores
     assert 3 < len(labels) < SPEC.max_detections
     assert len(rows) == len(labels)
     np.testing.assert_allclose([row[1] for row in rows], scores, atol=0.01)

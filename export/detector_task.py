@@ -1,0 +1,289 @@
+"""What files of all detectors have in common: pictures, what is found in them, and its figures."""
+
+from __future__ import annotations
+
+import abc
+import base64
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from export.agreement import (
+    LEAST_EXACT,
+    LEAST_FOUND,
+    MASK_IOU,
+    PIXELS,
+    SAME_IOU,
+    SCORE,
+    SURE,
+    agreement,
+    errors,
+    share_found,
+)
+from export.classification import check_fingerprint
+from export.detection_tflite import DETECTIONS
+from export.detectors import Detector, load_detector
+from export.recipes import Variant
+from export.stages import Trained
+from export.tasks import Task
+from export.verify import Verdict
+from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.two_stage import TwoStageSpec
+from training.box_augmentation import to_network
+from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections, pack
+from training.datasets.object_sets import scan_objects
+from training.datasets.objects import ObjectDataset, ObjectSplit
+from training.detection_examples import SHOWN_SCORE, example
+from training.evaluate_detector import detections, keras_detect_fn
+from training.instance_masks import THRESHOLD
+from training.object_batches import evaluation_pictures
+from training.train_detector import choosing, figures
+
+_SHOWN = 24
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What was found in every held-out picture, and COCO's figures of it.
+
+    Attributes:
+        pictures: one each.
+        evaluation: of masks where the detector gives some, else of boxes.
+        boxes: of boxes where `evaluation` is of masks.
+    """
+
+    pictures: Sequence[Detections]
+    evaluation: DetectionEvaluation
+    boxes: DetectionEvaluation | None = None
+
+    @property
+    def value(self) -> float:
+        """AP, in percent; 0 where there is nothing to find."""
+        return 0.0 if np.isnan(self.evaluation.ap) else self.evaluation.ap
+
+
+class DetectorTask(Task):
+    """See `export.tasks.Task`; detectors of one stage and of two differ in what is abstract."""
+
+    metric = "AP"
+    how_shown = (
+        f"Bands are what the file found (score {SHOWN_SCORE:g} or more), dashes what is there."
+    )
+    # Types of labels and count, by a file's ending.
+    integers: ClassVar[Mapping[str, tuple[str, str]]] = {
+        ".tflite": ("float32", "float32"),
+        ".onnx": ("int64", "int32"),
+    }
+
+    @property
+    @abc.abstractmethod
+    def spec(self) -> DetectorSpec | TwoStageSpec:
+        """What the run's detector gives."""
+
+    @functools.cached_property
+    def dataset(self) -> ObjectDataset:
+        """The run's data; raises InputError if it is gone or has changed."""
+        dataset = scan_objects(self.run.info["request"]["data"], seed=self.config.seed)
+        check_fingerprint(self.run, dataset.fingerprint)
+        skipped = set(self.run.info["dataset"]["skipped"])
+        return dataset.each(lambda split: _without(split, skipped))
+
+    @property
+    def held_out(self) -> ObjectSplit:
+        """Pictures that figures are measured on."""
+        return self.dataset.held_out
+
+    @functools.cached_property
+    def train(self) -> ObjectSplit:
+        """Pictures that the run learnt from."""
+        return choosing(self.dataset, self.config.validation_fraction, self.config.seed).train
+
+    def pictures(self) -> int:
+        return len(self.held_out)
+
+    def held_out_array(self) -> None:
+        """The simulation is not asked: the file is, against the network that it was made of."""
+        return
+
+    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """By chance, without regard to what is in them; the labels are empty."""
+        order = np.random.default_rng(self.config.seed).permutation(len(self.train))
+        chosen = self.train.take(np.sort(order[:count]))
+        blocks = list(evaluation_pictures(chosen, self.run.preprocessing, len(chosen)))
+        return np.concatenate(blocks), np.empty(0, np.int32)
+
+    def keras_answers(self, trained: Trained) -> Found:
+        detect = keras_detect_fn(trained.model, trained.preprocessing, self.spec)
+        return self._found(detect, "Keras on held-out pictures")
+
+    def load(self, path: pathlib.Path) -> Detector:
+        return load_detector(path, self.run.preprocessing, self.spec)
+
+    def timed_picture(self) -> np.ndarray:
+        """The first held-out one: what suppression costs depends on what is found."""
+        return to_network(self.held_out.picture(0), self.run.preprocessing)
+
+    def file_answers(self, path: pathlib.Path) -> tuple[Found, Detector]:
+        detector = self.load(path)
+        return self._found(detector.detect, f"{path.name} on held-out pictures"), detector
+
+    def _found(self, detect: Callable[[np.ndarray], list[Detections]], title: str) -> Found:
+        found = detections(detect, self.held_out, self.run.preprocessing, title=title)
+        return self.measured(found)
+
+    def measured(self, found: Sequence[Detections]) -> Found:
+        """What was found, with its figures."""
+        measured = evaluate_detections(found, self.held_out, self.run.labels)
+        return Found(pictures=found, evaluation=measured)
+
+    def verify(
+        self, variant: Variant, answers: Found, reference: Found, half: Found | None
+    ) -> Verdict:
+        sides = self.run.preprocessing.input_shape[:2]
+        against = reference if half is None else half
+        exact, score = agreement(answers.pictures, against.pictures, sides, self.spec)
+        found = share_found(answers.pictures, reference.pictures)
+        if answers.evaluation.broken:
+            fits, rule = False, f"{answers.evaluation.broken} detections are no numbers"
+        elif variant.quantised:
+            fits = found >= LEAST_FOUND
+            rule = (
+                f"finds {found:.1f}% of what Keras is sure of (score {SURE:g}), at {self._overlap} "
+                f"{SAME_IOU:g}; at least {LEAST_FOUND:g}%"
+            )
+        else:
+            whom = "Keras" if half is None else "float32 with kernels rounded to half"
+            masks = "" if answers.boxes is None else f", a mask to IoU {MASK_IOU:g}"
+            fits = exact >= LEAST_EXACT
+            rule = (
+                f"{exact:.2f}% of the detections are {whom}'s to {PIXELS:g} pixel, {SCORE:g} of a "
+                f"score{masks}; at least {LEAST_EXACT:g}%"
+            )
+        return Verdict(
+            fits=fits,
+            agreement=found if variant.quantised else exact,
+            max_logit_diff=score,
+            rule=rule,
+        )
+
+    @property
+    def _overlap(self) -> str:
+        return "IoU" if self.metric == "AP" else "mask IoU"
+
+    def kept(self, answers: Found, reference: Found, own: Found) -> dict[str, Any]:
+        measured = answers.evaluation
+        classes = {
+            label: _number(ap)
+            for label, ap in zip(self.run.labels, measured.per_class, strict=True)
+        }
+        of_boxes = {}
+        if answers.boxes is not None:
+            of_boxes = {"ap": _number(answers.boxes.ap), **figures(answers.boxes)}
+        return {
+            **figures(measured),
+            **{f"box_{name}": value for name, value in of_boxes.items()},
+            "per_class": classes,
+            "matches": pack(measured.matches),
+            "float_matches": pack(own.evaluation.matches),
+        }
+
+    def mistakes(self, answers: Found) -> tuple[int, list[dict[str, Any]]]:
+        """Those with the most objects missed or falsely found, with what was found in them."""
+        counted = []
+        for index, found in enumerate(answers.pictures):
+            objects = self.held_out.objects(index)
+            missed, wrong = errors(found, objects.boxes, objects.labels, objects.crowd)
+            if missed or wrong:
+                counted.append((missed + wrong, index, missed, wrong, found))
+        counted.sort(key=lambda row: (-row[0], row[1]))
+        return len(counted), [
+            {
+                "index": index,
+                "name": self.held_out.names[index],
+                "missed": missed,
+                "wrong": wrong,
+                **_told(found.take(found.scores >= SHOWN_SCORE)),
+            }
+            for _, index, missed, wrong, found in counted[:_SHOWN]
+        ]
+
+    def shown(self, mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {
+                "picture": example(self.held_out, one["index"], _read(one), self.run.labels),
+                "name": one["name"],
+                "counted": f"{one['missed']} missed, {one['wrong']} wrong",
+            }
+            for one in mistakes
+        ]
+
+    def description(self, variant: Variant, end: str) -> dict[str, Any]:
+        return {
+            "outputs": self.outputs(variant, end),
+            "detector": self.spec.to_dict(),
+            "category_ids": list(self.run.info["category_ids"]),
+        }
+
+    def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
+        """Name, shape, type and meaning of each output of a file."""
+        most = self.spec.max_detections
+        shapes = ([1, most, 4], [1, most], [1, most], [1])
+        label, count = self.integers[end]
+        kinds = ("float32", label, "float32", count)
+        return [
+            {"name": name, "shape": shape, "type": kind, "meaning": _MEANINGS[name]}
+            for name, shape, kind in zip(DETECTIONS, shapes, kinds, strict=True)
+        ]
+
+
+_MEANINGS = {
+    "boxes": "top, left, bottom, right as shares of the picture's height and width",
+    "labels": "index into labels",
+    "scores": "0 to 1, the best first",
+    "count": "how many of them are detections",
+}
+
+
+def _told(found: Detections) -> dict[str, Any]:
+    """Detections for a .json, to be drawn: of a mask, which cells are the object's."""
+    told = {
+        "boxes": np.round(found.boxes, 4).tolist(),
+        "labels": found.labels.tolist(),
+        "scores": np.round(found.scores, 4).tolist(),
+    }
+    if found.masks is None:
+        return told
+    bits = np.packbits(found.masks > THRESHOLD)
+    side = found.masks.shape[-1]
+    return told | {"masks": base64.b64encode(bits.tobytes()).decode(), "mask_side": side}
+
+
+def _read(told: dict[str, Any]) -> Detections:
+    """What `_told` was given, rounded."""
+    count, masks = len(told["labels"]), None
+    if "masks" in told:
+        side = told["mask_side"]
+        bits = np.frombuffer(base64.b64decode(told["masks"]), np.uint8)
+        cells = np.unpackbits(bits, count=count * side * side)
+        masks = cells.reshape(count, side, side).astype(np.float32)
+    return Detections(
+        boxes=np.array(told["boxes"], np.float32).reshape(-1, 4),
+        labels=np.array(told["labels"], np.int32),
+        scores=np.array(told["scores"], np.float32),
+        masks=masks,
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _without(split: ObjectSplit, names: set[str]) -> ObjectSplit:
+    """The split less the pictures that could not be read."""
+    if not names:
+        return split
+    return split.take([i for i, name in enumerate(split.names) if name not in names])

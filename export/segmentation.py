@@ -1,0 +1,319 @@
+"""Files of segmentation networks: a class for every pixel."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from export import flatbuffer, onnx_file
+from export.classification import check_fingerprint
+from export.convert_tflite import OUTPUT_NAME
+from export.finetune import MapLessons
+from export.recipes import Cluster, Prune, Qat, Variant
+from export.segmenters import MAP, Segmenter, load_segmenter, palette
+from export.stages import Trained
+from export.tasks import Task
+from export.verify import Verdict
+from kerascnn.errors import InputError
+from training import packed
+from training.box_augmentation import to_network
+from training.datasets.label_maps import VOID, MapDataset, MapSplit
+from training.datasets.map_sets import scan_maps
+from training.datasets.selection import choosing
+from training.evaluate_segmenter import SegmentFn, keras_segment_fn, maps
+from training.map_drawing import legend
+from training.segmentation_examples import example
+from training.segmentation_losses import SegmentationLoss, balanced, count_pixels
+from training.segmentation_metrics import (
+    SegmentationEvaluation,
+    evaluate_maps,
+    of_counts,
+    pack_counts,
+)
+from training.train_segmenter import figures
+
+# Percent of the pixels that a float file has as its network, but for classes that are equally
+# likely to the last bits; and points of mean IoU.
+LEAST_EXACT, MOST_IOU = 99.9, 0.2
+# Quantised files change contours, or something broke. Most pictures are background: a file that
+# finds nothing else would have most pixels right.
+LEAST_SAME, LEAST_RARE = 95.0, 90.0
+_SHOWN = 24
+_SHOWN_SIDE = 240  # pixels, of maps that are kept to be shown
+_GAP = 8
+
+
+class PackedMaps:
+    """Label maps, each deflated: those of thousands of pictures would not fit into memory.
+
+    Args:
+        maps: (h, w) uint8 each.
+    """
+
+    def __init__(self, maps: Iterable[np.ndarray] = ()) -> None:
+        self._maps = [self._packed(one) for one in maps]
+
+    def keeping(self, maps: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same maps; each is kept on its way."""
+        for one in maps:
+            self._maps.append(self._packed(one))
+            yield one
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        data, shape = self._maps[index]
+        return np.frombuffer(zlib.decompress(data), np.uint8).reshape(shape)
+
+    @staticmethod
+    def _packed(one: np.ndarray) -> tuple[bytes, tuple[int, ...]]:
+        return zlib.compress(np.ascontiguousarray(one, np.uint8).tobytes(), 1), one.shape
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Mapped:
+    """The map of every held-out picture, at its own size, and the figures of them."""
+
+    maps: PackedMaps
+    evaluation: SegmentationEvaluation
+
+    @property
+    def value(self) -> float:
+        """Mean IoU, in percent; 0 where no pixel counts."""
+        return 0.0 if np.isnan(self.evaluation.miou) else self.evaluation.miou
+
+
+class Segmentation(Task):
+    """See `export.tasks.Task`."""
+
+    metric = "mIoU"
+    how_shown = (
+        "Those with the lowest mIoU: on the left what is there, on the right what was found."
+    )
+
+    @functools.cached_property
+    def dataset(self) -> MapDataset:
+        """The run's data; raises InputError if it is gone or has changed."""
+        dataset = scan_maps(self.run.info["request"]["data"], seed=self.config.seed)
+        check_fingerprint(self.run, dataset.fingerprint)
+        skipped = set(self.run.info["dataset"]["skipped"])
+        return dataset.each(lambda split: _without(split, skipped))
+
+    @property
+    def held_out(self) -> MapSplit:
+        """Pictures that figures are measured on."""
+        return self.dataset.held_out
+
+    @functools.cached_property
+    def _train(self) -> MapSplit:
+        return choosing(self.dataset, self.config.validation_fraction, self.config.seed).train
+
+    @property
+    def _output_size(self) -> tuple[int, int]:
+        height, width = self.run.info["segmenter"]["output_size"]
+        return int(height), int(width)
+
+    def check(self, variant: Variant) -> None:
+        trained = all(isinstance(step, Prune | Cluster | Qat) for step in variant.steps)
+        taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
+        if not trained or taught or variant.mixed_bits:
+            raise InputError(
+                f"{variant.name}: for classifiers alone; segmentation networks have all else but "
+                "slim, distil and mixed, and _raw behind for their logits"
+            )
+
+    def pictures(self) -> int:
+        return len(self.held_out)
+
+    def held_out_array(self) -> None:
+        """The simulation is not asked: the file is, against the network that it was made of."""
+        return
+
+    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """By chance, without regard to what is in them; the labels are empty."""
+        train = self._train
+        order = np.random.default_rng(self.config.seed).permutation(len(train))
+        pictures = [
+            to_network(train.picture(int(index)), self.run.preprocessing)
+            for index in np.sort(order[:count])
+        ]
+        return np.stack(pictures), np.empty(0, np.int32)
+
+    def lessons(self) -> MapLessons:
+        classes = len(self.run.labels)
+        weighed = self.config.class_weights == "balanced"
+        return MapLessons(
+            train=self._train,
+            preprocessing=self.run.preprocessing,
+            output_size=self._output_size,
+            loss=SegmentationLoss(
+                name=self.config.map_loss,
+                classes=classes,
+                class_weights=balanced(count_pixels(self._train, classes)) if weighed else None,
+            ),
+        )
+
+    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
+        if variant.raw_outputs:
+            return data
+        append = onnx_file.append_argmax if end == ".onnx" else flatbuffer.append_argmax
+        return append(data, name=MAP)
+
+    def keras_answers(self, trained: Trained) -> Mapped:
+        segment = keras_segment_fn(trained.model, trained.preprocessing)
+        return self._found(segment, "Keras on held-out pictures")
+
+    def load(self, path: pathlib.Path) -> Segmenter:
+        return load_segmenter(path, self.run.preprocessing)
+
+    def file_answers(self, path: pathlib.Path) -> tuple[Mapped, Segmenter]:
+        segmenter = self.load(path)
+        return self._found(segmenter.segment, f"{path.name} on held-out pictures"), segmenter
+
+    def _found(self, segment: SegmentFn, title: str) -> Mapped:
+        kept = PackedMaps()
+        found = maps(segment, self.held_out, self.run.preprocessing, title=title)
+        measured = evaluate_maps(kept.keeping(found), self.held_out, self.run.labels)
+        return Mapped(maps=kept, evaluation=measured)
+
+    def verify(
+        self, variant: Variant, answers: Mapped, reference: Mapped, half: Mapped | None
+    ) -> Verdict:
+        against = reference if half is None else half
+        same, rare = agreement(answers.maps, against.maps, len(self.run.labels))
+        if variant.quantised:
+            fits = same >= LEAST_SAME and rare >= LEAST_RARE
+            rule = (
+                f"{same:.2f}% of the pixels have Keras' class, at least {LEAST_SAME:g}%; of those "
+                f"outside of its commonest one {rare:.2f}%, at least {LEAST_RARE:g}%"
+            )
+        else:
+            whom = "Keras" if half is None else "float32 with kernels rounded to half"
+            points = abs(answers.value - against.value)
+            fits = same >= LEAST_EXACT and points <= MOST_IOU
+            rule = (
+                f"{same:.3f}% of the pixels have the class of {whom}, at least {LEAST_EXACT:g}%, "
+                f"and mIoU is {points:.2f} points off, at most {MOST_IOU:g}"
+            )
+        return Verdict(
+            fits=fits,
+            agreement=same,
+            max_logit_diff=_furthest(answers.evaluation, reference.evaluation),
+            rule=rule,
+        )
+
+    def kept(self, answers: Mapped, reference: Mapped, own: Mapped) -> dict[str, Any]:
+        measured = answers.evaluation
+        classes = zip(self.run.labels, measured.per_class, strict=True)
+        return {
+            **figures(measured),
+            "per_class": {label: _number(iou) for label, iou in classes},
+            "counts": pack_counts(measured.counts),
+            "float_counts": pack_counts(own.evaluation.counts),
+        }
+
+    def mistakes(self, answers: Mapped) -> tuple[int, list[dict[str, Any]]]:
+        """Those with any pixel wrong, and the maps of those with the lowest mean IoU."""
+        counts = answers.evaluation.counts
+        wrong = np.flatnonzero((counts[..., 0] < counts[..., 1:].max(axis=-1)).any(axis=-1))
+        single = {int(i): of_counts(counts[i : i + 1]) for i in wrong}
+        worst = sorted(single, key=lambda index: (single[index].miou, index))[:_SHOWN]
+        return len(wrong), [
+            {
+                "index": index,
+                "name": self.held_out.names[index],
+                "miou": round(single[index].miou, 1),
+                "worst": self.run.labels[int(np.nanargmin(single[index].per_class))],
+                "worst_iou": round(float(np.nanmin(single[index].per_class)), 1),
+                "map": _written(answers.maps[index]),
+            }
+            for index in worst
+        ]
+
+    def shown(self, mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        colours = palette(self.run.info)
+        told = []
+        for one in mistakes:
+            picture = self.held_out.picture(one["index"])
+            truth, found = self.held_out.label_map(one["index"]), _read(one["map"])
+            _plain, left, right = example(picture, truth, found, self.run.labels, colours)
+            gap = np.full((left.shape[0], _GAP, 3), 255, np.uint8)
+            pair = np.concatenate([left, gap, right], axis=1)
+            present = np.union1d(truth, found)
+            below = legend(present, self.run.labels, pair.shape[1], colours)
+            told.append({
+                "picture": np.concatenate([pair, below]),
+                "name": one["name"],
+                "counted": f"mIoU {one['miou']:.0f}%; worst: {one['worst']}, {one['worst_iou']:.0f}%",
+                "pair": True,
+            })  # fmt: skip
+        return told
+
+    def description(self, variant: Variant, end: str) -> dict[str, Any]:
+        shape = [None if end == ".onnx" else 1, *self._output_size]
+        if variant.raw_outputs:
+            shape, kind = [*shape, len(self.run.labels)], "float32"
+            output = {"name": OUTPUT_NAME, "shape": shape, "type": kind, "meaning": "logits"}
+        else:
+            meaning = "index into labels"
+            output = {"name": MAP, "shape": shape, "type": "int32", "meaning": meaning}
+        return {"output": output, "segmenter": dict(self.run.info["segmenter"])}
+
+
+def agreement(found: PackedMaps, wanted: PackedMaps, classes: int) -> tuple[float, float]:
+    """How far two sets of maps are the same.
+
+    Returns:
+        Percent of the pixels that are of the same class; and of those alone that are not of the
+        commonest class of `wanted`, 100 where there are none.
+    """
+    same, total = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+    for index in range(len(wanted)):
+        one, other = found[index], wanted[index]
+        total += np.bincount(other.ravel(), minlength=VOID + 1)[:classes]
+        same += np.bincount(other[one == other], minlength=VOID + 1)[:classes]
+    rare = np.arange(classes) != np.argmax(total)
+    return _percent(same.sum(), total.sum()), _percent(same[rare].sum(), total[rare].sum())
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100 * float(part) / float(whole) if whole else 100.0
+
+
+def _furthest(one: SegmentationEvaluation, other: SegmentationEvaluation) -> float:
+    """The largest difference of a class's IoU, in points; a class that is nowhere has none."""
+    return float(np.abs(np.nan_to_num(one.per_class) - np.nan_to_num(other.per_class)).max())
+
+
+def _written(label_map: np.ndarray) -> dict[str, Any]:
+    """A map for a .json, in the size that it is shown in."""
+    image = Image.fromarray(label_map)
+    scale = min(1.0, _SHOWN_SIDE / max(image.size))
+    size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+    small = np.asarray(image.resize(size, Image.Resampling.NEAREST))
+    return {"size": list(small.shape), "classes": packed.integers(small)}
+
+
+def _read(plain: dict[str, Any]) -> np.ndarray:
+    height, width = plain["size"]
+    values = packed.integers_of(plain["classes"], height * width)
+    return values.astype(np.uint8).reshape(height, width)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _without(split: MapSplit, names: set[str]) -> MapSplit:
+    """The split less the pictures that could not be read."""
+    if not names:
+        return split
+    return split.take([i for i, name in enumerate(split.names) if name not in names])

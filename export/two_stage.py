@@ -1,0 +1,113 @@
+"""Files of two-stage detectors: boxes with classes and scores, and masks of Mask R-CNN.
+
+Suppression is inside them, as the second stage looks at what is left of the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from export.detection_tflite import MASKS
+from export.detector_task import DetectorTask, Found
+from export.metadata import with_metadata
+from export.recipes import Variant
+from export.two_stage_tflite import with_float_counts, with_suppression
+from kerascnn.detection.faster_rcnn import MASK_SIZE
+from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.errors import InputError
+from training.coco_metrics import Detections, evaluate_detections
+from training.run import Run
+
+_PRECISIONS = ("float32", "float16", "dynamic_int8", "weight_int8")
+
+
+class TwoStageDetection(DetectorTask):
+    """See `export.tasks.Task`."""
+
+    default = _PRECISIONS
+    integers: ClassVar[Mapping[str, tuple[str, str]]] = {
+        ".tflite": ("float32", "float32"),
+        ".onnx": ("int32", "int32"),
+    }
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.metric = "mask AP" if self.spec.masks else "AP"
+
+    @functools.cached_property
+    def spec(self) -> TwoStageSpec:
+        return TwoStageSpec.from_dict(self.run.info["detector"])
+
+    def check(self, variant: Variant) -> None:
+        if variant.name in _PRECISIONS:
+            return
+        raise InputError(
+            f"{variant.name}: two-stage detectors have {', '.join(_PRECISIONS[:-1])} and "
+            f"{_PRECISIONS[-1]}; {_reason(variant)}"
+        )
+
+    def lessons(self) -> Any:
+        raise InputError(_UNTAUGHT)
+
+    def written(self, model: keras.Model) -> keras.Model:
+        return with_suppression(model)
+
+    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
+        if end == ".onnx":
+            return data
+        what = "objects and their masks" if self.spec.masks else "objects"
+        return with_metadata(
+            with_float_counts(data),
+            name=self.run.info["request"]["model"],
+            description=f"Finds {len(self.run.labels)} classes of {what}; {variant.description}",
+            preprocessing=self.run.preprocessing,
+            labels=self.run.labels,
+        )
+
+    def measured(self, found: Sequence[Detections]) -> Found:
+        boxes = super().measured(found)
+        if not self.spec.masks:
+            return boxes
+        masks = evaluate_detections(found, self.held_out, self.run.labels, kind="segm")
+        # Several such sets are held at once, and half precision is enough to compare them.
+        kept = [_halved(one) for one in found]
+        return Found(pictures=kept, evaluation=masks, boxes=boxes.evaluation)
+
+    def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
+        outputs = super().outputs(variant, end)
+        if self.spec.masks:
+            outputs.append({
+                "name": MASKS,
+                "shape": [1, self.spec.max_detections, *(2 * side for side in MASK_SIZE)],
+                "type": "float32",
+                "meaning": "probabilities of the object's cells, in the frame of its box",
+            })  # fmt: skip
+        return outputs
+
+
+_UNTAUGHT = "steps that train have the losses of one-stage detectors alone"
+
+
+def _reason(variant: Variant) -> str:
+    """Why there is no such file."""
+    if variant.steps or variant.fine_tuning:
+        return _UNTAUGHT
+    if variant.raw_outputs:
+        return "without suppression inside, their second stage has no regions to look at"
+    if variant.calibrated:
+        return (
+            "its integers would round coordinates and scores between the stages, by which regions "
+            "are chosen and read"
+        )
+    return "the others are for networks of one piece"
+
+
+def _halved(found: Detections) -> Detections:
+    masks = None if found.masks is None else found.masks.astype(np.float16)
+    return dataclasses.replace(found, masks=masks)
