@@ -98,6 +98,10 @@ class Run:
 
 def load_keras(path: pathlib.Path) -> keras.Model:
     """Read a .keras file, refusing any that carries code; raises InputError."""
+    # Networks may have layers of ours, which are known once these are imported.
+    import kerascnn.detection.faster_rcnn
+    import kerascnn.layers  # noqa: F401
+
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:

@@ -97,7 +97,10 @@ def test_published_counts_names_and_outputs_of_detectors(name: str) -> None:
         assert macs / 1e6 == pytest.approx(entry.macs, rel=0.015)
 
 
-@pytest.mark.parametrize("name", RCNNS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n.endswith("resnet50_fpn") else pytest.mark.slow) for n in RCNNS],
+)
 def test_published_counts_names_and_outputs_of_two_stage_detectors(name: str) -> None:
     entry, spec = zoo.entry(name), zoo.detector_spec(name)
     model = kerascnn.build(name)

@@ -15,7 +15,7 @@ from training import recipes, schedules
 
 OF_MAPS = ("scenes_maps", "segmentation")
 OURS = ("digits", "scenes_digits", "scratch", "finetune", "scenes", "detection", *OF_MAPS)
-OF_DETECTORS = ("scenes", "detection", "ssdlite", "efficientdet")
+OF_DETECTORS = ("scenes", "detection", "ssdlite", "efficientdet", "rcnn")
 IMAGENET = 1_281_167
 
 
@@ -101,7 +101,8 @@ def test_all_that_a_recipe_says_of_single_models_holds_for_them(name):
 def test_any_detector_trains_by_any_recipe_of_theirs(model, name):
     recipe = recipes.load(name)
     assert recipe.config_for(model).label_smoothing == 0
-    assert set(recipe.options_for(model)) == set(recipe.options)
+    own = recipe.model_options.get(model, {})
+    assert set(recipe.options_for(model)) == {*recipe.options, *own}
     spec = zoo.detector_spec(model, **recipe.detector_options_for(model))
     assert spec.anchors.count > 1000
 
@@ -179,6 +180,7 @@ def test_options_for_all_models_go_to_those_that_have_them():
         ("modern_sgd", 1024, 0.5),
         ("ssdlite", 192, 0.15),
         ("efficientdet", 64, 0.08),
+        ("rcnn", 16, 0.02),
     ],
 )
 def test_the_papers_batch_has_the_papers_rate(name, batch, rate):
@@ -227,6 +229,12 @@ def test_mobilenets_rates_fall_by_epochs():
     )
     found = share_of_peak("mobilenet_v3", [5, 5.999, 6, 8.999, 9, 599])
     assert found == pytest.approx([0.99, 0.99, 0.99**2, 0.99**2, 0.99**3, 0.99**199])
+
+
+def test_rcnns_rates_at_16_and_22_epochs_of_26():
+    found = share_of_peak("rcnn", [0.16, 15.999, 16, 21.999, 22, 25], pictures=117_266)
+    assert found == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert recipes.load("rcnn").config.epochs == 26
 
 
 @pytest.mark.parametrize("name", ["efficientnet", "efficientnet_v2"])
@@ -285,6 +293,7 @@ def test_alexnet_and_vgg_have_three_reductions(name):
         ("modern_sgd", 2e-5),
         ("ssdlite", 4e-5),
         ("efficientdet", 4e-5),
+        ("rcnn", 1e-4),
     ],
 )
 def test_the_papers_decay_is_a_part_of_the_gradient(name, decay):

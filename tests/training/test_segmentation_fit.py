@@ -188,12 +188,19 @@ def test_odd_pictures_train_without_nan(tmp_path: Path) -> None:
     assert 0 < fitted.history[-1]["val_miou"] < 1
 
 
-def test_logits_begin_at_the_classes_shares_unless_they_have_learnt(tmp_path: Path) -> None:
-    config = dataclasses.replace(
-        CONFIG, epochs=1, optimizer="sgd", learning_rate=1e-12, weight_decay=0.0, ema=0.0
-    )
-    model, _fitted = run(tmp_path / "fresh", config, pixels=(6, 1, 0))
-    np.testing.assert_allclose(model.get_layer("logits").bias, np.log([0.7, 0.2, 0.1]), rtol=1e-5)
+def test_logits_begin_at_the_classes_shares_unless_they_have_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[np.ndarray] = []
+
+    def untrained(work: loop.Work, **_options: object) -> None:
+        begun.append(np.array(work.network.get_layer("logits").bias))
+
+    monkeypatch.setattr(loop, "train", untrained)
+    run(tmp_path, pixels=(6, 1, 0))
+    run(tmp_path, dataclasses.replace(CONFIG, class_weights="balanced"), pixels=(599, 299, 99))
+    np.testing.assert_allclose(np.exp(begun[0]), [0.7, 0.2, 0.1], rtol=1e-5)
+    np.testing.assert_allclose(np.exp(begun[1]), [1 / 3] * 3, rtol=1e-2)
     learnt = tiny_segmenters.network()
     learnt.get_layer("logits").bias.assign([0.0, 0.5, 0.0])
     fit_segmenter._begin_at_shares(learnt, first_biases(np.array([6, 1, 0])))

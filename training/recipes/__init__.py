@@ -74,9 +74,12 @@ class Recipe:
 
 
 def _options_of(model: str) -> Mapping[str, Any]:
-    """What the builder of a model can be given, by name."""
-    module, _, function = zoo.entry(model).builder.partition(":")
-    return inspect.signature(getattr(importlib.import_module(module), function)).parameters
+    """What the builder of a model can be given, by name, for its backbone's builder too."""
+    entry = zoo.entry(model)
+    module, _, function = entry.builder.partition(":")
+    own = inspect.signature(getattr(importlib.import_module(module), function)).parameters
+    passes_on = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in own.values())
+    return {**_options_of(entry.backbone), **own} if passes_on and entry.backbone else own
 
 
 def load(name: str) -> Recipe:

@@ -42,7 +42,6 @@ RECIPE = Recipe(
     model_options={
         name: {
             "frozen_norm": False,
-            "norm_momentum": 0.95,
             "fpn_filters": 96,
             "head_units": 256,
         }
