@@ -72,8 +72,8 @@ def quantise(
         float32. Where these are several, as a detector's, what joins the levels behind the last
         convolutions stays float: in int8 a concatenation would give all levels one scale, and a
         sigmoid tell no scores above 0.996 apart. Where each pixel has logits, their convolution
-        stays float: of int8 logits the two largest are equal on 3% of the pixels of a U-Net on
-        scenes, which then fall to the first class, the background.
+        stays float: of int8 logits the two largest are equal on 0.4 to 3% of the pixels (U-Nets on
+        scenes with a mean IoU of 64 and 23%), which then fall to the first class, the background.
 
     Raises:
         InputError: no calibration picture, where the variant needs some.

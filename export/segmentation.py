@@ -252,7 +252,8 @@ class Segmentation(Task):
             told.append({
                 "picture": np.concatenate([pair, below]),
                 "name": one["name"],
-                "counted": f"mIoU {one['miou']:.0f}%; worst: {one['worst']}, {one['worst_iou']:.0f}%",
+                "counted": f"mIoU {one['miou']:.0f}%; "
+                f"worst: {one['worst']}, {one['worst_iou']:.0f}%",
                 "pair": True,
             })  # fmt: skip
         return told

@@ -60,10 +60,10 @@ def with_suppression(model: keras.Model) -> keras.Model:
 
 
 def _filed(layer: keras.Layer) -> keras.Layer:
-    kind = _FILED.get(type(layer), type(layer))
     config = layer.get_config()
     if config["name"] in (*DETECTIONS, MASKS):
         config["name"] += "_layer"  # the outputs are called so
+    kind: Any = _FILED.get(type(layer), type(layer))
     return kind.from_config(config)
 
 
@@ -143,10 +143,10 @@ def _suppressed(boxes: Any, candidate: Any, most: int, iou_threshold: float) -> 
         indices (d,) int32, 0 where there are fewer; valid (d,) bool.
     """
     # By places, not scores: LiteRT takes equal scores in any order.
-    places = np.arange(candidate.shape[0], 0, -1, np.float32)
+    places = np.arange(candidate.shape[0], 0, -1).astype(np.float32)
     # LiteRT drops boxes from the threshold on, TensorFlow and ONNX above it. The next number makes
-    # LiteRT exact, and the others differ at that very number alone.
-    threshold = np.nextafter(np.float32(iou_threshold), np.float32(2))
+    # LiteRT exact, and the others differ at that very number alone. (None takes one above 1.)
+    threshold = np.nextafter(np.float32(iou_threshold), np.float32(1))
     kept, count = tf.raw_ops.NonMaxSuppressionV4(
         boxes=boxes,
         scores=tf.where(candidate, places, -1.0),

@@ -28,7 +28,8 @@ class TrainRequest:
         config: how to train.
         recipe: the name of the recipe that `config` began as.
         model_options: of the builder.
-        detector_options: of `zoo.detector_spec`, where the model is a detector.
+        detector_options: of `zoo.detector_spec`, where the model is a detector; one of two stages
+            is built with them, since it proposes and detects by itself.
         image_size: (height, width); None for the data set's own or the model's published size.
         weights: initial weights by name or as a file's absolute path, or None.
         strict: a broken picture is an error.

@@ -346,8 +346,9 @@ def test_what_is_made_and_what_is_refused(task: TwoStageDetection) -> None:
         ("float32_raw", "without suppression inside, their second stage has no regions"),
         ("prune50_float32", "steps that train have the losses of one-stage detectors alone"),
         ("qat_int8", "steps that train have the losses of one-stage detectors alone"),
-        ("weight_int4", "have float32, float16, dynamic_int8 and weight_int8"),
-        ("mixed", "have float32, float16, dynamic_int8 and weight_int8"),
+        ("weight_int4", "weights of 4 bits move boxes"),
+        ("mixed", "weight_int8; the others are for classifiers alone"),
+        ("int8_converter", "round coordinates and scores between the stages"),
     ):
         with pytest.raises(InputError, match=f"^{name}: two-stage detectors .*{reason}"):
             task.check(recipes.variant(name))

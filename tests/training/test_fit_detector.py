@@ -135,7 +135,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
     """Validations, whose AP is 50% and then falls: the weights that each of them saw."""
     seen: list[list[np.ndarray]] = []
 
-    def evaluate(network: keras.Model, *_arguments: object, **_kind: object) -> types.SimpleNamespace:
+    def evaluate(network: keras.Model, *_rest: object, **_kind: object) -> types.SimpleNamespace:
         seen.append([np.array(v) for v in network.variables])
         return types.SimpleNamespace(ap=60.0 - 10 * len(seen), ap50=90.0)
 
