@@ -4,8 +4,8 @@ Command:  python benchmarks/rcnn_step.py --torch-python PATH/TO/python
 Needs:    jax beside tensorflow, or `--backends tensorflow`; for torchvision's figures a Python that
           has torch and torchvision, which need not be this one.
 
-Every contestant is a process of its own, so that its memory is its own, and they take turns, a step
-each, on the same bytes: scenes of 512x512 with all their boxes. All have 41,755,286 trainable
+Every contestant is a process of its own, so that its memory is its own; two at a time take turns, a
+step each, on the same bytes: scenes of 512x512 with all their boxes. All have 41,755,286 trainable
 parameters, random weights, frozen batch norms, 2,000 proposals of which 512 are sampled, and SGD
 with momentum; torchvision's convolutions are trained from the first one on, as ours are. Its
 `transform`, which normalises, is in its step, as our normalisation is in ours. Memory is the
@@ -60,21 +60,16 @@ def main() -> None:
     if asked.contestant:
         _compete(asked.contestant, pathlib.Path(asked.data))
         return
-    pythons = dict.fromkeys(asked.backends, sys.executable)
-    if asked.torch_python:
-        pythons["torchvision"] = asked.torch_python
-    rows: list[str] = []
-    versions: dict[str, str] = {}
+    page = _Page(asked.rounds)
     with tempfile.TemporaryDirectory() as folder:
         for size in asked.batches:
             data = pathlib.Path(folder) / f"{size}.npz"
             np.savez(data, **_batches(size, asked.rounds + 1))
-            contestants = {
-                name: _Contestant(name, python, data) for name, python in pythons.items()
-            }
-            rows += _measured(contestants, size, asked.rounds)
-            versions |= {name: c.version for name, c in contestants.items()}
-    OUTPUT.write_text(_page(rows, versions, asked.rounds), "utf-8")
+            for backend in asked.backends:
+                contestants = [_Contestant(backend, sys.executable, data)]
+                if asked.torch_python:
+                    contestants.append(_Contestant("torchvision", asked.torch_python, data))
+                page.add(contestants, size)
     print(OUTPUT.read_text("utf-8"))
 
 
@@ -108,6 +103,7 @@ class _Contestant:
         environment = {**os.environ, "PYTHONPATH": root, "TF_CPP_MIN_LOG_LEVEL": "3"}
         if name in BACKENDS:
             environment["KERAS_BACKEND"] = name
+        self.title = f"kerascnn, {name}" if name in BACKENDS else name
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -136,58 +132,54 @@ class _Contestant:
         return answer
 
 
-def _measured(contestants: Mapping[str, _Contestant], size: int, rounds: int) -> list[str]:
-    """Lines of the table."""
-    first = {name: contestant.step()[0] for name, contestant in contestants.items()}
-    steps: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
-    for number in range(rounds):
-        for name, contestant in contestants.items():
-            steps[name].append(contestant.step())
-        print(f"{size} a step, round {number + 1} of {rounds}", file=sys.stderr)
-    lines = []
-    for name, taken in steps.items():
-        begun, memory = contestants[name].begun, contestants[name].end()
-        seconds, busy = zip(*taken, strict=True)
-        lines.append(
-            f"| {_title(name)} | {size} | {memory:.1f} | {begun:.1f} | {first[name]:.0f} | "
-            f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f}) | "
-            f"{statistics.median(busy):.1f} | {_ratio(taken, steps.get('torchvision'))} |"
-        )
-    return lines
+class _Page:
+    """What is written, anew after every match."""
 
+    def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
+        self._versions: dict[str, str] = {}
+        self._rows: list[str] = []
 
-def _ratio(own: list[tuple[float, float]], other: list[tuple[float, float]] | None) -> str:
-    """Of the seconds of all threads, which depend least on what else the machine does."""
-    if other is None or other is own:
-        return "-"
-    return f"{statistics.median(a / b for (_, a), (_, b) in zip(own, other, strict=True)):.2f}"
+    def add(self, contestants: list[_Contestant], size: int) -> None:
+        """Let contestants take turns, and end them."""
+        first = [contestant.step()[0] for contestant in contestants]
+        turns = []
+        for number in range(self._rounds):
+            turns.append([contestant.step() for contestant in contestants])
+            print(f"{size} a step, round {number + 1} of {self._rounds}", file=sys.stderr)
+        for i, contestant in enumerate(contestants):
+            self._versions[contestant.title] = contestant.version
+            seconds, busy = zip(*(turn[i] for turn in turns), strict=True)
+            others = [turn[-1][1] for turn in turns]
+            ratio = statistics.median(a / b for a, b in zip(busy, others, strict=True))
+            self._rows.append(
+                f"| {contestant.title} | {size} | {contestant.end():.1f} | {contestant.begun:.1f} "
+                f"| {first[i]:.0f} | {statistics.median(seconds):.1f} ({min(seconds):.1f} to "
+                f"{max(seconds):.1f}) | {statistics.median(busy):.1f} | "
+                f"{'-' if contestant is contestants[-1] else format(ratio, '.2f')} |"
+            )
+        OUTPUT.write_text(self._text(), "utf-8")
 
+    def _text(self) -> str:
+        from training.run import machine
 
-def _title(name: str) -> str:
-    return "torchvision" if name == "torchvision" else f"kerascnn, {name}"
-
-
-def _page(rows: list[str], versions: Mapping[str, str], rounds: int) -> str:
-    from training.run import machine
-
-    facts = machine()
-    listed = "; ".join(f"{_title(name)}: {version}" for name, version in versions.items())
-    table = (
-        "| | pictures a step | peak memory, GB | before the first step, GB | first step, s | "
-        "seconds a step | of all threads | of torchvision's |\n|---|---|---|---|---|---|---|---|"
-    )
-    return "\n".join((
-        f"# One training step of {NETWORK} at {SIZE}x{SIZE}\n",
-        "Made by `python benchmarks/rcnn_step.py --torch-python PATH`, which says how; the "
-        f"contestants took turns. Medians of {rounds} steps (least to most) after the first one, "
-        "which compiles. Seconds of all threads depend least on what else the machine does; the "
-        "ratio is theirs, the median over the turns. The mark is "
-        f"{LIMIT:.0f} GB (10^9 bytes) of resident memory.",
-        f"Machine: {facts['processor']}, {facts['cores']} cores, {facts['memory']}. {listed}.\n",
-        table,
-        *rows,
-        "",
-    ))  # fmt: skip
+        facts = machine()
+        listed = "; ".join(f"{title}: {version}" for title, version in self._versions.items())
+        return "\n".join((
+            f"# One training step of {NETWORK} at {SIZE}x{SIZE}\n",
+            "Made by `python benchmarks/rcnn_step.py --torch-python PATH`, which says how; each "
+            f"backend took turns with torchvision. Medians of {self._rounds} steps (least to most) "
+            "after the first one, which compiles. Seconds of all threads depend least on what else "
+            "the machine does; the ratio is theirs, the median over the turns. The mark is "
+            f"{LIMIT:.0f} GB (10^9 bytes) of resident memory.\n",
+            f"Machine: {facts['processor']}, {facts['cores']} cores, {facts['memory']}. "
+            f"{listed}.\n",
+            "| | pictures a step | peak memory, GB | before the first step, GB | first step, s | "
+            "seconds a step | of all threads | of torchvision's |",
+            "|---|---|---|---|---|---|---|---|",
+            *self._rows,
+            "",
+        ))  # fmt: skip
 
 
 def _compete(name: str, data: pathlib.Path) -> None:

@@ -32,6 +32,8 @@ DETECTORS = {
     "scenes": "ssdlite_mobilenet_v2", "detection": "efficientdet_lite0",
     "ssdlite": "ssdlite_mobilenet_v3_large", "efficientdet": "efficientdet_lite0",
 }  # fmt: skip
+TWO_STAGES = {"rcnn": "faster_rcnn_efficientnet_lite0_fpn"}
+MAPS = {"scenes_maps": "unet", "segmentation": "unet_efficientnet_lite0"}
 FAST = {"digits", "lenet", "scratch", "finetune", "resnet", "mobilenet_v1"}
 OPTIONS = {name: {"alpha": 0.25} for name in ("mobilenet_v1", "mobilenet_v2")}
 OPTIONS["vgg16"] = {"dropout": 0.0}
@@ -56,7 +58,7 @@ def a_few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_all_recipes_are_here() -> None:
-    assert set(MODELS) | set(DETECTORS) == set(recipes.NAMES)
+    assert {*MODELS, *DETECTORS, *TWO_STAGES, *MAPS} == set(recipes.NAMES)
 
 
 @pytest.mark.usefixtures("a_few")
@@ -81,6 +83,24 @@ def test_two_steps_of_a_detector(name: str, tmp_path: Path) -> None:
     assert codes.shape == (1, spec.anchors.count, 4)
     assert logits.shape == (1, spec.anchors.count, 10 + spec.background)
     assert np.isfinite(codes).all()
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TWO_STAGES)
+def test_two_steps_of_two_stages(name: str, tmp_path: Path) -> None:
+    run = two_steps(name, TWO_STAGES[name], tmp_path, data="scenes:64@16+4")
+    found = run.load_model()(np.zeros((1, *run.preprocessing.input_shape), "float32"))
+    assert set(found) == {"boxes", "labels", "scores", "count"}
+    assert np.isfinite(np.asarray(found["boxes"])).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MAPS)
+def test_two_steps_of_maps(name: str, tmp_path: Path) -> None:
+    run = two_steps(name, MAPS[name], tmp_path, data="scenes:64@16+4")
+    logits = np.asarray(run.load_model()(np.zeros((1, *run.preprocessing.input_shape), "float32")))
+    assert logits.shape == (1, *run.preprocessing.input_shape[:2], 11)
     assert np.isfinite(logits).all()
 
 

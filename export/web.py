@@ -1,0 +1,205 @@
+"""`kerascnn web`: a folder with a page that runs exported files in any phone's browser.
+
+The page's sources lie in `web_page/`, and its runtime, LiteRT.js, comes from npm. A file says by
+itself all that the page has to know, so that nothing is worked out here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import pathlib
+import re
+import shlex
+import zipfile
+from collections.abc import Sequence
+
+from kerascnn.errors import InputError
+from training import atomic
+
+SOURCES = pathlib.Path(__file__).parent / "web_page"
+_LIST, _MODELS, _RUNTIME = "models.json", "models", "litert"
+_PAGE = (".html", ".css", ".js", ".svg", ".webmanifest")
+_DESCRIPTION = "kerascnn.json"
+# With relaxed SIMD and without: a browser loads one of them.
+_BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal")
+# Browsers know no packages: a file names its neighbour by its place.
+_PACKAGE, _NEIGHBOUR = '"@litertjs/wasm-utils"', '"./wasm-utils.js"'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """A file of the page.
+
+    Attributes:
+        name: in the page's list.
+        file: its path in the page's folder.
+        bytes: its size.
+        sha256: hex digest.
+    """
+
+    name: str
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Page:
+    """What was written.
+
+    Attributes:
+        folder: the page's.
+        models: the smallest first, which is the one that the page opens with.
+        bytes: of all files.
+        visit_bytes: what a browser loads until the first model runs.
+    """
+
+    folder: str
+    models: tuple[Model, ...]
+    bytes: int
+    visit_bytes: int
+
+
+def write_page(
+    sources: Sequence[str],
+    folder: pathlib.Path,
+    *,
+    variants: Sequence[str] = (),
+    packages: pathlib.Path = SOURCES / "node_modules",
+) -> Page:
+    """Write the page with the .tflite files of runs.
+
+    Args:
+        sources: run folders, and .tflite files.
+        folder: new, empty, or of an earlier page, whose models go.
+        variants: of the runs; none: all that they have.
+        packages: where npm put the runtime.
+
+    Raises:
+        InputError: no such file or variant, a file that does not describe itself, a folder with
+            something else in it, or no runtime.
+    """
+    chosen = [one for source in sources for one in _chosen(source, variants)]
+    for _name, path in chosen:
+        _check(path)
+    _check_folder(folder)
+    parts = {**_runtime(packages), **_sources()}
+    chosen.sort(key=lambda one: one[1].stat().st_size)
+    for place, data in parts.items():
+        atomic.write_bytes(folder / place, data)
+    models = tuple(_copied(name, path, folder) for name, path in chosen)
+    listed = {"models": [dataclasses.asdict(model) for model in models]}
+    atomic.write_text(folder / _LIST, json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+    for path in (folder / _MODELS).iterdir():
+        if path.relative_to(folder).as_posix() not in {model.file for model in models}:
+            path.unlink()
+    return Page(
+        folder=str(folder),
+        models=models,
+        bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        visit_bytes=sum(len(data) for place, data in parts.items() if _BUILDS[1] not in place)
+        + (folder / _LIST).stat().st_size
+        + models[0].bytes,
+    )
+
+
+def as_text(page: Page) -> str:
+    """What was written, and how to open it."""
+    models = ", ".join(f"{model.name} ({model.bytes / 1e6:.1f} MB)" for model in page.models)
+    return (
+        f"{page.folder}: {models}\n"
+        f"{page.bytes / 1e6:.1f} MB in all, of which a phone loads {page.visit_bytes / 1e6:.1f} MB "
+        "with the first model\n"
+        f"next: python -m http.server -d {page.folder}, and open http://localhost:8000\n"
+        "(browsers give their camera to localhost and to https pages alone)"
+    )
+
+
+def _chosen(source: str, variants: Sequence[str]) -> list[tuple[str, pathlib.Path]]:
+    """Names and files of a run, or a file itself."""
+    path = pathlib.Path(source)
+    if path.suffix == ".tflite":
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        return [(path.stem, path)]
+    if not (path / "run.json").is_file():
+        raise InputError(f"{path} is no run folder (no run.json), nor a .tflite file")
+    files = {
+        file.stem: file
+        for file in sorted((path / "artefacts").glob("*.tflite"))
+        if not file.name.startswith(atomic.TEMPORARY)
+    }
+    missing = [name for name in variants if name not in files]
+    if missing or not files:
+        wanted = f"no {', '.join(missing)}" if missing else "no .tflite files"
+        has = f"; it has {', '.join(files)}" if files else ""
+        make = f" --variants {','.join(missing)}" if missing else ""
+        raise InputError(f"{path} has {wanted}{has}; make them: kerascnn compress {path}{make}")
+    return [(f"{path.resolve().name} {name}", files[name]) for name in variants or files]
+
+
+def _check(path: pathlib.Path) -> None:
+    """Whether a file describes itself; the page looks at the rest."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            json.loads(archive.read(_DESCRIPTION))
+    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError):
+        raise InputError(
+            f"{path} does not say how it wants its pictures: it is of an earlier version, or "
+            "damaged; run kerascnn compress"
+        ) from None
+
+
+def _check_folder(folder: pathlib.Path) -> None:
+    """Whether nothing of somebody else's is there."""
+    if folder.is_file() or (
+        folder.is_dir() and any(folder.iterdir()) and not (folder / _LIST).is_file()
+    ):
+        raise InputError(f"{folder} has something else in it; name a new folder")
+
+
+def _sources() -> dict[str, bytes]:
+    """Files of the page itself, by their places."""
+    files = [path for path in sorted(SOURCES.iterdir()) if path.suffix in _PAGE]
+    files.append(SOURCES / _RUNTIME / "LICENSE.txt")
+    return {path.relative_to(SOURCES).as_posix(): path.read_bytes() for path in files}
+
+
+def _runtime(packages: pathlib.Path) -> dict[str, bytes]:
+    """Files of LiteRT.js, by their places.
+
+    WebAssembly is packed: a third of the size, whatever the server can do.
+    """
+    install = f"npm ci --prefix {shlex.quote(str(SOURCES))}"
+    core, utils = packages / "@litertjs" / "core", packages / "@litertjs" / "wasm-utils"
+    try:
+        script = (core / "dist" / "index.js").read_text("utf-8")
+        found = {
+            "litert.js": _without_map(script.replace(_PACKAGE, _NEIGHBOUR)),
+            "wasm-utils.js": _without_map((utils / "dist" / "index.js").read_text("utf-8")),
+        }
+        for name in _BUILDS:
+            found[f"{name}.js"] = (core / "wasm" / f"{name}.js").read_bytes()
+            wasm = (core / "wasm" / f"{name}.wasm").read_bytes()
+            found[f"{name}.wasm.gz"] = gzip.compress(wasm, 6, mtime=0)
+    except FileNotFoundError:
+        raise InputError(f"the page's runtime is not installed; run: {install}") from None
+    if _PACKAGE not in script:
+        raise InputError(f"{core} is of another version than the page's; run: {install}")
+    return {f"{_RUNTIME}/{name}": data for name, data in found.items()}
+
+
+def _without_map(script: str) -> bytes:
+    """A script without its last line, which names a file for debuggers."""
+    return script.partition("\n//# sourceMappingURL=")[0].encode() + b"\n"
+
+
+def _copied(name: str, path: pathlib.Path, folder: pathlib.Path) -> Model:
+    """A file in the page's folder; its name has its hash, as browsers keep what they have seen."""
+    digest = atomic.sha256(path)
+    plain = re.sub(r"[^\w.-]+", "-", name)
+    file = f"{_MODELS}/{plain}-{digest[:8]}.tflite"
+    atomic.write_bytes(folder / file, path.read_bytes())
+    return Model(name=name, file=file, bytes=path.stat().st_size, sha256=digest)

@@ -1,0 +1,89 @@
+// A file says how it wants its pictures, or the page says what is wrong with it.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { describe, entries } from "../../export/web_page/metadata.js";
+import { golden } from "./golden.mjs";
+
+const file = (name) => Uint8Array.from(Buffer.from(golden.zips[name], "base64"));
+
+test("the description is read wherever offsets count from", () => {
+  for (const name of ["appended", "apart"]) {
+    const { labels, input } = describe(file(name));
+    assert.deepEqual(labels, ["bär", "고양이"]);
+    assert.deepEqual([input.height, input.width, input.channels], [8, 9, 3]);
+    assert.deepEqual([input.mean, input.std], [Array(3).fill(127), Array(3).fill(128)]);
+  }
+});
+
+test("labels.txt is there for other clients", () => {
+  const text = new TextDecoder().decode(entries(file("appended")).get("labels.txt"));
+  assert.equal(text, "bär\n고양이\n");
+});
+
+test("what cannot be read is named", () => {
+  assert.throws(() => describe(new Uint8Array(0)), { key: "noModel" });
+  assert.throws(() => describe(new TextEncoder().encode("<html>not found")), { key: "noModel" });
+  assert.throws(() => describe(file("bare")), { key: "noMetadata" });
+  assert.throws(() => describe(file("compressed")), { key: "badMetadata" });
+  const appended = file("appended");
+  // Cut off anywhere, and with any byte of the zip's own lists changed: never another error.
+  for (let length = 8; length < appended.length; length += 7) {
+    assert.throws(() => describe(appended.subarray(0, length)), { key: "noMetadata" });
+  }
+  for (let at = 780; at < appended.length; at++) {
+    const changed = appended.slice();
+    changed[at] ^= 0xff;
+    try {
+      describe(changed);
+    } catch (error) {
+      assert.match(error.key ?? String(error), /^(no|bad|newer)Metadata$/);
+    }
+  }
+});
+
+test("numbers that make no sense are refused", () => {
+  const fine = JSON.parse(new TextDecoder().decode(entries(file("apart")).get("kerascnn.json")));
+  const read = (change) => {
+    const told = structuredClone(fine);
+    change(told);
+    // The same length, so that the zip stays right.
+    const bytes = file("apart");
+    const text = new TextEncoder().encode(JSON.stringify(told));
+    const place = entries(bytes).get("kerascnn.json");
+    assert.ok(text.length <= place.length);
+    place.fill(0x20).set(text);
+    return describe(bytes);
+  };
+  assert.equal(read(() => {}).task, "classification");
+  const broken = [
+    ["task", (told) => (told.task = "toString")],
+    ["labels", (told) => (told.labels = [])],
+    ["labels", (told) => (told.labels = [1])],
+    ["decoding", (told) => (told.decoding = { kind: "map" })],
+    ["input.height", (told) => (told.input.height = 1e6)],
+    ["input.width", (told) => (told.input.width = -1)],
+    ["input.channels", (told) => (told.input.channels = 2)],
+    ["input.type", (told) => (told.input.type = "int8")],
+    ["input.values", (told) => (told.input.values = "bytes")],
+    ["input.values", (told) => (told.input.type = "uint8")],
+    ["decoding.palette", (told) => (told.decoding.palette = [[1, 2, 3]])],
+    [
+      "decoding.palette",
+      (told) =>
+        (told.decoding.palette = [
+          [1, 2, 3],
+          [1, 2, 300],
+        ]),
+    ],
+    ["input.mean", (told) => (told.input.mean = [1, 2])],
+    ["input.std", (told) => (told.input.std = 0)],
+    ["input.resize", (told) => (told.input.resize = "fill")],
+    ["input.crop_fraction", (told) => (told.input.crop_fraction = 2)],
+    ["format", (told) => (told.format = "1")],
+  ];
+  for (const [field, change] of broken) {
+    assert.throws(() => read(change), { key: "badMetadata", values: { field } });
+  }
+  assert.throws(() => read((told) => (told.format = 2)), { key: "newerMetadata" });
+});

@@ -1,0 +1,73 @@
+// Pictures reach the network as in Python, to the byte.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { describe } from "../../export/web_page/metadata.js";
+import { fit, toInput, withChannels } from "../../export/web_page/preprocess.js";
+import { bilinear } from "../../export/web_page/resample.js";
+import { golden, numbers, picture, rgba, same } from "./golden.mjs";
+
+const encoder = new TextEncoder();
+
+test("bilinear resizing is Pillow's", () => {
+  for (const { picture: coded, box, wanted } of golden.resizes) {
+    const [height, width] = wanted.shape;
+    const found = bilinear(picture(coded), width, height, box ?? undefined);
+    assert.deepEqual([found.height, found.width], [height, width]);
+    same(found.data, numbers(wanted));
+  }
+});
+
+test("every geometry is that of training", () => {
+  assert.ok(golden.fits.length > 100);
+  for (const { picture: coded, input, wanted } of golden.fits) {
+    same(fit(picture(coded), input).data, numbers(wanted), JSON.stringify(input));
+  }
+});
+
+test("numbers are those of Preprocessing.normalise, to the last bit", () => {
+  for (const { description, bytes, wanted } of golden.normalised) {
+    const { input } = describe(stored(description));
+    same(toInput(picture(bytes), input), numbers(wanted));
+  }
+});
+
+test("raw bytes stay as they are", () => {
+  const bytes = picture(golden.normalised[0].bytes);
+  const input = { values: "raw bytes", order: "rgb" };
+  same(toInput(bytes, { ...input, type: "uint8" }), bytes.data);
+  same(toInput(bytes, { ...input, type: "float32" }), Float32Array.from(bytes.data));
+});
+
+test("grey is Pillow's", () => {
+  const { picture: coded, wanted } = golden.luma;
+  const colours = picture(coded);
+  same(withChannels(rgba(colours), 1).data, numbers(wanted));
+  same(withChannels(rgba(colours), 3).data, colours.data);
+});
+
+/** The least file with this description: a zip of one entry behind eight bytes. */
+function stored(description) {
+  const [name, text] = [
+    encoder.encode("kerascnn.json"),
+    encoder.encode(JSON.stringify(description)),
+  ];
+  const bytes = new Uint8Array(8 + 30 + 46 + 22 + 2 * name.length + text.length);
+  const view = new DataView(bytes.buffer);
+  bytes.set(encoder.encode("TFL3"), 4);
+  view.setUint16(8 + 26, name.length, true);
+  bytes.set(name, 38);
+  bytes.set(text, 38 + name.length);
+  const central = 38 + name.length + text.length;
+  view.setUint32(central, 0x02014b50, true);
+  view.setUint32(central + 24, text.length, true);
+  view.setUint16(central + 28, name.length, true);
+  view.setUint32(central + 42, 8, true);
+  bytes.set(name, central + 46);
+  const end = central + 46 + name.length;
+  view.setUint32(end, 0x06054b50, true);
+  view.setUint16(end + 10, 1, true);
+  view.setUint32(end + 12, 46 + name.length, true);
+  view.setUint32(end + 16, central, true);
+  return bytes;
+}
