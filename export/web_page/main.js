@@ -28,7 +28,8 @@ let asked = 0;
 // ---------------------------------------------------------------- choosing
 
 async function openChosen() {
-  const { value } = at("model").selectedOptions[0];
+  const value = at("model").selectedOptions[0]?.value;
+  if (value === undefined) return;
   const mine = ++opened;
   description = undefined;
   forget();

@@ -284,9 +284,11 @@ def _calibration(preprocessing: Preprocessing) -> np.ndarray:
 class Page:
     """The page in a browser, as a hand uses it."""
 
-    def __init__(self, browser: browser.Browser, names: list[str]) -> None:
+    def __init__(self, browser: browser.Browser, address: str, names: list[str]) -> None:
         self.browser = browser
         self._names = names
+        browser.open(f"{address}/index.html")
+        browser.wait(f"!document.querySelector('#about').hidden || {_PROBLEM}")
 
     def choose(self, name: str) -> None:
         """Take a model of the list."""
@@ -341,9 +343,7 @@ def page(
 def opened(page: tuple[browser.Browser, str, list[str]]) -> Iterator[Page]:
     """The page, freshly loaded. It asks nobody but its own server, and no script fails."""
     running, address, names = page
-    running.open(f"{address}/index.html")
-    running.wait(f"!document.querySelector('#about').hidden || {_PROBLEM}")
-    yield Page(running, names)
+    yield Page(running, address, names)
     assert running.errors == []
     assert running.requests
     assert all(request.startswith(f"{address}/") for request in running.requests)
@@ -420,9 +420,7 @@ def test_detectors_of_two_stages_with_masks(tmp_path: Path) -> None:
     running = browser.Browser(tmp_path / "profile")
     try:
         with browser.served(tmp_path / "page") as address:
-            running.open(f"{address}/index.html")
-            page = Page(running, ["masks"])
-            page.choose("masks")
+            page = Page(running, address, ["masks"])
             for photo in photos()[:4]:
                 (wanted,) = detector.detect(fit_array(read_pixels(photo), seen)[None])
                 sure = wanted.scores >= SHOWN
