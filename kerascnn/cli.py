@@ -688,7 +688,9 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
 
 
 # Hidden until `compress` writes files that describe themselves.
-@commands.command(hidden=True, epilog="Example: kerascnn web runs/flowers -o page --variants int8,float16")
+@commands.command(
+    hidden=True, epilog="Example: kerascnn web runs/flowers -o page --variants int8,float16"
+)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN...")
 @click.option("-o", "--out", required=True, type=click.Path(), help="Folder of the page.")
 @click.option("--variants", help="Names with commas.  [default: all .tflite files of the runs]")
