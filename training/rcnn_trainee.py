@@ -31,11 +31,8 @@ class RCNNTrainee(keras.Model):
     ) -> None:
         super().__init__(name=f"{network.name}_trainee", autocast=False)
         self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
-        self.network, self.preprocessing, self.rcnn_loss = (
-            network,
-            preprocessing,
-            RCNNLoss(spec=spec),
-        )
+        self.network, self.preprocessing = network, preprocessing
+        self.rcnn_loss = RCNNLoss(spec=spec)
         self._stages = two_stage.parts(network)
         names = ["rpn_class_loss", "rpn_box_loss", "class_loss", "box_loss"]
         names += ["mask_loss"] if spec.masks else []

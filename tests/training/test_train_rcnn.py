@@ -19,6 +19,7 @@ import pytest
 import tiny_detectors
 from tiny_detectors import CLASSES, PREPROCESSING
 
+import kerascnn
 from kerascnn import blocks, zoo
 from kerascnn.detection.anchors import rpn_anchors
 from kerascnn.detection.faster_rcnn import two_stage_detector
@@ -127,22 +128,33 @@ def test_the_model_of_a_run_has_its_figures(run: Run) -> None:
         assert measured.ap == pytest.approx(results[name])
 
 
-def test_options_of_boxes_reach_the_network_and_the_spec() -> None:
-    options = {"proposals": 7, "score_threshold": 0.2, "samples": 8, "max_detections": 5}
-    opened = DetectorTraining(
-        asked(image_size=(64, 64), data="scenes:64@2+1", detector_options=options)
-    )
-    assert opened.spec == opened.model.get_layer("detections").spec
-    assert opened.spec == opened.model.get_layer("proposals").spec
-    assert {name: getattr(opened.spec, name) for name in options} == options
+def test_options_of_boxes_reach_the_network_and_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def build(_name: str, *, classes: int, **options: Any) -> keras.Model:
+        given.update(options)
+        return tiny_detectors.two_stage_network(classes=classes, proposals=options["proposals"])
+
+    monkeypatch.setattr(kerascnn, "build", build)
+    options = {"proposals": 7, "score_threshold": 0.2}
+    opened = DetectorTraining(asked("scenes:64@2+1", detector_options=options))
+    assert given.items() >= options.items()
     # Those that are not given are the recipe's.
-    assert opened.spec.rpn_samples == 128
-    assert opened.model.get_layer("box_head1").units == 256
-    assert opened.model.output["masks"].shape == (None, 5, 28, 28)
-    heads = {layer.name for layer in opened.model.layers if _Detection.is_head(None, layer)}
-    own = {layer.name for layer in opened.model.layers if layer.weights} - heads
-    assert all(name.startswith(("stem", "stage")) for name in own)
-    assert {"fpn_p3_output", "rpn_conv", "box_head1", "class_logits", "mask_conv1"} <= heads
+    assert (given["rpn_samples"], given["head_units"], given["frozen_norm"]) == (128, 256, False)
+    assert opened.facts()["detector"]["stages"] == 2
+    for name in ("proposals", "detections"):  # what the network was built with
+        assert opened.spec == opened.model.get_layer(name).spec
+    assert opened.spec.proposals == 7
+
+
+def test_heads_are_what_no_classifier_has() -> None:
+    layers = [layer for layer in tiny_detectors.two_stage_network().layers if layer.weights]
+    backbone = {layer.name for layer in layers if not _Detection.is_head(None, layer)}
+    assert backbone == {
+        f"{name}{norm}"
+        for name in ("stem", "stage1_block1_expand", "stage2_block1_expand")
+        for norm in ("", "_norm")
+    }
 
 
 def test_rows_of_masks_are_as_many_as_there_can_be_objects() -> None:
@@ -320,7 +332,7 @@ def small(spec: TwoStageSpec) -> keras.Model:
     features = [f"stage{stage}" for stage in range(1, 5)]
     return two_stage_detector(
         keras.Model(inputs, x), features, spec, 10, name="small", frozen_norm=False,
-        fpn_filters=32, head_units=128,
+        fpn_filters=32, head_units=128, mask_filters=32,
     )  # fmt: skip
 
 
