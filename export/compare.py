@@ -5,12 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from export import benchmark, chart, report, results, runtimes, significance, tasks
+from export import (
+    benchmark,
+    chart,
+    device_results,
+    report,
+    results,
+    runtimes,
+    significance,
+    tasks,
+)
 from export.artefact import Artefact
 from export.compress import all_artefacts
+from export.device_results import File, Phone
 from export.report import Mistake, Mistakes, RunSummary
 from export.results import Result
 from export.significance import Difference
@@ -21,25 +31,36 @@ from training.run import Run, machine, versions
 _PICTURES_SHOWN = 60
 
 
-def compare(runs: Sequence[Run], output: pathlib.Path, *, title: str = "") -> list[Result]:
+def compare(
+    runs: Sequence[Run],
+    output: pathlib.Path,
+    *,
+    title: str = "",
+    device: pathlib.Path | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[Result]:
     """Time every artefact of the runs, interleaved, and write the report.
 
     Args:
         output: a page, beside which the table and the chart get its name with .csv and .png; or a
             folder, which gets report.html, results.csv and chart.png.
+        device: a table of the Android demo, whose figures are put beside this machine's.
+        warn: is told of every line of that table that is of no artefact here.
 
     Returns:
         One row an artefact.
 
     Raises:
-        InputError: a run without artefacts, or runs measured on different pictures.
+        InputError: a run without artefacts, runs measured on different pictures, or a table that is
+            broken or knows none of the artefacts.
         OSError: the report cannot be written.
     """
     _same_pictures(runs)
     runs = _told_apart(runs)
     found = [(run, a) for run in runs for a in _required(run)]
+    phones = _phones(device, found, warn) if device else []
     rows = measure(found)
-    write(output, runs, found, rows, title=title)
+    write(output, runs, found, rows, title=title, phones=phones)
     return rows
 
 
@@ -61,10 +82,14 @@ def write(
     rows: Sequence[Result],
     *,
     title: str = "",
+    phones: Sequence[Phone] = (),
 ) -> None:
     """Write the page, the table and the chart."""
     page, listed, drawn = output_files(output)
-    results.write_csv(listed, rows)
+    if phones:
+        results.write_table(listed, device_results.COLUMNS, device_results.table(rows, phones))
+    else:
+        results.write_csv(listed, rows)
     chart.write_png(drawn, rows)
     report.write_report(
         page,
@@ -73,6 +98,7 @@ def write(
         machine=machine() | {f"version of {name}": v for name, v in versions().items()},
         mistakes=_mistakes(found, rows),
         behind=_behind(found, rows),
+        phones=phones,
         title=title or " · ".join(run.name for run in runs),
     )
 
@@ -123,6 +149,29 @@ def _required(run: Run) -> list[Artefact]:
     if not found:
         raise InputError(f"{run.folder} has no artefacts; first: kerascnn compress {run.folder}")
     return found
+
+
+def _phones(
+    table: pathlib.Path, found: Sequence[tuple[Run, Artefact]], warn: Callable[[str], None]
+) -> list[Phone]:
+    """What phones measured of the artefacts."""
+    files = [
+        File(
+            run=run.name,
+            model=a.info["model"],
+            variant=a.info["variant"]["name"],
+            bytes=a.info["bytes"],
+            metric=a.info["evaluation"]["metric"],
+            sha256=a.info["sha256"],
+        )
+        for run, a in found
+    ]
+    phones, left_out = device_results.join(device_results.read(table), files)
+    for line in left_out:
+        warn(f"{table}, {line}")
+    if not phones:
+        raise InputError(f"{table} knows none of these files; name the runs that they are of")
+    return phones
 
 
 def _same_pictures(runs: Sequence[Run]) -> None:
@@ -206,7 +255,7 @@ def _keras_figure(trained: Mapping[str, Any]) -> str:
         return f"{trained['held_out']:.1f}%"
     if trained["metric"] == results.MIOU:
         return f"mIoU {trained['held_out']:.1f}%"
-    return f"AP {trained['held_out']:.1f}, AP50 {trained['ap50'] or 0:.1f}"
+    return f"{trained['metric']} {trained['held_out']:.1f}, AP50 {trained['ap50'] or 0:.1f}"
 
 
 def _behind(

@@ -37,11 +37,12 @@ from training.box_augmentation import to_network
 from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections, pack
 from training.datasets.object_sets import scan_objects
 from training.datasets.objects import ObjectDataset, ObjectSplit
+from training.datasets.selection import choosing
 from training.detection_examples import SHOWN_SCORE, example
 from training.evaluate_detector import detections, keras_detect_fn
 from training.instance_masks import THRESHOLD
 from training.object_batches import evaluation_pictures
-from training.train_detector import choosing, figures
+from training.train_detector import figures
 
 _SHOWN = 24
 
@@ -228,8 +229,14 @@ class DetectorTask(Task):
             "category_ids": list(self.run.info["category_ids"]),
         }
 
+    @property
+    def purpose(self) -> str:
+        return f"Finds {len(self.run.labels)} classes of objects"
+
+    def decoding(self, variant: Variant) -> dict[str, Any]:
+        return {"kind": "detections"}
+
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
-        """Name, shape, type and meaning of each output of a file."""
         most = self.spec.max_detections
         shapes = ([1, most, 4], [1, most], [1, most], [1])
         label, count = self.integers[end]

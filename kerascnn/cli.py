@@ -49,6 +49,10 @@ def main() -> None:
         _fail(f"{where}{error.strerror or error}; choose a place with room that you may write to")
 
 
+def _warn(message: str) -> None:
+    print(f"kerascnn: warning: {' '.join(message.split())}", file=sys.stderr)
+
+
 def _fail(message: str, *, code: int = 2) -> None:
     print(f"kerascnn: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
@@ -121,7 +125,7 @@ def _training_options(command: Any) -> Any:
             multiple=True,
             metavar="KEY=VALUE",
             help="Of a detector's boxes: min_scale=0.1 (SSDLite), anchor_scale=2 (EfficientDet), "
-            "score_threshold=0.1, iou_threshold=0.6, max_detections=50.",
+            "proposals=300 (R-CNN), score_threshold=0.1, iou_threshold=0.6, max_detections=50.",
         ),
     )):  # fmt: skip
         command = option(command)
@@ -566,17 +570,30 @@ def shrink(
     show_default=True,
     help="The page to write (.html), or a folder.",
 )
+@click.option(
+    "--device",
+    type=click.Path(),
+    metavar="CSV",
+    help="What the Android demo measured on a phone, as it shares it.",
+)
 @_json_option
-def compare(runs: tuple[str, ...], out: str, as_json: bool) -> None:
-    """Time the files of RUNS against each other and write one report."""
+def compare(runs: tuple[str, ...], out: str, device: str | None, as_json: bool) -> None:
+    """Time the files of RUNS against each other and write one report.
+
+    With --device, the figures of a phone stand beside this machine's.
+    """
     for run in runs:
         _require_run(run)
+    table = pathlib.Path(device) if device else None
+    if table and not table.is_file():
+        raise InputError(f"{table}: no such file; the Android demo shares it")
     _begin()
     from export.compare import compare
     from training.run import Run
 
-    output = pathlib.Path(out)
-    _print_results(compare([Run.open(run) for run in runs], output), output, as_json)
+    output, opened = pathlib.Path(out), [Run.open(run) for run in runs]
+    rows = compare(opened, output, device=table, warn=_warn)
+    _print_results(rows, output, as_json)
 
 
 @commands.command(epilog="Example: kerascnn predict runs/flowers/artefacts/int8.tflite rose.jpg")

@@ -10,7 +10,6 @@ n pictures, c classes, d detections, s cells a side of a mask, t = 10 thresholds
 
 from __future__ import annotations
 
-import base64
 import binascii
 import dataclasses
 import math
@@ -24,7 +23,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kerascnn.errors import InputError
-from training import instance_masks
+from training import instance_masks, packed
 from training.datasets.objects import Objects, ObjectSplit
 from training.quiet import quiet
 
@@ -287,15 +286,15 @@ def pack(matches: Matches) -> dict[str, Any]:
         "pictures": len(matches.objects),
         "classes": matches.objects.shape[1],
         "detections": len(matches.labels),
-        "objects": _deflated(_planes(matches.objects)),
-        "of_class": _deflated(_planes(_of_class(matches))),
-        "of_picture": _deflated(_planes(matches.pictures)),
-        "hits": _deflated(np.packbits(matches.hits.T)),
-        "ignored": _deflated(np.packbits(matches.ignored.T)),
+        "objects": packed.integers(matches.objects),
+        "of_class": packed.integers(_of_class(matches)),
+        "of_picture": packed.integers(matches.pictures),
+        "hits": packed.flags(matches.hits.T),
+        "ignored": packed.flags(matches.ignored.T),
     }
 
 
-def unpack(packed: Mapping[str, Any]) -> Matches:
+def unpack(given: Mapping[str, Any]) -> Matches:
     """What `pack` was given.
 
     Raises:
@@ -303,20 +302,22 @@ def unpack(packed: Mapping[str, Any]) -> Matches:
     """
     try:
         pictures, classes, detections = (
-            int(packed[name]) for name in ("pictures", "classes", "detections")
+            int(given[name]) for name in ("pictures", "classes", "detections")
         )
-        of_class = _integers(packed["of_class"], classes)
+        of_class = packed.integers_of(given["of_class"], classes)
         if of_class.sum() != detections:
             raise ValueError(f"{of_class.sum()} detections for {detections}")
-        of_picture = _integers(packed["of_picture"], detections)
+        of_picture = packed.integers_of(given["of_picture"], detections)
         if detections and of_picture.max() >= pictures:
             raise ValueError(f"detections in picture {of_picture.max()} of {pictures}")
         return Matches(
-            objects=_integers(packed["objects"], pictures * classes).reshape(pictures, classes),
+            objects=packed.integers_of(given["objects"], pictures * classes).reshape(
+                pictures, classes
+            ),
             labels=np.repeat(np.arange(classes), of_class),
             pictures=of_picture,
-            hits=_bits(packed["hits"], detections),
-            ignored=_bits(packed["ignored"], detections),
+            hits=_bits(given["hits"], detections),
+            ignored=_bits(given["ignored"], detections),
         )
     except (KeyError, TypeError, binascii.Error, zlib.error) as error:
         raise ValueError(f"these are not packed matches: {error!r}") from error
@@ -516,29 +517,5 @@ def _class_ap(
     return ap / (hits.shape[1] * len(_RECALLS))
 
 
-def _planes(integers: np.ndarray) -> np.ndarray:
-    """Lowest bytes first, then the next: so that small numbers deflate well."""
-    return np.ascontiguousarray(integers.ravel(), "<u4").view(np.uint8).reshape(-1, 4).T
-
-
-def _deflated(data: np.ndarray) -> str:
-    return base64.b64encode(zlib.compress(data.tobytes(), 9)).decode("ascii")
-
-
-def _inflated(text: str, count: int) -> np.ndarray:
-    # A small text can inflate to gigabytes: no more than is due.
-    data = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), count + 1)
-    if len(data) != count:
-        raise ValueError(f"{len(data)} bytes or more where {count} are due")
-    return np.frombuffer(data, np.uint8)
-
-
-def _integers(text: str, count: int) -> np.ndarray:
-    planes = _inflated(text, 4 * count).reshape(4, count)
-    return np.ascontiguousarray(planes.T).view("<u4").ravel().astype(np.int64)
-
-
 def _bits(text: str, detections: int) -> np.ndarray:
-    count = _THRESHOLDS * detections
-    bits = np.unpackbits(_inflated(text, -(-count // 8)), count=count)
-    return bits.reshape(_THRESHOLDS, detections).T.astype(bool)
+    return packed.flags_of(text, _THRESHOLDS * detections).reshape(_THRESHOLDS, detections).T

@@ -97,7 +97,7 @@ _LOSS_LOOKS: _Looks = {
     "val_loss": _VALIDATION | {"label": "validation"},
 }
 _DETECTOR_LOSS_LOOKS: _Looks = {
-    "loss": _TRAINING | {"label": "training, both parts"},
+    "loss": _TRAINING | {"label": "training, sum of its parts"},
     "box_loss": {"color": GREEN, "linestyle": (0, (1, 1)), "label": "boxes"},
     "class_loss": {"color": MUTED, "linestyle": (0, (4, 1.3, 1, 1.3)), "label": "classes"},
     "val_loss": _VALIDATION | {"label": "validation"},

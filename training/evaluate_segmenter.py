@@ -9,11 +9,11 @@ import keras
 import numpy as np
 from PIL import Image
 
-from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import evaluation_placement, refuse_crops, to_network
 from training.datasets.decode import in_order
 from training.datasets.label_maps import VOID, MapSplit
+from training.map_augmentation import middle
 from training.progress import Progress
 from training.segmentation_metrics import SegmentationEvaluation, evaluate_maps
 
@@ -71,21 +71,6 @@ def on_picture(
         return seen
     image = Image.fromarray(np.ascontiguousarray(seen))
     return np.array(image.resize((width, height), Image.Resampling.NEAREST))
-
-
-def middle(whole: Sequence[int], part: Sequence[int]) -> tuple[slice, slice]:
-    """Where an output of this size lies in the input; the odd pixel is below and to the right.
-
-    Raises:
-        InputError: it is larger than the input.
-    """
-    if len(part) != 2 or part[0] > whole[0] or part[1] > whole[1]:
-        raise InputError(
-            f"a label map of shape {tuple(part)} does not fit an input of {tuple(whole)}; give "
-            "(height, width) classes of the input's size or less"
-        )
-    top, left = ((w - p) // 2 for w, p in zip(whole, part, strict=True))
-    return slice(top, top + part[0]), slice(left, left + part[1])
 
 
 def evaluate_segmenter(

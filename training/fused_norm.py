@@ -27,11 +27,11 @@ def _twin(layer: keras.Layer) -> keras.Layer:
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras' layer, fused for (batch, height, width, channels) in float32."""
+    """Keras' layer, fused for (batch, height, width, channels) in float32 or bfloat16."""
 
     def call(self, inputs, training=None, mask=None):
         """Normalise by the batch's statistics, and follow them, if `training` and trainable."""
-        pictures = len(inputs.shape) == 4 and inputs.dtype == tf.float32
+        pictures = len(inputs.shape) == 4 and inputs.dtype in (tf.float32, tf.bfloat16)
         if not (training and self.trainable and pictures):
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance, *_for_the_gradient = tf.raw_ops.FusedBatchNormV3(

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import (
     Rectangle,
@@ -106,6 +107,21 @@ def assembled_map(tiles: Sequence[MapTile], preprocessing: Preprocessing) -> Aug
         pixels=pixels_of([(tile.seen, tile.pixels) for tile in tiles], preprocessing),
         label_map=_map_of([(tile.seen, tile.label_map) for tile in tiles], preprocessing),
     )
+
+
+def middle(whole: Sequence[int], part: Sequence[int]) -> tuple[slice, slice]:
+    """Where an output of this size lies in the input; the odd pixel is below and to the right.
+
+    Raises:
+        InputError: it is larger than the input.
+    """
+    if len(part) != 2 or part[0] > whole[0] or part[1] > whole[1]:
+        raise InputError(
+            f"a label map of shape {tuple(part)} does not fit an input of {tuple(whole)}; give "
+            "(height, width) classes of the input's size or less"
+        )
+    top, left = ((w - p) // 2 for w, p in zip(whole, part, strict=True))
+    return slice(top, top + part[0]), slice(left, left + part[1])
 
 
 def _whole(preprocessing: Preprocessing) -> Rectangle:

@@ -12,7 +12,13 @@ from training.border_weights import border_weights
 from training.box_augmentation import Rectangle
 from training.box_policies import Part
 from training.datasets.label_maps import MapSplit
-from training.map_augmentation import AugmentedMap, MapTile, assembled_map, make_map_tile
+from training.map_augmentation import (
+    AugmentedMap,
+    MapTile,
+    assembled_map,
+    make_map_tile,
+    middle,
+)
 from training.tiled_batches import Mapped, TiledBatch, TiledCourse, tiled_batches
 
 MapBatch = TiledBatch
@@ -76,18 +82,13 @@ class MapCourse(TiledCourse):
 
     def _finished(self, picture: AugmentedMap) -> dict[str, np.ndarray]:
         """A row of the batch."""
-        middle = _middle(picture.label_map.shape, self.answer)
-        row = {"pictures": picture.pixels, "gt_map": picture.label_map[middle]}
+        inside = middle(picture.label_map.shape, self.answer)
+        row = {"pictures": picture.pixels, "gt_map": picture.label_map[inside]}
         if self.config.border_weight:
             # Of the whole input: what is near by may lie outside of the answer.
             weights = border_weights(picture.label_map, weight=self.config.border_weight)
-            row["gt_weights"] = weights[middle]
+            row["gt_weights"] = weights[inside]
         return row
-
-
-def _middle(whole: tuple[int, ...], part: tuple[int, int]) -> tuple[slice, slice]:
-    top, left = (whole[0] - part[0]) // 2, (whole[1] - part[1]) // 2
-    return slice(top, top + part[0]), slice(left, left + part[1])
 
 
 def map_batches(

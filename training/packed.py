@@ -1,4 +1,4 @@
-"""Whole numbers for a .json file: base64 of deflated bytes, read back with care."""
+"""Whole numbers and flags for a .json file: base64 of deflated bytes, read back with care."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import numpy as np
 def integers(values: np.ndarray) -> str:
     """Whole numbers from 0 to 2^32 - 1, of any shape."""
     # Lowest bytes first, then the next: so that small numbers deflate well.
-    planes = np.ascontiguousarray(values.ravel(), "<u4").view(np.uint8).reshape(-1, 4).T
-    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
+    return _deflated(np.ascontiguousarray(values.ravel(), "<u4").view(np.uint8).reshape(-1, 4).T)
 
 
 def integers_of(text: str, count: int) -> np.ndarray:
@@ -22,10 +21,32 @@ def integers_of(text: str, count: int) -> np.ndarray:
         ValueError: not so many numbers.
         binascii.Error, zlib.error: other text.
     """
-    # A small text can inflate to gigabytes: no more than is due.
-    whole = base64.b64decode(text, validate=True)
-    data = zlib.decompressobj().decompress(whole, 4 * count + 1)
-    if len(data) != 4 * count:
-        raise ValueError(f"{len(data)} bytes or more where {4 * count} are due")
-    planes = np.frombuffer(data, np.uint8).reshape(4, count)
+    planes = _inflated(text, 4 * count).reshape(4, count)
     return np.ascontiguousarray(planes.T).view("<u4").ravel().astype(np.int64)
+
+
+def flags(values: np.ndarray) -> str:
+    """Booleans, of any shape."""
+    return _deflated(np.packbits(values))
+
+
+def flags_of(text: str, count: int) -> np.ndarray:
+    """(count,) bool, what `flags` was given.
+
+    Raises:
+        ValueError: not so many flags.
+        binascii.Error, zlib.error: other text.
+    """
+    return np.unpackbits(_inflated(text, -(-count // 8)), count=count).astype(bool)
+
+
+def _deflated(data: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(data.tobytes(), 9)).decode("ascii")
+
+
+def _inflated(text: str, count: int) -> np.ndarray:
+    # A small text can inflate to gigabytes: no more than is due.
+    data = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), count + 1)
+    if len(data) != count:
+        raise ValueError(f"{len(data)} bytes or more where {count} are due")
+    return np.frombuffer(data, np.uint8)

@@ -132,8 +132,9 @@ def open_course(
     Raises:
         InputError: bad data or an impossible model.
     """
-    if entry(asked.model).task != "classification":
-        raise InputError(f"{asked.model} is a detector, and this looks at classifiers alone")
+    task = entry(asked.model).task
+    if task != "classification":
+        raise InputError(f"{asked.model} is for {task}, and this looks at classifiers alone")
     dataset = scan_for(asked)
     preprocessing = preprocessing_for(asked, dataset)
     model = network.build(asked, preprocessing, classes=len(dataset.classes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +18,9 @@ from training import network
 from training.box_policies import BOX_POLICIES
 from training.coco_metrics import DetectionEvaluation, evaluate_detections
 from training.config import TrainConfig
-from training.datasets.decode import in_order
 from training.datasets.object_sets import scan_objects
 from training.datasets.objects import ObjectDataset, ObjectSplit
+from training.datasets.selection import choosing, readable
 from training.detection_examples import write_examples
 from training.devices import Placement
 from training.evaluate_detector import detections, keras_detect_fn
@@ -30,7 +29,7 @@ from training.history import History
 from training.loop import Fitted
 from training.object_batches import ObjectCourse
 from training.pr_curve import write_per_class, write_pr_curve
-from training.progress import Progress, say
+from training.progress import say
 from training.request import TrainRequest
 
 
@@ -130,39 +129,7 @@ class DetectorTraining:
         return sound
 
     def _readable(self, split: ObjectSplit) -> ObjectSplit:
-        def look(index: int) -> str | None:
-            try:
-                split.picture(index)
-            except InputError as error:
-                return str(error)
-            return None
-
-        good = []
-        with Progress("reading pictures", len(split), unit="picture") as progress:
-            for index, reason in enumerate(in_order(look, len(split))):
-                progress.step()
-                if reason is None:
-                    good.append(index)
-                elif self._asked.strict:
-                    raise InputError(reason)
-                else:
-                    say(f"skipped: {reason}")
-                    self._skipped.append(split.names[index])
-        return split.take(good)
-
-
-def choosing(dataset: ObjectDataset, fraction: float, seed: int) -> ObjectDataset:
-    """With pictures that choose the epoch set aside, if it has none: never the held-out ones."""
-    count = min(round(fraction * len(dataset.train)), len(dataset.train) - 1)
-    if dataset.validation or not count:  # one may be empty, of broken pictures alone
-        return dataset
-    order = np.random.default_rng(seed).permutation(len(dataset.train))
-    train = dataset.train
-    return dataclasses.replace(
-        dataset,
-        train=train.take(np.sort(order[count:])),
-        validation=train.take(np.sort(order[:count])),
-    )
+        return readable(split, split.picture, strict=self._asked.strict, skipped=self._skipped)
 
 
 def _has_objects(split: ObjectSplit) -> bool:

@@ -50,7 +50,7 @@ class TwoStageSpec:
         rpn_samples, rpn_positive_share: anchors of a picture that the first stage's loss looks at,
             and how many of them may be objects'.
         candidates_a_level: anchors of a level that can become proposals, the best ones.
-        proposals: of a picture.
+        proposals: of a picture; training takes twice as many.
         rpn_iou_threshold: of two candidates of a level with a higher IoU, the better one stays.
         rpn_score_threshold: the lowest score of a proposal.
         positive_iou: a region is an object's from this IoU on, else background.

@@ -84,7 +84,7 @@ def test_best_epoch_of_equal_ones_has_the_lowest_loss_and_comes_first() -> None:
 
 def test_of_a_detector_parts_of_the_loss_and_ap_are_drawn() -> None:
     losses, scores, _rates = draw_curves(detector_history(3), "a run").axes
-    assert lines(losses)["training, both parts"].get_ydata().tolist() == [3, 1.5, 1]
+    assert lines(losses)["training, sum of its parts"].get_ydata().tolist() == [3, 1.5, 1]
     assert lines(losses)["boxes"].get_ydata().tolist() == [1, 0.5, 1 / 3]
     assert lines(losses)["classes"].get_ydata().tolist() == [2, 1, 2 / 3]
     average, at_half = scores.get_lines()[:2]

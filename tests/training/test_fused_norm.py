@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from kerascnn import blocks
@@ -50,6 +51,31 @@ def test_a_twin_learns_what_the_model_learns() -> None:
         moved = np.abs(one - old).max()
         assert moved > 1e-3, name
         np.testing.assert_allclose(two, one, rtol=0, atol=0.01 * moved, err_msg=name)
+
+
+def test_half_precision_is_fused_too() -> None:
+    inputs = keras.Input((6, 5, 3))
+    half = keras.DTypePolicy("mixed_bfloat16")
+    model = keras.Model(inputs, layers.BatchNormalization(momentum=0.5, dtype=half)(inputs))
+    twin = with_fused_norms(model)
+    x = np.random.default_rng(0).normal(2.0, 3.0, (4, 6, 5, 3)).astype(np.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        own, fused = model(x, training=True), twin(x, training=True)
+        losses = [tf.reduce_sum(tf.cast(one, tf.float32) ** 3) for one in (own, fused)]
+    assert fused.dtype == tf.bfloat16
+    # Of a number below 4 the next in bfloat16 is up to 2^-6 away.
+    np.testing.assert_allclose(_floats(fused), _floats(own), rtol=0, atol=2**-6)
+    for one, two in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_allclose(two, one, rtol=0.01)
+    for loss, network in zip(losses, (model, twin), strict=True):
+        assert all(grad is not None for grad in tape.gradient(loss, network.trainable_weights))
+    # Normalised, the gradient of the scale is the sum of 3 y³, so 3 times the loss.
+    gamma = tape.gradient(losses[1], twin.trainable_weights)[0]
+    np.testing.assert_allclose(np.sum(gamma), 3 * losses[1], rtol=0.02)
+
+
+def _floats(tensor: tf.Tensor) -> np.ndarray:
+    return tf.cast(tensor, tf.float32).numpy()
 
 
 def test_inference_is_keras_own() -> None:

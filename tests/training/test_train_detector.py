@@ -24,12 +24,13 @@ from training import network, train_detector
 from training.box_augmentation import boxes_to_network
 from training.coco_metrics import Detections
 from training.datasets.object_sets import scan_objects
+from training.datasets.selection import choosing
 from training.fit_detector import _Detection
 from training.preprocessing import Preprocessing
 from training.request import TrainRequest, request
 from training.run import Run
 from training.train import train
-from training.train_detector import DetectorTraining, choosing
+from training.train_detector import DetectorTraining
 
 MODEL = "ssdlite_mobilenet_v3_small"
 COUNT = 12
