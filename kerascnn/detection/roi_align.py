@@ -72,11 +72,11 @@ def assigned_level(boxes: Any, picture_size: Sequence[int], strides: Sequence[in
     boxes = ops.convert_to_tensor(boxes, "float32")
     side = ops.sqrt(box_ops.area(boxes) * (picture_size[0] * picture_size[1]))
     # floor(4 + log2(side / 224)) reaches level k from this side on.
-    level = ops.zeros_like(side, "int32")
+    level = ops.zeros_like(side)  # whole numbers here are boolean zeros to TFLite's converter
     for stride in strides[1:]:
         least = CANONICAL_SIDE * 2 ** (math.log2(stride) - CANONICAL_LEVEL - LEVEL_EPSILON)
-        level = level + ops.cast(side >= least, "int32")
-    return level
+        level = level + ops.cast(side >= least, "float32")
+    return ops.cast(level, "int32")
 
 
 def _layout(maps: Sequence[Any]) -> tuple[list[float], list[float], list[int]]:

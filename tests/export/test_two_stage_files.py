@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_detectors
+import web_golden
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from commands import here
+from keras import layers
 from PIL import Image
 from pycocotools import mask as rle
 
@@ -39,6 +41,7 @@ from kerascnn import blocks
 from kerascnn.detection.anchors import rpn_anchors
 from kerascnn.detection.faster_rcnn import two_stage_detector
 from kerascnn.detection.nms import nms
+from kerascnn.detection.roi_align import RoIAlign, assigned_level
 from kerascnn.detection.roi_heads import Detections as DetectionsLayer
 from kerascnn.detection.roi_heads import Masks
 from kerascnn.detection.rpn import Proposals
@@ -121,10 +124,10 @@ def filed(network: keras.Model) -> keras.Model:
 @pytest.fixture(scope="module")
 def file(filed: keras.Model) -> bytes:
     bare = with_float_counts(to_tflite(filed))
-    labels = [str(i) for i in range(CLASSES)]
-    return with_metadata(
-        bare, name="tiny", description="Finds.", preprocessing=PREPROCESSING, labels=labels
-    )
+    labels = tuple(str(i) for i in range(CLASSES))
+    told = web_golden.description("detection", PREPROCESSING, labels, {"kind": "detections"})
+    outputs = [{"name": name, "meaning": ""} for name in OUTPUTS]
+    return with_metadata(bare, told | {"outputs": outputs})
 
 
 @pytest.fixture(scope="module")
@@ -367,6 +370,10 @@ def test_a_file_is_described(task: TwoStageDetection) -> None:
             ("count", [1], count),
             ("masks", [1, 40, 28, 28], "float32"),
         ]
+        alone = task.told(variant, end)
+        assert alone["outputs"] == told["outputs"]
+        assert alone["decoding"] == {"kind": "detections"}
+        assert "objects and their masks" in alone["description"]
         assert told["detector"]["stages"] == 2
         assert TwoStageSpec.from_dict(json.loads(json.dumps(told["detector"]))) == task.spec
 
@@ -507,3 +514,19 @@ def test_a_faster_rcnn_has_boxes_alone(tmp_path: pathlib.Path) -> None:
         assert artefact.info["evaluation"]["metric"] == "AP"
         assert artefact.info["evaluation"]["fits"], artefact.info["evaluation"]["rule"]
         assert [one["name"] for one in artefact.info["outputs"]] == OUTPUTS[:4]
+
+
+def test_regions_of_two_levels_are_converted() -> None:
+    """The converter takes a sum of one comparison, in whole numbers, for booleans."""
+    inputs = keras.Input((8, 8, 4), batch_size=1)
+    coarse = layers.AveragePooling2D(2)(inputs)
+    boxes = layers.Reshape((5, 4))(layers.Cropping2D(((0, 3), (0, 7)))(inputs))
+    network = keras.Model(inputs, RoIAlign((64, 64), (3, 3))([inputs, coarse], boxes))
+    x = np.random.default_rng(0).uniform(size=(1, 8, 8, 4)).astype(np.float32)
+    x[0, :5, 0] = [[0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4], [0, 0, 9, 9], [0, 0, 30, 30], [0, 0, 7, 8]]
+    levels = assigned_level(x[0, :5, 0], (64, 64), (8, 16)).numpy()
+    assert set(levels.tolist()) == {0, 1}
+    runner = Interpreter(model_content=to_tflite(network)).get_signature_runner()
+    (name,) = runner.get_input_details()
+    (found,) = runner(**{name: x}).values()
+    np.testing.assert_allclose(found, network(x), atol=1e-5)
