@@ -149,6 +149,26 @@ def test_ranges_are_the_policys() -> None:
     np.testing.assert_allclose((contrast.min(), contrast.max()), (0.5, 1.5), rtol=0.02)
 
 
+def test_contrast_that_stays_may_be_turned_round() -> None:
+    batch = np.arange(600)
+    plain = BoxPolicy(contrast=0.4)
+    turned = dataclasses.replace(plain, negative=0.3)
+    contrast, other = (
+        np.array([draw(policy, batch, row, seed=0, epoch=0).parts[0].contrast for row in batch])
+        for policy in (turned, plain)
+    )
+    assert abs((contrast == -1).mean() - 0.3) < 0.06
+    assert set(other[contrast == -1]) == {1.0}
+    np.testing.assert_array_equal(contrast[contrast != -1], other[contrast != -1])
+
+
+def test_a_negative_keeps_the_mean() -> None:
+    picture = np.full((2, 2, 3), 90, np.uint8)
+    picture[0] = 130
+    made = recoloured(picture, dataclasses.replace(STILL, contrast=-1.0))
+    np.testing.assert_array_equal(made[:, :, 1], [[90, 90], [130, 130]])
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 20])
 def test_a_mosaic_is_of_the_batch_and_has_its_own_picture_once(count: int) -> None:
     policy = dataclasses.replace(BOX_POLICIES["mosaic"], mosaic=1.0)
