@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from training import clutter
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BoxPolicy:
@@ -39,6 +41,7 @@ class BoxPolicy:
         gain: likewise of a factor a channel.
         negative: probability that contrast is turned round, so that dark is bright; of pictures
             whose contrast stays, thus 1 - `recolour` at most.
+        clutter: probability of shapes on what a label map has as class 0 (`training.clutter`).
         kept: share of an object's box from which it is still to be found once it has been cut.
         ignored: share from which what is left of it counts as a crowd: neither to be found, nor
             background. Less is background.
@@ -59,6 +62,7 @@ class BoxPolicy:
     saturation: float = 0.0
     gain: float = 0.0
     negative: float = 0.0
+    clutter: float = 0.0
     kept: float = 0.3
     ignored: float = 0.1
 
@@ -97,7 +101,7 @@ BOX_POLICIES: Mapping[str, BoxPolicy] = {
     # Of 128 pixels a mosaic, or a scene made much smaller, has digits that nobody can read. Twelve
     # photos are few for a network that says of every pixel what it is: their colours change more.
     "small_scenes": dataclasses.replace(
-        _SCENES, mosaic=0.0, scale=(0.85, 1.25), contrast=0.5, gain=0.4, negative=0.4
+        _SCENES, mosaic=0.0, scale=(0.85, 1.25), contrast=0.5, gain=0.4, negative=0.4, clutter=0.5
     ),
     "detection": _DETECTION,
     # Half of the pictures stay whole, as they are in an evaluation.
@@ -137,6 +141,7 @@ class Part:
         tries: (tries, 4) from 0 to 1: height, width, top and left of windows.
         brightness, contrast, saturation: factors.
         gains: a factor a channel.
+        clutter: (shapes, `clutter.COLUMNS`) from 0 to 1.
     """
 
     picture: int
@@ -150,6 +155,7 @@ class Part:
     contrast: float
     saturation: float
     gains: tuple[float, float, float]
+    clutter: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,20 +184,31 @@ def draw(policy: BoxPolicy, batch: np.ndarray, row: int, *, seed: int, epoch: in
     rows = rng.random((4, _COLUMNS))
     tries = rng.random((_TRIES if policy.overlap_crop else 0, 4))
     if whole[_MOSAIC] >= policy.mosaic:
-        return Drawn(parts=(_part(policy, int(batch[row]), rows[0], tries),), centre=None)
+        part = _part(policy, int(batch[row]), rows[0], tries, _shapes(policy, rng))
+        return Drawn(parts=(part,), centre=None)
     # A batch of fewer than four has some of them twice.
     others = np.resize(1 + rng.permutation(len(batch) - 1), 3)
     pictures = np.insert(batch[(row + others) % len(batch)], int(4 * whole[_OWN]), batch[row])
     inside = dataclasses.replace(
         policy, scale=policy.mosaic_scale, zoom_out=0.0, overlap_crop=False
     )
-    parts = [_part(inside, int(p), u, tries) for p, u in zip(pictures, rows, strict=True)]
+    parts = [
+        _part(inside, int(picture), u, tries, _shapes(policy, rng))
+        for picture, u in zip(pictures, rows, strict=True)
+    ]
     low, high = policy.mosaic_centre
     y, x = low + (high - low) * whole[_CENTRE]
     return Drawn(parts=tuple(parts), centre=(float(y), float(x)))
 
 
-def _part(policy: BoxPolicy, picture: int, u: np.ndarray, tries: np.ndarray) -> Part:
+def _shapes(policy: BoxPolicy, rng: np.random.Generator) -> np.ndarray:
+    happens = policy.clutter and rng.random() < policy.clutter
+    return rng.random((clutter.MOST if happens else 0, clutter.COLUMNS))
+
+
+def _part(
+    policy: BoxPolicy, picture: int, u: np.ndarray, tries: np.ndarray, shapes: np.ndarray
+) -> Part:
     scale = _log_uniform(policy.scale, u[_SCALE])
     aspect = np.sqrt(_log_uniform(policy.aspect, u[_ASPECT]))
     place = u[_PLACE] if policy.moves else (0.5, 0.5)
@@ -213,6 +230,7 @@ def _part(policy: BoxPolicy, picture: int, u: np.ndarray, tries: np.ndarray) -> 
         contrast=factors[1],
         saturation=factors[2],
         gains=(factors[3], factors[4], factors[5]),
+        clutter=shapes,
     )
 
 

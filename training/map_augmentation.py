@@ -28,6 +28,7 @@ from training.box_augmentation import (
     seen_in,
 )
 from training.box_policies import Part
+from training.clutter import cluttered
 from training.datasets.label_maps import VOID
 
 _NO_BOXES = np.zeros((0, 4))
@@ -94,11 +95,9 @@ def make_map_tile(
     """
     placement = placed(part, area, picture.shape[:2], preprocessing, _NO_BOXES)
     seen = seen_in(area, placement)
-    return MapTile(
-        seen=seen,
-        pixels=recoloured(resampled(picture, placement, seen), part),
-        label_map=nearest(label_map, placement, seen),
-    )
+    labels = nearest(label_map, placement, seen)
+    pixels = cluttered(resampled(picture, placement, seen), labels, part.clutter)
+    return MapTile(seen=seen, pixels=recoloured(pixels, part), label_map=labels)
 
 
 def assembled_map(tiles: Sequence[MapTile], preprocessing: Preprocessing) -> AugmentedMap:

@@ -68,7 +68,7 @@ def mosaics(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("preprocessing", [NETWORK, PAD], ids=["stretch", "pad"])
 @pytest.mark.parametrize("name", NAMES)
 def test_classes_lie_on_their_pixels(name: str, preprocessing: Preprocessing) -> None:
-    policy = dataclasses.replace(BOX_POLICIES[name], recolour=0.0)
+    policy = dataclasses.replace(BOX_POLICIES[name], recolour=0.0, negative=0.0, clutter=0.0)
     batch, pictures = np.arange(4, 10), split()
     sure = outside = 0
     for row in range(len(batch)):
