@@ -81,11 +81,15 @@ class LegendEntry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Panel:
-    """What an x axis shows: a field of `Result`, divided into the unit of the label."""
+    """What an x axis shows: a field of `Result`, divided into the unit of the label.
+
+    `place` tells the panel of one phone from that of another and of this machine.
+    """
 
     cost: str
     unit: float
     label: str
+    place: str = ""
 
     def known(self, results: Sequence[Result]) -> list[Result]:
         return [r for r in results if getattr(r, self.cost) is not None]
@@ -115,6 +119,17 @@ def accuracy_size_svg(results: Sequence[Result], *, narrow: bool = False) -> str
 def latency_accuracy_svg(results: Sequence[Result], *, narrow: bool = False) -> str:
     """Accuracy against latency as an <svg> element for an HTML page; `narrow` suits a phone."""
     return _svg(results, _latency_panel(results), narrow=narrow)
+
+
+def phone_svg(results: Sequence[Result], place: str, *, narrow: bool = False) -> str:
+    """The same of a phone, whose latencies the results have.
+
+    Args:
+        place: the phone and how it ran them.
+    """
+    label = "median latency on the phone, 1 picture (ms)"
+    panel = _Panel(cost="latency_ms", unit=1, label=label, place=place)
+    return _svg(results, panel, narrow=narrow)
 
 
 def write_png(path: pathlib.Path, results: Sequence[Result]) -> None:
@@ -525,7 +540,7 @@ def _sampled(axes: Any, corners: Sequence[tuple[float, float]]) -> list[tuple[fl
 
 def _svg(results: Sequence[Result], panel: _Panel, *, narrow: bool) -> str:
     """Draw one panel and turn matplotlib's file into a themed element."""
-    salt = f"{panel.cost}-{'narrow' if narrow else 'wide'}"
+    salt = f"{panel.cost}-{'narrow' if narrow else 'wide'}-{panel.place}"
     wide, high = (310, 300) if narrow else (480, 330)
     shown = panel.known(results)
     if shown and min(r.value for r in shown) < _scale([r.value for r in shown]).floor:
@@ -544,9 +559,10 @@ def _svg(results: Sequence[Result], panel: _Panel, *, narrow: bool) -> str:
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     titles = {f"point-{i}": _title(r) for i, r in enumerate(results)}
+    label = f"{panel.label}, {panel.place}" if panel.place else panel.label
     head = (
         f'<svg class="chart" viewBox="0 0 {wide} {high}" role="img" '
-        f'aria-label="Held-out {metric_of(results)} against {html.escape(panel.label)}; '
+        f'aria-label="Held-out {metric_of(results)} against {html.escape(label)}; '
         'the table holds the same figures">'
     )
     return head + _themed(stream.getvalue(), titles)

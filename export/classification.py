@@ -147,8 +147,20 @@ class Classification(Task):
             for one in mistakes
         ]
 
+    @property
+    def purpose(self) -> str:
+        return f"Tells {len(self.run.labels)} classes of pictures apart"
+
+    def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
+        shape = [None if end == ".onnx" else 1, len(self.run.labels)]
+        return [{"name": OUTPUT_NAME, "shape": shape, "type": "float32", "meaning": "logits"}]
+
+    def decoding(self, variant: Variant) -> dict[str, Any]:
+        return {"kind": "logits"}
+
     def description(self, variant: Variant, end: str) -> dict[str, Any]:
-        return {"output": {"name": OUTPUT_NAME, "type": "float32", "meaning": "logits"}}
+        (output,) = self.outputs(variant, end)
+        return {"output": output}
 
 
 def check_fingerprint(run: Run, found: str) -> None:

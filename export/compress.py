@@ -13,11 +13,13 @@ import keras
 import numpy as np
 
 from export import artefact, recipes, tasks
+from export.about import About
 from export.artefact import Artefact
 from export.classification import Classification
 from export.convert_onnx import to_onnx
 from export.convert_tflite import INPUT_NAME, to_tflite
 from export.converter_quantise import converter_quantise
+from export.description import check_labels
 from export.finetune import AnyLessons
 from export.flatbuffer import nonzero_weights, weight_sparsity, with_half_precision_kernels
 from export.lower import lower_for_int8, needs_lowering, with_raw_input
@@ -36,7 +38,7 @@ from training.run import Run, versions
 
 _MISTAKES_KEPT = 200
 # Raised when the same recipe writes another file: those of before are made again.
-_EDITION = 2
+_EDITION = 3
 
 
 def compress(
@@ -124,6 +126,7 @@ class Workshop:
     """What the variants of one run share, each made when it is first needed."""
 
     def __init__(self, run: Run) -> None:
+        check_labels(run.labels)
         self._run, self._task = run, tasks.of(run)
         self.source = atomic.sha256(run.model_path)
         self._stages = Stages(run, self._material())
@@ -206,6 +209,7 @@ class Workshop:
             "data": self._run.info["dataset"]["fingerprint"],
             "format": end,
             "edition": _EDITION,
+            "about": About.of(self._run).to_dict(),
             "versions": versions(),
         }
         return content_key(made_of)
@@ -270,6 +274,7 @@ class Workshop:
             },
             **self._task.description(variant, path.suffix),
             "labels": list(run.labels),
+            **About.of(run).to_dict(),
             "calibration_pictures": len(self._sample(pictures)[0]) if pictures else 0,
             "versions": versions(),
         }

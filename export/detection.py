@@ -12,7 +12,6 @@ from export.detection_onnx import append_nms
 from export.detection_tflite import append_postprocess, with_scores
 from export.detector_task import DetectorTask
 from export.finetune import DetectionLessons
-from export.metadata import with_metadata
 from export.recipes import Cluster, Prune, Qat, Variant
 from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.errors import InputError
@@ -49,18 +48,16 @@ class Detection(DetectorTask):
     def written(self, model: keras.Model) -> keras.Model:
         return with_scores(model, self.spec)
 
-    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
+    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
         if variant.raw_outputs:
             return data
-        if end == ".onnx":
-            return append_nms(data, self.spec)
-        return with_metadata(
-            append_postprocess(data, self.spec),
-            name=self.run.info["request"]["model"],
-            description=f"Finds {len(self.run.labels)} classes of objects; {variant.description}",
-            preprocessing=self.run.preprocessing,
-            labels=self.run.labels,
-        )
+        append = append_nms if end == ".onnx" else append_postprocess
+        return append(data, self.spec)
+
+    def decoding(self, variant: Variant) -> dict[str, Any]:
+        if not variant.raw_outputs:
+            return super().decoding(variant)
+        return {"kind": "codes", **self.spec.to_dict()}
 
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
         if not variant.raw_outputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -46,6 +46,15 @@ def append_argmax(data: bytes, *, name: str) -> bytes:
     graph.ClearField("output")
     graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT32, shape))
     onnx.checker.check_model(model, full_check=True)
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
+
+
+def with_properties(data: bytes, told: Mapping[str, str]) -> bytes:
+    """A file with these properties, in their order, in place of any of the same names."""
+    model = onnx.load_from_string(data)
+    kept = {one.key: one.value for one in model.metadata_props if one.key not in told}
+    onnx.helper.set_model_props(model, {**kept, **told})
     serialised: bytes = model.SerializeToString(deterministic=True)
     return serialised
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import io
 import math
 import pathlib
@@ -16,6 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from export import chart
+from export.device_results import DeviceResult, Phone, on_phone
 from export.results import ACCURACY, MIOU, TOLERANCE, Result, best_choices, metric_of, pareto
 from export.significance import Difference
 from training import atomic
@@ -115,6 +117,7 @@ def write_report(
     mistakes: Mistakes | None,
     title: str,
     behind: Mapping[Result, Difference] | None = None,
+    phones: Sequence[Phone] = (),
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -124,6 +127,7 @@ def write_report(
         machine: label and text of each fact on the machine that measured.
         mistakes: of the recommended file; `None` where there is none.
         behind: how much more accurate the most accurate file is than another recommended one.
+        phones: what phones measured of the results, by their numbers.
 
     Raises:
         OSError: the page cannot be written.
@@ -140,15 +144,16 @@ def write_report(
         title=title,
         verdict=_verdict(results),
         cards=_cards(results, behind or {}),
-        charts=_charts(results),
+        charts=_charts(results, phones),
         legend=_legend(results),
-        columns=_columns(results),
+        columns=_columns(results, phones),
         metric=metric_of(results),
         draws="10,000" if metric_of(results) == ACCURACY else "1,000",
-        rows=_rows(results),
+        rows=_rows(results, phones),
         misfits=sum(not r.fits for r in results),
         runs=runs,
         machine=machine,
+        phones=[phone.setup.label for phone in phones],
         mistakes=mistakes,
         pixelated=_PIXELATED,
     )
@@ -350,16 +355,70 @@ _OF_SEGMENTERS: dict[str, dict[str, str]] = {
 }
 
 
-def _columns(results: Sequence[Result]) -> tuple[_Column, ...]:
-    """Those of the metric that the results have."""
+def _columns(results: Sequence[Result], phones: Sequence[Phone]) -> tuple[_Column, ...]:
+    """Those of the metric that the results have, phones' after this machine's latency."""
     metric = metric_of(results)
-    if metric == ACCURACY:
-        return _COLUMNS
-    otherwise = _OF_SEGMENTERS if metric == MIOU else _OF_DETECTORS
-    return tuple(
+    otherwise = {ACCURACY: {}, MIOU: _OF_SEGMENTERS}.get(metric, _OF_DETECTORS)
+    columns = [
         dataclasses.replace(c, **otherwise.get(c.title, {}))  # type: ignore[arg-type]
         for c in _COLUMNS
-    )
+    ]
+    place = [c.title for c in columns].index("Threads") + 1
+    short = [phone.setup.short for phone in phones]
+    columns[place:place] = [
+        column
+        for phone, name in zip(phones, short, strict=True)
+        for column in _phone_columns(
+            results, phone, phone.setup.label if short.count(name) > 1 else name
+        )
+    ]
+    return tuple(columns)
+
+
+def _phone_columns(results: Sequence[Result], phone: Phone, name: str) -> list[_Column]:
+    """Latency, and accuracy where the phone measured that; a dash for files it has not seen."""
+    told = {results[i]: one for i, one in phone.results.items()}
+
+    def column(field: str, write: Callable[[Any], str], **given: Any) -> _Column:
+        def figure(result: Result) -> Any:
+            return getattr(told.get(result), field, None)
+
+        return _Column(text=lambda r: write(figure(r)), key=figure, **given)
+
+    columns = []
+    if any(one.latency_ms is not None for one in told.values()):
+        columns += [
+            column(
+                "latency_ms",
+                milliseconds,
+                title=f"{name}, ms",
+                meaning=f"median time for one picture on {phone.setup.label}",
+            ),
+            column(
+                "latency_p95_ms",
+                milliseconds,
+                title=f"{name}, p95",
+                meaning="95 of 100 pictures took no longer there",
+            ),
+        ]
+    if judged := [one for one in told.values() if one.value is not None]:
+        columns.append(
+            column(
+                "value",
+                lambda value: "\N{EN DASH}" if value is None else f"{value:.1f}",
+                title=f"{name}, %",
+                meaning=f"{judged[0].metric} on pictures of the phone's own, {_counts(judged)} of "
+                "them: other pictures than the held-out ones",
+                high_first=True,
+            )
+        )
+    return columns
+
+
+def _counts(judged: Sequence[DeviceResult]) -> str:
+    """How many pictures they were measured on, as in "100 or 200"."""
+    counts = sorted({one.pictures or 0 for one in judged})
+    return " or ".join(f"{count:,}" for count in counts)
 
 
 def _verdict(results: Sequence[Result]) -> str:
@@ -419,19 +478,22 @@ def _joined(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _charts(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Both charts, each drawn for a wide and for a narrow window; texts are escaped in there."""
+def _charts(results: Sequence[Result], phones: Sequence[Phone]) -> list[dict[str, Any]]:
+    """All charts, each drawn for a wide and for a narrow window; texts are escaped in there."""
     metric = metric_of(results)
     metric = metric if metric == MIOU else metric[0].upper() + metric[1:]
-    drawings = {f"{metric} against size": chart.accuracy_size_svg}
+    bound = functools.partial
+    drawings: dict[str, Callable[..., str]] = {
+        f"{metric} against size": bound(chart.accuracy_size_svg, results)
+    }
     if any(r.latency_ms is not None for r in results):
-        drawings[f"{metric} against latency"] = chart.latency_accuracy_svg
+        drawings[f"{metric} against latency"] = bound(chart.latency_accuracy_svg, results)
+    for phone in phones:
+        place, timed = phone.setup.label, on_phone(results, phone)
+        if any(r.latency_ms is not None for r in timed):
+            drawings[f"{metric} against latency on {place}"] = bound(chart.phone_svg, timed, place)
     return [
-        {
-            "title": title,
-            "wide": Markup(draw(results)),
-            "narrow": Markup(draw(results, narrow=True)),
-        }
+        {"title": title, "wide": Markup(draw()), "narrow": Markup(draw(narrow=True))}
         for title, draw in drawings.items()
     ]
 
@@ -443,8 +505,8 @@ def _legend(results: Sequence[Result]) -> dict[str, list[tuple[Markup, str]]]:
     return rows
 
 
-def _rows(results: Sequence[Result]) -> list[dict[str, Any]]:
-    choices = best_choices(results)
+def _rows(results: Sequence[Result], phones: Sequence[Phone]) -> list[dict[str, Any]]:
+    choices, columns = best_choices(results), _columns(results, phones)
     fronts = {"size front": pareto(results, "bytes"), "speed front": pareto(results, "latency_ms")}
     return [
         {
@@ -456,8 +518,7 @@ def _rows(results: Sequence[Result]) -> list[dict[str, Any]]:
             "choices": [reason for reason, chosen in choices.items() if chosen is result],
             "fronts": [name for name, front in fronts.items() if result in front],
             "cells": [
-                (c.numeric, c.sort_key(result), c.text(result), c.remark(result))
-                for c in _columns(results)
+                (c.numeric, c.sort_key(result), c.text(result), c.remark(result)) for c in columns
             ],
         }
         for result in results

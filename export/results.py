@@ -102,8 +102,12 @@ def metric_of(results: Sequence[Result], *, unit: bool = False) -> str:
 def write_csv(path: pathlib.Path, results: Sequence[Result]) -> None:
     """Write results.csv, whole or not at all."""
     names = [field.name for field in dataclasses.fields(Result)]
-    rows = ([_cell(getattr(result, name)) for name in names] for result in results)
-    atomic.write_csv(path, names, rows)
+    write_table(path, names, [[getattr(result, name) for name in names] for result in results])
+
+
+def write_table(path: pathlib.Path, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write figures in the form of results.csv, whole or not at all."""
+    atomic.write_csv(path, names, ([_cell(value) for value in row] for row in rows))
 
 
 def pareto(results: Sequence[Result], cost: str) -> list[Result]:

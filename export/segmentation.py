@@ -161,7 +161,7 @@ class Segmentation(Task):
             ),
         )
 
-    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
+    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
         if variant.raw_outputs:
             return data
         append = onnx_file.append_argmax if end == ".onnx" else flatbuffer.append_argmax
@@ -258,7 +258,11 @@ class Segmentation(Task):
             })  # fmt: skip
         return told
 
-    def description(self, variant: Variant, end: str) -> dict[str, Any]:
+    @property
+    def purpose(self) -> str:
+        return f"Gives every pixel one of {len(self.run.labels)} classes"
+
+    def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
         shape = [None if end == ".onnx" else 1, *self._output_size]
         if variant.raw_outputs:
             shape, kind = [*shape, len(self.run.labels)], "float32"
@@ -266,6 +270,15 @@ class Segmentation(Task):
         else:
             meaning = "index into labels"
             output = {"name": MAP, "shape": shape, "type": "int32", "meaning": meaning}
+        return [output]
+
+    def decoding(self, variant: Variant) -> dict[str, Any]:
+        kind = "map_logits" if variant.raw_outputs else "map"
+        colours = self.run.info["segmenter"].get("palette")
+        return {"kind": kind, **({"palette": colours} if colours else {})}
+
+    def description(self, variant: Variant, end: str) -> dict[str, Any]:
+        (output,) = self.outputs(variant, end)
         return {"output": output, "segmenter": dict(self.run.info["segmenter"])}
 
 

@@ -7,19 +7,27 @@ tasks; all else of compression is the same.
 from __future__ import annotations
 
 import abc
+import hashlib
 import pathlib
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 
+from export import onnx_file
+from export.about import About
+from export.convert_tflite import INPUT_NAME
+from export.description import FORMAT, input_told
 from export.finetune import AnyLessons
+from export.metadata import properties, with_metadata
 from export.recipes import DEFAULT, Variant
 from export.stages import Trained
 from export.verify import Verdict
 from kerascnn.errors import InputError
 from training.config import TrainConfig
 from training.run import Run
+
+_VERSION_DIGITS = 12
 
 
 class Answers(Protocol):
@@ -78,9 +86,58 @@ class Task(abc.ABC):
         """The network that a file holds."""
         return model
 
-    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
+    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
         """A converted and quantised file, with what stands behind the network."""
         return data
+
+    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
+        """The same, which says of itself all that a client has to know; nothing is done to it then.
+
+        Raises:
+            InputError: a label of several lines, or a damaged about.json.
+        """
+        whole = self.extended(data, end, variant)
+        told = {
+            **self.told(variant, end),
+            # Of the network alone: another author does not make another network.
+            "version": hashlib.sha256(whole).hexdigest()[:_VERSION_DIGITS],
+        }
+        if end == ".onnx":
+            return onnx_file.with_properties(whole, properties(told))
+        return with_metadata(whole, told)
+
+    def told(self, variant: Variant, end: str) -> dict[str, Any]:
+        """What a file says of itself, see `export.description`, but for its version."""
+        run = self.run
+        return {
+            "format": FORMAT,
+            "task": run.task,
+            "model": run.info["request"]["model"],
+            "variant": variant.name,
+            "name": run.info["request"]["model"],
+            "description": f"{self.purpose}; {variant.description}",
+            **About.of(run).to_dict(),
+            "version": "",
+            "labels": list(run.labels),
+            "input": input_told(
+                INPUT_NAME, run.preprocessing, raw=variant.raw_input and end == ".tflite"
+            ),
+            "outputs": self.outputs(variant, end),
+            "decoding": self.decoding(variant),
+        }
+
+    @property
+    @abc.abstractmethod
+    def purpose(self) -> str:
+        """What the files do, in a few words."""
+
+    @abc.abstractmethod
+    def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
+        """Name, shape, type and meaning of each output of a file."""
+
+    @abc.abstractmethod
+    def decoding(self, variant: Variant) -> dict[str, Any]:
+        """How outputs become answers: see `export.description`."""
 
     @abc.abstractmethod
     def keras_answers(self, trained: Trained) -> Answers:

@@ -15,7 +15,6 @@ import numpy as np
 
 from export.detection_tflite import MASKS
 from export.detector_task import DetectorTask, Found
-from export.metadata import with_metadata
 from export.recipes import Variant
 from export.two_stage_tflite import with_float_counts, with_suppression
 from kerascnn.detection.faster_rcnn import MASK_SIZE
@@ -58,17 +57,12 @@ class TwoStageDetection(DetectorTask):
     def written(self, model: keras.Model) -> keras.Model:
         return with_suppression(model)
 
-    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
-        if end == ".onnx":
-            return data
-        what = "objects and their masks" if self.spec.masks else "objects"
-        return with_metadata(
-            with_float_counts(data),
-            name=self.run.info["request"]["model"],
-            description=f"Finds {len(self.run.labels)} classes of {what}; {variant.description}",
-            preprocessing=self.run.preprocessing,
-            labels=self.run.labels,
-        )
+    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
+        return data if end == ".onnx" else with_float_counts(data)
+
+    @property
+    def purpose(self) -> str:
+        return super().purpose + (" and their masks" if self.spec.masks else "")
 
     def measured(self, found: Sequence[Detections]) -> Found:
         boxes = super().measured(found)

@@ -10,18 +10,16 @@ import dataclasses
 import gzip
 import json
 import pathlib
-import re
 import shlex
-import zipfile
 from collections.abc import Sequence
 
+from export.phone_files import PhoneFile, choose
 from kerascnn.errors import InputError
 from training import atomic
 
 SOURCES = pathlib.Path(__file__).parent / "web_page"
 _LIST, _MODELS, _RUNTIME = "models.json", "models", "litert"
 _PAGE = (".html", ".css", ".js", ".svg", ".webmanifest")
-_DESCRIPTION = "kerascnn.json"
 # With relaxed SIMD and without: a browser loads one of them.
 _BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal")
 # Browsers know no packages: a file names its neighbour by its place.
@@ -81,15 +79,12 @@ def write_page(
         InputError: no such file or variant, a file that does not describe itself, a folder with
             something else in it, or no runtime.
     """
-    chosen = [one for source in sources for one in _chosen(source, variants)]
-    for _name, path in chosen:
-        _check(path)
+    chosen = choose(sources, variants)
     _check_folder(folder)
     parts = {**_runtime(packages), **_sources()}
-    chosen.sort(key=lambda one: one[1].stat().st_size)
     for place, data in parts.items():
         atomic.write_bytes(folder / place, data)
-    models = tuple(_copied(name, path, folder) for name, path in chosen)
+    models = tuple(_copied(one, folder) for one in chosen)
     listed = {"models": [dataclasses.asdict(model) for model in models]}
     atomic.write_text(folder / _LIST, json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
     for path in (folder / _MODELS).iterdir():
@@ -115,41 +110,6 @@ def as_text(page: Page) -> str:
         f"next: python -m http.server -d {page.folder}, and open http://localhost:8000\n"
         "(browsers give their camera to localhost and to https pages alone)"
     )
-
-
-def _chosen(source: str, variants: Sequence[str]) -> list[tuple[str, pathlib.Path]]:
-    """Names and files of a run, or a file itself."""
-    path = pathlib.Path(source)
-    if path.suffix == ".tflite":
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-        return [(path.stem, path)]
-    if not (path / "run.json").is_file():
-        raise InputError(f"{path} is no run folder (no run.json), nor a .tflite file")
-    files = {
-        file.stem: file
-        for file in sorted((path / "artefacts").glob("*.tflite"))
-        if not file.name.startswith(atomic.TEMPORARY)
-    }
-    missing = [name for name in variants if name not in files]
-    if missing or not files:
-        wanted = f"no {', '.join(missing)}" if missing else "no .tflite files"
-        has = f"; it has {', '.join(files)}" if files else ""
-        make = f" --variants {','.join(missing)}" if missing else ""
-        raise InputError(f"{path} has {wanted}{has}; make them: kerascnn compress {path}{make}")
-    return [(f"{path.resolve().name} {name}", files[name]) for name in variants or files]
-
-
-def _check(path: pathlib.Path) -> None:
-    """Whether a file describes itself; the page looks at the rest."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            json.loads(archive.read(_DESCRIPTION))
-    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError):
-        raise InputError(
-            f"{path} does not say how it wants its pictures: it is of an earlier version, or "
-            "damaged; run kerascnn compress"
-        ) from None
 
 
 def _check_folder(folder: pathlib.Path) -> None:
@@ -185,7 +145,9 @@ def _runtime(packages: pathlib.Path) -> dict[str, bytes]:
             wasm = (core / "wasm" / f"{name}.wasm").read_bytes()
             found[f"{name}.wasm.gz"] = gzip.compress(wasm, 6, mtime=0)
     except FileNotFoundError:
-        raise InputError(f"the page's runtime is not installed; run: {install}") from None
+        raise InputError(
+            f"the page's runtime is not installed; with Node.js, once: {install}"
+        ) from None
     if _PACKAGE not in script:
         raise InputError(f"{core} is of another version than the page's; run: {install}")
     return {f"{_RUNTIME}/{name}": data for name, data in found.items()}
@@ -196,10 +158,9 @@ def _without_map(script: str) -> bytes:
     return script.partition("\n//# sourceMappingURL=")[0].encode() + b"\n"
 
 
-def _copied(name: str, path: pathlib.Path, folder: pathlib.Path) -> Model:
+def _copied(one: PhoneFile, folder: pathlib.Path) -> Model:
     """A file in the page's folder; its name has its hash, as browsers keep what they have seen."""
-    digest = atomic.sha256(path)
-    plain = re.sub(r"[^\w.-]+", "-", name)
-    file = f"{_MODELS}/{plain}-{digest[:8]}.tflite"
-    atomic.write_bytes(folder / file, path.read_bytes())
-    return Model(name=name, file=file, bytes=path.stat().st_size, sha256=digest)
+    digest = atomic.sha256(one.path)
+    file = f"{_MODELS}/{one.plain_name}-{digest[:8]}.tflite"
+    atomic.write_bytes(folder / file, one.path.read_bytes())
+    return Model(name=one.name, file=file, bytes=one.path.stat().st_size, sha256=digest)

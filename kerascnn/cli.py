@@ -474,9 +474,19 @@ def _settings(**asked: Any) -> Any:
 @click.argument("run", type=click.Path())
 @click.option("--variants", help="Names with commas.  [default: those of the demo, or of the task]")
 @click.option("--onnx/--no-onnx", default=True, help="Also write float32.onnx.")
+@click.option("--author", help="Who made the network: all files of RUN tell it, once it is given.")
+@click.option("--license", help="The same of its terms: SPDX as Apache-2.0, or in words.")
 @_settings_options
 @_json_option
-def compress(run: str, variants: str | None, onnx: bool, as_json: bool, **asked: Any) -> None:
+def compress(
+    run: str,
+    variants: str | None,
+    onnx: bool,
+    author: str | None,
+    license: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
     """Write, run and verify the compressed files of RUN, with a report.
 
     A variant is steps that train, then a precision, joined by underscores:
@@ -494,8 +504,9 @@ def compress(run: str, variants: str | None, onnx: bool, as_json: bool, **asked:
     tf.lite's converter: float16_converter dynamic_int8_converter int8_converter int16x8_converter
     """
     _require_run(run)
-    from export import recipes
+    from export import about, recipes
 
+    about.check(author, license)
     settings = _settings(**asked)
     names = _names(variants) or None
     for name in names or ():
@@ -506,6 +517,7 @@ def compress(run: str, variants: str | None, onnx: bool, as_json: bool, **asked:
     from training.run import Run
 
     opened = Run.open(run)
+    about.remember(opened, author=author, license=license)
     compress(opened, names, onnx=onnx, settings=settings)
     _print_results(compare([opened], opened.folder), opened.folder, as_json)
 
@@ -660,6 +672,21 @@ def predict(
         click.echo(f"{prediction.image}: {ranked}")
 
 
+@commands.command(epilog="Example: kerascnn info runs/flowers/artefacts/int8.tflite")
+@click.argument("file", type=click.Path())
+@_json_option
+def info(file: str, as_json: bool) -> None:
+    """Show what FILE, a .tflite or .onnx file, says of itself and needs to run."""
+    from export.info import as_json as info_as_json
+    from export.info import as_text, info
+
+    found = info(pathlib.Path(file))
+    if as_json:
+        _print_json(info_as_json(found))
+    else:
+        click.echo(as_text(found))
+
+
 @commands.command(epilog="Example: kerascnn debug runs/flowers int8")
 @click.argument("run", type=click.Path())
 @click.argument("variant")
@@ -704,10 +731,34 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
     _print_results(demo(folder, models=chosen, epochs=epochs), folder, as_json)
 
 
-# Hidden until `compress` writes files that describe themselves.
-@commands.command(
-    hidden=True, epilog="Example: kerascnn web runs/flowers -o page --variants int8,float16"
+@commands.command(epilog="Example: kerascnn android runs/flowers --variants int8,float16")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN...")
+@click.option(
+    "-o",
+    "--out",
+    default="android_demo",
+    show_default=True,
+    type=click.Path(),
+    help="The Android demo, or a copy of it.",
 )
+@click.option("--variants", help="Names with commas.  [default: all .tflite files of the runs]")
+@_json_option
+def android(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) -> None:
+    """Put the files of RUN into the Android demo, in place of those of an earlier call.
+
+    RUN is a run folder, or a .tflite file. The demo is a project for Android Studio, android_demo/
+    in kerascnn's repository; the app shows every file that it holds.
+    """
+    from export.android import as_text, fill
+
+    filled = fill(runs, pathlib.Path(out), variants=_names(variants))
+    if as_json:
+        _print_json(dataclasses.asdict(filled))
+    else:
+        click.echo(as_text(filled))
+
+
+@commands.command(epilog="Example: kerascnn web runs/flowers -o page --variants int8,float16")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN...")
 @click.option("-o", "--out", required=True, type=click.Path(), help="Folder of the page.")
 @click.option("--variants", help="Names with commas.  [default: all .tflite files of the runs]")

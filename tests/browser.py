@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,13 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a folder that is served as `python -m http.server` serves it."""
-    handler = functools.partial(_Quiet, directory=str(folder))
+def served(folder: Path, held: Mapping[str, threading.Event] = {}) -> Iterator[str]:
+    """The address of a folder that is served as `python -m http.server` serves it.
+
+    Args:
+        held: files that are answered when their event is set.
+    """
+    handler = functools.partial(_Quiet, directory=str(folder), held=held)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -58,6 +62,15 @@ def served(folder: Path) -> Iterator[str]:
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *arguments: Any, held: Mapping[str, threading.Event], **options: Any):
+        self._held = held
+        super().__init__(*arguments, **options)
+
+    def do_GET(self) -> None:
+        if event := self._held.get(self.path.rpartition("/")[2]):
+            event.wait(_PATIENCE)
+        super().do_GET()
+
     def log_message(self, *_arguments: Any) -> None:
         """Nothing."""
 

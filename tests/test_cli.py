@@ -17,7 +17,7 @@ from PIL import Image
 
 COMMANDS = (
     *("models", "recipes", "train", "sweep", "find-lr", "bench-data", "pack"),
-    *("compress", "compare", "predict", "demo"),
+    *("compress", "compare", "predict", "demo", "android", "web"),
 )
 
 

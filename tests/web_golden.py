@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from export.description import DESCRIPTION, input_told
 from kerascnn.detection.anchors import pyramid_anchors, rpn_anchors, ssd_anchors
 from kerascnn.detection.postprocess import DetectorSpec, of_picture, select
 from kerascnn.preprocessing import Preprocessing
@@ -24,8 +25,6 @@ from training.evaluate_segmenter import on_picture
 from training.instance_masks import paste
 from training.map_drawing import overlay
 from training.preprocessing import fit_array
-
-DESCRIPTION = "kerascnn.json"
 
 
 def write_golden(folder: Path) -> None:
@@ -49,7 +48,7 @@ def write_golden(folder: Path) -> None:
 
 
 def described(file: bytes, told: Mapping[str, Any]) -> bytes:
-    """A file with its description and labels behind it, as exported files have them."""
+    """A file, whole or not, with a description and labels behind it, as exported files have."""
     whole = io.BytesIO(file)
     with zipfile.ZipFile(whole, "a") as archive:
         labels = "".join(f"{label}\n" for label in told["labels"])
@@ -66,12 +65,14 @@ def description(
     *,
     kind: str = "float32",
 ) -> dict[str, Any]:
-    """kerascnn.json of a file."""
-    channels = preprocessing.channels
-    numbers = {
-        name: np.broadcast_to(np.asarray(getattr(preprocessing, name), float), channels).tolist()
-        for name in ("mean", "std")
-    }
+    """kerascnn.json of a file; `export.metadata` fills in shapes."""
+    outputs = {
+        "logits": ("logits",),
+        "detections": ("boxes", "labels", "scores", "count", "masks"),
+        "codes": ("boxes", "scores"),
+        "map": ("map",),
+        "map_logits": ("logits",),
+    }[decoding["kind"]]
     return {
         "format": 1,
         "task": task,
@@ -83,15 +84,10 @@ def description(
         "license": "Apache-2.0",
         "version": "1",
         "labels": list(labels),
-        "input": {
-            **preprocessing.to_dict(),
-            **numbers,
-            "name": "image",
-            "type": kind,
-            "values": "raw bytes" if kind == "uint8" else "(byte - mean) / std",
-            "colour": "RGB" if channels == 3 else "grey",
-        },
-        "outputs": [],
+        "input": input_told("image", preprocessing, raw=kind == "uint8"),
+        "outputs": [
+            {"name": name, "shape": [], "type": "float32", "meaning": ""} for name in outputs
+        ],
         "decoding": dict(decoding),
     }
 
@@ -100,7 +96,7 @@ def _rng(*seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _coded(values: np.ndarray) -> dict[str, Any]:
+def coded(values: np.ndarray) -> dict[str, Any]:
     """An array for JSON."""
     data = np.ascontiguousarray(values)
     text = base64.b64encode(data.tobytes()).decode()
@@ -138,9 +134,9 @@ def _resizes() -> list[dict[str, Any]]:
         image = Image.fromarray(picture[..., 0] if shape[2] == 1 else picture)
         resized = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
         told.append({
-            "picture": _coded(picture),
+            "picture": coded(picture),
             "box": box,
-            "wanted": _coded(np.asarray(resized).reshape(*size, shape[2])),
+            "wanted": coded(np.asarray(resized).reshape(*size, shape[2])),
         })  # fmt: skip
     return told
 
@@ -158,9 +154,9 @@ def _fits() -> list[dict[str, Any]]:
                 for size in ((40, 61), (61, 40), (4, 6), (21, 20), (height, width)):
                     picture = _bytes(*size, channels, seed=len(told))
                     told.append({
-                        "picture": _coded(picture),
+                        "picture": coded(picture),
                         "input": preprocessing.to_dict(),
-                        "wanted": _coded(fit_array(picture, preprocessing)),
+                        "wanted": coded(fit_array(picture, preprocessing)),
                     })  # fmt: skip
     return told
 
@@ -179,8 +175,8 @@ def _normalised() -> list[dict[str, Any]]:
         bytes_ = _bytes(*preprocessing.input_shape, seed=7)
         told.append({
             "description": description("classification", preprocessing, ("a",), {"kind": "logits"}),
-            "bytes": _coded(bytes_),
-            "wanted": _coded(preprocessing.normalise(bytes_).astype(np.float32)),
+            "bytes": coded(bytes_),
+            "wanted": coded(preprocessing.normalise(bytes_).astype(np.float32)),
         })  # fmt: skip
     return told
 
@@ -188,8 +184,8 @@ def _normalised() -> list[dict[str, Any]]:
 def _luma() -> dict[str, Any]:
     colours = _bytes(40, 50, 3, seed=8)
     return {
-        "picture": _coded(colours),
-        "wanted": _coded(np.asarray(Image.fromarray(colours).convert("L"))[..., None]),
+        "picture": coded(colours),
+        "wanted": coded(np.asarray(Image.fromarray(colours).convert("L"))[..., None]),
     }
 
 
@@ -207,7 +203,7 @@ def _anchors() -> list[dict[str, Any]]:
         pyramid_anchors((48, 64), levels=(3, 4)),
         rpn_anchors((32, 48), strides=(8, 16), sizes=((9,), (18,))),
     )
-    return [{"anchors": one.to_dict(), "wanted": _coded(one.boxes())} for one in made]
+    return [{"anchors": one.to_dict(), "wanted": coded(one.boxes())} for one in made]
 
 
 def _selection(seed: int) -> dict[str, Any]:
@@ -235,9 +231,9 @@ def _selection(seed: int) -> dict[str, Any]:
     return {
         "spec": spec.to_dict(),
         "classes": classes,
-        "codes": _coded(codes),
-        "scores": _coded(scores),
-        "wanted": {name: _coded(values) for name, values in found.items()},
+        "codes": coded(codes),
+        "scores": coded(scores),
+        "wanted": {name: coded(values) for name, values in found.items()},
     }
 
 
@@ -267,8 +263,8 @@ def _maps() -> list[dict[str, Any]]:
             told.append({
                 "input": preprocessing.to_dict(),
                 "size": size,
-                "map": _coded(found),
-                "wanted": _coded(on_picture(found, size, preprocessing)),
+                "map": coded(found),
+                "wanted": coded(on_picture(found, size, preprocessing)),
             })  # fmt: skip
     return told
 
@@ -283,10 +279,10 @@ def _masks() -> list[dict[str, Any]]:
     for seed, box in enumerate(boxes):
         mask = _rng(13, seed).uniform(0, 1, (14, 14)).astype(np.float32)
         told.append({
-            "mask": _coded(mask),
+            "mask": coded(mask),
             "box": np.float32(box).tolist(),
             "size": (50, 64),
-            "wanted": _coded(paste(mask, np.float32(box), (50, 64)).astype(np.uint8)),
+            "wanted": coded(paste(mask, np.float32(box), (50, 64)).astype(np.uint8)),
         })  # fmt: skip
     return told
 
@@ -303,11 +299,11 @@ def _overlays() -> list[dict[str, Any]]:
         label_map = np.kron(small, np.ones((9, 8), np.uint8))
         picture = rng.integers(0, 256, (*label_map.shape, 3), dtype=np.uint8)
         told.append({
-            "map": _coded(label_map),
-            "picture": _coded(picture),
+            "map": coded(label_map),
+            "picture": coded(picture),
             "labels": labels,
             "palette": palette,
-            "wanted": _coded(overlay(picture, label_map, labels, palette)),
+            "wanted": coded(overlay(picture, label_map, labels, palette)),
         })  # fmt: skip
     return told
 

@@ -267,5 +267,6 @@ showLowest();
 listen();
 await guarded(async () => {
   await fillPicker();
-  await openChosen();
+  // Whoever was faster than the list has a model already.
+  if (!opened) await openChosen();
 });

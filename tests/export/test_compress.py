@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +16,8 @@ from export import artefact, recipes, runtimes
 from export.artefact import Artefact
 from export.compare import compare
 from export.compress import all_artefacts, compress, held_out_pictures
+from export.description import read_description
+from export.device_results import COLUMNS
 from export.flatbuffer import with_half_precision_kernels
 from export.predict import predict
 from export.verify import verify
@@ -73,6 +76,40 @@ def test_existing_files_are_kept_and_damaged_ones_made_again(
     assert [a.info["sha256"] for a in again] == [a.info["sha256"] for a in made]
     changed = {a.path.name for a in again if a.path.stat().st_mtime_ns != before[a.path]}
     assert changed == {"int8.tflite", "float16.tflite"}
+
+
+def test_a_file_alone_says_the_same(made: list[Artefact]) -> None:
+    for one in made:
+        told = read_description(one.path)
+        assert told["task"] == "classification"
+        assert told["decoding"] == {"kind": "logits"}
+        assert told["variant"] == one.info["variant"]["name"]
+        assert told["labels"] == one.info["labels"]
+        assert {key: told["input"][key] for key in ("name", "type", "values")} == {
+            key: one.info["input"][key] for key in ("name", "type", "values")
+        }
+        assert told["input"]["colour"] == "grey"
+        assert one.info["output"].items() <= told["outputs"][0].items()
+
+
+def test_author_and_licence_are_in_all_files_from_then_on(
+    lenet_run: Run, made, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(lenet_run.folder, copy)
+    command = ("compress", copy, "--variants", "float32", "--no-onnx")
+    before = read_description(copy / "artefacts" / "float32.tflite")
+    assert (before["author"], before["license"]) == ("", "")
+    assert_refused(here(*command, "--author", "a\nb"), "author")
+    done = here(*command, "--author", "Jo Doe", "--license", "MIT")
+    assert done.returncode == 0, done.stderr
+    after = read_description(copy / "artefacts" / "float32.tflite")
+    # Of another author it is the same network.
+    assert after == before | {"author": "Jo Doe", "license": "MIT"}
+    shown = here("info", copy / "artefacts" / "float32.tflite").stdout
+    assert "author      Jo Doe\nlicence     MIT\n" in shown
+    later = compress(Run.open(copy), ["dynamic_int8"], onnx=False)[0]
+    assert read_description(later[0].path)["author"] == later[0].info["author"] == "Jo Doe"
 
 
 def test_files_of_another_model_are_not_listed(lenet_run: Run, made, tmp_path: Path) -> None:
@@ -164,6 +201,42 @@ def test_comparison_writes_all_three_files(lenet_run: Run, made, tmp_path: Path)
     assert all(0 < r.latency_ms <= r.latency_p95_ms for r in rows)
     lines = (tmp_path / "page.csv").read_text().splitlines()
     assert len(lines) == 1 + len(made)
+
+
+def test_a_phone_s_figures_stand_in_the_report(lenet_run: Run, made, tmp_path: Path) -> None:
+    """As the Android demo shares them; a line of a file that is not here is named."""
+    line: dict[str, object] = dict.fromkeys(COLUMNS, "") | {
+        "model": "lenet5",
+        "variant": "int8",
+        "bytes": made[3].info["bytes"],
+        "latency_ms": 0.25,
+        "latency_p95_ms": 0.5,
+        "threads": 1,
+        "device": "a phone",
+        "accelerator": "CPU",
+    }
+    others = [{"sha256": made[3].info["sha256"], "threads": 2}, {"variant": "int4"}]
+    path = tmp_path / "phone.csv"
+    atomic.write_csv(path, COLUMNS, [list((line | other).values()) for other in ({}, *others)])
+    command = ("compare", lenet_run.folder, "-o", "page.html", "--device", path)
+    done = here(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    warning = f"kerascnn: warning: {path}, line 4: no file here is lenet5 int4"
+    assert done.stderr.strip().splitlines()[-1].startswith(warning)
+    text = (tmp_path / "page.html").read_text()
+    assert "Accuracy against latency on a phone, CPU, 1 thread<" in text
+    assert "Accuracy against latency on a phone, CPU, 2 threads<" in text
+    with (tmp_path / "page.csv").open(newline="") as stream:
+        listed = list(csv.DictReader(stream))
+    assert [row["threads"] for row in listed if row["device"] == "a phone"] == ["1", "2"]
+    assert len(listed) == len(made) + 2
+
+    atomic.write_csv(path, COLUMNS, [list((line | others[1]).values())])
+    assert_refused(here(*command, cwd=tmp_path), "knows none of these files")
+    atomic.write_csv(path, COLUMNS, [list((line | {"threads": "x"}).values())])
+    assert_refused(here(*command, cwd=tmp_path), "phone.csv, line 2: column 'threads'")
+    path.unlink()
+    assert_refused(here(*command, cwd=tmp_path), "phone.csv: no such file")
 
 
 def test_runs_of_one_name_are_told_apart_and_one_run_is_taken_once(

@@ -18,6 +18,7 @@ from export.agreement import PIXELS, agreement, errors, np_iou, share_found
 from export.artefact import Artefact
 from export.compare import compare
 from export.compress import compress
+from export.description import read_description
 from export.predict import Boxes, detect, task_of
 from export.table import table
 from kerascnn import zoo
@@ -112,6 +113,20 @@ def test_a_file_is_described(run: Run, made: dict[str, Artefact]) -> None:
         assert info["category_ids"] == list(range(1, 11))
         assert DetectorSpec.from_dict(info["detector"]).anchors.count == anchors
     assert inside["input"]["type"] == "uint8"
+    for name, artefact in made.items():
+        # The file alone says the same as the .json beside it.
+        told, info = read_description(artefact.path), artefact.info
+        assert (told["task"], told["variant"]) == ("detection", info["variant"]["name"])
+        assert told["labels"] == info["labels"]
+        named = [(one["name"], one["shape"], one["type"]) for one in info["outputs"]]
+        assert [(one["name"], one["shape"], one["type"]) for one in told["outputs"]] == named
+        assert {key: told["input"][key] for key in ("name", "type", "values")} == {
+            key: info["input"][key] for key in ("name", "type", "values")
+        }
+        written = json.loads(json.dumps(info["detector"]))
+        kind = "codes" if name.partition(".")[0].endswith("_raw") else "detections"
+        assert told["decoding"].pop("kind") == kind
+        assert told["decoding"] == (written if kind == "codes" else {})
     # Anchors are no weights.
     assert inside["nonzero_parameters"] == raw["nonzero_parameters"]
 

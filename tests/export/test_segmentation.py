@@ -25,6 +25,7 @@ from export.artefact import Artefact
 from export.compress import compress
 from export.convert_onnx import to_onnx
 from export.convert_tflite import to_tflite
+from export.description import read_description
 from export.finetune import MapLessons
 from export.predict import segment, task_of
 from export.quantise import quantise
@@ -142,6 +143,14 @@ def test_a_file_is_described(made: dict[str, Artefact]) -> None:
         assert info["labels"][0] == "background"
         assert info["segmenter"] == {"output_size": [64, 64], "palette": None}
     assert (inside["input"]["type"], other["input"]["type"]) == ("uint8", "float32")
+    for name, kind in (("int8", "map"), ("int8_raw", "map_logits"), ("float32", "map")):
+        # The file alone says the same as the .json beside it.
+        artefact = made[f"{name}.tflite"]
+        told = read_description(artefact.path)
+        assert told["decoding"] == {"kind": kind}
+        assert told["labels"] == artefact.info["labels"]
+        (output,) = told["outputs"]
+        assert artefact.info["output"].items() <= output.items()
     assert inside["nonzero_parameters"] == raw["nonzero_parameters"]
     measured = inside["evaluation"]
     assert set(measured["per_class"]) == set(inside["labels"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import json
 import os
 import shutil
 import subprocess
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,10 +31,14 @@ from networks import enlivened
 from PIL import Image
 
 from export import recipes, runtimes, web
+from export.compress import compress, held_out_pictures
 from export.convert_tflite import to_tflite
+from export.description import DESCRIPTION
 from export.detection_tflite import append_postprocess, with_scores
 from export.detectors import load_detector
 from export.flatbuffer import append_argmax
+from export.metadata import with_metadata
+from export.predict import predict
 from export.quantise import quantise
 from export.segmenters import load_segmenter
 from export.two_stage_tflite import with_float_counts, with_suppression
@@ -43,6 +49,7 @@ from training.evaluate import softmax
 from training.evaluate_detector import on_picture
 from training.evaluate_segmenter import on_picture as map_on_picture
 from training.preprocessing import fit_array, read_picture, read_pixels
+from training.run import Run
 
 NODE = shutil.which("node")
 PACKAGES = web.SOURCES / "node_modules"
@@ -54,14 +61,19 @@ PREPROCESSING = Preprocessing(
 BYTES = dataclasses.replace(PREPROCESSING, mean=127.0, std=128.0, resize="stretch")
 SHOWN = 0.3  # the lowest score that the page begins with
 
-# Files do not describe themselves yet outside of these tests.
-pytestmark = pytest.mark.slow
-
 needs_node = pytest.mark.skipif(NODE is None, reason="there is no node")
-needs_browser = pytest.mark.skipif(
-    browser.PROGRAM is None or not PACKAGES.is_dir(),
-    reason="there is no chromium, or no runtime of the page (npm ci --prefix export/web_page)",
+MISSING = (
+    "there is no chromium"
+    if browser.PROGRAM is None
+    else "the page's runtime is not installed: npm ci --prefix export/web_page"
+    if not PACKAGES.is_dir()
+    else ""
 )
+
+
+def needs_browser(test: Any) -> Any:
+    """Minutes long together, and of what `make web` fetches."""
+    return pytest.mark.slow(pytest.mark.skipif(bool(MISSING), reason=MISSING)(test))
 
 
 # ---------------------------------------------------------------- modules, in node
@@ -177,18 +189,16 @@ def test_what_cannot_be_made_is_refused(run: Path, packages: Path, tmp_path: Pat
     plain = run / "artefacts" / "plain.tflite"
     for data in (b"\0" * 4 + b"TFL3", _zip_of(b"not JSON")):
         plain.write_bytes(data)
-        with pytest.raises(InputError, match=r"plain\.tflite does not say"):
+        with pytest.raises(InputError, match=r"plain\.tflite (does not describe|describes) itself"):
             write([str(run)])
     assert not (tmp_path / "page").exists()
 
 
 def _zip_of(text: bytes) -> bytes:
-    path = Path("description.zip")
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(web_golden.DESCRIPTION, text)
-    data = path.read_bytes()
-    path.unlink()
-    return data
+    whole = io.BytesIO(b"\0" * 4 + b"TFL3")
+    with zipfile.ZipFile(whole, "a") as archive:
+        archive.writestr(DESCRIPTION, text)
+    return whole.getvalue()
 
 
 def test_the_command(run: Path, tmp_path: Path) -> None:
@@ -225,7 +235,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, File]:
     ) -> None:
         kind = "uint8" if "int8" in name else "float32"
         told = web_golden.description(task, preprocessing, labels, decoding, kind=kind)
-        (folder / f"{name}.tflite").write_bytes(web_golden.described(data, told))
+        (folder / f"{name}.tflite").write_bytes(with_metadata(data, told))
         made[name] = File(path=folder / f"{name}.tflite", preprocessing=preprocessing)
 
     classifier = to_tflite(_classifier())
@@ -381,6 +391,36 @@ def test_classifiers_give_pythons_labels_and_probabilities(
 
 
 @needs_browser
+def test_a_run_goes_from_compress_to_the_browser(lenet_run: Run, tmp_path: Path) -> None:
+    """Digits as they are, and photos made grey and padded, get what `predict` gives them."""
+    variants = ("float32", "int8")
+    files, _ = compress(lenet_run, variants, onnx=False)
+    made = web.write_page([str(lenet_run.folder)], tmp_path / "page", variants=variants)
+    digits = held_out_pictures(lenet_run).pictures
+    assert digits is not None
+    pictures = photos()[:4]
+    for i, digit in enumerate(digits[:6]):
+        pictures.append(tmp_path / f"{i}.png")
+        Image.fromarray(digit[..., 0]).save(pictures[-1])
+    running = browser.Browser(tmp_path / "profile")
+    try:
+        with browser.served(tmp_path / "page") as address:
+            page = Page(running, address, [model.name for model in made.models])
+            for file, variant in zip(files, variants, strict=True):
+                page.choose(f"{lenet_run.folder.name} {variant}")
+                for told in predict(file.path, [str(path) for path in pictures], top=5):
+                    found = page.answers(Path(told.image))
+                    assert found[0]["label"] == told.labels[0][0]
+                    shares = {row["label"]: row["share"] for row in found}
+                    for label, probability in told.labels:
+                        if probability > 2e-3:  # below, the fifth may be another
+                            assert shares[label] == pytest.approx(probability, abs=1e-3)
+            assert running.errors == []
+    finally:
+        running.close()
+
+
+@needs_browser
 @pytest.mark.parametrize("name", ["detect_float32", "detect_int8", "detect_raw"])
 def test_detectors_find_what_they_find_in_python(
     name: str, files: dict[str, File], opened: Page
@@ -408,13 +448,12 @@ def test_detectors_find_what_they_find_in_python(
 
 
 @needs_browser
-@pytest.mark.slow
 def test_detectors_of_two_stages_with_masks(tmp_path: Path) -> None:
     path, labels = tmp_path / "masks.tflite", tuple(str(digit) for digit in range(10))
     seen, spec = test_two_stage_files.PREPROCESSING, test_two_stage_files.spec_of()
     data = with_float_counts(to_tflite(with_suppression(test_two_stage_files.network_of(spec))))
     told = web_golden.description("detection", seen, labels, {"kind": "detections"})
-    path.write_bytes(web_golden.described(data, told))
+    path.write_bytes(with_metadata(data, told))
     detector = load_detector(path, seen, spec)
     web.write_page([str(path)], tmp_path / "page")
     running = browser.Browser(tmp_path / "profile")
@@ -533,6 +572,33 @@ def test_the_camera_is_answered_frame_by_frame(opened: Page) -> None:
     opened.browser.evaluate(press)
     assert opened.browser.evaluate("document.querySelector('#video').srcObject === null")
     assert opened.browser.evaluate("document.querySelector('#answers').children.length") == 0
+
+
+@needs_browser
+def test_who_is_faster_than_the_list_keeps_his_model(
+    page: tuple[browser.Browser, str, list[str]], files: dict[str, File], tmp_path: Path
+) -> None:
+    """His answers too: the list comes late, and opens nothing then."""
+    running, _address, _names = page
+    listed = threading.Event()
+    web.write_page([str(files["map_float32"].path)], tmp_path / "page")
+    with browser.served(tmp_path / "page", held={"models.json": listed}) as address:
+        try:
+            running.open(f"{address}/index.html")
+            running.choose("#file", files["class_float32"].path)
+            running.wait("!document.querySelector('#about').hidden")
+            running.choose("#picture", photos()[0])
+            running.wait("document.querySelectorAll('#answers li').length === 5")
+            running.evaluate("void (document.querySelector('#answers li').id = 'kept')")
+        finally:
+            listed.set()
+        running.wait("document.querySelector('#model').options.length === 2")
+        for _ in range(3):  # whatever the list sets going has begun by then
+            running.evaluate("new Promise(requestAnimationFrame).then(() => undefined)")
+        chosen = "document.querySelector('#model').selectedOptions[0].textContent"
+        assert running.evaluate(chosen) == "class_float32.tflite"
+        assert running.evaluate("document.querySelector('#answers li').id") == "kept"
+        assert running.errors == []
 
 
 @needs_browser

@@ -1,0 +1,241 @@
+"""kerascnn.json: what a client has to know of a file, which it may have alone.
+
+    {"format": 1, "task", "model", "variant", "name", "description", "author", "license", "version",
+     "labels": [...],
+     "input": {"name", "height", "width", "channels", "type": "float32" | "uint8",
+               "values": "(byte - mean) / std" | "raw bytes", "mean": [...], "std": [...],
+               "colour": "RGB" | "grey", "order", "resize", "crop_fraction"},
+     "outputs": [{"name", "shape", "type", "meaning"}, ...],
+     "decoding": {"kind": "logits" | "detections" | "codes" | "map" | "map_logits", ...}}
+
+`kerascnn.preprocessing.Preprocessing` says what its words of the input mean. Inputs and outputs go
+by the names of the signature; those of .tflite files also have the name of their "tensor", and
+outputs are in the file's order. "version" tells networks apart: it is a hash of the file's.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import pathlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+
+DESCRIPTION = "kerascnn.json"
+FORMAT = 1
+RAW, NORMALISED = "raw bytes", "(byte - mean) / std"
+KINDS = {
+    "classification": ("logits",),
+    "detection": ("detections", "codes"),
+    "segmentation": ("map", "map_logits"),
+}
+PROPERTY = "kerascnn"  # of an .onnx file
+_TEXTS = ("model", "variant", "name", "description", "author", "license", "version")
+# A stranger's file is not read beyond these. Neither format has larger files, and a description of
+# 20,000 labels takes half a megabyte.
+_LARGEST_FILE, _LARGEST_DESCRIPTION = 2**31, 2**23  # bytes
+_LARGEST_END = 2 * _LARGEST_DESCRIPTION  # of a file, where its zip is
+_LARGEST_SIDE = 4096  # pixels
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raise InputError for labels that a list of one label a line cannot hold."""
+    for label in labels:
+        if len(label.splitlines()) != 1 or not _is_encodable(label):
+            raise InputError(
+                f"the label {label!r} is not one line of text, which labels.txt of exported files "
+                "has of each; rename the class and train again"
+            )
+
+
+def input_told(name: str, preprocessing: Preprocessing, *, raw: bool) -> dict[str, Any]:
+    """How a file wants its pictures.
+
+    Args:
+        name: of the input.
+        preprocessing: of the network.
+        raw: whether the file takes uint8 bytes, red first, and does the rest by itself.
+    """
+    channels = preprocessing.channels
+    mean, std = (
+        np.broadcast_to(np.asarray(numbers, float), channels).tolist()
+        for numbers in (preprocessing.mean, preprocessing.std)
+    )
+    order = preprocessing.order
+    if raw and order == "bgr":
+        # What the numbers are of is said in the order in which the file takes them.
+        order, mean, std = "rgb", mean[::-1], std[::-1]
+    return {
+        "name": name,
+        **preprocessing.to_dict(),
+        "type": "uint8" if raw else "float32",
+        "values": RAW if raw else NORMALISED,
+        "mean": mean,
+        "std": std,
+        "colour": "RGB" if channels == 3 else "grey",
+        "order": order,
+    }
+
+
+def to_json(told: Mapping[str, Any]) -> str:
+    """A description as text, equal for equal ones."""
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def read_description(path: pathlib.Path) -> dict[str, Any]:
+    """What a file says of itself; it may come from anywhere, and nothing of it is run.
+
+    Args:
+        path: of a .tflite or .onnx file.
+
+    Returns:
+        A description in which all that this module's docstring lists is there and sound.
+
+    Raises:
+        InputError: another file, a broken one, or one that does not describe itself.
+    """
+    if path.suffix not in _READERS:
+        raise InputError(f"{path} is no exported file; it should end in .tflite or .onnx")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise InputError(f"{path} is longer than any {path.suffix} file can be")
+    text = _READERS[path.suffix](path)
+    if text is None:
+        raise InputError(
+            f"{path} does not describe itself: it is of another program, or of an earlier "
+            "version, where running kerascnn compress again mends it"
+        )
+    try:
+        if len(text) > _LARGEST_DESCRIPTION:
+            raise ValueError("too long")
+        return _checked(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} describes itself in a way that makes no sense ({error}); get it again, or "
+            "make it again: kerascnn compress"
+        ) from None
+
+
+def _in_tflite(path: pathlib.Path) -> bytes | None:
+    with path.open("rb") as file:
+        if file.read(8)[4:] != b"TFL3":
+            raise InputError(f"{path} is no TFLite model, or broken; get it again")
+        file.seek(max(0, path.stat().st_size - _LARGEST_END))
+        end = io.BytesIO(file.read())
+    if not zipfile.is_zipfile(end):
+        return None
+    try:
+        with zipfile.ZipFile(end) as archive:
+            entry = archive.getinfo(DESCRIPTION)
+            # Uncompressed as it must be, it is no longer than the file.
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise zipfile.BadZipFile("compressed")
+            with archive.open(entry) as stored:
+                return stored.read(_LARGEST_DESCRIPTION + 1)
+    except KeyError:
+        return None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+        raise InputError(f"{path} has a broken end ({error}); get it again") from None
+
+
+def _in_onnx(path: pathlib.Path) -> bytes | None:
+    import onnx
+
+    data = path.read_bytes()
+    try:
+        # Parsed alone: what it refers to outside of itself is not opened.
+        model = onnx.load_from_string(data)
+    except Exception as error:
+        raise InputError(f"{path} is no ONNX model, or broken ({error}); get it again") from None
+    texts = [one.value for one in model.metadata_props if one.key == PROPERTY]
+    # What is no UTF-8 comes as bytes.
+    return next((one if isinstance(one, bytes) else one.encode() for one in texts), None)
+
+
+_READERS: dict[str, Callable[[pathlib.Path], bytes | None]] = {
+    ".tflite": _in_tflite,
+    ".onnx": _in_onnx,
+}
+
+
+def _checked(told: Any) -> dict[str, Any]:
+    """The description itself; raises ValueError with the field that makes no sense."""
+    _demand(isinstance(told, dict), "no object")
+    if _is_whole(told.get("format")) and told["format"] > FORMAT:
+        raise ValueError(f"format {told['format']} of a newer version")
+    _demand(_is_whole(told.get("format")) and told["format"] == FORMAT, "format")
+    for field in _TEXTS:
+        _demand(isinstance(told.get(field), str), field)
+    _demand(told.get("task") in KINDS, "task")
+    _demand(_is_list(told.get("labels"), lambda one: isinstance(one, str)), "labels")
+    decoding = told.get("decoding")
+    _demand(isinstance(decoding, dict) and decoding.get("kind") in KINDS[told["task"]], "decoding")
+    outputs = told.get("outputs")
+    _demand(isinstance(outputs, list) and all(map(_is_output, outputs)), "outputs")
+    _check_input(told.get("input"))
+    return told
+
+
+def _check_input(told: Any) -> None:
+    _demand(isinstance(told, dict), "input")
+    channels = told.get("channels")
+    fine: dict[str, bool] = {
+        "name": isinstance(told.get("name"), str),
+        "height": _is_whole(told.get("height")) and 0 < told["height"] <= _LARGEST_SIDE,
+        "width": _is_whole(told.get("width")) and 0 < told["width"] <= _LARGEST_SIDE,
+        "channels": _is_whole(channels) and channels in (1, 3),
+        "type": told.get("type") in ("float32", "uint8"),
+        "values": told.get("values") in (RAW, NORMALISED),
+        "colour": told.get("colour") == ("RGB" if channels == 3 else "grey"),
+        "order": told.get("order") in ("rgb", "bgr"),
+        "resize": told.get("resize") in ("stretch", "crop", "pad"),
+        "crop_fraction": _is_number(told.get("crop_fraction")) and 0 < told["crop_fraction"] <= 1,
+    }
+    for field in ("mean", "std"):
+        numbers = told.get(field)
+        fine[field] = _is_list(numbers, _is_number) and len(numbers) == channels
+    fine["std"] = fine["std"] and min(told["std"]) > 0
+    for field, right in fine.items():
+        _demand(right, f"input.{field}")
+    _demand((told["values"] == RAW) == (told["type"] == "uint8"), "input.values")
+
+
+def _is_output(one: Any) -> bool:
+    texts = isinstance(one, dict) and all(
+        isinstance(one.get(field), str) for field in ("name", "type", "meaning")
+    )
+    sides = texts and one.get("shape")
+    return isinstance(sides, list) and all(side is None or _is_whole(side) for side in sides)
+
+
+def _is_list(values: Any, fine: Callable[[Any], bool]) -> bool:
+    return isinstance(values, list) and bool(values) and all(map(fine, values))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return (_is_whole(value) or isinstance(value, float)) and math.isfinite(value)
+
+
+def _demand(fine: bool, field: str) -> None:
+    if not fine:
+        raise ValueError(field)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
