@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all lint format bench bench-compression lock clean
+.PHONY: setup demo test test-all web android lint format bench bench-compression lock clean
 
 setup: .venv/.ready
 
@@ -23,6 +23,11 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
+
+# The page for browsers: its runtime from npm, then all its tests, in node and in Chromium.
+web: setup
+	npm ci --prefix export/web_page
+	$(BIN)/python -m pytest tests/export/test_web.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,26 +1,20 @@
 """benchmarks/segmentation.md: two U-Nets trained on the embedded scenes on a CPU, and their files.
 
 The trainings come first; every command goes on where it was. The small U-Net begins at 64x64, where
-a step takes a quarter of the time, with classes that weigh alike: with plain means over pixels it
-found strokes at once and told no digits apart for a thousand steps.
+a step takes a quarter of the time; the second command gives it the digits' true sizes.
 
-    kerascnn train unet --option width=16 --data scenes:64@10000+200 --image-size 64 --epochs 2 \
-        --augmentation scenes --set map_loss=cross_entropy --set class_weights=balanced \
-        --learning-rate 3e-3 --out runs/unet_first
-    kerascnn train unet --option width=16 --data scenes:64@24000+200 --image-size 64 --epochs 1 \
-        --augmentation none --set class_weights=balanced --set warmup_epochs=0.05 \
-        --learning-rate 3e-3 --weights runs/unet_first/model.keras --out runs/unet_second
-    kerascnn train unet --option width=16 --data scenes:128@24000+500 --image-size 128 --epochs 1 \
-        --set warmup_epochs=0.05 --set validation_fraction=0.01 --learning-rate 2e-3 \
-        --weights runs/unet_second/model.keras --out runs/unet
-    kerascnn train unet_efficientnet_lite0 --weights imagenet --data scenes:128@6000+500 \
-        --image-size 128 --epochs 4 --augmentation none --set class_weights=balanced \
-        --learning-rate 2e-3 --out runs/unet_efficientnet_lite0
-    python benchmarks/segmentation.py runs/unet_first,runs/unet_second,runs/unet \
-        runs/unet_efficientnet_lite0
+    kerascnn train unet --option width=16 --option dtype=mixed_bfloat16 --image-size 64 \
+        --data scenes:64@20000+200 --batch-size 16 --epochs 3 --set validation_fraction=0.02 \
+        --out runs/unet_first
+    kerascnn train unet --option width=16 --option dtype=mixed_bfloat16 --image-size 128 \
+        --data scenes:128@22500+500 --epochs 2 --set validation_fraction=0.02 \
+        --learning-rate 1.5e-3 --warmup-epochs 0.05 --weights runs/unet_first/model.keras \
+        --out runs/unet
+    LITE0
+    python benchmarks/segmentation.py runs/unet_first,runs/unet runs/unet_efficientnet_lite0
 
-(`taskset -c 0` in front of the first three and `-c 1` in front of the last trains the two side by
-side, each on one core.)
+(`taskset -c 0` in front of one network's commands and `-c 1` in front of the other's trains the two
+side by side, each on one core.)
 
 An argument is the runs of one network with commas, in order; files are made of the last. They take
 turns, one thread each.
