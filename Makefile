@@ -29,6 +29,10 @@ web: setup
 	npm ci --prefix export/web_page
 	$(BIN)/python -m pytest tests/export/test_web.py
 
+# The Android demo's sources, compiled and tested by Maven: a JDK, mvn and aapt2.
+android: setup
+	$(BIN)/python -m pytest -rs tests/test_android.py tests/test_android_looks.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
