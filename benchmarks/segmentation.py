@@ -7,11 +7,16 @@ a step takes a quarter of the time; the second command gives it the digits' true
         --data scenes:64@20000+200 --batch-size 16 --epochs 3 --set validation_fraction=0.02 \
         --out runs/unet_first
     kerascnn train unet --option width=16 --option dtype=mixed_bfloat16 --image-size 128 \
-        --data scenes:128@22500+500 --epochs 2 --set validation_fraction=0.02 \
-        --learning-rate 1.5e-3 --warmup-epochs 0.05 --weights runs/unet_first/model.keras \
-        --out runs/unet
-    LITE0
-    python benchmarks/segmentation.py runs/unet_first,runs/unet runs/unet_efficientnet_lite0
+        --data scenes:128@21000+500 --epochs 2 --set validation_fraction=0.02 \
+        --warmup-epochs 0.05 --weights runs/unet_first/model.keras --out runs/unet
+    kerascnn train unet_efficientnet_lite0 --image-size 64 --weights imagenet \
+        --data scenes:64@16000+200 --batch-size 16 --epochs 2 --set validation_fraction=0.02 \
+        --out runs/unet_efficientnet_lite0_first
+    kerascnn train unet_efficientnet_lite0 --image-size 128 --data scenes:128@10000+500 --epochs 2 \
+        --set validation_fraction=0.02 --warmup-epochs 0.05 --learning-rate 1.5e-3 \
+        --weights runs/unet_efficientnet_lite0_first/model.keras --out runs/unet_efficientnet_lite0
+    python benchmarks/segmentation.py runs/unet_first,runs/unet \
+        runs/unet_efficientnet_lite0_first,runs/unet_efficientnet_lite0
 
 (`taskset -c 0` in front of one network's commands and `-c 1` in front of the other's trains the two
 side by side, each on one core.)

@@ -316,7 +316,7 @@ def test_jax_trains_as_tensorflow_does(tmp_path: Path) -> None:
 
 SIDE = 256
 DIGITS = dataclasses.replace(
-    CONFIG, epochs=60, augmentation="none", learning_rate=3e-3, weight_decay=0.0, warmup_epochs=1.0,
+    CONFIG, epochs=90, augmentation="none", learning_rate=3e-3, weight_decay=0.0, warmup_epochs=1.0,
     ema=0.0,
 )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Label maps of the embedded scenes, 128x128, on a laptop's CPU.
 
 Command:  kerascnn train unet --data scenes:128 --option width=16 --image-size 128
-Hardware, time and score: not yet run; three other runs are in benchmarks/segmentation.md.
+Hardware, time and score: benchmarks/segmentation.md has four runs with these numbers, of which two
+begin at 64x64, and their commands.
 
 A digit is few pixels of many: dice, which takes all classes alike, is added to the cross-entropy.
 Nothing is mirrored, since digits are not. Batches are small, since updates are few; U-Net has batch
