@@ -1,0 +1,141 @@
+package org.kerascnn.demo.core
+
+import kotlin.math.exp
+import kotlin.math.min
+
+/** What a network gave under a name. */
+class Output(val shape: IntArray, val values: FloatArray)
+
+/** From what a network gives to answers, by what its file says. */
+class Decoder(private val description: ModelDescription) {
+    private val classes = description.labels.size
+    private val input = description.input
+    private val suppression =
+        (description.decoding as? Decoding.Codes)?.let { Suppression(it.detector, classes) }
+
+    /**
+     * @param placement where the picture lay on the input.
+     * @throws ModelProblem outputs that are not what the file says.
+     */
+    fun decode(outputs: Map<String, Output>, placement: Placement): Answer =
+        when (description.decoding) {
+            is Decoding.Logits -> Answer.Labels(likeliest(outputs.named("logits", classes).values))
+            is Decoding.Detections -> Answer.Boxes(given(outputs, placement))
+            is Decoding.Codes -> Answer.Boxes(selected(outputs, placement))
+            is Decoding.ClassMap -> classMap(outputs, "map", 1, placement)
+            is Decoding.MapLogits -> classMap(outputs, "logits", classes, placement)
+        }
+
+    private fun likeliest(logits: FloatArray): List<Scored> {
+        val probabilities = softmax(logits)
+        if (probabilities.any(Double::isNaN)) throw broken("logits")
+        return probabilities.indices
+            .sortedByDescending { probabilities[it] }
+            .take(TOP)
+            .map { Scored(it, probabilities[it].toFloat()) }
+    }
+
+    private fun given(outputs: Map<String, Output>, placement: Placement): List<Detection> {
+        val scores = outputs.named("scores").values
+        val boxes = outputs.named("boxes", scores.size, 4).values
+        val labels = outputs.named("labels", scores.size).values
+        val count = outputs.named("count", 1).values[0]
+        val masks = outputs["masks"]?.let { masks(it, scores.size) }
+        val most = if (count.isNaN()) 0 else min(count.toInt(), scores.size)
+        return (0 until most).mapNotNull { i ->
+            val box = boxes.copyOfRange(4 * i, 4 * i + 4)
+            val numbers = box.all(Float::isFinite) && scores[i].isFinite() && labels[i] >= 0
+            if (!numbers) return@mapNotNull null
+            detection(labels[i].toInt(), scores[i], box, placement, masks?.get(i))
+        }
+    }
+
+    private fun masks(output: Output, count: Int): List<Mask> {
+        val side = output.shape.lastOrNull() ?: 0
+        val all = count.toLong() * side * side
+        if (side < 1 || output.values.size.toLong() != all) throw broken("masks")
+        val cells = side * side
+        return List(count) {
+            Mask(side, output.values.copyOfRange(it * cells, (it + 1) * cells))
+        }
+    }
+
+    private fun selected(outputs: Map<String, Output>, placement: Placement): List<Detection> {
+        val suppression = checkNotNull(suppression)
+        val codes = outputs.named("boxes", suppression.count, 4).values
+        val scores = outputs.named("scores", suppression.columns, suppression.count).values
+        if (codes.any(Float::isNaN)) throw broken("boxes")
+        if (scores.any(Float::isNaN)) throw broken("scores")
+        return suppression.select(codes, scores)
+            .map { detection(it.label, it.score, it.box, placement, null) }
+    }
+
+    private fun detection(
+        label: Int,
+        score: Float,
+        box: FloatArray,
+        placement: Placement,
+        mask: Mask?,
+    ): Detection {
+        if (label >= classes) throw broken("labels")
+        val (top, left, bottom, right) = onPicture(box, placement)
+        return Detection(label, score, top, left, bottom, right, mask)
+    }
+
+    /** A box in shares of the input as shares of the picture, clipped to it. */
+    internal fun onPicture(box: FloatArray, place: Placement): List<Float> =
+        box.mapIndexed { i, share ->
+            val pixels = share.toDouble() * if (i % 2 == 0) input.height else input.width
+            val begin = if (i % 2 == 0) place.top else place.left
+            val length = if (i % 2 == 0) place.height else place.width
+            ((pixels - begin) / length).coerceIn(0.0, 1.0).toFloat()
+        }
+
+    /** @param depth numbers a pixel: its class, or how likely each is. */
+    private fun classMap(
+        outputs: Map<String, Output>,
+        name: String,
+        depth: Int,
+        placement: Placement,
+    ): Answer {
+        val output = outputs.named(name)
+        val (height, width) = listOf(1, 2).map { output.shape.getOrElse(it) { 0 } }
+        val fits = height in 1..input.height && width in 1..input.width
+        val all = height.toLong() * width * depth
+        if (!fits || output.values.size.toLong() != all) throw broken(name)
+        val found = ByteArray(height * width) { pixel ->
+            val label = if (depth > 1) best(output.values, pixel * depth) else output.values[pixel]
+            if (!(label >= 0 && label < classes)) throw broken(name)
+            label.toInt().toByte()
+        }
+        return ClassMaps.onPicture(found, width, height, input, placement)
+    }
+
+    private fun best(logits: FloatArray, begin: Int): Float {
+        var best = 0
+        for (i in 1 until classes) if (logits[begin + i] > logits[begin + best]) best = i
+        return best.toFloat()
+    }
+
+    /** An output with as many numbers as the product of the sides, where some are given. */
+    private fun Map<String, Output>.named(name: String, vararg sides: Int): Output {
+        val output = this[name] ?: throw broken(name)
+        val count = sides.fold(1L) { product, side -> product * side }
+        if (sides.isNotEmpty() && output.values.size.toLong() != count) throw broken(name)
+        return output
+    }
+
+    private fun broken(output: String) = ModelProblem(ModelProblem.Kind.BROKEN, output)
+
+    companion object {
+        /** How many classes an answer has at most. */
+        const val TOP = 5
+
+        internal fun softmax(logits: FloatArray): DoubleArray {
+            val most = logits.fold(Float.NEGATIVE_INFINITY) { a, b -> maxOf(a, b) }
+            val powers = DoubleArray(logits.size) { exp(logits[it].toDouble() - most) }
+            val sum = powers.sum()
+            return DoubleArray(logits.size) { powers[it] / sum }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+package org.kerascnn.demo.core
+
+import java.nio.ByteBuffer
+import java.nio.charset.CharacterCodingException
+import org.json.JSONException
+import org.json.JSONObject
+
+/** kerascnn.json, in which every number that is used later is looked at. */
+internal object DescriptionReader {
+    private const val FORMAT = 1
+    private const val LARGEST_SIDE = 4096
+    private const val MOST_ANCHORS = 1_000_000L
+    private const val RAW = "raw bytes"
+    private const val NORMALISED = "(byte - mean) / std"
+    private val KINDS = mapOf(
+        Task.CLASSIFICATION to setOf("logits"),
+        Task.DETECTION to setOf("detections", "codes"),
+        Task.SEGMENTATION to setOf("map", "map_logits"),
+    )
+
+    fun read(json: ByteArray): ModelDescription {
+        val told = Fields(parsed(json), "")
+        val format = told.whole("format", 1..Int.MAX_VALUE)
+        if (format > FORMAT) {
+            throw ModelProblem(ModelProblem.Kind.NEWER_FORMAT, format.toString())
+        }
+        val taskName = told.text("task")
+        val task = Task.entries.find { it.name.lowercase() == taskName }
+            ?: throw ModelProblem(ModelProblem.Kind.UNKNOWN_TASK, taskName)
+        val labels = told.list("labels") { it as? String }
+        val input = input(told.inside("input"), task)
+        return ModelDescription(
+            task = task,
+            model = told.textOr("model"),
+            variant = told.textOr("variant"),
+            name = told.textOr("name"),
+            description = told.textOr("description"),
+            author = told.textOr("author"),
+            license = told.textOr("license"),
+            version = told.textOr("version"),
+            labels = labels,
+            input = input,
+            outputs = outputs(told),
+            decoding = decoding(told.inside("decoding"), task, labels.size),
+        )
+    }
+
+    private fun parsed(json: ByteArray): JSONObject = try {
+        // A decoder reports what is no UTF-8; String(bytes) would not.
+        JSONObject(Charsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(json)).toString())
+    } catch (error: CharacterCodingException) {
+        throw broken("kerascnn.json", error)
+    } catch (error: JSONException) {
+        throw broken("kerascnn.json", error)
+    } catch (error: StackOverflowError) { // thousands of brackets
+        throw broken("kerascnn.json", error)
+    }
+
+    private fun input(told: Fields, task: Task): InputSpec {
+        val channels = told.whole("channels", 1..3).also { told.demand(it != 2, "channels") }
+        val type = when (told.text("type")) {
+            "float32" -> NumberType.FLOAT32
+            "uint8" -> NumberType.UINT8
+            else -> throw broken("input.type")
+        }
+        val raw = told.choice("values", RAW to true, NORMALISED to false)
+        told.demand(raw || type == NumberType.FLOAT32, "values")
+        val resize = told.choice(
+            "resize",
+            "stretch" to Resize.STRETCH,
+            "pad" to Resize.PAD,
+            "crop" to Resize.CROP,
+            missing = Resize.STRETCH,
+        )
+        // What lies outside of a cropped picture would never be found.
+        told.demand(resize != Resize.CROP || task == Task.CLASSIFICATION, "resize")
+        return InputSpec(
+            name = told.textOr("name"),
+            height = told.whole("height", 1..LARGEST_SIDE),
+            width = told.whole("width", 1..LARGEST_SIDE),
+            channels = channels,
+            type = type,
+            raw = raw,
+            mean = if (raw) emptyList() else told.perChannel("mean", channels) { true },
+            std = if (raw) emptyList() else told.perChannel("std", channels) { it > 0 },
+            reversed = told.choice("order", "rgb" to false, "bgr" to true, missing = false),
+            resize = resize,
+            cropFraction = told.numberOr("crop_fraction", 0.875) { it > 0 && it <= 1 },
+        )
+    }
+
+    private fun Fields.perChannel(
+        name: String,
+        channels: Int,
+        fine: (Float) -> Boolean,
+    ): List<Float> {
+        val numbers = if (isNumber(name)) {
+            List(channels) { number(name) { true }.toFloat() }
+        } else {
+            list(name) { finite(it)?.toFloat() }
+        }
+        demand(numbers.size == channels && numbers.all { it.isFinite() && fine(it) }, name)
+        return numbers
+    }
+
+    private fun outputs(told: Fields): List<OutputSpec> {
+        if (!told.has("outputs")) return emptyList()
+        return told.objects("outputs").map {
+            OutputSpec(it.text("name"), it.textOr("tensor").ifEmpty { null }, it.textOr("meaning"))
+        }
+    }
+
+    private fun decoding(told: Fields, task: Task, classes: Int): Decoding {
+        val kind = told.text("kind")
+        told.demand(kind in KINDS.getValue(task), "kind")
+        return when (kind) {
+            "logits" -> Decoding.Logits
+            "detections" -> Decoding.Detections
+            "codes" -> Decoding.Codes(detector(told))
+            "map" -> Decoding.ClassMap(palette(told, classes))
+            else -> Decoding.MapLogits(palette(told, classes))
+        }
+    }
+
+    private fun detector(told: Fields): DetectorSpec {
+        val levels = told.inside("anchors").objects("levels").map(::level)
+        told.demand(levels.isNotEmpty() && levels.sumOf { it.count } <= MOST_ANCHORS, "anchors")
+        val scales = told.list("box_scales") { finite(it)?.toFloat() }
+        told.demand(scales.size == 4 && scales.all { it > 0 && it.isFinite() }, "box_scales")
+        val share = { value: Double -> value > 0 && value <= 1 }
+        return DetectorSpec(
+            levels = levels,
+            boxScales = scales,
+            background = told.flag("background"),
+            scoreThreshold = told.number("score_threshold", share).toFloat(),
+            iouThreshold = told.number("iou_threshold", share).toFloat(),
+            maxDetections = told.whole("max_detections", 1..Int.MAX_VALUE),
+            candidates = told.whole("candidates", 1..Int.MAX_VALUE),
+        )
+    }
+
+    private fun level(told: Fields): AnchorLevel {
+        val sizes = told.pairs("sizes")
+        told.demand(sizes.isNotEmpty() && sizes.all { it.first > 0 && it.second > 0 }, "sizes")
+        return AnchorLevel(
+            rows = told.whole("rows", 1..LARGEST_SIDE),
+            columns = told.whole("columns", 1..LARGEST_SIDE),
+            sizes = sizes,
+            offset = told.numberOr("offset", 0.5) { it in 0.0..1.0 },
+        )
+    }
+
+    private fun palette(told: Fields, classes: Int): IntArray? {
+        if (!told.has("palette")) return null
+        val colours = told.colours("palette")
+        told.demand(colours.size == classes, "palette")
+        return colours.toIntArray()
+    }
+
+    internal fun broken(field: String, cause: Throwable? = null) =
+        ModelProblem(ModelProblem.Kind.BROKEN, field, cause)
+}

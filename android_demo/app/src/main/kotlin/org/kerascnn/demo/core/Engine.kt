@@ -1,0 +1,57 @@
+package org.kerascnn.demo.core
+
+import java.nio.ByteBuffer
+
+enum class Accelerator { CPU, GPU }
+
+/** What answers pictures; to be used by the thread that made it. */
+interface Answerer : AutoCloseable {
+    val description: ModelDescription
+
+    /** Nanoseconds of the network alone for the last answer. */
+    val lastNanos: Long
+
+    /** @throws ModelProblem the runtime gave up, or outputs are not what the file says. */
+    fun answer(picture: Picture): Answer
+}
+
+/** A .tflite file that is open, and all that stands between it and a picture. */
+class Engine private constructor(
+    override val description: ModelDescription,
+    private val network: Network,
+) : Answerer {
+    private val preprocessor = Preprocessor(description.input)
+    private val decoder = Decoder(description)
+
+    private constructor(
+        file: ByteBuffer,
+        description: ModelDescription,
+        threads: Int,
+        accelerator: Accelerator,
+    ) : this(description, LiteNetwork.open(file, description.input, threads, accelerator))
+
+    /**
+     * Open a file.
+     *
+     * @param file all of it; it must not change as long as the engine is open.
+     * @param threads of the CPU.
+     * @throws ModelProblem the file is none of ours, broken, or more than the runtime can do.
+     */
+    constructor(file: ByteBuffer, threads: Int, accelerator: Accelerator) :
+        this(file, ModelDescription.read(file), threads, accelerator)
+
+    override val lastNanos: Long
+        get() = network.lastNanos
+
+    override fun answer(picture: Picture): Answer {
+        val outputs = network.run(preprocessor.fill(picture))
+        return decoder.decode(outputs, preprocessor.placement(picture))
+    }
+
+    override fun close() = network.close()
+
+    companion object {
+        /** An engine around a network of one's own. */
+        fun opened(description: ModelDescription, network: Network) = Engine(description, network)
+    }
+}

@@ -1,0 +1,18 @@
+package org.kerascnn.demo.core
+
+import java.nio.ByteBuffer
+
+/** A file that is ready to run: the runtime's, or a test's own. */
+interface Network : AutoCloseable {
+    /** Nanoseconds of the last run, as the runtime measured it. */
+    val lastNanos: Long
+
+    /**
+     * Run once.
+     *
+     * @param input all numbers of the input.
+     * @return what the signature's outputs hold, by name.
+     * @throws ModelProblem the runtime gave up.
+     */
+    fun run(input: ByteBuffer): Map<String, Output>
+}

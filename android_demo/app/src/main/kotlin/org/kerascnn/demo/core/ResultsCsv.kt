@@ -1,0 +1,97 @@
+package org.kerascnn.demo.core
+
+import java.math.BigDecimal
+import java.math.MathContext
+import java.nio.ByteBuffer
+import java.security.MessageDigest
+
+/**
+ * What was measured of a file.
+ *
+ * @param latency null where it was not timed.
+ * @param accuracy in percent, null where it was not measured; then on `pictures` pictures.
+ * @param device maker and model.
+ * @param android its version.
+ * @param file the file's name.
+ */
+data class ResultRow(
+    val description: ModelDescription,
+    val bytes: Long,
+    val sha256: String,
+    val latency: LatencySummary?,
+    val accuracy: Double?,
+    val pictures: Int,
+    val threads: Int,
+    val accelerator: Accelerator,
+    val device: String,
+    val android: String,
+    val file: String,
+)
+
+/** The table that `kerascnn compare --device` reads. */
+object ResultsCsv {
+    /** Those of export/device_results.py. */
+    val COLUMNS: List<String> = listOf(
+        "run", "model", "variant", "format", "parameters", "nonzero_parameters", "macs",
+        "bytes", "download_bytes", "metric", "value", "float_value", "drop", "drop_low",
+        "drop_high", "latency_ms", "latency_p95_ms", "threads", "peak_arena_bytes", "sparsity",
+        "seconds", "fits", "agreement", "max_logit_diff", "partitions", "sha256",
+        "device", "android", "accelerator", "pictures", "file",
+    )
+    private const val LONGEST = 80 // letters of a name, as many as the reader takes
+    private const val DIGITS = 6
+    private val UNSEEN = setOf(CharCategory.CONTROL, CharCategory.FORMAT)
+
+    /** As text: a line of column names, then one a row. */
+    fun write(rows: List<ResultRow>): String =
+        (listOf(COLUMNS) + rows.map(::cells)).joinToString("") { line ->
+            line.joinToString(",", postfix = "\n", transform = ::quoted)
+        }
+
+    /** What tells a file from all others, in hex. */
+    fun sha256(file: ByteBuffer): String {
+        val digest = MessageDigest.getInstance("SHA-256")
+        digest.update(file.duplicate().also { it.goTo(0) })
+        return digest.digest().joinToString("") { "%02x".format(it) }
+    }
+
+    private fun cells(row: ResultRow): List<String> {
+        val judged = row.accuracy != null && row.pictures > 0
+        val told = mapOf(
+            "model" to row.description.model,
+            "variant" to row.description.variant,
+            "format" to "tflite",
+            "bytes" to row.bytes.toString(),
+            "metric" to if (judged) "accuracy" else "",
+            "value" to if (judged) number(row.accuracy) else "",
+            "latency_ms" to number(row.latency?.medianMs),
+            "latency_p95_ms" to number(row.latency?.p95Ms),
+            "threads" to row.threads.toString(),
+            "sha256" to row.sha256,
+            "device" to row.device,
+            "android" to row.android,
+            "accelerator" to row.accelerator.name,
+            "pictures" to if (judged) row.pictures.toString() else "",
+            "file" to row.file,
+        )
+        return COLUMNS.map { name(told[it].orEmpty()) }
+    }
+
+    /** The same in every language. */
+    private fun number(value: Double?): String {
+        val rounded = BigDecimal(value ?: return "").round(MathContext(DIGITS))
+        return rounded.stripTrailingZeros().toPlainString()
+    }
+
+    /** In one line, without what cannot be seen. */
+    private fun name(text: String): String = text
+        .map { if (it.isWhitespace() || it.category in UNSEEN) ' ' else it }
+        .joinToString("")
+        .split(' ')
+        .filter(String::isNotEmpty)
+        .joinToString(" ")
+        .take(LONGEST)
+
+    private fun quoted(cell: String): String =
+        if (cell.any { it in ",\"\r\n" }) "\"${cell.replace("\"", "\"\"")}\"" else cell
+}

@@ -1,0 +1,111 @@
+package org.kerascnn.demo.ui
+
+import android.app.Activity
+import android.app.AlertDialog
+import android.view.View
+import android.view.ViewGroup
+import android.widget.BaseAdapter
+import android.widget.TextView
+import kotlin.concurrent.thread
+import org.kerascnn.demo.R
+import org.kerascnn.demo.core.ModelDescription
+
+/** The dialogs that choose a model and tell about it. */
+class ModelPicker(private val activity: Activity, private val catalogue: Catalogue) {
+    /** Show all models; their descriptions follow as they are read. */
+    fun choose(onChoice: (ModelFile) -> Unit, onOpen: () -> Unit): AlertDialog {
+        val files = catalogue.files()
+        val rows = Rows(files)
+        val dialog = AlertDialog.Builder(activity)
+            .setTitle(R.string.choose_model)
+            .setAdapter(rows) { _, at -> files.getOrNull(at)?.let(onChoice) ?: onOpen() }
+            .setNegativeButton(R.string.close, null)
+            .show()
+        thread(name = "descriptions") {
+            for ((at, file) in files.withIndex()) {
+                val entry = catalogue.entry(file)
+                activity.runOnUiThread { rows.fill(at, entry) }
+            }
+        }
+        return dialog
+    }
+
+    private inner class Rows(private val files: List<ModelFile>) : BaseAdapter() {
+        private val entries = arrayOfNulls<Catalogue.Entry>(files.size)
+
+        fun fill(at: Int, entry: Catalogue.Entry) {
+            entries[at] = entry
+            notifyDataSetChanged()
+        }
+
+        override fun getCount() = files.size + 1
+
+        override fun getItem(at: Int): Any? = entries.getOrNull(at)
+
+        override fun getItemId(at: Int) = at.toLong()
+
+        override fun getView(at: Int, old: View?, parent: ViewGroup): View {
+            val row = old ?: activity.layoutInflater.inflate(R.layout.model_row, parent, false)
+            val title = row.part<TextView>(R.id.title)
+            val subtitle = row.part<TextView>(R.id.subtitle)
+            val entry = entries.getOrNull(at)
+            subtitle.visibility = if (at < files.size) View.VISIBLE else View.GONE
+            title.text = when {
+                at == files.size -> activity.getString(R.string.open_file)
+                else -> entry?.title ?: files[at].name(activity)
+            }
+            subtitle.text = entry?.subtitle(activity.resources) ?: activity.getString(R.string.reading)
+            subtitle.setTextColor(
+                activity.getColor(if (entry?.problem == null) R.color.muted else R.color.warning),
+            )
+            return row
+        }
+    }
+
+    /** Show what a file says of itself. */
+    fun about(
+        file: ModelFile,
+        description: ModelDescription,
+        bytes: Long,
+        onRemove: () -> Unit,
+    ): AlertDialog {
+        val builder = AlertDialog.Builder(activity)
+            .setTitle(description.name.ifEmpty { Catalogue.titleOf(description) })
+            .setMessage(facts(file, description, bytes))
+            .setPositiveButton(R.string.close, null)
+        if (file is ModelFile.Opened) {
+            builder.setNeutralButton(R.string.remove) { _, _ -> onRemove() }
+        }
+        return builder.show()
+    }
+
+    private fun facts(file: ModelFile, told: ModelDescription, bytes: Long): String {
+        val colour = if (told.input.channels == 1) R.string.colour_grey else R.string.colour_rgb
+        val labels = told.labels.take(SOME_LABELS).joinToString(", ") +
+            if (told.labels.size > SOME_LABELS) ", …" else ""
+        val size = activity.getString(R.string.megabytes, Numbers.megabytes(bytes))
+        return listOf(
+            R.string.field_description to told.description,
+            R.string.field_task to activity.getString(Catalogue.taskName(told.task)),
+            R.string.field_network to told.model,
+            R.string.field_variant to told.variant,
+            R.string.field_input to activity.getString(
+                R.string.input_size,
+                told.input.width.toString(),
+                told.input.height.toString(),
+                activity.getString(colour),
+            ),
+            R.string.field_labels to
+                activity.getString(R.string.labels_few, told.labels.size.toString(), labels),
+            R.string.field_file to "${file.name(activity)}, $size",
+            R.string.field_author to told.author,
+            R.string.field_licence to told.license,
+            R.string.field_version to told.version,
+        ).filter { (_, value) -> value.isNotBlank() }
+            .joinToString("\n\n") { (name, value) -> "${activity.getString(name)}\n$value" }
+    }
+
+    private companion object {
+        const val SOME_LABELS = 12
+    }
+}

@@ -1,0 +1,66 @@
+package org.kerascnn.demo.core
+
+import java.io.File
+import java.nio.ByteBuffer
+import java.util.Locale
+import org.junit.Assert.assertEquals
+import org.junit.Test
+
+class ResultsCsvTest {
+    private val description = ModelDescription.read(Files.model())
+    private val row = ResultRow(
+        description = description,
+        bytes = 1_234_567,
+        sha256 = "ab".repeat(32),
+        latency = LatencySummary(12.3456789, 20.0, 50),
+        accuracy = 100.0 * 2 / 3,
+        pictures = 3,
+        threads = 4,
+        accelerator = Accelerator.GPU,
+        device = "Maker, \"Model\"\u202e  9\n",
+        android = "14",
+        file = "my run float32.tflite",
+    )
+    private val bare = row.copy(latency = null, accuracy = null, accelerator = Accelerator.CPU)
+
+    @Test
+    fun `the columns are the reader's`() {
+        val lines = ResultsCsv.write(listOf(row, bare)).split("\n")
+        assertEquals(ResultsCsv.COLUMNS.joinToString(","), lines[0])
+        assertEquals(
+            ",tiny,float32,tflite,,,,1234567,,accuracy,66.6667,,,,,12.3457,20,4,,,,,,,," +
+                "${row.sha256},\"Maker, \"\"Model\"\" 9\",14,GPU,3,my run float32.tflite",
+            lines[1],
+        )
+        assertEquals(
+            ",tiny,float32,tflite,,,,1234567,,,,,,,,,,4,,,,,,,,${row.sha256}," +
+                "\"Maker, \"\"Model\"\" 9\",14,CPU,,my run float32.tflite",
+            lines[2],
+        )
+        assertEquals(listOf(""), lines.drop(3))
+        // tests/test_android.py reads it again.
+        System.getProperty("kerascnn.golden").orEmpty().ifEmpty { null }?.let { folder ->
+            File(folder, "results.csv").writeText(ResultsCsv.write(listOf(row)))
+        }
+    }
+
+    @Test
+    fun `numbers are the same in every language`() {
+        val before = Locale.getDefault()
+        val wanted = ResultsCsv.write(listOf(row))
+        try {
+            Locale.setDefault(Locale.forLanguageTag("ar-EG-u-nu-arab"))
+            assertEquals(wanted, ResultsCsv.write(listOf(row)))
+            val digest = ResultsCsv.sha256(ByteBuffer.wrap("abc".toByteArray()))
+            assertEquals("ba7816bf", digest.take(8))
+        } finally {
+            Locale.setDefault(before)
+        }
+    }
+
+    @Test
+    fun `a name is as long as the reader takes`() {
+        val text = ResultsCsv.write(listOf(row.copy(device = "x".repeat(100))))
+        assertEquals(80, text.count { it == 'x' } - "max_logit_diff".count { it == 'x' })
+    }
+}
