@@ -10,7 +10,6 @@ Letters in shapes: h w height and width in pixels, s shapes.
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 MOST = 12  # shapes in a picture
 # Columns of uniform numbers a shape; the first row's are also of the picture as a whole.
@@ -54,6 +53,8 @@ def cluttered(pixels: np.ndarray, label_map: np.ndarray, numbers: np.ndarray) ->
 
 def _shape(size: tuple[int, ...], side: float, u: np.ndarray, *, is_round: bool) -> np.ndarray:
     """(h, w) bool, what is inside of an ellipse or a rectangle, turned."""
+    from PIL import Image, ImageDraw  # late: commands that list policies answer without it
+
     ratio = _log_between((0.5, 2.0), u[_RATIO]) ** 0.5
     own = side * _log_between(_OWN_SIDES, u[_OWN_SIDE]) / 2
     corners = 32 if is_round else 4

@@ -15,7 +15,8 @@ from test_report import row
 from export import recipes
 from export import shrink as shrinking
 from export.budget import Budget, milliseconds, size
-from export.compress import all_artefacts, compress
+from export.compress import all_artefacts
+from export.convert_tflite import to_tflite
 from export.flatbuffer import skeleton
 from export.shrink import shrink
 from kerascnn.errors import InputError
@@ -118,8 +119,7 @@ def test_what_more_training_cannot_mend_is_passed_over() -> None:
 
 
 def test_a_file_below_the_graph_itself_is_refused(run: Run) -> None:
-    compress(run, ["float32"], onnx=False)
-    least = skeleton((run.artefacts / "float32.tflite").read_bytes())
+    least = skeleton(to_tflite(run.load_model()))
     assert 1000 < least < 10_000
     done = here("shrink", run.folder, "--max-size", f"{least - 1}B")
     assert_refused(done, "lenet5", "without any weight")
