@@ -1,9 +1,8 @@
 """benchmarks/clients.md: four clients answer ten pictures with the same files, and agree.
 
-    kerascnn train efficientnet_lite0 --weights imagenet --data scenes-digits --epochs 4 \
-        --out runs/digits
+    kerascnn demo
     (a detector: see benchmarks/detection.py)
-    python benchmarks/clients.py runs/digits runs/ssdlite_mobilenet_v2
+    python benchmarks/clients.py runs/demo/mobilenet_v2 runs/ssdlite_mobilenet_v2
 
 Python is what `kerascnn predict` does. MediaPipe's ImageClassifier and ObjectDetector read the
 metadata in the file; their environment is made when KERASCNN_MEDIAPIPE_PYTHON names none. Kotlin is
@@ -26,7 +25,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
+_ROOT = pathlib.Path(__file__).parents[1]
+# The root first: tests/ has folders named like the packages.
+sys.path[:0] = [str(_ROOT), str(_ROOT / "tests")]
 
 import browser
 import mediapipe_client
