@@ -25,9 +25,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-_ROOT = pathlib.Path(__file__).parents[1]
-# The root first: tests/ has folders named like the packages.
-sys.path[:0] = [str(_ROOT), str(_ROOT / "tests")]
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
+# The root comes before it: tests/ has folders that are called as the packages are.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import browser
 import mediapipe_client
