@@ -11,7 +11,7 @@ import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from export.phone_files import PhoneFile, choose
+from export.phone_files import Model, PhoneFile, choose
 from kerascnn.errors import InputError
 from training import atomic
 
@@ -22,23 +22,6 @@ _SIGNS = (pathlib.Path("settings.gradle.kts"), _ASSETS.parent / "AndroidManifest
 _MODELS = "models"
 # Android's packager leaves out what begins with a dot.
 _LIST = ".kerascnn.json"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Model:
-    """A file of the app.
-
-    Attributes:
-        name: run and variant.
-        file: its name among the app's models.
-        bytes: its size.
-        sha256: hex digest.
-    """
-
-    name: str
-    file: str
-    bytes: int
-    sha256: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,15 +108,8 @@ def _named(chosen: Sequence[PhoneFile]) -> Iterator[tuple[Model, pathlib.Path]]:
     """Each with a file name of its own; of equal ones, all have a piece of their hash."""
     plain = [one.plain_name.lower() for one in chosen]
     for one, name in zip(chosen, plain, strict=True):
-        digest = atomic.sha256(one.path)
-        apart = f"-{digest[:8]}" if plain.count(name) > 1 else ""
-        model = Model(
-            name=one.name,
-            file=f"{one.plain_name}{apart}.tflite",
-            bytes=one.path.stat().st_size,
-            sha256=digest,
-        )
-        yield model, one.path
+        apart = f"-{one.sha256[:8]}" if plain.count(name) > 1 else ""
+        yield one.listed(f"{one.plain_name}{apart}.tflite"), one.path
 
 
 def _listed(folder: pathlib.Path) -> dict[str, str]:

@@ -37,7 +37,7 @@ KINDS = {
     "segmentation": ("map", "map_logits"),
 }
 PROPERTY = "kerascnn"  # of an .onnx file
-_TEXTS = ("model", "variant", "name", "description", "author", "license", "version")
+TEXTS = ("model", "variant", "name", "description", "author", "license", "version")
 # A stranger's file is not read beyond these. Neither format has larger files, and a description of
 # 20,000 labels takes half a megabyte.
 _LARGEST_FILE, _LARGEST_DESCRIPTION = 2**31, 2**23  # bytes
@@ -172,7 +172,7 @@ def _checked(told: Any) -> dict[str, Any]:
     if _is_whole(told.get("format")) and told["format"] > FORMAT:
         raise ValueError(f"format {told['format']} of a newer version")
     _demand(_is_whole(told.get("format")) and told["format"] == FORMAT, "format")
-    for field in _TEXTS:
+    for field in TEXTS:
         _demand(isinstance(told.get(field), str), field)
     _demand(told.get("task") in KINDS, "task")
     _demand(_is_list(told.get("labels"), lambda one: isinstance(one, str)), "labels")

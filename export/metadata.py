@@ -76,7 +76,7 @@ def with_metadata(file: bytes, told: Mapping[str, Any]) -> bytes:
 
 def properties(told: Mapping[str, Any]) -> dict[str, str]:
     """The same for an .onnx file: the whole description, and what others look for by name."""
-    single = ("task", "model", "variant", "name", "description", "author", "license", "version")
+    single = ("task", *description.TEXTS)
     return {
         description.PROPERTY: description.to_json(told),
         "labels": lines(told["labels"]),

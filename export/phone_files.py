@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import re
 import unicodedata
@@ -11,6 +12,23 @@ from collections.abc import Sequence
 from export.description import read_description
 from kerascnn.errors import InputError
 from training import atomic
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """A file as a list of an app, or of a page, has it.
+
+    Attributes:
+        name: for people.
+        file: its name there, or its path.
+        bytes: its size.
+        sha256: hex digest.
+    """
+
+    name: str
+    file: str
+    bytes: int
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +42,15 @@ class PhoneFile:
 
     name: str
     path: pathlib.Path
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hex digest."""
+        return atomic.sha256(self.path)
+
+    def listed(self, file: str) -> Model:
+        """As a list has it where it goes by this name."""
+        return Model(name=self.name, file=file, bytes=self.path.stat().st_size, sha256=self.sha256)
 
     @property
     def plain_name(self) -> str:

@@ -13,7 +13,7 @@ import pathlib
 import shlex
 from collections.abc import Sequence
 
-from export.phone_files import PhoneFile, choose
+from export.phone_files import Model, PhoneFile, choose
 from kerascnn.errors import InputError
 from training import atomic
 
@@ -24,23 +24,6 @@ _PAGE = (".html", ".css", ".js", ".svg", ".webmanifest")
 _BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal")
 # Browsers know no packages: a file names its neighbour by its place.
 _PACKAGE, _NEIGHBOUR = '"@litertjs/wasm-utils"', '"./wasm-utils.js"'
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Model:
-    """A file of the page.
-
-    Attributes:
-        name: in the page's list.
-        file: its path in the page's folder.
-        bytes: its size.
-        sha256: hex digest.
-    """
-
-    name: str
-    file: str
-    bytes: int
-    sha256: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,7 +143,6 @@ def _without_map(script: str) -> bytes:
 
 def _copied(one: PhoneFile, folder: pathlib.Path) -> Model:
     """A file in the page's folder; its name has its hash, as browsers keep what they have seen."""
-    digest = atomic.sha256(one.path)
-    file = f"{_MODELS}/{one.plain_name}-{digest[:8]}.tflite"
+    file = f"{_MODELS}/{one.plain_name}-{one.sha256[:8]}.tflite"
     atomic.write_bytes(folder / file, one.path.read_bytes())
-    return Model(name=one.name, file=file, bytes=one.path.stat().st_size, sha256=digest)
+    return one.listed(file)
