@@ -19,10 +19,10 @@ from export.stages import Trained
 from export.tasks import Task
 from export.verify import Verdict
 from kerascnn.errors import InputError
-from training import datasets
+from training.datasets import of_request
 from training.datasets.decode import decode_split
-from training.datasets.splits import Split
-from training.evaluate import Evaluation, evaluate, keras_predict_fn
+from training.datasets.splits import Dataset, Split
+from training.evaluate import Evaluation, PredictFn, evaluate, keras_predict_fn
 from training.run import Run
 from training.train_classifier import source_for
 
@@ -42,18 +42,24 @@ class Classification(Task):
             )
 
     @functools.cached_property
-    def dataset(self) -> datasets.Dataset:
+    def dataset(self) -> Dataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        run = self.run
-        dataset = datasets.scan(run.info["request"]["data"], seed=self.config.seed)
-        check_fingerprint(run, dataset.fingerprint)
-        return dataset
+        dataset = of_request.labelled(self.asked)
+        check_fingerprint(self.run, dataset.fingerprint)
+        return of_request.with_validation(dataset, self.config)
 
     @functools.cached_property
     def held_out(self) -> Split:
         """Pictures that figures are measured on."""
         split, _broken = decode_split(self.dataset.held_out, self.run.preprocessing)
         return split
+
+    @functools.cached_property
+    def validation(self) -> Split | None:
+        if self.dataset.validation is None:
+            return None
+        split, _broken = decode_split(self.dataset.validation, self.run.preprocessing)
+        return split if len(split) else None
 
     def pictures(self) -> int:
         return len(self.held_out)
@@ -68,7 +74,7 @@ class Classification(Task):
         return pictures
 
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Class-balanced."""
+        """Class-balanced, as far as there are enough."""
         train = self.dataset.train
         rng = np.random.default_rng(self.config.seed)
         classes = np.unique(train.labels)
@@ -94,8 +100,20 @@ class Classification(Task):
     def keras_answers(self, trained: Trained) -> Evaluation:
         if (logits := trained.logits) is not None:
             return Evaluation.of(logits, self.held_out.labels)
-        predict = keras_predict_fn(trained.model, trained.preprocessing)
-        return evaluate(predict, self.held_out, self.run.preprocessing)
+        return evaluate(self.keras_function(trained), self.held_out, self.run.preprocessing)
+
+    def keras_function(self, trained: Trained) -> PredictFn:
+        return keras_predict_fn(trained.model, trained.preprocessing)
+
+    def function_of(self, runtime: Runtime) -> PredictFn:
+        return runtime.predict
+
+    def on_validation(self, function: PredictFn, title: str) -> float:
+        assert self.validation is not None
+        found = evaluate(function, self.validation, self.run.preprocessing)
+        if getattr(self.config, "monitor", "auto") == "balanced_accuracy":
+            return float(np.nanmean(found.per_class))
+        return found.accuracy
 
     def load(self, path: pathlib.Path) -> Runtime:
         return load_runtime(path, self.run.preprocessing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import pathlib
 import time
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ from training.run import Run, versions
 
 _MISTAKES_KEPT = 200
 # Raised when the same recipe writes another file: those of before are made again.
-_EDITION = 3
+_EDITION = 4
 
 
 def compress(
@@ -297,12 +298,41 @@ class Workshop:
             "keras_value": reference.value,
             **self._task.kept(answers, reference, self._float),
             "pictures": self._task.pictures(),
+            **self._choice(runtime, path),
             "data_fingerprint": self._run.info["dataset"]["fingerprint"],
             **dataclasses.asdict(verdict),
             "partitions": runtime.partitions,
             "operations": list(runtime.operations),
             "sparsity": weight_sparsity(bare) if tflite else onnx_weight_sparsity(bare),
         }
+
+    def _choice(self, runtime: Any, path: pathlib.Path) -> dict[str, Any]:
+        """What files are chosen by, on the pictures that chose the run's epoch; if there are any.
+
+        The held-out pictures only tell how good a choice was.
+        """
+        task, float_value = self._task, self._float_choice
+        if task.validation is None or float_value is None:
+            return {}
+        title = f"{path.name} on the pictures that choose"
+        value = task.on_validation(task.function_of(runtime), title)
+        choice = {
+            "split": "validation",
+            "pictures": len(task.validation),
+            "value": 0.0 if math.isnan(value) else value,
+            "float_value": float_value,
+        }
+        return {"choice": choice}
+
+    @functools.cached_property
+    def _float_choice(self) -> float | None:
+        """The run's own network on these pictures; None where they have nothing to find."""
+        if self._task.validation is None:
+            return None
+        trained = self.network(recipes.variant("float32")).trained
+        function = self._task.keras_function(trained)
+        value = self._task.on_validation(function, "Keras on the pictures that choose")
+        return None if math.isnan(value) else value
 
 
 class _Network:

@@ -35,11 +35,11 @@ from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.detection.two_stage import TwoStageSpec
 from training.box_augmentation import to_network
 from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections, pack
-from training.datasets.object_sets import scan_objects
+from training.datasets import of_request
 from training.datasets.objects import ObjectDataset, ObjectSplit
-from training.datasets.selection import choosing
 from training.detection_examples import SHOWN_SCORE, example
-from training.evaluate_detector import detections, keras_detect_fn
+from training.evaluate_detector import DetectFn, detections, evaluate_detector, keras_detect_fn
+from training.fit_detector import kind
 from training.instance_masks import THRESHOLD
 from training.object_batches import evaluation_pictures
 from training.train_detector import figures
@@ -88,20 +88,24 @@ class DetectorTask(Task):
     @functools.cached_property
     def dataset(self) -> ObjectDataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        dataset = scan_objects(self.run.info["request"]["data"], seed=self.config.seed)
+        dataset = of_request.objects(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         skipped = set(self.run.info["dataset"]["skipped"])
-        return dataset.each(lambda split: _without(split, skipped))
+        return of_request.with_validation_of(dataset, self.config, skipped=skipped)
 
     @property
     def held_out(self) -> ObjectSplit:
         """Pictures that figures are measured on."""
         return self.dataset.held_out
 
-    @functools.cached_property
+    @property
     def train(self) -> ObjectSplit:
         """Pictures that the run learnt from."""
-        return choosing(self.dataset, self.config.validation_fraction, self.config.seed).train
+        return self.dataset.train
+
+    @property
+    def validation(self) -> ObjectSplit | None:
+        return self.dataset.validation or None
 
     def pictures(self) -> int:
         return len(self.held_out)
@@ -118,8 +122,22 @@ class DetectorTask(Task):
         return np.concatenate(blocks), np.empty(0, np.int32)
 
     def keras_answers(self, trained: Trained) -> Found:
-        detect = keras_detect_fn(trained.model, trained.preprocessing, self.spec)
-        return self._found(detect, "Keras on held-out pictures")
+        return self._found(self.keras_function(trained), "Keras on held-out pictures")
+
+    def keras_function(self, trained: Trained) -> DetectFn:
+        return keras_detect_fn(trained.model, trained.preprocessing, self.spec)
+
+    def function_of(self, runtime: Detector) -> DetectFn:
+        return runtime.detect
+
+    def on_validation(self, function: DetectFn, title: str) -> float:
+        assert self.validation is not None
+        found = evaluate_detector(
+            *(function, self.validation, self.run.preprocessing, self.run.labels),
+            kind=kind(self.spec),
+            title=title,
+        )
+        return found.ap
 
     def load(self, path: pathlib.Path) -> Detector:
         return load_detector(path, self.run.preprocessing, self.spec)
@@ -287,10 +305,3 @@ def _read(told: dict[str, Any]) -> Detections:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _without(split: ObjectSplit, names: set[str]) -> ObjectSplit:
-    """The split less the pictures that could not be read."""
-    if not names:
-        return split
-    return split.take([i for i, name in enumerate(split.names) if name not in names])

@@ -24,13 +24,12 @@ from export.verify import Verdict
 from kerascnn.errors import InputError
 from training import packed
 from training.box_augmentation import to_network
+from training.datasets import of_request
 from training.datasets.label_maps import VOID, MapDataset, MapSplit
-from training.datasets.map_sets import scan_maps
-from training.datasets.selection import choosing
-from training.evaluate_segmenter import SegmentFn, keras_segment_fn, maps
+from training.evaluate_segmenter import SegmentFn, evaluate_segmenter, keras_segment_fn, maps
 from training.map_drawing import legend
 from training.segmentation_examples import example
-from training.segmentation_losses import SegmentationLoss, balanced, count_pixels
+from training.segmentation_losses import SegmentationLoss, count_pixels
 from training.segmentation_metrics import (
     SegmentationEvaluation,
     evaluate_maps,
@@ -102,19 +101,19 @@ class Segmentation(Task):
     @functools.cached_property
     def dataset(self) -> MapDataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        dataset = scan_maps(self.run.info["request"]["data"], seed=self.config.seed)
+        dataset = of_request.maps(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         skipped = set(self.run.info["dataset"]["skipped"])
-        return dataset.each(lambda split: _without(split, skipped))
+        return of_request.with_validation_of(dataset, self.config, skipped=skipped)
 
     @property
     def held_out(self) -> MapSplit:
         """Pictures that figures are measured on."""
         return self.dataset.held_out
 
-    @functools.cached_property
-    def _train(self) -> MapSplit:
-        return choosing(self.dataset, self.config.validation_fraction, self.config.seed).train
+    @property
+    def validation(self) -> MapSplit | None:
+        return self.dataset.validation or None
 
     @property
     def _output_size(self) -> tuple[int, int]:
@@ -139,7 +138,7 @@ class Segmentation(Task):
 
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """By chance, without regard to what is in them; the labels are empty."""
-        train = self._train
+        train = self.dataset.train
         order = np.random.default_rng(self.config.seed).permutation(len(train))
         pictures = [
             to_network(train.picture(int(index)), self.run.preprocessing)
@@ -148,17 +147,12 @@ class Segmentation(Task):
         return np.stack(pictures), np.empty(0, np.int32)
 
     def lessons(self) -> MapLessons:
-        classes = len(self.run.labels)
-        weighed = self.config.class_weights == "balanced"
+        train = self.dataset.train
         return MapLessons(
-            train=self._train,
+            train=train,
             preprocessing=self.run.preprocessing,
             output_size=self._output_size,
-            loss=SegmentationLoss(
-                name=self.config.map_loss,
-                classes=classes,
-                class_weights=balanced(count_pixels(self._train, classes)) if weighed else None,
-            ),
+            loss=SegmentationLoss.of(self.config, count_pixels(train, len(self.run.labels))),
         )
 
     def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
@@ -168,8 +162,22 @@ class Segmentation(Task):
         return append(data, name=MAP)
 
     def keras_answers(self, trained: Trained) -> Mapped:
-        segment = keras_segment_fn(trained.model, trained.preprocessing)
-        return self._found(segment, "Keras on held-out pictures")
+        return self._found(self.keras_function(trained), "Keras on held-out pictures")
+
+    def keras_function(self, trained: Trained) -> SegmentFn:
+        return keras_segment_fn(trained.model, trained.preprocessing)
+
+    def function_of(self, runtime: Segmenter) -> SegmentFn:
+        return runtime.segment
+
+    def on_validation(self, function: SegmentFn, title: str) -> float:
+        assert self.validation is not None
+        found = evaluate_segmenter(
+            *(function, self.validation, self.run.preprocessing, self.run.labels),
+            boundaries=False,
+            title=title,
+        )
+        return found.miou
 
     def load(self, path: pathlib.Path) -> Segmenter:
         return load_segmenter(path, self.run.preprocessing)
@@ -324,10 +332,3 @@ def _read(plain: dict[str, Any]) -> np.ndarray:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _without(split: MapSplit, names: set[str]) -> MapSplit:
-    """The split less the pictures that could not be read."""
-    if not names:
-        return split
-    return split.take([i for i, name in enumerate(split.names) if name not in names])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kerascnn.errors import InputError
 from training.box_policies import BOX_POLICIES
@@ -58,14 +59,17 @@ class TrainConfig:
         cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
         class_weights: "balanced" weights the loss by the inverse of a class's frequency, in
             pictures or, of label maps, in pixels.
-        pictures_per_class: at most so many training pictures a class, chosen by `seed`; 0: all.
+        pictures_per_class: at most so many training pictures a class, chosen by `split_seed`;
+            0: all.
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
         patience: epochs without a better validation after which the training ends; 0: never.
         freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
             classifiers, what is no part of the backbone.
         freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
-        seed: of initial weights, order, augmentation, dropout and splits.
+        seed: of initial weights, order, augmentation and dropout.
+        split_seed: which pictures are for what, where the data does not say: those held out, set
+            aside, and left by `pictures_per_class`. Runs of another `seed` have the same ones.
         distil_weight: share of the loss that a teacher's answers have, where there is a teacher.
         temperature: that both softmaxes are taken at for it.
     """
@@ -103,6 +107,7 @@ class TrainConfig:
     freeze_epochs: int = 0
     freeze_learning_rate: float = 1e-2
     seed: int = 0
+    split_seed: int = 0
     distil_weight: float = 0.7
     temperature: float = 3.0
 
@@ -137,6 +142,21 @@ class TrainConfig:
             not (epoch > 0 and factor >= 0) for epoch, factor in self.milestones
         ):
             raise InputError(f"milestones are (epoch, factor) in order, not {self.milestones}")
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> TrainConfig:
+        """Read what a run.json holds; an older one splits by its only seed.
+
+        Raises:
+            InputError: a field that there is not, or an impossible value.
+        """
+        if unknown := set(plain) - {field.name for field in dataclasses.fields(cls)}:
+            raise InputError(
+                f"no setting {min(unknown)!r}: the run is of a newer version; update kerascnn"
+            )
+        if "split_seed" not in plain and "seed" in plain:
+            plain = {**plain, "split_seed": plain["seed"]}
+        return cls(**plain)
 
     @property
     def peak_learning_rate(self) -> float:
@@ -176,6 +196,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "patience": (0, _ANY),
     "freeze_epochs": (0, _ANY),
     "seed": (0, 2**31 - 1),
+    "split_seed": (0, 2**31 - 1),
     "distil_weight": (0, 1),
 }
 _POSITIVE = (

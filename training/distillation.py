@@ -18,6 +18,7 @@ from keras import ops
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing, reversed_channels
+from training.config import TrainConfig
 from training.run import Run
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -42,6 +43,15 @@ class DistillationLoss(keras.losses.Loss):
         super().__init__(name="distillation_loss")
         self.weight, self.temperature = weight, temperature
         self.label_smoothing = label_smoothing
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> DistillationLoss:
+        """The loss that a configuration asks for."""
+        return cls(
+            weight=config.distil_weight,
+            temperature=config.temperature,
+            label_smoothing=config.label_smoothing,
+        )
 
     def call(self, y_true, y_pred):
         """(n,) losses."""

@@ -22,7 +22,7 @@ from training.feed import evaluation_feed, train_feed
 from training.history import History
 from training.loop import Fitted, Work, can_jit, repeatable, without_averages_in_place
 from training.prepare import Prepare
-from training.trainee import Trainee, balanced
+from training.trainee import Trainee, factors_of
 
 
 def fit(
@@ -97,9 +97,7 @@ def make_trainee(
 ) -> Trainee:
     """The model, or a twin that trains faster or on many devices, behind its preparation."""
     config = course.config
-    weights = None
-    if config.class_weights == "balanced":
-        weights = balanced(course.split.labels, course.classes)
+    weights = factors_of(config, course.split.labels, course.classes)
     prepare = Prepare(preprocessing=course.preprocessing, policy=config.augmentation)
     if teacher is not None:
         teacher = dataclasses.replace(teacher, model=placement.twin(teacher.model))
@@ -110,11 +108,7 @@ def compile_trainee(
     trainee: Trainee, config: TrainConfig, rate: Any, placement: Placement = SINGLE
 ) -> keras.metrics.Metric:
     """Give a trainee its optimiser, loss and metric; the metric."""
-    loss = DistillationLoss(
-        weight=config.distil_weight,
-        temperature=config.temperature,
-        label_smoothing=config.label_smoothing,
-    )
+    loss = DistillationLoss.of(config)
     metric = keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
     optimizer = placement.optimizer(optimizers.build(config, rate))
     trainee.compile(

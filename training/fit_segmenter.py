@@ -19,7 +19,7 @@ from training.evaluate_segmenter import evaluate_segmenter, keras_segment_fn
 from training.history import History
 from training.loop import Fitted, Work, can_jit, repeatable, without_averages_in_place
 from training.map_batches import MapCourse, map_batches
-from training.segmentation_losses import SegmentationLoss, balanced, first_biases
+from training.segmentation_losses import SegmentationLoss, first_biases
 from training.segmentation_trainee import SegmentationTrainee
 
 # Layers of a segmentation network that no classifier has.
@@ -54,12 +54,9 @@ def fit_segmenter(
     if placement.replicas > 1:
         raise InputError("segmentation networks are trained on one device; leave out --devices")
     repeatable(course.config.seed)
-    class_weights = balanced(pixels) if course.config.class_weights == "balanced" else None
-    _begin_at_shares(model, first_biases(pixels, class_weights))
+    loss = SegmentationLoss.of(course.config, pixels)
+    _begin_at_shares(model, first_biases(pixels, loss.class_weights))
     network = placement.twin(model)
-    loss = SegmentationLoss(
-        name=course.config.map_loss, classes=len(classes), class_weights=class_weights
-    )
     trainee = SegmentationTrainee(network, course.preprocessing, loss)
     fitted = loop.train(
         _Segmentation(trainee, course, validation, classes),

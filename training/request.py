@@ -58,7 +58,7 @@ class TrainRequest:
         size = plain.get("image_size")
         return cls(**{
             **plain,
-            "config": TrainConfig(**plain["config"]),
+            "config": TrainConfig.from_dict(plain["config"]),
             "image_size": tuple(size) if size else None,
         })  # fmt: skip
 

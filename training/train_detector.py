@@ -18,9 +18,9 @@ from training import network
 from training.box_policies import BOX_POLICIES
 from training.coco_metrics import DetectionEvaluation, evaluate_detections
 from training.config import TrainConfig
-from training.datasets.object_sets import scan_objects
+from training.datasets import of_request
 from training.datasets.objects import ObjectDataset, ObjectSplit
-from training.datasets.selection import choosing, readable
+from training.datasets.selection import readable
 from training.detection_examples import write_examples
 from training.devices import Placement
 from training.evaluate_detector import detections, keras_detect_fn
@@ -38,7 +38,7 @@ class DetectorTraining:
 
     def __init__(self, asked: TrainRequest) -> None:
         self._asked = asked
-        self.dataset = scan_objects(asked.data, seed=asked.config.seed)
+        self.dataset = of_request.objects(asked)
         for note in self.dataset.notes:
             say(f"{self.dataset.name}: {note}")
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
@@ -62,7 +62,7 @@ class DetectorTraining:
     ) -> Fitted:
         """Look for broken pictures, and train."""
         config = self._asked.config
-        self.dataset = choosing(self._sound(self.dataset), config.validation_fraction, config.seed)
+        self.dataset = of_request.with_validation_of(self._sound(self.dataset), config)
         most = ObjectCourse.most_objects
         if kind(self.spec) == "segm":
             most = _most_objects(self.dataset.train, config)

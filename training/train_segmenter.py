@@ -14,9 +14,9 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
 from training import network
+from training.datasets import of_request
 from training.datasets.label_maps import VOID, MapDataset, MapSplit
-from training.datasets.map_sets import scan_maps
-from training.datasets.selection import choosing, readable
+from training.datasets.selection import readable
 from training.devices import Placement
 from training.evaluate_segmenter import keras_segment_fn, maps
 from training.fit_segmenter import fit_segmenter
@@ -35,7 +35,7 @@ class SegmenterTraining:
 
     def __init__(self, asked: TrainRequest) -> None:
         self._asked = asked
-        self.dataset = scan_maps(asked.data, seed=asked.config.seed)
+        self.dataset = of_request.maps(asked)
         for note in self.dataset.notes:
             say(f"{self.dataset.name}: {note}")
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
@@ -60,7 +60,7 @@ class SegmenterTraining:
     ) -> Fitted:
         """Look for broken pictures, and train."""
         config = self._asked.config
-        self.dataset = choosing(self._sound(self.dataset), config.validation_fraction, config.seed)
+        self.dataset = of_request.with_validation_of(self._sound(self.dataset), config)
         train = self.dataset.train
         return fit_segmenter(
             self.model,
