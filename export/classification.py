@@ -111,9 +111,7 @@ class Classification(Task):
     def on_validation(self, function: PredictFn, title: str) -> float:
         assert self.validation is not None
         found = evaluate(function, self.validation, self.run.preprocessing)
-        if getattr(self.config, "monitor", "auto") == "balanced_accuracy":
-            return float(np.nanmean(found.per_class))
-        return found.accuracy
+        return found.figure(getattr(self.config, "monitor", "auto"))
 
     def load(self, path: pathlib.Path) -> Runtime:
         return load_runtime(path, self.run.preprocessing)

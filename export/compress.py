@@ -34,6 +34,7 @@ from kerascnn.preprocessing import Preprocessing
 from training import atomic
 from training.datasets.splits import Split
 from training.distillation import Teacher
+from training.leaks import refuse_leaks
 from training.progress import Progress, say
 from training.run import Run, versions
 
@@ -232,7 +233,11 @@ class Workshop:
         return self.source if name == "self" else atomic.sha256(Run.open(name).model_path)
 
     def _teaching(self, name: str) -> Run:
-        return self._run if name == "self" else Run.open(name)
+        if name == "self":
+            return self._run
+        asked, dataset = self._task.asked, self._task.dataset
+        refuse_leaks(asked, dataset.held_out, dataset.fingerprint, teacher=name, warn=say)
+        return Run.open(name)
 
     @functools.cached_property
     def _lessons(self) -> AnyLessons:

@@ -70,6 +70,11 @@ class Task(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def dataset(self) -> Any:
+        """The run's data, as it was trained on; raises InputError if it is gone or has changed."""
+
+    @property
+    @abc.abstractmethod
     def validation(self) -> Sized | None:
         """Pictures set aside from those to learn from: what is chosen, is chosen by them.
 

@@ -94,7 +94,10 @@ def _training_options(command: Any) -> Any:
         click.option("--epochs", type=int, help="Passes over the training pictures."),
         click.option("--batch-size", type=int, help="Pictures a step."),
         click.option("--image-size", help="Pixels: 224, or 224x160 (height x width)."),
-        click.option("--seed", type=int, help="Of weights, order, changes, split.  [default: 0]"),
+        click.option("--seed", type=int, help="Of weights, order and changes.  [default: 0]"),
+        click.option(
+            "--split-seed", type=int, help="Of which pictures are held out.  [default: 0]"
+        ),
         click.option("--optimizer", help="adamw, sgd or rmsprop."),
         click.option("--learning-rate", type=float, help="The peak, after warm-up."),
         click.option("--weight-decay", type=float, help="Not on biases and norms."),

@@ -79,6 +79,15 @@ class Evaluation:
         """The metric, in percent."""
         return self.accuracy
 
+    def figure(self, monitor: str) -> float:
+        """What choices are made by (`TrainConfig.monitor`), in percent.
+
+        Balanced accuracy is the mean of the accuracies of the classes that have pictures.
+        """
+        if monitor == "balanced_accuracy":
+            return float(np.nanmean(self.per_class))
+        return self.accuracy
+
     @property
     def predictions(self) -> np.ndarray:
         """(n,) class indices."""

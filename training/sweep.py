@@ -14,7 +14,7 @@ import logging
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kerascnn.errors import InputError
@@ -24,8 +24,8 @@ from training.cores import WORKERS
 from training.progress import Progress, say
 
 COLUMNS = (
-    "run", "model", "recipe", "seed", "held_out", "top5", "calibration_error", "best_epoch",
-    "seconds", "parameters", "macs", "error",
+    "run", "model", "recipe", "seed", "validation", "held_out", "top5", "calibration_error",
+    "best_epoch", "seconds", "parameters", "macs", "error",
 )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def sweep(
             rows[job.run] = row
             _write(folder / "sweep.csv", [rows[j.run] for j in work if j.run in rows])
             progress.step()
-            said = row["error"] or f"{row['held_out']:.1f}% of the held-out pictures are right"
+            said = row["error"] or _told(row)
             say(f"{job.run}: {said}")
     return [rows[job.run] for job in work]
 
@@ -185,17 +185,43 @@ def _write(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     atomic.write_csv(path, COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
 
 
+def _told(row: Mapping[str, Any]) -> str:
+    held_out = f"{row['held_out']:.1f}% of the held-out pictures are right"
+    if row["validation"] is None:
+        return held_out
+    return f"{row['validation']:.1f}% of the validation pictures are right, {held_out}"
+
+
+def ranked_by(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What tells the best row: "validation", or "held_out" where a run set no pictures aside."""
+    finished = [row for row in rows if not row["error"]]
+    return "held_out" if any(row["validation"] is None for row in finished) else "validation"
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows for a person, the best first, failures last."""
-    best_first = sorted(rows, key=lambda row: -(row["held_out"] or -1.0))
+    """The rows for a person, the best first, failures last; and what they are ranked by."""
+    rank = ranked_by(rows)
+    best_first = sorted(rows, key=lambda row: -1.0 if row["error"] else row[rank], reverse=True)
     width = max(len(row["run"]) for row in rows)
-    lines = [f"{'run':{width}}  accuracy  top-5  calibration error  epoch  seconds"]
+    lines = [f"{'run':{width}}  validation  held out  top-5  calibration error  epoch  seconds"]
     for row in best_first:
         if row["error"]:
             lines.append(f"{row['run']:{width}}  failed: {row['error']}")
             continue
         lines.append(
-            f"{row['run']:{width}}  {row['held_out']:7.1f}%  {row['top5']:4.1f}%"
+            f"{row['run']:{width}}  {_percent(row['validation']):>10}"
+            f"  {_percent(row['held_out']):>8}  {row['top5']:4.1f}%"
             f"  {row['calibration_error']:16.1f}%  {row['best_epoch']:5d}  {row['seconds']:7.1f}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, _RANKED[rank]])
+
+
+_RANKED = {
+    "validation": "ranked by the validation pictures; the held-out ones tell how good the best is",
+    "held_out": "ranked by the held-out pictures, since not all of these runs have validation "
+    "pictures: the best figure is too good by some luck; give --set validation_fraction=0.1",
+}
+
+
+def _percent(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.1f}%"

@@ -20,6 +20,7 @@ from training import atomic
 from training.curves import write_curves
 from training.devices import SINGLE, Placement
 from training.history import History
+from training.leaks import refuse_leaks
 from training.loop import Fitted
 from training.network import in_single_precision
 from training.progress import say
@@ -35,12 +36,14 @@ class Training(Protocol):
 
     Attributes:
         name, fingerprint: of the data.
+        dataset: with the held-out pictures; the others are what they are after `fit`.
         classes: of the data, in the order of the logits.
         preprocessing: of the network.
         model: what is trained, in place.
     """
 
     name: str
+    dataset: Any
     classes: tuple[str, ...]
     fingerprint: str
     preprocessing: Preprocessing
@@ -68,8 +71,8 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
         placement: the devices and hosts to train on; hosts other than the first write nothing.
 
     Raises:
-        InputError: bad data, an impossible model, a folder that holds another run, or a teacher
-            that cannot teach this.
+        InputError: bad data, an impossible model, a folder that holds another run, a teacher that
+            cannot teach this, or weights or a teacher that know the pictures to be held out.
         OSError: the folder cannot be written.
         Stopped: a signal asked to stop; what was trained is kept.
     """
@@ -87,6 +90,8 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
         return Run.open(folder)
     training = _open(asked)
     if info is None:
+        warn = say if placement.is_chief else _unsaid
+        refuse_leaks(asked, training.dataset.held_out, training.fingerprint, warn=warn)
         info = _first_info(asked, training)
         info["devices"] = placement.replicas
         if placement.is_chief:
@@ -96,6 +101,10 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
     elif info.get("teacher") != training.facts().get("teacher"):
         raise InputError(f"{asked.teacher} has changed since {folder} began; delete {folder}")
     return _run(asked, training, folder, dict(info), placement)
+
+
+def _unsaid(_text: str) -> None:
+    """Another host says it."""
 
 
 def _open(asked: TrainRequest) -> Training:
