@@ -108,7 +108,7 @@ def _found(metric: str, value: float, classes: int, majority: float, pictures: i
         base = floor_of(metric, classes=classes, majority=majority) - LEAST_MIOU_GAIN
         return f"{told}: mIoU {value:.1f}%, and one class for every pixel has {base:.1f}%"
     if majority == 100:
-        return "all held-out images are of one class, so nothing shows that the network tells any apart"
+        return "all held-out images are of one class: nothing shows what the network tells apart"
     base = floor_of(metric, classes=classes, majority=majority)
     luck = floor_of(metric, classes=classes, majority=majority, pictures=pictures)
     within = f" (on {pictures} images up to {luck:.1f}% by luck)" if pictures else ""
