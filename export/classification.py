@@ -136,6 +136,7 @@ class Classification(Task):
         return {
             "right": pack(answers.predictions == labels),
             "float_right": pack(own.predictions == labels),
+            "class_pictures": np.bincount(labels, minlength=len(self.run.labels)).tolist(),
         }
 
     def mistakes(self, answers: Evaluation) -> tuple[int, list[dict[str, Any]]]:

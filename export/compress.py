@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import pathlib
@@ -305,7 +304,7 @@ class Workshop:
             "pictures": self._task.pictures(),
             **self._choice(runtime, path),
             "data_fingerprint": self._run.info["dataset"]["fingerprint"],
-            **dataclasses.asdict(verdict),
+            **verdict.to_dict(),
             "partitions": runtime.partitions,
             "operations": list(runtime.operations),
             "sparsity": weight_sparsity(bare) if tflite else onnx_weight_sparsity(bare),
