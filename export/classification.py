@@ -111,7 +111,7 @@ class Classification(Task):
     def on_validation(self, function: PredictFn, title: str) -> float:
         assert self.validation is not None
         found = evaluate(function, self.validation, self.run.preprocessing)
-        return found.figure(getattr(self.config, "monitor", "auto"))
+        return found.figure(self.config.monitor)
 
     def load(self, path: pathlib.Path) -> Runtime:
         return load_runtime(path, self.run.preprocessing)

@@ -15,6 +15,7 @@ OPTIMIZERS = ("adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine", "exponential", "plateau", "steps")
 DECAYS = ("decoupled", "l2")
 CLASS_WEIGHTS = ("none", "balanced")
+MONITORS = ("auto", "accuracy", "balanced_accuracy", "loss")
 MAP_LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
 
 
@@ -46,7 +47,9 @@ class TrainConfig:
         decay: "decoupled" (arXiv:1711.05101) or "l2" (a part of the gradient).
         warmup_epochs: length of the warm-up, may be a fraction.
         clip_norm: longest gradient, over all variables; 0: any.
-        ema: momentum of the moving average of weights that is evaluated and kept; 0: none.
+        ema: highest momentum of the moving average of weights that is evaluated and kept; 0: none.
+            At the update behind n others it is min(ema, (1 + n) / (10 + n)), so that the average
+            of a short run looks back over a ninth of it and has forgotten the initial weights.
         label_smoothing: of the cross-entropy.
         map_loss: of label maps, see `training.segmentation_losses`: "cross_entropy", "dice",
             "focal", "cross_entropy_dice".
@@ -63,6 +66,10 @@ class TrainConfig:
             0: all.
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
+        monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
+            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mean IoU, by
+            task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
+            recalls) and "loss".
         patience: epochs without a better validation after which the training ends; 0: never.
         freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
             classifiers, what is no part of the backbone.
@@ -103,6 +110,7 @@ class TrainConfig:
     class_weights: str = "none"
     pictures_per_class: int = 0
     validation_fraction: float = 0.1
+    monitor: str = "auto"
     patience: int = 0
     freeze_epochs: int = 0
     freeze_learning_rate: float = 1e-2
@@ -160,7 +168,10 @@ class TrainConfig:
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate for the present number of pictures an update."""
+        """The learning rate for `batch_size` x `accumulate` pictures an update.
+
+        Of a training whose pictures fill no such batch: see `training.plan.with_real_batch`.
+        """
         if not self.reference_batch:
             return self.learning_rate
         return self.learning_rate * self.batch_size * self.accumulate / self.reference_batch
@@ -173,6 +184,7 @@ _CHOICES: Mapping[str, Sequence[str]] = {
     "decay": DECAYS,
     "class_weights": CLASS_WEIGHTS,
     "map_loss": MAP_LOSSES,
+    "monitor": MONITORS,
 }
 _ANY = float("inf")
 _LIMITS: Mapping[str, tuple[float, float]] = {

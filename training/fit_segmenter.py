@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kerascnn.errors import InputError
-from training import checkpoint, loop, optimizers
+from training import checkpoint, loop, optimizers, plan
 from training.config import TrainConfig
 from training.datasets.label_maps import MapSplit
 from training.devices import Placement
@@ -88,7 +88,8 @@ class _Segmentation(Work):
         classes: Sequence[str],
     ) -> None:
         self.trainee, self.network = trainee, trainee.network
-        self.config, self.steps = course.config, course.steps
+        self.config = plan.with_real_batch(course.config, len(course.split))
+        self.steps = course.steps
         self._course, self._validation, self._classes = course, validation, classes
         self._segment = keras_segment_fn(self.network, course.preprocessing)
 
@@ -117,7 +118,7 @@ class _Segmentation(Work):
         )
         if math.isnan(found.miou):  # nothing counts in these pictures: they choose no epoch
             return {}
-        return {"val_miou": found.miou / 100, "val_dice": found.mean_dice / 100}
+        return {"val_miou": found.miou, "val_dice": found.mean_dice}
 
     def names(self, epoch: int, step: int) -> list[str]:
         return self._course.names(epoch, step)

@@ -161,7 +161,7 @@ def configure(
 
 
 # Settings that the loss of other tasks has no part for.
-_FOR_CLASSIFIERS = ("mixup", "cutmix", "pictures_per_class")
+_FOR_CLASSIFIERS = ("mixup", "cutmix", "pictures_per_class", "monitor")
 _FOR_MAPS = ("map_loss", "border_weight")
 
 

@@ -26,6 +26,7 @@ from training.network import in_single_precision
 from training.progress import say
 from training.request import TrainRequest
 from training.run import Run, machine, read_info, versions, write_info
+from training.summary import figures
 from training.tensorboard_log import TensorBoardLog
 
 _SECONDS_BETWEEN_DRAWINGS = 10.0
@@ -129,7 +130,7 @@ def _run(
     info: dict[str, Any],
     placement: Placement,
 ) -> Run:
-    pictures = _Pictures(folder, asked.model)
+    pictures = _Pictures(folder, asked.model, asked.config.monitor)
     fitted = training.fit(folder, placement, pictures.after_epoch)
     if not placement.is_chief:
         placement.barrier()  # whoever looks into the folder next finds a whole run
@@ -143,7 +144,8 @@ def _run(
     atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in training.classes))
     info["dataset"] |= training.counts()
     info["results"] = training.results(folder)
-    info["results"] |= {"best_epoch": fitted.best_epoch, "seconds": round(fitted.seconds, 1)}
+    info["results"] |= figures(fitted.history, asked.config)
+    info["results"] |= {"seconds": round(fitted.seconds, 1)}
     info["complete"] = True
     write_info(folder, info)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -154,8 +156,8 @@ def _run(
 class _Pictures:
     """What people look at while a run trains: the curves, and TensorBoard's log."""
 
-    def __init__(self, folder: pathlib.Path, title: str) -> None:
-        self._folder, self._title = folder, title
+    def __init__(self, folder: pathlib.Path, title: str, monitor: str) -> None:
+        self._folder, self._title, self._monitor = folder, title, monitor
         self._log: TensorBoardLog | None = None
         self._drawn = -math.inf
 
@@ -171,7 +173,8 @@ class _Pictures:
 
     def draw(self, history: History) -> None:
         """Draw the curves anew."""
-        write_curves(history, self._folder / "curves.png", title=self._title)
+        path = self._folder / "curves.png"
+        write_curves(history, path, title=self._title, monitor=self._monitor)
         self._drawn = time.monotonic()
 
 

@@ -22,7 +22,7 @@ from training.datasets.decode import CACHE_BYTES, Broken, decode_dataset
 from training.datasets.splits import Dataset
 from training.devices import Placement
 from training.distillation import Teacher
-from training.evaluate import PredictFn, evaluate, keras_predict_fn
+from training.evaluate import evaluate, keras_predict_fn
 from training.fit import fit
 from training.history import History
 from training.loop import Fitted
@@ -105,18 +105,10 @@ class ClassifierTraining:
         return {
             "metric": "accuracy",
             "held_out": found.accuracy,
-            "validation": self._validation(predict),
             "top5": found.top5,
             "calibration_error": found.calibration_error,
             "loss": found.loss,
         }
-
-    def _validation(self, predict: PredictFn) -> float | None:
-        """What the epoch was chosen by, in percent; None where no picture was set aside."""
-        if not self.dataset.validation:
-            return None
-        found = evaluate(predict, self.dataset.validation, self.preprocessing)
-        return found.figure(getattr(self._asked.config, "monitor", "auto"))
 
 
 def scan_for(asked: TrainRequest) -> Dataset:

@@ -23,7 +23,7 @@ from training.datasets.objects import ObjectDataset, ObjectSplit
 from training.datasets.selection import readable
 from training.detection_examples import write_examples
 from training.devices import Placement
-from training.evaluate_detector import DetectFn, detections, evaluate_detector, keras_detect_fn
+from training.evaluate_detector import detections, keras_detect_fn
 from training.fit_detector import fit_detector, kind
 from training.history import History
 from training.loop import Fitted
@@ -109,7 +109,6 @@ class DetectorTraining:
             return {
                 "metric": "AP",
                 "held_out": measured.ap,
-                "validation": self._validation(detect),
                 **figures(measured),
             }
         boxes = evaluate_detections(found, held_out, self.classes)
@@ -117,20 +116,9 @@ class DetectorTraining:
         return {
             "metric": "mask AP",
             "held_out": measured.ap,
-            "validation": self._validation(detect),
             **figures(measured),
             **{f"box_{name}": value for name, value in of_boxes.items()},
         }
-
-    def _validation(self, detect: DetectFn) -> float | None:
-        """What the epoch was chosen by, in percent; None where nothing is set aside, or there."""
-        if not self.dataset.validation:
-            return None
-        found = evaluate_detector(
-            *(detect, self.dataset.validation, self.preprocessing, self.classes),
-            kind=kind(self.spec),
-        )
-        return None if np.isnan(found.ap) else found.ap
 
     def _sound(self, dataset: ObjectDataset) -> ObjectDataset:
         """Without pictures that cannot be read, which are named."""

@@ -18,12 +18,7 @@ from training.datasets import of_request
 from training.datasets.label_maps import VOID, MapDataset, MapSplit
 from training.datasets.selection import readable
 from training.devices import Placement
-from training.evaluate_segmenter import (
-    SegmentFn,
-    evaluate_segmenter,
-    keras_segment_fn,
-    maps,
-)
+from training.evaluate_segmenter import keras_segment_fn, maps
 from training.fit_segmenter import fit_segmenter
 from training.history import History
 from training.loop import Fitted
@@ -108,22 +103,7 @@ class SegmenterTraining:
             *(folder / "examples.png", held_out, shown, self.classes),
             palette=self.dataset.palette,
         )
-        return {
-            "metric": "mIoU",
-            "held_out": measured.miou,
-            "validation": self._validation(segment),
-            **figures(measured),
-        }
-
-    def _validation(self, segment: SegmentFn) -> float | None:
-        """What the epoch was chosen by, in percent; None where nothing is set aside, or counts."""
-        if not self.dataset.validation:
-            return None
-        found = evaluate_segmenter(
-            *(segment, self.dataset.validation, self.preprocessing, self.classes),
-            boundaries=False,
-        )
-        return None if math.isnan(found.miou) else found.miou
+        return {"metric": "mIoU", "held_out": measured.miou, **figures(measured)}
 
     def _sound(self, dataset: MapDataset) -> MapDataset:
         """Without pictures and masks that cannot be read, which are named."""

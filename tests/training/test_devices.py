@@ -259,14 +259,15 @@ def _train(asked):
     placement = Devices.parse(asked["devices"]).open()
     import keras
 
+    from training import optimizers
+    from training.config import TrainConfig
+
     network = _network()
     placement.check_batch(BATCH)
     with placement.scope():
         model = _learner_class()(placement.twin(network))
-        optimizer = keras.optimizers.AdamW(
-            0.01, weight_decay=0.05, global_clipnorm=0.05, gradient_accumulation_steps=2,
-            use_ema=True, ema_momentum=0.9,
-        )  # fmt: skip
+        config = TrainConfig(weight_decay=0.05, clip_norm=0.05, accumulate=2, ema=0.9)
+        optimizer = optimizers.build(config, 0.01)
         model.compile(
             optimizer=placement.optimizer(optimizer),
             loss=keras.losses.CategoricalCrossentropy(from_logits=True),
