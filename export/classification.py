@@ -122,6 +122,7 @@ class Classification(Task):
             **by_class.to_dict(self.run.labels),
             "right": pack(answers.predictions == labels),
             "float_right": pack(own.predictions == labels),
+            "class_pictures": np.bincount(labels, minlength=len(self.run.labels)).tolist(),
         }
 
     def mistakes(self, answers: Evaluation) -> tuple[int, list[dict[str, Any]]]:

@@ -22,11 +22,14 @@ from export.artefact import Artefact
 from export.compress import all_artefacts
 from export.device_results import File, Phone
 from export.report import Mistake, Mistakes, RunSummary
-from export.results import Result
+from export.results import Choice, Result
 from export.significance import Difference
+from export.verify import verified_of
 from kerascnn.errors import InputError
+from training import floor
 from training.progress import Progress
 from training.run import Run, machine, versions
+from training.segmentation_metrics import TRUTH
 
 _PICTURES_SHOWN = 60
 
@@ -212,18 +215,53 @@ def _result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
         drop=measured["float_value"] - measured["value"],
         drop_low=low,
         drop_high=high,
+        pictures=measured["pictures"],
+        choice=_choice(measured),
         latency_ms=latency.median_ms,
         latency_p95_ms=latency.p95_ms,
+        latency_low_ms=latency.low_ms,
+        latency_high_ms=latency.high_ms,
+        rounds_ms=latency.rounds_ms,
         threads=runtimes.THREADS,
         peak_arena_bytes=None,
         sparsity=measured["sparsity"],
         seconds=info["seconds"],
-        fits=measured["fits"],
+        verified=verified_of(measured),
+        below_floor=_below_floor(artefact) or "",
         agreement=measured["agreement"],
         max_logit_diff=measured["max_logit_diff"],
         partitions=measured["partitions"],
         sha256=info["sha256"],
     )
+
+
+def _choice(measured: Mapping[str, Any]) -> Choice | None:
+    """What a file is chosen by; None where no split was set aside, and of earlier versions."""
+    told = measured.get("choice")
+    if not told:
+        return None
+    figures = (float(told[name]) for name in ("value", "float_value"))
+    value, float_value = figures
+    return Choice(
+        split=told["split"], pictures=told["pictures"], value=value, float_value=float_value
+    )
+
+
+def _below_floor(artefact: Artefact) -> str | None:
+    """Why nothing is recommended of a file's network, see `training.floor`."""
+    measured = artefact.info["evaluation"]
+    metric, value = measured["metric"], measured["value"]
+    if metric == results.MIOU:
+        _before, counts = artefact.answers
+        pixels = counts[..., TRUTH].sum(axis=0)
+        facts = floor.class_facts(pixels)
+        classes, majority = facts["classes"], facts["majority"]
+        return floor.below_floor(metric, value, classes=classes, majority=majority)
+    if metric == results.ACCURACY and (images := measured.get("class_pictures")):
+        balanced = measured.get("balanced_accuracy")
+        return floor.below_floor(metric, value, **floor.class_facts(images), balanced=balanced)
+    # Earlier versions did not write how many pictures each class has.
+    return floor.below_floor(metric, value, classes=len(artefact.labels))
 
 
 def _facts(run: Run) -> dict[str, str]:

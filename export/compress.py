@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import pathlib
 import time
@@ -298,7 +297,7 @@ class Workshop:
             **self._task.kept(answers, reference, self._float),
             "pictures": self._task.pictures(),
             "data_fingerprint": self._run.info["dataset"]["fingerprint"],
-            **dataclasses.asdict(verdict),
+            **verdict.to_dict(),
             "partitions": runtime.partitions,
             "operations": list(runtime.operations),
             "sparsity": weight_sparsity(bare) if tflite else onnx_weight_sparsity(bare),

@@ -30,7 +30,7 @@ from export.detectors import Detector, load_detector
 from export.recipes import Variant
 from export.stages import Trained
 from export.tasks import Task
-from export.verify import Verdict
+from export.verify import NO, YES, Verdict
 from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.detection.two_stage import TwoStageSpec
 from training.box_augmentation import to_network
@@ -165,7 +165,7 @@ class DetectorTask(Task):
                 f"score{masks}; at least {LEAST_EXACT:g}%"
             )
         return Verdict(
-            fits=fits,
+            verified=YES if fits else NO,
             agreement=found if variant.quantised else exact,
             max_logit_diff=score,
             rule=rule,

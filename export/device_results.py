@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from export.results import COLUMNS as COMPUTER_COLUMNS
 from export.results import Result
 from kerascnn.errors import InputError
 from training.drawing import shorten
 
-_COMPUTER = tuple(field.name for field in dataclasses.fields(Result))
+_COMPUTER = tuple(name for name in COMPUTER_COLUMNS if name != "pictures")
 # The table that the app shares has the columns of results.csv, so that both stand in one sheet, and
 # a few of its own; what a phone cannot know is empty there.
 COLUMNS = (*_COMPUTER, "device", "android", "accelerator", "pictures", "file")
@@ -201,7 +202,15 @@ def on_phone(rows: Sequence[Result], phone: Phone) -> list[Result]:
         i: {name: getattr(told, name) for name in untimed} for i, told in phone.results.items()
     }
     return [
-        dataclasses.replace(row, **timed.get(i, untimed), threads=phone.setup.threads)
+        dataclasses.replace(
+            row,
+            **timed.get(i, untimed),
+            # What the rounds on this machine showed is not true there.
+            latency_low_ms=None,
+            latency_high_ms=None,
+            rounds_ms=(),
+            threads=phone.setup.threads,
+        )
         for i, row in enumerate(rows)
     ]
 

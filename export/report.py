@@ -18,7 +18,16 @@ from PIL import Image
 
 from export import chart
 from export.device_results import DeviceResult, Phone, on_phone
-from export.results import ACCURACY, MIOU, TOLERANCE, Result, best_choices, metric_of, pareto
+from export.results import (
+    ACCURACY,
+    MIOU,
+    TOLERANCE,
+    Result,
+    best_choices,
+    metric_of,
+    milliseconds,
+    pareto,
+)
 from export.significance import Difference
 from training import atomic
 
@@ -165,13 +174,6 @@ def file_size(count: int) -> str:
     if count >= 999_500:
         return f"{count / 1e6:,.2f} MB"
     return f"{count / 1e3:.1f} KB" if count < 99_950 else f"{count / 1e3:.0f} KB"
-
-
-def milliseconds(value: float | None) -> str:
-    """Three digits or so: "0.061", "1.24", "15.3"; a dash where nothing was timed."""
-    if value is None:
-        return "\N{EN DASH}"
-    return f"{value:.{3 if value < 1 else 2 if value < 10 else 1}f}"
 
 
 def _seconds(value: float) -> str:

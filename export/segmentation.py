@@ -20,7 +20,7 @@ from export.recipes import Cluster, Prune, Qat, Variant
 from export.segmenters import MAP, Segmenter, load_segmenter, palette
 from export.stages import Trained
 from export.tasks import Task
-from export.verify import Verdict
+from export.verify import NO, YES, Verdict
 from kerascnn.errors import InputError
 from training import packed
 from training.box_augmentation import to_network
@@ -204,7 +204,7 @@ class Segmentation(Task):
                 f"and mIoU is {points:.2f} points off, at most {MOST_IOU:g}"
             )
         return Verdict(
-            fits=fits,
+            verified=YES if fits else NO,
             agreement=same,
             max_logit_diff=_furthest(answers.evaluation, reference.evaluation),
             rule=rule,

@@ -19,7 +19,7 @@ from export.compare import measure, write
 from export.compress import Workshop, all_artefacts
 from export.convert_tflite import to_tflite
 from export.flatbuffer import skeleton
-from export.results import Result, pareto
+from export.results import Result, milliseconds, pareto
 from kerascnn.errors import InputError
 from training.progress import say
 from training.run import Run
@@ -135,8 +135,8 @@ def as_json(search: Search) -> dict[str, Any]:
     """Plain values; `met` says whether a file keeps within the budget."""
     return {
         "met": search.chosen is not None,
-        "chosen": search.chosen and dataclasses.asdict(search.chosen),
-        "nearest": dataclasses.asdict(search.nearest),
+        "chosen": search.chosen and search.chosen.to_dict(),
+        "nearest": search.nearest.to_dict(),
         "front": [row.label for row in search.front],
         "tried": list(search.tried),
         "passed_over": search.passed_over,
@@ -198,8 +198,8 @@ def _closed(
 
 
 def _figures(row: Result) -> str:
-    figures = f"{row.figure} ({round(-row.drop, 1) + 0.0:+.1f}), {row.bytes / 1000:,.1f} KB"
+    figures = f"{row.figure} ({row.drop_text}), {row.bytes / 1000:,.1f} KB"
     figures += f" ({row.download_bytes / 1000:,.1f} zipped)"
     if row.latency_ms is not None:
-        figures += f", {row.latency_ms:.3f} ms"
+        figures += f", {milliseconds(row.latency_ms)} ms"
     return figures

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from export.results import Result, best_choices, metric_of, pareto
+from export.results import (
+    FEW,
+    TOLERANCE,
+    Result,
+    best_choices,
+    chosen_text,
+    metric_of,
+    milliseconds,
+    nothing_recommended,
+    pareto,
+    signed,
+)
 
-_HEADERS = ("", "run", "variant", "format", "{metric}", "drop", "KB", "zipped KB", "ms", "fits")
+_HEADERS = ("", "run", "variant", "format", "{metric}", "drop", "KB", "zipped KB", "ms", "verified")
+THIS_COMPUTER = "latency: median of one image on this computer, not on a phone"
 
 
 def table(results: Sequence[Result]) -> str:
@@ -23,20 +35,49 @@ def table(results: Sequence[Result]) -> str:
         ]
         lines.append("  ".join(texts).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
-    lines += ["", "* no smaller file is as accurate"]
-    lines += ["[] 95% interval of the drop, on other pictures of the same kind"]
-    if any(r.within_noise for r in results):
-        lines += ["~ within noise: the pictures are too few to tell that drop from none"]
+    return "\n".join([*lines, "", *_notes(results), *_choices(results)])
+
+
+def _notes(results: Sequence[Result]) -> list[str]:
+    """What the columns mean."""
+    notes = [
+        "* Pareto-optimal in size",
+        f"drop: points of {metric_of(results)} lost against the Keras model; negative is a gain",
+    ]
+    if any(r.has_interval for r in results):
+        notes.append(
+            "[] 95% interval of the drop on other images of the same kind; too narrow where images "
+            "are alike, as tiles of one picture are"
+        )
+    if any(r.has_interval and r.within_noise for r in results):
+        notes.append("~ within noise: the images are too few to tell that drop from none")
+    if few := {r.pictures or 0 for r in results if r.few_pictures}:
+        counts = " or ".join(map(str, sorted(few)))
+        notes.append(f"no interval: {counts} held-out images are too few (below {FEW})")
+    if any(r.latency_ms is not None for r in results):
+        threads = sorted({r.threads for r in results})
+        counts = " or ".join(map(str, threads))
+        notes.append(f"{THIS_COMPUTER}; {counts} thread{'s' if threads != [1] else ''}")
+    return notes
+
+
+def _choices(results: Sequence[Result]) -> list[str]:
+    """The recommended files, or why there are none."""
     choices = best_choices(results)
-    width = max(map(len, choices), default=0)
+    if not choices:
+        return [nothing_recommended(results) or ""]
+    width = max(map(len, choices))
+    lines = []
     for reason, choice in choices.items():
         figures = f"{choice.figure}, {choice.bytes / 1000:.1f} KB"
         if choice.latency_ms is not None:
-            figures += f", {choice.latency_ms:.3f} ms"
+            figures += f", {milliseconds(choice.latency_ms)} ms"
         lines.append(f"{reason.ljust(width)}  {choice.label}: {figures}")
-    if choices:
-        lines.append("(smallest and fastest among the files within 1 point of the most accurate)")
-    return "\n".join(lines)
+    lines.append(
+        f"(smallest and fastest among the files within {TOLERANCE:g} point of the most accurate; "
+        "of equally fast ones the smallest)"
+    )
+    return [*lines, f"({chosen_text(results)})"]
 
 
 def _cells(result: Result, on_front: bool) -> tuple[str, ...]:
@@ -49,14 +90,16 @@ def _cells(result: Result, on_front: bool) -> tuple[str, ...]:
         _drop(result),
         f"{result.bytes / 1000:.1f}",
         f"{result.download_bytes / 1000:.1f}",
-        "" if result.latency_ms is None else f"{result.latency_ms:.3f}",
-        "yes" if result.fits else "NO",
+        "" if result.latency_ms is None else milliseconds(result.latency_ms),
+        result.verified,
     )
 
 
 def _drop(result: Result) -> str:
-    """As in `~+0.2 [-0.3, +0.7]`."""
-    # Adding zero turns minus zero into zero.
-    figures = (result.drop, result.drop_low, result.drop_high)
-    drop, low, high = (f"{round(figure, 1) + 0.0:+.1f}" for figure in figures)
-    return f"{'~' if result.within_noise else ''}{drop} [{low}, {high}]"
+    """As in `~+0.2 [-0.3, +0.7]`, `same answers`, or `+0.2` without an interval."""
+    if result.same_answers:
+        return result.drop_text
+    if not result.has_interval:
+        return signed(result.drop)
+    interval = f"[{signed(result.drop_low)}, {signed(result.drop_high)}]"
+    return f"{'~' if result.within_noise else ''}{signed(result.drop)} {interval}"

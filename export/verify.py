@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from export.recipes import Variant
+
+YES, NO, NOT_VERIFIED = "yes", "no", "not verified"
 
 # The same arithmetic in another order.
 EXACT_LOGITS = 1e-3
@@ -16,19 +20,34 @@ LEAST_AGREEMENT = 95.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How a file's logits compare with Keras' on the held-out pictures.
+    """How a file's answers compare with Keras' on the held-out pictures.
 
     Attributes:
-        fits: agrees as the variant demands.
+        verified: `YES` where they agree as the variant demands, `NO` where they do not, and
+            `NOT_VERIFIED` where these pictures do not tell.
         agreement: share of pictures with the same top-1, in percent.
         max_logit_diff: largest absolute difference from Keras.
         rule: what was demanded, and what was found.
     """
 
-    fits: bool
+    verified: str
     agreement: float
     max_logit_diff: float
     rule: str
+
+    @property
+    def fits(self) -> bool:
+        """Whether the file is verified."""
+        return self.verified == YES
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the .json beside a file; `fits` is what `verified` was called."""
+        return {"fits": self.fits, **dataclasses.asdict(self)}
+
+
+def verified_of(evaluation: Mapping[str, Any]) -> str:
+    """`Verdict.verified` of the .json beside a file; earlier ones have `fits` alone."""
+    return str(evaluation.get("verified") or (YES if evaluation["fits"] else NO))
 
 
 def verify(
@@ -59,4 +78,5 @@ def verify(
         found = float(np.max(np.abs(logits - against)))
         fits = found < EXACT_LOGITS
         rule = f"logits {found:.1e} from {whom}, less than {EXACT_LOGITS:g}"
-    return Verdict(fits=fits, agreement=agreement, max_logit_diff=difference, rule=rule)
+    verified = YES if fits else NO
+    return Verdict(verified=verified, agreement=agreement, max_logit_diff=difference, rule=rule)

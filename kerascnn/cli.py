@@ -821,7 +821,7 @@ def _print_results(results: Any, output: pathlib.Path, as_json: bool) -> None:
     page, _csv, _png = output_files(output)
     if as_json:
         choices = {reason: r.label for reason, r in best_choices(results).items()}
-        rows = [dataclasses.asdict(r) for r in results]
+        rows = [r.to_dict() for r in results]
         _print_json({"results": rows, "best": choices, "report": str(page)})
     else:
         click.echo(table(results))

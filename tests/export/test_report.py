@@ -38,7 +38,7 @@ def rows() -> list[Result]:
         ):
             name, _, format_ = variant.partition(" ")
             made.append(row(run, name, format_ or "tflite", int(size * factor), value, drop))
-    made[2] = dataclasses.replace(made[2], value=50.0, drop=48.3, fits=False, partitions=18)
+    made[2] = dataclasses.replace(made[2], value=50.0, drop=48.3, verified="no", partitions=18)
     made[7] = dataclasses.replace(made[7], latency_ms=None, latency_p95_ms=None)
     return made
 
@@ -66,7 +66,7 @@ def row(run: str, variant: str, format_: str, size: int, value: float, drop: flo
         peak_arena_bytes=None,
         sparsity=0.0,
         seconds=12.34,
-        fits=True,
+        verified="yes",
         agreement=100 - drop,
         max_logit_diff=1e-6,
         partitions=None if format_ == "onnx" else 1,
@@ -205,7 +205,7 @@ def test_the_verdict_is_the_smallest_of_the_good_files(tmp_path: pathlib.Path):
 
 
 def test_where_nothing_fits_the_page_says_so(tmp_path: pathlib.Path):
-    misfits = [dataclasses.replace(r, fits=False) for r in rows()]
+    misfits = [dataclasses.replace(r, verified="no") for r in rows()]
     text = page(tmp_path, misfits, mistakes=None)
     assert "Take none of these files" in text
     assert 'class="card choice"' not in text
@@ -411,7 +411,7 @@ def test_latencies_are_written_for_people():
 
 
 def test_figures_that_are_no_numbers_have_no_place_in_the_order(tmp_path: pathlib.Path):
-    broken = dataclasses.replace(rows()[0], fits=False, max_logit_diff=float("nan"))
+    broken = dataclasses.replace(rows()[0], verified="no", max_logit_diff=float("nan"))
     text = page(tmp_path, [broken, *rows()[1:]])
     assert '<td class="number" data-sort="">no number</td>' in text
 

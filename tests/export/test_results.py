@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import pathlib
 import types
@@ -20,7 +21,18 @@ from export.convert_onnx import to_onnx
 from export.convert_tflite import to_tflite
 from export.onnx_file import onnx_nonzero_weights, onnx_weight_sparsity
 from export.quantise import quantise
-from export.results import Result, best_choices, pareto, write_csv
+from export.results import (
+    Choice,
+    Result,
+    best_choices,
+    chosen_text,
+    drop_words,
+    nothing_recommended,
+    pareto,
+    signed,
+    usable,
+    write_csv,
+)
 from export.significance import drop_interval, pack
 from kerascnn import zoo
 from kerascnn.errors import InputError
@@ -49,7 +61,7 @@ def result(**given: Any) -> Result:
         "peak_arena_bytes": None,
         "sparsity": 0.0,
         "seconds": 12.5,
-        "fits": True,
+        "verified": "yes",
         "agreement": 100.0,
         "max_logit_diff": 1e-6,
         "partitions": 1,
@@ -78,7 +90,7 @@ def test_twins_are_on_the_front_once():
 
 
 def test_misfits_and_untimed_files_are_never_on_the_front():
-    misfit = result(bytes=1, latency_ms=0.001, value=99.9, fits=False)
+    misfit = result(bytes=1, latency_ms=0.001, value=99.9, verified="no")
     untimed, timed = result(bytes=2, latency_ms=None), result(bytes=3)
     assert pareto([misfit, untimed, timed], "bytes") == [untimed]
     assert pareto([misfit, untimed, timed], "latency_ms") == [timed]
@@ -112,7 +124,7 @@ def test_ties_go_to_the_smaller_and_then_to_the_more_accurate():
 
 
 def test_nothing_is_chosen_where_nothing_fits():
-    assert best_choices([result(fits=False)]) == {}
+    assert best_choices([result(verified="no")]) == {}
     assert best_choices([]) == {}
 
 
@@ -122,7 +134,7 @@ def test_nothing_is_fastest_where_nothing_was_timed():
 
 def test_csv_has_the_promised_columns_and_reads_back(tmp_path: pathlib.Path):
     path = tmp_path / "results.csv"
-    misfit = result(fits=False, latency_ms=None, latency_p95_ms=None, partitions=None)
+    misfit = result(verified="no", latency_ms=None, latency_p95_ms=None, partitions=None)
     write_csv(path, [result(run='a "name", with commas', value=98.1), misfit])
     with path.open(newline="", encoding="utf-8") as stream:
         first, second = csv.DictReader(stream)
@@ -135,13 +147,17 @@ def test_csv_has_the_promised_columns_and_reads_back(tmp_path: pathlib.Path):
     for before, after in (
         ("parameters", ["nonzero_parameters"]),
         ("drop", ["drop_low", "drop_high"]),
+        ("latency_p95_ms", ["latency_low_ms", "latency_high_ms"]),
         ("sparsity", ["seconds"]),
+        ("fits", ["verified"]),
     ):
         start = columns.index(before) + 1
         assert columns[start : start + len(after)] == after
     assert (first["drop_low"], first["drop_high"], first["seconds"]) == ("-0.2", "0.3", "12.5")
     assert first["run"] == 'a "name", with commas'
     assert (first["fits"], second["fits"]) == ("true", "false")
+    assert (first["verified"], second["verified"]) == ("yes", "no")
+    assert (first["choice_value"], first["chosen_on"]) == ("98.1", "held-out")
     assert (first["latency_ms"], second["latency_ms"]) == ("0.05", "")
     assert (first["peak_arena_bytes"], second["partitions"]) == ("", "")
     assert float(first["value"]) == 98.1
@@ -158,7 +174,123 @@ def test_label_tells_onnx_files_apart():
     [(-0.1, 0.2, True), (0.0, 0.2, True), (0.0, 0.0, True), (0.1, 0.4, False), (-2, -1, False)],
 )
 def test_a_drop_is_noise_where_its_interval_holds_zero(low: float, high: float, noise: bool):
-    assert result(drop_low=low, drop_high=high).within_noise is noise
+    drop = (low + high) / 2
+    assert result(drop=drop, drop_low=low, drop_high=high).within_noise is noise
+
+
+def test_a_drop_that_is_written_as_zero_is_noise():
+    assert result(drop=0.03, drop_low=0.01, drop_high=0.04).within_noise
+    assert not result(drop=0.06, drop_low=0.01, drop_high=0.09).within_noise
+
+
+@pytest.mark.parametrize(
+    ("points", "words", "sign"),
+    [
+        (0.1, "drop 0.1", "+0.1"),
+        (-0.1, "gain 0.1", "-0.1"),
+        (0.04, "no drop", "+0.0"),
+        (-0.04, "no drop", "+0.0"),
+        (12.34, "drop 12.3", "+12.3"),
+    ],
+)
+def test_a_loss_is_a_positive_drop_in_words_and_figures(points: float, words: str, sign: str):
+    assert drop_words(points) == words
+    assert signed(points) == sign
+    assert result(drop=points, agreement=99.0).drop_text == words
+
+
+def test_equal_answers_are_told_as_equal():
+    equal = result(drop=0.0, drop_low=0.0, drop_high=0.0)
+    assert equal.drop_text == "same answers"
+    assert not equal.has_interval
+    # Right on the same pictures, but not the same answers.
+    assert result(drop=0.0, drop_low=0.0, drop_high=0.0, agreement=99.9).drop_text == "no drop"
+
+
+def test_an_interval_is_told_from_fifty_pictures_on():
+    assert not result(pictures=49).has_interval
+    assert result(pictures=50).has_interval
+    assert result(pictures=None).has_interval  # of a phone, or unknown
+    assert not result(drop_low=float("nan"), drop_high=float("nan")).has_interval
+
+
+def rounds_of(*medians: float) -> tuple[float, ...]:
+    return tuple(medians[i % len(medians)] for i in range(20))
+
+
+@pytest.mark.parametrize(("float_ms", "int8_ms"), [(5.079, 5.038), (4.579, 4.684), (1.0, 1.049)])
+def test_latencies_that_differ_by_little_tie_and_the_smaller_file_is_taken(
+    float_ms: float, int8_ms: float
+):
+    """The figures of two runs on one idle machine, which named one file each the fastest."""
+    large = result(bytes=13_460_000, latency_ms=float_ms, rounds_ms=rounds_of(float_ms))
+    small = result(bytes=3_670_000, latency_ms=int8_ms, rounds_ms=rounds_of(int8_ms), value=97.9)
+    for order in ([large, small], [small, large]):
+        assert best_choices(order)["fastest"] is small
+
+
+def test_a_machine_that_is_not_calm_ties_what_it_cannot_tell_apart():
+    """In half of the rounds the one is faster, in half the other; the medians are 9% apart."""
+    wild, calm = rounds_of(1.0, 1.6, 1.05, 1.7), rounds_of(1.5, 1.1, 1.6, 1.0)
+    first = result(bytes=20, latency_ms=1.2, rounds_ms=wild)
+    second = result(bytes=10, latency_ms=1.32, rounds_ms=calm)
+    assert best_choices([first, second])["fastest"] is second
+    # The same medians, each round alike: the slower file is slower.
+    steady = [
+        dataclasses.replace(r, rounds_ms=rounds_of(r.latency_ms or 0)) for r in (first, second)
+    ]
+    assert best_choices(steady)["fastest"] is steady[0]
+    # A slow moment that hits both in the same rounds is no doubt.
+    slow = np.where(np.arange(20) % 3 == 0, 3.0, 1.0)
+    shared = [
+        dataclasses.replace(r, rounds_ms=tuple(slow * (r.latency_ms or 0))) for r in (first, second)
+    ]
+    assert best_choices(shared)["fastest"] is shared[0]
+
+
+def test_raw_files_stand_beside_whole_ones_and_are_not_taken():
+    whole = result(variant="int8", bytes=100, latency_ms=1.0)
+    slower = result(variant="float32", bytes=400, latency_ms=2.0)
+    raw = result(variant="int8_raw", bytes=90, latency_ms=0.5)
+    assert set(best_choices([raw, whole, slower]).values()) == {whole}
+    assert pareto([raw, whole, slower], "latency_ms") == [whole]
+    assert set(best_choices([raw]).values()) == {raw}
+
+
+def test_choices_are_made_on_the_set_aside_pictures_where_all_files_have_them():
+    def aside(value: float) -> Choice:
+        return Choice(pictures=60, value=value, float_value=98.0)
+
+    lucky = result(variant="lucky", bytes=10, value=99.0, choice=aside(90.0), pictures=100)
+    good = result(variant="good", bytes=20, value=97.0, choice=aside(98.0), pictures=100)
+    assert set(best_choices([lucky, good]).values()) == {good}
+    assert pareto([lucky, good], "bytes") == [lucky]
+    assert pareto([lucky, good], "bytes", by_choice=True) == [lucky, good]
+    assert (good.choice_value, good.chosen_on, good.choice_pictures) == (98.0, "validation", 60)
+    assert chosen_text([lucky, good]) == (
+        "chosen on the 60 set-aside images; the figures are of the 100 held-out ones"
+    )
+    # Figures of two splits do not mix.
+    old = dataclasses.replace(good, choice=None)
+    assert set(best_choices([lucky, old]).values()) == {lucky}
+    assert (old.choice_value, old.chosen_on, old.choice_pictures) == (97.0, "held-out", 100)
+    assert chosen_text([lucky, old]) == (
+        "chosen on the 100 held-out images that are shown: there was no set-aside split"
+    )
+
+
+def test_of_a_network_that_finds_nothing_no_file_is_recommended():
+    nothing = result(metric="AP", value=0.0, below_floor="this network finds nothing yet: AP 0.0")
+    good = result(metric="AP", value=30.0)
+    assert not usable([nothing])
+    assert best_choices([nothing]) == {}
+    assert nothing_recommended([nothing]) == "this network finds nothing yet: AP 0.0"
+    assert usable([nothing, good])
+    assert set(best_choices([nothing, good]).values()) == {good}
+    assert nothing_recommended([nothing, good]) is None
+    told = nothing_recommended([result(verified="not verified")])
+    assert told is not None
+    assert "none is verified" in told
 
 
 FLOAT_RIGHT, RIGHT = (np.arange(100) % 10 != k for k in (0, 1))
@@ -205,6 +337,44 @@ def test_a_row_is_what_stands_beside_the_file():
     assert row.seconds == 61.5
     assert (row.drop_low, row.drop_high) == drop_interval(FLOAT_RIGHT, RIGHT)
     assert row.within_noise
+    assert (row.pictures, row.choice, row.below_floor) == (100, None, "")
+
+
+def row_of(**evaluation: Any) -> Result:
+    """Of a file of 100 pictures, with what its .json says beside what `described` has."""
+    info = described()
+    info["evaluation"] |= evaluation
+    made = Artefact(pathlib.Path("int8.tflite"), info)
+    return compare._result(
+        types.SimpleNamespace(name="digits"), made, Latency(median_ms=0.1, p95_ms=0.2)
+    )
+
+
+def test_files_of_earlier_versions_have_a_verdict():
+    assert row_of().verified == "yes"
+    assert row_of(fits=False).verified == "no"
+    told = row_of(fits=False, verified="not verified")
+    assert (told.verified, told.fits) == ("not verified", False)
+
+
+def test_a_row_has_what_its_file_is_chosen_by():
+    told = {"split": "validation", "pictures": 40, "value": 87.5, "float_value": 90.0}
+    row = row_of(choice=told)
+    assert (row.choice_value, row.choice_float_value) == (87.5, 90.0)
+    assert (row.chosen_on, row.choice_pictures, row.pictures) == ("validation", 40, 100)
+
+
+def test_a_row_knows_whether_its_network_finds_anything():
+    # Ten classes, as many pictures of each.
+    assert row_of(value=10.0).below_floor.startswith("this network finds nothing yet")
+    assert not row_of(value=11.0).below_floor  # of an earlier version: luck is not told from skill
+    even = [10] * 10
+    assert row_of(value=14.0, class_pictures=even).below_floor
+    assert not row_of(value=16.0, class_pictures=even).below_floor
+    # 90 of 100 pictures are of one class.
+    most = [90, 10, *[0] * 8]
+    assert row_of(value=91.0, class_pictures=most).below_floor
+    assert not row_of(value=88.0, class_pictures=most, balanced_accuracy=88.0).below_floor
 
 
 def test_files_of_different_networks_are_told_apart_on_the_same_pictures_alone():

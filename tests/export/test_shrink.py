@@ -76,7 +76,7 @@ def test_what_keeps_within_a_budget() -> None:
     assert one.latency_ms is not None
     assert Budget(latency_ms=one.latency_ms).over(one) <= 1
     assert Budget(latency_ms=0.9 * one.latency_ms).over(one) > 1
-    assert Budget(size=300_000).over(dataclasses.replace(one, fits=False)) == float("inf")
+    assert Budget(size=300_000).over(dataclasses.replace(one, verified="no")) == float("inf")
 
 
 def test_the_first_that_keeps_within_is_taken_and_all_are_kept(run: Run) -> None:
