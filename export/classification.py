@@ -22,7 +22,7 @@ from kerascnn.errors import InputError
 from training.datasets import of_request
 from training.datasets.decode import decode_split
 from training.datasets.splits import Dataset, Split
-from training.evaluate import Evaluation, PredictFn, evaluate, keras_predict_fn
+from training.evaluate import Evaluation, PredictFn, class_report, evaluate, keras_predict_fn
 from training.run import Run
 from training.train_classifier import source_for
 
@@ -133,7 +133,9 @@ class Classification(Task):
 
     def kept(self, answers: Evaluation, reference: Evaluation, own: Evaluation) -> dict[str, Any]:
         labels = self.held_out.labels
+        by_class = class_report(labels, answers.predictions, len(self.run.labels))
         return {
+            **by_class.to_dict(self.run.labels),
             "right": pack(answers.predictions == labels),
             "float_right": pack(own.predictions == labels),
             "class_pictures": np.bincount(labels, minlength=len(self.run.labels)).tolist(),
