@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from export import verify
+from export import allowed, verify
 from export.convert_tflite import OUTPUT_NAME
 from export.finetune import Lessons
 from export.recipes import Variant
@@ -36,10 +36,7 @@ class Classification(Task):
     how_shown = "Each says what it is, what the file took it for, and how sure the file was."
 
     def check(self, variant: Variant) -> None:
-        if variant.raw_outputs:
-            raise InputError(
-                f"{variant.name}: only detectors and segmentation networks have a raw form"
-            )
+        allowed.classification(variant)
 
     @functools.cached_property
     def dataset(self) -> Dataset:
