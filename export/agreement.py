@@ -86,9 +86,7 @@ def soft_iou(mask: np.ndarray, other: np.ndarray) -> float:
     return float(np.minimum(mask, other).sum() / either) if either > 0 else 1.0
 
 
-def sure_found(
-    found: Sequence[Detections], wanted: Sequence[Detections], classes: int
-) -> ByClass:
+def sure_found(found: Sequence[Detections], wanted: Sequence[Detections], classes: int) -> ByClass:
     """How many of the sure ones of `wanted` are in `found`, of the class and at IoU 0.5.
 
     One of `found` stands for one of `wanted` alone. The IoU is of masks where there are any. Half

@@ -207,7 +207,11 @@ class DetectorTask(Task):
         if any(one.overall < LEAST_FOUND or not one.holds for _, one in shares):
             return NO, rule, share
         if not found.count:
-            return NOT_VERIFIED, f"Keras is sure of nothing (score {SURE:g}): nothing to hold", share
+            return (
+                NOT_VERIFIED,
+                f"Keras is sure of nothing (score {SURE:g}): nothing to hold",
+                share,
+            )
         return YES, rule, share
 
     @property
