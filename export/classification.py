@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from export import verify
+from export import allowed, verify
 from export.convert_tflite import OUTPUT_NAME
 from export.finetune import Lessons
 from export.recipes import Variant
@@ -22,7 +22,7 @@ from kerascnn.errors import InputError
 from training.datasets import of_request
 from training.datasets.decode import decode_split
 from training.datasets.splits import Dataset, Split
-from training.evaluate import Evaluation, PredictFn, evaluate, keras_predict_fn
+from training.evaluate import Evaluation, PredictFn, class_report, evaluate, keras_predict_fn
 from training.run import Run
 from training.train_classifier import source_for
 
@@ -36,10 +36,7 @@ class Classification(Task):
     how_shown = "Each says what it is, what the file took it for, and how sure the file was."
 
     def check(self, variant: Variant) -> None:
-        if variant.raw_outputs:
-            raise InputError(
-                f"{variant.name}: only detectors and segmentation networks have a raw form"
-            )
+        allowed.classification(variant)
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -133,7 +130,9 @@ class Classification(Task):
 
     def kept(self, answers: Evaluation, reference: Evaluation, own: Evaluation) -> dict[str, Any]:
         labels = self.held_out.labels
+        by_class = class_report(labels, answers.predictions, len(self.run.labels))
         return {
+            **by_class.to_dict(self.run.labels),
             "right": pack(answers.predictions == labels),
             "float_right": pack(own.predictions == labels),
             "class_pictures": np.bincount(labels, minlength=len(self.run.labels)).tolist(),

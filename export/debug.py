@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from export import recipes
+from export import allowed, recipes
 from export.artefact import Artefact
 from export.chart import SERIES
 from export.convert_tflite import OUTPUT_NAME
@@ -84,16 +84,9 @@ def debug(
     Raises:
         InputError: no such artefact, or the run's data set is gone or has changed.
     """
-    from export import tasks
-
-    tasks.require_classifier(run, "debug")
+    allowed.require_classifier(run, "debug")
     recipe = recipes.variant(variant)
-    path = run.artefacts / f"{recipe.name}.tflite"
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file; kerascnn compress {run.folder} --variants {variant}"
-        )
-    artefact = Artefact.open(path)
+    artefact = Artefact.open(allowed.require_file(run, variant))
     # Late: with it come the libraries of all trainings.
     from export import compress
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,11 @@ from training.instance_masks import run_lengths
 from training.map_drawing import write_map
 from training.preprocessing import read_picture, read_pixels
 from training.run import Run
+from training.wording import counted
+
+# Called with what is wrong with a picture that is passed over.
+Refuse = Callable[[InputError], None]
+_MOST_LINES = 10  # objects that are listed for a person
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,16 @@ class Prediction:
 
     image: str
     labels: tuple[tuple[str, float], ...]
+
+    def as_text(self, name: str | None = None) -> str:
+        """One line: each label with its probability; `name` in place of `image`."""
+        ranked = ", ".join(f"{label} {value:.1%}" for label, value in self.labels)
+        return f"{name or self.image}: {ranked}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        labels = [{"label": label, "probability": value} for label, value in self.labels]
+        return {"image": self.image, "labels": labels}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,15 +89,28 @@ class Boxes:
     objects: tuple[Box, ...]
     drawn: str | None = None
 
-    def as_text(self) -> str:
-        """One line: each object with its score and corners, (x, y) of the upper left one first."""
-        told = ", ".join(
-            f"{box.label} {box.score:.0%} "
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return dataclasses.asdict(self)
+
+    def as_text(self, name: str | None = None) -> str:
+        """A line per object: score and corners, (x, y) of the upper left one first; at most ten.
+
+        Args:
+            name: in place of `image`.
+        """
+        count = counted(len(self.objects), "object") if self.objects else "nothing found"
+        lines = [f"{name or self.image}: {count}" + (f" -> {self.drawn}" if self.drawn else "")]
+        lines += [
+            f"  {box.label} {box.score:.0%} "
             f"({box.left:.0f}, {box.top:.0f})-({box.right:.0f}, {box.bottom:.0f})"
-            for box in self.objects
-        )
-        drawn = f" -> {self.drawn}" if self.drawn else ""
-        return f"{self.image}: {told or 'nothing found'}{drawn}"
+            for box in self.objects[:_MOST_LINES]
+        ]
+        if more := self.objects[_MOST_LINES:]:
+            least, most = f"{more[-1].score:.0%}", f"{more[0].score:.0%}"
+            scores = f"score {most}" if least == most else f"scores {least} to {most}"
+            lines.append(f"  and {len(more)} more ({scores}); --json lists them all")
+        return "\n".join(lines)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,10 +134,14 @@ class Areas:
     classes: tuple[Area, ...]
     drawn: str | None = None
 
-    def as_text(self) -> str:
-        """One line: each class with its share of the picture."""
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return dataclasses.asdict(self)
+
+    def as_text(self, name: str | None = None) -> str:
+        """One line: each class with its share of the picture; `name` in place of `image`."""
         told = ", ".join(f"{area.label} {area.share:.1%}" for area in self.classes)
-        return f"{self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
+        return f"{name or self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,22 +164,28 @@ def task_of(path: pathlib.Path) -> str:
     return _description(path).task
 
 
-def predict(path: pathlib.Path, images: Sequence[str], *, top: int = 1) -> Iterator[Prediction]:
+def predict(
+    path: pathlib.Path, images: Sequence[str], *, top: int = 1, refuse: Refuse | None = None
+) -> Iterator[Prediction]:
     """Yield a prediction for each picture.
 
     Args:
         path: a .tflite or .onnx file with its .json, or the model.keras of a run.
         images: picture files.
         top: how many labels for each.
+        refuse: called with the error of a picture that cannot be read, which is passed over; None:
+            it is raised.
 
     Raises:
-        InputError: a file that is no model, lacks its description, or a picture that is broken.
+        InputError: a file that is not a model, or lacks its description; a broken picture.
     """
     described = _description(path)
     preprocessing, labels = described.preprocessing, described.labels
     runtime = runtimes.load(path, preprocessing)
     for image in images:
-        picture = read_picture(image, preprocessing)
+        picture = _read(lambda image=image: read_picture(image, preprocessing), refuse)
+        if picture is None:
+            continue
         probabilities = softmax(runtime.predict(picture[None])[0])
         if len(probabilities) != len(labels):
             raise InputError(
@@ -164,23 +202,28 @@ def detect(
     *,
     score: float = 0.3,
     folder: pathlib.Path | None = None,
+    names: Mapping[str, str] | None = None,
+    refuse: Refuse | None = None,
 ) -> Iterator[Boxes]:
     """Yield the objects in each picture.
 
     Args:
-        path, images: as of `predict`.
+        path, images, refuse: as of `predict`.
         score: the lowest to tell of.
         folder: gets each picture with its boxes and masks drawn, as NAME.png; None for none.
+        names: of the drawings, by picture, where they should have another than the file's own.
 
     Raises:
         InputError: as of `predict`; or two pictures of one name, which would be one file.
     """
     described = _description(path)
     assert described.spec is not None
-    targets = _targets(images, folder)
+    targets = _targets(images, folder, names or {})
     detector = load_detector(path, described.preprocessing, described.spec)
     for image, target in zip(images, targets, strict=True):
-        picture = read_pixels(image, image)
+        picture = _read(lambda image=image: read_pixels(image, image), refuse)
+        if picture is None:
+            continue
         whole = detector.detect(to_network(picture, described.preprocessing)[None])[0]
         found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
         if len(found) and found.labels.max() >= len(described.labels):
@@ -199,12 +242,17 @@ def detect(
 
 
 def segment(
-    path: pathlib.Path, images: Sequence[str], *, folder: pathlib.Path | None = None
+    path: pathlib.Path,
+    images: Sequence[str],
+    *,
+    folder: pathlib.Path | None = None,
+    names: Mapping[str, str] | None = None,
+    refuse: Refuse | None = None,
 ) -> Iterator[Areas]:
     """Yield the classes of each picture's pixels.
 
     Args:
-        path, images: as of `predict`.
+        path, images, names, refuse: as of `detect`.
         folder: gets each picture with its label map drawn on it, as NAME.png; None for none.
 
     Raises:
@@ -212,10 +260,12 @@ def segment(
     """
     described = _description(path)
     labels, preprocessing = described.labels, described.preprocessing
-    targets = _targets(images, folder)
+    targets = _targets(images, folder, names or {})
     segmenter = load_segmenter(path, preprocessing)
     for image, target in zip(images, targets, strict=True):
-        picture = read_pixels(image, image)
+        picture = _read(lambda image=image: read_pixels(image, image), refuse)
+        if picture is None:
+            continue
         found = segmenter.segment(to_network(picture, preprocessing)[None])[0]
         if found.max() >= len(labels):
             raise InputError(f"{path} finds class {found.max()}, which its .json lacks")
@@ -239,11 +289,29 @@ def _areas(label_map: np.ndarray, labels: Sequence[str]) -> tuple[Area, ...]:
     )
 
 
-def _targets(images: Sequence[str], folder: pathlib.Path | None) -> list[pathlib.Path | None]:
+def _read(read: Callable[[], np.ndarray], refuse: Refuse | None) -> np.ndarray | None:
+    """A picture, or None where it is broken and passed over."""
+    try:
+        return read()
+    except InputError as error:
+        if refuse is None:
+            raise
+        refuse(error)
+        return None
+
+
+def _targets(
+    images: Sequence[str], folder: pathlib.Path | None, inside: Mapping[str, str]
+) -> list[pathlib.Path | None]:
     """Where each picture's drawing goes."""
     if folder is None:
         return [None] * len(images)
-    names = [f"{pathlib.Path(image).stem}.png" for image in images]
+    # A picture of a folder that was given keeps its place; others have their file's name.
+    places = [
+        pathlib.Path(image).name if inside.get(image, image) == image else inside[image]
+        for image in images
+    ]
+    names = [pathlib.PurePath(place).with_suffix(".png").as_posix() for place in places]
     for i, name in enumerate(names):
         if name in names[:i]:
             first = images[names.index(name)]
@@ -282,7 +350,7 @@ def _description(path: pathlib.Path) -> _Description:
         info, task = run.info, run.task
         preprocessing, labels = run.preprocessing, run.labels
     elif path.is_file() and path.suffix not in (".tflite", ".onnx"):
-        raise InputError(f"{path} is no model; it should end in .keras, .tflite or .onnx")
+        raise InputError(f"{path} is not a model; it should end in .keras, .tflite or .onnx")
     else:
         artefact = Artefact.open(path)
         info, task = artefact.info, artefact.info.get("task", "classification")

@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from export import flatbuffer, onnx_file
+from export import allowed, flatbuffer, onnx_file
 from export.classification import check_fingerprint
 from export.convert_tflite import OUTPUT_NAME
 from export.finetune import MapLessons
-from export.recipes import Cluster, Prune, Qat, Variant
+from export.recipes import Variant
 from export.segmenters import MAP, Segmenter, load_segmenter, palette
 from export.stages import Trained
 from export.tasks import Task
 from export.verify import NO, YES, Verdict
-from kerascnn.errors import InputError
 from training import packed
 from training.box_augmentation import to_network
 from training.datasets import of_request
@@ -121,13 +120,7 @@ class Segmentation(Task):
         return int(height), int(width)
 
     def check(self, variant: Variant) -> None:
-        trained = all(isinstance(step, Prune | Cluster | Qat) for step in variant.steps)
-        taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
-        if not trained or taught or variant.mixed_bits:
-            raise InputError(
-                f"{variant.name}: for classifiers alone; segmentation networks have all else but "
-                "slim, distil and mixed, and _raw behind for their logits"
-            )
+        allowed.segmentation(variant)
 
     def pictures(self) -> int:
         return len(self.held_out)

@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export import recipes, tasks
+from export import allowed, recipes
 from export.artefact import Artefact
 from export.budget import Budget
 from export.compare import measure, write
@@ -89,7 +89,7 @@ def shrink(
         InputError: a detector's run; a network that finds nothing yet; or an impossible budget,
             smaller than the graph alone is without any weight.
     """
-    tasks.require_classifier(run, "shrink")
+    allowed.require_classifier(run, "shrink")
     variants = [recipes.variant(name, settings) for name in ladder]
     _check_possible(run, budget)
     workshop = Workshop(run)

@@ -254,10 +254,3 @@ def of(run: Run) -> Task:
 
         return Segmentation(run)
     raise InputError(f"{run.folder}: no files are made for {run.task} yet")
-
-
-def require_classifier(run: Run, command: str) -> None:
-    """Raise InputError for a run that a command has no measure for."""
-    if run.task != "classification":
-        held = {"detection": "a detector", "segmentation": "a segmentation network"}[run.task]
-        raise InputError(f"{run.folder} holds {held}, and kerascnn {command} takes classifiers")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,9 +22,84 @@ from training.datasets.splits import Split
 _PICTURES_AT_ONCE = 64
 _BINS = 15
 _TOP = 5
+# The commonest class has at least so many times the pictures of the rarest.
+_UNEQUAL = 1.5
 
 # (n, height, width, channels) uint8 -> (n, classes) float logits
 PredictFn = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ClassReport:
+    """Recall and precision of every class, all in percent.
+
+    Attributes:
+        recall: (classes,) of a class's pictures, those that got its label; NaN without pictures.
+        precision: (classes,) of the pictures that got a label, those that are of its class; NaN
+            for a label that no picture got.
+        support: (classes,) int64, pictures of each class.
+        balanced_accuracy: mean recall of the classes that have pictures.
+        majority_baseline: accuracy of always answering the commonest class.
+        majority: index of that class, the first of several.
+    """
+
+    recall: np.ndarray
+    precision: np.ndarray
+    support: np.ndarray
+    balanced_accuracy: float
+    majority_baseline: float
+    majority: int
+
+    @property
+    def unequal(self) -> bool:
+        """Whether accuracy alone misleads: see `unequal`."""
+        return unequal(self.support.tolist())
+
+    def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
+        """For JSON; a figure that there is none of is None."""
+        columns = zip(labels, self.recall, self.precision, self.support, strict=True)
+        return {
+            "balanced_accuracy": _number(self.balanced_accuracy),
+            "majority_baseline": _number(self.majority_baseline),
+            "per_class": [
+                {
+                    "label": label,
+                    "recall": _number(recall),
+                    "precision": _number(precision),
+                    "pictures": int(pictures),
+                }
+                for label, recall, precision, pictures in columns
+            ],
+        }
+
+
+def class_report(labels: np.ndarray, predictions: np.ndarray, classes: int) -> ClassReport:
+    """Judge predictions class by class.
+
+    Args:
+        labels: (n,) true class indices.
+        predictions: (n,) predicted ones.
+        classes: how many there are.
+    """
+    labels, predictions = np.asarray(labels, np.int64), np.asarray(predictions, np.int64)
+    support = np.bincount(labels, minlength=classes)
+    answered = np.bincount(predictions, minlength=classes)
+    hits = np.bincount(labels[labels == predictions], minlength=classes)
+    recall, there = _percent(hits, support), support > 0
+    return ClassReport(
+        recall=recall,
+        precision=_percent(hits, answered),
+        support=support,
+        balanced_accuracy=float(recall[there].mean()) if there.any() else math.nan,
+        majority_baseline=100 * float(support.max()) / len(labels) if len(labels) else math.nan,
+        majority=int(support.argmax()),
+    )
+
+
+def unequal(support: Sequence[int]) -> bool:
+    """Whether classes of so many pictures are unequal, so that accuracy alone misleads."""
+    there = [count for count in support if count]
+    return bool(there) and max(there) >= _UNEQUAL * min(there)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +117,8 @@ class Evaluation:
         calibration_error: distance between confidence and accuracy, in percent: the mean over 15
             equal bins of confidence, weighted by their pictures.
         loss: mean negative log-likelihood of the true class, in nats.
-        per_class: (classes,) accuracy in percent, NaN for a class without pictures.
+        per_class: (classes,) recall in percent, NaN for a class without pictures.
+        balanced_accuracy: mean of `per_class` over the classes that have pictures.
     """
 
     logits: np.ndarray
@@ -50,6 +127,7 @@ class Evaluation:
     calibration_error: float = math.nan
     loss: float = math.nan
     per_class: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
+    balanced_accuracy: float = math.nan
 
     @classmethod
     def of(cls, logits: np.ndarray, labels: np.ndarray) -> Evaluation:
@@ -65,13 +143,15 @@ class Evaluation:
         logits, labels = _checked(logits, labels)
         right = logits.argmax(axis=-1) == labels
         log_probabilities = log_softmax(logits)
+        by_class = class_report(labels, logits.argmax(axis=-1), logits.shape[-1])
         return cls(
             logits=logits,
             accuracy=100 * float(np.mean(right)),
             top5=100 * float(np.mean(_rank(logits, labels) < _TOP)),
             calibration_error=_calibration_error(np.exp(log_probabilities.max(axis=-1)), right),
             loss=-float(np.mean(_of_label(log_probabilities, labels))),
-            per_class=_per_class(labels, right, logits.shape[-1]),
+            per_class=by_class.recall,
+            balanced_accuracy=by_class.balanced_accuracy,
         )
 
     @property
@@ -180,9 +260,12 @@ def _calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     return 100 * float(np.abs(gaps).sum() / len(right))
 
 
-def _per_class(labels: np.ndarray, right: np.ndarray, classes: int) -> np.ndarray:
-    pictures = np.bincount(labels, minlength=classes)
-    hits = np.bincount(labels, weights=right, minlength=classes)
-    accuracy = np.full(classes, math.nan)
-    np.divide(100 * hits, pictures, out=accuracy, where=pictures > 0)
-    return accuracy
+def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """NaN of nothing."""
+    percent = np.full(whole.shape, math.nan)
+    np.divide(100 * part, whole, out=percent, where=whole > 0)
+    return percent
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -15,14 +15,15 @@ import os
 import pathlib
 import platform
 from collections.abc import Mapping
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
 from training.cores import WORKERS
+
+if TYPE_CHECKING:  # run.json is read before a framework is needed
+    import keras
 
 _PACKAGES = (
     "kerascnn", "keras", "tensorflow", "tensorflow-model-optimization", "tf_keras", "jax", "torch",
@@ -98,6 +99,8 @@ class Run:
 
 def load_keras(path: pathlib.Path) -> keras.Model:
     """Read a .keras file, refusing any that carries code; raises InputError."""
+    import keras
+
     # Networks may have layers of ours, which are known once these are imported.
     import kerascnn.detection.faster_rcnn
     import kerascnn.layers  # noqa: F401

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import importlib
 import itertools
 import logging
 import multiprocessing
@@ -22,6 +23,7 @@ from kerascnn.zoo import entry
 from training import atomic
 from training.cores import WORKERS
 from training.progress import Progress, say
+from training.quiet import native_quiet
 
 COLUMNS = (
     "run", "model", "recipe", "seed", "validation", "held_out", "top5", "calibration_error",
@@ -140,7 +142,9 @@ def run_job(job: Job, folder: str, cores: int) -> dict[str, Any]:
 def _use_cores(cores: int) -> None:
     """Sums over threads are rounded otherwise for another number of them."""
     os.environ["OMP_NUM_THREADS"] = str(cores)
-    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    with native_quiet():  # it greets every process anew
+        importlib.import_module(os.environ.setdefault("KERAS_BACKEND", "tensorflow"))
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(cores)

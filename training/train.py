@@ -7,7 +7,7 @@ import math
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import keras
@@ -25,7 +25,8 @@ from training.loop import Fitted
 from training.network import in_single_precision
 from training.progress import say
 from training.request import TrainRequest
-from training.run import Run, machine, read_info, versions, write_info
+from training.resume import begun
+from training.run import Run, machine, versions, write_info
 from training.summary import figures
 from training.tensorboard_log import TensorBoardLog
 
@@ -77,14 +78,7 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
         OSError: the folder cannot be written.
         Stopped: a signal asked to stop; what was trained is kept.
     """
-    info = read_info(folder)
-    if info:
-        before = TrainRequest.from_dict(info["request"]).to_dict()
-        if before != asked.to_dict():
-            raise InputError(
-                f"{folder} holds another run ({_difference(before, asked.to_dict())}); "
-                "name another folder with --out, or delete it"
-            )
+    info = begun(asked, folder)
     if info and info.get("complete"):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # killed just before that
         say(f"{folder} is complete")
@@ -193,13 +187,3 @@ def _first_info(asked: TrainRequest, training: Training) -> dict[str, Any]:
         "complete": False,
         **training.facts(),
     }
-
-
-def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """The first thing that two requests disagree on, for a message."""
-    for key in sorted({**here, **there}, key=lambda key: isinstance(here.get(key), dict)):
-        if (before := there.get(key)) != (now := here.get(key)):
-            if isinstance(now, dict) and isinstance(before, dict):
-                return _difference(before, now) or key
-            return f"{key} {before} there, {now} asked for"
-    return "with other settings"

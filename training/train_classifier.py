@@ -22,7 +22,7 @@ from training.datasets.decode import CACHE_BYTES, Broken, decode_dataset
 from training.datasets.splits import Dataset
 from training.devices import Placement
 from training.distillation import Teacher
-from training.evaluate import evaluate, keras_predict_fn
+from training.evaluate import class_report, evaluate, keras_predict_fn
 from training.fit import fit
 from training.history import History
 from training.loop import Fitted
@@ -102,12 +102,14 @@ class ClassifierTraining:
         write_confusion(
             matrix, self.classes, png=folder / "confusion.png", csv=folder / "confusion.csv"
         )
+        by_class = class_report(held_out.labels, found.predictions, len(self.classes))
         return {
             "metric": "accuracy",
             "held_out": found.accuracy,
             "top5": found.top5,
             "calibration_error": found.calibration_error,
             "loss": found.loss,
+            **by_class.to_dict(self.classes),
         }
 
 

@@ -14,7 +14,7 @@ from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
-from training import network
+from training import network, options
 from training.box_policies import BOX_POLICIES
 from training.coco_metrics import DetectionEvaluation, evaluate_detections
 from training.config import TrainConfig
@@ -157,37 +157,15 @@ def figures(measured: DetectionEvaluation) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-# Of `--detector`: what a network decides on, and what is no fraction.
-_OWN = ("anchors", "background", "input_size", "masks")
-_WHOLE = (
-    *("max_detections", "candidates", "candidates_a_level", "proposals"),
-    *("rpn_samples", "samples"),
-)
-
-
 def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec | TwoStageSpec:
     """Raises InputError for an option that there is not, or that the network decides on."""
-    options = asked.detector_options
-    for name, value in options.items():
-        if name in _OWN:
-            raise InputError(f"{asked.model} has its own {name}; leave --detector {name} out")
-        if name not in ("loss", "box_scales") and not _is_number(value):
-            raise InputError(f"--detector {name} is a number, not {value!r}")
-        if name in _WHOLE and not isinstance(value, int):
-            raise InputError(f"--detector {name} is a whole number, not {value!r}")
-    try:
-        spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **options)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{asked.model} does not take these options: {error}") from error
+    options.check(asked.model, {}, asked.detector_options)
+    spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **asked.detector_options)
     if isinstance(spec, TwoStageSpec):
         return spec
     if spec.loss == "multibox" and not spec.background:
         raise InputError(f"{asked.model} has no background, which loss 'multibox' needs")
     return spec
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _preprocessing(asked: TrainRequest) -> Preprocessing:

@@ -4,6 +4,18 @@ A box is (top, left, bottom, right) as shares of the upright picture's height an
 A coded box is (dy, dx, dh, dw) against an anchor. Labels count from 0, without a background; -1
 pads. What comes of the ground truth has the prefix `gt_`.
 
+Detections are the same from every runtime: Keras, .tflite and .onnx files, the Android demo and
+the web page.
+
+- Boxes lie within 0..1. They are clipped after suppression; a box that lies outside of the picture
+  altogether is left without an area, at its edge.
+- The best score comes first. Of scores that are equal to the last bit, the lower label comes first,
+  and within a label the earlier anchor (one stage) or the earlier region (two stages).
+- The order of scores that differ by rounding alone is not promised: exponentials differ in the last
+  bit by processor, runtime and batch, and with them the order of scores that are equal on paper,
+  and which of two such boxes suppresses the other. Whoever compares detections matches them by
+  label and overlap (`export.agreement`), never by place.
+
 Letters in shapes:
     n    pictures of a batch
     a    anchors of a picture

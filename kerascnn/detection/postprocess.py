@@ -87,11 +87,13 @@ def detect(spec: DetectorSpec, codes: Any, logits: Any) -> dict[str, Any]:
         logits: (n, a, c), or (n, a, c + 1) with a background.
 
     Returns:
-        "boxes" (n, d, 4), not clipped to the picture; "labels" (n, d) int32; "scores" (n, d);
-        "count" (n,) int32. Behind `count` come boxes of zeros with label -1 and score 0.
+        "boxes" (n, d, 4), clipped to the picture after suppression, which compares whole boxes;
+        "labels" (n, d) int32; "scores" (n, d); "count" (n,) int32. Behind `count` come boxes of
+        zeros with label -1 and score 0. Equal scores go by label, then by anchor; see
+        `kerascnn.detection`.
 
     They are those of TFLite_Detection_PostProcess with use_regular_nms (and detections_per_class
-    as max_detections), if no more than `candidates` pairs reach the score threshold.
+    as max_detections), clipped, if no more than `candidates` pairs reach the score threshold.
 
     Source: tensorflow/lite/kernels/detection_postprocess.cc.
     """
@@ -102,7 +104,7 @@ def select(spec: DetectorSpec, codes: Any, class_scores: Any) -> dict[str, Any]:
     """The same of scores (n, a, c), as `scores` gives them."""
     class_scores = ops.convert_to_tensor(class_scores, "float32")
     anchor_count, classes = class_scores.shape[1:]
-    # Class by class, as the files' operations have them; equal ones stay in that order.
+    # Class by class, as the files' operations have them: `top_k` keeps equal ones in that order.
     pairs = ops.reshape(ops.swapaxes(class_scores, 1, 2), (-1, classes * anchor_count))
     pairs = ops.where(pairs >= spec.score_threshold, pairs, 0.0)
     best, pair = ops.top_k(pairs, min(spec.candidates, classes * anchor_count))
@@ -121,7 +123,9 @@ def select(spec: DetectorSpec, codes: Any, class_scores: Any) -> dict[str, Any]:
     )
     return {
         "boxes": ops.where(
-            valid[..., None], ops.take_along_axis(boxes, kept[..., None], axis=1), 0.0
+            valid[..., None],
+            box_ops.clip(ops.take_along_axis(boxes, kept[..., None], axis=1)),
+            0.0,
         ),
         "labels": ops.where(valid, ops.take_along_axis(label, kept, axis=1), -1),
         "scores": ops.where(valid, ops.take_along_axis(best, kept, axis=1), 0.0),

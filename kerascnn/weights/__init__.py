@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Mapping, Set
 from typing import Any
 
+from kerascnn.catalogue import ENTRIES
 from kerascnn.errors import InputError
 from kerascnn.weights import (
     effdet,
@@ -88,14 +89,39 @@ def find(
     """
     if weights in named:
         return _recognised(name, efficientnet_pytorch.packaged_checkpoint(), backbone)
-    path = pathlib.Path(weights)
-    if path.suffix not in SUFFIXES and not path.exists():
-        offered = f"it has {', '.join(named)}, and" if named else "it"
-        raise InputError(
-            f"no weights {os.fspath(weights)!r} for {name}; {offered} takes files ending in "
-            f"{', '.join(SUFFIXES)}"
-        )
-    return _recognised(name, path, backbone)
+    require(name, weights, named, backbone=backbone)
+    return _recognised(name, pathlib.Path(weights), backbone)
+
+
+def require(
+    name: str,
+    weights: str | os.PathLike[str],
+    named: tuple[str, ...] = (),
+    *,
+    backbone: str | None = None,
+) -> None:
+    """Refuse what is neither a name of weights nor a file; no file is opened for it.
+
+    Args:
+        name, weights, named, backbone: as of `find`.
+
+    Raises:
+        InputError: the message says what can be had: names, files, and models with such a name.
+    """
+    asked, path = os.fspath(weights), pathlib.Path(weights)
+    if asked in named or path.exists():
+        return
+    if path.suffix in SUFFIXES:
+        raise InputError(f"{asked}: no such file; give the path of a weights file")
+    others = [other for other, row in ENTRIES.items() if asked in row.weights]
+    has = f"it has {', '.join(named)}; " if named else ""
+    if others and not named:
+        has = f"those by this name are for {', '.join(others)} only; "
+    files = ", ".join((*origins(name), *(origins(backbone) if backbone else ()), "kerascnn"))
+    raise InputError(
+        f"no weights {asked!r} for {name}; {has}give the path of a weights file of {files} "
+        f"({', '.join(SUFFIXES)})"
+    )
 
 
 def _recognised(name: str, path: pathlib.Path, backbone: str | None) -> Source:

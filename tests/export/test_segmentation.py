@@ -20,7 +20,7 @@ from networks import enlivened
 from PIL import Image
 
 import kerascnn
-from export import compare, flatbuffer, onnx_file, prune, recipes, tasks
+from export import allowed, compare, flatbuffer, onnx_file, prune, recipes, tasks
 from export.artefact import Artefact
 from export.compress import compress
 from export.convert_onnx import to_onnx
@@ -169,7 +169,7 @@ def test_variants_for_classifiers_are_refused(run: Run, name: str) -> None:
 
 def test_commands_for_classifiers_say_so(run: Run) -> None:
     with pytest.raises(InputError, match="holds a segmentation network, and kerascnn shrink"):
-        tasks.require_classifier(run, "shrink")
+        allowed.require_classifier(run, "shrink")
 
 
 def test_other_data_is_refused(run: Run) -> None:

@@ -13,7 +13,15 @@ from PIL import Image
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.splits import Split
-from training.evaluate import Evaluation, evaluate, keras_predict_fn, log_softmax, softmax
+from training.evaluate import (
+    Evaluation,
+    class_report,
+    evaluate,
+    keras_predict_fn,
+    log_softmax,
+    softmax,
+    unequal,
+)
 
 FOUR = np.array([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.05, 0.1, 0.85], [0.7, 0.2, 0.1]])
 
@@ -166,3 +174,30 @@ def test_keras_network_sees_normalised_pictures() -> None:
     assert logits.shape == (70, 4)
     assert (logits[:69] == 1).all()
     assert (logits[69] == -1).all()
+
+
+def test_classes_are_judged_one_by_one() -> None:
+    # Class 0: 1 of 2 found; class 1: 5 of 6, and 1 of its 6 labels wrong; class 2 is nowhere.
+    report = class_report(np.array([0, 0, 1, 1, 1, 1, 1, 1]), np.array([0, 1, 1, 1, 1, 1, 1, 0]), 3)
+    np.testing.assert_allclose(report.recall, [50, 500 / 6, math.nan])
+    np.testing.assert_allclose(report.precision, [50, 500 / 6, math.nan])
+    assert report.support.tolist() == [2, 6, 0]
+    assert report.balanced_accuracy == pytest.approx((50 + 500 / 6) / 2)
+    assert (report.majority_baseline, report.majority) == (75, 1)
+    assert report.unequal
+    told = report.to_dict(["bad", "good", "never"])
+    assert told["per_class"][0] == {"label": "bad", "recall": 50, "precision": 50, "pictures": 2}
+    assert told["per_class"][2]["recall"] is None
+    assert told["majority_baseline"] == 75
+
+
+def test_always_one_answer_is_half_as_good_as_it_looks() -> None:
+    answers = of(np.array([[0.9, 0.1]] * 4), [0, 0, 0, 1])
+    assert (answers.accuracy, answers.balanced_accuracy) == (75, 50)
+
+
+def test_equal_classes_are_not_unequal() -> None:
+    assert not unequal([10, 10, 0])
+    assert not unequal([10, 14])
+    assert unequal([10, 15])
+    assert not unequal([])

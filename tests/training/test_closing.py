@@ -1,0 +1,60 @@
+"""The line that a training ends with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from training.closing import closing_line
+from training.evaluate import class_report
+
+
+def info(labels: list[int], predictions: list[int], names: list[str]) -> dict[str, Any]:
+    found = class_report(np.array(labels), np.array(predictions), len(names))
+    right = 100 * float(np.mean(np.array(labels) == np.array(predictions)))
+    return {
+        "results": {"metric": "accuracy", "held_out": right, **found.to_dict(names)},
+        "dataset": {"held_out": len(labels)},
+    }
+
+
+def test_unequal_classes_are_told_of_by_class():
+    labels = [0] * 4 + [1] * 12
+    predictions = [0, 1, 1, 1, *[1] * 11, 0]
+    assert closing_line(info(labels, predictions, ["defect", "ok"])) == (
+        "75.0% of 16 held-out images are right (always answering 'ok': 75.0%); "
+        "balanced accuracy 58.3%; recall: defect 25.0%, ok 91.7%"
+    )
+
+
+def test_equal_classes_need_one_figure():
+    told = closing_line(info([0, 1, 0, 1], [0, 1, 1, 1], ["a", "b"]))
+    assert told == "75.0% of 4 held-out images are right"
+
+
+def test_of_many_classes_the_worst_are_named():
+    labels = [0, 0, 0, 1, 2, 3, 4, 5]
+    predictions = [0, 0, 1, 1, 0, 3, 0, 5]
+    told = closing_line(info(labels, predictions, list("abcdefg")))
+    assert told.endswith("lowest recall: c 0.0%, e 0.0%, a 66.7%")
+
+
+def test_the_epoch_that_validation_chose():
+    told = info([0, 1], [0, 1], ["a", "b"])
+    told["results"]["best_epoch"] = 2
+    told["request"] = {"config": {"epochs": 6}}
+    assert "epoch" not in closing_line(told)  # nothing chose: the last one was kept
+    told["dataset"]["validation"] = 5
+    assert closing_line(told).endswith("; best epoch 2 of 6")
+    told["results"]["epochs"] = 4  # stopped early
+    assert closing_line(told).endswith("; best epoch 2 of 4")
+
+
+def test_runs_of_earlier_versions_say_less():
+    old = {"results": {"metric": "accuracy", "held_out": 97.12}}
+    assert closing_line(old) == "97.1% of the held-out images are right"
+    detector = {"metric": "AP", "held_out": 31.0, "ap50": 50.0, "ap75": None}
+    assert closing_line({"results": detector}) == "AP 31.0, AP50 50.0 on the held-out images"
+    nothing = {"metric": "AP", "held_out": float("nan")}
+    assert closing_line({"results": nothing}) == "no AP on the held-out images"

@@ -1,0 +1,79 @@
+"""The line that a training ends with: what the network is worth, in one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from training.evaluate import unequal
+
+# Classes, up to which each one's recall is named; of more, those with the lowest.
+_NAMED = 4
+_LOWEST = 3
+# Beside the metric itself, where a task has them.
+_FIGURES = {
+    **{"AP50": "ap50", "AP75": "ap75", "box AP": "box_ap"},
+    **{"dice": "mean_dice", "boundary F1": "boundary_f1"},
+}
+
+
+def closing_line(info: Mapping[str, Any]) -> str:
+    """A finished run's figures in words.
+
+    Args:
+        info: the contents of its run.json; those of earlier versions say less.
+    """
+    results = info["results"]
+    pictures = info.get("dataset", {}).get("held_out")
+    many = "the" if pictures is None else f"{pictures:,}"
+    images = f"{many} held-out image{'' if pictures == 1 else 's'}"
+    if results["metric"] == "accuracy":
+        parts = _of_classifier(results, images)
+    else:
+        parts = [_of_others(results, images)]
+    return "; ".join([*parts, *_epoch(info)])
+
+
+def recalls(per_class: Sequence[Mapping[str, Any]]) -> str:
+    """As in "recall: defect 59.8%, ok 92.1%"; of many classes the lowest."""
+    known = [one for one in per_class if one["recall"] is not None]
+    if len(known) > _NAMED:
+        # Of equal ones those that more pictures show first.
+        known = sorted(known, key=lambda one: (one["recall"], -one["pictures"]))[:_LOWEST]
+    words = "recall" if len(known) == len(per_class) else "lowest recall"
+    return f"{words}: " + ", ".join(f"{one['label']} {one['recall']:.1f}%" for one in known)
+
+
+def _of_classifier(results: Mapping[str, Any], images: str) -> list[str]:
+    right = f"{results['held_out']:.1f}% of {images} are right"
+    per_class = results.get("per_class") or []
+    if not unequal([one["pictures"] for one in per_class]):
+        return [right]
+    commonest = max(per_class, key=lambda one: one["pictures"])["label"]
+    return [
+        f"{right} (always answering {commonest!r}: {results['majority_baseline']:.1f}%)",
+        f"balanced accuracy {results['balanced_accuracy']:.1f}%",
+        recalls(per_class),
+    ]
+
+
+def _of_others(results: Mapping[str, Any], images: str) -> str:
+    metric = results["metric"]
+    figures = ", ".join(
+        f"{name} {results[key]:.1f}"
+        for name, key in {metric: "held_out", **_FIGURES}.items()
+        if results.get(key) is not None and not math.isnan(results[key])
+    )
+    return f"{figures or f'no {metric}'} on {images}"
+
+
+def _epoch(info: Mapping[str, Any]) -> list[str]:
+    """Which epoch's weights these are, where validation pictures chose it."""
+    best = info["results"].get("best_epoch")
+    epochs = info["results"].get("epochs") or (
+        info.get("request", {}).get("config", {}).get("epochs")
+    )
+    if not (best and epochs and info.get("dataset", {}).get("validation")):
+        return []
+    return [f"best epoch {best} of {epochs}"]
