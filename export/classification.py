@@ -125,7 +125,11 @@ class Classification(Task):
         half: Evaluation | None,
     ) -> Verdict:
         return verify.verify(
-            variant, answers.logits, reference.logits, None if half is None else half.logits
+            variant,
+            answers.logits,
+            reference.logits,
+            None if half is None else half.logits,
+            self.held_out.labels,
         )
 
     def kept(self, answers: Evaluation, reference: Evaluation, own: Evaluation) -> dict[str, Any]:

@@ -315,8 +315,10 @@ def _behind(
 
 
 def _mistakes(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> Mistakes | None:
-    """Those of the recommended file."""
-    chosen = results.best_choices(rows).get("smallest")
+    """Those of the recommended file; where there is none, of the most accurate one."""
+    chosen = results.best_choices(rows).get("smallest") or max(
+        (r for r in rows if r.fits), key=lambda r: r.value, default=None
+    )
     if chosen is None:
         return None
     run, artefact = found[list(rows).index(chosen)]

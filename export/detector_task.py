@@ -22,7 +22,7 @@ from export.agreement import (
     SURE,
     agreement,
     errors,
-    share_found,
+    sure_found,
 )
 from export.classification import check_fingerprint
 from export.detection_tflite import DETECTIONS
@@ -30,11 +30,17 @@ from export.detectors import Detector, load_detector
 from export.recipes import Variant
 from export.stages import Trained
 from export.tasks import Task
-from export.verify import NO, YES, Verdict
+from export.verify import NO, NOT_VERIFIED, YES, Verdict, bounded
 from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.detection.two_stage import TwoStageSpec
 from training.box_augmentation import to_network
-from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections, pack
+from training.coco_metrics import (
+    DetectionEvaluation,
+    Detections,
+    evaluate_detections,
+    matches_interval,
+    pack,
+)
 from training.datasets import of_request
 from training.datasets.objects import ObjectDataset, ObjectSplit
 from training.detection_examples import SHOWN_SCORE, example
@@ -165,29 +171,48 @@ class DetectorTask(Task):
         sides = self.run.preprocessing.input_shape[:2]
         against = reference if half is None else half
         exact, score = agreement(answers.pictures, against.pictures, sides, self.spec)
-        found = share_found(answers.pictures, reference.pictures)
+        share = exact
         if answers.evaluation.broken:
-            fits, rule = False, f"{answers.evaluation.broken} detections are no numbers"
+            verified, rule = NO, f"{answers.evaluation.broken} detections are no numbers"
         elif variant.quantised:
-            fits = found >= LEAST_FOUND
-            rule = (
-                f"finds {found:.1f}% of what Keras is sure of (score {SURE:g}), at {self._overlap} "
-                f"{SAME_IOU:g}; at least {LEAST_FOUND:g}%"
-            )
+            verified, rule, share = self._of_sure(answers, reference)
         else:
             whom = "Keras" if half is None else "float32 with kernels rounded to half"
             masks = "" if answers.boxes is None else f", a mask to IoU {MASK_IOU:g}"
-            fits = exact >= LEAST_EXACT
             rule = (
                 f"{exact:.2f}% of the detections are {whom}'s to {PIXELS:g} pixel, {SCORE:g} of a "
                 f"score{masks}; at least {LEAST_EXACT:g}%"
             )
-        return Verdict(
-            verified=YES if fits else NO,
-            agreement=found if variant.quantised else exact,
-            max_logit_diff=score,
-            rule=rule,
+            verified = YES if exact >= LEAST_EXACT else NO
+            if verified == YES and not any(map(len, against.pictures)):
+                verified, rule = NOT_VERIFIED, f"{whom} finds nothing: there is nothing to compare"
+        verdict = Verdict(verified=verified, agreement=share, max_logit_diff=score, rule=rule)
+        return bounded(
+            *(verdict, self.metric, reference.value - answers.value),
+            lambda: matches_interval(reference.evaluation.matches, answers.evaluation.matches),
         )
+
+    def _of_sure(self, answers: Found, reference: Found) -> tuple[str, str, float]:
+        """Verdict, rule and share of a quantised file: what either is sure of, the other finds."""
+        classes = len(self.run.labels)
+        found = sure_found(answers.pictures, reference.pictures, classes)
+        known = sure_found(reference.pictures, answers.pictures, classes)
+        share = 0.0 if np.isnan(found.overall) else found.overall
+        shares = [(name, one) for name, one in (("Keras", found), ("the file", known)) if one.count]
+        rule = f"what one is sure of (score {SURE:g}), the other has at {self._overlap} "
+        rule += f"{SAME_IOU:g}, at least {LEAST_FOUND:g}%" + "".join(
+            f"; of {one.count} detections of {whom} {one.overall:.1f}%: {one.told()}"
+            for whom, one in shares
+        )
+        if any(one.overall < LEAST_FOUND or not one.holds for _, one in shares):
+            return NO, rule, share
+        if not found.count:
+            return (
+                NOT_VERIFIED,
+                f"Keras is sure of nothing (score {SURE:g}): nothing to hold",
+                share,
+            )
+        return YES, rule, share
 
     @property
     def _overlap(self) -> str:

@@ -20,7 +20,7 @@ from export.recipes import Variant
 from export.segmenters import MAP, Segmenter, load_segmenter, palette
 from export.stages import Trained
 from export.tasks import Task
-from export.verify import NO, YES, Verdict
+from export.verify import NO, NOT_VERIFIED, YES, ByClass, Verdict, bounded
 from training import packed
 from training.box_augmentation import to_network
 from training.datasets import of_request
@@ -32,6 +32,7 @@ from training.segmentation_losses import SegmentationLoss, count_pixels
 from training.segmentation_metrics import (
     SegmentationEvaluation,
     evaluate_maps,
+    miou_interval,
     of_counts,
     pack_counts,
 )
@@ -43,6 +44,9 @@ LEAST_EXACT, MOST_IOU = 99.9, 0.2
 # Quantised files change contours, or something broke. Most pictures are background: a file that
 # finds nothing else would have most pixels right.
 LEAST_SAME, LEAST_RARE = 95.0, 90.0
+# And one that finds more than there is would have all of that right: so the overlap of the maps,
+# in the mean of the classes that have so many of the pixels.
+LEAST_IOU, LEAST_PIXELS = 80.0, 0.001
 _SHOWN = 24
 _SHOWN_SIDE = 240  # pixels, of maps that are kept to be shown
 _GAP = 8
@@ -189,26 +193,36 @@ class Segmentation(Task):
         self, variant: Variant, answers: Mapped, reference: Mapped, half: Mapped | None
     ) -> Verdict:
         against = reference if half is None else half
-        same, rare = agreement(answers.maps, against.maps, len(self.run.labels))
+        same, iou = agreement(answers.maps, against.maps, len(self.run.labels))
         if variant.quantised:
-            fits = same >= LEAST_SAME and rare >= LEAST_RARE
+            holds = same.overall >= LEAST_SAME and iou >= LEAST_IOU
+            holds = holds and not same.outside < LEAST_RARE
             rule = (
-                f"{same:.2f}% of the pixels have Keras' class, at least {LEAST_SAME:g}%; of those "
-                f"outside of its commonest one {rare:.2f}%, at least {LEAST_RARE:g}%"
+                f"{same.overall:.2f}% of the pixels have Keras' class, at least {LEAST_SAME:g}%; "
+                f"of those outside of its commonest one {same.outside:.2f}%, at least "
+                f"{LEAST_RARE:g}%; IoU with Keras' maps {iou:.2f}% in the mean of the classes, at "
+                f"least {LEAST_IOU:g}%"
             )
         else:
             whom = "Keras" if half is None else "float32 with kernels rounded to half"
             points = abs(answers.value - against.value)
-            fits = same >= LEAST_EXACT and points <= MOST_IOU
+            holds = same.overall >= LEAST_EXACT and points <= MOST_IOU
             rule = (
-                f"{same:.3f}% of the pixels have the class of {whom}, at least {LEAST_EXACT:g}%, "
-                f"and mIoU is {points:.2f} points off, at most {MOST_IOU:g}"
+                f"{same.overall:.3f}% of the pixels have the class of {whom}, at least "
+                f"{LEAST_EXACT:g}%, and mIoU is {points:.2f} points off, at most {MOST_IOU:g}"
             )
-        return Verdict(
-            verified=YES if fits else NO,
-            agreement=same,
+        verified = YES if holds else NO
+        if holds and same.classes < 2:
+            verified, rule = NOT_VERIFIED, "Keras gives all pixels one class: nothing to compare"
+        verdict = Verdict(
+            verified=verified,
+            agreement=same.overall,
             max_logit_diff=_furthest(answers.evaluation, reference.evaluation),
             rule=rule,
+        )
+        return bounded(
+            *(verdict, self.metric, reference.value - answers.value),
+            lambda: miou_interval(reference.evaluation.counts, answers.evaluation.counts),
         )
 
     def kept(self, answers: Mapped, reference: Mapped, own: Mapped) -> dict[str, Any]:
@@ -283,24 +297,26 @@ class Segmentation(Task):
         return {"output": output, "segmenter": dict(self.run.info["segmenter"])}
 
 
-def agreement(found: PackedMaps, wanted: PackedMaps, classes: int) -> tuple[float, float]:
-    """How far two sets of maps are the same.
+def agreement(found: PackedMaps, wanted: PackedMaps, classes: int) -> tuple[ByClass, float]:
+    """How far two sets of maps are the same; pixels that `wanted` has `VOID` do not count.
 
     Returns:
-        Percent of the pixels that are of the same class; and of those alone that are not of the
-        commonest class of `wanted`, 100 where there are none.
+        Pixels of the same class, by the class of `wanted`; and the mean IoU of the two sets, in
+        percent, over the classes with at least `LEAST_PIXELS` of the pixels of `wanted`.
     """
-    same, total = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+    same, total, there = (np.zeros(classes, np.int64) for _ in range(3))
     for index in range(len(wanted)):
         one, other = found[index], wanted[index]
-        total += np.bincount(other.ravel(), minlength=VOID + 1)[:classes]
-        same += np.bincount(other[one == other], minlength=VOID + 1)[:classes]
-    rare = np.arange(classes) != np.argmax(total)
-    return _percent(same.sum(), total.sum()), _percent(same[rare].sum(), total[rare].sum())
+        total += _histogram(other, classes)
+        same += _histogram(other[one == other], classes)
+        there += _histogram(one[other != VOID], classes)
+    counted = total > max(0.0, LEAST_PIXELS * total.sum() - 1)
+    ious = 100 * same[counted] / (total + there - same)[counted]
+    return ByClass(same=same, total=total), float(ious.mean()) if len(ious) else 100.0
 
 
-def _percent(part: int, whole: int) -> float:
-    return 100 * float(part) / float(whole) if whole else 100.0
+def _histogram(label_map: np.ndarray, classes: int) -> np.ndarray:
+    return np.bincount(label_map.ravel(), minlength=VOID + 1)[:classes]
 
 
 def _furthest(one: SegmentationEvaluation, other: SegmentationEvaluation) -> float:

@@ -94,8 +94,8 @@ def shrink(
     _check_possible(run, budget)
     workshop = Workshop(run)
     float32 = _there(workshop, recipes.variant("float32"))
-    if reason := measure([(run, float32)])[0].below_floor:
-        raise InputError(f"{run.folder}: {reason}; train it on before it is shrunk")
+    if nothing := measure([(run, float32)])[0].below_floor:
+        raise InputError(f"{run.folder}: {nothing}; train it on before it is shrunk")
     measured: dict[str, Result] = {}
     tried: list[str] = []
     passed_over: dict[str, str] = {}
