@@ -60,7 +60,7 @@ _EPOCH = "a step of fine-tuning keeps its last epoch"
 OWN: dict[str, str] = {
     "epochs": "a share of the run's, by the kind of step",
     "learning_rate": "a share of the run's, by the kind of step",
-    "reference_batch": "counted into that share",
+    "reference_batch": "counted into that share, by the batches that the run had",
     "accumulate": "one batch an update",
     **dict.fromkeys(("optimizer", "momentum", "nesterov", "rho", "epsilon"), _OPTIMISER),
     **dict.fromkeys(("weight_decay", "decay", "clip_norm"), _OPTIMISER),
