@@ -17,7 +17,8 @@ class Budget:
     Attributes:
         size: bytes.
         metric: "file" (bytes on the phone) or "download" (after zlib -9).
-        drop: points of accuracy below the run's float network.
+        drop: points of accuracy below the run's float network, on the images that choose
+            (`Result.chosen_on`).
         latency_ms: median for one picture, on this machine.
     """
 
@@ -39,7 +40,8 @@ class Budget:
 
     def over(self, result: Result) -> float:
         """The largest ratio of a figure to its limit, at most 1 where all are kept."""
-        ratios = [1 + max(0.0, result.drop - self.drop - 1e-9) / max(self.drop, 0.1)]
+        drop = result.choice_float_value - result.choice_value
+        ratios = [1 + max(0.0, drop - self.drop - 1e-9) / max(self.drop, 0.1)]
         ratios.append(1.0 if result.fits else float("inf"))
         if self.size is not None:
             ratios.append(getattr(result, METRICS[self.metric]) / self.size)

@@ -149,7 +149,7 @@ class Classification(Task):
         told = [
             {
                 "index": int(i),
-                "name": held_out.names[i],
+                "name": self.picture_name(held_out.names[i]),
                 "truth": names[held_out.labels[i]],
                 "predicted": names[answers.predictions[i]],
                 "probability": round(float(probabilities[i].max()), 4),

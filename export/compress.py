@@ -101,6 +101,16 @@ def all_artefacts(run: Run) -> list[Artefact]:
     return found
 
 
+def judging_pictures(run: Run) -> Split:
+    """A classifier's pictures that faults are looked for on: set aside, or else held out.
+
+    Raises:
+        InputError: the data set is gone or has changed.
+    """
+    task = Classification(run)
+    return task.validation or task.held_out
+
+
 def held_out_pictures(run: Run) -> Split:
     """A classifier's held-out split, decoded at its network's geometry.
 

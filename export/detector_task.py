@@ -247,7 +247,7 @@ class DetectorTask(Task):
         return len(counted), [
             {
                 "index": index,
-                "name": self.held_out.names[index],
+                "name": self.picture_name(self.held_out.names[index]),
                 "missed": missed,
                 "wrong": wrong,
                 **_told(found.take(found.scores >= SHOWN_SCORE)),

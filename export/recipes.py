@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -216,8 +217,13 @@ class Variant:
         return name.rpartition("qat_")[2] if self.aware else _split(name)[1]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form that lies beside the artefact, equal after a round trip."""
+        """The JSON form that lies beside the artefact, equal after a round trip.
+
+        A teacher has the name of its run: where that lies is nobody's business.
+        """
         plain = dataclasses.asdict(self)
+        if self.fine_tuning and self.fine_tuning.teacher:
+            plain["fine_tuning"]["teacher"] = pathlib.Path(self.fine_tuning.teacher).name
         plain["steps"] = [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]
         return _listed(plain)
 

@@ -244,7 +244,7 @@ class Segmentation(Task):
         return len(wrong), [
             {
                 "index": index,
-                "name": self.held_out.names[index],
+                "name": self.picture_name(self.held_out.names[index]),
                 "miou": round(single[index].miou, 1),
                 "worst": self.run.labels[int(np.nanargmin(single[index].per_class))],
                 "worst_iou": round(float(np.nanmin(single[index].per_class)), 1),

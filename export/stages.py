@@ -38,6 +38,7 @@ from training.config import TrainConfig
 from training.datasets.splits import digest
 from training.distillation import Teacher
 from training.fit import fit
+from training.plan import with_real_batch
 from training.run import Run, load_keras, versions
 
 # Shares of the run's epochs and of its learning rate.
@@ -108,7 +109,10 @@ class Stages:
 
     def __init__(self, run: Run, material: Material) -> None:
         self._run, self._material = run, material
-        self._config = TrainConfig.from_dict(run.info["request"]["config"])
+        # Its learning rate is that of the batches that the run had.
+        config = TrainConfig.from_dict(run.info["request"]["config"])
+        pictures = run.info["dataset"].get("train", config.batch_size)
+        self._config = with_real_batch(config, pictures)
         self._open: dict[str, Trained] = {}
 
     def key(self, variant: recipes.Variant) -> str:

@@ -209,6 +209,15 @@ class Task(abc.ABC):
             own: of the run's float network.
         """
 
+    def picture_name(self, name: str) -> str:
+        """What a file says of a picture: where it lies in its data, not where that lies here."""
+        path, data = pathlib.Path(name), pathlib.Path(self.asked.data)
+        if not path.is_absolute():
+            return name
+        roots = (root for root in (data, data.parent) if path.is_relative_to(root))
+        root = next(roots, path.parent)
+        return path.relative_to(root).as_posix()
+
     @abc.abstractmethod
     def mistakes(self, answers: Any) -> tuple[int, list[dict[str, Any]]]:
         """How many held-out pictures a file answers wrongly, and some of them for the .json."""

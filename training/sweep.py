@@ -190,10 +190,10 @@ def _write(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    held_out = f"{row['held_out']:.1f}% of the held-out pictures are right"
+    held_out = f"{row['held_out']:.1f}% of the held-out images are right"
     if row["validation"] is None:
         return held_out
-    return f"{row['validation']:.1f}% of the validation pictures are right, {held_out}"
+    return f"{row['validation']:.1f}% of the validation images are right, {held_out}"
 
 
 def ranked_by(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -221,9 +221,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 _RANKED = {
-    "validation": "ranked by the validation pictures; the held-out ones tell how good the best is",
-    "held_out": "ranked by the held-out pictures, since not all of these runs have validation "
-    "pictures: the best figure is too good by some luck; give --set validation_fraction=0.1",
+    "validation": "ranked by the validation images; the held-out ones tell how good the best is",
+    "held_out": "ranked by the held-out images, since not all of these runs have validation "
+    "images: the best figure is too good by some luck; give --set validation_fraction=0.1",
 }
 
 

@@ -60,7 +60,7 @@ _EPOCH = "a step of fine-tuning keeps its last epoch"
 OWN: dict[str, str] = {
     "epochs": "a share of the run's, by the kind of step",
     "learning_rate": "a share of the run's, by the kind of step",
-    "reference_batch": "counted into that share",
+    "reference_batch": "counted into that share, by the batches that the run had",
     "accumulate": "one batch an update",
     **dict.fromkeys(("optimizer", "momentum", "nesterov", "rho", "epsilon"), _OPTIMISER),
     **dict.fromkeys(("weight_decay", "decay", "clip_norm"), _OPTIMISER),
@@ -264,3 +264,39 @@ def test_balanced_accuracy_chooses_where_the_run_asks_for_it() -> None:
     found = Evaluation.of(logits, np.array([0, 0, 0, 1]))
     assert found.figure("auto") == 75
     assert found.figure("balanced_accuracy") == 50
+
+
+@pytest.fixture(scope="module")
+def taught(photos: Path) -> Run:
+    """A run on files, and a second one that may teach it."""
+    for name in ("teacher", "pupil"):
+        asked = request(
+            "lenet5", data=str(photos), recipe="digits", epochs=1, batch_size=8,
+            image_size=(28, 28), validation_fraction=0.2,
+        )  # fmt: skip
+        run = train(asked, photos.parent / "runs" / name)
+    return run
+
+
+def test_no_file_says_where_it_was_made(taught: Run, photos: Path) -> None:
+    tuning = FineTuning(epochs=1, teacher=str(taught.folder.parent / "teacher"))
+    settings = Settings(calibration_pictures=9, fine_tuning=tuning)
+    compress(taught, ["int8", "distil_prune50_float32"], settings=settings)
+    made = [*taught.artefacts.iterdir(), *(taught.folder / "stages").rglob("*.json")]
+    assert {file.name for file in made} >= {"int8.json", "float32.onnx", "stage.json"}
+    for file in made:
+        assert str(photos.parent).encode() not in file.read_bytes(), file.name
+    told = Artefact.open(taught.artefacts / "distil_prune50_float32.tflite").info
+    assert told["variant"]["fine_tuning"]["teacher"] == "teacher"
+    assert told["mistakes"][0]["name"].split("/")[0] in CLASSES
+
+
+def test_a_teacher_that_knows_the_held_out_pictures_is_refused(taught: Run, photos: Path) -> None:
+    asked = dataclasses.replace(
+        TrainRequest.from_dict(taught.info["request"]),
+        config=dataclasses.replace(Workshop(taught)._task.config, split_seed=1),
+    )
+    other = train(asked, photos.parent / "runs" / "other")
+    settings = Settings(fine_tuning=FineTuning(epochs=1, teacher=str(other.folder)))
+    with pytest.raises(InputError, match="would be the teacher, learnt from"):
+        compress(taught, ["distil_qat_int8"], onnx=False, settings=settings)

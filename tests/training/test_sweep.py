@@ -69,7 +69,7 @@ def test_a_table_has_the_best_first_and_failures_last() -> None:
     assert [line[0] for line in lines[1:-1]] == ["b", "c", "a"]
     assert lines[1].split()[1:3] == ["91.0%", "80.0%"]
     assert "no such picture" in lines[-2]
-    assert "ranked by the validation pictures" in lines[-1]
+    assert "ranked by the validation images" in lines[-1]
 
 
 def test_runs_without_validation_pictures_are_ranked_by_what_is_shown() -> None:
@@ -80,7 +80,7 @@ def test_runs_without_validation_pictures_are_ranked_by_what_is_shown() -> None:
     ]
     lines = sweep.table(rows).splitlines()
     assert [line[0] for line in lines[1:-1]] == ["b", "a"]
-    assert "ranked by the held-out pictures" in lines[-1]
+    assert "ranked by the held-out images" in lines[-1]
 
 
 def weights(folder: Path) -> str:
