@@ -38,7 +38,7 @@ from training.coco_metrics import DetectionEvaluation, Detections, evaluate_dete
 from training.datasets.object_sets import scan_objects
 from training.datasets.objects import ObjectDataset, ObjectSplit
 from training.datasets.selection import choosing
-from training.detection_examples import SHOWN_SCORE, example
+from training.detection_examples import MOST_SHOWN, SHOWN_SCORE, example
 from training.evaluate_detector import detections, keras_detect_fn
 from training.instance_masks import THRESHOLD
 from training.object_batches import evaluation_pictures
@@ -72,7 +72,8 @@ class DetectorTask(Task):
 
     metric = "AP"
     how_shown = (
-        f"Bands are what the file found (score {SHOWN_SCORE:g} or more), dashes what is there."
+        f"Most errors first: solid boxes are the file's detections (score {SHOWN_SCORE:g} or more; "
+        f"the surest {MOST_SHOWN}), dashed ones the truth."
     )
     # Types of labels and count, by a file's ending.
     integers: ClassVar[Mapping[str, tuple[str, str]]] = {
