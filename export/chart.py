@@ -1,8 +1,8 @@
 """Accuracy against size and against latency: one drawing for README (.png) and the page (.svg).
 
-Colour tells the run, the marker's shape the precision; a dot in it says that something was trained
-before (slim, prune, cluster, qat), and files on the front are named by what. A hollow marker is
-ONNX, a crossed one a misfit. Texts come from folder names, so none is read as mathematics.
+Colour tells the run, the marker's shape the precision; a dot in it says that it was fine-tuned
+first (slim, prune, cluster, qat), and files on the front are named by what. A hollow marker is
+ONNX, a crossed one is not verified. Texts come from folder names, so none is read as mathematics.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLoc
 from matplotlib.transforms import Bbox
 
 from export import recipes
-from export.results import Result, best_choices, metric_of, pareto
+from export.results import Result, best_choices, metric_of, milliseconds, pareto
+from export.verify import NO
 from kerascnn.errors import InputError
 from training.drawing import BAND, CARD, GRID, INK, MUTED, drawing, save
 
@@ -127,7 +128,7 @@ def phone_svg(results: Sequence[Result], place: str, *, narrow: bool = False) ->
     Args:
         place: the phone and how it ran them.
     """
-    label = "median latency on the phone, 1 picture (ms)"
+    label = "median latency on the phone, 1 image (ms)"
     panel = _Panel(cost="latency_ms", unit=1, label=label, place=place)
     return _svg(results, panel, narrow=narrow)
 
@@ -162,7 +163,7 @@ def legend(results: Sequence[Result]) -> list[LegendEntry]:
         glyphs = {
             "onnx": _glyph("o", MUTED, hollow=True),
             "trained": _glyph("s", MUTED, dotted=True),
-            "misfit": _glyph("o", MUTED, crossed=True),
+            "unverified": _glyph("o", MUTED, crossed=True),
             "front": _wrap_glyph(f'<path d="M-7 4H0V-4H7" style="{_stroke(INK, 1.6)}"/>'),
             "choice": _wrap_glyph(f'<circle r="6.5" style="{_stroke(INK, 1.4)}"/>'),
         }
@@ -192,7 +193,7 @@ def _latency_panel(results: Sequence[Result]) -> _Panel:
     return _Panel(
         cost="latency_ms",
         unit=1,
-        label=f"median latency, 1 picture, {threads} {noun} (ms)",
+        label=f"median latency on this computer, {threads} {noun}; not a phone (ms)",
     )
 
 
@@ -226,9 +227,9 @@ def _signs(results: Sequence[Result]) -> dict[str, str]:
     """Texts of the signs that these results need."""
     signs = {
         "onnx": "hollow: ONNX file",
-        "trained": "dotted: trained on before (slim, prune, cluster, qat)",
-        "misfit": "crossed: misfit (did not run, or disagrees with Keras)",
-        "front": "Pareto front: no cheaper file is as accurate",
+        "trained": "dotted: fine-tuned first (slim, prune, cluster, qat)",
+        "unverified": "crossed: not verified to answer as the Keras model does",
+        "front": "line: Pareto front",
         "choice": "ringed: recommended",
     }
     if all(r.format != "onnx" for r in results):
@@ -236,9 +237,11 @@ def _signs(results: Sequence[Result]) -> dict[str, str]:
     if not any(_parts(r.variant)[0] for r in results):
         del signs["trained"]
     if all(r.fits for r in results):
-        del signs["misfit"]
+        del signs["unverified"]
     if not any(r.fits for r in results):
-        del signs["front"], signs["choice"]
+        del signs["front"]
+    if not best_choices(results):
+        del signs["choice"]
     return signs
 
 
@@ -281,14 +284,16 @@ def _scale(values: Sequence[float]) -> _Scale:
     bulk = sorted(values)[len(values) // 4]
     floor = min(v for v in values if v >= best - max(4 * (best - bulk), 3.0))
     span = max(best - floor, 0.5)
+    if floor < 0.22 * span:  # no room for a band above zero
+        floor = min(values)
     outside = min(values) < floor
-    # Never less than a point: a smaller difference is a handful of pictures.
-    bottom = min(floor - (0.22 if outside else 0.1) * span, best - 1)
+    # Never less than a point: a smaller difference is a handful of images. No figure is below 0.
+    bottom = max(min(floor - (0.22 if outside else 0.1) * span, best - 1), 0.0)
     # Room for what is below the scale; without it the band is empty.
     band = floor - 0.09 * span if outside else bottom
     # A label must fit above the best point.
-    top = best + (best - bottom) * 0.2
-    return _Scale(floor=floor, bottom=bottom, top=top, band=band)
+    top = best + 0.2 * max(best - bottom, 1.0)
+    return _Scale(floor=floor, bottom=bottom, top=max(top, bottom + 1.2), band=band)
 
 
 def _axis_x(axes: Any, values: Sequence[float]) -> None:
@@ -298,7 +303,7 @@ def _axis_x(axes: Any, values: Sequence[float]) -> None:
     axes.set_xlim(10 ** (low - pad), 10 ** (high + pad))
     decade = _width(axes) / (high - low + 2 * pad)
     powers = range(math.floor(low - pad), math.ceil(high + pad) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
+    for steps in (range(1, 10), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         ticks = [step * 10.0**power for power in powers for step in steps]
         ticks = [t for t in ticks if low - pad <= math.log10(t) <= high + pad]
         texts = [f"{tick:,.10g}" for tick in ticks]
@@ -319,6 +324,8 @@ def _width(axes: Any) -> float:
 
 def _axis_y(axes: Any, scale: _Scale) -> None:
     axes.set_ylim(scale.bottom, scale.top)
+    # What is above a whole hundred is room for labels, no part of the axis.
+    axes.spines["left"].set_bounds(scale.bottom, min(scale.top, 100.0))
     ticks = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(scale.band, scale.top)
     ticks = [tick for tick in ticks if scale.band <= tick < min(scale.top, 100 + 1e-6)]
     digits = max(len(f"{tick:.6g}".partition(".")[2]) for tick in ticks)
@@ -334,7 +341,7 @@ def _below(axes: Any, results: Sequence[Result], scale: _Scale, panel: _Panel) -
     for result in results:
         text = f"↓ {result.figure}"
         if not result.fits:
-            text = f"misfit {text}"
+            text = f"{_unverified(result)} {text}"
         _beside(axes, panel.x(result), scale.y(result), text, INK if result.fits else _BAD)
     noun = "file lies" if len(results) == 1 else "files lie"
     note = f"{len(results)} {noun} below the scale, in the grey band with {{}}."
@@ -375,7 +382,7 @@ def _front(
 def _point(
     axes: Any, results: Sequence[Result], number: int, x: float, y: float, noted: bool
 ) -> None:
-    """One file, pale unless it is `noted`; a misfit is crossed out and says so."""
+    """One file, pale unless it is `noted`; one that is not verified is crossed and says so."""
     result = results[number]
     look = {"clip_on": False, "zorder": 4.2 if noted else 4, "alpha": None if noted else 0.45}
     # SVG titles are put in where this name stands.
@@ -389,7 +396,12 @@ def _point(
         cross = {"marker": "x", "markersize": 11, "markeredgewidth": 2, "linestyle": "none"}
         axes.plot([x], [y], **cross, color=INK, clip_on=False, zorder=4.5)
         if y == result.value:  # elsewhere the accuracy and this word stand there already
-            _beside(axes, x, y, "misfit", _BAD)
+            _beside(axes, x, y, _unverified(result), _BAD)
+
+
+def _unverified(result: Result) -> str:
+    """What is said of a file that is not verified."""
+    return "failed" if result.verified == NO else "not verified"
 
 
 def _line(results: Sequence[Result], result: Result) -> dict[str, Any]:
@@ -431,19 +443,25 @@ def _texts(
     for result, why in reasons.items():
         ring = {"marker": "o", "markersize": 15, "markeredgewidth": 1.3, "linestyle": "none"}
         axes.plot(*places[result], **ring, markerfacecolor="none", color=INK, zorder=3)
-        writer.write(f"{' + '.join(why)}:\n{_name(result, axes)}", places[result])
+        name = _name(results, result, axes)
+        writer.write(f"{' + '.join(why)}:\n{name}", places[result])
     for result in leaders:
         steps = _parts(result.variant)[0]
         if steps and result not in reasons and result.value >= scale.floor:
             writer.write(steps, places[result], modest=True)
 
 
-def _name(result: Result, axes: Any) -> str:
-    """The label in one line, or the run above the variant where that is too long."""
+def _name(results: Sequence[Result], result: Result, axes: Any) -> str:
+    """The label in one line, or the run above the variant where that is too long.
+
+    A single run needs no name.
+    """
+    rest = result.label[len(result.run) + 1 :]
+    if len(_unique(r.run for r in results)) == 1:
+        return textwrap.shorten(rest, _LINE, placeholder="…")
     # Half the panel, a letter being some 5.8 points wide.
     if len(result.label) <= min(_LINE, _width(axes) / 2 / 5.8):
         return result.label
-    rest = result.label[len(result.run) + 1 :]
     return "\n".join(textwrap.shorten(part, _LINE, placeholder="…") for part in (result.run, rest))
 
 
@@ -571,8 +589,9 @@ def _svg(results: Sequence[Result], panel: _Panel, *, narrow: bool) -> str:
 def _title(result: Result) -> str:
     parts = [f"{result.label}: {result.figure}", f"{result.bytes / 1000:,.1f} KB"]
     if result.latency_ms is not None:
-        parts.append(f"{result.latency_ms:.3f} ms")
-    return ", ".join(parts) + ("" if result.fits else ", misfit")
+        parts.append(f"{milliseconds(result.latency_ms)} ms")
+    parts += ["raw output"] * result.raw + [_unverified(result)] * (not result.fits)
+    return ", ".join(parts)
 
 
 def _themed(svg: str, titles: dict[str, str]) -> str:
@@ -634,7 +653,7 @@ def _png_legend_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     looks: dict[str, dict[str, Any]] = {
         "onnx": {"marker": "o", **grey, "markerfacecolor": "none", "markeredgewidth": 2},
         "trained": {"marker": "s", **grey},
-        "misfit": {"marker": "x", **grey, "color": INK, "markeredgewidth": 2},
+        "unverified": {"marker": "x", **grey, "color": INK, "markeredgewidth": 2},
         "front": {"color": INK, "linewidth": 1.3},
         "choice": {"marker": "o", **grey, "color": INK, "markerfacecolor": "none"},
     }

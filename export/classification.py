@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,11 @@ class Classification(Task):
     """See `export.tasks.Task`."""
 
     metric = "accuracy"
-    how_shown = "Each says what it is, what the file took it for, and how sure the file was."
+    how_shown = (
+        "Each says what it is, what the file took it for, and how sure the file was; of each kind "
+        "of mistake the surest come first."
+    )
+    graded = False
 
     def check(self, variant: Variant) -> None:
         allowed.classification(variant)
@@ -145,18 +151,18 @@ class Classification(Task):
     def mistakes(self, answers: Evaluation) -> tuple[int, list[dict[str, Any]]]:
         held_out, names = self.held_out, self.run.labels
         wrong = np.flatnonzero(answers.predictions != held_out.labels)
-        probabilities = answers.probabilities
+        probabilities = answers.probabilities.max(axis=-1)
         told = [
             {
                 "index": int(i),
                 "name": self.picture_name(held_out.names[i]),
                 "truth": names[held_out.labels[i]],
                 "predicted": names[answers.predictions[i]],
-                "probability": round(float(probabilities[i].max()), 4),
+                "probability": round(float(probabilities[i]), 4),
             }
-            for i in wrong[:_MISTAKES_KEPT]
+            for i in wrong
         ]
-        return len(wrong), told
+        return len(wrong), by_kind(told)[:_MISTAKES_KEPT]
 
     def shown(self, mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         pictures = self.held_out.pictures
@@ -181,6 +187,23 @@ class Classification(Task):
     def description(self, variant: Variant, end: str) -> dict[str, Any]:
         (output,) = self.outputs(variant, end)
         return {"output": output}
+
+
+def by_kind(mistakes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mistakes so that the first few show every kind: the surest of each, then the next of each.
+
+    A kind is a class taken for another; the commonest come first. Mistakes of other tasks are of
+    one kind and equally sure: their order stays.
+    """
+    kinds: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
+    for one in mistakes:
+        kinds.setdefault((one.get("truth"), one.get("predicted")), []).append(one)
+    ordered = [
+        sorted(kind, key=lambda one: -one.get("probability", 0.0))
+        for kind in sorted(kinds.values(), key=len, reverse=True)
+    ]
+    rounds = itertools.zip_longest(*ordered)
+    return [one for each in rounds for one in each if one is not None]
 
 
 def check_fingerprint(run: Run, found: str) -> None:

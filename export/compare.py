@@ -19,19 +19,33 @@ from export import (
     tasks,
 )
 from export.artefact import Artefact
+from export.classification import by_kind
 from export.compress import all_artefacts
 from export.device_results import File, Phone
-from export.report import Mistake, Mistakes, RunSummary
+from export.report import ByClass, Mistake, Mistakes, RunSummary
 from export.results import Choice, Result
 from export.significance import Difference
 from export.verify import verified_of
 from kerascnn.errors import InputError
 from training import floor
+from training.evaluate import unequal
 from training.progress import Progress
 from training.run import Run, machine, versions
 from training.segmentation_metrics import TRUTH
 
 _PICTURES_SHOWN = 60
+
+
+class NotWritten(OSError):
+    """A file of the report could not be written; the figures are there all the same.
+
+    Attributes:
+        rows: one row an artefact, as `compare` returns them.
+    """
+
+    def __init__(self, error: OSError, rows: list[Result]) -> None:
+        super().__init__(error.errno, error.strerror or str(error), error.filename)
+        self.rows = rows
 
 
 def compare(
@@ -56,14 +70,17 @@ def compare(
     Raises:
         InputError: a run without artefacts, runs measured on different pictures, or a table that is
             broken or knows none of the artefacts.
-        OSError: the report cannot be written.
+        NotWritten: a file of the report cannot be written; it holds the rows.
     """
     _same_pictures(runs)
     runs = _told_apart(runs)
     found = [(run, a) for run in runs for a in _required(run)]
     phones = _phones(device, found, warn) if device else []
     rows = measure(found)
-    write(output, runs, found, rows, title=title, phones=phones)
+    try:
+        write(output, runs, found, rows, title=title, phones=phones)
+    except OSError as error:
+        raise NotWritten(error, rows) from error
     return rows
 
 
@@ -87,23 +104,40 @@ def write(
     title: str = "",
     phones: Sequence[Phone] = (),
 ) -> None:
-    """Write the page, the table and the chart."""
+    """Write the table, the page and the chart, each whether or not the others can be written.
+
+    Raises:
+        OSError: one cannot be written: of several the first.
+    """
     page, listed, drawn = output_files(output)
-    if phones:
-        results.write_table(listed, device_results.COLUMNS, device_results.table(rows, phones))
-    else:
-        results.write_csv(listed, rows)
-    chart.write_png(drawn, rows)
-    report.write_report(
-        page,
-        rows,
-        runs=[RunSummary(name=run.name, facts=_facts(run)) for run in runs],
-        machine=machine() | {f"version of {name}": v for name, v in versions().items()},
-        mistakes=_mistakes(found, rows),
-        behind=_behind(found, rows),
-        phones=phones,
-        title=title or " · ".join(run.name for run in runs),
-    )
+
+    def write_list() -> None:
+        if phones:
+            results.write_table(listed, device_results.COLUMNS, device_results.table(rows, phones))
+        else:
+            results.write_csv(listed, rows)
+
+    def write_page() -> None:
+        report.write_report(
+            page,
+            rows,
+            runs=[RunSummary(name=run.name, facts=_facts(run)) for run in runs],
+            machine=machine() | {f"version of {name}": v for name, v in versions().items()},
+            mistakes=_mistakes(found, rows),
+            behind=_behind(found, rows),
+            phones=phones,
+            by_class=_by_class(found, rows),
+            title=title or " · ".join(run.name for run in runs),
+        )
+
+    failed: list[OSError] = []
+    for write_one in (write_list, write_page, lambda: chart.write_png(drawn, rows)):
+        try:
+            write_one()
+        except OSError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def output_files(output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
@@ -216,6 +250,7 @@ def _result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
         drop_low=low,
         drop_high=high,
         pictures=measured["pictures"],
+        balanced_accuracy=measured.get("balanced_accuracy"),
         choice=_choice(measured),
         latency_ms=latency.median_ms,
         latency_p95_ms=latency.p95_ms,
@@ -271,26 +306,41 @@ def _facts(run: Run) -> dict[str, str]:
     options = ", ".join(f"{k}={v}" for k, v in request["model_options"].items())
     return {
         "Model": request["model"] + (f" ({options})" if options else ""),
-        # A file by its name alone: the rest of its path is nobody's business.
-        "Initial weights": pathlib.Path(request["weights"] or "random").name,
+        "Initial weights": _initial_weights(run),
+        **({"Teacher": run.info["teacher"]["run"]} if run.info.get("teacher") else {}),
         "Input": f"{pixels}, {run.preprocessing.resize}",
         "Data": f"{data['name']} (fingerprint {data['fingerprint']})",
-        "Pictures": f"{data['train']} to learn, {data['validation']} to choose the epoch, "
-        f"{data['held_out']} held out, {len(data['skipped'])} broken ones skipped",
+        "Images": f"{data['train']:,} to train on, {data['validation']:,} set aside to "
+        f"validate, {data['held_out']:,} held out; {len(data['skipped'])} unreadable, left out",
         "Recipe": f"{request['recipe']}: {config['epochs']} epochs, batch {config['batch_size']}, "
-        f"{config['optimizer']} at {config['learning_rate']:g}, {config['augmentation']} changes",
-        "Seed": str(config["seed"]),
-        "Keras model": f"{_keras_figure(trained)} on the held-out pictures, "
+        f"{config['optimizer']}, learning rate {config['learning_rate']:g}, "
+        f"augmentation: {config['augmentation']}",
+        "Random seed": str(config["seed"]),
+        "Keras model": f"{_keras_figure(trained)} on the held-out images, "
         f"weights of epoch {trained['best_epoch']}",
-        "Training": f"{trained['seconds']:.0f} s, begun {run.info['created']}, "
+        "Training": f"{trained['seconds']:.0f} s, started {run.info['created']}, "
         f"on {run.info['machine']['processor']}",
         "Trained with": ", ".join(f"{k} {v}" for k, v in run.info["versions"].items()),
     }
 
 
+def _initial_weights(run: Run) -> str:
+    """As asked for; of a file no more of its path than tells it from others."""
+    weights = run.info["request"]["weights"]
+    if weights is None:
+        return "random"
+    path = pathlib.Path(weights)
+    if path.is_absolute():
+        # What a file in a run folder is called says nothing.
+        return f"{path.parent.name}/{path.name}" if path.name == "model.keras" else path.name
+    return f"{weights} (backbone alone)" if run.task != "classification" else str(weights)
+
+
 def _keras_figure(trained: Mapping[str, Any]) -> str:
     if trained["metric"] == results.ACCURACY:
-        return f"{trained['held_out']:.1f}%"
+        right = f"accuracy {trained['held_out']:.1f}%"
+        balanced = trained.get("balanced_accuracy")
+        return right if balanced is None else f"{right}, balanced accuracy {balanced:.1f}%"
     if trained["metric"] == results.MIOU:
         return f"mIoU {trained['held_out']:.1f}%"
     return f"{trained['metric']} {trained['held_out']:.1f}, AP50 {trained['ap50'] or 0:.1f}"
@@ -314,27 +364,59 @@ def _behind(
     return behind
 
 
-def _mistakes(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> Mistakes | None:
-    """Those of the recommended file; where there is none, of the most accurate one."""
-    chosen = results.best_choices(rows).get("smallest") or max(
-        (r for r in rows if r.fits), key=lambda r: r.value, default=None
-    )
-    if chosen is None:
+def _looked_at(rows: Sequence[Result]) -> int:
+    """Place of the file that is shown in detail: the recommended one, else the best."""
+    chosen = results.best_choices(rows).get("smallest")
+    return rows.index(chosen or max(rows, key=lambda r: (r.fits, r.value, -r.bytes)))
+
+
+def _name_of(rows: Sequence[Result], row: Result) -> str:
+    """The file's name, with its run where there are several."""
+    run = f"{row.run} " if len({r.run for r in rows}) > 1 else ""
+    return f"{run}{row.variant}.{row.format}"
+
+
+def _by_class(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> ByClass | None:
+    """Of the file that is shown in detail; None of old files, and where there is one class."""
+    place = _looked_at(rows)
+    _run, artefact = found[place]
+    measured = artefact.info["evaluation"]
+    told, label = measured.get("per_class"), _name_of(rows, rows[place])
+    if not told or len(told) < 2:
         return None
-    run, artefact = found[list(rows).index(chosen)]
+    if isinstance(told, dict):  # detectors' and segmentation networks': one figure a class
+        metric = "IoU" if measured["metric"] == results.MIOU else measured["metric"]
+        lines = [(name, None, [figure]) for name, figure in told.items()]
+        return ByClass(label=label, figures=[metric], rows=lines)
+    commonest = max(told, key=lambda one: one["pictures"])
+    hidden = unequal([one["pictures"] for one in told])
+    return ByClass(
+        label=label,
+        figures=["Recall", "Precision"],
+        rows=[(one["label"], one["pictures"], [one["recall"], one["precision"]]) for one in told],
+        majority=commonest["label"] if hidden else "",
+        baseline=measured["majority_baseline"],
+    )
+
+
+def _mistakes(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> Mistakes:
+    """Those of the file that is shown in detail."""
+    place = _looked_at(rows)
+    run, artefact = found[place]
     task = tasks.of(run)
     shown, note = [], ""
     try:
-        shown = [
-            Mistake(**told) for told in task.shown(artefact.info["mistakes"][:_PICTURES_SHOWN])
-        ]
+        # Files of earlier versions keep them sorted by class.
+        kept = by_kind(artefact.info["mistakes"])[:_PICTURES_SHOWN]
+        shown = [Mistake(**told) for told in task.shown(kept)]
     except InputError as error:
-        note = f"The pictures cannot be shown: {error}"
+        note = f"The images cannot be shown: {error}"
     return Mistakes(
-        label=chosen.label,
+        label=_name_of(rows, rows[place]),
         total=artefact.info["wrong_pictures"],
         pictures=artefact.info["evaluation"]["pictures"],
         shown=shown,
         note=note,
         how=task.how_shown,
+        graded=task.graded,
     )

@@ -43,7 +43,7 @@ from training.coco_metrics import (
 )
 from training.datasets import of_request
 from training.datasets.objects import ObjectDataset, ObjectSplit
-from training.detection_examples import SHOWN_SCORE, example
+from training.detection_examples import MOST_SHOWN, SHOWN_SCORE, example
 from training.evaluate_detector import DetectFn, detections, evaluate_detector, keras_detect_fn
 from training.fit_detector import kind
 from training.instance_masks import THRESHOLD
@@ -78,7 +78,8 @@ class DetectorTask(Task):
 
     metric = "AP"
     how_shown = (
-        f"Bands are what the file found (score {SHOWN_SCORE:g} or more), dashes what is there."
+        f"Most errors first: solid boxes are the file's detections (score {SHOWN_SCORE:g} or more; "
+        f"the surest {MOST_SHOWN}), dashed ones the truth."
     )
     # Types of labels and count, by a file's ending.
     integers: ClassVar[Mapping[str, tuple[str, str]]] = {

@@ -20,23 +20,32 @@ from export import chart
 from export.device_results import DeviceResult, Phone, on_phone
 from export.results import (
     ACCURACY,
+    FEW,
     MIOU,
     TOLERANCE,
+    VALIDATION,
     Result,
     best_choices,
+    chosen_on,
+    chosen_text,
     metric_of,
     milliseconds,
+    nothing_recommended,
     pareto,
 )
 from export.significance import Difference
+from export.verify import NO, NOT_VERIFIED
 from training import atomic
 
 _TEMPLATE = "report.html.j2"
 _WHY = {
-    "smallest": f"the smallest file within {TOLERANCE:.1f} point of the most accurate",
-    "fastest": f"the fastest within {TOLERANCE:.1f} point of the most accurate",
-    "most accurate": "the best figure on the held-out pictures",
+    "smallest": f"the smallest file within {TOLERANCE:g} point of the most accurate",
+    "fastest": f"the fastest file within {TOLERANCE:g} point of the most accurate; of "
+    "files that tie, the smallest",
+    "most accurate": "the best figure on the {split} images",
 }
+# Classes in the table by class; of more, those with the lowest figure.
+_CLASSES = 200
 # Below this many pixels a side, smoothing would blur what the network saw.
 _PIXELATED = 96
 
@@ -81,6 +90,7 @@ class Mistakes:
         shown: those to show.
         note: for example, why they cannot be shown.
         how: what the pictures say.
+        graded: answers are better or worse, not right or wrong: the weakest are shown.
     """
 
     label: str
@@ -89,13 +99,44 @@ class Mistakes:
     shown: Sequence[Mistake]
     note: str = ""
     how: str = "Each says what it is, what the file took it for, and how sure the file was."
+    graded: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ByClass:
+    """Figures of one file, class by class.
+
+    Attributes:
+        label: of the file.
+        figures: names of the figures, in percent; the first one sorts the classes.
+        rows: class, its held-out images if known, and its figures; None where there is none.
+        majority: the commonest class, where the classes are unequal and always answering it would
+            look good.
+        baseline: percent of the images that would be right by that.
+    """
+
+    label: str
+    figures: Sequence[str]
+    rows: Sequence[tuple[str, int | None, Sequence[float | None]]]
+    majority: str = ""
+    baseline: float = math.nan
+
+    @property
+    def lowest(self) -> list[tuple[str, int | None, Sequence[float | None]]]:
+        """The rows to show, the lowest first figure first, those without one last."""
+
+        def place(row: tuple[str, int | None, Sequence[float | None]]) -> float:
+            return math.inf if row[2][0] is None else row[2][0]
+
+        return sorted(self.rows, key=place)[:_CLASSES]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Column:
     """A column of the table: its cells' text, what they are sorted by, and what they mean.
 
-    A remark stands before the text, in small letters; empty where there is nothing to say.
+    A remark stands below the text, in small letters; empty where there is nothing to say. A column
+    with a name has cells that the page styles by that and their text.
     """
 
     title: str
@@ -104,6 +145,7 @@ class _Column:
     key: Callable[[Result], Any] | None = None
     meaning: str = ""
     high_first: bool = False
+    name: str = ""
 
     @property
     def numeric(self) -> bool:
@@ -127,6 +169,7 @@ def write_report(
     title: str,
     behind: Mapping[Result, Difference] | None = None,
     phones: Sequence[Phone] = (),
+    by_class: ByClass | None = None,
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -134,9 +177,10 @@ def write_report(
         results: at least one.
         runs: what was trained, on what.
         machine: label and text of each fact on the machine that measured.
-        mistakes: of the recommended file; `None` where there is none.
+        mistakes: of the recommended file; `None` where they are unknown.
         behind: how much more accurate the most accurate file is than another recommended one.
         phones: what phones measured of the results, by their numbers.
+        by_class: of the recommended file, class by class.
 
     Raises:
         OSError: the page cannot be written.
@@ -152,14 +196,20 @@ def write_report(
     page = environment.get_template(_TEMPLATE).render(
         title=title,
         verdict=_verdict(results),
+        causes=_causes(results),
+        subtitle=_subtitle(results),
+        cautions=_cautions(results, by_class),
         cards=_cards(results, behind or {}),
+        several=_several(results),
+        latency=_latency_note(results),
         charts=_charts(results, phones),
         legend=_legend(results),
         columns=_columns(results, phones),
         metric=metric_of(results),
+        intervals=any(r.has_interval for r in results),
         draws="10,000" if metric_of(results) == ACCURACY else "1,000",
         rows=_rows(results, phones),
-        misfits=sum(not r.fits for r in results),
+        by_class=by_class,
         runs=runs,
         machine=machine,
         phones=[phone.setup.label for phone in phones],
@@ -189,37 +239,64 @@ def _interval(low: float, high: float) -> str:
     return f"{_points(low)} to {_points(high)}"
 
 
+def _drop_remark(result: Result) -> str:
+    """What is said beside a drop: how far it can be trusted."""
+    if result.same_answers:
+        return result.drop_text
+    return _interval(result.drop_low, result.drop_high) if result.has_interval else ""
+
+
+def _latency_note(results: Sequence[Result]) -> str:
+    """What every latency is; empty where there is none."""
+    threads = sorted({r.threads for r in results if r.latency_ms is not None})
+    counts = "one" if threads == [1] else " or ".join(map(str, threads))
+    noun = "thread" if threads == [1] else "threads"
+    return f"on this computer, {counts} {noun}; not a phone" if threads else ""
+
+
 def _difference(value: float) -> str:
     if not math.isfinite(value):
         return "no number"
     return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.3f}"
 
 
+def _drop_meaning(metric: str, draws: str = "1,000") -> str:
+    return (
+        f"points of {metric} lost against the Keras model; negative is a gain. Below it, its 95% "
+        f"interval on other images of the same kind: the middle 95% of the drops on {draws} random "
+        "draws of the held-out images (with replacement; file and Keras model on the same draw). "
+        "Where it holds zero, the drop is within noise: these images do not show that anything was "
+        "lost or gained. It is too narrow where images are alike, as tiles of one picture are, and "
+        "where the two models differ on few images; it leaves out the luck of training, and is "
+        "each file's own: of twenty, one may miss"
+    )
+
+
+_BALANCED = "Balanced, %"
 _COLUMNS = (
     _Column(
         title="Accuracy, %",
         text=lambda r: f"{r.value:.1f}",
         key=lambda r: r.value,
-        meaning="share of the held-out pictures that the file got right in its own runtime",
+        meaning="share of the held-out images that the file got right in its own runtime",
+        high_first=True,
+    ),
+    _Column(
+        title=_BALANCED,
+        text=lambda r: (
+            "\N{EN DASH}" if r.balanced_accuracy is None else f"{r.balanced_accuracy:.1f}"
+        ),
+        key=lambda r: r.balanced_accuracy,
+        meaning="balanced accuracy: the mean over classes of the share of a class's "
+        "held-out images that the file got right (recall), so that every class counts alike",
         high_first=True,
     ),
     _Column(
         title="Drop",
         text=lambda r: _points(r.drop),
+        remark=_drop_remark,
         key=lambda r: r.drop,
-        meaning="points of accuracy lost against the Keras model; negative is a gain",
-    ),
-    _Column(
-        title="95% interval",
-        text=lambda r: _interval(r.drop_low, r.drop_high),
-        remark=lambda r: "within noise" if r.within_noise else "",
-        key=lambda r: r.drop_high,
-        meaning="of the drop, on other pictures of the same kind: the middle 95% of the drops on "
-        "10,000 random draws of the held-out pictures (with replacement; file and Keras model on "
-        "the same draw). Within noise: the interval holds zero, so these pictures do not show that "
-        "anything was lost or gained. It is too narrow where the file and the Keras model differ "
-        "in being right on fewer than some four pictures, leaves out the luck of training, and is "
-        "each file's own: of twenty, one may miss. Sorted by the upper end",
+        meaning=_drop_meaning(ACCURACY, "10,000"),
     ),
     _Column(
         title="Size, KB",
@@ -237,13 +314,22 @@ _COLUMNS = (
         title="Latency, ms",
         text=lambda r: milliseconds(r.latency_ms),
         key=lambda r: r.latency_ms,
-        meaning="median time for one picture on the machine named below",
+        meaning="median time of one image on this computer, which is named below; not a phone. "
+        "Differences within the spread of the rounds, or below 5%, count as none",
+    ),
+    _Column(
+        title="Verified",
+        text=lambda r: r.verified,
+        meaning="yes: the file ran in its runtime and agreed with the Keras model as its variant "
+        "must. no: it did not. not verified: the held-out images do not tell. Only verified files "
+        "are recommended",
+        name="verified",
     ),
     _Column(
         title="p95, ms",
         text=lambda r: milliseconds(r.latency_p95_ms),
         key=lambda r: r.latency_p95_ms,
-        meaning="95 of 100 pictures took no longer",
+        meaning="95 of 100 images took no longer on this computer",
     ),
     _Column(
         title="Threads",
@@ -267,7 +353,7 @@ _COLUMNS = (
         title="MACs, M",
         text=lambda r: f"{r.macs / 1e6:,.2f}",
         key=lambda r: r.macs,
-        meaning="million multiply-adds for one picture",
+        meaning="million multiply-adds for one image",
     ),
     _Column(
         title="Sparsity, %",
@@ -287,7 +373,7 @@ _COLUMNS = (
         title="Same top-1, %",
         text=lambda r: f"{r.agreement:.1f}",
         key=lambda r: r.agreement,
-        meaning="share of pictures on which the file answers as the Keras model does",
+        meaning="share of held-out images on which the file's likeliest class is the Keras model's",
         high_first=True,
     ),
     _Column(
@@ -300,14 +386,8 @@ _COLUMNS = (
         title="Partitions",
         text=lambda r: "\N{EN DASH}" if r.partitions is None else str(r.partitions),
         key=lambda r: r.partitions,
-        meaning="pieces of the graph that the XNNPACK delegate took; 1 is the whole graph at once; "
-        "not told for ONNX",
-    ),
-    _Column(
-        title="Fits",
-        text=lambda r: "yes" if r.fits else "no: misfit",
-        meaning="the file ran in its runtime and agreed with the Keras model as its variant must; "
-        "a misfit is never recommended",
+        meaning="parts of the graph that the XNNPACK delegate took; 1 is the whole graph at once; "
+        "unknown for ONNX",
     ),
 )
 
@@ -317,14 +397,9 @@ _OF_DETECTORS: dict[str, dict[str, str]] = {
     "Accuracy, %": {
         "title": "AP",
         "meaning": "COCO's average precision, IoU 0.5 to 0.95, of the file in its own runtime on "
-        "the held-out pictures, in percent",
+        "the held-out images, in percent",
     },
-    "95% interval": {
-        "meaning": "of the drop, on other pictures of the same kind: the middle 95% of the drops "
-        "on 1,000 random draws of the held-out pictures (with replacement; file and Keras model on "
-        "the same draw). Within noise: the interval holds zero. It leaves out the luck of "
-        "training. Sorted by the upper end",
-    },
+    "Drop": {"meaning": _drop_meaning("AP")},
     "Same top-1, %": {
         "title": "Same detections, %",
         "meaning": "of a float file: detections equal to the Keras model's to a pixel and 0.01 of "
@@ -339,13 +414,10 @@ _OF_DETECTORS: dict[str, dict[str, str]] = {
 _OF_SEGMENTERS: dict[str, dict[str, str]] = {
     "Accuracy, %": {
         "title": "mIoU, %",
-        "meaning": "intersection over union of the file's label maps and the true ones, all "
-        "held-out pictures together, in its own runtime; the mean over classes",
+        "meaning": "intersection over union of the file's masks and the true ones, all held-out "
+        "images together, in its own runtime; the mean over classes",
     },
-    "Drop": {
-        "meaning": "points of mIoU lost against the Keras model; negative is a gain",
-    },
-    "95% interval": _OF_DETECTORS["95% interval"],
+    "Drop": {"meaning": _drop_meaning("mIoU")},
     "Same top-1, %": {
         "title": "Same pixels, %",
         "meaning": "share of the pixels that the file gives the class that the Keras model does",
@@ -364,8 +436,9 @@ def _columns(results: Sequence[Result], phones: Sequence[Phone]) -> tuple[_Colum
     columns = [
         dataclasses.replace(c, **otherwise.get(c.title, {}))  # type: ignore[arg-type]
         for c in _COLUMNS
+        if c.title != _BALANCED or _balances(results)
     ]
-    place = [c.title for c in columns].index("Threads") + 1
+    place = [c.title for c in columns].index("Latency, ms") + 1
     short = [phone.setup.short for phone in phones]
     columns[place:place] = [
         column
@@ -394,13 +467,13 @@ def _phone_columns(results: Sequence[Result], phone: Phone, name: str) -> list[_
                 "latency_ms",
                 milliseconds,
                 title=f"{name}, ms",
-                meaning=f"median time for one picture on {phone.setup.label}",
+                meaning=f"median time of one image on {phone.setup.label}",
             ),
             column(
                 "latency_p95_ms",
                 milliseconds,
                 title=f"{name}, p95",
-                meaning="95 of 100 pictures took no longer there",
+                meaning="95 of 100 images took no longer there",
             ),
         ]
     if judged := [one for one in told.values() if one.value is not None]:
@@ -409,8 +482,8 @@ def _phone_columns(results: Sequence[Result], phone: Phone, name: str) -> list[_
                 "value",
                 lambda value: "\N{EN DASH}" if value is None else f"{value:.1f}",
                 title=f"{name}, %",
-                meaning=f"{judged[0].metric} on pictures of the phone's own, {_counts(judged)} of "
-                "them: other pictures than the held-out ones",
+                meaning=f"{judged[0].metric} on images of the phone's own, {_counts(judged)} of "
+                "them: other images than the held-out ones",
                 high_first=True,
             )
         )
@@ -418,21 +491,97 @@ def _phone_columns(results: Sequence[Result], phone: Phone, name: str) -> list[_
 
 
 def _counts(judged: Sequence[DeviceResult]) -> str:
-    """How many pictures they were measured on, as in "100 or 200"."""
+    """How many images they were measured on, as in "100 or 200"."""
     counts = sorted({one.pictures or 0 for one in judged})
     return " or ".join(f"{count:,}" for count in counts)
+
+
+def _balances(results: Sequence[Result]) -> bool:
+    """Whether balanced accuracy tells what accuracy does not."""
+    known = [r for r in results if r.balanced_accuracy is not None]
+    return any(round(r.balanced_accuracy or 0.0, 1) != round(r.value, 1) for r in known)
+
+
+def _several(results: Sequence[Result]) -> bool:
+    """Whether files have to be told apart by their runs."""
+    return len({r.run for r in results}) > 1
+
+
+def _path(results: Sequence[Result], result: Result) -> str:
+    """Where the file lies: from its run folder, or from the folder of that."""
+    run = f"{result.run}/" if _several(results) else ""
+    return f"{run}artefacts/{result.variant}.{result.format}"
+
+
+def _worth(result: Result) -> str:
+    """The figure with its metric, as the field says them: "82.3% accuracy", "AP 31.0"."""
+    figure = result.figure
+    return f"{figure} {result.metric}" if figure.endswith("%") else f"{result.metric} {figure}"
 
 
 def _verdict(results: Sequence[Result]) -> str:
     """The one sentence that a hurried reader takes away."""
     chosen = best_choices(results).get("smallest")
-    if chosen is None:
-        return "Take none of these files: no one ran in its runtime and agreed with Keras."
-    name = "" if chosen.metric == ACCURACY else f"{chosen.metric} "
-    figures = [file_size(chosen.bytes), name + chosen.figure]
-    if chosen.latency_ms is not None:
-        figures.append(f"{milliseconds(chosen.latency_ms)} ms")
-    return f"Take {chosen.label}: {', '.join(figures)}."
+    if chosen is not None:
+        return f"Take {_path(results, chosen)}: {_worth(chosen)}, {file_size(chosen.bytes)}."
+    return _sentence((nothing_recommended(results) or "").partition(_LIKELY)[0])
+
+
+def _causes(results: Sequence[Result]) -> list[str]:
+    """Why a network may find nothing yet."""
+    causes = (nothing_recommended(results) or "").partition(_LIKELY)[2]
+    return causes.split("; ") if causes else []
+
+
+# Between the two parts of what `training.floor` says.
+_LIKELY = ". Likely causes: "
+
+
+def _subtitle(results: Sequence[Result]) -> str:
+    """What was measured, and how files were chosen."""
+    counts = {r.pictures for r in results}
+    known = counts.pop() if len(counts) == 1 else None
+    files = "1 file" if len(results) == 1 else f"{len(results)} files, each"
+    images = "held-out images" if known is None else f"{known:,} held-out images"
+    if known == 1:
+        images = "held-out image"
+    said = f"{files} run in its own runtime on the same {images}."
+    for verified, words in ((NO, "failed verification"), (NOT_VERIFIED, "could not be verified")):
+        if count := sum(r.verified == verified for r in results):
+            said += f" {count} of them {words}."
+    if not best_choices(results):
+        return said
+    chosen = _sentence(chosen_text(results))
+    if chosen_on(results) != VALIDATION:
+        chosen += " On new images the chosen file may be a little less accurate."
+    return f"{said} {chosen}"
+
+
+def _cautions(results: Sequence[Result], by_class: ByClass | None) -> list[str]:
+    """What a reader must know before trusting the figures."""
+    said = []
+    if by_class is not None and by_class.majority:
+        said.append(
+            f"Always answering \N{LEFT DOUBLE QUOTATION MARK}{by_class.majority}"
+            f"\N{RIGHT DOUBLE QUOTATION MARK} would have {by_class.baseline:.1f}% accuracy: "
+            "see balanced accuracy, and each class below."
+        )
+    if few := [r.pictures for r in results if r.few_pictures and r.pictures]:
+        point = f": one image is {100 / few[0]:.1f} points" if _is_share(results) else ""
+        said.append(
+            f"Fewer than {FEW} held-out images{point}, so small differences may be luck; no "
+            "intervals are given."
+        )
+    return said
+
+
+def _is_share(results: Sequence[Result]) -> bool:
+    """Whether one image more or less is a fixed number of points."""
+    return metric_of(results) == ACCURACY
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _cards(results: Sequence[Result], behind: Mapping[Result, Difference]) -> list[dict[str, Any]]:
@@ -440,25 +589,26 @@ def _cards(results: Sequence[Result], behind: Mapping[Result, Difference]) -> li
     reasons: dict[Result, list[str]] = {}
     for reason, result in best_choices(results).items():
         reasons.setdefault(result, []).append(reason)
+    split = chosen_on(results)
     return [
         {
             "reasons": _joined(why),
-            "why": "; ".join(_WHY[reason] for reason in why),
-            "label": result.label,
+            "why": "; ".join(_WHY[reason].format(split=split) for reason in why),
+            "label": _path(results, result),
             "glyph": Markup(chart.glyph(results, result)),
             "remarks": _remarks(result, behind.get(result)),
-            "figures": _figures(result),
+            "figures": _figures(results, result),
+            "latency": _latency_note([result]),
         }
         for result, why in reasons.items()
     ]
 
 
-def _figures(result: Result) -> dict[str, str]:
-    figures = {
-        result.metric: result.figure,
-        "file": file_size(result.bytes),
-        "download": file_size(result.download_bytes),
-    }
+def _figures(results: Sequence[Result], result: Result) -> dict[str, str]:
+    figures = {result.metric: result.figure}
+    if _balances(results) and result.balanced_accuracy is not None:
+        figures["balanced"] = f"{result.balanced_accuracy:.1f}%"
+    figures |= {"file": file_size(result.bytes), "download": file_size(result.download_bytes)}
     if result.latency_ms is not None:
         figures["latency"] = f"{milliseconds(result.latency_ms)} ms"
     return figures
@@ -466,14 +616,24 @@ def _figures(result: Result) -> dict[str, str]:
 
 def _remarks(result: Result, behind: Difference | None) -> list[str]:
     """How certain a recommended file's loss is, in words."""
-    told = [("drop against the Keras model", result.drop, result.drop_low, result.drop_high)]
+    said = []
+    if result.same_answers:
+        said.append("same answers as the Keras model on every held-out image")
+    else:
+        said.append(f"drop against the Keras model: {_points(result.drop)}")
+        if result.has_interval:
+            said[0] += _certainty(result.drop_low, result.drop_high)
     if behind is not None:
-        told.append(("behind the most accurate", behind.points, behind.low, behind.high))
-    return [
-        f"{name}: {_points(points)} ({_interval(low, high)})"
-        + (", within noise" if low <= 0 <= high else "")
-        for name, points, low, high in told
-    ]
+        said.append(f"behind the most accurate: {_points(behind.points)}")
+        if not result.few_pictures:
+            said[-1] += _certainty(behind.low, behind.high)
+    if result.raw:
+        said.append("raw output: your app decodes it")
+    return said
+
+
+def _certainty(low: float, high: float) -> str:
+    return f" (95%: {_interval(low, high)})" + (", within noise" if low <= 0 <= high else "")
 
 
 def _joined(words: Sequence[str]) -> str:
@@ -509,18 +669,23 @@ def _legend(results: Sequence[Result]) -> dict[str, list[tuple[Markup, str]]]:
 
 def _rows(results: Sequence[Result], phones: Sequence[Phone]) -> list[dict[str, Any]]:
     choices, columns = best_choices(results), _columns(results, phones)
-    fronts = {"size front": pareto(results, "bytes"), "speed front": pareto(results, "latency_ms")}
+    fronts = {
+        "Pareto: size": pareto(results, "bytes"),
+        "Pareto: latency": pareto(results, "latency_ms"),
+    }
     return [
         {
             "run": result.run,
             "variant": result.variant,
             "format": result.format,
-            "fits": result.fits,
+            "verified": result.verified,
+            "raw": result.raw,
             "glyph": Markup(chart.glyph(results, result)),
             "choices": [reason for reason, chosen in choices.items() if chosen is result],
             "fronts": [name for name, front in fronts.items() if result in front],
             "cells": [
-                (c.numeric, c.sort_key(result), c.text(result), c.remark(result)) for c in columns
+                (c.numeric, c.sort_key(result), c.text(result), c.remark(result), c.name)
+                for c in columns
             ],
         }
         for result in results

@@ -54,6 +54,7 @@ class Result:
         drop: float_value - value, in points.
         drop_low, drop_high: its 95% interval, see `export.significance`.
         pictures: how many are held out; `None` where unknown.
+        balanced_accuracy: of a classifier, the mean recall of its classes, in percent; else `None`.
         choice: what the file is chosen by; `None` for its figure on the held-out pictures.
         latency_ms, latency_p95_ms: median and 95th percentile for one picture; `None` untimed.
         latency_low_ms, latency_high_ms: 95% interval of the median, by bootstrap over rounds.
@@ -90,6 +91,7 @@ class Result:
     drop_low: float
     drop_high: float
     pictures: int | None = None
+    balanced_accuracy: float | None = None
     choice: Choice | None = None
     latency_ms: float | None
     latency_p95_ms: float | None
@@ -188,6 +190,7 @@ COLUMNS = (
     *("choice_value", "choice_float_value", "chosen_on", "latency_ms", "latency_p95_ms"),
     *("latency_low_ms", "latency_high_ms", "threads", "peak_arena_bytes", "sparsity", "seconds"),
     *("fits", "verified", "agreement", "max_logit_diff", "partitions", "sha256", "pictures"),
+    "balanced_accuracy",
 )
 
 

@@ -97,9 +97,7 @@ class Segmentation(Task):
     """See `export.tasks.Task`."""
 
     metric = "mIoU"
-    how_shown = (
-        "Those with the lowest mIoU: on the left what is there, on the right what was found."
-    )
+    how_shown = "Lowest mIoU first: on the left the true mask, on the right the predicted one."
 
     @functools.cached_property
     def dataset(self) -> MapDataset:

@@ -48,11 +48,13 @@ class Task(abc.ABC):
     Attributes:
         metric: what `Answers.value` is called.
         how_shown: what the pictures of `shown` say.
+        graded: answers are better or worse, so that the weakest are shown, not the wrong ones.
         default: variants that are made when none are asked for.
     """
 
     metric: str
     how_shown: str
+    graded: bool = True
     default: tuple[str, ...] = DEFAULT
 
     def __init__(self, run: Run) -> None:
