@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from export import runtimes
+from export import first_run, runtimes
 from export.artefact import Artefact
 from export.detectors import load_detector
 from export.segmenters import load_segmenter, palette
@@ -148,11 +149,13 @@ def predict(path: pathlib.Path, images: Sequence[str], *, top: int = 1) -> Itera
     runtime = runtimes.load(path, preprocessing)
     for image in images:
         picture = read_picture(image, preprocessing)
-        probabilities = softmax(runtime.predict(picture[None])[0])
-        if len(probabilities) != len(labels):
-            raise InputError(
-                f"{path} gives {len(probabilities)} logits and its description {len(labels)} labels"
-            )
+        with _answering(path):
+            probabilities = softmax(runtime.predict(picture[None])[0])
+            if probabilities.shape != (len(labels),):
+                raise InputError(
+                    f"{path} gives {len(probabilities)} logits and its description {len(labels)} "
+                    "labels; bring the description that belongs to it"
+                )
         order = probabilities.argsort()[::-1][:top]
         ranked = tuple((labels[i], float(probabilities[i])) for i in order)
         yield Prediction(image=image, labels=ranked)
@@ -181,10 +184,13 @@ def detect(
     detector = load_detector(path, described.preprocessing, described.spec)
     for image, target in zip(images, targets, strict=True):
         picture = read_pixels(image, image)
-        whole = detector.detect(to_network(picture, described.preprocessing)[None])[0]
-        found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
-        if len(found) and found.labels.max() >= len(described.labels):
-            raise InputError(f"{path} finds class {found.labels.max()}, which its .json lacks")
+        fitted = to_network(picture, described.preprocessing)[None]
+        with _answering(path):
+            whole = detector.detect(fitted)[0]
+            found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
+            for label in found.labels:
+                if not 0 <= label < len(described.labels):
+                    raise InputError(f"{path} finds class {label}, which its .json lacks")
         if target is not None:
             write_boxes(
                 *(target, picture, found.boxes, found.labels, found.scores),
@@ -216,10 +222,12 @@ def segment(
     segmenter = load_segmenter(path, preprocessing)
     for image, target in zip(images, targets, strict=True):
         picture = read_pixels(image, image)
-        found = segmenter.segment(to_network(picture, preprocessing)[None])[0]
-        if found.max() >= len(labels):
-            raise InputError(f"{path} finds class {found.max()}, which its .json lacks")
-        label_map = map_on_picture(found, picture.shape[:2], preprocessing)
+        fitted = to_network(picture, preprocessing)[None]
+        with _answering(path):
+            found = segmenter.segment(fitted)[0]
+            if found.max() >= len(labels):
+                raise InputError(f"{path} finds class {found.max()}, which its .json lacks")
+            label_map = map_on_picture(found, picture.shape[:2], preprocessing)
         if target is not None:
             write_map(target, picture, label_map, labels, described.palette)
         yield Areas(
@@ -227,6 +235,20 @@ def segment(
             classes=_areas(label_map, labels),
             drawn=None if target is None else str(target),
         )
+
+
+@contextlib.contextmanager
+def _answering(path: pathlib.Path) -> Iterator[None]:
+    """A file from elsewhere can answer anything, in any shape, or end in any error."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path} does not answer as its description says ({reason}); get both again"
+        ) from error
 
 
 def _areas(label_map: np.ndarray, labels: Sequence[str]) -> tuple[Area, ...]:
@@ -285,6 +307,7 @@ def _description(path: pathlib.Path) -> _Description:
         raise InputError(f"{path} is no model; it should end in .keras, .tflite or .onnx")
     else:
         artefact = Artefact.open(path)
+        first_run.require([path])
         info, task = artefact.info, artefact.info.get("task", "classification")
         preprocessing, labels = artefact.preprocessing, artefact.labels
     spec = info.get("detector")
