@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from export import runtimes
+from export import first_run, runtimes
 from export.artefact import Artefact
 from export.detectors import load_detector
 from export.segmenters import load_segmenter, palette
@@ -183,14 +185,16 @@ def predict(
     preprocessing, labels = described.preprocessing, described.labels
     runtime = runtimes.load(path, preprocessing)
     for image in images:
-        picture = _read(lambda image=image: read_picture(image, preprocessing), refuse)
+        picture = _read(functools.partial(read_picture, image, preprocessing), refuse)
         if picture is None:
             continue
-        probabilities = softmax(runtime.predict(picture[None])[0])
-        if len(probabilities) != len(labels):
-            raise InputError(
-                f"{path} gives {len(probabilities)} logits and its description {len(labels)} labels"
-            )
+        with _answering(path):
+            probabilities = softmax(runtime.predict(picture[None])[0])
+            if probabilities.shape != (len(labels),):
+                raise InputError(
+                    f"{path} gives {len(probabilities)} logits and its description {len(labels)} "
+                    "labels; bring the description that belongs to it"
+                )
         order = probabilities.argsort()[::-1][:top]
         ranked = tuple((labels[i], float(probabilities[i])) for i in order)
         yield Prediction(image=image, labels=ranked)
@@ -221,13 +225,16 @@ def detect(
     targets = _targets(images, folder, names or {})
     detector = load_detector(path, described.preprocessing, described.spec)
     for image, target in zip(images, targets, strict=True):
-        picture = _read(lambda image=image: read_pixels(image, image), refuse)
+        picture = _read(functools.partial(read_pixels, image, image), refuse)
         if picture is None:
             continue
-        whole = detector.detect(to_network(picture, described.preprocessing)[None])[0]
-        found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
-        if len(found) and found.labels.max() >= len(described.labels):
-            raise InputError(f"{path} finds class {found.labels.max()}, which its .json lacks")
+        fitted = to_network(picture, described.preprocessing)[None]
+        with _answering(path):
+            whole = detector.detect(fitted)[0]
+            found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
+            for label in found.labels:
+                if not 0 <= label < len(described.labels):
+                    raise InputError(f"{path} finds class {label}, which its .json lacks")
         if target is not None:
             write_boxes(
                 *(target, picture, found.boxes, found.labels, found.scores),
@@ -263,13 +270,15 @@ def segment(
     targets = _targets(images, folder, names or {})
     segmenter = load_segmenter(path, preprocessing)
     for image, target in zip(images, targets, strict=True):
-        picture = _read(lambda image=image: read_pixels(image, image), refuse)
+        picture = _read(functools.partial(read_pixels, image, image), refuse)
         if picture is None:
             continue
-        found = segmenter.segment(to_network(picture, preprocessing)[None])[0]
-        if found.max() >= len(labels):
-            raise InputError(f"{path} finds class {found.max()}, which its .json lacks")
-        label_map = map_on_picture(found, picture.shape[:2], preprocessing)
+        fitted = to_network(picture, preprocessing)[None]
+        with _answering(path):
+            found = segmenter.segment(fitted)[0]
+            if found.max() >= len(labels):
+                raise InputError(f"{path} finds class {found.max()}, which its .json lacks")
+            label_map = map_on_picture(found, picture.shape[:2], preprocessing)
         if target is not None:
             write_map(target, picture, label_map, labels, described.palette)
         yield Areas(
@@ -277,6 +286,20 @@ def segment(
             classes=_areas(label_map, labels),
             drawn=None if target is None else str(target),
         )
+
+
+@contextlib.contextmanager
+def _answering(path: pathlib.Path) -> Iterator[None]:
+    """A file from elsewhere can answer anything, in any shape, or end in any error."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path} does not answer as its description says ({reason}); get both again"
+        ) from error
 
 
 def _areas(label_map: np.ndarray, labels: Sequence[str]) -> tuple[Area, ...]:
@@ -353,6 +376,7 @@ def _description(path: pathlib.Path) -> _Description:
         raise InputError(f"{path} is not a model; it should end in .keras, .tflite or .onnx")
     else:
         artefact = Artefact.open(path)
+        first_run.require([path])
         info, task = artefact.info, artefact.info.get("task", "classification")
         preprocessing, labels = artefact.preprocessing, artefact.labels
     spec = info.get("detector")

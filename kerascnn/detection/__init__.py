@@ -32,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kerascnn import told
 from kerascnn.zoo import detector_spec
 
 if TYPE_CHECKING:
@@ -40,14 +41,25 @@ if TYPE_CHECKING:
 
 __all__ = ["detector_spec", "spec_from_dict"]
 
+_MOST_ANCHORS, _MOST_DETECTIONS = 10**7, 10**5
+
 
 def spec_from_dict(values: Mapping[str, Any]) -> DetectorSpec | TwoStageSpec:
     """Read the JSON form of a detector's spec, as run.json and artefacts have it.
 
-    Raises KeyError, TypeError or ValueError on anything else.
+    Raises ValueError on anything else.
     """
     from kerascnn.detection.postprocess import DetectorSpec
     from kerascnn.detection.two_stage import TwoStageSpec
 
-    kind = TwoStageSpec if values.get("stages") == 2 else DetectorSpec
-    return kind.from_dict(values)
+    try:
+        kind = TwoStageSpec if values.get("stages") == 2 else DetectorSpec
+        spec: DetectorSpec | TwoStageSpec = kind.from_dict(values)
+        told.check_types(spec)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"no description of a detector ({error})") from error
+    if spec.anchors.count > _MOST_ANCHORS or spec.max_detections > _MOST_DETECTIONS:
+        raise ValueError(
+            f"a detector of {spec.anchors.count} anchors and {spec.max_detections} detections"
+        )
+    return spec

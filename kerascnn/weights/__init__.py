@@ -125,7 +125,7 @@ def require(
 
 
 def _recognised(name: str, path: pathlib.Path, backbone: str | None) -> Source:
-    kind, tensors = _read(path)
+    kind, tensors = read(path)
     models = (name, backbone) if backbone else (name,)
     for model in models:
         for layout in (*_layouts(model), kerascnn_runs.layout(model)):
@@ -145,7 +145,7 @@ def _layouts(name: str) -> list[Layout]:
     return [layout for layout in _LAYOUTS if name in layout.models]
 
 
-def _read(path: pathlib.Path) -> tuple[str, Mapping[str, Any]]:
+def read(path: pathlib.Path) -> tuple[str, Mapping[str, Any]]:
     """The tensors of a file, and whether their names are "keras" or "torch" ones."""
     from kerascnn.weights.hdf5 import read_hdf5, read_keras_archive
     from kerascnn.weights.safetensors import read_safetensors
@@ -160,12 +160,19 @@ def _read(path: pathlib.Path) -> tuple[str, Mapping[str, Any]]:
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "keras", read_hdf5(path)
     if archive:
-        with zipfile.ZipFile(path) as opened:
-            if "model.weights.h5" in opened.namelist():
-                return "keras", read_keras_archive(path)
+        if "model.weights.h5" in _entries(path):
+            return "keras", read_keras_archive(path)
         return "torch", read_checkpoint(path)
     if path.suffix in (".h5", ".keras") or head.startswith(b"PK"):
         raise InputError(f"{path} is cut short, or no weights file")
     if path.suffix == ".safetensors" or head[8:] == b"{":
         return "torch", read_safetensors(path)
     return "torch", read_checkpoint(path)
+
+
+def _entries(path: pathlib.Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as opened:
+            return opened.namelist()
+    except Exception as error:
+        raise InputError(f"{path} is damaged, or cut short ({error}); get it again") from None
