@@ -183,7 +183,7 @@ def predict(
     preprocessing, labels = described.preprocessing, described.labels
     runtime = runtimes.load(path, preprocessing)
     for image in images:
-        picture = _read(lambda image=image: read_picture(image, preprocessing), refuse)
+        picture = _read(refuse, read_picture, image, preprocessing)
         if picture is None:
             continue
         probabilities = softmax(runtime.predict(picture[None])[0])
@@ -221,7 +221,7 @@ def detect(
     targets = _targets(images, folder, names or {})
     detector = load_detector(path, described.preprocessing, described.spec)
     for image, target in zip(images, targets, strict=True):
-        picture = _read(lambda image=image: read_pixels(image, image), refuse)
+        picture = _read(refuse, read_pixels, image, image)
         if picture is None:
             continue
         whole = detector.detect(to_network(picture, described.preprocessing)[None])[0]
@@ -263,7 +263,7 @@ def segment(
     targets = _targets(images, folder, names or {})
     segmenter = load_segmenter(path, preprocessing)
     for image, target in zip(images, targets, strict=True):
-        picture = _read(lambda image=image: read_pixels(image, image), refuse)
+        picture = _read(refuse, read_pixels, image, image)
         if picture is None:
             continue
         found = segmenter.segment(to_network(picture, preprocessing)[None])[0]
@@ -289,10 +289,12 @@ def _areas(label_map: np.ndarray, labels: Sequence[str]) -> tuple[Area, ...]:
     )
 
 
-def _read(read: Callable[[], np.ndarray], refuse: Refuse | None) -> np.ndarray | None:
-    """A picture, or None where it is broken and passed over."""
+def _read(
+    refuse: Refuse | None, read: Callable[..., np.ndarray], *arguments: Any
+) -> np.ndarray | None:
+    """What `read` gives, or None for a broken picture that is passed over."""
     try:
-        return read()
+        return read(*arguments)
     except InputError as error:
         if refuse is None:
             raise
