@@ -7,7 +7,6 @@ import errno
 import importlib
 import importlib.util
 import json
-import math
 import os
 import pathlib
 import re
@@ -250,30 +249,14 @@ def train(
     run = train(request, folder, placement)
     if not placement.is_chief:
         return
-    results = run.info["results"]
+    from training.closing import below_floor, closing_line
+
+    useless = below_floor(run.info)
     if as_json:
-        _print_json({"run": str(folder), **results})
-    else:
-        click.echo(f"{folder}: {_told(results)}")
-        click.echo(f"next: kerascnn compress {folder}")
-
-
-def _told(results: dict[str, Any]) -> str:
-    """A run's figure in words."""
-    if results["metric"] == "accuracy":
-        return f"{results['held_out']:.1f}% of the held-out pictures are right"
-    metric = results["metric"]
-    shown = {
-        metric: "held_out",
-        **{"AP50": "ap50", "AP75": "ap75", "box AP": "box_ap"},
-        **{"dice": "mean_dice", "boundary F1": "boundary_f1"},
-    }
-    figures = ", ".join(
-        f"{name} {results[key]:.1f}"
-        for name, key in shown.items()
-        if results.get(key) is not None and not math.isnan(results[key])
-    )
-    return f"{figures or f'no {metric}'} on the held-out pictures"
+        _print_json({"run": str(folder), **run.info["results"], "below_floor": useless})
+        return
+    click.echo(f"{folder}: {closing_line(run.info)}")
+    click.echo(useless or f"next: kerascnn compress {folder}")
 
 
 def _training_request(

@@ -61,13 +61,15 @@ def test_a_table_has_the_best_first_and_failures_last() -> None:
     rows = [
         {"run": "a", "error": "no such picture", "validation": None, "held_out": None},
         {"run": "b", "error": "", "validation": 91.0, "held_out": 80.0, "top5": 99.0,
-         "calibration_error": 2.0, "best_epoch": 3, "seconds": 1.5},
+         "calibration_error": 2.0, "best_epoch": 3, "seconds": 1.5, "below_floor": "finds nothing"},
         {"run": "c", "error": "", "validation": 89.0, "held_out": 90.0, "top5": 99.5,
          "calibration_error": 1.0, "best_epoch": 4, "seconds": 2.5},
     ]  # fmt: skip
     lines = sweep.table(rows).splitlines()
     assert [line[0] for line in lines[1:-1]] == ["b", "c", "a"]
     assert lines[1].split()[1:3] == ["91.0%", "80.0%"]
+    assert lines[1].endswith("no better than chance")
+    assert lines[2].endswith("2.5")
     assert "no such picture" in lines[-2]
     assert "ranked by the validation images" in lines[-1]
 
