@@ -180,6 +180,43 @@ def test_failures_at_run_time_end_with_1_and_wrong_paths_with_2(
     assert remedy in done.stderr
 
 
+def test_help_of_every_command_loads_nothing_slow() -> None:
+    code = (
+        "import sys; from kerascnn import cli\n"
+        "for name in cli.commands.commands:\n"
+        "    sys.argv[1:] = [name, '--help']\n"
+        "    try: cli.main()\n"
+        "    except SystemExit as stop: assert not stop.code, name\n"
+        "slow = {'tensorflow', 'keras', 'matplotlib', 'PIL', 'scipy', 'pandas', 'h5py', 'jinja2'}\n"
+        "print(sorted(slow & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_is_in_plain_words() -> None:
+    from kerascnn import cli
+
+    for name, command in cli.commands.commands.items():
+        told = here(name, "--help").stdout
+        for dialect in (
+            " a step",
+            " a class,",
+            "is no ",
+            "mend",
+            "label map",
+            "soften",
+            "pictures",
+        ):
+            # A value of --augmentation, and an option of old.
+            plain = told.replace("digits, pictures,", "").replace("--calibration-pictures", "")
+            assert dialect not in plain.replace("--pictures", ""), (name, dialect)
+        for option in command.params:
+            assert name == "models" or option.param_type_name == "argument" or option.help, name
+        summary = command.get_short_help_str(62)
+        assert not summary.endswith("..."), (name, summary)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command: str) -> None:
     done = here(command, "--help")
