@@ -98,8 +98,9 @@ def commands() -> None:
 def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
     """List the architectures and their published results.
 
-    With NAME, show all that is known of one.     --json prints an array of objects with a "name", also for a single NAME. Its "top1" and "top5"
-    are errors in percent, "top1_accuracy" and "top5_accuracy" accuracies.
+    With NAME, show all that is known of one. --json prints an array of objects with a "name",
+    also for a single NAME. Its "top1" and "top5" are errors in percent, "top1_accuracy" and
+    "top5_accuracy" accuracies.
     """
     from kerascnn import listing
 
@@ -347,7 +348,8 @@ def bench_data(
 ) -> None:
     """Measure whether reading data slows training.
 
-    For classifiers. Times the input pipeline, the training step, and both together, in images per second.
+    For classifiers. Times the input pipeline, the training step, and both together, in images
+    per second.
     """
     wanted = _training_request(model, task="classification", **asked)
     _begin(any_backend=True)
@@ -401,8 +403,9 @@ def sweep(
 ) -> None:
     """Train a grid of models and recipes, and rank the runs.
 
-    Every model is trained with every recipe and every seed. Repeat the command to continue. --ray spreads the runs over machines (pip install
-    'kerascnn[sweep]'), which must all see the data and --out. The exit code is 1 if a run failed.
+    Every model is trained with every recipe and every seed. Repeat the command to continue.
+    --ray spreads the runs over machines (pip install 'kerascnn[sweep]'), which must all see the
+    data and --out. The exit code is 1 if a run failed.
     """
     numbers = _names(seeds)
     if not all(number.isdecimal() for number in numbers):
@@ -641,8 +644,8 @@ def shrink(
 ) -> None:
     """Find a file within a size or latency budget.
 
-    RUN is of a classifier. Tries the quick methods first, then those that train. All files stay in RUN; repeat the command
-    to continue. The exit code is 1 if no file meets the budget.
+    RUN is of a classifier. Tries the quick methods first, then those that train. All files stay
+    in RUN; repeat the command to continue. The exit code is 1 if no file meets the budget.
     """
     from export import allowed
     from export.budget import Budget, milliseconds, size
@@ -875,8 +878,9 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
 def android(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) -> None:
     """Copy model files into the Android demo.
 
-    They replace those of an earlier call. RUN is a run folder, or a .tflite file. The demo is a project for Android Studio, android_demo/
-    in kerascnn's repository; the app shows every file that it holds.
+    They replace those of an earlier call. RUN is a run folder, or a .tflite file. The demo is a
+    project for Android Studio, android_demo/ in kerascnn's repository; the app shows every file
+    that it holds.
     """
     from export.android import as_text, fill
 
