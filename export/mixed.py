@@ -191,7 +191,7 @@ class Trial:
     ) -> None:
         self.pictures = np.array(list(pictures))
         if not len(self.pictures):
-            raise InputError("mixed precision needs calibration pictures; give at least one")
+            raise InputError("mixed precision needs calibration images; give at least one")
         self._file, self._preprocessing, self._bits = float_file, preprocessing, bits
         self._model = flatbuffer.read(float_file)
         self.kernels = _kernels(self._model)

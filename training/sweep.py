@@ -68,10 +68,12 @@ def jobs(
     """
     for model in models:
         if entry(model).task != "classification":
-            raise InputError(f"a sweep ranks classifiers, and {model} is none; train it by itself")
+            raise InputError(
+                f"a sweep ranks classifiers, and {model} is not one; train it by itself"
+            )
     for what, values in (("model", models), ("recipe", recipes), ("seed", seeds)):
         if not values or len(set(values)) != len(values):
-            raise InputError(f"a sweep takes each {what} once, and at least one: {values}")
+            raise InputError(f"a sweep needs at least one {what}, and each only once: {values}")
     found = []
     for model, recipe, seed in itertools.product(models, recipes, seeds):
         request = {
