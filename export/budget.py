@@ -29,14 +29,14 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
-            raise InputError(f"--metric is {' or '.join(METRICS)}, not {self.metric!r}")
+            raise InputError(f"--metric must be {' or '.join(METRICS)}, not {self.metric!r}")
         for name, value in (("size", self.size), ("latency", self.latency_ms)):
             if value is not None and not 0 < value < float("inf"):
-                raise InputError(f"--max-{name} is positive, not {value:g}")
+                raise InputError(f"--max-{name} must be above 0, not {value:g}")
         if not 0 <= self.drop <= 100:
-            raise InputError(f"--max-drop is between 0 and 100 points, not {self.drop:g}")
+            raise InputError(f"--max-drop must be between 0 and 100 points, not {self.drop:g}")
         if self.size is None and self.latency_ms is None:
-            raise InputError("a budget needs --max-size or --max-latency")
+            raise InputError("give --max-size or --max-latency, or both")
 
     def over(self, result: Result) -> float:
         """The largest ratio of a figure to its limit, at most 1 where all are kept."""
@@ -53,7 +53,7 @@ class Budget:
         """For people."""
         parts = [] if self.size is None else [f"{self.metric} {self.size / 1000:,.1f} KB"]
         parts += [] if self.latency_ms is None else [f"{self.latency_ms:g} ms"]
-        return ", ".join([*parts, f"{self.drop:g} points of drop"])
+        return ", ".join([*parts, f"a drop of {self.drop:g} points"])
 
 
 def size(text: str) -> int:
@@ -69,7 +69,7 @@ def size(text: str) -> int:
     try:
         return round(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):
-        raise InputError(f"--max-size is as 300KB or 1.2MB, not {text!r}") from None
+        raise InputError(f"--max-size must be like 300KB or 1.2MB, not {text!r}") from None
 
 
 def milliseconds(text: str) -> float:
@@ -83,4 +83,4 @@ def milliseconds(text: str) -> float:
     try:
         return float(number) * factor
     except ValueError:
-        raise InputError(f"--max-latency is as 5ms, not {text!r}") from None
+        raise InputError(f"--max-latency must be like 5ms, not {text!r}") from None

@@ -51,7 +51,7 @@ def single_calls(model: keras.Model) -> keras.Model:
     """
     if model.output_names != [BOXES, LOGITS]:
         raise InputError(
-            f"{model.name} is no detector: its outputs are {', '.join(model.output_names)}, "
+            f"{model.name} is not a detector: its outputs are {', '.join(model.output_names)}, "
             f"not {BOXES} and {LOGITS}"
         )
     single = unshared(model)

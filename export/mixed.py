@@ -106,11 +106,11 @@ def mixed(
 def sensitivities(trial: Trial) -> list[Sensitivity]:
     """Measure each layer alone at each width below the widest, widest first."""
     found = []
-    with Progress("mixed: trying each layer", len(trial.kernels), unit="layer") as progress:
-        for layer in trial.kernels:
+    with Progress("mixed", len(trial.kernels), unit="layer", lines=True) as progress:
+        for number, layer in enumerate(trial.kernels, 1):
+            progress.note(f"trying layer {number} of {len(trial.kernels)}")
             found += [trial.alone(layer, bits) for bits in trial.widths(layer)[1:]]
             progress.step()
-            progress.note(f"last {layer}")
     return found
 
 
@@ -138,7 +138,7 @@ def search(trial: Trial, found: Sequence[Sensitivity], max_change: float) -> dic
     def lowered(count: int) -> dict[str, int]:
         return top | {step.layer: step.bits for step in steps[:count]}
 
-    with Progress("mixed: combining layers", len(steps), unit="step") as progress:
+    with Progress("mixed: combining layers", len(steps), unit="step", lines=True) as progress:
         good, bad = 0, len(steps) + 1
         while bad - good > 1:
             middle = (good + bad) // 2
@@ -191,7 +191,7 @@ class Trial:
     ) -> None:
         self.pictures = np.array(list(pictures))
         if not len(self.pictures):
-            raise InputError("mixed precision needs calibration pictures; give at least one")
+            raise InputError("mixed precision needs calibration images; give at least one")
         self._file, self._preprocessing, self._bits = float_file, preprocessing, bits
         self._model = flatbuffer.read(float_file)
         self.kernels = _kernels(self._model)

@@ -31,7 +31,7 @@ def named(arguments: Sequence[str]) -> dict[str, str]:
         inside = sorted(p for p in path.rglob("*") if _is_picture(p, path))
         if not inside:
             endings = " ".join(sorted(SUFFIXES))
-            raise InputError(f"{argument} holds no images ({endings}); name image files")
+            raise InputError(f"{argument} has no images ({endings}); name image files")
         found |= {str(one): one.relative_to(path).as_posix() for one in inside}
     if not any(pathlib.Path(path).exists() for path in found):
         raise InputError(f"{next(iter(found))}: no such image")

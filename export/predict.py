@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -185,7 +184,7 @@ def predict(
     preprocessing, labels = described.preprocessing, described.labels
     runtime = runtimes.load(path, preprocessing)
     for image in images:
-        picture = _read(functools.partial(read_picture, image, preprocessing), refuse)
+        picture = _read(refuse, read_picture, image, preprocessing)
         if picture is None:
             continue
         with _answering(path):
@@ -225,7 +224,7 @@ def detect(
     targets = _targets(images, folder, names or {})
     detector = load_detector(path, described.preprocessing, described.spec)
     for image, target in zip(images, targets, strict=True):
-        picture = _read(functools.partial(read_pixels, image, image), refuse)
+        picture = _read(refuse, read_pixels, image, image)
         if picture is None:
             continue
         fitted = to_network(picture, described.preprocessing)[None]
@@ -270,7 +269,7 @@ def segment(
     targets = _targets(images, folder, names or {})
     segmenter = load_segmenter(path, preprocessing)
     for image, target in zip(images, targets, strict=True):
-        picture = _read(functools.partial(read_pixels, image, image), refuse)
+        picture = _read(refuse, read_pixels, image, image)
         if picture is None:
             continue
         fitted = to_network(picture, preprocessing)[None]
@@ -312,10 +311,12 @@ def _areas(label_map: np.ndarray, labels: Sequence[str]) -> tuple[Area, ...]:
     )
 
 
-def _read(read: Callable[[], np.ndarray], refuse: Refuse | None) -> np.ndarray | None:
-    """A picture, or None where it is broken and passed over."""
+def _read(
+    refuse: Refuse | None, read: Callable[..., np.ndarray], *arguments: Any
+) -> np.ndarray | None:
+    """What `read` gives, or None for a broken picture that is passed over."""
     try:
-        return read()
+        return read(*arguments)
     except InputError as error:
         if refuse is None:
             raise

@@ -124,7 +124,7 @@ def shrink(
 
 def as_text(search: Search, budget: Budget) -> str:
     """Lines for a terminal."""
-    lines = [f"passed over {name}: {why}" for name, why in search.passed_over.items()]
+    lines = [f"skipped {name}: {why}" for name, why in search.passed_over.items()]
     if search.chosen:
         row = search.chosen
         lines.append(f"within {budget.told()}: {row.label}, {_figures(row)}{_held_out(row)}")

@@ -7,7 +7,6 @@ import errno
 import importlib
 import importlib.util
 import json
-import math
 import os
 import pathlib
 import re
@@ -97,10 +96,11 @@ def commands() -> None:
 @click.option("--task", help=f"Only models for this task: {', '.join(TASKS)}.")
 @_json_option
 def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
-    """List the architectures, or show one with its published results.
+    """List the architectures and their published results.
 
-    --json prints an array of objects with a "name", also for a single NAME. Its "top1" and "top5"
-    are errors in percent, "top1_accuracy" and "top5_accuracy" accuracies.
+    With NAME, show all that is known of one. --json prints an array of objects with a "name",
+    also for a single NAME. Its "top1" and "top5" are errors in percent, "top1_accuracy" and
+    "top5_accuracy" accuracies.
     """
     from kerascnn import listing
 
@@ -250,30 +250,14 @@ def train(
     run = train(request, folder, placement)
     if not placement.is_chief:
         return
-    results = run.info["results"]
+    from training.closing import below_floor, closing_line
+
+    useless = below_floor(run.info)
     if as_json:
-        _print_json({"run": str(folder), **results})
-    else:
-        click.echo(f"{folder}: {_told(results)}")
-        click.echo(f"next: kerascnn compress {folder}")
-
-
-def _told(results: dict[str, Any]) -> str:
-    """A run's figure in words."""
-    if results["metric"] == "accuracy":
-        return f"{results['held_out']:.1f}% of the held-out pictures are right"
-    metric = results["metric"]
-    shown = {
-        metric: "held_out",
-        **{"AP50": "ap50", "AP75": "ap75", "box AP": "box_ap"},
-        **{"dice": "mean_dice", "boundary F1": "boundary_f1"},
-    }
-    figures = ", ".join(
-        f"{name} {results[key]:.1f}"
-        for name, key in shown.items()
-        if results.get(key) is not None and not math.isnan(results[key])
-    )
-    return f"{figures or f'no {metric}'} on the held-out pictures"
+        _print_json({"run": str(folder), **run.info["results"], "below_floor": useless})
+        return
+    click.echo(f"{folder}: {closing_line(run.info)}")
+    click.echo(useless or f"next: kerascnn compress {folder}")
 
 
 def _training_request(
@@ -362,9 +346,10 @@ def bench_data(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Measure whether reading data slows the training of a classifier.
+    """Measure whether reading data slows training.
 
-    Times the input pipeline, the training step, and both together, in images per second.
+    For classifiers. Times the input pipeline, the training step, and both together, in images
+    per second.
     """
     wanted = _training_request(model, task="classification", **asked)
     _begin(any_backend=True)
@@ -416,10 +401,11 @@ def sweep(
     epochs: int | None,
     **how: Any,
 ) -> None:
-    """Train every model with every recipe and seed, and rank the runs.
+    """Train a grid of models and recipes, and rank the runs.
 
-    Repeat the command to continue. --ray spreads the runs over machines (pip install
-    'kerascnn[sweep]'), which must all see the data and --out. The exit code is 1 if a run failed.
+    Every model is trained with every recipe and every seed. Repeat the command to continue.
+    --ray spreads the runs over machines (pip install 'kerascnn[sweep]'), which must all see the
+    data and --out. The exit code is 1 if a run failed.
     """
     numbers = _names(seeds)
     if not all(number.isdecimal() for number in numbers):
@@ -470,7 +456,7 @@ def sweep(
 @click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
 @_json_option
 def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) -> None:
-    """Copy a classification data set into a few large TFRecord files.
+    """Copy labelled images into a few large TFRecord files.
 
     SOURCE is what `train --data` takes; then train with `--data` and the pack's folder. Repeat the
     command to continue after an interruption.
@@ -590,7 +576,7 @@ def compress(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Write compressed files of a trained RUN, verify each, and write a report.
+    """Write and verify compressed files of a run, with a report.
 
     A variant is training steps and a precision, joined by underscores: int8, prune75_int8,
     prune75_cluster16_qat_int8. Steps, in this order:
@@ -656,10 +642,10 @@ def shrink(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Find a compressed file of a classifier within a size or latency budget.
+    """Find a file within a size or latency budget.
 
-    Tries the quick methods first, then those that train. All files stay in RUN; repeat the command
-    to continue. The exit code is 1 if no file meets the budget.
+    RUN is of a classifier. Tries the quick methods first, then those that train. All files stay
+    in RUN; repeat the command to continue. The exit code is 1 if no file meets the budget.
     """
     from export import allowed
     from export.budget import Budget, milliseconds, size
@@ -829,9 +815,9 @@ def info(file: str, as_json: bool) -> None:
 )
 @_json_option
 def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool) -> None:
-    """Compare a compressed file of a classifier with its float network, layer by layer.
+    """Show layer by layer where a compressed file loses accuracy.
 
-    VARIANT is the name of a .tflite file of RUN, as int8.
+    RUN is of a classifier. VARIANT is the name of a .tflite file of RUN, as int8.
     """
     from export import allowed
     from training.run import Run
@@ -864,7 +850,7 @@ def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool)
 @click.option("--epochs", type=int, help="Epochs; fewer are quicker and less accurate.")
 @_json_option
 def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None:
-    """Train, compress and compare four networks on digits that come with kerascnn."""
+    """Train, compress and compare four networks on digits."""
     for name in _names(names):
         zoo.entry(name)
     _begin()
@@ -890,10 +876,11 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
 )
 @_json_option
 def android(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) -> None:
-    """Copy model files into the Android demo, replacing earlier ones.
+    """Copy model files into the Android demo.
 
-    RUN is a run folder, or a .tflite file. The demo is a project for Android Studio, android_demo/
-    in kerascnn's repository; the app shows every file that it holds.
+    They replace those of an earlier call. RUN is a run folder, or a .tflite file. The demo is a
+    project for Android Studio, android_demo/ in kerascnn's repository; the app shows every file
+    that it holds.
     """
     from export.android import as_text, fill
 

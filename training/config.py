@@ -126,30 +126,35 @@ class TrainConfig:
         _check_types(self)
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
-                raise InputError(f"{name} is one of {', '.join(choices)}, not {value!r}")
+                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
         for name, (low, high) in _LIMITS.items():
             if not low <= (value := getattr(self, name)) <= high:
-                raise InputError(f"{name} is between {low:g} and {high:g}, not {value}")
+                limits = f"between {low:g} and {high:g}" if high < _ANY else f"at least {low:g}"
+                raise InputError(f"{name} must be {limits}, not {value}")
         if self.freeze_epochs > self.epochs:
-            raise InputError(f"freeze_epochs is at most {self.epochs}, not {self.freeze_epochs}")
+            raise InputError(
+                f"freeze_epochs must be at most epochs ({self.epochs}), not {self.freeze_epochs}"
+            )
         for name in _POSITIVE:
             if not 0 < (value := getattr(self, name)) < float("inf"):
-                raise InputError(f"{name} is positive, not {value}")
+                raise InputError(f"{name} must be above 0, not {value}")
         self._check_milestones()
         if self.schedule == "plateau" and self.warmup_epochs:
             raise InputError("schedule 'plateau' has no warm-up; set warmup_epochs to 0")
         if (self.schedule == "plateau" or self.patience) and not self.validation_fraction:
             what = "schedule 'plateau'" if self.schedule == "plateau" else "patience"
-            raise InputError(f"{what} needs pictures to judge by; give a validation_fraction")
+            raise InputError(f"{what} needs validation images; give a validation_fraction")
 
     def _check_milestones(self) -> None:
         epochs = [epoch for epoch, _factor in self.milestones]
         if (self.schedule == "steps") != bool(epochs):
-            raise InputError("milestones belong to schedule 'steps', and it to them")
+            raise InputError("schedule 'steps' needs milestones, and no other schedule has them")
         if epochs != sorted(set(epochs)) or any(
             not (epoch > 0 and factor >= 0) for epoch, factor in self.milestones
         ):
-            raise InputError(f"milestones are (epoch, factor) in order, not {self.milestones}")
+            raise InputError(
+                f"milestones must be (epoch, factor) pairs in order, not {self.milestones}"
+            )
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TrainConfig:
@@ -232,7 +237,7 @@ def _check_types(config: TrainConfig) -> None:
         else:
             fits, wanted = _are_pairs(value), "a list of [epoch, factor]"
         if not fits:
-            raise InputError(f"{name} is {wanted}, not {value!r}")
+            raise InputError(f"{name} must be {wanted}, not {value!r}")
 
 
 def _are_pairs(value: object) -> bool:

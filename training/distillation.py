@@ -108,15 +108,15 @@ class Teacher:
         """
         if run.labels != tuple(classes):
             raise InputError(
-                f"the teacher {run.folder} tells {_listed(run.labels)} apart, and the data has "
+                f"the teacher {run.folder} has the classes {_listed(run.labels)}, and the data has "
                 f"{_listed(classes)}; take a teacher that was trained on the same classes"
             )
         own = run.preprocessing
         ratio = (own.height * student.width) / (own.width * student.height)
         if abs(ratio - 1) > _SHAPE_TOLERANCE:
             raise InputError(
-                f"the teacher {run.folder} takes pictures of {own.height}x{own.width}, which "
-                f"{student.height}x{student.width} would be distorted to; "
+                f"the teacher {run.folder} takes images of {own.height}x{own.width}, to which "
+                f"{student.height}x{student.width} would be distorted; "
                 "give --image-size the teacher's shape, or take another teacher"
             )
         model = run.load_model()

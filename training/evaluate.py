@@ -221,7 +221,7 @@ def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> Predic
 def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     logits, labels = np.asarray(logits, np.float32), np.asarray(labels)
     if not len(labels):
-        raise InputError("there are no pictures to evaluate; give at least one")
+        raise InputError("there are no images to evaluate; give at least one")
     if logits.ndim != 2 or logits.shape[:1] != labels.shape:
         raise InputError(
             f"logits of shape {logits.shape} do not fit labels of shape {labels.shape}; give one "

@@ -64,7 +64,7 @@ def fit_detector(
         Stopped: a signal asked to stop; the same call goes on from there.
     """
     if placement.replicas > 1:
-        raise InputError("detectors are trained on one device; leave out --devices")
+        raise InputError("detectors train on one device; leave out --devices")
     repeatable(course.config.seed)
     network = placement.twin(model)
     trainee, course = _trainee(network, spec, course)

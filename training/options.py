@@ -12,7 +12,7 @@ import difflib
 import functools
 import importlib.util
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kerascnn.errors import InputError
@@ -159,6 +159,8 @@ def _value(node: ast.expr | None) -> Any:
 @functools.cache
 def _tree(module: str) -> ast.Module:
     package, *path = module.split(".")
-    places: Sequence[str] = importlib.util.find_spec(package).submodule_search_locations or ()
-    file = pathlib.Path(places[0]).joinpath(*path).with_suffix(".py")
+    root = importlib.util.find_spec(package)
+    assert root is not None
+    assert root.origin is not None
+    file = pathlib.Path(root.origin).parent.joinpath(*path).with_suffix(".py")
     return ast.parse(file.read_text("utf-8"))

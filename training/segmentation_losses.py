@@ -47,7 +47,7 @@ class SegmentationLoss:
 
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
-            raise InputError(f"map_loss is one of {', '.join(LOSSES)}, not {self.name!r}")
+            raise InputError(f"map_loss must be one of {', '.join(LOSSES)}, not {self.name!r}")
 
     @classmethod
     def of(cls, config: TrainConfig, pixels: np.ndarray) -> SegmentationLoss:

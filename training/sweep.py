@@ -27,7 +27,7 @@ from training.quiet import native_quiet
 
 COLUMNS = (
     "run", "model", "recipe", "seed", "validation", "held_out", "top5", "calibration_error",
-    "best_epoch", "seconds", "parameters", "macs", "error",
+    "best_epoch", "seconds", "parameters", "macs", "below_floor", "error",
 )  # fmt: skip
 
 
@@ -68,10 +68,12 @@ def jobs(
     """
     for model in models:
         if entry(model).task != "classification":
-            raise InputError(f"a sweep ranks classifiers, and {model} is none; train it by itself")
+            raise InputError(
+                f"a sweep ranks classifiers, and {model} is not one; train it by itself"
+            )
     for what, values in (("model", models), ("recipe", recipes), ("seed", seeds)):
         if not values or len(set(values)) != len(values):
-            raise InputError(f"a sweep takes each {what} once, and at least one: {values}")
+            raise InputError(f"a sweep needs at least one {what}, and each only once: {values}")
     found = []
     for model, recipe, seed in itertools.product(models, recipes, seeds):
         request = {
@@ -126,6 +128,7 @@ def run_job(job: Job, folder: str, cores: int) -> dict[str, Any]:
     """Train one; its row. Called in a process of its own."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _use_cores(cores)
+    from training.closing import below_floor
     from training.request import request
     from training.train import train
 
@@ -136,7 +139,8 @@ def run_job(job: Job, folder: str, cores: int) -> dict[str, Any]:
     except InputError as error:
         return row | {"error": str(error)}
     results = {key: value for key, value in run.info["results"].items() if key in COLUMNS}
-    return row | results | {key: run.info[key] for key in ("parameters", "macs")} | {"error": ""}
+    results |= {key: run.info[key] for key in ("parameters", "macs")}
+    return row | results | {"below_floor": below_floor(run.info) or "", "error": ""}
 
 
 def _use_cores(cores: int) -> None:
@@ -190,10 +194,10 @@ def _write(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    held_out = f"{row['held_out']:.1f}% of the held-out images are right"
-    if row["validation"] is None:
-        return held_out
-    return f"{row['validation']:.1f}% of the validation images are right, {held_out}"
+    told = f"{row['held_out']:.1f}% of the held-out images are right"
+    if row["validation"] is not None:
+        told = f"{row['validation']:.1f}% of the validation images are right, {told}"
+    return f"{told}; {row['below_floor']}" if row["below_floor"] else told
 
 
 def ranked_by(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -216,6 +220,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"{row['run']:{width}}  {_percent(row['validation']):>10}"
             f"  {_percent(row['held_out']):>8}  {row['top5']:4.1f}%"
             f"  {row['calibration_error']:16.1f}%  {row['best_epoch']:5d}  {row['seconds']:7.1f}"
+            f"{'  no better than chance' if row.get('below_floor') else ''}"
         )
     return "\n".join([*lines, _RANKED[rank]])
 

@@ -92,9 +92,13 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
         if placement.is_chief:
             write_info(folder, info)  # also finds out now whether the folder can be written
     elif info["dataset"]["fingerprint"] != training.fingerprint:
-        raise InputError(f"{asked.data} has changed since {folder} began; delete {folder}")
+        raise InputError(
+            f"{asked.data} has changed since {folder} was begun; delete {folder} to train again"
+        )
     elif info.get("teacher") != training.facts().get("teacher"):
-        raise InputError(f"{asked.teacher} has changed since {folder} began; delete {folder}")
+        raise InputError(
+            f"{asked.teacher} has changed since {folder} was begun; delete {folder} to train again"
+        )
     return _run(asked, training, folder, dict(info), placement)
 
 

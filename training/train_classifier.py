@@ -118,7 +118,7 @@ def scan_for(asked: TrainRequest) -> Dataset:
     dataset = of_request.labelled(asked)
     if dataset.ignored:
         endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
-        say(f"no pictures that are read here, left out: {endings}")
+        say(f"skipped files that are not images: {endings}")
     return dataset
 
 
@@ -135,7 +135,9 @@ def open_course(
     """
     task = entry(asked.model).task
     if task != "classification":
-        raise InputError(f"{asked.model} is for {task}, and this looks at classifiers alone")
+        raise InputError(
+            f"{asked.model} is for {task}, and this command takes models for classification"
+        )
     dataset = scan_for(asked)
     preprocessing = preprocessing_for(asked, dataset)
     model = network.build(asked, preprocessing, classes=len(dataset.classes))

@@ -126,10 +126,10 @@ class DetectorTraining:
             return dataset
         sound = dataset.each(self._readable)
         if self._skipped:
-            say(f"{len(self._skipped)} broken pictures skipped; --strict makes them an error")
+            say(f"{len(self._skipped)} broken images skipped; --strict makes them an error")
         for what, split in (("training", sound.train), ("held-out", sound.held_out)):
             if not _has_objects(split):
-                raise InputError(f"{dataset.name}: no readable {what} picture has an object")
+                raise InputError(f"{dataset.name}: no readable {what} image has an object")
         return sound
 
     def _readable(self, split: ObjectSplit) -> ObjectSplit:

@@ -111,11 +111,11 @@ class SegmenterTraining:
             return dataset
         sound = dataset.each(self._readable)
         if self._skipped:
-            say(f"{len(self._skipped)} broken pictures skipped; --strict makes them an error")
+            say(f"{len(self._skipped)} broken images skipped; --strict makes them an error")
         for what, split in (("training", sound.train), ("held-out", sound.held_out)):
             if not any((split.label_map(index) != VOID).any() for index in range(len(split))):
                 raise InputError(
-                    f"{dataset.name}: no readable {what} picture has a pixel that counts"
+                    f"{dataset.name}: no readable {what} image has a pixel that counts"
                 )
         return sound
 

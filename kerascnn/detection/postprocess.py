@@ -47,9 +47,9 @@ class DetectorSpec:
 
     def __post_init__(self) -> None:
         if len(self.box_scales) != 4 or min(self.box_scales) <= 0:
-            raise InputError(f"box_scales are four numbers above 0, not {self.box_scales}")
+            raise InputError(f"box_scales must be four numbers above 0, not {self.box_scales}")
         if self.loss not in ("multibox", "focal"):
-            raise InputError(f"loss is 'multibox' or 'focal', not {self.loss!r}")
+            raise InputError(f"loss must be 'multibox' or 'focal', not {self.loss!r}")
         if not 0 < self.negative_iou <= self.positive_iou <= 1:
             raise InputError(
                 "0 < negative_iou <= positive_iou <= 1 must hold, not with "
@@ -57,10 +57,10 @@ class DetectorSpec:
             )
         for name in ("score_threshold", "iou_threshold"):
             if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"{name} is above 0 and at most 1, not {getattr(self, name)}")
+                raise InputError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
         for name in ("max_detections", "candidates"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name} is 1 or more, not {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""

@@ -33,7 +33,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{path} is no safetensors file, or cut short ({error}); get it again"
+            f"{path} is not a safetensors file, or is cut short ({error}); get it again"
         ) from None
 
 

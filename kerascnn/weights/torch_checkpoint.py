@@ -69,7 +69,7 @@ def _tensors(path: pathlib.Path, state: Any) -> dict[str, np.ndarray]:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict):
-        raise InputError(f"{path} holds no state dict; save `model.state_dict()`")
+        raise InputError(f"{path} has no state dict; save `model.state_dict()`")
     return {
         str(name): value.array(f"{path}: tensor {name}")
         for name, value in state.items()

@@ -133,8 +133,8 @@ def test_a_missed_budget_tells_how_near_it_came(run: Run) -> None:
     assert found.nearest.variant == "int8"
     assert "as long as int8's" in found.passed_over["qat_int8"]
     text = shrinking.as_text(found, Budget(size=60_000))
-    assert "nothing within file 60.0 KB" in text
-    assert "nearest: lenet5 int8" in text
+    assert "no file is within the budget (file 60.0 KB" in text
+    assert "closest: lenet5 int8" in text
 
 
 def test_what_more_training_cannot_mend_is_passed_over() -> None:
