@@ -121,5 +121,5 @@ def closing(results: Mapping[str, Any]) -> str:
         return f"best epoch {best}" if best is not None else ""
     name = results.get("chosen_by")
     if name is None:
-        return f"last of {epochs} epochs"
+        return f"last of {epochs} epochs" if epochs > 1 else "1 epoch"
     return f"best epoch {best} of {epochs} ({told(name, {name: results['validation']})})"
