@@ -126,6 +126,6 @@ def closing(results: Mapping[str, Any]) -> str:
         return f"best epoch {best}" if best is not None else ""
     name = results.get("chosen_by")
     if name is None:
-        return f"last of {epochs} epochs"
+        return f"last of {epochs} epochs" if epochs > 1 else "1 epoch"
     value = results["validation_loss" if name == "val_loss" else "validation"]
     return f"best epoch {best} of {epochs} ({told(name, {name: value})})"

@@ -90,6 +90,8 @@ def page(name: str) -> str:
     lines = [f"{name}: {(_module(name).__doc__ or '').strip()}", ""]
     settings = dataclasses.asdict(recipe.config).items()
     lines += [f"{key:22}{json.dumps(value)}" for key, value in settings]
+    if recipe.config.ema:
+        lines += ["", "ema: the decay at update n is min(ema, (1 + n) / (10 + n))"]
     for title, values in (
         ("of the network", recipe.options),
         *((f"of {model}", changes) for model, changes in recipe.model_config.items()),
