@@ -28,7 +28,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import fit_detector, loop, network, train_detector
 from training.config import TrainConfig
-from training.datasets import scenes
+from training.datasets import of_request, scenes
 from training.datasets.objects import ObjectDataset, ObjectSplit
 from training.devices import SINGLE
 from training.evaluate_detector import evaluate_detector, keras_detect_fn
@@ -87,7 +87,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "build", build)
         patch.setattr(zoo, "detector_spec", spec)
-        patch.setattr(train_detector, "scan_objects", rectangles)
+        patch.setattr(of_request, "scan_objects", rectangles)
         return train(asked(), tmp_path_factory.mktemp("rcnn") / "run")
 
 

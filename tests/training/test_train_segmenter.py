@@ -19,6 +19,7 @@ from kerascnn import cli
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import network, recipes, train_segmenter
+from training.datasets import of_request
 from training.datasets.label_maps import VOID, MapDataset, MapSplit
 from training.datasets.map_sets import scan_maps
 from training.datasets.selection import choosing
@@ -91,7 +92,7 @@ def test_a_complete_run_is_not_trained_again(run: Run, capsys: pytest.CaptureFix
     train(asked(model_options=SMALL), run.folder)
     assert "is complete" in capsys.readouterr().err
     assert (run.folder / "run.json").read_bytes() == before
-    with pytest.raises(InputError, match="map_loss cross_entropy_dice there, dice asked for"):
+    with pytest.raises(InputError, match="map_loss: cross_entropy_dice there, dice asked for"):
         train(asked(model_options=SMALL, settings={"map_loss": "dice"}), run.folder)
 
 
@@ -114,7 +115,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> list[MapDataset]:
         return tiny_segmenters.network(preprocessing.input_shape, classes)
 
     monkeypatch.setattr(network, "build", build)
-    monkeypatch.setattr(train_segmenter, "scan_maps", lambda _spec, *, seed: data[0])
+    monkeypatch.setattr(of_request, "scan_maps", lambda _spec, *, seed: data[0])
     return data
 
 
