@@ -50,7 +50,7 @@ def write_curves(history: list[dict[str, float]], path: pathlib.Path, *, title: 
     """
     if not history:
         raise InputError(f"{path}: there is no epoch to draw; train for at least one")
-    with drawing():
+    with drawing(names=[title]):
         save(draw_curves(history, title), path)
 
 
