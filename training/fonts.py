@@ -177,8 +177,8 @@ def _tell_unshaped(texts: Iterable[str]) -> None:
         return
     _told.add("raqm")
     say(
-        f"warning: letters such as {min(shaped)} are drawn one by one from left to right, as "
-        "Pillow finds no library that joins and orders them; install FriBiDi (on Debian and Ubuntu: apt "
+        f"warning: letters such as {min(shaped)} are drawn one by one, from left to right, as Pillow "
+        "finds no FriBiDi, which orders and joins them; install it (on Debian and Ubuntu: apt "
         "install libfribidi0)"
     )
 

@@ -247,9 +247,9 @@ def _run(folder, backend, processes):
 
 
 def _last_words(started):
-    logs = [log.read_text(errors="replace")[-3000:] for _, _, log in started]
     return "\n\n".join(
-        f"{p.returncode}: {said}" for (p, _, _), said in zip(started, logs, strict=True)
+        f"{process.returncode}: {log.read_text(errors='replace')[-3000:]}"
+        for process, _out, log in started
     )
 
 
