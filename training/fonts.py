@@ -64,6 +64,7 @@ class Letters:
         paths = (OURS, *fallbacks(texts))
         self._fonts = [ImageFont.truetype(path, height) for path in paths]
         self._place: dict[str, int] = {}
+        self._spaceless = {place for place, path in enumerate(paths) if not _held(path, " ")}
         if len(paths) > 1:
             letters = _letters(texts)
             for place in reversed(range(len(paths))):
@@ -92,6 +93,8 @@ class Letters:
         """Pieces of one font each. Spaces and what joins letters stay with the letter before."""
         places, place = [], 0
         for one in text:
+            if one.isspace() and place in self._spaceless:
+                place = 0
             place = self._place.get(one, 0 if _has_shape(one) else place)
             places.append(place)
         for place, pairs in itertools.groupby(zip(places, text, strict=True), lambda pair: pair[0]):
@@ -177,7 +180,7 @@ def _tell_unshaped(texts: Iterable[str]) -> None:
         return
     _told.add("raqm")
     say(
-        f"warning: letters such as {min(shaped)} are drawn one by one, from left to right, as Pillow "
+        f"warning: letters such as {min(shaped)} are drawn one by one, from left to right: Pillow "
         "finds no FriBiDi, which orders and joins them; install it (on Debian and Ubuntu: apt "
         "install libfribidi0)"
     )
