@@ -22,6 +22,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
 from training.datasets.decode import decode_split
+from training.drawing import drawing
 from training.progress import Progress
 from training.quiet import native_quiet
 from training.run import Run
@@ -205,6 +206,11 @@ def as_json(layers: Sequence[LayerError]) -> list[dict[str, object]]:
 
 def write_chart(path: pathlib.Path, layers: Sequence[LayerError], *, title: str) -> None:
     """Draw the signal-to-noise ratio along the network as a PNG; the suspect is marked."""
+    with drawing(names=[title, *(layer.layer for layer in layers)]):
+        _write_chart(path, layers, title)
+
+
+def _write_chart(path: pathlib.Path, layers: Sequence[LayerError], title: str) -> None:
     figure = Figure(figsize=(max(7.0, min(16.0, 2 + 0.2 * len(layers))), 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

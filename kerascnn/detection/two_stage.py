@@ -223,7 +223,7 @@ def detect(
         regions: (n, r, 4).
         valid: (n, r) bool, which of them there are.
         class_logits: (n, r, 1 + c), the background first.
-        box_codes: (n, r, 1 + c, 4), for each class.
+        box_codes: (n, r, 1 + c, 4), of each class; the background's are not used.
         suppress: in place of `suppress_classes`, without the spec.
 
     Returns:
@@ -235,6 +235,20 @@ def detect(
     at all above the score threshold.
     """
     scores = ops.softmax(ops.convert_to_tensor(class_logits, "float32"), axis=-1)[..., 1:]
+    return select(spec, regions, valid, scores, box_codes, suppress=suppress)
+
+
+def select(
+    spec: TwoStageSpec,
+    regions: Any,
+    valid: Any,
+    class_scores: Any,
+    box_codes: Any,
+    *,
+    suppress: Suppress | None = None,
+) -> dict[str, Any]:
+    """The same of scores (n, r, c), without the background."""
+    scores = ops.convert_to_tensor(class_scores, "float32")
     count, classes = scores.shape[1:]
     scores = ops.where((scores > spec.score_threshold) & valid[..., None], scores, 0.0)
     # Class by class, as detectors of one stage have them: `top_k` keeps equal ones in that order.

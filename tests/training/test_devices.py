@@ -236,7 +236,7 @@ def _run(folder, backend, processes):
                 )
             started.append((process, out, log))
         communicate([process for process, _, _ in started])
-        for process, out, log in started:
+        for process, out, _log in started:
             assert process.returncode == 0, _last_words(started)
             results.append(json.loads(out.read_text()))
     finally:
@@ -247,8 +247,10 @@ def _run(folder, backend, processes):
 
 
 def _last_words(started):
-    logs = [log.read_text(errors="replace")[-3000:] for _, _, log in started]
-    return "\n\n".join(f"{p.returncode}: {said}" for (p, _, _), said in zip(started, logs))
+    return "\n\n".join(
+        f"{process.returncode}: {log.read_text(errors='replace')[-3000:]}"
+        for process, _out, log in started
+    )
 
 
 def _train(asked):
