@@ -28,6 +28,7 @@ from export.significance import Difference
 from export.verify import verified_of
 from kerascnn.errors import InputError
 from training import floor
+from training.closing import recalls
 from training.evaluate import unequal
 from training.progress import Progress
 from training.run import Run, machine, versions
@@ -396,6 +397,7 @@ def _by_class(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> 
         rows=[(one["label"], one["pictures"], [one["recall"], one["precision"]]) for one in told],
         majority=commonest["label"] if hidden else "",
         baseline=measured["majority_baseline"],
+        summary=f"balanced accuracy {measured['balanced_accuracy']:.1f}%; {recalls(told)}",
     )
 
 

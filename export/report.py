@@ -113,6 +113,7 @@ class ByClass:
         majority: the commonest class, where the classes are unequal and always answering it would
             look good.
         baseline: percent of the images that would be right by that.
+        summary: the file's figures in a line.
     """
 
     label: str
@@ -120,6 +121,7 @@ class ByClass:
     rows: Sequence[tuple[str, int | None, Sequence[float | None]]]
     majority: str = ""
     baseline: float = math.nan
+    summary: str = ""
 
     @property
     def lowest(self) -> list[tuple[str, int | None, Sequence[float | None]]]:
@@ -563,8 +565,8 @@ def _cautions(results: Sequence[Result], by_class: ByClass | None) -> list[str]:
     if by_class is not None and by_class.majority:
         said.append(
             f"Always answering \N{LEFT DOUBLE QUOTATION MARK}{by_class.majority}"
-            f"\N{RIGHT DOUBLE QUOTATION MARK} would have {by_class.baseline:.1f}% accuracy: "
-            "see balanced accuracy, and each class below."
+            f"\N{RIGHT DOUBLE QUOTATION MARK} would have {by_class.baseline:.1f}% accuracy. "
+            f"{by_class.label}: {by_class.summary}."
         )
     if few := [r.pictures for r in results if r.few_pictures and r.pictures]:
         point = f": one image is {100 / few[0]:.1f} points" if _is_share(results) else ""
@@ -633,7 +635,9 @@ def _remarks(result: Result, behind: Difference | None) -> list[str]:
 
 
 def _certainty(low: float, high: float) -> str:
-    return f" (95%: {_interval(low, high)})" + (", within noise" if low <= 0 <= high else "")
+    return f" (95% interval {_interval(low, high)})" + (
+        ", within noise" if low <= 0 <= high else ""
+    )
 
 
 def _joined(words: Sequence[str]) -> str:
