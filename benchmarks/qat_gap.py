@@ -42,17 +42,13 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 )
 
 from export import finetune, recipes, runtimes, stages
+from export.classification import Classification
 from export.compress import Workshop, compress
-from export.finetune import Lessons
 from export.fold_norm import fold_batch_norms
 from export.legacy_keras import Elementwise, to_tf_keras
-from training import datasets
-from training.config import TrainConfig
-from training.datasets.decode import decode_split
 from training.loop import repeatable
 from training.quiet import native_quiet, quiet
 from training.run import Run
-from training.train_classifier import source_for
 
 _CALIBRATION_PICTURES = 200
 _annotate = tfmot.quantization.keras.quantize_annotate_layer
@@ -124,24 +120,12 @@ class Bench:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._config = TrainConfig(**run.info["request"]["config"])
         self._model = run.load_model()
         self._workshop = Workshop(run)
-        data = datasets.scan(run.info["request"]["data"], seed=self._config.seed)
-        source = source_for(run.preprocessing, self._config)
-        self._lessons = Lessons(
-            train=decode_split(data.train, source)[0],
-            source=source,
-            preprocessing=run.preprocessing,
-            classes=len(run.labels),
-        )
-        rng = np.random.default_rng(self._config.seed)
-        sample = data.train.take(rng.permutation(len(data.train))[:_CALIBRATION_PICTURES])
-        calibration, held_out = decode_split(sample, run.preprocessing)[0], self._workshop.held_out
-        assert calibration.pictures is not None
-        assert held_out.pictures is not None
-        self._calibration, self._pictures = calibration.pictures, held_out.pictures
-        self._labels = held_out.labels
+        task = Classification(run)
+        self._config, self._lessons = task.config, task.lessons()
+        self._calibration, _labels = task.sample(_CALIBRATION_PICTURES)
+        self._pictures, self._labels = task.held_out_array(), task.held_out.labels
 
     def line(self, way: Way) -> str:
         """Train, convert and run."""

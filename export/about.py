@@ -33,11 +33,11 @@ class About:
 
     def __post_init__(self) -> None:
         if len(self.author) > _LONGEST_NAME or not self.author.isprintable():
-            raise InputError(f"an author is one line of up to {_LONGEST_NAME} characters")
+            raise InputError(f"--author must be one line of up to {_LONGEST_NAME} characters")
         if len(self.license) > _LONGEST_LICENSE or not _is_text(self.license):
             raise InputError(
-                f"a licence is an SPDX identifier, as MIT, or up to {_LONGEST_LICENSE} characters "
-                "of plain text"
+                f"--license must be an SPDX identifier, as MIT, or up to {_LONGEST_LICENSE} "
+                "characters of plain text"
             )
 
     @classmethod

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from export.verify import ByClass
 from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.detection.two_stage import TwoStageSpec
 from training.coco_metrics import Detections
@@ -16,7 +19,7 @@ from training.detection_examples import SHOWN_SCORE
 PIXELS, SCORE, MASK_IOU = 1.0, 0.01, 0.99
 # A box beside another one may be suppressed by the last bit of an overlap.
 LEAST_EXACT = 99.5
-# Quantised files find what Keras is sure of, or something broke.
+# Quantised files find what Keras is sure of, and Keras what they are sure of, or something broke.
 SURE, SAME_IOU, LEAST_FOUND = 0.3, 0.5, 90.0
 # Pixels that masks are compared on where their boxes differ.
 _CANVAS = (128, 128)
@@ -83,20 +86,21 @@ def soft_iou(mask: np.ndarray, other: np.ndarray) -> float:
     return float(np.minimum(mask, other).sum() / either) if either > 0 else 1.0
 
 
-def share_found(found: Sequence[Detections], wanted: Sequence[Detections]) -> float:
-    """Percent of the sure ones of `wanted` that `found` has, of the class and at IoU 0.5.
+def sure_found(found: Sequence[Detections], wanted: Sequence[Detections], classes: int) -> ByClass:
+    """How many of the sure ones of `wanted` are in `found`, of the class and at IoU 0.5.
 
-    The IoU is of masks where there are any. Half of the score is enough: what is sure may fall a
-    little.
+    One of `found` stands for one of `wanted` alone. The IoU is of masks where there are any. Half
+    of the score is enough: what is sure may fall a little.
     """
-    hits = total = 0
+    labels, hits = [np.empty(0, np.int64)], [np.empty(0, bool)]
     for one, other in zip(found, wanted, strict=True):
         kept, sure = one.take(one.scores >= SURE / 2), other.take(other.scores >= SURE)
-        overlap = _overlaps(sure, kept) >= SAME_IOU
-        labels = sure.labels[:, None] == kept.labels[None]
-        hits += int((overlap & labels).any(axis=1).sum())
-        total += len(sure)
-    return 100 * hits / total if total else 100.0
+        same = sure.labels[:, None] == kept.labels[None]
+        pairs = (_overlaps(sure, kept) >= SAME_IOU) & same
+        partner = maximum_bipartite_matching(csr_array(pairs), perm_type="column")
+        labels.append(sure.labels)
+        hits.append(partner >= 0)
+    return ByClass.of(np.concatenate(labels), np.concatenate(hits), classes)
 
 
 def _overlaps(some: Detections, others: Detections) -> np.ndarray:

@@ -65,7 +65,7 @@ def fill(sources: Sequence[str], project: pathlib.Path, *, variants: Sequence[st
     }
     for name in wanted:
         if (folder / name).exists() and name not in ours:
-            raise InputError(f"{folder / name} was not put there by this command; move it away")
+            raise InputError(f"{folder / name} was not written by this command; move it away")
     # A list of both first: a crash leaves no file that the next call would not know.
     _write_list(folder, earlier | {name: model.sha256 for name, model in wanted.items()})
     for model, path in models:

@@ -17,6 +17,9 @@ import numpy as np
 
 from export import significance
 from export.results import ACCURACY, MIOU
+from kerascnn import told
+from kerascnn.catalogue import TASKS
+from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
@@ -26,6 +29,46 @@ from training.segmentation_metrics import miou_interval, unpack_counts
 FORMATS = (".tflite", ".onnx")
 # What `compare` needs to know of a file, and earlier versions did not write.
 _FIGURES = ("parameters", "macs", "nonzero_parameters", "seconds")
+_REMEDY = "it is of an earlier version, or damaged; run kerascnn compress"
+_SHAPE: told.Shape = {
+    "task": told.one_of(*TASKS),
+    "model": told.text,
+    "variant": {"name": told.text},
+    "labels": told.items(told.text, least=1),
+    "preprocessing": told.values(told.anything),
+    "detector": told.values(told.anything),
+    "segmenter": {
+        "palette": told.maybe(told.items(told.items(told.byte, least=3, most=3))),
+    },
+    "sha256": told.text,
+    "source": told.text,
+    "key": told.text,
+    **dict.fromkeys(("bytes", "download_bytes", "parameters", "macs"), told.whole),
+    **dict.fromkeys(("nonzero_parameters", "wrong_pictures"), told.whole),
+    "seconds": told.number,
+    "mistakes": told.items(told.values(told.anything)),
+    "evaluation": {
+        "metric": told.text,
+        **dict.fromkeys(("value", "float_value", "keras_value"), told.number),
+        **dict.fromkeys(("sparsity", "agreement"), told.number),
+        "max_logit_diff": told.real,
+        "pictures": told.whole,
+        "data_fingerprint": told.text,
+        "fits": told.flag,
+        "verified": told.one_of("yes", "no", "not verified"),
+        "partitions": told.maybe(told.whole),
+        "rule": told.text,
+        "choice": {
+            "split": told.text,
+            "pictures": told.whole,
+            "value": told.number,
+            "float_value": told.number,
+        },
+        **dict.fromkeys(("right", "float_right"), told.text),
+        **dict.fromkeys(("matches", "float_matches"), told.values(told.anything)),
+        **dict.fromkeys(("counts", "float_counts"), told.values(told.anything)),
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,25 +89,31 @@ class Artefact:
             raise InputError(f"{path}: no such file")
         described = sidecar(path)
         try:
-            info = json.loads(described.read_text("utf-8"))
+            info = told.read_object(described, _REMEDY)
+            told.check(info, _SHAPE)
             artefact = cls(path, info)
-            _ = artefact.preprocessing, artefact.labels, info["evaluation"]
-            _ = artefact.answers, [info[name] for name in (*_FIGURES, "wrong_pictures")]
+            artefact.check()
         except FileNotFoundError:
             raise InputError(
                 f"{described} is missing; it says how {path.name} wants its pictures. "
                 "Keep both together, or make them again: kerascnn compress"
             ) from None
-        except KeyError as error:
-            raise InputError(
-                f"{described} lacks {error}: it is of an earlier version, or damaged; "
-                "run kerascnn compress"
-            ) from None
-        except (ValueError, TypeError) as error:
+        except InputError as error:
+            if str(described) in str(error):
+                raise
+            raise InputError(f"{described} is damaged ({error}); run kerascnn compress") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise InputError(f"{described} is damaged ({error}); run kerascnn compress") from None
         if info.get("sha256") != atomic.sha256(path):
             raise InputError(f"{described} describes another {path.name}; run kerascnn compress")
         return artefact
+
+    def check(self) -> None:
+        """Look at what is made of the fields; raises anything that a wrong value may raise."""
+        _ = self.preprocessing, self.labels, self.answers
+        _ = [self.info[name] for name in (*_FIGURES, "wrong_pictures")]
+        if "detector" in self.info:
+            spec_from_dict(self.info["detector"])
 
     @property
     def preprocessing(self) -> Preprocessing:

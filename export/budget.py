@@ -17,7 +17,8 @@ class Budget:
     Attributes:
         size: bytes.
         metric: "file" (bytes on the phone) or "download" (after zlib -9).
-        drop: points of accuracy below the run's float network.
+        drop: points of accuracy below the run's float network, on the images that choose
+            (`Result.chosen_on`).
         latency_ms: median for one picture, on this machine.
     """
 
@@ -28,18 +29,19 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
-            raise InputError(f"--metric is {' or '.join(METRICS)}, not {self.metric!r}")
+            raise InputError(f"--metric must be {' or '.join(METRICS)}, not {self.metric!r}")
         for name, value in (("size", self.size), ("latency", self.latency_ms)):
             if value is not None and not 0 < value < float("inf"):
-                raise InputError(f"--max-{name} is positive, not {value:g}")
+                raise InputError(f"--max-{name} must be above 0, not {value:g}")
         if not 0 <= self.drop <= 100:
-            raise InputError(f"--max-drop is between 0 and 100 points, not {self.drop:g}")
+            raise InputError(f"--max-drop must be between 0 and 100 points, not {self.drop:g}")
         if self.size is None and self.latency_ms is None:
-            raise InputError("a budget needs --max-size or --max-latency")
+            raise InputError("give --max-size or --max-latency, or both")
 
     def over(self, result: Result) -> float:
         """The largest ratio of a figure to its limit, at most 1 where all are kept."""
-        ratios = [1 + max(0.0, result.drop - self.drop - 1e-9) / max(self.drop, 0.1)]
+        drop = result.choice_float_value - result.choice_value
+        ratios = [1 + max(0.0, drop - self.drop - 1e-9) / max(self.drop, 0.1)]
         ratios.append(1.0 if result.fits else float("inf"))
         if self.size is not None:
             ratios.append(getattr(result, METRICS[self.metric]) / self.size)
@@ -51,7 +53,7 @@ class Budget:
         """For people."""
         parts = [] if self.size is None else [f"{self.metric} {self.size / 1000:,.1f} KB"]
         parts += [] if self.latency_ms is None else [f"{self.latency_ms:g} ms"]
-        return ", ".join([*parts, f"{self.drop:g} points of drop"])
+        return ", ".join([*parts, f"a drop of {self.drop:g} points"])
 
 
 def size(text: str) -> int:
@@ -67,7 +69,7 @@ def size(text: str) -> int:
     try:
         return round(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):
-        raise InputError(f"--max-size is as 300KB or 1.2MB, not {text!r}") from None
+        raise InputError(f"--max-size must be like 300KB or 1.2MB, not {text!r}") from None
 
 
 def milliseconds(text: str) -> float:
@@ -81,4 +83,4 @@ def milliseconds(text: str) -> float:
     try:
         return float(number) * factor
     except ValueError:
-        raise InputError(f"--max-latency is as 5ms, not {text!r}") from None
+        raise InputError(f"--max-latency must be like 5ms, not {text!r}") from None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from export import verify
+from export import allowed, verify
 from export.convert_tflite import OUTPUT_NAME
 from export.finetune import Lessons
 from export.recipes import Variant
@@ -21,10 +21,10 @@ from export.stages import Trained
 from export.tasks import Task
 from export.verify import Verdict
 from kerascnn.errors import InputError
-from training import datasets
+from training.datasets import of_request
 from training.datasets.decode import decode_split
-from training.datasets.splits import Split
-from training.evaluate import Evaluation, class_report, evaluate, keras_predict_fn
+from training.datasets.splits import Dataset, Split
+from training.evaluate import Evaluation, PredictFn, class_report, evaluate, keras_predict_fn
 from training.run import Run
 from training.train_classifier import source_for
 
@@ -42,24 +42,27 @@ class Classification(Task):
     graded = False
 
     def check(self, variant: Variant) -> None:
-        if variant.raw_outputs:
-            raise InputError(
-                f"{variant.name}: only detectors and segmentation networks have a raw form"
-            )
+        allowed.classification(variant)
 
     @functools.cached_property
-    def dataset(self) -> datasets.Dataset:
+    def dataset(self) -> Dataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        run = self.run
-        dataset = datasets.scan(run.info["request"]["data"], seed=self.config.seed)
-        check_fingerprint(run, dataset.fingerprint)
-        return dataset
+        dataset = of_request.labelled(self.asked)
+        check_fingerprint(self.run, dataset.fingerprint)
+        return of_request.with_validation(dataset, self.config)
 
     @functools.cached_property
     def held_out(self) -> Split:
         """Pictures that figures are measured on."""
         split, _broken = decode_split(self.dataset.held_out, self.run.preprocessing)
         return split
+
+    @functools.cached_property
+    def validation(self) -> Split | None:
+        if self.dataset.validation is None:
+            return None
+        split, _broken = decode_split(self.dataset.validation, self.run.preprocessing)
+        return split if len(split) else None
 
     def pictures(self) -> int:
         return len(self.held_out)
@@ -74,7 +77,7 @@ class Classification(Task):
         return pictures
 
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Class-balanced."""
+        """Class-balanced, as far as there are enough."""
         train = self.dataset.train
         rng = np.random.default_rng(self.config.seed)
         classes = np.unique(train.labels)
@@ -100,8 +103,18 @@ class Classification(Task):
     def keras_answers(self, trained: Trained) -> Evaluation:
         if (logits := trained.logits) is not None:
             return Evaluation.of(logits, self.held_out.labels)
-        predict = keras_predict_fn(trained.model, trained.preprocessing)
-        return evaluate(predict, self.held_out, self.run.preprocessing)
+        return evaluate(self.keras_function(trained), self.held_out, self.run.preprocessing)
+
+    def keras_function(self, trained: Trained) -> PredictFn:
+        return keras_predict_fn(trained.model, trained.preprocessing)
+
+    def function_of(self, runtime: Runtime) -> PredictFn:
+        return runtime.predict
+
+    def on_validation(self, function: PredictFn, title: str) -> float:
+        assert self.validation is not None
+        found = evaluate(function, self.validation, self.run.preprocessing)
+        return found.figure(self.config.monitor)
 
     def load(self, path: pathlib.Path) -> Runtime:
         return load_runtime(path, self.run.preprocessing)
@@ -118,7 +131,11 @@ class Classification(Task):
         half: Evaluation | None,
     ) -> Verdict:
         return verify.verify(
-            variant, answers.logits, reference.logits, None if half is None else half.logits
+            variant,
+            answers.logits,
+            reference.logits,
+            None if half is None else half.logits,
+            self.held_out.labels,
         )
 
     def kept(self, answers: Evaluation, reference: Evaluation, own: Evaluation) -> dict[str, Any]:
@@ -138,7 +155,7 @@ class Classification(Task):
         told = [
             {
                 "index": int(i),
-                "name": held_out.names[i],
+                "name": self.picture_name(held_out.names[i]),
                 "truth": names[held_out.labels[i]],
                 "predicted": names[answers.predictions[i]],
                 "probability": round(float(probabilities[i]), 4),

@@ -12,13 +12,14 @@ from export import (
     benchmark,
     chart,
     device_results,
+    first_run,
     report,
     results,
     runtimes,
     significance,
     tasks,
 )
-from export.artefact import Artefact
+from export.artefact import Artefact, sidecar
 from export.classification import by_kind
 from export.compress import all_artefacts
 from export.device_results import File, Phone
@@ -87,6 +88,7 @@ def compare(
 
 def measure(found: Sequence[tuple[Run, Artefact]]) -> list[Result]:
     """Time artefacts against each other, one thread each, and join that with what is known."""
+    first_run.require([artefact.path for _run, artefact in found])
     calls = {}
     for run, artefact in found:
         task = tasks.of(run)
@@ -413,6 +415,10 @@ def _mistakes(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> 
         shown = [Mistake(**told) for told in task.shown(kept)]
     except InputError as error:
         note = f"The images cannot be shown: {error}"
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{sidecar(artefact.path)} is damaged: its mistakes ({error!r}); run kerascnn compress"
+        ) from None
     return Mistakes(
         label=_name_of(rows, rows[place]),
         total=artefact.info["wrong_pictures"],

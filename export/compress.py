@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import pathlib
 import time
 from collections.abc import Sequence
@@ -32,12 +33,13 @@ from kerascnn.preprocessing import Preprocessing
 from training import atomic
 from training.datasets.splits import Split
 from training.distillation import Teacher
+from training.leaks import refuse_leaks
 from training.progress import Progress, say
 from training.run import Run, versions
 
 _MISTAKES_KEPT = 200
 # Raised when the same recipe writes another file: those of before are made again.
-_EDITION = 3
+_EDITION = 4
 
 
 def compress(
@@ -97,6 +99,16 @@ def all_artefacts(run: Run) -> list[Artefact]:
         else:
             say(f"left out: {path} does not belong to {run.model_path}; run kerascnn compress")
     return found
+
+
+def judging_pictures(run: Run) -> Split:
+    """A classifier's pictures that faults are looked for on: set aside, or else held out.
+
+    Raises:
+        InputError: the data set is gone or has changed.
+    """
+    task = Classification(run)
+    return task.validation or task.held_out
 
 
 def held_out_pictures(run: Run) -> Split:
@@ -230,7 +242,11 @@ class Workshop:
         return self.source if name == "self" else atomic.sha256(Run.open(name).model_path)
 
     def _teaching(self, name: str) -> Run:
-        return self._run if name == "self" else Run.open(name)
+        if name == "self":
+            return self._run
+        asked, dataset = self._task.asked, self._task.dataset
+        refuse_leaks(asked, dataset.held_out, dataset.fingerprint, teacher=name, warn=say)
+        return Run.open(name)
 
     @functools.cached_property
     def _lessons(self) -> AnyLessons:
@@ -296,12 +312,41 @@ class Workshop:
             "keras_value": reference.value,
             **self._task.kept(answers, reference, self._float),
             "pictures": self._task.pictures(),
+            **self._choice(runtime, path),
             "data_fingerprint": self._run.info["dataset"]["fingerprint"],
             **verdict.to_dict(),
             "partitions": runtime.partitions,
             "operations": list(runtime.operations),
             "sparsity": weight_sparsity(bare) if tflite else onnx_weight_sparsity(bare),
         }
+
+    def _choice(self, runtime: Any, path: pathlib.Path) -> dict[str, Any]:
+        """What files are chosen by, on the pictures that chose the run's epoch; if there are any.
+
+        The held-out pictures only tell how good a choice was.
+        """
+        task, float_value = self._task, self._float_choice
+        if task.validation is None or float_value is None:
+            return {}
+        title = f"{path.name} on the pictures that choose"
+        value = task.on_validation(task.function_of(runtime), title)
+        choice = {
+            "split": "validation",
+            "pictures": len(task.validation),
+            "value": 0.0 if math.isnan(value) else value,
+            "float_value": float_value,
+        }
+        return {"choice": choice}
+
+    @functools.cached_property
+    def _float_choice(self) -> float | None:
+        """The run's own network on these pictures; None where they have nothing to find."""
+        if self._task.validation is None:
+            return None
+        trained = self.network(recipes.variant("float32")).trained
+        function = self._task.keras_function(trained)
+        value = self._task.on_validation(function, "Keras on the pictures that choose")
+        return None if math.isnan(value) else value
 
 
 class _Network:

@@ -44,7 +44,7 @@ def converter_quantise(
     """
     pictures = list(calibration)
     if variant.calibrated and not pictures:
-        raise InputError(f"{variant.name} needs calibration pictures; give at least one")
+        raise InputError(f"{variant.name} needs calibration images; give at least one")
     with converter(model) as work, native_quiet():
         work.optimizations = [tf.lite.Optimize.DEFAULT]
         if variant.weight_bits == 16:

@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from export import recipes
+from export import allowed, recipes
 from export.artefact import Artefact
 from export.chart import SERIES
 from export.convert_tflite import OUTPUT_NAME
@@ -78,28 +78,22 @@ def debug(
     Args:
         variant: name of a .tflite artefact that is there.
         output: folder for <variant>_layers.csv and .png; `debug` in the run's if None.
-        pictures: how many of the held-out ones to look at, evenly spread.
+        pictures: how many to look at, evenly spread, of those set aside; of the held-out ones where
+            the run set none aside.
 
     Raises:
         InputError: no such artefact, or the run's data set is gone or has changed.
     """
-    from export import tasks
-
-    tasks.require_classifier(run, "debug")
+    allowed.require_classifier(run, "debug")
     recipe = recipes.variant(variant)
-    path = run.artefacts / f"{recipe.name}.tflite"
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file; kerascnn compress {run.folder} --variants {variant}"
-        )
-    artefact = Artefact.open(path)
+    artefact = Artefact.open(allowed.require_file(run, variant))
     # Late: with it come the libraries of all trainings.
     from export import compress
 
-    held_out = compress.held_out_pictures(run)
-    spread = np.linspace(0, len(held_out) - 1, min(pictures, len(held_out))).round()
-    # The few, even where all held-out pictures would not fit into memory.
-    chosen, _broken = decode_split(held_out.take(spread.astype(int)), run.preprocessing)
+    known = compress.judging_pictures(run)
+    spread = np.linspace(0, len(known) - 1, min(pictures, len(known))).round()
+    # The few, even where all of them would not fit into memory.
+    chosen, _broken = decode_split(known.take(spread.astype(int)), run.preprocessing)
     assert chosen.pictures is not None
     layers = layer_errors(
         compress.reference_file(run, recipe),

@@ -102,7 +102,7 @@ def read_description(path: pathlib.Path) -> dict[str, Any]:
         InputError: another file, a broken one, or one that does not describe itself.
     """
     if path.suffix not in _READERS:
-        raise InputError(f"{path} is no exported file; it should end in .tflite or .onnx")
+        raise InputError(f"{path} is not an exported file; it should end in .tflite or .onnx")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if path.stat().st_size > _LARGEST_FILE:
@@ -110,8 +110,8 @@ def read_description(path: pathlib.Path) -> dict[str, Any]:
     text = _READERS[path.suffix](path)
     if text is None:
         raise InputError(
-            f"{path} does not describe itself: it is of another program, or of an earlier "
-            "version, where running kerascnn compress again mends it"
+            f"{path} does not describe itself: another program made it, or an earlier "
+            "version, and then kerascnn compress makes it again"
         )
     try:
         if len(text) > _LARGEST_DESCRIPTION:
@@ -119,15 +119,15 @@ def read_description(path: pathlib.Path) -> dict[str, Any]:
         return _checked(json.loads(text))
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} describes itself in a way that makes no sense ({error}); get it again, or "
-            "make it again: kerascnn compress"
+            f"{path} has a wrong description ({error}); get it again, or make it "
+            "again: kerascnn compress"
         ) from None
 
 
 def _in_tflite(path: pathlib.Path) -> bytes | None:
     with path.open("rb") as file:
         if file.read(8)[4:] != b"TFL3":
-            raise InputError(f"{path} is no TFLite model, or broken; get it again")
+            raise InputError(f"{path} is not a TFLite model, or is damaged; get it again")
         file.seek(max(0, path.stat().st_size - _LARGEST_END))
         end = io.BytesIO(file.read())
     if not zipfile.is_zipfile(end):
@@ -143,7 +143,7 @@ def _in_tflite(path: pathlib.Path) -> bytes | None:
     except KeyError:
         return None
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
-        raise InputError(f"{path} has a broken end ({error}); get it again") from None
+        raise InputError(f"{path} is damaged at its end ({error}); get it again") from None
 
 
 def _in_onnx(path: pathlib.Path) -> bytes | None:
@@ -154,7 +154,9 @@ def _in_onnx(path: pathlib.Path) -> bytes | None:
         # Parsed alone: what it refers to outside of itself is not opened.
         model = onnx.load_from_string(data)
     except Exception as error:
-        raise InputError(f"{path} is no ONNX model, or broken ({error}); get it again") from None
+        raise InputError(
+            f"{path} is not an ONNX model, or is damaged ({error}); get it again"
+        ) from None
     texts = [one.value for one in model.metadata_props if one.key == PROPERTY]
     # What is no UTF-8 comes as bytes.
     return next((one if isinstance(one, bytes) else one.encode() for one in texts), None)

@@ -7,14 +7,13 @@ from typing import Any
 
 import keras
 
-from export import detection_tflite
+from export import allowed, detection_tflite
 from export.detection_onnx import append_nms
 from export.detection_tflite import append_postprocess, with_scores
 from export.detector_task import DetectorTask
 from export.finetune import DetectionLessons
-from export.recipes import Cluster, Prune, Qat, Variant
+from export.recipes import Variant
 from kerascnn.detection.postprocess import DetectorSpec
-from kerascnn.errors import InputError
 
 
 class Detection(DetectorTask):
@@ -25,14 +24,7 @@ class Detection(DetectorTask):
         return DetectorSpec.from_dict(self.run.info["detector"])
 
     def check(self, variant: Variant) -> None:
-        trained = all(isinstance(step, Prune | Cluster | Qat) for step in variant.steps)
-        taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
-        if not trained or taught or variant.mixed_bits or variant.tool == "converter":
-            raise InputError(
-                f"{variant.name}: for classifiers alone; detectors have float32, float16, "
-                "dynamic_int8, weight_int8, weight_int4, int8 and int16x8, with prune, cluster and "
-                "qat in front, and _raw behind"
-            )
+        allowed.detection(variant)
 
     def lessons(self) -> DetectionLessons:
         return DetectionLessons(

@@ -27,7 +27,8 @@ def append_nms(file: bytes, spec: DetectorSpec) -> bytes:
         A checked file for a batch of one that gives, with d the most detections: `boxes` (1, d, 4)
         float32, `labels` (1, d) int64, `scores` (1, d) float32, best first, and `count` (1,) int32
         of those that are valid. Behind them come boxes of zeros with label -1 and score 0. Boxes
-        are not clipped to the picture. Equal files give equal bytes.
+        are clipped to the picture; equal scores go by label, then by anchor. Equal files give equal
+        bytes.
 
     Raises:
         InputError: the file has other outputs than `spec` describes.
@@ -134,6 +135,8 @@ def _suppress(graph: _Extended, spec: DetectorSpec, boxes: str, scores: str) -> 
     )
     picture = graph.node("Gather", boxes, graph.constant(0, np.int64), axis=0)
     corners = graph.node("Gather", picture, places, axis=0)
+    # Behind suppression, which compares whole boxes.
+    corners = graph.node("Clip", corners, graph.constant(0), graph.constant(1))
     # Padding stands behind what is found, and of equal scores the first goes first.
     padded = graph.node("Concat", found, graph.constant(np.zeros(most)), axis=0)
     graph.node("TopK", padded, graph.integers(most), outputs=(_BEST, _ORDER), axis=0)

@@ -51,7 +51,7 @@ def single_calls(model: keras.Model) -> keras.Model:
     """
     if model.output_names != [BOXES, LOGITS]:
         raise InputError(
-            f"{model.name} is no detector: its outputs are {', '.join(model.output_names)}, "
+            f"{model.name} is not a detector: its outputs are {', '.join(model.output_names)}, "
             f"not {BOXES} and {LOGITS}"
         )
     single = unshared(model)
@@ -108,7 +108,7 @@ def append_postprocess(file: bytes, spec: DetectorSpec) -> bytes:
     Returns:
         A file that gives, in this order and with d the most detections, float32: `boxes` (1, d, 4),
         `labels` (1, d), `scores` (1, d), best first, and `count` (1,) of those that are valid.
-        Boxes are not clipped to the picture.
+        Boxes are clipped to the picture; equal scores go by label, then by anchor.
 
     Raises:
         InputError: the file has other outputs than `spec` describes.
@@ -152,7 +152,17 @@ def append_postprocess(file: bytes, spec: DetectorSpec) -> bytes:
         [("detection_labels", (1, most))],
         shift,
     )
+    boxes = _clipped(graph, boxes, (1, most, 4))
     return graph.ending_in({BOXES: boxes, LABELS: labels, SCORES: best, COUNT: count})
+
+
+def _clipped(graph: Extended, boxes: int, shape: tuple[int, ...]) -> int:
+    """Cut boxes to 0..1, which the operation does not do itself; NaN stays NaN."""
+    for kind, edge in ((schema.BuiltinOperator.MAXIMUM, 0), (schema.BuiltinOperator.MINIMUM, 1)):
+        # The limit first: of a comparison with NaN, the runtime's kernels give the second.
+        limit, name = graph.constant(np.array([edge], np.float32)), f"boxes_clipped_at_{edge}"
+        (boxes,) = graph.add(kind, [limit, boxes], [(name, shape)], schema.MaximumMinimumOptionsT())
+    return boxes
 
 
 def centred_anchors(spec: DetectorSpec) -> np.ndarray:

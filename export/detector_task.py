@@ -22,7 +22,7 @@ from export.agreement import (
     SURE,
     agreement,
     errors,
-    share_found,
+    sure_found,
 )
 from export.classification import check_fingerprint
 from export.detection_tflite import DETECTIONS
@@ -30,16 +30,22 @@ from export.detectors import Detector, load_detector
 from export.recipes import Variant
 from export.stages import Trained
 from export.tasks import Task
-from export.verify import NO, YES, Verdict
+from export.verify import NO, NOT_VERIFIED, YES, Verdict, bounded
 from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.detection.two_stage import TwoStageSpec
 from training.box_augmentation import to_network
-from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections, pack
-from training.datasets.object_sets import scan_objects
+from training.coco_metrics import (
+    DetectionEvaluation,
+    Detections,
+    evaluate_detections,
+    matches_interval,
+    pack,
+)
+from training.datasets import of_request
 from training.datasets.objects import ObjectDataset, ObjectSplit
-from training.datasets.selection import choosing
 from training.detection_examples import MOST_SHOWN, SHOWN_SCORE, example
-from training.evaluate_detector import detections, keras_detect_fn
+from training.evaluate_detector import DetectFn, detections, evaluate_detector, keras_detect_fn
+from training.fit_detector import kind
 from training.instance_masks import THRESHOLD
 from training.object_batches import evaluation_pictures
 from training.train_detector import figures
@@ -89,20 +95,24 @@ class DetectorTask(Task):
     @functools.cached_property
     def dataset(self) -> ObjectDataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        dataset = scan_objects(self.run.info["request"]["data"], seed=self.config.seed)
+        dataset = of_request.objects(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         skipped = set(self.run.info["dataset"]["skipped"])
-        return dataset.each(lambda split: _without(split, skipped))
+        return of_request.with_validation_of(dataset, self.config, skipped=skipped)
 
     @property
     def held_out(self) -> ObjectSplit:
         """Pictures that figures are measured on."""
         return self.dataset.held_out
 
-    @functools.cached_property
+    @property
     def train(self) -> ObjectSplit:
         """Pictures that the run learnt from."""
-        return choosing(self.dataset, self.config.validation_fraction, self.config.seed).train
+        return self.dataset.train
+
+    @property
+    def validation(self) -> ObjectSplit | None:
+        return self.dataset.validation or None
 
     def pictures(self) -> int:
         return len(self.held_out)
@@ -119,8 +129,22 @@ class DetectorTask(Task):
         return np.concatenate(blocks), np.empty(0, np.int32)
 
     def keras_answers(self, trained: Trained) -> Found:
-        detect = keras_detect_fn(trained.model, trained.preprocessing, self.spec)
-        return self._found(detect, "Keras on held-out pictures")
+        return self._found(self.keras_function(trained), "Keras on held-out pictures")
+
+    def keras_function(self, trained: Trained) -> DetectFn:
+        return keras_detect_fn(trained.model, trained.preprocessing, self.spec)
+
+    def function_of(self, runtime: Detector) -> DetectFn:
+        return runtime.detect
+
+    def on_validation(self, function: DetectFn, title: str) -> float:
+        assert self.validation is not None
+        found = evaluate_detector(
+            *(function, self.validation, self.run.preprocessing, self.run.labels),
+            kind=kind(self.spec),
+            title=title,
+        )
+        return found.ap
 
     def load(self, path: pathlib.Path) -> Detector:
         return load_detector(path, self.run.preprocessing, self.spec)
@@ -148,29 +172,48 @@ class DetectorTask(Task):
         sides = self.run.preprocessing.input_shape[:2]
         against = reference if half is None else half
         exact, score = agreement(answers.pictures, against.pictures, sides, self.spec)
-        found = share_found(answers.pictures, reference.pictures)
+        share = exact
         if answers.evaluation.broken:
-            fits, rule = False, f"{answers.evaluation.broken} detections are no numbers"
+            verified, rule = NO, f"{answers.evaluation.broken} detections are no numbers"
         elif variant.quantised:
-            fits = found >= LEAST_FOUND
-            rule = (
-                f"finds {found:.1f}% of what Keras is sure of (score {SURE:g}), at {self._overlap} "
-                f"{SAME_IOU:g}; at least {LEAST_FOUND:g}%"
-            )
+            verified, rule, share = self._of_sure(answers, reference)
         else:
             whom = "Keras" if half is None else "float32 with kernels rounded to half"
             masks = "" if answers.boxes is None else f", a mask to IoU {MASK_IOU:g}"
-            fits = exact >= LEAST_EXACT
             rule = (
                 f"{exact:.2f}% of the detections are {whom}'s to {PIXELS:g} pixel, {SCORE:g} of a "
                 f"score{masks}; at least {LEAST_EXACT:g}%"
             )
-        return Verdict(
-            verified=YES if fits else NO,
-            agreement=found if variant.quantised else exact,
-            max_logit_diff=score,
-            rule=rule,
+            verified = YES if exact >= LEAST_EXACT else NO
+            if verified == YES and not any(map(len, against.pictures)):
+                verified, rule = NOT_VERIFIED, f"{whom} finds nothing: there is nothing to compare"
+        verdict = Verdict(verified=verified, agreement=share, max_logit_diff=score, rule=rule)
+        return bounded(
+            *(verdict, self.metric, reference.value - answers.value),
+            lambda: matches_interval(reference.evaluation.matches, answers.evaluation.matches),
         )
+
+    def _of_sure(self, answers: Found, reference: Found) -> tuple[str, str, float]:
+        """Verdict, rule and share of a quantised file: what either is sure of, the other finds."""
+        classes = len(self.run.labels)
+        found = sure_found(answers.pictures, reference.pictures, classes)
+        known = sure_found(reference.pictures, answers.pictures, classes)
+        share = 0.0 if np.isnan(found.overall) else found.overall
+        shares = [(name, one) for name, one in (("Keras", found), ("the file", known)) if one.count]
+        rule = f"what one is sure of (score {SURE:g}), the other has at {self._overlap} "
+        rule += f"{SAME_IOU:g}, at least {LEAST_FOUND:g}%" + "".join(
+            f"; of {one.count} detections of {whom} {one.overall:.1f}%: {one.told()}"
+            for whom, one in shares
+        )
+        if any(one.overall < LEAST_FOUND or not one.holds for _, one in shares):
+            return NO, rule, share
+        if not found.count:
+            return (
+                NOT_VERIFIED,
+                f"Keras is sure of nothing (score {SURE:g}): nothing to hold",
+                share,
+            )
+        return YES, rule, share
 
     @property
     def _overlap(self) -> str:
@@ -205,7 +248,7 @@ class DetectorTask(Task):
         return len(counted), [
             {
                 "index": index,
-                "name": self.held_out.names[index],
+                "name": self.picture_name(self.held_out.names[index]),
                 "missed": missed,
                 "wrong": wrong,
                 **_told(found.take(found.scores >= SHOWN_SCORE)),
@@ -288,10 +331,3 @@ def _read(told: dict[str, Any]) -> Detections:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _without(split: ObjectSplit, names: set[str]) -> ObjectSplit:
-    """The split less the pictures that could not be read."""
-    if not names:
-        return split
-    return split.take([i for i, name in enumerate(split.names) if name not in names])

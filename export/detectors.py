@@ -65,7 +65,7 @@ def load_detector(
         InputError: another ending, a file that its runtime refuses, or one that is no detector.
     """
     if path.suffix not in _LOADERS:
-        raise InputError(f"{path} is no model; it should end in .keras, .tflite or .onnx")
+        raise InputError(f"{path} is not a model file; it should end in .keras, .tflite or .onnx")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
@@ -135,7 +135,7 @@ class KerasDetector(KerasModel):
         wanted = list if isinstance(spec, DetectorSpec) else dict
         if not isinstance(outputs, wanted) or (wanted is list and len(outputs) != 2):
             raise InputError(
-                f"{path} is no detector of its description: it gives {len(self._model.outputs)} "
+                f"{path} does not fit its description: it gives {len(self._model.outputs)} "
                 f"outputs, not {'boxes and logits' if wanted is list else 'detections'}"
             )
         self._spec = spec
@@ -165,7 +165,7 @@ def _has_postprocess(path: pathlib.Path, outputs: Collection[str], spec: _Spec) 
         return False
     raw = f" or, without post-processing, {BOXES} and {SCORES}"
     raise InputError(
-        f"{path} is no detector of its description: its outputs are {', '.join(sorted(outputs))}, "
+        f"{path} does not fit its description: its outputs are {', '.join(sorted(outputs))}, "
         f"not {', '.join(whole)}{raw if isinstance(spec, DetectorSpec) else ''}"
     )
 
@@ -187,8 +187,8 @@ def _decoded(spec: DetectorSpec, codes: np.ndarray, scores: np.ndarray) -> list[
     """Detections of a batch of codes (n, a, 4) and scores (n, a, c)."""
     if codes.shape[1] != spec.anchors.count:
         raise InputError(
-            f"the network codes {codes.shape[1]} boxes, its description has {spec.anchors.count} "
-            "anchors; bring the description that belongs to it"
+            f"the network has {codes.shape[1]} boxes and its description "
+            f"{spec.anchors.count} anchors; use the description that belongs to it"
         )
     selected = postprocess.select(spec, codes, scores)
     detected = {name: np.asarray(values) for name, values in selected.items()}

@@ -130,13 +130,15 @@ def read(path: pathlib.Path) -> list[DeviceResult]:
         raise InputError(f"{path}: no such file; the Android demo shares it") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}, line {line}: not UTF-8 text, so no table of a phone") from None
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 text, so not results of a phone"
+        ) from None
     lines = _lines(path, text)
     _number, head = next(lines, (1, []))
     missing = [name for name in _NEEDED if name not in head]
     if missing:
         raise InputError(
-            f"{path}, line 1: no column {missing[0]!r}, so no table of a phone; "
+            f"{path}, line 1: no column {missing[0]!r}, so not results of a phone; "
             "give the file that the Android demo shares"
         )
     if twice := [name for name in COLUMNS if head.count(name) > 1]:
@@ -238,7 +240,7 @@ def _lines(path: pathlib.Path, text: str) -> Iterator[tuple[int, list[str]]]:
             if cells:
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: no line of a table ({error})") from None
+        raise InputError(f"{path}, line {reader.line_num}: not a line of CSV ({error})") from None
 
 
 class _Line:

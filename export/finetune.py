@@ -34,6 +34,7 @@ from training.pipeline import map_stream, object_stream, train_stream, with_teac
 from training.plan import steps_per_epoch
 from training.progress import Progress, say
 from training.segmentation_losses import SegmentationLoss
+from training.trainee import factors_of
 
 # What stands for the run's learning rate where it is SGD's or RMSprop's, which says nothing here.
 _ADAM_RATE = 2e-3
@@ -60,9 +61,10 @@ class Lessons:
         """Batches from `first_epoch` to the last epoch, with the teacher's logits if there is one.
 
         Returns:
-            ((n, height, width, channels) float32, (n, classes or 2 classes) float32).
+            ((n, height, width, channels) float32, (n, classes or 2 classes) float32), and (n,)
+            float32 weights where classes have some.
         """
-        stream = train_stream(
+        stream: tf.data.Dataset = train_stream(
             self.train,
             source=self.source,
             preprocessing=self.preprocessing,
@@ -70,16 +72,22 @@ class Lessons:
             config=config,
             first_epoch=first_epoch,
         )
-        return with_teacher(stream, self.teacher.teacher_logits) if self.teacher else stream
+        if self.teacher:
+            stream = with_teacher(stream, self.teacher.teacher_logits)
+        factors = factors_of(config, self.train.labels, self.classes)
+        return stream if factors is None else self._weighed(stream, factors)
+
+    def _weighed(self, stream: tf.data.Dataset, factors: np.ndarray) -> tf.data.Dataset:
+        """The batches with a weight for each picture, by the class, or the mixture, that it is."""
+
+        def weigh(pictures: tf.Tensor, labels: tf.Tensor) -> tuple:
+            return pictures, labels, tf.linalg.matvec(labels[:, : self.classes], factors)
+
+        return streams.ready(stream.map(weigh))
 
     def compiled(self, config: TrainConfig) -> dict[str, Any]:
         """Loss and metrics that fit `stream`; without a teacher the smoothed cross-entropy."""
-        loss = DistillationLoss(
-            weight=config.distil_weight if self.teacher else 0.0,
-            temperature=config.temperature,
-            label_smoothing=config.label_smoothing,
-        )
-        return {"loss": loss.call, "metrics": [accuracy]}
+        return {"loss": DistillationLoss.of(config).call, "metrics": [accuracy]}
 
     def note(self, figures: Mapping[str, float]) -> str:
         """What is shown of a step."""

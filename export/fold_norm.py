@@ -62,7 +62,7 @@ def _foldable(
 
 
 def _folded(linear: keras.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:
-    """Kernel and bias of both as one, computed in double precision."""
+    """Kernel and bias of both as one, computed in double precision, as the layer holds them."""
     count = norm.moving_mean.shape[0]
     gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones(count)
     beta = np.asarray(norm.beta, np.float64) if norm.center else np.zeros(count)
@@ -71,7 +71,8 @@ def _folded(linear: keras.Layer, norm: layers.BatchNormalization) -> list[np.nda
     bias = np.asarray(linear.bias, np.float64) if linear.use_bias else np.zeros(count)
     shifted = (bias - np.asarray(norm.moving_mean, np.float64)) * gain + beta
     scaled = kernel * _by_output(linear, gain)
-    return [scaled.astype(np.float32), shifted.astype(np.float32)]
+    dtype = linear.kernel.dtype
+    return [scaled.astype(dtype), shifted.astype(dtype)]
 
 
 def _by_output(linear: keras.Layer, gain: np.ndarray) -> np.ndarray:

@@ -102,8 +102,8 @@ def as_text(found: Info) -> str:
         ),
         "answer": _ANSWERS[told["decoding"]["kind"]],
         "labels": f"{len(labels)}: {shown}{more}",
-        "author": told["author"] or "not told (kerascnn compress --author)",
-        "licence": told["license"] or "not told (kerascnn compress --license)",
+        "author": told["author"] or "unknown (set it: kerascnn compress --author)",
+        "licence": told["license"] or "unknown (set it: kerascnn compress --license)",
         "operations": _operations(found),
     }
     lines = [f"{name:{_WIDTH}}{value}" if name else value for name, value in rows.items()]

@@ -105,13 +105,12 @@ def mixed(
 
 def sensitivities(trial: Trial) -> list[Sensitivity]:
     """Measure each layer alone at each width below the widest, widest first."""
-    wanted = [(layer, b) for layer in trial.kernels for b in trial.widths(layer)[1:]]
     found = []
-    with Progress("each layer alone", len(wanted), unit="width") as progress:
-        for layer, bits in wanted:
-            found.append(trial.alone(layer, bits))
+    with Progress("mixed", len(trial.kernels), unit="layer", lines=True) as progress:
+        for number, layer in enumerate(trial.kernels, 1):
+            progress.note(f"trying layer {number} of {len(trial.kernels)}")
+            found += [trial.alone(layer, bits) for bits in trial.widths(layer)[1:]]
             progress.step()
-            progress.note(f"{found[-1].error:.2g} nats at {bits} bits")
     return found
 
 
@@ -133,13 +132,13 @@ def search(trial: Trial, found: Sequence[Sensitivity], max_change: float) -> dic
 
     def kept(bits: Mapping[str, int]) -> bool:
         changed = trial.together(bits)[1]
-        progress.note(f"{changed:.1f}% of answers changed")
+        progress.note(f"{changed:.1f}% of predictions changed")
         return changed <= max_change
 
     def lowered(count: int) -> dict[str, int]:
         return top | {step.layer: step.bits for step in steps[:count]}
 
-    with Progress("all layers together", len(steps), unit="step") as progress:
+    with Progress("mixed: combining layers", len(steps), unit="step", lines=True) as progress:
         good, bad = 0, len(steps) + 1
         while bad - good > 1:
             middle = (good + bad) // 2
@@ -192,7 +191,7 @@ class Trial:
     ) -> None:
         self.pictures = np.array(list(pictures))
         if not len(self.pictures):
-            raise InputError("mixed precision needs calibration pictures; give at least one")
+            raise InputError("mixed precision needs calibration images; give at least one")
         self._file, self._preprocessing, self._bits = float_file, preprocessing, bits
         self._model = flatbuffer.read(float_file)
         self.kernels = _kernels(self._model)

@@ -85,7 +85,7 @@ def _chosen(source: str, variants: Sequence[str]) -> list[PhoneFile]:
             raise InputError(f"{path}: no such file")
         return [PhoneFile(name=path.stem, path=path)]
     if not (path / "run.json").is_file():
-        raise InputError(f"{path} is no run folder (no run.json), nor a .tflite file")
+        raise InputError(f"{path} is not a run folder (no run.json) or a .tflite file")
     files = {
         file.stem: file
         for file in sorted((path / "artefacts").glob("*.tflite"))

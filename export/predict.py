@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from export import runtimes
+from export import first_run, runtimes
 from export.artefact import Artefact
 from export.detectors import load_detector
 from export.segmenters import load_segmenter, palette
@@ -29,6 +30,11 @@ from training.instance_masks import run_lengths
 from training.map_drawing import write_map
 from training.preprocessing import read_picture, read_pixels
 from training.run import Run
+from training.wording import counted
+
+# Called with what is wrong with a picture that is passed over.
+Refuse = Callable[[InputError], None]
+_MOST_LINES = 10  # objects that are listed for a person
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,16 @@ class Prediction:
 
     image: str
     labels: tuple[tuple[str, float], ...]
+
+    def as_text(self, name: str | None = None) -> str:
+        """One line: each label with its probability; `name` in place of `image`."""
+        ranked = ", ".join(f"{label} {value:.1%}" for label, value in self.labels)
+        return f"{name or self.image}: {ranked}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        labels = [{"label": label, "probability": value} for label, value in self.labels]
+        return {"image": self.image, "labels": labels}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,15 +90,28 @@ class Boxes:
     objects: tuple[Box, ...]
     drawn: str | None = None
 
-    def as_text(self) -> str:
-        """One line: each object with its score and corners, (x, y) of the upper left one first."""
-        told = ", ".join(
-            f"{box.label} {box.score:.0%} "
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return dataclasses.asdict(self)
+
+    def as_text(self, name: str | None = None) -> str:
+        """A line per object: score and corners, (x, y) of the upper left one first; at most ten.
+
+        Args:
+            name: in place of `image`.
+        """
+        count = counted(len(self.objects), "object") if self.objects else "nothing found"
+        lines = [f"{name or self.image}: {count}" + (f" -> {self.drawn}" if self.drawn else "")]
+        lines += [
+            f"  {box.label} {box.score:.0%} "
             f"({box.left:.0f}, {box.top:.0f})-({box.right:.0f}, {box.bottom:.0f})"
-            for box in self.objects
-        )
-        drawn = f" -> {self.drawn}" if self.drawn else ""
-        return f"{self.image}: {told or 'nothing found'}{drawn}"
+            for box in self.objects[:_MOST_LINES]
+        ]
+        if more := self.objects[_MOST_LINES:]:
+            least, most = f"{more[-1].score:.0%}", f"{more[0].score:.0%}"
+            scores = f"score {most}" if least == most else f"scores {least} to {most}"
+            lines.append(f"  and {len(more)} more ({scores}); --json lists them all")
+        return "\n".join(lines)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,10 +135,14 @@ class Areas:
     classes: tuple[Area, ...]
     drawn: str | None = None
 
-    def as_text(self) -> str:
-        """One line: each class with its share of the picture."""
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return dataclasses.asdict(self)
+
+    def as_text(self, name: str | None = None) -> str:
+        """One line: each class with its share of the picture; `name` in place of `image`."""
         told = ", ".join(f"{area.label} {area.share:.1%}" for area in self.classes)
-        return f"{self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
+        return f"{name or self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,27 +165,35 @@ def task_of(path: pathlib.Path) -> str:
     return _description(path).task
 
 
-def predict(path: pathlib.Path, images: Sequence[str], *, top: int = 1) -> Iterator[Prediction]:
+def predict(
+    path: pathlib.Path, images: Sequence[str], *, top: int = 1, refuse: Refuse | None = None
+) -> Iterator[Prediction]:
     """Yield a prediction for each picture.
 
     Args:
         path: a .tflite or .onnx file with its .json, or the model.keras of a run.
         images: picture files.
         top: how many labels for each.
+        refuse: called with the error of a picture that cannot be read, which is passed over; None:
+            it is raised.
 
     Raises:
-        InputError: a file that is no model, lacks its description, or a picture that is broken.
+        InputError: a file that is not a model, or lacks its description; a broken picture.
     """
     described = _description(path)
     preprocessing, labels = described.preprocessing, described.labels
     runtime = runtimes.load(path, preprocessing)
     for image in images:
-        picture = read_picture(image, preprocessing)
-        probabilities = softmax(runtime.predict(picture[None])[0])
-        if len(probabilities) != len(labels):
-            raise InputError(
-                f"{path} gives {len(probabilities)} logits and its description {len(labels)} labels"
-            )
+        picture = _read(refuse, read_picture, image, preprocessing)
+        if picture is None:
+            continue
+        with _answering(path):
+            probabilities = softmax(runtime.predict(picture[None])[0])
+            if probabilities.shape != (len(labels),):
+                raise InputError(
+                    f"{path} gives {len(probabilities)} logits and its description {len(labels)} "
+                    "labels; bring the description that belongs to it"
+                )
         order = probabilities.argsort()[::-1][:top]
         ranked = tuple((labels[i], float(probabilities[i])) for i in order)
         yield Prediction(image=image, labels=ranked)
@@ -164,27 +205,35 @@ def detect(
     *,
     score: float = 0.3,
     folder: pathlib.Path | None = None,
+    names: Mapping[str, str] | None = None,
+    refuse: Refuse | None = None,
 ) -> Iterator[Boxes]:
     """Yield the objects in each picture.
 
     Args:
-        path, images: as of `predict`.
+        path, images, refuse: as of `predict`.
         score: the lowest to tell of.
         folder: gets each picture with its boxes and masks drawn, as NAME.png; None for none.
+        names: of the drawings, by picture, where they should have another than the file's own.
 
     Raises:
         InputError: as of `predict`; or two pictures of one name, which would be one file.
     """
     described = _description(path)
     assert described.spec is not None
-    targets = _targets(images, folder)
+    targets = _targets(images, folder, names or {})
     detector = load_detector(path, described.preprocessing, described.spec)
     for image, target in zip(images, targets, strict=True):
-        picture = read_pixels(image, image)
-        whole = detector.detect(to_network(picture, described.preprocessing)[None])[0]
-        found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
-        if len(found) and found.labels.max() >= len(described.labels):
-            raise InputError(f"{path} finds class {found.labels.max()}, which its .json lacks")
+        picture = _read(refuse, read_pixels, image, image)
+        if picture is None:
+            continue
+        fitted = to_network(picture, described.preprocessing)[None]
+        with _answering(path):
+            whole = detector.detect(fitted)[0]
+            found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
+            for label in found.labels:
+                if not 0 <= label < len(described.labels):
+                    raise InputError(f"{path} finds class {label}, which its .json lacks")
         if target is not None:
             write_boxes(
                 *(target, picture, found.boxes, found.labels, found.scores),
@@ -199,12 +248,17 @@ def detect(
 
 
 def segment(
-    path: pathlib.Path, images: Sequence[str], *, folder: pathlib.Path | None = None
+    path: pathlib.Path,
+    images: Sequence[str],
+    *,
+    folder: pathlib.Path | None = None,
+    names: Mapping[str, str] | None = None,
+    refuse: Refuse | None = None,
 ) -> Iterator[Areas]:
     """Yield the classes of each picture's pixels.
 
     Args:
-        path, images: as of `predict`.
+        path, images, names, refuse: as of `detect`.
         folder: gets each picture with its label map drawn on it, as NAME.png; None for none.
 
     Raises:
@@ -212,14 +266,18 @@ def segment(
     """
     described = _description(path)
     labels, preprocessing = described.labels, described.preprocessing
-    targets = _targets(images, folder)
+    targets = _targets(images, folder, names or {})
     segmenter = load_segmenter(path, preprocessing)
     for image, target in zip(images, targets, strict=True):
-        picture = read_pixels(image, image)
-        found = segmenter.segment(to_network(picture, preprocessing)[None])[0]
-        if found.max() >= len(labels):
-            raise InputError(f"{path} finds class {found.max()}, which its .json lacks")
-        label_map = map_on_picture(found, picture.shape[:2], preprocessing)
+        picture = _read(refuse, read_pixels, image, image)
+        if picture is None:
+            continue
+        fitted = to_network(picture, preprocessing)[None]
+        with _answering(path):
+            found = segmenter.segment(fitted)[0]
+            if found.max() >= len(labels):
+                raise InputError(f"{path} finds class {found.max()}, which its .json lacks")
+            label_map = map_on_picture(found, picture.shape[:2], preprocessing)
         if target is not None:
             write_map(target, picture, label_map, labels, described.palette)
         yield Areas(
@@ -227,6 +285,20 @@ def segment(
             classes=_areas(label_map, labels),
             drawn=None if target is None else str(target),
         )
+
+
+@contextlib.contextmanager
+def _answering(path: pathlib.Path) -> Iterator[None]:
+    """A file from elsewhere can answer anything, in any shape, or end in any error."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path} does not answer as its description says ({reason}); get both again"
+        ) from error
 
 
 def _areas(label_map: np.ndarray, labels: Sequence[str]) -> tuple[Area, ...]:
@@ -239,11 +311,31 @@ def _areas(label_map: np.ndarray, labels: Sequence[str]) -> tuple[Area, ...]:
     )
 
 
-def _targets(images: Sequence[str], folder: pathlib.Path | None) -> list[pathlib.Path | None]:
+def _read(
+    refuse: Refuse | None, read: Callable[..., np.ndarray], *arguments: Any
+) -> np.ndarray | None:
+    """What `read` gives, or None for a broken picture that is passed over."""
+    try:
+        return read(*arguments)
+    except InputError as error:
+        if refuse is None:
+            raise
+        refuse(error)
+        return None
+
+
+def _targets(
+    images: Sequence[str], folder: pathlib.Path | None, inside: Mapping[str, str]
+) -> list[pathlib.Path | None]:
     """Where each picture's drawing goes."""
     if folder is None:
         return [None] * len(images)
-    names = [f"{pathlib.Path(image).stem}.png" for image in images]
+    # A picture of a folder that was given keeps its place; others have their file's name.
+    places = [
+        pathlib.Path(image).name if inside.get(image, image) == image else inside[image]
+        for image in images
+    ]
+    names = [pathlib.PurePath(place).with_suffix(".png").as_posix() for place in places]
     for i, name in enumerate(names):
         if name in names[:i]:
             first = images[names.index(name)]
@@ -282,9 +374,10 @@ def _description(path: pathlib.Path) -> _Description:
         info, task = run.info, run.task
         preprocessing, labels = run.preprocessing, run.labels
     elif path.is_file() and path.suffix not in (".tflite", ".onnx"):
-        raise InputError(f"{path} is no model; it should end in .keras, .tflite or .onnx")
+        raise InputError(f"{path} is not a model; it should end in .keras, .tflite or .onnx")
     else:
         artefact = Artefact.open(path)
+        first_run.require([path])
         info, task = artefact.info, artefact.info.get("task", "classification")
         preprocessing, labels = artefact.preprocessing, artefact.labels
     spec = info.get("detector")

@@ -89,7 +89,7 @@ def quantise(
             return compact(bytes(work.quantize().quantized_model))
         ranges = _ranges(float_file, manager, preprocessing, calibration)
         if not ranges:
-            raise InputError(f"{variant.name} needs calibration pictures; give at least one")
+            raise InputError(f"{variant.name} needs calibration images; give at least one")
         for name in ranges:
             if trained and (layer := layer_of(name, trained)):
                 low, high = trained[layer]

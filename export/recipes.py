@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -54,13 +55,13 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.epochs < 1:
-            raise InputError(f"fine-tuning takes at least 1 epoch, not {self.epochs}")
+            raise InputError(f"--fine-tune-epochs must be at least 1, not {self.epochs}")
         if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"the learning rate is positive, not {self.learning_rate}")
+            raise InputError(f"--learning-rate must be above 0, not {self.learning_rate}")
         if not 0 <= self.distil_weight <= 1:
-            raise InputError(f"distil_weight is between 0 and 1, not {self.distil_weight}")
+            raise InputError(f"distil_weight must be between 0 and 1, not {self.distil_weight}")
         if not 0 < self.temperature < float("inf"):
-            raise InputError(f"temperature is positive, not {self.temperature}")
+            raise InputError(f"temperature must be above 0, not {self.temperature}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -216,8 +217,13 @@ class Variant:
         return name.rpartition("qat_")[2] if self.aware else _split(name)[1]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form that lies beside the artefact, equal after a round trip."""
+        """The JSON form that lies beside the artefact, equal after a round trip.
+
+        A teacher has the name of its run: where that lies is nobody's business.
+        """
         plain = dataclasses.asdict(self)
+        if self.fine_tuning and self.fine_tuning.teacher:
+            plain["fine_tuning"]["teacher"] = pathlib.Path(self.fine_tuning.teacher).name
         plain["steps"] = [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]
         return _listed(plain)
 
@@ -357,12 +363,15 @@ def variant(name: str, settings: Settings | None = None) -> Variant:
         if match is None:
             raise InputError(_unknown(name))
         if match["distil"]:
-            _check(position == 0, f"{name}: distil comes first, since it shapes all trainings")
+            _check(position == 0, f"{name}: distil must come first: all other steps use it")
             distil = True
         else:
             steps.append(_step(name, match, settings))
     _check_order(name, steps, precision)
-    _check(not distil or bool(steps), f"{name}: nothing is trained here that distil could teach")
+    _check(
+        not distil or bool(steps),
+        f"{name}: distil needs a step that trains, as in distil_slim50_int8",
+    )
     return _filled(PRECISIONS[precision], name, tuple(steps), distil, settings)
 
 
@@ -403,7 +412,7 @@ def _whole(name: str, text: str, word: str) -> int:
 def _check_order(name: str, steps: Sequence[Step], precision: str) -> None:
     places = [_ORDER.index(type(step)) for step in steps]
     if places != sorted(set(places)):
-        raise InputError(f"{name}: steps are taken once, in the order slim, prune, cluster, qat")
+        raise InputError(f"{name}: each step comes once, in the order slim, prune, cluster, qat")
     if steps and isinstance(steps[-1], Qat) and precision != "int8":
         raise InputError(f"{name}: qat is for int8; did you mean {name[: -len(precision)]}int8?")
 

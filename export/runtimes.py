@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -151,6 +151,7 @@ class OnnxRuntime:
         self._session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
+        _check_sides(path, self._session.get_inputs()[0].shape[1:], preprocessing)
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         feed = {INPUT_NAME: self._preprocessing.normalise(pictures)}
@@ -172,12 +173,27 @@ class KerasModel:
         from training.run import load_keras
 
         self._model = load_keras(path)
+        _check_sides(path, self._model.inputs[0].shape[1:], preprocessing)
         self._preprocessing = preprocessing
         self.predict = keras_predict_fn(self._model, preprocessing)
 
     def once(self, picture: np.ndarray) -> Callable[[], Any]:
         ready = self._preprocessing.normalise(picture[None])
         return lambda: self._model(ready, training=False)
+
+
+def _check_sides(path: pathlib.Path, sides: Sequence[Any], preprocessing: Preprocessing) -> None:
+    """Refuse pictures that a network cannot take before any are made."""
+    wanted = preprocessing.input_shape
+    fits = len(sides) == 3 and all(
+        not isinstance(side, int) or side == due for side, due in zip(sides, wanted, strict=True)
+    )
+    if not fits:
+        shown = "x".join(map(str, sides))
+        raise InputError(
+            f"{path} takes {shown}, and its description says {'x'.join(map(str, wanted))}; bring "
+            "the description that belongs to it"
+        )
 
 
 _LOADERS: dict[str, Callable[[pathlib.Path, Preprocessing, int], Runtime]] = {

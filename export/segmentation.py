@@ -12,28 +12,27 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from export import flatbuffer, onnx_file
+from export import allowed, flatbuffer, onnx_file
 from export.classification import check_fingerprint
 from export.convert_tflite import OUTPUT_NAME
 from export.finetune import MapLessons
-from export.recipes import Cluster, Prune, Qat, Variant
+from export.recipes import Variant
 from export.segmenters import MAP, Segmenter, load_segmenter, palette
 from export.stages import Trained
 from export.tasks import Task
-from export.verify import NO, YES, Verdict
-from kerascnn.errors import InputError
+from export.verify import NO, NOT_VERIFIED, YES, ByClass, Verdict, bounded
 from training import packed
 from training.box_augmentation import to_network
+from training.datasets import of_request
 from training.datasets.label_maps import VOID, MapDataset, MapSplit
-from training.datasets.map_sets import scan_maps
-from training.datasets.selection import choosing
-from training.evaluate_segmenter import SegmentFn, keras_segment_fn, maps
+from training.evaluate_segmenter import SegmentFn, evaluate_segmenter, keras_segment_fn, maps
 from training.map_drawing import legend
 from training.segmentation_examples import example
-from training.segmentation_losses import SegmentationLoss, balanced, count_pixels
+from training.segmentation_losses import SegmentationLoss, count_pixels
 from training.segmentation_metrics import (
     SegmentationEvaluation,
     evaluate_maps,
+    miou_interval,
     of_counts,
     pack_counts,
 )
@@ -45,6 +44,9 @@ LEAST_EXACT, MOST_IOU = 99.9, 0.2
 # Quantised files change contours, or something broke. Most pictures are background: a file that
 # finds nothing else would have most pixels right.
 LEAST_SAME, LEAST_RARE = 95.0, 90.0
+# And one that finds more than there is would have all of that right: so the overlap of the maps,
+# in the mean of the classes that have so many of the pixels.
+LEAST_IOU, LEAST_PIXELS = 80.0, 0.001
 _SHOWN = 24
 _SHOWN_SIDE = 240  # pixels, of maps that are kept to be shown
 _GAP = 8
@@ -100,19 +102,19 @@ class Segmentation(Task):
     @functools.cached_property
     def dataset(self) -> MapDataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        dataset = scan_maps(self.run.info["request"]["data"], seed=self.config.seed)
+        dataset = of_request.maps(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         skipped = set(self.run.info["dataset"]["skipped"])
-        return dataset.each(lambda split: _without(split, skipped))
+        return of_request.with_validation_of(dataset, self.config, skipped=skipped)
 
     @property
     def held_out(self) -> MapSplit:
         """Pictures that figures are measured on."""
         return self.dataset.held_out
 
-    @functools.cached_property
-    def _train(self) -> MapSplit:
-        return choosing(self.dataset, self.config.validation_fraction, self.config.seed).train
+    @property
+    def validation(self) -> MapSplit | None:
+        return self.dataset.validation or None
 
     @property
     def _output_size(self) -> tuple[int, int]:
@@ -120,13 +122,7 @@ class Segmentation(Task):
         return int(height), int(width)
 
     def check(self, variant: Variant) -> None:
-        trained = all(isinstance(step, Prune | Cluster | Qat) for step in variant.steps)
-        taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
-        if not trained or taught or variant.mixed_bits:
-            raise InputError(
-                f"{variant.name}: for classifiers alone; segmentation networks have all else but "
-                "slim, distil and mixed, and _raw behind for their logits"
-            )
+        allowed.segmentation(variant)
 
     def pictures(self) -> int:
         return len(self.held_out)
@@ -137,7 +133,7 @@ class Segmentation(Task):
 
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """By chance, without regard to what is in them; the labels are empty."""
-        train = self._train
+        train = self.dataset.train
         order = np.random.default_rng(self.config.seed).permutation(len(train))
         pictures = [
             to_network(train.picture(int(index)), self.run.preprocessing)
@@ -146,17 +142,12 @@ class Segmentation(Task):
         return np.stack(pictures), np.empty(0, np.int32)
 
     def lessons(self) -> MapLessons:
-        classes = len(self.run.labels)
-        weighed = self.config.class_weights == "balanced"
+        train = self.dataset.train
         return MapLessons(
-            train=self._train,
+            train=train,
             preprocessing=self.run.preprocessing,
             output_size=self._output_size,
-            loss=SegmentationLoss(
-                name=self.config.map_loss,
-                classes=classes,
-                class_weights=balanced(count_pixels(self._train, classes)) if weighed else None,
-            ),
+            loss=SegmentationLoss.of(self.config, count_pixels(train, len(self.run.labels))),
         )
 
     def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
@@ -166,8 +157,22 @@ class Segmentation(Task):
         return append(data, name=MAP)
 
     def keras_answers(self, trained: Trained) -> Mapped:
-        segment = keras_segment_fn(trained.model, trained.preprocessing)
-        return self._found(segment, "Keras on held-out pictures")
+        return self._found(self.keras_function(trained), "Keras on held-out pictures")
+
+    def keras_function(self, trained: Trained) -> SegmentFn:
+        return keras_segment_fn(trained.model, trained.preprocessing)
+
+    def function_of(self, runtime: Segmenter) -> SegmentFn:
+        return runtime.segment
+
+    def on_validation(self, function: SegmentFn, title: str) -> float:
+        assert self.validation is not None
+        found = evaluate_segmenter(
+            *(function, self.validation, self.run.preprocessing, self.run.labels),
+            boundaries=False,
+            title=title,
+        )
+        return found.miou
 
     def load(self, path: pathlib.Path) -> Segmenter:
         return load_segmenter(path, self.run.preprocessing)
@@ -186,26 +191,36 @@ class Segmentation(Task):
         self, variant: Variant, answers: Mapped, reference: Mapped, half: Mapped | None
     ) -> Verdict:
         against = reference if half is None else half
-        same, rare = agreement(answers.maps, against.maps, len(self.run.labels))
+        same, iou = agreement(answers.maps, against.maps, len(self.run.labels))
         if variant.quantised:
-            fits = same >= LEAST_SAME and rare >= LEAST_RARE
+            holds = same.overall >= LEAST_SAME and iou >= LEAST_IOU
+            holds = holds and not same.outside < LEAST_RARE
             rule = (
-                f"{same:.2f}% of the pixels have Keras' class, at least {LEAST_SAME:g}%; of those "
-                f"outside of its commonest one {rare:.2f}%, at least {LEAST_RARE:g}%"
+                f"{same.overall:.2f}% of the pixels have Keras' class, at least {LEAST_SAME:g}%; "
+                f"of those outside of its commonest one {same.outside:.2f}%, at least "
+                f"{LEAST_RARE:g}%; IoU with Keras' maps {iou:.2f}% in the mean of the classes, at "
+                f"least {LEAST_IOU:g}%"
             )
         else:
             whom = "Keras" if half is None else "float32 with kernels rounded to half"
             points = abs(answers.value - against.value)
-            fits = same >= LEAST_EXACT and points <= MOST_IOU
+            holds = same.overall >= LEAST_EXACT and points <= MOST_IOU
             rule = (
-                f"{same:.3f}% of the pixels have the class of {whom}, at least {LEAST_EXACT:g}%, "
-                f"and mIoU is {points:.2f} points off, at most {MOST_IOU:g}"
+                f"{same.overall:.3f}% of the pixels have the class of {whom}, at least "
+                f"{LEAST_EXACT:g}%, and mIoU is {points:.2f} points off, at most {MOST_IOU:g}"
             )
-        return Verdict(
-            verified=YES if fits else NO,
-            agreement=same,
+        verified = YES if holds else NO
+        if holds and same.classes < 2:
+            verified, rule = NOT_VERIFIED, "Keras gives all pixels one class: nothing to compare"
+        verdict = Verdict(
+            verified=verified,
+            agreement=same.overall,
             max_logit_diff=_furthest(answers.evaluation, reference.evaluation),
             rule=rule,
+        )
+        return bounded(
+            *(verdict, self.metric, reference.value - answers.value),
+            lambda: miou_interval(reference.evaluation.counts, answers.evaluation.counts),
         )
 
     def kept(self, answers: Mapped, reference: Mapped, own: Mapped) -> dict[str, Any]:
@@ -227,7 +242,7 @@ class Segmentation(Task):
         return len(wrong), [
             {
                 "index": index,
-                "name": self.held_out.names[index],
+                "name": self.picture_name(self.held_out.names[index]),
                 "miou": round(single[index].miou, 1),
                 "worst": self.run.labels[int(np.nanargmin(single[index].per_class))],
                 "worst_iou": round(float(np.nanmin(single[index].per_class)), 1),
@@ -280,24 +295,26 @@ class Segmentation(Task):
         return {"output": output, "segmenter": dict(self.run.info["segmenter"])}
 
 
-def agreement(found: PackedMaps, wanted: PackedMaps, classes: int) -> tuple[float, float]:
-    """How far two sets of maps are the same.
+def agreement(found: PackedMaps, wanted: PackedMaps, classes: int) -> tuple[ByClass, float]:
+    """How far two sets of maps are the same; pixels that `wanted` has `VOID` do not count.
 
     Returns:
-        Percent of the pixels that are of the same class; and of those alone that are not of the
-        commonest class of `wanted`, 100 where there are none.
+        Pixels of the same class, by the class of `wanted`; and the mean IoU of the two sets, in
+        percent, over the classes with at least `LEAST_PIXELS` of the pixels of `wanted`.
     """
-    same, total = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+    same, total, there = (np.zeros(classes, np.int64) for _ in range(3))
     for index in range(len(wanted)):
         one, other = found[index], wanted[index]
-        total += np.bincount(other.ravel(), minlength=VOID + 1)[:classes]
-        same += np.bincount(other[one == other], minlength=VOID + 1)[:classes]
-    rare = np.arange(classes) != np.argmax(total)
-    return _percent(same.sum(), total.sum()), _percent(same[rare].sum(), total[rare].sum())
+        total += _histogram(other, classes)
+        same += _histogram(other[one == other], classes)
+        there += _histogram(one[other != VOID], classes)
+    counted = total > max(0.0, LEAST_PIXELS * total.sum() - 1)
+    ious = 100 * same[counted] / (total + there - same)[counted]
+    return ByClass(same=same, total=total), float(ious.mean()) if len(ious) else 100.0
 
 
-def _percent(part: int, whole: int) -> float:
-    return 100 * float(part) / float(whole) if whole else 100.0
+def _histogram(label_map: np.ndarray, classes: int) -> np.ndarray:
+    return np.bincount(label_map.ravel(), minlength=VOID + 1)[:classes]
 
 
 def _furthest(one: SegmentationEvaluation, other: SegmentationEvaluation) -> float:
@@ -322,10 +339,3 @@ def _read(plain: dict[str, Any]) -> np.ndarray:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _without(split: MapSplit, names: set[str]) -> MapSplit:
-    """The split less the pictures that could not be read."""
-    if not names:
-        return split
-    return split.take([i for i, name in enumerate(split.names) if name not in names])

@@ -52,7 +52,7 @@ def load_segmenter(
         InputError: another ending, a file that its runtime refuses, or one that gives no maps.
     """
     if path.suffix not in _LOADERS:
-        raise InputError(f"{path} is no model; it should end in .keras, .tflite or .onnx")
+        raise InputError(f"{path} is not a model file; it should end in .keras, .tflite or .onnx")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
@@ -120,8 +120,8 @@ def _classes(answers: np.ndarray) -> np.ndarray:
 
 def _no_segmenter(path: pathlib.Path, outputs: str) -> InputError:
     return InputError(
-        f"{path} is no segmentation network: it gives {outputs}, not {MAP} (1, height, width) or "
-        f"{OUTPUT_NAME} (1, height, width, classes) of its pictures"
+        f"{path} is not a segmentation network: it gives {outputs}, not {MAP} (1, height, width) "
+        f"or {OUTPUT_NAME} (1, height, width, classes) of its pictures"
     )
 
 

@@ -1,5 +1,8 @@
 """`kerascnn shrink`: the cheapest method whose file keeps within a budget.
 
+What a file lost is judged by the images that were set aside for choices, where the run has some:
+the held-out ones then tell, once, how good the chosen file is.
+
 Methods are tried from cheap to dear: first what needs no training, then what trains. A method that
 cannot meet the budget, because a file that is already there shows its size or its speed, is passed
 over. Every file is an artefact of the run like any other, so that a repeated search goes on where
@@ -12,14 +15,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export import recipes, tasks
+from export import allowed, recipes
 from export.artefact import Artefact
 from export.budget import Budget
 from export.compare import measure, write
 from export.compress import Workshop, all_artefacts
 from export.convert_tflite import to_tflite
 from export.flatbuffer import skeleton
-from export.results import Result, milliseconds, pareto
+from export.results import Result, chosen_text, drop_words, milliseconds, pareto
 from kerascnn.errors import InputError
 from training.progress import say
 from training.run import Run
@@ -64,7 +67,7 @@ class Search:
     @property
     def front(self) -> list[Result]:
         """Files that no smaller one equals or beats."""
-        return pareto(self.rows, "bytes")
+        return pareto(self.rows, "bytes", by_choice=True)
 
 
 def shrink(
@@ -83,14 +86,16 @@ def shrink(
         settings: see `export.compress.compress`.
 
     Raises:
-        InputError: a detector's run; or an impossible budget, smaller than the graph alone is
-            without any weight.
+        InputError: a detector's run; a network that finds nothing yet; or an impossible budget,
+            smaller than the graph alone is without any weight.
     """
-    tasks.require_classifier(run, "shrink")
+    allowed.require_classifier(run, "shrink")
     variants = [recipes.variant(name, settings) for name in ladder]
     _check_possible(run, budget)
     workshop = Workshop(run)
     float32 = _there(workshop, recipes.variant("float32"))
+    if nothing := measure([(run, float32)])[0].below_floor:
+        raise InputError(f"{run.folder}: {nothing}; train it on before it is shrunk")
     measured: dict[str, Result] = {}
     tried: list[str] = []
     passed_over: dict[str, str] = {}
@@ -119,15 +124,16 @@ def shrink(
 
 def as_text(search: Search, budget: Budget) -> str:
     """Lines for a terminal."""
-    lines = [f"passed over {name}: {why}" for name, why in search.passed_over.items()]
+    lines = [f"skipped {name}: {why}" for name, why in search.passed_over.items()]
     if search.chosen:
         row = search.chosen
-        lines.append(f"within {budget.told()}: {row.label}, {_figures(row)}")
+        lines.append(f"within {budget.told()}: {row.label}, {_figures(row)}{_held_out(row)}")
     else:
         row = search.nearest
         lines.append(f"nothing within {budget.told()}")
         lines.append(f"nearest: {row.label}, {_figures(row)}")
         lines += [f"on the front: {r.label}, {_figures(r)}" for r in search.front]
+    lines.append(f"({chosen_text([search.chosen or search.nearest])})")
     return "\n".join(lines)
 
 
@@ -137,6 +143,7 @@ def as_json(search: Search) -> dict[str, Any]:
         "met": search.chosen is not None,
         "chosen": search.chosen and search.chosen.to_dict(),
         "nearest": search.nearest.to_dict(),
+        "chosen_on": search.nearest.chosen_on,
         "front": [row.label for row in search.front],
         "tried": list(search.tried),
         "passed_over": search.passed_over,
@@ -188,9 +195,11 @@ def _closed(
     rows = measure(found)
     write(run.folder, [run], found, rows)
     mobile = [row for row in rows if row.format == "tflite"]
+    # Files of older versions have no other figure than that on the held-out images.
+    judged = [row for row in mobile if row.choice is not None] or mobile
     return Search(
         chosen=next((row for row in mobile if row.variant == met), None),
-        nearest=min(mobile, key=budget.over),
+        nearest=min(judged, key=budget.over),
         rows=rows,
         tried=tuple(tried),
         passed_over=passed_over,
@@ -198,8 +207,20 @@ def _closed(
 
 
 def _figures(row: Result) -> str:
-    figures = f"{row.figure} ({row.drop_text}), {row.bytes / 1000:,.1f} KB"
+    """What a file is chosen by: the held-out figure where no images were set aside for that."""
+    figures = f"{row.figure} ({row.drop_text})"
+    if row.choice is not None:
+        drop = drop_words(row.choice_float_value - row.choice_value)
+        figures = f"{row.choice_value:.1f}% of the validation images ({drop})"
+    figures += f", {row.bytes / 1000:,.1f} KB"
     figures += f" ({row.download_bytes / 1000:,.1f} zipped)"
     if row.latency_ms is not None:
         figures += f", {milliseconds(row.latency_ms)} ms"
     return figures
+
+
+def _held_out(row: Result) -> str:
+    """How good the chosen file is on images that chose nothing."""
+    if row.choice is None:
+        return ""
+    return f"; on the held-out images {row.figure} ({row.drop_text})"

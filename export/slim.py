@@ -133,11 +133,11 @@ def _check(model: keras.Model, macs: float, score: str, divisor: int) -> None:
         if None in picture.shape[1:]:
             raise InputError(f"{model.name} has no fixed picture size, which its MACs depend on")
     if not 0 < macs < 1:
-        raise InputError(f"macs is the share that stays, between 0 and 1, not {macs}")
+        raise InputError(f"macs must be a fraction between 0 and 1, not {macs}")
     if score not in SCORES:
-        raise InputError(f"channels are scored by {', '.join(SCORES)}, not {score!r}")
+        raise InputError(f"the score must be one of {', '.join(SCORES)}, not {score!r}")
     if divisor < 1:
-        raise InputError(f"divisor is a number of channels from 1, not {divisor}")
+        raise InputError(f"divisor must be at least 1, not {divisor}")
 
 
 @dataclasses.dataclass(frozen=True)

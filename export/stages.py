@@ -38,6 +38,7 @@ from training.config import TrainConfig
 from training.datasets.splits import digest
 from training.distillation import Teacher
 from training.fit import fit
+from training.plan import with_real_batch
 from training.run import Run, load_keras, versions
 
 # Shares of the run's epochs and of its learning rate.
@@ -50,6 +51,8 @@ _SHARES: dict[type, tuple[float, float]] = {
 _DIVISORS = (8, 4, 2, 1)  # of widths, the best for a phone's arithmetic first
 _SCORED_PICTURES = 512  # that channels are scored on
 _SCORED_AT_ONCE = 64
+# Raised when the same steps learn from other pictures, or by another loss.
+_EDITION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,7 +109,10 @@ class Stages:
 
     def __init__(self, run: Run, material: Material) -> None:
         self._run, self._material = run, material
-        self._config = TrainConfig(**run.info["request"]["config"])
+        # Its learning rate is that of the batches that the run had.
+        config = TrainConfig.from_dict(run.info["request"]["config"])
+        pictures = run.info["dataset"].get("train", config.batch_size)
+        self._config = with_real_batch(config, pictures)
         self._open: dict[str, Trained] = {}
 
     def key(self, variant: recipes.Variant) -> str:
@@ -139,6 +145,7 @@ class Stages:
                 "config": dataclasses.asdict(self._config_of(step, tuning)),
                 "teacher": self._material.teacher_key(tuning.teacher) if tuning.teacher else None,
                 "data": data,
+                "edition": _EDITION,
                 "calibration": variant.calibration_pictures if step == recipes.Qat() else None,
                 "versions": versions(),
             }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import pathlib
+from collections.abc import Callable, Sized
 from typing import Any, Protocol
 
 import keras
@@ -24,7 +25,7 @@ from export.recipes import DEFAULT, Variant
 from export.stages import Trained
 from export.verify import Verdict
 from kerascnn.errors import InputError
-from training.config import TrainConfig
+from training.request import TrainRequest
 from training.run import Run
 
 _VERSION_DIGITS = 12
@@ -58,7 +59,8 @@ class Task(abc.ABC):
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.config = TrainConfig(**run.info["request"]["config"])
+        self.asked = TrainRequest.from_dict(run.info["request"])
+        self.config = self.asked.config
 
     @abc.abstractmethod
     def check(self, variant: Variant) -> None:
@@ -67,6 +69,38 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def pictures(self) -> int:
         """How many are held out."""
+
+    @property
+    @abc.abstractmethod
+    def dataset(self) -> Any:
+        """The run's data, as it was trained on; raises InputError if it is gone or has changed."""
+
+    @property
+    @abc.abstractmethod
+    def validation(self) -> Sized | None:
+        """Pictures set aside from those to learn from: what is chosen, is chosen by them.
+
+        None where the run has none.
+        """
+
+    @abc.abstractmethod
+    def function_of(self, runtime: Any) -> Callable[[np.ndarray], Any]:
+        """What a runtime from `load` answers for uint8 pictures."""
+
+    @abc.abstractmethod
+    def keras_function(self, trained: Trained) -> Callable[[np.ndarray], Any]:
+        """The same of a network."""
+
+    @abc.abstractmethod
+    def on_validation(self, function: Callable[[np.ndarray], Any], title: str) -> float:
+        """What choices are made by: a figure in percent on `validation`.
+
+        The run's metric, or what its epoch was chosen by (`TrainConfig.monitor`); NaN where these
+        pictures have nothing to find.
+
+        Args:
+            title: of the progress bar.
+        """
 
     @abc.abstractmethod
     def held_out_array(self) -> np.ndarray | None:
@@ -177,6 +211,15 @@ class Task(abc.ABC):
             own: of the run's float network.
         """
 
+    def picture_name(self, name: str) -> str:
+        """What a file says of a picture: where it lies in its data, not where that lies here."""
+        path, data = pathlib.Path(name), pathlib.Path(self.asked.data)
+        if not path.is_absolute():
+            return name
+        roots = (root for root in (data, data.parent) if path.is_relative_to(root))
+        root = next(roots, path.parent)
+        return path.relative_to(root).as_posix()
+
     @abc.abstractmethod
     def mistakes(self, answers: Any) -> tuple[int, list[dict[str, Any]]]:
         """How many held-out pictures a file answers wrongly, and some of them for the .json."""
@@ -213,10 +256,3 @@ def of(run: Run) -> Task:
 
         return Segmentation(run)
     raise InputError(f"{run.folder}: no files are made for {run.task} yet")
-
-
-def require_classifier(run: Run, command: str) -> None:
-    """Raise InputError for a run that a command has no measure for."""
-    if run.task != "classification":
-        held = {"detection": "a detector", "segmentation": "a segmentation network"}[run.task]
-        raise InputError(f"{run.folder} holds {held}, and kerascnn {command} takes classifiers")

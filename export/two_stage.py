@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
+from export import allowed
 from export.detection_tflite import MASKS
 from export.detector_task import DetectorTask, Found
 from export.recipes import Variant
@@ -23,13 +24,11 @@ from kerascnn.errors import InputError
 from training.coco_metrics import Detections, evaluate_detections
 from training.run import Run
 
-_PRECISIONS = ("float32", "float16", "dynamic_int8", "weight_int8")
-
 
 class TwoStageDetection(DetectorTask):
     """See `export.tasks.Task`."""
 
-    default = _PRECISIONS
+    default = allowed.TWO_STAGE_PRECISIONS
     integers: ClassVar[Mapping[str, tuple[str, str]]] = {
         ".tflite": ("float32", "float32"),
         ".onnx": ("int32", "int32"),
@@ -44,15 +43,10 @@ class TwoStageDetection(DetectorTask):
         return TwoStageSpec.from_dict(self.run.info["detector"])
 
     def check(self, variant: Variant) -> None:
-        if variant.name in _PRECISIONS:
-            return
-        raise InputError(
-            f"{variant.name}: two-stage detectors have {', '.join(_PRECISIONS[:-1])} and "
-            f"{_PRECISIONS[-1]}; {_reason(variant)}"
-        )
+        allowed.two_stage(variant)
 
     def lessons(self) -> Any:
-        raise InputError(_UNTAUGHT)
+        raise InputError(allowed.NO_LOSSES)
 
     def written(self, model: keras.Model) -> keras.Model:
         return with_suppression(model)
@@ -83,25 +77,6 @@ class TwoStageDetection(DetectorTask):
                 "meaning": "probabilities of the object's cells, in the frame of its box",
             })  # fmt: skip
         return outputs
-
-
-_UNTAUGHT = "steps that train have the losses of one-stage detectors alone"
-
-
-def _reason(variant: Variant) -> str:
-    """Why there is no such file."""
-    if variant.steps or variant.fine_tuning:
-        return _UNTAUGHT
-    if variant.raw_outputs:
-        return "without suppression inside, their second stage has no regions to look at"
-    if variant.calibrated:
-        return (
-            "its integers would round coordinates and scores between the stages, by which regions "
-            "are chosen and read"
-        )
-    if variant.weight_bits == 4:
-        return "weights of 4 bits move boxes so far that a sixth of AP was lost where it was tried"
-    return "the others are for classifiers alone"
 
 
 def _halved(found: Detections) -> Detections:

@@ -41,7 +41,7 @@ def with_suppression(model: keras.Model) -> keras.Model:
     """
     given = model.output
     if not isinstance(given, dict) or not set(DETECTIONS) <= set(given):
-        raise InputError(f"{model.name} is no detector of two stages: it gives no detections")
+        raise InputError(f"{model.name} is not a two-stage detector: it gives no detections")
     single = unshared(model)
     twin = keras.models.clone_model(
         single,

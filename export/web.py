@@ -88,10 +88,10 @@ def as_text(page: Page) -> str:
     models = ", ".join(f"{model.name} ({model.bytes / 1e6:.1f} MB)" for model in page.models)
     return (
         f"{page.folder}: {models}\n"
-        f"{page.bytes / 1e6:.1f} MB in all, of which a phone loads {page.visit_bytes / 1e6:.1f} MB "
+        f"{page.bytes / 1e6:.1f} MB in total; a phone loads {page.visit_bytes / 1e6:.1f} MB "
         "with the first model\n"
         f"next: python -m http.server -d {page.folder}, and open http://localhost:8000\n"
-        "(browsers give their camera to localhost and to https pages alone)"
+        "(browsers allow the camera only on localhost and https pages)"
     )
 
 
@@ -100,7 +100,7 @@ def _check_folder(folder: pathlib.Path) -> None:
     if folder.is_file() or (
         folder.is_dir() and any(folder.iterdir()) and not (folder / _LIST).is_file()
     ):
-        raise InputError(f"{folder} has something else in it; name a new folder")
+        raise InputError(f"{folder} has other files in it; name a new folder")
 
 
 def _sources() -> dict[str, bytes]:

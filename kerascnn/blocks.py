@@ -41,7 +41,7 @@ class Conventions:
 
     def __post_init__(self) -> None:
         if self.padding not in ("same", "symmetric"):
-            raise InputError(f"padding is 'same' or 'symmetric', not {self.padding!r}")
+            raise InputError(f"padding must be 'same' or 'symmetric', not {self.padding!r}")
 
     def conv(self, x, filters, kernel_size=1, *, strides=1, groups=1, activation=True, name):
         """Convolution, batch norm, and (unless `activation` is False) activation.

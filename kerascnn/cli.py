@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
 import importlib.util
 import json
-import math
 import os
 import pathlib
 import re
@@ -21,12 +21,20 @@ from kerascnn import zoo
 from kerascnn.catalogue import TASKS
 from kerascnn.errors import InputError
 from training.stopping import Stopped
+from training.wording import counted
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+# What a wrong path gives; other errors of the system are no fault of what was typed.
+_WRONG_PATHS = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main() -> None:
-    """Run the command line; bad input ends with exit code 2 and one line on stderr."""
+    """Run the command line; see `commands` for the exit codes."""
     # Chatter of native libraries, off unless somebody asked for it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -34,7 +42,7 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.exceptions.Abort:
-        _fail("interrupted; the same command goes on from here", code=130)
+        _fail("interrupted; repeat the command to continue from what was saved", code=130)
     except click.ClickException as error:
         _fail(f"{error.format_message()} (see: kerascnn --help)")
     except InputError as error:
@@ -45,8 +53,20 @@ def main() -> None:
         # The reader of our output has seen enough; keep Python from saying so at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}; choose a place with room that you may write to")
+        _fail(_told_of_system(error), code=2 if error.errno in _WRONG_PATHS else 1)
+
+
+def _told_of_system(error: OSError) -> str:
+    """What failed, where, and what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    remedy = "try again, or choose another place"
+    if error.errno in _WRONG_PATHS:
+        remedy = "check the path"
+    elif error.errno in _FULL:
+        remedy = "make room, or choose another disk"
+    elif error.errno in _FORBIDDEN:
+        remedy = "choose a place that you may read and write"
+    return f"{where}{error.strerror or error}; {remedy}"
 
 
 def _warn(message: str) -> None:
@@ -64,20 +84,29 @@ def _fail(message: str, *, code: int = 2) -> None:
 )
 @click.version_option(kerascnn.__version__, prog_name="kerascnn")
 def commands() -> None:
-    """From pictures to the smallest model on the phone that is still right."""
+    """Train, compress and verify vision models for phones.
+
+    Exit codes: 0 done; 1 failed at run time (disk full, no permission), or nothing met what was
+    asked (`shrink`, `sweep`); 2 bad input; 130 interrupted.
+    """
 
 
 @commands.command(epilog="Example: kerascnn models resnet50")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--task", help=f"Only models for it: {', '.join(TASKS)}.")
+@click.option("--task", help=f"Only models for this task: {', '.join(TASKS)}.")
 @_json_option
 def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
-    """List the architectures with their published figures; or all that is known of NAME."""
+    """List the architectures and their published results.
+
+    With NAME, show all that is known of one. --json prints an array of objects with a "name",
+    also for a single NAME. Its "top1" and "top5" are errors in percent, "top1_accuracy" and
+    "top5_accuracy" accuracies.
+    """
     from kerascnn import listing
 
     chosen = names or zoo.list_models(task)
     if not chosen:
-        raise InputError(f"no models for task {task!r}; there are: {', '.join(TASKS)}")
+        raise InputError(f"no models for task {task!r}; the tasks are {', '.join(TASKS)}")
     if as_json:
         _print_json(listing.as_json(chosen))
     elif names:
@@ -90,41 +119,59 @@ def _training_options(command: Any) -> Any:
     """What says what is trained, on what and how, for all commands that train."""
     for option in reversed((
         click.option("--data", required=True, help=_DATA_HELP),
-        click.option("--recipe", help="See `kerascnn recipes`.  [default: by data]"),
-        click.option("--epochs", type=int, help="Passes over the training pictures."),
-        click.option("--batch-size", type=int, help="Pictures a step."),
+        click.option(
+            "--recipe",
+            help="Named training settings, see `kerascnn recipes`.  [default: chosen by data]",
+        ),
+        click.option("--epochs", type=int, help="Passes over the training images."),
+        click.option("--batch-size", type=int, help="Images per step."),
         click.option("--image-size", help="Pixels: 224, or 224x160 (height x width)."),
-        click.option("--seed", type=int, help="Of weights, order, changes, split.  [default: 0]"),
+        click.option("--seed", type=int, help="Random seed.  [default: 0]"),
+        click.option(
+            "--split-seed", type=int, help="Seed of the held-out split.  [default: 0]"
+        ),
         click.option("--optimizer", help="adamw, sgd or rmsprop."),
-        click.option("--learning-rate", type=float, help="The peak, after warm-up."),
-        click.option("--weight-decay", type=float, help="Not on biases and norms."),
-        click.option("--warmup-epochs", type=float, help="Epochs of rising learning rate."),
-        click.option("--label-smoothing", type=float, help="0 to 1."),
+        click.option("--learning-rate", type=float, help="Peak learning rate, after warm-up."),
+        click.option(
+            "--weight-decay", type=float, help="Weight decay (not of biases and normalisation)."
+        ),
+        click.option(
+            "--warmup-epochs", type=float, help="Epochs in which the learning rate rises."
+        ),
+        click.option("--label-smoothing", type=float, help="Label smoothing, 0 to 1."),
         click.option("--augmentation", help="none, digits, pictures, modern, detection, ..."),
-        click.option("--validation-fraction", type=float, help="Set aside to choose the epoch."),
-        click.option("--freeze-epochs", type=int, help="First epochs: the head alone learns."),
+        click.option(
+            "--validation-fraction",
+            type=float,
+            help="Fraction of the training images that the best epoch is chosen on.",
+        ),
+        click.option("--freeze-epochs", type=int, help="First epochs, which train only the head."),
         click.option(
             "--set",
             "settings",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Any other setting of a recipe: ema=0.999, cutmix=1, clip_norm=1, patience=10, "
+            help="Any other training setting: ema=0.999, cutmix=1, clip_norm=1, patience=10, "
             "class_weights=balanced, map_loss=dice; `kerascnn recipes NAME` lists them.",
         ),
-        click.option("--weights", help="Initial weights: imagenet, or a file."),
+        click.option(
+            "--weights",
+            help="Initial weights: a file of a run (model.keras), torchvision, timm or "
+            "keras.applications, or imagenet for models that list it in `kerascnn models`.",
+        ),
         click.option(
             "--option",
             "options",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Of the network: alpha=0.35, drop_path=0.1, dtype=mixed_bfloat16, ...",
+            help="Option of the network: alpha=0.35, drop_path=0.1, dtype=mixed_bfloat16, ...",
         ),
         click.option(
             "--detector",
             "detector_options",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Of a detector's boxes: min_scale=0.1 (SSDLite), anchor_scale=2 (EfficientDet), "
+            help="Option of a detector: min_scale=0.1 (SSDLite), anchor_scale=2 (EfficientDet), "
             "proposals=300 (R-CNN), score_threshold=0.1, iou_threshold=0.6, max_detections=50.",
         ),
     )):  # fmt: skip
@@ -133,9 +180,9 @@ def _training_options(command: Any) -> Any:
 
 
 _DATA_HELP = (
-    "mnist, scenes-digits, a folder with one sub-folder a class, a pack (`kerascnn pack`), or "
-    "tfds:NAME; for detectors scenes, a COCO .json, or a folder of COCO's, Pascal VOC's or YOLO's; "
-    "for label maps the same, or a folder of pictures and one of masks."
+    "Classifiers: a folder with one sub-folder per class, a pack (`kerascnn pack`), tfds:NAME, "
+    "mnist or scenes-digits. Detectors: a COCO .json, a folder in COCO, Pascal VOC or YOLO layout, "
+    "or scenes. Segmentation: the same with outlines, or a folder of images and one of masks."
 )
 
 
@@ -143,12 +190,16 @@ _DATA_HELP = (
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_json_option
 def recipes(names: tuple[str, ...], as_json: bool) -> None:
-    """List the training recipes; or all settings of NAME, each to be changed with --set."""
+    """List the training recipes, or show all settings of one.
+
+    `train --set KEY=VALUE` changes a setting. --json prints an array of objects with a "name", also
+    for a single NAME.
+    """
     from training import recipes as there
 
     chosen = names or there.NAMES
     if as_json:
-        _print_json({name: there.load(name).as_dict() for name in chosen})
+        _print_json([{"name": name, **there.load(name).as_dict()} for name in chosen])
     elif names:
         click.echo("\n\n".join(there.page(name) for name in names))
     else:
@@ -170,107 +221,96 @@ def recipes(names: tuple[str, ...], as_json: bool) -> None:
     help="GPUs that share each batch: a number, all, or INDEX@HOST:PORT,HOST:PORT for this one of "
     "several hosts.",
 )
-@click.option("--teacher", type=click.Path(), help="A run folder, whose network is to be imitated.")
+@click.option("--teacher", type=click.Path(), help="Run folder of a network to distil from.")
 @click.option(
-    "--distil-weight", type=float, help="The teacher's share of the loss.  [default: 0.7]"
+    "--distil-weight",
+    type=float,
+    help="Weight of the distillation loss, 0 to 1.  [default: 0.7]",
 )
-@click.option("--temperature", type=float, help="That its answers soften at.  [default: 3]")
-@click.option("--strict", is_flag=True, help="A broken picture is an error, not skipped.")
+@click.option("--temperature", type=float, help="Softmax temperature.  [default: 3]")
+@click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
 @_json_option
 def train(
     model: str, data: str, out: str | None, devices: str, as_json: bool, **asked: Any
 ) -> None:
-    """Train MODEL into a run folder; repeat the command to go on after an interruption.
+    """Train MODEL into a run folder.
 
-    KERAS_BACKEND=jax or torch trains there; what follows (compress) runs on tensorflow.
+    Repeat the command to continue after an interruption. KERAS_BACKEND=jax or torch trains with
+    that backend; the other commands run on tensorflow.
     """
-    if teacher := asked["teacher"]:
-        _require_run(teacher)
     from training.devices import Devices
 
     asked_devices = Devices.parse(devices)
-    asked = _training_request(model, data=data, **asked)
+    folder = pathlib.Path(out) if out else pathlib.Path("runs") / f"{model}-{_short(data)}"
+    request = _training_request(model, data=data, folder=folder, **asked)
     _begin(any_backend=True)
     placement = asked_devices.open()
-    from training.request import request
     from training.train import train
 
-    folder = pathlib.Path(out) if out else pathlib.Path("runs") / f"{model}-{_short(data)}"
-    run = train(request(model, data=data, **asked), folder, placement)
+    run = train(request, folder, placement)
     if not placement.is_chief:
         return
-    results = run.info["results"]
+    from training.closing import below_floor, closing_line
+
+    useless = below_floor(run.info)
     if as_json:
-        _print_json({"run": str(folder), **results})
-    else:
-        click.echo(f"{folder}: {_told(results)}")
-        click.echo(f"next: kerascnn compress {folder}")
-
-
-def _told(results: dict[str, Any]) -> str:
-    """A run's figure in words."""
-    if results["metric"] == "accuracy":
-        return f"{results['held_out']:.1f}% of the held-out pictures are right"
-    metric = results["metric"]
-    shown = {
-        metric: "held_out",
-        **{"AP50": "ap50", "AP75": "ap75", "box AP": "box_ap"},
-        **{"dice": "mean_dice", "boundary F1": "boundary_f1"},
-    }
-    figures = ", ".join(
-        f"{name} {results[key]:.1f}"
-        for name, key in shown.items()
-        if results.get(key) is not None and not math.isnan(results[key])
-    )
-    return f"{figures or f'no {metric}'} on the held-out pictures"
+        _print_json({"run": str(folder), **run.info["results"], "below_floor": useless})
+        return
+    click.echo(f"{folder}: {closing_line(run.info)}")
+    click.echo(useless or f"next: kerascnn compress {folder}")
 
 
 def _training_request(
     model: str,
     *,
-    data: str,
     image_size: str | None,
     options: tuple[str, ...],
     detector_options: tuple[str, ...],
     settings: tuple[str, ...],
-    strict: bool = False,
     **asked: Any,
-) -> dict[str, Any]:
-    """What was typed, as `training.request.request` takes it; what is wrong is refused now."""
-    from training.request import configure
-
-    size, chosen = _image_size(image_size), _options(options, "--option", "alpha=0.35")
-    asked["settings"] = _options(settings, "--set", "ema=0.999")
-    configure(model, data=data, **asked)
-    boxes = _options(detector_options, "--detector", "score_threshold=0.1")
-    if boxes and zoo.entry(model).task != "detection":
-        raise InputError(f"--detector is for detectors, and {model} is none")
-    return asked | {
-        "image_size": size,
-        "model_options": chosen,
-        "detector_options": boxes,
-        "strict": strict,
+) -> Any:
+    """The `TrainRequest` that was typed; what is wrong is refused now."""
+    zoo.entry(model)
+    asked |= {
+        "image_size": _image_size(image_size),
+        "model_options": _options(options, "--option", "alpha=0.35"),
+        "settings": _options(settings, "--set", "ema=0.999"),
+        "detector_options": _options(detector_options, "--detector", "score_threshold=0.1"),
     }
+    from training.refusals import checked
+
+    return checked(model, **asked)
 
 
 @commands.command(epilog="Example: kerascnn find-lr mobilenet_v2 --data flowers/ -o rate.png")
 @click.argument("model")
 @_training_options
 @click.option(
-    "-o", "--out", default="learning_rate.png", show_default=True, type=click.Path(), help="Plot."
+    "-o",
+    "--out",
+    default="learning_rate.png",
+    show_default=True,
+    type=click.Path(),
+    help="Plot of loss against learning rate.",
 )
 @click.option(
-    "--steps", type=click.IntRange(min=20), default=100, show_default=True, help="At most."
+    "--steps",
+    type=click.IntRange(min=20),
+    default=100,
+    show_default=True,
+    help="Training steps, at most.",
 )
 @_json_option
-def find_lr(model: str, data: str, out: str, steps: int, as_json: bool, **asked: Any) -> None:
-    """Find a learning rate for MODEL: train it for some steps while the rate rises."""
-    asked = _training_request(model, data=data, **asked)
+def find_lr(model: str, out: str, steps: int, as_json: bool, **asked: Any) -> None:
+    """Find a learning rate for a classifier.
+
+    MODEL is trained for some steps while the rate rises; the rate is where the loss falls fastest.
+    """
+    request = _training_request(model, task="classification", **asked)
     _begin(any_backend=True)
     from training.range_test import range_test
-    from training.request import request
 
-    found = range_test(request(model, data=data, **asked), pathlib.Path(out), steps=steps)
+    found = range_test(request, pathlib.Path(out), steps=steps)
     if as_json:
         _print_json({**dataclasses.asdict(found), "plot": out})
     else:
@@ -285,27 +325,36 @@ def find_lr(model: str, data: str, out: str, steps: int, as_json: bool, **asked:
     type=click.FloatRange(min=0.1),
     default=10.0,
     show_default=True,
-    help="For each of the three in each round.",
+    help="Seconds per measurement; there are three per round.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--uncached", is_flag=True, help="As for a set that does not fit into memory.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Rounds of measurements.",
+)
+@click.option(
+    "--uncached", is_flag=True, help="Decode every image again, as for data larger than memory."
+)
 @_json_option
 def bench_data(
     model: str,
-    data: str,
     seconds: float,
     rounds: int,
     uncached: bool,
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Time the input pipeline alone, the training step alone, and both: pictures per second."""
-    asked = _training_request(model, data=data, **asked)
+    """Measure whether reading data slows training.
+
+    For classifiers. Times the input pipeline, the training step, and both together, in images
+    per second.
+    """
+    wanted = _training_request(model, task="classification", **asked)
     _begin(any_backend=True)
     from training.bench_data import bench_data
-    from training.request import request
 
-    wanted = request(model, data=data, **asked)
     found = bench_data(wanted, seconds=seconds, rounds=rounds, cached=not uncached)
     if as_json:
         _print_json(dataclasses.asdict(found))
@@ -317,17 +366,25 @@ def bench_data(
     epilog="Example: kerascnn sweep --models mobilenet_v2,resnet18 --recipes modern,modern_sgd "
     "--data flowers/"
 )
-@click.option("--models", required=True, help="Names with commas.")
-@click.option("--recipes", "recipe_names", required=True, help="Names with commas.")
-@click.option("--seeds", default="0", show_default=True, help="Numbers with commas.")
+@click.option("--models", required=True, help="Model names, separated by commas.")
+@click.option("--recipes", "recipe_names", required=True, help="Recipes, separated by commas.")
+@click.option("--seeds", default="0", show_default=True, help="Seeds, separated by commas.")
 @click.option("--data", required=True, help=_DATA_HELP)
-@click.option("--epochs", type=int, help="Passes over the training pictures.")
-@click.option("--image-size", help="Pixels: 224, or 224x160 (height x width).")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Of all recipes.")
-@click.option("--out", default="runs/sweep", show_default=True, help="Folder of runs.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, help="Runs at a time, here.")
-@click.option("--cores", type=click.IntRange(min=1), help="Of each run.  [default: a share]")
-@click.option("--gpus", type=float, default=0.0, help="Of each run, for Ray.")
+@click.option("--epochs", type=int, help="Passes over the training images.")
+@click.option("--image-size", help="Input size in pixels: 224, or 224x160 (height x width).")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting for all recipes."
+)
+@click.option("--out", default="runs/sweep", show_default=True, help="Folder for the runs.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, help="Runs at the same time, without Ray."
+)
+@click.option(
+    "--cores",
+    type=click.IntRange(min=1),
+    help="CPU cores per run.  [default: an equal share per worker]",
+)
+@click.option("--gpus", type=float, default=0.0, help="GPUs per run, with Ray.")
 @click.option(
     "--ray", "ray_address", help="A Ray cluster: auto, HOST:PORT, or local for this machine."
 )
@@ -344,17 +401,18 @@ def sweep(
     epochs: int | None,
     **how: Any,
 ) -> None:
-    """Train many models by many recipes, and rank them; the same command goes on.
+    """Train a grid of models and recipes, and rank the runs.
 
-    Over machines by Ray (pip install 'kerascnn[sweep]'); data and --out where all machines see
-    them. The exit code is 1 where a run failed.
+    Every model is trained with every recipe and every seed. Repeat the command to continue.
+    --ray spreads the runs over machines (pip install 'kerascnn[sweep]'), which must all see the
+    data and --out. The exit code is 1 if a run failed.
     """
     numbers = _names(seeds)
     if not all(number.isdecimal() for number in numbers):
-        raise InputError(f"--seeds is 0,1,2, not {seeds!r}")
+        raise InputError(f"--seeds must be like 0,1,2, not {seeds!r}")
     chosen = _options(settings, "--set", "ema=0.999")
     size = _image_size(image_size)
-    from training.request import configure
+    from training.refusals import checked
     from training.sweep import jobs, sweep, table
 
     work = jobs(
@@ -367,7 +425,7 @@ def sweep(
         epochs=epochs,
     )
     for job in work:
-        configure(**{k: v for k, v in job.request.items() if k != "image_size"})
+        checked(**job.request, folder=pathlib.Path(out) / job.run)
     _begin(any_backend=True)
     rows = sweep(work, pathlib.Path(out), **how)
     if as_json:
@@ -381,23 +439,32 @@ def sweep(
 
 @commands.command(epilog="Example: kerascnn pack photos/ -o photos-pack --max-side 512")
 @click.argument("source")
-@click.option("-o", "--out", required=True, type=click.Path(), help="Folder of the pack.")
-@click.option("--shard-size", default="128MB", show_default=True, help="Of each file, at most.")
+@click.option("-o", "--out", required=True, type=click.Path(), help="Folder for the pack.")
+@click.option("--shard-size", default="128MB", show_default=True, help="Size per file, at most.")
 @click.option(
-    "--max-side", type=click.IntRange(min=1), help="Make larger pictures smaller.  [default: never]"
+    "--max-side",
+    type=click.IntRange(min=1),
+    help="Scale images down whose longer side has more pixels.  [default: never]",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of order and split."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Random seed (order and split).",
 )
-@click.option("--strict", is_flag=True, help="A broken picture is an error, not skipped.")
+@click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
 @_json_option
 def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) -> None:
-    """Copy the pictures of SOURCE into a few large TFRecord files: train with --data DIR.
+    """Copy labelled images into a few large TFRecord files.
 
-    SOURCE is what --data takes. Repeat the command to go on after an interruption.
+    SOURCE is what `train --data` takes; then train with `--data` and the pack's folder. Repeat the
+    command to continue after an interruption.
     """
+    from training.datasets import require
     from training.datasets.pack import pack, shard_bytes
 
+    require(source)
     asked["shard_bytes"] = shard_bytes(shard_size)
     _begin()
     from training import datasets
@@ -409,39 +476,56 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
         _print_json(dataclasses.asdict(made) | {"folder": out})
     else:
         counts = ", ".join(f"{count} {name}" for name, count in made.counts.items())
-        skipped = f"; {len(made.skipped)} broken ones skipped" if made.skipped else ""
-        click.echo(f"{out}: {counts} in {made.shards} files, {made.bytes / 1e6:.1f} MB{skipped}")
+        skipped = ""
+        if made.skipped:
+            skipped = f"; skipped {counted(len(made.skipped), 'broken image')}"
+        files = counted(made.shards, "file")
+        click.echo(f"{out}: {counts} images in {files}, {made.bytes / 1e6:.1f} MB{skipped}")
         click.echo(f"next: kerascnn train MODEL --data {out}")
 
 
 def _settings_options(command: Any) -> Any:
     """What `compress` and `shrink` may be told beside the names of variants."""
     for option in reversed((
-        click.option("--calibration-pictures", type=int, help="That set ranges.  [default: 200]"),
+        click.option(
+            "--calibration-pictures",
+            type=int,
+            help="Images used to calibrate int8.  [default: 200]",
+        ),
         click.option(
             "--max-change",
             type=float,
-            help="For `mixed`: percent of calibration answers that may change.  [default: 0.5]",
+            help="For `mixed`: percent of predictions that may change.  [default: 0.5]",
         ),
         click.option(
             "--spare",
-            help="Words in the names of layers that pruning and clustering leave alone.  "
+            help="Pruning and clustering skip layers with these words in their names.  "
             "[default: stem,enc1_conv1,depthwise,logits]",
         ),
-        click.option("--slim-score", help="taylor, norm or l1.  [default: taylor]"),
         click.option(
-            "--fine-tune-epochs", type=int, help="Of each step.  [default: a share of the run's]"
+            "--slim-score",
+            help="How channels are ranked for removal: taylor, norm or l1.  [default: taylor]",
         ),
         click.option(
-            "--learning-rate", type=float, help="Of each step.  [default: a share of the run's]"
+            "--fine-tune-epochs",
+            type=int,
+            help="Epochs per step that trains.  [default: a fraction of the run's]",
         ),
         click.option(
-            "--teacher", help="For `distil` variants: a run folder.  [default: the run itself]"
+            "--learning-rate",
+            type=float,
+            help="Peak learning rate per step that trains.  [default: a fraction of the run's]",
         ),
         click.option(
-            "--distil-weight", type=float, help="The teacher's share of the loss.  [default: 0.7]"
+            "--teacher",
+            help="For `distil` variants: run folder to distil from.  [default: the run itself]",
         ),
-        click.option("--temperature", type=float, help="Its answers soften at.  [default: 3]"),
+        click.option(
+            "--distil-weight",
+            type=float,
+            help="Weight of the distillation loss, 0 to 1.  [default: 0.7]",
+        ),
+        click.option("--temperature", type=float, help="Softmax temperature.  [default: 3]"),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -463,7 +547,9 @@ def _settings(**asked: Any) -> Any:
         if name in given
     }
     if "teacher" in tuning:
-        _require_run(tuning["teacher"])
+        from training.run import Run
+
+        Run.open(tuning["teacher"])
         tuning["teacher"] = str(pathlib.Path(tuning["teacher"]).resolve())
     if "spare" in given:
         given["spared"] = tuple(_names(given.pop("spare")))
@@ -472,10 +558,13 @@ def _settings(**asked: Any) -> Any:
 
 @commands.command(epilog="Example: kerascnn compress runs/flowers --variants float32,prune75_int8")
 @click.argument("run", type=click.Path())
-@click.option("--variants", help="Names with commas.  [default: those of the demo, or of the task]")
+@click.option(
+    "--variants",
+    help="Variants, separated by commas.  [default: the usual ones for the run's task]",
+)
 @click.option("--onnx/--no-onnx", default=True, help="Also write float32.onnx.")
-@click.option("--author", help="Who made the network: all files of RUN tell it, once it is given.")
-@click.option("--license", help="The same of its terms: SPDX as Apache-2.0, or in words.")
+@click.option("--author", help="Author, written into all files of RUN from now on.")
+@click.option("--license", help="Licence, likewise: an SPDX name as Apache-2.0, or text.")
 @_settings_options
 @_json_option
 def compress(
@@ -487,36 +576,39 @@ def compress(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Write, run and verify the compressed files of RUN, with a report.
+    """Write and verify compressed files of a run, with a report.
 
-    A variant is steps that train, then a precision, joined by underscores:
-    prune75_cluster16_qat_int8.
-
-    \b
-    distil     first: every training here learns from a teacher's answers
-    slim50     whole channels are removed until 50% of the multiply-adds are left
-    prune75    75% of the weights become zero; prune2of4, prune75x4 in patterns
-    cluster16  a layer's weights take 16 values
-    qat        quantisation-aware training, before int8
+    A variant is training steps and a precision, joined by underscores: int8, prune75_int8,
+    prune75_cluster16_qat_int8. Steps, in this order:
 
     \b
-    float32 float16 dynamic_int8 weight_int8 weight_int4 mixed int8 int16x8, and from
-    tf.lite's converter: float16_converter dynamic_int8_converter int8_converter int16x8_converter
+    distil     knowledge distillation in all following steps
+    slim50     channel pruning to 50% of the multiply-adds
+    prune75    75% of the weights become zero (prune2of4, prune75x4: in patterns)
+    cluster16  16 distinct weights per layer
+    qat        quantisation-aware training, for int8
+
+    Precisions:
+
+    \b
+    float32  float16  weight_int8  weight_int4  dynamic_int8  int8  int16x8
+    mixed    4, 8 or 16 bits per layer, chosen by sensitivity
+    float16_converter  dynamic_int8_converter  int8_converter  int16x8_converter
+             the same by TensorFlow's own converter, for comparison
     """
-    _require_run(run)
-    from export import about, recipes
+    from export import about, allowed, recipes
+    from training.run import Run
 
+    opened = Run.open(run)
     about.check(author, license)
     settings = _settings(**asked)
     names = _names(variants) or None
     for name in names or ():
-        recipes.variant(name, settings)
+        allowed.check(opened, recipes.variant(name, settings))
     _begin()
     from export.compare import compare
     from export.compress import compress
-    from training.run import Run
 
-    opened = Run.open(run)
     about.remember(opened, author=author, license=license)
     compress(opened, names, onnx=onnx, settings=settings)
     _print_results(compare([opened], opened.folder), opened.folder, as_json)
@@ -524,14 +616,20 @@ def compress(
 
 @commands.command(epilog="Example: kerascnn shrink runs/flowers --max-size 300KB --max-drop 1.0")
 @click.argument("run", type=click.Path())
-@click.option("--max-size", help="Of the file: 300KB, 1.2MB (1 KB is 1000 bytes).")
-@click.option("--max-drop", type=float, default=1.0, show_default=True, help="Points of accuracy.")
-@click.option("--max-latency", help="Median for one picture on this machine: 5ms.")
+@click.option("--max-size", help="Largest file: 300KB, 1.2MB (1 KB is 1000 bytes).")
+@click.option(
+    "--max-drop",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Largest loss of accuracy, in percentage points.",
+)
+@click.option("--max-latency", help="Longest median time per image on this computer: 5ms.")
 @click.option(
     "--metric",
     default="file",
     show_default=True,
-    help="What --max-size limits: file, or download (after zlib -9).",
+    help="Size that --max-size limits: file, or download (compressed by zlib -9).",
 )
 @_settings_options
 @_json_option
@@ -544,13 +642,17 @@ def shrink(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Find the cheapest method whose file of RUN keeps within a budget.
+    """Find a file within a size or latency budget.
 
-    Methods are tried from cheap to dear; all files stay, and the same command goes on. The exit
-    code is 1 where nothing keeps within the budget.
+    RUN is of a classifier. Tries the quick methods first, then those that train. All files stay
+    in RUN; repeat the command to continue. The exit code is 1 if no file meets the budget.
     """
-    _require_run(run)
+    from export import allowed
     from export.budget import Budget, milliseconds, size
+    from training.run import Run
+
+    opened = Run.open(run)
+    allowed.require_classifier(opened, "shrink")
 
     budget = Budget(
         size=size(max_size) if max_size else None,
@@ -562,9 +664,8 @@ def shrink(
     _begin()
     from export.shrink import as_json as search_as_json
     from export.shrink import as_text, shrink
-    from training.run import Run
 
-    found = shrink(Run.open(run), budget, settings=settings)
+    found = shrink(opened, budget, settings=settings)
     if as_json:
         _print_json(search_as_json(found))
     else:
@@ -580,30 +681,33 @@ def shrink(
     "--out",
     default="report.html",
     show_default=True,
-    help="The page to write (.html), or a folder.",
+    help="Report to write (.html), or a folder for it.",
 )
 @click.option(
     "--device",
     type=click.Path(),
     metavar="CSV",
-    help="What the Android demo measured on a phone, as it shares it.",
+    help="Results that the Android demo measured on a phone and shared.",
 )
 @_json_option
 def compare(runs: tuple[str, ...], out: str, device: str | None, as_json: bool) -> None:
-    """Time the files of RUNS against each other and write one report.
+    """Time the files of several runs together and write one report.
 
-    With --device, the figures of a phone stand beside this machine's.
+    --device adds what a phone measured.
     """
-    for run in runs:
-        _require_run(run)
-    table = pathlib.Path(device) if device else None
-    if table and not table.is_file():
-        raise InputError(f"{table}: no such file; the Android demo shares it")
-    _begin()
-    from export.compare import compare
+    from export import allowed
     from training.run import Run
 
-    output, opened = pathlib.Path(out), [Run.open(run) for run in runs]
+    opened = [Run.open(run) for run in runs]
+    for each in opened:
+        allowed.require_files(each)
+    table = pathlib.Path(device) if device else None
+    if table and not table.is_file():
+        raise InputError(f"{table}: no such file; share it from the Android demo")
+    _begin()
+    from export.compare import compare
+
+    output = pathlib.Path(out)
     rows = compare(opened, output, device=table, warn=_warn)
     _print_results(rows, output, as_json)
 
@@ -611,19 +715,25 @@ def compare(runs: tuple[str, ...], out: str, device: str | None, as_json: bool) 
 @commands.command(epilog="Example: kerascnn predict runs/flowers/artefacts/int8.tflite rose.jpg")
 @click.argument("artefact", type=click.Path())
 @click.argument("images", nargs=-1, required=True, type=click.Path())
-@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="Labels.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Labels per image (classifiers).",
+)
 @click.option(
     "--score",
     type=click.FloatRange(0, 1),
     default=0.3,
     show_default=True,
-    help="Of a detector: the lowest to tell of.",
+    help="Lowest score of an object (detectors).",
 )
 @click.option(
     "-o",
     "--out",
     type=click.Path(),
-    help="Folder for pictures with the boxes or the label map that was found.",
+    help="Folder for images with the boxes or the segmentation drawn on them.",
 )
 @_json_option
 def predict(
@@ -634,49 +744,54 @@ def predict(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Label IMAGES with ARTEFACT, a .tflite, .onnx or .keras file.
+    """Run a model file on images.
 
-    A detector finds the objects in them, a segmentation network the class of every pixel.
+    ARTEFACT is a .tflite, .onnx or .keras file: a classifier prints labels, a detector objects, a
+    segmentation network the share of each class. IMAGES are files or folders, whose images are
+    named by their path within the folder. An image that cannot be read is skipped; the exit code is
+    2 then.
     """
-    if not pathlib.Path(artefact).is_file():
+    path, folder = pathlib.Path(artefact), pathlib.Path(out) if out else None
+    from export.picture_args import named
+
+    if not path.is_file():
         raise InputError(f"{artefact}: no such file")
+    names = named(images)
     _begin()
     from export.predict import detect, predict, segment, task_of
 
-    path, folder = pathlib.Path(artefact), pathlib.Path(out) if out else None
-    task = task_of(path)
-    if task in ("detection", "segmentation"):
-        found: Iterable[Any] = (
-            detect(path, images, score=score, folder=folder)
-            if task == "detection"
-            else segment(path, images, folder=folder)
-        )
-        if as_json:
-            _print_json([dataclasses.asdict(picture) for picture in found])
-            return
-        for picture in found:
-            click.echo(picture.as_text())
-        return
-    if out:
-        raise InputError(f"{artefact} labels pictures and draws nothing; leave out --out")
-    predictions = predict(path, images, top=top)
+    task, broken = task_of(path), list[InputError]()
+    if task == "classification" and out:
+        raise InputError(f"{artefact} is a classifier, which draws nothing; leave out --out")
+
+    def refuse(error: InputError) -> None:
+        broken.append(error)
+        _warn(str(error))
+
+    found: Iterable[Any] = {
+        "classification": lambda: predict(path, list(names), top=top, refuse=refuse),
+        "detection": lambda: detect(
+            path, list(names), score=score, folder=folder, names=names, refuse=refuse
+        ),
+        "segmentation": lambda: segment(
+            path, list(names), folder=folder, names=names, refuse=refuse
+        ),
+    }[task]()
     if as_json:
-        rows = [
-            {"image": p.image, "labels": [{"label": n, "probability": v} for n, v in p.labels]}
-            for p in predictions
-        ]
-        _print_json(rows)
-        return
-    for prediction in predictions:
-        ranked = ", ".join(f"{label} {value:.1%}" for label, value in prediction.labels)
-        click.echo(f"{prediction.image}: {ranked}")
+        _print_json([one.as_json() for one in found])
+    else:
+        for one in found:
+            click.echo(one.as_text(names[one.image]))
+    if broken:
+        count = counted(len(broken), "image")
+        raise InputError(f"{count} of {len(names):,} could not be read: {broken[0]}")
 
 
 @commands.command(epilog="Example: kerascnn info runs/flowers/artefacts/int8.tflite")
 @click.argument("file", type=click.Path())
 @_json_option
 def info(file: str, as_json: bool) -> None:
-    """Show what FILE, a .tflite or .onnx file, says of itself and needs to run."""
+    """Show what a .tflite or .onnx file contains and needs to run."""
     from export.info import as_json as info_as_json
     from export.info import as_text, info
 
@@ -690,20 +805,31 @@ def info(file: str, as_json: bool) -> None:
 @commands.command(epilog="Example: kerascnn debug runs/flowers int8")
 @click.argument("run", type=click.Path())
 @click.argument("variant")
-@click.option("-o", "--out", type=click.Path(), help="Folder to write to.  [default: RUN/debug]")
+@click.option("-o", "--out", type=click.Path(), help="Folder for results.  [default: RUN/debug]")
 @click.option(
-    "--pictures", type=click.IntRange(min=1), default=100, show_default=True, help="To run on."
+    "--pictures",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Held-out images to run on.",
 )
 @_json_option
 def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool) -> None:
-    """Show layer by layer where VARIANT of RUN departs from its float form."""
-    _require_run(run)
+    """Show layer by layer where a compressed file loses accuracy.
+
+    RUN is of a classifier. VARIANT is the name of a .tflite file of RUN, as int8.
+    """
+    from export import allowed
+    from training.run import Run
+
+    opened = Run.open(run)
+    allowed.require_classifier(opened, "debug")
+    allowed.require_file(opened, variant)
     _begin()
     from export.debug import as_json as errors_as_json
     from export.debug import as_text, debug
-    from training.run import Run
 
-    diagnosis = debug(Run.open(run), variant, pathlib.Path(out) if out else None, pictures)
+    diagnosis = debug(opened, variant, pathlib.Path(out) if out else None, pictures)
     if as_json:
         suspect = diagnosis.suspect
         _print_json({
@@ -717,12 +843,16 @@ def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool)
 
 
 @commands.command(epilog="Example: kerascnn demo")
-@click.option("--out", default="runs/demo", show_default=True, help="Folder of runs and report.")
-@click.option("--models", "names", help="Zoo names with commas.  [default: all four]")
-@click.option("--epochs", type=int, help="Fewer, for a quick look with worse figures.")
+@click.option(
+    "--out", default="runs/demo", show_default=True, help="Folder for the runs and the report."
+)
+@click.option("--models", "names", help="Models, separated by commas.  [default: four]")
+@click.option("--epochs", type=int, help="Epochs; fewer are quicker and less accurate.")
 @_json_option
 def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None:
-    """Train four networks on embedded digits, compress them and compare the files."""
+    """Train, compress and compare four networks on digits."""
+    for name in _names(names):
+        zoo.entry(name)
     _begin()
     from export.demo import MODELS, demo
 
@@ -739,15 +869,18 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
     default="android_demo",
     show_default=True,
     type=click.Path(),
-    help="The Android demo, or a copy of it.",
+    help="Folder of the Android demo, or of a copy.",
 )
-@click.option("--variants", help="Names with commas.  [default: all .tflite files of the runs]")
+@click.option(
+    "--variants", help="Variants, separated by commas.  [default: all .tflite files of the runs]"
+)
 @_json_option
 def android(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) -> None:
-    """Put the files of RUN into the Android demo, in place of those of an earlier call.
+    """Copy model files into the Android demo.
 
-    RUN is a run folder, or a .tflite file. The demo is a project for Android Studio, android_demo/
-    in kerascnn's repository; the app shows every file that it holds.
+    They replace those of an earlier call. RUN is a run folder, or a .tflite file. The demo is a
+    project for Android Studio, android_demo/ in kerascnn's repository; the app shows every file
+    that it holds.
     """
     from export.android import as_text, fill
 
@@ -760,13 +893,16 @@ def android(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool
 
 @commands.command(epilog="Example: kerascnn web runs/flowers -o page --variants int8,float16")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(), metavar="RUN...")
-@click.option("-o", "--out", required=True, type=click.Path(), help="Folder of the page.")
-@click.option("--variants", help="Names with commas.  [default: all .tflite files of the runs]")
+@click.option("-o", "--out", required=True, type=click.Path(), help="Folder for the page.")
+@click.option(
+    "--variants", help="Variants, separated by commas.  [default: all .tflite files of the runs]"
+)
 @_json_option
 def web(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) -> None:
-    """Write a page that runs the files of RUN in a phone's browser, from its camera or pictures.
+    """Write a web page that runs model files in a phone's browser.
 
-    RUN is a run folder, or a .tflite file. The folder is served as it is, by any server of files.
+    RUN is a run folder, or a .tflite file. The page takes images from the camera or from files; any
+    static file server can serve its folder.
     """
     from export.web import as_text, write_page
 
@@ -791,16 +927,10 @@ def _begin(*, any_backend: bool = False) -> None:
             raise InputError(f"this command runs on tensorflow; unset KERAS_BACKEND ({backend})")
         if backend not in ("jax", "torch") or importlib.util.find_spec(backend) is None:
             raise InputError(
-                f"KERAS_BACKEND is tensorflow, jax or torch, and installed; {backend} is not"
+                f"KERAS_BACKEND must be tensorflow, jax or torch, and installed; {backend} is not"
             )
     with native_quiet():
         importlib.import_module(backend)
-
-
-def _require_run(folder: str) -> None:
-    """Answer the commonest mistake before TensorFlow is loaded."""
-    if not (pathlib.Path(folder) / "run.json").is_file():
-        raise InputError(f"{folder} is no run folder (no run.json); make one: kerascnn train")
 
 
 def _short(data: str) -> str:
@@ -837,7 +967,7 @@ def _image_size(text: str | None) -> tuple[int, int] | None:
         return None
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
-        raise InputError(f"--image-size is 224 or 224x160, not {text!r}")
+        raise InputError(f"--image-size must be like 224 or 224x160, not {text!r}")
     return int(sides[0]), int(sides[-1])
 
 
@@ -846,7 +976,7 @@ def _options(texts: tuple[str, ...], flag: str, example: str) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
-            raise InputError(f"{flag} is KEY=VALUE, as in {example}, not {text!r}")
+            raise InputError(f"{flag} must be KEY=VALUE, as in {example}, not {text!r}")
         try:
             options[key] = json.loads(value)
         except ValueError:

@@ -16,8 +16,8 @@ _MEASURES = {
     "segmentation": ("mIoU",),
 }
 _TO_THE_RIGHT = {"parameters", "MACs", "top-1", "top-5", "AP", "mIoU", "input"}
-_ERRORS = (
-    "top-1, top-5: published error in percent on ImageNet (*: on MNIST) of a single network; "
+_ACCURACIES = (
+    "top-1, top-5: published accuracy in percent on ImageNet (*: on MNIST) of a single network; "
     "ensembles, settings and sources: kerascnn models NAME"
 )
 _PRECISIONS = (
@@ -27,9 +27,9 @@ _OVERLAPS = (
     "mIoU: published intersection over union in percent; its data, settings and sources: "
     "kerascnn models NAME"
 )
-_NOTES = {"classification": _ERRORS, "detection": _PRECISIONS, "segmentation": _OVERLAPS}
+_NOTES = {"classification": _ACCURACIES, "detection": _PRECISIONS, "segmentation": _OVERLAPS}
 _PUBLISHED = {
-    "classification": "errors",
+    "classification": "accuracies",
     "detection": "precisions",
     "segmentation": "intersections over union",
 }
@@ -49,15 +49,29 @@ _INITIALS = {
 
 
 def as_json(names: Sequence[str]) -> list[dict[str, Any]]:
-    """The catalogue's rows as plain data."""
-    return [
-        {"name": name, **dataclasses.asdict(entry(name)), "weight_files": weights.origins(name)}
-        for name in names
-    ]
+    """The catalogue's rows as plain data; results of classifiers as errors and as accuracies."""
+    rows = []
+    for name in names:
+        row = entry(name)
+        results = [
+            {
+                **dataclasses.asdict(result),
+                "top1_accuracy": _accuracy(result.top1),
+                "top5_accuracy": _accuracy(result.top5),
+            }
+            for result in row.results
+        ]
+        rows.append({
+            "name": name,
+            **dataclasses.asdict(row),
+            "results": results,
+            "weight_files": weights.origins(name),
+        })  # fmt: skip
+    return rows
 
 
 def table(names: Sequence[str]) -> str:
-    """One line a model."""
+    """One line per model."""
     tasks = [task for task in _MEASURES if any(entry(name).task == task for name in names)]
     rows = [_cells(name, entry(name), tasks) for name in names]
     columns = list(rows[0]) if rows else []
@@ -96,8 +110,8 @@ def _cells(name: str, row: Entry, tasks: Sequence[str]) -> dict[str, str]:
     single = next((r for r in row.results if r.networks == 1), None)
     mark = "*" if single and single.data == "MNIST" else ""
     measures = {
-        "top-1": _percent(single.top1 if single else None) + mark,
-        "top-5": _percent(single.top5 if single else None),
+        "top-1": _percent(_accuracy(single.top1) if single else None) + mark,
+        "top-5": _percent(_accuracy(single.top5) if single else None),
         "AP": _percent(single.ap if single else None),
         "mIoU": _percent(single.iou if single else None),
     }
@@ -123,7 +137,8 @@ def _initials(name: str, backbone: str | None) -> str:
 
 def _result(result: Result) -> str:
     several = {0: ", ensemble", 1: ""}.get(result.networks, f", {result.networks} networks")
-    measured = f"top-1 {_percent(result.top1):>6}  top-5 {_percent(result.top5):>6}"
+    top1, top5 = _percent(_accuracy(result.top1)), _percent(_accuracy(result.top5))
+    measured = f"top-1 {top1:>6}  top-5 {top5:>6}"
     if result.ap is not None:
         measured = f"AP {_percent(result.ap):>6}"
     if result.iou is not None:
@@ -133,6 +148,11 @@ def _result(result: Result) -> str:
 
 def _macs(row: Entry) -> str:
     return "-" if row.macs is None else f"{row.macs:,.0f} M"
+
+
+def _accuracy(error: float | None) -> float | None:
+    """The accuracy of an error, both in percent, at the source's own rounding."""
+    return None if error is None else round(100 - error, 3)
 
 
 def _percent(value: float | None) -> str:

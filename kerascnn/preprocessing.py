@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from kerascnn import told
+
+_LARGEST_SIDE = 65_536
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
@@ -82,7 +86,11 @@ class Preprocessing:
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """Read the JSON form; raises TypeError or ValueError on anything else."""
         lists = {key: tuple(v) for key, v in values.items() if isinstance(v, list)}
-        return cls(**{**values, **lists})
+        read = cls(**{**values, **lists})
+        told.check_types(read)
+        if max(read.height, read.width) > _LARGEST_SIDE:
+            raise ValueError(f"a network of {read.height}x{read.width} pixels")
+        return read
 
 
 def reversed_channels(values: Any) -> Any:

@@ -154,7 +154,9 @@ def detector_spec(
     """
     row = entry(name)
     if row.task != "detection":
-        raise InputError(f"{name} is no detector; those are {', '.join(list_models('detection'))}")
+        raise InputError(
+            f"{name} is not a detector; the detectors are {', '.join(list_models('detection'))}"
+        )
     module = importlib.import_module(row.builder.partition(":")[0])
     spec: DetectorSpec | TwoStageSpec = module.detector_spec(
         name, input_shape or row.input_shape, **options

@@ -9,7 +9,6 @@ import functools
 import http.server
 import json
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -33,7 +32,6 @@ _FLAGS = (
     "--use-fake-device-for-media-stream",
     "--remote-debugging-pipe",
 )
-_PATIENCE = 60  # seconds
 # The protocol's pipes are file descriptors 3 and 4.
 _START = """
 import os, sys
@@ -48,7 +46,7 @@ def served(folder: Path, held: Mapping[str, threading.Event] = {}) -> Iterator[s
     """The address of a folder that is served as `python -m http.server` serves it.
 
     Args:
-        held: files that are answered when their event is set.
+        held: files that are answered when their event is set, or the context ends.
     """
     handler = functools.partial(_Quiet, directory=str(folder), held=held)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -57,6 +55,8 @@ def served(folder: Path, held: Mapping[str, threading.Event] = {}) -> Iterator[s
         try:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
+            for event in held.values():
+                event.set()
             server.shutdown()
             thread.join()
 
@@ -68,7 +68,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if event := self._held.get(self.path.rpartition("/")[2]):
-            event.wait(_PATIENCE)
+            event.wait()
         super().do_GET()
 
     def log_message(self, *_arguments: Any) -> None:
@@ -81,12 +81,14 @@ class Browser:
     Attributes:
         requests: addresses that the page and its workers asked for.
         errors: what scripts threw and nobody caught, and what they told the console as an error.
+        thrown: whether a script threw what nobody caught.
     """
 
     def __init__(self, profile: Path) -> None:
         assert PROGRAM is not None
         self.requests: list[str] = []
         self.errors: list[str] = []
+        self.thrown = False
         self._answers: dict[int, dict[str, Any]] = {}
         self._asked = 0
         down, up = os.pipe(), os.pipe()
@@ -127,7 +129,7 @@ class Browser:
         try:
             with contextlib.suppress(OSError, AssertionError):
                 self.call("Browser.close")
-            self._process.wait(timeout=_PATIENCE)
+                self._process.wait()
         finally:
             self._process.kill()
             self._process.wait()
@@ -148,6 +150,7 @@ class Browser:
         """Load a page."""
         self.requests.clear()
         self.errors.clear()
+        self.thrown = False
         self.call("Page.navigate", url=address)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
@@ -159,11 +162,10 @@ class Browser:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 60) -> None:
-        """Wait until a script is true."""
-        end = time.monotonic() + seconds
+    def wait(self, script: str) -> None:
+        """Wait until a script is true, however long that takes, or an exception ends the page."""
         while not self.evaluate(f"Boolean({script})"):
-            assert time.monotonic() < end, f"never came: {script}; errors: {self.errors}"
+            assert not self.thrown, f"will not come: {script}; errors: {self.errors}"
             time.sleep(0.02)
 
     def choose(self, selector: str, file: Path) -> None:
@@ -188,8 +190,6 @@ class Browser:
 
     def _receive(self) -> None:
         while b"\0" not in self._read:
-            ready, _, _ = select.select([self._from], [], [], _PATIENCE)
-            assert ready, f"the browser says nothing for {_PATIENCE} seconds"
             data = os.read(self._from, 1 << 16)
             assert data, "the browser has ended"
             self._read += data
@@ -205,6 +205,7 @@ class Browser:
         if method == "Network.requestWillBeSent":
             self.requests.append(told["request"]["url"])
         elif method == "Runtime.exceptionThrown":
+            self.thrown = True
             self.errors.append(str(told["exceptionDetails"]))
         elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
             self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")

@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent import futures
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from kerascnn import cli
@@ -24,7 +26,7 @@ def kerascnn(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     """Run to the end; stdout and stderr as text."""
     texts = [str(argument) for argument in arguments]
     return subprocess.run(
-        [*COMMAND, *texts], capture_output=True, text=True, check=False, timeout=600, **options
+        [*COMMAND, *texts], capture_output=True, text=True, check=False, **options
     )
 
 
@@ -70,15 +72,29 @@ def kill_when(
         start_new_session=True,
         cwd=cwd,
     )
-    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, "the command ended before it could be killed"
-        assert time.monotonic() < deadline
         time.sleep(0.005)
     os.killpg(process.pid, number)
-    ended = process.wait(timeout=120)
+    ended = process.wait()
     assert ended == -number if number == signal.SIGKILL else ended > 0
     return ended
+
+
+def communicate(processes: Sequence[subprocess.Popen[Any]]) -> list[tuple[Any, Any]]:
+    """What each process printed, once all have ended.
+
+    There is no limit of time, as no load is known. Processes may wait for one another: when one
+    fails, the others are killed.
+    """
+    with futures.ThreadPoolExecutor(len(processes)) as pool:
+        ended = [pool.submit(process.communicate) for process in processes]
+        for one in futures.as_completed(ended):
+            one.result()
+            if any(process.returncode for process in processes):
+                for process in processes:
+                    process.kill()
+    return [one.result() for one in ended]
 
 
 def free_ports(count: int) -> list[int]:

@@ -56,7 +56,7 @@ def environment(folder: Path) -> str:
     python = str(folder / "bin" / "python")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
     install = [python, "-m", "pip", "install", "--quiet", PACKAGE]
-    subprocess.run(install, check=True, capture_output=True, timeout=600)
+    subprocess.run(install, check=True, capture_output=True)
     return python
 
 

@@ -112,7 +112,6 @@ def test_sources_compile_and_pass_their_tests(golden: dict[str, Any], tmp_path: 
         capture_output=True,
         text=True,
         check=False,
-        timeout=3000,
     )
     said = done.stdout + done.stderr
     if done.returncode and not reports.is_dir() and (missing := UNREACHED.search(said)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import errno
 import json
 import os
 import resource
@@ -17,7 +19,7 @@ from PIL import Image
 
 COMMANDS = (
     *("models", "recipes", "train", "sweep", "find-lr", "bench-data", "pack"),
-    *("compress", "compare", "predict", "demo", "android", "web"),
+    *("compress", "shrink", "compare", "predict", "info", "debug", "demo", "android", "web"),
 )
 
 
@@ -47,15 +49,172 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_answers_without_a_framework(arguments: list[str]) -> None:
+    done = alone(arguments)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def alone(arguments: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, whose last line on stdout are the slow imports it had."""
     code = (
         "import sys; from kerascnn import cli; sys.argv[1:] = %r\n"
         "try: cli.main()\n"
         "finally: print(sorted({'tensorflow', 'keras', 'matplotlib', 'PIL'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code % arguments], capture_output=True, text=True, check=True
+    return subprocess.run(
+        [sys.executable, "-c", code % arguments],
+        capture_output=True, text=True, check=False, cwd=cwd,
+    )  # fmt: skip
+
+
+def a_run(folder: Path, *, task: str, model: str, **changes: object) -> Path:
+    """What commands read of a trained run before they load a framework."""
+    from training.request import request
+
+    asked = request(model, data="mnist" if task == "classification" else "scenes", **changes)
+    info = {"request": asked.to_dict(), "task": task, "complete": True, "detector": {}}
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(info))
+    (folder / "model.keras").write_text("")
+    return folder
+
+
+DETECTOR_RUN = {"task": "detection", "model": "ssdlite_mobilenet_v2"}
+CLASSIFIER_RUN = {"task": "classification", "model": "lenet5"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "run", "culprits"),
+    [
+        (["shrink", "run", "--max-size", "1MB"], DETECTOR_RUN, ("holds a detector", "shrink")),
+        (["debug", "run", "int8"], DETECTOR_RUN, ("holds a detector", "debug")),
+        (["debug", "run", "int8"], CLASSIFIER_RUN, ("int8.tflite", "--variants int8")),
+        (["debug", "run", "int9"], CLASSIFIER_RUN, ("int9",)),
+        (["compare", "run"], CLASSIFIER_RUN, ("no exported files",)),
+        (["compress", "run", "--variants", "slim50_int8"], DETECTOR_RUN, ("slim50_int8",)),
+        (["compress", "run", "--variants", "int8_raw"], CLASSIFIER_RUN, ("int8_raw",)),
+        (["find-lr", DETECTOR[1], *DETECTOR[2:]], None, ("models for classification",)),
+        (["bench-data", DETECTOR[1], *DETECTOR[2:]], None, ("models for classification",)),
+        (["train", "lenet5", "--data", "nowhere"], None, ("nowhere", "scenes-digits")),
+        (["train", DETECTOR[1], "--data", "nowhere"], None, ("nowhere",)),
+        (["train", "unet", "--data", "."], None, ("not a data set of label maps",)),
+        ([*DETECTOR, "--detector", "agnostic=true"], None, ("no option", "agnostic", "min_scale")),
+        ([*DETECTOR, "--detector", "min_scal=0.1"], None, ("did you mean 'min_scale'",)),
+        ([*DETECTOR, "--detector", "anchors=3"], None, ("decides on its own anchors",)),
+        ([*DETECTOR, "--detector", "candidates=0.5"], None, ("must be a whole number", "0.5")),
+        (["train", "lenet5", "--data", "mnist", "--option", "alpha=1"], None, ("alpha",)),
+        (["train", "vgg16", "--data", "mnist", "--option", "dropout=x"], None, ("a number", "'x'")),
+        (["train", "vgg16", "--data", "mnist", "--option", "classes=3"], None, ("comes from",)),
+        (
+            ["train", "resnet50", "--data", "mnist", "--weights", "imagenet"],
+            None,
+            ("efficientnet_lite0", "torchvision", ".safetensors"),
+        ),
+        (["train", "resnet50", "--data", "mnist", "--weights", "no.h5"], None, ("no.h5",)),
+        (["train", "lenet5", "--data", "mnist", "--teacher", "nowhere"], None, ("nowhere",)),
+        (["predict", "nowhere.tflite", "x.png"], None, ("nowhere.tflite",)),
+        (["predict", "run/model.keras", "x.png"], CLASSIFIER_RUN, ("x.png", "no such image")),
+        (["sweep", "--models", "lenet5", "--recipes", "digits", "--data", "no"], None, ("no",)),
+        (["pack", "nowhere", "-o", "out"], None, ("nowhere",)),
+        (["demo", "--models", "lenet6"], None, ("lenet5",)),
+    ],
+)
+def test_refusals_need_no_framework(
+    arguments: list[str], run: dict[str, str] | None, culprits: tuple[str, ...], tmp_path: Path
+) -> None:
+    if run:
+        a_run(tmp_path / "run", **run)
+    done = alone(arguments, cwd=tmp_path)
+    assert_refused(done, *culprits)
+    assert not {"tensorflow", "keras", "matplotlib"} & set(
+        ast.literal_eval(done.stdout.splitlines()[-1])
     )
+    assert "__init__" not in done.stderr
+
+
+def test_all_differences_of_a_run_are_named_without_a_framework(tmp_path: Path) -> None:
+    a_run(tmp_path / "run", **CLASSIFIER_RUN)
+    done = alone(
+        [
+            *("train", "lenet5", "--data", "mnist", "--out", "run", "--epochs", "3"),
+            *("--seed", "7", "--image-size", "28", "--set", "ema=0.9"),
+        ],
+        cwd=tmp_path,
+    )
+    names = ("epochs: ", "seed: 0 there, 7 asked for", "image_size: none there", "ema: ")
+    assert_refused(done, "run holds another run", *names)
+    assert done.stdout.splitlines()[-1] == "['PIL']"
+
+
+@pytest.mark.parametrize("command", ["models", "recipes"])
+def test_json_is_an_array_of_named_objects(command: str) -> None:
+    name = {"models": "lenet5", "recipes": "modern"}[command]
+    for listed in ((command, "--json"), (command, name, "--json")):
+        rows = json.loads(here(*listed).stdout)
+        assert name in [row["name"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "remedy"),
+    [
+        (errno.ENOENT, 2, "check the path"),
+        (errno.ENOTDIR, 2, "check the path"),
+        (errno.ENOSPC, 1, "make room"),
+        (errno.EDQUOT, 1, "make room"),
+        (errno.EACCES, 1, "may read and write"),
+        (errno.EIO, 1, "try again"),
+    ],
+)
+def test_failures_at_run_time_end_with_1_and_wrong_paths_with_2(
+    number: int, code: int, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kerascnn import listing
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/a/file")
+
+    monkeypatch.setattr(listing, "table", fail)
+    done = here("models")
+    assert done.returncode == code
+    assert done.stderr == f"kerascnn: /a/file: {os.strerror(number)}; {done.stderr.split('; ')[1]}"
+    assert remedy in done.stderr
+
+
+def test_help_of_every_command_loads_nothing_slow() -> None:
+    code = (
+        "import sys; from kerascnn import cli\n"
+        "for name in cli.commands.commands:\n"
+        "    sys.argv[1:] = [name, '--help']\n"
+        "    try: cli.main()\n"
+        "    except SystemExit as stop: assert not stop.code, name\n"
+        "slow = {'tensorflow', 'keras', 'matplotlib', 'PIL', 'scipy', 'pandas', 'h5py', 'jinja2'}\n"
+        "print(sorted(slow & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_is_in_plain_words() -> None:
+    from kerascnn import cli
+
+    for name, command in cli.commands.commands.items():
+        told = here(name, "--help").stdout
+        for dialect in (
+            " a step",
+            " a class,",
+            "is no ",
+            "mend",
+            "label map",
+            "soften",
+            "pictures",
+        ):
+            # A value of --augmentation, and an option of old.
+            plain = told.replace("digits, pictures,", "").replace("--calibration-pictures", "")
+            assert dialect not in plain.replace("--pictures", ""), (name, dialect)
+        for option in command.params:
+            assert name == "models" or option.param_type_name == "argument" or option.help, name
+        summary = command.get_short_help_str(62)
+        assert not summary.endswith("..."), (name, summary)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -99,7 +258,7 @@ def test_unknown_model_offers_the_closest() -> None:
         (["train", "lenet5", "--data", "mnist", "--detector", "min_scale=0.1"], "--detector"),
         ([*DETECTOR, "--recipe", "modern"], "for classification"),
         ([*DETECTOR, "--set", "mixup=1"], "mixup"),
-        ([*DETECTOR, "--detector", "min_scale"], "--detector is KEY=VALUE"),
+        ([*DETECTOR, "--detector", "min_scale"], "--detector must be KEY=VALUE"),
         (["models", "--task", "poetry"], "poetry"),
         (["recipes", "modem"], "modem"),
         (["train", "lenet5", "--bogus"], "--bogus"),
@@ -115,8 +274,8 @@ def test_bad_arguments(arguments: list[str], culprit: str, tmp_path: Path) -> No
 def test_other_backends_train_and_do_nothing_else(tmp_path: Path) -> None:
     for backend, words in (("jax", "runs on tensorflow"), ("numpy", "runs on tensorflow")):
         environment = os.environ | {"KERAS_BACKEND": backend}
-        (tmp_path / "run.json").write_text("{}")
-        assert_refused(kerascnn("compress", tmp_path, env=environment), words, backend)
+        run = a_run(tmp_path / backend, **CLASSIFIER_RUN)
+        assert_refused(kerascnn("compress", run, env=environment), words, backend)
     environment = os.environ | {"KERAS_BACKEND": "numpy"}
     refused = kerascnn("train", "lenet5", "--data", "mnist", env=environment)
     assert_refused(refused, "tensorflow, jax or torch", "numpy")
@@ -211,8 +370,12 @@ def test_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 
     arguments = ("train", "lenet5", "--data", "mnist", "--out", tmp_path / "run", "--epochs", 1)
-    refused = kerascnn(*arguments, preexec_fn=little_room)
-    assert_refused(refused, "room", str(tmp_path / "run" / "checkpoints"))
+    failed = kerascnn(*arguments, preexec_fn=little_room)
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+    last = failed.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"kerascnn: {tmp_path / 'run' / 'checkpoints'}")
+    assert last.endswith("make room, or choose another disk")
     left = [p.name for p in (tmp_path / "run").rglob("*") if p.is_file()]
     assert left == ["run.json"]
     assert here(*arguments).returncode == 0

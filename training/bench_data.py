@@ -49,9 +49,9 @@ class Throughput:
     def as_text(self) -> str:
         """Four lines."""
         return "\n".join((
-            f"pipeline alone  {self.pipeline:10.1f} pictures/s",
-            f"training step   {self.step:10.1f} pictures/s",
-            f"both            {self.epoch:10.1f} pictures/s",
+            f"pipeline alone  {self.pipeline:10.1f} images/s",
+            f"training step   {self.step:10.1f} images/s",
+            f"both            {self.epoch:10.1f} images/s",
             f"which is {self.share:.1%} of the slower one (median of {self.rounds} rounds)",
         ))  # fmt: skip
 
@@ -87,7 +87,7 @@ def bench_data(
             fresh = train_feed(course, first_epoch=number, last_epoch=_LONG)
             epoch = count * _rate(lambda n, feed=fresh: _train(trainee, feed, n), seconds)
             progress.step()
-            progress.note(f"{pipeline:.0f}, {step:.0f}, {epoch:.0f} pictures/s")
+            progress.note(f"{pipeline:.0f}, {step:.0f}, {epoch:.0f} images/s")
             found.append((pipeline, step, epoch))
     return Throughput(
         pipeline=statistics.median(p for p, _, _ in found),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from training import floor, summary
 from training.evaluate import unequal
 
 # Classes, up to which each one's recall is named; of more, those with the lowest.
@@ -76,4 +77,23 @@ def _epoch(info: Mapping[str, Any]) -> list[str]:
     )
     if not (best and epochs and info.get("dataset", {}).get("validation")):
         return []
+    if "chosen_by" in info["results"]:
+        return [summary.closing(info["results"])]
     return [f"best epoch {best} of {epochs}"]
+
+
+def below_floor(info: Mapping[str, Any]) -> str | None:
+    """Why a finished run is of no use yet, with likely causes; None where it finds something.
+
+    Args:
+        info: the contents of its run.json. Earlier versions do not say how many held-out images
+            each class has: then all count as equally common.
+    """
+    results, classes = info["results"], len(info["labels"])
+    metric, value = results["metric"], results["held_out"]
+    figure = math.nan if value is None else value
+    if metric == floor.ACCURACY and (per_class := results.get("per_class")):
+        facts = floor.class_facts([one["pictures"] for one in per_class])
+        balanced = results["balanced_accuracy"]
+        return floor.below_floor(metric, figure, **facts, balanced=balanced)
+    return floor.below_floor(metric, figure, classes=classes)

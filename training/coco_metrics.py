@@ -177,9 +177,9 @@ def evaluate_detections(
             "segm", detections or objects without masks.
     """
     if kind not in ("bbox", "segm"):
-        raise InputError(f"kind is 'bbox' or 'segm', not {kind!r}; choose one of them")
+        raise InputError(f"kind must be 'bbox' or 'segm', not {kind!r}")
     if not len(split):
-        raise InputError("there are no pictures to evaluate; give at least one")
+        raise InputError("there are no images to evaluate; give at least one")
     if len(found) != len(split):
         raise InputError(
             f"detections of {len(found)} pictures do not fit {len(split)} pictures; give one "
@@ -379,7 +379,9 @@ def _no_outlines(count: int) -> Iterator[dict[str, Any]]:
 def _outlines(objects: Objects, size: np.ndarray, name: str) -> Iterator[dict[str, Any]]:
     """What is added to the annotation of each object so that masks are compared."""
     if objects.masks is None and len(objects):
-        raise InputError(f"{name}: its objects have no masks; evaluate boxes, or bring outlines")
+        raise InputError(
+            f"{name}: its objects have no masks; evaluate boxes, or give data with outlines"
+        )
     for draw in objects.masks or ():
         mask = draw()
         if mask.shape != tuple(size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kerascnn.errors import InputError
 from training.box_policies import BOX_POLICIES
@@ -14,6 +15,7 @@ OPTIMIZERS = ("adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine", "exponential", "plateau", "steps")
 DECAYS = ("decoupled", "l2")
 CLASS_WEIGHTS = ("none", "balanced")
+MONITORS = ("auto", "accuracy", "balanced_accuracy", "loss")
 MAP_LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
 
 
@@ -45,7 +47,9 @@ class TrainConfig:
         decay: "decoupled" (arXiv:1711.05101) or "l2" (a part of the gradient).
         warmup_epochs: length of the warm-up, may be a fraction.
         clip_norm: longest gradient, over all variables; 0: any.
-        ema: momentum of the moving average of weights that is evaluated and kept; 0: none.
+        ema: highest momentum of the moving average of weights that is evaluated and kept; 0: none.
+            At the update behind n others it is min(ema, (1 + n) / (10 + n)), so that the average
+            of a short run looks back over a ninth of it and has forgotten the initial weights.
         label_smoothing: of the cross-entropy.
         map_loss: of label maps, see `training.segmentation_losses`: "cross_entropy", "dice",
             "focal", "cross_entropy_dice".
@@ -58,14 +62,21 @@ class TrainConfig:
         cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
         class_weights: "balanced" weights the loss by the inverse of a class's frequency, in
             pictures or, of label maps, in pixels.
-        pictures_per_class: at most so many training pictures a class, chosen by `seed`; 0: all.
+        pictures_per_class: at most so many training pictures a class, chosen by `split_seed`;
+            0: all.
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
+        monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
+            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mean IoU, by
+            task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
+            recalls) and "loss".
         patience: epochs without a better validation after which the training ends; 0: never.
         freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
             classifiers, what is no part of the backbone.
         freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
-        seed: of initial weights, order, augmentation, dropout and splits.
+        seed: of initial weights, order, augmentation and dropout.
+        split_seed: which pictures are for what, where the data does not say: those held out, set
+            aside, and left by `pictures_per_class`. Runs of another `seed` have the same ones.
         distil_weight: share of the loss that a teacher's answers have, where there is a teacher.
         temperature: that both softmaxes are taken at for it.
     """
@@ -99,10 +110,12 @@ class TrainConfig:
     class_weights: str = "none"
     pictures_per_class: int = 0
     validation_fraction: float = 0.1
+    monitor: str = "auto"
     patience: int = 0
     freeze_epochs: int = 0
     freeze_learning_rate: float = 1e-2
     seed: int = 0
+    split_seed: int = 0
     distil_weight: float = 0.7
     temperature: float = 3.0
 
@@ -113,34 +126,57 @@ class TrainConfig:
         _check_types(self)
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
-                raise InputError(f"{name} is one of {', '.join(choices)}, not {value!r}")
+                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
         for name, (low, high) in _LIMITS.items():
             if not low <= (value := getattr(self, name)) <= high:
-                raise InputError(f"{name} is between {low:g} and {high:g}, not {value}")
+                limits = f"between {low:g} and {high:g}" if high < _ANY else f"at least {low:g}"
+                raise InputError(f"{name} must be {limits}, not {value}")
         if self.freeze_epochs > self.epochs:
-            raise InputError(f"freeze_epochs is at most {self.epochs}, not {self.freeze_epochs}")
+            raise InputError(
+                f"freeze_epochs must be at most epochs ({self.epochs}), not {self.freeze_epochs}"
+            )
         for name in _POSITIVE:
             if not 0 < (value := getattr(self, name)) < float("inf"):
-                raise InputError(f"{name} is positive, not {value}")
+                raise InputError(f"{name} must be above 0, not {value}")
         self._check_milestones()
         if self.schedule == "plateau" and self.warmup_epochs:
             raise InputError("schedule 'plateau' has no warm-up; set warmup_epochs to 0")
         if (self.schedule == "plateau" or self.patience) and not self.validation_fraction:
             what = "schedule 'plateau'" if self.schedule == "plateau" else "patience"
-            raise InputError(f"{what} needs pictures to judge by; give a validation_fraction")
+            raise InputError(f"{what} needs validation images; give a validation_fraction")
 
     def _check_milestones(self) -> None:
         epochs = [epoch for epoch, _factor in self.milestones]
         if (self.schedule == "steps") != bool(epochs):
-            raise InputError("milestones belong to schedule 'steps', and it to them")
+            raise InputError("schedule 'steps' needs milestones, and no other schedule has them")
         if epochs != sorted(set(epochs)) or any(
             not (epoch > 0 and factor >= 0) for epoch, factor in self.milestones
         ):
-            raise InputError(f"milestones are (epoch, factor) in order, not {self.milestones}")
+            raise InputError(
+                f"milestones must be (epoch, factor) pairs in order, not {self.milestones}"
+            )
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> TrainConfig:
+        """Read what a run.json holds; an older one splits by its only seed.
+
+        Raises:
+            InputError: a field that there is not, or an impossible value.
+        """
+        if unknown := set(plain) - {field.name for field in dataclasses.fields(cls)}:
+            raise InputError(
+                f"no setting {min(unknown)!r}: the run is of a newer version; update kerascnn"
+            )
+        if "split_seed" not in plain and "seed" in plain:
+            plain = {**plain, "split_seed": plain["seed"]}
+        return cls(**plain)
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate for the present number of pictures an update."""
+        """The learning rate for `batch_size` x `accumulate` pictures an update.
+
+        Of a training whose pictures fill no such batch: see `training.plan.with_real_batch`.
+        """
         if not self.reference_batch:
             return self.learning_rate
         return self.learning_rate * self.batch_size * self.accumulate / self.reference_batch
@@ -153,6 +189,7 @@ _CHOICES: Mapping[str, Sequence[str]] = {
     "decay": DECAYS,
     "class_weights": CLASS_WEIGHTS,
     "map_loss": MAP_LOSSES,
+    "monitor": MONITORS,
 }
 _ANY = float("inf")
 _LIMITS: Mapping[str, tuple[float, float]] = {
@@ -176,6 +213,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "patience": (0, _ANY),
     "freeze_epochs": (0, _ANY),
     "seed": (0, 2**31 - 1),
+    "split_seed": (0, 2**31 - 1),
     "distil_weight": (0, 1),
 }
 _POSITIVE = (
@@ -199,7 +237,7 @@ def _check_types(config: TrainConfig) -> None:
         else:
             fits, wanted = _are_pairs(value), "a list of [epoch, factor]"
         if not fits:
-            raise InputError(f"{name} is {wanted}, not {value!r}")
+            raise InputError(f"{name} must be {wanted}, not {value!r}")
 
 
 def _are_pairs(value: object) -> bool:

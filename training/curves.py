@@ -28,22 +28,25 @@ from training.drawing import (
 )
 from training.history import best_epoch, judge
 
-_UNITS = {"val_ap": "AP ", "val_miou": "mean IoU "}
+_UNITS = {"val_ap": "AP ", "val_miou": "mean IoU ", "val_balanced_accuracy": "balanced accuracy "}
 _DOTTED = 40  # epochs, up to which each has a dot
 _TITLE = 62  # letters
-_LOWEST_SHARE = 1e-4  # of the highest learning rate; what lies below is not drawn
+_LOWEST_SHARE = 1e-4  # of the highest learning rate; what lies below is drawn at it
 
 
-def write_curves(history: list[dict[str, float]], path: pathlib.Path, *, title: str) -> None:
+def write_curves(
+    history: list[dict[str, float]], path: pathlib.Path, *, title: str, monitor: str = "auto"
+) -> None:
     """Draw a training; the epoch whose weights are kept is marked where validation chose it.
 
     Args:
         history: one row an epoch with epoch, learning_rate, loss and accuracy, and val_loss and
             val_accuracy where there are validation pictures; of a detector box_loss, class_loss,
             val_ap and val_ap50 in their place, of a segmentation network val_miou and val_dice.
-            Accuracy, AP, IoU and dice are shares of 1.
+            Accuracy, AP, IoU and dice are in percent.
         path: of the .png.
         title: in one line; a long one is cut.
+        monitor: of the training's configuration.
 
     Raises:
         InputError: the history has no epoch.
@@ -51,10 +54,10 @@ def write_curves(history: list[dict[str, float]], path: pathlib.Path, *, title: 
     if not history:
         raise InputError(f"{path}: there is no epoch to draw; train for at least one")
     with drawing():
-        save(draw_curves(history, title), path)
+        save(draw_curves(history, title, monitor), path)
 
 
-def draw_curves(history: Sequence[dict[str, float]], title: str) -> Figure:
+def draw_curves(history: Sequence[dict[str, float]], title: str, monitor: str = "auto") -> Figure:
     """The drawing of `write_curves`: axes for loss, the task's figure (%), and learning rate."""
     figure = Figure(figsize=(8.4, 8.8))
     FigureCanvasAgg(figure)
@@ -64,20 +67,20 @@ def draw_curves(history: Sequence[dict[str, float]], title: str) -> Figure:
     figure.subplots_adjust(left=0.085, right=0.975, top=0.885, bottom=0.065, hspace=0.2)
     figure.text(0.02, 0.97, shorten(title, _TITLE), fontsize=13, weight="bold", va="center")
     epochs = _column(history, "epoch")
-    measure, loss_looks, score_looks = _looks(history[-1])
-    for axes, looks, text, unit in (
-        (losses, loss_looks, "loss", 1),
-        (scores, score_looks, f"{measure} (%)", 100),
+    measure, loss_looks, score_looks = _looks(history[-1], monitor)
+    for axes, looks, text in (
+        (losses, loss_looks, "loss"),
+        (scores, score_looks, f"{measure} (%)"),
     ):
         title_above(axes, text)
         for name, look in looks.items():
-            values = unit * _column(history, name)
+            values = _column(history, name)
             if np.isfinite(values).any():
                 _line(axes, epochs, values, **look)
     _draw_rates(rates, epochs, _column(history, "learning_rate"))
     for axes in (losses, scores, rates):
         axes.grid(True)
-    _mark_best(history, losses, scores, rates)
+    _mark_best(history, monitor, losses, scores, rates)
     _epoch_axis(rates, epochs)
     legend_row(figure, losses, 0.936)
     if score_looks is not _SCORE_LOOKS and len(scores.get_lines()):
@@ -106,6 +109,9 @@ _SCORE_LOOKS: _Looks = {
     "accuracy": _TRAINING | {"label": "training"},
     "val_accuracy": _VALIDATION | {"label": "validation"},
 }
+_BALANCED: _Looks = {
+    "val_balanced_accuracy": _VALIDATION | {"label": "balanced", "linestyle": (0, (1, 1))},
+}
 _DETECTOR_SCORE_LOOKS: _Looks = {
     "val_ap": _VALIDATION | {"label": "validation, IoU 0.5 to 0.95"},
     "val_ap50": _VALIDATION | {"label": "IoU 0.5", "linestyle": (0, (1, 1))},
@@ -116,8 +122,10 @@ _MAP_SCORE_LOOKS: _Looks = {
 }
 
 
-def _looks(row: Mapping[str, float]) -> tuple[str, _Looks, _Looks]:
+def _looks(row: Mapping[str, float], monitor: str) -> tuple[str, _Looks, _Looks]:
     """What a row of a history measures, and the lines of both axes."""
+    if monitor == "balanced_accuracy":
+        return "accuracy", _LOSS_LOOKS, _SCORE_LOOKS | _BALANCED
     if "box_loss" in row:
         return "average precision", _DETECTOR_LOSS_LOOKS, _DETECTOR_SCORE_LOOKS
     if "accuracy" in row:
@@ -137,9 +145,10 @@ def _line(axes: Any, epochs: np.ndarray, values: np.ndarray, **look: Any) -> Non
 
 
 def _draw_rates(axes: Any, epochs: np.ndarray, rates: np.ndarray) -> None:
+    """Every epoch has its point: rates below the axis lie on its lower edge."""
     title_above(axes, "learning rate")
     low, high = _rate_limits(rates)
-    _line(axes, epochs, np.where(rates >= low, rates, math.nan), color=GREEN)
+    _line(axes, epochs, np.maximum(rates, low), color=GREEN)
     log_axis(axes.yaxis, (low, high))
 
 
@@ -164,22 +173,27 @@ def _epoch_axis(axes: Any, epochs: np.ndarray) -> None:
     axes.xaxis.set_major_locator(FixedLocator([first]) if first == last else few)
 
 
-def _mark_best(history: Sequence[dict[str, float]], losses: Any, scores: Any, rates: Any) -> None:
-    name = judge(history[-1])
+def _mark_best(
+    history: Sequence[dict[str, float]], monitor: str, losses: Any, scores: Any, rates: Any
+) -> None:
+    name = judge(history[-1], monitor)
     if name is None:
         return
-    row = history[best_epoch(history) - 1]
+    row = history[best_epoch(history, monitor) - 1]
     for axes in (losses, scores, rates):
         axes.axvline(row["epoch"], color=INK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     ring = {"marker": "o", "markersize": 10, "markeredgewidth": 1.4, "linestyle": "none"}
-    for axes, value in ((losses, row.get("val_loss", math.nan)), (scores, 100 * row[name])):
+    score = math.nan if name == "val_loss" else row[name]
+    for axes, value in ((losses, row.get("val_loss", math.nan)), (scores, score)):
         if math.isfinite(value):
             axes.plot(
                 [row["epoch"]], [value], **ring, color=INK, markerfacecolor="none", clip_on=False
             )
-    unit = _UNITS.get(name, "")
+    figure = f"loss {row[name]:.4g}"
+    if name != "val_loss":
+        figure = f"{_UNITS.get(name, '')}{row[name]:.4g}%"
     losses.annotate(
-        f"best: epoch {row['epoch']:g}, {unit}{100 * row[name]:.4g}% on validation pictures",
+        f"best: epoch {row['epoch']:g}, {figure} on validation pictures",
         *((1, 1), (0, 7)),
         xycoords="axes fraction",
         textcoords="offset points",

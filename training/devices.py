@@ -119,7 +119,7 @@ class Placement:
         if batch_size % self.replicas:
             near = max(1, round(batch_size / self.replicas)) * self.replicas
             raise InputError(
-                f"a batch of {batch_size} pictures does not split over {self.replicas} devices; "
+                f"a batch of {batch_size} images cannot be split over {self.replicas} devices; "
                 f"set batch_size to {near}"
             )
 
@@ -162,7 +162,7 @@ class Devices:
         if index == "all":
             return Devices(count=ALL)
         if not (index.isascii() and index.isdigit() and int(index) > 0):
-            raise InputError(f"--devices {text!r} is none; {_FORM}")
+            raise InputError(f"--devices {text!r} names no devices; {_FORM}")
         return Devices(count=int(index))
 
     def __str__(self) -> str:
@@ -199,11 +199,11 @@ def _parse_hosts(text: str, index: str, listed: str) -> Devices:
     for host in hosts:
         name, _, port = host.rpartition(":")
         if not (name and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise InputError(f"--devices {text!r}: {host!r} is no HOST:PORT; {_FORM}")
+            raise InputError(f"--devices {text!r}: {host!r} is not HOST:PORT; {_FORM}")
     if len(hosts) < 2 or len(set(hosts)) < len(hosts):
         raise InputError(f"--devices {text!r}: name two hosts or more, each once")
     if not (index.isascii() and index.isdigit() and int(index) < len(hosts)):
-        raise InputError(f"--devices {text!r}: INDEX is 0 to {len(hosts) - 1}, not {index!r}")
+        raise InputError(f"--devices {text!r}: INDEX must be 0 to {len(hosts) - 1}, not {index!r}")
     return Devices(count=ALL, hosts=hosts, host=int(index))
 
 
@@ -211,7 +211,7 @@ def _chosen(asked: Devices, there: list[Any], kind: str) -> list[Any]:
     """The first devices, as many as asked for."""
     if asked.count > len(there):
         raise InputError(
-            f"--devices {asked}: this machine has {len(there)} ({kind}); ask for no more, or all"
+            f"--devices {asked}: this machine has {len(there)} ({kind}); give at most that, or all"
         )
     return there[: asked.count or None]
 

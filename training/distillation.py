@@ -18,6 +18,7 @@ from keras import ops
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing, reversed_channels
+from training.config import TrainConfig
 from training.run import Run
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -42,6 +43,15 @@ class DistillationLoss(keras.losses.Loss):
         super().__init__(name="distillation_loss")
         self.weight, self.temperature = weight, temperature
         self.label_smoothing = label_smoothing
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> DistillationLoss:
+        """The loss that a configuration asks for."""
+        return cls(
+            weight=config.distil_weight,
+            temperature=config.temperature,
+            label_smoothing=config.label_smoothing,
+        )
 
     def call(self, y_true, y_pred):
         """(n,) losses."""
@@ -98,15 +108,15 @@ class Teacher:
         """
         if run.labels != tuple(classes):
             raise InputError(
-                f"the teacher {run.folder} tells {_listed(run.labels)} apart, and the data has "
+                f"the teacher {run.folder} has the classes {_listed(run.labels)}, and the data has "
                 f"{_listed(classes)}; take a teacher that was trained on the same classes"
             )
         own = run.preprocessing
         ratio = (own.height * student.width) / (own.width * student.height)
         if abs(ratio - 1) > _SHAPE_TOLERANCE:
             raise InputError(
-                f"the teacher {run.folder} takes pictures of {own.height}x{own.width}, which "
-                f"{student.height}x{student.width} would be distorted to; "
+                f"the teacher {run.folder} takes images of {own.height}x{own.width}, to which "
+                f"{student.height}x{student.width} would be distorted; "
                 "give --image-size the teacher's shape, or take another teacher"
             )
         model = run.load_model()

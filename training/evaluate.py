@@ -159,6 +159,15 @@ class Evaluation:
         """The metric, in percent."""
         return self.accuracy
 
+    def figure(self, monitor: str) -> float:
+        """What choices are made by (`TrainConfig.monitor`), in percent.
+
+        Balanced accuracy is the mean of the accuracies of the classes that have pictures.
+        """
+        if monitor == "balanced_accuracy":
+            return float(np.nanmean(self.per_class))
+        return self.accuracy
+
     @property
     def predictions(self) -> np.ndarray:
         """(n,) class indices."""
@@ -212,7 +221,7 @@ def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> Predic
 def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     logits, labels = np.asarray(logits, np.float32), np.asarray(labels)
     if not len(labels):
-        raise InputError("there are no pictures to evaluate; give at least one")
+        raise InputError("there are no images to evaluate; give at least one")
     if logits.ndim != 2 or logits.shape[:1] != labels.shape:
         raise InputError(
             f"logits of shape {logits.shape} do not fit labels of shape {labels.shape}; give one "

@@ -68,7 +68,9 @@ def rates(lowest: float, highest: float, steps: int) -> np.ndarray:
         InputError: rates that do not rise from above zero, or fewer than 20 steps.
     """
     if not 0 < lowest < highest < math.inf:
-        raise InputError(f"learning rates rise from above 0, not from {lowest:g} to {highest:g}")
+        raise InputError(
+            f"learning rates must rise from above 0, not from {lowest:g} to {highest:g}"
+        )
     if steps < _FEWEST:
         raise InputError(f"{steps} steps are too few for a curve; take {_FEWEST} or more")
     return np.geomspace(lowest, highest, steps)

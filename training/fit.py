@@ -12,7 +12,8 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import checkpoint, loop, optimizers
+from training import checkpoint, loop, optimizers, plan
+from training.balanced_accuracy import BalancedAccuracy
 from training.batches import Course
 from training.config import TrainConfig
 from training.datasets.splits import Split
@@ -22,7 +23,7 @@ from training.feed import evaluation_feed, train_feed
 from training.history import History
 from training.loop import Fitted, Work, can_jit, repeatable, without_averages_in_place
 from training.prepare import Prepare
-from training.trainee import Trainee, balanced
+from training.trainee import Trainee, factors_of
 
 
 def fit(
@@ -97,9 +98,7 @@ def make_trainee(
 ) -> Trainee:
     """The model, or a twin that trains faster or on many devices, behind its preparation."""
     config = course.config
-    weights = None
-    if config.class_weights == "balanced":
-        weights = balanced(course.split.labels, course.classes)
+    weights = factors_of(config, course.split.labels, course.classes)
     prepare = Prepare(preprocessing=course.preprocessing, policy=config.augmentation)
     if teacher is not None:
         teacher = dataclasses.replace(teacher, model=placement.twin(teacher.model))
@@ -109,18 +108,18 @@ def make_trainee(
 def compile_trainee(
     trainee: Trainee, config: TrainConfig, rate: Any, placement: Placement = SINGLE
 ) -> keras.metrics.Metric:
-    """Give a trainee its optimiser, loss and metric; the metric."""
-    loss = DistillationLoss(
-        weight=config.distil_weight,
-        temperature=config.temperature,
-        label_smoothing=config.label_smoothing,
-    )
+    """Give a trainee its optimiser, loss and metrics; the metric that training keeps.
+
+    Balanced accuracy is there for validation: of a training whose labels are mixed it tells
+    nothing, and what an interrupted epoch has counted of it is not kept.
+    """
+    loss = DistillationLoss.of(config)
     metric = keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
     optimizer = placement.optimizer(optimizers.build(config, rate))
     trainee.compile(
         optimizer=without_averages_in_place(optimizer),
         loss=loss,
-        metrics=[metric],
+        metrics=[metric, BalancedAccuracy(trainee.network.output_shape[-1])],
         jit_compile=can_jit() and placement.can_jit,
     )
     trainee.optimizer.build(trainee.trainable_variables)
@@ -134,7 +133,8 @@ class _Classification(Work):
         self, trainee: Trainee, course: Course, validation: Split | None, placement: Placement
     ) -> None:
         self.trainee, self.network = trainee, trainee.network
-        self.config, self.steps = course.config, course.steps
+        self.config = plan.with_real_batch(course.config, len(course.split))
+        self.steps = course.steps
         self._course, self._validation, self._placement = course, validation, placement
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
@@ -156,7 +156,7 @@ class _Classification(Work):
         if self._validation is None:
             return None
         course, placement = self._course, self._placement
-        size = placement.evaluation_batch(len(self._validation), self.config.batch_size)
+        size = placement.evaluation_batch(len(self._validation), course.config.batch_size)
         feed = evaluation_feed(
             self._validation, course.preprocessing, classes=course.classes, batch_size=size
         )

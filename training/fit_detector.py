@@ -14,7 +14,7 @@ import numpy as np
 from kerascnn.detection.postprocess import DetectorSpec
 from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.errors import InputError
-from training import checkpoint, loop, optimizers
+from training import checkpoint, loop, optimizers, plan
 from training.config import TrainConfig
 from training.datasets.objects import ObjectSplit
 from training.detection_losses import DetectionLoss
@@ -64,7 +64,7 @@ def fit_detector(
         Stopped: a signal asked to stop; the same call goes on from there.
     """
     if placement.replicas > 1:
-        raise InputError("detectors are trained on one device; leave out --devices")
+        raise InputError("detectors train on one device; leave out --devices")
     repeatable(course.config.seed)
     network = placement.twin(model)
     trainee, course = _trainee(network, spec, course)
@@ -104,7 +104,8 @@ class _Detection(Work):
         classes: Sequence[str],
     ) -> None:
         self.trainee, self.network = trainee, trainee.network
-        self.config, self.steps = course.config, course.steps
+        self.config = plan.with_real_batch(course.config, len(course.split))
+        self.steps = course.steps
         self._course, self._validation, self._classes = course, validation, classes
         self._detect = keras_detect_fn(self.network, course.preprocessing, spec)
         self._kind = kind(spec)
@@ -137,7 +138,7 @@ class _Detection(Work):
         )
         if math.isnan(found.ap):  # no object in these pictures: they choose no epoch
             return {}
-        return {"val_ap": found.ap / 100, "val_ap50": found.ap50 / 100}
+        return {"val_ap": found.ap, "val_ap50": found.ap50}
 
     def names(self, epoch: int, step: int) -> list[str]:
         return self._course.names(epoch, step)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kerascnn.errors import InputError
-from training import checkpoint, loop, optimizers
+from training import checkpoint, loop, optimizers, plan
 from training.config import TrainConfig
 from training.datasets.label_maps import MapSplit
 from training.devices import Placement
@@ -19,7 +19,7 @@ from training.evaluate_segmenter import evaluate_segmenter, keras_segment_fn
 from training.history import History
 from training.loop import Fitted, Work, can_jit, repeatable, without_averages_in_place
 from training.map_batches import MapCourse, map_batches
-from training.segmentation_losses import SegmentationLoss, balanced, first_biases
+from training.segmentation_losses import SegmentationLoss, first_biases
 from training.segmentation_trainee import SegmentationTrainee
 
 # Layers of a segmentation network that no classifier has.
@@ -54,12 +54,9 @@ def fit_segmenter(
     if placement.replicas > 1:
         raise InputError("segmentation networks are trained on one device; leave out --devices")
     repeatable(course.config.seed)
-    class_weights = balanced(pixels) if course.config.class_weights == "balanced" else None
-    _begin_at_shares(model, first_biases(pixels, class_weights))
+    loss = SegmentationLoss.of(course.config, pixels)
+    _begin_at_shares(model, first_biases(pixels, loss.class_weights))
     network = placement.twin(model)
-    loss = SegmentationLoss(
-        name=course.config.map_loss, classes=len(classes), class_weights=class_weights
-    )
     trainee = SegmentationTrainee(network, course.preprocessing, loss)
     fitted = loop.train(
         _Segmentation(trainee, course, validation, classes),
@@ -91,7 +88,8 @@ class _Segmentation(Work):
         classes: Sequence[str],
     ) -> None:
         self.trainee, self.network = trainee, trainee.network
-        self.config, self.steps = course.config, course.steps
+        self.config = plan.with_real_batch(course.config, len(course.split))
+        self.steps = course.steps
         self._course, self._validation, self._classes = course, validation, classes
         self._segment = keras_segment_fn(self.network, course.preprocessing)
 
@@ -120,7 +118,7 @@ class _Segmentation(Work):
         )
         if math.isnan(found.miou):  # nothing counts in these pictures: they choose no epoch
             return {}
-        return {"val_miou": found.miou / 100, "val_dice": found.mean_dice / 100}
+        return {"val_miou": found.miou, "val_dice": found.mean_dice}
 
     def names(self, epoch: int, step: int) -> list[str]:
         return self._course.names(epoch, step)

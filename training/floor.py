@@ -17,6 +17,8 @@ ACCURACY, MIOU = "accuracy", "mIoU"
 LEAST_AP = 1.0
 # Points of mIoU above one class everywhere, below which no other class counts as found.
 LEAST_MIOU_GAIN = 1.0
+# Times as common as if all were equally common.
+_FAR_MORE = 1.5
 # Standard errors: a one-sided bound of 95%.
 _ERRORS = 1.645
 
@@ -26,6 +28,7 @@ _CAUSES = (
     "averaged weights (ema) that still hold the initial ones",
     "no pretrained weights for a small data set",
 )
+_UNEQUAL = "one class is far more common (class_weights=balanced)"
 _SMALL = "objects too small for the network's input"
 
 
@@ -85,7 +88,13 @@ def below_floor(
             return None
     elif math.isnan(value) and metric != ACCURACY:
         return "there is nothing to find in the held-out images: no figure says what it finds"
-    return f"{_found(metric, value, classes, majority, pictures)}. Likely causes: {_causes(metric)}"
+    causes = [*_CAUSES]
+    if metric != ACCURACY:
+        causes.append(_SMALL)
+    elif majority > _FAR_MORE * 100 / max(1, classes):
+        causes.insert(0, _UNEQUAL)
+    told = _found(metric, value, classes, majority, pictures)
+    return f"{told}. Likely causes: {'; '.join(causes)}"
 
 
 def class_facts(images: Sequence[int]) -> ClassFacts:
@@ -113,10 +122,6 @@ def _found(metric: str, value: float, classes: int, majority: float, pictures: i
     luck = floor_of(metric, classes=classes, majority=majority, pictures=pictures)
     within = f" (on {pictures} images up to {luck:.1f}% by luck)" if pictures else ""
     return f"{told}: accuracy {value:.1f}%, and one class for every image has {base:.1f}%{within}"
-
-
-def _causes(metric: str) -> str:
-    return "; ".join(_CAUSES if metric == ACCURACY else (*_CAUSES, _SMALL))
 
 
 def _error(percent: float, pictures: int) -> float:

@@ -16,22 +16,24 @@ import math
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerascnn.errors import InputError
-from training import atomic, checkpoint, optimizers, schedules
+from training import atomic, checkpoint, optimizers, schedules, summary
 from training.config import TrainConfig
 from training.devices import Placement
-from training.history import History, best_epoch, judge, write_history
+from training.history import UNIT, History, best_epoch, in_percent, judge, write_history
 from training.progress import Progress, say
 from training.stopping import Stopped, StopRequests
 
 # A long epoch's state is kept this often.
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
+# Of the training pictures: mixed labels tell nothing of it, a resumed epoch's count is partial.
+_UNKEPT = "balanced_accuracy"
 _NAMED = 4  # pictures of a bad batch, in a message
 
 
@@ -90,7 +92,7 @@ class Work(abc.ABC):
         return None
 
     def validate(self) -> dict[str, float]:
-        """Figures of the network as it is, behind those of an epoch; on every host."""
+        """Figures of the network as it is, behind those of an epoch, in percent; on every host."""
         return {}
 
 
@@ -177,13 +179,14 @@ class _Loop:
     def run(self, validation: Any, requests: StopRequests) -> None:
         """Train to the end from wherever the last checkpoint is."""
         self._restore()
-        for first, last in self._phases():
-            if len(self.history) >= last or self.is_over():
-                continue
-            begun = len(self.history) > first or self.first_step > 0
-            self._begin_phase(first, last, resumed=begun)
-            done = len(self.history) * self.steps + self.first_step
-            with Progress(self.work.network.name, last * self.steps, done=done) as progress:
+        total = self.config.epochs * self.steps
+        done = len(self.history) * self.steps + self.first_step
+        with Progress(self.work.network.name, total, done=done, lines=True) as progress:
+            for first, last in self._phases():
+                if len(self.history) >= last or self.is_over():
+                    continue
+                begun = len(self.history) > first or self.first_step > 0
+                self._begin_phase(first, last, resumed=begun)
                 if self.first_step:  # the rest of a begun epoch
                     self._fit(len(self.history) + 1, validation, requests, progress)
                 if len(self.history) < last and not self.is_over():
@@ -237,7 +240,7 @@ class _Loop:
                 say(f"{error}; going back to the one before")
                 continue
             self._saved_optimizer = arrays[len(variables) :]
-            self.history, self.seconds = state["history"], state["seconds"]
+            self.history, self.seconds = _history(state), state["seconds"]
             self.first_step = state.get("step", 0)
             self.saved_metrics = state.get("metrics", [])
             self._tell()
@@ -253,9 +256,9 @@ class _Loop:
         self.history.append(figures)
         if not self.placement.is_chief:
             return
-        state = {"history": self.history, "seconds": self.seconds}
-        chosen = judge(figures) or self.averages
-        if chosen and best_epoch(self.history) == len(self.history):
+        state = {"history": self.history, "unit": UNIT, "seconds": self.seconds}
+        chosen = judge(figures, self.config.monitor) or self.averages
+        if chosen and self._best(self.history) == len(self.history):
             checkpoint.save(self.folder / "best.npz", self._averaged(), state)
         self._save(checkpoint.epoch_path(self.folder, len(self.history)), state)
         self._tell()
@@ -268,6 +271,7 @@ class _Loop:
             return
         state = {
             "history": self.history,
+            "unit": UNIT,
             "seconds": self.seconds + seconds,
             "step": step,
             "metrics": metrics,
@@ -291,7 +295,7 @@ class _Loop:
         if len(history) <= config.freeze_epochs:
             return False
         trained = history[config.freeze_epochs :]
-        if config.patience and len(trained) - best_epoch(trained) >= config.patience:
+        if config.patience and len(trained) - self._best(trained) >= config.patience:
             return True
         return config.schedule == "plateau" and schedules.plateau_is_over(config, trained)
 
@@ -305,7 +309,7 @@ class _Loop:
 
     def finish(self) -> Fitted:
         """Give the network its best weights."""
-        best = best_epoch(self.history)
+        best = self._best(self.history)
         averaged = self.config.ema > 0 and len(self.history) > self.config.freeze_epochs
         if best != len(self.history) or averaged:
             self.placement.barrier()  # the chief may be writing it
@@ -316,6 +320,19 @@ class _Loop:
                 raise InputError(f"{error}; delete {self.folder} and train again") from error
         return Fitted(history=self.history, best_epoch=best, seconds=self.seconds)
 
+    def lag(self) -> float:
+        """What the slowest batch norm that learns still holds of its initial statistics, of 1."""
+        updates = (len(self.history) - self.first_epoch) * self.steps
+        norms = [
+            layer.momentum
+            for layer in self.work.network.layers
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        ]
+        return float(max(norms, default=0.0) ** updates)
+
+    def _best(self, history: History) -> int:
+        return best_epoch(history, self.config.monitor)
+
     def _averaged(self) -> list:
         """The network's variables, averages in place of weights where they are kept."""
         variables = list(self.work.network.variables)
@@ -324,6 +341,12 @@ class _Loop:
         trained = {id(v): i for i, v in enumerate(self.trainee.trainable_variables)}
         averages = optimizers.averages(self.trainee.optimizer)
         return [averages[trained[id(v)]] if id(v) in trained else v for v in variables]
+
+
+def _history(state: Mapping[str, Any]) -> History:
+    """Of a checkpoint; those of older versions have shares of 1 where percentages are meant."""
+    history: History = state["history"]
+    return history if state.get("unit") == UNIT else [in_percent(row) for row in history]
 
 
 class _Averages(keras.callbacks.Callback):
@@ -391,15 +414,25 @@ class _Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {"epoch": epoch + 1.0, "learning_rate": self._rate_of(self._loop.steps)}
-        figures |= {name: float(value) for name, value in sorted((logs or {}).items())}
+        logs = {name: value for name, value in (logs or {}).items() if name != _UNKEPT}
+        figures |= in_percent({name: float(value) for name, value in sorted(logs.items())})
         with _averaged(self.model) if self._loop.averages else contextlib.nullcontext():
             figures |= self._loop.work.validate()
         self._loop.end_epoch(figures, time.monotonic() - self._began)
         self._first_step = 0
+        self._speak()
         if self._asked_to_stop():
             self._stop(f"epoch {epoch + 1}")
         if self._loop.is_over():
             self.model.stop_training = True
+
+    def _speak(self) -> None:
+        loop = self._loop
+        if not loop.placement.is_chief:
+            return
+        self._progress.line(summary.epoch_line(loop.history, loop.config))
+        if warning := summary.standstill(loop.history, loop.config, lag=loop.lag()):
+            say(warning)
 
     def _asked_to_stop(self) -> bool:
         # All hosts stop at the same step: one alone would leave the others waiting for it.

@@ -14,6 +14,7 @@ from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
+from training import options
 from training.request import TrainRequest
 
 
@@ -27,6 +28,7 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
     Raises:
         InputError: an option that the network does not take, or one that is not trained here.
     """
+    options.check(asked.model, asked.model_options)
     keras.utils.set_random_seed(asked.config.seed)
     try:
         model = kerascnn.build(
@@ -37,8 +39,15 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
             **asked.model_options,
             **_of_boxes(asked, preprocessing),
         )
-    except TypeError as error:
-        raise InputError(f"{asked.model} does not take these options: {error}") from error
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        if not asked.model_options:
+            raise  # a defect of ours
+        given = ", ".join(f"{name}={value}" for name, value in asked.model_options.items())
+        raise InputError(
+            f"{asked.model} cannot be built with --option {given}; leave out or change one"
+        ) from error
     if entry(asked.model).task == "classification" and len(model.outputs) > 1:
         raise InputError(
             f"{asked.model} has {len(model.outputs)} outputs with these options, and is trained "

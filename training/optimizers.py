@@ -5,11 +5,12 @@ Weight decay spares biases and the scales and shifts of normalisation, whichever
 What Keras 3.15 does with accumulation: gradients are averaged over the batches of an update, then
 clipped, so that clipping sees the same gradient as with one large batch; schedules are handed the
 batches that have been (`training.schedules.OfUpdates`); and the moving average of the weights
-takes a step with every batch, which is why its momentum is made a root here.
+takes a step with every batch, and starts with its full momentum: see `_WarmedAverages`.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -18,6 +19,34 @@ from keras import ops
 from training.config import TrainConfig
 
 _SPARED = ["bias", "gamma", "beta"]
+
+
+class _WarmedAverages:
+    """Moving averages that forget the initial weights, however short a training is.
+
+    At the update behind n others, average <- decay x average + (1 - decay) x weights with
+    decay = min(ema_momentum, (1 + n) / (10 + n)), as TensorFlow's ExponentialMovingAverage has it
+    with `num_updates`: the average looks back over about n / 9 updates until that is as far as the
+    momentum reaches. The first update makes it the weights. Batches that only gather gradients
+    leave it alone, so that it is that of one large batch. n is the optimiser's own count, which a
+    checkpoint holds.
+    """
+
+    # Keras' hook that is common to backends.
+    def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
+        optimizer: Any = self
+        count = ops.cast(optimizer.iterations, "float32")
+        decay = ops.minimum(optimizer.ema_momentum, (1 + count) / (10 + count))
+        if batches := optimizer.gradient_accumulation_steps:
+            updated = ops.equal((optimizer._iterations + 1) % batches, 0)
+            decay = ops.where(updated, decay, 1.0)
+        decay = ops.where(count > 0, decay, 0.0)
+        for variable, average in zip(
+            trainable_variables, optimizer._model_variables_moving_average, strict=True
+        ):
+            if average is not None:
+                share = ops.cast(decay, variable.dtype)
+                average.assign(share * average + (1 - share) * variable)
 
 
 class _L2:
@@ -79,8 +108,7 @@ def build(
         "gradient_accumulation_steps": config.accumulate if config.accumulate > 1 else None,
     }
     if config.ema:
-        # k-th root: k batches an update take k steps of the average.
-        options |= {"use_ema": True, "ema_momentum": config.ema ** (1 / config.accumulate)}
+        options |= {"use_ema": True, "ema_momentum": config.ema}
     if config.optimizer == "sgd":
         options |= {"momentum": float(config.momentum), "nesterov": config.nesterov}
     elif config.optimizer == "rmsprop":
@@ -88,14 +116,23 @@ def build(
     if config.optimizer != "sgd":
         options["epsilon"] = config.epsilon
     if not config.weight_decay:
-        return _PLAIN[config.optimizer](**options)
-    made: keras.optimizers.Optimizer
-    if config.decay == "l2":
-        made = _L2_OF[config.optimizer](**options, l2=config.weight_decay)
+        kind = _PLAIN[config.optimizer]
+    elif config.decay == "l2":
+        kind = _L2_OF[config.optimizer]
+        options["l2"] = config.weight_decay
     else:
-        made = _DECOUPLED[config.optimizer](**options, weight_decay=config.weight_decay)
-    made.exclude_from_weight_decay(var_names=_SPARED)
+        kind = _DECOUPLED[config.optimizer]
+        options["weight_decay"] = config.weight_decay
+    made: keras.optimizers.Optimizer = (_averaging(kind) if config.ema else kind)(**options)
+    if config.weight_decay:
+        made.exclude_from_weight_decay(var_names=_SPARED)
     return made
+
+
+@functools.cache
+def _averaging(kind: Any) -> Any:
+    """A kind of optimiser, with `_WarmedAverages`."""
+    return type(kind.__name__, (_WarmedAverages, kind), {"__doc__": kind.__doc__})
 
 
 def averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:

@@ -7,6 +7,8 @@ that goes on after an interruption.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from kerascnn.preprocessing import Preprocessing
@@ -23,6 +25,15 @@ _SHARDS_AT_ONCE = 16
 def batch_size(split: Split, config: TrainConfig) -> int:
     """Pictures in each batch: as asked, or all where there are fewer."""
     return min(config.batch_size, len(split))
+
+
+def with_real_batch(config: TrainConfig, pictures: int) -> TrainConfig:
+    """The configuration with the batch size that a training has: it sets the learning rate.
+
+    Args:
+        pictures: to learn from.
+    """
+    return dataclasses.replace(config, batch_size=min(config.batch_size, pictures))
 
 
 def steps_per_epoch(split: Split, config: TrainConfig) -> int:

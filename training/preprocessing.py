@@ -213,12 +213,12 @@ def _complaining(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputError(f"{name}: no such picture") from None
+        raise InputError(f"{name}: no such image") from None
     except IsADirectoryError:
-        raise InputError(f"{name} is a folder; name picture files") from None
+        raise InputError(f"{name} is a folder; name image files") from None
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{name} is not a readable JPEG, PNG, WebP or BMP picture ({_reason(error)}); "
+            f"{name} is not a readable JPEG, PNG, WebP or BMP image ({_reason(error)}); "
             "replace or remove it"
         ) from error
 
@@ -318,7 +318,7 @@ def _convert(picture: Image.Image, channels: int) -> Image.Image:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return "its bytes are no such format"
+        return "it is in another format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).splitlines()[0] if str(error) else type(error).__name__

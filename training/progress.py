@@ -8,6 +8,8 @@ import time
 from tqdm import tqdm
 
 _SECONDS_BETWEEN_LINES = 5.0
+# Of work that has lines of its own, by `Progress.line`.
+_SECONDS_BETWEEN_OTHERS = 30.0
 
 
 def say(text: str) -> None:
@@ -22,11 +24,20 @@ class Progress:
         description: what is being done, shown in front.
         total: number of steps.
         done: steps finished before, by an earlier process.
+        lines: whether the work has lines of its own (`line`), so that a log needs few others.
     """
 
-    def __init__(self, description: str, total: int, *, done: int = 0, unit: str = "step") -> None:
+    def __init__(
+        self,
+        description: str,
+        total: int,
+        *,
+        done: int = 0,
+        unit: str = "step",
+        lines: bool = False,
+    ) -> None:
         self._description, self._total, self._done, self._unit = description, total, done, unit
-        self._terminal = sys.stderr.isatty()
+        self._terminal, self._lines = sys.stderr.isatty(), lines
         self._bar = tqdm(
             total=total, initial=done, desc=description, unit=unit, disable=not self._terminal,
             leave=False, dynamic_ncols=True,
@@ -51,13 +62,20 @@ class Progress:
     def note(self, text: str) -> None:
         """Show figures behind the bar, or as a line of a log if some seconds have passed."""
         self._bar.set_postfix_str(text, refresh=False)
-        late = time.monotonic() - self._spoken > _SECONDS_BETWEEN_LINES
-        if not self._terminal and (late or self._done >= self._total):
+        wait = _SECONDS_BETWEEN_OTHERS if self._lines else _SECONDS_BETWEEN_LINES
+        late = time.monotonic() - self._spoken > wait
+        last = self._done >= self._total and not self._lines
+        if not self._terminal and (late or last):
             say(
                 f"{self._description}: {self._done}/{self._total} {self._unit}s, {text}"
                 f"{self._left()}"
             )
             self._spoken = time.monotonic()
+
+    def line(self, text: str) -> None:
+        """Write a line that stays, above the bar or into the log."""
+        say(f"{self._description}: {text}{self._left()}")
+        self._spoken = time.monotonic()
 
     def _left(self) -> str:
         """How long the rest will take at the pace of this process."""

@@ -56,11 +56,16 @@ class TrainRequest:
     def from_dict(cls, plain: Mapping[str, Any]) -> TrainRequest:
         """Read the JSON form; what an older version did not ask is what it did without asking."""
         size = plain.get("image_size")
-        return cls(**{
-            **plain,
-            "config": TrainConfig(**plain["config"]),
-            "image_size": tuple(size) if size else None,
-        })  # fmt: skip
+        try:
+            return cls(**{
+                **plain,
+                "config": TrainConfig.from_dict(plain["config"]),
+                "image_size": tuple(size) if size else None,
+            })  # fmt: skip
+        except TypeError as error:
+            raise InputError(
+                f"a run of another version, or a damaged one ({error}); name another folder"
+            ) from None
 
 
 def request(
@@ -161,7 +166,7 @@ def configure(
 
 
 # Settings that the loss of other tasks has no part for.
-_FOR_CLASSIFIERS = ("mixup", "cutmix", "pictures_per_class")
+_FOR_CLASSIFIERS = ("mixup", "cutmix", "pictures_per_class", "monitor")
 _FOR_MAPS = ("map_loss", "border_weight")
 
 

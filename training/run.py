@@ -15,19 +15,75 @@ import os
 import pathlib
 import platform
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-
+from kerascnn import told
+from kerascnn.catalogue import TASKS
+from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
+from training.config import TrainConfig
 from training.cores import WORKERS
+
+if TYPE_CHECKING:  # run.json is read before a framework is needed
+    import keras
 
 _PACKAGES = (
     "kerascnn", "keras", "tensorflow", "tensorflow-model-optimization", "tf_keras", "jax", "torch",
     "numpy", "pillow", "ai-edge-litert", "litert-quantizer", "onnxruntime", "tf2onnx",
 )  # fmt: skip
+
+_REMEDY = "delete the folder and train again"
+_SIZE = told.items(told.whole, least=2, most=2)
+# What is there of these is of these types; older versions wrote less, and newer ones write more.
+_SHAPE: told.Shape = {
+    "request": {
+        "model": told.text,
+        "data": told.text,
+        "recipe": told.text,
+        "config": told.values(told.anything),
+        "model_options": told.values(told.anything),
+        "detector_options": told.values(told.anything),
+        "image_size": told.maybe(_SIZE),
+        "weights": told.maybe(told.text),
+        "strict": told.flag,
+        "teacher": told.maybe(told.text),
+    },
+    "task": told.one_of(*TASKS),
+    "created": told.text,
+    "versions": told.values(told.text),
+    "machine": told.values(told.text),
+    "preprocessing": told.values(told.anything),
+    "labels": told.items(told.text, least=1),
+    "dataset": {
+        "name": told.text,
+        "fingerprint": told.text,
+        "train": told.whole,
+        "validation": told.whole,
+        "held_out": told.whole,
+        "skipped": told.items(told.text),
+        "notes": told.items(told.text),
+    },
+    "parameters": told.whole,
+    "macs": told.whole,
+    "devices": told.whole,
+    "complete": told.flag,
+    "teacher": told.maybe(told.values(told.text)),
+    "category_ids": told.items(told.whole),
+    "detector": told.values(told.anything),
+    "segmenter": {
+        "output_size": _SIZE,
+        "palette": told.maybe(told.items(told.items(told.byte, least=3, most=3))),
+    },
+    "results": {
+        "metric": told.text,
+        "best_epoch": told.whole,
+        **dict.fromkeys(("held_out", "seconds"), told.number),
+        **dict.fromkeys(("ap50", "ap75", "box_ap", "top5", "loss"), told.maybe(told.number)),
+        **dict.fromkeys(("mean_dice", "boundary_f1"), told.maybe(told.number)),
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +154,8 @@ class Run:
 
 def load_keras(path: pathlib.Path) -> keras.Model:
     """Read a .keras file, refusing any that carries code; raises InputError."""
+    import keras
+
     # Networks may have layers of ours, which are known once these are imported.
     import kerascnn.detection.faster_rcnn
     import kerascnn.layers  # noqa: F401
@@ -116,16 +174,25 @@ def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
     """Contents of run.json, or None where there is none; raises InputError if it is damaged."""
     path = folder / "run.json"
     try:
-        info = json.loads(path.read_text("utf-8"))
-        if not isinstance(info, dict) or "request" not in info:
+        info = told.read_object(path, _REMEDY)
+        if "request" not in info:
             raise ValueError("no request in it")
+        told.check(info, _SHAPE)
+        _check_parts(info)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
-        raise InputError(
-            f"{path} is damaged ({error}); delete the folder and train again"
-        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error}); {_REMEDY}") from None
     return info
+
+
+def _check_parts(info: Mapping[str, Any]) -> None:
+    """What has a type of its own can be made of it; raises all that a wrong value may raise."""
+    TrainConfig(**info["request"]["config"])
+    if "preprocessing" in info:
+        Preprocessing.from_dict(info["preprocessing"])
+    if "detector" in info:
+        spec_from_dict(info["detector"])
 
 
 def write_info(folder: pathlib.Path, info: Mapping[str, Any]) -> None:

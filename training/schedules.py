@@ -193,9 +193,9 @@ def _plateaus(config: TrainConfig, history: Sequence[Mapping[str, float]]) -> in
     best = (-math.inf, -math.inf)
     plateaus = waited = 0
     for epoch in history:
-        if judge(epoch) is None:
-            raise InputError("schedule 'plateau' needs pictures to judge by; take another schedule")
-        score = standing(epoch)
+        if judge(epoch, config.monitor) is None:
+            raise InputError("schedule 'plateau' needs validation images; take another schedule")
+        score = standing(epoch, config.monitor)
         waited += 1
         if score > best:
             best, waited = score, 0

@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from kerascnn.errors import InputError
+from training.config import TrainConfig
 from training.datasets.decode import in_order
 from training.datasets.label_maps import VOID, MapSplit
 from training.progress import Progress
@@ -46,7 +47,21 @@ class SegmentationLoss:
 
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
-            raise InputError(f"map_loss is one of {', '.join(LOSSES)}, not {self.name!r}")
+            raise InputError(f"map_loss must be one of {', '.join(LOSSES)}, not {self.name!r}")
+
+    @classmethod
+    def of(cls, config: TrainConfig, pixels: np.ndarray) -> SegmentationLoss:
+        """The loss that a configuration asks for.
+
+        Args:
+            pixels: (c,) of each class in the pictures to learn from (`count_pixels`).
+        """
+        weighed = config.class_weights == "balanced"
+        return cls(
+            name=config.map_loss,
+            classes=len(pixels),
+            class_weights=balanced(pixels) if weighed else None,
+        )
 
     def __call__(self, gt_map: Any, logits: Any, weights: Any = None) -> Any:
         """The loss of a batch; a float32 number.

@@ -86,7 +86,7 @@ def evaluate_maps(
             no class.
     """
     if not len(split):
-        raise InputError("there are no pictures to evaluate; give at least one")
+        raise InputError("there are no images to evaluate; give at least one")
     counts = np.zeros((len(split), len(classes), 3), np.int64)
     scores = np.full((len(split), len(classes)), math.nan)
     index = -1

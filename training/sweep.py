@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import importlib
 import itertools
 import logging
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kerascnn.errors import InputError
@@ -22,10 +23,11 @@ from kerascnn.zoo import entry
 from training import atomic
 from training.cores import WORKERS
 from training.progress import Progress, say
+from training.quiet import native_quiet
 
 COLUMNS = (
-    "run", "model", "recipe", "seed", "held_out", "top5", "calibration_error", "best_epoch",
-    "seconds", "parameters", "macs", "error",
+    "run", "model", "recipe", "seed", "validation", "held_out", "top5", "calibration_error",
+    "best_epoch", "seconds", "parameters", "macs", "below_floor", "error",
 )  # fmt: skip
 
 
@@ -66,10 +68,12 @@ def jobs(
     """
     for model in models:
         if entry(model).task != "classification":
-            raise InputError(f"a sweep ranks classifiers, and {model} is none; train it by itself")
+            raise InputError(
+                f"a sweep ranks classifiers, and {model} is not one; train it by itself"
+            )
     for what, values in (("model", models), ("recipe", recipes), ("seed", seeds)):
         if not values or len(set(values)) != len(values):
-            raise InputError(f"a sweep takes each {what} once, and at least one: {values}")
+            raise InputError(f"a sweep needs at least one {what}, and each only once: {values}")
     found = []
     for model, recipe, seed in itertools.product(models, recipes, seeds):
         request = {
@@ -115,7 +119,7 @@ def sweep(
             rows[job.run] = row
             _write(folder / "sweep.csv", [rows[j.run] for j in work if j.run in rows])
             progress.step()
-            said = row["error"] or f"{row['held_out']:.1f}% of the held-out pictures are right"
+            said = row["error"] or _told(row)
             say(f"{job.run}: {said}")
     return [rows[job.run] for job in work]
 
@@ -124,6 +128,7 @@ def run_job(job: Job, folder: str, cores: int) -> dict[str, Any]:
     """Train one; its row. Called in a process of its own."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _use_cores(cores)
+    from training.closing import below_floor
     from training.request import request
     from training.train import train
 
@@ -134,13 +139,16 @@ def run_job(job: Job, folder: str, cores: int) -> dict[str, Any]:
     except InputError as error:
         return row | {"error": str(error)}
     results = {key: value for key, value in run.info["results"].items() if key in COLUMNS}
-    return row | results | {key: run.info[key] for key in ("parameters", "macs")} | {"error": ""}
+    results |= {key: run.info[key] for key in ("parameters", "macs")}
+    return row | results | {"below_floor": below_floor(run.info) or "", "error": ""}
 
 
 def _use_cores(cores: int) -> None:
     """Sums over threads are rounded otherwise for another number of them."""
     os.environ["OMP_NUM_THREADS"] = str(cores)
-    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    with native_quiet():  # it greets every process anew
+        importlib.import_module(os.environ.setdefault("KERAS_BACKEND", "tensorflow"))
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(cores)
@@ -185,17 +193,44 @@ def _write(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     atomic.write_csv(path, COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
 
 
+def _told(row: Mapping[str, Any]) -> str:
+    told = f"{row['held_out']:.1f}% of the held-out images are right"
+    if row["validation"] is not None:
+        told = f"{row['validation']:.1f}% of the validation images are right, {told}"
+    return f"{told}; {row['below_floor']}" if row["below_floor"] else told
+
+
+def ranked_by(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What tells the best row: "validation", or "held_out" where a run set no pictures aside."""
+    finished = [row for row in rows if not row["error"]]
+    return "held_out" if any(row["validation"] is None for row in finished) else "validation"
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows for a person, the best first, failures last."""
-    best_first = sorted(rows, key=lambda row: -(row["held_out"] or -1.0))
+    """The rows for a person, the best first, failures last; and what they are ranked by."""
+    rank = ranked_by(rows)
+    best_first = sorted(rows, key=lambda row: -1.0 if row["error"] else row[rank], reverse=True)
     width = max(len(row["run"]) for row in rows)
-    lines = [f"{'run':{width}}  accuracy  top-5  calibration error  epoch  seconds"]
+    lines = [f"{'run':{width}}  validation  held out  top-5  calibration error  epoch  seconds"]
     for row in best_first:
         if row["error"]:
             lines.append(f"{row['run']:{width}}  failed: {row['error']}")
             continue
         lines.append(
-            f"{row['run']:{width}}  {row['held_out']:7.1f}%  {row['top5']:4.1f}%"
+            f"{row['run']:{width}}  {_percent(row['validation']):>10}"
+            f"  {_percent(row['held_out']):>8}  {row['top5']:4.1f}%"
             f"  {row['calibration_error']:16.1f}%  {row['best_epoch']:5d}  {row['seconds']:7.1f}"
+            f"{'  no better than chance' if row.get('below_floor') else ''}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, _RANKED[rank]])
+
+
+_RANKED = {
+    "validation": "ranked by the validation images; the held-out ones tell how good the best is",
+    "held_out": "ranked by the held-out images, since not all of these runs have validation "
+    "images: the best figure is too good by some luck; give --set validation_fraction=0.1",
+}
+
+
+def _percent(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.1f}%"

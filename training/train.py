@@ -7,7 +7,7 @@ import math
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import keras
@@ -20,11 +20,14 @@ from training import atomic
 from training.curves import write_curves
 from training.devices import SINGLE, Placement
 from training.history import History
+from training.leaks import refuse_leaks
 from training.loop import Fitted
 from training.network import in_single_precision
 from training.progress import say
 from training.request import TrainRequest
-from training.run import Run, machine, read_info, versions, write_info
+from training.resume import begun
+from training.run import Run, machine, versions, write_info
+from training.summary import figures
 from training.tensorboard_log import TensorBoardLog
 
 _SECONDS_BETWEEN_DRAWINGS = 10.0
@@ -35,12 +38,14 @@ class Training(Protocol):
 
     Attributes:
         name, fingerprint: of the data.
+        dataset: with the held-out pictures; the others are what they are after `fit`.
         classes: of the data, in the order of the logits.
         preprocessing: of the network.
         model: what is trained, in place.
     """
 
     name: str
+    dataset: Any
     classes: tuple[str, ...]
     fingerprint: str
     preprocessing: Preprocessing
@@ -68,34 +73,37 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
         placement: the devices and hosts to train on; hosts other than the first write nothing.
 
     Raises:
-        InputError: bad data, an impossible model, a folder that holds another run, or a teacher
-            that cannot teach this.
+        InputError: bad data, an impossible model, a folder that holds another run, a teacher that
+            cannot teach this, or weights or a teacher that know the pictures to be held out.
         OSError: the folder cannot be written.
         Stopped: a signal asked to stop; what was trained is kept.
     """
-    info = read_info(folder)
-    if info:
-        before = TrainRequest.from_dict(info["request"]).to_dict()
-        if before != asked.to_dict():
-            raise InputError(
-                f"{folder} holds another run ({_difference(before, asked.to_dict())}); "
-                "name another folder with --out, or delete it"
-            )
+    info = begun(asked, folder)
     if info and info.get("complete"):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # killed just before that
         say(f"{folder} is complete")
         return Run.open(folder)
     training = _open(asked)
     if info is None:
+        warn = say if placement.is_chief else _unsaid
+        refuse_leaks(asked, training.dataset.held_out, training.fingerprint, warn=warn)
         info = _first_info(asked, training)
         info["devices"] = placement.replicas
         if placement.is_chief:
             write_info(folder, info)  # also finds out now whether the folder can be written
     elif info["dataset"]["fingerprint"] != training.fingerprint:
-        raise InputError(f"{asked.data} has changed since {folder} began; delete {folder}")
+        raise InputError(
+            f"{asked.data} has changed since {folder} was begun; delete {folder} to train again"
+        )
     elif info.get("teacher") != training.facts().get("teacher"):
-        raise InputError(f"{asked.teacher} has changed since {folder} began; delete {folder}")
+        raise InputError(
+            f"{asked.teacher} has changed since {folder} was begun; delete {folder} to train again"
+        )
     return _run(asked, training, folder, dict(info), placement)
+
+
+def _unsaid(_text: str) -> None:
+    """Another host says it."""
 
 
 def _open(asked: TrainRequest) -> Training:
@@ -120,7 +128,7 @@ def _run(
     info: dict[str, Any],
     placement: Placement,
 ) -> Run:
-    pictures = _Pictures(folder, asked.model)
+    pictures = _Pictures(folder, asked.model, asked.config.monitor)
     fitted = training.fit(folder, placement, pictures.after_epoch)
     if not placement.is_chief:
         placement.barrier()  # whoever looks into the folder next finds a whole run
@@ -134,7 +142,8 @@ def _run(
     atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in training.classes))
     info["dataset"] |= training.counts()
     info["results"] = training.results(folder)
-    info["results"] |= {"best_epoch": fitted.best_epoch, "seconds": round(fitted.seconds, 1)}
+    info["results"] |= figures(fitted.history, asked.config)
+    info["results"] |= {"seconds": round(fitted.seconds, 1)}
     info["complete"] = True
     write_info(folder, info)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -145,8 +154,8 @@ def _run(
 class _Pictures:
     """What people look at while a run trains: the curves, and TensorBoard's log."""
 
-    def __init__(self, folder: pathlib.Path, title: str) -> None:
-        self._folder, self._title = folder, title
+    def __init__(self, folder: pathlib.Path, title: str, monitor: str) -> None:
+        self._folder, self._title, self._monitor = folder, title, monitor
         self._log: TensorBoardLog | None = None
         self._drawn = -math.inf
 
@@ -162,7 +171,8 @@ class _Pictures:
 
     def draw(self, history: History) -> None:
         """Draw the curves anew."""
-        write_curves(history, self._folder / "curves.png", title=self._title)
+        path = self._folder / "curves.png"
+        write_curves(history, path, title=self._title, monitor=self._monitor)
         self._drawn = time.monotonic()
 
 
@@ -181,13 +191,3 @@ def _first_info(asked: TrainRequest, training: Training) -> dict[str, Any]:
         "complete": False,
         **training.facts(),
     }
-
-
-def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """The first thing that two requests disagree on, for a message."""
-    for key in sorted({**here, **there}, key=lambda key: isinstance(here.get(key), dict)):
-        if (before := there.get(key)) != (now := here.get(key)):
-            if isinstance(now, dict) and isinstance(before, dict):
-                return _difference(before, now) or key
-            return f"{key} {before} there, {now} asked for"
-    return "with other settings"

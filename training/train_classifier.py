@@ -13,12 +13,13 @@ from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
-from training import datasets, network
+from training import network
 from training.batches import Course
 from training.config import TrainConfig
 from training.confusion import confusion_matrix, write_confusion
+from training.datasets import of_request
 from training.datasets.decode import CACHE_BYTES, Broken, decode_dataset
-from training.datasets.splits import Dataset, few, stratified
+from training.datasets.splits import Dataset
 from training.devices import Placement
 from training.distillation import Teacher
 from training.evaluate import class_report, evaluate, keras_predict_fn
@@ -61,7 +62,7 @@ class ClassifierTraining:
         asked, whole = self._asked, self.dataset
         source = source_for(self.preprocessing, asked.config)
         self.dataset, self._broken = decode_dataset(
-            choosing(whole, asked.config),
+            of_request.with_validation(whole, asked.config),
             train=source,
             evaluation=self.preprocessing,
             strict=asked.strict,
@@ -114,12 +115,10 @@ class ClassifierTraining:
 
 def scan_for(asked: TrainRequest) -> Dataset:
     """The data of a request, not read yet."""
-    dataset = datasets.scan(asked.data, seed=asked.config.seed)
+    dataset = of_request.labelled(asked)
     if dataset.ignored:
         endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
-        say(f"no pictures that are read here, left out: {endings}")
-    if asked.config.pictures_per_class:
-        dataset = few(dataset, asked.config.pictures_per_class, seed=asked.config.seed)
+        say(f"skipped files that are not images: {endings}")
     return dataset
 
 
@@ -136,12 +135,14 @@ def open_course(
     """
     task = entry(asked.model).task
     if task != "classification":
-        raise InputError(f"{asked.model} is for {task}, and this looks at classifiers alone")
+        raise InputError(
+            f"{asked.model} is for {task}, and this command takes models for classification"
+        )
     dataset = scan_for(asked)
     preprocessing = preprocessing_for(asked, dataset)
     model = network.build(asked, preprocessing, classes=len(dataset.classes))
     source = source_for(preprocessing, asked.config)
-    chosen = choosing(dataset, asked.config)
+    chosen = of_request.with_validation(dataset, asked.config)
     alone = dataclasses.replace(chosen, validation=None, held_out=chosen.held_out.take([]))
     decoded, _broken = decode_dataset(
         alone,
@@ -191,17 +192,3 @@ def source_for(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessi
         width=round(preprocessing.width * more),
         resize="stretch",
     )
-
-
-def choosing(dataset: Dataset, config: TrainConfig) -> Dataset:
-    """With pictures that choose the epoch set aside, if it has none: never the held-out ones."""
-    if dataset.validation is not None or not config.validation_fraction:
-        return dataset
-    kept, aside = stratified(
-        dataset.train.labels,
-        dataset.classes,
-        fraction=config.validation_fraction,
-        seed=config.seed,
-    )
-    train = dataset.train
-    return dataclasses.replace(dataset, train=train.take(kept), validation=train.take(aside))

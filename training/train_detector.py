@@ -14,13 +14,13 @@ from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
-from training import network
+from training import network, options
 from training.box_policies import BOX_POLICIES
 from training.coco_metrics import DetectionEvaluation, evaluate_detections
 from training.config import TrainConfig
-from training.datasets.object_sets import scan_objects
+from training.datasets import of_request
 from training.datasets.objects import ObjectDataset, ObjectSplit
-from training.datasets.selection import choosing, readable
+from training.datasets.selection import readable
 from training.detection_examples import write_examples
 from training.devices import Placement
 from training.evaluate_detector import detections, keras_detect_fn
@@ -38,7 +38,7 @@ class DetectorTraining:
 
     def __init__(self, asked: TrainRequest) -> None:
         self._asked = asked
-        self.dataset = scan_objects(asked.data, seed=asked.config.seed)
+        self.dataset = of_request.objects(asked)
         for note in self.dataset.notes:
             say(f"{self.dataset.name}: {note}")
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
@@ -62,7 +62,7 @@ class DetectorTraining:
     ) -> Fitted:
         """Look for broken pictures, and train."""
         config = self._asked.config
-        self.dataset = choosing(self._sound(self.dataset), config.validation_fraction, config.seed)
+        self.dataset = of_request.with_validation_of(self._sound(self.dataset), config)
         most = ObjectCourse.most_objects
         if kind(self.spec) == "segm":
             most = _most_objects(self.dataset.train, config)
@@ -106,7 +106,11 @@ class DetectorTraining:
         write_per_class(measured, self.classes, folder / "per_class.csv")
         write_examples(folder / "examples.png", held_out, found, self.classes)
         if measured.kind == "bbox":
-            return {"metric": "AP", "held_out": measured.ap, **figures(measured)}
+            return {
+                "metric": "AP",
+                "held_out": measured.ap,
+                **figures(measured),
+            }
         boxes = evaluate_detections(found, held_out, self.classes)
         of_boxes = {"ap": boxes.ap, **figures(boxes)}
         return {
@@ -122,10 +126,10 @@ class DetectorTraining:
             return dataset
         sound = dataset.each(self._readable)
         if self._skipped:
-            say(f"{len(self._skipped)} broken pictures skipped; --strict makes them an error")
+            say(f"{len(self._skipped)} broken images skipped; --strict makes them an error")
         for what, split in (("training", sound.train), ("held-out", sound.held_out)):
             if not _has_objects(split):
-                raise InputError(f"{dataset.name}: no readable {what} picture has an object")
+                raise InputError(f"{dataset.name}: no readable {what} image has an object")
         return sound
 
     def _readable(self, split: ObjectSplit) -> ObjectSplit:
@@ -153,37 +157,15 @@ def figures(measured: DetectionEvaluation) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-# Of `--detector`: what a network decides on, and what is no fraction.
-_OWN = ("anchors", "background", "input_size", "masks")
-_WHOLE = (
-    *("max_detections", "candidates", "candidates_a_level", "proposals"),
-    *("rpn_samples", "samples"),
-)
-
-
 def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec | TwoStageSpec:
     """Raises InputError for an option that there is not, or that the network decides on."""
-    options = asked.detector_options
-    for name, value in options.items():
-        if name in _OWN:
-            raise InputError(f"{asked.model} has its own {name}; leave --detector {name} out")
-        if name not in ("loss", "box_scales") and not _is_number(value):
-            raise InputError(f"--detector {name} is a number, not {value!r}")
-        if name in _WHOLE and not isinstance(value, int):
-            raise InputError(f"--detector {name} is a whole number, not {value!r}")
-    try:
-        spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **options)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{asked.model} does not take these options: {error}") from error
+    options.check(asked.model, {}, asked.detector_options)
+    spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **asked.detector_options)
     if isinstance(spec, TwoStageSpec):
         return spec
     if spec.loss == "multibox" and not spec.background:
         raise InputError(f"{asked.model} has no background, which loss 'multibox' needs")
     return spec
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _preprocessing(asked: TrainRequest) -> Preprocessing:

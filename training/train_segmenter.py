@@ -14,9 +14,9 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
 from training import network
+from training.datasets import of_request
 from training.datasets.label_maps import VOID, MapDataset, MapSplit
-from training.datasets.map_sets import scan_maps
-from training.datasets.selection import choosing, readable
+from training.datasets.selection import readable
 from training.devices import Placement
 from training.evaluate_segmenter import keras_segment_fn, maps
 from training.fit_segmenter import fit_segmenter
@@ -35,7 +35,7 @@ class SegmenterTraining:
 
     def __init__(self, asked: TrainRequest) -> None:
         self._asked = asked
-        self.dataset = scan_maps(asked.data, seed=asked.config.seed)
+        self.dataset = of_request.maps(asked)
         for note in self.dataset.notes:
             say(f"{self.dataset.name}: {note}")
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
@@ -60,7 +60,7 @@ class SegmenterTraining:
     ) -> Fitted:
         """Look for broken pictures, and train."""
         config = self._asked.config
-        self.dataset = choosing(self._sound(self.dataset), config.validation_fraction, config.seed)
+        self.dataset = of_request.with_validation_of(self._sound(self.dataset), config)
         train = self.dataset.train
         return fit_segmenter(
             self.model,
@@ -111,11 +111,11 @@ class SegmenterTraining:
             return dataset
         sound = dataset.each(self._readable)
         if self._skipped:
-            say(f"{len(self._skipped)} broken pictures skipped; --strict makes them an error")
+            say(f"{len(self._skipped)} broken images skipped; --strict makes them an error")
         for what, split in (("training", sound.train), ("held-out", sound.held_out)):
             if not any((split.label_map(index) != VOID).any() for index in range(len(split))):
                 raise InputError(
-                    f"{dataset.name}: no readable {what} picture has a pixel that counts"
+                    f"{dataset.name}: no readable {what} image has a pixel that counts"
                 )
         return sound
 

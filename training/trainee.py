@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from training.config import TrainConfig
 from training.distillation import Teacher
 from training.prepare import Prepare
 
@@ -73,6 +74,15 @@ class Trainee(keras.Model):
         """Keras' metrics of the mixed labels; each picture counts alike."""
         logits = y_pred["logits"] if isinstance(y_pred, dict) else y_pred
         return super().compute_metrics(x, self.prepare.labels(x, y), logits)
+
+
+def factors_of(config: TrainConfig, labels: np.ndarray, classes: int) -> np.ndarray | None:
+    """What a configuration weighs each class with in the loss; (classes,) float32, None for 1.
+
+    Args:
+        labels: (n,) of all pictures that are learnt from.
+    """
+    return balanced(labels, classes) if config.class_weights == "balanced" else None
 
 
 def balanced(labels: np.ndarray, classes: int) -> np.ndarray:

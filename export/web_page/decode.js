@@ -105,7 +105,8 @@ function decoded(outputs, { decoding, labels }) {
  * @param {Float32Array} scores (a, c), or (a, c + 1) with a background in front.
  * @param {Float32Array} anchors (a, 4).
  * @param {number} classes
- * @returns {object[]} {box, label, score}, the best first.
+ * @returns {object[]} {box, label, score}, the best first, equal ones by label, then by anchor;
+ *     boxes are clipped to the input after suppression, which compares whole boxes.
  */
 export function select(spec, codes, scores, anchors, classes) {
   const background = spec.background ? 1 : 0;
@@ -129,7 +130,7 @@ export function select(spec, codes, scores, anchors, classes) {
     );
     if (!dropped) kept.push({ box, label, score });
   }
-  return kept;
+  return kept.map((one) => ({ ...one, box: one.box.map((side) => Math.min(1, Math.max(0, side))) }));
 }
 
 /** (a, 4) of levels of cells; see kerascnn/detection/anchors.py. */

@@ -77,7 +77,7 @@ def alexnet(
     side = min(input_shape[:2])
     strides = stem_strides or (4 if side >= _SMALLEST else 1)
     if side < (_SMALLEST if strides > 1 else 32):
-        raise InputError(f"alexnet takes pictures of at least 32 pixels, not {side}")
+        raise InputError(f"alexnet takes images of at least 32 pixels, not {side}")
     relu = blocks.Conventions(activation="relu", norm=False)
     stem = CONVOLUTIONS[towers][0]
     x = inputs = blocks.picture_input(input_shape)

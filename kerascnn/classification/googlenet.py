@@ -139,7 +139,7 @@ def _inception(x, conventions, row: Inception, *, name):
 def _auxiliary_head(x, conventions, classes, *, prefix):
     """Section 5's head: 5x5 average with stride 3, 1x1, dense, dropout of 70%, logits."""
     if min(x.shape[1:3]) < 5:
-        raise InputError("googlenet's auxiliary heads need pictures of at least 65 pixels")
+        raise InputError("googlenet's auxiliary heads need images of at least 65 pixels")
     x = layers.AveragePooling2D(5, strides=3, name=f"{prefix}pool")(x)
     x = conventions.conv(x, 128, name=f"{prefix}conv")
     x = layers.Flatten(name=f"{prefix}flatten")(x)

@@ -64,7 +64,7 @@ def lenet5(*, input_shape=(32, 32, 1), classes=10, original=False) -> keras.Mode
     """
     height, width = input_shape[:2]
     if (height, width) != (28, 28) and min(height, width) < 32:
-        raise InputError(f"lenet5 takes 28x28 or at least 32x32 pictures, not {height}x{width}")
+        raise InputError(f"lenet5 takes 28x28 or at least 32x32 images, not {height}x{width}")
     padding = "same" if (height, width) == (28, 28) else "valid"
     x = inputs = blocks.picture_input(input_shape)
     if original:

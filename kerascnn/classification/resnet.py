@@ -128,7 +128,7 @@ def resnet(
     """
     config = RESNETS[name]
     if downsample_in not in (None, "conv1", "conv2"):
-        raise InputError(f"downsample_in is 'conv1' or 'conv2', not {downsample_in!r}")
+        raise InputError(f"downsample_in must be 'conv1' or 'conv2', not {downsample_in!r}")
     config = dataclasses.replace(config, downsample_in=downsample_in or config.downsample_in)
     conventions = blocks.Conventions(
         activation=activation,

@@ -4,6 +4,18 @@ A box is (top, left, bottom, right) as shares of the upright picture's height an
 A coded box is (dy, dx, dh, dw) against an anchor. Labels count from 0, without a background; -1
 pads. What comes of the ground truth has the prefix `gt_`.
 
+Detections are the same from every runtime: Keras, .tflite and .onnx files, the Android demo and
+the web page.
+
+- Boxes lie within 0..1. They are clipped after suppression; a box that lies outside of the picture
+  altogether is left without an area, at its edge.
+- The best score comes first. Of scores that are equal to the last bit, the lower label comes first,
+  and within a label the earlier anchor (one stage) or the earlier region (two stages).
+- The order of scores that differ by rounding alone is not promised: exponentials differ in the last
+  bit by processor, runtime and batch, and with them the order of scores that are equal on paper,
+  and which of two such boxes suppresses the other. Whoever compares detections matches them by
+  label and overlap (`export.agreement`), never by place.
+
 Letters in shapes:
     n    pictures of a batch
     a    anchors of a picture
@@ -20,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kerascnn import told
 from kerascnn.zoo import detector_spec
 
 if TYPE_CHECKING:
@@ -28,14 +41,25 @@ if TYPE_CHECKING:
 
 __all__ = ["detector_spec", "spec_from_dict"]
 
+_MOST_ANCHORS, _MOST_DETECTIONS = 10**7, 10**5
+
 
 def spec_from_dict(values: Mapping[str, Any]) -> DetectorSpec | TwoStageSpec:
     """Read the JSON form of a detector's spec, as run.json and artefacts have it.
 
-    Raises KeyError, TypeError or ValueError on anything else.
+    Raises ValueError on anything else.
     """
     from kerascnn.detection.postprocess import DetectorSpec
     from kerascnn.detection.two_stage import TwoStageSpec
 
-    kind = TwoStageSpec if values.get("stages") == 2 else DetectorSpec
-    return kind.from_dict(values)
+    try:
+        kind = TwoStageSpec if values.get("stages") == 2 else DetectorSpec
+        spec: DetectorSpec | TwoStageSpec = kind.from_dict(values)
+        told.check_types(spec)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"no description of a detector ({error})") from error
+    if spec.anchors.count > _MOST_ANCHORS or spec.max_detections > _MOST_DETECTIONS:
+        raise ValueError(
+            f"a detector of {spec.anchors.count} anchors and {spec.max_detections} detections"
+        )
+    return spec

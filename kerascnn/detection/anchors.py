@@ -39,7 +39,7 @@ class Level:
         if not 0 <= self.offset <= 1:
             raise InputError(f"anchors lie in their cells, 0..1, not at {self.offset}")
         if not self.sizes or np.shape(self.sizes)[1:] != (2,) or np.min(self.sizes) <= 0:
-            raise InputError(f"sizes of anchors are pairs above 0, not {self.sizes}")
+            raise InputError(f"sizes of anchors must be pairs above 0, not {self.sizes}")
 
     @property
     def count(self) -> int:

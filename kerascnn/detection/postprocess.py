@@ -47,9 +47,9 @@ class DetectorSpec:
 
     def __post_init__(self) -> None:
         if len(self.box_scales) != 4 or min(self.box_scales) <= 0:
-            raise InputError(f"box_scales are four numbers above 0, not {self.box_scales}")
+            raise InputError(f"box_scales must be four numbers above 0, not {self.box_scales}")
         if self.loss not in ("multibox", "focal"):
-            raise InputError(f"loss is 'multibox' or 'focal', not {self.loss!r}")
+            raise InputError(f"loss must be 'multibox' or 'focal', not {self.loss!r}")
         if not 0 < self.negative_iou <= self.positive_iou <= 1:
             raise InputError(
                 "0 < negative_iou <= positive_iou <= 1 must hold, not with "
@@ -57,10 +57,10 @@ class DetectorSpec:
             )
         for name in ("score_threshold", "iou_threshold"):
             if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"{name} is above 0 and at most 1, not {getattr(self, name)}")
+                raise InputError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
         for name in ("max_detections", "candidates"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name} is 1 or more, not {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -87,11 +87,13 @@ def detect(spec: DetectorSpec, codes: Any, logits: Any) -> dict[str, Any]:
         logits: (n, a, c), or (n, a, c + 1) with a background.
 
     Returns:
-        "boxes" (n, d, 4), not clipped to the picture; "labels" (n, d) int32; "scores" (n, d);
-        "count" (n,) int32. Behind `count` come boxes of zeros with label -1 and score 0.
+        "boxes" (n, d, 4), clipped to the picture after suppression, which compares whole boxes;
+        "labels" (n, d) int32; "scores" (n, d); "count" (n,) int32. Behind `count` come boxes of
+        zeros with label -1 and score 0. Equal scores go by label, then by anchor; see
+        `kerascnn.detection`.
 
     They are those of TFLite_Detection_PostProcess with use_regular_nms (and detections_per_class
-    as max_detections), if no more than `candidates` pairs reach the score threshold.
+    as max_detections), clipped, if no more than `candidates` pairs reach the score threshold.
 
     Source: tensorflow/lite/kernels/detection_postprocess.cc.
     """
@@ -102,7 +104,7 @@ def select(spec: DetectorSpec, codes: Any, class_scores: Any) -> dict[str, Any]:
     """The same of scores (n, a, c), as `scores` gives them."""
     class_scores = ops.convert_to_tensor(class_scores, "float32")
     anchor_count, classes = class_scores.shape[1:]
-    # Class by class, as the files' operations have them; equal ones stay in that order.
+    # Class by class, as the files' operations have them: `top_k` keeps equal ones in that order.
     pairs = ops.reshape(ops.swapaxes(class_scores, 1, 2), (-1, classes * anchor_count))
     pairs = ops.where(pairs >= spec.score_threshold, pairs, 0.0)
     best, pair = ops.top_k(pairs, min(spec.candidates, classes * anchor_count))
@@ -121,7 +123,9 @@ def select(spec: DetectorSpec, codes: Any, class_scores: Any) -> dict[str, Any]:
     )
     return {
         "boxes": ops.where(
-            valid[..., None], ops.take_along_axis(boxes, kept[..., None], axis=1), 0.0
+            valid[..., None],
+            box_ops.clip(ops.take_along_axis(boxes, kept[..., None], axis=1)),
+            0.0,
         ),
         "labels": ops.where(valid, ops.take_along_axis(label, kept, axis=1), -1),
         "scores": ops.where(valid, ops.take_along_axis(best, kept, axis=1), 0.0),

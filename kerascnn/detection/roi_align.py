@@ -172,7 +172,7 @@ class RoIAlign(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         if min(*picture_size, *size, sampling_ratio) < 1:
             raise InputError(
-                "RoIAlign takes sizes and a sampling ratio of 1 or more, not "
+                "RoIAlign needs sizes and a sampling ratio of at least 1, not "
                 f"{tuple(picture_size)}, {tuple(size)} and {sampling_ratio}"
             )
         self.picture_size = (picture_size[0], picture_size[1])

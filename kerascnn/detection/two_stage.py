@@ -228,7 +228,8 @@ def detect(
 
     Returns:
         "boxes" (n, d, 4), inside the picture; "labels" (n, d) int32; "scores" (n, d); "count" (n,)
-        int32. Behind `count` come boxes of zeros with label -1 and score 0.
+        int32. Behind `count` come boxes of zeros with label -1 and score 0. Equal scores go by
+        label, then by region; see `kerascnn.detection`.
 
     Deviation: suppression looks at the `candidates` best pairs of region and class, torchvision's
     at all above the score threshold.
@@ -236,12 +237,14 @@ def detect(
     scores = ops.softmax(ops.convert_to_tensor(class_logits, "float32"), axis=-1)[..., 1:]
     count, classes = scores.shape[1:]
     scores = ops.where((scores > spec.score_threshold) & valid[..., None], scores, 0.0)
+    # Class by class, as detectors of one stage have them: `top_k` keeps equal ones in that order.
+    pairs = ops.reshape(ops.swapaxes(scores, 1, 2), (-1, classes * count))
+    best, pair = ops.top_k(pairs, min(spec.candidates, classes * count))
+    label, region = ops.cast(pair // count, "int32"), pair % count
     codes = ops.convert_to_tensor(box_codes, "float32")[..., 1:, :]
-    most = min(spec.candidates, count * classes)
-    best, pair = ops.top_k(ops.reshape(scores, (-1, count * classes)), most)
-    label, region = ops.cast(pair % classes, "int32"), pair // classes
+    code = region * classes + ops.cast(label, region.dtype)
     boxes = decode(
-        ops.take_along_axis(ops.reshape(codes, (-1, count * classes, 4)), pair[..., None], axis=1),
+        ops.take_along_axis(ops.reshape(codes, (-1, count * classes, 4)), code[..., None], axis=1),
         ops.take_along_axis(ops.convert_to_tensor(regions), region[..., None], axis=1),
         spec.box_scales,
     )

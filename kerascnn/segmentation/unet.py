@@ -64,7 +64,7 @@ class Convolutions:
 
     def __post_init__(self) -> None:
         if self.padding not in ("same", "valid"):
-            raise InputError(f"a U-Net's padding is 'same' or 'valid', not {self.padding!r}")
+            raise InputError(f"a U-Net's padding must be 'same' or 'valid', not {self.padding!r}")
 
     def pair(self, x, filters, *, name):
         """Two of them; (n, h, w, filters), 4 pixels less each way with padding "valid"."""
@@ -99,12 +99,13 @@ class Upsampling:
     def __post_init__(self) -> None:
         if self.kind not in ("transposed", "bilinear", "nearest"):
             raise InputError(
-                f"upsample is 'transposed', 'bilinear' or 'nearest', not {self.kind!r}"
+                f"upsample must be 'transposed', 'bilinear' or 'nearest', not {self.kind!r}"
             )
         least = 2 if self.kind == "transposed" else 0
         if self.kernel_size < least:
             raise InputError(
-                f"up_kernel is {least} or more with upsample={self.kind!r}, not {self.kernel_size}"
+                f"up_kernel must be at least {least} with upsample={self.kind!r}, "
+                f"not {self.kernel_size}"
             )
 
     def __call__(self, x, filters, *, name):
@@ -268,14 +269,14 @@ def _check_size(input_shape, depth, padding, head):
             for way in _WAYS
         )
         raise InputError(
-            f"with padding 'valid' {height}x{width} pixels have no even halves; take "
+            f"with padding 'valid' {height}x{width} pixels cannot be halved evenly; take "
             f"{' or '.join(dict.fromkeys(near))}, or padding='same'"
         )
 
 
 def _check_classes(classes):
     if classes < 2:
-        raise InputError(f"classes is 2 (a mask and its background) or more, not {classes}")
+        raise InputError(f"classes must be at least 2 (a mask and its background), not {classes}")
 
 
 def _nearest(side, way, least, step):
@@ -381,7 +382,7 @@ def _why_not(classifier, kept, input_shape):
     near = (f"{way(height / step) * step}x{way(width / step) * step}" for way in _WAYS)
     divides = height % step == width % step == 0
     return (
-        f"the maps of {classifier.name} are no halves of {height}x{width} pixels; take "
+        f"the maps of {classifier.name} do not halve {height}x{width} pixels evenly; take "
         f"{'' if divides else ' or '.join(near) + ', or '}another backbone"
     )
 

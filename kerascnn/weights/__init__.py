@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Mapping, Set
 from typing import Any
 
+from kerascnn.catalogue import ENTRIES
 from kerascnn.errors import InputError
 from kerascnn.weights import (
     effdet,
@@ -88,18 +89,43 @@ def find(
     """
     if weights in named:
         return _recognised(name, efficientnet_pytorch.packaged_checkpoint(), backbone)
-    path = pathlib.Path(weights)
-    if path.suffix not in SUFFIXES and not path.exists():
-        offered = f"it has {', '.join(named)}, and" if named else "it"
-        raise InputError(
-            f"no weights {os.fspath(weights)!r} for {name}; {offered} takes files ending in "
-            f"{', '.join(SUFFIXES)}"
-        )
-    return _recognised(name, path, backbone)
+    require(name, weights, named, backbone=backbone)
+    return _recognised(name, pathlib.Path(weights), backbone)
+
+
+def require(
+    name: str,
+    weights: str | os.PathLike[str],
+    named: tuple[str, ...] = (),
+    *,
+    backbone: str | None = None,
+) -> None:
+    """Refuse what is neither a name of weights nor a file; no file is opened for it.
+
+    Args:
+        name, weights, named, backbone: as of `find`.
+
+    Raises:
+        InputError: the message says what can be had: names, files, and models with such a name.
+    """
+    asked, path = os.fspath(weights), pathlib.Path(weights)
+    if asked in named or path.exists():
+        return
+    if path.suffix in SUFFIXES:
+        raise InputError(f"{asked}: no such file; give the path of a weights file")
+    others = [other for other, row in ENTRIES.items() if asked in row.weights]
+    has = f"it has {', '.join(named)}; " if named else ""
+    if others and not named:
+        has = f"those by this name are for {', '.join(others)} only; "
+    files = ", ".join((*origins(name), *(origins(backbone) if backbone else ()), "kerascnn"))
+    raise InputError(
+        f"no weights {asked!r} for {name}; {has}give the path of a weights file of {files} "
+        f"({', '.join(SUFFIXES)})"
+    )
 
 
 def _recognised(name: str, path: pathlib.Path, backbone: str | None) -> Source:
-    kind, tensors = _read(path)
+    kind, tensors = read(path)
     models = (name, backbone) if backbone else (name,)
     for model in models:
         for layout in (*_layouts(model), kerascnn_runs.layout(model)):
@@ -119,7 +145,7 @@ def _layouts(name: str) -> list[Layout]:
     return [layout for layout in _LAYOUTS if name in layout.models]
 
 
-def _read(path: pathlib.Path) -> tuple[str, Mapping[str, Any]]:
+def read(path: pathlib.Path) -> tuple[str, Mapping[str, Any]]:
     """The tensors of a file, and whether their names are "keras" or "torch" ones."""
     from kerascnn.weights.hdf5 import read_hdf5, read_keras_archive
     from kerascnn.weights.safetensors import read_safetensors
@@ -134,12 +160,19 @@ def _read(path: pathlib.Path) -> tuple[str, Mapping[str, Any]]:
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "keras", read_hdf5(path)
     if archive:
-        with zipfile.ZipFile(path) as opened:
-            if "model.weights.h5" in opened.namelist():
-                return "keras", read_keras_archive(path)
+        if "model.weights.h5" in _entries(path):
+            return "keras", read_keras_archive(path)
         return "torch", read_checkpoint(path)
     if path.suffix in (".h5", ".keras") or head.startswith(b"PK"):
         raise InputError(f"{path} is cut short, or no weights file")
     if path.suffix == ".safetensors" or head[8:] == b"{":
         return "torch", read_safetensors(path)
     return "torch", read_checkpoint(path)
+
+
+def _entries(path: pathlib.Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as opened:
+            return opened.namelist()
+    except Exception as error:
+        raise InputError(f"{path} is damaged, or cut short ({error}); get it again") from None

@@ -6,6 +6,8 @@ object is built, and links that lead out of the file are refused.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
 import pathlib
 import re
@@ -14,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import h5py
+import numpy as np
 
 from kerascnn.errors import InputError
 
@@ -25,26 +28,65 @@ _NUMBERED = {1: _KERNEL[:1], 2: _KERNEL, 3: ("mean", "variance", "count"), 4: _N
 _OLD_NAME = re.compile(r".*_(?P<kind>[Wb])(_\d+)?")
 
 
-def read_hdf5(path: pathlib.Path) -> dict[str, Any]:
-    """Return the variables as h5py data sets, which are read when they are asked for.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Variable:
+    """A data set, which is read when NumPy asks for it; InputError if it is damaged."""
+
+    path: pathlib.Path
+    name: str
+    data: h5py.Dataset
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        with _reading(self.path):
+            return np.asarray(self.data[()], dtype)
+
+
+def read_hdf5(path: pathlib.Path) -> dict[str, Variable]:
+    """Return the variables, which are read when they are asked for.
 
     Raises:
-        InputError: no Keras weights in it, cut short, or links to other files.
+        InputError: no Keras weights in it, cut short, damaged, or links to other files.
     """
-    try:
-        return dict(_variables(h5py.File(path, "r"), path))
-    except OSError as error:
-        raise InputError(f"{path} is cut short or no HDF5 file ({error})") from None
+    with _reading(path):
+        return _checked(path, _variables(h5py.File(path, "r"), path))
 
 
-def read_keras_archive(path: pathlib.Path) -> dict[str, Any]:
+def read_keras_archive(path: pathlib.Path) -> dict[str, Variable]:
     """The same for a .keras file."""
-    with zipfile.ZipFile(path) as archive:
-        try:
-            data = io.BytesIO(archive.read(_WEIGHTS))
-            return dict(_variables(h5py.File(data, "r"), path))
-        except (OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} is damaged: {_WEIGHTS} in it ({error})") from None
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo(_WEIGHTS)
+        # Keras stores it as it is; a compressed one may be a bomb.
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise InputError(f"{path}: {_WEIGHTS} in it is compressed; save the model again")
+        data = io.BytesIO(archive.read(entry))
+        return _checked(path, _variables(h5py.File(data, "r"), path))
+
+
+def _checked(path: pathlib.Path, found: Iterator[tuple[str, Any]]) -> dict[str, Variable]:
+    variables = {}
+    for name, data in found:
+        if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiub":
+            raise InputError(f"{path} is damaged: {name} is no array of numbers; get it again")
+        variables[name] = Variable(path, name, data)
+    return variables
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path) -> Iterator[None]:
+    """h5py and zipfile end in any error on damaged files."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path} is damaged, cut short, or no HDF5 file ({reason}); get it again"
+        ) from None
 
 
 def _variables(root: h5py.File, path: pathlib.Path) -> Iterator[tuple[str, Any]]:

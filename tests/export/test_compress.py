@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -20,7 +21,7 @@ from export.description import read_description
 from export.device_results import COLUMNS
 from export.flatbuffer import with_half_precision_kernels
 from export.predict import predict
-from export.verify import verify
+from export.verify import Verdict, bounded, verified_of, verify
 from kerascnn.errors import InputError
 from training import atomic
 from training.run import Run
@@ -272,6 +273,75 @@ def test_verdicts() -> None:
     assert verify(recipes.variant("float16"), off, keras_logits, off).fits
     assert not verify(recipes.variant("float16"), keras_logits, keras_logits, off).fits
     assert not verify(recipes.variant("int8"), keras_logits * np.nan, keras_logits).fits
+
+
+def logits_of(answers: np.ndarray, classes: int = 2) -> np.ndarray:
+    """(n, classes), a little different for each picture."""
+    return np.eye(classes, dtype=np.float32)[answers] + np.arange(len(answers))[:, None] / 1e4
+
+
+def test_a_constant_file_on_a_set_of_one_common_class_is_not_verified() -> None:
+    """96% of the pictures are of one class; so constant answers have 96% of them right."""
+    int8 = recipes.variant("int8")
+    truth = np.repeat([0, 1], [96, 4])
+    keras, constant = logits_of(truth), logits_of(np.zeros(100, int))
+    verdict = verify(int8, constant, keras, None, truth)
+    assert (verdict.verified, verdict.fits, verdict.agreement) == ("no", False, 96)
+    assert "0.0% outside of its commonest answer" in verdict.rule
+    assert "50.0% in the mean of 2 classes" in verdict.rule
+    # However few there are of the other class.
+    for others in (1, 2, 3):
+        some = logits_of(np.repeat([0, 1], [100 - others, others]))
+        assert verify(int8, constant, some).verified == "no"
+    # Three of the four are as many as four can tell; so is one of the common ones.
+    for changed, verified in ((96, "yes"), (0, "yes")):
+        answers = truth.copy()
+        answers[changed] = 1 - answers[changed]
+        assert verify(int8, logits_of(answers), keras, None, truth).verified == verified
+    # Keras gives one answer alone: nothing shows that the file tells classes apart.
+    verdict = verify(int8, constant, constant)
+    assert (verdict.verified, verdict.fits) == ("not verified", False)
+    assert "all of one class" in verdict.rule
+    assert verify(int8, keras, constant).verified == "not verified"
+
+
+def test_a_file_that_has_lost_a_rare_class_is_not_verified() -> None:
+    """Of 60, 36 and 4 pictures the four are taken for the first class: 96% are answered alike."""
+    wanted = np.repeat([0, 1, 2], [60, 36, 4])
+    found = np.where(wanted == 2, 0, wanted)
+    verdict = verify(recipes.variant("int8"), logits_of(found, 3), logits_of(wanted, 3))
+    assert (verdict.verified, verdict.agreement) == ("no", 96)
+    assert "90.0% outside of its commonest answer" in verdict.rule
+    assert "66.7% in the mean of 3 classes, at least 81.1%" in verdict.rule
+
+
+def test_equal_logits_of_a_network_that_sees_nothing_are_not_verified() -> None:
+    blind = np.tile(np.array([[0.3, 0.1]], np.float32), (5, 1))
+    verdict = verify(recipes.variant("float32"), blind, blind)
+    assert verdict.verified == "not verified"
+    assert "no two images differ by more" in verdict.rule
+    assert verify(recipes.variant("float32"), blind + 1, blind).verified == "no"
+
+
+def test_a_drop_beyond_the_bound_is_never_verified() -> None:
+    """All changed answers were right before: accuracy falls by as much as answers change."""
+    verdict = Verdict(verified="yes", agreement=100.0, max_logit_diff=0.0, rule="alike")
+    assert bounded(verdict, "AP", 5.0, lambda: (4.0, 6.0)) is verdict
+    assert bounded(verdict, "AP", -50.0, lambda: (-60.0, -40.0)) is verdict
+    assert bounded(verdict, "AP", float("nan"), lambda: (0.0, 0.0)) is verdict
+    unsure, sure = (bounded(verdict, "AP", 6.5, lambda low=low: (low, 9.0)) for low in (3.0, 5.5))
+    assert (unsure.verified, sure.verified) == ("not verified", "no")
+    assert sure.rule == "alike; but AP is 6.5 points lower (5.5 to 9.0), at most 5"
+    no = dataclasses.replace(verdict, verified="no")
+    assert bounded(no, "AP", 6.5, lambda: (0.0, 9.0)) is no
+
+
+def test_a_json_has_both_words() -> None:
+    verdict = Verdict(verified="not verified", agreement=100.0, max_logit_diff=0.0, rule="few")
+    told = verdict.to_dict()
+    assert (told["fits"], told["verified"]) == (False, "not verified")
+    assert verified_of(told) == "not verified"
+    assert [verified_of({"fits": one}) for one in (True, False)] == ["yes", "no"]
 
 
 def test_half_precision_rounds_kernels_alone(made) -> None:

@@ -14,11 +14,12 @@ from networks import enlivened
 from PIL import Image
 
 from export import recipes, tasks
-from export.agreement import PIXELS, agreement, errors, np_iou, share_found
+from export.agreement import PIXELS, agreement, errors, np_iou, sure_found
 from export.artefact import Artefact
 from export.compare import compare
 from export.compress import compress
 from export.description import read_description
+from export.detector_task import Found
 from export.predict import Boxes, detect, task_of
 from export.table import table
 from kerascnn import zoo
@@ -264,17 +265,110 @@ def test_agreement_by_hand(spec: DetectorSpec) -> None:
     assert agreement([_found()], [one], (100, 100), spec)[0] == 0
 
 
-def test_share_found_by_hand() -> None:
+def test_sure_found_by_hand() -> None:
     sure = _found(
         (0.0, 0.0, 0.5, 0.5, 1, 0.9), (0.5, 0.5, 1.0, 1.0, 2, 0.4), (0.0, 0.5, 0.5, 1.0, 3, 0.2)
     )
-    assert share_found([sure], [sure]) == 100
+
+    def share(*rows: tuple[float, float, float, float, int, float]) -> float:
+        return sure_found([_found(*rows)], [sure], 4).overall
+
+    first = (0.0, 0.0, 0.5, 0.5, 1, 0.5)
     # The third is nothing that Keras is sure of; the second has moved too far, then is too faint.
-    assert share_found([_found((0.0, 0.0, 0.5, 0.5, 1, 0.5))], [sure]) == 50
-    moved = _found((0.0, 0.0, 0.5, 0.5, 1, 0.5), (0.8, 0.8, 1.0, 1.0, 2, 0.4))
-    assert share_found([moved], [sure]) == 50
-    faint = _found((0.0, 0.0, 0.5, 0.5, 1, 0.5), (0.5, 0.5, 1.0, 1.0, 2, 0.1))
-    assert share_found([faint], [sure]) == 50
+    assert share(first) == 50
+    assert share(first, (0.8, 0.8, 1.0, 1.0, 2, 0.4)) == 50
+    assert share(first, (0.5, 0.5, 1.0, 1.0, 2, 0.1)) == 50
+    assert share(first, (0.5, 0.5, 1.0, 1.0, 2, 0.2)) == 100
+    whole = sure_found([sure], [sure], 4)
+    assert (whole.overall, whole.count, whole.classes) == (100, 2, 2)
+    assert sure_found([_found()], [_found()], 4).count == 0
+
+
+def test_one_detection_stands_for_one_alone() -> None:
+    twice = _found((0.0, 0.0, 0.5, 0.5, 1, 0.9), (0.0, 0.0, 0.5, 0.48, 1, 0.8))
+    once = _found((0.0, 0.0, 0.5, 0.49, 1, 0.9))
+    assert sure_found([once], [twice], 2).overall == 50
+    assert sure_found([twice], [once], 2).overall == 100
+    # The nearest one is not taken from another that has no other.
+    near = _found((0.0, 0.0, 0.5, 0.5, 1, 0.9), (0.0, 0.0, 0.5, 0.8, 1, 0.9))
+    wide = _found((0.0, 0.0, 0.5, 0.55, 1, 0.9), (0.0, 0.0, 0.5, 0.26, 1, 0.9))
+    assert sure_found([wide], [near], 2).overall == 100
+
+
+Rows = list[tuple[float, float, float, float, int, float]]
+# 24 objects, four in each of the six pictures, of one class but for one in the last.
+OBJECTS: Rows = [(y, x, y + 0.3, x + 0.3, 0, 0.9) for y in (0.1, 0.6) for x in (0.1, 0.6)]
+ONES: list[Rows] = [OBJECTS] * 5 + [[*OBJECTS[:3], (*OBJECTS[3][:4], 1, 0.9)]]
+# 20 boxes a picture that are nothing, above all that is there.
+FALSE: Rows = [(y / 10, x, y / 10 + 0.1, x + 0.1, 0, 0.95) for y in range(10) for x in (0.0, 0.5)]
+
+
+def scored(rows: list[Rows], score: float) -> list[Rows]:
+    return [[(*one[:5], score) for one in picture] for picture in rows]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "verified", "told"),
+    [
+        (ONES, ONES, "yes", "of 24 detections of Keras 100.0%"),
+        # A little less sure, here and there, is the same.
+        (ONES, scored(ONES, 0.5), "yes", "of 24 detections of the file 100.0%"),
+        (ONES, [[]] * 6, "no", "of 24 detections of Keras 0.0%"),
+        (ONES, [picture + FALSE for picture in ONES], "no", "of the file 16.7%"),
+        # Keras is unsure: all it is sure of is found, as there is nothing.
+        (scored(ONES, 0.2), [FALSE] * 6, "no", "of 120 detections of the file 0.0%"),
+        (scored(ONES, 0.2), scored(ONES, 0.2), "not verified", "Keras is sure of nothing"),
+        (scored(ONES, 0.29), scored(ONES, 0.31), "not verified", "Keras is sure of nothing"),
+        (scored(ONES, 0.2), [[]] * 6, "not verified", "Keras is sure of nothing"),
+        # 95.8% of all is found, and nothing of the other class.
+        (ONES, [*ONES[:5], OBJECTS[:3]], "no", "of 24 detections of Keras 95.8%: 0.0% outside"),
+    ],
+)
+def test_verdicts_on_quantised_files(
+    run: Run, wanted: list[Rows], found: list[Rows], verified: str, told: str
+) -> None:
+    task = tasks.of(run)
+    reference, answers = (
+        task.measured([_found(*rows) for rows in pictures]) for pictures in (wanted, found)
+    )
+    verdict = task.verify(recipes.variant("int8"), answers, reference, None)
+    assert verdict.verified == verified, verdict.rule
+    assert told in verdict.rule
+    assert verdict.fits == (verified == "yes")
+
+
+def test_a_float_file_of_a_network_that_finds_nothing_is_not_verified(run: Run) -> None:
+    task = tasks.of(run)
+    nothing, something = (task.measured([_found(*rows)] * 6) for rows in ([], OBJECTS))
+    variant = recipes.variant("float32")
+    assert task.verify(variant, nothing, nothing, None).verified == "not verified"
+    assert task.verify(variant, something, nothing, None).verified == "no"
+    assert task.verify(variant, something, something, None).verified == "yes"
+
+
+def test_a_file_with_less_ap_is_not_verified(run: Run) -> None:
+    """Boxes that cover the objects and lie a little beside: IoU 0.5 holds, AP falls."""
+    task = tasks.of(run)
+    truth = [task.held_out.objects(index) for index in range(6)]
+
+    def at(shift: float) -> Found:
+        return task.measured([
+            Detections.of(one.boxes + np.float32(shift) * np.tile(sides(one.boxes), 2),
+                          one.labels, np.full(len(one.labels), 0.9))
+            for one in truth
+        ])  # fmt: skip
+
+    exact, beside = at(0.0), at(0.1)
+    assert exact.value == pytest.approx(100)
+    verdict = task.verify(recipes.variant("int8"), beside, exact, None)
+    assert verdict.verified == "no"
+    assert "of Keras 100.0%" in verdict.rule
+    assert "but AP is " in verdict.rule
+
+
+def sides(boxes: np.ndarray) -> np.ndarray:
+    """(d, 2) heights and widths."""
+    return boxes[:, 2:] - boxes[:, :2]
 
 
 def test_errors_by_hand() -> None:

@@ -11,11 +11,14 @@ import pytest
 from test_detection_tflite import (
     PREPROCESSING,
     assert_equal,
+    assert_in_order,
     by_numpy,
+    clipping_case,
     drawn,
     passing_on,
     picture_of,
     spec_of,
+    tied_case,
     written,
 )
 from test_detection_tflite import run as run_tflite
@@ -86,6 +89,19 @@ def test_a_score_at_the_threshold_counts(logit: float, count: int) -> None:
     found = fed(spec, codes, logits)
     assert found["count"].tolist() == [count]
     assert found["labels"].shape == (1, 100)
+
+
+def test_boxes_are_clipped_after_suppression() -> None:
+    spec, codes, logits, wanted = clipping_case()
+    found = fed(spec, codes, logits)
+    np.testing.assert_allclose(found["boxes"][0, :4], wanted, atol=1e-6)
+    assert found["boxes"].min() == 0
+    assert found["boxes"].max() == 1
+
+
+def test_equal_scores_go_by_label_and_anchor() -> None:
+    spec, codes, logits = tied_case()
+    assert_in_order(fed(spec, codes, logits), spec, 2)
 
 
 def test_it_is_a_checked_file_of_one_picture_with_named_outputs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 
@@ -89,7 +90,9 @@ def by_numpy(
             fine = scores[place, label] >= np.float32(spec.score_threshold)
             if fine and all(overlap(boxes[place], boxes[k]) <= spec.iou_threshold for k in kept):
                 kept.append(place)
-        found += [(float(scores[place, label]), label, boxes[place]) for place in kept]
+        found += [
+            (float(scores[place, label]), label, np.clip(boxes[place], 0, 1)) for place in kept
+        ]
     return sorted(found, key=lambda one: -one[0])[: spec.max_detections]
 
 
@@ -201,6 +204,57 @@ def test_nothing_above_the_threshold_is_no_detection() -> None:
         assert not found[name].any()
 
 
+def clipping_case() -> tuple[DetectorSpec, np.ndarray, np.ndarray, list[list[float]]]:
+    """Codes and logits, and the boxes that are left."""
+    spec = dataclasses.replace(
+        spec_of(2, score_threshold=0.5),
+        anchors=Anchors(levels=(Level(rows=2, columns=2, sizes=((0.5, 0.5),)),)),
+    )
+    codes = np.zeros((1, 4, 4), np.float32)
+    # Two with an IoU of 1/3, of which the same is left: both stay, as suppression sees them whole.
+    codes[0, 0] = [-1, 0, np.log(3), 0]  # [-1, 0, 0.5, 0.5]
+    codes[0, 1] = [0, -1, 0, 0]
+    codes[0, 2] = [0, -9, 0, 0]  # outside of the picture
+    codes[0, 3] = [0, 0, 9, 9]
+    quarter = [0, 0, 0.5, 0.5]
+    boxes = [quarter, quarter, [0.5, 0, 1, 0], [0, 0, 1, 1]]
+    return spec, codes, np.array([[[4], [3], [2], [1]]], np.float32), boxes
+
+
+def tied_case(classes: int = 2) -> tuple[DetectorSpec, np.ndarray, np.ndarray]:
+    """All scores are a half in every arithmetic; there is room for half of them and one."""
+    spec = spec_of(4, score_threshold=0.25, iou_threshold=1.0, max_detections=16 * classes + 1)
+    logits = np.zeros((1, spec.anchors.count, classes), np.float32)
+    return spec, np.zeros((1, spec.anchors.count, 4), np.float32), logits
+
+
+def assert_in_order(found: dict[str, np.ndarray], spec: DetectorSpec, classes: int) -> None:
+    """By label, then by anchor."""
+    anchors, most = spec.anchors.count, spec.max_detections
+    assert found["count"].tolist() == [most]
+    assert (found["scores"] == 0.5).all()
+    assert found["labels"][0].tolist() == np.repeat(np.arange(classes), anchors)[:most].tolist()
+    wanted = np.tile(np.clip(spec.anchors.boxes(), 0, 1), (classes, 1))[:most]
+    np.testing.assert_allclose(found["boxes"][0], wanted, atol=1e-6)
+
+
+def test_boxes_are_clipped_after_suppression() -> None:
+    spec, codes, logits, wanted = clipping_case()
+    found = fed(spec, codes, logits)
+    np.testing.assert_allclose(found["boxes"][0, :4], wanted, atol=1e-6)
+    assert found["boxes"].min() == 0
+    assert found["boxes"].max() == 1
+    # What is no number stays no number, so that clients see it.
+    codes[0, 0, 0] = np.nan
+    assert np.isnan(fed(spec, codes, logits)["boxes"][0, 0]).any()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_equal_scores_go_by_label_and_anchor(threads: int) -> None:
+    spec, codes, logits = tied_case()
+    assert_in_order(fed(spec, codes, logits, threads), spec, 2)
+
+
 def test_names_shapes_and_order_are_what_clients_expect() -> None:
     spec = spec_of(2, max_detections=5)
     interpreter = Interpreter(model_content=append_postprocess(passing_file(spec, 1), spec))
@@ -295,7 +349,7 @@ def test_a_file_is_one_piece_and_the_operation_stands_behind_it(precision: str, 
     whole = ["DELEGATE"] + ["QUANTIZE"] * (precision == "int8")
     assert operations(file, tmp_path) == whole
     found = operations(append_postprocess(file, spec_of(6, 3)), tmp_path)
-    # The further piece is the shift of the labels.
+    # The further piece shifts labels and clips boxes.
     assert found == sorted([*whole, "TFLite_Detection_PostProcess", "DELEGATE"])
 
 

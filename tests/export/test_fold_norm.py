@@ -25,7 +25,8 @@ def assert_equal(model: keras.Model, folded: keras.Model) -> None:
     expected, got = answers(model, pictures), answers(folded, pictures)
     scale = np.abs(expected).max()
     assert np.abs(expected[0] - expected[1]).max() > 1e-2 * scale
-    np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * scale)
+    exact = expected.dtype == np.float64
+    np.testing.assert_allclose(got, expected, rtol=0, atol=(1e-9 if exact else 2e-5) * scale)
 
 
 SLOW = {"resnet50", "efficientnet_v2_b0", "mobilenet_v3_large", "unet_mobilenet_v2"}
@@ -39,7 +40,9 @@ SLOW = {"resnet50", "efficientnet_v2_b0", "mobilenet_v3_large", "unet_mobilenet_
     ],
 )
 def test_no_norm_is_left_and_answers_are_equal(name: str, options: dict) -> None:
-    model = built(name, **options)
+    # In double precision: how far a deep network of random kernels spreads the rounding of single
+    # precision depends on the processor.
+    model = built(name, dtype="float64", **options)
     weights = [np.array(weight) for weight in model.get_weights()]
     folded = fold_batch_norms(model)
     assert not norms(folded)

@@ -155,3 +155,30 @@ def test_no_pictures_is_said(lenet) -> None:
     file, preprocessing, _pictures = lenet
     with pytest.raises(InputError, match="needs calibration pictures"):
         mixed(file, recipes.variant("mixed"), preprocessing, [])
+
+
+class Trials:
+    """Of 42 layers at two widths below the widest; each trial takes eight seconds of a clock."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.kernels = {f"layer{number}": None for number in range(42)}
+
+    def widths(self, _layer: str) -> list[int]:
+        return [16, 8, 4]
+
+    def alone(self, layer: str, bits: int) -> tuple[str, int]:
+        self.seconds += 8
+        return layer, bits
+
+
+def test_progress_is_told_in_plain_words_and_seldom(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = Trials()
+    monkeypatch.setattr("training.progress.time.monotonic", lambda: trials.seconds)
+    assert len(sensitivities(trials)) == 84  # type: ignore[arg-type]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("mixed: 2/42 layers, trying layer 3 of 42, ")
+    assert 10 < len(lines) <= 84 * 8 / 30
+    assert "nats" not in "".join(lines)

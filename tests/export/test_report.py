@@ -627,7 +627,6 @@ def dumped(page_file: pathlib.Path) -> str:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     return done.stdout

@@ -20,7 +20,7 @@ from networks import enlivened
 from PIL import Image
 
 import kerascnn
-from export import compare, flatbuffer, onnx_file, prune, recipes, tasks
+from export import allowed, compare, flatbuffer, onnx_file, prune, recipes, tasks
 from export.artefact import Artefact
 from export.compress import compress
 from export.convert_onnx import to_onnx
@@ -169,7 +169,7 @@ def test_variants_for_classifiers_are_refused(run: Run, name: str) -> None:
 
 def test_commands_for_classifiers_say_so(run: Run) -> None:
     with pytest.raises(InputError, match="holds a segmentation network, and kerascnn shrink"):
-        tasks.require_classifier(run, "shrink")
+        allowed.require_classifier(run, "shrink")
 
 
 def test_other_data_is_refused(run: Run) -> None:
@@ -271,7 +271,33 @@ def test_verdicts(task: Segmentation) -> None:
     objects = answers_of(task, [one.astype(np.uint8) for one in mostly])  # 2.9% of the pixels
     verdict = task.verify(int8, empty, objects, None)
     assert verdict.agreement > 97
-    assert not verdict.fits
+    assert verdict.verified == "no"
+    # All that is there is found, and as much again: 97.1% of the pixels are the same.
+    more = [np.where(np.arange(64 * 64).reshape(64, 64) < 240, 3, 0) for _ in truth]
+    verdict = task.verify(int8, answers_of(task, [m.astype(np.uint8) for m in more]), objects, None)
+    assert verdict.agreement > 97
+    assert verdict.verified == "no"
+    assert "IoU with Keras' maps 73.49" in verdict.rule
+    # Where Keras finds nothing there is nothing to compare.
+    for variant in (float32, int8):
+        verdict = task.verify(variant, empty, empty, None)
+        assert (verdict.verified, verdict.fits) == ("not verified", False)
+    assert task.verify(int8, objects, empty, None).verified == "not verified"
+    assert task.verify(float32, objects, empty, None).verified == "no"
+
+
+def test_a_drop_of_miou_is_never_verified(task: Segmentation) -> None:
+    """The pixels that two maps differ in are few, and are those that were right of a class."""
+    truth = [task.held_out.label_map(i) for i in range(6)]
+    worse = [one.copy() for one in truth]
+    for one in worse:  # a fiftieth of the pixels: from background to a class that has few
+        one.flat[np.flatnonzero(one == 0)[:80]] = 1 + (CLASSES > 2)
+    verdict = task.verify(
+        recipes.variant("int8"), answers_of(task, worse), answers_of(task, truth), None
+    )
+    assert verdict.agreement > 97
+    assert verdict.verified != "yes"
+    assert "mIoU is" in verdict.rule or "IoU with" in verdict.rule
 
 
 def test_predict_draws_maps(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
@@ -431,12 +457,16 @@ def test_agreement_by_hand() -> None:
     wanted = [np.array([[0, 0, 0, 1]], np.uint8), np.array([[0, 0], [2, VOID]], np.uint8)]
     found = [np.array([[0, 1, 0, 1]], np.uint8), np.array([[0, 0], [0, 3]], np.uint8)]
     # Five of the seven that are wanted to have a class; of a 1 and a 2 the 1.
-    same, rare = agreement(PackedMaps(found), PackedMaps(wanted), 4)
-    assert same == pytest.approx(100 * 5 / 7)
-    assert rare == 50
-    assert agreement(PackedMaps(wanted), PackedMaps(wanted), 4) == (100, 100)
+    same, iou = agreement(PackedMaps(found), PackedMaps(wanted), 4)
+    assert same.overall == pytest.approx(100 * 5 / 7)
+    assert same.outside == 50
+    # Of class 0 four pixels of the five or six that either has, of 1 one of two, of 2 none.
+    assert iou == pytest.approx(100 * (4 / 6 + 1 / 2 + 0) / 3)
+    same, iou = agreement(PackedMaps(wanted), PackedMaps(wanted), 4)
+    assert (same.overall, same.outside, iou) == (100, 100, 100)
     flat = PackedMaps([np.zeros((2, 3), np.uint8)])
-    assert agreement(flat, flat, 4) == (100, 100)
+    same, iou = agreement(flat, flat, 4)
+    assert (same.overall, same.classes, iou) == (100, 1, 100)
 
 
 def test_maps_are_kept_on_their_way() -> None:

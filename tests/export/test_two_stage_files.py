@@ -22,7 +22,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from export import recipes, tasks
-from export.agreement import agreement, share_found, soft_iou
+from export.agreement import agreement, soft_iou, sure_found
 from export.compress import compress
 from export.convert_tflite import to_tflite
 from export.detector_task import Found
@@ -410,6 +410,10 @@ def test_verdicts_look_at_masks(task: TwoStageDetection, found: Found) -> None:
         pictures=[dataclasses.replace(one, masks=0 * one.masks) for one in found.pictures],
     )
     assert not verdict("weight_int8", empty).fits
+    gone = task.measured([one.take(one.scores > 2) for one in found.pictures])
+    for name in ("float32", "weight_int8"):
+        assert verdict(name, gone).verified == "no"
+        assert task.verify(recipes.variant(name), gone, gone, None).verified == "not verified"
 
 
 def test_mistakes_are_kept_with_masks_and_drawn(task: TwoStageDetection, found: Found) -> None:
@@ -464,7 +468,7 @@ def test_soft_iou_by_hand() -> None:
     assert soft_iou(np.nan * one, one) == 0
 
 
-def test_share_found_by_masks() -> None:
+def test_sure_found_by_masks() -> None:
     def half(side: slice) -> Detections:
         mask = np.zeros((1, 28, 28), np.float32)
         mask[:, :, side] = 1
@@ -473,12 +477,12 @@ def test_share_found_by_masks() -> None:
         return Detections(boxes=box, labels=labels, scores=scores, masks=mask)
 
     left, right, most = half(slice(14)), half(slice(14, 28)), half(slice(20))
-    assert share_found([left], [left]) == 100
-    assert share_found([right], [left]) == 0
-    assert share_found([most], [left]) == 100
+    assert sure_found([left], [left], 2).overall == 100
+    assert sure_found([right], [left], 2).overall == 0
+    assert sure_found([most], [left], 2).overall == 100
     nothing = left.take(np.array([], np.int64))
-    assert share_found([nothing], [left]) == 0
-    assert share_found([left], [nothing]) == 100
+    assert sure_found([nothing], [left], 2).overall == 0
+    assert sure_found([left], [nothing], 2).count == 0
 
 
 # --- Whole, slowly --------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from kerascnn import listing, weights, zoo
@@ -65,7 +67,7 @@ def test_the_table_has_a_line_a_model() -> None:
     assert [line.split()[0] for line in lines[: len(names)]] == names
     resnet = next(line for line in lines if line.startswith("resnet50 "))
     assert resnet.split()[1:] == [
-        "classification", "2015", "25,557,032", "3,800", "M", "22.85", "6.71", "224x224", "kv",
+        "classification", "2015", "25,557,032", "3,800", "M", "77.15", "93.29", "224x224", "kv",
         "arXiv:1512.03385",
     ]  # fmt: skip
 
@@ -118,14 +120,14 @@ def test_segmentation_networks_are_listed_by_their_overlap() -> None:
 def test_all_tasks_in_one_table_have_their_measures() -> None:
     head, *lines = listing.table(["resnet50", "efficientdet_lite0", "unet"]).splitlines()
     assert head.split()[5:9] == ["top-1", "top-5", "AP", "mIoU"]
-    assert lines[0].split()[6:10] == ["22.85", "6.71", "-", "-"]
+    assert lines[0].split()[6:10] == ["77.15", "93.29", "-", "-"]
     assert lines[1].split()[5:9] == ["-", "-", "26.41", "-"]
     assert lines[2].split()[5:9] == ["-", "-", "-", "92.03"]
 
 
 def test_a_page_tells_ensembles_from_single_networks() -> None:
     page = listing.page("alexnet")
-    assert "top-1   38.1  top-5   16.4  ImageNet" in page
+    assert "top-1   61.9  top-5   83.6  ImageNet" in page
     assert ", 5 networks (doi:10.1145/3065386, table 2)" in page
     assert ", ensemble (" in listing.page("senet154")
     assert "MNIST" in listing.page("lenet5")
@@ -136,10 +138,25 @@ def test_json_has_every_result() -> None:
     rows = {row["name"]: row for row in listing.as_json(zoo.list_models())}
     assert list(rows) == zoo.list_models()
     for name, row in rows.items():
-        assert [Result(**result) for result in row["results"]] == list(ENTRIES[name].results)
+        own = {field.name for field in dataclasses.fields(Result)}
+        plain = [{k: v for k, v in each.items() if k in own} for each in row["results"]]
+        assert [Result(**result) for result in plain] == list(ENTRIES[name].results)
+        for result in row["results"]:
+            for error, accuracy in (("top1", "top1_accuracy"), ("top5", "top5_accuracy")):
+                if result[error] is None:
+                    assert result[accuracy] is None
+                else:
+                    assert result[error] + result[accuracy] == pytest.approx(100)
         assert row["weight_files"] == weights.origins(name)
 
 
 @pytest.mark.parametrize("name", [n for n in ENTRIES if n != "lenet5"])
 def test_every_model_can_load_somebodys_weights(name: str) -> None:
     assert weights.origins(ENTRIES[name].backbone or name)
+
+
+@pytest.mark.parametrize("name", zoo.list_models("classification"))
+def test_no_accuracy_stands_where_an_error_belongs(name: str) -> None:
+    for result in ENTRIES[name].results:
+        assert result.top1 is None or result.top1 < 50
+        assert result.top5 is None or result.top5 < 30

@@ -284,7 +284,9 @@ def test_safetensors_types_and_damage(tensors, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(array, np.float32), values)
     whole = write_safetensors(path, tensors).read_bytes()
     path.write_bytes(whole[:-5])
-    with pytest.raises(InputError, match=r"cut short: tensor fc\.bias"):
+    with pytest.raises(
+        InputError, match=r"x\.safetensors is not a safetensors file, or is cut short"
+    ):
         resnet(path, classes=4)
     for damaged in (whole[:100], b"", b"\xff" * 64, (8).to_bytes(8, "little") + b"[1, 2] \n"):
         path.write_bytes(damaged)
@@ -292,7 +294,7 @@ def test_safetensors_types_and_damage(tensors, tmp_path: Path) -> None:
             resnet(path, classes=4)
     header = b'{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 8]}}'
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
-    with pytest.raises(InputError, match="tensor a has another size"):
+    with pytest.raises(InputError, match=r"x\.safetensors is no safetensors file"):
         read_safetensors(path)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from training.closing import closing_line
+from training.closing import below_floor, closing_line
 from training.evaluate import class_report
 
 
@@ -58,3 +58,33 @@ def test_runs_of_earlier_versions_say_less():
     assert closing_line({"results": detector}) == "AP 31.0, AP50 50.0 on the held-out images"
     nothing = {"metric": "AP", "held_out": float("nan")}
     assert closing_line({"results": nothing}) == "no AP on the held-out images"
+
+
+def test_the_epoch_has_its_figure_where_the_run_knows_what_chose():
+    told = info([0, 1], [0, 1], ["a", "b"])
+    told["dataset"]["validation"] = 5
+    told["results"] |= {
+        **{"best_epoch": 2, "epochs": 6},
+        **{"chosen_by": "val_accuracy", "validation": 84.3},
+    }
+    assert closing_line(told).endswith("; best epoch 2 of 6 (val accuracy 84.3%)")
+
+
+def test_a_run_at_chance_is_called_so():
+    labels, names = [0] * 100 + [1] * 200, ["defect", "ok"]
+    always = info(labels, [1] * 300, names) | {"labels": names}
+    told = below_floor(always)
+    assert told is not None
+    assert told.startswith("this network finds nothing yet: accuracy 66.7%")
+    assert below_floor(info(labels, labels, names) | {"labels": names}) is None
+
+
+def test_detectors_and_runs_of_earlier_versions_have_a_floor():
+    detector = {"results": {"metric": "AP", "held_out": 0.04}, "labels": ["car"]}
+    assert "AP 0.0, less than 1" in (below_floor(detector) or "")
+    assert below_floor({**detector, "results": {"metric": "AP", "held_out": 12.0}}) is None
+    nothing = {**detector, "results": {"metric": "AP", "held_out": None}}
+    assert "nothing to find" in (below_floor(nothing) or "")
+    old = {"results": {"metric": "accuracy", "held_out": 9.0}, "labels": list("0123456789")}
+    assert below_floor(old) is not None
+    assert below_floor({**old, "results": {"metric": "accuracy", "held_out": 97.0}}) is None

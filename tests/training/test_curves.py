@@ -20,9 +20,9 @@ def history(epochs: int, *, validation: bool = True) -> list[dict[str, float]]:
     rows = []
     for epoch in range(1, epochs + 1):
         row = {"epoch": float(epoch), "learning_rate": 10.0**-epoch}
-        row |= {"loss": 2 / epoch, "accuracy": 1 - 0.5 / epoch}
+        row |= {"loss": 2 / epoch, "accuracy": 100 - 50 / epoch}
         if validation:
-            row |= {"val_loss": 3 / epoch, "val_accuracy": 0.9 - 0.1 * abs(epoch - 2)}
+            row |= {"val_loss": 3 / epoch, "val_accuracy": 90.0 - 10 * abs(epoch - 2)}
         rows.append(row)
     return rows
 
@@ -31,7 +31,7 @@ def detector_history(epochs: int) -> list[dict[str, float]]:
     return [
         {"epoch": float(epoch), "learning_rate": 0.1, "loss": 3 / epoch}
         | {"box_loss": 1 / epoch, "class_loss": 2 / epoch}
-        | {"val_ap": 0.5 - 0.1 * abs(epoch - 2), "val_ap50": 0.2 * epoch}
+        | {"val_ap": 50.0 - 10 * abs(epoch - 2), "val_ap50": 20.0 * epoch}
         for epoch in range(1, epochs + 1)
     ]
 
@@ -39,7 +39,7 @@ def detector_history(epochs: int) -> list[dict[str, float]]:
 def map_history(epochs: int, *, validation: bool = True) -> list[dict[str, float]]:
     rows = [
         {"epoch": float(epoch), "learning_rate": 0.1, "loss": 3 / epoch}
-        | {"val_miou": 0.5 - 0.1 * abs(epoch - 2), "val_dice": 0.7}
+        | {"val_miou": 50.0 - 10 * abs(epoch - 2), "val_dice": 70.0}
         for epoch in range(1, epochs + 1)
     ]
     names = rows[0] if validation else ("epoch", "learning_rate", "loss")
@@ -157,7 +157,37 @@ def test_rate_that_ends_near_zero_does_not_squash_the_rest() -> None:
     low, high = axes.get_ylim()
     assert 1e-8 < low < 1e-7
     assert 1e-3 < high < 1e-2
-    assert np.isnan(axes.get_lines()[0].get_ydata()).tolist() == [False, False, True]
+    # Its point is there all the same, at the lower edge.
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [1e-3, 1e-4, low])
+    assert lines(draw_curves(rows, "a run").axes[0])["training"].get_xdata().tolist() == [1, 2, 3]
+
+
+def test_last_rate_of_a_cosine_is_drawn_where_it_is_zero() -> None:
+    rows = history(3)
+    rows[2]["learning_rate"] = 0.0
+    drawn = draw_curves(rows, "a run").axes[2].get_lines()[0]
+    assert drawn.get_xdata().tolist() == [1, 2, 3]
+    assert np.isfinite(drawn.get_ydata()).all()
+    assert drawn.get_ydata()[-1] > 0
+
+
+def test_other_monitors_choose_and_name_another_epoch() -> None:
+    rows = [
+        {"epoch": 1.0, "learning_rate": 0.1, "loss": 2.0, "accuracy": 60.0}
+        | {"val_accuracy": 96.0, "val_balanced_accuracy": 50.0, "val_loss": 0.3},
+        {"epoch": 2.0, "learning_rate": 0.1, "loss": 1.0, "accuracy": 70.0}
+        | {"val_accuracy": 90.0, "val_balanced_accuracy": 85.0, "val_loss": 0.4},
+    ]
+    assert [best_epoch(rows, m) for m in ("auto", "accuracy", "balanced_accuracy", "loss")] == [
+        *(1, 1, 2, 1)
+    ]
+    losses, scores, _rates = draw_curves(rows, "a run", "balanced_accuracy").axes
+    text = losses.texts[0].get_text()
+    assert text == "best: epoch 2, balanced accuracy 85% on validation pictures"
+    assert lines(scores)["balanced"].get_ydata().tolist() == [50, 85]
+    losses, scores, _rates = draw_curves(rows, "a run", "loss").axes
+    assert losses.texts[0].get_text() == "best: epoch 1, loss 0.3 on validation pictures"
+    assert "balanced" not in lines(scores)
 
 
 def test_gap_where_a_figure_is_no_number() -> None:

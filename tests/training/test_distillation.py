@@ -238,5 +238,5 @@ def test_the_command_refuses_in_one_line(teacher_run: Path, tmp_path: Path) -> N
     command = ("train", "lenet5", "--data", "mnist", "--out", tmp_path / "run", "--teacher")
     assert_refused(here(*command, tmp_path / "none"), str(tmp_path / "none"), "no run folder")
     weighty = here(*command, teacher_run, "--distil-weight", 2)
-    assert_refused(weighty, "distil_weight is between 0 and 1, not 2")
+    assert_refused(weighty, "distil_weight must be between 0 and 1, not 2")
     assert not (tmp_path / "run").exists()

@@ -19,6 +19,7 @@ from training import checkpoint, loop
 from training.batches import Course
 from training.config import TrainConfig
 from training.datasets.splits import Split
+from training.evaluate import evaluate, keras_predict_fn
 from training.fit import Fitted, fit
 from training.stopping import Stopped
 
@@ -164,6 +165,44 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
             np.testing.assert_array_equal(variable.numpy(), array)
 
 
+def test_balanced_accuracy_is_validated_and_chooses_the_epoch_on_demand(tmp_path: Path) -> None:
+    aside = pictures(13, 32, seed=1)
+    config = dataclasses.replace(CONFIG, monitor="balanced_accuracy")
+    model, fitted = run(tmp_path, config, validation=aside)
+    assert all("balanced_accuracy" not in epoch for epoch in fitted.history)
+    kept = fitted.history[fitted.best_epoch - 1]["val_balanced_accuracy"]
+    assert kept == max(epoch["val_balanced_accuracy"] for epoch in fitted.history)
+    predict = keras_predict_fn(model, TARGET)
+    answers = evaluate(predict, aside, TARGET).predictions
+    recalls = [np.mean(answers[aside.labels == label] == label) for label in set(aside.labels)]
+    assert kept == pytest.approx(100 * np.mean(recalls))
+
+
+def test_history_of_an_older_checkpoint_goes_on_in_percent(tmp_path: Path, monkeypatch) -> None:
+    aside = pictures(12, 32, seed=1)
+    _model, whole = run(tmp_path / "whole", validation=aside)
+    with monkeypatch.context() as patch:
+        break_off_after(2, patch)
+        with pytest.raises(Stop):
+            run(tmp_path / "old", validation=aside)
+    path = checkpoint.latest_first(tmp_path / "old")[0]
+    arrays, state = checkpoint.read(path)
+    assert state.pop("unit") == "percent"
+    for row in state["history"]:  # as versions before had it
+        row.pop("val_balanced_accuracy")
+        row |= {name: row[name] / 100 for name in ("accuracy", "val_accuracy")}
+    checkpoint.save(path, arrays, state)
+    _model, fitted = run(tmp_path / "old", validation=aside)
+    for before, now in zip(whole.history, fitted.history, strict=True):
+        assert now == pytest.approx({name: before[name] for name in now})
+    assert fitted.best_epoch == whole.best_epoch
+    with (tmp_path / "old" / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["accuracy"]) for row in rows] == pytest.approx(
+        [row["accuracy"] for row in whole.history], 1e-4
+    )
+
+
 EVERYTHING = dataclasses.replace(
     CONFIG, ema=0.9, mixup=0.2, cutmix=1.0, clip_norm=1.0, accumulate=2, class_weights="balanced"
 )
@@ -240,7 +279,7 @@ def test_a_loss_that_is_no_number_names_step_rate_and_pictures(tmp_path: Path) -
 
 
 def test_averaged_weights_are_validated_and_kept(tmp_path: Path) -> None:
-    """By hand: an average of 0.9 of itself and 0.1 of the weights after each update."""
+    """By hand: at the n-th update an average of min(0.9, (1 + n) / (10 + n)) of itself, from 0."""
     config = dataclasses.replace(CONFIG, epochs=2, ema=0.9, optimizer="sgd", learning_rate=0.5)
     plain = dataclasses.replace(config, ema=0.0)
     trace: list[list[np.ndarray]] = []
@@ -254,15 +293,16 @@ def test_averaged_weights_are_validated_and_kept(tmp_path: Path) -> None:
         patch.setattr(loop, "_Watch", Trace)
         run(tmp_path / "plain", plain)
     averages = trace[0]
-    for weights in trace[1:]:
-        averages = [0.9 * a + 0.1 * w for a, w in zip(averages, weights, strict=True)]
+    for n, weights in enumerate(trace[1:], 1):
+        decay = min(0.9, (1 + n) / (10 + n))
+        averages = [decay * a + (1 - decay) * w for a, w in zip(averages, weights, strict=True)]
     held = pictures(12, 32, seed=1)
     model, fitted = run(tmp_path / "averaged", config, validation=held)
     if fitted.best_epoch == 2:
         for kept, average in zip(model.trainable_variables, averages, strict=True):
             np.testing.assert_allclose(kept.numpy(), average, rtol=1e-4, atol=1e-6)
     logits = model(TARGET.normalise(held.pictures), training=False).numpy()
-    right = float((logits.argmax(axis=1) == held.labels).mean())
+    right = 100 * float((logits.argmax(axis=1) == held.labels).mean())
     assert fitted.history[fitted.best_epoch - 1]["val_accuracy"] == pytest.approx(right)
 
 

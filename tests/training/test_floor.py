@@ -37,7 +37,12 @@ def test_a_network_that_misses_no_rare_class_may_be_right_less_often() -> None:
     assert below_floor("accuracy", 50.0, **facts, balanced=59.0)
     assert below_floor("accuracy", 50.0, **facts, balanced=59.4) is None
     # The constant answer.
-    assert below_floor("accuracy", 96.0, **facts, balanced=50.0)
+    told = below_floor("accuracy", 96.0, **facts, balanced=50.0)
+    assert told is not None
+    assert "Likely causes: one class is far more common (class_weights=balanced)" in told
+    even = below_floor("accuracy", 50.0, **class_facts([20, 20]))
+    assert even is not None
+    assert "far more common" not in even
 
 
 def test_one_class_tells_nothing() -> None:

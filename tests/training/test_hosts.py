@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 import pytest
-from commands import COMMAND, assert_refused, free_ports
+from commands import COMMAND, assert_refused, communicate, free_ports
 from commands import kerascnn as command
 from test_training_backends import history
 
@@ -42,7 +42,7 @@ def test_two_hosts_have_the_curve_of_one(backend: str, tmp_path: Path) -> None:
         for index in range(2)
     ]  # fmt: skip
     try:
-        ended = [process.communicate(timeout=240) for process in processes]
+        ended = communicate(processes)
     finally:
         for process in processes:
             process.kill()

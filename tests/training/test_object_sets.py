@@ -176,5 +176,5 @@ def test_sizes_and_pixels_are_upright(orientation: int, ending: str, tmp_path: P
         with pytest.raises(InputError, match="not a readable"):
             read(place)
     place.unlink()
-    with pytest.raises(InputError, match="no such picture"):
+    with pytest.raises(InputError, match="no such image"):
         read_size(place)

@@ -1,6 +1,7 @@
 """Optimisers against steps worked in numpy, under this process' backend and under jax."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -155,27 +156,47 @@ def test_clipping_is_by_the_norm_over_all_variables():
     np.testing.assert_allclose(bias, BIAS - RATE * step[1] / 4, rtol=1e-6)
 
 
-def test_averages_begin_with_the_first_weights_and_leave_the_weights_alone():
-    steps = gradients(3)
-    kernel, _, made = run(config(optimizer="sgd", momentum=0, ema=0.9), steps)
+@pytest.mark.parametrize("ema", [0.3, 0.9999])
+def test_averages_follow_tensorflows_num_updates_and_leave_the_weights_alone(ema):
+    steps = gradients(7)
+    kernel, _, made = run(config(optimizer="sgd", momentum=0, ema=ema), steps)
     weights = KERNEL - RATE * np.cumsum([g for g, _ in steps], axis=0)
     average = weights[0]
-    for w in weights[1:]:
-        average = 0.9 * average + 0.1 * w
+    for n, w in enumerate(weights[1:], 1):
+        decay = min(ema, (1 + n) / (10 + n))
+        average = decay * average + (1 - decay) * w
     first, second = optimizers.averages(made)
     np.testing.assert_allclose(kernel, weights[-1], rtol=1e-6)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(first), average, rtol=1e-6)
     assert tuple(second.shape) == (2,)
 
 
-def test_an_average_forgets_as_fast_with_accumulation():
+@pytest.mark.parametrize("ema", [0.5, 0.999])
+def test_an_average_with_accumulation_is_that_of_large_batches(ema):
+    """Keras averages behind every batch; the last one here is of an update that is not yet."""
+    steps = gradients(25)
+    small = run(config(optimizer="sgd", momentum=0, ema=ema, accumulate=2), steps)[2]
+    means = [
+        tuple(np.mean([step[i] for step in steps[k : k + 2]], axis=0) for i in range(2))
+        for k in range(0, 24, 2)
+    ]
+    large = run(config(optimizer="sgd", momentum=0, ema=ema), means)[2]
+    for one, other in zip(optimizers.averages(small), optimizers.averages(large), strict=True):
+        ours, theirs = map(keras.ops.convert_to_numpy, (one, other))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_an_average_before_the_first_update_is_the_weights():
+    _, _, made = run(config(ema=0.999, accumulate=4), gradients(3))
+    np.testing.assert_allclose(optimizers.averages(made)[0], KERNEL, rtol=1e-6)
+
+
+def test_an_average_of_sixty_pictures_has_forgotten_where_it_began():
+    """60 epochs of 4 updates: with 0.999 from the start, 79% of the first weights were in it."""
     zero, one = ([(np.full((2, 2), value), np.zeros(2))] for value in (0.0, 1.0))
-    asked = config(optimizer="sgd", momentum=0, ema=0.9, accumulate=2)
-    _, _, made = run(asked, 2 * zero + 2 * one + 18 * zero)
-    # Keras averages behind every batch: 19 of them since the weights moved by -0.1.
-    left = 0.9 ** (19 / 2)
+    _, _, made = run(config(optimizer="sgd", momentum=0, ema=0.999), zero + one + 238 * zero)
     found = keras.ops.convert_to_numpy(optimizers.averages(made)[0])
-    np.testing.assert_allclose(found, KERNEL - 0.1 * (1 - left), rtol=1e-5)
+    np.testing.assert_allclose(found, KERNEL - RATE, rtol=1e-6)
 
 
 _TRAIN = """
@@ -190,7 +211,7 @@ for optimizer in ("adamw", "rmsprop", "sgd"):
         for accumulate in (1, 2):
             config = TrainConfig(
                 optimizer=optimizer, decay=decay, accumulate=accumulate, weight_decay=0.1,
-                learning_rate=0.01, clip_norm=1.0, ema=0.9, schedule="exponential",
+                learning_rate=0.01, clip_norm=1.0, ema=0.3, schedule="exponential",
                 decay_epochs=1, decay_rate=0.5, warmup_epochs=0.5, epsilon=1e-3,
             )
             inputs = keras.Input((4,))
@@ -235,3 +256,14 @@ def test_averages_are_found_where_half_precision_scales_the_loss():
     outer = keras.optimizers.LossScaleOptimizer(inner)
     outer.build([keras.Variable(KERNEL, name="kernel")])
     assert [tuple(v.shape) for v in optimizers.averages(outer)] == [(2, 2)]
+
+
+def test_an_average_counts_the_updates_that_half_precision_did_not_pass_over():
+    inner = optimizers.build(config(optimizer="sgd", momentum=0, ema=0.999), RATE)
+    outer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=1.0)
+    variable = keras.Variable(np.zeros((2, 2), "float32"), name="kernel")
+    outer.build([variable])
+    for value in (0.0, math.inf, 1.0):  # the second is no update
+        outer.apply([keras.ops.full((2, 2), value)], [variable])
+    # That halves the scale, so that the third gradient is 2; it is the update behind one other.
+    np.testing.assert_allclose(optimizers.averages(outer)[0], -2 * RATE * 9 / 11, rtol=1e-6)

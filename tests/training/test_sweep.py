@@ -45,7 +45,7 @@ def test_a_grid_takes_each_once(wrong) -> None:
 
 
 def test_detectors_are_not_ranked() -> None:
-    with pytest.raises(InputError, match="efficientdet_lite0 is none"):
+    with pytest.raises(InputError, match="efficientdet_lite0 is not one"):
         grid(models=["lenet5", "efficientdet_lite0"])
 
 
@@ -59,15 +59,30 @@ def test_misspelt_words_are_found_before_anything_runs(tmp_path: Path) -> None:
 
 def test_a_table_has_the_best_first_and_failures_last() -> None:
     rows = [
-        {"run": "a", "error": "no such picture", "held_out": None},
-        {"run": "b", "error": "", "held_out": 80.0, "top5": 99.0, "calibration_error": 2.0,
-         "best_epoch": 3, "seconds": 1.5},
-        {"run": "c", "error": "", "held_out": 90.0, "top5": 99.5, "calibration_error": 1.0,
-         "best_epoch": 4, "seconds": 2.5},
+        {"run": "a", "error": "no such image", "validation": None, "held_out": None},
+        {"run": "b", "error": "", "validation": 91.0, "held_out": 80.0, "top5": 99.0,
+         "calibration_error": 2.0, "best_epoch": 3, "seconds": 1.5, "below_floor": "finds nothing"},
+        {"run": "c", "error": "", "validation": 89.0, "held_out": 90.0, "top5": 99.5,
+         "calibration_error": 1.0, "best_epoch": 4, "seconds": 2.5},
     ]  # fmt: skip
     lines = sweep.table(rows).splitlines()
-    assert [line[0] for line in lines[1:]] == ["c", "b", "a"]
-    assert "no such picture" in lines[-1]
+    assert [line[0] for line in lines[1:-1]] == ["b", "c", "a"]
+    assert lines[1].split()[1:3] == ["91.0%", "80.0%"]
+    assert lines[1].endswith("no better than chance")
+    assert lines[2].endswith("2.5")
+    assert "no such image" in lines[-2]
+    assert "ranked by the validation images" in lines[-1]
+
+
+def test_runs_without_validation_pictures_are_ranked_by_what_is_shown() -> None:
+    figures = {"error": "", "top5": 99.0, "calibration_error": 2.0, "best_epoch": 3, "seconds": 1.5}
+    rows = [
+        {"run": "a", "validation": 99.0, "held_out": 80.0, **figures},
+        {"run": "b", "validation": None, "held_out": 90.0, **figures},
+    ]
+    lines = sweep.table(rows).splitlines()
+    assert [line[0] for line in lines[1:-1]] == ["b", "a"]
+    assert "ranked by the held-out images" in lines[-1]
 
 
 def weights(folder: Path) -> str:

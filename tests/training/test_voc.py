@@ -226,4 +226,4 @@ def test_other_encodings_and_large_files_are_refused(
     refused(devkit, "a 5.xml is not UTF-8; save it so|is not XML")
     write(file)
     monkeypatch.setattr(voc, "_MOST_BYTES", 30)
-    refused(devkit, "has more than 0 MB; it is no annotation")
+    refused(devkit, "has more than 0 MB; it is not an annotation")

@@ -132,7 +132,7 @@ def test_what_reaches_beyond_is_clipped_and_told(described: Path) -> None:
         ("0 0.5 0.5 0.5 0.5 0.9", "6 numbers are neither"),
         ("0 0.5 0.5 0.5 0.5 0.9 1 1", "8 numbers are neither"),
         ("cat 0.5 0.5 0.5 0.5", "not everything is a number"),
-        ("0 0.5 0.5 0.5 1.002", "1.002 is no share between 0 and 1"),
+        ("0 0.5 0.5 0.5 1.002", "1.002 is not a number from 0 to 1"),
         ("0 20 10 5 5", "20 is no share"),
         ("0 -0.01 0.5 0.5 0.5", "-0.01 is no share"),
         ("0 nan 0.5 0.5 0.5", "nan is no share"),

@@ -12,9 +12,9 @@ from kerascnn.errors import InputError
 from training.datasets import folder, mnist, pack, scenes_digits, tfds
 from training.datasets.splits import Dataset
 
-__all__ = ["Dataset", "canonical", "scan"]
+__all__ = ["EMBEDDED", "Dataset", "canonical", "require", "scan"]
 
-_EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
+EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
 
 
 def scan(spec: str, *, seed: int, to_pack: bool = False) -> Dataset:
@@ -29,20 +29,26 @@ def scan(spec: str, *, seed: int, to_pack: bool = False) -> Dataset:
     Raises:
         InputError: no such set or folder, an empty class, fewer than two classes.
     """
-    if spec in _EMBEDDED:
-        return _EMBEDDED[spec]()
+    require(spec)
+    if spec in EMBEDDED:
+        return EMBEDDED[spec]()
     if spec.startswith(tfds.PREFIX):
         return tfds.scan(spec, seed=seed, most_bytes=None if to_pack else tfds.MOST_BYTES)
     path = pathlib.Path(spec)
-    if not path.is_dir():
-        there = ", ".join((*_EMBEDDED, "tfds:NAME"))
-        raise InputError(f"{spec}: no such folder, and no other data set (there are: {there})")
     return pack.scan(path) if pack.is_pack(path) else folder.scan(path, seed=seed)
+
+
+def require(spec: str) -> None:
+    """Raise InputError for what `scan` finds nothing in; no folder is read."""
+    if spec in EMBEDDED or spec.startswith(tfds.PREFIX) or pathlib.Path(spec).is_dir():
+        return
+    there = ", ".join((*EMBEDDED, "tfds:NAME"))
+    raise InputError(f"{spec}: no such folder, and no other data set (there are: {there})")
 
 
 def canonical(spec: str) -> str:
     """What means the same from any working directory: a name, or an absolute path."""
-    if spec in _EMBEDDED:
+    if spec in EMBEDDED:
         return spec
     return (
         tfds.canonical(spec) if spec.startswith(tfds.PREFIX) else str(pathlib.Path(spec).resolve())

@@ -91,7 +91,7 @@ def read(path: pathlib.Path) -> ClassFile:
     names = [name.strip().strip('"').strip() for name in names]
     for what, values in (("classes are called", names), ("colours are", colours or [])):
         if twice := [value for i, value in enumerate(values) if value in values[:i]]:
-            raise InputError(f"{path}: two {what} {twice[0]!r}; mend one")
+            raise InputError(f"{path}: two {what} {twice[0]!r}; change one")
     if not names or len(names) > MOST_CLASSES:
         raise InputError(f"{path} names {len(names)} classes; name 1 to {MOST_CLASSES}, one a line")
     return ClassFile(path=path, names=tuple(names), colours=tuple(colours) if colours else None)
@@ -111,7 +111,9 @@ def _lines(path: pathlib.Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text ({error}); replace it") from None
     if len(data) > _MOST_BYTES:
-        raise InputError(f"{path} has more than {_MOST_BYTES >> 20} MB; it names no classes")
+        raise InputError(
+            f"{path} has more than {_MOST_BYTES >> 20} MB; it is not a list of classes"
+        )
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if path.suffix.lower() != ".csv" or len(lines) < 2:
@@ -130,5 +132,7 @@ def _all(form: re.Pattern[str], lines: Sequence[str]) -> list[tuple[str, ...]]:
 def _colour(path: pathlib.Path, values: Sequence[str]) -> Colour:
     red, green, blue = map(int, values)
     if max(red, green, blue) > 255:
-        raise InputError(f"{path}: {red} {green} {blue} is no colour; parts go from 0 to 255")
+        raise InputError(
+            f"{path}: {red} {green} {blue} is not a colour; its parts must be from 0 to 255"
+        )
     return red, green, blue

@@ -241,7 +241,9 @@ def _ids(path: pathlib.Path, records: list[dict]) -> tuple[np.ndarray, list[str]
     if len(given) == len(records):
         return np.array(_column(path, "annotation", records, "id", _whole), np.int64), []
     lost = len(records) - len(given)
-    note = f"{path.name}: {lost:,} annotation ids are no numbers or come twice; all were renumbered"
+    note = (
+        f"{path.name}: {lost:,} annotation ids are not numbers, or occur twice; all were renumbered"
+    )
     return np.arange(1, len(records) + 1), [note]
 
 
@@ -256,13 +258,15 @@ def _outlines(
                 yield _runs(outline, height, width)
                 continue
             if outline and not all(isinstance(part, array.array) for part in outline):
-                raise ValueError("is no list of polygons")
+                raise ValueError("is not a list of polygons")
             if any(len(part) % 2 for part in outline or ()):
                 raise ValueError("has a polygon with an odd number of coordinates")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             reason = str(error) if type(error) is ValueError else "is neither polygons nor runs"
             called = _called("annotation", records, record)
-            raise InputError(f"{path}: {called}: its segmentation {reason}; mend it") from None
+            raise InputError(
+                f"{path}: {called}: its segmentation {reason}; correct or remove it"
+            ) from None
         thin += sum(len(part) < 6 for part in outline or ())
         yield outline
     if thin:
@@ -318,7 +322,9 @@ def _refuse_far(path: pathlib.Path, records: list[dict], shapes: Shapes, sides: 
     near = (lows >= -sides[owners]) & (highs <= 2 * sides[owners])  # False for NaN
     if not near.all():
         called = _called("annotation", records, records[int(owners[np.argmin(near)])])
-        raise InputError(f"{path}: {called} has a polygon far outside its picture; mend it")
+        raise InputError(
+            f"{path}: {called} has a polygon far outside its image; correct or remove it"
+        )
 
 
 def _pictures(path: pathlib.Path, names: Sequence[str]) -> list[pathlib.Path]:
@@ -331,7 +337,7 @@ def _pictures(path: pathlib.Path, names: Sequence[str]) -> list[pathlib.Path]:
     folder = max(folders, key=lambda f: sum((f / name).is_file() for name in probes))
     if not any((folder / name).is_file() for name in probes):
         places = ", ".join(dict.fromkeys(map(str, folders)))
-        raise InputError(f"{path}: no picture such as {names[0]} lies in any of {places}")
+        raise InputError(f"{path}: no image such as {names[0]} is in any of {places}")
     return [folder / name for name in names]
 
 
@@ -359,7 +365,7 @@ def _column(
         except (TypeError, ValueError, OverflowError):
             called = _called(kind, records, record)
             has = f"has no {key}" if value is _REQUIRED else f"has the {key} {value!r:.60}"
-            raise InputError(f"{path}: {called} {has}; mend or remove it") from None
+            raise InputError(f"{path}: {called} {has}; correct or remove it") from None
     return values
 
 

@@ -194,7 +194,7 @@ def decode_dataset(
         held_out=decode(dataset.held_out, evaluation),
     )
     if broken:
-        report(f"{len(broken)} broken pictures skipped; --strict makes them an error")
+        report(f"{len(broken)} broken images skipped; --strict makes them an error")
     return decoded, broken
 
 
@@ -210,6 +210,6 @@ def refuse_lost_classes(
     """
     if lost := set(labels.tolist()) - set(left.tolist()):
         raise InputError(
-            f"class {dataset.classes[min(lost)]!r} of {dataset.name} has no readable picture left; "
+            f"class {dataset.classes[min(lost)]!r} of {dataset.name} has no readable image left; "
             f"for one: {reasons[0]}"
         )

@@ -61,7 +61,7 @@ def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
         found = f"only {names[0]!r}" if names else "none"
         raise InputError(
             f"{folder} needs at least two class folders, and has {found}; "
-            "put the pictures of each class into a folder of its own"
+            "put the images of each class into a folder of its own"
         )
     return names
 
@@ -77,7 +77,7 @@ def _read(
         if not pictures:
             endings = " ".join(sorted(SUFFIXES))
             raise InputError(
-                f"{folder / name} holds no pictures ({endings}); add some or remove the folder"
+                f"{folder / name} has no images ({endings}); add some or remove the folder"
             )
         names += pictures
         labels += [label] * len(pictures)

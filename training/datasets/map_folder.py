@@ -176,9 +176,11 @@ def _pairs(part: str, pictures: pathlib.Path, masks: pathlib.Path, notes: list[s
     if missing:
         _refuse_missing(missing, len(files), pictures, masks, there)
     if not found:
-        raise InputError(f"{pictures} holds no pictures ({' '.join(sorted(SUFFIXES))}); add some")
+        raise InputError(f"{pictures} has no images ({' '.join(sorted(SUFFIXES))}); add some")
     if left := len(there) - len({mask for _file, mask in found.values()}):
-        notes.append(f"{masks if part == ALL else part}: {left:,} masks are no picture's: left out")
+        notes.append(
+            f"{masks if part == ALL else part}: {left:,} masks belong to no image: left out"
+        )
     return list(found.values())
 
 
@@ -198,11 +200,11 @@ def _refuse_missing(
         (keys[k] for e in _ENDINGS if (k := _key(pictures, first) + e) in keys), None
     ):
         raise InputError(
-            f"{blurred} is no lossless mask; masks are PNG (black and white: magick mogrify "
+            f"{blurred} is not a lossless mask; masks must be PNG (black and white: magick mogrify "
             "-format png -threshold 50% FILE)"
         )
     name = _key(pictures, first) + (_MARK if pictures == masks else "") + ".png"
     raise InputError(
         f"{first}: there is no mask {masks / name}, of {count:,} pictures {len(missing):,} have "
-        "none; bring them back or remove the pictures"
+        "none; restore them or remove the images"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from types import ModuleType
 
 from kerascnn.errors import InputError
 from training.datasets import coco, map_folder, scenes, voc, voc_maps, yolo
@@ -28,17 +29,28 @@ def scan_maps(spec: str, *, seed: int) -> MapDataset:
     """
     if is_scenes(spec):
         return scenes.scan_maps(spec)
+    reader, path = _reader(spec), pathlib.Path(spec)
+    if reader in _MASKS:
+        maps: MapDataset = reader.scan(path, seed=seed)
+        return maps
+    return of_objects(reader.scan(path, seed=seed))
+
+
+def require(spec: str) -> None:
+    """Raise InputError for what `scan_maps` finds nothing in; no mask is read."""
+    if not is_scenes(spec):
+        _reader(spec)
+
+
+def _reader(spec: str) -> ModuleType:
     path = pathlib.Path(spec)
     if not path.exists():
         raise InputError(f"{spec}: no such file or folder, nor a data set (there is: scenes)")
-    for masks in _MASKS:
-        if masks.recognises(path):
-            return masks.scan(path, seed=seed)
-    for objects in _OBJECTS:
-        if objects.recognises(path):
-            return of_objects(objects.scan(path, seed=seed))
+    for reader in (*_MASKS, *_OBJECTS):
+        if reader.recognises(path):
+            return reader
     raise InputError(
-        f"{spec} is no data set of label maps; give a folder with images/ and masks/ (a PNG for "
+        f"{spec} is not a data set of label maps; give a folder with images/ and masks/ (a PNG for "
         "each picture), with JPEGImages/ and SegmentationClass/ (Pascal VOC), or objects with "
         "outlines (COCO, YOLO)"
     )

@@ -56,7 +56,7 @@ def read_mask(path: str) -> Stored:
     image, found = read_stored(path)
     if found not in FORMATS:
         raise InputError(
-            f"{path} is {found}, which blurs classes; masks are PNG (black and white: magick "
+            f"{path} is {found}, which blurs classes; masks must be PNG (black and white: magick "
             "mogrify -format png -threshold 50% FILE)"
         )
     if image.mode in ("RGBA", "LA"):
@@ -100,7 +100,7 @@ def levels(path: str, stored: Stored) -> np.ndarray:
         values = np.where(values == 0xFFFF, VOID, values)
         if values.max(initial=0) > VOID:
             raise InputError(
-                f"{path}: the value {values.max()} is no class; they go from 0 to {VOID - 1}"
+                f"{path}: the value {values.max()} is not a class; classes go from 0 to {VOID - 1}"
             )
         values = values.astype(np.uint8)
     return values
@@ -195,7 +195,8 @@ class Meaning:
     def _refuse(self, path: str, what: str, pixels: int) -> NoReturn:
         listed = f"the {len(self.classes)} classes" + (f" of {self.source}" if self.source else "")
         raise InputError(
-            f"{path}: {what} ({pixels:,} pixels) is none of {listed}; mend the mask or the classes"
+            f"{path}: {what} ({pixels:,} pixels) is not one of {listed}; "
+            "correct the mask or the classes"
         )
 
 

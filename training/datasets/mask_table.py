@@ -107,7 +107,7 @@ class MaskTable:
         label_map = self.meaning.label_map(path, mask_files.read_mask(path))
         size = tuple(self.sizes[place].tolist())
         if label_map.shape != size:
-            raise InputError(f"{path} is no longer of {size[1]} x {size[0]} pixels; bring it back")
+            raise InputError(f"{path} no longer has {size[1]} x {size[0]} pixels; restore it")
         return label_map
 
 
@@ -216,11 +216,13 @@ def _told(
         culprit = pairs[int(pixels[:, between].any(axis=1).argmax())][1]
         raise InputError(
             f"{culprit} is black and white with soft edges, of values from {between[0]} to "
-            f"{between[-1]}; make them hard (magick mogrify -threshold 50% FILE)"
+            f"{between[-1]}; make the edges hard (magick mogrify -threshold 50% FILE)"
         )
     count = max(between, default=0) + 1
     if count < _TWO:
-        raise InputError(f"{root}: no mask has any value but {values}; they tell no two classes")
+        raise InputError(
+            f"{root}: no mask has any value but {values}; there are not two classes in them"
+        )
     note = f"no file names the classes (classes.txt, a name a line): class_0 to class_{count - 1}"
     return mask_files.numbered(count), [note]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from types import ModuleType
 
 from kerascnn.errors import InputError
 from training.datasets import coco, scenes, voc, yolo
@@ -24,14 +25,24 @@ def scan_objects(spec: str, *, seed: int) -> ObjectDataset:
     """
     if is_scenes(spec):
         return scenes.scan(spec)
+    return _reader(spec).scan(pathlib.Path(spec), seed=seed)
+
+
+def require(spec: str) -> None:
+    """Raise InputError for what `scan_objects` finds nothing in; no annotation is read."""
+    if not is_scenes(spec):
+        _reader(spec)
+
+
+def _reader(spec: str) -> ModuleType:
     path = pathlib.Path(spec)
     if not path.exists():
         raise InputError(f"{spec}: no such file or folder, nor a data set (there is: scenes)")
     for reader in _FORMATS:
         if reader.recognises(path):
-            return reader.scan(path, seed=seed)
+            return reader
     raise InputError(
-        f"{spec} is no data set of objects; give a COCO .json file, or a folder with "
+        f"{spec} is not a data set of objects; give a COCO .json file, or a folder with "
         "annotations/instances_train*.json, train/_annotations.coco.json (COCO), "
         "Annotations/*.xml, .xml beside pictures (Pascal VOC), data.yaml or classes.txt (YOLO)"
     )

@@ -306,8 +306,8 @@ def weigh(files: Sequence[pathlib.Path]) -> np.ndarray:
             missing.append(file)
     if missing:
         raise InputError(
-            f"{missing[0]}: no such picture, of {len(files):,} that are annotated "
-            f"{len(missing):,} are missing; bring them back or remove their annotations"
+            f"{missing[0]}: no such image; of {len(files):,} that are annotated "
+            f"{len(missing):,} are missing; restore them or remove their annotations"
         )
     return weights
 
@@ -361,7 +361,7 @@ def assemble(
     for split, why in ((TRAIN, "learn from"), (TEST, "measure on")):
         if not objects[split].any():
             of = "training" if split == TRAIN else "held-out"
-            raise InputError(f"{name}: no {of} picture has an object to {why}; annotate some")
+            raise InputError(f"{name}: no {of} image has an object to {why}; annotate some")
     splits = {split: table.split(places) for split, (table, places) in shares.items()}
     tables = parts.values()
     unseen = [c for c, count in zip(classes, objects[TRAIN], strict=True) if not count]
@@ -422,7 +422,7 @@ def divided(
     if ALL in whole:
         part, places = whole[ALL]
         if len(places) < 2:
-            raise InputError(f"{name} has fewer than two pictures; add some, to hold a fifth out")
+            raise InputError(f"{name} has fewer than two images; add some: a fifth is held out")
         order = np.random.default_rng(seed).permutation(places)
         count = max(1, round(HELD_OUT_FRACTION * len(places)))
         return {TRAIN: (part, np.sort(order[count:])), TEST: (part, np.sort(order[:count]))}

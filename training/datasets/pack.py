@@ -168,7 +168,7 @@ def shard_bytes(text: str) -> int:
     units = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
     number, unit = text.strip()[:-2], text.strip()[-2:].upper()
     if unit not in units or not number.strip().replace(".", "", 1).isdecimal():
-        raise InputError(f"--shard-size is as 128MB, 1GB or 500KB, not {text!r}")
+        raise InputError(f"--shard-size must be like 128MB, 1GB or 500KB, not {text!r}")
     return max(1, round(float(number) * units[unit]))
 
 
@@ -494,14 +494,16 @@ def _read_info(folder: pathlib.Path) -> dict[str, Any]:
             for shard in split["shards"]
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no description of a pack; pack its source again") from error
+        raise InputError(
+            f"{path} is not the description of a pack; pack its source again"
+        ) from error
     if version != _VERSION:
-        raise InputError(f"{path} is of version {version}, not {_VERSION}; pack its source again")
+        raise InputError(f"{path} has version {version}, not {_VERSION}; pack its source again")
     for file, size in shards:
         there = file.stat().st_size if file.is_file() else None
         if there != size:
             found = "is missing" if there is None else f"has {there} bytes, not {size}"
-            raise InputError(f"{file} {found}; bring it back, or pack its source again")
+            raise InputError(f"{file} {found}; restore it, or pack its source again")
     return info
 
 

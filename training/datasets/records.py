@@ -42,7 +42,7 @@ class Reader:
         finally:
             os.close(file)
         if len(data) != length:
-            raise InputError(f"{path} has become shorter; bring it back as it was")
+            raise InputError(f"{path} has become shorter; restore it")
         return data
 
 
@@ -58,7 +58,7 @@ def records(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
             length = int.from_bytes(file.read(FRONT)[:8], "little")
             left -= length + FRAME
             if left < 0:
-                raise InputError(f"{path} is cut short, or no TFRecord file; bring it back")
+                raise InputError(f"{path} is cut short, or not a TFRecord file; restore it")
             at = file.tell()
             yield at, file.read(length)
             file.seek(FRAME - FRONT, os.SEEK_CUR)

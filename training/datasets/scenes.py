@@ -215,7 +215,7 @@ def _parse(spec: str) -> tuple[int, int, dict[str, int]]:
     found = _SPEC.fullmatch(spec)
     if found is None:
         raise InputError(
-            f"{spec!r} is no set of scenes; write scenes, scenes:320, scenes:256x192 (height x "
+            f"{spec!r} is not a set of scenes; write scenes, scenes:320, scenes:256x192 (height x "
             "width) or scenes:320@4000+1000 (to learn from + held out)"
         )
     height = int(found["height"] or 320)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from kerascnn.errors import InputError
 from training.datasets.decode import in_order
+from training.datasets.splits import Dataset, stratified
 from training.progress import Progress, say
 
 
@@ -62,6 +63,24 @@ def readable(
                 skipped.append(split.names[index])
     found: _AnySplit = split.take(good)
     return found
+
+
+def without(split: _AnySplit, names: Collection[str]) -> _AnySplit:
+    """The split less the pictures of these names."""
+    found: _AnySplit = split.take([i for i, name in enumerate(split.names) if name not in names])
+    return found
+
+
+def choosing_by_class(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """With some pictures of each class set aside to choose the epoch, if it has none for that.
+
+    Never the held-out ones.
+    """
+    if dataset.validation is not None or not fraction:
+        return dataset
+    labels, train = dataset.train.labels, dataset.train
+    kept, aside = stratified(labels, dataset.classes, fraction=fraction, seed=seed)
+    return dataclasses.replace(dataset, train=train.take(kept), validation=train.take(aside))
 
 
 def choosing(dataset: _AnyDataset, fraction: float, seed: int) -> _AnyDataset:

@@ -64,7 +64,7 @@ class Split:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             where = error.filename or self.names[index]
-            raise InputError(f"{where} cannot be read ({reason}); bring it back") from error
+            raise InputError(f"{where} cannot be read ({reason}); restore it") from error
 
 
 _ROWS = ("pictures", "places", "sizes", "kinds", "blocks")
@@ -113,8 +113,8 @@ def stratified(
         members = rng.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
             raise InputError(
-                f"class {classes[label]!r} has a single picture to learn from, of which none can "
-                "be set aside; add pictures"
+                f"class {classes[label]!r} has a single training image, so none can be set aside "
+                "for validation; add images"
             )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         aside.append(members[:count])

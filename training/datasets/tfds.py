@@ -44,7 +44,9 @@ class _Name:
         words, _at, data_dir = spec.removeprefix(PREFIX).partition("@")
         name, _colon, version = words.partition(":")
         if not name:
-            raise InputError(f"{spec}: names no data set; as in tfds:cifar10 or tfds:cifar10:3.0.2")
+            raise InputError(
+                f"{spec}names no data set; write it like tfds:cifar10 or tfds:cifar10:3.0.2"
+            )
         return cls(name=name, version=version or None, data_dir=data_dir or None)
 
 
@@ -75,7 +77,7 @@ def scan(spec: str, *, seed: int, most_bytes: int | None = MOST_BYTES) -> Datase
     total = sum(info.splits[name].num_bytes for name in chosen)
     if most_bytes is not None and total > most_bytes:
         raise InputError(
-            f"{spec} has {total / 1e9:.1f} GB, too much to go through at every start; pack it "
+            f"{spec} has {total / 1e9:.1f} GB, too much to read at every start; pack it "
             f"once (kerascnn pack {spec} -o DIR), then --data DIR"
         )
     splits = {name: _split(info, name, image, label) for name in chosen}
@@ -134,7 +136,7 @@ def _info(spec: str, name: _Name) -> Any:
         ) from error
     if (form := builder.info.file_format.value) != "tfrecord":
         raise InputError(
-            f"{spec} is prepared as {form}, which is not read here; prepare it again: "
+            f"{spec} is prepared as {form}, which kerascnn does not read; prepare it again: "
             f"tfds build {name.name} --file_format=tfrecord"
         )
     return builder.info
@@ -163,10 +165,11 @@ def _features(spec: str, info: Any) -> tuple[str, str]:
     if len(images) != 1 or len(labels) != 1:
         there = ", ".join(f"{name} ({type(f).__name__})" for name, f in features.items())
         raise InputError(
-            f"{spec} is no data set of one picture and one class; it has: {there or 'no names'}"
+            f"{spec} is not a data set of one image and one class per example; "
+            f"it has: {there or 'no names'}"
         )
     if np.dtype(features[images[0]].np_dtype) != np.uint8:
-        raise InputError(f"{spec} has pictures that are not of 8 bits, which are not read here")
+        raise InputError(f"{spec} has images that are not 8-bit, which kerascnn does not read")
     return images[0], labels[0]
 
 

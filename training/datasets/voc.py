@@ -83,7 +83,7 @@ def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
         if strange := sorted(used - set(classes)):
             raise InputError(
                 f"{path}: the {part} split has objects that no training picture has: "
-                f"{', '.join(strange)}; add some to it, or mend the names"
+                f"{', '.join(strange)}; add some to it, or correct the names"
             )
     return assemble(
         str(path),
@@ -127,8 +127,8 @@ def _listed(path: pathlib.Path, listing: pathlib.Path) -> list[pathlib.Path]:
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise InputError(
-            f"{missing[0]}: no such file, of {len(files):,} in {listing} {len(missing):,} are "
-            "missing; bring them back or remove their lines"
+            f"{missing[0]}: no such file; of {len(files):,} in {listing} {len(missing):,} are "
+            "missing; restore them or remove their lines"
         )
     return files
 
@@ -160,7 +160,7 @@ def _parse(file: pathlib.Path, pictures: Mapping[str, pathlib.Path]) -> _Picture
     same = pathlib.PurePosixPath(named).stem == file.stem and named in pictures
     picture = pictures.get(named) if same else pictures.get(file.stem, pictures.get(named))
     if picture is None:
-        raise InputError(f"{file}: there is no picture of its name; bring it back or remove both")
+        raise InputError(f"{file}: no image has its name; restore the image or remove the file")
     height, width = (_side(root.findtext(f"size/{key}")) for key in ("height", "width"))
     return _Picture(
         file=picture,
@@ -175,12 +175,14 @@ def _root(file: pathlib.Path) -> ElementTree.Element:
             data = opened.read(_MOST_BYTES + 1)
         text = data.decode("utf-8-sig")
         if len(data) > _MOST_BYTES:
-            raise InputError(f"{file} has more than {_MOST_BYTES >> 20} MB; it is no annotation")
+            raise InputError(
+                f"{file} has more than {_MOST_BYTES >> 20} MB; it is not an annotation"
+            )
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise InputError(f"{file} declares a document type or entities; remove the declaration")
         root = ElementTree.fromstring(text)  # a str is read as UTF-8, whatever it declares
     except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}); bring it back") from None
+        raise InputError(f"{file} cannot be read ({error.strerror}); restore it") from None
     except UnicodeDecodeError:
         raise InputError(f"{file} is not UTF-8; save it so") from None
     except ElementTree.ParseError as error:
@@ -199,10 +201,10 @@ def _object(file: pathlib.Path, number: int, node: ElementTree.Element) -> _Obje
     try:
         top, left, bottom, right = (float(node.findtext(f"bndbox/{key}") or "") for key in keys)
     except ValueError:
-        raise InputError(f"{called} has no <bndbox> of four numbers; mend it") from None
+        raise InputError(f"{called} has no <bndbox> with four numbers; correct it") from None
     top, left = top - 1, left - 1
     if not (bottom >= top and right >= left and math.isfinite(top + left + bottom + right)):
-        raise InputError(f"{called} has a <bndbox> that ends before it begins; mend it")
+        raise InputError(f"{called} has a <bndbox> that ends before it begins; correct it")
     difficult = (node.findtext("difficult") or "").strip().lower() in ("1", "true")
     return _Object(name=name, box=(top, left, bottom, right), difficult=difficult)
 

@@ -107,7 +107,9 @@ def _mask(path: pathlib.Path, name: str) -> pathlib.Path:
 def _pair(path: pathlib.Path, name: str, pictures: dict[str, pathlib.Path]) -> Pair:
     mask = _mask(path, name)
     if not mask.is_file():
-        raise InputError(f"{mask}: no such mask, and a list names it; bring it back or strike it")
+        raise InputError(
+            f"{mask}: no such mask, and a list names it; restore it or remove its line"
+        )
     if name not in pictures:
         raise InputError(
             f"{mask}: there is no picture of its name in {path / 'JPEGImages'}; add it"

@@ -109,7 +109,7 @@ def _described(file: pathlib.Path) -> _Layout:
         entries = content.get(key) or []
         for entry in entries if isinstance(entries, list) else [entries]:
             if not isinstance(entry, str):
-                raise InputError(f"{file}: {key} is no folder or list of them; mend it")
+                raise InputError(f"{file}: {key} is not a folder or a list of folders; correct it")
             pictures.setdefault(part, []).extend(_pictures(file, base, entry))
     if not pictures:
         raise InputError(f"{file} names neither train nor val; add the folders of their pictures")
@@ -120,26 +120,28 @@ def _load(file: pathlib.Path) -> dict:
     try:
         text = file.read_bytes()[: _MOST_BYTES + 1].decode("utf-8-sig")
         if len(text) > _MOST_BYTES:
-            raise InputError(f"{file} has more than {_MOST_BYTES >> 20} MB; it describes no data")
+            raise InputError(
+                f"{file} has more than {_MOST_BYTES >> 20} MB; it does not describe a data set"
+            )
         # Aliases of aliases grow without bound when they are merged.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise InputError(f"{file} has an alias (*name); write out what it stands for")
         content = yaml.safe_load(text)
     except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}); bring it back") from None
+        raise InputError(f"{file} cannot be read ({error.strerror}); restore it") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{file} is not YAML ({reason}); mend it") from None
+        raise InputError(f"{file} is not YAML ({reason}); correct it") from None
     if not isinstance(content, dict):
-        raise InputError(f"{file} is no YAML of train, val and names; mend it")
+        raise InputError(f"{file} is not a YAML file with train, val and names; add them")
     return content
 
 
 def _text(file: pathlib.Path, content: Mapping, key: str) -> str:
     if not isinstance(content[key], str):
-        raise InputError(f"{file}: {key} is no text; mend it")
+        raise InputError(f"{file}: {key} is not text; put it in quotes")
     return content[key]
 
 
@@ -154,10 +156,10 @@ def _names(file: pathlib.Path, content: Mapping) -> list[str]:
         raise InputError(f"{file} has no names; add the classes as a list")
     count = content.get("nc", len(names))
     if count != len(names):
-        raise InputError(f"{file}: nc is not {len(names)}, the number of names; mend it")
+        raise InputError(f"{file}: nc is not {len(names)}, the number of names; correct nc")
     for i, name in enumerate(names):
         if not isinstance(name, str | int) or isinstance(name, bool):
-            raise InputError(f'{file}: the name of class {i} is no text; put it in quotes ("")')
+            raise InputError(f'{file}: the name of class {i} is not text; put it in quotes ("")')
     return _unique(file, [str(name) for name in names])
 
 
@@ -173,7 +175,7 @@ def _pictures(file: pathlib.Path, base: pathlib.Path, entry: str) -> list[pathli
     tried = [base / entry, base / entry.removeprefix("../")]
     place = next((p for p in tried if p.exists()), None)
     if place is None:
-        raise InputError(f"{tried[0]}: no such folder, and {file} names it; mend that")
+        raise InputError(f"{tried[0]}: no such folder, but {file} names it; correct the path there")
     if place.is_dir():
         return _inside(place)
     lines = [line.strip() for line in place.read_text("utf-8", errors="replace").splitlines()]
@@ -189,7 +191,7 @@ def _inside(folder: pathlib.Path) -> list[pathlib.Path]:
     )
     if not pictures:
         endings = " ".join(sorted(SUFFIXES))
-        raise InputError(f"{folder} holds no pictures ({endings}); add some")
+        raise InputError(f"{folder} has no images ({endings}); add some")
     return pictures
 
 
@@ -270,7 +272,7 @@ def _read(file: pathlib.Path, classes: int) -> list[_Object]:
             try:
                 found.append(_object(fields, classes))
             except ValueError as error:
-                raise InputError(f"{file}, line {number}: {error}; mend it") from None
+                raise InputError(f"{file}, line {number}: {error}; correct that line") from None
     return found
 
 
@@ -283,10 +285,10 @@ def _object(fields: Sequence[str], classes: int) -> _Object:
     except ValueError:
         raise ValueError("not everything is a number") from None
     if label not in range(classes):
-        raise ValueError(f"{fields[0]} is no class of {classes}")
+        raise ValueError(f"{fields[0]} is not one of {classes}")
     for field, value in zip(fields[1:], values, strict=True):
         if not -_TOLERANCE <= value <= 1 + _TOLERANCE:  # NaN is not
-            raise ValueError(f"{field} is no share between 0 and 1")
+            raise ValueError(f"{field} is not a number from 0 to 1")
     if len(values) == 4:
         x, y, width, height = values
         width, height = max(width, 0.0), max(height, 0.0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from training.config import TrainConfig
+from training.options import of_network
 
 NAMES = (
     *("digits", "scenes_digits", "cifar", "scratch", "finetune", "modern", "modern_sgd"),
@@ -64,22 +64,13 @@ class Recipe:
 
     def options_for(self, model: str) -> dict[str, Any]:
         """The builder options that belong to this recipe."""
-        taken = _options_of(model) if self.options else ()
+        taken = of_network(model) if self.options else ()
         common = {name: value for name, value in self.options.items() if name in taken}
         return {**common, **self.model_options.get(model, {})}
 
     def detector_options_for(self, model: str) -> dict[str, Any]:
         """The anchors and thresholds that belong to this recipe."""
         return dict(self.detector_options.get(model, {}))
-
-
-def _options_of(model: str) -> Mapping[str, Any]:
-    """What the builder of a model can be given, by name, for its backbone's builder too."""
-    entry = zoo.entry(model)
-    module, _, function = entry.builder.partition(":")
-    own = inspect.signature(getattr(importlib.import_module(module), function)).parameters
-    passes_on = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in own.values())
-    return {**_options_of(entry.backbone), **own} if passes_on and entry.backbone else own
 
 
 def load(name: str) -> Recipe:
@@ -99,6 +90,8 @@ def page(name: str) -> str:
     lines = [f"{name}: {(_module(name).__doc__ or '').strip()}", ""]
     settings = dataclasses.asdict(recipe.config).items()
     lines += [f"{key:22}{json.dumps(value)}" for key, value in settings]
+    if recipe.config.ema:
+        lines += ["", "ema: the decay at update n is min(ema, (1 + n) / (10 + n))"]
     for title, values in (
         ("of the network", recipe.options),
         *((f"of {model}", changes) for model, changes in recipe.model_config.items()),

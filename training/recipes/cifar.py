@@ -6,7 +6,8 @@ Hardware, time and score: not yet run.
 Source: Loshchilov and Hutter, arXiv:1608.03983, section 4.1: Nesterov momentum 0.9, batches of 128,
 weight decay 0.0005, 200 epochs, cosine (without their restarts), shifts of 4 pixels and mirroring.
 The rate of 0.1 is that of Wide ResNet (arXiv:1605.07146, section 3), on which they build. Ours:
-warm-up, mixup, CutMix, label smoothing, and averaged weights, which look back over 1,000 updates.
+warm-up, mixup, CutMix, label smoothing, and averaged weights, which look back over 1,000 updates
+or a ninth of a shorter run.
 
 Digits and letters must not be mirrored: for MNIST, `--augmentation digits`, and a tenth of the
 epochs.

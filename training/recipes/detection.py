@@ -4,7 +4,8 @@ Command:  kerascnn train efficientdet_lite0 --weights imagenet --data coco.json
 Hardware, time and score: not yet run.
 
 Numbers are ours, for sets of some thousand pictures; `--set augmentation=mosaic` helps where
-pictures are few and objects small. The average looks back over a thousand updates.
+pictures are few and objects small. The average looks back over a thousand updates, or a ninth of a
+shorter run.
 """
 
 from training.config import TrainConfig

@@ -36,7 +36,7 @@ RECIPE = Recipe(
         weight_decay=0.02,
         warmup_epochs=2,
         augmentation="digits",
-        validation_fraction=0.0,
+        validation_fraction=0.1,
     ),
     model_config={
         # LeNet-5 takes a hundredth of the others' time, and needs more steps.

@@ -10,7 +10,7 @@ weight decay 4e-5, gradients clipped at 10, averages at 0.9998, flips and scale 
 Deviations: batches of 32, and the rate in proportion; norms and biases are not decayed; jitter
 goes from half the size where the paper's goes from a tenth.
 
-The average looks back over 5,000 updates; lower `ema` for a run of much less.
+The average looks back over 5,000 updates, or a ninth of a shorter run.
 """
 
 from training.config import TrainConfig

@@ -14,8 +14,8 @@ paper's batch. RandAugment stands for AutoAugment. The warm-up starts from a twe
 rate, not from 0. TensorFlow 1 began the mean square at 1, Keras begins at 0; its average is quicker
 in the first updates, and holds the statistics of batch norms too.
 
-The average looks back over 10,000 updates, two epochs here and 32 in the paper; a run of much less
-keeps the weights it began with; lower `ema` with the number of updates.
+The average looks back over 10,000 updates, two epochs here and 32 in the paper, or a ninth of a
+shorter run.
 """
 
 from training.config import TrainConfig

@@ -12,8 +12,7 @@ Deviations: training was asynchronous and distributed; Polyak's plain mean is an
 photometric distortions, no auxiliary classifiers. The network is the zoo's default with batch norm;
 the paper's own is `--option batch_norm=false`.
 
-The average looks back over 10,000 updates: a run of much less keeps the weights it began with;
-lower `ema` with the number of updates.
+The average looks back over 10,000 updates, or a ninth of a shorter run.
 """
 
 from training.config import TrainConfig

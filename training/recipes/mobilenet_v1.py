@@ -14,8 +14,7 @@ Deviations: training was asynchronous; depthwise kernels are decayed like the ot
 plain ones of 224 out of 256; Inception V3's clipping at 2 is left out; TensorFlow 1 began the mean
 square at 1, Keras begins at 0.
 
-The average looks back over 10,000 updates: a run of much less keeps the weights it began with;
-lower `ema` with the number of updates.
+The average looks back over 10,000 updates, or a ninth of a shorter run.
 """
 
 from training.config import TrainConfig

@@ -12,8 +12,7 @@ million steps would be 410, with a decay every 2.5.
 Deviations: 16 workers trained asynchronously; depthwise kernels are decayed like the others; no
 colour distortions; TensorFlow 1 began the mean square at 1, Keras begins at 0.
 
-The average looks back over 10,000 updates: a run of much less keeps the weights it began with;
-lower `ema` with the number of updates.
+The average looks back over 10,000 updates, or a ninth of a shorter run.
 """
 
 from training.config import TrainConfig

@@ -13,8 +13,8 @@ Deviations: batches of 256, and the rate in proportion; `--set accumulate=16` gi
 batch. Five epochs of warm-up stand for the mean square, which TensorFlow 1 began at 1 and Keras at
 0. No colour distortions.
 
-The average looks back over 10,000 updates, two epochs here and 32 in the paper; a run of much less
-keeps the weights it began with; lower `ema` with the number of updates.
+The average looks back over 10,000 updates, two epochs here and 32 in the paper, or a ninth of a
+shorter run.
 """
 
 from training.config import TrainConfig

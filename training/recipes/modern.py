@@ -13,8 +13,7 @@ paper's batch. The warm-up starts from a twenty-fifth of the rate. Networks with
 (alexnet, vgg, googlenet, mobilenet_v1) train without.
 
 It is for large sets: on some thousand pictures take `scratch` or `finetune`. The average looks back
-over 10,000 updates; a run of much less keeps the weights it began with: lower `ema` with the number
-of updates.
+over 10,000 updates, or a ninth of a shorter run.
 """
 
 from training.config import TrainConfig

@@ -12,8 +12,7 @@ Deviations: batches of 256, and the rate in proportion (0.125); `--set accumulat
 reference's batch. RandAugment and erasing at 0.25 of `modern`; each picture once an epoch, not four
 times; pictures of one size, where the reference trains at 176 and tests at 224.
 
-The average looks back over 33,000 updates; a run of much less keeps the weights it began with:
-lower `ema` with the number of updates.
+The average looks back over 33,000 updates, or a ninth of a shorter run.
 """
 
 from training.config import TrainConfig

@@ -17,7 +17,7 @@ RECIPE = Recipe(
         weight_decay=0.02,
         warmup_epochs=2,
         augmentation="scenes",
-        validation_fraction=0.0,
+        validation_fraction=0.1,
     ),
     model_options=phone_networks(early_strides=2),
 )

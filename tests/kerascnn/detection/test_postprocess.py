@@ -64,9 +64,9 @@ def _plain_detect(spec: DetectorSpec, codes: np.ndarray, shares: np.ndarray) -> 
                 _plain_iou(boxes[i], boxes[j]) > spec.iou_threshold for j in kept
             ):
                 kept.append(i)
-        found += [(-shares[i, label], i, label, boxes[i]) for i in kept]
+        found += [(-shares[i, label], label, i, boxes[i]) for i in kept]
     best = sorted(found, key=lambda f: f[:3])[: spec.max_detections]
-    return [(label, -score, box) for score, _, label, box in best]
+    return [(label, -score, np.clip(box, 0, 1)) for score, label, _, box in best]
 
 
 def _plain_iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
@@ -105,6 +105,36 @@ def test_hand_worked_detections() -> None:
     np.testing.assert_allclose(found["scores"], [0.9, 0.7, 0.6, 0.3], rtol=1e-6)
     low, moved = [0.5, 0.5, 1, 1], [0, 0.125, 0.5, 0.625]
     np.testing.assert_allclose(found["boxes"], [[0, 0, 0.5, 0.5], low, low, moved], atol=1e-7)
+
+
+def test_equal_scores_go_by_label_and_anchor() -> None:
+    logits = np.zeros((1, 4, 2), np.float32)  # scores of a half in every arithmetic
+    quarters = QUARTERS.boxes()
+    for most, labels in ((3, [0, 0, 0]), (6, [0, 0, 0, 0, 1, 1]), (9, [0] * 4 + [1] * 4)):
+        for candidates in (most, 100):
+            spec = dataclasses.replace(SPEC, max_detections=most, candidates=candidates)
+            found = of_picture(detect(spec, np.zeros((1, 4, 4)), logits), 0)
+            assert found["labels"].tolist() == labels
+            assert (found["scores"] == 0.5).all()
+            expected = np.concatenate([quarters, quarters])[: len(labels)]
+            np.testing.assert_array_equal(found["boxes"], expected)
+    codes = np.zeros((1, 4, 4), np.float32)
+    codes[0, 1] = [0, -0.75, 0, 0]  # IoU 3/5 with anchor 0, which is the first
+    found = of_picture(detect(SPEC, codes, logits), 0)
+    np.testing.assert_array_equal(found["boxes"][:3], quarters[[0, 2, 3]])
+
+
+def test_boxes_are_clipped_after_suppression() -> None:
+    codes = np.zeros((1, 4, 4), np.float32)
+    # Two with an IoU of 1/3, of which the same is left: both stay.
+    codes[0, 0] = [-1, 0, np.log(3), 0]  # [-1, 0, 0.5, 0.5]
+    codes[0, 1] = [0, -1, 0, 0]
+    codes[0, 2] = [0, -9, 0, 0]  # outside of the picture
+    codes[0, 3] = [0, 0, 9, 9]
+    found = of_picture(detect(SPEC, codes, _logits([[0.9], [0.8], [0.7], [0.6]])), 0)
+    quarter = [0, 0, 0.5, 0.5]
+    wanted = [quarter, quarter, [0.5, 0, 1, 0], [0, 0, 1, 1]]
+    np.testing.assert_allclose(found["boxes"], wanted, atol=1e-6)
 
 
 def test_padding_behind_the_detections() -> None:

@@ -176,7 +176,7 @@ def logits_of(shares) -> np.ndarray:
 def test_hand_worked_detections() -> None:
     regions = [[WHOLE, [0, 0, 0.9, 1], QUARTERS[0]]]
     # The background, then two classes.
-    logits = logits_of([[[0.1, 0.7, 0.2], [0.2, 0.6, 0.2], [0.5, 0.02, 0.48]]])
+    logits = logits_of([[[0.1, 0.7, 0.2], [0.25, 0.6, 0.15], [0.5, 0.02, 0.48]]])
     codes = np.zeros((1, 3, 3, 4))
     codes[0, 2, 2, 1] = 10  # a width to the right, for the second class alone
     found = detected(SMALL, regions, logits, codes)[0]
@@ -189,9 +189,26 @@ def test_hand_worked_detections() -> None:
     strict = dataclasses.replace(SMALL, score_threshold=0.5)
     assert detected(strict, regions, logits, codes)[0]["labels"].tolist() == [0]
     only = np.array([[False, True, False]])
-    assert detected(SMALL, regions, logits, codes, only)[0]["scores"] == pytest.approx([0.6, 0.2])
+    assert detected(SMALL, regions, logits, codes, only)[0]["scores"] == pytest.approx([0.6, 0.15])
     few = dataclasses.replace(SMALL, candidates=2)
     assert detected(few, regions, logits, codes)[0]["scores"] == pytest.approx([0.7])
+
+
+def test_equal_scores_go_by_label_and_region() -> None:
+    # Exponentials of 0 and of less than -104 are exact everywhere: all scores are a half.
+    logits = np.tile(np.array([-1000, 0, 0], np.float32), (1, 4, 1))
+    codes = np.zeros((1, 4, 3, 4))
+    for most, labels in ((3, [0, 0, 0]), (6, [0, 0, 0, 0, 1, 1]), (9, [0] * 4 + [1] * 4)):
+        for candidates in (most, 100):
+            spec = dataclasses.replace(SMALL, max_detections=most, candidates=candidates)
+            found = detected(spec, [QUARTERS], logits, codes)[0]
+            assert found["labels"].tolist() == labels
+            assert (found["scores"] == 0.5).all()
+            np.testing.assert_array_equal(found["boxes"], (QUARTERS * 2)[: len(labels)])
+    # Of equal ones that overlap, the first stays.
+    found = detected(SMALL, [[QUARTERS[0], WHOLE, WHOLE, [0, 0, 1, 0.9]]], logits, codes)[0]
+    assert found["labels"].tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(found["boxes"], [QUARTERS[0], WHOLE, QUARTERS[0]])
 
 
 def test_slivers_and_what_is_no_number_are_not_detected() -> None:

@@ -253,7 +253,7 @@ def test_tiles_make_up_the_whole() -> None:
         ({"input_shape": (15, 64, 3)}, "15x64 pixels cannot be halved 4 times; take 16 or more"),
         (
             {"input_shape": (600, 572, 1), "padding": "valid"},
-            "600x572 pixels have no even halves; take 588x572 or 604x572, or padding='same'",
+            "600x572 pixels cannot be halved evenly; take 588x572 or 604x572, or padding='same'",
         ),
         ({"input_shape": (100, 100, 1), "padding": "valid"}, "take 188x188, or padding"),
         ({"input_shape": (48, 46, 1), "padding": "valid", "depth": 2}, "take 48x44 or 48x48, or"),

@@ -19,7 +19,8 @@ internal class Suppression(private val spec: DetectorSpec, private val classes: 
      *
      * @param codes four numbers an anchor.
      * @param scores `columns` numbers an anchor.
-     * @return the best first; boxes in shares of the input, not clipped.
+     * @return the best first, equal ones by label, then by anchor; boxes in shares of the input,
+     *     clipped to it after suppression, which compares whole boxes.
      */
     fun select(codes: FloatArray, scores: FloatArray): List<Found> {
         val kept = mutableListOf<Found>()
@@ -31,7 +32,7 @@ internal class Suppression(private val spec: DetectorSpec, private val classes: 
             }
             if (!dropped) kept += Found(candidate.label, candidate.score, box)
         }
-        return kept
+        return kept.map { Found(it.label, it.score, clipped(it.box)) }
     }
 
     private fun candidates(scores: FloatArray): List<Candidate> {
@@ -59,6 +60,8 @@ internal class Suppression(private val spec: DetectorSpec, private val classes: 
         val halfWidth = 0.5f * exp(dw) * width
         return floatArrayOf(y - halfHeight, x - halfWidth, y + halfHeight, x + halfWidth)
     }
+
+    private fun clipped(box: FloatArray) = FloatArray(4) { box[it].coerceIn(0f, 1f) }
 
     /** Intersection over union; a box without area overlaps with nothing. */
     private fun iou(one: FloatArray, other: FloatArray): Float {

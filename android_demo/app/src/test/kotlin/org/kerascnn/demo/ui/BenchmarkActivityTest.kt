@@ -92,11 +92,11 @@ class BenchmarkActivityTest {
 
     private fun Activity.text(id: Int) = part<TextView>(id).text.toString()
 
-    private fun Activity.awaitText(id: Int, text: String) = Samples.await(text) { text(id) == text }
+    private fun Activity.awaitText(id: Int, text: String) = Samples.await { text(id) == text }
 
     private fun started() = Robolectric.buildActivity(BenchmarkActivity::class.java).setup().also {
         val last = "c.tflite: This is no .tflite file."
-        Samples.await("descriptions") { it.get().text(R.id.table_note).startsWith(last) }
+        Samples.await { it.get().text(R.id.table_note).startsWith(last) }
     }
 
     @Test
@@ -190,7 +190,7 @@ class BenchmarkActivityTest {
     @GraphicsMode(GraphicsMode.Mode.LEGACY)
     fun `it starts on the oldest Android, in Korean`() {
         val activity = Robolectric.buildActivity(BenchmarkActivity::class.java).setup().get()
-        Samples.await("descriptions") { cells(activity)[0][0] == "mobilenet_v2 · float32" }
+        Samples.await { cells(activity)[0][0] == "mobilenet_v2 · float32" }
         assertEquals("측정", activity.text(R.id.measure))
     }
 

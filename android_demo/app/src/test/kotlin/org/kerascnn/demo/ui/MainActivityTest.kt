@@ -84,7 +84,7 @@ class MainActivityTest {
 
     private fun Activity.model(): String = part<Button>(R.id.choose_model).text.toString()
 
-    private fun Activity.awaitModel(title: String) = Samples.await(title) { model() == title }
+    private fun Activity.awaitModel(title: String) = Samples.await { model() == title }
 
     private fun Activity.click(id: Int) = assertTrue(part<View>(id).performClick())
 
@@ -138,7 +138,7 @@ class MainActivityTest {
         controller.get().deny()
         controller.recreate()
         val activity = controller.get()
-        Samples.await("message") { activity.told() == activity.getString(R.string.problem_camera_denied) }
+        Samples.await { activity.told() == activity.getString(R.string.problem_camera_denied) }
     }
 
     @Test
@@ -195,7 +195,7 @@ class MainActivityTest {
             Preferences(RuntimeEnvironment.getApplication()).model = null
             val controller = started()
             val activity = controller.get()
-            Samples.await(told) { activity.told().orEmpty().startsWith(told) }
+            Samples.await { activity.told().orEmpty().startsWith(told) }
             assertEquals("broken.tflite", activity.model())
             assertEquals("Choose a model", activity.part<Button>(R.id.message_action).text)
             controller.pause().stop().destroy()
@@ -213,7 +213,7 @@ class MainActivityTest {
         val activity = started().get()
         activity.awaitModel("mobilenet_v2 · float32")
         shadowOf(activity).receiveResult(pick(activity), Activity.RESULT_OK, Intent().setData(picture()))
-        Samples.await("message") { activity.told().orEmpty().contains("out of luck") }
+        Samples.await { activity.told().orEmpty().contains("out of luck") }
         activity.click(R.id.message_action)
         assertNotNull(ShadowAlertDialog.getLatestAlertDialog())
     }
@@ -224,7 +224,7 @@ class MainActivityTest {
         val activity = started().get()
         activity.awaitModel("mobilenet_v2 · float32")
         open(activity, Samples.file(folder.root, "c.tflite", "nothing".toByteArray()).uri)
-        Samples.await("dialog") { ShadowAlertDialog.getLatestAlertDialog()?.isShowing == true }
+        Samples.await { ShadowAlertDialog.getLatestAlertDialog()?.isShowing == true }
         val told = shadowOf(ShadowAlertDialog.getLatestAlertDialog()).message
         assertEquals(activity.getString(R.string.problem_not_a_model), told.toString())
         assertEquals("mobilenet_v2 · float32", activity.model())
@@ -279,7 +279,7 @@ class MainActivityTest {
         }
         shadowOf(activity).receiveResult(pick(activity), Activity.RESULT_OK, Intent().setData(picture()))
         for (turn in 0..1) {
-            Samples.await("answer") { rows(activity).isNotEmpty() }
+            Samples.await { rows(activity).isNotEmpty() }
             assertEquals(listOf("dog" to "75%", "cat" to "25%"), rows(activity))
             assertEquals(null, activity.told())
             val stage = activity.part<View>(R.id.stage)
@@ -308,7 +308,7 @@ class MainActivityTest {
             )
         }
         shadowOf(activity).receiveResult(pick(activity), Activity.RESULT_OK, Intent().setData(picture()))
-        Samples.await("answer") { rows(activity).isNotEmpty() }
+        Samples.await { rows(activity).isNotEmpty() }
         assertEquals(listOf("cat" to "0.90", "horse" to "0.31"), rows(activity))
         assertEquals(View.VISIBLE, activity.part<View>(R.id.threshold_row).visibility)
     }
@@ -322,7 +322,7 @@ class MainActivityTest {
         activity.awaitModel("mobilenet_v2 · float32")
         val uri = Samples.file(folder.root, "no.png", "no picture".toByteArray()).uri
         shadowOf(activity).receiveResult(pick(activity), Activity.RESULT_OK, Intent().setData(uri))
-        Samples.await("dialog") { ShadowAlertDialog.getLatestAlertDialog()?.isShowing == true }
+        Samples.await { ShadowAlertDialog.getLatestAlertDialog()?.isShowing == true }
         val told = shadowOf(ShadowAlertDialog.getLatestAlertDialog()).message
         assertEquals(activity.getString(R.string.problem_picture), told.toString())
         assertEquals(activity.getString(R.string.hint), activity.told())

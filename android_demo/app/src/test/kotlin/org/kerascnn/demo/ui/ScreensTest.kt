@@ -99,7 +99,7 @@ class ScreensTest {
             picture != null -> answered(activity, Uri.fromFile(File(picture)))
             screen.optBoolean("denied") -> activity.onRequestPermissionsResult(3, arrayOf(""), intArrayOf(-1))
         }
-        Samples.await("drawing") { true }
+        Samples.await { true }
         save(activity.window.decorView, File(asked.getString("folder"), screen.getString("name")))
         controller.pause().stop().destroy()
     }
@@ -108,18 +108,18 @@ class ScreensTest {
         activity.part<View>(R.id.picture).performClick()
         val intent = shadowOf(activity).nextStartedActivityForResult.intent
         shadowOf(activity).receiveResult(intent, Activity.RESULT_OK, Intent().setData(picture))
-        Samples.await("answer") { activity.part<ViewGroup>(R.id.answers).childCount > 0 }
+        Samples.await { activity.part<ViewGroup>(R.id.answers).childCount > 0 }
     }
 
     private fun measured(activity: BenchmarkActivity) {
         val count = Catalogue.assets(activity).size
-        Samples.await("descriptions") {
+        Samples.await {
             val table = activity.part<ViewGroup>(R.id.table)
             val last = table.getChildAt(count) as ViewGroup
             (last.getChildAt(2) as TextView).text != activity.getString(R.string.no_value)
         }
         activity.part<View>(R.id.measure).performClick()
-        Samples.await("measured") {
+        Samples.await {
             activity.part<TextView>(R.id.progress_text).text == activity.getString(R.string.measured)
         }
     }

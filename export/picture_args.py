@@ -1,0 +1,43 @@
+"""The pictures that a command line names: files, and folders of them."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+from kerascnn.errors import InputError
+from training.preprocessing import SUFFIXES
+
+
+def named(arguments: Sequence[str]) -> dict[str, str]:
+    """Picture files with the names that results go by.
+
+    Args:
+        arguments: files, which go by what was typed, and folders, whose pictures (at any depth, in
+            order) go by their path within the folder.
+
+    Returns:
+        Name by path. A file that does not exist is there, too, unless all do not.
+
+    Raises:
+        InputError: a folder without pictures, or no argument that exists.
+    """
+    found: dict[str, str] = {}
+    for argument in arguments:
+        path = pathlib.Path(argument)
+        if not path.is_dir():
+            found[argument] = argument
+            continue
+        inside = sorted(p for p in path.rglob("*") if _is_picture(p, path))
+        if not inside:
+            endings = " ".join(sorted(SUFFIXES))
+            raise InputError(f"{argument} has no images ({endings}); name image files")
+        found |= {str(one): one.relative_to(path).as_posix() for one in inside}
+    if not any(pathlib.Path(path).exists() for path in found):
+        raise InputError(f"{next(iter(found))}: no such image")
+    return found
+
+
+def _is_picture(path: pathlib.Path, folder: pathlib.Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in SUFFIXES and path.is_file() and not hidden

@@ -1,0 +1,71 @@
+"""A few dozen made pictures of discs and squares on noise, as a user's folders have them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SIDE = 64
+CLASSES = ("disc", "square")
+
+
+def class_folders(root: Path, count: int, *, side: int = SIDE) -> Path:
+    """`count` pictures, by class: root/disc/0.png, root/square/1.png."""
+    for number in range(count):
+        picture, _mask, _box = _drawn(number, side)
+        folder = root / CLASSES[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    return root
+
+
+def coco(root: Path, count: int, *, side: int = SIDE) -> Path:
+    """`count` pictures with a box each, and the JSON file whose path is returned."""
+    root.mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number in range(count):
+        picture, _mask, (top, left, bottom, right) = _drawn(number, side)
+        Image.fromarray(picture).save(root / f"{number}.png")
+        size = {"width": side, "height": side}
+        images.append({"id": number, "file_name": f"{number}.png", **size})
+        box = [left, top, right - left, bottom - top]
+        annotations.append(
+            {"id": number + 1, "image_id": number, "category_id": number % 2, "bbox": box}
+            | {"area": box[2] * box[3], "iscrowd": 0}
+        )
+    categories = [{"id": label, "name": name} for label, name in enumerate(CLASSES)]
+    told = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "all.json").write_text(json.dumps(told))
+    return root / "all.json"
+
+
+def masks(root: Path, count: int, *, side: int = SIDE) -> Path:
+    """`count` pictures and their masks, 1 within the disc or square, 0 around it."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        picture, mask, _box = _drawn(number, side)
+        Image.fromarray(picture).save(root / "images" / f"{number}.png")
+        Image.fromarray(mask.astype(np.uint8)).save(root / "masks" / f"{number}.png")
+    (root / "classes.txt").write_text("background\nobject\n")
+    return root
+
+
+def _drawn(number: int, side: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int, int]]:
+    """A picture, the object's pixels, and their box (top, left, bottom, right)."""
+    rng = np.random.default_rng([7, number])
+    radius = int(rng.integers(side // 8, side // 4))
+    y, x = rng.integers(radius, side - radius, 2)
+    rows, columns = np.mgrid[:side, :side]
+    away = np.hypot(rows - y, columns - x)
+    if number % 2:
+        away = np.maximum(abs(rows - y), abs(columns - x))
+    mask = away < radius
+    ground, colour = rng.integers(40, 110, 3), rng.integers(150, 230, 3)
+    noise = rng.normal(0, 12, (side, side, 3))
+    picture = np.where(mask[..., None], colour, ground) + noise
+    box = (y - radius + 1, x - radius + 1, y + radius, x + radius)
+    return np.clip(picture, 0, 255).astype(np.uint8), mask, tuple(map(int, box))

@@ -1,0 +1,62 @@
+"""From a request to its pictures: which ones are learnt from, which choose, which measure.
+
+Training, fine-tuning, calibration and the figures of files all ask here, so that what one of them
+learns from, no other one chooses or measures by:
+
+    scan ──> pictures_per_class ──> (detectors, label maps: those that can be read) ──> set aside
+
+Classifiers are decoded behind this, and lose their broken pictures there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TypeVar
+
+from training import datasets
+from training.config import TrainConfig
+from training.datasets.label_maps import MapDataset
+from training.datasets.map_sets import scan_maps
+from training.datasets.object_sets import scan_objects
+from training.datasets.objects import ObjectDataset
+from training.datasets.selection import choosing, choosing_by_class, without
+from training.datasets.splits import Dataset, few
+from training.request import TrainRequest
+
+_Regions = TypeVar("_Regions", ObjectDataset, MapDataset)
+
+
+def labelled(asked: TrainRequest) -> Dataset:
+    """The pictures of a classifier's request, not read yet and none set aside."""
+    config = asked.config
+    dataset = datasets.scan(asked.data, seed=config.split_seed)
+    if config.pictures_per_class:
+        dataset = few(dataset, config.pictures_per_class, seed=config.split_seed)
+    return dataset
+
+
+def objects(asked: TrainRequest) -> ObjectDataset:
+    """The pictures of a detector's request, not read yet and none set aside."""
+    return scan_objects(asked.data, seed=asked.config.split_seed)
+
+
+def maps(asked: TrainRequest) -> MapDataset:
+    """The pictures of a segmentation network's request, not read yet and none set aside."""
+    return scan_maps(asked.data, seed=asked.config.split_seed)
+
+
+def with_validation(dataset: Dataset, config: TrainConfig) -> Dataset:
+    """With pictures that choose the epoch set aside, if it has none: never the held-out ones."""
+    return choosing_by_class(dataset, config.validation_fraction, config.split_seed)
+
+
+def with_validation_of(
+    dataset: _Regions, config: TrainConfig, *, skipped: Collection[str] = ()
+) -> _Regions:
+    """The same for what finds objects or label maps.
+
+    Args:
+        skipped: names of pictures that cannot be read; they are left out first.
+    """
+    sound = dataset.each(lambda split: without(split, skipped)) if skipped else dataset
+    return choosing(sound, config.validation_fraction, config.split_seed)

@@ -1,0 +1,224 @@
+"""Whether pictures that a run holds out were known to its initial weights or its teacher.
+
+Weights and teachers that are a run's, one of its stages' or artefacts', are followed from run to
+run. The pictures of each are found again by its own request, and compared by what their files hold:
+sizes first, so that few files are read. What is not compared: pictures that were written anew
+(`kerascnn pack --max-side`), embedded pictures with files, and weights that lie outside of the
+folder of their run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from kerascnn.errors import InputError
+from kerascnn.zoo import entry
+from training.datasets import EMBEDDED, of_request
+from training.datasets.decode import in_order
+from training.datasets.label_maps import MapSplit
+from training.datasets.objects import ObjectSplit, is_scenes
+from training.datasets.records import Reader
+from training.datasets.splits import Split
+from training.progress import Progress
+from training.request import TrainRequest
+from training.run import read_info
+
+AnySplit = Split | ObjectSplit | MapSplit
+# Of a file in a run's folder: stages/<steps>/model.keras.
+_DEEPEST = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A run that another one's weights or teacher are of.
+
+    Attributes:
+        role: "weights" or "teacher".
+        folder: of the run.
+        request, fingerprint: what it was asked, and of its data.
+    """
+
+    role: str
+    folder: pathlib.Path
+    request: TrainRequest
+    fingerprint: str
+
+
+def refuse_leaks(
+    asked: TrainRequest,
+    held_out: AnySplit,
+    fingerprint: str,
+    *,
+    teacher: str | None = None,
+    warn: Callable[[str], None],
+) -> None:
+    """Look at every run that the weights and the teacher of a request go back to.
+
+    Args:
+        held_out: the request's.
+        fingerprint: of its data: the same one has the same held-out pictures.
+        teacher: a run folder, in place of the request's own weights and teacher.
+        warn: takes a line of text for each run that cannot be looked at.
+
+    Raises:
+        InputError: one of these runs learnt from pictures that this one holds out.
+    """
+    first = dataclasses.replace(asked, weights=None, teacher=teacher) if teacher else asked
+    for origin in _origins(first, warn, set()):
+        # Of folders, a fingerprint has names and sizes: two may have the same one.
+        same = asked.data == origin.request.data and origin.fingerprint == fingerprint
+        if same or _both_embedded(asked, origin.request):
+            continue  # the embedded sets hold the same digits out
+        try:
+            learnt = _learnt_from(origin)
+        except InputError as error:
+            warn(_unchecked(origin.folder, str(error)))
+            continue
+        if count := sum(_shared(held_out, split) for split in learnt):
+            raise InputError(
+                f"{origin.folder}, whose {_ROLES[origin.role]}, learnt from {count:,} of the "
+                f"{len(held_out):,} pictures that would be held out here, so that figures would "
+                f"flatter; {_remedy(asked, origin.request)}"
+            )
+
+
+_ROLES = {"weights": "weights are taken", "teacher": "network would be the teacher"}
+
+
+def _remedy(asked: TrainRequest, origin: TrainRequest) -> str:
+    if asked.data == origin.data and asked.config.split_seed != origin.config.split_seed:
+        return f"hold out what it held out: --split-seed {origin.config.split_seed}"
+    return "hold out other pictures, or take other weights"
+
+
+def _unchecked(folder: pathlib.Path, why: str) -> str:
+    return f"held-out pictures are not compared with those that {folder} learnt from: {why}"
+
+
+def _origins(
+    asked: TrainRequest, warn: Callable[[str], None], seen: set[pathlib.Path]
+) -> Iterator[Origin]:
+    """The runs that a request goes back to, each once, the nearest first."""
+    for role, path in (("weights", asked.weights), ("teacher", asked.teacher)):
+        folder = _run_of(path, warn) if path else None
+        if folder is None or folder in seen:
+            continue
+        seen.add(folder)
+        try:
+            info = read_info(folder) or {}
+            request = TrainRequest.from_dict(info["request"])
+            fingerprint = str(info["dataset"]["fingerprint"])
+        except (InputError, KeyError, TypeError, AttributeError) as error:
+            warn(_unchecked(folder, f"its run.json does not tell ({error})"))
+            continue
+        yield Origin(role=role, folder=folder, request=request, fingerprint=fingerprint)
+        yield from _origins(request, warn, seen)
+
+
+def _run_of(given: str, warn: Callable[[str], None]) -> pathlib.Path | None:
+    """The folder of the run that a file, or the folder itself, belongs to."""
+    path = pathlib.Path(given)
+    if not path.exists():
+        if path.is_absolute():  # and no name of published weights
+            warn(_unchecked(path, "it is gone"))
+        return None
+    path = path.resolve()
+    near = [path, *path.parents][: _DEEPEST + 1]
+    return next((folder for folder in near if (folder / "run.json").is_file()), None)
+
+
+def _both_embedded(*requests: TrainRequest) -> bool:
+    return all(one.data in EMBEDDED or is_scenes(one.data) for one in requests)
+
+
+def _learnt_from(origin: Origin) -> list[AnySplit]:
+    """The pictures that a run learnt from, and those that chose its epoch.
+
+    Raises:
+        InputError: its data is gone or has changed.
+    """
+    asked, task = origin.request, entry(origin.request.model).task
+    dataset: Any
+    if task == "classification":
+        dataset = of_request.labelled(asked)
+    else:
+        dataset = of_request.objects(asked) if task == "detection" else of_request.maps(asked)
+    if dataset.fingerprint != origin.fingerprint:
+        raise InputError(f"{asked.data} has changed since")
+    return [split for split in (dataset.train, dataset.validation) if split]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Contents:
+    """What pictures hold, as far as it can be compared.
+
+    Attributes:
+        kind: "files" or "pixels"; those of two kinds are not compared.
+        sizes: (n,) int64 bytes; -1: gone.
+        read: gives the bytes.
+        paths: n files that hold one picture each, or none.
+    """
+
+    kind: str
+    sizes: np.ndarray
+    read: Callable[[int], bytes]
+    paths: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, split: AnySplit) -> _Contents:
+        if isinstance(split, Split) and (pictures := split.pictures) is not None:
+            size = pictures[0].nbytes if len(pictures) else 0
+            sizes = np.full(len(pictures), size, np.int64)
+            return cls(kind="pixels", sizes=sizes, read=lambda i: pictures[i].tobytes())
+        if isinstance(split, Split) and isinstance(split.read, Reader):
+            assert split.places is not None
+            sizes = np.asarray(split.read.lengths)[split.places]
+            return cls(kind="files", sizes=sizes, read=split.encoded)
+        names = split.names
+        sizes = np.array([_size(name) for name in names], np.int64)
+
+        def read(index: int) -> bytes:
+            return pathlib.Path(names[index]).read_bytes()
+
+        return cls(kind="files", sizes=sizes, read=read, paths=names)
+
+    def digests(self, wanted: np.ndarray) -> list[bytes]:
+        """Of the pictures at these places; raises OSError or InputError for one that is gone."""
+
+        def digest(index: int) -> bytes:
+            return hashlib.sha256(self.read(int(wanted[index]))).digest()
+
+        found = []
+        with Progress("comparing pictures", len(wanted), unit="picture") as progress:
+            for one in in_order(digest, len(wanted)):
+                found.append(one)
+                progress.step()
+        return found
+
+
+def _size(name: str) -> int:
+    try:
+        return pathlib.Path(name).stat().st_size
+    except (OSError, ValueError):
+        return -1
+
+
+def _shared(held_out: AnySplit, learnt: AnySplit) -> int:
+    """How many of the first pictures are among the second ones."""
+    one, other = _Contents.of(held_out), _Contents.of(learnt)
+    if one.kind != other.kind:
+        return 0
+    there = one.sizes >= 0
+    same = np.zeros(len(there), bool)
+    if one.paths and other.paths:  # the very same files need no reading
+        same = there & np.isin(one.paths, other.paths)
+    left = np.flatnonzero(there & ~same & np.isin(one.sizes, other.sizes))
+    alike = np.flatnonzero(np.isin(other.sizes, one.sizes[left]))
+    known = set(other.digests(alike))
+    return int(same.sum()) + sum(digest in known for digest in one.digests(left))

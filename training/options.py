@@ -1,0 +1,166 @@
+"""Options of networks (`--option`) and of detectors (`--detector`): their names and defaults.
+
+They are read from the builders' source, so that a misspelt one is refused before a framework is
+imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import functools
+import importlib.util
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kerascnn.errors import InputError
+from kerascnn.zoo import entry
+
+_FROM_DATA = ("input_shape", "classes")  # what the data and --image-size decide
+# Where the specs of detectors are, and which of their fields a network decides on.
+_SPECS = {
+    "DetectorSpec": "kerascnn.detection.postprocess",
+    "TwoStageSpec": "kerascnn.detection.two_stage",
+}
+_OWN = ("anchors", "background", "input_size", "masks")
+# Those whose defaults differ by network and are no plain numbers, in place of a default.
+_OTHERS: Mapping[str, Any] = {"loss": "", "box_scales": (0.0,)}
+_NO_DEFAULT = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Signature:
+    """Keyword parameters with their defaults, whether there are more (**), what is returned."""
+
+    defaults: Mapping[str, Any]
+    passes_on: bool
+    returns: str
+
+
+def of_network(model: str) -> dict[str, Any]:
+    """What `--option` takes for a model: names with their defaults (None: the model's own)."""
+    row = entry(model)
+    module, _, function = row.builder.partition(":")
+    signature = _signature(module, function)
+    found = dict(signature.defaults)
+    if signature.passes_on and row.backbone:
+        # A two-stage detector is built with its boxes' options.
+        boxes = of_detector(model) if row.task == "detection" else {}
+        found = {**of_network(row.backbone), **boxes, **found}
+    found = {name: value for name, value in found.items() if name not in _FROM_DATA}
+    return {**found, "dtype": None}
+
+
+def of_detector(model: str) -> dict[str, Any]:
+    """What `--detector` takes for a detector: names with values of the kind that each takes."""
+    signature = _signature(entry(model).builder.partition(":")[0], "detector_spec")
+    found = {**_fields(_SPECS[signature.returns], signature.returns), **signature.defaults}
+    return {
+        name: _OTHERS.get(name, 0.0) if value is _NO_DEFAULT or value is None else value
+        for name, value in found.items()
+        if name not in _OWN
+    }
+
+
+def check(
+    model: str, options: Mapping[str, Any], detector_options: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse options that a model does not have, and values of another kind than theirs.
+
+    Raises:
+        InputError: with the closest name, or all that there are.
+    """
+    for flag, given, known in (
+        ("--option", options, of_network),
+        ("--detector", detector_options or {}, of_detector),
+    ):
+        if given:
+            _check(model, flag, given, known(model))
+
+
+def _check(model: str, flag: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if flag == "--option" and name in _FROM_DATA:
+            raise InputError(f"--option {name}: comes from --data and --image-size; leave it out")
+        if flag == "--detector" and name in _OWN:
+            raise InputError(f"{model} decides on its own {name}; leave --detector {name} out")
+        if name not in known:
+            raise InputError(f"{model} has no option {flag} {name}; {_hint(name, known)}")
+        if wanted := _wanted(known[name], value):
+            raise InputError(f"{flag} {name} must be {wanted}, not {value!r}")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    every = f"it has: {', '.join(sorted(known))}"
+    return f"did you mean {close[0]!r}? {every}" if close else every
+
+
+def _wanted(default: Any, value: Any) -> str | None:
+    """What a value should be, by the default's kind; None where it is that."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    match default:
+        case bool():
+            return None if isinstance(value, bool) else "true or false"
+        case int():
+            return None if number and isinstance(value, int) else "a whole number"
+        case float():
+            return None if number else "a number"
+        case str():
+            return None if isinstance(value, str) else "a word"
+        case tuple():
+            numbers = isinstance(value, list | tuple) and not any(_wanted(0.0, v) for v in value)
+            return None if numbers else "a list of numbers"
+    return None
+
+
+def _signature(module: str, function: str) -> _Signature:
+    for node in _tree(module).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            arguments = node.args
+            pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+            return _Signature(
+                {argument.arg: _value(default) for argument, default in pairs},
+                arguments.kwarg is not None,
+                node.returns.id if isinstance(node.returns, ast.Name) else "",
+            )
+        # resnet18 = functools.partial(resnet, "resnet18")
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and any(isinstance(to, ast.Name) and to.id == function for to in node.targets)
+            and isinstance(node.value.args[0], ast.Name)
+        ):
+            return _signature(module, node.value.args[0].id)
+    raise LookupError(f"{module}:{function}")
+
+
+def _fields(module: str, name: str) -> dict[str, Any]:
+    """Fields of a dataclass with their defaults."""
+    found = next(
+        node for node in _tree(module).body if isinstance(node, ast.ClassDef) and node.name == name
+    )
+    return {
+        node.target.id: _value(node.value)
+        for node in found.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+
+
+def _value(node: ast.expr | None) -> Any:
+    try:
+        return ast.literal_eval(node) if node is not None else _NO_DEFAULT
+    except ValueError:
+        return _NO_DEFAULT
+
+
+@functools.cache
+def _tree(module: str) -> ast.Module:
+    package, *path = module.split(".")
+    root = importlib.util.find_spec(package)
+    assert root is not None
+    assert root.origin is not None
+    file = pathlib.Path(root.origin).parent.joinpath(*path).with_suffix(".py")
+    return ast.parse(file.read_text("utf-8"))

@@ -1,0 +1,53 @@
+"""What a request for a training can be refused for before a framework is loaded."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from kerascnn import weights as weight_files
+from kerascnn.errors import InputError
+from kerascnn.zoo import entry
+from training import datasets, options
+from training.datasets import map_sets, object_sets
+from training.request import TrainRequest, request
+from training.resume import begun
+from training.run import Run
+
+_REQUIRE = {
+    "classification": datasets.require,
+    "detection": object_sets.require,
+    "segmentation": map_sets.require,
+}
+
+
+def checked(
+    model: str, *, folder: pathlib.Path | None = None, task: str | None = None, **asked: Any
+) -> TrainRequest:
+    """The request, with its options, its data's place and its weights looked at.
+
+    Args:
+        model, **asked: as of `training.request.request`.
+        folder: of the run that is to be trained or gone on with.
+        task: of the models that the command is for; None: all.
+
+    Raises:
+        InputError: anything that is wrong and needs neither a network nor a picture to be told.
+    """
+    found = request(model, **asked)
+    row = entry(model)
+    if task is not None and row.task != task:
+        raise InputError(f"{model} is for {row.task}, and this command takes models for {task}")
+    boxes: Mapping[str, Any] = asked.get("detector_options") or {}
+    if boxes and row.task != "detection":
+        raise InputError(f"--detector is for detectors, and {model} is not a detector")
+    options.check(model, found.model_options, found.detector_options)
+    if found.weights is not None:
+        weight_files.require(model, found.weights, row.weights, backbone=row.backbone)
+    if found.teacher is not None:
+        Run.open(found.teacher)
+    if folder is not None:
+        begun(found, folder)
+    _REQUIRE[row.task](asked["data"])
+    return found

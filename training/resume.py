@@ -1,0 +1,44 @@
+"""Whether a folder holds a run that a request may go on with; no framework is needed for it."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kerascnn.errors import InputError
+from training.request import TrainRequest
+from training.run import read_info
+
+
+def begun(asked: TrainRequest, folder: pathlib.Path) -> dict[str, Any] | None:
+    """The run.json of a run of this very request, or None where there is none yet.
+
+    Raises:
+        InputError: a run of another request; all differences are named.
+    """
+    info = read_info(folder)
+    if info is None:
+        return None
+    before, now = TrainRequest.from_dict(info["request"]).to_dict(), asked.to_dict()
+    if before != now:
+        raise InputError(
+            f"{folder} holds another run ({'; '.join(_differences(before, now))}); "
+            "name another folder with --out, or delete it"
+        )
+    return info
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    """Everything that two requests disagree on, settings in the order of the request."""
+    for key in {**here, **there}:
+        if (before := there.get(key)) == (now := here.get(key)):
+            continue
+        if isinstance(now, dict) and isinstance(before, dict):
+            yield from _differences(before, now)
+        else:
+            yield f"{key}: {_shown(before)} there, {_shown(now)} asked for"
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)
