@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import html
 import io
+import json
 import pathlib
 import re
 import shutil
@@ -32,6 +33,7 @@ from export.report import (
 from export.results import Choice, Result, best_choices
 from export.significance import Difference
 from export.table import table
+from kerascnn import cli
 from training.floor import below_floor
 
 HOSTILE = "<script>alert(1)</script>\"'$x^2$_&"
@@ -399,6 +401,24 @@ def test_the_figures_outlive_a_report_that_cannot_be_written(
         "report.html",
         "No space left on device",
     )
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_table_is_printed_all_the_same(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], as_json: bool
+):
+    def full() -> None:
+        raise NotWritten(OSError(28, "No space left on device", "report.html"), rows())
+
+    with pytest.raises(NotWritten):
+        cli._report(full, tmp_path, as_json)
+    said = capsys.readouterr().out
+    if as_json:
+        assert len(json.loads(said)["results"]) == 8
+        assert json.loads(said)["report"] is None
+    else:
+        assert "lenet5" in said
+        assert "report:" not in said
 
 
 def test_where_nothing_fits_the_page_says_so(tmp_path: pathlib.Path):
