@@ -8,12 +8,13 @@ import functools
 import io
 import math
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from export import chart
@@ -195,6 +196,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters["png_uri"] = _png_uri
+    environment.filters["breakable"] = _breakable
     page = environment.get_template(_TEMPLATE).render(
         title=title,
         verdict=_verdict(results),
@@ -694,6 +696,11 @@ def _rows(results: Sequence[Result], phones: Sequence[Phone]) -> list[dict[str, 
         }
         for result in results
     ]
+
+
+def _breakable(name: str) -> Markup:
+    """A name or path that a narrow window may break behind its separators."""
+    return Markup(re.sub(r"([/_])(?=.)", r"\1<wbr>", str(escape(name))))
 
 
 def _png_uri(picture: np.ndarray) -> str:
