@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from export import chart, compare, recipes, report
+from export.artefact import Artefact
 from export.classification import by_kind
 from export.compare import NotWritten
 from export.report import (
@@ -35,6 +36,7 @@ from export.significance import Difference
 from export.table import table
 from kerascnn import cli
 from kerascnn.preprocessing import Preprocessing
+from training.evaluate import class_report
 from training.floor import below_floor
 from training.run import Run
 
@@ -404,6 +406,44 @@ def test_the_figures_outlive_a_report_that_cannot_be_written(
         "report.html",
         "No space left on device",
     )
+
+
+def told(evaluation: dict[str, Any]) -> Any:
+    """An artefact of which these figures are known."""
+    return Artefact(pathlib.Path("a.tflite"), {"evaluation": evaluation})
+
+
+def test_the_recommended_file_is_shown_class_by_class():
+    per_class = class_report(np.array([0, 1, 1, 1]), np.array([1, 1, 1, 1]), 2)
+    measured = {"metric": "accuracy", **per_class.to_dict(["defect", "ok"])}
+    results = rows()[:2]
+    found: Any = [(None, told({})), (None, told(measured))]
+    shown = compare._by_class(found, results)  # the second is the smallest
+    assert shown is not None
+    assert (shown.label, shown.majority, shown.baseline) == ("float16.tflite", "ok", 75.0)
+    assert shown.summary == "balanced accuracy 50.0%; recall: defect 0.0%, ok 100.0%"
+    assert shown.lowest == [("defect", 1, [0.0, None]), ("ok", 3, [100.0, 75.0])]
+    old: Any = [(None, told({})), (None, told({}))]
+    assert compare._by_class(old, results) is None
+
+
+def test_equal_classes_have_no_majority():
+    per_class = class_report(np.array([0, 0, 1, 1]), np.array([1, 0, 1, 1]), 2)
+    measured = {"metric": "accuracy", **per_class.to_dict(["a", "b"])}
+    found: Any = [(None, told(measured))]
+    shown = compare._by_class(found, rows()[:1])
+    assert shown is not None
+    assert shown.majority == ""
+
+
+def test_where_nothing_is_recommended_the_best_file_is_shown():
+    bad = [dataclasses.replace(r, below_floor="nothing yet", metric="AP") for r in rows()]
+    assert bad[compare._looked_at(bad)].label == "mobilenet_v3_small float16"
+    found: Any = [(None, told({"metric": "AP", "per_class": {"a": 0.0, "b": None}}))] * len(bad)
+    shown = compare._by_class(found, bad)
+    assert shown is not None
+    assert (shown.label, shown.figures) == ("mobilenet_v3_small float16.tflite", ["AP"])
+    assert shown.lowest == [("a", None, [0.0]), ("b", None, [None])]
 
 
 @pytest.mark.parametrize("as_json", [False, True])
