@@ -69,6 +69,7 @@ _VARIABLES = {
     **{colour: f"series-{i}" for i, colour in enumerate(SERIES)},
 }
 _POINT = 1 / 72  # of an inch
+_LETTER = 5.8  # points, of a text below an axis
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -256,7 +257,7 @@ def _draw(axes: Any, results: Sequence[Result], panel: _Panel) -> None:
     axes.set_title(
         f"held-out {metric_of(results, unit=True)}", loc="left", fontsize=10.5, color=INK, pad=9
     )
-    axes.set_xlabel(panel.label, labelpad=6)
+    axes.set_xlabel(_lines(axes, panel.label), labelpad=6)
     if not shown:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no file was timed", transform=axes.transAxes, ha="center")
@@ -346,7 +347,12 @@ def _below(axes: Any, results: Sequence[Result], scale: _Scale, panel: _Panel) -
     noun = "file lies" if len(results) == 1 else "files lie"
     note = f"{len(results)} {noun} below the scale, in the grey band with {{}}."
     note = note.format("its figure" if len(results) == 1 else "their figures")
-    axes.set_xlabel(f"{panel.label}\n{textwrap.fill(note, int(_width(axes) / 5.8))}", labelpad=6)
+    axes.set_xlabel(f"{_lines(axes, panel.label)}\n{_lines(axes, note)}", labelpad=6)
+
+
+def _lines(axes: Any, text: str) -> str:
+    """Broken into lines that the axes have room for, a letter being some 5.8 points wide."""
+    return textwrap.fill(text, int(_width(axes) / _LETTER))
 
 
 def _beside(axes: Any, x: float, y: float, text: str, colour: str) -> None:
@@ -565,6 +571,7 @@ def _svg(results: Sequence[Result], panel: _Panel, *, narrow: bool) -> str:
         note = 30 if narrow else 16
     else:
         note = 0
+    note += 14 * (len(textwrap.wrap(panel.label, int((wide - 48) / _LETTER))) - 1)
     high += note
     with drawing(_style(salt)):
         figure = Figure(figsize=(wide * _POINT, high * _POINT))

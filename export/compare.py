@@ -28,11 +28,13 @@ from export.results import Choice, Result
 from export.significance import Difference
 from export.verify import verified_of
 from kerascnn.errors import InputError
-from training import floor
+from training import floor, summary
+from training.closing import recalls
 from training.evaluate import unequal
 from training.progress import Progress
 from training.run import Run, machine, versions
 from training.segmentation_metrics import TRUTH
+from training.wording import counted
 
 _PICTURES_SHOWN = 60
 
@@ -311,19 +313,30 @@ def _facts(run: Run) -> dict[str, str]:
         "Initial weights": _initial_weights(run),
         **({"Teacher": run.info["teacher"]["run"]} if run.info.get("teacher") else {}),
         "Input": f"{pixels}, {run.preprocessing.resize}",
-        "Data": f"{data['name']} (fingerprint {data['fingerprint']})",
-        "Images": f"{data['train']:,} to train on, {data['validation']:,} set aside to "
-        f"validate, {data['held_out']:,} held out; {len(data['skipped'])} unreadable, left out",
-        "Recipe": f"{request['recipe']}: {config['epochs']} epochs, batch {config['batch_size']}, "
+        "Data": f"{_data_name(data['name'])} (fingerprint {data['fingerprint']})",
+        "Images": f"{data['train']:,} training, {data['validation']:,} validation, "
+        f"{data['held_out']:,} held out"
+        + (f"; {len(data['skipped']):,} unreadable, left out" if data["skipped"] else ""),
+        "Recipe": f"{request['recipe']}: {counted(config['epochs'], 'epoch')}, "
+        f"batch {config['batch_size']}, "
         f"{config['optimizer']}, learning rate {config['learning_rate']:g}, "
         f"augmentation: {config['augmentation']}",
-        "Random seed": str(config["seed"]),
-        "Keras model": f"{_keras_figure(trained)} on the held-out images, "
-        f"weights of epoch {trained['best_epoch']}",
+        "Random seed": str(config["seed"])
+        + (f"; of the split {config['split_seed']}" if "split_seed" in config else ""),
+        "Keras model": f"{_keras_figure(trained)} on the held-out images; "
+        f"{summary.closing(trained)}",
         "Training": f"{trained['seconds']:.0f} s, started {run.info['created']}, "
         f"on {run.info['machine']['processor']}",
         "Trained with": ", ".join(f"{k} {v}" for k, v in run.info["versions"].items()),
     }
+
+
+def _data_name(name: str) -> str:
+    """As asked for; of a path no more than its end, for the page goes to other people."""
+    path = pathlib.Path(name)
+    if not path.is_absolute():
+        return name
+    return f"{path.parent.name}/{path.name}" if path.suffix else path.name
 
 
 def _initial_weights(run: Run) -> str:
@@ -398,6 +411,7 @@ def _by_class(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> 
         rows=[(one["label"], one["pictures"], [one["recall"], one["precision"]]) for one in told],
         majority=commonest["label"] if hidden else "",
         baseline=measured["majority_baseline"],
+        summary=f"balanced accuracy {measured['balanced_accuracy']:.1f}%; {recalls(told)}",
     )
 
 

@@ -78,7 +78,7 @@ class DetectorTask(Task):
 
     metric = "AP"
     how_shown = (
-        f"Most errors first: solid boxes are the file's detections (score {SHOWN_SCORE:g} or more; "
+        f"Solid boxes are the file's detections (score {SHOWN_SCORE:g} or more; "
         f"the surest {MOST_SHOWN}), dashed ones the truth."
     )
     # Types of labels and count, by a file's ending.

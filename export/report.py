@@ -8,12 +8,13 @@ import functools
 import io
 import math
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from export import chart
@@ -113,6 +114,7 @@ class ByClass:
         majority: the commonest class, where the classes are unequal and always answering it would
             look good.
         baseline: percent of the images that would be right by that.
+        summary: the file's figures in a line.
     """
 
     label: str
@@ -120,6 +122,7 @@ class ByClass:
     rows: Sequence[tuple[str, int | None, Sequence[float | None]]]
     majority: str = ""
     baseline: float = math.nan
+    summary: str = ""
 
     @property
     def lowest(self) -> list[tuple[str, int | None, Sequence[float | None]]]:
@@ -193,6 +196,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters["png_uri"] = _png_uri
+    environment.filters["breakable"] = _breakable
     page = environment.get_template(_TEMPLATE).render(
         title=title,
         verdict=_verdict(results),
@@ -563,8 +567,8 @@ def _cautions(results: Sequence[Result], by_class: ByClass | None) -> list[str]:
     if by_class is not None and by_class.majority:
         said.append(
             f"Always answering \N{LEFT DOUBLE QUOTATION MARK}{by_class.majority}"
-            f"\N{RIGHT DOUBLE QUOTATION MARK} would have {by_class.baseline:.1f}% accuracy: "
-            "see balanced accuracy, and each class below."
+            f"\N{RIGHT DOUBLE QUOTATION MARK} would have {by_class.baseline:.1f}% accuracy. "
+            f"{by_class.label}: {by_class.summary}."
         )
     if few := [r.pictures for r in results if r.few_pictures and r.pictures]:
         point = f": one image is {100 / few[0]:.1f} points" if _is_share(results) else ""
@@ -633,7 +637,9 @@ def _remarks(result: Result, behind: Difference | None) -> list[str]:
 
 
 def _certainty(low: float, high: float) -> str:
-    return f" (95%: {_interval(low, high)})" + (", within noise" if low <= 0 <= high else "")
+    return f" (95% interval {_interval(low, high)})" + (
+        ", within noise" if low <= 0 <= high else ""
+    )
 
 
 def _joined(words: Sequence[str]) -> str:
@@ -690,6 +696,11 @@ def _rows(results: Sequence[Result], phones: Sequence[Phone]) -> list[dict[str, 
         }
         for result in results
     ]
+
+
+def _breakable(name: str) -> Markup:
+    """A name or path that a narrow window may break behind its separators."""
+    return Markup(re.sub(r"([/_])(?=.)", r"\1<wbr>", str(escape(name))))
 
 
 def _png_uri(picture: np.ndarray) -> str:

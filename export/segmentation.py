@@ -97,7 +97,7 @@ class Segmentation(Task):
     """See `export.tasks.Task`."""
 
     metric = "mIoU"
-    how_shown = "Lowest mIoU first: on the left the true mask, on the right the predicted one."
+    how_shown = "On the left the true mask, on the right the predicted one."
 
     @functools.cached_property
     def dataset(self) -> MapDataset:

@@ -38,11 +38,11 @@ def closing_line(info: Mapping[str, Any]) -> str:
 
 def recalls(per_class: Sequence[Mapping[str, Any]]) -> str:
     """As in "recall: defect 59.8%, ok 92.1%"; of many classes the lowest."""
-    known = [one for one in per_class if one["recall"] is not None]
+    known, words = [one for one in per_class if one["recall"] is not None], "recall"
     if len(known) > _NAMED:
-        # Of equal ones those that more pictures show first.
+        # Of equal ones those that more images show first.
         known = sorted(known, key=lambda one: (one["recall"], -one["pictures"]))[:_LOWEST]
-    words = "recall" if len(known) == len(per_class) else "lowest recall"
+        words = "lowest recall"
     return f"{words}: " + ", ".join(f"{one['label']} {one['recall']:.1f}%" for one in known)
 
 

@@ -186,7 +186,7 @@ def test_compare_speaks_of_miou(run: Run, made: dict[str, Artefact], tmp_path: P
     assert " mIoU " in text.splitlines()[0]
     assert f"{rows[0].value:.1f}%" in text.splitlines()[2]
     page = (tmp_path / "report.html").read_text("utf-8")
-    wanted = ("mIoU against size", "held-out mIoU", "Same pixels, %", "worst: ", "on the left")
+    wanted = ("mIoU against size", "held-out mIoU", "Same pixels, %", "worst: ", "On the left")
     assert [word for word in wanted if word not in page] == []
     assert 'class="mistakes pairs"' in page
     assert "ccuracy" not in page
