@@ -299,7 +299,7 @@ def _write_info(folder: pathlib.Path, key: str, seconds: float) -> None:
 def _read_info(folder: pathlib.Path) -> dict[str, Any]:
     try:
         info = json.loads((folder / "stage.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return info if isinstance(info, dict) else {}
 
@@ -308,7 +308,7 @@ def _whole(folder: pathlib.Path) -> bool:
     try:
         files = _read_info(folder)["files"].items()
         return all(atomic.sha256(folder / name) == expected for name, expected in files)
-    except (OSError, KeyError, AttributeError):
+    except (OSError, KeyError, AttributeError, ValueError):
         return False
 
 
