@@ -287,12 +287,12 @@ def test_descriptions_of_strangers_are_refused(field: str, photos: Path, tmp_pat
         place = place[parent]
     place[last] = INFO[field]
     path.write_text(json.dumps(told))
-    with pytest.raises(InputError, match=r"pack\.json (is no description|is of version)"):
+    with pytest.raises(InputError, match=r"pack\.json (is not the description|has version)"):
         datasets.scan(str(folder), seed=0)
     del place[last]
     path.write_text(json.dumps(told))
     if field != "splits.more":
-        with pytest.raises(InputError, match=r"pack\.json (lacks|is no)"):
+        with pytest.raises(InputError, match=r"pack\.json (lacks|is not)"):
             datasets.scan(str(folder), seed=0)
 
 
