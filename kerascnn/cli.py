@@ -23,6 +23,7 @@ from kerascnn.errors import InputError
 from training.stopping import Stopped
 from training.wording import counted
 
+_LONGEST_LINE = 2000  # characters of a message
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 # What a wrong path gives; other errors of the system are no fault of what was typed.
 _WRONG_PATHS = (
@@ -70,12 +71,20 @@ def _told_of_system(error: OSError) -> str:
 
 
 def _warn(message: str) -> None:
-    print(f"kerascnn: warning: {' '.join(message.split())}", file=sys.stderr)
+    print(f"kerascnn: warning: {_line(message)}", file=sys.stderr)
 
 
 def _fail(message: str, *, code: int = 2) -> None:
-    print(f"kerascnn: {' '.join(message.split())}", file=sys.stderr)
+    print(f"kerascnn: {_line(message)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _line(message: str) -> str:
+    """One line; a name in a stranger's file may hold commands to the terminal, or a megabyte."""
+    line = " ".join(message.split())
+    if len(line) > _LONGEST_LINE:
+        line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
 
 
 @click.group(
