@@ -333,7 +333,7 @@ def test_broken_pictures_are_named_and_skipped_unless_strict(folder: Path) -> No
     assert done.returncode == 0, done.stderr
     assert "cut.jpg" in done.stderr
     assert "text.png" in done.stderr
-    assert "2 broken pictures skipped" in done.stderr
+    assert "2 broken images skipped" in done.stderr
 
 
 def test_class_of_broken_pictures_alone(folder: Path) -> None:

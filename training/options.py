@@ -92,6 +92,12 @@ def _check(model: str, flag: str, given: Mapping[str, Any], known: Mapping[str, 
             raise InputError(f"{flag} {name} must be {wanted}, not {value!r}")
 
 
+def cannot_build(model: str, flag: str, given: Mapping[str, Any]) -> InputError:
+    """What to raise where a value that is of the right kind is refused without a reason."""
+    listed = f" {flag} ".join(f"{name}={value}" for name, value in given.items())
+    return InputError(f"{model} cannot be built with {flag} {listed}; leave out or change one")
+
+
 def _hint(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1)
     every = f"it has: {', '.join(sorted(known))}"

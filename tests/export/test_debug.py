@@ -150,7 +150,7 @@ def test_bad_input_is_said(float_file: bytes, tmp_path) -> None:
     with pytest.raises(InputError, match="no pictures"):
         layer_errors(float_file, float_file, PREPROCESSING, [])
     run = Run(tmp_path, {})
-    with pytest.raises(InputError, match=r"int8.tflite: no such file; kerascnn compress"):
+    with pytest.raises(InputError, match=r"int8.tflite: no such file; make it: kerascnn compress"):
         debug(run, "int8")
     with pytest.raises(InputError, match="unknown variant"):
         debug(run, "int9")

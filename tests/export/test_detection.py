@@ -138,7 +138,7 @@ def test_what_is_there_is_not_made_again(run: Run, made: dict[str, Artefact]) ->
 
 @pytest.mark.parametrize("name", ["slim50_int8", "mixed", "distil_qat_int8", "int8_converter"])
 def test_variants_for_classifiers_are_refused(run: Run, name: str) -> None:
-    with pytest.raises(InputError, match=f"{name}: for classifiers alone"):
+    with pytest.raises(InputError, match=f"{name}: for classifiers only"):
         compress(run, [name])
 
 

@@ -158,5 +158,5 @@ def test_what_is_no_detector_is_refused(tmp_path) -> None:
 
 def test_another_detectors_description_is_refused(tmp_path, pictures) -> None:
     path = stored(tmp_path, "raw.tflite", written("float32"))
-    with pytest.raises(InputError, match="bring the description that belongs to it"):
+    with pytest.raises(InputError, match="use the description that belongs to it"):
         load_detector(path, PREPROCESSING, spec_of(5, 3)).detect(pictures)

@@ -293,9 +293,9 @@ def test_a_file_finds_what_keras_finds(file, network, spec, pictures, tmp_path) 
     assert agreement(found, wanted, (SIDE, SIDE), spec)[0] == 100
     # Another detector's description.
     for other in (spec_of(masks=False), tiny_detectors.spec()):
-        with pytest.raises(InputError, match="is no detector of its description"):
+        with pytest.raises(InputError, match="does not fit its description"):
             load_detector(tmp_path / "x.tflite", PREPROCESSING, other)
-    with pytest.raises(InputError, match="is no detector of its description"):
+    with pytest.raises(InputError, match="does not fit its description"):
         load_detector(tmp_path / "model.keras", PREPROCESSING, tiny_detectors.spec())
 
 
@@ -350,7 +350,7 @@ def test_what_is_made_and_what_is_refused(task: TwoStageDetection) -> None:
         ("prune50_float32", "steps that train have the losses of one-stage detectors alone"),
         ("qat_int8", "steps that train have the losses of one-stage detectors alone"),
         ("weight_int4", "weights of 4 bits move boxes"),
-        ("mixed", "weight_int8; the others are for classifiers alone"),
+        ("mixed", "weight_int8; the others are for classifiers only"),
         ("int8_converter", "round coordinates and scores between the stages"),
     ):
         with pytest.raises(InputError, match=f"^{name}: two-stage detectors .*{reason}"):

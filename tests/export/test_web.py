@@ -177,7 +177,7 @@ def test_what_cannot_be_made_is_refused(run: Path, packages: Path, tmp_path: Pat
         write([str(tmp_path)])
     with pytest.raises(InputError, match=r"x\.tflite: no such file"):
         write([str(run / "x.tflite")])
-    with pytest.raises(InputError, match="has something else in it"):
+    with pytest.raises(InputError, match="has other files in it"):
         write([str(run)], folder=run)
     with pytest.raises(InputError, match="npm ci --prefix"):
         write([str(run)], packages=tmp_path / "nothing")

@@ -222,7 +222,7 @@ def test_what_cannot_teach_is_refused(teacher_run: Path, digits: Dataset) -> Non
     with pytest.raises(InputError, match=r"tells 0, 1, 2, 3, \.\.\. \(10 classes\) apart"):
         Teacher.open(run, classes=("cats", "dogs"), student=SMALL)
     flat = dataclasses.replace(SMALL, width=56)
-    with pytest.raises(InputError, match=r"takes pictures of 28x28, which 28x56"):
+    with pytest.raises(InputError, match=r"takes images of 28x28, to which 28x56"):
         Teacher.open(run, classes=digits.classes, student=flat)
 
 
