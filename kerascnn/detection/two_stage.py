@@ -85,7 +85,7 @@ class TwoStageSpec:
 
     def __post_init__(self) -> None:
         if len(self.box_scales) != 4 or min(self.box_scales) <= 0:
-            raise InputError(f"box_scales are four numbers above 0, not {self.box_scales}")
+            raise InputError(f"box_scales must be four numbers above 0, not {self.box_scales}")
         if not 0 < self.rpn_negative_iou <= self.rpn_positive_iou <= 1:
             raise InputError(
                 "0 < rpn_negative_iou <= rpn_positive_iou <= 1 must hold, not with "
@@ -93,18 +93,20 @@ class TwoStageSpec:
             )
         for name in ("positive_iou", "rpn_iou_threshold", "iou_threshold"):
             if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"{name} is above 0 and at most 1, not {getattr(self, name)}")
+                raise InputError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
         for name in ("rpn_positive_share", "positive_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is a share, 0..1, not {getattr(self, name)}")
+                raise InputError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
         for name in ("rpn_score_threshold", "score_threshold"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} is from 0 and below 1, not {getattr(self, name)}")
+                raise InputError(
+                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
+                )
         for name in _COUNTS:
             if getattr(self, name) < 1:
-                raise InputError(f"{name} is 1 or more, not {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if len(self.input_size) != 2 or min(self.input_size) < 1:
-            raise InputError(f"input_size is a height and a width, not {self.input_size}")
+            raise InputError(f"input_size must be a height and a width, not {self.input_size}")
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; "stages" tells it from a `DetectorSpec`'s."""
@@ -314,7 +316,7 @@ def parts(network: keras.Model) -> Parts:
     """
     names = {layer.name for layer in network.layers}
     if not {"proposals", "box_roi_align", "class_logits", "box_codes_rows"} <= names:
-        raise InputError(f"{network.name} is no detector of two stages")
+        raise InputError(f"{network.name} is not a two-stage detector")
     codes, logits = network.get_layer("proposals").input
     *maps, _ = network.get_layer("box_roi_align").input
     outputs = {"maps": maps, "rpn_codes": codes, "rpn_logits": logits}

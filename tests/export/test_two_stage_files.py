@@ -163,7 +163,7 @@ def test_outputs_are_those_of_keras(network, filed, pictures) -> None:
 
 def test_what_is_no_two_stage_detector_is_refused() -> None:
     inputs = keras.Input((8, 8, 3))
-    with pytest.raises(InputError, match="is no detector of two stages: it gives no detections"):
+    with pytest.raises(InputError, match="is not a two-stage detector: it gives no detections"):
         with_suppression(keras.Model(inputs, keras.layers.Flatten()(inputs)))
 
 

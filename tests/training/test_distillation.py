@@ -236,7 +236,7 @@ def test_impossible_settings() -> None:
 
 def test_the_command_refuses_in_one_line(teacher_run: Path, tmp_path: Path) -> None:
     command = ("train", "lenet5", "--data", "mnist", "--out", tmp_path / "run", "--teacher")
-    assert_refused(here(*command, tmp_path / "none"), str(tmp_path / "none"), "no run folder")
+    assert_refused(here(*command, tmp_path / "none"), str(tmp_path / "none"), "not a run folder")
     weighty = here(*command, teacher_run, "--distil-weight", 2)
     assert_refused(weighty, "distil_weight must be between 0 and 1, not 2")
     assert not (tmp_path / "run").exists()

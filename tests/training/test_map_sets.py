@@ -422,7 +422,7 @@ def test_levels_are_classes_where_all_colours_are_grey(tmp_path: Path) -> None:
 def test_a_missing_mask_is_named(tmp_path: Path) -> None:
     folder(tmp_path, [values(i) for i in range(4)])
     (tmp_path / "masks/2.png").unlink()
-    refused(tmp_path, r"images/2.jpg: there is no mask .*masks/2.png, of 4 pictures 1 have none")
+    refused(tmp_path, r"images/2.jpg: the mask .*masks/2.png is missing; of 4 images 1 have none")
     picture(tmp_path / "masks/2.jpg")
     refused(tmp_path, r"masks/2.jpg is no lossless mask; .*-threshold 50%")
 

@@ -102,9 +102,7 @@ def test_what_is_none_of_them_is_refused(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
     refused(tmp_path / "none", "no such file or folder")
-    refused(
-        tmp_path, "is not a data set of objects; give a COCO .json file, or a folder with .*YOLO"
-    )
+    refused(tmp_path, "is not a data set of objects; give a COCO .json file, .*YOLO")
     pictures(tmp_path)
     refused(tmp_path, "is not a data set of objects")
     refused(tmp_path / "0.png", "is not a data set of objects")

@@ -249,7 +249,7 @@ def test_tiles_make_up_the_whole() -> None:
         ({"up_kernel": 1}, "up_kernel must be at least 2 with upsample='transposed', not 1"),
         ({"upsample": "nearest", "up_kernel": -1}, "up_kernel must be at least 0"),
         ({"depth": 0}, "at least once, not 0 times"),
-        ({"classes": 1}, "2 (a mask and its background) or more, not 1"),
+        ({"classes": 1}, "at least 2 (a mask and its background), not 1"),
         ({"input_shape": (15, 64, 3)}, "15x64 pixels cannot be halved 4 times; take 16 or more"),
         (
             {"input_shape": (600, 572, 1), "padding": "valid"},
