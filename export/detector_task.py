@@ -31,8 +31,7 @@ from export.recipes import Variant
 from export.stages import Trained
 from export.tasks import Task
 from export.verify import NO, NOT_VERIFIED, YES, Verdict, bounded
-from kerascnn.detection.postprocess import DetectorSpec
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training.box_augmentation import to_network
 from training.coco_metrics import (
     DetectionEvaluation,

@@ -15,8 +15,7 @@ from export.artefact import Artefact
 from export.detectors import load_detector
 from export.segmenters import load_segmenter, palette
 from kerascnn.detection import spec_from_dict
-from kerascnn.detection.postprocess import DetectorSpec
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import to_network

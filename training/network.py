@@ -10,7 +10,7 @@ import keras
 
 import kerascnn
 from kerascnn import zoo
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerascnn import zoo
-from kerascnn.detection.postprocess import DetectorSpec
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry

@@ -23,7 +23,7 @@ from export.detector_task import Found
 from export.predict import Boxes, detect, task_of
 from export.table import table
 from kerascnn import zoo
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training.coco_metrics import Detections
 from training.datasets import scenes

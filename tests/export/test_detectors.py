@@ -14,7 +14,7 @@ from test_unshare import SIDE, toy
 from export.detection_onnx import append_nms
 from export.detection_tflite import append_postprocess
 from export.detectors import load_detector
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training.coco_metrics import Detections
 

@@ -12,6 +12,7 @@ from test_results import result
 
 from export.results import Choice
 from export.table import table
+from training.request import request
 
 
 def test_a_table_by_hand() -> None:
@@ -84,7 +85,8 @@ def test_the_table_is_printed_where_the_report_cannot_be_written(
     (run / "artefacts").mkdir(parents=True)
     for name in ("model.keras", "artefacts/int8.tflite"):
         (run / name).write_text("")
-    (run / "run.json").write_text(json.dumps({"request": {}, "complete": True}))
+    asked = request("lenet5", data="mnist").to_dict()
+    (run / "run.json").write_text(json.dumps({"request": asked, "complete": True}))
     done = here("compare", run)
     assert done.returncode == 1
     assert "int8" in done.stdout

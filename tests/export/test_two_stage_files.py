@@ -45,7 +45,7 @@ from kerascnn.detection.roi_align import RoIAlign, assigned_level
 from kerascnn.detection.roi_heads import Detections as DetectionsLayer
 from kerascnn.detection.roi_heads import Masks
 from kerascnn.detection.rpn import Proposals
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.coco_metrics import Detections

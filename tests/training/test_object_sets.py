@@ -138,7 +138,7 @@ def test_splits_without_objects_are_refused(tmp_path: Path) -> None:
     empty = tabulate("x", files, names, sizes, annotations([], []))
     for parts, match in (
         ({TRAIN: empty, TEST: full}, "no training image has an object to learn from"),
-        ({TRAIN: full, TEST: empty}, "no held-out picture has an object to measure on"),
+        ({TRAIN: full, TEST: empty}, "no held-out image has an object to measure on"),
     ):
         with pytest.raises(InputError, match=match):
             assemble("x", ["cat"], [1], parts, seed=0)

@@ -18,7 +18,7 @@ from PIL import Image
 
 import kerascnn
 from kerascnn import cli, zoo
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training import network, train_detector
 from training.box_augmentation import boxes_to_network

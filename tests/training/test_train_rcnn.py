@@ -23,7 +23,7 @@ import kerascnn
 from kerascnn import blocks, zoo
 from kerascnn.detection.anchors import rpn_anchors
 from kerascnn.detection.faster_rcnn import two_stage_detector
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import fit_detector, loop, network, train_detector
