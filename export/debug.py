@@ -145,7 +145,7 @@ def layer_errors(
     sums = {mine: _Sums() for mine in pairs}
     chosen = list(pictures)
     if not chosen:
-        raise InputError("no pictures to compare on; give at least one")
+        raise InputError("no images to compare on; give at least one")
     with Progress("pictures", len(chosen), unit="picture") as progress:
         for picture in chosen:
             reference.run(picture)
@@ -176,10 +176,12 @@ def as_text(diagnosis: Diagnosis) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     suspect = diagnosis.suspect
     if suspect:
-        told = f"look at {suspect.layer} ({suspect.op}): {suspect.snr_db:.1f} dB there"
-        lines += ["", f"{told}, {suspect.fall_db:.1f} dB below what it was handed"]
+        told = (
+            f"look at {suspect.layer} ({suspect.op}): signal-to-noise ratio {suspect.snr_db:.1f} dB"
+        )
+        lines += ["", f"{told}, {suspect.fall_db:.1f} dB below its input"]
     else:
-        lines += ["", f"no layer falls by {_SHARP_DB:.0f} dB: the error grows evenly"]
+        lines += ["", f"no layer falls by {_SHARP_DB:.0f} dB: no single layer is to blame"]
     return "\n".join([*lines, f"table: {diagnosis.table}", f"chart: {diagnosis.chart}"])
 
 

@@ -37,6 +37,7 @@ from training.segmentation_metrics import (
     pack_counts,
 )
 from training.train_segmenter import figures
+from training.wording import counted
 
 # Percent of the pixels that a float file has as its network, but for classes that are equally
 # likely to the last bits; and points of mean IoU.
@@ -274,7 +275,7 @@ class Segmentation(Task):
 
     @property
     def purpose(self) -> str:
-        return f"Gives every pixel one of {len(self.run.labels)} classes"
+        return f"Gives every pixel one of {counted(len(self.run.labels), 'class')}"
 
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
         shape = [None if end == ".onnx" else 1, *self._output_size]

@@ -246,7 +246,7 @@ class _Loop:
             self._tell()
             where = f"step {self.first_step} of epoch {len(self.history) + 1}"
             where = where if self.first_step else f"epoch {len(self.history)}"
-            say(f"{self.work.network.name}: going on after {where}")
+            say(f"{self.work.network.name}: continuing after {where}")
             return
 
     def end_epoch(self, figures: dict[str, float], seconds: float) -> None:

@@ -49,7 +49,7 @@ from kerascnn.detection.roi_align import RoIAlign, assigned_level
 from kerascnn.detection.roi_heads import Detections as DetectionsLayer
 from kerascnn.detection.roi_heads import Masks
 from kerascnn.detection.rpn import Proposals
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.coco_metrics import Detections
@@ -167,7 +167,7 @@ def test_outputs_are_those_of_keras(network, filed, pictures) -> None:
 
 def test_what_is_no_two_stage_detector_is_refused() -> None:
     inputs = keras.Input((8, 8, 3))
-    with pytest.raises(InputError, match="is no detector of two stages: it gives no detections"):
+    with pytest.raises(InputError, match="is not a two-stage detector: it gives no detections"):
         with_suppression(keras.Model(inputs, keras.layers.Flatten()(inputs)))
 
 
@@ -343,9 +343,9 @@ def test_a_file_finds_what_keras_finds(file, network, spec, pictures, tmp_path) 
     assert agreement(found, wanted, (SIDE, SIDE), spec)[0] == 100
     # Another detector's description.
     for other in (spec_of(masks=False), tiny_detectors.spec()):
-        with pytest.raises(InputError, match="is no detector of its description"):
+        with pytest.raises(InputError, match="does not fit its description"):
             load_detector(tmp_path / "x.tflite", PREPROCESSING, other)
-    with pytest.raises(InputError, match="is no detector of its description"):
+    with pytest.raises(InputError, match="does not fit its description"):
         load_detector(tmp_path / "model.keras", PREPROCESSING, tiny_detectors.spec())
 
 
@@ -400,7 +400,7 @@ def test_what_is_made_and_what_is_refused(task: TwoStageDetection) -> None:
         ("prune50_float32", "steps that train have the losses of one-stage detectors alone"),
         ("qat_int8", "steps that train have the losses of one-stage detectors alone"),
         ("weight_int4", "weights of 4 bits move boxes"),
-        ("mixed", "weight_int8; the others are for classifiers alone"),
+        ("mixed", "weight_int8; the others are for classifiers only"),
         ("int8_converter", "round coordinates and scores between the stages"),
     ):
         with pytest.raises(InputError, match=f"^{name}: two-stage detectors .*{reason}"):

@@ -223,7 +223,7 @@ def test_what_cannot_teach_is_refused(teacher_run: Path, digits: Dataset) -> Non
     with pytest.raises(InputError, match=r"tells 0, 1, 2, 3, \.\.\. \(10 classes\) apart"):
         Teacher.open(run, classes=("cats", "dogs"), student=SMALL)
     flat = dataclasses.replace(SMALL, width=56)
-    with pytest.raises(InputError, match=r"takes pictures of 28x28, which 28x56"):
+    with pytest.raises(InputError, match=r"takes images of 28x28, to which 28x56"):
         Teacher.open(run, classes=digits.classes, student=flat)
 
 
@@ -237,7 +237,7 @@ def test_impossible_settings() -> None:
 
 def test_the_command_refuses_in_one_line(teacher_run: Path, tmp_path: Path) -> None:
     command = ("train", "lenet5", "--data", "mnist", "--out", tmp_path / "run", "--teacher")
-    assert_refused(here(*command, tmp_path / "none"), str(tmp_path / "none"), "no run folder")
+    assert_refused(here(*command, tmp_path / "none"), str(tmp_path / "none"), "not a run folder")
     weighty = here(*command, teacher_run, "--distil-weight", 2)
     assert_refused(weighty, "distil_weight must be between 0 and 1, not 2")
     assert not (tmp_path / "run").exists()

@@ -168,7 +168,7 @@ def test_broken_pictures_are_skipped_with_a_count_or_refused(photos: Path, tmp_p
         packed(photos, tmp_path / "strict", strict=True)
     for path in (photos / "cats").iterdir():
         path.write_text("x")
-    with pytest.raises(InputError, match=r"class 'cats'.*no readable picture left"):
+    with pytest.raises(InputError, match=r"class 'cats'.*no readable image left"):
         packed(photos, tmp_path / "lost")
 
 

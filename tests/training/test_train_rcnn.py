@@ -23,7 +23,7 @@ import kerascnn
 from kerascnn import blocks, zoo
 from kerascnn.detection.anchors import rpn_anchors
 from kerascnn.detection.faster_rcnn import two_stage_detector
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import fit_detector, loop, network, train_detector
@@ -170,14 +170,14 @@ def test_rows_of_masks_are_as_many_as_there_can_be_objects() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"proposal": 9}, "do.* not take these options.*proposal"),
-        ({"proposals": 9.5}, r"proposals is a whole number, not 9\.5"),
-        ({"samples": 0}, "samples is 1 or more, not 0"),
+        ({"proposal": 9}, "no option --detector proposal; did you mean 'proposals'"),
+        ({"proposals": 9.5}, r"proposals must be a whole number, not 9\.5"),
+        ({"samples": 0}, "samples must be at least 1, not 0"),
         ({"masks": True}, "its own masks; leave --detector masks out"),
         ({"input_size": 5}, "its own input_size"),
         ({"rpn_positive_iou": 0.1}, "rpn_negative_iou <= rpn_positive_iou"),
-        ({"loss": "focal"}, "do.* not take these options.*loss"),
-        ({"positive_share": "half"}, "positive_share is a number, not 'half'"),
+        ({"loss": "focal"}, "no option --detector loss"),
+        ({"positive_share": "half"}, "positive_share must be a number, not 'half'"),
     ],
 )
 def test_impossible_options(options: dict[str, Any], message: str) -> None:

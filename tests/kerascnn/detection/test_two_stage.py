@@ -18,7 +18,7 @@ from keras import ops
 from kerascnn import detection, zoo
 from kerascnn.detection import two_stage
 from kerascnn.detection.anchors import Anchors, Level
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 
 GOLDENS = Path(__file__).parent.parent / "data" / "rcnn_op_goldens.npz"
