@@ -40,6 +40,7 @@ _SKLEARN = ("china.jpg", "flower.jpg")
 AUGMENTATION = {"photos": "pictures", "digits": "scenes"}
 RUNS = {
     "default": {},
+    "batches of 32": {"min_steps": 0},
     "head 0.01": {"freeze_learning_rate": 1e-2},
     "head 0.003": {"freeze_learning_rate": 3e-3},
     "head 0.001": {"freeze_learning_rate": 1e-3},
