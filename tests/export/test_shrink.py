@@ -57,10 +57,10 @@ def test_latencies() -> None:
     ("given", "told"),
     [
         ({}, "give --max-size or --max-latency"),
-        ({"size": 0}, "positive"),
+        ({"size": 0}, "above 0"),
         ({"size": 1000, "drop": -1}, "between 0 and 100"),
         ({"size": 1000, "metric": "zip"}, "file or download"),
-        ({"latency_ms": float("nan")}, "positive"),
+        ({"latency_ms": float("nan")}, "above 0"),
     ],
 )
 def test_no_budgets(given: dict, told: str) -> None:
