@@ -164,7 +164,7 @@ def test_a_file_below_the_graph_itself_is_refused(run: Run) -> None:
         (("--max-size", "10KB", "--max-drop", "-1"), "--max-drop"),
         ((), "--max-size"),
         (("--max-size", "10KB", "--metric", "zip"), "zip"),
-        (("--max-size", "10KB", "--fine-tune-epochs", "0"), "at least 1 epoch"),
+        (("--max-size", "10KB", "--fine-tune-epochs", "0"), "must be at least 1, not 0"),
         (("--max-size", "10KB", "--calibration-pictures", "0"), "calibration"),
     ],
 )

@@ -33,6 +33,7 @@ from training.train import train
 # Fields that shape what is learnt, and by which loss; with another value than the default.
 SHAPING: dict[str, Any] = {
     "batch_size": 3,
+    "min_steps": 8,
     "label_smoothing": 0.3,
     "map_loss": "focal",
     "border_weight": 10.0,
@@ -100,12 +101,12 @@ def asked_for(task: str, photos: Path, **settings: Any) -> TrainRequest:
     if task == "classification":
         plain = {"augmentation": "digits", "label_smoothing": 0.1, "validation_fraction": 0.2}
         return request(
-            "lenet5", data=str(photos), recipe="digits", epochs=2, batch_size=4,
+            "lenet5", data=str(photos), recipe="digits", epochs=2, batch_size=8,
             settings=plain | settings,
         )  # fmt: skip
     model = {"detection": "ssdlite_mobilenet_v3_small", "segmentation": "unet"}[task]
     return request(
-        model, data="scenes:96@12+4", image_size=(96, 96), epochs=2, batch_size=4,
+        model, data="scenes:96@12+4", image_size=(96, 96), epochs=2, batch_size=8,
         validation_fraction=0.2, settings=settings,
     )  # fmt: skip
 
