@@ -141,9 +141,13 @@ def test_both_formats_of_a_network_detect_the_same() -> None:
     other = run_tflite(append_postprocess(written("float32"), spec), picture)
     count = int(one["count"][0])
     assert count == int(other["count"][0]) > 0
-    assert np.array_equal(one["labels"][0, :count], other["labels"][0, :count])
-    for name in ("boxes", "scores"):
-        np.testing.assert_allclose(one[name][0, :count], other[name][0, :count], atol=1e-5)
+    # As sets: a hundred scores have some as near to one another as two runtimes round.
+    same = one["labels"][0, :count, None] == other["labels"][0, None, :count]
+    same &= np.abs(one["scores"][0, :count, None] - other["scores"][0, None, :count]) < 1e-5
+    gaps = np.abs(one["boxes"][0, :count, None] - other["boxes"][0, None, :count])
+    same &= gaps.max(axis=-1) < 1e-5
+    assert same.any(axis=0).all()
+    assert same.any(axis=1).all()
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
