@@ -49,7 +49,7 @@ class About:
             return cls(author=str(told["author"]), license=str(told["license"]))
         except FileNotFoundError:
             return cls()
-        except (ValueError, KeyError, TypeError, InputError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{path} is damaged ({error}); delete it, and give --author and --license again"
             ) from None

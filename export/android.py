@@ -120,7 +120,7 @@ def _listed(folder: pathlib.Path) -> dict[str, str]:
         found = {str(name): str(digest) for name, digest in listed["models"].items()}
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path} is damaged; delete it and the models beside it") from None
     if any(pathlib.PurePath(name).name != name or "\\" in name for name in found):
         raise InputError(f"{path} is damaged; delete it and the models beside it")

@@ -136,7 +136,7 @@ def phone_svg(results: Sequence[Result], place: str, *, narrow: bool = False) ->
 
 def write_png(path: pathlib.Path, results: Sequence[Result]) -> None:
     """Write both panels and the legend on white, at twice the screen's density."""
-    with drawing(_style("png")):
+    with drawing(_style("png"), names=[result.label for result in results]):
         rows = _png_legend_rows(results)
         high = 4.9 + 0.29 * len(rows)
         figure = Figure(figsize=(12.4, high), facecolor=CARD)

@@ -27,6 +27,7 @@ from training.datasets.splits import Dataset, Split
 from training.evaluate import Evaluation, PredictFn, class_report, evaluate, keras_predict_fn
 from training.run import Run
 from training.train_classifier import source_for
+from training.wording import counted
 
 _MISTAKES_KEPT = 200
 
@@ -71,7 +72,7 @@ class Classification(Task):
         pictures = self.held_out.pictures
         if pictures is None:
             raise InputError(
-                f"{self.run.folder}: its held-out pictures do not fit into memory, which "
+                f"{self.run.folder}: its held-out images do not fit into memory, which "
                 "quantisation-aware training here needs"
             )
         return pictures
@@ -175,7 +176,7 @@ class Classification(Task):
 
     @property
     def purpose(self) -> str:
-        return f"Tells {len(self.run.labels)} classes of pictures apart"
+        return f"Sorts images into {counted(len(self.run.labels), 'class')}"
 
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
         shape = [None if end == ".onnx" else 1, len(self.run.labels)]

@@ -155,13 +155,13 @@ def difference(first: Artefact, second: Artefact) -> Difference:
     """How much more accurate the first file is, whatever network either holds.
 
     Raises:
-        InputError: they were measured on different pictures, or on different pixels of these, as
+        InputError: they were measured on different images, or on different pixels of these, as
             networks are that do not pad.
     """
     keys = ("data_fingerprint", "pictures", "metric")
     one, two = ([a.info["evaluation"][k] for k in keys] for a in (first, second))
     if one != two:
-        raise InputError(f"{first.path} and {second.path} were measured on different pictures")
+        raise InputError(f"{first.path} and {second.path} were measured on different images")
     (_, before), (_, after) = first.answers, second.answers
     if first.info["evaluation"]["metric"] == results.ACCURACY:
         return significance.difference(before, after)
@@ -188,7 +188,9 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
 def _required(run: Run) -> list[Artefact]:
     found = all_artefacts(run)
     if not found:
-        raise InputError(f"{run.folder} has no artefacts; first: kerascnn compress {run.folder}")
+        raise InputError(
+            f"{run.folder} has no artefacts; make them: kerascnn compress {run.folder}"
+        )
     return found
 
 
@@ -211,7 +213,9 @@ def _phones(
     for line in left_out:
         warn(f"{table}, {line}")
     if not phones:
-        raise InputError(f"{table} knows none of these files; name the runs that they are of")
+        raise InputError(
+            f"{table} has results of none of these files; name the runs that it measured"
+        )
     return phones
 
 
@@ -222,7 +226,7 @@ def _same_pictures(runs: Sequence[Run]) -> None:
         one, two = ([run.info["dataset"][k] for k in keys] for run in (first, other))
         if one != two:
             raise InputError(
-                f"{first.folder} and {other.folder} were measured on different pictures "
+                f"{first.folder} and {other.folder} were measured on different images "
                 f"({one[0]} and {two[0]}); compare runs of one data set and split"
             )
         metric, another = (run.info["results"]["metric"] for run in (first, other))

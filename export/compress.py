@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from export import artefact, recipes, tasks
+from export import artefact, first_run, recipes, tasks
 from export.about import About
 from export.artefact import Artefact
 from export.classification import Classification
@@ -164,6 +164,7 @@ class Workshop:
         artefact.sidecar(path).unlink(missing_ok=True)
         atomic.write_bytes(path, data)
         answers, runtime = self._task.file_answers(path)
+        first_run.vouch(path)
         reference = network.answers
         half = network.half_answers if variant.weight_bits == 16 else None
         verdict = self._task.verify(variant, answers, reference, half)

@@ -22,6 +22,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
 from training.datasets.decode import decode_split
+from training.drawing import drawing
 from training.progress import Progress
 from training.quiet import native_quiet
 from training.run import Run
@@ -144,7 +145,7 @@ def layer_errors(
     sums = {mine: _Sums() for mine in pairs}
     chosen = list(pictures)
     if not chosen:
-        raise InputError("no pictures to compare on; give at least one")
+        raise InputError("no images to compare on; give at least one")
     with Progress("pictures", len(chosen), unit="picture") as progress:
         for picture in chosen:
             reference.run(picture)
@@ -175,10 +176,12 @@ def as_text(diagnosis: Diagnosis) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     suspect = diagnosis.suspect
     if suspect:
-        told = f"look at {suspect.layer} ({suspect.op}): {suspect.snr_db:.1f} dB there"
-        lines += ["", f"{told}, {suspect.fall_db:.1f} dB below what it was handed"]
+        told = (
+            f"look at {suspect.layer} ({suspect.op}): signal-to-noise ratio {suspect.snr_db:.1f} dB"
+        )
+        lines += ["", f"{told}, {suspect.fall_db:.1f} dB below its input"]
     else:
-        lines += ["", f"no layer falls by {_SHARP_DB:.0f} dB: the error grows evenly"]
+        lines += ["", f"no layer falls by {_SHARP_DB:.0f} dB: no single layer is to blame"]
     return "\n".join([*lines, f"table: {diagnosis.table}", f"chart: {diagnosis.chart}"])
 
 
@@ -205,6 +208,11 @@ def as_json(layers: Sequence[LayerError]) -> list[dict[str, object]]:
 
 def write_chart(path: pathlib.Path, layers: Sequence[LayerError], *, title: str) -> None:
     """Draw the signal-to-noise ratio along the network as a PNG; the suspect is marked."""
+    with drawing(names=[title, *(layer.layer for layer in layers)]):
+        _write_chart(path, layers, title)
+
+
+def _write_chart(path: pathlib.Path, layers: Sequence[LayerError], title: str) -> None:
     figure = Figure(figsize=(max(7.0, min(16.0, 2 + 0.2 * len(layers))), 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

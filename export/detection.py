@@ -13,7 +13,7 @@ from export.detection_tflite import append_postprocess, with_scores
 from export.detector_task import DetectorTask
 from export.finetune import DetectionLessons
 from export.recipes import Variant
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 
 
 class Detection(DetectorTask):

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.detection_tflite import BOXES, COUNT, LABELS, SCORES, centred_anchors
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 
 _CODES, _ALL_SCORES = "codes", "all_scores"

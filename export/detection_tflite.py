@@ -21,7 +21,7 @@ from keras import layers
 
 from export import flatbuffer
 from export.unshare import unshared
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 
 BOXES, LOGITS, SCORES = "boxes", "logits", "scores"

@@ -31,8 +31,7 @@ from export.recipes import Variant
 from export.stages import Trained
 from export.tasks import Task
 from export.verify import NO, NOT_VERIFIED, YES, Verdict, bounded
-from kerascnn.detection.postprocess import DetectorSpec
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training.box_augmentation import to_network
 from training.coco_metrics import (
     DetectionEvaluation,
@@ -49,6 +48,7 @@ from training.fit_detector import kind
 from training.instance_masks import THRESHOLD
 from training.object_batches import evaluation_pictures
 from training.train_detector import figures
+from training.wording import counted
 
 _SHOWN = 24
 
@@ -174,7 +174,7 @@ class DetectorTask(Task):
         exact, score = agreement(answers.pictures, against.pictures, sides, self.spec)
         share = exact
         if answers.evaluation.broken:
-            verified, rule = NO, f"{answers.evaluation.broken} detections are no numbers"
+            verified, rule = NO, f"{answers.evaluation.broken} detections are not numbers"
         elif variant.quantised:
             verified, rule, share = self._of_sure(answers, reference)
         else:
@@ -275,7 +275,7 @@ class DetectorTask(Task):
 
     @property
     def purpose(self) -> str:
-        return f"Finds {len(self.run.labels)} classes of objects"
+        return f"Finds objects of {counted(len(self.run.labels), 'class')}"
 
     def decoding(self, variant: Variant) -> dict[str, Any]:
         return {"kind": "detections"}

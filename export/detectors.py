@@ -13,8 +13,7 @@ from export.convert_tflite import INPUT_NAME
 from export.detection_tflite import BOXES, COUNT, DETECTIONS, LABELS, MASKS, SCORES
 from export.runtimes import THREADS, KerasModel, LiteRT, OnnxRuntime
 from kerascnn.detection import postprocess
-from kerascnn.detection.postprocess import DetectorSpec
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.coco_metrics import Detections

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import checkpoint

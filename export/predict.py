@@ -15,8 +15,7 @@ from export.artefact import Artefact
 from export.detectors import load_detector
 from export.segmenters import load_segmenter, palette
 from kerascnn.detection import spec_from_dict
-from kerascnn.detection.postprocess import DetectorSpec
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import to_network
@@ -233,7 +232,7 @@ def detect(
             found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
             for label in found.labels:
                 if not 0 <= label < len(described.labels):
-                    raise InputError(f"{path} finds class {label}, which its .json lacks")
+                    raise InputError(f"{path} finds class {label}, which its .json does not name")
         if target is not None:
             write_boxes(
                 *(target, picture, found.boxes, found.labels, found.scores),
@@ -276,7 +275,7 @@ def segment(
         with _answering(path):
             found = segmenter.segment(fitted)[0]
             if found.max() >= len(labels):
-                raise InputError(f"{path} finds class {found.max()}, which its .json lacks")
+                raise InputError(f"{path} finds class {found.max()}, which its .json does not name")
             label_map = map_on_picture(found, picture.shape[:2], preprocessing)
         if target is not None:
             write_map(target, picture, label_map, labels, described.palette)
@@ -339,7 +338,9 @@ def _targets(
     for i, name in enumerate(names):
         if name in names[:i]:
             first = images[names.index(name)]
-            raise InputError(f"{first} and {images[i]} would both be drawn as {name}; ask for one")
+            raise InputError(
+                f"{first} and {images[i]} would both be drawn as {name}; name one of them"
+            )
     return [folder / name for name in names]
 
 
@@ -374,7 +375,7 @@ def _description(path: pathlib.Path) -> _Description:
         info, task = run.info, run.task
         preprocessing, labels = run.preprocessing, run.labels
     elif path.is_file() and path.suffix not in (".tflite", ".onnx"):
-        raise InputError(f"{path} is not a model; it should end in .keras, .tflite or .onnx")
+        raise InputError(f"{path} is not a model file; it should end in .keras, .tflite or .onnx")
     else:
         artefact = Artefact.open(path)
         first_run.require([path])

@@ -46,7 +46,7 @@ def load(path: pathlib.Path, preprocessing: Preprocessing, *, threads: int = THR
         InputError: another ending, or a file that its runtime refuses.
     """
     if path.suffix not in _LOADERS:
-        raise InputError(f"{path} is no model; it should end in .keras, .tflite or .onnx")
+        raise InputError(f"{path} is not a model file; it should end in .keras, .tflite or .onnx")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
@@ -83,8 +83,8 @@ class LiteRT:
         """Raise InputError for a file that is not what this class runs."""
         if not self.takes_pictures or self._output["dtype"] != np.float32:
             raise InputError(
-                f"{path} is no classifier of {self._preprocessing.input_shape} pictures with float "
-                "logits"
+                f"{path} is not a classifier for {self._preprocessing.input_shape} "
+                "images with float logits"
             )
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:

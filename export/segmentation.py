@@ -37,6 +37,7 @@ from training.segmentation_metrics import (
     pack_counts,
 )
 from training.train_segmenter import figures
+from training.wording import counted
 
 # Percent of the pixels that a float file has as its network, but for classes that are equally
 # likely to the last bits; and points of mean IoU.
@@ -193,8 +194,9 @@ class Segmentation(Task):
         against = reference if half is None else half
         same, iou = agreement(answers.maps, against.maps, len(self.run.labels))
         if variant.quantised:
-            holds = same.overall >= LEAST_SAME and iou >= LEAST_IOU
-            holds = holds and not same.outside < LEAST_RARE
+            # A share of nothing is no number, and below nothing.
+            low = (same.overall < LEAST_SAME, same.outside < LEAST_RARE, iou < LEAST_IOU)
+            holds = not any(low)
             rule = (
                 f"{same.overall:.2f}% of the pixels have Keras' class, at least {LEAST_SAME:g}%; "
                 f"of those outside of its commonest one {same.outside:.2f}%, at least "
@@ -204,7 +206,7 @@ class Segmentation(Task):
         else:
             whom = "Keras" if half is None else "float32 with kernels rounded to half"
             points = abs(answers.value - against.value)
-            holds = same.overall >= LEAST_EXACT and points <= MOST_IOU
+            holds = not same.overall < LEAST_EXACT and points <= MOST_IOU
             rule = (
                 f"{same.overall:.3f}% of the pixels have the class of {whom}, at least "
                 f"{LEAST_EXACT:g}%, and mIoU is {points:.2f} points off, at most {MOST_IOU:g}"
@@ -214,7 +216,7 @@ class Segmentation(Task):
             verified, rule = NOT_VERIFIED, "Keras gives all pixels one class: nothing to compare"
         verdict = Verdict(
             verified=verified,
-            agreement=same.overall,
+            agreement=same.overall if same.count else 100.0,
             max_logit_diff=_furthest(answers.evaluation, reference.evaluation),
             rule=rule,
         )
@@ -273,7 +275,7 @@ class Segmentation(Task):
 
     @property
     def purpose(self) -> str:
-        return f"Gives every pixel one of {len(self.run.labels)} classes"
+        return f"Gives every pixel one of {counted(len(self.run.labels), 'class')}"
 
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
         shape = [None if end == ".onnx" else 1, *self._output_size]

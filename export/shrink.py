@@ -127,12 +127,14 @@ def as_text(search: Search, budget: Budget) -> str:
     lines = [f"skipped {name}: {why}" for name, why in search.passed_over.items()]
     if search.chosen:
         row = search.chosen
-        lines.append(f"within {budget.told()}: {row.label}, {_figures(row)}{_held_out(row)}")
+        lines.append(
+            f"within the budget ({budget.told()}): {row.label}, {_figures(row)}{_held_out(row)}"
+        )
     else:
         row = search.nearest
-        lines.append(f"nothing within {budget.told()}")
-        lines.append(f"nearest: {row.label}, {_figures(row)}")
-        lines += [f"on the front: {r.label}, {_figures(r)}" for r in search.front]
+        lines.append(f"no file is within the budget ({budget.told()})")
+        lines.append(f"closest: {row.label}, {_figures(row)}")
+        lines += [f"Pareto-optimal: {r.label}, {_figures(r)}" for r in search.front]
     lines.append(f"({chosen_text([search.chosen or search.nearest])})")
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ data, teacher and versions. Another key, and the stage is made again; the same, 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -172,14 +173,17 @@ class Stages:
         taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
         names = (["distil"] if taught else []) + [step.name for step in variant.steps[:count]]
         folder = self._run.folder / "stages" / "_".join(names)
-        if _read_info(folder).get("key") != key or not _whole(folder):
-            (folder / "stage.json").unlink(missing_ok=True)
-            began = time.monotonic()
-            self._make(variant, variant.steps[count - 1], before, folder, key)
-            seconds = round(before.seconds + time.monotonic() - began, 1)
-            _write_info(folder, key, seconds)
-            for left in folder.glob("checkpoints-*"):
-                shutil.rmtree(left, ignore_errors=True)
+        if _read_info(folder).get("key") == key and _whole(folder):
+            # One that is whole and cannot be read was not written by us, and is made again.
+            with contextlib.suppress(InputError, LookupError, TypeError, ValueError, OSError):
+                return _read(folder, key, before, variant.steps[count - 1])
+        (folder / "stage.json").unlink(missing_ok=True)
+        began = time.monotonic()
+        self._make(variant, variant.steps[count - 1], before, folder, key)
+        seconds = round(before.seconds + time.monotonic() - began, 1)
+        _write_info(folder, key, seconds)
+        for left in folder.glob("checkpoints-*"):
+            shutil.rmtree(left, ignore_errors=True)
         return _read(folder, key, before, variant.steps[count - 1])
 
     def _make(
@@ -299,7 +303,7 @@ def _write_info(folder: pathlib.Path, key: str, seconds: float) -> None:
 def _read_info(folder: pathlib.Path) -> dict[str, Any]:
     try:
         info = json.loads((folder / "stage.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return info if isinstance(info, dict) else {}
 
@@ -308,7 +312,7 @@ def _whole(folder: pathlib.Path) -> bool:
     try:
         files = _read_info(folder)["files"].items()
         return all(atomic.sha256(folder / name) == expected for name, expected in files)
-    except (OSError, KeyError, AttributeError):
+    except (OSError, KeyError, AttributeError, ValueError):
         return False
 
 

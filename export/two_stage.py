@@ -19,7 +19,7 @@ from export.detector_task import DetectorTask, Found
 from export.recipes import Variant
 from export.two_stage_tflite import with_float_counts, with_suppression
 from kerascnn.detection.faster_rcnn import MASK_SIZE
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from training.coco_metrics import Detections, evaluate_detections
 from training.run import Run

@@ -193,7 +193,7 @@ def verify(
     answers, wanted = logits.argmax(axis=-1), keras_logits.argmax(axis=-1)
     agreed = ByClass.of(wanted, answers == wanted, logits.shape[-1])
     if not np.isfinite(logits).all():
-        verified, rule = NO, "some logits are no numbers"
+        verified, rule = NO, "some logits are not numbers"
     elif variant.quantised:
         verified, rule = _of_answers(agreed)
     else:

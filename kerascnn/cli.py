@@ -23,6 +23,7 @@ from kerascnn.errors import InputError
 from training.stopping import Stopped
 from training.wording import counted
 
+_LONGEST_LINE = 2000  # characters of a message
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 # What a wrong path gives; other errors of the system are no fault of what was typed.
 _WRONG_PATHS = (
@@ -70,12 +71,20 @@ def _told_of_system(error: OSError) -> str:
 
 
 def _warn(message: str) -> None:
-    print(f"kerascnn: warning: {' '.join(message.split())}", file=sys.stderr)
+    print(f"kerascnn: warning: {_line(message)}", file=sys.stderr)
 
 
 def _fail(message: str, *, code: int = 2) -> None:
-    print(f"kerascnn: {' '.join(message.split())}", file=sys.stderr)
+    print(f"kerascnn: {_line(message)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _line(message: str) -> str:
+    """One line; a name in a stranger's file may hold commands to the terminal, or a megabyte."""
+    line = " ".join(message.split())
+    if len(line) > _LONGEST_LINE:
+        line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
 
 
 @click.group(
@@ -611,7 +620,7 @@ def compress(
 
     about.remember(opened, author=author, license=license)
     compress(opened, names, onnx=onnx, settings=settings)
-    _report(lambda: compare([opened], opened.folder), opened.folder, as_json)
+    _print_results(lambda: compare([opened], opened.folder), opened.folder, as_json)
 
 
 @commands.command(epilog="Example: kerascnn shrink runs/flowers --max-size 300KB --max-drop 1.0")
@@ -708,7 +717,7 @@ def compare(runs: tuple[str, ...], out: str, device: str | None, as_json: bool) 
     from export.compare import compare
 
     output = pathlib.Path(out)
-    _report(lambda: compare(opened, output, device=table, warn=_warn), output, as_json)
+    _print_results(lambda: compare(opened, output, device=table, warn=_warn), output, as_json)
 
 
 @commands.command(epilog="Example: kerascnn predict runs/flowers/artefacts/int8.tflite rose.jpg")
@@ -857,7 +866,7 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
 
     folder = pathlib.Path(out)
     chosen = _names(names) or MODELS
-    _report(lambda: demo(folder, models=chosen, epochs=epochs), folder, as_json)
+    _print_results(lambda: demo(folder, models=chosen, epochs=epochs), folder, as_json)
 
 
 @commands.command(epilog="Example: kerascnn android runs/flowers --variants int8,float16")
@@ -942,33 +951,28 @@ def _names(text: str | None) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()] if text else []
 
 
-def _report(measure: Callable[[], Any], output: pathlib.Path, as_json: bool) -> None:
-    """Print what was measured, even if the report of it cannot be written."""
-    from export.compare import NotWritten
-
-    try:
-        results = measure()
-    except NotWritten as error:
-        _print_results(error.rows, None, as_json)
-        raise
-    _print_results(results, output, as_json)
-
-
-def _print_results(results: Any, output: pathlib.Path | None, as_json: bool) -> None:
-    """The table, and where the report lies if there is one."""
-    from export.compare import output_files
+def _print_results(make: Callable[[], Any], output: pathlib.Path, as_json: bool) -> None:
+    """The results that `make` gives, also where a file of the report cannot be written."""
+    from export.compare import NotWritten, output_files
     from export.results import best_choices
     from export.table import table
 
-    page = output_files(output)[0] if output else None
+    page: str | None = str(output_files(output)[0])
+    failed: NotWritten | None = None
+    try:
+        results = make()
+    except NotWritten as error:
+        results, page, failed = error.rows, None, error
     if as_json:
         choices = {reason: r.label for reason, r in best_choices(results).items()}
         rows = [r.to_dict() for r in results]
-        _print_json({"results": rows, "best": choices, "report": page and str(page)})
+        _print_json({"results": rows, "best": choices, "report": page})
     else:
         click.echo(table(results))
         if page:
             click.echo(f"report: {page}")
+    if failed:
+        _fail(_told_of_system(failed), code=1)
 
 
 def _print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""The one kind of error that is the caller's to mend."""
+"""The one kind of error that the caller can correct."""
 
 
 class InputError(ValueError):

@@ -168,7 +168,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if dataclasses.is_dataclass(value) and type(value) is hint:
         check_types(value)
         return True
-    return _PLAIN[hint](value)
+    return hint in _PLAIN and _PLAIN[hint](value)
 
 
 def _is_whole(value: Any) -> bool:

@@ -20,8 +20,7 @@ from kerascnn.preprocessing import Preprocessing
 if TYPE_CHECKING:
     import keras
 
-    from kerascnn.detection.postprocess import DetectorSpec
-    from kerascnn.detection.two_stage import TwoStageSpec
+    from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 
 # What a network is made of, by the beginning of its layers' names.
 _PART = r"stem|(?:stage|enc|dec)\d+"

@@ -232,9 +232,13 @@ KINDS: dict[str, Kind] = {
                 command("info", "run/artefacts/float32.onnx"),
             ),
             (
-                "web",
-                ("run/artefacts/float32.tflite", "run/run.json"),
-                command("web", "run", "-o", "page"),
+                "android",
+                (
+                    "run/artefacts/float32.tflite",
+                    "run/run.json",
+                    "demo/app/src/main/assets/models/.kerascnn.json",
+                ),
+                command("android", "run", "-o", "demo"),
             ),
             (
                 "compare",

@@ -296,3 +296,9 @@ def _run(folder: Path, asked: Any, training: Any, task: str, counts: dict, resul
         "results": {**results, "best_epoch": 1, "seconds": 1.0},
     })  # fmt: skip
     compress(Run.open(folder / "run"), ["float32"])
+    for sign in ("settings.gradle.kts", "app/src/main/AndroidManifest.xml"):
+        (folder / "demo" / sign).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "demo" / sign).touch()
+    models = folder / "demo/app/src/main/assets/models"
+    models.mkdir(parents=True)
+    (models / ".kerascnn.json").write_text('{"models": {"a.tflite": "0"}}')

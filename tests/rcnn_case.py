@@ -77,7 +77,7 @@ def losses(given: dict) -> dict:
     from keras import ops
 
     from kerascnn.detection.anchors import rpn_anchors
-    from kerascnn.detection.two_stage import TwoStageSpec
+    from kerascnn.detection.specs import TwoStageSpec
     from training.rcnn_losses import RCNNLoss, Regions, Truth
 
     spec = TwoStageSpec(

@@ -69,10 +69,13 @@ def alone(arguments: list[str], cwd: Path | None = None) -> subprocess.Completed
 
 def a_run(folder: Path, *, task: str, model: str, **changes: object) -> Path:
     """What commands read of a trained run before they load a framework."""
+    from kerascnn import zoo
     from training.request import request
 
     asked = request(model, data="mnist" if task == "classification" else "scenes", **changes)
-    info = {"request": asked.to_dict(), "task": task, "complete": True, "detector": {}}
+    info = {"request": asked.to_dict(), "task": task, "complete": True}
+    if task == "detection":
+        info["detector"] = zoo.detector_spec(model).to_dict()
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(info))
     (folder / "model.keras").write_text("")
@@ -333,7 +336,7 @@ def test_broken_pictures_are_named_and_skipped_unless_strict(folder: Path) -> No
     assert done.returncode == 0, done.stderr
     assert "cut.jpg" in done.stderr
     assert "text.png" in done.stderr
-    assert "2 broken pictures skipped" in done.stderr
+    assert "2 broken images skipped" in done.stderr
 
 
 def test_class_of_broken_pictures_alone(folder: Path) -> None:

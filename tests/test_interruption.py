@@ -66,7 +66,7 @@ def test_a_terminated_training_keeps_its_step(unbroken: Path, tmp_path: Path) ->
     assert not list(run.rglob(".partial-*"))
     done = kerascnn(*TRAIN, run)
     assert done.returncode == 0, done.stderr
-    assert "going on after" in done.stderr
+    assert "continuing after" in done.stderr
     for a, b in zip(weights(unbroken), weights(run), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -12,8 +12,7 @@ from kerascnn import blocks
 from kerascnn.detection import heads
 from kerascnn.detection.anchors import rpn_anchors, ssd_anchors
 from kerascnn.detection.faster_rcnn import two_stage_detector
-from kerascnn.detection.postprocess import DetectorSpec
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.objects import Objects, ObjectSplit
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 
 from kerascnn.errors import InputError
 from training import atomic
 from training.drawing import BLUE, GREEN, INK, VERMILION, shorten
+from training.fonts import Letters
 
 # The rest of Okabe and Ito's palette, and its order: neighbours differ in brightness too.
 _ORANGE, _SKY, _YELLOW, _PURPLE = "#e69f00", "#56b4e9", "#f0e442", "#cc79a7"
@@ -110,7 +110,8 @@ def draw_boxes(
     for each in () if truth is None else truth:
         if dashed := _inside(each, image.size, 0):
             _dashes(image, dashed, line)
-    strips = _Strips(image, max(letters, _SMALLEST))
+    names = {classes[labels[i]] for i, _box in drawn}
+    strips = _Strips(image, max(letters, _SMALLEST), names)
     for i, box in drawn if letters >= _SMALLEST else ():
         score = "" if scores is None else f"{scores[i]:.2f}"
         strips.place(classes[labels[i]], score, box, _colour(labels[i]))
@@ -151,15 +152,12 @@ class _Strip(NamedTuple):
 class _Strips:
     """Names beside boxes: none leaves the picture, and few hide another."""
 
-    def __init__(self, image: Image.Image, letters: int) -> None:
+    def __init__(self, image: Image.Image, height: int, names: Collection[str]) -> None:
         self.size = image.size
         self.canvas = ImageDraw.Draw(image)
-        # The font of all our drawings; Pillow's own lacks most letters with accents.
-        folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-        self.font = ImageFont.truetype(folder / "DejaVuSans.ttf", letters)
-        self.gap = max(1, letters // 5)
-        ascent, descent = self.font.getmetrics()
-        self.high = ascent + descent + 2
+        self.letters = Letters(height, names)
+        self.gap = max(1, height // 5)
+        self.high = sum(self.letters.metrics) + 2
         self.placed: list[_Strip] = []
 
     def place(self, name: str, score: str, box: _Rectangle, colour: str) -> None:
@@ -181,7 +179,7 @@ class _Strips:
         for place, text, colour in reversed(self.placed):
             self.canvas.rectangle(place.last, fill=colour)
             corner = (place.left + self.gap, place.top + 1)
-            self.canvas.text(corner, text, fill=_contrast(colour), font=self.font)
+            self.letters.write(self.canvas, corner, text, _contrast(colour))
 
     def _places(self, box: _Rectangle, wide: int) -> Iterator[_Rectangle]:
         """Above the box, below it, then inside; pushed into the picture where it is too near."""
@@ -201,7 +199,7 @@ class _Strips:
         return ""
 
     def _width(self, text: str) -> int:
-        return int(np.ceil(self.font.getlength(text))) + 2 * self.gap
+        return int(np.ceil(self.letters.length(text))) + 2 * self.gap
 
 
 def _check(

@@ -6,16 +6,15 @@ A long epoch has some in its middle, too: epoch-00007.0000120.npz is 120 steps b
 from __future__ import annotations
 
 import json
-import math
 import pathlib
-import zipfile
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from kerascnn import told
 from training import atomic
+from training.arrays import read_npz
 
 _KEPT = 2
 _STATE: told.Shape = {
@@ -36,42 +35,14 @@ def save(path: pathlib.Path, variables: Sequence, state: dict[str, Any]) -> None
 def read(path: pathlib.Path) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Arrays in order, and the state; raises ValueError for a damaged file."""
     try:
-        _check_entries(path)
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = [archive[f"v{i}"] for i in range(len(archive.files) - 1)]
-            state: dict[str, Any] = json.loads(str(archive["state"]))
+        found = read_npz(path)
+        state: dict[str, Any] = json.loads(str(found.pop("state")))
         told.check(state, _STATE)
         _ = state["history"], state["seconds"]
-    except Exception as error:  # NumPy and zipfile end in any, NotImplementedError too
-        raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from error
+        arrays = [found[f"v{i}"] for i in range(len(found))]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
     return arrays, state
-
-
-def _check_entries(path: pathlib.Path) -> None:
-    """Raise ValueError for a file whose arrays would be larger than the file."""
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise ValueError("it is compressed")
-        if sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise ValueError("its arrays overlap")
-        for entry in entries:
-            with archive.open(entry) as stream:
-                _check_size(stream, entry.file_size)
-
-
-def _check_size(stream: IO[bytes], size: int) -> None:
-    """Raise ValueError for an array of another size than its bytes; NumPy makes room at once."""
-    version = np.lib.format.read_magic(stream)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    if version not in read:
-        raise ValueError(f"an array of version {version}")
-    shape, _order, dtype = read[version](stream)
-    if math.prod(shape) * dtype.itemsize != size - stream.tell():
-        raise ValueError(f"an array of {shape} in {size} bytes")
 
 
 def assign(variables: Sequence, arrays: Sequence[np.ndarray]) -> None:

@@ -27,6 +27,8 @@ class TrainConfig:
         epochs: passes over the training pictures, at most.
         batch_size: pictures a step; the last pictures of an epoch that fill no batch are left
             out of it.
+        min_steps: batches in an epoch, at least: where pictures are few, batches are smaller (of 4
+            or more), so that a short training has updates enough; 0: as `batch_size` gives.
         accumulate: steps whose mean gradient is one update.
         optimizer: "adamw"; "rmsprop" (TensorFlow's, epsilon within the root); "sgd".
         learning_rate: the peak, after a linear warm-up.
@@ -72,7 +74,8 @@ class TrainConfig:
             recalls) and "loss".
         patience: epochs without a better validation after which the training ends; 0: never.
         freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
-            classifiers, what is no part of the backbone.
+            classifiers, what is no part of the backbone. All batch norms follow their batches, as
+            they do afterwards: a head behind stored statistics would meet other features then.
         freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
         seed: of initial weights, order, augmentation and dropout.
         split_seed: which pictures are for what, where the data does not say: those held out, set
@@ -83,6 +86,7 @@ class TrainConfig:
 
     epochs: int = 30
     batch_size: int = 64
+    min_steps: int = 0
     accumulate: int = 1
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
@@ -195,6 +199,7 @@ _ANY = float("inf")
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "epochs": (1, _ANY),
     "batch_size": (1, _ANY),
+    "min_steps": (0, _ANY),
     "accumulate": (1, _ANY),
     "reference_batch": (0, _ANY),
     "momentum": (0, 0.9999),

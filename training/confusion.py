@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from kerascnn.errors import InputError
 from training import atomic
 from training.drawing import BAND, BLUE, CARD, GRID, INK, MUTED, drawing, save, shorten
+from training.fonts import columns
 
 _COUNTED = 20  # classes, up to which cells hold their counts
 _NAMED = 60  # classes, up to which every class has its name
@@ -90,7 +91,7 @@ def write_confusion(
     _check(matrix, class_names)
     rows = ([name, *map(int, row)] for name, row in zip(class_names, matrix, strict=True))
     atomic.write_csv(csv, ["true \\ predicted", *class_names], rows)
-    with drawing():
+    with drawing(names=class_names):
         save(draw_confusion(matrix, class_names), png)
 
 
@@ -168,7 +169,7 @@ def _names(axes: Any, names: Sequence[str], cell: float) -> None:
     texts = [shorten(names[i], _LETTERS) for i in ticks]
     size = min(9.5, 0.8 * 72 * cell * every)
     # A letter is some 0.6 of its size wide.
-    flat = max(map(len, texts)) * 0.62 * size <= 72 * cell * every
+    flat = max(map(columns, texts)) * 0.62 * size <= 72 * cell * every
     axes.set_yticks(ticks, texts, fontsize=size)
     upright = {} if flat else {"rotation": 90}
     axes.set_xticks(ticks, texts, fontsize=size, **upright)

@@ -53,7 +53,7 @@ def write_curves(
     """
     if not history:
         raise InputError(f"{path}: there is no epoch to draw; train for at least one")
-    with drawing():
+    with drawing(names=[title]):
         save(draw_curves(history, title, monitor), path)
 
 

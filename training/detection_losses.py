@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from kerascnn.detection import matching
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 
 _NEGATIVES = 3  # a matched anchor (arXiv:1512.02325, section 2.2)
 _ALPHA, _GAMMA = 0.25, 1.5  # arXiv:1911.09070, section 5.1

@@ -7,17 +7,18 @@ changes the style, so that the same figures give the same bytes.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import pathlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from training import atomic
+from training import atomic, fonts
 
 BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
 INK, MUTED, GRID, CARD, BAND = "#1d2430", "#5b6675", "#e2e6ec", "#fffffe", "#f1f3f6"
@@ -39,18 +40,27 @@ ON_CARD = {"figure.facecolor": CARD, "axes.facecolor": CARD, "axes.axisbelow": T
 
 
 @contextlib.contextmanager
-def drawing(style: Mapping[str, Any] = ON_CARD) -> Iterator[None]:
-    """Our style whatever the user's settings; a glyph that the font lacks is drawn as a box.
+def drawing(style: Mapping[str, Any] = ON_CARD, *, names: Iterable[str] = ()) -> Iterator[None]:
+    """Our style whatever the user's settings; a glyph that no font has is drawn as a box.
 
     Args:
         style: matplotlib settings beside those that all drawings share.
+        names: texts of the user's, whose letters `training.fonts` finds further fonts for.
     """
+    if further := fonts.families(names):
+        style = {**style, "font.family": ["sans-serif", *further]}
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
     with (
         matplotlib.style.context({**_STYLE, **style}, after_reset=True),
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
+        log.setLevel(logging.ERROR)  # a further font may have no bold letters
+        try:
+            yield
+        finally:
+            log.setLevel(level)
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerascnn.detection.postprocess import DetectorSpec, detect
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import boxes_from_network
 from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections

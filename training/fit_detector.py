@@ -11,8 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerascnn.detection.postprocess import DetectorSpec
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from training import checkpoint, loop, optimizers, plan
 from training.config import TrainConfig

@@ -215,7 +215,9 @@ class _Loop:
         """Compile for the epochs from `first` to `last`."""
         frozen = last <= self.config.freeze_epochs
         for layer, trainable in zip(self.work.network.layers, self._trainable, strict=True):
-            layer.trainable = trainable and (not frozen or self.work.is_head(layer))
+            _set_trainable(layer, trainable and (not frozen or self.work.is_head(layer)))
+            if trainable and not layer.trainable:
+                _follow_batches(layer)
         config = self.config
         if frozen:
             rate: Any = config.freeze_learning_rate
@@ -246,7 +248,7 @@ class _Loop:
             self._tell()
             where = f"step {self.first_step} of epoch {len(self.history) + 1}"
             where = where if self.first_step else f"epoch {len(self.history)}"
-            say(f"{self.work.network.name}: going on after {where}")
+            say(f"{self.work.network.name}: continuing after {where}")
             return
 
     def end_epoch(self, figures: dict[str, float], seconds: float) -> None:
@@ -308,7 +310,9 @@ class _Loop:
         return self.config.peak_learning_rate * schedules.plateau_factor(self.config, trained)
 
     def finish(self) -> Fitted:
-        """Give the network its best weights."""
+        """Give the network its best weights; every layer is as trainable as before."""
+        for layer, trainable in zip(self.work.network.layers, self._trainable, strict=True):
+            _set_trainable(layer, trainable)
         best = self._best(self.history)
         averaged = self.config.ema > 0 and len(self.history) > self.config.freeze_epochs
         if best != len(self.history) or averaged:
@@ -341,6 +345,30 @@ class _Loop:
         trained = {id(v): i for i, v in enumerate(self.trainee.trainable_variables)}
         averages = optimizers.averages(self.trainee.optimizer)
         return [averages[trained[id(v)]] if id(v) in trained else v for v in variables]
+
+
+def _set_trainable(layer: keras.Layer, trainable: bool) -> None:
+    """As `layer.trainable`, which leaves out variables that were frozen by themselves."""
+    layer.trainable = trainable
+    if trainable and isinstance(layer, keras.layers.BatchNormalization):
+        for variable in _scale_and_shift(layer):
+            variable.trainable = True
+
+
+def _scale_and_shift(layer: keras.layers.BatchNormalization) -> list[keras.Variable]:
+    return [variable for variable in (layer.gamma, layer.beta) if variable is not None]
+
+
+def _follow_batches(layer: keras.Layer) -> None:
+    """Let a frozen batch norm normalise by its batches and follow them, as it will when it learns.
+
+    Keras has a layer that is not trainable normalise by its stored statistics. A head that learnt
+    behind these meets other features when the rest is unfrozen, and loses what it learnt.
+    """
+    if isinstance(layer, keras.layers.BatchNormalization):
+        layer.trainable = True
+        for variable in _scale_and_shift(layer):
+            variable.trainable = False
 
 
 def _history(state: Mapping[str, Any]) -> History:

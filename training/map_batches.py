@@ -45,7 +45,7 @@ class MapCourse(TiledCourse):
         height, width = self.preprocessing.height, self.preprocessing.width
         if not (0 < self.answer[0] <= height and 0 < self.answer[1] <= width):
             raise InputError(
-                f"an output of {self.answer[0]} x {self.answer[1]} pixels is no part of an input "
+                f"an output of {self.answer[0]} x {self.answer[1]} pixels is not part of an input "
                 f"of {height} x {width}; give a smaller one"
             )
 

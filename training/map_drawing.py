@@ -10,15 +10,15 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 
 from kerascnn.errors import InputError
 from training import atomic
 from training.box_drawing import CLASS_COLOURS
 from training.datasets.label_maps import BACKGROUND, VOID, Palette
 from training.drawing import INK, MUTED, shorten
+from training.fonts import Letters
 
 _SOLID, _STRIPES, _DOTS = range(3)  # looks of a tint
 _TINTS = 3
@@ -108,17 +108,15 @@ def legend(
     Returns:
         (height, width, 3) uint8; without entries its height is 0.
     """
-    folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    font = ImageFont.truetype(folder / "DejaVuSans.ttf", letters)
-    ascent, descent = font.getmetrics()
-    gap, high = max(2, letters // 3), ascent + descent
+    writer = Letters(letters, [_name(int(label), classes) for label in labels])
+    gap, high = max(2, letters // 3), sum(writer.metrics)
     step = high + gap
     entries, left, top = [], gap, gap
     for label in labels:
         if _is_bare(int(label), classes):
             continue
-        name = _fitting(_name(int(label), classes), font, width - high - 3 * gap)
-        wide = high + gap + int(np.ceil(font.getlength(name)))
+        name = _fitting(_name(int(label), classes), writer, width - high - 3 * gap)
+        wide = high + gap + int(np.ceil(writer.length(name)))
         if left > gap and left + wide + gap > width:
             left, top = gap, top + step
         entries.append((int(label), name, left, top))
@@ -132,7 +130,7 @@ def legend(
         share = np.where(edge, 1.0, share)[..., None]
         ground = np.rint(255 * (1 - share) + colours * share).astype(np.uint8)
         sheet.paste(Image.fromarray(ground), (left, top))
-        canvas.text((left + high + gap, top), name, fill=INK, font=font)
+        writer.write(canvas, (left + high + gap, top), name, INK)
     return np.asarray(sheet, np.uint8).reshape(sheet.height, width, 3)
 
 
@@ -187,10 +185,10 @@ def _name(label: int, classes: Sequence[str]) -> str:
     return _NOT_COUNTED if label == VOID else classes[label]
 
 
-def _fitting(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _fitting(name: str, writer: Letters, width: int) -> str:
     """As much of a name as there is room for."""
     for letters in range(_LETTERS, 0, -1):
-        if font.getlength(text := shorten(name, letters)) <= width:
+        if writer.length(text := shorten(name, letters)) <= width:
             return text
     return ""
 

@@ -10,7 +10,7 @@ import keras
 
 import kerascnn
 from kerascnn import zoo
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
@@ -44,10 +44,7 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
     except (TypeError, ValueError) as error:
         if not asked.model_options:
             raise  # a defect of ours
-        given = ", ".join(f"{name}={value}" for name, value in asked.model_options.items())
-        raise InputError(
-            f"{asked.model} cannot be built with --option {given}; leave out or change one"
-        ) from error
+        raise options.cannot_build(asked.model, "--option", asked.model_options) from error
     if entry(asked.model).task == "classification" and len(model.outputs) > 1:
         raise InputError(
             f"{asked.model} has {len(model.outputs)} outputs with these options, and is trained "

@@ -19,11 +19,8 @@ from kerascnn.errors import InputError
 from kerascnn.zoo import entry
 
 _FROM_DATA = ("input_shape", "classes")  # what the data and --image-size decide
-# Where the specs of detectors are, and which of their fields a network decides on.
-_SPECS = {
-    "DetectorSpec": "kerascnn.detection.postprocess",
-    "TwoStageSpec": "kerascnn.detection.two_stage",
-}
+_SPECS = "kerascnn.detection.specs"
+# Fields of them that a network decides on.
 _OWN = ("anchors", "background", "input_size", "masks")
 # Those whose defaults differ by network and are no plain numbers, in place of a default.
 _OTHERS: Mapping[str, Any] = {"loss": "", "box_scales": (0.0,)}
@@ -56,7 +53,7 @@ def of_network(model: str) -> dict[str, Any]:
 def of_detector(model: str) -> dict[str, Any]:
     """What `--detector` takes for a detector: names with values of the kind that each takes."""
     signature = _signature(entry(model).builder.partition(":")[0], "detector_spec")
-    found = {**_fields(_SPECS[signature.returns], signature.returns), **signature.defaults}
+    found = {**_fields(_SPECS, signature.returns), **signature.defaults}
     return {
         name: _OTHERS.get(name, 0.0) if value is _NO_DEFAULT or value is None else value
         for name, value in found.items()
@@ -90,6 +87,12 @@ def _check(model: str, flag: str, given: Mapping[str, Any], known: Mapping[str, 
             raise InputError(f"{model} has no option {flag} {name}; {_hint(name, known)}")
         if wanted := _wanted(known[name], value):
             raise InputError(f"{flag} {name} must be {wanted}, not {value!r}")
+
+
+def cannot_build(model: str, flag: str, given: Mapping[str, Any]) -> InputError:
+    """What to raise where a value that is of the right kind is refused without a reason."""
+    listed = f" {flag} ".join(f"{name}={value}" for name, value in given.items())
+    return InputError(f"{model} cannot be built with {flag} {listed}; leave out or change one")
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerascnn.preprocessing import Preprocessing
+from training import plan
 from training.batches import Course, EvaluationBatches, split_rows
 from training.config import TrainConfig
 from training.cores import WORKERS
@@ -33,8 +34,7 @@ def lesson_stream(
     Returns:
         ({"pictures": (n, h, w, c) uint8, "drawn": {...}, "mix": (n, 5)}, (n, classes) float32).
     """
-    some = course.split.take(range(min(course.config.batch_size, len(course.split))))
-    example = _one_batch(course, some)
+    example = _one_batch(course)
     labels = tf.constant(course.split.labels)
 
     def draw(number: np.ndarray) -> list[np.ndarray]:
@@ -218,9 +218,11 @@ def _tiled_stream(
     return streams.ready(stream.map(lambda batch: (batch,)))
 
 
-def _one_batch(course: Course, some: Split) -> dict[str, np.ndarray]:
+def _one_batch(course: Course) -> dict[str, np.ndarray]:
     """Rows with the types and shapes of all: (1, n, ...)."""
-    few = dataclasses.replace(course, split=some)
+    whole = plan.batch_size(course.split, course.config)
+    config = dataclasses.replace(course.config, batch_size=whole, min_steps=0)
+    few = dataclasses.replace(course, split=course.split.take(range(whole)), config=config)
     return few.epoch(0)
 
 

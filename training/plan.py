@@ -22,9 +22,24 @@ _ORDER, _AUGMENTATION, _MIXING = range(3)
 _SHARDS_AT_ONCE = 16
 
 
+# Pictures that a batch is not cut below for the sake of `min_steps`: batch norms want some.
+_SMALLEST_BATCH = 4
+
+
 def batch_size(split: Split, config: TrainConfig) -> int:
-    """Pictures in each batch: as asked, or all where there are fewer."""
-    return min(config.batch_size, len(split))
+    """Pictures in each batch: as asked, or fewer where there are few pictures."""
+    return batch_of(len(split), config)
+
+
+def batch_of(pictures: int, config: TrainConfig) -> int:
+    """Pictures in each batch of a training on so many.
+
+    As many as asked for, at most all, and so few that an epoch has `min_steps` of them.
+    """
+    size = config.batch_size
+    if config.min_steps:
+        size = min(size, max(_SMALLEST_BATCH, pictures // config.min_steps))
+    return max(1, min(size, pictures))
 
 
 def with_real_batch(config: TrainConfig, pictures: int) -> TrainConfig:
@@ -33,7 +48,7 @@ def with_real_batch(config: TrainConfig, pictures: int) -> TrainConfig:
     Args:
         pictures: to learn from.
     """
-    return dataclasses.replace(config, batch_size=min(config.batch_size, pictures))
+    return dataclasses.replace(config, batch_size=batch_of(pictures, config))
 
 
 def steps_per_epoch(split: Split, config: TrainConfig) -> int:

@@ -36,7 +36,7 @@ def write_pr_curve(
         InputError: the evaluation has another number of classes than names.
     """
     _check(evaluation, classes)
-    with drawing():
+    with drawing(names=classes):
         save(draw_pr_curve(evaluation, classes), path)
 
 

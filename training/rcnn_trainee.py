@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from kerascnn.detection import two_stage
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.rcnn_losses import RCNNLoss, Regions, Truth
 

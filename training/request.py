@@ -178,19 +178,19 @@ def _refuse_of_other_tasks(config: TrainConfig, teacher: str | None, task: str) 
         return [name for name in names if getattr(config, name) != getattr(plain, name)]
 
     if task != "segmentation" and (given := changed(*_FOR_MAPS)):
-        raise InputError(f"{' and '.join(given)}: for label maps alone; leave it out")
+        raise InputError(f"{' and '.join(given)}: for segmentation only; leave it out")
     if task == "classification":
         return
     if task == "detection" and (given := changed("class_weights")):
-        raise InputError(f"{given[0]}: for classifiers and label maps alone; leave it out")
+        raise InputError(f"{given[0]}: for classifiers and segmentation only; leave it out")
     given = changed(*_FOR_CLASSIFIERS)
     given += ["label_smoothing"] if config.label_smoothing else []
     given += ["teacher"] if teacher else []
     if given:
-        raise InputError(f"{' and '.join(given)}: for classifiers alone; leave it out")
+        raise InputError(f"{' and '.join(given)}: for classifiers only; leave it out")
     if config.map_loss == "dice" and config.class_weights != "none":
         raise InputError(
-            "class_weights: map_loss 'dice' takes all classes alike already; leave it out"
+            "class_weights: map_loss 'dice' weights all classes equally already; leave it out"
         )
 
 
@@ -206,7 +206,7 @@ def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:
         if name not in fields:
             close = difflib.get_close_matches(name, fields, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(fields)}"
-            raise InputError(f"no setting {name!r}; {hint}")
+            raise InputError(f"unknown setting {name!r}; {hint}")
     return settings
 
 

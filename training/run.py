@@ -108,12 +108,14 @@ class Run:
         folder = pathlib.Path(folder)
         info = read_info(folder)
         if info is None:
-            raise InputError(f"{folder} is no run folder (no run.json); make one: kerascnn train")
+            raise InputError(
+                f"{folder} is not a run folder (no run.json); make one: kerascnn train"
+            )
         run = cls(folder, info)
         if not info.get("complete") or not run.model_path.is_file():
             raise InputError(
                 f"{folder} has no trained model (model.keras); "
-                "finish it by repeating its `kerascnn train` command"
+                "finish it: repeat its `kerascnn train` command"
             )
         return run
 

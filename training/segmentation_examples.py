@@ -5,13 +5,13 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from training import atomic
 from training.datasets.label_maps import MapSplit, Palette
 from training.drawing import INK
+from training.fonts import OURS
 from training.map_drawing import legend, overlay
 
 _COLUMNS, _MOST = 2, 12
@@ -94,8 +94,7 @@ def write_examples(
 
 
 def _write_titles(sheet: Image.Image, columns: int, step: int) -> None:
-    folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    font = ImageFont.truetype(folder / "DejaVuSans.ttf", 13)
+    font = ImageFont.truetype(OURS, 13)
     canvas = ImageDraw.Draw(sheet)
     for column in range(columns):
         for place, title in enumerate(_TITLES):

@@ -1,10 +1,10 @@
 """TensorBoard's scalars, an epoch at a time, in a log that an interrupted run goes on with.
 
 Runs and tags are those of Keras' own callback: `train` and `validation`, epoch_loss,
-epoch_accuracy, epoch_learning_rate; a step is an epoch, counted from 1 as in history.csv. Event
-files are written by those parts of the tensorboard package that need no TensorFlow:
-`tensorboard.summary.Writer` imports it where it is installed, which a run under another backend
-should not wait for.
+epoch_accuracy, epoch_learning_rate; a step is an epoch, counted from 1, and metrics are in percent,
+as in history.csv. Event files are written by those parts of the tensorboard package that need no
+TensorFlow: `tensorboard.summary.Writer` imports it where it is installed, which a run under another
+backend should not wait for.
 """
 
 from __future__ import annotations

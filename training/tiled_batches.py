@@ -75,7 +75,7 @@ class TiledCourse:
 
     @property
     def _whole(self) -> int:
-        return min(self.config.batch_size, len(self.split))
+        return plan.batch_of(len(self.split), self.config)
 
     def names(self, epoch: int, step: int) -> list[str]:
         """The pictures of this host's part of a batch, for a message."""

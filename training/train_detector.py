@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerascnn import zoo
-from kerascnn.detection.postprocess import DetectorSpec
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
@@ -160,7 +159,12 @@ def figures(measured: DetectionEvaluation) -> dict[str, float | None]:
 def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec | TwoStageSpec:
     """Raises InputError for an option that there is not, or that the network decides on."""
     options.check(asked.model, {}, asked.detector_options)
-    spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **asked.detector_options)
+    try:
+        spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **asked.detector_options)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise options.cannot_build(asked.model, "--detector", asked.detector_options) from error
     if isinstance(spec, TwoStageSpec):
         return spec
     if spec.loss == "multibox" and not spec.background:

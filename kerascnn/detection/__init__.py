@@ -36,8 +36,7 @@ from kerascnn import told
 from kerascnn.zoo import detector_spec
 
 if TYPE_CHECKING:
-    from kerascnn.detection.postprocess import DetectorSpec
-    from kerascnn.detection.two_stage import TwoStageSpec
+    from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 
 __all__ = ["detector_spec", "spec_from_dict"]
 
@@ -49,8 +48,7 @@ def spec_from_dict(values: Mapping[str, Any]) -> DetectorSpec | TwoStageSpec:
 
     Raises ValueError on anything else.
     """
-    from kerascnn.detection.postprocess import DetectorSpec
-    from kerascnn.detection.two_stage import TwoStageSpec
+    from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 
     try:
         kind = TwoStageSpec if values.get("stages") == 2 else DetectorSpec

@@ -22,7 +22,7 @@ from kerascnn import blocks
 from kerascnn.classification.efficientnet import efficientnet
 from kerascnn.detection import fpn, heads
 from kerascnn.detection.anchors import pyramid_anchors
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.zoo import features
 
 # Level l has 1 / 2**l of the picture's size; the backbone's stages of levels 3, 4 and 5.

@@ -33,8 +33,8 @@ from kerascnn import zoo
 from kerascnn.detection import roi_heads
 from kerascnn.detection.anchors import rpn_anchors
 from kerascnn.detection.rpn import Proposals, rpn
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.detection.top_down_fpn import top_down
-from kerascnn.detection.two_stage import TwoStageSpec
 from kerascnn.errors import InputError
 
 # Sides in pixels of the regions' maps (torchvision; Mask R-CNN, figure 4).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,67 +9,8 @@ import numpy as np
 from keras import ops
 
 from kerascnn.detection import boxes as box_ops
-from kerascnn.detection.anchors import Anchors
 from kerascnn.detection.nms import nms
-from kerascnn.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DetectorSpec:
-    """What a detector's outputs mean; travels in run.json and beside every artefact.
-
-    Attributes:
-        anchors: what the codes are against.
-        box_scales: of dy, dx, dh and dw.
-        background: whether the logits are of a softmax with the background first; else each
-            class has a sigmoid of its own.
-        positive_iou, negative_iou: an anchor is an object's from the first on, and background
-            below the second.
-        loss: "multibox" or "focal".
-        score_threshold: the lowest score of a detection, above 0.
-        iou_threshold: of two detections of a class with a higher IoU, the better one stays.
-        max_detections: of a picture, of all classes together.
-        candidates: (anchor, class) pairs of a picture that suppression looks at, the best ones; as
-            many as github.com/google/automl's `MAX_DETECTION_POINTS`. Files look at all.
-    """
-
-    anchors: Anchors
-    box_scales: tuple[float, float, float, float]
-    background: bool
-    positive_iou: float
-    negative_iou: float
-    loss: str
-    score_threshold: float = 0.05
-    iou_threshold: float = 0.5
-    max_detections: int = 100
-    candidates: int = 5000
-
-    def __post_init__(self) -> None:
-        if len(self.box_scales) != 4 or min(self.box_scales) <= 0:
-            raise InputError(f"box_scales must be four numbers above 0, not {self.box_scales}")
-        if self.loss not in ("multibox", "focal"):
-            raise InputError(f"loss must be 'multibox' or 'focal', not {self.loss!r}")
-        if not 0 < self.negative_iou <= self.positive_iou <= 1:
-            raise InputError(
-                "0 < negative_iou <= positive_iou <= 1 must hold, not with "
-                f"{self.negative_iou} and {self.positive_iou}"
-            )
-        for name in ("score_threshold", "iou_threshold"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
-        for name in ("max_detections", "candidates"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> DetectorSpec:
-        """Read the JSON form; raises KeyError, TypeError or ValueError on anything else."""
-        anchors, scales = Anchors.from_dict(values["anchors"]), tuple(values["box_scales"])
-        return cls(**{**values, "anchors": anchors, "box_scales": scales})
+from kerascnn.detection.specs import DetectorSpec
 
 
 def scores(spec: DetectorSpec, logits: Any) -> Any:

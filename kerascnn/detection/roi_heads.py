@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from kerascnn.detection import heads, two_stage
 from kerascnn.detection.roi_align import RoIAlign
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 
 MASK_CONVS = 4
 # So that no class and no correction is preferred at first (detectron2's FastRCNNOutputLayers).

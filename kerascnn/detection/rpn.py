@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from kerascnn.detection import heads, two_stage
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 
 # Of the initial kernels (torchvision; the papers' as well).
 STDDEV = 0.01

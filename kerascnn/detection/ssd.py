@@ -27,7 +27,7 @@ from kerascnn import blocks
 from kerascnn.classification import mobilenet
 from kerascnn.detection import heads
 from kerascnn.detection.anchors import ssd_anchors
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.zoo import features
 
 # How often the picture is halved before the maps.

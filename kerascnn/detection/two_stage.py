@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -22,8 +22,8 @@ import numpy as np
 from keras import ops
 
 from kerascnn.detection import boxes as box_ops
-from kerascnn.detection.anchors import Anchors
 from kerascnn.detection.nms import nms, nms_of_groups
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 
 # Of the codes dy, dx, dh and dw of the first stage; the second's are in the spec.
@@ -35,93 +35,6 @@ LEAST_PROPOSAL, LEAST_DETECTION = 1e-3, 1e-2
 
 # Called with boxes, scores and groups; gives indices and valid.
 Suppress = Callable[[Any, Any, Any], tuple[Any, Any]]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TwoStageSpec:
-    """What a two-stage detector's outputs mean; travels in run.json and beside every artefact.
-
-    Attributes:
-        anchors: of the first stage, level by level.
-        input_size: (height, width) of the network's input in pixels.
-        box_scales: of dy, dx, dh and dw of the second stage.
-        rpn_positive_iou, rpn_negative_iou: an anchor is an object's from the first on, and
-            background below the second.
-        rpn_samples, rpn_positive_share: anchors of a picture that the first stage's loss looks at,
-            and how many of them may be objects'.
-        candidates_a_level: anchors of a level that can become proposals, the best ones.
-        proposals: of a picture; training takes twice as many.
-        rpn_iou_threshold: of two candidates of a level with a higher IoU, the better one stays.
-        rpn_score_threshold: the lowest score of a proposal.
-        positive_iou: a region is an object's from this IoU on, else background.
-        samples, positive_share: regions of a picture that the second stage's loss looks at, and
-            how many of them may be objects'.
-        score_threshold: detections have scores above it.
-        iou_threshold: of two detections of a class with a higher IoU, the better one stays.
-        max_detections: of a picture, of all classes together.
-        candidates: (region, class) pairs of a picture that suppression looks at, the best ones.
-        masks: whether there are masks.
-    """
-
-    anchors: Anchors
-    input_size: tuple[int, int]
-    box_scales: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
-    rpn_positive_iou: float = 0.7
-    rpn_negative_iou: float = 0.3
-    rpn_samples: int = 256
-    rpn_positive_share: float = 0.5
-    candidates_a_level: int = 1000
-    proposals: int = 1000
-    rpn_iou_threshold: float = 0.7
-    rpn_score_threshold: float = 0.0
-    positive_iou: float = 0.5
-    samples: int = 512
-    positive_share: float = 0.25
-    score_threshold: float = 0.05
-    iou_threshold: float = 0.5
-    max_detections: int = 100
-    candidates: int = 5000
-    masks: bool = False
-
-    def __post_init__(self) -> None:
-        if len(self.box_scales) != 4 or min(self.box_scales) <= 0:
-            raise InputError(f"box_scales are four numbers above 0, not {self.box_scales}")
-        if not 0 < self.rpn_negative_iou <= self.rpn_positive_iou <= 1:
-            raise InputError(
-                "0 < rpn_negative_iou <= rpn_positive_iou <= 1 must hold, not with "
-                f"{self.rpn_negative_iou} and {self.rpn_positive_iou}"
-            )
-        for name in ("positive_iou", "rpn_iou_threshold", "iou_threshold"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"{name} is above 0 and at most 1, not {getattr(self, name)}")
-        for name in ("rpn_positive_share", "positive_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is a share, 0..1, not {getattr(self, name)}")
-        for name in ("rpn_score_threshold", "score_threshold"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} is from 0 and below 1, not {getattr(self, name)}")
-        for name in _COUNTS:
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is 1 or more, not {getattr(self, name)}")
-        if len(self.input_size) != 2 or min(self.input_size) < 1:
-            raise InputError(f"input_size is a height and a width, not {self.input_size}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form; "stages" tells it from a `DetectorSpec`'s."""
-        return {"stages": 2, **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TwoStageSpec:
-        """Read the JSON form; raises KeyError, TypeError or ValueError on anything else."""
-        own = {name: value for name, value in values.items() if name != "stages"}
-        for name in ("input_size", "box_scales"):
-            own[name] = tuple(values[name])
-        return cls(**{**own, "anchors": Anchors.from_dict(values["anchors"])})
-
-
-_COUNTS = (
-    "rpn_samples", "candidates_a_level", "proposals", "samples", "max_detections", "candidates",
-)  # fmt: skip
 
 
 def decode(codes: Any, boxes: Any, scales: tuple[float, float, float, float]) -> Any:
@@ -223,7 +136,7 @@ def detect(
         regions: (n, r, 4).
         valid: (n, r) bool, which of them there are.
         class_logits: (n, r, 1 + c), the background first.
-        box_codes: (n, r, 1 + c, 4), for each class.
+        box_codes: (n, r, 1 + c, 4), of each class; the background's are not used.
         suppress: in place of `suppress_classes`, without the spec.
 
     Returns:
@@ -235,6 +148,20 @@ def detect(
     at all above the score threshold.
     """
     scores = ops.softmax(ops.convert_to_tensor(class_logits, "float32"), axis=-1)[..., 1:]
+    return select(spec, regions, valid, scores, box_codes, suppress=suppress)
+
+
+def select(
+    spec: TwoStageSpec,
+    regions: Any,
+    valid: Any,
+    class_scores: Any,
+    box_codes: Any,
+    *,
+    suppress: Suppress | None = None,
+) -> dict[str, Any]:
+    """The same of scores (n, r, c), without the background."""
+    scores = ops.convert_to_tensor(class_scores, "float32")
     count, classes = scores.shape[1:]
     scores = ops.where((scores > spec.score_threshold) & valid[..., None], scores, 0.0)
     # Class by class, as detectors of one stage have them: `top_k` keeps equal ones in that order.
@@ -314,7 +241,7 @@ def parts(network: keras.Model) -> Parts:
     """
     names = {layer.name for layer in network.layers}
     if not {"proposals", "box_roi_align", "class_logits", "box_codes_rows"} <= names:
-        raise InputError(f"{network.name} is no detector of two stages")
+        raise InputError(f"{network.name} is not a two-stage detector")
     codes, logits = network.get_layer("proposals").input
     *maps, _ = network.get_layer("box_roi_align").input
     outputs = {"maps": maps, "rpn_codes": codes, "rpn_logits": logits}

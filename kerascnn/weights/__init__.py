@@ -164,7 +164,7 @@ def read(path: pathlib.Path) -> tuple[str, Mapping[str, Any]]:
             return "keras", read_keras_archive(path)
         return "torch", read_checkpoint(path)
     if path.suffix in (".h5", ".keras") or head.startswith(b"PK"):
-        raise InputError(f"{path} is cut short, or no weights file")
+        raise InputError(f"{path} is cut short, or not a weights file")
     if path.suffix == ".safetensors" or head[8:] == b"{":
         return "torch", read_safetensors(path)
     return "torch", read_checkpoint(path)

@@ -70,7 +70,7 @@ def _checked(path: pathlib.Path, found: Iterator[tuple[str, Any]]) -> dict[str, 
     variables = {}
     for name, data in found:
         if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiub":
-            raise InputError(f"{path} is damaged: {name} is no array of numbers; get it again")
+            raise InputError(f"{path} is damaged: {name} is not an array of numbers; get it again")
         variables[name] = Variable(path, name, data)
     return variables
 

@@ -240,7 +240,7 @@ def test_a_phone_s_figures_stand_in_the_report(lenet_run: Run, made, tmp_path: P
     assert len(listed) == len(made) + 2
 
     atomic.write_csv(path, COLUMNS, [list((line | others[1]).values())])
-    assert_refused(here(*command, cwd=tmp_path), "knows none of these files")
+    assert_refused(here(*command, cwd=tmp_path), "has results of none of these files")
     atomic.write_csv(path, COLUMNS, [list((line | {"threads": "x"}).values())])
     assert_refused(here(*command, cwd=tmp_path), "phone.csv, line 2: column 'threads'")
     path.unlink()

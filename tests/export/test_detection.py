@@ -23,7 +23,7 @@ from export.detector_task import Found
 from export.predict import Boxes, detect, task_of
 from export.table import table
 from kerascnn import zoo
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training.coco_metrics import Detections
 from training.datasets import scenes
@@ -138,7 +138,7 @@ def test_what_is_there_is_not_made_again(run: Run, made: dict[str, Artefact]) ->
 
 @pytest.mark.parametrize("name", ["slim50_int8", "mixed", "distil_qat_int8", "int8_converter"])
 def test_variants_for_classifiers_are_refused(run: Run, name: str) -> None:
-    with pytest.raises(InputError, match=f"{name}: for classifiers alone"):
+    with pytest.raises(InputError, match=f"{name}: for classifiers only"):
         compress(run, [name])
 
 

@@ -27,7 +27,7 @@ from test_unshare import CLASSES, SIDE, answers, pictures, toy
 from export.convert_onnx import to_onnx
 from export.detection_onnx import append_nms
 from export.detection_tflite import append_postprocess, with_scores
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 
 

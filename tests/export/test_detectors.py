@@ -14,7 +14,7 @@ from test_unshare import SIDE, toy
 from export.detection_onnx import append_nms
 from export.detection_tflite import append_postprocess
 from export.detectors import load_detector
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training.coco_metrics import Detections
 
@@ -158,5 +158,5 @@ def test_what_is_no_detector_is_refused(tmp_path) -> None:
 
 def test_another_detectors_description_is_refused(tmp_path, pictures) -> None:
     path = stored(tmp_path, "raw.tflite", written("float32"))
-    with pytest.raises(InputError, match="bring the description that belongs to it"):
+    with pytest.raises(InputError, match="use the description that belongs to it"):
         load_detector(path, PREPROCESSING, spec_of(5, 3)).detect(pictures)

@@ -142,7 +142,7 @@ def test_a_broken_cell_is_refused_by_line_and_column(
         (table_of(), "line 2: nothing was measured"),
         (table_of({}) + "lenet5,int8\r\n", "line 3: ends before column 'variant'"),
         (table_of({}) + "," * 99, "line 3: goes on after the last column, 'file'"),
-        (table_of({}) + '"lenet5', "line 3: no line of a table"),
+        (table_of({}) + '"lenet5', "line 3: not a line of CSV"),
         (b"PK\x03\x04\n\xff", "line 2: not UTF-8"),
     ],
 )

@@ -198,8 +198,8 @@ def changed(path: str, value: Any) -> dict[str, str]:
 
 FINE = json.dumps(told_of())
 BAD = {
-    "a text": (b"this is no model", "no TFLite model"),
-    "nothing": (b"", "no TFLite model"),
+    "a text": (b"this is no model", "not a TFLite model"),
+    "nothing": (b"", "not a TFLite model"),
     "a bare model": (tflite(), "does not describe itself"),
     "labels alone": (with_entries({"labels.txt": "a\n"}), "does not describe itself"),
     "compressed": (
@@ -257,7 +257,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name, reason in (
         ("missing.tflite", "no such file"),
         ("page.html", "should end in .tflite or .onnx"),
-        ("broken.onnx", "no ONNX model, or broken"),
+        ("broken.onnx", "not an ONNX model, or is damaged"),
         ("bare.onnx", "does not describe itself"),
     ):
         assert_refused(here("info", name, cwd=tmp_path), name, reason)

@@ -153,7 +153,7 @@ def test_layers_that_share_a_kernel_have_the_same_bits(tmp_path) -> None:
 
 def test_no_pictures_is_said(lenet) -> None:
     file, preprocessing, _pictures = lenet
-    with pytest.raises(InputError, match="needs calibration pictures"):
+    with pytest.raises(InputError, match="needs calibration images"):
         mixed(file, recipes.variant("mixed"), preprocessing, [])
 
 

@@ -44,7 +44,7 @@ def test_folders_give_their_pictures_by_their_path_within(photos: Path) -> None:
 
 def test_nothing_to_look_at_is_refused(photos: Path) -> None:
     (photos / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty holds no images \(.bmp .jpeg .jpg .png .webp\)"):
+    with pytest.raises(InputError, match=r"empty has no images \(.bmp .jpeg .jpg .png .webp\)"):
         named([str(photos / "empty")])
     with pytest.raises(InputError, match=r"gone.png: no such image"):
         named(["gone.png", "gone too.png"])

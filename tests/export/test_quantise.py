@@ -82,9 +82,9 @@ def test_ranges_are_of_all_pictures_whatever_their_order() -> None:
 def test_no_calibration_pictures_is_said() -> None:
     model, file = lowered("lenet5")
     preprocessing = preprocessing_of("lenet5")
-    with pytest.raises(InputError, match="int8 needs calibration pictures"):
+    with pytest.raises(InputError, match="int8 needs calibration images"):
         quantise(file, recipes.variant("int8"), preprocessing)
-    with pytest.raises(InputError, match="int16x8_converter needs calibration pictures"):
+    with pytest.raises(InputError, match="int16x8_converter needs calibration images"):
         converter_quantise(model, recipes.variant("int16x8_converter"), preprocessing)
 
 

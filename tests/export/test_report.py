@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import html
 import io
-import json
 import pathlib
 import re
 import shutil
@@ -34,7 +33,6 @@ from export.report import (
 from export.results import Choice, Result, best_choices
 from export.significance import Difference
 from export.table import table
-from kerascnn import cli
 from kerascnn.preprocessing import Preprocessing
 from training.evaluate import class_report
 from training.floor import below_floor
@@ -445,24 +443,6 @@ def test_where_nothing_is_recommended_the_best_file_is_shown():
     assert shown is not None
     assert (shown.label, shown.figures) == ("mobilenet_v3_small float16.tflite", ["AP"])
     assert shown.lowest == [("a", None, [0.0]), ("b", None, [None])]
-
-
-@pytest.mark.parametrize("as_json", [False, True])
-def test_the_table_is_printed_all_the_same(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], as_json: bool
-):
-    def full() -> None:
-        raise NotWritten(OSError(28, "No space left on device", "report.html"), rows())
-
-    with pytest.raises(NotWritten):
-        cli._report(full, tmp_path, as_json)
-    said = capsys.readouterr().out
-    if as_json:
-        assert len(json.loads(said)["results"]) == 8
-        assert json.loads(said)["report"] is None
-    else:
-        assert "lenet5" in said
-        assert "report:" not in said
 
 
 def test_where_nothing_fits_the_page_says_so(tmp_path: pathlib.Path):

@@ -150,6 +150,7 @@ def test_csv_has_the_promised_columns_and_reads_back(tmp_path: pathlib.Path):
         ("latency_p95_ms", ["latency_low_ms", "latency_high_ms"]),
         ("sparsity", ["seconds"]),
         ("fits", ["verified"]),
+        ("sha256", ["pictures"]),
     ):
         start = columns.index(before) + 1
         assert columns[start : start + len(after)] == after

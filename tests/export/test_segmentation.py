@@ -163,7 +163,7 @@ def test_what_is_there_is_not_made_again(run: Run, made: dict[str, Artefact]) ->
 
 @pytest.mark.parametrize("name", ["slim50_int8", "mixed", "distil_qat_int8"])
 def test_variants_for_classifiers_are_refused(run: Run, name: str) -> None:
-    with pytest.raises(InputError, match=f"{name}: for classifiers alone"):
+    with pytest.raises(InputError, match=f"{name}: for classifiers only"):
         compress(run, [name])
 
 
@@ -434,12 +434,12 @@ def test_other_files_are_no_segmentation_networks(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(to_onnx(model))
     model.save(tmp_path / "a.keras")
     for end in ("tflite", "onnx", "keras"):
-        with pytest.raises(InputError, match=rf"a\.{end} is no segmentation network"):
+        with pytest.raises(InputError, match=rf"a\.{end} is not a segmentation network"):
             load_segmenter(tmp_path / f"a.{end}", plain(model))
     # Nor is one of another input.
     path = tmp_path / "b.tflite"
     path.write_bytes(to_tflite(tiny()))
-    with pytest.raises(InputError, match="no segmentation network"):
+    with pytest.raises(InputError, match="not a segmentation network"):
         load_segmenter(path, dataclasses.replace(plain(model), height=32))
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="not a model that its runtime can run"):

@@ -56,7 +56,7 @@ def test_latencies() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({}, "needs --max-size or --max-latency"),
+        ({}, "give --max-size or --max-latency"),
         ({"size": 0}, "positive"),
         ({"size": 1000, "drop": -1}, "between 0 and 100"),
         ({"size": 1000, "metric": "zip"}, "file or download"),

@@ -178,8 +178,8 @@ NONSENSE = {
     "cluster16": "unknown variant 'cluster16'",
     "slim0_int8": "between 1 and 99% of the MACs, not 0",
     "cluster16_prune75_int8": "in the order slim, prune, cluster, qat",
-    "qat_qat_int8": "steps are taken once",
-    "distil_int8": "nothing is trained here",
+    "qat_qat_int8": "each step comes once",
+    "distil_int8": "distil needs a step that trains",
     "prune-5_int8": "a whole number",
 }
 

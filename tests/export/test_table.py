@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import json
+from pathlib import Path
+
+import pytest
+from commands import here
 from test_results import result
 
 from export.results import Choice
 from export.table import table
+from training.request import request
 
 
 def test_a_table_by_hand() -> None:
@@ -62,3 +69,30 @@ def test_nothing_is_recommended_of_a_network_that_finds_nothing() -> None:
     assert text.endswith(nothing)
     for word in ("smallest", "fastest", "most accurate", "chosen"):
         assert word not in text
+
+
+def test_the_table_is_printed_where_the_report_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from export import compare
+
+    def full(*_arguments: object, **_options: object) -> None:
+        error = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "report.html"))
+        raise compare.NotWritten(error, [result(), result(variant="int8", bytes=62_000)])
+
+    monkeypatch.setattr(compare, "compare", full)
+    run = tmp_path / "run"
+    (run / "artefacts").mkdir(parents=True)
+    for name in ("model.keras", "artefacts/int8.tflite"):
+        (run / name).write_text("")
+    asked = request("lenet5", data="mnist").to_dict()
+    (run / "run.json").write_text(json.dumps({"request": asked, "complete": True}))
+    done = here("compare", run)
+    assert done.returncode == 1
+    assert "int8" in done.stdout
+    assert "report:" not in done.stdout
+    assert done.stderr.endswith("report.html: No space left on device; make room, or choose "
+                                "another disk\n")  # fmt: skip
+    told = json.loads(here("compare", run, "--json").stdout)
+    assert [row["variant"] for row in told["results"]] == ["float32", "int8"]
+    assert told["report"] is None

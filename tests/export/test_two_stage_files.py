@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 import tempfile
@@ -10,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 import tensorflow as tf
 import tiny_detectors
@@ -24,6 +26,7 @@ from pycocotools import mask as rle
 from export import recipes, tasks
 from export.agreement import agreement, soft_iou, sure_found
 from export.compress import compress
+from export.convert_onnx import to_onnx
 from export.convert_tflite import to_tflite
 from export.detector_task import Found
 from export.detectors import load_detector
@@ -38,6 +41,7 @@ from export.two_stage_tflite import (
     with_suppression,
 )
 from kerascnn import blocks
+from kerascnn.detection import two_stage
 from kerascnn.detection.anchors import rpn_anchors
 from kerascnn.detection.faster_rcnn import two_stage_detector
 from kerascnn.detection.nms import nms
@@ -45,7 +49,7 @@ from kerascnn.detection.roi_align import RoIAlign, assigned_level
 from kerascnn.detection.roi_heads import Detections as DetectionsLayer
 from kerascnn.detection.roi_heads import Masks
 from kerascnn.detection.rpn import Proposals
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.coco_metrics import Detections
@@ -163,7 +167,7 @@ def test_outputs_are_those_of_keras(network, filed, pictures) -> None:
 
 def test_what_is_no_two_stage_detector_is_refused() -> None:
     inputs = keras.Input((8, 8, 3))
-    with pytest.raises(InputError, match="is no detector of two stages: it gives no detections"):
+    with pytest.raises(InputError, match="is not a two-stage detector: it gives no detections"):
         with_suppression(keras.Model(inputs, keras.layers.Flatten()(inputs)))
 
 
@@ -219,14 +223,60 @@ def detected(spec: TwoStageSpec, *inputs: np.ndarray) -> list[dict[str, np.ndarr
     return [wanted, dict(zip(wanted, found, strict=True))]
 
 
-def test_detections_of_a_file_with_ties_and_what_is_no_number() -> None:
-    spec, draw = spec_of(score_threshold=0.15, max_detections=60), np.random.default_rng(1)
+def second_stage(spec: TwoStageSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Regions, which there are, scores and codes; many scores are equal to the last bit."""
+    draw = np.random.default_rng(1)
     corner, side = draw.uniform(0, 0.6, (1, 40, 2)), draw.uniform(0.1, 0.4, (1, 40, 2))
     regions = np.concatenate([corner, corner + side], axis=-1).astype(np.float32)
-    logits = np.round(draw.normal(0, 2, (1, 40, 1 + CLASSES))).astype(np.float32)
+    scores = draw.integers(0, 17, (1, 40, CLASSES)).astype(np.float32) / 16
     codes = draw.normal(0, 1, (1, 40, 1 + CLASSES, 4)).astype(np.float32)
+    return regions, np.arange(40)[None] < 35, scores, codes
+
+
+class Selected(keras.layers.Layer):
+    """The end of `FiledDetections`, of a picture (1, r, values, 1) that holds all that is given."""
+
+    def __init__(self, spec: TwoStageSpec) -> None:
+        super().__init__(autocast=False)
+        suppress = functools.partial(FiledDetections(spec)._suppress_classes, CLASSES)
+        self.select = functools.partial(two_stage.select, spec, suppress=suppress)
+
+    def call(self, picture: Any) -> dict[str, Any]:
+        regions, valid, scores, codes = tf.split(
+            picture[..., 0], [4, 1, CLASSES, 4 * (1 + CLASSES)], axis=-1
+        )
+        codes = tf.reshape(codes, [1, 40, 1 + CLASSES, 4])
+        return self.select(regions, valid[..., 0] > 0, scores, codes)
+
+
+@pytest.mark.parametrize("end", [".tflite", ".onnx"])
+def test_equal_scores_of_a_file_go_by_label_and_region(end: str) -> None:
+    spec = spec_of(score_threshold=0.15, max_detections=60)
+    regions, valid, scores, codes = second_stage(spec)
+    wanted = two_stage.select(spec, regions, valid, scores, codes)
+    assert len(np.unique(wanted["scores"])) < 20
+    parts = (regions, valid[..., None], scores, codes.reshape(1, 40, -1))
+    picture = np.concatenate(parts, axis=-1, dtype=np.float32)[..., None]
+    inputs = keras.Input(batch_shape=picture.shape, name="image")
+    outputs = [
+        layers.Identity(dtype=value.dtype, name=name)(value)
+        for name, value in Selected(spec)(inputs).items()
+    ]
+    model = keras.Model(inputs, outputs)
+    if end == ".tflite":
+        found = Interpreter(model_content=to_tflite(model)).get_signature_runner()(image=picture)
+    else:
+        session = onnxruntime.InferenceSession(to_onnx(model))
+        found = dict(zip(wanted, session.run(list(wanted), {"image": picture}), strict=True))
+    for name, values in wanted.items():
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=2e-6, err_msg=name)
+
+
+def test_detections_of_a_file_with_what_is_no_number() -> None:
+    spec, draw = spec_of(score_threshold=0.15, max_detections=60), np.random.default_rng(1)
+    regions, valid, _scores, codes = second_stage(spec)
+    logits = draw.normal(0, 2, (1, 40, 1 + CLASSES)).astype(np.float32)
     logits[0, 3], codes[0, 5], codes[0, 7, :, 2:], regions[0, 9] = np.nan, np.nan, -200, 0
-    valid = np.arange(40)[None] < 35
     wanted, found = detected(spec, regions, valid, logits, codes)
     assert 20 < wanted["count"][0] < 60
     for name, values in wanted.items():
@@ -293,9 +343,9 @@ def test_a_file_finds_what_keras_finds(file, network, spec, pictures, tmp_path) 
     assert agreement(found, wanted, (SIDE, SIDE), spec)[0] == 100
     # Another detector's description.
     for other in (spec_of(masks=False), tiny_detectors.spec()):
-        with pytest.raises(InputError, match="is no detector of its description"):
+        with pytest.raises(InputError, match="does not fit its description"):
             load_detector(tmp_path / "x.tflite", PREPROCESSING, other)
-    with pytest.raises(InputError, match="is no detector of its description"):
+    with pytest.raises(InputError, match="does not fit its description"):
         load_detector(tmp_path / "model.keras", PREPROCESSING, tiny_detectors.spec())
 
 
@@ -350,7 +400,7 @@ def test_what_is_made_and_what_is_refused(task: TwoStageDetection) -> None:
         ("prune50_float32", "steps that train have the losses of one-stage detectors alone"),
         ("qat_int8", "steps that train have the losses of one-stage detectors alone"),
         ("weight_int4", "weights of 4 bits move boxes"),
-        ("mixed", "weight_int8; the others are for classifiers alone"),
+        ("mixed", "weight_int8; the others are for classifiers only"),
         ("int8_converter", "round coordinates and scores between the stages"),
     ):
         with pytest.raises(InputError, match=f"^{name}: two-stage detectors .*{reason}"):

@@ -173,11 +173,11 @@ def test_what_cannot_be_made_is_refused(run: Path, packages: Path, tmp_path: Pat
     write = functools.partial(web.write_page, folder=tmp_path / "page", packages=packages)
     with pytest.raises(InputError, match=r"no int4; it has float32, int8; make them: .* int4"):
         write([str(run)], variants=["int8", "int4"])
-    with pytest.raises(InputError, match="is no run folder"):
+    with pytest.raises(InputError, match="is not a run folder"):
         write([str(tmp_path)])
     with pytest.raises(InputError, match=r"x\.tflite: no such file"):
         write([str(run / "x.tflite")])
-    with pytest.raises(InputError, match="has something else in it"):
+    with pytest.raises(InputError, match="has other files in it"):
         write([str(run)], folder=run)
     with pytest.raises(InputError, match="npm ci --prefix"):
         write([str(run)], packages=tmp_path / "nothing")

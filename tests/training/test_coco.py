@@ -268,7 +268,7 @@ def test_annotation_ids_are_renumbered(broken: str, single: Path) -> None:
     dataset = coco.scan(save(single, content), seed=0)
     ids = [int(objects.ids[0]) for _, objects in everything(dataset).values()]
     assert sorted(ids) == list(range(1, 11))
-    assert "2 annotation ids are no numbers or come twice" in dataset.notes[0]
+    assert "2 annotation ids are not numbers, or occur twice" in dataset.notes[0]
 
 
 def test_a_change_changes_the_fingerprint(single: Path) -> None:
@@ -385,9 +385,9 @@ def test_fields_that_are_missing_are_named(single: Path) -> None:
 def test_missing_pictures_are_counted(single: Path) -> None:
     for number in (3, 5):
         (single.parent / "val2017" / f"{number:03}.png").unlink()
-    refused(plain(10), single, r"003.png: no such picture, of 10 that are annotated 2 are missing")
+    refused(plain(10), single, r"003.png: no such image; of 10 that are annotated 2 are missing")
     (single.parent / "val2017").rename(single.parent / "elsewhere")
-    refused(plain(10), single, "no picture such as 001.png lies in any of .*val2017, ")
+    refused(plain(10), single, "no image such as 001.png is in any of .*val2017, ")
 
 
 def test_a_picture_of_another_size_is_refused_when_it_is_read(single: Path) -> None:

@@ -216,7 +216,7 @@ def test_box_inside_out_is_a_mistake() -> None:
 
 def test_what_does_not_fit_is_refused_by_name() -> None:
     here = split_of([objects([[0, 0, 20, 20]], [1])])
-    with pytest.raises(InputError, match="no pictures to evaluate"):
+    with pytest.raises(InputError, match="no images to evaluate"):
         evaluate_detections([], split_of([]), ["a"])
     with pytest.raises(InputError, match="detections of 2 pictures do not fit 1 pictures"):
         evaluate_detections([NOTHING] * 2, here, ["a", "b"])

@@ -92,7 +92,7 @@ def test_refused_folders(pets: Path, tmp_path: Path) -> None:
 
     refused("no such folder", tmp_path / "none")
     (pets / "empty").mkdir()
-    refused("empty holds no pictures")
+    refused("empty has no images")
     (pets / "empty").rmdir()
     fill(pets / "single", 1)
     refused("'single' has a single picture")

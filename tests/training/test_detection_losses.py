@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerascnn.detection.anchors import Anchors, Level
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from training.detection_losses import DetectionLoss
 
 # The four quarters of a picture.

@@ -46,14 +46,14 @@ def test_what_is_asked_for_is_read_and_written_alike(text, read):
         ("0", "'0'"),
         ("-1", "'-1'"),
         ("gpu", "'gpu'"),
-        ("0@a,b:1", "'a' is no HOST:PORT"),
-        ("0@a:1,b:x", "'b:x' is no HOST:PORT"),
-        ("0@a:1,b:65536", "'b:65536' is no HOST:PORT"),
-        ("0@a:1,", "'' is no HOST:PORT"),
+        ("0@a,b:1", "'a' is not HOST:PORT"),
+        ("0@a:1,b:x", "'b:x' is not HOST:PORT"),
+        ("0@a:1,b:65536", "'b:65536' is not HOST:PORT"),
+        ("0@a:1,", "'' is not HOST:PORT"),
         ("0@a:1", "two hosts"),
         ("0@a:1,a:1", "each once"),
-        ("2@a:1,b:1", "INDEX is 0 to 1, not '2'"),
-        ("@a:1,b:1", "INDEX is 0 to 1, not ''"),
+        ("2@a:1,b:1", "INDEX must be 0 to 1, not '2'"),
+        ("@a:1,b:1", "INDEX must be 0 to 1, not ''"),
     ],
 )
 def test_nonsense_is_refused_with_the_culprit(text, culprit):
@@ -236,7 +236,7 @@ def _run(folder, backend, processes):
                 )
             started.append((process, out, log))
         communicate([process for process, _, _ in started])
-        for process, out, log in started:
+        for process, out, _log in started:
             assert process.returncode == 0, _last_words(started)
             results.append(json.loads(out.read_text()))
     finally:
@@ -247,8 +247,10 @@ def _run(folder, backend, processes):
 
 
 def _last_words(started):
-    logs = [log.read_text(errors="replace")[-3000:] for _, _, log in started]
-    return "\n\n".join(f"{p.returncode}: {said}" for (p, _, _), said in zip(started, logs))
+    return "\n\n".join(
+        f"{process.returncode}: {log.read_text(errors='replace')[-3000:]}"
+        for process, _out, log in started
+    )
 
 
 def _train(asked):

@@ -143,7 +143,8 @@ def test_a_taught_training_broken_off_goes_on(
     assert whole.info["request"]["config"]["distil_weight"] == 0.7
     with (tmp_path / "whole" / "history.csv").open() as stream:
         assert next(csv.DictReader(stream)).keys() == {
-            "epoch", "learning_rate", "loss", "accuracy"
+            "epoch", "learning_rate", "loss", "accuracy",
+            "val_accuracy", "val_balanced_accuracy", "val_loss",
         }  # fmt: skip
     plain = train(request("lenet5", data="mnist", epochs=2, seed=1), tmp_path / "plain")
     assert not np.array_equal(
@@ -158,9 +159,9 @@ def test_another_teacher_makes_another_run(
     break_off_after(0, monkeypatch)
     with pytest.raises(Stop):
         train(taught(teacher_run), tmp_path)
-    with pytest.raises(InputError, match=f"teacher {teacher_run.resolve()} there, None asked for"):
+    with pytest.raises(InputError, match=f"teacher: {teacher_run.resolve()} there, none asked for"):
         train(request("lenet5", data="mnist", epochs=2, seed=1), tmp_path)
-    with pytest.raises(InputError, match=r"distil_weight 0\.7 there, 0\.5 asked for"):
+    with pytest.raises(InputError, match=r"distil_weight: 0\.7 there, 0\.5 asked for"):
         train(taught(teacher_run, distil_weight=0.5), tmp_path)
     info = dict(read_info(tmp_path) or {})
     write_info(tmp_path, info | {"teacher": {"run": "run", "sha256": "0"}})
@@ -185,7 +186,7 @@ def test_runs_from_before_a_setting_are_still_complete(teacher_run: Path) -> Non
     before = (teacher_run / "model.keras").stat().st_mtime_ns
     assert train(asked, teacher_run).info["complete"]
     assert (teacher_run / "model.keras").stat().st_mtime_ns == before
-    with pytest.raises(InputError, match=r"mixup 0\.0 there, 0\.2 asked for"):
+    with pytest.raises(InputError, match=r"mixup: 0\.0 there, 0\.2 asked for"):
         train(request("lenet5", data="mnist", epochs=1, mixup=0.2), teacher_run)
     write_info(teacher_run, info)
 
@@ -222,7 +223,7 @@ def test_what_cannot_teach_is_refused(teacher_run: Path, digits: Dataset) -> Non
     with pytest.raises(InputError, match=r"tells 0, 1, 2, 3, \.\.\. \(10 classes\) apart"):
         Teacher.open(run, classes=("cats", "dogs"), student=SMALL)
     flat = dataclasses.replace(SMALL, width=56)
-    with pytest.raises(InputError, match=r"takes pictures of 28x28, which 28x56"):
+    with pytest.raises(InputError, match=r"takes images of 28x28, to which 28x56"):
         Teacher.open(run, classes=digits.classes, student=flat)
 
 
@@ -236,7 +237,7 @@ def test_impossible_settings() -> None:
 
 def test_the_command_refuses_in_one_line(teacher_run: Path, tmp_path: Path) -> None:
     command = ("train", "lenet5", "--data", "mnist", "--out", tmp_path / "run", "--teacher")
-    assert_refused(here(*command, tmp_path / "none"), str(tmp_path / "none"), "no run folder")
+    assert_refused(here(*command, tmp_path / "none"), str(tmp_path / "none"), "not a run folder")
     weighty = here(*command, teacher_run, "--distil-weight", 2)
     assert_refused(weighty, "distil_weight must be between 0 and 1, not 2")
     assert not (tmp_path / "run").exists()

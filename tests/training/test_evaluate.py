@@ -121,7 +121,7 @@ def test_answers_without_labels_can_still_be_kept() -> None:
 @pytest.mark.parametrize(
     ("logits", "labels", "said"),
     [
-        (np.zeros((0, 3)), [], "no pictures to evaluate"),
+        (np.zeros((0, 3)), [], "no images to evaluate"),
         (np.zeros((2, 3)), [0], "do not fit labels"),
         (np.zeros((2, 3)), [0, 3], "labels go from 0 to 3, the network has 3 classes"),
         (np.zeros((2, 3)), [-1, 0], "labels go from -1"),
@@ -158,7 +158,7 @@ def test_pictures_go_through_in_order_from_memory_and_from_files(tmp_path: Path)
 def test_split_without_pictures_is_refused() -> None:
     plain = Preprocessing(height=2, width=2, channels=1, resize="stretch")
     empty = Split(labels=np.empty(0, np.int32), names=(), pictures=np.empty((0, 2, 2, 1), np.uint8))
-    with pytest.raises(InputError, match="no pictures to evaluate"):
+    with pytest.raises(InputError, match="no images to evaluate"):
         evaluate(lambda block: block, empty, plain)
 
 

@@ -133,7 +133,9 @@ def test_a_damaged_checkpoint_is_passed_over(
 def test_frozen_epochs_move_the_head_alone(tmp_path: Path, monkeypatch) -> None:
     config = dataclasses.replace(CONFIG, epochs=3, freeze_epochs=1, augmentation="none")
     model = network(config)
-    before = {layer.name: layer.get_weights() for layer in model.layers}
+    before = {
+        layer.name: [np.array(v) for v in layer.trainable_variables] for layer in model.layers
+    }
     break_off_after(1, monkeypatch)
     with pytest.raises(Stop):
         fit(
@@ -146,10 +148,56 @@ def test_frozen_epochs_move_the_head_alone(tmp_path: Path, monkeypatch) -> None:
     moved = {
         layer.name
         for layer in after.layers
-        for old, new in zip(before[layer.name], layer.get_weights(), strict=True)
+        for old, new in zip(before[layer.name], layer.trainable_variables, strict=True)
         if not np.array_equal(old, new)
     }
     assert moved == {"logits"}
+
+
+def test_unfreezing_goes_on_where_the_head_is(tmp_path: Path) -> None:
+    """One batch an epoch, always the same, on a network whose norms know other pictures."""
+    config = dataclasses.replace(
+        CONFIG, epochs=7, freeze_epochs=5, batch_size=24, augmentation="none", schedule="constant",
+        learning_rate=1e-3, freeze_learning_rate=1e-3,
+    )  # fmt: skip
+    x = inputs = blocks.picture_input((32, 32, 3))
+    keras.utils.set_random_seed(0)
+    x = blocks.Conventions(activation="relu6", norm_momentum=0.5).conv(x, 8, 3, name="stem")
+    model = keras.Model(inputs, blocks.classifier(x, 2, dropout=0.0), name="small")
+    (norm,) = (each for each in model.layers if isinstance(each, keras.layers.BatchNormalization))
+    gamma, beta, mean, variance = norm.get_weights()
+    norm.set_weights([gamma, beta, mean + 2, variance * 20])
+    _model, fitted = run(tmp_path, config, model=model, train=pictures(24, 36))
+    losses = [epoch["loss"] for epoch in fitted.history]
+    steps = np.abs(np.diff(losses))
+    assert steps[4] < 1.5 * steps[:4].max(), losses
+    assert losses[-1] < losses[4] < losses[0]
+    trained = next(e for e in _model.layers if isinstance(e, keras.layers.BatchNormalization))
+    assert not np.allclose(trained.get_weights()[0], gamma)  # it learns in the end
+
+
+def test_the_linear_rule_goes_by_the_batches_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 pictures where batches of 256 are asked for: a rate of 0.0156, not of 0.1."""
+    config = dataclasses.replace(
+        CONFIG, epochs=2, batch_size=256, optimizer="sgd", learning_rate=0.1, reference_batch=256,
+        schedule="constant", warmup_epochs=0, augmentation="none",
+    )  # fmt: skip
+    totals: list[int] = []
+    begin = loop.Progress.__init__
+
+    def noting(self, description: str, total: int, **options) -> None:
+        totals.append(total)
+        begin(self, description, total, **options)
+
+    monkeypatch.setattr(loop.Progress, "__init__", noting)
+    _model, fitted = run(tmp_path, config, train=pictures(40, 36))
+    rates = [epoch["learning_rate"] for epoch in fitted.history]
+    assert rates == pytest.approx([0.1 * 40 / 256] * 2)
+    frozen = dataclasses.replace(config, freeze_epochs=1)
+    run(tmp_path / "frozen", frozen, train=pictures(40, 36))
+    assert totals == [2, 2]  # of all epochs, whatever is frozen
 
 
 def test_the_best_epoch_is_kept(tmp_path: Path) -> None:

@@ -109,11 +109,11 @@ def test_a_scenes_map_is_its_objects_masks() -> None:
 
 
 def test_odd_scenes_and_missing_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no set of scenes"):
+    with pytest.raises(InputError, match="is not a set of scenes"):
         scan_maps("scenes:huge", seed=0)
     with pytest.raises(InputError, match="no such file or folder"):
         scan_maps(str(tmp_path / "none"), seed=0)
-    refused(tmp_path, "is no data set of label maps")
+    refused(tmp_path, "is not a data set of label maps")
 
 
 # --- Layouts --------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def test_what_lies_about_is_left_out_and_counted(tmp_path: Path) -> None:
     (tmp_path / "images/notes.txt").write_text("cats")
     dataset = scan_maps(str(tmp_path), seed=0)
     assert counts(dataset) == [3, None, 1]
-    assert "1 masks are no picture's" in dataset.notes[0]
+    assert "1 masks belong to no image" in dataset.notes[0]
 
 
 def test_test_pictures_without_masks_are_left_out(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_files_of_names(tmp_path: Path, file: str, text: str, names: tuple[str, 
         ("", "names 0 classes"),
         ("a\nb\na\n", "two classes are called 'a'"),
         ("a 1 2 3\nb 1 2 3\n", r"two colours are \(1, 2, 3\)"),
-        ("a 1 2 300\n", "1 2 300 is no colour"),
+        ("a 1 2 300\n", "1 2 300 is not a colour"),
         ("\n".join(f"c{i}" for i in range(256)), "names 256 classes"),
         (b"\xff\xfe\x00", "cannot be read as text"),
         ("void\nunlabelled\n", "names no class"),
@@ -422,7 +422,7 @@ def test_levels_are_classes_where_all_colours_are_grey(tmp_path: Path) -> None:
 def test_a_missing_mask_is_named(tmp_path: Path) -> None:
     folder(tmp_path, [values(i) for i in range(4)])
     (tmp_path / "masks/2.png").unlink()
-    refused(tmp_path, r"images/2.jpg: there is no mask .*masks/2.png, of 4 pictures 1 have none")
+    refused(tmp_path, r"images/2.jpg: the mask .*masks/2.png is missing; of 4 images 1 have none")
     picture(tmp_path / "masks/2.jpg")
     refused(tmp_path, r"masks/2.jpg is no lossless mask; .*-threshold 50%")
 
@@ -533,13 +533,13 @@ def test_a_bomb_is_not_decoded(tmp_path: Path) -> None:
 
 
 def test_too_few_pictures_and_parts_are_refused(tmp_path: Path) -> None:
-    refused(folder(tmp_path / "one", [values(0)]), "has fewer than two pictures")
+    refused(folder(tmp_path / "one", [values(0)]), "has fewer than two images")
     picture(tmp_path / "two/images/train/0.jpg")
     mask(tmp_path / "two/masks/train/0.png", values(0))
     refused(tmp_path / "two", "has a split train but no validation or test one")
     (tmp_path / "three/images").mkdir(parents=True)
     mask(tmp_path / "three/masks/0.png", values(0))
-    refused(tmp_path / "three", "images holds no pictures")
+    refused(tmp_path / "three", "images has no images")
 
 
 # --- Pascal VOC -----------------------------------------------------------------------------------
@@ -602,7 +602,7 @@ def test_vocs_lists(tmp_path: Path) -> None:
     assert counts(dataset) == [3, None, 2]
     assert "test: its 2 pictures have no masks: left out" in dataset.notes
     (root / "JPEGImages/v1.jpg").unlink()
-    refused(root, r"SegmentationClass/v1.png: there is no picture of its name")
+    refused(root, r"SegmentationClass/v1.png: no image has its name")
     (root / "SegmentationClass/v1.png").unlink()
     refused(root, r"SegmentationClass/v1.png: no such mask, and a list names it")
 

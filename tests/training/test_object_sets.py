@@ -102,10 +102,10 @@ def test_what_is_none_of_them_is_refused(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
     refused(tmp_path / "none", "no such file or folder")
-    refused(tmp_path, "is no data set of objects; give a COCO .json file, or a folder with .*YOLO")
+    refused(tmp_path, "is not a data set of objects; give a COCO .json file, .*YOLO")
     pictures(tmp_path)
-    refused(tmp_path, "is no data set of objects")
-    refused(tmp_path / "0.png", "is no data set of objects")
+    refused(tmp_path, "is not a data set of objects")
+    refused(tmp_path / "0.png", "is not a data set of objects")
 
 
 def annotations(picture_numbers: list[int], labels: list[int]) -> Annotations:
@@ -137,13 +137,13 @@ def test_splits_without_objects_are_refused(tmp_path: Path) -> None:
     full = tabulate("x", files, names, sizes, annotations([0, 1], [0, 0]))
     empty = tabulate("x", files, names, sizes, annotations([], []))
     for parts, match in (
-        ({TRAIN: empty, TEST: full}, "no training picture has an object to learn from"),
-        ({TRAIN: full, TEST: empty}, "no held-out picture has an object to measure on"),
+        ({TRAIN: empty, TEST: full}, "no training image has an object to learn from"),
+        ({TRAIN: full, TEST: empty}, "no held-out image has an object to measure on"),
     ):
         with pytest.raises(InputError, match=match):
             assemble("x", ["cat"], [1], parts, seed=0)
     single = tabulate("x", files[:1], names[:1], sizes[:1], annotations([0], [0]))
-    with pytest.raises(InputError, match="fewer than two pictures"):
+    with pytest.raises(InputError, match="fewer than two images"):
         assemble("x", ["cat"], [1], {ALL: single}, seed=0)
 
 
@@ -154,7 +154,7 @@ def test_only_files_are_pictures(tmp_path: Path) -> None:
     files[1].unlink()
     files[1].mkdir()
     sizes = np.full((2, 2), (8, 10))
-    with pytest.raises(InputError, match=r"0.png: no such picture, of 2 .* 2 are missing"):
+    with pytest.raises(InputError, match=r"0.png: no such image; of 2 .* 2 are missing"):
         tabulate("x", files, ["0", "1"], sizes, annotations([0], [0]))
 
 

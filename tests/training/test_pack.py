@@ -16,7 +16,7 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import datasets
+from training import atomic, datasets
 from training.datasets import pack as packing
 from training.datasets.decode import decode_split, decoded
 from training.datasets.pack import Packed, pack, shard_bytes
@@ -168,7 +168,7 @@ def test_broken_pictures_are_skipped_with_a_count_or_refused(photos: Path, tmp_p
         packed(photos, tmp_path / "strict", strict=True)
     for path in (photos / "cats").iterdir():
         path.write_text("x")
-    with pytest.raises(InputError, match=r"class 'cats'.*no readable picture left"):
+    with pytest.raises(InputError, match=r"class 'cats'.*no readable image left"):
         packed(photos, tmp_path / "lost")
 
 
@@ -266,6 +266,56 @@ def test_changed_packs_are_refused_by_file(photos: Path, tmp_path: Path) -> None
     (tmp_path / "pack" / shard).write_bytes(b"")  # while it is in use
     with pytest.raises(InputError, match=shard):
         list(decoded(train, SHAPE))
+
+
+INFO = {
+    "version": "1", "classes": "ab", "resize": "squash", "fingerprint": 1, "skipped": [1],
+    "index_sha256": None, "splits": [], "splits.train.pictures": -1, "splits.train.shards": {},
+    "splits.train.shards.0.file": "../../etc/passwd", "splits.train.shards.0.bytes": "1",
+    "splits.more": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", INFO)
+def test_descriptions_of_strangers_are_refused(field: str, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pack"
+    packed(photos, folder)
+    path = folder / "pack.json"
+    place = told = json.loads(path.read_text())
+    *parents, last = [int(part) if part.isdecimal() else part for part in field.split(".")]
+    for parent in parents:
+        place = place[parent]
+    place[last] = INFO[field]
+    path.write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"pack\.json (is not the description|has version)"):
+        datasets.scan(str(folder), seed=0)
+    del place[last]
+    path.write_text(json.dumps(told))
+    if field != "splits.more":
+        with pytest.raises(InputError, match=r"pack\.json (lacks|is not)"):
+            datasets.scan(str(folder), seed=0)
+
+
+ROWS = {
+    "offset": -1, "length": 2**40, "shard": 7, "label": 2, "height": 0, "width": -5, "kind": 9,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ROWS)
+def test_indices_that_lead_elsewhere_are_refused(column: str, photos: Path, tmp_path: Path) -> None:
+    """The hash of the index is in pack.json, which is a stranger's too."""
+    folder = tmp_path / "pack"
+    packed(photos, folder)
+    with np.load(folder / "index.npz") as arrays:
+        index = dict(arrays)
+    index[column] = index[column].astype(np.int64)
+    index[column][0] = ROWS[column]
+    np.savez(folder / "index.npz", **index)
+    told = json.loads((folder / "pack.json").read_text())
+    told["index_sha256"] = atomic.sha256(folder / "index.npz")
+    (folder / "pack.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"index\.npz is damaged"):
+        datasets.scan(str(folder), seed=0)
 
 
 def test_other_folders_are_not_written_into(photos: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_requests_begin_as_a_recipe() -> None:
     assert asked.model_options["alpha"] == 0.5
     assert asked.model_options["early_strides"] == 1
     assert request("efficientnet_lite0", data="x", weights="imagenet").recipe == "finetune"
-    with pytest.raises(InputError, match="no recipe 'x'"):
+    with pytest.raises(InputError, match="unknown recipe 'x'"):
         request("lenet5", data="mnist", recipe="x")
     with pytest.raises(InputError, match="no setting 'emma'; did you mean 'ema'"):
         request("lenet5", data="mnist", settings={"emma": 0.9})

@@ -49,6 +49,23 @@ def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
     assert plan.steps_per_epoch(split(), config) == 1
 
 
+@pytest.mark.parametrize(
+    ("pictures", "size", "steps"), [(43, 5, 8), (20, 4, 5), (3, 3, 1), (100, 12, 8), (250, 16, 15)]
+)
+def test_few_pictures_have_smaller_batches_where_an_epoch_shall_have_more(
+    pictures: int, size: int, steps: int
+) -> None:
+    config = dataclasses.replace(CONFIG, batch_size=16, min_steps=8)
+    few = split(pictures)
+    assert plan.batch_size(few, config) == size
+    assert plan.steps_per_epoch(few, config) == steps
+    real = plan.with_real_batch(config, pictures)
+    assert real.batch_size == size
+    assert plan.with_real_batch(real, pictures) == real
+    course = Course(split=few, source=SQUARE, preprocessing=SQUARE, classes=2, config=config)
+    assert len(next(iter(train_batches(course, first_epoch=0, last_epoch=1)))[1]) == size
+
+
 def test_an_epoch_repeats_and_differs_from_others() -> None:
     one, same, next_one = rows(1), rows(1), rows(2)
     assert one.keys() >= {"index", "mix"}

@@ -19,7 +19,7 @@ from keras import ops
 
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.roi_align import roi_align
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from training.rcnn_losses import (
     RCNNLoss,
     Regions,

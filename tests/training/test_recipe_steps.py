@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from training import datasets, recipes
 from training.config import TrainConfig
 from training.datasets.splits import Dataset, Split

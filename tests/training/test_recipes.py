@@ -46,9 +46,9 @@ def test_every_file_is_listed():
 
 
 def test_another_name_is_an_input_error():
-    with pytest.raises(InputError, match="no recipe 'alexnett'"):
+    with pytest.raises(InputError, match="unknown recipe 'alexnett'"):
         recipes.load("alexnett")
-    with pytest.raises(InputError, match="no recipe"):
+    with pytest.raises(InputError, match="unknown recipe"):
         recipes.summary("__init__")
 
 

@@ -277,7 +277,7 @@ def test_fingerprints_tell_sets_apart() -> None:
      "scenes:320\n"],
 )  # fmt: skip
 def test_what_is_no_spec_is_refused(spec: str) -> None:
-    with pytest.raises(InputError, match=r"is no set of scenes.*scenes:320@4000\+1000"):
+    with pytest.raises(InputError, match=r"is not a set of scenes.*scenes:320@4000\+1000"):
         scenes.scan(spec)
 
 

@@ -180,7 +180,7 @@ def test_half_precision_logits_are_added_up_in_single() -> None:
 
 
 def test_another_name_is_an_input_error() -> None:
-    with pytest.raises(InputError, match="map_loss is one of cross_entropy, dice"):
+    with pytest.raises(InputError, match="map_loss must be one of cross_entropy, dice"):
         SegmentationLoss(name="tversky", classes=2)
 
 

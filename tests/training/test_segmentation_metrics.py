@@ -268,7 +268,7 @@ def test_counts_come_back_from_json() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(InputError, match="no pictures to evaluate"):
+    with pytest.raises(InputError, match="no images to evaluate"):
         evaluate([], [])
     with pytest.raises(InputError, match="fewer label maps than pictures"):
         evaluate(TRUTH, FOUND[:1])

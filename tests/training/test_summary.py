@@ -81,9 +81,7 @@ def test_validation_that_stands_still_while_the_loss_falls_is_told_of_once() -> 
     ],
 )
 def test_no_warning_where_nothing_is_wrong(rows: History) -> None:
-    assert all(
-        standstill(rows[: n + 1], TrainConfig(epochs=30)) is None for n in range(len(rows))
-    )
+    assert all(standstill(rows[: n + 1], TrainConfig(epochs=30)) is None for n in range(len(rows)))
 
 
 def test_a_log_has_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:

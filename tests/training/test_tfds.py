@@ -129,7 +129,7 @@ def test_what_is_refused(prepare, tmp_path: Path) -> None:
     refused(prepare("Trainless", {"test": 4}), "no split 'train'")
     refused(prepare("Blind", {"train": 4, "test": 4}, unlabelled="train"), "without a class")
     masks = {"mask": tfds.features.Image(shape=(None, None, 3))}
-    refused(prepare("Pairs", {"train": 4, "test": 4}, **masks), "one picture and one class")
+    refused(prepare("Pairs", {"train": 4, "test": 4}, **masks), "one image and one class")
     (shard,) = (tmp_path / "data" / "refused").rglob("*train*")
     shard.write_bytes(shard.read_bytes()[:-3])
     refused(spec, f"{shard.name} is cut short")

@@ -18,7 +18,7 @@ from PIL import Image
 
 import kerascnn
 from kerascnn import cli, zoo
-from kerascnn.detection.postprocess import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training import network, train_detector
 from training.box_augmentation import boxes_to_network
@@ -358,13 +358,13 @@ def test_the_weights_of_a_classifiers_run_fill_the_backbone(tmp_path: Path) -> N
     ("options", "message"),
     [
         ({"min_scal": 0.1}, "min_scal"),
-        ({"score_threshold": "high"}, "score_threshold is a number, not 'high'"),
-        ({"score_threshold": True}, "score_threshold is a number, not True"),
-        ({"score_threshold": 2}, "score_threshold is above 0 and at most 1, not 2"),
-        ({"max_detections": 2.5}, r"max_detections is a whole number, not 2\.5"),
-        ({"min_scale": -0.5}, "do.* not take these options"),
+        ({"score_threshold": "high"}, "score_threshold must be a number, not 'high'"),
+        ({"score_threshold": True}, "score_threshold must be a number, not True"),
+        ({"score_threshold": 2}, "score_threshold must be above 0 and at most 1, not 2"),
+        ({"max_detections": 2.5}, r"max_detections must be a whole number, not 2\.5"),
+        ({"min_scale": -0.5}, "cannot be built with --detector min_scale=-0.5"),
         ({"loss": "huber"}, "'multibox' or 'focal', not 'huber'"),
-        ({"background": False}, "its own background; leave --detector background out"),
+        ({"background": False}, "decides on its own background; leave --detector background out"),
         ({"anchors": 3}, "its own anchors"),
         ({"positive_iou": 0.4}, "negative_iou <= positive_iou"),
     ],
@@ -386,12 +386,12 @@ def test_a_loss_for_a_background_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [
-        (MODEL, {"settings": {"mixup": 1.0}}, "mixup: for classifiers alone"),
-        (MODEL, {"settings": {"cutmix": 1.0}}, "cutmix: for classifiers alone"),
-        (MODEL, {"label_smoothing": 0.1}, "label_smoothing: for classifiers alone"),
+        (MODEL, {"settings": {"mixup": 1.0}}, "mixup: for classifiers only"),
+        (MODEL, {"settings": {"cutmix": 1.0}}, "cutmix: for classifiers only"),
+        (MODEL, {"label_smoothing": 0.1}, "label_smoothing: for classifiers only"),
         (MODEL, {"settings": {"class_weights": "balanced"}}, "class_weights: for"),
         (MODEL, {"settings": {"pictures_per_class": 5}}, "pictures_per_class: for"),
-        (MODEL, {"teacher": "run"}, "teacher: for classifiers alone"),
+        (MODEL, {"teacher": "run"}, "teacher: for classifiers only"),
         (MODEL, {"recipe": "modern"}, "'modern' is a recipe for classification.*there are: scenes"),
         (MODEL, {"recipe": "scenes_digits"}, "'scenes_digits' is a recipe for classification"),
         (MODEL, {"augmentation": "modern"}, "'modern' is not for detection.*none, flip, scenes"),

@@ -15,10 +15,11 @@ import pytest
 import tiny_segmenters
 from PIL import Image
 
-from kerascnn import cli
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import network, recipes, train_segmenter
+from training.closing import closing_line
+from training.datasets import of_request
 from training.datasets.label_maps import VOID, MapDataset, MapSplit
 from training.datasets.map_sets import scan_maps
 from training.datasets.selection import choosing
@@ -91,7 +92,7 @@ def test_a_complete_run_is_not_trained_again(run: Run, capsys: pytest.CaptureFix
     train(asked(model_options=SMALL), run.folder)
     assert "is complete" in capsys.readouterr().err
     assert (run.folder / "run.json").read_bytes() == before
-    with pytest.raises(InputError, match="map_loss cross_entropy_dice there, dice asked for"):
+    with pytest.raises(InputError, match="map_loss: cross_entropy_dice there, dice asked for"):
         train(asked(model_options=SMALL, settings={"map_loss": "dice"}), run.folder)
 
 
@@ -114,7 +115,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> list[MapDataset]:
         return tiny_segmenters.network(preprocessing.input_shape, classes)
 
     monkeypatch.setattr(network, "build", build)
-    monkeypatch.setattr(train_segmenter, "scan_maps", lambda _spec, *, seed: data[0])
+    monkeypatch.setattr(of_request, "scan_maps", lambda _spec, *, seed: data[0])
     return data
 
 
@@ -166,7 +167,7 @@ def test_broken_pictures_and_masks_are_named_and_skipped_unless_strict(
         "notes": ["two notes", "are told"],
     }  # fmt: skip
     said = capsys.readouterr().err
-    for text in ("tiny: two notes", "skipped: mask 9", "3 broken pictures skipped; --strict"):
+    for text in ("tiny: two notes", "skipped: mask 9", "3 broken images skipped; --strict"):
         assert text in said
 
 
@@ -175,7 +176,7 @@ def test_data_of_void_alone_is_refused(tiny: list[MapDataset], tmp_path: Path) -
     void = dataclasses.replace(whole.train, annotate=lambda _place: np.full((20, 30), VOID))
     for name, what in (("train", "training"), ("held_out", "held-out")):
         tiny[0] = dataclasses.replace(whole, **{name: void})
-        with pytest.raises(InputError, match=f"tiny: no readable {what} picture has a pixel that"):
+        with pytest.raises(InputError, match=f"tiny: no readable {what} image has a pixel that"):
             train(asked("here"), tmp_path / name)
 
 
@@ -224,33 +225,34 @@ def test_figures_without_anything_to_measure_are_none() -> None:
     figures = train_segmenter.figures(measured)
     assert figures == {"mean_dice": None, "pixel_accuracy": None, "boundary_f1": None}
     json.dumps(figures, allow_nan=False)
-    told = cli._told({"metric": "mIoU", "held_out": float("nan"), **figures})
-    assert told == "no mIoU on the held-out pictures"
+    results = {"metric": "mIoU", "held_out": float("nan"), **figures}
+    assert closing_line({"results": results}) == "no mIoU on the held-out images"
 
 
 def test_a_runs_figures_in_words() -> None:
     results = {"metric": "mIoU", "held_out": 85.04, "mean_dice": 91.2, "boundary_f1": 88.8}
-    assert cli._told(results) == "mIoU 85.0, dice 91.2, boundary F1 88.8 on the held-out pictures"
-    boxes = {"metric": "AP", "held_out": 40.0, "ap50": 61.26, "ap75": None}
-    assert cli._told(boxes) == "AP 40.0, AP50 61.3 on the held-out pictures"
-    labels = {"metric": "accuracy", "held_out": 97.11}
-    assert cli._told(labels) == "97.1% of the held-out pictures are right"
+    told = closing_line({"results": results})
+    assert told == "mIoU 85.0, dice 91.2, boundary F1 88.8 on the held-out images"
 
 
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [
-        ("unet", {"settings": {"mixup": 1.0}}, "mixup: for classifiers alone"),
-        ("unet", {"label_smoothing": 0.1}, "label_smoothing: for classifiers alone"),
+        ("unet", {"settings": {"mixup": 1.0}}, "mixup: for classifiers only"),
+        ("unet", {"label_smoothing": 0.1}, "label_smoothing: for classifiers only"),
         ("unet", {"settings": {"pictures_per_class": 5}}, "pictures_per_class: for classifiers"),
-        ("unet", {"teacher": "run"}, "teacher: for classifiers alone"),
+        ("unet", {"teacher": "run"}, "teacher: for classifiers only"),
         ("unet", {"recipe": "scenes"}, "'scenes' is a recipe for detection.*scenes_maps"),
         ("unet", {"augmentation": "modern"}, "'modern' is not for segmentation.*none, flip"),
-        ("unet", {"settings": {"map_loss": "iou"}}, "map_loss is one of cross_entropy, dice"),
-        ("unet", {"settings": {"border_weight": -1}}, "border_weight is between 0 and"),
+        ("unet", {"settings": {"map_loss": "iou"}}, "map_loss must be one of cross_entropy, dice"),
+        ("unet", {"settings": {"border_weight": -1}}, "border_weight must be between 0 and"),
         ("unet", {"settings": {"class_weights": "balanced", "map_loss": "dice"}}, "all classes"),
-        ("mobilenet_v2", {"settings": {"map_loss": "dice"}}, "map_loss: for label maps alone"),
-        ("efficientdet_lite0", {"settings": {"border_weight": 10}}, "border_weight: for label"),
+        ("mobilenet_v2", {"settings": {"map_loss": "dice"}}, "map_loss: for segmentation only"),
+        (
+            "efficientdet_lite0",
+            {"settings": {"border_weight": 10}},
+            "border_weight: for segmentation",
+        ),
         ("mobilenet_v2", {"recipe": "segmentation"}, "'segmentation' is a recipe for segmentation"),
     ],
 )

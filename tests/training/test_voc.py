@@ -101,7 +101,7 @@ def test_lists_are_the_splits(devkit: Path) -> None:
     lists(devkit, train="01")
     refused(devkit, "a split train but no validation or test one")
     (devkit / "Annotations" / "a 1.xml").unlink()
-    refused(devkit, r"a 1.xml: no such file, of 2 in .*train.txt 1 are missing")
+    refused(devkit, r"a 1.xml: no such file; of 2 in .*train.txt 1 are missing")
 
 
 def test_files_beside_pictures(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_files_beside_pictures(tmp_path: Path) -> None:
 def test_the_picture_is_called_as_the_file_or_in_it(devkit: Path) -> None:
     (devkit / "JPEGImages" / "a 3.png").rename(devkit / "JPEGImages" / "other.png")
     file = devkit / "Annotations" / "a 3.xml"
-    refused(devkit, "a 3.xml: there is no picture of its name")
+    refused(devkit, "a 3.xml: no image has its name")
     file.write_text(file.read_text().replace("a 3.png", "C:\\pictures\\other.png"))
     dataset = voc.scan(devkit, seed=0)
     names = [Path(name).name for name in dataset.train.names + dataset.held_out.names]
@@ -204,7 +204,10 @@ def test_a_change_changes_the_fingerprint(devkit: Path) -> None:
         ("<html/>", "has no <annotation>"),
         (f"<annotation>{element('', (1, 1, 2, 2))}</annotation>", "object 1 has no <name>"),
         (f"<annotation>{element('a', (1, 1, 2, 'x'))}</annotation>", r"object 1 \(a\) has no <bnd"),
-        ("<annotation><object><name>a</name></object></annotation>", "no <bndbox> of four numbers"),
+        (
+            "<annotation><object><name>a</name></object></annotation>",
+            "no <bndbox> with four",
+        ),
         (f"<annotation>{element('a', (5, 1, 3, 2))}</annotation>", "ends before it begins"),
         (f"<annotation>{element('a', (1, 1, 'nan', 2))}</annotation>", "ends before it begins"),
         (f"<annotation>{element('a', (1, '-inf', 3, 2))}</annotation>", "ends before it begins"),

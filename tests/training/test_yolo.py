@@ -133,13 +133,13 @@ def test_what_reaches_beyond_is_clipped_and_told(described: Path) -> None:
         ("0 0.5 0.5 0.5 0.5 0.9 1 1", "8 numbers are neither"),
         ("cat 0.5 0.5 0.5 0.5", "not everything is a number"),
         ("0 0.5 0.5 0.5 1.002", "1.002 is not a number from 0 to 1"),
-        ("0 20 10 5 5", "20 is no share"),
-        ("0 -0.01 0.5 0.5 0.5", "-0.01 is no share"),
-        ("0 nan 0.5 0.5 0.5", "nan is no share"),
-        ("0 0.1 0.1 0.2 0.2 0.3 inf", "inf is no share"),
-        ("2 0.5 0.5 0.5 0.5", "2 is no class of 2"),
-        ("-1 0.5 0.5 0.5 0.5", "-1 is no class"),
-        ("0.5 0.5 0.5 0.5 0.5", "0.5 is no class"),
+        ("0 20 10 5 5", "20 is not a number from 0 to 1"),
+        ("0 -0.01 0.5 0.5 0.5", "-0.01 is not a number from 0 to 1"),
+        ("0 nan 0.5 0.5 0.5", "nan is not a number from 0 to 1"),
+        ("0 0.1 0.1 0.2 0.2 0.3 inf", "inf is not a number from 0 to 1"),
+        ("2 0.5 0.5 0.5 0.5", "class 2 does not exist; there are 2 classes"),
+        ("-1 0.5 0.5 0.5 0.5", "class -1 does not exist"),
+        ("0.5 0.5 0.5 0.5 0.5", "class 0.5 does not exist"),
     ],
 )
 def test_broken_lines_are_refused(line: str, match: str, described: Path) -> None:
@@ -164,7 +164,7 @@ def test_roboflow_s_paths_and_lists_of_pictures(tmp_path: Path) -> None:
     assert counts(dataset) == [4, None, 2]
     assert dataset.held_out.picture(1)[0, 0].tolist() == [5, 0, 0]
     (tmp_path / "lists" / "val.txt").write_text("valid/images/2.png\nvalid/images/9.png\n")
-    refused(tmp_path, "9.png: no such picture, of 2 that are annotated 1 are missing")
+    refused(tmp_path, "9.png: no such image; of 2 that are annotated 1 are missing")
 
 
 def test_folders_without_yaml(tmp_path: Path) -> None:
@@ -193,19 +193,19 @@ def test_folders_without_yaml(tmp_path: Path) -> None:
         ("train: images/train\nval: images/val", "has no names"),
         ("train: images/train\nval: images/val\nnames: {1: a, 2: b}", "not numbered 0, 1, 2"),
         ("train: images/train\nval: images/val\nnames: [a, a]", "two classes are called 'a'"),
-        ("train: images/train\nval: images/val\nnames: [a, no]", "name of class 1 is no text"),
+        ("train: images/train\nval: images/val\nnames: [a, no]", "name of class 1 is not text"),
         ("train: images/train\nval: images/val\nnames: [a]\nnc: 2", "nc is not 1"),
         ("train: images/train\nval: images/test\nnames: [a]", "images/test: no such folder"),
-        ("train: 5\nnames: [a]", "train is no folder"),
-        ("train: images/train\nval: labels/val\nnames: [a]", "holds no pictures"),
+        ("train: 5\nnames: [a]", "train is not a folder"),
+        ("train: images/train\nval: labels/val\nnames: [a]", "has no images"),
         ("train: images/train\nnames: [a]", "a split train but no validation or test one"),
-        ("path: [1]\ntrain: images/train\nnames: [a]", "path is no text"),
+        ("path: [1]\ntrain: images/train\nnames: [a]", "path is not text"),
         ("train: images/train\nnames: [a]\nkpt_shape: [17, 3]", "describes key points"),
         ("names: &a [b]\nother: *a", "has an alias"),
         ("names: !!python/object/apply:os.getcwd []", "is not YAML"),
         ("{", "is not YAML"),
         ("[" * 5000, "is not YAML"),
-        ("- a", "is no YAML of train"),
+        ("- a", "is not a YAML file with train"),
         ("\x00", "is not YAML"),
     ],
 )

@@ -47,6 +47,46 @@ test("suppression keeps what Python keeps", () => {
   assert.ok(kept > 100);
 });
 
+// Four anchors: the quarters of the input.
+const QUARTERS = decoding.anchorBoxes({ levels: [{ rows: 2, columns: 2, sizes: [[0.5, 0.5]] }] });
+const SPEC = {
+  box_scales: [1, 1, 1, 1],
+  background: false,
+  score_threshold: 0.1,
+  iou_threshold: 0.5,
+  max_detections: 6,
+  candidates: 100,
+};
+
+test("equal scores go by label, then by anchor", () => {
+  const halves = new Float32Array(8).fill(0.5);
+  const found = decoding.select(SPEC, new Float32Array(16), halves, QUARTERS, 2);
+  assert.deepEqual(
+    found.map(({ label }) => label),
+    [0, 0, 0, 0, 1, 1],
+  );
+  near(
+    found.flatMap(({ box }) => box),
+    [...QUARTERS, ...QUARTERS.slice(0, 8)],
+    0,
+  );
+});
+
+test("boxes are clipped after suppression, which compares whole ones", () => {
+  const codes = new Float32Array(16);
+  // Two with an IoU of 1/3, of which the same is left: both stay.
+  [codes[0], codes[2], codes[5]] = [-1, Math.log(3), -1];
+  codes[9] = -9; // outside of the picture
+  [codes[14], codes[15]] = [9, 9];
+  const found = decoding.select(SPEC, codes, [0.9, 0.8, 0.7, 0.6], QUARTERS, 1);
+  const quarter = [0, 0, 0.5, 0.5];
+  near(
+    found.flatMap(({ box }) => box),
+    [...quarter, ...quarter, 0.5, 0, 1, 0, 0, 0, 1, 1],
+    1e-6,
+  );
+});
+
 test("raw detectors are decoded by the file's description", () => {
   const { spec, classes, codes, scores, wanted } = golden.selections[0];
   const labels = Array.from({ length: classes }, (_, i) => `class ${i}`);

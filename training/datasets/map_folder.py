@@ -205,6 +205,6 @@ def _refuse_missing(
         )
     name = _key(pictures, first) + (_MARK if pictures == masks else "") + ".png"
     raise InputError(
-        f"{first}: there is no mask {masks / name}, of {count:,} pictures {len(missing):,} have "
+        f"{first}: the mask {masks / name} is missing; of {count:,} images {len(missing):,} have "
         "none; restore them or remove the images"
     )

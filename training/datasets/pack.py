@@ -19,6 +19,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,8 +27,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from kerascnn import told
 from kerascnn.errors import InputError
 from training import atomic
+from training.arrays import read_npz
 from training.datasets.decode import Broken, in_order, refuse_lost_classes
 from training.datasets.records import FRAME, FRONT, Reader
 from training.datasets.splits import Dataset, Split, digest
@@ -337,7 +340,7 @@ class _Work:
         path = self._unfinished(name, number)
         try:
             shard = _Shard.from_json(path.with_suffix(".json").read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         finals = self.folder.glob(f"{name}-{number:05d}-of-*.tfrecord")
         there = path if path.is_file() else next(finals, None)
@@ -465,7 +468,12 @@ def _begin(folder: pathlib.Path, asked: dict[str, Any], source: str) -> None:
         raise InputError(f"{folder} lies in {source}, whose pictures it is to hold; name another")
     plan = folder / _UNFINISHED / PACK_FILE
     if plan.is_file():
-        _refuse_another(folder, json.loads(plan.read_text()), asked)
+        try:
+            _refuse_another(folder, told.read_object(plan, "delete the folder"), asked)
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{plan} is damaged ({error}); delete {folder}") from None
         return
     if folder.is_dir() and any(p.name != _UNFINISHED for p in folder.iterdir()):
         raise InputError(f"{folder} is not empty; name another folder for the pack")
@@ -481,35 +489,102 @@ def _refuse_another(folder: pathlib.Path, there: dict[str, Any], asked: dict[str
             )
 
 
+_LAST_KIND = 8  # see `Split.kinds`
+_ONE_FOLDER = re.compile(r"[^/\\\0]+")
+_SHAPE: dict[str, Any] = {
+    "classes": told.items(told.text, least=2),
+    "resize": told.one_of("stretch", "crop", "pad"),
+    "fingerprint": told.text,
+    "index_sha256": told.text,
+    "skipped": told.items(told.values(told.text)),
+    "splits": told.values(told.values(told.anything)),
+}
+_SPLIT: told.Shape = {
+    "pictures": told.whole,
+    "shards": told.items(told.values(told.anything)),
+}
+_SHARD: told.Shape = {
+    "file": lambda name: told.text(name) and bool(_ONE_FOLDER.fullmatch(name)),
+    "bytes": told.whole,
+}
+_AGAIN = "pack its source again"
+
+
 def _read_info(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / PACK_FILE
     try:
-        info: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        info = told.read_object(path, _AGAIN)
         version = info["version"]
-        if missing := {"classes", "resize", "fingerprint", "index_sha256", "skipped"} - set(info):
-            raise KeyError(missing)
-        shards = [
-            (folder / shard["file"], int(shard["bytes"]))
-            for split in info["splits"].values()
-            for shard in split["shards"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is not the description of a pack; pack its source again"
-        ) from error
+        if version == _VERSION:
+            _check_info(info)
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is not the description of a pack ({error}); {_AGAIN}") from error
     if version != _VERSION:
-        raise InputError(f"{path} has version {version}, not {_VERSION}; pack its source again")
-    for file, size in shards:
-        there = file.stat().st_size if file.is_file() else None
-        if there != size:
-            found = "is missing" if there is None else f"has {there} bytes, not {size}"
-            raise InputError(f"{file} {found}; restore it, or pack its source again")
+        raise InputError(f"{path} has version {version}, not {_VERSION}; {_AGAIN}")
+    for split in info["splits"].values():
+        for shard in split["shards"]:
+            file, size = folder / shard["file"], shard["bytes"]
+            there = file.stat().st_size if file.is_file() else None
+            if there != size:
+                found = "is missing" if there is None else f"has {there} bytes, not {size}"
+                raise InputError(f"{file} {found}; restore it, or {_AGAIN}")
     return info
+
+
+def _check_info(info: dict[str, Any]) -> None:
+    """Raise ValueError for what is not as it should be; what is missing raises it too."""
+    told.check(info, _SHAPE)
+    _ = [info[name] for name in _SHAPE], [info["splits"][name] for name in ("train", "test")]
+    for name, split in info["splits"].items():
+        if name not in _SPLITS:
+            raise ValueError(f"a split {name!r}")
+        told.check(split, _SPLIT, name)
+        for shard in split["shards"]:
+            told.check(shard, _SHARD, f"{name}.shards")
+            _ = shard["file"], shard["bytes"], split["pictures"]
 
 
 def _read_index(folder: pathlib.Path, info: dict[str, Any]) -> dict[str, np.ndarray]:
     path = folder / _INDEX_FILE
     if not path.is_file() or atomic.sha256(path) != info["index_sha256"]:
-        raise InputError(f"{path} is missing or not as it was written; pack its source again")
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+        raise InputError(f"{path} is missing or not as it was written; {_AGAIN}")
+    try:
+        index = read_npz(path)
+        _check_index(index, info)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged ({error}); {_AGAIN}") from error
+    return index
+
+
+def _check_index(index: dict[str, np.ndarray], info: dict[str, Any]) -> None:
+    """Raise ValueError or KeyError for rows that point elsewhere than into the files."""
+    count = sum(split["pictures"] for split in info["splits"].values())
+    for name in ("shard", "label", *_COLUMNS):
+        if index[name].shape != (count,) or index[name].dtype.kind not in "iu":
+            raise ValueError(f"{name} of {index[name].shape} for {count} pictures")
+    names = index["names"]
+    if names.dtype != np.uint8 or names.tobytes().count(0) != max(count - 1, 0):
+        raise ValueError(f"names are not those of {count} pictures")
+    start = 0
+    for split in info["splits"].values():
+        stop = start + split["pictures"]
+        keys = ("shard", "label", *_COLUMNS)
+        rows = {key: index[key][start:stop].astype(np.int64) for key in keys}
+        start = stop
+        sizes = np.array([shard["bytes"] for shard in split["shards"]], np.int64)
+        _check_rows(rows, sizes, len(info["classes"]))
+
+
+def _check_rows(rows: dict[str, np.ndarray], sizes: np.ndarray, classes: int) -> None:
+    if not len(rows["shard"]):
+        return
+    within = {"shard": len(sizes), "label": classes}
+    for name, values in rows.items():
+        if values.min() < 0 or values.max() >= within.get(name, 2**53):
+            raise ValueError(f"{name} from {values.min()} to {values.max()}")
+    if (rows["offset"] + rows["length"] > sizes[rows["shard"]]).any():
+        raise ValueError("a picture behind the end of its file")
+    if min(rows["height"].min(), rows["width"].min()) < 1 or rows["kind"].max() > _LAST_KIND:
+        raise ValueError("a picture of no size or of an unknown kind")

@@ -111,7 +111,5 @@ def _pair(path: pathlib.Path, name: str, pictures: dict[str, pathlib.Path]) -> P
             f"{mask}: no such mask, and a list names it; restore it or remove its line"
         )
     if name not in pictures:
-        raise InputError(
-            f"{mask}: there is no picture of its name in {path / 'JPEGImages'}; add it"
-        )
+        raise InputError(f"{mask}: no image in {path / 'JPEGImages'} has its name; add it")
     return pictures[name], mask

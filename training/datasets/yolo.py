@@ -285,7 +285,7 @@ def _object(fields: Sequence[str], classes: int) -> _Object:
     except ValueError:
         raise ValueError("not everything is a number") from None
     if label not in range(classes):
-        raise ValueError(f"{fields[0]} is not one of {classes}")
+        raise ValueError(f"class {fields[0]} does not exist; there are {classes} classes")
     for field, value in zip(fields[1:], values, strict=True):
         if not -_TOLERANCE <= value <= 1 + _TOLERANCE:  # NaN is not
             raise ValueError(f"{field} is not a number from 0 to 1")

@@ -105,7 +105,7 @@ def page(name: str) -> str:
 
 def _module(name: str) -> Any:
     if name not in NAMES:
-        raise InputError(f"no recipe {name!r}; there are: {', '.join(NAMES)}")
+        raise InputError(f"unknown recipe {name!r}; there are: {', '.join(NAMES)}")
     return importlib.import_module(f"training.recipes.{name}")
 
 

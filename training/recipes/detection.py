@@ -16,6 +16,7 @@ RECIPE = Recipe(
     config=TrainConfig(
         epochs=60,
         batch_size=16,
+        min_steps=8,
         learning_rate=1e-3,
         weight_decay=0.02,
         warmup_epochs=2,

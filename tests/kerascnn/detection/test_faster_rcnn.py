@@ -111,7 +111,7 @@ def test_heads_take_any_number_of_regions(network, pictures) -> None:
         id(w) for part in (parts.front, parts.box_head, parts.mask_head) for w in part.weights
     }
     assert weights == {id(w) for w in network.weights}
-    with pytest.raises(InputError, match="no detector of two stages"):
+    with pytest.raises(InputError, match="not a two-stage detector"):
         two_stage.parts(kerascnn.build("mobilenet_v2", input_shape=(32, 32, 3)))
 
 

@@ -18,7 +18,7 @@ from keras import ops
 from kerascnn import detection, zoo
 from kerascnn.detection import two_stage
 from kerascnn.detection.anchors import Anchors, Level
-from kerascnn.detection.two_stage import TwoStageSpec
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 
 GOLDENS = Path(__file__).parent.parent / "data" / "rcnn_op_goldens.npz"
@@ -195,20 +195,24 @@ def test_hand_worked_detections() -> None:
 
 
 def test_equal_scores_go_by_label_and_region() -> None:
-    # Exponentials of 0 and of less than -104 are exact everywhere: all scores are a half.
-    logits = np.tile(np.array([-1000, 0, 0], np.float32), (1, 4, 1))
-    codes = np.zeros((1, 4, 3, 4))
+    scores, codes = np.full((1, 4, 2), 0.5, np.float32), np.zeros((1, 4, 3, 4), np.float32)
+    valid = np.ones((1, 4), bool)
+
+    def kept(spec: TwoStageSpec, regions: list) -> tuple[list[int], np.ndarray]:
+        found = two_stage.select(spec, np.array([regions], np.float32), valid, scores, codes)
+        count = int(found["count"][0])
+        return np.asarray(found["labels"])[0, :count].tolist(), np.asarray(found["boxes"])[0]
+
     for most, labels in ((3, [0, 0, 0]), (6, [0, 0, 0, 0, 1, 1]), (9, [0] * 4 + [1] * 4)):
         for candidates in (most, 100):
             spec = dataclasses.replace(SMALL, max_detections=most, candidates=candidates)
-            found = detected(spec, [QUARTERS], logits, codes)[0]
-            assert found["labels"].tolist() == labels
-            assert (found["scores"] == 0.5).all()
-            np.testing.assert_array_equal(found["boxes"], (QUARTERS * 2)[: len(labels)])
+            found, boxes = kept(spec, QUARTERS)
+            assert found == labels
+            np.testing.assert_array_equal(boxes[: len(labels)], (QUARTERS * 2)[: len(labels)])
     # Of equal ones that overlap, the first stays.
-    found = detected(SMALL, [[QUARTERS[0], WHOLE, WHOLE, [0, 0, 1, 0.9]]], logits, codes)[0]
-    assert found["labels"].tolist() == [0, 0, 1]
-    np.testing.assert_array_equal(found["boxes"], [QUARTERS[0], WHOLE, QUARTERS[0]])
+    found, boxes = kept(SMALL, [QUARTERS[0], WHOLE, WHOLE, [0, 0, 1, 0.9]])
+    assert found == [0, 0, 1]
+    np.testing.assert_array_equal(boxes, [QUARTERS[0], WHOLE, QUARTERS[0]])
 
 
 def test_slivers_and_what_is_no_number_are_not_detected() -> None:

@@ -246,10 +246,10 @@ def test_tiles_make_up_the_whole() -> None:
     [
         ({"padding": "symmetric"}, "'same' or 'valid', not 'symmetric'"),
         ({"upsample": "bicubic"}, "'transposed', 'bilinear' or 'nearest', not 'bicubic'"),
-        ({"up_kernel": 1}, "up_kernel is 2 or more with upsample='transposed', not 1"),
-        ({"upsample": "nearest", "up_kernel": -1}, "up_kernel is 0 or more"),
+        ({"up_kernel": 1}, "up_kernel must be at least 2 with upsample='transposed', not 1"),
+        ({"upsample": "nearest", "up_kernel": -1}, "up_kernel must be at least 0"),
         ({"depth": 0}, "at least once, not 0 times"),
-        ({"classes": 1}, "2 (a mask and its background) or more, not 1"),
+        ({"classes": 1}, "at least 2 (a mask and its background), not 1"),
         ({"input_shape": (15, 64, 3)}, "15x64 pixels cannot be halved 4 times; take 16 or more"),
         (
             {"input_shape": (600, 572, 1), "padding": "valid"},
@@ -349,7 +349,7 @@ def test_options_of_backbones_and_decoders() -> None:
 @pytest.mark.parametrize(
     ("backbone", "shape", "message"),
     [
-        ("vgg16", (50, 70, 3), "vgg16 are no halves of 50x70 pixels; take 48x64 or 64x80, or"),
+        ("vgg16", (50, 70, 3), "vgg16 do not halve 50x70 pixels evenly; take 48x64 or 64x80, or"),
         ("lenet5", (64, 64, 1), "lenet5 are no halves of 64x64 pixels; take another backbone"),
     ],
 )

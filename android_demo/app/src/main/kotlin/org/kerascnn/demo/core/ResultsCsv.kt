@@ -34,10 +34,10 @@ object ResultsCsv {
     val COLUMNS: List<String> = listOf(
         "run", "model", "variant", "format", "parameters", "nonzero_parameters", "macs",
         "bytes", "download_bytes", "metric", "value", "float_value", "drop", "drop_low",
-        "drop_high", "choice_value", "choice_float_value", "chosen_on", "latency_ms",
-        "latency_p95_ms", "latency_low_ms", "latency_high_ms", "threads", "peak_arena_bytes",
-        "sparsity", "seconds", "fits", "verified", "agreement", "max_logit_diff", "partitions",
-        "sha256",
+        "drop_high", "balanced_accuracy", "choice_value", "choice_float_value", "chosen_on",
+        "latency_ms", "latency_p95_ms", "latency_low_ms", "latency_high_ms", "threads",
+        "peak_arena_bytes", "sparsity", "seconds", "fits", "verified", "agreement",
+        "max_logit_diff", "partitions", "sha256",
         "device", "android", "accelerator", "pictures", "file",
     )
     private const val LONGEST = 80 // letters of a name, as many as the reader takes

@@ -28,13 +28,13 @@ class ResultsCsvTest {
         val lines = ResultsCsv.write(listOf(row, bare)).split("\n")
         assertEquals(ResultsCsv.COLUMNS.joinToString(","), lines[0])
         assertEquals(
-            ",tiny,float32,tflite,,,,1234567,,accuracy,66.6667,,,,,12.3457,20,4,,,,,,,," +
+            ",tiny,float32,tflite,,,,1234567,,accuracy,66.6667,,,,,,,,,12.3457,20,,,4,,,,,,,,," +
                 "${row.sha256},\"Maker, \"\"Model\"\" 9\",14,GPU,3,my run float32.tflite",
             lines[1],
         )
         assertEquals(
-            ",tiny,float32,tflite,,,,1234567,,,,,,,,,,4,,,,,,,,${row.sha256}," +
-                "\"Maker, \"\"Model\"\" 9\",14,CPU,,my run float32.tflite",
+            ",tiny,float32,tflite,,,,1234567,,,,,,,,,,,,,,,,4,,,,,,,,," +
+                "${row.sha256},\"Maker, \"\"Model\"\" 9\",14,CPU,,my run float32.tflite",
             lines[2],
         )
         assertEquals(listOf(""), lines.drop(3))

@@ -1,5 +1,6 @@
 package org.kerascnn.demo.core
 
+import kotlin.math.ln
 import org.json.JSONObject
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
@@ -22,6 +23,42 @@ class SuppressionTest {
         )
         val levels = spec(decoding.put("anchors", case.getJSONObject("anchors"))).levels
         assertArrayEquals(case.coded("wanted").floats(), anchorBoxes(levels), 1e-6f)
+    }
+
+    /** Four anchors: the quarters of the input. */
+    private fun quarters(most: Int): Suppression {
+        val levels = """[{"rows": 2, "columns": 2, "sizes": [[0.5, 0.5]]}]"""
+        val decoding = JSONObject(
+            """{"box_scales": [1, 1, 1, 1], "background": false, "score_threshold": 0.1,
+                "iou_threshold": 0.5, "max_detections": $most, "candidates": 100,
+                "anchors": {"levels": $levels}}""",
+        )
+        return Suppression(spec(decoding), classes = 2)
+    }
+
+    @Test
+    fun `equal scores go by label, then by anchor`() {
+        val found = quarters(6).select(FloatArray(16), FloatArray(8) { 0.5f })
+        assertEquals(listOf(0, 0, 0, 0, 1, 1), found.map { it.label })
+        val anchors = listOf(0f to 0f, 0f to 0.5f, 0.5f to 0f, 0.5f to 0.5f)
+        assertEquals(anchors + anchors.take(2), found.map { it.box[0] to it.box[1] })
+    }
+
+    @Test
+    fun `boxes are clipped after suppression, which compares whole ones`() {
+        val codes = FloatArray(16)
+        // Two with an IoU of 1/3, of which the same is left: both stay.
+        codes[0] = -1f
+        codes[2] = ln(3f)
+        codes[5] = -1f
+        codes[9] = -9f // outside of the picture
+        codes[14] = 9f
+        codes[15] = 9f
+        val scores = floatArrayOf(0.9f, 0f, 0.8f, 0f, 0.7f, 0f, 0.6f, 0f)
+        val boxes = quarters(10).select(codes, scores).flatMap { it.box.toList() }
+        val quarter = listOf(0f, 0f, 0.5f, 0.5f)
+        val wanted = quarter + quarter + listOf(0.5f, 0f, 1f, 0f) + listOf(0f, 0f, 1f, 1f)
+        assertArrayEquals(wanted.toFloatArray(), boxes.toFloatArray(), 1e-6f)
     }
 
     @Test

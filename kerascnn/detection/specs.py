@@ -1,0 +1,157 @@
+"""What a client must know of a detector's outputs; no framework is needed to read it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from kerascnn.detection.anchors import Anchors
+from kerascnn.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectorSpec:
+    """What a detector's outputs mean; travels in run.json and beside every artefact.
+
+    Attributes:
+        anchors: what the codes are against.
+        box_scales: of dy, dx, dh and dw.
+        background: whether the logits are of a softmax with the background first; else each
+            class has a sigmoid of its own.
+        positive_iou, negative_iou: an anchor is an object's from the first on, and background
+            below the second.
+        loss: "multibox" or "focal".
+        score_threshold: the lowest score of a detection, above 0.
+        iou_threshold: of two detections of a class with a higher IoU, the better one stays.
+        max_detections: of a picture, of all classes together.
+        candidates: (anchor, class) pairs of a picture that suppression looks at, the best ones; as
+            many as github.com/google/automl's `MAX_DETECTION_POINTS`. Files look at all.
+    """
+
+    anchors: Anchors
+    box_scales: tuple[float, float, float, float]
+    background: bool
+    positive_iou: float
+    negative_iou: float
+    loss: str
+    score_threshold: float = 0.05
+    iou_threshold: float = 0.5
+    max_detections: int = 100
+    candidates: int = 5000
+
+    def __post_init__(self) -> None:
+        if len(self.box_scales) != 4 or min(self.box_scales) <= 0:
+            raise InputError(f"box_scales must be four numbers above 0, not {self.box_scales}")
+        if self.loss not in ("multibox", "focal"):
+            raise InputError(f"loss must be 'multibox' or 'focal', not {self.loss!r}")
+        if not 0 < self.negative_iou <= self.positive_iou <= 1:
+            raise InputError(
+                "0 < negative_iou <= positive_iou <= 1 must hold, not with "
+                f"{self.negative_iou} and {self.positive_iou}"
+            )
+        for name in ("score_threshold", "iou_threshold"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
+        for name in ("max_detections", "candidates"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DetectorSpec:
+        """Read the JSON form; raises KeyError, TypeError or ValueError on anything else."""
+        anchors, scales = Anchors.from_dict(values["anchors"]), tuple(values["box_scales"])
+        return cls(**{**values, "anchors": anchors, "box_scales": scales})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoStageSpec:
+    """What a two-stage detector's outputs mean; travels in run.json and beside every artefact.
+
+    Attributes:
+        anchors: of the first stage, level by level.
+        input_size: (height, width) of the network's input in pixels.
+        box_scales: of dy, dx, dh and dw of the second stage.
+        rpn_positive_iou, rpn_negative_iou: an anchor is an object's from the first on, and
+            background below the second.
+        rpn_samples, rpn_positive_share: anchors of a picture that the first stage's loss looks at,
+            and how many of them may be objects'.
+        candidates_a_level: anchors of a level that can become proposals, the best ones.
+        proposals: of a picture; training takes twice as many.
+        rpn_iou_threshold: of two candidates of a level with a higher IoU, the better one stays.
+        rpn_score_threshold: the lowest score of a proposal.
+        positive_iou: a region is an object's from this IoU on, else background.
+        samples, positive_share: regions of a picture that the second stage's loss looks at, and
+            how many of them may be objects'.
+        score_threshold: detections have scores above it.
+        iou_threshold: of two detections of a class with a higher IoU, the better one stays.
+        max_detections: of a picture, of all classes together.
+        candidates: (region, class) pairs of a picture that suppression looks at, the best ones.
+        masks: whether there are masks.
+    """
+
+    anchors: Anchors
+    input_size: tuple[int, int]
+    box_scales: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+    rpn_positive_iou: float = 0.7
+    rpn_negative_iou: float = 0.3
+    rpn_samples: int = 256
+    rpn_positive_share: float = 0.5
+    candidates_a_level: int = 1000
+    proposals: int = 1000
+    rpn_iou_threshold: float = 0.7
+    rpn_score_threshold: float = 0.0
+    positive_iou: float = 0.5
+    samples: int = 512
+    positive_share: float = 0.25
+    score_threshold: float = 0.05
+    iou_threshold: float = 0.5
+    max_detections: int = 100
+    candidates: int = 5000
+    masks: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.box_scales) != 4 or min(self.box_scales) <= 0:
+            raise InputError(f"box_scales must be four numbers above 0, not {self.box_scales}")
+        if not 0 < self.rpn_negative_iou <= self.rpn_positive_iou <= 1:
+            raise InputError(
+                "0 < rpn_negative_iou <= rpn_positive_iou <= 1 must hold, not with "
+                f"{self.rpn_negative_iou} and {self.rpn_positive_iou}"
+            )
+        for name in ("positive_iou", "rpn_iou_threshold", "iou_threshold"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
+        for name in ("rpn_positive_share", "positive_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+        for name in ("rpn_score_threshold", "score_threshold"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(
+                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
+                )
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if len(self.input_size) != 2 or min(self.input_size) < 1:
+            raise InputError(f"input_size must be a height and a width, not {self.input_size}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; "stages" tells it from a `DetectorSpec`'s."""
+        return {"stages": 2, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TwoStageSpec:
+        """Read the JSON form; raises KeyError, TypeError or ValueError on anything else."""
+        own = {name: value for name, value in values.items() if name != "stages"}
+        for name in ("input_size", "box_scales"):
+            own[name] = tuple(values[name])
+        return cls(**{**own, "anchors": Anchors.from_dict(values["anchors"])})
+
+
+_COUNTS = (
+    "rpn_samples", "candidates_a_level", "proposals", "samples", "max_detections", "candidates",
+)  # fmt: skip
