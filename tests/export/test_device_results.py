@@ -222,7 +222,7 @@ def test_the_report_has_columns_and_a_chart_of_each_phone(shared: Any, tmp_path:
     head, *body = Table(text).rows
     times = "\N{MULTIPLICATION SIGN}4"
     cpu, gpu = f"Google Pixel 7 CPU{times}", f"Google Pixel 7 GPU{times}"
-    start = head.index("Threads") + 1
+    start = head.index("Latency, ms") + 1
     added = [f"{cpu}, ms", f"{cpu}, p95", f"{cpu}, %", f"{gpu}, ms", f"{gpu}, p95"]
     assert head[start : start + 5] == added
     assert head[:start] + head[start + 5 :] == Table(plain).rows[0]
@@ -238,7 +238,7 @@ def test_the_report_has_columns_and_a_chart_of_each_phone(shared: Any, tmp_path:
         "Accuracy against latency on Google Pixel 7 (Android 14), CPU, 4 threads",
         "Accuracy against latency on Google Pixel 7 (Android 14), GPU, 4 threads",
     ]
-    assert "40 of them: other pictures than the held-out ones" in text
+    assert "40 of them: other images than the held-out ones" in text
     assert "Measured on phones" in text
     assert "Measured on phones" not in plain
     # Every name that a drawing refers to is its own.
@@ -260,7 +260,7 @@ def test_the_chart_of_a_phone_shows_what_was_timed_there(shared: Any) -> None:
     assert best_choices(timed)["fastest"].label == "lenet5 float32"
     svg = chart.phone_svg(timed, phones[0].setup.label)
     assert svg.count("<title>") == 3
-    assert "lenet5 float16: 98.3%, 125.0 KB, 9.000 ms" in svg
+    assert "lenet5 float16: 98.3%, 125.0 KB, 9.00 ms" in svg
     assert "on the phone" in svg
 
 

@@ -388,7 +388,7 @@ def test_files_of_different_networks_are_told_apart_on_the_same_pictures_alone()
     assert 0 < found.low < 46 < found.high
     other = described()
     other["evaluation"] |= {"data_fingerprint": "beef"}
-    with pytest.raises(InputError, match="different pictures"):
+    with pytest.raises(InputError, match="different images"):
         compare.difference(first, Artefact(pathlib.Path("c.tflite"), other))
 
 
