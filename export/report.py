@@ -200,6 +200,7 @@ def write_report(
     page = environment.get_template(_TEMPLATE).render(
         title=title,
         verdict=_verdict(results),
+        reason=_sentence(why) if (why := _nothing(results)[1]) else "",
         causes=_causes(results),
         subtitle=_subtitle(results),
         cautions=_cautions(results, by_class),
@@ -528,12 +529,19 @@ def _verdict(results: Sequence[Result]) -> str:
     chosen = best_choices(results).get("smallest")
     if chosen is not None:
         return f"Take {_path(results, chosen)}: {_worth(chosen)}, {file_size(chosen.bytes)}."
-    return _sentence((nothing_recommended(results) or "").partition(_LIKELY)[0])
+    return _sentence(_nothing(results)[0])
+
+
+def _nothing(results: Sequence[Result]) -> tuple[str, str, str]:
+    """What is said where nothing is recommended: in short, why, and its likely causes."""
+    said, _, causes = (nothing_recommended(results) or "").partition(_LIKELY)
+    short, _, why = said.partition(": ")
+    return short, why, causes
 
 
 def _causes(results: Sequence[Result]) -> list[str]:
     """Why a network may find nothing yet."""
-    causes = (nothing_recommended(results) or "").partition(_LIKELY)[2]
+    causes = _nothing(results)[2]
     return causes.split("; ") if causes else []
 
 

@@ -45,6 +45,13 @@ def test_all_variants_fit_and_are_described(lenet_run: Run, made: list[Artefact]
         assert one.info["bytes"] == one.path.stat().st_size > one.info["download_bytes"]
         wrong = round(1000 * (1 - measured["value"] / 100))
         assert len(one.info["mistakes"]) == wrong
+        recalls = [each["recall"] for each in measured["per_class"]]
+        assert measured["balanced_accuracy"] == pytest.approx(sum(recalls) / 10)
+        assert [each["pictures"] for each in measured["per_class"]] == measured["class_pictures"]
+        assert [each["label"] for each in measured["per_class"]] == list("0123456789")
+    trained, first = lenet_run.info["results"], made[0].info["evaluation"]
+    for figure in ("balanced_accuracy", "majority_baseline"):
+        assert trained[figure] == pytest.approx(first[figure])
     float32, int8 = (one.info["evaluation"] for one in (made[0], made[3]))
     assert float32["max_logit_diff"] < 1e-3
     assert abs(int8["value"] - int8["float_value"]) <= 0.5

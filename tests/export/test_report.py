@@ -285,7 +285,8 @@ def test_a_network_that_finds_nothing_is_not_recommended(tmp_path: pathlib.Path)
         for r in rows()
     ]
     text = page(tmp_path, found)
-    assert '<p class="verdict">This network finds nothing yet: AP 0.1, less than 1.</p>' in text
+    assert '<p class="verdict">This network finds nothing yet.</p>' in text
+    assert '<p class="lead">AP 0.1, less than 1.</p>' in text
     assert "<li>too few epochs</li>" in text
     assert "Take " not in text
     assert 'class="card choice"' not in text
@@ -447,7 +448,8 @@ def test_where_nothing_is_recommended_the_best_file_is_shown():
 def test_where_nothing_fits_the_page_says_so(tmp_path: pathlib.Path):
     misfits = [dataclasses.replace(r, verified="no") for r in rows()]
     text = page(tmp_path, misfits, mistakes=None)
-    assert "No file is recommended: none is verified to answer as the Keras model does." in text
+    assert '<p class="verdict">No file is recommended.</p>' in text
+    assert "None is verified to answer as the Keras model does." in text
     assert 'class="card choice"' not in text
     assert len(Table(text).rows) == 9
 
