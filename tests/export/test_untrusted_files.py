@@ -97,6 +97,7 @@ def test_runs_of_other_versions(tmp_path: Path) -> None:
 
 def test_damaged_runs_end_every_command_in_a_line(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", changed(RUN, "results", "none"))
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     for command in (
         *(("compress", run), ("compare", run), ("debug", run, "int8")),
         *(("shrink", run, "--max-size", "1MB"), ("predict", run / "model.keras", "a.png")),
