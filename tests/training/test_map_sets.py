@@ -486,7 +486,7 @@ def test_values_and_colours_of_no_class_are_named(tmp_path: Path) -> None:
     mask(tmp_path / "masks/1.png", strange)
     refused(
         tmp_path,
-        r"masks/1.png: the value 7 \(3 pixels\) is none of the 3 classes of .*classes.txt",
+        r"masks/1.png: the value 7 \(3 pixels\) is not one of the 3 classes of .*classes.txt",
         when_read=True,
     )
     mask(tmp_path / "masks/1.png", strange.astype(np.uint16) * 100)
@@ -498,7 +498,7 @@ def test_values_and_colours_of_no_class_are_named(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text(COLOURED["classes.txt"])
     mask(tmp_path / "masks/1.png", np.dstack([strange, strange, strange]))
     refused(
-        tmp_path, r"masks/1.png: the colour \d \d \d .* is none of the 3 classes", when_read=True
+        tmp_path, r"masks/1.png: the colour \d \d \d .* is not one of the 3 classes", when_read=True
     )
 
 
