@@ -470,7 +470,7 @@ def test_soft_edges_and_lonely_values(tmp_path: Path, text: str) -> None:
     folder(tmp_path, [soft, soft // 255 * 255, soft])
     if text:
         (tmp_path / "classes.txt").write_text(text)
-        refused(tmp_path, r"masks/[02].png: the value \d+ \(1 pixels\) is none of the 2 classes")
+        refused(tmp_path, r"masks/[02].png: the value \d+ \(1 pixels\) is not one of the 2 classes")
         return
     refused(tmp_path, r"masks/0.png is black and white with soft edges, of values from 1 to 25\d")
     for number in range(3):
