@@ -109,8 +109,8 @@ def test_many_labels_and_no_author(tmp_path: Path) -> None:
     assert "1000: class 0, class 1, class 2, " in page
     assert "class 9, ... (--json lists 1000)" in page
     assert "class 10" not in page
-    assert "author      not told (kerascnn compress --author)" in page
-    assert "licence     not told (kerascnn compress --license)" in page
+    assert "author      unknown (set it: kerascnn compress --author)" in page
+    assert "licence     unknown (set it: kerascnn compress --license)" in page
 
 
 def test_the_command_tells_it_as_json_too(tmp_path: Path) -> None:

@@ -460,7 +460,7 @@ def test_a_mask_is_of_the_upright_picture(tmp_path: Path) -> None:
                 bright = split.picture(index)[..., 0] > 128
                 np.testing.assert_array_equal(bright, split.label_map(index) == 2)
                 return
-    pytest.fail("there is no picture 1")
+    pytest.fail("no image in .*")
 
 
 @pytest.mark.parametrize("text", ["", "a\nb\n"])
@@ -490,7 +490,7 @@ def test_values_and_colours_of_no_class_are_named(tmp_path: Path) -> None:
         when_read=True,
     )
     mask(tmp_path / "masks/1.png", strange.astype(np.uint16) * 100)
-    refused(tmp_path, r"masks/1.png: the value 700 is no class", when_read=True)
+    refused(tmp_path, r"masks/1.png: the value 700 is not a class", when_read=True)
     mask(tmp_path / "masks/1.png", np.dstack([strange, strange, values(2)]))
     refused(tmp_path, r"masks/1.png is in colour, and no file says which", when_read=True)
     mask(tmp_path / "masks/1.png", strange == 7)
