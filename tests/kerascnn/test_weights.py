@@ -294,7 +294,7 @@ def test_safetensors_types_and_damage(tensors, tmp_path: Path) -> None:
             resnet(path, classes=4)
     header = b'{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 8]}}'
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
-    with pytest.raises(InputError, match=r"x\.safetensors is no safetensors file"):
+    with pytest.raises(InputError, match=r"x\.safetensors is not a safetensors file"):
         read_safetensors(path)
 
 

@@ -424,7 +424,7 @@ def test_a_missing_mask_is_named(tmp_path: Path) -> None:
     (tmp_path / "masks/2.png").unlink()
     refused(tmp_path, r"images/2.jpg: the mask .*masks/2.png is missing; of 4 images 1 have none")
     picture(tmp_path / "masks/2.jpg")
-    refused(tmp_path, r"masks/2.jpg is no lossless mask; .*-threshold 50%")
+    refused(tmp_path, r"masks/2.jpg is not a lossless mask; .*-threshold 50%")
 
 
 def test_two_pictures_of_one_mask_are_named(tmp_path: Path) -> None:
@@ -460,7 +460,7 @@ def test_a_mask_is_of_the_upright_picture(tmp_path: Path) -> None:
                 bright = split.picture(index)[..., 0] > 128
                 np.testing.assert_array_equal(bright, split.label_map(index) == 2)
                 return
-    pytest.fail("no image in .*")
+    pytest.fail("there is no picture 1")
 
 
 @pytest.mark.parametrize("text", ["", "a\nb\n"])
