@@ -149,6 +149,13 @@ def test_all_differences_of_a_run_are_named_without_a_framework(tmp_path: Path) 
     assert done.stdout.splitlines()[-1] == "['PIL']"
 
 
+def test_a_damaged_run_is_told_of_once(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"request": {}, "complete": true}')
+    refused = here("shrink", tmp_path, "--max-size", "1MB")
+    assert_refused(refused, "run.json lacks 'config'; delete the folder and train again")
+    assert refused.stderr.count("delete the folder") == 1
+
+
 @pytest.mark.parametrize("command", ["models", "recipes"])
 def test_json_is_an_array_of_named_objects(command: str) -> None:
     name = {"models": "lenet5", "recipes": "modern"}[command]

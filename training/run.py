@@ -184,6 +184,8 @@ def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if str(error).startswith(str(path)):  # it names the file and the remedy already
+            raise InputError(str(error)) from None
         raise InputError(f"{path} is damaged ({error}); {_REMEDY}") from None
     return info
 

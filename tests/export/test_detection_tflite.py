@@ -388,5 +388,5 @@ def test_what_does_not_belong_together_is_refused() -> None:
         append_postprocess(append_postprocess(written("float32"), spec_of(6, 3)), spec_of(6, 3))
     inputs = keras.Input((4,))
     classifier = keras.Model(inputs, layers.Dense(3, name="logits")(inputs))
-    with pytest.raises(InputError, match="is no detector"):
+    with pytest.raises(InputError, match="is not a detector"):
         with_scores(classifier, spec_of(6, 3))

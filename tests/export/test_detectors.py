@@ -152,7 +152,7 @@ def test_what_is_no_detector_is_refused(tmp_path) -> None:
     inputs = keras.Input((SIDE, SIDE, 3), name="image")
     pooled = keras.layers.GlobalAveragePooling2D()(inputs)
     keras.Model(inputs, keras.layers.Dense(3, name="logits")(pooled)).save(tmp_path / "c.keras")
-    with pytest.raises(InputError, match="is no detector"):
+    with pytest.raises(InputError, match="does not fit its description"):
         load_detector(tmp_path / "c.keras", PREPROCESSING, spec)
 
 

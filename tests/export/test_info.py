@@ -109,8 +109,8 @@ def test_many_labels_and_no_author(tmp_path: Path) -> None:
     assert "1000: class 0, class 1, class 2, " in page
     assert "class 9, ... (--json lists 1000)" in page
     assert "class 10" not in page
-    assert "author      not told (kerascnn compress --author)" in page
-    assert "licence     not told (kerascnn compress --license)" in page
+    assert "author      unknown (set it: kerascnn compress --author)" in page
+    assert "licence     unknown (set it: kerascnn compress --license)" in page
 
 
 def test_the_command_tells_it_as_json_too(tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ BAD = {
         with_entries({"kerascnn.json": " " * 2**24}, compression=zipfile.ZIP_LZMA), "compressed",
     ),
     "too long": (with_entries({"kerascnn.json": FINE + " " * 2**23}), "too long"),
-    "no JSON": (with_entries({"kerascnn.json": "{"}), "makes no sense"),
-    "deep": (with_entries({"kerascnn.json": "[" * 10**6}), "makes no sense"),
+    "no JSON": (with_entries({"kerascnn.json": "{"}), "wrong description"),
+    "deep": (with_entries({"kerascnn.json": "[" * 10**6}), "wrong description"),
     "a list": (with_entries({"kerascnn.json": "[]"}), "(no object)"),
     "newer": (with_entries(changed("format", FORMAT + 1)), "format 2 of a newer version"),
     "no tensors": (with_entries({"kerascnn.json": FINE}, model=b"\x18\0\0\0TFL3"), "is broken"),
@@ -236,7 +236,7 @@ def test_what_is_no_file_of_ours_is_refused(case: str, tmp_path: Path) -> None:
 def test_every_field_is_looked_at(field: str, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(with_entries(changed(field, WRONG[field])))
-    with pytest.raises(InputError, match=rf"makes no sense \({field}\)"):
+    with pytest.raises(InputError, match=rf"wrong description \({field}\)"):
         info(path)
 
 

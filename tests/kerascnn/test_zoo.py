@@ -467,7 +467,7 @@ def test_listing_by_task() -> None:
 
 
 def test_only_detectors_have_a_spec() -> None:
-    with pytest.raises(InputError, match="mobilenet_v2 is no detector"):
+    with pytest.raises(InputError, match="mobilenet_v2 is not a detector"):
         zoo.detector_spec("mobilenet_v2")
     with pytest.raises(zoo.UnknownModelError, match="'efficientdet_lite0'"):
         zoo.detector_spec("efficientdet_lit0")

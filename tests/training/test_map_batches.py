@@ -158,7 +158,7 @@ def test_a_smaller_answer_is_the_middle() -> None:
         np.testing.assert_array_equal(weights, border_weights(own, weight=10))
     assert whole["gt_weights"].max() > 5
     for size in ((33, 48), (32, 49), (0, 4)):
-        with pytest.raises(InputError, match="is no part of an input of 32 x 48"):
+        with pytest.raises(InputError, match="is not part of an input of 32 x 48"):
             course(output_size=size)
 
 

@@ -424,7 +424,7 @@ def test_a_missing_mask_is_named(tmp_path: Path) -> None:
     (tmp_path / "masks/2.png").unlink()
     refused(tmp_path, r"images/2.jpg: the mask .*masks/2.png is missing; of 4 images 1 have none")
     picture(tmp_path / "masks/2.jpg")
-    refused(tmp_path, r"masks/2.jpg is no lossless mask; .*-threshold 50%")
+    refused(tmp_path, r"masks/2.jpg is not a lossless mask; .*-threshold 50%")
 
 
 def test_two_pictures_of_one_mask_are_named(tmp_path: Path) -> None:
@@ -470,7 +470,7 @@ def test_soft_edges_and_lonely_values(tmp_path: Path, text: str) -> None:
     folder(tmp_path, [soft, soft // 255 * 255, soft])
     if text:
         (tmp_path / "classes.txt").write_text(text)
-        refused(tmp_path, r"masks/[02].png: the value \d+ \(1 pixels\) is none of the 2 classes")
+        refused(tmp_path, r"masks/[02].png: the value \d+ \(1 pixels\) is not one of the 2 classes")
         return
     refused(tmp_path, r"masks/0.png is black and white with soft edges, of values from 1 to 25\d")
     for number in range(3):
@@ -486,11 +486,11 @@ def test_values_and_colours_of_no_class_are_named(tmp_path: Path) -> None:
     mask(tmp_path / "masks/1.png", strange)
     refused(
         tmp_path,
-        r"masks/1.png: the value 7 \(3 pixels\) is none of the 3 classes of .*classes.txt",
+        r"masks/1.png: the value 7 \(3 pixels\) is not one of the 3 classes of .*classes.txt",
         when_read=True,
     )
     mask(tmp_path / "masks/1.png", strange.astype(np.uint16) * 100)
-    refused(tmp_path, r"masks/1.png: the value 700 is no class", when_read=True)
+    refused(tmp_path, r"masks/1.png: the value 700 is not a class", when_read=True)
     mask(tmp_path / "masks/1.png", np.dstack([strange, strange, values(2)]))
     refused(tmp_path, r"masks/1.png is in colour, and no file says which", when_read=True)
     mask(tmp_path / "masks/1.png", strange == 7)
@@ -498,7 +498,7 @@ def test_values_and_colours_of_no_class_are_named(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text(COLOURED["classes.txt"])
     mask(tmp_path / "masks/1.png", np.dstack([strange, strange, strange]))
     refused(
-        tmp_path, r"masks/1.png: the colour \d \d \d .* is none of the 3 classes", when_read=True
+        tmp_path, r"masks/1.png: the colour \d \d \d .* is not one of the 3 classes", when_read=True
     )
 
 

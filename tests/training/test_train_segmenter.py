@@ -274,7 +274,7 @@ def test_recipes_of_maps_and_their_data(tmp_path: Path) -> None:
 
 
 def test_impossible_options_of_the_network() -> None:
-    with pytest.raises(InputError, match=r"unet does not take these options.*widht"):
+    with pytest.raises(InputError, match=r"unet has no option --option widht"):
         SegmenterTraining(asked(model_options={"widht": 2}))
 
 

@@ -350,7 +350,7 @@ def test_options_of_backbones_and_decoders() -> None:
     ("backbone", "shape", "message"),
     [
         ("vgg16", (50, 70, 3), "vgg16 do not halve 50x70 pixels evenly; take 48x64 or 64x80, or"),
-        ("lenet5", (64, 64, 1), "lenet5 are no halves of 64x64 pixels; take another backbone"),
+        ("lenet5", (64, 64, 1), "lenet5 do not halve 64x64 pixels evenly; take another backbone"),
     ],
 )
 def test_backbones_that_do_not_halve_are_refused(backbone, shape, message: str) -> None:
