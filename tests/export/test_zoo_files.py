@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -25,9 +29,13 @@ SIZE = 64
 
 @pytest.fixture(autouse=True)
 def _free_memory():
-    """A network of a hundred million parameters is there three times while it is converted."""
+    """A network of a hundred million parameters takes gigabytes while it is converted."""
     yield
     keras.backend.clear_session()
+    gc.collect()
+    # What glibc keeps for the next network of this process is missing in the other one's.
+    if sys.platform == "linux":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def marked(names, fast) -> list:
