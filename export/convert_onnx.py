@@ -83,7 +83,7 @@ def _update_proto(node: Any, external_tensor_storage: Any = None) -> None:
 def _is_written(node: Any, value: Any) -> bool:
     # Values are replaced, never changed in place, but for the sides of one.
     held = [list(each.t.dims) for each in node.op.attribute if each.name == value.name]
-    return getattr(node, "_written", None) is value and held == [list(value.t.dims)]
+    return held == [list(value.t.dims)] and getattr(node, "_written", None) is value
 
 
 class _GroupedConv2D(keras.layers.Conv2D):
