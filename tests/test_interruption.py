@@ -45,7 +45,7 @@ def test_train_and_compress_killed(unbroken: Path, tmp_path: Path) -> None:
     assert not (run / "model.keras").exists()
     done = kerascnn(*TRAIN, run)
     assert done.returncode == 0, done.stderr
-    assert "going on after epoch" in done.stderr
+    assert "continuing after epoch" in done.stderr
     for a, b in zip(weights(unbroken), weights(run), strict=True):
         np.testing.assert_array_equal(a, b)
 

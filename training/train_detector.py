@@ -30,6 +30,7 @@ from training.object_batches import ObjectCourse
 from training.pr_curve import write_per_class, write_pr_curve
 from training.progress import say
 from training.request import TrainRequest
+from training.wording import skipped
 
 
 class DetectorTraining:
@@ -125,7 +126,7 @@ class DetectorTraining:
             return dataset
         sound = dataset.each(self._readable)
         if self._skipped:
-            say(f"{len(self._skipped)} broken images skipped; --strict makes them an error")
+            say(skipped(len(self._skipped)))
         for what, split in (("training", sound.train), ("held-out", sound.held_out)):
             if not _has_objects(split):
                 raise InputError(f"{dataset.name}: no readable {what} image has an object")

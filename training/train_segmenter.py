@@ -28,6 +28,7 @@ from training.request import TrainRequest
 from training.segmentation_examples import chosen, write_examples
 from training.segmentation_losses import count_pixels
 from training.segmentation_metrics import SegmentationEvaluation, evaluate_maps, write_per_class
+from training.wording import skipped
 
 
 class SegmenterTraining:
@@ -111,7 +112,7 @@ class SegmenterTraining:
             return dataset
         sound = dataset.each(self._readable)
         if self._skipped:
-            say(f"{len(self._skipped)} broken images skipped; --strict makes them an error")
+            say(skipped(len(self._skipped)))
         for what, split in (("training", sound.train), ("held-out", sound.held_out)):
             if not any((split.label_map(index) != VOID).any() for index in range(len(split))):
                 raise InputError(

@@ -8,6 +8,11 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or _plural(noun)}"
 
 
+def skipped(count: int) -> str:
+    """What is told of broken images that were passed over."""
+    return f"{counted(count, 'broken image')} skipped; --strict makes broken images an error"
+
+
 def _plural(noun: str) -> str:
     if noun.endswith(("s", "x", "ch", "sh")):
         return f"{noun}es"

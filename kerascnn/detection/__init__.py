@@ -29,6 +29,7 @@ Letters in shapes:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,9 @@ def spec_from_dict(values: Mapping[str, Any]) -> DetectorSpec | TwoStageSpec:
 
     try:
         kind = TwoStageSpec if values.get("stages") == 2 else DetectorSpec
+        known = {"stages", *(field.name for field in dataclasses.fields(kind))}
+        if unknown := set(values) - known:
+            raise ValueError(f"unknown field {min(unknown)!r} of a detector")
         spec: DetectorSpec | TwoStageSpec = kind.from_dict(values)
         told.check_types(spec)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:

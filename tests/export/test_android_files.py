@@ -85,7 +85,7 @@ def test_what_somebody_put_in_place_of_ours_stays(run: Path, project: Path) -> N
     android.fill([str(run)], project)
     ours = project / ASSETS / "flowers-float32.tflite"
     ours.write_bytes(b"somebody else's")
-    with pytest.raises(InputError, match=r"flowers-float32\.tflite was not put there"):
+    with pytest.raises(InputError, match=r"float32\.tflite was not written by this command"):
         android.fill([str(run)], project)
     assert android.fill([str(run)], project, variants=["int8"]).removed == ()
     assert ours.read_bytes() == b"somebody else's"

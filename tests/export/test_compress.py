@@ -264,7 +264,7 @@ def test_runs_of_different_pictures_are_not_compared(lenet_run: Run, made, tmp_p
     info = json.loads(json.dumps(lenet_run.info))
     info["dataset"]["fingerprint"] = "0"
     other = Run(lenet_run.folder, info)
-    with pytest.raises(InputError, match="different pictures"):
+    with pytest.raises(InputError, match="different images"):
         compare([lenet_run, other], tmp_path / "page.html")
 
 

@@ -147,7 +147,7 @@ def test_table_and_chart(float_file: bytes, tmp_path) -> None:
 
 
 def test_bad_input_is_said(float_file: bytes, tmp_path) -> None:
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images to compare"):
         layer_errors(float_file, float_file, PREPROCESSING, [])
     run = Run(tmp_path, {})
     with pytest.raises(InputError, match=r"int8.tflite: no such file; make it: kerascnn compress"):

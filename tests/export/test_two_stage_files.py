@@ -423,7 +423,7 @@ def test_a_file_is_described(task: TwoStageDetection) -> None:
         alone = task.told(variant, end)
         assert alone["outputs"] == told["outputs"]
         assert alone["decoding"] == {"kind": "detections"}
-        assert "objects and their masks" in alone["description"]
+        assert "and their masks" in alone["description"]
         assert told["detector"]["stages"] == 2
         assert TwoStageSpec.from_dict(json.loads(json.dumps(told["detector"]))) == task.spec
 

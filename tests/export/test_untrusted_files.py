@@ -74,7 +74,7 @@ WRONG_LABELS = ([], [1], {}, ["\ud800"])
 @pytest.mark.parametrize("field", WRONG)
 def test_fields_of_a_run(field: str, tmp_path: Path) -> None:
     Run.open(run_of(tmp_path, RUN))
-    with pytest.raises(InputError, match=r"run\.json is damaged .*delete the folder"):
+    with pytest.raises(InputError, match=r"run\.json (is damaged|lacks) .*delete the folder"):
         Run.open(run_of(tmp_path, changed(RUN, field, WRONG[field])))
 
 

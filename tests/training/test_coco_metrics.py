@@ -448,7 +448,7 @@ def test_masks_that_are_missing_or_do_not_fit_are_refused() -> None:
     small = masked(box, [0], [np.ones((4, 5), bool)])
     with pytest.raises(InputError, match=r"picture 0: a mask of \(4, 5\) pixels on a picture of"):
         segm([answers], [small])
-    with pytest.raises(InputError, match="kind is 'bbox' or 'segm', not 'keypoints'"):
+    with pytest.raises(InputError, match="kind must be 'bbox' or 'segm', not 'keypoints'"):
         evaluate_detections([answers], split_of([truth]), "a", kind="keypoints")
 
 

@@ -95,7 +95,7 @@ def test_refused_folders(pets: Path, tmp_path: Path) -> None:
     refused("empty has no images")
     (pets / "empty").rmdir()
     fill(pets / "single", 1)
-    refused("'single' has a single picture")
+    refused("'single' has a single training image")
     (pets / "train").mkdir()
     refused("neither val/ nor test/")
     (pets / "val").mkdir()
@@ -198,7 +198,7 @@ def test_broken_pictures_are_skipped_with_a_count_or_refused(pets: Path) -> None
     whole_again, broken = decode_dataset(whole, strict=False, **arguments)
     assert [Path(b.name).name for b in broken] == ["bad.png"]
     assert "bad.png" in said[0]
-    assert said[1].startswith("1 broken picture")
+    assert said[1].startswith("1 broken image skipped")
     assert len(whole_again.train) + len(whole_again.held_out) == 20
     with pytest.raises(InputError, match=r"bad\.png"):
         decode_dataset(whole, strict=True, **arguments)

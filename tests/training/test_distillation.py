@@ -220,7 +220,7 @@ def test_a_teacher_sees_pictures_as_its_own(
 
 def test_what_cannot_teach_is_refused(teacher_run: Path, digits: Dataset) -> None:
     run = Run.open(teacher_run)
-    with pytest.raises(InputError, match=r"tells 0, 1, 2, 3, \.\.\. \(10 classes\) apart"):
+    with pytest.raises(InputError, match=r"has the classes 0, 1, 2, 3, \.\.\. \(10 classes\)"):
         Teacher.open(run, classes=("cats", "dogs"), student=SMALL)
     flat = dataclasses.replace(SMALL, width=56)
     with pytest.raises(InputError, match=r"takes images of 28x28, to which 28x56"):

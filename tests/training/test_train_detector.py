@@ -22,6 +22,7 @@ from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training import network, train_detector
 from training.box_augmentation import boxes_to_network
+from training.closing import closing_line
 from training.coco_metrics import Detections
 from training.datasets.object_sets import scan_objects
 from training.datasets.selection import choosing
@@ -257,7 +258,7 @@ def test_without_a_readable_object_nothing_is_trained(tiny: None, tmp_path: Path
     for i in range(len(opened.held_out)):
         if len(opened.held_out.objects(i)):
             Path(opened.held_out.names[i]).write_bytes(b"no picture")
-    with pytest.raises(InputError, match="no readable held-out picture has an object"):
+    with pytest.raises(InputError, match="no readable held-out image has an object"):
         train(asked(data), tmp_path / "run")
 
 
@@ -440,4 +441,4 @@ def test_the_command_line_refuses_in_one_line(
 
 def test_the_command_line_tells_ap() -> None:
     found = {"metric": "AP", "held_out": 12.34, "ap50": 34.5, "ap75": None}
-    assert cli._told(found) == "AP 12.3, AP50 34.5 on the held-out pictures"
+    assert closing_line({"results": found}) == "AP 12.3, AP50 34.5 on the held-out images"

@@ -27,6 +27,7 @@ from training.preprocessing import (
     read_decoded,
     read_picture,
 )
+from training.wording import skipped
 
 # Above this, pictures are decoded again in every epoch instead of kept.
 CACHE_BYTES = 4 << 30
@@ -194,7 +195,7 @@ def decode_dataset(
         held_out=decode(dataset.held_out, evaluation),
     )
     if broken:
-        report(f"{len(broken)} broken images skipped; --strict makes them an error")
+        report(skipped(len(broken)))
     return decoded, broken
 
 

@@ -277,5 +277,5 @@ def test_the_layer_is_plain_json_and_knows_its_shape() -> None:
     assert again.get_config() == layer.get_config()
     maps = [keras.Input((16, 24, 3)), keras.Input((8, 12, 3))]
     assert layer(maps, keras.Input((None, 4))).shape == (None, None, 3, 5, 3)
-    with pytest.raises(InputError, match="1 or more"):
+    with pytest.raises(InputError, match="at least 1"):
         RoIAlign((64, 96), sampling_ratio=0)
