@@ -104,8 +104,8 @@ def _curve(run: Run) -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {row['epoch']} | {float(row['loss']):.3f} | {100 * float(row['val_ap']):.1f} | "
-        f"{100 * float(row['val_ap50']):.1f} |"
+        f"| {row['epoch']} | {float(row['loss']):.3f} | {float(row['val_ap']):.1f} | "
+        f"{float(row['val_ap50']):.1f} |"
         for row in rows
     ]
     return "\n".join(lines)

@@ -96,7 +96,7 @@ def _curve(run: Run) -> str:
         "|---|---|---|",
     ]
     lines += [
-        f"| {row['epoch']} | {float(row['loss']):.3f} | {100 * float(row['val_miou']):.1f} |"
+        f"| {row['epoch']} | {float(row['loss']):.3f} | {float(row['val_miou']):.1f} |"
         for row in rows
     ]
     return "\n".join(lines)
