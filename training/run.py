@@ -192,7 +192,7 @@ def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
 
 def _check_parts(info: Mapping[str, Any]) -> None:
     """What has a type of its own can be made of it; raises all that a wrong value may raise."""
-    TrainConfig(**info["request"]["config"])
+    TrainConfig.from_dict(info["request"]["config"])
     if "preprocessing" in info:
         Preprocessing.from_dict(info["preprocessing"])
     if "detector" in info:
