@@ -10,6 +10,7 @@ from PIL import Image
 
 SIDE = 64
 CLASSES = ("disc", "square")
+TEXTURES = ("lying", "upright", "checks")
 
 
 def class_folders(root: Path, count: int, *, side: int = SIDE) -> Path:
@@ -19,6 +20,19 @@ def class_folders(root: Path, count: int, *, side: int = SIDE) -> Path:
         folder = root / CLASSES[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / f"{number}.png")
+    return root
+
+
+def textures(root: Path, count: int, *, side: int = SIDE) -> Path:
+    """`count` pictures of lying stripes, upright ones, or checks: root/lying/0.png."""
+    for number in range(count):
+        rng = np.random.default_rng([8, number])
+        width = int(rng.integers(side // 16, side // 8 + 1))
+        rows, columns = (np.mgrid[:side, :side] + rng.integers(0, 2 * width, (2, 1, 1))) // width
+        mask = (rows, columns, rows + columns)[number % 3] % 2 == 1
+        folder = root / TEXTURES[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(_coloured(mask, rng)).save(folder / f"{number}.png")
     return root
 
 
@@ -64,8 +78,12 @@ def _drawn(number: int, side: int) -> tuple[np.ndarray, np.ndarray, tuple[int, i
     if number % 2:
         away = np.maximum(abs(rows - y), abs(columns - x))
     mask = away < radius
-    ground, colour = rng.integers(40, 110, 3), rng.integers(150, 230, 3)
-    noise = rng.normal(0, 12, (side, side, 3))
-    picture = np.where(mask[..., None], colour, ground) + noise
     box = (y - radius + 1, x - radius + 1, y + radius, x + radius)
-    return np.clip(picture, 0, 255).astype(np.uint8), mask, tuple(map(int, box))
+    return _coloured(mask, rng), mask, tuple(map(int, box))
+
+
+def _coloured(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A bright colour where the mask is, a dark one around it, and noise."""
+    ground, colour = rng.integers(40, 110, 3), rng.integers(150, 230, 3)
+    noise = rng.normal(0, 12, (*mask.shape, 3))
+    return np.clip(np.where(mask[..., None], colour, ground) + noise, 0, 255).astype(np.uint8)
