@@ -635,7 +635,9 @@ def _remarks(result: Result, behind: Difference | None) -> list[str]:
         said.append(f"drop against the Keras model: {_points(result.drop)}")
         if result.has_interval:
             said[0] += _certainty(result.drop_low, result.drop_high)
-    if behind is not None:
+    if behind is not None and behind.points == behind.low == behind.high == 0:
+        said.append("as good as the most accurate on every held-out image")
+    elif behind is not None:
         said.append(f"behind the most accurate: {_points(behind.points)}")
         if not result.few_pictures:
             said[-1] += _certainty(behind.low, behind.high)

@@ -275,6 +275,9 @@ def test_same_answers_are_said_so(tmp_path: pathlib.Path):
     head, *body = Table(text).rows
     assert body[0][head.index("Drop")] == "0.0same answers"
     assert "same answers as the Keras model on every held-out image" in text
+    level = Difference(points=0.0, low=0.0, high=0.0)
+    said = report._remarks(same[0], level)
+    assert said[-1] == "as good as the most accurate on every held-out image"
 
 
 def test_a_network_that_finds_nothing_is_not_recommended(tmp_path: pathlib.Path):
