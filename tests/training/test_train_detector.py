@@ -249,7 +249,7 @@ def test_broken_pictures_are_named_and_skipped_unless_strict(
     said = capsys.readouterr().err
     assert "01.png" in said
     assert "06.png" in said
-    assert "2 broken images skipped; --strict makes them an error" in said
+    assert "2 broken images skipped; --strict makes broken images an error" in said
 
 
 def test_without_a_readable_object_nothing_is_trained(tiny: None, tmp_path: Path) -> None:
