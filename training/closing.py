@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,15 @@ def recalls(per_class: Sequence[Mapping[str, Any]]) -> str:
         # Of equal ones those that more images show first.
         known = sorted(known, key=lambda one: (one["recall"], -one["pictures"]))[:_LOWEST]
         words = "lowest recall"
-    return f"{words}: " + ", ".join(f"{one['label']} {one['recall']:.1f}%" for one in known)
+    return f"{words}: " + ", ".join(
+        f"{_isolated(one['label'])} {one['recall']:.1f}%" for one in known
+    )
+
+
+def _isolated(label: str) -> str:
+    """A label that runs from right to left, so that it leaves the figure behind it in its place."""
+    leftwards = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in label)
+    return f"\N{FIRST STRONG ISOLATE}{label}\N{POP DIRECTIONAL ISOLATE}" if leftwards else label
 
 
 def _of_classifier(results: Mapping[str, Any], images: str) -> list[str]:
@@ -96,4 +105,10 @@ def below_floor(info: Mapping[str, Any]) -> str | None:
         facts = floor.class_facts([one["pictures"] for one in per_class])
         balanced = results["balanced_accuracy"]
         return floor.below_floor(metric, figure, **facts, balanced=balanced)
-    return floor.below_floor(metric, figure, classes=classes)
+    majority = results.get("majority_baseline")
+    return floor.below_floor(
+        metric,
+        figure,
+        classes=results.get("classes_there", classes),
+        majority=math.nan if majority is None else majority,
+    )

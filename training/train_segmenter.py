@@ -20,6 +20,7 @@ from training.datasets.selection import readable
 from training.devices import Placement
 from training.evaluate_segmenter import keras_segment_fn, maps
 from training.fit_segmenter import fit_segmenter
+from training.floor import class_facts
 from training.history import History
 from training.loop import Fitted
 from training.map_batches import MapCourse
@@ -104,7 +105,15 @@ class SegmenterTraining:
             *(folder / "examples.png", held_out, shown, self.classes),
             palette=self.dataset.palette,
         )
-        return {"metric": "mIoU", "held_out": measured.miou, **figures(measured)}
+        facts = class_facts(measured.pixels.tolist())
+        return {
+            "metric": "mIoU",
+            "held_out": measured.miou,
+            **figures(measured),
+            # Of the truth: what one class for every pixel would reach depends on them.
+            "classes_there": facts["classes"],
+            "majority_baseline": None if math.isnan(facts["majority"]) else facts["majority"],
+        }
 
     def _sound(self, dataset: MapDataset) -> MapDataset:
         """Without pictures and masks that cannot be read, which are named."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from training.closing import below_floor, closing_line
+from training.closing import below_floor, closing_line, recalls
 from training.evaluate import class_report
 
 
@@ -88,3 +88,23 @@ def test_detectors_and_runs_of_earlier_versions_have_a_floor():
     old = {"results": {"metric": "accuracy", "held_out": 9.0}, "labels": list("0123456789")}
     assert below_floor(old) is not None
     assert below_floor({**old, "results": {"metric": "accuracy", "held_out": 97.0}}) is None
+
+
+def test_a_segmentation_network_of_one_class_finds_nothing() -> None:
+    """Background on 89.2% of the pixels: the mean over two classes is 44.6."""
+    results = {
+        "metric": "mIoU", "held_out": 44.6, "classes_there": 2, "majority_baseline": 89.2,
+    }  # fmt: skip
+    run = {"labels": ["ground", "disc", "square"], "results": results}
+    assert "one class for every pixel has 44.6%" in (below_floor(run) or "")
+    assert below_floor({**run, "results": results | {"held_out": 60.0}}) is None
+
+
+def test_labels_from_right_to_left_are_isolated() -> None:
+    told = recalls(
+        [
+            {"label": "\u0639\u064a\u0628", "recall": 50.0, "pictures": 2},
+            {"label": "ok", "recall": 100.0, "pictures": 4},
+        ]
+    )
+    assert told == "recall: \u2068\u0639\u064a\u0628\u2069 50.0%, ok 100.0%"

@@ -127,9 +127,13 @@ def test_what_is_found_as_it_is_has_an_iou_of_100(
     true = iter([held_out.label_map(index) for index in range(len(held_out))])
     monkeypatch.setattr(train_segmenter, "maps", lambda *_arguments, **_options: true)
     results = opened.results(tmp_path)
+    maps = np.stack([held_out.label_map(index) for index in range(len(held_out))])
+    pixels = np.bincount(maps[maps != VOID].ravel(), minlength=3)
+    share = 100 * pixels.max() / pixels.sum()
+    assert results.pop("majority_baseline") == pytest.approx(share)
     assert results == {
         "metric": "mIoU", "held_out": 100, "mean_dice": 100, "pixel_accuracy": 100,
-        "boundary_f1": 100,
+        "boundary_f1": 100, "classes_there": np.count_nonzero(pixels),
     }  # fmt: skip
     assert opened.facts()["segmenter"]["palette"] == [[0, 0, 0], [200, 0, 0], [0, 0, 200]]
 
