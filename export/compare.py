@@ -283,10 +283,11 @@ def _choice(measured: Mapping[str, Any]) -> Choice | None:
     told = measured.get("choice")
     if not told:
         return None
-    figures = (float(told[name]) for name in ("value", "float_value"))
-    value, float_value = figures
     return Choice(
-        split=told["split"], pictures=told["pictures"], value=value, float_value=float_value
+        split=told["split"],
+        pictures=told["pictures"],
+        value=float(told["value"]),
+        float_value=float(told["float_value"]),
     )
 
 

@@ -14,7 +14,7 @@ from export.detection_tflite import BOXES, COUNT, DETECTIONS, LABELS, MASKS, SCO
 from export.runtimes import THREADS, KerasModel, LiteRT, OnnxRuntime
 from kerascnn.detection import postprocess
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.coco_metrics import Detections
 
@@ -72,8 +72,9 @@ def load_detector(
     except InputError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a model that its runtime can run ({reason})") from error
+        raise InputError(
+            f"{path} is not a model that its runtime can run ({reason(error)})"
+        ) from error
 
 
 _Spec = DetectorSpec | TwoStageSpec

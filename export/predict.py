@@ -16,7 +16,7 @@ from export.detectors import load_detector
 from export.segmenters import load_segmenter, palette
 from kerascnn.detection import spec_from_dict
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import to_network
 from training.box_drawing import write_boxes
@@ -294,9 +294,8 @@ def _answering(path: pathlib.Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path} does not answer as its description says ({reason}); get both again"
+            f"{path} does not answer as its description says ({reason(error)}); get both again"
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from export.convert_tflite import INPUT_NAME, OUTPUT_NAME
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.evaluate import keras_predict_fn
 from training.quiet import native_quiet
@@ -54,8 +54,9 @@ def load(path: pathlib.Path, preprocessing: Preprocessing, *, threads: int = THR
     except InputError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a model that its runtime can run ({reason})") from error
+        raise InputError(
+            f"{path} is not a model that its runtime can run ({reason(error)})"
+        ) from error
 
 
 class LiteRT:

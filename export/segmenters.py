@@ -14,7 +14,7 @@ import numpy as np
 
 from export.convert_tflite import INPUT_NAME, OUTPUT_NAME
 from export.runtimes import THREADS, KerasModel, LiteRT, OnnxRuntime
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.label_maps import Palette
 from training.evaluate_segmenter import keras_segment_fn
@@ -60,8 +60,9 @@ def load_segmenter(
     except InputError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is not a model that its runtime can run ({reason})") from error
+        raise InputError(
+            f"{path} is not a model that its runtime can run ({reason(error)})"
+        ) from error
 
 
 def palette(info: Mapping[str, Any]) -> Palette | None:

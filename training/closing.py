@@ -9,6 +9,7 @@ from typing import Any
 
 from training import floor, summary
 from training.evaluate import unequal
+from training.wording import counted
 
 # Classes, up to which each one's recall is named; of more, those with the lowest.
 _NAMED = 4
@@ -28,8 +29,7 @@ def closing_line(info: Mapping[str, Any]) -> str:
     """
     results = info["results"]
     pictures = info.get("dataset", {}).get("held_out")
-    many = "the" if pictures is None else f"{pictures:,}"
-    images = f"{many} held-out image{'' if pictures == 1 else 's'}"
+    images = "the held-out images" if pictures is None else counted(pictures, "held-out image")
     if results["metric"] == "accuracy":
         parts = _of_classifier(results, images)
     else:

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, reason
 
 _WEIGHTS = "model.weights.h5"
 _KERNEL = ("kernel", "bias")
@@ -83,9 +83,8 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path} is damaged, cut short, or no HDF5 file ({reason}); get it again"
+            f"{path} is damaged, cut short, or no HDF5 file ({reason(error)}); get it again"
         ) from None
 
 
