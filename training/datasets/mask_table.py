@@ -20,6 +20,7 @@ from training.datasets.class_files import ClassFile
 from training.datasets.decode import in_order
 from training.datasets.label_maps import BACKGROUND, VOID, MapDataset, MapSplit, Palette
 from training.datasets.mask_files import Meaning
+from training.datasets.notes import Note
 from training.datasets.object_table import (
     TEST,
     TRAIN,
@@ -117,7 +118,7 @@ def assemble_maps(
     classes: ClassFile | None,
     *,
     seed: int,
-    notes: Sequence[str] = (),
+    notes: Sequence[Note] = (),
 ) -> MapDataset:
     """A data set of pairs named TRAIN, VALIDATION and TEST, or of some named ALL.
 
@@ -196,7 +197,7 @@ def _told(
     parts: Mapping[str, Sequence[Pair]],
     looked: Mapping[str, Sequence[_Looked]],
     named: Meaning | None,
-) -> tuple[Meaning, list[str]]:
+) -> tuple[Meaning, list[Note]]:
     """What the values of all masks mean, and notes."""
     pairs = [pair for some in parts.values() for pair in some]
     pixels = np.array([one.pixels for some in looked.values() for one in some])
@@ -204,7 +205,8 @@ def _told(
     if VOID in values and set(values) <= {0, VOID}:
         *others, white = named.classes if named else (FOREGROUND,)
         zero = others[0] if others else BACKGROUND
-        note = f"masks are black and white: 0 is {zero!r}, 255 is {white!r}"
+        text = f"masks are black and white: 0 is {zero!r}, 255 is {white!r}"
+        note = Note(kind="black-and-white-masks", text=text, count=len(pairs), finding=False)
         colours = named.colours if named else None
         return mask_files.black_and_white((zero, white), colours), [note]
     if named is not None:
@@ -223,8 +225,9 @@ def _told(
         raise InputError(
             f"{root}: no mask has any value but {values}; there are not two classes in them"
         )
-    note = f"no file names the classes (classes.txt, a name a line): class_0 to class_{count - 1}"
-    return mask_files.numbered(count), [note]
+    text = f"no file names the classes (classes.txt, a name a line): class_0 to class_{count - 1}"
+    meaning = mask_files.numbered(count)
+    return meaning, [Note.of("unnamed-classes", text, meaning.classes)]
 
 
 def _table(

@@ -27,6 +27,7 @@ from pycocotools import mask as rle
 
 from kerascnn.errors import InputError
 from training.datasets.folder import HELD_OUT_FRACTION, VALIDATION_NAMES
+from training.datasets.notes import Note
 from training.datasets.objects import ObjectDataset, Objects, ObjectSplit
 from training.datasets.splits import digest
 from training.preprocessing import read_pixels
@@ -175,7 +176,7 @@ class Table:
     ids: np.ndarray
     shapes: Shapes | None
     fingerprint: str
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -276,14 +277,14 @@ def tabulate(
         "ids": annotations.ids[rows],
     }
     shapes = annotations.shapes
-    boxed = 0 if shapes is None else int((kept & ~shapes.has()).sum())
+    boxed = np.zeros(len(kept), bool) if shapes is None else kept & ~shapes.has()
     parts = ["\0".join(names).encode("utf-8", "surrogatepass"), weigh(files).tobytes()]
     parts += [values.tobytes() for values in columns.values()]
     return Table(
         files=tuple(map(str, files)),
         shapes=shapes,
         fingerprint=digest([*parts, shapes.to_bytes() if shapes else b""]),
-        notes=_changes(source, len(kept), int(moved.sum()), int((~kept).sum()), boxed),
+        notes=_changes(source, names, annotations.pictures, moved, ~kept, boxed),
         **columns,
     )
 
@@ -321,20 +322,34 @@ def _areas(annotations: Annotations, boxes: np.ndarray) -> np.ndarray:
     return np.where(unknown, measured, annotations.areas)
 
 
-def _changes(source: str, all_: int, clipped: int, dropped: int, boxed: int) -> tuple[str, ...]:
-    notes = []
-    if clipped:
-        notes.append(f"{source}: {clipped:,} of {all_:,} boxes were clipped to their pictures")
-    if dropped:
-        notes.append(
-            f"{source}: {dropped:,} of {all_:,} boxes without an area inside their pictures were "
-            "dropped, in training and in evaluation"
+def _changes(
+    source: str,
+    names: Sequence[str],
+    pictures: np.ndarray,
+    clipped: np.ndarray,
+    dropped: np.ndarray,
+    boxed: np.ndarray,
+) -> tuple[Note, ...]:
+    """Notes of k annotations in these pictures; the last three are (k,) bool."""
+    said = (
+        ("clipped-boxes", clipped, "boxes were clipped to their pictures"),
+        (
+            "empty-boxes",
+            dropped,
+            "boxes without an area inside their pictures were dropped, in training and in "
+            "evaluation",
+        ),
+        ("no-outlines", boxed, "objects have no outline: their masks are their boxes"),
+    )
+    return tuple(
+        Note.of(
+            kind,
+            f"{source}: {which.sum():,} of {len(which):,} {text}",
+            [names[picture] for picture in pictures[which].tolist()],
         )
-    if boxed:
-        notes.append(
-            f"{source}: {boxed:,} of {all_:,} objects have no outline: their masks are their boxes"
-        )
-    return tuple(notes)
+        for kind, which, text in said
+        if which.any()
+    )
 
 
 def assemble(
@@ -344,7 +359,7 @@ def assemble(
     parts: Mapping[str, Table],
     *,
     seed: int,
-    notes: Sequence[str] = (),
+    notes: Sequence[Note] = (),
 ) -> ObjectDataset:
     """A data set of tables named TRAIN, VALIDATION and TEST, or of one named ALL.
 
@@ -388,19 +403,21 @@ def refuse_odd_names(name: str, classes: Sequence[str]) -> None:
             raise InputError(f"{name}: the class {text!r:.60} is not a line of text; rename it")
 
 
-def _unseen(classes: Sequence[str]) -> list[str]:
+def _unseen(classes: Sequence[str]) -> list[Note]:
     if not classes:
         return []
     some = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
-    return [f"{len(classes):,} classes have no training object: {some}"]
+    text = f"{len(classes):,} classes have no training object: {some}"
+    return [Note.of("unseen-classes", text, classes)]
 
 
-def doubled(train: Sequence[str], held_out: Sequence[str]) -> list[str]:
+def doubled(train: Sequence[str], held_out: Sequence[str]) -> list[Note]:
     """A note of pictures that are in both."""
-    both = len(set(train) & set(held_out))
+    both = sorted(set(train) & set(held_out))
     if not both:
         return []
-    return [f"{both:,} held-out pictures are training pictures too: figures will flatter"]
+    text = f"{len(both):,} held-out pictures are training pictures too: figures will flatter"
+    return [Note.of("held-out-in-training", text, both)]
 
 
 def divided(
