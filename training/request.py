@@ -16,6 +16,7 @@ from training.box_policies import BOX_POLICIES
 from training.config import TrainConfig
 from training.datasets.objects import is_scenes
 from training.policies import POLICIES
+from training.reading import BEFORE, NOW, of_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class TrainRequest:
         weights: initial weights by name or as a file's absolute path, or None.
         strict: a broken picture is an error.
         teacher: a run folder's absolute path; its network's answers are part of the loss.
+        reading: the rules to read folders by, see `training.reading`.
     """
 
     model: str
@@ -46,6 +48,7 @@ class TrainRequest:
     weights: str | None = None
     strict: bool = False
     teacher: str | None = None
+    reading: int = NOW
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, equal after a round trip through JSON."""
@@ -58,6 +61,7 @@ class TrainRequest:
         size = plain.get("image_size")
         try:
             return cls(**{
+                "reading": BEFORE,
                 **plain,
                 "config": TrainConfig.from_dict(plain["config"]),
                 "image_size": tuple(size) if size else None,
@@ -115,6 +119,7 @@ def request(
         weights=_canonical_weights(weights),
         strict=strict,
         teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
+        reading=min(of_run(teacher), of_run(weights)),
     )
 
 

@@ -11,13 +11,14 @@ import pathlib
 from kerascnn.errors import InputError
 from training.datasets import folder, mnist, pack, scenes_digits, tfds
 from training.datasets.splits import Dataset
+from training.reading import NOW
 
 __all__ = ["EMBEDDED", "Dataset", "canonical", "require", "scan"]
 
 EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
 
 
-def scan(spec: str, *, seed: int, to_pack: bool = False) -> Dataset:
+def scan(spec: str, *, seed: int, to_pack: bool = False, reading: int = NOW) -> Dataset:
     """Find a data set.
 
     Args:
@@ -25,6 +26,7 @@ def scan(spec: str, *, seed: int, to_pack: bool = False) -> Dataset:
             a class, the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
         seed: chooses the split where the data has none of its own.
         to_pack: it is read once and not trained on, so that it may be of any size.
+        reading: the rules to read folders by, see `training.reading`.
 
     Raises:
         InputError: no such set or folder, an empty class, fewer than two classes.
@@ -35,7 +37,7 @@ def scan(spec: str, *, seed: int, to_pack: bool = False) -> Dataset:
     if spec.startswith(tfds.PREFIX):
         return tfds.scan(spec, seed=seed, most_bytes=None if to_pack else tfds.MOST_BYTES)
     path = pathlib.Path(spec)
-    return pack.scan(path) if pack.is_pack(path) else folder.scan(path, seed=seed)
+    return pack.scan(path) if pack.is_pack(path) else folder.scan(path, seed=seed, reading=reading)
 
 
 def require(spec: str) -> None:

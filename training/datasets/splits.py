@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Split:
         kinds: (n,) uint8, 1 to 8 for an ordinary JPEG by its EXIF orientation, 0 for all that
             Pillow alone should decode; known once decoded.
         blocks: (n,) int32 number of the file that holds each picture, where many share one.
+        file_sizes: (n,) int64 bytes of the files `names`; known where folders were listed.
     """
 
     labels: np.ndarray
@@ -37,6 +38,7 @@ class Split:
     sizes: np.ndarray | None = None
     kinds: np.ndarray | None = None
     blocks: np.ndarray | None = None
+    file_sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,7 +70,7 @@ class Split:
             raise InputError(f"{where} cannot be read ({reason}); restore it") from error
 
 
-_ROWS = ("pictures", "places", "sizes", "kinds", "blocks")
+_ROWS = ("pictures", "places", "sizes", "kinds", "blocks", "file_sizes")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,8 +114,8 @@ def stratified(
     """
     rng = np.random.default_rng(seed)
     kept, aside = [], []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
+    for label, of_class in by_label(labels):
+        members = rng.permutation(of_class)
         if len(members) < 2:
             raise InputError(
                 f"class {classes[label]!r} has a single training image, so none can be set aside "
@@ -125,6 +127,15 @@ def stratified(
     return np.sort(np.concatenate(kept)), np.sort(np.concatenate(aside))
 
 
+def by_label(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each label that occurs, in order, and the sorted places where it does."""
+    if not len(labels):
+        return
+    order = np.argsort(labels, kind="stable")
+    found, starts = np.unique(labels[order], return_index=True)
+    yield from zip(found.tolist(), np.split(order, starts[1:]), strict=True)
+
+
 def few(dataset: Dataset, per_class: int, *, seed: int) -> Dataset:
     """The same with fewer pictures to learn from; the other splits are as they were.
 
@@ -134,7 +145,7 @@ def few(dataset: Dataset, per_class: int, *, seed: int) -> Dataset:
     """
     rng = np.random.default_rng(seed)
     labels = dataset.train.labels
-    chosen = [rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)]
+    chosen = [rng.permutation(places)[:per_class] for _label, places in by_label(labels)]
     train = dataset.train.take(np.sort(np.concatenate(chosen)))
     return dataclasses.replace(dataset, train=train)
 
