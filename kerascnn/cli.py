@@ -128,6 +128,7 @@ def _training_options(command: Any) -> Any:
     """What says what is trained, on what and how, for all commands that train."""
     for option in reversed((
         click.option("--data", required=True, help=_DATA_HELP),
+        click.option("--val-data", help=_VAL_DATA_HELP),
         click.option(
             "--recipe",
             help="Named training settings, see `kerascnn recipes`.  [default: chosen by data]",
@@ -192,6 +193,10 @@ _DATA_HELP = (
     "Classifiers: a folder with one sub-folder per class, a pack (`kerascnn pack`), tfds:NAME, "
     "mnist or scenes-digits. Detectors: a COCO .json, a folder in COCO, Pascal VOC or YOLO layout, "
     "or scenes. Segmentation: the same with outlines, or a folder of images and one of masks."
+)
+_VAL_DATA_HELP = (
+    "Data of the same kind whose images are held out, with --data's classes; then all images of "
+    "--data are trained on.  [default: held out of --data]"
 )
 
 
@@ -379,6 +384,7 @@ def bench_data(
 @click.option("--recipes", "recipe_names", required=True, help="Recipes, separated by commas.")
 @click.option("--seeds", default="0", show_default=True, help="Seeds, separated by commas.")
 @click.option("--data", required=True, help=_DATA_HELP)
+@click.option("--val-data", help=_VAL_DATA_HELP)
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--image-size", help="Input size in pixels: 224, or 224x160 (height x width).")
 @click.option(
@@ -403,6 +409,7 @@ def sweep(
     recipe_names: str,
     seeds: str,
     data: str,
+    val_data: str | None,
     image_size: str | None,
     settings: tuple[str, ...],
     out: str,
@@ -429,6 +436,7 @@ def sweep(
         recipes=_names(recipe_names),
         seeds=[int(number) for number in numbers],
         data=data,
+        val_data=val_data,
         settings=chosen,
         image_size=size,
         epochs=epochs,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.datasets.notes import Note
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ class Dataset:
         resize: how pictures meet the network's size (see Preprocessing).
         fingerprint: of the pixels and labels, or of the names, sizes and labels of files.
         ignored: how many files lie among the pictures that are none by their ending, by ending.
+        notes: what else the reader has to say.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Dataset:
     resize: str
     fingerprint: str
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
 
 def stratified(
