@@ -774,7 +774,8 @@ def predict(
 
     def refuse(error: InputError) -> None:
         broken.append(error)
-        _warn(str(error))
+        if len(names) > 1:
+            _warn(str(error))
 
     found: Iterable[Any] = {
         "classification": lambda: predict(path, list(names), top=top, refuse=refuse),
@@ -790,9 +791,11 @@ def predict(
     else:
         for one in found:
             click.echo(one.as_text(names[one.image]))
+    if broken and len(names) == 1:
+        raise broken[0]
     if broken:
         count = counted(len(broken), "image")
-        raise InputError(f"{count} of {len(names):,} could not be read: {broken[0]}")
+        raise InputError(f"{count} of {len(names):,} could not be read, see above")
 
 
 @commands.command(epilog="Example: kerascnn info runs/flowers/artefacts/int8.tflite")
