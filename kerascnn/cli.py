@@ -19,7 +19,7 @@ import click
 import kerascnn
 from kerascnn import zoo
 from kerascnn.catalogue import TASKS
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from training.stopping import Stopped
 from training.wording import counted
 
@@ -115,7 +115,8 @@ def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
 
     chosen = names or zoo.list_models(task)
     if not chosen:
-        raise InputError(f"no models for task {task!r}; the tasks are {', '.join(TASKS)}")
+        hint = did_you_mean(task or "", TASKS) or ";"
+        raise InputError(f"no models for task {task!r}{hint} the tasks are {', '.join(TASKS)}")
     if as_json:
         _print_json(listing.as_json(chosen))
     elif names:
