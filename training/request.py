@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from kerascnn.zoo import entry
 from training import datasets, recipes
 from training.box_policies import BOX_POLICIES
@@ -214,9 +213,8 @@ def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     fields = [field.name for field in dataclasses.fields(TrainConfig)]
     for name in settings:
         if name not in fields:
-            close = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(fields)}"
-            raise InputError(f"unknown setting {name!r}; {hint}")
+            hint = did_you_mean(name, fields) or f"; there are: {', '.join(fields)}"
+            raise InputError(f"unknown setting {name!r}{hint}")
     return settings
 
 
