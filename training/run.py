@@ -50,6 +50,7 @@ _SHAPE: told.Shape = {
         "strict": told.flag,
         "teacher": told.maybe(told.text),
         "reading": told.whole,
+        "val_data": told.maybe(told.text),
     },
     "task": told.one_of(*TASKS),
     "created": told.text,

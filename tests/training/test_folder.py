@@ -16,7 +16,7 @@ from PIL import Image
 from kerascnn.errors import InputError
 from training import datasets
 from training.datasets import folder, of_request
-from training.datasets.splits import Dataset, by_label, digest, stratified
+from training.datasets.splits import Dataset, digest, places_by_class, stratified
 from training.reading import BEFORE, NOW, of_run
 from training.request import TrainRequest, request
 from training.resume import as_begun, begun
@@ -381,13 +381,13 @@ def test_files_of_a_run_of_before_are_measured_on_its_data(
 # Splits of many classes.
 
 
-def test_places_by_label_are_those_that_a_comparison_finds() -> None:
+def test_places_by_class_are_those_that_a_comparison_finds() -> None:
     labels = np.random.default_rng(0).integers(0, 7, 100) * 3
-    found = dict(by_label(labels))
+    found = dict(zip(np.unique(labels).tolist(), places_by_class(labels), strict=True))
     assert list(found) == np.unique(labels).tolist()
     for label, places in found.items():
         np.testing.assert_array_equal(places, np.flatnonzero(labels == label))
-    assert list(by_label(np.zeros(0, np.int32))) == []
+    assert places_by_class(np.zeros(0, np.int32)) == []
 
 
 def test_the_split_of_a_seed_stays() -> None:

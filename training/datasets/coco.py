@@ -30,6 +30,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from kerascnn.errors import InputError
+from training.datasets.elsewhere import Use
 from training.datasets.notes import Note
 from training.datasets.object_table import (
     ALL,
@@ -79,7 +80,9 @@ def recognises(path: pathlib.Path) -> bool:
     return bool(_files(path)) if path.is_dir() else path.suffix.lower() == ".json"
 
 
-def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
+def scan(
+    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+) -> ObjectDataset:
     """Read annotations and find the pictures; none is decoded yet.
 
     Raises:
@@ -100,6 +103,7 @@ def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
         ids.tolist(),
         parts,
         seed=seed,
+        use=use,
         notes=[note for file in found.values() for note in file.notes],
     )
 

@@ -17,11 +17,13 @@ Without splits a fifth of the pictures is held out.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from kerascnn.errors import InputError
 from training.datasets import class_files
+from training.datasets.class_files import ClassFile
+from training.datasets.elsewhere import Use
 from training.datasets.label_maps import MapDataset
 from training.datasets.mask_table import Pair, assemble_maps
 from training.datasets.notes import Note
@@ -50,8 +52,18 @@ def recognises(path: pathlib.Path) -> bool:
     return path.is_dir() and bool(_places(path, []))
 
 
-def scan(path: pathlib.Path, *, seed: int) -> MapDataset:
+def scan(
+    path: pathlib.Path,
+    *,
+    seed: int,
+    strict: bool = False,
+    use: Use = Use.SPLIT,
+    named: ClassFile | None = None,
+) -> MapDataset:
     """Find pictures and their masks; few are decoded yet (see `mask_table`).
+
+    Args:
+        named: what masks mean where no file in DIR says so.
 
     Raises:
         InputError: a picture without a mask, or with one of another size; what classes are cannot
@@ -60,10 +72,19 @@ def scan(path: pathlib.Path, *, seed: int) -> MapDataset:
     notes: list[Note] = []
     places = _places(path, notes)
     parts = {part: _pairs(part, *folders, notes) for part, folders in places.items()}
+    found = _class_file(path, places) or named
+    return assemble_maps(path, parts, found, seed=seed, use=use, notes=notes)
+
+
+def classes_of(path: pathlib.Path) -> ClassFile | None:
+    """What a file in DIR says that masks mean."""
+    return _class_file(path, _places(path, []))
+
+
+def _class_file(path: pathlib.Path, places: Mapping[str, _Places]) -> ClassFile | None:
     folders = [path, *(masks for _pictures, masks in places.values())]
     above = [folder.parent for folder in folders[1:]]
-    found = class_files.find([*folders, *above])
-    return assemble_maps(path, parts, found, seed=seed, notes=notes)
+    return class_files.find([*folders, *above])
 
 
 def _places(root: pathlib.Path, notes: list[Note]) -> dict[str, _Places]:

@@ -18,6 +18,7 @@ from kerascnn.errors import InputError
 from training.datasets import mask_files
 from training.datasets.class_files import ClassFile
 from training.datasets.decode import in_order
+from training.datasets.elsewhere import Use, doubled, unused
 from training.datasets.label_maps import BACKGROUND, VOID, MapDataset, MapSplit, Palette
 from training.datasets.mask_files import Meaning
 from training.datasets.notes import Note
@@ -26,7 +27,7 @@ from training.datasets.object_table import (
     TRAIN,
     VALIDATION,
     divided,
-    doubled,
+    left_out,
     refuse_odd_names,
     refuse_other_size,
     weigh,
@@ -118,6 +119,7 @@ def assemble_maps(
     classes: ClassFile | None,
     *,
     seed: int,
+    use: Use = Use.SPLIT,
     notes: Sequence[Note] = (),
 ) -> MapDataset:
     """A data set of pairs named TRAIN, VALIDATION and TEST, or of some named ALL.
@@ -126,6 +128,7 @@ def assemble_maps(
         root: its folder.
         classes: a file that names them, if there is any.
         seed: splits ALL.
+        use: what the pictures are for.
         notes: what there is to say beside what is seen here.
 
     Raises:
@@ -144,8 +147,10 @@ def assemble_maps(
     assert meaning is not None
     refuse_odd_names(str(root), meaning.classes)
     tables = {part: _table(root, parts[part], looked[part], meaning) for part in parts}
-    shares = divided(str(root), tables, seed)
+    shares = divided(str(root), tables, seed, use)
     splits = {split: table.split(places) for split, (table, places) in shares.items()}
+    said += doubled(splits[TRAIN].names, splits[TEST].names)
+    said += unused({part: tables[part].pictures for part in left_out(parts, use)}, use)
     identity = [places.tobytes() for _table, places in shares.values()]
     identity += [table.fingerprint.encode() for table in tables.values()]
     return MapDataset(
@@ -155,7 +160,7 @@ def assemble_maps(
         validation=splits.get(VALIDATION),
         held_out=splits[TEST],
         fingerprint=digest(identity),
-        notes=(*said, *doubled(splits[TRAIN].names, splits[TEST].names)),
+        notes=tuple(said),
         palette=palette or _palette(next(iter(tables.values()))),
     )
 

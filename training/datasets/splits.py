@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -114,12 +114,13 @@ def stratified(
     """
     rng = np.random.default_rng(seed)
     kept, aside = [], []
-    for label, of_class in by_label(labels):
-        members = rng.permutation(of_class)
+    for places in places_by_class(labels):
+        members = rng.permutation(places)
         if len(members) < 2:
+            name = classes[labels[places[0]]]
             raise InputError(
-                f"class {classes[label]!r} has a single training image, so none can be set aside "
-                "for validation; add images"
+                f"class {name!r} has a single training image, so none can be set aside for "
+                "validation; add images"
             )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         aside.append(members[:count])
@@ -127,13 +128,22 @@ def stratified(
     return np.sort(np.concatenate(kept)), np.sort(np.concatenate(aside))
 
 
-def by_label(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each label that occurs, in order, and the sorted places where it does."""
+def places_by_class(labels: np.ndarray) -> list[np.ndarray]:
+    """Where each class that occurs has its pictures, in ascending order; classes by index.
+
+    One sort: a look through all labels for each class takes minutes of 14 million in 21,841.
+
+    Args:
+        labels: (n,) class indices.
+
+    Returns:
+        An int64 array a class.
+    """
     if not len(labels):
-        return
+        return []
     order = np.argsort(labels, kind="stable")
-    found, starts = np.unique(labels[order], return_index=True)
-    yield from zip(found.tolist(), np.split(order, starts[1:]), strict=True)
+    starts = np.flatnonzero(np.diff(labels[order])) + 1
+    return np.split(order, starts)
 
 
 def few(dataset: Dataset, per_class: int, *, seed: int) -> Dataset:
@@ -145,7 +155,7 @@ def few(dataset: Dataset, per_class: int, *, seed: int) -> Dataset:
     """
     rng = np.random.default_rng(seed)
     labels = dataset.train.labels
-    chosen = [rng.permutation(places)[:per_class] for _label, places in by_label(labels)]
+    chosen = [rng.permutation(places)[:per_class] for places in places_by_class(labels)]
     train = dataset.train.take(np.sort(np.concatenate(chosen)))
     return dataclasses.replace(dataset, train=train)
 

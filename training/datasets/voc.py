@@ -27,6 +27,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.datasets.elsewhere import Use
 from training.datasets.notes import Note
 from training.datasets.object_table import (
     ALL,
@@ -68,7 +69,9 @@ def recognises(path: pathlib.Path) -> bool:
     return path.is_dir() and bool(_files(path))
 
 
-def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
+def scan(
+    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+) -> ObjectDataset:
     """Read annotations and find the pictures; none is decoded yet.
 
     Classes are the names of the training objects, sorted, and numbered from 1.
@@ -92,6 +95,7 @@ def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
         range(1, len(classes) + 1),
         {part: _table(path, part, pictures, classes) for part, pictures in parts.items()},
         seed=seed,
+        use=use,
         notes=[*_unlabelled(path, files), *_difficult(parts)],
     )
 

@@ -19,6 +19,7 @@ import pathlib
 from kerascnn.errors import InputError
 from training.datasets import class_files
 from training.datasets.class_files import ClassFile, Colour
+from training.datasets.elsewhere import Use
 from training.datasets.label_maps import BACKGROUND, MapDataset
 from training.datasets.mask_table import Pair, assemble_maps
 from training.datasets.notes import Note
@@ -41,7 +42,9 @@ def recognises(path: pathlib.Path) -> bool:
     return (path / "JPEGImages").is_dir() and any((path / _MASKS).glob("*.png"))
 
 
-def scan(path: pathlib.Path, *, seed: int) -> MapDataset:
+def scan(
+    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+) -> MapDataset:
     """Find masks and their pictures; few are decoded yet (see `mask_table`).
 
     Raises:
@@ -58,8 +61,12 @@ def scan(path: pathlib.Path, *, seed: int) -> MapDataset:
     parts = {
         part: [_pair(path, name, pictures) for name in names] for part, names in listed.items()
     }
-    found = class_files.find([path]) or _own_classes(path)
-    return assemble_maps(path, parts, found, seed=seed, notes=notes)
+    return assemble_maps(path, parts, classes_of(path), seed=seed, use=use, notes=notes)
+
+
+def classes_of(path: pathlib.Path) -> ClassFile:
+    """What masks mean: as a file in DIR says, else as Pascal VOC has it."""
+    return class_files.find([path]) or _own_classes(path)
 
 
 def colour(number: int) -> Colour:

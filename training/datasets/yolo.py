@@ -26,6 +26,7 @@ import numpy as np
 import yaml
 
 from kerascnn.errors import InputError
+from training.datasets.elsewhere import Use
 from training.datasets.notes import Note
 from training.datasets.object_table import (
     ALL,
@@ -75,7 +76,9 @@ def recognises(path: pathlib.Path) -> bool:
     return path.suffix.lower() in _YAML
 
 
-def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
+def scan(
+    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+) -> ObjectDataset:
     """Read labels and the pictures' sizes; none is decoded yet.
 
     Raises:
@@ -86,7 +89,13 @@ def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
     notes: list[Note] = []
     parts = {part: _table(layout, part, notes) for part in layout.pictures}
     return assemble(
-        str(path), layout.classes, range(len(layout.classes)), parts, seed=seed, notes=notes
+        str(path),
+        layout.classes,
+        range(len(layout.classes)),
+        parts,
+        seed=seed,
+        use=use,
+        notes=notes,
     )
 
 
