@@ -230,8 +230,7 @@ def _equal(
     most_bytes: int | None,
 ) -> np.ndarray:
     """Which of the first pictures at `asked` equal one of the second at `alike`."""
-    one, other = _files(first, asked), _files(second, alike)
-    linked = _among(one, other)  # two names of one file
+    linked = _among(_files(first, asked), _files(second, alike))  # two names of one file
     found, asked = [asked[linked]], asked[~linked]
     for whole in (False, True):
         alike = alike[np.isin(second.sizes[alike], first.sizes[asked])]
