@@ -16,8 +16,9 @@ from PIL import Image, ImageOps
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import decode_memory
+from training.bit_depth import to_eight_bits
 from training.decode_memory import JPEGS, TooLargeError, is_large, open_image
-from training.grey_depth import to_eight_bits
+from training.deep_png import with_low_bits
 
 FORMATS = decode_memory.FORMATS
 _JPEGS = JPEGS
@@ -62,7 +63,7 @@ def read_picture(
 ) -> np.ndarray:
     """Decode a file and bring it to the network's geometry.
 
-    Grey, palette, CMYK, 16-bit and transparent pictures are converted (16 bits as `grey_depth` has
+    Grey, palette, CMYK, 16-bit and transparent pictures are converted (16 bits as `bit_depth` has
     it, transparency onto white); the EXIF orientation is applied. Large ones are decoded at reduced
     size (`decode_memory`).
 
@@ -364,7 +365,7 @@ def convert_channels(pictures: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _convert(opened: Image.Image, data: bytes, channels: int) -> Image.Image:
-    picture = to_eight_bits(opened, data)
+    picture = to_eight_bits(with_low_bits(opened, data), data)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")

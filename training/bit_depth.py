@@ -1,4 +1,4 @@
-"""Grey pictures of 16 bits a pixel, whose values may use fewer: to 8 bits.
+"""Pictures of 16 bits a channel, whose values may use fewer: to 8 bits.
 
 Cameras and scanners of 10 and 12 bits write their values into the low bits of 16-bit PNG files;
 as a share of 65,535 the brightest would be 16 of 255. How many bits are used is told, picture by
@@ -7,8 +7,9 @@ picture and the same way wherever one is read, by
 1. the file's sBIT chunk (PNG 1.2, 4.2.6: the significant bits), if no value is above them,
 2. else the largest value: up to 255 it is 8 bits, up to 1,023 10, up to 4,095 12, and else 16.
 
-So a dark picture of a 12-bit camera without a value above 1,023 is taken for one of 10 bits, and is
-lit up; an sBIT chunk prevents it, as a chunk of 16 does for dark pictures of 16 bits.
+Colours are looked at together (`deep_png`). So a dark picture of a 12-bit camera without a value
+above 1,023 is taken for one of 10 bits, and is lit up; an sBIT chunk prevents it, as a chunk of 16
+does for dark pictures of 16 bits.
 """
 
 from __future__ import annotations
@@ -31,10 +32,13 @@ def to_eight_bits(picture: Image.Image, data: bytes) -> Image.Image:
     values = np.asarray(picture)
     if picture.mode == "I":  # 32 bits with a sign
         values = np.clip(values, 0, 65535).astype(np.uint16)
-    top = (1 << bits_used(int(values.max()), significant_bits(data))) - 1
-    # The nearest of 256 shares; none is in the middle of two, because `top` is odd.
-    table = ((np.arange(top + 1) * 510 + top) // (2 * top)).astype(np.uint8)
-    return Image.fromarray(table[values])
+    return Image.fromarray(eight_bits(values, bits_used(int(values.max()), significant_bits(data))))
+
+
+def eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """uint8 of values of so many bits: the nearest of 256 shares."""
+    top = (1 << bits) - 1  # odd, so that none is in the middle of two shares
+    return ((np.arange(top + 1) * 510 + top) // (2 * top)).astype(np.uint8)[values]
 
 
 def bits_used(largest: int, significant: int | None = None) -> int:
@@ -50,7 +54,7 @@ def bits_used(largest: int, significant: int | None = None) -> int:
 
 
 def significant_bits(data: bytes) -> int | None:
-    """What a 16-bit grey PNG's sBIT chunk says; None where there is none, or it says nonsense."""
+    """What a 16-bit PNG's sBIT chunk says of its first channel; None where it says nothing."""
     at = len(_PNG)
     while data.startswith(_PNG) and at + 9 <= len(data):
         kind, length = data[at + 4 : at + 8], int.from_bytes(data[at : at + 4], "big")
