@@ -126,7 +126,14 @@ def _batch(course: Course, rows: dict[str, np.ndarray]) -> Batch:
             return read_window(split.encoded(number), windows[row], course.read_at, name)
 
         batch["pictures"] = np.stack(list(in_order(read, len(index))))
-    return batch, np.eye(course.classes, dtype=np.float32)[split.labels[index]]
+    return batch, one_hot(split.labels[index], course.classes)
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """(n, classes) float32 of (n,) class indices, in no more memory than that."""
+    rows = np.zeros((len(labels), classes), np.float32)
+    rows[np.arange(len(labels)), labels] = 1
+    return rows
 
 
 class EvaluationBatches(keras.utils.PyDataset):
@@ -150,8 +157,7 @@ class EvaluationBatches(keras.utils.PyDataset):
         start = number * self._batch_size
         stop = start + self._batch_size
         pictures = _block(self._split, start, stop, self._preprocessing)
-        one_hot = np.eye(self._classes, dtype=np.float32)
-        return {"pictures": pictures}, one_hot[self._split.labels[start:stop]]
+        return {"pictures": pictures}, one_hot(self._split.labels[start:stop], self._classes)
 
 
 def picture_batches(
