@@ -4,9 +4,9 @@ Command:  python benchmarks/scale.py [coco] [imagenet] [classes] [--folder DIR] 
 Needs:    12 GB of memory, 4 GB of disk and 1.5 million inodes under --folder; an hour.
 
 Each line is a process of its own: seconds by the clock, seconds of processor time, and the largest
-resident memory of one of its processes. `first step` is a `kerascnn train`, interrupted
-when its first epoch has shown progress; `resumed` is the same command again. The cache of what was
-read before is empty for `first step` and as it was left for `resumed`. Results: benchmarks/scale.md.
+resident memory of one of its processes. `first step` is a `kerascnn train` that is interrupted when
+its first epoch has shown progress; `resumed` is the same command again. The cache of what was read
+is empty before `first step`, and as that left it before `resumed`. Results: benchmarks/scale.md.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import json
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -35,6 +35,7 @@ from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
+from training.batches import one_hot
 from training.config import TrainConfig
 from training.datasets.splits import digest
 from training.distillation import Teacher
@@ -233,15 +234,7 @@ class Stages:
         checkpoints: pathlib.Path,
     ) -> keras.Model:
         pictures, labels = self._material.calibration(_SCORED_PICTURES)
-        one_hot = np.eye(lessons.classes, dtype=np.float32)[labels]
-        batches = [
-            (
-                lessons.preprocessing.normalise(pictures[i : i + _SCORED_AT_ONCE]),
-                one_hot[i : i + _SCORED_AT_ONCE],
-            )
-            for i in range(0, len(pictures), _SCORED_AT_ONCE)
-        ]
-        smaller = _slimmest(model, step, batches)
+        smaller = _slimmest(model, step, _Scored(pictures, labels, lessons))
         fit(
             smaller,
             train=lessons.train,
@@ -256,13 +249,26 @@ class Stages:
         return smaller
 
 
+class _Scored:
+    """Batches that channels are scored on, made anew in each round: bytes are a quarter as long."""
+
+    def __init__(self, pictures: np.ndarray, labels: np.ndarray, lessons: Lessons) -> None:
+        self._pictures, self._labels, self._lessons = pictures, labels, lessons
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(self._pictures), _SCORED_AT_ONCE):
+            chosen = slice(start, start + _SCORED_AT_ONCE)
+            pictures = self._lessons.preprocessing.normalise(self._pictures[chosen])
+            yield pictures, one_hot(self._labels[chosen], self._lessons.classes)
+
+
 def content_key(made_of: Mapping[str, Any]) -> str:
     """A short name of everything that something was made of."""
     return digest([json.dumps(made_of, sort_keys=True).encode()])
 
 
 def _slimmest(
-    model: keras.Model, step: recipes.Slim, batches: list[tuple[np.ndarray, np.ndarray]]
+    model: keras.Model, step: recipes.Slim, batches: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> keras.Model:
     """Slim in steps of 8 channels, or of fewer where a network is too narrow for that."""
     for divisor in _DIVISORS:

@@ -27,7 +27,7 @@ from training.evaluate import class_report, evaluate, keras_predict_fn
 from training.fit import fit
 from training.history import History
 from training.loop import Fitted
-from training.opening import notes_lines, opening_line, split_counts
+from training.opening import opening_line, split_counts
 from training.policies import POLICIES
 from training.preprocessing import check_picture
 from training.progress import say
@@ -97,6 +97,7 @@ class ClassifierTraining:
             **split_counts(each(self.dataset, self._broken.without)),
             "skipped": [picture.name for picture in self._skipped],
             "broken": sorted(self._broken.reasons),
+            "notes": [str(note) for note in self.dataset.notes],
         }
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
@@ -125,11 +126,11 @@ class ClassifierTraining:
 def scan_for(asked: TrainRequest) -> Dataset:
     """The data of a request, not read yet."""
     dataset = of_request.labelled(asked)
-    for line in notes_lines(dataset.name, getattr(dataset, "notes", ())):
-        say(line)
     if dataset.ignored:
         endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
         say(f"skipped files that are not images: {endings}")
+    for note in dataset.notes:
+        say(str(note))
     return dataset
 
 

@@ -100,7 +100,7 @@ class SegmenterTraining:
             **split_counts(dataset.each(self._broken.without)),
             "skipped": self._skipped,
             "broken": sorted(self._broken.reasons),
-            "notes": list(dataset.notes),
+            "notes": [str(note) for note in self.dataset.notes],
         }
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
