@@ -65,6 +65,7 @@ _SHAPE: told.Shape = {
         "validation": told.whole,
         "held_out": told.whole,
         "skipped": told.items(told.text),
+        "broken": told.items(told.text),
         "notes": told.items(told.text),
     },
     "parameters": told.whole,
