@@ -19,7 +19,7 @@ import click
 import kerascnn
 from kerascnn import zoo
 from kerascnn.catalogue import TASKS
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from training.stopping import Stopped
 from training.wording import counted
 
@@ -115,7 +115,8 @@ def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
 
     chosen = names or zoo.list_models(task)
     if not chosen:
-        raise InputError(f"no models for task {task!r}; the tasks are {', '.join(TASKS)}")
+        hint = did_you_mean(task or "", TASKS) or ";"
+        raise InputError(f"no models for task {task!r}{hint} the tasks are {', '.join(TASKS)}")
     if as_json:
         _print_json(listing.as_json(chosen))
     elif names:
@@ -128,6 +129,7 @@ def _training_options(command: Any) -> Any:
     """What says what is trained, on what and how, for all commands that train."""
     for option in reversed((
         click.option("--data", required=True, help=_DATA_HELP),
+        click.option("--val-data", help=_VAL_DATA_HELP),
         click.option(
             "--recipe",
             help="Named training settings, see `kerascnn recipes`.  [default: chosen by data]",
@@ -192,6 +194,10 @@ _DATA_HELP = (
     "Classifiers: a folder with one sub-folder per class, a pack (`kerascnn pack`), tfds:NAME, "
     "mnist or scenes-digits. Detectors: a COCO .json, a folder in COCO, Pascal VOC or YOLO layout, "
     "or scenes. Segmentation: the same with outlines, or a folder of images and one of masks."
+)
+_VAL_DATA_HELP = (
+    "Data of the same kind whose images are held out, with --data's classes; then all images of "
+    "--data are trained on.  [default: held out of --data]"
 )
 
 
@@ -379,6 +385,7 @@ def bench_data(
 @click.option("--recipes", "recipe_names", required=True, help="Recipes, separated by commas.")
 @click.option("--seeds", default="0", show_default=True, help="Seeds, separated by commas.")
 @click.option("--data", required=True, help=_DATA_HELP)
+@click.option("--val-data", help=_VAL_DATA_HELP)
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--image-size", help="Input size in pixels: 224, or 224x160 (height x width).")
 @click.option(
@@ -403,6 +410,7 @@ def sweep(
     recipe_names: str,
     seeds: str,
     data: str,
+    val_data: str | None,
     image_size: str | None,
     settings: tuple[str, ...],
     out: str,
@@ -429,6 +437,7 @@ def sweep(
         recipes=_names(recipe_names),
         seeds=[int(number) for number in numbers],
         data=data,
+        val_data=val_data,
         settings=chosen,
         image_size=size,
         epochs=epochs,
@@ -774,7 +783,8 @@ def predict(
 
     def refuse(error: InputError) -> None:
         broken.append(error)
-        _warn(str(error))
+        if len(names) > 1:
+            _warn(str(error))
 
     found: Iterable[Any] = {
         "classification": lambda: predict(path, list(names), top=top, refuse=refuse),
@@ -790,9 +800,11 @@ def predict(
     else:
         for one in found:
             click.echo(one.as_text(names[one.image]))
+    if broken and len(names) == 1:
+        raise broken[0]
     if broken:
         count = counted(len(broken), "image")
-        raise InputError(f"{count} of {len(names):,} could not be read: {broken[0]}")
+        raise InputError(f"{count} of {len(names):,} could not be read, see above")
 
 
 @commands.command(epilog="Example: kerascnn info runs/flowers/artefacts/int8.tflite")

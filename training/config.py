@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from training.box_policies import BOX_POLICIES
 from training.policies import POLICIES
 
@@ -130,7 +130,8 @@ class TrainConfig:
         _check_types(self)
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
-                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+                hint = did_you_mean(value, choices)
+                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
         for name, (low, high) in _LIMITS.items():
             if not low <= (value := getattr(self, name)) <= high:
                 limits = f"between {low:g} and {high:g}" if high < _ANY else f"at least {low:g}"

@@ -72,7 +72,7 @@ def refuse_leaks(
     first = dataclasses.replace(asked, weights=None, teacher=teacher) if teacher else asked
     for origin in _origins(first, warn, set()):
         # Of folders, a fingerprint has names and sizes: two may have the same one.
-        same = asked.data == origin.request.data and origin.fingerprint == fingerprint
+        same = _places(asked) == _places(origin.request) and origin.fingerprint == fingerprint
         if same or _both_embedded(asked, origin.request):
             continue  # the embedded sets hold the same digits out
         try:
@@ -92,7 +92,7 @@ _ROLES = {"weights": "weights are taken", "teacher": "network would be the teach
 
 
 def _remedy(asked: TrainRequest, origin: TrainRequest) -> str:
-    if asked.data == origin.data and asked.config.split_seed != origin.config.split_seed:
+    if _places(asked) == _places(origin) and asked.config.split_seed != origin.config.split_seed:
         return f"hold out what it held out: --split-seed {origin.config.split_seed}"
     return "hold out other pictures, or take other weights"
 
@@ -134,7 +134,13 @@ def _run_of(given: str, warn: Callable[[str], None]) -> pathlib.Path | None:
 
 
 def _both_embedded(*requests: TrainRequest) -> bool:
-    return all(one.data in EMBEDDED or is_scenes(one.data) for one in requests)
+    places = (place for one in requests for place in _places(one) if place is not None)
+    return all(place in EMBEDDED or is_scenes(place) for place in places)
+
+
+def _places(asked: TrainRequest) -> tuple[str, str | None]:
+    """Where a request's pictures are."""
+    return asked.data, asked.val_data
 
 
 def _learnt_from(origin: Origin) -> list[AnySplit]:

@@ -49,6 +49,8 @@ _SHAPE: told.Shape = {
         "weights": told.maybe(told.text),
         "strict": told.flag,
         "teacher": told.maybe(told.text),
+        "reading": told.whole,
+        "val_data": told.maybe(told.text),
     },
     "task": told.one_of(*TASKS),
     "created": told.text,

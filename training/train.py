@@ -25,7 +25,7 @@ from training.loop import Fitted
 from training.network import in_single_precision
 from training.progress import say
 from training.request import TrainRequest
-from training.resume import begun
+from training.resume import as_begun, begun
 from training.run import Run, machine, versions, write_info
 from training.summary import figures
 from training.tensorboard_log import TensorBoardLog
@@ -83,6 +83,7 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # killed just before that
         say(f"{folder} is complete")
         return Run.open(folder)
+    asked = as_begun(asked, info) if info else asked
     training = _open(asked)
     if info is None:
         warn = say if placement.is_chief else _unsaid

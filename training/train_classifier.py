@@ -91,6 +91,7 @@ class ClassifierTraining:
             "validation": len(dataset.validation) if dataset.validation else 0,
             "held_out": len(dataset.held_out),
             "skipped": [picture.name for picture in self._broken],
+            "notes": list(map(str, dataset.notes)),
         }
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
@@ -119,6 +120,8 @@ def scan_for(asked: TrainRequest) -> Dataset:
     if dataset.ignored:
         endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
         say(f"skipped files that are not images: {endings}")
+    for note in dataset.notes:
+        say(str(note))
     return dataset
 
 

@@ -90,7 +90,7 @@ class SegmenterTraining:
             "validation": len(dataset.validation) if dataset.validation else 0,
             "held_out": len(dataset.held_out),
             "skipped": self._skipped,
-            "notes": list(dataset.notes),
+            "notes": [str(note) for note in dataset.notes],
         }
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from said import said
 
 from kerascnn.errors import InputError
 from training.datasets import voc
@@ -82,7 +83,7 @@ def test_boxes_count_from_one(devkit: Path) -> None:
     assert objects.masks is None
     assert dataset.train.sizes.tolist() == [[HEIGHT, WIDTH]] * 3
     assert dataset.train.picture(0).shape == (HEIGHT, WIDTH, 3)
-    assert dataset.notes == ()
+    assert said(dataset) == ()
 
 
 def test_lists_are_the_splits(devkit: Path) -> None:
@@ -114,7 +115,7 @@ def test_files_beside_pictures(tmp_path: Path) -> None:
     one, same, other = (voc.scan(tmp_path, seed=s) for s in (0, 0, 1))
     assert counts(one) == [4, None, 1]
     assert one.held_out.names == same.held_out.names != other.held_out.names
-    assert one.notes == ("1 pictures without an .xml file were left out",)
+    assert said(one) == ("1 pictures without an .xml file were left out",)
     for part in ("train", "valid"):
         write(tmp_path / part / f"{part}.xml", element("dog", (1, 1, 9, 9)))
         draw(tmp_path / part / f"{part}.png")
@@ -164,7 +165,7 @@ def test_difficult_ones_are_crowds_and_boxes_are_clipped(devkit: Path) -> None:
     assert objects.crowd.tolist() == [True, False, False]
     assert objects.boxes[1].tolist() == [0, 0, 1, 1]
     assert objects.areas[2] == 4.75 * 4.5
-    assert dataset.notes == (
+    assert said(dataset) == (
         "1 difficult objects are neither to be found nor mistakes",
         "train: 1 of 4 boxes were clipped to their pictures",
         "train: 1 of 4 boxes without an area inside their pictures were dropped, in training and "

@@ -30,6 +30,8 @@ import numpy as np
 from pycocotools import mask as rle
 
 from kerascnn.errors import InputError
+from training.datasets.elsewhere import Use
+from training.datasets.notes import Note
 from training.datasets.object_table import (
     ALL,
     FOLDERS,
@@ -70,7 +72,7 @@ class _File:
     categories: dict[int, str]
     group: int | None
     annotations: Annotations
-    notes: list[str]
+    notes: list[Note]
 
 
 def recognises(path: pathlib.Path) -> bool:
@@ -78,7 +80,9 @@ def recognises(path: pathlib.Path) -> bool:
     return bool(_files(path)) if path.is_dir() else path.suffix.lower() == ".json"
 
 
-def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
+def scan(
+    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+) -> ObjectDataset:
     """Read annotations and find the pictures; none is decoded yet.
 
     Raises:
@@ -99,6 +103,7 @@ def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
         ids.tolist(),
         parts,
         seed=seed,
+        use=use,
         notes=[note for file in found.values() for note in file.notes],
     )
 
@@ -138,9 +143,9 @@ def _categories(found: dict[str, _File]) -> dict[int, str]:
     used = [np.any(file.annotations.labels == first.group) for file in found.values()]
     if first.group is not None and not any(used):
         del categories[first.group]
-        first.notes.append(
-            f"category {first.group} is the group of all others and no object's: left out"
-        )
+        text = f"category {first.group} is the group of all others and no object's: left out"
+        name = first.categories[first.group]
+        first.notes.append(Note.of("group-category", text, [name], finding=False))
     if twice := _twice(categories.values()):
         raise InputError(f"{first.path}: two categories are called {twice}; rename one")
     return categories
@@ -206,7 +211,7 @@ def _annotations(
     places: dict[float | str, int],
     sizes: np.ndarray,
     categories: list[int],
-) -> tuple[Annotations, list[str]]:
+) -> tuple[Annotations, list[Note]]:
     kind = "annotation"
     pictures = [places.get(i, -1) for i in _column(path, kind, records, "image_id", _key)]
     labels = _column(path, kind, records, "category_id", _whole)
@@ -235,22 +240,23 @@ def _annotations(
     return annotations, notes
 
 
-def _ids(path: pathlib.Path, records: list[dict]) -> tuple[np.ndarray, list[str]]:
+def _ids(path: pathlib.Path, records: list[dict]) -> tuple[np.ndarray, list[Note]]:
     """(k,) int64, and a note where they are not the file's."""
     given = {record.get("id") for record in records if isinstance(record.get("id"), int)}
     if len(given) == len(records):
         return np.array(_column(path, "annotation", records, "id", _whole), np.int64), []
     lost = len(records) - len(given)
-    note = (
+    text = (
         f"{path.name}: {lost:,} annotation ids are not numbers, or occur twice; all were renumbered"
     )
+    note = Note(kind="renumbered-ids", text=text, count=lost, finding=False)
     return np.arange(1, len(records) + 1), [note]
 
 
 def _outlines(
-    path: pathlib.Path, records: list[dict], sizes: np.ndarray, notes: list[str]
+    path: pathlib.Path, records: list[dict], sizes: np.ndarray, notes: list[Note]
 ) -> Iterator[Outline]:
-    thin = 0
+    thin: list[str] = []
     for record, (height, width) in zip(records, sizes.tolist(), strict=True):
         outline = record.get("segmentation")
         try:
@@ -267,10 +273,13 @@ def _outlines(
             raise InputError(
                 f"{path}: {called}: its segmentation {reason}; correct or remove it"
             ) from None
-        thin += sum(len(part) < 6 for part in outline or ())
+        for part in outline or ():
+            if len(part) < 6:
+                thin.append(_called("annotation", records, record))
         yield outline
     if thin:
-        notes.append(f"{path.name}: {thin:,} polygons of fewer than three points were left out")
+        text = f"{path.name}: {len(thin):,} polygons of fewer than three points were left out"
+        notes.append(Note.of("thin-polygons", text, thin))
 
 
 def _runs(outline: dict, height: int, width: int) -> bytes:

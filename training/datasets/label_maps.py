@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from training.datasets.notes import Note
+
 # No class: what was left undecided, and what is outside of a picture. It counts nowhere.
 VOID = 255
 # So many classes leave room for `VOID` in a byte.
@@ -74,7 +76,7 @@ class MapDataset:
         validation: pictures that choose the best epoch, or None.
         held_out: pictures that every reported figure is measured on.
         fingerprint: of names, sizes and masks, or of what generates them.
-        notes: what was converted, left out or set aside, with counts; one line each.
+        notes: what was converted, left out or set aside, counted.
         generated: pictures are made, not read, so that none can be broken.
         palette: the data's own colour of each class, or None.
     """
@@ -85,7 +87,7 @@ class MapDataset:
     validation: MapSplit | None
     held_out: MapSplit
     fingerprint: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     generated: bool = False
     palette: Palette | None = None
 

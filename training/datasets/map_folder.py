@@ -17,13 +17,16 @@ Without splits a fifth of the pictures is held out.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from kerascnn.errors import InputError
 from training.datasets import class_files
+from training.datasets.class_files import ClassFile
+from training.datasets.elsewhere import Use
 from training.datasets.label_maps import MapDataset
 from training.datasets.mask_table import Pair, assemble_maps
+from training.datasets.notes import Note
 from training.datasets.object_table import ALL, FOLDERS, TRAIN
 from training.preprocessing import SUFFIXES
 
@@ -49,34 +52,53 @@ def recognises(path: pathlib.Path) -> bool:
     return path.is_dir() and bool(_places(path, []))
 
 
-def scan(path: pathlib.Path, *, seed: int) -> MapDataset:
+def scan(
+    path: pathlib.Path,
+    *,
+    seed: int,
+    strict: bool = False,
+    use: Use = Use.SPLIT,
+    named: ClassFile | None = None,
+) -> MapDataset:
     """Find pictures and their masks; few are decoded yet (see `mask_table`).
+
+    Args:
+        named: what masks mean where no file in DIR says so.
 
     Raises:
         InputError: a picture without a mask, or with one of another size; what classes are cannot
             be told; files that cannot be read.
     """
-    notes: list[str] = []
+    notes: list[Note] = []
     places = _places(path, notes)
     parts = {part: _pairs(part, *folders, notes) for part, folders in places.items()}
+    found = _class_file(path, places) or named
+    return assemble_maps(path, parts, found, seed=seed, use=use, notes=notes)
+
+
+def classes_of(path: pathlib.Path) -> ClassFile | None:
+    """What a file in DIR says that masks mean."""
+    return _class_file(path, _places(path, []))
+
+
+def _class_file(path: pathlib.Path, places: Mapping[str, _Places]) -> ClassFile | None:
     folders = [path, *(masks for _pictures, masks in places.values())]
     above = [folder.parent for folder in folders[1:]]
-    found = class_files.find([*folders, *above])
-    return assemble_maps(path, parts, found, seed=seed, notes=notes)
+    return class_files.find([*folders, *above])
 
 
-def _places(root: pathlib.Path, notes: list[str]) -> dict[str, _Places]:
+def _places(root: pathlib.Path, notes: list[Note]) -> dict[str, _Places]:
     """The folders of each part; ALL for what is to be split."""
     if found := _above(root, notes):
         return found
     found = _below(root) or _beside(root) or _mixed(root)
     if found:
         left = [folder for part, folder in _of_parts(root).items() if part not in found]
-        notes += [f"{folder} has no masks: its pictures were left out" for folder in left]
+        notes += [_left_out(f"{folder} has no masks", folder) for folder in left]
     return found
 
 
-def _above(root: pathlib.Path, notes: list[str]) -> dict[str, _Places]:
+def _above(root: pathlib.Path, notes: list[Note]) -> dict[str, _Places]:
     """DIR/images and DIR/masks, with or without parts in them."""
     pair = _two(root)
     if pair is None:
@@ -90,8 +112,13 @@ def _above(root: pathlib.Path, notes: list[str]) -> dict[str, _Places]:
         elif part == TRAIN:
             raise InputError(f"{pair[1]} has no folder {pictures.name} as {pair[0]} has; add it")
         else:
-            notes.append(f"{pair[1]} has no folder {pictures.name}: its pictures were left out")
+            notes.append(_left_out(f"{pair[1]} has no folder {pictures.name}", pictures))
     return found if parts else {ALL: pair}
+
+
+def _left_out(why: str, pictures: pathlib.Path) -> Note:
+    names = [str(file) for file in sorted(_files(pictures))]
+    return Note.of("absent-split", f"{why}: its pictures were left out", names)
 
 
 def _below(root: pathlib.Path) -> dict[str, _Places]:
@@ -154,7 +181,7 @@ def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
             yield file
 
 
-def _pairs(part: str, pictures: pathlib.Path, masks: pathlib.Path, notes: list[str]) -> list[Pair]:
+def _pairs(part: str, pictures: pathlib.Path, masks: pathlib.Path, notes: list[Note]) -> list[Pair]:
     """Each picture with its mask, by name; masks without a picture are counted in a note."""
     there = sorted(_files(masks))
     files = sorted(_files(pictures))
@@ -177,10 +204,11 @@ def _pairs(part: str, pictures: pathlib.Path, masks: pathlib.Path, notes: list[s
         _refuse_missing(missing, len(files), pictures, masks, there)
     if not found:
         raise InputError(f"{pictures} has no images ({' '.join(sorted(SUFFIXES))}); add some")
-    if left := len(there) - len({mask for _file, mask in found.values()}):
-        notes.append(
-            f"{masks if part == ALL else part}: {left:,} masks belong to no image: left out"
-        )
+    used = {mask for _file, mask in found.values()}
+    if left := [str(mask) for mask in there if mask not in used]:
+        where = masks if part == ALL else part
+        text = f"{where}: {len(left):,} masks belong to no image: left out"
+        notes.append(Note.of("masks-without-image", text, left))
     return list(found.values())
 
 

@@ -18,14 +18,16 @@ from kerascnn.errors import InputError
 from training.datasets import mask_files
 from training.datasets.class_files import ClassFile
 from training.datasets.decode import in_order
+from training.datasets.elsewhere import Use, doubled, unused
 from training.datasets.label_maps import BACKGROUND, VOID, MapDataset, MapSplit, Palette
 from training.datasets.mask_files import Meaning
+from training.datasets.notes import Note
 from training.datasets.object_table import (
     TEST,
     TRAIN,
     VALIDATION,
     divided,
-    doubled,
+    left_out,
     refuse_odd_names,
     refuse_other_size,
     weigh,
@@ -117,7 +119,8 @@ def assemble_maps(
     classes: ClassFile | None,
     *,
     seed: int,
-    notes: Sequence[str] = (),
+    use: Use = Use.SPLIT,
+    notes: Sequence[Note] = (),
 ) -> MapDataset:
     """A data set of pairs named TRAIN, VALIDATION and TEST, or of some named ALL.
 
@@ -125,6 +128,7 @@ def assemble_maps(
         root: its folder.
         classes: a file that names them, if there is any.
         seed: splits ALL.
+        use: what the pictures are for.
         notes: what there is to say beside what is seen here.
 
     Raises:
@@ -143,8 +147,10 @@ def assemble_maps(
     assert meaning is not None
     refuse_odd_names(str(root), meaning.classes)
     tables = {part: _table(root, parts[part], looked[part], meaning) for part in parts}
-    shares = divided(str(root), tables, seed)
+    shares = divided(str(root), tables, seed, use)
     splits = {split: table.split(places) for split, (table, places) in shares.items()}
+    said += doubled(splits[TRAIN].names, splits[TEST].names)
+    said += unused({part: tables[part].pictures for part in left_out(parts, use)}, use)
     identity = [places.tobytes() for _table, places in shares.values()]
     identity += [table.fingerprint.encode() for table in tables.values()]
     return MapDataset(
@@ -154,7 +160,7 @@ def assemble_maps(
         validation=splits.get(VALIDATION),
         held_out=splits[TEST],
         fingerprint=digest(identity),
-        notes=(*said, *doubled(splits[TRAIN].names, splits[TEST].names)),
+        notes=tuple(said),
         palette=palette or _palette(next(iter(tables.values()))),
     )
 
@@ -196,7 +202,7 @@ def _told(
     parts: Mapping[str, Sequence[Pair]],
     looked: Mapping[str, Sequence[_Looked]],
     named: Meaning | None,
-) -> tuple[Meaning, list[str]]:
+) -> tuple[Meaning, list[Note]]:
     """What the values of all masks mean, and notes."""
     pairs = [pair for some in parts.values() for pair in some]
     pixels = np.array([one.pixels for some in looked.values() for one in some])
@@ -204,7 +210,8 @@ def _told(
     if VOID in values and set(values) <= {0, VOID}:
         *others, white = named.classes if named else (FOREGROUND,)
         zero = others[0] if others else BACKGROUND
-        note = f"masks are black and white: 0 is {zero!r}, 255 is {white!r}"
+        text = f"masks are black and white: 0 is {zero!r}, 255 is {white!r}"
+        note = Note(kind="black-and-white-masks", text=text, count=len(pairs), finding=False)
         colours = named.colours if named else None
         return mask_files.black_and_white((zero, white), colours), [note]
     if named is not None:
@@ -223,8 +230,9 @@ def _told(
         raise InputError(
             f"{root}: no mask has any value but {values}; there are not two classes in them"
         )
-    note = f"no file names the classes (classes.txt, a name a line): class_0 to class_{count - 1}"
-    return mask_files.numbered(count), [note]
+    text = f"no file names the classes (classes.txt, a name a line): class_0 to class_{count - 1}"
+    meaning = mask_files.numbered(count)
+    return meaning, [Note.of("unnamed-classes", text, meaning.classes)]
 
 
 def _table(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.datasets.notes import Note
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Split:
         kinds: (n,) uint8, 1 to 8 for an ordinary JPEG by its EXIF orientation, 0 for all that
             Pillow alone should decode; known once decoded.
         blocks: (n,) int32 number of the file that holds each picture, where many share one.
+        file_sizes: (n,) int64 bytes of the files `names`; known where folders were listed.
     """
 
     labels: np.ndarray
@@ -36,6 +38,7 @@ class Split:
     sizes: np.ndarray | None = None
     kinds: np.ndarray | None = None
     blocks: np.ndarray | None = None
+    file_sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +70,7 @@ class Split:
             raise InputError(f"{where} cannot be read ({reason}); restore it") from error
 
 
-_ROWS = ("pictures", "places", "sizes", "kinds", "blocks")
+_ROWS = ("pictures", "places", "sizes", "kinds", "blocks", "file_sizes")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,7 @@ class Dataset:
         resize: how pictures meet the network's size (see Preprocessing).
         fingerprint: of the pixels and labels, or of the names, sizes and labels of files.
         ignored: how many files lie among the pictures that are none by their ending, by ending.
+        notes: what else the reader has to say.
     """
 
     name: str
@@ -94,6 +98,7 @@ class Dataset:
     resize: str
     fingerprint: str
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
 
 def stratified(

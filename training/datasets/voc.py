@@ -27,6 +27,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.datasets.elsewhere import Use
+from training.datasets.notes import Note
 from training.datasets.object_table import (
     ALL,
     FOLDERS,
@@ -67,7 +69,9 @@ def recognises(path: pathlib.Path) -> bool:
     return path.is_dir() and bool(_files(path))
 
 
-def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
+def scan(
+    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+) -> ObjectDataset:
     """Read annotations and find the pictures; none is decoded yet.
 
     Classes are the names of the training objects, sorted, and numbered from 1.
@@ -91,6 +95,7 @@ def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
         range(1, len(classes) + 1),
         {part: _table(path, part, pictures, classes) for part, pictures in parts.items()},
         seed=seed,
+        use=use,
         notes=[*_unlabelled(path, files), *_difficult(parts)],
     )
 
@@ -237,17 +242,20 @@ def _table(
     return tabulate(root.name if part == ALL else part, files, names, sizes, annotations)
 
 
-def _unlabelled(path: pathlib.Path, files: Mapping[str, Sequence[pathlib.Path]]) -> list[str]:
+def _unlabelled(path: pathlib.Path, files: Mapping[str, Sequence[pathlib.Path]]) -> list[Note]:
     """A note of pictures that have no file, where no list says which ones are meant."""
     if (path / "ImageSets").is_dir():
         return []
     labelled = {file.with_suffix("") for listed in files.values() for file in listed}
     folders = {file.parent for file in labelled}
     stems = {folder / p.stem for folder in folders for p in _pictures_near(folder).values()}
-    left = len(stems - labelled)
-    return [f"{left:,} pictures without an .xml file were left out"] if left else []
+    left = sorted(map(str, stems - labelled))
+    text = f"{len(left):,} pictures without an .xml file were left out"
+    return [Note.of("no-labels", text, left)] if left else []
 
 
-def _difficult(parts: Mapping[str, Sequence[_Picture]]) -> list[str]:
-    count = sum(o.difficult for pictures in parts.values() for p in pictures for o in p.objects)
-    return [f"{count:,} difficult objects are neither to be found nor mistakes"] if count else []
+def _difficult(parts: Mapping[str, Sequence[_Picture]]) -> list[Note]:
+    pictures = [picture for some in parts.values() for picture in some]
+    owners = [str(p.file) for p in pictures for o in p.objects if o.difficult]
+    text = f"{len(owners):,} difficult objects are neither to be found nor mistakes"
+    return [Note.of("difficult-objects", text, owners, finding=False)] if owners else []

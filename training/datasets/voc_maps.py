@@ -19,8 +19,10 @@ import pathlib
 from kerascnn.errors import InputError
 from training.datasets import class_files
 from training.datasets.class_files import ClassFile, Colour
+from training.datasets.elsewhere import Use
 from training.datasets.label_maps import BACKGROUND, MapDataset
 from training.datasets.mask_table import Pair, assemble_maps
+from training.datasets.notes import Note
 from training.datasets.object_table import ALL, TEST, TRAIN, VALIDATION
 from training.preprocessing import SUFFIXES
 
@@ -40,14 +42,16 @@ def recognises(path: pathlib.Path) -> bool:
     return (path / "JPEGImages").is_dir() and any((path / _MASKS).glob("*.png"))
 
 
-def scan(path: pathlib.Path, *, seed: int) -> MapDataset:
+def scan(
+    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+) -> MapDataset:
     """Find masks and their pictures; few are decoded yet (see `mask_table`).
 
     Raises:
         InputError: masks or pictures of a list that are missing, or differ in size; files that
             cannot be read.
     """
-    notes: list[str] = []
+    notes: list[Note] = []
     listed = _listed(path, notes)
     pictures = {
         file.stem: file
@@ -57,8 +61,12 @@ def scan(path: pathlib.Path, *, seed: int) -> MapDataset:
     parts = {
         part: [_pair(path, name, pictures) for name in names] for part, names in listed.items()
     }
-    found = class_files.find([path]) or _own_classes(path)
-    return assemble_maps(path, parts, found, seed=seed, notes=notes)
+    return assemble_maps(path, parts, classes_of(path), seed=seed, use=use, notes=notes)
+
+
+def classes_of(path: pathlib.Path) -> ClassFile:
+    """What masks mean: as a file in DIR says, else as Pascal VOC has it."""
+    return class_files.find([path]) or _own_classes(path)
 
 
 def colour(number: int) -> Colour:
@@ -75,7 +83,7 @@ def _own_classes(path: pathlib.Path) -> ClassFile:
     return ClassFile(path=path / _MASKS, names=(*CLASSES, _VOID), colours=colours)
 
 
-def _listed(path: pathlib.Path, notes: list[str]) -> dict[str, list[str]]:
+def _listed(path: pathlib.Path, notes: list[Note]) -> dict[str, list[str]]:
     """Names without endings of each split; ALL for those that are to be split."""
     lists = path / "ImageSets" / "Segmentation"
     found = {part: _names(lists / f"{name}.txt") for part, name in _LISTS.items()}
@@ -86,7 +94,8 @@ def _listed(path: pathlib.Path, notes: list[str]) -> dict[str, list[str]]:
         if names and not any(_mask(path, name).is_file() for name in names):
             if part in (TRAIN, ALL):
                 raise InputError(f"{_mask(path, names[0])}: no such mask, nor any other; add them")
-            notes.append(f"{part}: its {len(names):,} pictures have no masks: left out")
+            text = f"{part}: its {len(names):,} pictures have no masks: left out"
+            notes.append(Note.of("absent-split", text, names, finding=False))
             names.clear()
     if any(found.values()):
         return {part: names for part, names in found.items() if names}

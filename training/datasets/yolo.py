@@ -26,6 +26,8 @@ import numpy as np
 import yaml
 
 from kerascnn.errors import InputError
+from training.datasets.elsewhere import Use
+from training.datasets.notes import Note
 from training.datasets.object_table import (
     ALL,
     FOLDERS,
@@ -74,7 +76,9 @@ def recognises(path: pathlib.Path) -> bool:
     return path.suffix.lower() in _YAML
 
 
-def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
+def scan(
+    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+) -> ObjectDataset:
     """Read labels and the pictures' sizes; none is decoded yet.
 
     Raises:
@@ -82,10 +86,16 @@ def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
     """
     described = _yaml_file(path) if path.is_dir() else path
     layout = _described(described) if described else _found(path)
-    notes: list[str] = []
+    notes: list[Note] = []
     parts = {part: _table(layout, part, notes) for part in layout.pictures}
     return assemble(
-        str(path), layout.classes, range(len(layout.classes)), parts, seed=seed, notes=notes
+        str(path),
+        layout.classes,
+        range(len(layout.classes)),
+        parts,
+        seed=seed,
+        use=use,
+        notes=notes,
     )
 
 
@@ -214,15 +224,16 @@ def _found(root: pathlib.Path) -> _Layout:
     )
 
 
-def _table(layout: _Layout, part: str, notes: list[str]) -> Table:
+def _table(layout: _Layout, part: str, notes: list[Note]) -> Table:
     files = layout.pictures[part]
     weigh(files)  # a missing one is an error by itself, and of all at once
     labels = [_labels_of(file) for file in files]
-    lacking = sum(not place.is_file() for place in labels)
-    if files and lacking == len(files):
+    lacking = [str(file) for file, place in zip(files, labels, strict=True) if not place.is_file()]
+    if files and len(lacking) == len(files):
         raise InputError(f"{labels[0]}: no such file, nor any other with labels; put them there")
     if lacking:
-        notes.append(f"{part}: {lacking:,} of {len(files):,} pictures have no labels: no object")
+        text = f"{part}: {len(lacking):,} of {len(files):,} pictures have no labels: no object"
+        notes.append(Note.of("no-labels", text, lacking))
     objects = [_read(place, len(layout.classes)) if place.is_file() else [] for place in labels]
     sizes = np.array([read_size(file) for file in files], np.int64).reshape(-1, 2)
     names = [
