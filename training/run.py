@@ -35,6 +35,11 @@ _PACKAGES = (
 )  # fmt: skip
 
 _REMEDY = "delete the folder and train again"
+# Where there is a model.keras, which a damaged run.json is no reason to throw away.
+_KEEPING = (
+    "put back a copy of it, or train in another folder with --weights {model}; the files in "
+    "artefacts/ work without it"
+)
 _SIZE = told.items(told.whole, least=2, most=2)
 # What is there of these is of these types; older versions wrote less, and newer ones write more.
 _SHAPE: told.Shape = {
@@ -174,9 +179,10 @@ def load_keras(path: pathlib.Path) -> keras.Model:
 
 def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
     """Contents of run.json, or None where there is none; raises InputError if it is damaged."""
-    path = folder / "run.json"
+    path, model = folder / "run.json", folder / "model.keras"
+    remedy = _KEEPING.format(model=model) if model.is_file() else _REMEDY
     try:
-        info = told.read_object(path, _REMEDY)
+        info = told.read_object(path, remedy)
         if "request" not in info:
             raise ValueError("no request in it")
         told.check(info, _SHAPE)
@@ -186,7 +192,7 @@ def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if str(error).startswith(str(path)):  # it names the file and the remedy already
             raise InputError(str(error)) from None
-        raise InputError(f"{path} is damaged ({error}); {_REMEDY}") from None
+        raise InputError(f"{path} is damaged ({error}); {remedy}") from None
     return info
 
 
