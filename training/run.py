@@ -22,7 +22,7 @@ from kerascnn.catalogue import TASKS
 from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic
+from training import atomic, keras_files
 from training.config import TrainConfig
 from training.cores import WORKERS
 
@@ -160,21 +160,21 @@ class Run:
 
 
 def load_keras(path: pathlib.Path) -> keras.Model:
-    """Read a .keras file, refusing any that carries code; raises InputError."""
+    """Read a .keras file, refusing any that carries code or asks for more weights than it has.
+
+    Raises InputError.
+    """
     import keras
 
     # Networks may have layers of ours, which are known once these are imported.
     import kerascnn.detection.faster_rcnn
     import kerascnn.layers  # noqa: F401
 
+    keras_files.check(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise InputError(
-            f"{path} is not a readable Keras model ({reason[0] if reason else error!r}); "
-            "train it again or take another file"
-        ) from error
+        raise keras_files.unreadable(path, error) from error
 
 
 def read_info(folder: pathlib.Path) -> dict[str, Any] | None:

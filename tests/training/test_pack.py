@@ -369,7 +369,7 @@ def test_packs_can_be_packed_and_so_can_arrays(photos: Path, tmp_path: Path, mon
         mnist, train=mnist.train.take(range(0, 4000, 100)),
         held_out=mnist.held_out.take(range(0, 1000, 50)),
     )  # fmt: skip
-    pack(few, tmp_path / "digits", seed=0, report=lambda _line: None)
+    pack(few, tmp_path / "digits", seed=0, split_seed=0, report=lambda _line: None)
     digits = datasets.scan(str(tmp_path / "digits"), seed=0)
     assert digits.resize == "pad"
     grey = Preprocessing(height=28, width=28, channels=1, resize="pad")
