@@ -529,7 +529,14 @@ def check(
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Random seed (order and split).",
+    help="Random seed of the order.",
+)
+@click.option(
+    "--split-seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the held-out split.",
 )
 @click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
 @_json_option
@@ -548,7 +555,7 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
     from training import datasets
     from training.progress import say
 
-    dataset = datasets.scan(source, seed=asked["seed"], to_pack=True)
+    dataset = datasets.scan(source, seed=asked["split_seed"], to_pack=True)
     made = pack(dataset, pathlib.Path(out), report=say, **asked)
     if as_json:
         _print_json(dataclasses.asdict(made) | {"folder": out})
