@@ -85,7 +85,10 @@ def read_decoded(
     with _opened(source, name) as (opened, data):
         width, height = opened.size
         kind = _kind(opened, data)
-        divisor = decode_memory.reduction(opened)
+        divisor = 1
+        if is_large(opened):  # twice the pixels a side that are needed
+            side = 2 * max(preprocessing.height, preprocessing.width)
+            divisor = max(decode_memory.reduction(opened), _divisor(opened, side, side))
         with _loaded(opened, data, divisor, more=_copies(opened, preprocessing.channels)):
             turned = _orientation(opened)
             picture = _convert(opened, data, preprocessing.channels)
