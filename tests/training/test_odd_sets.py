@@ -14,7 +14,7 @@ from PIL import Image
 from said import note_of, said
 
 from kerascnn.errors import InputError
-from training.datasets import coco, yolo
+from training.datasets import coco, same_bytes, yolo
 from training.datasets.map_sets import scan_maps
 from training.datasets.object_sets import scan_objects
 from training.datasets.objects import ObjectDataset
@@ -604,3 +604,22 @@ def test_a_mask_of_pascal_voc_may_be_missing(tmp_path: Path) -> None:
     assert note_of(found, "missing-masks").count == 2
     with pytest.raises(InputError, match=r"5.png: no such mask, and a list names it; restore it"):
         scan_maps(str(tmp_path), seed=0, strict=True)
+
+
+# --- All ------------------------------------------------------------------------------------------
+
+
+def test_the_same_bytes_under_other_names(exported: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("train", "valid"):
+        for file in (exported / part / "images").iterdir():
+            Image.fromarray(rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)).save(file)
+    images = exported / "train" / "images"
+    shutil.copy(images / "0.png", exported / "valid" / "images" / "13.png")
+    found = same_bytes.noted(scan_objects(str(exported), seed=0))
+    note = note_of(found, "same-bytes")
+    assert (note.count, note.examples) == (1, (str(exported / "valid" / "images" / "13.png"),))
+    maps = mask_set(exported / "maps")
+    assert "same-bytes" in kinds(same_bytes.noted(scan_maps(str(maps), seed=0)))  # all are blue
+    scenes = scan_objects("scenes:96@40+6", seed=0)
+    assert same_bytes.noted(scenes) is scenes
