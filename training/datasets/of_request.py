@@ -40,14 +40,22 @@ def labelled(asked: TrainRequest) -> Dataset:
 def objects(asked: TrainRequest) -> ObjectDataset:
     """The pictures of a detector's request, not read yet and none set aside."""
     return scan_objects(
-        asked.data, seed=asked.config.split_seed, strict=asked.strict, val_data=asked.val_data
+        asked.data,
+        seed=asked.config.split_seed,
+        strict=asked.strict,
+        val_data=asked.val_data,
+        reading=asked.reading,
     )
 
 
 def maps(asked: TrainRequest) -> MapDataset:
     """The pictures of a segmentation network's request, not read yet and none set aside."""
     return scan_maps(
-        asked.data, seed=asked.config.split_seed, strict=asked.strict, val_data=asked.val_data
+        asked.data,
+        seed=asked.config.split_seed,
+        strict=asked.strict,
+        val_data=asked.val_data,
+        reading=asked.reading,
     )
 
 
