@@ -97,9 +97,7 @@ def _looked_at(split: Any, generated: bool) -> Iterator[_Looked]:
             return
         if split.read is not None:
             names = split.names
-            yield from _one_by_one(
-                len(split), lambda i: look_at_bytes(split.encoded(i), names[i])
-            )
+            yield from _one_by_one(len(split), lambda i: look_at_bytes(split.encoded(i), names[i]))
             return
     elif generated:
         yield from _one_by_one(len(split), lambda i: look_at_pixels(split.picture(i)))

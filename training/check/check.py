@@ -128,9 +128,7 @@ def _preprocessing(asked: TrainRequest, dataset: AnyDataset) -> Preprocessing:
     return zoo.preprocessing(asked.model, height, width, resize=resize)
 
 
-def _counted(
-    dataset: AnyDataset, splits: dict[str, Any], preprocessing: Preprocessing
-) -> Counts:
+def _counted(dataset: AnyDataset, splits: dict[str, Any], preprocessing: Preprocessing) -> Counts:
     if isinstance(dataset, Dataset):
         return counts.of_images(dataset, splits)
     if isinstance(dataset, ObjectDataset):

@@ -119,9 +119,7 @@ def of_objects(
     )
 
 
-def _sides(
-    objects: Objects, size: np.ndarray, preprocessing: Preprocessing
-) -> np.ndarray:
+def _sides(objects: Objects, size: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """(m, 2) float32 pixels of the network's input; crowds left out."""
     placement = evaluation_placement(size, preprocessing)
     boxes = placement.boxes(objects.boxes[~objects.crowd])
@@ -181,7 +179,12 @@ def of_maps(dataset: MapDataset, splits: Mapping[str, Any]) -> Counts:
 
 def findings_of(counts: Counts) -> list[Finding]:
     """What is wrong with the classes and objects."""
-    return [*_of_names(counts.classes), *_of_balance(counts), *_of_boxes(counts), *_of_masks(counts)]
+    return [
+        *_of_names(counts.classes),
+        *_of_balance(counts),
+        *_of_boxes(counts),
+        *_of_masks(counts),
+    ]
 
 
 def _of_names(classes: Sequence[str]) -> list[Finding]:
@@ -273,7 +276,11 @@ def _of_boxes(counts: Counts) -> list[Finding]:
     if counts.sides is None:
         return []
     found = []
-    tiny = int((counts.sides.min(axis=1, initial=np.inf) < LEAST_SIDE).sum()) if len(counts.sides) else 0
+    tiny = (
+        int((counts.sides.min(axis=1, initial=np.inf) < LEAST_SIDE).sum())
+        if len(counts.sides)
+        else 0
+    )
     if tiny:
         total = len(counts.sides)
         text = (

@@ -173,9 +173,7 @@ def _near(census: Census, twice: Duplicates) -> Finding:
     there = np.flatnonzero(twice.alike >= 0)
     keys = twice.alike[there] * splits + census.splits[there]
     # One of each content in a split.
-    content = np.unique(
-        np.stack([keys, twice.same[there]], axis=1), axis=0, return_index=True
-    )[1]
+    content = np.unique(np.stack([keys, twice.same[there]], axis=1), axis=0, return_index=True)[1]
     unique, size = np.unique(keys[content], return_counts=True)
     several = unique[size > 1]
     chosen = content[np.isin(keys[content], several)]

@@ -88,9 +88,7 @@ def _finding(checked: Checked, found: Finding) -> dict[str, Any]:
 
     groups = []
     for group in found.shown:
-        pictures = [
-            {"pixels": image(*place), "name": _name(checked, *place)} for place in group
-        ]
+        pictures = [{"pixels": image(*place), "name": _name(checked, *place)} for place in group]
         if all(one["pixels"] is not None for one in pictures):
             groups.append(pictures)
     return {

@@ -53,9 +53,7 @@ def what_for(checked: Checked) -> str:
     guess = " (guessed; --task says otherwise)" if checked.guessed else ""
     size = f"{checked.preprocessing.width} x {checked.preprocessing.height}"
     how = {"crop": "cropped", "stretch": "stretched", "pad": "padded"}[checked.preprocessing.resize]
-    return (
-        f"{checked.task}{guess}, seen as by {checked.asked.model}: {size} pixels, {how}"
-    )
+    return f"{checked.task}{guess}, seen as by {checked.asked.model}: {size} pixels, {how}"
 
 
 def of_splits(checked: Checked) -> str:
@@ -116,9 +114,7 @@ def _shares(counts: dict[str, int]) -> str:
 
 def _objects(checked: Checked) -> str:
     counts = checked.counts
-    parts = [
-        f"{int(of.sum()):,} {name}" for name, of in zip(counts.splits, counts.of, strict=True)
-    ]
+    parts = [f"{int(of.sum()):,} {name}" for name, of in zip(counts.splits, counts.of, strict=True)]
     text = f"{', '.join(parts[:-1])} and {parts[-1]} objects, at most {counts.most:,} in an image"
     if empty := int(counts.empty.sum()):
         text += f"; {counted(empty, 'image')} without one"

@@ -12,7 +12,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from kerascnn.errors import InputError
 from training.datasets import mask_files
@@ -34,6 +33,7 @@ from training.datasets.object_table import (
 )
 from training.datasets.splits import digest
 from training.preprocessing import read_pixels, read_size
+from training.progress import Progress
 
 FOREGROUND = "foreground"
 _LEVELS = 256
@@ -190,11 +190,12 @@ def _look(pairs: Sequence[Pair], telling: Sequence[str]) -> list[_Looked]:
             pixels += np.bincount(values.ravel(), minlength=_LEVELS).astype(np.uint32)
         return _Looked(size=size, digest=hashlib.sha256(mask.read_bytes()).digest(), pixels=pixels)
 
-    progress = tqdm(
-        in_order(look, len(pairs)),
-        total=len(pairs), desc="reading masks", unit="", leave=False, disable=None,
-    )  # fmt: skip
-    return list(progress)
+    found = []
+    with Progress("reading masks", len(pairs), unit="mask") as progress:
+        for one in in_order(look, len(pairs)):
+            found.append(one)
+            progress.step()
+    return found
 
 
 def _told(
