@@ -6,7 +6,7 @@ data, teacher and versions. Another key, and the stage is made again; the same, 
 
     stages/<steps>/model.keras     the network after the steps
     stages/<steps>/ranges.json     after quantisation-aware training: see `export.qat.Aware`
-    stages/<steps>/answers.npy     likewise, of a classifier: its logits on the held-out pictures
+    stages/<steps>/answers.npz     likewise, of a classifier: what it answers on held-out pictures
     stages/<steps>/stage.json      key, seconds, hashes; written last
     stages/<steps>/checkpoints-*/  what an interrupted training goes on from
 """
@@ -35,6 +35,7 @@ from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
+from training.arrays import read_npz
 from training.batches import one_hot
 from training.config import TrainConfig
 from training.datasets.splits import digest
@@ -67,7 +68,8 @@ class Trained:
         preprocessing: what pictures for `model` go through.
         parameters, macs: of the architecture, which structured pruning alone changes.
         seconds: that all steps took.
-        ranges, logits: after quantisation-aware training, see `export.qat.Aware`; else None.
+        ranges: after quantisation-aware training, see `export.qat.Aware`; else None.
+        answers: likewise, see `Task.simulated_answers`; None where it was not asked.
         shared_scale: layers whose kernel should have one scale for all channels.
     """
 
@@ -78,7 +80,7 @@ class Trained:
     macs: int
     seconds: float
     ranges: Mapping[str, qat.Range] | None = None
-    logits: np.ndarray | None = None
+    answers: Mapping[str, np.ndarray] | None = None
     shared_scale: tuple[str, ...] = ()
 
 
@@ -93,8 +95,7 @@ class Material:
         teacher: opens it by the `teacher` of a `FineTuning`.
         teacher_key: its sha256, without opening it.
         calibration: so many pictures of the training split, uint8.
-        held_out: pictures that the simulated int8 network answers for `Trained.logits`, uint8;
-            None: it is not asked.
+        simulated: what the simulated int8 network, a function, answers on the held-out pictures.
     """
 
     source: str
@@ -103,7 +104,7 @@ class Material:
     teacher: Callable[[str], Teacher]
     teacher_key: Callable[[str], str]
     calibration: Callable[[int], tuple[np.ndarray, np.ndarray]]
-    held_out: Callable[[], np.ndarray | None]
+    simulated: Callable[[Callable[[np.ndarray], np.ndarray]], Any]
 
 
 class Stages:
@@ -218,7 +219,7 @@ class Stages:
                     config,
                     checkpoints,
                     calibration=self._material.calibration(variant.calibration_pictures)[0],
-                    pictures=self._material.held_out(),
+                    judge=self._material.simulated,
                     clustered=before.shared_scale,
                 )
                 _write_aware(folder, aware)
@@ -289,18 +290,21 @@ def _save(folder: pathlib.Path, model: keras.Model) -> None:
 def _write_aware(folder: pathlib.Path, aware: qat.Aware) -> None:
     plain = {"ranges": aware.ranges, "preprocessing": aware.preprocessing.to_dict()}
     atomic.write_text(folder / "ranges.json", json.dumps(plain, indent=1))
-    if aware.logits is None:
-        (folder / "answers.npy").unlink(missing_ok=True)
-        return
-    with atomic.replacing(folder / "answers.npy") as temporary:
-        np.save(temporary, aware.logits)
+    for earlier in folder.glob("answers.np[yz]"):
+        earlier.unlink()
+    if aware.answers is not None:
+        with (
+            atomic.replacing(folder / "answers.npz") as temporary,
+            temporary.open("wb") as stream,  # NumPy would put its ending behind a name
+        ):
+            np.savez(stream, **aware.answers.arrays())
 
 
 def _write_info(folder: pathlib.Path, key: str, seconds: float) -> None:
     files = {
         path.name: atomic.sha256(path)
         for path in sorted(folder.iterdir())
-        if path.suffix in (".keras", ".npy") or path.name == "ranges.json"
+        if path.suffix in (".keras", ".npz") or path.name == "ranges.json"
     }
     info = {"key": key, "seconds": seconds, "files": files}
     atomic.write_text(folder / "stage.json", json.dumps(info, indent=1))
@@ -322,11 +326,12 @@ def _whole(folder: pathlib.Path) -> bool:
         return False
 
 
-def _answers(path: pathlib.Path) -> np.ndarray | None:
-    if not path.is_file():
-        return None
-    answers: np.ndarray = np.load(path, allow_pickle=False)
-    return answers
+def _answers(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
+    if (folder / "answers.npz").is_file():
+        return read_npz(folder / "answers.npz")
+    if (folder / "answers.npy").is_file():  # of an earlier version
+        return {"logits": np.load(folder / "answers.npy", mmap_mode="r", allow_pickle=False)}
+    return None
 
 
 def _read(folder: pathlib.Path, key: str, before: Trained, step: recipes.Step) -> Trained:
@@ -339,7 +344,7 @@ def _read(folder: pathlib.Path, key: str, before: Trained, step: recipes.Step) -
             parameters=before.parameters,
             macs=before.macs,
             ranges={name: (low, high) for name, (low, high) in plain["ranges"].items()},
-            logits=_answers(folder / "answers.npy"),
+            answers=_answers(folder),
             shared_scale=before.shared_scale,
         )
     slimmed = isinstance(step, recipes.Slim)

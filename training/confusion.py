@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -50,7 +50,7 @@ class Confused(NamedTuple):
 
 
 # Counts of any form that SciPy makes a sparse one of.
-Counts = csr_array | np.ndarray
+Counts: TypeAlias = Any
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> csr_array:

@@ -16,7 +16,7 @@ import math
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -240,7 +240,17 @@ class _Loop:
         self.rate, self.first_epoch, self.averages = rate, first, config.ema > 0
         self.metrics = self.work.compile(config, rate)
         if resumed:
-            checkpoint.assign(self.trainee.optimizer.variables, self._saved_optimizer)
+            self._assign_saved(self.trainee.optimizer.variables, self._saved_optimizer)
+
+    def _assign_saved(self, variables: Sequence, arrays: Sequence) -> None:
+        """Put back what lies in a checkpoint beside the network's own variables."""
+        try:
+            checkpoint.assign(variables, arrays)
+        except ValueError as error:
+            raise InputError(
+                f"{self.folder} holds the state of another training ({error}); delete the folder "
+                "to begin this one anew, or repeat the command that made it"
+            ) from error
 
     def _restore(self) -> None:
         """Load the newest sound checkpoint."""
@@ -426,8 +436,8 @@ class _Watch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._began = self._kept = time.monotonic()
         if self._loop.saved_metrics:
-            for variable, value in zip(self._loop.metrics, self._loop.saved_metrics, strict=True):
-                variable.assign(value)
+            saved = [np.asarray(value) for value in self._loop.saved_metrics]
+            self._loop._assign_saved(self._loop.metrics, saved)
         if (rate := self._loop.plateau_rate()) is not None:
             self.model.optimizer.learning_rate.assign(rate)
 

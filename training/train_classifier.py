@@ -17,7 +17,7 @@ from training import network
 from training.batches import Course
 from training.config import TrainConfig
 from training.confusion import confusion_matrix, write_confusion
-from training.datasets import of_request
+from training.datasets import of_request, same_bytes
 from training.datasets.broken import BrokenPictures
 from training.datasets.decode import CACHE_BYTES, Broken, decode_dataset
 from training.datasets.splits import Dataset, each
@@ -129,6 +129,7 @@ def scan_for(asked: TrainRequest) -> Dataset:
     if dataset.ignored:
         endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
         say(f"skipped files that are not images: {endings}")
+    dataset = same_bytes.noted(dataset)
     for note in dataset.notes:
         say(str(note))
     return dataset

@@ -18,6 +18,7 @@ from training.batches import Course, EvaluationBatches, one_hot
 from training.config import TrainConfig
 from training.confusion import confusion_matrix, draw_confusion, most_confused, write_confusion
 from training.datasets.splits import Split, places_by_class, stratified
+from training.evaluate import Evaluation
 
 CLASSES = 21_841  # of ImageNet as a whole
 MIB = 1 << 20
@@ -143,3 +144,24 @@ def test_a_thousand_classes_keep_their_square(tmp_path: Path) -> None:
         rows = list(csv.reader(stream))
     assert rows[0] == ["true \\ predicted", *names]
     assert rows[1000][:1] + rows[1000][-1:] == ["999", "1"]
+
+
+def test_an_evaluation_holds_no_logits_of_all_images() -> None:
+    # 4,000 images: 333 MiB of float32 logits, twice as many in float64; here an eighth is kept.
+    count, keep = 4_000, 40 * MIB
+    labels = np.arange(count) % CLASSES
+
+    def answers() -> Iterator[np.ndarray]:
+        for first in range(0, count, 50):
+            block = np.zeros((50, CLASSES), np.float32)
+            block[np.arange(50), first + np.arange(50)] = 20
+            yield block
+
+    with at_most(160):
+        found = Evaluation.of_blocks(answers(), labels, keep_bytes=keep)
+    assert found.accuracy == found.top5 == 100
+    assert found.loss == pytest.approx(np.log1p((CLASSES - 1) * np.exp(-20)), rel=1e-6)
+    assert found.outputs.compared[:3].tolist() == [0, 9, 18]
+    assert found.outputs.logits.nbytes <= keep
+    with at_most(60):
+        assert found.outputs.difference(found.outputs) == 0

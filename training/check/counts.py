@@ -261,9 +261,9 @@ def _of_unbalanced(counts: Counts) -> list[Finding]:
     rare = there[train[there] * UNBALANCED <= train[most]]
     names = [counts.classes[i] for i in rare[np.argsort(train[rare])]]
     remedy = {
-        "image": "--set class_weights=balanced, and --set monitor=balanced_accuracy to choose by it",
+        "image": "train with --set class_weights=balanced --set monitor=balanced_accuracy",
         "object": "add images of the rare ones; look at the AP of each class, not at their mean",
-        "pixel": "--set class_weights=balanced, or --set map_loss=dice",
+        "pixel": "train with --set class_weights=balanced, or --set map_loss=dice",
     }[counts.unit]
     text = (
         f"{counts.classes[most]} has {ratio:,.0f} times as many training {counts.unit}s as "
