@@ -50,19 +50,24 @@ class Classification(Task):
         """The run's data; raises InputError if it is gone or has changed."""
         dataset = of_request.labelled(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
-        return of_request.with_validation(dataset, self.config)
+        broken = set(self.run.info["dataset"].get("broken", ()))
+        return of_request.with_validation(dataset, self.config, broken=broken)
 
     @functools.cached_property
     def held_out(self) -> Split:
         """Pictures that figures are measured on."""
-        split, _broken = decode_split(self.dataset.held_out, self.run.preprocessing)
+        split, _broken = decode_split(
+            self.dataset.held_out, self.run.preprocessing, root=self.dataset.name
+        )
         return split
 
     @functools.cached_property
     def validation(self) -> Split | None:
         if self.dataset.validation is None:
             return None
-        split, _broken = decode_split(self.dataset.validation, self.run.preprocessing)
+        split, _broken = decode_split(
+            self.dataset.validation, self.run.preprocessing, root=self.dataset.name
+        )
         return split if len(split) else None
 
     def pictures(self) -> int:
@@ -84,7 +89,7 @@ class Classification(Task):
     def lessons(self) -> Lessons:
         preprocessing = self.run.preprocessing
         source = source_for(preprocessing, self.config)
-        train, _broken = decode_split(self.dataset.train, source)
+        train, _broken = decode_split(self.dataset.train, source, root=self.dataset.name)
         return Lessons(
             train=train,
             source=source,

@@ -313,6 +313,7 @@ def _facts(run: Run) -> dict[str, str]:
     config = request["config"]
     pixels = "x".join(str(side) for side in run.preprocessing.input_shape)
     options = ", ".join(f"{k}={v}" for k, v in request["model_options"].items())
+    unreadable = len(data["skipped"]) + len(data.get("broken", ()))
     return {
         "Model": request["model"] + (f" ({options})" if options else ""),
         "Initial weights": _initial_weights(run),
@@ -321,7 +322,7 @@ def _facts(run: Run) -> dict[str, str]:
         "Data": f"{_data_name(data['name'])} (fingerprint {data['fingerprint']})",
         "Images": f"{data['train']:,} training, {data['validation']:,} validation, "
         f"{data['held_out']:,} held out"
-        + (f"; {len(data['skipped']):,} unreadable, left out" if data["skipped"] else ""),
+        + (f"; {unreadable:,} unreadable, left out" if unreadable else ""),
         "Recipe": f"{request['recipe']}: {counted(config['epochs'], 'epoch')}, "
         f"batch {config['batch_size']}, "
         f"{config['optimizer']}, learning rate {config['learning_rate']:g}, "

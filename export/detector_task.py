@@ -97,8 +97,11 @@ class DetectorTask(Task):
         """The run's data; raises InputError if it is gone or has changed."""
         dataset = of_request.objects(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
-        skipped = set(self.run.info["dataset"]["skipped"])
-        return of_request.with_validation_of(dataset, self.config, skipped=skipped)
+        known = self.run.info["dataset"]
+        skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
+        return of_request.with_validation_of(
+            dataset, self.config, skipped=skipped, broken=broken
+        )
 
     @property
     def held_out(self) -> ObjectSplit:
