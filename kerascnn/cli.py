@@ -39,9 +39,9 @@ def main() -> None:
     # Chatter of native libraries, off unless somebody asked for it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        commands(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # A command's own exit code comes back as a number, not as an error.
+        if code := commands(standalone_mode=False):
+            sys.exit(code)
     except click.exceptions.Abort:
         _fail("interrupted; repeat the command to continue from what was saved", code=130)
     except click.ClickException as error:
@@ -96,7 +96,7 @@ def commands() -> None:
     """Train, compress and verify vision models for phones.
 
     Exit codes: 0 done; 1 failed at run time (disk full, no permission), or nothing met what was
-    asked (`shrink`, `sweep`); 2 bad input; 130 interrupted.
+    asked (`shrink`, `sweep`), or something was found (`check`); 2 bad input; 130 interrupted.
     """
 
 
@@ -455,6 +455,66 @@ def sweep(
         raise click.exceptions.Exit(1)
 
 
+@commands.command(epilog="Example: kerascnn check flowers/ -o check.html")
+@click.argument("data")
+@click.option("--task", help=f"{', '.join(TASKS)}.  [default: guessed from the data]")
+@click.option(
+    "--model", help="Model to check for: its input size and recipe.  [default: one of the task]"
+)
+@click.option("--image-size", help="Pixels: 224, or 224x160 (height x width).")
+@click.option("--augmentation", help="As of `train`, for the images on the page.")
+@click.option("--split-seed", type=int, help="Seed of the held-out split.  [default: 0]")
+@click.option("--val-data", help="As of `train`: data to hold out, which lie elsewhere.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="Page to write (.html), with images as the network sees them.",
+)
+@_json_option
+def check(
+    data: str,
+    task: str | None,
+    model: str | None,
+    image_size: str | None,
+    out: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Look at a data set before training.
+
+    DATA is what `train --data` takes. Every image is read once: broken and unusual files, the same
+    or nearly the same image within and across splits, classes that are rare or missing, objects too
+    small for the network. The exit code is 1 if something was found, 2 if DATA cannot be read.
+    """
+    size = _image_size(image_size)
+    page = pathlib.Path(out) if out else None
+    if page and page.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out must end in .html, not {out!r}")
+    from training.check.task import request
+
+    wanted, guessed = request(data, task=task, model=model, image_size=size, **asked)
+    from training.check import report
+    from training.check.check import check
+
+    try:
+        checked = check(wanted, guessed=guessed)
+        if page:
+            from training.check.page import write_page
+
+            write_page(checked, page)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written", code=130)
+    if as_json:
+        _print_json(report.as_json(checked, out))
+    else:
+        click.echo(report.as_text(checked))
+        if page:
+            click.echo(f"\nreport: {page}")
+    if checked.findings:
+        raise click.exceptions.Exit(1)
+
+
 @commands.command(epilog="Example: kerascnn pack photos/ -o photos-pack --max-side 512")
 @click.argument("source")
 @click.option("-o", "--out", required=True, type=click.Path(), help="Folder for the pack.")
@@ -469,7 +529,14 @@ def sweep(
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Random seed (order and split).",
+    help="Random seed of the order.",
+)
+@click.option(
+    "--split-seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the held-out split.",
 )
 @click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
 @_json_option
@@ -488,7 +555,7 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
     from training import datasets
     from training.progress import say
 
-    dataset = datasets.scan(source, seed=asked["seed"], to_pack=True)
+    dataset = datasets.scan(source, seed=asked["split_seed"], to_pack=True)
     made = pack(dataset, pathlib.Path(out), report=say, **asked)
     if as_json:
         _print_json(dataclasses.asdict(made) | {"folder": out})

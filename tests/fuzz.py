@@ -260,8 +260,11 @@ def main(place: str, seed: str, count: str, *names: str) -> None:
     heavy = any(KINDS[name].heavy for name in chosen)
     _make_samples(samples, heavy=heavy)
     if heavy:
+        # What an input would import is there before it: each is a process of its own.
         import tensorflow  # noqa: F401
 
+        import export.compare
+        import export.predict  # noqa: F401
         import kerascnn.cli
     import kerascnn.weights  # noqa: F401
     import training.run  # noqa: F401

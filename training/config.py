@@ -69,7 +69,7 @@ class TrainConfig:
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
         monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
-            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mean IoU, by
+            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mIoU, by
             task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
             recalls) and "loss".
         patience: epochs without a better validation after which the training ends; 0: never.

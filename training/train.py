@@ -60,7 +60,7 @@ class Training(Protocol):
         """Train, going on with what is in `folder`."""
 
     def counts(self) -> dict[str, Any]:
-        """How many pictures there were for what; after `fit`."""
+        """How many pictures there were for what, and which were broken; after `results`."""
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
         """Figures on the held-out pictures, and files that show them; after `fit`."""
@@ -141,8 +141,8 @@ def _run(
     with atomic.replacing(folder / "model.keras") as temporary:
         plain.save(temporary)
     atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in training.classes))
-    info["dataset"] |= training.counts()
     info["results"] = training.results(folder)
+    info["dataset"] |= training.counts()  # held-out pictures that are broken are known now
     info["results"] |= figures(fitted.history, asked.config)
     info["results"] |= {"seconds": round(fitted.seconds, 1)}
     info["complete"] = True

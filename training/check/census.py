@@ -92,14 +92,12 @@ def take(splits: Mapping[str, Any], *, generated: bool = False) -> Census:
 def _looked_at(split: Any, generated: bool) -> Iterator[_Looked]:
     """Rows of some images of a split after another, in order."""
     if isinstance(split, Split):
-        if split.pictures is not None:
-            yield from _one_by_one(len(split), lambda i: look_at_pixels(split.pictures[i]))
+        if (pictures := split.pictures) is not None:
+            yield from _one_by_one(len(split), lambda i: look_at_pixels(pictures[i]))
             return
         if split.read is not None:
             names = split.names
-            yield from _one_by_one(
-                len(split), lambda i: look_at_bytes(split.encoded(i), names[i])
-            )
+            yield from _one_by_one(len(split), lambda i: look_at_bytes(split.encoded(i), names[i]))
             return
     elif generated:
         yield from _one_by_one(len(split), lambda i: look_at_pixels(split.picture(i)))

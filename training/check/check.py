@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,14 @@ from training.check.duplicates import Duplicates
 from training.check.findings import Finding, in_order
 from training.datasets import of_request
 from training.datasets.label_maps import MapDataset
-from training.datasets.notes import Note
 from training.datasets.objects import ObjectDataset
 from training.datasets.splits import Dataset
 from training.request import TrainRequest
 
 AnyDataset = Dataset | ObjectDataset | MapDataset
 TRAINING, VALIDATION, HELD_OUT = "training", "validation", "held-out"
+# Kinds of readers' notes that `counts` and `duplicates` have findings of their own for.
+_COUNTED_HERE = ("unseen-classes", "held-out-in-training")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,10 +76,9 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
             raise
         task = entry(asked.model).task
         raise InputError(f"{error} (by its form it is for {task}; --task says otherwise)") from None
-    splits = {TRAINING: dataset.train}
-    if dataset.validation is not None and len(dataset.validation):
-        splits[VALIDATION] = dataset.validation
-    splits[HELD_OUT] = dataset.held_out
+    parts = _parts(dataset)
+    names = (TRAINING, HELD_OUT) if len(parts) == 2 else (TRAINING, VALIDATION, HELD_OUT)
+    splits = dict(zip(names, parts, strict=True))
     preprocessing = _preprocessing(asked, dataset)
     generated = not isinstance(dataset, Dataset) and dataset.generated
     census = census_of.take(splits, generated=generated)
@@ -88,7 +87,7 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
     found = files.findings_of(census, preprocessing)
     labels = None
     if isinstance(dataset, Dataset):
-        labels = np.concatenate([split.labels for split in splits.values()])
+        labels = np.concatenate([part.labels for part in _parts(dataset)])
     elif not generated:
         found += files.other_sizes(census, splits)
     found += files.findings_of_duplicates(census, twice, labels)
@@ -118,6 +117,12 @@ def _scanned(asked: TrainRequest) -> AnyDataset:
     return of_request.with_validation_of(of_request.maps(asked), config)
 
 
+def _parts(dataset: Any) -> list[Any]:
+    """The splits that have images."""
+    validation = [dataset.validation] if dataset.validation is not None else []
+    return [dataset.train, *(part for part in validation if len(part)), dataset.held_out]
+
+
 def _preprocessing(asked: TrainRequest, dataset: AnyDataset) -> Preprocessing:
     height, width = asked.image_size or entry(asked.model).input_shape[:2]
     resize = "stretch"
@@ -128,9 +133,7 @@ def _preprocessing(asked: TrainRequest, dataset: AnyDataset) -> Preprocessing:
     return zoo.preprocessing(asked.model, height, width, resize=resize)
 
 
-def _counted(
-    dataset: AnyDataset, splits: dict[str, Any], preprocessing: Preprocessing
-) -> Counts:
+def _counted(dataset: AnyDataset, splits: dict[str, Any], preprocessing: Preprocessing) -> Counts:
     if isinstance(dataset, Dataset):
         return counts.of_images(dataset, splits)
     if isinstance(dataset, ObjectDataset):
@@ -140,9 +143,4 @@ def _counted(
 
 def _said(dataset: AnyDataset) -> list[Finding]:
     """What the reader has to say, but for what is counted here anyway."""
-    notes: Sequence[Note | str] = getattr(dataset, "notes", ())
-    made = [
-        note if isinstance(note, Note) else Note(kind="reader", text=note, count=1, finding=False)
-        for note in notes
-    ]
-    return [Finding(note=note) for note in made]
+    return [Finding(note=note) for note in dataset.notes if note.kind not in _COUNTED_HERE]

@@ -119,9 +119,7 @@ def of_objects(
     )
 
 
-def _sides(
-    objects: Objects, size: np.ndarray, preprocessing: Preprocessing
-) -> np.ndarray:
+def _sides(objects: Objects, size: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """(m, 2) float32 pixels of the network's input; crowds left out."""
     placement = evaluation_placement(size, preprocessing)
     boxes = placement.boxes(objects.boxes[~objects.crowd])
@@ -181,7 +179,12 @@ def of_maps(dataset: MapDataset, splits: Mapping[str, Any]) -> Counts:
 
 def findings_of(counts: Counts) -> list[Finding]:
     """What is wrong with the classes and objects."""
-    return [*_of_names(counts.classes), *_of_balance(counts), *_of_boxes(counts), *_of_masks(counts)]
+    return [
+        *_of_names(counts.classes),
+        *_of_balance(counts),
+        *_of_boxes(counts),
+        *_of_masks(counts),
+    ]
 
 
 def _of_names(classes: Sequence[str]) -> list[Finding]:
@@ -258,9 +261,9 @@ def _of_unbalanced(counts: Counts) -> list[Finding]:
     rare = there[train[there] * UNBALANCED <= train[most]]
     names = [counts.classes[i] for i in rare[np.argsort(train[rare])]]
     remedy = {
-        "image": "--set class_weights=balanced, and --set monitor=balanced_accuracy to choose by it",
+        "image": "train with --set class_weights=balanced --set monitor=balanced_accuracy",
         "object": "add images of the rare ones; look at the AP of each class, not at their mean",
-        "pixel": "--set class_weights=balanced, or --set map_loss=dice",
+        "pixel": "train with --set class_weights=balanced, or --set map_loss=dice",
     }[counts.unit]
     text = (
         f"{counts.classes[most]} has {ratio:,.0f} times as many training {counts.unit}s as "
@@ -273,7 +276,11 @@ def _of_boxes(counts: Counts) -> list[Finding]:
     if counts.sides is None:
         return []
     found = []
-    tiny = int((counts.sides.min(axis=1, initial=np.inf) < LEAST_SIDE).sum()) if len(counts.sides) else 0
+    tiny = (
+        int((counts.sides.min(axis=1, initial=np.inf) < LEAST_SIDE).sum())
+        if len(counts.sides)
+        else 0
+    )
     if tiny:
         total = len(counts.sides)
         text = (

@@ -18,7 +18,7 @@ from training.wording import counted
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}
 _LONG = 3  # times as long as wide, against the network's input
 _TWELVE_BITS = 4095
-_SHOWN = 4
+_SHOWN, _SHOWN_PAIRS = 4, 3
 _NAMED = 5
 
 
@@ -66,8 +66,8 @@ def findings_of_duplicates(
     """
     found = []
     for kind, across, how in (
-        ("same-across-splits", twice.across, "are, byte for byte,"),
-        ("alike-across-splits", twice.alike_across, "are nearly the same as"),
+        ("same-across-splits", twice.across, "byte for byte among the"),
+        ("alike-across-splits", twice.alike_across, "nearly the same as some of the"),
     ):
         for (later, earlier), partners in sorted(across.items(), reverse=True):
             found.append(_across(kind, how, census, partners, later, earlier))
@@ -82,10 +82,8 @@ def _across(
 ) -> Finding:
     places = np.flatnonzero(partners >= 0)
     one, other = census.names[later], census.names[earlier]
-    text = (
-        f"{len(places):,} of {census.counts[later]:,} {one} images {how} "
-        f"{'' if 'nearly' in how else 'also '}{other} images"
-    )
+    count = f"{len(places):,} of the {census.counts[later]:,} {one} images"
+    text = f"{count} {'is' if len(places) == 1 else 'are'} {how} {other} images"
     told = "figures will flatter" if one == census.names[-1] else "the best epoch is chosen by them"
     return finding(
         kind,
@@ -93,7 +91,7 @@ def _across(
         len(places),
         [f"{census.images(i)} = {census.images(partners[i])}" for i in places[:_NAMED]],
         remedy="remove them from one of the two, or move all images of one scene into one split",
-        shown=[(census.place(i), census.place(partners[i])) for i in places[:_SHOWN]],
+        shown=[(census.place(i), census.place(partners[i])) for i in places[:_SHOWN_PAIRS]],
     )
 
 
@@ -115,7 +113,7 @@ def _of_two_classes(census: Census, twice: Duplicates, labels: np.ndarray) -> li
                 len(places),
                 [f"{census.images(i)} = {census.images(j)}" for i, j in pairs],
                 remedy="keep the right one of each",
-                shown=[(census.place(i), census.place(j)) for i, j in pairs[:_SHOWN]],
+                shown=[(census.place(i), census.place(j)) for i, j in pairs[:_SHOWN_PAIRS]],
             )
         )
     return found
@@ -163,7 +161,7 @@ def _within(census: Census, groups: np.ndarray, kind: str) -> Finding:
         extra,
         [f"{census.images(j)} = {census.images(i)}" for i, j in pairs],
         remedy="remove the copies: they count more than others",
-        shown=[(census.place(i), census.place(j)) for i, j in pairs[:_SHOWN]],
+        shown=[(census.place(i), census.place(j)) for i, j in pairs[:_SHOWN_PAIRS]],
     )
 
 
@@ -173,9 +171,7 @@ def _near(census: Census, twice: Duplicates) -> Finding:
     there = np.flatnonzero(twice.alike >= 0)
     keys = twice.alike[there] * splits + census.splits[there]
     # One of each content in a split.
-    content = np.unique(
-        np.stack([keys, twice.same[there]], axis=1), axis=0, return_index=True
-    )[1]
+    content = np.unique(np.stack([keys, twice.same[there]], axis=1), axis=0, return_index=True)[1]
     unique, size = np.unique(keys[content], return_counts=True)
     several = unique[size > 1]
     chosen = content[np.isin(keys[content], several)]
@@ -196,7 +192,7 @@ def _near(census: Census, twice: Duplicates) -> Finding:
         extra,
         [f"{census.images(i)} = {census.images(j)}" for i, j in pairs],
         remedy="frames of one film or copies in another size: keep few of each group, in one split",
-        shown=[(census.place(i), census.place(j)) for i, j in pairs[:_SHOWN]],
+        shown=[(census.place(i), census.place(j)) for i, j in pairs[:_SHOWN_PAIRS]],
     )
 
 
@@ -268,7 +264,7 @@ def _liars(census: Census) -> np.ndarray:
     """(n,) bool, whose extension is of another format than their content."""
     formats = census.rows["format"]
     found = np.zeros(len(formats), bool)
-    for place in np.flatnonzero(formats):
+    for place in np.flatnonzero(formats).tolist():
         suffix = pathlib.PurePath(census.images(place)).suffix.lower()
         found[place] = _SUFFIXES.get(suffix, "") not in ("", FILE_FORMATS[formats[place]])
     return found

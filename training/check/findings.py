@@ -11,7 +11,8 @@ from training.datasets.notes import Note
 # Kinds in the order in which they are told: what makes figures wrong comes first.
 ORDER = (
     *("same-across-splits", "alike-across-splits", "same-image-two-classes"),
-    *("alike-image-two-classes", "broken-images", "broken-masks", "class-without-training"),
+    *("alike-image-two-classes", "broken-images", "broken-masks", "other-size"),
+    "class-without-training",
     *("class-without-measure", "tiny-objects", "repeated-boxes", "unbalanced-classes"),
     *("few-images", "alike-class-names", "same-images", "alike-images", "blank-images"),
     *("wrong-extension", "animated", "dark-16-bit", "16-bit", "cmyk", "transparent"),
@@ -35,6 +36,11 @@ class Finding:
     note: Note
     remedy: str = ""
     shown: tuple[tuple[Place, ...], ...] = ()
+
+    @property
+    def further(self) -> list[str]:
+        """Examples that the text does not name already."""
+        return [one for one in self.note.examples if one not in self.note.text]
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""

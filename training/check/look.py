@@ -101,7 +101,7 @@ def _looked_at(data: bytes) -> np.ndarray:
 def _grey(opened: Image.Image, row: np.ndarray) -> np.ndarray:
     """(32, 32) uint8 of an image as it is stored; what its values show is put into the row."""
     if opened.mode in ("RGBA", "LA"):
-        row["transparent"] = opened.getchannel("A").getextrema()[0] < 255
+        row["transparent"] = np.asarray(opened.getchannel("A")).min(initial=255) < 255
     elif opened.has_transparency_data:
         row["transparent"] = True
     if opened.mode.startswith("I"):

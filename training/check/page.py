@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 import io
 import pathlib
@@ -71,9 +72,12 @@ def _values(checked: Checked) -> dict[str, Any]:
         "sides": _bars(report.sides(checked)),
         "least": LEAST_SIDE,
         "tiny": report.SIDES.index(LEAST_SIDE),
-        "samples": samples.take(
-            checked.dataset, checked.preprocessing, checked.asked.config, readable
-        ),
+        "samples": [
+            dataclasses.replace(sample, name=_short(checked, sample.name))
+            for sample in samples.take(
+                checked.dataset, checked.preprocessing, checked.asked.config, readable
+            )
+        ],
         "augmentation": checked.asked.config.augmentation,
         "pixelated": _PIXELATED,
     }
@@ -88,16 +92,14 @@ def _finding(checked: Checked, found: Finding) -> dict[str, Any]:
 
     groups = []
     for group in found.shown:
-        pictures = [
-            {"pixels": image(*place), "name": _name(checked, *place)} for place in group
-        ]
+        pictures = [{"pixels": image(*place), "name": _name(checked, *place)} for place in group]
         if all(one["pixels"] is not None for one in pictures):
             groups.append(pictures)
     return {
         "text": found.note.text,
         "remedy": found.remedy,
         "count": found.note.count,
-        "examples": [_short(checked, one) for one in found.note.examples],
+        "examples": [_short(checked, one) for one in found.further],
         "groups": groups,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def as_text(checked: Checked) -> str:
 
 def _told(found: Finding) -> list[str]:
     lines = ["", f"- {found.note.text}"]
-    lines += [f"    {example}" for example in found.note.examples[:_EXAMPLES]]
+    lines += [f"    {example}" for example in found.further[:_EXAMPLES]]
     if found.remedy:
         lines.append(f"  -> {found.remedy}")
     return lines
@@ -53,9 +54,7 @@ def what_for(checked: Checked) -> str:
     guess = " (guessed; --task says otherwise)" if checked.guessed else ""
     size = f"{checked.preprocessing.width} x {checked.preprocessing.height}"
     how = {"crop": "cropped", "stretch": "stretched", "pad": "padded"}[checked.preprocessing.resize]
-    return (
-        f"{checked.task}{guess}, seen as by {checked.asked.model}: {size} pixels, {how}"
-    )
+    return f"{checked.task}{guess}, seen as by {checked.asked.model}: {size} pixels, {how}"
 
 
 def of_splits(checked: Checked) -> str:
@@ -92,7 +91,7 @@ def _sizes(rows: np.ndarray) -> str:
     pixels = rows["height"].astype(np.int64) * rows["width"]
     order = np.argsort(pixels, kind="stable")
     texts = [f"{rows['width'][i]} x {rows['height'][i]}" for i in order[[0, len(order) // 2, -1]]]
-    if texts[0] == texts[2]:
+    if len(np.unique(rows[["height", "width"]])) == 1:
         return f"all images are {texts[0]} pixels"
     return f"images from {texts[0]} to {texts[2]} pixels, the middle one {texts[1]}"
 
@@ -116,9 +115,7 @@ def _shares(counts: dict[str, int]) -> str:
 
 def _objects(checked: Checked) -> str:
     counts = checked.counts
-    parts = [
-        f"{int(of.sum()):,} {name}" for name, of in zip(counts.splits, counts.of, strict=True)
-    ]
+    parts = [f"{int(of.sum()):,} {name}" for name, of in zip(counts.splits, counts.of, strict=True)]
     text = f"{', '.join(parts[:-1])} and {parts[-1]} objects, at most {counts.most:,} in an image"
     if empty := int(counts.empty.sum()):
         text += f"; {counted(empty, 'image')} without one"
@@ -132,7 +129,7 @@ def sides(checked: Checked) -> list[tuple[str, int]]:
     shorter = checked.counts.sides.min(axis=1)
     found = np.bincount(np.searchsorted(SIDES, shorter, side="right"), minlength=len(SIDES) + 1)
     names = [f"below {SIDES[0]}"]
-    names += [f"{low} to {high}" for low, high in zip(SIDES[:-1], SIDES[1:], strict=True)]
+    names += [f"{low} to {high}" for low, high in itertools.pairwise(SIDES)]
     return list(zip([*names, f"{SIDES[-1]} and more"], found.tolist(), strict=True))
 
 

@@ -138,9 +138,7 @@ def _augmented(
         from training.policies import POLICIES
         from training.train_classifier import source_for
 
-    plain = dataclasses.replace(
-        config, batch_size=len(chosen), min_steps=0, mixup=0.0, cutmix=0.0
-    )
+    plain = dataclasses.replace(config, batch_size=len(chosen), min_steps=0, mixup=0.0, cutmix=0.0)
     source = source_for(preprocessing, plain)
     split = decode_split(dataset.train.take(chosen), source)[0]
     course = Course(

@@ -77,7 +77,9 @@ def guessed(data: str) -> str:
     path = pathlib.Path(data)
     if not path.exists():
         known = ", ".join((*EMBEDDED, "scenes", "tfds:NAME"))
-        raise InputError(f"{data}: no such file or folder, and no other data set (there are: {known})")
+        raise InputError(
+            f"{data}: no such file or folder, and no other data set (there are: {known})"
+        )
     # Masks before YOLO, whose list of classes may lie beside them; Pascal VOC has boxes and masks.
     for reader, task in (
         (voc, "detection"),

@@ -143,8 +143,8 @@ class _Scan:
         if "train" not in exact and len(loose) > 1:
             return loose  # Train/ and Test/; of Train/ alone it may be a class
         # Beside car/ and bus/, a train/ with pictures and no folders in it is a class.
-        alone = len(exact) == 1 < len(there)
-        return {} if alone and "train" in exact and not self._folders(exact["train"]) else exact
+        alone = exact.get("train") if len(exact) == 1 < len(there) else None
+        return {} if alone and not self._folders(alone) and _pictures_in(alone) else exact
 
     def _folders(self, folder: pathlib.Path) -> list[pathlib.Path]:
         """Those in a folder that are no hidden ones; not the one that is held out."""

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -78,6 +78,21 @@ def save(key: str, arrays: Mapping[str, np.ndarray]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def blob(texts: Iterable[str]) -> np.ndarray:
+    """(bytes,) uint8 of texts without NUL, which no path has; `texts` gives them back."""
+    joined = "".join(f"{text}\0" for text in texts)
+    return np.frombuffer(joined.encode("utf-8", "surrogateescape"), np.uint8)
+
+
+def texts(blob: np.ndarray) -> tuple[str, ...]:
+    """What `blob` was made of.
+
+    Raises:
+        ValueError: it is not UTF-8.
+    """
+    return tuple(blob.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1])
 
 
 def _path(key: str) -> pathlib.Path | None:

@@ -101,6 +101,16 @@ class Dataset:
     notes: tuple[Note, ...] = ()
 
 
+def each(dataset: Dataset, change: Callable[[Split], Split]) -> Dataset:
+    """The same with every split changed."""
+    return dataclasses.replace(
+        dataset,
+        train=change(dataset.train),
+        validation=None if dataset.validation is None else change(dataset.validation),
+        held_out=change(dataset.held_out),
+    )
+
+
 def stratified(
     labels: np.ndarray, classes: Sequence[str], *, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
