@@ -363,7 +363,7 @@ def _keras_figure(trained: Mapping[str, Any]) -> str:
         return right if balanced is None else f"{right}, balanced accuracy {balanced:.1f}%"
     if trained["metric"] == results.MIOU:
         return f"mIoU {trained['held_out']:.1f}%"
-    return f"{trained['metric']} {trained['held_out']:.1f}, AP50 {trained['ap50'] or 0:.1f}"
+    return f"{trained['metric']} {trained['held_out']:.1f}%, AP50 {trained['ap50'] or 0:.1f}%"
 
 
 def _behind(

@@ -103,8 +103,14 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
-    def held_out_array(self) -> np.ndarray | None:
-        """(n, height, width, channels) uint8 that quantisation-aware training answers, or None."""
+    def simulated_answers(self, function: Callable[[np.ndarray], Any]) -> Any:
+        """What a network answers on the held-out pictures while int8 is simulated; None: not asked.
+
+        They have `arrays`, which go into the stage's folder and come back as `Trained.answers`.
+
+        Args:
+            function: from (n, height, width, channels) uint8 to the network's outputs.
+        """
 
     @abc.abstractmethod
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:

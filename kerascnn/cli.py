@@ -19,7 +19,7 @@ import click
 import kerascnn
 from kerascnn import zoo
 from kerascnn.catalogue import TASKS
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from training.stopping import Stopped
 from training.wording import counted
 
@@ -115,7 +115,8 @@ def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
 
     chosen = names or zoo.list_models(task)
     if not chosen:
-        raise InputError(f"no models for task {task!r}; the tasks are {', '.join(TASKS)}")
+        hint = did_you_mean(task or "", TASKS) or ";"
+        raise InputError(f"no models for task {task!r}{hint} the tasks are {', '.join(TASKS)}")
     if as_json:
         _print_json(listing.as_json(chosen))
     elif names:
@@ -528,7 +529,14 @@ def check(
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Random seed (order and split).",
+    help="Random seed of the order.",
+)
+@click.option(
+    "--split-seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the held-out split.",
 )
 @click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
 @_json_option
@@ -547,7 +555,7 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
     from training import datasets
     from training.progress import say
 
-    dataset = datasets.scan(source, seed=asked["seed"], to_pack=True)
+    dataset = datasets.scan(source, seed=asked["split_seed"], to_pack=True)
     made = pack(dataset, pathlib.Path(out), report=say, **asked)
     if as_json:
         _print_json(dataclasses.asdict(made) | {"folder": out})
@@ -842,7 +850,8 @@ def predict(
 
     def refuse(error: InputError) -> None:
         broken.append(error)
-        _warn(str(error))
+        if len(names) > 1:
+            _warn(str(error))
 
     found: Iterable[Any] = {
         "classification": lambda: predict(path, list(names), top=top, refuse=refuse),
@@ -858,9 +867,11 @@ def predict(
     else:
         for one in found:
             click.echo(one.as_text(names[one.image]))
+    if broken and len(names) == 1:
+        raise broken[0]
     if broken:
         count = counted(len(broken), "image")
-        raise InputError(f"{count} of {len(names):,} could not be read: {broken[0]}")
+        raise InputError(f"{count} of {len(names):,} could not be read, see above")
 
 
 @commands.command(epilog="Example: kerascnn info runs/flowers/artefacts/int8.tflite")

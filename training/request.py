@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from kerascnn.zoo import entry
 from training import datasets, recipes
 from training.box_policies import BOX_POLICIES
 from training.config import TrainConfig
 from training.datasets.objects import is_scenes
 from training.policies import POLICIES
+from training.reading import BEFORE, NOW, of_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class TrainRequest:
         weights: initial weights by name or as a file's absolute path, or None.
         strict: a broken picture or annotation is an error.
         teacher: a run folder's absolute path; its network's answers are part of the loss.
+        reading: the rules to read folders by, see `training.reading`.
     """
 
     model: str
@@ -47,6 +48,7 @@ class TrainRequest:
     weights: str | None = None
     strict: bool = False
     teacher: str | None = None
+    reading: int = NOW
     val_data: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,6 +62,7 @@ class TrainRequest:
         size = plain.get("image_size")
         try:
             return cls(**{
+                "reading": BEFORE,
                 **plain,
                 "config": TrainConfig.from_dict(plain["config"]),
                 "image_size": tuple(size) if size else None,
@@ -119,6 +122,7 @@ def request(
         weights=_canonical_weights(weights),
         strict=strict,
         teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
+        reading=min(of_run(teacher), of_run(weights)),
         val_data=_canonical_data(model, val_data) if val_data is not None else None,
     )
 
@@ -209,9 +213,8 @@ def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     fields = [field.name for field in dataclasses.fields(TrainConfig)]
     for name in settings:
         if name not in fields:
-            close = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(fields)}"
-            raise InputError(f"unknown setting {name!r}; {hint}")
+            hint = did_you_mean(name, fields) or f"; there are: {', '.join(fields)}"
+            raise InputError(f"unknown setting {name!r}{hint}")
     return settings
 
 

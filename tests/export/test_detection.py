@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -186,6 +187,18 @@ def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path
     _assert_equal(found, keras_found)
     with pytest.raises(InputError, match=r"both be drawn as wide\.png"):
         list(detect(path, [str(tmp_path / "wide.png")] * 2, folder=tmp_path / "drawn"))
+
+
+def test_a_file_alone_finds_what_it_does_beside_its_json(
+    run: Run, made: dict[str, Artefact], tmp_path: Path
+) -> None:
+    Image.fromarray(scenes.scan(DATA).held_out.picture(0)).save(tmp_path / "one.png")
+    for name, one in made.items():
+        alone = shutil.copy(one.path, tmp_path / name)
+        (found,) = detect(alone, [str(tmp_path / "one.png")], score=0.2)
+        (beside,) = detect(one.path, [str(tmp_path / "one.png")], score=0.2)
+        assert found == beside
+        assert found.objects
 
 
 def _assert_equal(one: Boxes, other: Boxes) -> None:

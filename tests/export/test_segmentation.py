@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,10 @@ def test_predict_draws_maps(run: Run, made: dict[str, Artefact], tmp_path: Path)
     for file in (run.model_path, made["float32.onnx"].path, made["float32_raw.tflite"].path):
         (other,) = segment(file, images)
         assert other.classes == found.classes
+    for name, one in made.items():  # without their .json
+        alone = shutil.copy(one.path, tmp_path / name)
+        (found,), (beside,) = segment(alone, images), segment(one.path, images)
+        assert found == beside
     with pytest.raises(InputError, match=r"both be drawn as wide\.png"):
         list(segment(path, images * 2, folder=tmp_path / "drawn"))
 

@@ -98,7 +98,7 @@ def everything(dataset: ObjectDataset) -> dict:
 def refused(content: Any, path: Path, match: str) -> None:
     save(path, content)
     with pytest.raises(InputError, match=match) as caught:
-        coco.scan(path, seed=0)
+        coco.scan(path, seed=0, strict=True)
     assert "\n" not in str(caught.value)
 
 
@@ -309,13 +309,13 @@ def test_a_change_changes_the_fingerprint(single: Path) -> None:
         ({"bbox": [0, 0, 10**400, 1]}, "annotation 1 has the bbox"),
         ({"area": -1}, "annotation 1 has the area -1"),
         ({"area": float("nan")}, "annotation 1 has the area nan"),
-        ({"image_id": 99}, r"annotation 1 has the image_id 99, which .* \(1 such\)"),
+        ({"image_id": 99}, r"annotation 1 has the image_id 99, which is not in the file"),
         ({"image_id": [1]}, "annotation 1 has the image_id"),
         ({"category_id": 2}, "annotation 1 has the category_id 2, which"),
         ({"category_id": "cat"}, "annotation 1 has the category_id 'cat'"),
-        ({"segmentation": [1, 2, 3, 4, 5, 6]}, "segmentation is not a list of polygons"),
-        ({"segmentation": [["a"] * 6]}, "segmentation is not a list of polygons"),
-        ({"segmentation": "x"}, "segmentation is not a list of polygons"),
+        ({"segmentation": [1, 2, 3, 4, 5, 6]}, "segmentation that is not a list of polygons"),
+        ({"segmentation": [["a"] * 6]}, "segmentation that is not a list of polygons"),
+        ({"segmentation": "x"}, "segmentation that is not a list of polygons"),
         ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "an odd number of coordinates"),
         ({"segmentation": [[1, 2, 3, 4, 5, 1e9]]}, "annotation 1 has a polygon far outside"),
         ({"segmentation": [[1, 2, 3, 4, 5, float("nan")]]}, "a polygon far outside"),
@@ -340,10 +340,7 @@ def test_broken_annotations_are_refused(change: dict, match: str, single: Path) 
 @pytest.mark.parametrize(
     ("key", "change", "match"),
     [
-        ("images", {"id": 2}, "two images have the id 2"),
-        ("images", {"file_name": "002.png"}, "two images are the file '002.png'"),
-        ("images", {"width": 0}, "image 1 has the width 0"),
-        ("images", {"height": "20"}, "image 1 has the height '20'"),
+        ("images", {"id": 2}, "image 2 has the id of another image"),
         ("images", {"file_name": ""}, "image 1 has the file_name ''"),
         ("categories", {"id": 1}, "two categories have the id 1"),
         ("categories", {"name": "dog"}, "two categories are called 'dog'"),
@@ -386,7 +383,7 @@ def test_fields_that_are_missing_are_named(single: Path) -> None:
 def test_missing_pictures_are_counted(single: Path) -> None:
     for number in (3, 5):
         (single.parent / "val2017" / f"{number:03}.png").unlink()
-    refused(plain(10), single, r"003.png: no such image; of 10 that are annotated 2 are missing")
+    refused(plain(10), single, "003.png: no such image; restore it")
     (single.parent / "val2017").rename(single.parent / "elsewhere")
     refused(plain(10), single, "no image such as 001.png is in any of .*val2017, ")
 

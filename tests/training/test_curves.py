@@ -128,7 +128,7 @@ def test_of_label_maps_iou_and_dice_are_drawn() -> None:
     assert scores.get_title(loc="left") == "mean over classes (%)"
     assert len(scores.get_legend().get_texts()) == 2
     (text,) = losses.texts
-    assert text.get_text() == "best: epoch 2, mean IoU 50% on validation pictures"
+    assert text.get_text() == "best: epoch 2, mIoU 50% on validation pictures"
     losses, scores, _rates = draw_curves(map_history(3, validation=False), "a run").axes
     assert list(lines(losses)) == ["training"]
     assert scores.get_legend() is None

@@ -79,7 +79,7 @@ def refused(root: Path, match: str, *, when_read: bool = False) -> None:
     if when_read:
         scan_maps(str(root), seed=0)
     with pytest.raises(InputError, match=match) as caught:
-        all_maps(scan_maps(str(root), seed=0))
+        all_maps(scan_maps(str(root), seed=0, strict=True))
     assert "\n" not in str(caught.value)
 
 
@@ -423,7 +423,7 @@ def test_levels_are_classes_where_all_colours_are_grey(tmp_path: Path) -> None:
 def test_a_missing_mask_is_named(tmp_path: Path) -> None:
     folder(tmp_path, [values(i) for i in range(4)])
     (tmp_path / "masks/2.png").unlink()
-    refused(tmp_path, r"images/2.jpg: the mask .*masks/2.png is missing; of 4 images 1 have none")
+    refused(tmp_path, r"images/2.jpg: the mask .*masks/2.png is missing; restore it")
     picture(tmp_path / "masks/2.jpg")
     refused(tmp_path, r"masks/2.jpg is not a lossless mask; .*-threshold 50%")
 

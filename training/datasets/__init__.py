@@ -15,13 +15,21 @@ from kerascnn.errors import InputError
 from training.datasets import folder, mnist, pack, scenes_digits, tfds
 from training.datasets.elsewhere import Use, joined, unused
 from training.datasets.splits import Dataset, Split
+from training.reading import NOW
 
 __all__ = ["EMBEDDED", "Dataset", "canonical", "require", "scan"]
 
 EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
 
 
-def scan(spec: str, *, seed: int, to_pack: bool = False, val_data: str | None = None) -> Dataset:
+def scan(
+    spec: str,
+    *,
+    seed: int,
+    to_pack: bool = False,
+    val_data: str | None = None,
+    reading: int = NOW,
+) -> Dataset:
     """Find a data set.
 
     Args:
@@ -30,13 +38,17 @@ def scan(spec: str, *, seed: int, to_pack: bool = False, val_data: str | None = 
         seed: chooses the split where the data has none of its own.
         to_pack: it is read once and not trained on, so that it may be of any size.
         val_data: another one, whose pictures are held out instead (see `elsewhere`).
+        reading: the rules to read folders by, see `training.reading`.
 
     Raises:
         InputError: no such set or folder, an empty class, fewer than two classes.
     """
     if val_data is None:
-        return _scan(spec, seed, to_pack)
-    learnt, measured = _scan(spec, seed), _scan(val_data, seed)
+        return _scan(spec, seed, to_pack, reading)
+    if _is_class_folder(spec) and _is_class_folder(val_data):
+        root, other = pathlib.Path(spec), pathlib.Path(val_data)
+        return folder.scan(root, seed=seed, val_root=other, reading=reading)
+    learnt, measured = _scan(spec, seed, reading=reading), _scan(val_data, seed, reading=reading)
     if (learnt.train.pictures is None) != (measured.train.pictures is None):
         raise InputError(
             f"{spec} and {val_data}: one is embedded and the other one has files; "
@@ -77,14 +89,19 @@ def _together(dataset: Dataset) -> Split:
     return both.take(sorted(range(len(names)), key=names.__getitem__))
 
 
-def _scan(spec: str, seed: int, to_pack: bool = False) -> Dataset:
+def _is_class_folder(spec: str) -> bool:
+    path = pathlib.Path(spec)
+    return spec not in EMBEDDED and path.is_dir() and not pack.is_pack(path)
+
+
+def _scan(spec: str, seed: int, to_pack: bool = False, reading: int = NOW) -> Dataset:
     require(spec)
     if spec in EMBEDDED:
         return EMBEDDED[spec]()
     if spec.startswith(tfds.PREFIX):
         return tfds.scan(spec, seed=seed, most_bytes=None if to_pack else tfds.MOST_BYTES)
     path = pathlib.Path(spec)
-    return pack.scan(path) if pack.is_pack(path) else folder.scan(path, seed=seed)
+    return pack.scan(path) if pack.is_pack(path) else folder.scan(path, seed=seed, reading=reading)
 
 
 def require(spec: str) -> None:

@@ -54,6 +54,10 @@ class MapSplit:
         """(h, w) uint8; raises InputError if it is broken."""
         return self.annotate(int(self.places[index]))
 
+    def both(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The picture and its label map; raises InputError if either is broken."""
+        return self.picture(index), self.label_map(index)
+
     def take(self, indices: Sequence[int] | np.ndarray) -> MapSplit:
         """The pictures at `indices`, in that order."""
         indices = np.asarray(indices, np.int64)

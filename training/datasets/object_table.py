@@ -18,7 +18,6 @@ import dataclasses
 import functools
 import itertools
 import pathlib
-import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from typing import TypeVar
 
@@ -246,6 +245,7 @@ def tabulate(
     files: Sequence[pathlib.Path],
     names: Sequence[str],
     sizes: np.ndarray,
+    weights: np.ndarray,
     annotations: Annotations,
 ) -> Table:
     """Clip boxes to their pictures, drop what is empty then, and sort by picture.
@@ -255,9 +255,7 @@ def tabulate(
         files: n pictures.
         names: theirs as the annotations have them, for the fingerprint.
         sizes: (n, 2) heights and widths.
-
-    Raises:
-        InputError: picture files are missing.
+        weights: (n,) int64 bytes of the files, likewise.
     """
     sides = np.tile(sizes, 2)[annotations.pictures].astype(np.float64)
     clipped = np.clip(annotations.boxes, 0, sides)
@@ -279,39 +277,34 @@ def tabulate(
     }
     shapes = annotations.shapes
     boxed = np.zeros(len(kept), bool) if shapes is None else kept & ~shapes.has()
-    parts = ["\0".join(names).encode("utf-8", "surrogatepass"), weigh(files).tobytes()]
+    parts = ["\0".join(names).encode("utf-8", "surrogatepass"), weights.astype(np.int64).tobytes()]
     parts += [values.tobytes() for values in columns.values()]
     return Table(
         files=tuple(map(str, files)),
         shapes=shapes,
         fingerprint=digest([*parts, shapes.to_bytes() if shapes else b""]),
-        notes=_changes(source, names, annotations.pictures, moved, ~kept, boxed),
+        notes=(
+            *_changes(source, names, annotations.pictures, moved, ~kept, boxed),
+            *_repeated(source, names, annotations),
+        ),
         **columns,
     )
 
 
-def weigh(files: Sequence[pathlib.Path]) -> np.ndarray:
-    """(n,) int64 bytes of files.
-
-    Raises:
-        InputError: some are missing.
-    """
-    weights, missing = np.zeros(len(files), np.int64), []
-    for i, file in enumerate(files):
-        try:
-            found = file.stat()
-        except (OSError, ValueError):
-            missing.append(file)
-            continue
-        weights[i] = found.st_size
-        if not stat.S_ISREG(found.st_mode):
-            missing.append(file)
-    if missing:
-        raise InputError(
-            f"{missing[0]}: no such image; of {len(files):,} that are annotated "
-            f"{len(missing):,} are missing; restore them or remove their annotations"
-        )
-    return weights
+def _repeated(source: str, names: Sequence[str], annotations: Annotations) -> list[Note]:
+    """A note of objects that are there twice: they count twice, in training and in evaluation."""
+    columns = [annotations.pictures, annotations.labels, *annotations.boxes.T]
+    order = np.lexsort(columns)
+    same = np.ones(max(len(order) - 1, 0), bool)
+    for column in columns:
+        same &= np.diff(column[order]) == 0
+    pictures = annotations.pictures[order[1:][same]]
+    text = (
+        f"{source}: {len(pictures):,} of {len(order):,} boxes repeat another one of their class "
+        "in the same image"
+    )
+    names_of = [names[picture] for picture in sorted(pictures.tolist())]
+    return [Note.of("repeated-boxes", text, names_of)] if names_of else []
 
 
 def _areas(annotations: Annotations, boxes: np.ndarray) -> np.ndarray:
@@ -416,6 +409,15 @@ def _unseen(classes: Sequence[str]) -> list[Note]:
     some = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
     text = f"{len(classes):,} classes have no training object: {some}"
     return [Note.of("unseen-classes", text, classes)]
+
+
+def will_do(parts: Collection[str], use: Use) -> bool:
+    """Whether a data set that has no other parts than these is one."""
+    if use is Use.MEASURE:
+        return bool(parts)
+    if ALL in parts or TRAIN not in parts:
+        return ALL in parts
+    return use is Use.LEARN or len(parts) > 1
 
 
 def left_out(parts: Iterable[str], use: Use) -> list[str]:

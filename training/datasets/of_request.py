@@ -29,7 +29,9 @@ _Regions = TypeVar("_Regions", ObjectDataset, MapDataset)
 def labelled(asked: TrainRequest) -> Dataset:
     """The pictures of a classifier's request, not read yet and none set aside."""
     config = asked.config
-    dataset = datasets.scan(asked.data, seed=config.split_seed, val_data=asked.val_data)
+    dataset = datasets.scan(
+        asked.data, seed=config.split_seed, reading=asked.reading, val_data=asked.val_data
+    )
     if config.pictures_per_class:
         dataset = few(dataset, config.pictures_per_class, seed=config.split_seed)
     return dataset

@@ -105,6 +105,7 @@ def pack(
     folder: pathlib.Path,
     *,
     seed: int,
+    split_seed: int,
     shard_bytes: int = SHARD_BYTES,
     max_side: int | None = None,
     strict: bool = False,
@@ -115,9 +116,10 @@ def pack(
     Pictures are copied byte for byte, except those that `max_side` makes smaller.
 
     Args:
-        dataset: as scanned with that seed.
+        dataset: as scanned with `split_seed`.
         folder: empty, new, or with an unfinished pack of the same.
         seed: shuffles the training pictures over the files.
+        split_seed: what is held out was chosen by, where the data did not say.
         shard_bytes: of pictures in a file, at most (but at least one picture).
         max_side: pixels; larger pictures are resized to it and written as JPEG of quality 95.
         strict: a broken picture is an error.
@@ -130,6 +132,7 @@ def pack(
     asked = {
         "version": _VERSION,
         "seed": seed,
+        "split_seed": split_seed,
         "shard_bytes": shard_bytes,
         "max_side": max_side,
         "source_fingerprint": dataset.fingerprint,
@@ -481,10 +484,12 @@ def _begin(folder: pathlib.Path, asked: dict[str, Any], source: str) -> None:
 
 
 def _refuse_another(folder: pathlib.Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
+    # Packs of before were split by their only seed.
+    found = {"split_seed": there.get("seed"), **there}
     for key, value in asked.items():
-        if there.get(key) != value:
+        if found.get(key) != value:
             raise InputError(
-                f"{folder} holds another pack ({key} {there.get(key)} there, {value} asked for); "
+                f"{folder} holds another pack ({key} {found.get(key)} there, {value} asked for); "
                 "name another folder, or delete it"
             )
 

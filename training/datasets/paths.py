@@ -34,6 +34,7 @@ class Listing:
     Attributes:
         files: paths that begin with the folder's own, in the order of their text.
         sizes: (n,) int64 bytes of each.
+        others: names (not paths) of files with other endings.
         hidden: folders that were not read, and files that were left out, because they are hidden.
         dangling: links to what does not exist.
         repeated: links to folders that are read anyway, or that hold this one.
@@ -42,6 +43,7 @@ class Listing:
 
     files: tuple[str, ...]
     sizes: np.ndarray
+    others: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     dangling: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
@@ -130,6 +132,7 @@ class _Walk:
         self._root, self._suffixes, self._with_sizes = root, suffixes, sizes
         self._files: list[str] = []
         self._sizes: list[int] = []
+        self._others: list[str] = []
         self._hidden: list[str] = []
         self._dangling: list[str] = []
         self._repeated: list[str] = []
@@ -154,6 +157,7 @@ class _Walk:
         return Listing(
             files=tuple(self._files[i] for i in order),
             sizes=np.array(sizes, np.int64),
+            others=tuple(sorted(self._others)),
             hidden=tuple(sorted(self._hidden)),
             dangling=tuple(sorted(self._dangling)),
             repeated=tuple(sorted(self._repeated)),
@@ -178,6 +182,8 @@ class _Walk:
         if not entry.is_dir():
             if self._suffixes is None or suffix_of(entry.name) in self._suffixes:
                 self._take(entry)
+            elif not is_hidden(entry.name):
+                self._others.append(entry.name)
         elif is_hidden(entry.name):
             self._hidden.append(entry.path)
         elif entry.is_symlink():

@@ -15,15 +15,18 @@ Source: the development kits of 2007 and 2012, devkit_doc.pdf, section 4 and VOC
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping, Sequence
 
 from kerascnn.errors import InputError
 from training.datasets import class_files
 from training.datasets.class_files import ClassFile, Colour
 from training.datasets.elsewhere import Use
+from training.datasets.faults import Faults
 from training.datasets.label_maps import BACKGROUND, MapDataset
 from training.datasets.mask_table import Pair, assemble_maps
 from training.datasets.notes import Note
 from training.datasets.object_table import ALL, TEST, TRAIN, VALIDATION
+from training.datasets.paths import is_hidden
 from training.preprocessing import SUFFIXES
 
 CLASSES = (
@@ -53,15 +56,16 @@ def scan(
     """
     notes: list[Note] = []
     listed = _listed(path, notes)
-    pictures = {
-        file.stem: file
-        for file in sorted((path / "JPEGImages").iterdir())
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    }
+    pictures: dict[str, list[pathlib.Path]] = {}
+    for file in sorted((path / "JPEGImages").iterdir()):
+        if file.suffix.lower() in SUFFIXES and not is_hidden(file.name):
+            pictures.setdefault(file.stem, []).append(file)
     parts = {
-        part: [_pair(path, name, pictures) for name in names] for part, names in listed.items()
+        part: _pairs(path, part, names, pictures, notes, strict) for part, names in listed.items()
     }
-    return assemble_maps(path, parts, classes_of(path), seed=seed, use=use, notes=notes)
+    return assemble_maps(
+        path, parts, classes_of(path), seed=seed, use=use, strict=strict, notes=notes
+    )
 
 
 def classes_of(path: pathlib.Path) -> ClassFile:
@@ -113,12 +117,31 @@ def _mask(path: pathlib.Path, name: str) -> pathlib.Path:
     return path / _MASKS / f"{name}.png"
 
 
-def _pair(path: pathlib.Path, name: str, pictures: dict[str, pathlib.Path]) -> Pair:
-    mask = _mask(path, name)
-    if not mask.is_file():
-        raise InputError(
-            f"{mask}: no such mask, and a list names it; restore it or remove its line"
-        )
-    if name not in pictures:
-        raise InputError(f"{mask}: no image in {path / 'JPEGImages'} has its name; add it")
-    return pictures[name], mask
+def _pairs(
+    path: pathlib.Path,
+    part: str,
+    names: Sequence[str],
+    pictures: Mapping[str, Sequence[pathlib.Path]],
+    notes: list[Note],
+    strict: bool,
+) -> list[Pair]:
+    """Pictures and masks of a list; what is missing is left out."""
+    faults = Faults("missing-masks", "masks or their images are missing", strict=strict)
+    found, shared = [], []
+    for name in dict.fromkeys(names):
+        mask, files = _mask(path, name), pictures.get(name, ())
+        if not mask.is_file():
+            faults.add(
+                f"{mask}: no such mask, and a list names it", "restore it or remove its line"
+            )
+        elif not files:
+            faults.add(f"{mask}: no image in {path / 'JPEGImages'} has its name", "add it")
+        else:
+            found.append((files[-1], mask))
+            if len(files) > 1:
+                shared.append(f"{mask}: {files[-1].name}")
+    notes += faults.settle(part, len(found) + len(faults))
+    if shared:
+        text = f"{part}: of {len(shared):,} masks each has the name of two images; one was taken"
+        notes.append(Note.of("shared-labels", f"{text} ({shared[0]} ...)", shared))
+    return found
