@@ -4,7 +4,7 @@ Weights and teachers that are a run's, one of its stages' or artefacts', are fol
 run. The pictures of each are found again by its own request, and compared by what their files hold:
 sizes first, so that few files are read. What is not compared: pictures that were written anew
 (`kerascnn pack --max-side`), embedded pictures with files, and weights that lie outside of the
-folder of their run.
+folder of their run, of which a .keras file gets a warning.
 """
 
 from __future__ import annotations
@@ -130,7 +130,10 @@ def _run_of(given: str, warn: Callable[[str], None]) -> pathlib.Path | None:
         return None
     path = path.resolve()
     near = [path, *path.parents][: _DEEPEST + 1]
-    return next((folder for folder in near if (folder / "run.json").is_file()), None)
+    found = next((folder for folder in near if (folder / "run.json").is_file()), None)
+    if found is None and path.suffix == ".keras":  # published weights come in other forms
+        warn(_unchecked(path, "no run.json lies beside it; name it in its run folder"))
+    return found
 
 
 def _both_embedded(*requests: TrainRequest) -> bool:

@@ -66,6 +66,16 @@ def look(request_: TrainRequest, **how) -> list[str]:
     return warnings
 
 
+def test_weights_outside_of_their_run_are_told_of(photos: Path, tmp_path: Path) -> None:
+    weights = a_run(tmp_path / "a", asked(photos))
+    alone = shutil.copy(weights, tmp_path / "best.keras")
+    (warning,) = look(asked(photos, split_seed=1, weights=str(alone)))
+    assert "best.keras learnt from: no run.json lies beside it; name it in its run" in warning
+    published = tmp_path / "resnet.pth"
+    published.touch()
+    assert look(asked(photos, weights=str(published))) == []
+
+
 def test_the_seed_does_not_split(photos: Path) -> None:
     one, other = (of_request.labelled(asked(photos, seed=seed)) for seed in (0, 1))
     assert one.held_out.names == other.held_out.names
