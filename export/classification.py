@@ -68,15 +68,6 @@ class Classification(Task):
     def pictures(self) -> int:
         return len(self.held_out)
 
-    def held_out_array(self) -> np.ndarray:
-        pictures = self.held_out.pictures
-        if pictures is None:
-            raise InputError(
-                f"{self.run.folder}: its held-out images do not fit into memory, which "
-                "quantisation-aware training here needs"
-            )
-        return pictures
-
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Class-balanced, as far as there are enough."""
         train = self.dataset.train
@@ -102,9 +93,12 @@ class Classification(Task):
         )
 
     def keras_answers(self, trained: Trained) -> Evaluation:
-        if (logits := trained.logits) is not None:
-            return Evaluation.of(logits, self.held_out.labels)
+        if trained.answers is not None:
+            return Evaluation.from_arrays(trained.answers, self.held_out.labels)
         return evaluate(self.keras_function(trained), self.held_out, self.run.preprocessing)
+
+    def simulated_answers(self, function: PredictFn) -> Evaluation:
+        return evaluate(function, self.held_out, self.run.preprocessing)
 
     def keras_function(self, trained: Trained) -> PredictFn:
         return keras_predict_fn(trained.model, trained.preprocessing)
@@ -133,9 +127,9 @@ class Classification(Task):
     ) -> Verdict:
         return verify.verify(
             variant,
-            answers.logits,
-            reference.logits,
-            None if half is None else half.logits,
+            answers.outputs,
+            reference.outputs,
+            None if half is None else half.outputs,
             self.held_out.labels,
         )
 
@@ -152,14 +146,13 @@ class Classification(Task):
     def mistakes(self, answers: Evaluation) -> tuple[int, list[dict[str, Any]]]:
         held_out, names = self.held_out, self.run.labels
         wrong = np.flatnonzero(answers.predictions != held_out.labels)
-        probabilities = answers.probabilities.max(axis=-1)
         told = [
             {
                 "index": int(i),
                 "name": self.picture_name(held_out.names[i]),
                 "truth": names[held_out.labels[i]],
                 "predicted": names[answers.predictions[i]],
-                "probability": round(float(probabilities[i]), 4),
+                "probability": round(float(answers.confidence[i]), 4),
             }
             for i in wrong
         ]

@@ -249,7 +249,7 @@ class Workshop:
             ),
             teacher_key=self._teacher_key,
             calibration=self._sample,
-            held_out=self._task.held_out_array,
+            simulated=self._task.simulated_answers,
         )
 
     def _teacher_key(self, name: str) -> str:

@@ -117,7 +117,7 @@ class DetectorTask(Task):
     def pictures(self) -> int:
         return len(self.held_out)
 
-    def held_out_array(self) -> None:
+    def simulated_answers(self, function: Callable[[np.ndarray], Any]) -> None:
         """The simulation is not asked: the file is, against the network that it was made of."""
         return
 

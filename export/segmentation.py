@@ -128,7 +128,7 @@ class Segmentation(Task):
     def pictures(self) -> int:
         return len(self.held_out)
 
-    def held_out_array(self) -> None:
+    def simulated_answers(self, function: SegmentFn) -> None:
         """The simulation is not asked: the file is, against the network that it was made of."""
         return
 

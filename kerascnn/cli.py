@@ -39,9 +39,9 @@ def main() -> None:
     # Chatter of native libraries, off unless somebody asked for it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        commands(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # A command's own exit code comes back as a number, not as an error.
+        if code := commands(standalone_mode=False):
+            sys.exit(code)
     except click.exceptions.Abort:
         _fail("interrupted; repeat the command to continue from what was saved", code=130)
     except click.ClickException as error:
@@ -96,7 +96,7 @@ def commands() -> None:
     """Train, compress and verify vision models for phones.
 
     Exit codes: 0 done; 1 failed at run time (disk full, no permission), or nothing met what was
-    asked (`shrink`, `sweep`); 2 bad input; 130 interrupted.
+    asked (`shrink`, `sweep`), or something was found (`check`); 2 bad input; 130 interrupted.
     """
 
 
@@ -129,6 +129,7 @@ def _training_options(command: Any) -> Any:
     """What says what is trained, on what and how, for all commands that train."""
     for option in reversed((
         click.option("--data", required=True, help=_DATA_HELP),
+        click.option("--val-data", help=_VAL_DATA_HELP),
         click.option(
             "--recipe",
             help="Named training settings, see `kerascnn recipes`.  [default: chosen by data]",
@@ -193,6 +194,10 @@ _DATA_HELP = (
     "Classifiers: a folder with one sub-folder per class, a pack (`kerascnn pack`), tfds:NAME, "
     "mnist or scenes-digits. Detectors: a COCO .json, a folder in COCO, Pascal VOC or YOLO layout, "
     "or scenes. Segmentation: the same with outlines, or a folder of images and one of masks."
+)
+_VAL_DATA_HELP = (
+    "Data of the same kind whose images are held out, with --data's classes; then all images of "
+    "--data are trained on.  [default: held out of --data]"
 )
 
 
@@ -380,6 +385,7 @@ def bench_data(
 @click.option("--recipes", "recipe_names", required=True, help="Recipes, separated by commas.")
 @click.option("--seeds", default="0", show_default=True, help="Seeds, separated by commas.")
 @click.option("--data", required=True, help=_DATA_HELP)
+@click.option("--val-data", help=_VAL_DATA_HELP)
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--image-size", help="Input size in pixels: 224, or 224x160 (height x width).")
 @click.option(
@@ -404,6 +410,7 @@ def sweep(
     recipe_names: str,
     seeds: str,
     data: str,
+    val_data: str | None,
     image_size: str | None,
     settings: tuple[str, ...],
     out: str,
@@ -430,6 +437,7 @@ def sweep(
         recipes=_names(recipe_names),
         seeds=[int(number) for number in numbers],
         data=data,
+        val_data=val_data,
         settings=chosen,
         image_size=size,
         epochs=epochs,
@@ -444,6 +452,66 @@ def sweep(
         click.echo(table(rows))
         click.echo(f"next: kerascnn compare {out}/RUN ...; all figures: {out}/sweep.csv")
     if any(row["error"] for row in rows):
+        raise click.exceptions.Exit(1)
+
+
+@commands.command(epilog="Example: kerascnn check flowers/ -o check.html")
+@click.argument("data")
+@click.option("--task", help=f"{', '.join(TASKS)}.  [default: guessed from the data]")
+@click.option(
+    "--model", help="Model to check for: its input size and recipe.  [default: one of the task]"
+)
+@click.option("--image-size", help="Pixels: 224, or 224x160 (height x width).")
+@click.option("--augmentation", help="As of `train`, for the images on the page.")
+@click.option("--split-seed", type=int, help="Seed of the held-out split.  [default: 0]")
+@click.option("--val-data", help="As of `train`: data to hold out, which lie elsewhere.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="Page to write (.html), with images as the network sees them.",
+)
+@_json_option
+def check(
+    data: str,
+    task: str | None,
+    model: str | None,
+    image_size: str | None,
+    out: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Look at a data set before training.
+
+    DATA is what `train --data` takes. Every image is read once: broken and unusual files, the same
+    or nearly the same image within and across splits, classes that are rare or missing, objects too
+    small for the network. The exit code is 1 if something was found, 2 if DATA cannot be read.
+    """
+    size = _image_size(image_size)
+    page = pathlib.Path(out) if out else None
+    if page and page.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out must end in .html, not {out!r}")
+    from training.check.task import request
+
+    wanted, guessed = request(data, task=task, model=model, image_size=size, **asked)
+    from training.check import report
+    from training.check.check import check
+
+    try:
+        checked = check(wanted, guessed=guessed)
+        if page:
+            from training.check.page import write_page
+
+            write_page(checked, page)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written", code=130)
+    if as_json:
+        _print_json(report.as_json(checked, out))
+    else:
+        click.echo(report.as_text(checked))
+        if page:
+            click.echo(f"\nreport: {page}")
+    if checked.findings:
         raise click.exceptions.Exit(1)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from training import checkpoint, loop, optimizers, plan
+from training.coco_metrics import DetectionEvaluation
 from training.config import TrainConfig
 from training.datasets.objects import ObjectSplit
 from training.detection_losses import DetectionLoss
@@ -108,6 +109,7 @@ class _Detection(Work):
         self._course, self._validation, self._classes = course, validation, classes
         self._detect = keras_detect_fn(self.network, course.preprocessing, spec)
         self._kind = kind(spec)
+        self.broken = course.broken
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
         self.trainee.compile(
@@ -128,13 +130,13 @@ class _Detection(Work):
     def validate(self) -> dict[str, float]:
         if self._validation is None:
             return {}
-        found = evaluate_detector(
-            self._detect,
-            self._validation,
-            self._course.preprocessing,
-            self._classes,
-            kind=self._kind,
-        )
+
+        def measure(split: ObjectSplit) -> DetectionEvaluation:
+            return evaluate_detector(
+                *(self._detect, split, self._course.preprocessing, self._classes), kind=self._kind
+            )
+
+        _sound, found = self.broken.measured(self._validation, ObjectSplit.picture, measure)
         if math.isnan(found.ap):  # no object in these pictures: they choose no epoch
             return {}
         return {"val_ap": found.ap, "val_ap50": found.ap50}

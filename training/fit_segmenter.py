@@ -20,6 +20,7 @@ from training.history import History
 from training.loop import Fitted, Work, can_jit, repeatable, without_averages_in_place
 from training.map_batches import MapCourse, map_batches
 from training.segmentation_losses import SegmentationLoss, first_biases
+from training.segmentation_metrics import SegmentationEvaluation
 from training.segmentation_trainee import SegmentationTrainee
 
 # Layers of a segmentation network that no classifier has.
@@ -92,6 +93,7 @@ class _Segmentation(Work):
         self.steps = course.steps
         self._course, self._validation, self._classes = course, validation, classes
         self._segment = keras_segment_fn(self.network, course.preprocessing)
+        self.broken = course.broken
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
         self.trainee.compile(
@@ -112,10 +114,14 @@ class _Segmentation(Work):
     def validate(self) -> dict[str, float]:
         if self._validation is None:
             return {}
-        found = evaluate_segmenter(
-            *(self._segment, self._validation, self._course.preprocessing, self._classes),
-            boundaries=False,
-        )
+
+        def measure(split: MapSplit) -> SegmentationEvaluation:
+            return evaluate_segmenter(
+                *(self._segment, split, self._course.preprocessing, self._classes),
+                boundaries=False,
+            )
+
+        _sound, found = self.broken.measured(self._validation, MapSplit.both, measure)
         if math.isnan(found.miou):  # nothing counts in these pictures: they choose no epoch
             return {}
         return {"val_miou": found.miou, "val_dice": found.mean_dice}

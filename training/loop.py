@@ -25,6 +25,7 @@ import numpy as np
 from kerascnn.errors import InputError
 from training import atomic, checkpoint, optimizers, schedules, summary
 from training.config import TrainConfig
+from training.datasets.broken import BrokenPictures
 from training.devices import Placement
 from training.history import UNIT, History, best_epoch, in_percent, judge, write_history
 from training.progress import Progress, say
@@ -60,12 +61,14 @@ class Work(abc.ABC):
         network: what is trained; its variables are what a checkpoint keeps.
         config: how to train.
         steps: batches in an epoch.
+        broken: what the batches tell of pictures that cannot be read.
     """
 
     trainee: keras.Model
     network: keras.Model
     config: TrainConfig
     steps: int
+    broken: BrokenPictures
 
     @abc.abstractmethod
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
@@ -112,12 +115,20 @@ def train(
         after_epoch: is given the history after each epoch, and when a training goes on.
 
     Raises:
-        InputError: the loss is no longer a number.
+        InputError: the loss is no longer a number, or a picture cannot be read for which none can
+            stand in (see `training.datasets.broken`).
         Stopped: a signal asked to stop; the same call goes on from there.
     """
     loop = _Loop(work, folder, history_file, placement, after_epoch)
-    with StopRequests() as requests, placement.scope():
-        loop.run(work.validation(), requests)
+    try:
+        with StopRequests() as requests, placement.scope():
+            loop.run(work.validation(), requests)
+    except Exception as error:
+        # A stream tells what a thread of its failed of in words, and a traceback, of its own.
+        refusal = work.broken.refusal
+        if refusal is None or isinstance(error, InputError | Stopped):
+            raise
+        raise refusal from None
     return loop.finish()
 
 

@@ -43,7 +43,7 @@ class Progress:
             leave=False, dynamic_ncols=True,
         )  # fmt: skip
         self._began = self._spoken = time.monotonic()
-        self._done_before, self._paced = done, False
+        self._done_before, self._paced, self._noted = done, False, False
 
     def __enter__(self) -> Progress:
         return self
@@ -62,7 +62,10 @@ class Progress:
     def note(self, text: str) -> None:
         """Show figures behind the bar, or as a line of a log if some seconds have passed."""
         self._bar.set_postfix_str(text, refresh=False)
-        wait = _SECONDS_BETWEEN_OTHERS if self._lines else _SECONDS_BETWEEN_LINES
+        # Whoever waits for the first step, and its compilation, is told that it came.
+        rare = self._lines and self._noted
+        self._noted = True
+        wait = _SECONDS_BETWEEN_OTHERS if rare else _SECONDS_BETWEEN_LINES
         late = time.monotonic() - self._spoken > wait
         last = self._done >= self._total and not self._lines
         if not self._terminal and (late or last):

@@ -15,6 +15,7 @@ from training.box_policies import BOX_POLICIES
 from training.config import TrainConfig
 from training.datasets.objects import is_scenes
 from training.policies import POLICIES
+from training.reading import BEFORE, NOW, of_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class TrainRequest:
     Attributes:
         model: a zoo name.
         data: an embedded set's name or a folder's absolute path.
+        val_data: another one's, whose images are held out instead; None: of `data`.
         config: how to train.
         recipe: the name of the recipe that `config` began as.
         model_options: of the builder.
@@ -31,8 +33,9 @@ class TrainRequest:
             is built with them, since it proposes and detects by itself.
         image_size: (height, width); None for the data set's own or the model's published size.
         weights: initial weights by name or as a file's absolute path, or None.
-        strict: a broken picture is an error.
+        strict: a broken picture or annotation is an error.
         teacher: a run folder's absolute path; its network's answers are part of the loss.
+        reading: the rules to read folders by, see `training.reading`.
     """
 
     model: str
@@ -45,6 +48,8 @@ class TrainRequest:
     weights: str | None = None
     strict: bool = False
     teacher: str | None = None
+    reading: int = NOW
+    val_data: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, equal after a round trip through JSON."""
@@ -57,6 +62,7 @@ class TrainRequest:
         size = plain.get("image_size")
         try:
             return cls(**{
+                "reading": BEFORE,
                 **plain,
                 "config": TrainConfig.from_dict(plain["config"]),
                 "image_size": tuple(size) if size else None,
@@ -71,6 +77,7 @@ def request(
     model: str,
     *,
     data: str,
+    val_data: str | None = None,
     recipe: str | None = None,
     model_options: Mapping[str, Any] | None = None,
     detector_options: Mapping[str, Any] | None = None,
@@ -84,6 +91,7 @@ def request(
     """Fill a request from a recipe.
 
     Args:
+        val_data: see `TrainRequest`.
         recipe: its name; chosen by data and weights when None.
         model_options, detector_options: added to, or in place of, the recipe's.
         teacher: a run folder.
@@ -114,6 +122,8 @@ def request(
         weights=_canonical_weights(weights),
         strict=strict,
         teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
+        reading=min(of_run(teacher), of_run(weights)),
+        val_data=_canonical_data(model, val_data) if val_data is not None else None,
     )
 
 

@@ -21,9 +21,11 @@ from export.description import read_description
 from export.device_results import COLUMNS
 from export.flatbuffer import with_half_precision_kernels
 from export.predict import predict
-from export.verify import Verdict, bounded, verified_of, verify
+from export.verify import Verdict, bounded, verified_of
+from export.verify import verify as verify_outputs
 from kerascnn.errors import InputError
 from training import atomic
+from training.evaluate import Evaluation
 from training.run import Run
 
 
@@ -301,6 +303,20 @@ def test_runs_of_different_pictures_are_not_compared(lenet_run: Run, made, tmp_p
     other = Run(lenet_run.folder, info)
     with pytest.raises(InputError, match="different images"):
         compare([lenet_run, other], tmp_path / "page.html")
+
+
+def verify(
+    variant: recipes.Variant,
+    logits: np.ndarray,
+    keras_logits: np.ndarray,
+    half: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+) -> Verdict:
+    """Of logits, all of which are kept."""
+    labels = np.zeros(len(logits), int) if truth is None else truth
+    file, network = (Evaluation.of(x, labels).outputs for x in (logits, keras_logits))
+    rounded = None if half is None else Evaluation.of(half, labels).outputs
+    return verify_outputs(variant, file, network, rounded, truth)
 
 
 def test_verdicts() -> None:

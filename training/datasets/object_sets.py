@@ -7,25 +7,38 @@ from types import ModuleType
 
 from kerascnn.errors import InputError
 from training.datasets import coco, scenes, voc, yolo
+from training.datasets.elsewhere import Use, joined
 from training.datasets.objects import ObjectDataset, is_scenes
 
 _FORMATS = (yolo, voc, coco)
 
 
-def scan_objects(spec: str, *, seed: int) -> ObjectDataset:
+def scan_objects(
+    spec: str, *, seed: int, strict: bool = False, val_data: str | None = None
+) -> ObjectDataset:
     """Find a data set of objects.
 
     Args:
         spec: "scenes" (see that module), a COCO .json, a YOLO .yaml, or a folder in the layout of
             COCO, Pascal VOC or YOLO (see theirs).
         seed: splits the pictures where the data has no splits of its own.
+        strict: what is broken is an error; else it is left out, and a note counts it.
+        val_data: another one, whose pictures are held out instead (see `elsewhere`).
 
     Raises:
         InputError: there is none, or it is inconsistent.
     """
+    if val_data is None:
+        return _scan(spec, seed, strict, Use.SPLIT)
+    learnt = _scan(spec, seed, strict, Use.LEARN)
+    return joined(learnt, _scan(val_data, seed, strict, Use.MEASURE))
+
+
+def _scan(spec: str, seed: int, strict: bool, use: Use) -> ObjectDataset:
     if is_scenes(spec):
         return scenes.scan(spec)
-    return _reader(spec).scan(pathlib.Path(spec), seed=seed)
+    found: ObjectDataset = _reader(spec).scan(pathlib.Path(spec), seed=seed, strict=strict, use=use)
+    return found
 
 
 def require(spec: str) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from training.datasets.notes import Note
+
 Mask = Callable[[], np.ndarray]
 
 
@@ -95,7 +97,7 @@ class ObjectDataset:
         validation: pictures that choose the best epoch, or None.
         held_out: pictures that every reported figure is measured on.
         fingerprint: of names, sizes and annotations, or of what generates them.
-        notes: what was clipped, dropped or set aside, with counts; one line each.
+        notes: what was clipped, dropped or set aside, counted.
         generated: pictures are made, not read, so that none can be broken.
     """
 
@@ -106,7 +108,7 @@ class ObjectDataset:
     validation: ObjectSplit | None
     held_out: ObjectSplit
     fingerprint: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     generated: bool = False
 
     def each(self, change: Callable[[ObjectSplit], ObjectSplit]) -> ObjectDataset:

@@ -29,7 +29,9 @@ _Regions = TypeVar("_Regions", ObjectDataset, MapDataset)
 def labelled(asked: TrainRequest) -> Dataset:
     """The pictures of a classifier's request, not read yet and none set aside."""
     config = asked.config
-    dataset = datasets.scan(asked.data, seed=config.split_seed)
+    dataset = datasets.scan(
+        asked.data, seed=config.split_seed, reading=asked.reading, val_data=asked.val_data
+    )
     if config.pictures_per_class:
         dataset = few(dataset, config.pictures_per_class, seed=config.split_seed)
     return dataset
@@ -37,12 +39,16 @@ def labelled(asked: TrainRequest) -> Dataset:
 
 def objects(asked: TrainRequest) -> ObjectDataset:
     """The pictures of a detector's request, not read yet and none set aside."""
-    return scan_objects(asked.data, seed=asked.config.split_seed)
+    return scan_objects(
+        asked.data, seed=asked.config.split_seed, strict=asked.strict, val_data=asked.val_data
+    )
 
 
 def maps(asked: TrainRequest) -> MapDataset:
     """The pictures of a segmentation network's request, not read yet and none set aside."""
-    return scan_maps(asked.data, seed=asked.config.split_seed)
+    return scan_maps(
+        asked.data, seed=asked.config.split_seed, strict=asked.strict, val_data=asked.val_data
+    )
 
 
 def with_validation(dataset: Dataset, config: TrainConfig) -> Dataset:
