@@ -129,7 +129,7 @@ class DetectorTask(Task):
         return np.concatenate(blocks), np.empty(0, np.int32)
 
     def keras_answers(self, trained: Trained) -> Found:
-        return self._found(self.keras_function(trained), "Keras on held-out pictures")
+        return self._found(self.keras_function(trained), "Keras on held-out images")
 
     def keras_function(self, trained: Trained) -> DetectFn:
         return keras_detect_fn(trained.model, trained.preprocessing, self.spec)
@@ -155,7 +155,7 @@ class DetectorTask(Task):
 
     def file_answers(self, path: pathlib.Path) -> tuple[Found, Detector]:
         detector = self.load(path)
-        return self._found(detector.detect, f"{path.name} on held-out pictures"), detector
+        return self._found(detector.detect, f"{path.name} on held-out images"), detector
 
     def _found(self, detect: Callable[[np.ndarray], list[Detections]], title: str) -> Found:
         found = detections(detect, self.held_out, self.run.preprocessing, title=title)

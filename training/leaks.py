@@ -78,7 +78,7 @@ def refuse_leaks(
         if count := sum(_shared(held_out, split) for split in learnt):
             raise InputError(
                 f"{origin.folder}, whose {_ROLES[origin.role]}, learnt from {count:,} of the "
-                f"{len(held_out):,} pictures that would be held out here, so that figures would "
+                f"{len(held_out):,} images that would be held out here, so that figures would "
                 f"flatter; {_remedy(asked, origin.request)}"
             )
 
@@ -89,11 +89,11 @@ _ROLES = {"weights": "weights are taken", "teacher": "network would be the teach
 def _remedy(asked: TrainRequest, origin: TrainRequest) -> str:
     if _places(asked) == _places(origin) and asked.config.split_seed != origin.config.split_seed:
         return f"hold out what it held out: --split-seed {origin.config.split_seed}"
-    return "hold out other pictures, or take other weights"
+    return "hold out other images, or take other weights"
 
 
 def _unchecked(folder: pathlib.Path, why: str) -> str:
-    return f"held-out pictures are not compared with those that {folder} learnt from: {why}"
+    return f"held-out images are not compared with those that {folder} learnt from: {why}"
 
 
 def _origins(
