@@ -133,7 +133,7 @@ class DetectorTask(Task):
         return np.concatenate(blocks), np.empty(0, np.int32)
 
     def keras_answers(self, trained: Trained) -> Found:
-        return self._found(self.keras_function(trained), "Keras on held-out pictures")
+        return self._found(self.keras_function(trained), "Keras on held-out images")
 
     def keras_function(self, trained: Trained) -> DetectFn:
         return keras_detect_fn(trained.model, trained.preprocessing, self.spec)
@@ -159,7 +159,7 @@ class DetectorTask(Task):
 
     def file_answers(self, path: pathlib.Path) -> tuple[Found, Detector]:
         detector = self.load(path)
-        return self._found(detector.detect, f"{path.name} on held-out pictures"), detector
+        return self._found(detector.detect, f"{path.name} on held-out images"), detector
 
     @functools.cached_property
     def truths(self) -> list[Truth]:
