@@ -187,8 +187,11 @@ def test_splits_keep_their_use_beside_a_held_out_folder(elsewhere: pathlib.Path)
     found = scan(root, val_root=elsewhere)
     assert (len(found.train), len(found.validation or ()), len(found.held_out)) == (8, 6, 4)
     assert kinds(found) == {"unused-split": 1}
-    for part in ("val", "test"):
-        (root / part).rename(root / f".{part}")
+    (root / "val").rename(root / ".val")
+    found = scan(root, val_root=elsewhere)
+    assert (len(found.train), len(found.validation or ()), len(found.held_out)) == (8, 4, 4)
+    assert found.notes == ()
+    (root / "test").rename(root / ".test")
     found = scan(root, val_root=elsewhere)
     assert (len(found.train), found.validation, len(found.held_out)) == (8, None, 4)
 
@@ -204,16 +207,20 @@ def test_a_held_out_folder_inside_is_no_class(elsewhere: pathlib.Path) -> None:
 def test_refused_held_out_folders(elsewhere: pathlib.Path) -> None:
     root = elsewhere.parent / "data"
     refused(root, "cannot be learnt from and be held out", val_root=root)
-    refused(root, "has splits; name the one", val_root=_with_splits(elsewhere.parent / "both"))
     fill(elsewhere / "11")
     fill(elsewhere / "12")
     refused(root, r"held has classes that .*data has not: 11, 12;", val_root=elsewhere)
+    refused(root, "cannot be read", val_root=elsewhere / "nowhere")
 
 
-def _with_splits(root: pathlib.Path) -> pathlib.Path:
-    for split in ("train", "test"):
-        fill(root / split / "2")
-    return root
+def test_of_a_held_out_folder_with_splits_one_is_measured(elsewhere: pathlib.Path) -> None:
+    root, both = elsewhere.parent / "data", elsewhere.parent / "both"
+    for split, count in (("train", 4), ("val", 3), ("test", 2)):
+        for name in ("2", "10"):
+            fill(both / split / name, count)
+    assert len(scan(root, val_root=both).held_out) == 4
+    (both / "test").rename(both / ".test")
+    assert len(scan(root, val_root=both).held_out) == 6
 
 
 # Folders for other tasks.
