@@ -79,7 +79,9 @@ def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -
         )
         with open_image(file) as opened:
             preprocessing.refuse_too_large(opened, _length(file))
+            place = file.tell()
             whole = _is_whole(opened, file)
+            file.seek(place)
             turned = _orientation(opened, file)
             width, height = opened.size
             header = Header(
@@ -132,9 +134,14 @@ def _chunks(file: IO[bytes]) -> list[bytes]:
 
 
 def _orientation(opened: Image.Image, file: IO[bytes]) -> int:
-    # Pillow decodes a PNG's pixels for an orientation that may lie behind them.
-    if opened.format == "PNG" and "exif" not in opened.info and b"eXIf" not in _chunks(file):
-        return 1
+    if opened.format == "PNG":
+        place = file.tell()
+        chunks = _chunks(file)
+        file.seek(place)  # where Pillow reads on
+        if b"eXIf" in chunks[chunks.index(b"IDAT") if b"IDAT" in chunks else 0 :]:
+            opened.load()  # it lies behind the pixels
+        elif "exif" not in opened.info:
+            return 1  # else Pillow would look behind the pixels
     return preprocessing._orientation(opened)
 
 
