@@ -29,7 +29,7 @@ def fill(place: pathlib.Path, count: int = 5, *, first: int = 0) -> None:
     """Small pictures, each with bytes of its own."""
     place.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
-        digest_ = hashlib.sha256(f"{place}{number}".encode()).digest()
+        digest_ = hashlib.sha256(os.fsencode(f"{place}{number}")).digest()
         Image.frombytes("RGB", (5, 2), digest_[:30]).save(place / f"{number}.png")
 
 
@@ -151,6 +151,16 @@ def test_files_that_are_not_named_in_utf_8_are_read(tmp_path: pathlib.Path) -> N
     (tmp_path / "cats" / "0.png").rename(tmp_path / "cats" / os.fsdecode(b"\xff.png"))
     found = scan(tmp_path)
     assert len(found.train) + len(found.held_out) == 10
+
+
+def test_names_of_classes_are_lines_of_text(tmp_path: pathlib.Path) -> None:
+    """They are written into labels.txt when training is over."""
+    for name in ("cats", "dogs", os.fsdecode(b"caf\xe9")):
+        fill(tmp_path / "latin" / name)
+    refused(tmp_path / "latin", r"the class 'caf\\udce9' is not a line of text; rename it")
+    for name in ("cats", "dogs\nand wolves"):
+        fill(tmp_path / "lines" / name)
+    refused(tmp_path / "lines", "is not a line of text")
 
 
 # A held-out folder that lies elsewhere.

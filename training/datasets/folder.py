@@ -37,7 +37,7 @@ from kerascnn.errors import InputError
 from training.datasets import lookalikes
 from training.datasets.notes import Note
 from training.datasets.paths import Listing, is_hidden, listing, natural_key, notes_of, suffix_of
-from training.datasets.splits import Dataset, Split, stratified
+from training.datasets.splits import Dataset, Split, refuse_odd_names, stratified
 from training.preprocessing import SUFFIXES
 from training.progress import Progress
 from training.reading import BEFORE, NOW
@@ -184,6 +184,7 @@ class _Scan:
                 f"{folder} needs at least two class folders, and has {there}; "
                 "put the images of each class into a folder of its own"
             )
+        refuse_odd_names(str(folder), tuple(found))
         order = sorted(found) if self._reading == BEFORE else sorted(found, key=natural_key)
         return {name: found[name] for name in order}
 
