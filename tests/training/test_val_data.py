@@ -171,7 +171,7 @@ def test_weights_that_learnt_from_the_held_out_set_are_refused(tmp_path: Path) -
         "mobilenet_v2", data=str(learnt), val_data=str(measured), weights=weights, epochs=1
     )
     found = of_request.labelled(asked)
-    with pytest.raises(InputError, match="learnt from 4 of the 6 pictures"):
+    with pytest.raises(InputError, match="learnt from 4 of the 6 images"):
         refuse_leaks(asked, found.held_out, found.fingerprint, warn=pytest.fail)
 
 
@@ -179,4 +179,4 @@ def test_notes_say_where_they_are_from(tmp_path: Path) -> None:
     learnt, measured = coco(tmp_path / "a", 6), yolo(tmp_path / "b", ["disc"], 3, label=0)
     (measured / "labels" / "v0.txt").unlink()
     found = scan_objects(str(learnt), seed=0, val_data=str(measured))
-    assert said(found) == (f"{measured}: all: 1 of 3 pictures have no labels: no object",)
+    assert said(found) == (f"{measured}: all: 1 of 3 images have no labels: no object",)

@@ -87,7 +87,7 @@ def doubled(train: Sequence[str], held_out: Sequence[str]) -> list[Note]:
     both = sorted(set(train) & set(held_out))
     if not both:
         return []
-    text = f"{len(both):,} held-out pictures are training pictures too: figures will flatter"
+    text = f"{len(both):,} held-out images are training images too: figures will flatter"
     return [Note.of("held-out-in-training", text, both)]
 
 
@@ -118,7 +118,9 @@ def beside(spec: str) -> list[Note]:
 
 def with_beside(dataset: _AnyDataset, spec: str) -> _AnyDataset:
     """The same with that note, if there is one."""
-    found: _AnyDataset = dataclasses.replace(dataset, notes=(*dataset.notes, *beside(spec)))
+    if not (notes := beside(spec)):
+        return dataset
+    found: _AnyDataset = dataclasses.replace(dataset, notes=(*dataset.notes, *notes))
     return found
 
 

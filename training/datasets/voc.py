@@ -84,7 +84,7 @@ def scan(
     Classes are the names of the training objects, sorted, and numbered from 1.
 
     Raises:
-        InputError: files that cannot be read or are inconsistent; missing pictures.
+        InputError: files that contradict each other; too much that is broken or missing.
     """
     files = _files(path)
     if use is Use.MEASURE:
@@ -328,7 +328,7 @@ def _unlabelled(path: pathlib.Path, files: Mapping[str, Sequence[pathlib.Path]])
         for p in near
     }
     left = sorted(map(str, stems - labelled))
-    text = f"{len(left):,} pictures without an .xml file were left out"
+    text = f"{len(left):,} images without an .xml file were left out"
     return [Note.of("no-labels", text, left)] if left else []
 
 
