@@ -19,9 +19,11 @@ from training.datasets import of_request
 from training.datasets.map_sets import scan_maps
 from training.datasets.object_sets import scan_objects
 from training.leaks import refuse_leaks
+from training.refusals import checked
 from training.request import TrainRequest, request
 from training.resume import begun
 from training.run import write_info
+from training.sweep import jobs
 
 
 def sizes(dataset: Any) -> list[int]:
@@ -173,6 +175,21 @@ def test_weights_that_learnt_from_the_held_out_set_are_refused(tmp_path: Path) -
     found = of_request.labelled(asked)
     with pytest.raises(InputError, match="learnt from 4 of the 6 images"):
         refuse_leaks(asked, found.held_out, found.fingerprint, warn=pytest.fail)
+
+
+def test_a_place_where_nothing_is_is_refused_early(tmp_path: Path) -> None:
+    learnt = class_folders(tmp_path / "a", 10)
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        checked("mobilenet_v2", data=str(learnt), val_data=str(tmp_path / "nowhere"))
+
+
+def test_all_runs_of_a_sweep_have_it(tmp_path: Path) -> None:
+    work = jobs(
+        models=["mobilenet_v2"], recipes=["modern"], seeds=[0, 1],
+        data="a", val_data="b", settings={},
+    )  # fmt: skip
+    assert [job.request["val_data"] for job in work] == ["b", "b"]
+    assert request(**work[0].request).val_data == str(Path("b").resolve())
 
 
 def test_notes_say_where_they_are_from(tmp_path: Path) -> None:
