@@ -118,9 +118,10 @@ def beside(spec: str) -> list[Note]:
 
 def with_beside(dataset: _AnyDataset, spec: str) -> _AnyDataset:
     """The same with that note, if there is one."""
-    if not (notes := beside(spec)):
+    more: list[Note] = beside(spec)
+    if not more:
         return dataset
-    found: _AnyDataset = dataclasses.replace(dataset, notes=(*dataset.notes, *notes))
+    found: _AnyDataset = dataclasses.replace(dataset, notes=(*dataset.notes, *more))
     return found
 
 
