@@ -16,6 +16,7 @@ from small_sets import class_folders, coco, masks
 from kerascnn.errors import InputError
 from training import datasets
 from training.datasets import of_request
+from training.datasets.elsewhere import beside
 from training.datasets.map_sets import scan_maps
 from training.datasets.object_sets import scan_objects
 from training.leaks import refuse_leaks
@@ -141,6 +142,21 @@ def test_all_images_of_class_folders_are_learnt_from(tmp_path: Path) -> None:
     for split in (found.train, found.held_out):
         names = [found.classes[label] for label in split.labels]
         assert names == [Path(name).parent.name for name in split.names]
+
+
+def test_a_held_out_set_beside_what_was_given_is_told(tmp_path: Path) -> None:
+    learnt, held_out = class_folders(tmp_path / "train", 10), class_folders(tmp_path / "valid", 6)
+    note = note_of(datasets.scan(str(learnt), seed=0), "unused-beside")
+    assert str(note) == (
+        f"{held_out} beside it is not used, and images to measure on are held out of train; to "
+        f"measure on it give --val-data {held_out}, or the folder: --data {tmp_path}"
+    )
+    maps = masks(tmp_path / "train" / "maps", 4)
+    assert beside(str(maps)) == []
+    masks(tmp_path / "test" / "maps", 4)
+    assert note_of(scan_maps(str(maps), seed=0), "unused-beside").count == 1
+    for data in ("mnist", "scenes", "tfds:flowers@/train"):
+        assert beside(data) == []
 
 
 def test_a_request_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
