@@ -221,6 +221,16 @@ def test_objects_that_repeat_are_told_and_kept(tmp_path: Path) -> None:
     assert (note.count, note.examples) == (1, ("5.png",))
 
 
+def test_two_spellings_of_a_name_are_one_class_of_coco(tmp_path: Path) -> None:
+    for part, form in (("train", "NFC"), ("val", "NFD")):
+        _path, content = coco_set(tmp_path / part, 6)
+        content["categories"][0]["name"] = unicodedata.normalize(form, "café")  # type: ignore[arg-type]
+        (tmp_path / f"{part}.json").write_text(json.dumps(content))
+    found = scan_objects(str(tmp_path), seed=0)
+    assert found.classes == (unicodedata.normalize("NFC", "café"),)
+    assert found.held_out.objects(0).labels.tolist() == [0]
+
+
 @pytest.mark.parametrize("where", [".", "annotations"])
 def test_files_that_are_called_as_their_splits(where: str, tmp_path: Path) -> None:
     for part, count in (("train", 6), ("val", 3)):

@@ -14,7 +14,6 @@ import dataclasses
 import enum
 import functools
 import pathlib
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -24,6 +23,7 @@ from kerascnn.errors import InputError
 from training.datasets.label_maps import VOID, MapDataset
 from training.datasets.notes import Note
 from training.datasets.objects import ObjectDataset, Objects
+from training.datasets.spelling import class_key
 from training.datasets.splits import Dataset, digest
 
 
@@ -39,11 +39,6 @@ class Use(enum.Enum):
 _TRAIN, _HELD_OUT = "train", ("val", "valid", "validation", "test")
 
 _AnyDataset = TypeVar("_AnyDataset", Dataset, ObjectDataset, MapDataset)
-
-
-def class_key(name: str) -> str:
-    """What two spellings of a class have in common: macOS takes accents apart, others do not."""
-    return unicodedata.normalize("NFC", name)
 
 
 def joined(learnt: _AnyDataset, measured: _AnyDataset) -> _AnyDataset:

@@ -30,7 +30,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.elsewhere import Use, class_key
+from training.datasets.elsewhere import Use
 from training.datasets.faults import Faults, present
 from training.datasets.notes import Note
 from training.datasets.object_table import (
@@ -47,6 +47,7 @@ from training.datasets.object_table import (
 )
 from training.datasets.objects import ObjectDataset
 from training.datasets.paths import is_hidden
+from training.datasets.spelling import class_key
 from training.preprocessing import SUFFIXES
 
 _MOST_BYTES = 1 << 24  # of a file; an object takes some 300
