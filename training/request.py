@@ -51,6 +51,11 @@ class TrainRequest:
     reading: int = NOW
     val_data: str | None = None
 
+    @property
+    def places(self) -> str:
+        """Where its images are, for messages."""
+        return self.data if self.val_data is None else f"{self.data} or {self.val_data}"
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, equal after a round trip through JSON."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))

@@ -94,7 +94,7 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
             write_info(folder, info)  # also finds out now whether the folder can be written
     elif info["dataset"]["fingerprint"] != training.fingerprint:
         raise InputError(
-            f"{asked.data} has changed since {folder} was begun; delete {folder} to train again"
+            f"{asked.places} has changed since {folder} was begun; delete {folder} to train again"
         )
     elif info.get("teacher") != training.facts().get("teacher"):
         raise InputError(

@@ -146,8 +146,8 @@ def test_the_same_as_pycocotools(tmp_path: Path) -> None:
 def test_what_was_changed_is_told(tmp_path: Path) -> None:
     dataset = coco.scan(save(tmp_path / "odd.json", odd(), tmp_path), seed=0)
     assert said(dataset)[:2] == (
-        "odd.json: 2 of 9 boxes were clipped to their pictures",
-        "odd.json: 2 of 9 boxes without an area inside their pictures were dropped, in training "
+        "odd.json: 2 of 9 boxes were clipped to their images",
+        "odd.json: 2 of 9 boxes without an area inside their images were dropped, in training "
         "and in evaluation",
     )
     assert len(everything(dataset)["005.png"][1]) == 0
@@ -242,7 +242,7 @@ def test_pictures_of_both_splits_are_told(tmp_path: Path) -> None:
     for part in ("train", "val"):
         save(tmp_path / "annotations" / f"instances_{part}.json", plain(3), tmp_path / "images")
     dataset = coco.scan(tmp_path, seed=0)
-    assert "3 held-out pictures are training pictures too: figures will flatter" in said(dataset)
+    assert "3 held-out images are training images too: figures will flatter" in said(dataset)
 
 
 def test_categories_are_those_of_the_training_file(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ from training.datasets.object_table import (
     tabulate,
 )
 from training.datasets.objects import ObjectDataset
+from training.datasets.spelling import class_key
 
 _ROBOFLOW = "_annotations.coco.json"
 _Value = TypeVar("_Value")
@@ -133,7 +134,7 @@ def _categories(found: dict[str, CocoFile], said: list[Note]) -> dict[int, str]:
     first = next(iter(found.values()))
     for other in found.values():
         for number, name in other.categories.items():
-            if first.categories.get(number) != name:
+            if class_key(first.categories.get(number, "")) != class_key(name):
                 raise InputError(
                     f"{other.path} has category {number} {name!r}, which {first.path} has not; "
                     "give both the same categories"

@@ -326,12 +326,11 @@ def _changes(
 ) -> tuple[Note, ...]:
     """Notes of k annotations in these pictures; the last three are (k,) bool."""
     said = (
-        ("clipped-boxes", clipped, "boxes were clipped to their pictures"),
+        ("clipped-boxes", clipped, "boxes were clipped to their images"),
         (
             "empty-boxes",
             dropped,
-            "boxes without an area inside their pictures were dropped, in training and in "
-            "evaluation",
+            "boxes without an area inside their images were dropped, in training and in evaluation",
         ),
         ("no-outlines", boxed, "objects have no outline: their masks are their boxes"),
     )
