@@ -107,9 +107,7 @@ class Segmentation(Task):
         check_fingerprint(self.run, dataset.fingerprint)
         known = self.run.info["dataset"]
         skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
-        return of_request.with_validation_of(
-            dataset, self.config, skipped=skipped, broken=broken
-        )
+        return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
     def held_out(self) -> MapSplit:

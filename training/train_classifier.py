@@ -42,9 +42,10 @@ _MORE_PIXELS = 1.25
 class ClassifierTraining:
     """A request with its data found and its network built; see `training.train.Training`."""
 
-    def __init__(self, asked: TrainRequest) -> None:
+    def __init__(self, asked: TrainRequest, dataset: Dataset | None = None) -> None:
         self._asked = asked
-        self.dataset = scan_for(asked)
+        self.dataset = dataset or of_request.labelled(asked)
+        _tell(self.dataset)
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
         self.classes = self.dataset.classes
         self.preprocessing = preprocessing_for(asked, self.dataset)
@@ -123,16 +124,14 @@ class ClassifierTraining:
         }
 
 
-def scan_for(asked: TrainRequest) -> Dataset:
-    """The data of a request, not read yet."""
-    dataset = of_request.labelled(asked)
+def _tell(dataset: Dataset) -> None:
+    """Say what the reader has to say."""
     if dataset.ignored:
         endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
         say(f"skipped files that are not images: {endings}")
     dataset = same_bytes.noted(dataset)
     for note in dataset.notes:
         say(str(note))
-    return dataset
 
 
 def open_course(
@@ -151,7 +150,8 @@ def open_course(
         raise InputError(
             f"{asked.model} is for {task}, and this command takes models for classification"
         )
-    dataset = scan_for(asked)
+    dataset = of_request.labelled(asked)
+    _tell(dataset)
     preprocessing = preprocessing_for(asked, dataset)
     model = network.build(asked, preprocessing, classes=len(dataset.classes))
     source = source_for(preprocessing, asked.config)
