@@ -96,7 +96,7 @@ class Artefact:
             artefact.check()
         except FileNotFoundError:
             raise InputError(
-                f"{described} is missing; it says how {path.name} wants its pictures. "
+                f"{described} is missing; it says how {path.name} wants its images. "
                 "Keep both together, or make them again: kerascnn compress"
             ) from None
         except InputError as error:

@@ -28,7 +28,7 @@ from export.results import Choice, Result
 from export.significance import Difference
 from export.verify import verified_of
 from kerascnn.errors import InputError
-from training import floor, summary
+from training import floor, once, summary
 from training.closing import recalls
 from training.evaluate import unequal
 from training.progress import Progress
@@ -51,6 +51,7 @@ class NotWritten(OSError):
         self.rows = rows
 
 
+@once.scope()
 def compare(
     runs: Sequence[Run],
     output: pathlib.Path,
@@ -87,6 +88,7 @@ def compare(
     return rows
 
 
+@once.scope()
 def measure(found: Sequence[tuple[Run, Artefact]]) -> list[Result]:
     """Time artefacts against each other, one thread each, and join that with what is known."""
     first_run.require([artefact.path for _run, artefact in found])

@@ -159,7 +159,7 @@ class Segmentation(Task):
         return append(data, name=MAP)
 
     def keras_answers(self, trained: Trained) -> Mapped:
-        return self._found(self.keras_function(trained), "Keras on held-out pictures")
+        return self._found(self.keras_function(trained), "Keras on held-out images")
 
     def keras_function(self, trained: Trained) -> SegmentFn:
         return keras_segment_fn(trained.model, trained.preprocessing)
@@ -181,7 +181,7 @@ class Segmentation(Task):
 
     def file_answers(self, path: pathlib.Path) -> tuple[Mapped, Segmenter]:
         segmenter = self.load(path)
-        return self._found(segmenter.segment, f"{path.name} on held-out pictures"), segmenter
+        return self._found(segmenter.segment, f"{path.name} on held-out images"), segmenter
 
     def _found(self, segment: SegmentFn, title: str) -> Mapped:
         kept = PackedMaps()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TypeVar
 
-from training import datasets
+from training import datasets, once
 from training.config import TrainConfig
 from training.datasets.label_maps import MapDataset
 from training.datasets.map_sets import scan_maps
@@ -31,8 +31,12 @@ def labelled(asked: TrainRequest) -> Dataset:
     """The pictures of a classifier's request, not read yet and none set aside."""
     config = asked.config
     with busy(f"reading {asked.data}"):
-        dataset = datasets.scan(
-            asked.data, seed=config.split_seed, reading=asked.reading, val_data=asked.val_data
+        dataset = once.call(
+            datasets.scan,
+            asked.data,
+            seed=config.split_seed,
+            reading=asked.reading,
+            val_data=asked.val_data,
         )
     if config.pictures_per_class:
         dataset = few(dataset, config.pictures_per_class, seed=config.split_seed)
@@ -42,16 +46,26 @@ def labelled(asked: TrainRequest) -> Dataset:
 def objects(asked: TrainRequest) -> ObjectDataset:
     """The pictures of a detector's request, not read yet and none set aside."""
     with busy(f"reading {asked.data}"):
-        return scan_objects(
-            asked.data, seed=asked.config.split_seed, strict=asked.strict, val_data=asked.val_data
+        return once.call(
+            scan_objects,
+            asked.data,
+            seed=asked.config.split_seed,
+            strict=asked.strict,
+            val_data=asked.val_data,
+            reading=asked.reading,
         )
 
 
 def maps(asked: TrainRequest) -> MapDataset:
     """The pictures of a segmentation network's request, not read yet and none set aside."""
     with busy(f"reading {asked.data}"):
-        return scan_maps(
-            asked.data, seed=asked.config.split_seed, strict=asked.strict, val_data=asked.val_data
+        return once.call(
+            scan_maps,
+            asked.data,
+            seed=asked.config.split_seed,
+            strict=asked.strict,
+            val_data=asked.val_data,
+            reading=asked.reading,
         )
 
 
