@@ -78,8 +78,9 @@ def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -
             else opened_files.enter_context(pathlib.Path(source).open("rb"))
         )
         with open_image(file) as opened:
+            place = file.tell()  # behind a JPEG's front, and where Pillow reads on
             preprocessing.refuse_too_large(opened, _length(file))
-            place = file.tell()
+            file.seek(place)
             whole = _is_whole(opened, file)
             file.seek(place)
             turned = _orientation(opened, file)
