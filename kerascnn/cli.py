@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import importlib
@@ -10,8 +11,9 @@ import json
 import os
 import pathlib
 import re
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import click
@@ -262,11 +264,19 @@ def train(
     asked_devices = Devices.parse(devices)
     folder = pathlib.Path(out) if out else pathlib.Path("runs") / f"{model}-{_short(data)}"
     request = _training_request(model, data=data, folder=folder, **asked)
-    _begin(any_backend=True)
-    placement = asked_devices.open()
-    from training.train import train
+    _fix_hashes()
+    with _telling_what_is_kept(folder):
+        dataset = None
+        if not asked_devices.hosts:  # else the first host alone says what there is to say
+            from training.first_look import first_look
+            from training.progress import say
 
-    run = train(request, folder, placement)
+            dataset = first_look(request, folder, warn=say)
+        _begin(any_backend=True)
+        placement = asked_devices.open()
+        from training.train import train
+
+        run = train(request, folder, placement, dataset=dataset)
     if not placement.is_chief:
         return
     from training.closing import below_floor, closing_line
@@ -842,11 +852,13 @@ def predict(
     2 then.
     """
     path, folder = pathlib.Path(artefact), pathlib.Path(out) if out else None
+    from export.artefact import require_description
     from export.picture_args import named
 
     if not path.is_file():
         raise InputError(f"{artefact}: no such file")
     names = named(images)
+    require_description(path)
     _begin()
     from export.predict import detect, predict, segment, task_of
 
@@ -1008,10 +1020,7 @@ def web(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) ->
 
 def _begin(*, any_backend: bool = False) -> None:
     """Load TensorFlow, without its greetings; or, for training, another backend that is set."""
-    if "PYTHONHASHSEED" not in os.environ:
-        # The ONNX converter optimises in the order of hashes; a fixed one repeats its files.
-        os.environ["PYTHONHASHSEED"] = "0"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    _fix_hashes()
     from training.quiet import native_quiet
 
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -1024,6 +1033,28 @@ def _begin(*, any_backend: bool = False) -> None:
             )
     with native_quiet():
         importlib.import_module(backend)
+
+
+def _fix_hashes() -> None:
+    """Begin the process anew with fixed hashes, if it has not; what it has done is lost."""
+    if "PYTHONHASHSEED" not in os.environ:
+        # The ONNX converter optimises in the order of hashes; a fixed one repeats its files.
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+@contextlib.contextmanager
+def _telling_what_is_kept(folder: pathlib.Path) -> Iterator[None]:
+    """An interruption says whether the same command goes on or begins anew."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from training.checkpoint import latest_first
+
+        found = "interrupted before anything of the training was kept; the same command begins anew"
+        if latest_first(folder / "checkpoints"):
+            found = "interrupted; the same command goes on from the last checkpoint"
+        raise Stopped(found, signal.SIGINT) from None
 
 
 def _short(data: str) -> str:

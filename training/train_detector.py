@@ -39,9 +39,9 @@ from training.wording import skipped
 class DetectorTraining:
     """A request with its data found and its network built; see `training.train.Training`."""
 
-    def __init__(self, asked: TrainRequest) -> None:
+    def __init__(self, asked: TrainRequest, dataset: ObjectDataset | None = None) -> None:
         self._asked = asked
-        self.dataset = same_bytes.noted(of_request.objects(asked))
+        self.dataset = same_bytes.noted(dataset or of_request.objects(asked))
         for line in notes_lines(self.dataset.name, self.dataset.notes):
             say(line)
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from kerascnn.errors import InputError
 from training.datasets import header, kept
@@ -81,6 +81,20 @@ def test_a_header_tells_what_a_decode_tells(name: str, tmp_path: Path) -> None:
     assert found.orientation == {"turned.png": 8, "mirrored.jpg": 2}.get(
         name, 6 if name.startswith(("turned", "late")) else 1
     )
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_what_is_whole_is_not_decoded(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_arguments: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(header, "check_picture", never)
+    if name != "late.png" and not name.endswith("webp"):  # Pillow reads all of these at once
+        monkeypatch.setattr(ImageFile.ImageFile, "load", never)
+    (tmp_path / name).write_bytes(SOUND[name])
+    read_header(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", [*SOUND, "text.jpg", "empty.png"])

@@ -25,7 +25,7 @@ from training.datasets import kept
 from training.decode_memory import JPEGS, is_large, open_image
 from training.parallel import in_order
 from training.preprocessing import SWAP, check_picture
-from training.progress import Progress
+from training.progress import Progress, say
 
 # Of the end of a JPEG, where its end marker is looked for: cameras put things behind it.
 _TAIL = 1 << 16
@@ -78,8 +78,9 @@ def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -
             else opened_files.enter_context(pathlib.Path(source).open("rb"))
         )
         with open_image(file) as opened:
+            place = file.tell()  # behind a JPEG's front, and where Pillow reads on
             preprocessing.refuse_too_large(opened, _length(file))
-            place = file.tell()
+            file.seek(place)
             whole = _is_whole(opened, file)
             file.seek(place)
             turned = _orientation(opened, file)
@@ -201,9 +202,13 @@ def look(names: Sequence[str], *, root: str | None) -> Headers:
     new = np.flatnonzero(table.state == _UNKNOWN).tolist()
     try:
         _look_at(table, new, lambda place: read_header(names[place]))
-    finally:
-        if new and root is not None:
-            table.with_others(known).save(root)
+    except KeyboardInterrupt:
+        if table.with_others(known).save(root):
+            left = int((table.state == _UNKNOWN).sum())
+            say(f"what was checked is kept; {left:,} image files are left to be checked")
+        raise
+    if new:
+        table.with_others(known).save(root)
     return table.headers()
 
 
@@ -297,13 +302,15 @@ class _Table:
         except (KeyError, ValueError, TypeError):
             return None
 
-    def save(self, root: str) -> None:
-        """Keep the verdicts that there are."""
+    def save(self, root: str | None) -> bool:
+        """Keep the verdicts that there are; whether they are kept now."""
+        if root is None:
+            return False
         chosen = np.flatnonzero((self.state != _UNKNOWN) & (self.stats[:, 0] >= 0))[:MOST_KEPT]
         state = self.state[chosen]
         broken = np.flatnonzero(state == _BROKEN)
         columns = {name: getattr(self, name)[chosen] for name in ("stats", "sizes", "kinds")}
-        kept.save(
+        return kept.save(
             _key(root),
             {
                 "names": kept.blob([self.names[i] for i in chosen.tolist()]),
