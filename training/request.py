@@ -194,6 +194,8 @@ def _refuse_of_other_tasks(config: TrainConfig, teacher: str | None, task: str) 
     if task != "segmentation" and (given := changed(*_FOR_MAPS)):
         raise InputError(f"{' and '.join(given)}: for segmentation only; leave it out")
     if task == "classification":
+        if given := changed("watch_images"):
+            raise InputError(f"{given[0]}: for detection and segmentation only; leave it out")
         return
     if task == "detection" and (given := changed("class_weights")):
         raise InputError(f"{given[0]}: for classifiers and segmentation only; leave it out")
