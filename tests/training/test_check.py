@@ -63,43 +63,41 @@ def test_nothing_is_wrong_with_a_clean_set(clean: Path) -> None:
     assert report.of_splits(found) == "2 classes; 44 training, 4 validation and 24 held-out images"
 
 
-def sixteen_bits(path: Path, most: int) -> None:
-    grey = np.asarray(scene(70).convert("L"), np.uint32)
-    Image.fromarray((grey * most // int(grey.max())).astype(np.uint16)).save(path)
+def sixteen_bits(path: Path) -> None:
+    Image.fromarray(np.asarray(scene(570).convert("L"), np.uint16) * 257).save(path)
 
 
 def animated(path: Path) -> None:
-    scene(71).save(path, "WEBP", save_all=True, append_images=[scene(72), scene(73)])
+    scene(571).save(path, "WEBP", save_all=True, append_images=[scene(572), scene(573)])
 
 
 def turned(path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    scene(74, 60, 90).save(path, "JPEG", exif=exif)
+    scene(574, 60, 90).save(path, "JPEG", exif=exif)
 
 
 def cut_short(path: Path) -> None:
-    scene(75).save(path, "JPEG")
+    scene(575).save(path, "JPEG")
     path.write_bytes(path.read_bytes()[:600])
 
 
 def see_through(path: Path) -> None:
-    image = scene(76).convert("RGBA")
-    image.putalpha(scene(77).convert("L"))
+    image = scene(576).convert("RGBA")
+    image.putalpha(scene(577).convert("L"))
     image.save(path)
 
 
 FILES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "broken-images": ("x.jpg", cut_short),
     "blank-images": ("x.png", lambda path: Image.new("RGB", (SIDE, SIDE), "navy").save(path)),
-    "wrong-extension": ("x.jpg", lambda path: scene(80).save(path, "PNG")),
+    "wrong-extension": ("x.jpg", lambda path: scene(580).save(path, "PNG")),
     "animated": ("x.webp", animated),
-    "dark-16-bit": ("x.png", lambda path: sixteen_bits(path, 4095)),
-    "16-bit": ("x.png", lambda path: sixteen_bits(path, 65535)),
-    "cmyk": ("x.jpg", lambda path: scene(81).convert("CMYK").save(path)),
+    "16-bit": ("x.png", sixteen_bits),
+    "cmyk": ("x.jpg", lambda path: scene(581).convert("CMYK").save(path)),
     "transparent": ("x.png", see_through),
-    "small-images": ("x.png", lambda path: scene(82, 60, 50).save(path)),
-    "long-images": ("x.png", lambda path: scene(83, 100, 310).save(path)),
+    "small-images": ("x.png", lambda path: scene(582, 60, 50).save(path)),
+    "long-images": ("x.png", lambda path: scene(583, 100, 310).save(path)),
 }
 
 
@@ -334,7 +332,7 @@ def test_json(clean: Path) -> None:
         (["mnist", "--task", "detection", "--model", "lenet5"], ("lenet5 is for classification",)),
         (["mnist", "--model", "lenet6"], ("lenet5",)),
         (["mnist", "-o", "check.pdf"], (".html",)),
-        (["mnist", "--augmentation", "more"], ("more", "there are")),
+        (["mnist", "--augmentation", "more"], ("more", "augmentation")),
         (["file.txt"], ("not a data set",)),
     ],
 )
@@ -384,5 +382,5 @@ def test_many_files_are_looked_at_by_processes(clean: Path, tmp_path: Path) -> N
     told = json.loads(done.stdout)
     counts = {one["kind"]: one["count"] for one in told["findings"]}
     assert counts["broken-images"] == 1
-    assert counts["same-images"] + counts["same-across-splits"] == 1100
+    assert counts["same-images"] == 1101 - 2  # but one in training and one to choose the epoch
     assert "looking at images: 1173/1173" in done.stderr

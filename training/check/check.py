@@ -26,7 +26,10 @@ from training.request import TrainRequest
 AnyDataset = Dataset | ObjectDataset | MapDataset
 TRAINING, VALIDATION, HELD_OUT = "training", "validation", "held-out"
 # Kinds of readers' notes that `counts` and `duplicates` have findings of their own for.
-_COUNTED_HERE = ("unseen-classes", "held-out-in-training")
+_COUNTED_HERE = (
+    *("unseen-classes", "classes-not-held-out"),
+    *("held-out-in-training", "same-bytes", "same-bytes-looked-at"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,10 +16,10 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import evaluation_placement
 from training.check.findings import Finding, Place, finding, listed
-from training.datasets.decode import in_order
 from training.datasets.label_maps import VOID, MapDataset
 from training.datasets.objects import ObjectDataset, Objects
 from training.datasets.splits import Dataset
+from training.parallel import in_order
 from training.progress import Progress
 from training.wording import counted
 

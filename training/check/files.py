@@ -17,7 +17,6 @@ from training.wording import counted
 
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}
 _LONG = 3  # times as long as wide, against the network's input
-_TWELVE_BITS = 4095
 _SHOWN, _SHOWN_PAIRS = 4, 3
 _NAMED = 5
 
@@ -221,8 +220,6 @@ def _broken(census: Census) -> list[Finding]:
 
 def _unusual(census: Census) -> Iterable[Finding]:
     rows, read = census.rows, census.rows["read"]
-    wide = read & (rows["depth"] == 16)
-    dark = wide & (rows["peak"] > 255) & (rows["peak"] <= _TWELVE_BITS)
     for kind, chosen, what, remedy in (
         (
             "wrong-extension",
@@ -237,16 +234,10 @@ def _unusual(census: Census) -> Iterable[Finding]:
             "save the frames that matter as images of their own",
         ),
         (
-            "dark-16-bit",
-            dark,
-            f"{{}} 16 bits and no value above {_TWELVE_BITS:,} of 65,535: 12-bit data",
-            "multiply the values by 16, or save 8 bits, lest all be black",
-        ),
-        (
             "16-bit",
-            wide & ~dark,
+            read & (rows["depth"] == 16),
             "{} 16 bits a channel, of which the network sees 8",
-            "fine where all have; else save them as the others",
+            "fine where all have, and values of 10 and 12 bits are brightened; else save 8 bits",
         ),
         (
             "cmyk",

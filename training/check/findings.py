@@ -15,7 +15,7 @@ ORDER = (
     "class-without-training",
     *("class-without-measure", "tiny-objects", "repeated-boxes", "unbalanced-classes"),
     *("few-images", "alike-class-names", "same-images", "alike-images", "blank-images"),
-    *("wrong-extension", "animated", "dark-16-bit", "16-bit", "cmyk", "transparent"),
+    *("wrong-extension", "animated", "16-bit", "cmyk", "transparent"),
     *("small-images", "long-images"),
 )
 
