@@ -16,9 +16,10 @@ from commands import COMMAND, assert_refused, here
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training.check import report
+from training.check import counts, report
 from training.check.check import Checked, check
 from training.check.task import guessed, request
+from training.datasets.objects import Objects
 
 SIDE = 128  # of images, whose network sees 128 x 128
 
@@ -277,6 +278,34 @@ def test_held_out_images_that_lie_elsewhere(clean: Path) -> None:
     assert [(one.note.kind, one.note.count) for one in found.findings] == [
         ("same-across-splits", 1)
     ]
+
+
+def test_files_that_are_not_read(clean: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (clean / "train" / "cats" / name).write_text("")
+    found = checked(clean)
+    assert not found.findings
+    assert [one.note.count for one in found.facts] == [2]
+    (clean / "train" / "cats" / "c.heic").write_text("")
+    (one,) = checked(clean).findings
+    assert (one.note.kind, one.note.count) == ("unread-files", 3)
+    assert "1 .heic" in one.note.text
+
+
+def test_boxes_there_twice_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    corners = np.random.default_rng(3).random((40, 2)) * 0.8
+    boxes = np.concatenate([corners, corners + 0.1], axis=1).astype(np.float32)
+    boxes[[7, 21, 39]] = boxes[[3, 3, 30]]
+    objects = Objects(
+        boxes=boxes,
+        labels=np.zeros(40, np.int32),
+        crowd=np.zeros(40, bool),
+        areas=np.ones(40, np.float32),
+        ids=np.arange(40),
+    )
+    for rows in (256, 8):
+        monkeypatch.setattr(counts, "_ROWS", rows)
+        assert counts._repeats(objects) == 3
 
 
 # --- The command ----------------------------------------------------------------------------------

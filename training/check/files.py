@@ -16,6 +16,10 @@ from training.check.look import FILE_FORMATS, MODES
 from training.wording import counted
 
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}
+# Images of formats that are not read.
+_OTHERS = frozenset({
+    ".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".raw", ".tif", ".tiff",
+})  # fmt: skip
 _LONG = 3  # times as long as wide, against the network's input
 _SHOWN, _SHOWN_PAIRS = 4, 3
 _NAMED = 5
@@ -25,6 +29,21 @@ def findings_of(census: Census, preprocessing: Preprocessing) -> list[Finding]:
     """What is wrong with single files."""
     found = [*_broken(census), *_unusual(census), *_sizes(census, preprocessing)]
     return [one for one in found if one.note.count]
+
+
+def unread(ignored: Mapping[str, int]) -> list[Finding]:
+    """Files among the images that are not read.
+
+    Args:
+        ignored: how many there are, by their ending.
+    """
+    if not ignored:
+        return []
+    count = sum(ignored.values())
+    endings = [f"{number:,} {ending}" for ending, number in sorted(ignored.items())]
+    text = f"{counted(count, 'file is', 'files are')} not read, by the ending: {', '.join(endings)}"
+    remedy = "convert them to JPEG or PNG" if (images := _OTHERS & set(ignored)) else ""
+    return [finding("unread-files", text, count, remedy=remedy, serious=bool(images))]
 
 
 def other_sizes(census: Census, splits: Mapping[str, Any]) -> list[Finding]:
