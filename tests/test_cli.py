@@ -19,7 +19,7 @@ from commands import assert_refused, here, kerascnn
 from PIL import Image
 
 COMMANDS = (
-    *("models", "recipes", "train", "sweep", "find-lr", "bench-data", "pack"),
+    *("models", "recipes", "train", "sweep", "find-lr", "bench-data", "pack", "check"),
     *("compress", "shrink", "compare", "predict", "info", "debug", "demo", "android", "web"),
 )
 

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import wait
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from kerascnn.errors import InputError
+from training import parallel
 from training.check.look import LOOK, look_at_bytes, look_at_files, look_at_pixels
 from training.cores import WORKERS
-from training.datasets import decode
 from training.datasets.splits import Split
 from training.progress import Progress
 
@@ -65,7 +66,11 @@ def take(splits: Mapping[str, Any], *, generated: bool = False) -> Census:
     counts = tuple(map(len, splits.values()))
     starts = np.cumsum([0, *counts])
     rows, broken = np.zeros(starts[-1], LOOK), list[tuple[int, str]]()
-    with Progress("looking at images", int(starts[-1]), unit="image") as progress:
+    with (
+        warnings.catch_warnings(),
+        Progress("looking at images", int(starts[-1]), unit="image") as progress,
+    ):
+        warnings.filterwarnings("ignore", module="PIL")
         for split, start in zip(splits.values(), starts, strict=False):
             at = int(start)
             for found, errors in _looked_at(split, generated):
@@ -114,14 +119,14 @@ def _one_by_one(count: int, look: Callable[[int], np.ndarray]) -> Iterator[_Look
         except InputError as error:
             return np.zeros((), LOOK), str(error)
 
-    for row, reason in decode.in_order(safely, count):
+    for row, reason in parallel.in_order(safely, count):
         yield row.reshape(1), [(0, reason)] if reason else []
 
 
 def _files(names: Sequence[str]) -> Iterator[_Looked]:
     chunks = [names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK)]
     if len(names) < _FEW or WORKERS == 1:
-        yield from decode.in_order(lambda i: look_at_files(chunks[i]), len(chunks))
+        yield from parallel.in_order(lambda i: look_at_files(chunks[i]), len(chunks))
         return
     # Half of the time goes into Python itself, where threads wait for each other.
     context = multiprocessing.get_context("spawn")
@@ -141,6 +146,7 @@ def _files(names: Sequence[str]) -> Iterator[_Looked]:
 def _end_with_parent() -> None:
     """Ctrl-C is the parent's to answer; a worker goes when it is gone, however that ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.filterwarnings("ignore", module="PIL")
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_wait_for, args=(parent.sentinel,), daemon=True).start()

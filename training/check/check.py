@@ -16,7 +16,7 @@ from training.check import counts, duplicates, files
 from training.check.census import Census
 from training.check.counts import Counts
 from training.check.duplicates import Duplicates
-from training.check.findings import Finding, in_order
+from training.check.findings import Finding, finding, in_order
 from training.datasets import of_request
 from training.datasets.label_maps import MapDataset
 from training.datasets.objects import ObjectDataset
@@ -26,7 +26,10 @@ from training.request import TrainRequest
 AnyDataset = Dataset | ObjectDataset | MapDataset
 TRAINING, VALIDATION, HELD_OUT = "training", "validation", "held-out"
 # Kinds of readers' notes that `counts` and `duplicates` have findings of their own for.
-_COUNTED_HERE = ("unseen-classes", "held-out-in-training")
+_COUNTED_HERE = (
+    *("unseen-classes", "classes-not-held-out"),
+    *("held-out-in-training", "same-bytes", "same-bytes-looked-at"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,6 +91,7 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
     labels = None
     if isinstance(dataset, Dataset):
         labels = np.concatenate([part.labels for part in _parts(dataset)])
+        found += files.unread(dataset.ignored)
     elif not generated:
         found += files.other_sizes(census, splits)
     found += files.findings_of_duplicates(census, twice, labels)
@@ -143,4 +147,8 @@ def _counted(dataset: AnyDataset, splits: dict[str, Any], preprocessing: Preproc
 
 def _said(dataset: AnyDataset) -> list[Finding]:
     """What the reader has to say, but for what is counted here anyway."""
-    return [Finding(note=note) for note in dataset.notes if note.kind not in _COUNTED_HERE]
+    return [
+        finding(note.kind, note.text, note.count, note.examples, serious=note.finding)
+        for note in dataset.notes
+        if note.kind not in _COUNTED_HERE
+    ]

@@ -16,10 +16,10 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import evaluation_placement
 from training.check.findings import Finding, Place, finding, listed
-from training.datasets.decode import in_order
 from training.datasets.label_maps import VOID, MapDataset
 from training.datasets.objects import ObjectDataset, Objects
 from training.datasets.splits import Dataset
+from training.parallel import in_order
 from training.progress import Progress
 from training.wording import counted
 
@@ -30,6 +30,7 @@ UNBALANCED = 10  # times as many of one class as of another
 LEAST_SIDE = 8
 _REPEATED = 0.95  # intersection over union of two boxes of one class
 _SHOWN = 4
+_ROWS = 256  # of boxes that are compared with all others at a time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,13 +132,17 @@ def _repeats(objects: Objects) -> int:
     boxes, labels = objects.boxes[~objects.crowd], objects.labels[~objects.crowd]
     if len(boxes) < 2:
         return 0
-    first = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    last = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    common = (last - first).clip(0).prod(axis=-1)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
-    alike = common >= _REPEATED * (areas[:, None] + areas[None] - common)
-    alike &= labels[:, None] == labels[None]
-    return int(np.tril(alike, -1).any(axis=1).sum())
+    count = 0
+    for start in range(0, len(boxes), _ROWS):  # an image may hold thousands
+        rows = slice(start, start + _ROWS)
+        first = np.maximum(boxes[rows, None, :2], boxes[None, :, :2])
+        last = np.minimum(boxes[rows, None, 2:], boxes[None, :, 2:])
+        common = (last - first).clip(0).prod(axis=-1)
+        alike = common >= _REPEATED * (areas[rows, None] + areas[None] - common)
+        alike &= labels[rows, None] == labels[None]
+        count += int(np.tril(alike, start - 1).any(axis=1).sum())
+    return count
 
 
 def of_maps(dataset: MapDataset, splits: Mapping[str, Any]) -> Counts:

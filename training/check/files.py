@@ -16,8 +16,11 @@ from training.check.look import FILE_FORMATS, MODES
 from training.wording import counted
 
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}
+# Images of formats that are not read.
+_OTHERS = frozenset({
+    ".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".raw", ".tif", ".tiff",
+})  # fmt: skip
 _LONG = 3  # times as long as wide, against the network's input
-_TWELVE_BITS = 4095
 _SHOWN, _SHOWN_PAIRS = 4, 3
 _NAMED = 5
 
@@ -26,6 +29,21 @@ def findings_of(census: Census, preprocessing: Preprocessing) -> list[Finding]:
     """What is wrong with single files."""
     found = [*_broken(census), *_unusual(census), *_sizes(census, preprocessing)]
     return [one for one in found if one.note.count]
+
+
+def unread(ignored: Mapping[str, int]) -> list[Finding]:
+    """Files among the images that are not read.
+
+    Args:
+        ignored: how many there are, by their ending.
+    """
+    if not ignored:
+        return []
+    count = sum(ignored.values())
+    endings = [f"{number:,} {ending}" for ending, number in sorted(ignored.items())]
+    text = f"{counted(count, 'file is', 'files are')} not read, by the ending: {', '.join(endings)}"
+    remedy = "convert them to JPEG or PNG" if (images := _OTHERS & set(ignored)) else ""
+    return [finding("unread-files", text, count, remedy=remedy, serious=bool(images))]
 
 
 def other_sizes(census: Census, splits: Mapping[str, Any]) -> list[Finding]:
@@ -221,8 +239,6 @@ def _broken(census: Census) -> list[Finding]:
 
 def _unusual(census: Census) -> Iterable[Finding]:
     rows, read = census.rows, census.rows["read"]
-    wide = read & (rows["depth"] == 16)
-    dark = wide & (rows["peak"] > 255) & (rows["peak"] <= _TWELVE_BITS)
     for kind, chosen, what, remedy in (
         (
             "wrong-extension",
@@ -237,16 +253,10 @@ def _unusual(census: Census) -> Iterable[Finding]:
             "save the frames that matter as images of their own",
         ),
         (
-            "dark-16-bit",
-            dark,
-            f"{{}} 16 bits and no value above {_TWELVE_BITS:,} of 65,535: 12-bit data",
-            "multiply the values by 16, or save 8 bits, lest all be black",
-        ),
-        (
             "16-bit",
-            wide & ~dark,
+            read & (rows["depth"] == 16),
             "{} 16 bits a channel, of which the network sees 8",
-            "fine where all have; else save them as the others",
+            "fine where all have, and values of 10 and 12 bits are brightened; else save 8 bits",
         ),
         (
             "cmyk",

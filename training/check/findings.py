@@ -15,7 +15,7 @@ ORDER = (
     "class-without-training",
     *("class-without-measure", "tiny-objects", "repeated-boxes", "unbalanced-classes"),
     *("few-images", "alike-class-names", "same-images", "alike-images", "blank-images"),
-    *("wrong-extension", "animated", "dark-16-bit", "16-bit", "cmyk", "transparent"),
+    *("unread-files", "wrong-extension", "animated", "16-bit", "cmyk", "transparent"),
     *("small-images", "long-images"),
 )
 
@@ -61,8 +61,14 @@ def finding(
     serious: bool = True,
 ) -> Finding:
     """A `Finding`; with `serious` False it only says how things are."""
-    some = dataclasses.replace(Note.of(kind, text, examples, finding=serious), count=count)
-    return Finding(note=some, remedy=remedy, shown=tuple(shown))
+    some = Note.of(kind, printable(text), map(printable, examples), finding=serious)
+    note = dataclasses.replace(some, count=count)
+    return Finding(note=note, remedy=remedy, shown=tuple(shown))
+
+
+def printable(text: str) -> str:
+    """Without commands to a terminal and halves of letters, which names of files may hold."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def in_order(found: Iterable[Finding]) -> list[Finding]:

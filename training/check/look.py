@@ -9,9 +9,7 @@ differences), 64 bits each.
 from __future__ import annotations
 
 import hashlib
-import io
 import pathlib
-import warnings
 from collections.abc import Sequence
 
 import imagehash
@@ -19,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training.decode_memory import open_image
-from training.preprocessing import FLIP_X, FLIP_Y, SWAP, read_pixels, refuse_too_large
+from training import preprocessing
+from training.preprocessing import JPEGS, SWAP
 
 # What `LOOK["format"]` and `LOOK["mode"]` count; the first is all that is no file.
 FILE_FORMATS = ("none", "JPEG", "PNG", "WEBP", "BMP")
@@ -31,14 +29,13 @@ _MODES = {
 }
 _SIDE = 32  # of the shades of grey
 _BLANK = 8  # of 255, most by which they differ where an image is of one colour
-_ORIENTATION = 0x0112  # EXIF
 _PNG_DEPTH = 24  # where the header of a PNG has it
 
 # A row of what is known of an image; `read` is false where nothing else is.
 LOOK = np.dtype([
     ("read", "?"), ("format", "u1"), ("mode", "u1"), ("depth", "u1"), ("turned", "u1"),
-    ("frames", "i4"), ("height", "i4"), ("width", "i4"), ("transparent", "?"), ("peak", "u2"),
-    ("blank", "?"), ("phash", "u8"), ("dhash", "u8"), ("digest", "u8", 2), ("bytes", "i8"),
+    ("frames", "i4"), ("height", "i4"), ("width", "i4"), ("transparent", "?"), ("blank", "?"),
+    ("phash", "u8"), ("dhash", "u8"), ("digest", "u8", 2), ("bytes", "i8"),
 ])  # fmt: skip
 
 
@@ -61,72 +58,46 @@ def look_at_bytes(data: bytes, name: str) -> np.ndarray:
     Raises:
         InputError: it cannot be read, in the words of `training.preprocessing`.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images, and of odd EXIF data
-            return _looked_at(data)
-    except Exception:
-        # Whatever it was, training's own reader knows whether it is broken, and says why.
-        return _of_pixels(read_pixels(data, name), data)
+    row = np.zeros((), LOOK)
+    with preprocessing._opened(data, name) as (opened, _data):
+        format_, width, height = str(opened.format), opened.width, opened.height
+        row["depth"] = data[_PNG_DEPTH] if format_ == "PNG" else 8
+        row["frames"] = getattr(opened, "n_frames", 1) if format_ in ("PNG", "WEBP") else 1
+        row["mode"] = _MODES.get(opened.mode, 0)
+        divisor = preprocessing._divisor(opened, _SIDE, _SIDE)
+        more = preprocessing._copies(opened, 3)
+        with preprocessing._loaded(opened, data, divisor, more=more):
+            turned = preprocessing._orientation(opened)
+            row["transparent"] = _is_transparent(opened)
+            grey = _shades(preprocessing._convert(opened, data, 1))
+    format_ = "JPEG" if format_ in JPEGS else format_
+    row["format"] = FILE_FORMATS.index(format_) if format_ in FILE_FORMATS else 0
+    row["width"], row["height"] = (height, width) if SWAP[turned] else (width, height)
+    row["turned"], row["read"] = turned, True
+    return _hashed(row, preprocessing._turned(grey[..., None], turned)[..., 0], data)
 
 
 def look_at_pixels(pixels: np.ndarray) -> np.ndarray:
     """The row of an image that is no file: (height, width, 1 or 3) uint8."""
-    return _of_pixels(pixels, pixels.tobytes())
-
-
-def _looked_at(data: bytes) -> np.ndarray:
-    row = np.zeros((), LOOK)
-    with open_image(io.BytesIO(data)) as opened:
-        refuse_too_large(opened, len(data))
-        format_, mode = str(opened.format), opened.mode
-        row["width"], row["height"] = opened.size
-        row["depth"] = data[_PNG_DEPTH] if format_ == "PNG" else 8
-        if format_ in ("PNG", "WEBP"):
-            row["frames"] = getattr(opened, "n_frames", 1)
-        if format_ in ("JPEG", "MPO"):
-            opened.draft("L" if mode == "RGB" else None, (_SIDE, _SIDE))
-        opened.load()
-        turned = opened.getexif().get(_ORIENTATION, 1)
-        turned = turned if turned in range(1, 9) else 1
-        grey = _grey(opened, row)
-    if SWAP[turned]:
-        row["height"], row["width"] = row["width"].copy(), row["height"].copy()
-    format_ = "JPEG" if format_ == "MPO" else format_
-    row["format"] = FILE_FORMATS.index(format_) if format_ in FILE_FORMATS else 0
-    row["mode"], row["turned"], row["read"] = _MODES.get(mode, 0), turned, True
-    grey = grey[::-1] if FLIP_Y[turned] else grey
-    grey = grey[:, ::-1] if FLIP_X[turned] else grey
-    return _hashed(row, grey.T if SWAP[turned] else grey, data)
-
-
-def _grey(opened: Image.Image, row: np.ndarray) -> np.ndarray:
-    """(32, 32) uint8 of an image as it is stored; what its values show is put into the row."""
-    if opened.mode in ("RGBA", "LA"):
-        row["transparent"] = np.asarray(opened.getchannel("A")).min(initial=255) < 255
-    elif opened.has_transparency_data:
-        row["transparent"] = True
-    if opened.mode.startswith("I"):
-        wide = np.asarray(opened)
-        row["peak"] = np.clip(wide.max(initial=0), 0, 65535)
-        opened = Image.fromarray((wide / max(1, int(row["peak"])) * 255).astype(np.uint8))
-    if row["transparent"]:
-        small = opened.convert("RGBA").resize((_SIDE, _SIDE), Image.Resampling.BOX)
-        opened = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
-    if opened.mode in ("P", "1", "PA"):
-        opened = opened.convert("RGB")
-    small = opened.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return np.asarray(small.convert("L"), np.uint8)
-
-
-def _of_pixels(pixels: np.ndarray, data: bytes) -> np.ndarray:
     row = np.zeros((), LOOK)
     row["read"], row["depth"], row["turned"], row["frames"] = True, 8, 1, 1
     row["height"], row["width"] = pixels.shape[:2]
     row["mode"] = _MODES["RGB" if pixels.shape[2] == 3 else "L"]
     image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).convert("L")
-    grey = image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return _hashed(row, np.asarray(grey, np.uint8), data)
+    return _hashed(row, _shades(image), pixels.tobytes())
+
+
+def _is_transparent(opened: Image.Image) -> bool:
+    """Whether a pixel lets the ground be seen; of a palette, whether one of its colours does."""
+    if opened.mode in ("RGBA", "LA"):
+        return bool(np.asarray(opened.getchannel("A")).min(initial=255) < 255)
+    return opened.has_transparency_data
+
+
+def _shades(grey: Image.Image) -> np.ndarray:
+    """(32, 32) uint8 of an image in shades of grey."""
+    small = grey.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return np.asarray(small, np.uint8)
 
 
 def _hashed(row: np.ndarray, grey: np.ndarray, data: bytes) -> np.ndarray:

@@ -50,7 +50,9 @@ def write_page(checked: Checked, path: pathlib.Path) -> None:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["uri"] = _uri
-    atomic.write_text(path, environment.get_template(_TEMPLATE).render(**_values(checked)))
+    text = environment.get_template(_TEMPLATE).render(**_values(checked))
+    # Names of files and folders may have bytes that are no text.
+    atomic.write_bytes(path, text.encode("utf-8", "replace"))
 
 
 def _values(checked: Checked) -> dict[str, Any]:

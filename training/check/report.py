@@ -10,7 +10,7 @@ import numpy as np
 
 from training.check.check import Checked
 from training.check.counts import LEAST_SIDE
-from training.check.findings import Finding
+from training.check.findings import Finding, printable
 from training.check.look import FILE_FORMATS, MODES
 from training.wording import counted
 
@@ -38,7 +38,7 @@ def as_text(checked: Checked) -> str:
     lines += ["", verdict(checked)]
     for found in checked.findings:
         lines += _told(found)
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _told(found: Finding) -> list[str]:
@@ -158,7 +158,10 @@ def as_json(checked: Checked, report: str | None) -> dict[str, Any]:
             for i, name in enumerate(census.names)
         },
         "classes": [
-            {"name": name, **dict(zip(counts.splits, counts.of[:, i].tolist(), strict=True))}
+            {
+                "name": printable(name),
+                **dict(zip(counts.splits, counts.of[:, i].tolist(), strict=True)),
+            }
             for i, name in enumerate(counts.classes)
         ],
         "counted": f"{counts.unit}s",
