@@ -30,7 +30,7 @@ from export.stages import Material, Stages, Trained, content_key
 from export.verify import Verdict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic
+from training import atomic, once
 from training.datasets.splits import Split
 from training.distillation import Teacher
 from training.leaks import refuse_leaks
@@ -43,6 +43,7 @@ _MISTAKES_KEPT = 200
 _EDITION = 4
 
 
+@once.scope()
 def compress(
     run: Run,
     variants: Sequence[str] | None = None,
@@ -120,7 +121,8 @@ def judging_pictures(run: Run) -> Split:
     Raises:
         InputError: the data set is gone or has changed.
     """
-    task = Classification(run)
+    task = tasks.of(run)
+    assert isinstance(task, Classification)
     return task.validation or task.held_out
 
 

@@ -20,7 +20,7 @@ from export.chart import SERIES
 from export.convert_tflite import OUTPUT_NAME
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic
+from training import atomic, once
 from training.datasets.decode import decode_split
 from training.drawing import drawing
 from training.progress import Progress
@@ -71,6 +71,7 @@ class Diagnosis:
     chart: pathlib.Path
 
 
+@once.scope()
 def debug(
     run: Run, variant: str, output: pathlib.Path | None = None, pictures: int = 100
 ) -> Diagnosis:

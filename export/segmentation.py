@@ -105,8 +105,9 @@ class Segmentation(Task):
         """The run's data; raises InputError if it is gone or has changed."""
         dataset = of_request.maps(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
-        skipped = set(self.run.info["dataset"]["skipped"])
-        return of_request.with_validation_of(dataset, self.config, skipped=skipped)
+        known = self.run.info["dataset"]
+        skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
+        return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
     def held_out(self) -> MapSplit:

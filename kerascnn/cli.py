@@ -682,6 +682,7 @@ def compress(
              the same by TensorFlow's own converter, for comparison
     """
     from export import about, allowed, recipes
+    from training import once
     from training.run import Run
 
     opened = Run.open(run)
@@ -695,8 +696,9 @@ def compress(
     from export.compress import compress
 
     about.remember(opened, author=author, license=license)
-    compress(opened, names, onnx=onnx, settings=settings)
-    _print_results(lambda: compare([opened], opened.folder), opened.folder, as_json)
+    with once.scope():  # one scan of the data for the files and for their report
+        compress(opened, names, onnx=onnx, settings=settings)
+        _print_results(lambda: compare([opened], opened.folder), opened.folder, as_json)
 
 
 @commands.command(epilog="Example: kerascnn shrink runs/flowers --max-size 300KB --max-drop 1.0")

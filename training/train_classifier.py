@@ -23,6 +23,7 @@ from training.datasets.decode import CACHE_BYTES, Broken, decode_dataset
 from training.datasets.splits import Dataset, each
 from training.devices import Placement
 from training.distillation import Teacher
+from training.enlarging import enlarging_lines
 from training.evaluate import class_report, evaluate, keras_predict_fn
 from training.fit import fit
 from training.history import History
@@ -76,6 +77,10 @@ class ClassifierTraining:
         )
         if placement.is_chief:
             say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+            for line in enlarging_lines(
+                self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
+            ):
+                say(line)
         return fit(
             self.model,
             train=self.dataset.train,

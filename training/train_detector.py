@@ -17,12 +17,13 @@ from training import network, options
 from training.box_policies import BOX_POLICIES
 from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections
 from training.config import TrainConfig
-from training.datasets import of_request
+from training.datasets import of_request, same_bytes
 from training.datasets.broken import BrokenPictures
 from training.datasets.objects import ObjectDataset, ObjectSplit
 from training.datasets.selection import with_sound_headers
 from training.detection_examples import write_examples
 from training.devices import Placement
+from training.enlarging import enlarging_lines
 from training.evaluate_detector import detections, keras_detect_fn
 from training.fit_detector import fit_detector, kind
 from training.history import History
@@ -40,7 +41,7 @@ class DetectorTraining:
 
     def __init__(self, asked: TrainRequest) -> None:
         self._asked = asked
-        self.dataset = of_request.objects(asked)
+        self.dataset = same_bytes.noted(of_request.objects(asked))
         for line in notes_lines(self.dataset.name, self.dataset.notes):
             say(line)
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
@@ -48,6 +49,10 @@ class DetectorTraining:
         self.preprocessing = _preprocessing(asked)
         self.spec = _spec(asked, self.preprocessing)
         self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        for line in enlarging_lines(
+            self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
+        ):
+            say(line)
         if isinstance(self.spec, TwoStageSpec):  # which it was built with, --option included
             self.spec = self.model.get_layer("detections").spec
         self._skipped: list[str] = []

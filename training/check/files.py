@@ -131,17 +131,23 @@ def _mixed(groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _pairs(
     places: np.ndarray, groups: np.ndarray, labels: np.ndarray | None = None
 ) -> list[tuple[int, int]]:
-    """Two of each of some groups, of two labels."""
-    first: dict[int, int] = {}
-    pairs = []
+    """Two of a group, of two labels; one pair of each of several groups before more of one."""
+    last: dict[int, int] = {}
+    first: dict[int, tuple[int, int]] = {}
+    more = []
     for i in map(int, places):
-        j = first.setdefault(int(groups[i]), i)
-        if j != i and (labels is None or labels[i] != labels[j]):
-            pairs.append((j, i))
-            first[int(groups[i])] = i
-        if len(pairs) == _NAMED:
+        group = int(groups[i])
+        j = last.setdefault(group, i)
+        if j == i or (labels is not None and labels[i] == labels[j]):
+            continue
+        last[group] = i
+        if group in first:
+            more.append((j, i))
+        else:
+            first[group] = (j, i)
+        if len(first) == _NAMED:
             break
-    return pairs
+    return [*first.values(), *more][:_NAMED]
 
 
 def _within(census: Census, groups: np.ndarray, kind: str) -> Finding:

@@ -39,8 +39,9 @@ class Finding:
 
     @property
     def further(self) -> list[str]:
-        """Examples that the text does not name already."""
-        return [one for one in self.note.examples if one not in self.note.text]
+        """Examples, if the text names none already."""
+        named = any(one in self.note.text for one in self.note.examples)
+        return [] if named else list(self.note.examples)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""

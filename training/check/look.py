@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training.preprocessing import FLIP_X, FLIP_Y, FORMATS, SWAP, read_pixels
+from training.decode_memory import open_image
+from training.preprocessing import FLIP_X, FLIP_Y, SWAP, read_pixels, refuse_too_large
 
 # What `LOOK["format"]` and `LOOK["mode"]` count; the first is all that is no file.
 FILE_FORMATS = ("none", "JPEG", "PNG", "WEBP", "BMP")
@@ -76,7 +77,8 @@ def look_at_pixels(pixels: np.ndarray) -> np.ndarray:
 
 def _looked_at(data: bytes) -> np.ndarray:
     row = np.zeros((), LOOK)
-    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+    with open_image(io.BytesIO(data)) as opened:
+        refuse_too_large(opened, len(data))
         format_, mode = str(opened.format), opened.mode
         row["width"], row["height"] = opened.size
         row["depth"] = data[_PNG_DEPTH] if format_ == "PNG" else 8

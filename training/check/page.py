@@ -92,7 +92,7 @@ def _finding(checked: Checked, found: Finding) -> dict[str, Any]:
 
     groups = []
     for group in found.shown:
-        pictures = [{"pixels": image(*place), "name": _name(checked, *place)} for place in group]
+        pictures = [{"pixels": image(*place), **_told(checked, *place)} for place in group]
         if all(one["pixels"] is not None for one in pictures):
             groups.append(pictures)
     return {
@@ -101,15 +101,21 @@ def _finding(checked: Checked, found: Finding) -> dict[str, Any]:
         "count": found.note.count,
         "examples": [_short(checked, one) for one in found.further],
         "groups": groups,
+        "wide": any(len(group) > 1 for group in groups),
     }
 
 
-def _name(checked: Checked, split: int, index: int) -> str:
+def _told(checked: Checked, split: int, index: int) -> dict[str, str]:
+    """Below an image: what it is of, its file and its split."""
     part = list(checked.splits.values())[split]
-    name = _short(checked, part.names[index])
+    label = ""
     if checked.counts.unit == "image":
-        name = f"{name}: {checked.counts.classes[part.labels[index]]}"
-    return f"{checked.census.names[split]}, {name}"
+        label = checked.counts.classes[part.labels[index]]
+    return {
+        "label": label,
+        "name": _short(checked, part.names[index]),
+        "split": checked.census.names[split],
+    }
 
 
 def _short(checked: Checked, text: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import pathlib
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -33,6 +34,9 @@ class Use(enum.Enum):
     LEARN = "learn"  # none is held out
     MEASURE = "measure"  # none is learnt from
 
+
+# What splits are called in names of files and folders.
+_TRAIN, _HELD_OUT = "train", ("val", "valid", "validation", "test")
 
 _AnyDataset = TypeVar("_AnyDataset", Dataset, ObjectDataset, MapDataset)
 
@@ -85,6 +89,37 @@ def doubled(train: Sequence[str], held_out: Sequence[str]) -> list[Note]:
         return []
     text = f"{len(both):,} held-out pictures are training pictures too: figures will flatter"
     return [Note.of("held-out-in-training", text, both)]
+
+
+def beside(spec: str) -> list[Note]:
+    """A note of a held-out set that lies beside what was given as training data alone.
+
+    Args:
+        spec: a file or folder; of "train.json" val.json is looked for, of "DIR/train" DIR/val.
+    """
+    path = pathlib.Path(spec).absolute()
+    # The file's or the folder's own name, or that of the folder it is in.
+    if _TRAIN in path.stem:
+        named = [path.with_name(path.name.replace(_TRAIN, name)) for name in _HELD_OUT]
+        whole = path.parent.parent if path.parent.name == "annotations" else path.parent
+    elif path.parent.name == _TRAIN:
+        named = [path.parent.parent / name / path.name for name in _HELD_OUT]
+        whole = path.parent.parent
+    else:
+        return []
+    if (found := next((other for other in named if other.exists()), None)) is None:
+        return []
+    text = (
+        f"{found} beside it is not used, and images to measure on are held out of {path.name}; to "
+        f"measure on it give --val-data {found}, or the folder: --data {whole}"
+    )
+    return [Note.of("unused-beside", text, [str(found)])]
+
+
+def with_beside(dataset: _AnyDataset, spec: str) -> _AnyDataset:
+    """The same with that note, if there is one."""
+    found: _AnyDataset = dataclasses.replace(dataset, notes=(*dataset.notes, *beside(spec)))
+    return found
 
 
 def unused(splits: Mapping[str, Sequence[str]], use: Use) -> list[Note]:

@@ -13,14 +13,14 @@ import itertools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from training.datasets.decode import in_order
 from training.datasets.notes import Note
 from training.datasets.records import Reader
-from training.datasets.splits import Dataset, Split
+from training.datasets.splits import Split
 from training.progress import Progress
 
 # Files that a warning opens: some seconds' work, less than that of one epoch.
@@ -31,6 +31,8 @@ _BLOCK = 4096
 _MOST_BYTES = 2 << 30
 
 _GONE = -1
+
+_AnyDataset = TypeVar("_AnyDataset")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,15 +190,15 @@ def notes(splits: Mapping[str, Contents]) -> list[Note]:
     return found
 
 
-def noted(dataset: Dataset) -> Dataset:
-    """The data set with these notes added; embedded ones have no such pictures."""
-    if dataset.train.pictures is not None:
+def noted(dataset: _AnyDataset) -> _AnyDataset:
+    """The data set of any task with these notes added; embedded ones have no such pictures."""
+    given: Any = dataset
+    if getattr(given, "generated", False) or getattr(given.train, "pictures", None) is not None:
         return dataset
-    splits = {
-        "train": dataset.train, "validation": dataset.validation, "held-out": dataset.held_out
-    }  # fmt: skip
+    splits = {"train": given.train, "validation": given.validation, "held-out": given.held_out}
     there = {name: Contents.of(split) for name, split in splits.items() if split is not None}
-    return dataclasses.replace(dataset, notes=(*dataset.notes, *notes(there)))
+    changed: _AnyDataset = dataclasses.replace(given, notes=(*given.notes, *notes(there)))
+    return changed
 
 
 _WORDS = {"train": "training", "validation": "validation", "held-out": "held-out"}
