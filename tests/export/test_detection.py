@@ -159,7 +159,7 @@ def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Pat
     assert all(row.drop_low <= row.drop <= row.drop_high for row in rows)
     text = table(rows)
     assert " AP " in text.splitlines()[0]
-    assert "%" not in text.splitlines()[2]
+    assert "% " in text.splitlines()[2]
     page = (tmp_path / "report.html").read_text("utf-8")
     for wanted in ("AP against size", "held-out AP", "Same detections, %", "missed", "dashed"):
         assert wanted in page
