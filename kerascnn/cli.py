@@ -940,6 +940,7 @@ def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool)
         _print_json({
             "layers": errors_as_json(diagnosis.layers),
             "suspect": suspect.layer if suspect else None,
+            "dead_channels": dict(diagnosis.dead_channels),
             "table": str(diagnosis.table),
             "chart": str(diagnosis.chart),
         })  # fmt: skip
