@@ -26,7 +26,7 @@ from keras import layers
 from kerascnn import blocks
 from kerascnn.blocks import round_channels
 
-# Expands and contracts the residual branches of the hybrid forms (Touvron et al., arXiv:2103.17239).
+# What residual branches of the hybrid forms begin with (Touvron et al., arXiv:2103.17239).
 LAYER_SCALE = 1e-5
 
 
@@ -79,7 +79,7 @@ Block = Conv | Fused | Universal | Attention
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """A network: its stem, its stages by resolution, and what the paper trained it with."""
+    """A network: its stem, its stages by resolution, and the image size it was published at."""
 
     stem: int
     stages: tuple[tuple[Block, ...], ...]
