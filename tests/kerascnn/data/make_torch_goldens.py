@@ -61,6 +61,8 @@ GAINS = {
     "legacy_senet154": 1.0,
     "seresnet50": 1.0,
     "seresnext50_32x4d": 1.0,
+    "mobilenetv4_hybrid_medium": 0.9,
+    "mobilenetv4_hybrid_large": 0.9,
 }
 
 TORCHVISION = (
