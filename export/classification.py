@@ -62,12 +62,9 @@ class Classification(Task):
         )
         return split
 
-    @property
-    def _readable(self) -> Split:
-        """The same, not decoded unless they were: without those that the training found broken."""
-        if "held_out" in self.__dict__:
-            return self.held_out
-        split, skipped = self.dataset.held_out, set(self.run.info["dataset"]["skipped"])
+    def readable(self, split: Split) -> Split:
+        """One of `dataset`, not decoded, without the pictures that the training found broken."""
+        skipped = set(self.run.info["dataset"].get("skipped", ()))
         return without(split, skipped) if skipped else split
 
     @functools.cached_property
@@ -183,7 +180,7 @@ class Classification(Task):
         if not mistakes:
             return []
         indices = [one["index"] for one in mistakes]
-        chosen = self._readable.take(indices)
+        chosen = self.readable(self.dataset.held_out).take(indices)
         if [self.picture_name(name) for name in chosen.names] != [one["name"] for one in mistakes]:
             chosen = self.held_out.take(indices)  # some broke between the training and the files
         found, broken = decode_split(chosen, self.run.preprocessing)

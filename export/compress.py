@@ -118,12 +118,15 @@ def all_artefacts(run: Run) -> list[Artefact]:
 def judging_pictures(run: Run) -> Split:
     """A classifier's pictures that faults are looked for on: set aside, or else held out.
 
+    They are not decoded.
+
     Raises:
         InputError: the data set is gone or has changed.
     """
     task = tasks.of(run)
     assert isinstance(task, Classification)
-    return task.validation or task.held_out
+    dataset = task.dataset
+    return task.readable(dataset.validation or dataset.held_out)
 
 
 def held_out_pictures(run: Run) -> Split:

@@ -7,7 +7,7 @@ import base64
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -169,10 +169,14 @@ class DetectorTask(Task):
         return [Truth.of(self.held_out, self.run.labels, each) for each in kinds]
 
     def _found(self, detect: Callable[[np.ndarray], list[Detections]], title: str) -> Found:
+        return self.measured(each_found(detect, self.held_out, self.run.preprocessing, title=title))
+
+    def measured(self, found: Iterable[Detections]) -> Found:
+        """What was found in the held-out pictures, one by one, with its figures."""
         pictures: list[Detections] = []
 
         def kept() -> Iterator[Detections]:
-            for one in each_found(detect, self.held_out, self.run.preprocessing, title=title):
+            for one in found:
                 pictures.append(_halved(one))
                 yield one
 

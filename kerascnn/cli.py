@@ -245,7 +245,11 @@ def recipes(names: tuple[str, ...], as_json: bool) -> None:
     help="Weight of the distillation loss, 0 to 1.  [default: 0.7]",
 )
 @click.option("--temperature", type=float, help="Softmax temperature.  [default: 3]")
-@click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop at a broken image or annotation instead of leaving it out.",
+)
 @_json_option
 def train(
     model: str, data: str, out: str | None, devices: str, as_json: bool, **asked: Any

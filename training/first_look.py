@@ -43,7 +43,7 @@ def first_look(asked: TrainRequest, folder: pathlib.Path, *, warn: Callable[[str
         refuse_leaks(asked, dataset.held_out, dataset.fingerprint, warn=warn)
     elif info["dataset"]["fingerprint"] != dataset.fingerprint:
         raise InputError(
-            f"{asked.data} has changed since {folder} was begun; delete {folder} to train again"
+            f"{asked.places} has changed since {folder} was begun; delete {folder} to train again"
         )
     return dataset
 

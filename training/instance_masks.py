@@ -12,6 +12,7 @@ s cells a side of a mask, d detections, h and w pixels.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -40,10 +41,30 @@ class Window:
     covered: np.ndarray
     size: tuple[int, int]
 
-    @property
+    @functools.cached_property
     def area(self) -> int:
         """Pixels that are covered."""
         return int(np.count_nonzero(self.covered))
+
+    def iou(self, other: Window) -> float:
+        """Overlap with another mask of the picture; masks that cover nothing are equal."""
+        shared = int(np.count_nonzero(self._seen_by(other) & other._seen_by(self)))
+        union = self.area + other.area - shared
+        return shared / union if union else 1.0
+
+    def _seen_by(self, other: Window) -> np.ndarray:
+        """What lies in the other's window too; nothing of windows that are apart."""
+        sides = ((self.rows, other.rows), (self.columns, other.columns))
+        first = [max(own.start, its.start) for own, its in sides]
+        last = [
+            max(begin, min(own.stop, its.stop))
+            for begin, (own, its) in zip(first, sides, strict=True)
+        ]
+        rows, columns = (
+            slice(begin - own.start, end - own.start)
+            for begin, end, (own, _its) in zip(first, last, sides, strict=True)
+        )
+        return self.covered[rows, columns]
 
     def whole(self) -> np.ndarray:
         """(h, w) bool."""

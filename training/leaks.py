@@ -154,7 +154,7 @@ def _learnt_from(origin: Origin) -> list[AnySplit]:
     else:
         dataset = of_request.objects(asked) if task == "detection" else of_request.maps(asked)
     if dataset.fingerprint != origin.fingerprint:
-        raise InputError(f"{asked.data} has changed since")
+        raise InputError(f"{asked.places} has changed since")
     return [split for split in (dataset.train, dataset.validation) if split]
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import plan
+from training import mask_bits, plan
 from training.batches import Course, EvaluationBatches, split_rows
 from training.config import TrainConfig
 from training.cores import WORKERS
@@ -196,7 +196,8 @@ def object_stream(
         "gt_crowd": tf.TensorSpec((count, most), tf.bool),
     }
     if course.masks:
-        shape = (count, most, *course.preprocessing.input_shape[:2])
+        height, width = course.preprocessing.input_shape[:2]
+        shape = (count, most, height, mask_bits.row_bytes(width))
         signature["gt_masks"] = tf.TensorSpec(shape, tf.uint8)
     if course.chance:
         signature["chance"] = tf.TensorSpec((count, course.chance), tf.float32)

@@ -19,7 +19,7 @@ from training.coco_metrics import DetectionEvaluation, Detections, evaluate_dete
 from training.config import TrainConfig
 from training.datasets import of_request, same_bytes
 from training.datasets.broken import BrokenPictures
-from training.datasets.objects import ObjectDataset, ObjectSplit
+from training.datasets.objects import ObjectDataset, ObjectSplit, require_masks
 from training.datasets.selection import with_sound_headers
 from training.detection_examples import write_examples
 from training.devices import Placement
@@ -55,6 +55,8 @@ class DetectorTraining:
             say(line)
         if isinstance(self.spec, TwoStageSpec):  # which it was built with, --option included
             self.spec = self.model.get_layer("detections").spec
+        if kind(self.spec) == "segm":
+            require_masks(self.dataset.train, self.dataset.validation, self.dataset.held_out)
         self._skipped: list[str] = []
         self._broken = BrokenPictures(strict=asked.strict)
 

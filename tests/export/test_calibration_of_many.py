@@ -107,17 +107,54 @@ def test_pictures_are_floats_one_at_a_time_while_ranges_are_found() -> None:
     assert peak < 12, "floats of all pictures"
 
 
+def png(picture: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture[..., 0]).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def encoded(split: Split) -> Split:
+    """The same pictures, not in memory."""
+    assert split.pictures is not None
+    files = [png(picture) for picture in split.pictures]
+    return dataclasses.replace(
+        split, pictures=None, read=files.__getitem__, places=np.arange(len(split))
+    )
+
+
+def test_mistakes_are_shown_and_nothing_else_is_read(task: Classification) -> None:
+    split, dataset = task.dataset.held_out, task.dataset
+    assert split.pictures is not None
+    read: list[int] = []
+    files = encoded(split)
+
+    def reading(place: int) -> bytes:
+        read.append(place)
+        if place == 5:
+            return b"no picture"
+        return files.encoded(place)
+
+    task.__dict__["dataset"] = dataclasses.replace(
+        dataset, held_out=dataclasses.replace(files, read=reading)
+    )
+    of = {"truth": "1", "predicted": "0", "probability": 0.5}
+    (shown, other) = task.shown([{"index": i, "name": f"a[{i}]", **of} for i in (13, 3)])
+    np.testing.assert_array_equal(shown["picture"], split.pictures[13])
+    np.testing.assert_array_equal(other["picture"], split.pictures[3])
+    assert shown["name"] == "a[13]"
+    assert "index" not in shown
+    assert sorted(read) == [3, 13]
+    assert task.shown([]) == []
+    with pytest.raises(InputError, match="not all can be read any more"):
+        task.shown([{"index": 5, "name": "a[5]", **of}])
+    # Files that were made when one before it was broken: places are those of the others.
+    (shown,) = task.shown([{"index": 9, "name": "a[10]", **of}])
+    np.testing.assert_array_equal(shown["picture"], split.pictures[10])
+
+
 def test_the_simulation_answers_held_out_pictures_that_do_not_fit(task: Classification) -> None:
     """They are read as they are asked about, and the network sees bytes, some at a time."""
-    split = task.dataset.held_out.take(np.arange(300) % 20)
-    assert split.pictures is not None
-
-    def png(place: int) -> bytes:
-        stream = io.BytesIO()
-        Image.fromarray(split.pictures[place, ..., 0]).save(stream, "PNG")
-        return stream.getvalue()
-
-    unread = dataclasses.replace(split, pictures=None, read=png, places=np.arange(300))
+    unread = encoded(task.dataset.held_out.take(np.arange(300) % 20))
     task.__dict__["held_out"] = unread
     asked: list[np.ndarray] = []
 

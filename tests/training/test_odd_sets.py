@@ -17,7 +17,7 @@ from kerascnn.errors import InputError
 from training.datasets import coco, same_bytes, yolo
 from training.datasets.map_sets import scan_maps
 from training.datasets.object_sets import scan_objects
-from training.datasets.objects import ObjectDataset
+from training.datasets.objects import ObjectDataset, require_masks
 from training.reading import BEFORE
 
 HEIGHT, WIDTH = 20, 40
@@ -219,6 +219,16 @@ def test_objects_that_repeat_are_told_and_kept(tmp_path: Path) -> None:
     assert len(by_name(found)["5.png"]) == 2  # as pycocotools counts them
     note = note_of(found, "repeated-boxes")
     assert (note.count, note.examples) == (1, ("5.png",))
+
+
+def test_two_spellings_of_a_name_are_one_class_of_coco(tmp_path: Path) -> None:
+    for part, form in (("train", "NFC"), ("val", "NFD")):
+        _path, content = coco_set(tmp_path / part, 6)
+        content["categories"][0]["name"] = unicodedata.normalize(form, "café")  # type: ignore[arg-type]
+        (tmp_path / f"{part}.json").write_text(json.dumps(content))
+    found = scan_objects(str(tmp_path), seed=0)
+    assert found.classes == (unicodedata.normalize("NFC", "café"),)
+    assert found.held_out.objects(0).labels.tolist() == [0]
 
 
 @pytest.mark.parametrize("where", [".", "annotations"])
@@ -607,6 +617,16 @@ def test_a_mask_of_pascal_voc_may_be_missing(tmp_path: Path) -> None:
 
 
 # --- All ------------------------------------------------------------------------------------------
+
+
+def test_masks_are_required_of_held_out_objects_too(tmp_path: Path) -> None:
+    path, content = coco_set(tmp_path / "a")
+    path.write_text(json.dumps(content))
+    boxes = voc_set(tmp_path / "b")
+    found = scan_objects(str(path), seed=0, val_data=str(boxes))
+    require_masks(found.train, found.validation)
+    with pytest.raises(InputError, match=r"b/.*.png: objects have boxes alone, and no masks; give"):
+        require_masks(found.train, found.validation, found.held_out)
 
 
 def test_the_same_bytes_under_other_names(exported: Path) -> None:

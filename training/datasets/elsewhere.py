@@ -14,7 +14,6 @@ import dataclasses
 import enum
 import functools
 import pathlib
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -24,6 +23,7 @@ from kerascnn.errors import InputError
 from training.datasets.label_maps import VOID, MapDataset
 from training.datasets.notes import Note
 from training.datasets.objects import ObjectDataset, Objects
+from training.datasets.spelling import class_key
 from training.datasets.splits import Dataset, digest
 
 
@@ -39,11 +39,6 @@ class Use(enum.Enum):
 _TRAIN, _HELD_OUT = "train", ("val", "valid", "validation", "test")
 
 _AnyDataset = TypeVar("_AnyDataset", Dataset, ObjectDataset, MapDataset)
-
-
-def class_key(name: str) -> str:
-    """What two spellings of a class have in common: macOS takes accents apart, others do not."""
-    return unicodedata.normalize("NFC", name)
 
 
 def joined(learnt: _AnyDataset, measured: _AnyDataset) -> _AnyDataset:
@@ -87,7 +82,7 @@ def doubled(train: Sequence[str], held_out: Sequence[str]) -> list[Note]:
     both = sorted(set(train) & set(held_out))
     if not both:
         return []
-    text = f"{len(both):,} held-out pictures are training pictures too: figures will flatter"
+    text = f"{len(both):,} held-out images are training images too: figures will flatter"
     return [Note.of("held-out-in-training", text, both)]
 
 
@@ -118,7 +113,10 @@ def beside(spec: str) -> list[Note]:
 
 def with_beside(dataset: _AnyDataset, spec: str) -> _AnyDataset:
     """The same with that note, if there is one."""
-    found: _AnyDataset = dataclasses.replace(dataset, notes=(*dataset.notes, *beside(spec)))
+    more: list[Note] = beside(spec)
+    if not more:
+        return dataset
+    found: _AnyDataset = dataclasses.replace(dataset, notes=(*dataset.notes, *more))
     return found
 
 

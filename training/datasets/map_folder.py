@@ -11,7 +11,8 @@ annotation or SegmentationClass. The mask of a.jpg is a.png or a_mask.png (see `
 same place if there are folders within folders. What masks mean is in `mask_files`, and how classes
 are named in `class_files`: the file is looked for in DIR and then beside the masks.
 
-Without splits a fifth of the pictures is held out.
+A picture without a mask, or with a broken one or one of another size, is left out, up to the limit
+of `faults`. Without splits a fifth of the pictures is held out.
 """
 
 from __future__ import annotations
@@ -70,8 +71,7 @@ def scan(
         named: what masks mean where no file in DIR says so.
 
     Raises:
-        InputError: a picture without a mask, or with one of another size; what classes are cannot
-            be told; files that cannot be read.
+        InputError: too many pictures without a sound mask; what classes are cannot be told.
     """
     notes: list[Note] = []
     places = _places(path, notes)
@@ -126,7 +126,7 @@ def _above(root: pathlib.Path, notes: list[Note]) -> dict[str, _Places]:
 
 def _left_out(why: str, pictures: pathlib.Path) -> Note:
     names = listing(pictures, SUFFIXES).files
-    return Note.of("absent-split", f"{why}: its pictures were left out", names)
+    return Note.of("absent-split", f"{why}: its images were left out", names)
 
 
 def _below(root: pathlib.Path) -> dict[str, _Places]:

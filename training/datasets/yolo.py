@@ -128,7 +128,7 @@ def scan(
     """Read labels and the pictures' sizes; none is decoded yet.
 
     Raises:
-        InputError: files that cannot be read or are inconsistent; missing pictures.
+        InputError: files that contradict each other; too much that is broken or missing.
     """
     described = _yaml_file(path) if path.is_dir() else path
     layout = _described(described, strict, reading) if described else _found(path, reading)
@@ -445,7 +445,7 @@ def _of_places(
     counts = collections.Counter(labels)
     shared = [str(file) for file, place in pairs if counts[place] > 1 and place.is_file()]
     beside = [str(file) for file, place in pairs if file.parent == place.parent]
-    total = f"of {len(files):,} pictures"
+    total = f"of {len(files):,} images"
     notes = []
     if lacking:
         text = f"{part}: {len(lacking):,} {total} have no labels: no object"
