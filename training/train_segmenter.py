@@ -71,7 +71,9 @@ class SegmenterTraining:
     ) -> Fitted:
         """Look at the pictures' headers and at the masks, and train."""
         config = self._asked.config
-        self._broken = BrokenPictures(folder / "broken.json", strict=self._asked.strict)
+        self._broken = BrokenPictures.of_run(
+            folder, strict=self._asked.strict, remember=placement.is_chief
+        )
         whole = self.dataset
         counts = None if whole.generated else MapCounts.of(whole)
         self.dataset = of_request.with_validation_of(self._sound(whole, counts), config)
