@@ -72,7 +72,9 @@ class DetectorTraining:
     ) -> Fitted:
         """Look at the pictures' headers, and train."""
         config = self._asked.config
-        self._broken = BrokenPictures(folder / "broken.json", strict=self._asked.strict)
+        self._broken = BrokenPictures.of_run(
+            folder, strict=self._asked.strict, remember=placement.is_chief
+        )
         self.dataset = of_request.with_validation_of(self._sound(self.dataset), config)
         if placement.is_chief:
             say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
