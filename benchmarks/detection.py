@@ -100,7 +100,7 @@ def _curve(run: Run) -> str:
         f"{results['ap_medium']:.1f}, large {results['ap_large']:.1f}, AR100 "
         f"{results['ar100']:.1f}.",
         "",
-        "| epoch | loss | AP, set aside | AP50, set aside |",
+        "| epoch | loss | validation AP | validation AP50 |",
         "|---|---|---|---|",
     ]
     lines += [

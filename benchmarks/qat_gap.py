@@ -125,7 +125,7 @@ class Bench:
         task = Classification(run)
         self._config, self._lessons = task.config, task.lessons()
         self._calibration, _labels = task.sample(_CALIBRATION_PICTURES)
-        self._pictures, self._labels = task.held_out_array(), task.held_out.labels
+        self._pictures, self._labels = task.held_out.pictures, task.held_out.labels
 
     def line(self, way: Way) -> str:
         """Train, convert and run."""
@@ -154,7 +154,7 @@ class Bench:
     def ours(self) -> str:
         """The same of `kerascnn compress`."""
         (artefact,), _new = compress(self._run, ["qat_int8"], onnx=False)
-        logits = self._workshop.network(recipes.variant("qat_int8")).answers.logits
+        logits = self._workshop.network(recipes.variant("qat_int8")).answers.outputs.logits
         return self._row("ours (qat_int8)", logits, artefact.path.read_bytes())
 
     def _row(self, name: str, trained: np.ndarray, data: bytes) -> str:

@@ -64,7 +64,7 @@ def _head() -> str:
         "# U-Nets on the embedded scenes\n\n"
         "Made by `python benchmarks/segmentation.py`, which says how. Eleven classes: the digits "
         "and what is behind them. mIoU is the mean over classes of intersection over union, in "
-        "percent, on held-out scenes, whose digits and photos no training saw; the set-aside ones "
+        "percent, on held-out scenes, whose digits and photos no training saw; the validation ones "
         "that choose an epoch have the digits and photos of training. Negatives and shapes on the "
         "background (`training/clutter.py`) came into the recipe after a look at what a network "
         "without them (mIoU 78.2) took for digits on held-out photos, so that these are not quite "
@@ -92,7 +92,7 @@ def _curve(run: Run) -> str:
         f"{results['mean_dice']:.1f}, pixels right {results['pixel_accuracy']:.1f}, boundary F1 "
         f"{results['boundary_f1']:.1f}.",
         "",
-        "| epoch | loss | mIoU, set aside |",
+        "| epoch | loss | validation mIoU |",
         "|---|---|---|",
     ]
     lines += [

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from export.phone_files import Model, PhoneFile, choose
 from kerascnn.errors import InputError
 from training import atomic
+from training.wording import unit_of
 
 PROJECT = pathlib.Path(__file__).parents[1] / "android_demo"
 _ASSETS = pathlib.Path("app", "src", "main", "assets")
@@ -81,7 +82,8 @@ def fill(sources: Sequence[str], project: pathlib.Path, *, variants: Sequence[st
 
 def as_text(filled: Filled) -> str:
     """What was put where, and what to do with it."""
-    models = ", ".join(f"{model.file} ({model.bytes / 1e6:.1f} MB)" for model in filled.models)
+    unit = unit_of([model.bytes for model in filled.models])
+    models = ", ".join(f"{model.file} ({unit.text(model.bytes)})" for model in filled.models)
     removed = f"removed: {', '.join(filled.removed)}\n" if filled.removed else ""
     return (
         f"{filled.folder}: {models}\n{removed}"

@@ -95,7 +95,7 @@ class Artefact:
             artefact.check()
         except FileNotFoundError:
             raise InputError(
-                f"{described} is missing; it says how {path.name} wants its pictures. "
+                f"{described} is missing; it says how {path.name} wants its images. "
                 "Keep both together, or make them again: kerascnn compress"
             ) from None
         except InputError as error:
@@ -105,7 +105,7 @@ class Artefact:
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise InputError(f"{described} is damaged ({error}); run kerascnn compress") from None
         if info.get("sha256") != atomic.sha256(path):
-            raise InputError(f"{described} describes another {path.name}; run kerascnn compress")
+            raise other_content(path)
         return artefact
 
     def check(self) -> None:
@@ -159,6 +159,14 @@ class Artefact:
 def sidecar(path: pathlib.Path) -> pathlib.Path:
     """The .json of an exported file: int8.json, float32.onnx.json."""
     return path.with_suffix(".json" if path.suffix == ".tflite" else f"{path.suffix}.json")
+
+
+def other_content(path: pathlib.Path) -> InputError:
+    """What to raise for a file with another hash than the .json beside it says."""
+    return InputError(
+        f"{path} does not have the SHA-256 that {sidecar(path).name} says: it is damaged, or was "
+        "replaced alone; copy both again, or make them again: kerascnn compress"
+    )
 
 
 def sizes(data: bytes) -> dict[str, int]:

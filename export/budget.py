@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from export.results import Result
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 
 METRICS = {"file": "bytes", "download": "download_bytes"}
 
@@ -29,7 +29,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
-            raise InputError(f"--metric must be {' or '.join(METRICS)}, not {self.metric!r}")
+            hint = did_you_mean(self.metric, METRICS)
+            raise InputError(f"--metric must be {' or '.join(METRICS)}, not {self.metric!r}{hint}")
         for name, value in (("size", self.size), ("latency", self.latency_ms)):
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"--max-{name} must be above 0, not {value:g}")

@@ -26,10 +26,18 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLoc
 from matplotlib.transforms import Bbox
 
 from export import recipes
-from export.results import Result, best_choices, metric_of, milliseconds, pareto
+from export.results import (
+    Result,
+    best_choices,
+    metric_of,
+    milliseconds,
+    pareto,
+    size_unit,
+)
 from export.verify import NO
 from kerascnn.errors import InputError
 from training.drawing import BAND, CARD, GRID, INK, MUTED, drawing, save
+from training.wording import SizeUnit
 
 # Okabe and Ito's colours without the yellow, which white paper swallows; then some of Paul Tol's.
 SERIES = (
@@ -115,7 +123,7 @@ class _Scale:
 
 def accuracy_size_svg(results: Sequence[Result], *, narrow: bool = False) -> str:
     """Accuracy against file size as an <svg> element for an HTML page; `narrow` suits a phone."""
-    return _svg(results, _size_panel(), narrow=narrow)
+    return _svg(results, _size_panel(results), narrow=narrow)
 
 
 def latency_accuracy_svg(results: Sequence[Result], *, narrow: bool = False) -> str:
@@ -146,7 +154,7 @@ def write_png(path: pathlib.Path, results: Sequence[Result]) -> None:
         figure.subplots_adjust(
             left=0.05, right=0.985, top=1 - 0.4 / high, bottom=bottom, wspace=0.13
         )
-        _draw(left, results, _size_panel())
+        _draw(left, results, _size_panel(results))
         _draw(right, results, _latency_panel(results))
         _png_legend(figure, rows)
         save(figure, path)
@@ -184,8 +192,9 @@ def glyph(results: Sequence[Result], result: Result) -> str:
     )
 
 
-def _size_panel() -> _Panel:
-    return _Panel(cost="bytes", unit=1000, label="file size (KB)")
+def _size_panel(results: Sequence[Result]) -> _Panel:
+    unit = size_unit(results)
+    return _Panel(cost="bytes", unit=unit.bytes, label=f"file size ({unit.name})")
 
 
 def _latency_panel(results: Sequence[Result]) -> _Panel:
@@ -583,7 +592,8 @@ def _svg(results: Sequence[Result], panel: _Panel, *, narrow: bool) -> str:
         stream = io.StringIO()
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
-    titles = {f"point-{i}": _title(r) for i, r in enumerate(results)}
+    unit = size_unit(results)
+    titles = {f"point-{i}": _title(r, unit) for i, r in enumerate(results)}
     label = f"{panel.label}, {panel.place}" if panel.place else panel.label
     head = (
         f'<svg class="chart" viewBox="0 0 {wide} {high}" role="img" '
@@ -593,8 +603,8 @@ def _svg(results: Sequence[Result], panel: _Panel, *, narrow: bool) -> str:
     return head + _themed(stream.getvalue(), titles)
 
 
-def _title(result: Result) -> str:
-    parts = [f"{result.label}: {result.figure}", f"{result.bytes / 1000:,.1f} KB"]
+def _title(result: Result, unit: SizeUnit) -> str:
+    parts = [f"{result.label}: {result.figure}", unit.text(result.bytes)]
     if result.latency_ms is not None:
         parts.append(f"{milliseconds(result.latency_ms)} ms")
     parts += ["raw output"] * result.raw + [_unverified(result)] * (not result.fits)

@@ -20,7 +20,7 @@ from export.chart import SERIES
 from export.convert_tflite import OUTPUT_NAME
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic
+from training import atomic, once
 from training.datasets.decode import decode_split
 from training.drawing import drawing
 from training.progress import Progress
@@ -71,6 +71,7 @@ class Diagnosis:
     chart: pathlib.Path
 
 
+@once.scope()
 def debug(
     run: Run, variant: str, output: pathlib.Path | None = None, pictures: int = 100
 ) -> Diagnosis:
@@ -146,7 +147,7 @@ def layer_errors(
     chosen = list(pictures)
     if not chosen:
         raise InputError("no images to compare on; give at least one")
-    with Progress("pictures", len(chosen), unit="picture") as progress:
+    with Progress("pictures", len(chosen), unit="image") as progress:
         for picture in chosen:
             reference.run(picture)
             artefact.run(picture)

@@ -101,6 +101,17 @@ def read_description(path: pathlib.Path) -> dict[str, Any]:
     Raises:
         InputError: another file, a broken one, or one that does not describe itself.
     """
+    found = inside(path)
+    if found is None:
+        raise InputError(
+            f"{path} does not describe itself: another program made it, or an earlier "
+            "version, and then kerascnn compress makes it again"
+        )
+    return found
+
+
+def inside(path: pathlib.Path) -> dict[str, Any] | None:
+    """As `read_description`; None of a file that does not describe itself."""
     if path.suffix not in _READERS:
         raise InputError(f"{path} is not an exported file; it should end in .tflite or .onnx")
     if not path.is_file():
@@ -109,10 +120,7 @@ def read_description(path: pathlib.Path) -> dict[str, Any]:
         raise InputError(f"{path} is longer than any {path.suffix} file can be")
     text = _READERS[path.suffix](path)
     if text is None:
-        raise InputError(
-            f"{path} does not describe itself: another program made it, or an earlier "
-            "version, and then kerascnn compress makes it again"
-        )
+        return None
     try:
         if len(text) > _LARGEST_DESCRIPTION:
             raise ValueError("too long")

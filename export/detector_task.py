@@ -98,8 +98,9 @@ class DetectorTask(Task):
         """The run's data; raises InputError if it is gone or has changed."""
         dataset = of_request.objects(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
-        skipped = set(self.run.info["dataset"]["skipped"])
-        return of_request.with_validation_of(dataset, self.config, skipped=skipped)
+        known = self.run.info["dataset"]
+        skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
+        return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
     def held_out(self) -> ObjectSplit:
@@ -118,7 +119,7 @@ class DetectorTask(Task):
     def pictures(self) -> int:
         return len(self.held_out)
 
-    def held_out_array(self) -> None:
+    def simulated_answers(self, function: Callable[[np.ndarray], Any]) -> None:
         """The simulation is not asked: the file is, against the network that it was made of."""
         return
 
@@ -130,7 +131,7 @@ class DetectorTask(Task):
         return np.concatenate(blocks), np.empty(0, np.int32)
 
     def keras_answers(self, trained: Trained) -> Found:
-        return self._found(self.keras_function(trained), "Keras on held-out pictures")
+        return self._found(self.keras_function(trained), "Keras on held-out images")
 
     def keras_function(self, trained: Trained) -> DetectFn:
         return keras_detect_fn(trained.model, trained.preprocessing, self.spec)
@@ -156,7 +157,7 @@ class DetectorTask(Task):
 
     def file_answers(self, path: pathlib.Path) -> tuple[Found, Detector]:
         detector = self.load(path)
-        return self._found(detector.detect, f"{path.name} on held-out pictures"), detector
+        return self._found(detector.detect, f"{path.name} on held-out images"), detector
 
     @functools.cached_property
     def truths(self) -> list[Truth]:

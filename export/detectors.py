@@ -54,11 +54,15 @@ class Detector(Protocol):
 def load_detector(
     path: pathlib.Path,
     preprocessing: Preprocessing,
-    spec: DetectorSpec | TwoStageSpec,
+    spec: DetectorSpec | TwoStageSpec | None,
     *,
     threads: int = THREADS,
 ) -> Detector:
     """Load a file by its ending; a .tflite or .onnx file with post-processing inside or without.
+
+    Args:
+        spec: what its outputs mean; None of a .tflite or .onnx file with post-processing inside,
+            with or without masks, whose outputs need no further explanation.
 
     Raises:
         InputError: another ending, a file that its runtime refuses, or one that is no detector.
@@ -77,7 +81,7 @@ def load_detector(
         ) from error
 
 
-_Spec = DetectorSpec | TwoStageSpec
+_Spec = DetectorSpec | TwoStageSpec | None
 
 
 class LiteRTDetector(LiteRT):
@@ -157,7 +161,7 @@ class KerasDetector(KerasModel):
 
 def _has_postprocess(path: pathlib.Path, outputs: Collection[str], spec: _Spec) -> bool:
     """Whether a file's outputs are detections; else they are codes and scores."""
-    masked = isinstance(spec, TwoStageSpec) and spec.masks
+    masked = MASKS in outputs if spec is None else isinstance(spec, TwoStageSpec) and spec.masks
     whole = (*DETECTIONS, MASKS) if masked else DETECTIONS
     if set(outputs) == set(whole):
         return True
@@ -174,7 +178,7 @@ def _detections(
     spec: _Spec, inside: bool, pictures: Iterator[dict[str, np.ndarray]]
 ) -> list[Detections]:
     """Detections out of the outputs for one picture after the other."""
-    if inside or isinstance(spec, TwoStageSpec):
+    if inside or not isinstance(spec, DetectorSpec):
         return [_of(outputs, 0) for outputs in pictures]
     found: list[Detections] = []
     while block := list(itertools.islice(pictures, _PICTURES_AT_ONCE)):

@@ -308,7 +308,7 @@ def _restore(model: tf_keras.Model, folder: pathlib.Path) -> int:
     """Load the newest sound checkpoint; the number of epochs that it holds."""
     for path in checkpoint.latest_first(folder):
         try:
-            arrays, state = checkpoint.read(path)
+            arrays, state = checkpoint.read(path, ("epochs",))
             checkpoint.assign(_state(model), arrays)
         except ValueError as error:
             say(f"{error}; going back to the one before")

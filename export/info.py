@@ -10,6 +10,7 @@ from typing import Any
 
 from export.description import RAW, read_description
 from kerascnn.errors import InputError
+from training.wording import unit_of
 
 _SHOWN_LABELS = 10
 _WIDTH = 12  # of the first column
@@ -95,7 +96,7 @@ def as_text(found: Info) -> str:
         "": told["description"],
         "task": told["task"],
         "model": f"{told['model']}, {told['variant']}, network {told['version'] or 'unknown'}",
-        "size": f"{found.bytes / 1e6:.2f} MB ({found.bytes:,} bytes)",
+        "size": f"{unit_of([found.bytes]).text(found.bytes)} ({found.bytes:,} bytes)",
         "input": _input(told["input"]),
         "outputs": "; ".join(
             f"{one['name']} {_sides(one['shape'])} {one['type']}" for one in told["outputs"]

@@ -23,6 +23,8 @@ from export.quantise import quantise_weights
 from export.recipes import Variant
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.evaluate import log_softmax
+from training.outputs import blocks
 from training.progress import Progress
 
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
@@ -198,7 +200,7 @@ class Trial:
         self._float = {layer: self._model.buffers[k.buffer].data for layer, k in self._items()}
         # What the quantiser itself writes, so that a trial is what the file will be.
         self._rounded = {b: _widened(self.write(self._all(b))) for b in bits}
-        self._log_p = _log_softmax(self._logits({}))
+        self._own = self._logits({})
 
     def widths(self, layer: str) -> list[int]:
         """Bits that the layer may have, widest first."""
@@ -216,11 +218,12 @@ class Trial:
 
     def together(self, bits: Mapping[str, int]) -> tuple[float, float]:
         """Error and percent changed (see `Sensitivity`); layers that are not named stay float32."""
-        log_q = _log_softmax(self._logits(bits))
-        divergence = np.sum(np.exp(self._log_p) * (self._log_p - log_q), axis=-1).mean()
-        changed = np.argmax(log_q, axis=-1) != np.argmax(self._log_p, axis=-1)
+        own, found = self._own, self._logits(bits)
+        rows = blocks(*own.shape)
+        divergence = np.concatenate([_divergence(own[some], found[some]) for some in rows])
+        changed = np.argmax(found, axis=-1) != np.argmax(own, axis=-1)
         # Below zero by rounding alone.
-        return max(0.0, float(divergence)), 100 * float(changed.mean())
+        return max(0.0, float(divergence.mean())), 100 * float(changed.mean())
 
     def write(self, bits: Mapping[str, int]) -> bytes:
         """The file itself."""
@@ -326,6 +329,8 @@ def _dequantised(tensor: schema.TensorT, data: np.ndarray) -> np.ndarray:
     ).reshape(scale)
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+def _divergence(own: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """(n,) Kullback-Leibler divergence of the second from the first of (n, classes) logits."""
+    log_p, log_q = log_softmax(own), log_softmax(found)
+    divergence: np.ndarray = np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)
+    return divergence

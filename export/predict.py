@@ -10,25 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from export import first_run, runtimes
-from export.artefact import Artefact
+from export import runtimes
 from export.detectors import load_detector
-from export.segmenters import load_segmenter, palette
-from kerascnn.detection import spec_from_dict
-from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+from export.model_facts import facts
+from export.segmenters import load_segmenter
 from kerascnn.errors import InputError, reason
-from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import to_network
 from training.box_drawing import write_boxes
 from training.coco_metrics import Detections
-from training.datasets.label_maps import VOID, Palette
+from training.datasets.label_maps import VOID
 from training.evaluate import softmax
 from training.evaluate_detector import on_picture
 from training.evaluate_segmenter import on_picture as map_on_picture
 from training.instance_masks import run_lengths
 from training.map_drawing import write_map
 from training.preprocessing import read_picture, read_pixels
-from training.run import Run
 from training.wording import counted
 
 # Called with what is wrong with a picture that is passed over.
@@ -144,24 +140,13 @@ class Areas:
         return f"{name or self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Description:
-    """What a file says of itself; `spec` is a detector's, `palette` a segmentation network's."""
-
-    task: str
-    preprocessing: Preprocessing
-    labels: tuple[str, ...]
-    spec: DetectorSpec | TwoStageSpec | None
-    palette: Palette | None
-
-
 def task_of(path: pathlib.Path) -> str:
     """Which function is for this file; raises InputError as they do.
 
     Returns:
         "classification" (`predict`), "detection" (`detect`) or "segmentation" (`segment`).
     """
-    return _description(path).task
+    return facts(path).task
 
 
 def predict(
@@ -170,16 +155,16 @@ def predict(
     """Yield a prediction for each picture.
 
     Args:
-        path: a .tflite or .onnx file with its .json, or the model.keras of a run.
+        path: a .tflite or .onnx file, or the model.keras of a run.
         images: picture files.
         top: how many labels for each.
         refuse: called with the error of a picture that cannot be read, which is passed over; None:
             it is raised.
 
     Raises:
-        InputError: a file that is not a model, or lacks its description; a broken picture.
+        InputError: a file that is not a model, or that nothing describes; a broken image.
     """
-    described = _description(path)
+    described = facts(path)
     preprocessing, labels = described.preprocessing, described.labels
     runtime = runtimes.load(path, preprocessing)
     for image in images:
@@ -218,8 +203,7 @@ def detect(
     Raises:
         InputError: as of `predict`; or two pictures of one name, which would be one file.
     """
-    described = _description(path)
-    assert described.spec is not None
+    described = facts(path)
     targets = _targets(images, folder, names or {})
     detector = load_detector(path, described.preprocessing, described.spec)
     for image, target in zip(images, targets, strict=True):
@@ -232,7 +216,9 @@ def detect(
             found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
             for label in found.labels:
                 if not 0 <= label < len(described.labels):
-                    raise InputError(f"{path} finds class {label}, which its .json does not name")
+                    raise InputError(
+                        f"{path} finds class {label}, which its description does not name"
+                    )
         if target is not None:
             write_boxes(
                 *(target, picture, found.boxes, found.labels, found.scores),
@@ -263,7 +249,7 @@ def segment(
     Raises:
         InputError: as of `detect`.
     """
-    described = _description(path)
+    described = facts(path)
     labels, preprocessing = described.labels, described.preprocessing
     targets = _targets(images, folder, names or {})
     segmenter = load_segmenter(path, preprocessing)
@@ -275,7 +261,9 @@ def segment(
         with _answering(path):
             found = segmenter.segment(fitted)[0]
             if found.max() >= len(labels):
-                raise InputError(f"{path} finds class {found.max()}, which its .json does not name")
+                raise InputError(
+                    f"{path} finds class {found.max()}, which its description does not name"
+                )
             label_map = map_on_picture(found, picture.shape[:2], preprocessing)
         if target is not None:
             write_map(target, picture, label_map, labels, described.palette)
@@ -365,26 +353,4 @@ def _objects(found: Detections, labels: Sequence[str], size: tuple[int, ...]) ->
     return tuple(
         Instance(**one, mask={**mask, "counts": mask["counts"].decode("ascii")})
         for one, mask in zip(told, encoded, strict=True)
-    )
-
-
-def _description(path: pathlib.Path) -> _Description:
-    if path.suffix == ".keras" and path.is_file():
-        run = Run.open(path.parent)
-        info, task = run.info, run.task
-        preprocessing, labels = run.preprocessing, run.labels
-    elif path.is_file() and path.suffix not in (".tflite", ".onnx"):
-        raise InputError(f"{path} is not a model file; it should end in .keras, .tflite or .onnx")
-    else:
-        artefact = Artefact.open(path)
-        first_run.require([path])
-        info, task = artefact.info, artefact.info.get("task", "classification")
-        preprocessing, labels = artefact.preprocessing, artefact.labels
-    spec = info.get("detector")
-    return _Description(
-        task=task,
-        preprocessing=preprocessing,
-        labels=labels,
-        spec=None if spec is None else spec_from_dict(spec),
-        palette=palette(info),
     )

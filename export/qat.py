@@ -31,9 +31,10 @@ the file.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import pathlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -73,6 +74,7 @@ _MOMENTUM = 0.99
 _MOST_CLUSTERS = 256
 _ENTRANCE = "image"
 _PROBED_AT_ONCE = 8
+_ANSWERED_AT_ONCE = 64
 
 Range = tuple[float, float]
 
@@ -86,13 +88,13 @@ class Aware:
         preprocessing: what the pictures for `model` go through.
         ranges: of activations, by the name of the layer that makes them; `image` is the input.
             Those of `fused_dense` are there by both names.
-        logits: (n, classes) of the pictures given, with all rounding simulated; or None.
+        answers: what `judge` made of the network with all rounding simulated; or None.
     """
 
     model: keras.Model
     preprocessing: Preprocessing
     ranges: Mapping[str, Range]
-    logits: np.ndarray | None
+    answers: Any
 
 
 def train_aware(
@@ -102,7 +104,7 @@ def train_aware(
     folder: pathlib.Path,
     *,
     calibration: np.ndarray,
-    pictures: np.ndarray | None,
+    judge: Callable[[Callable[[np.ndarray], np.ndarray]], Any] | None = None,
     clustered: Container[str] = (),
 ) -> Aware:
     """Train on while feeling int8.
@@ -112,7 +114,8 @@ def train_aware(
         lessons, config, folder: see `finetune.fine_tune`.
         calibration: (n, height, width, channels) uint8 training pictures that the ranges begin
             with.
-        pictures: (n, height, width, channels) uint8, for `Aware.logits`; None for none.
+        judge: is given the network with all rounding simulated, as a function from (n, height,
+            width, channels) uint8 to its outputs; what it returns becomes `Aware.answers`.
         clustered: layers whose kernels keep their clusters, and get one scale for all channels.
 
     Raises:
@@ -135,7 +138,7 @@ def train_aware(
             entrance=QuantizeLayer(Fixed(*ranges[_ENTRANCE]), name="rounded_image"),
         )
     finetune.fine_tune(aware, lessons, config, folder, name=f"{model.name} qat")
-    logits = None if pictures is None else _predict(aware, preprocessing.normalise(pictures))
+    answers = judge and judge(functools.partial(_predict, aware, preprocessing))
     with quiet():
         bring_back(_Stripped(aware), lowered)
     for name, one in kept.items():
@@ -144,7 +147,7 @@ def train_aware(
         layer.set_weights([one.on_grid(kernel), *rest])
     found = _trained_ranges(aware, ranges)
     found |= {dense: found[relu] for dense, relu in fused_dense(lowered).items()}
-    return Aware(model=lowered, preprocessing=preprocessing, ranges=found, logits=logits)
+    return Aware(model=lowered, preprocessing=preprocessing, ranges=found, answers=answers)
 
 
 def lowered_for_training(
@@ -283,11 +286,15 @@ class Kept:
         """What pruning, and clustering if there was one, left in a layer's kernel."""
         kernel = np.asarray(layer.kernel)
         zero = kernel == 0
-        values, members = np.unique(kernel, return_inverse=True)
+        values: np.ndarray | tuple[()] = ()
+        members = None
+        if clustered:
+            values, members = np.unique(kernel, return_inverse=True)
+            members = members.reshape(kernel.shape).astype(np.int32)
         return cls(
             mask=(~zero).astype(np.float32) if zero.any() else None,
-            members=members.reshape(kernel.shape).astype(np.int32) if clustered else None,
-            clusters=len(values) if clustered else 0,
+            members=members,
+            clusters=len(values),
             channels=_CHANNELS.get(type(layer), (kernel.ndim - 1,)),
         )
 
@@ -500,6 +507,11 @@ def _trained_ranges(aware: tf_keras.Model, begun: Mapping[str, Range]) -> dict[s
     return found
 
 
-def _predict(aware: tf_keras.Model, inputs: np.ndarray, at_once: int = 64) -> np.ndarray:
-    parts = [aware(inputs[i : i + at_once], training=False) for i in range(0, len(inputs), at_once)]
+def _predict(
+    aware: tf_keras.Model, preprocessing: Preprocessing, pictures: np.ndarray
+) -> np.ndarray:
+    parts = [
+        aware(preprocessing.normalise(pictures[i : i + _ANSWERED_AT_ONCE]), training=False)
+        for i in range(0, len(pictures), _ANSWERED_AT_ONCE)
+    ]
     return np.concatenate([np.asarray(part) for part in parts])

@@ -188,8 +188,9 @@ def _ranges(
     work = calibrator.Calibrator(
         bytes(float_file), num_threads=1, qsv_update_func=qsv_utils.min_max_update
     )
-    feeds = [{INPUT_NAME: preprocessing.normalise(picture[None])} for picture in pictures]
-    work.calibrate({_SIGNATURE: feeds}, manager)
+    for picture in pictures:  # of many, `calibrate` would make one list of floats
+        feed = {INPUT_NAME: preprocessing.normalise(picture[None])}
+        work.calibrate({_SIGNATURE: [feed]}, manager)
     ranges: dict[str, qtyping.QSV] = work.get_model_qsvs()
     return ranges
 

@@ -20,13 +20,12 @@ likeliest class; `_raw` behind the name leaves it out (`int8_raw`).
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 
 # What fine-tuning leaves as it is unless told otherwise: the first layer sees the picture itself
 # (U-Net's is enc1_conv1), a depthwise kernel has 9 or 25 weights a channel, the logits have the
@@ -80,7 +79,8 @@ class Slim:
         _check(1 <= self.macs <= 99, f"slim keeps between 1 and 99% of the MACs, not {self.macs}")
         _check(
             self.score in SLIM_SCORES,
-            f"channels are scored by {', '.join(SLIM_SCORES)}, not {self.score!r}",
+            f"channels are scored by {', '.join(SLIM_SCORES)}, not {self.score!r}"
+            f"{did_you_mean(str(self.score), SLIM_SCORES)}",
         )
 
     @property
@@ -250,7 +250,7 @@ class Settings:
     def __post_init__(self) -> None:
         _check(
             self.calibration_pictures >= 1,
-            f"calibration takes at least 1 picture, not {self.calibration_pictures}",
+            f"calibration takes at least 1 image, not {self.calibration_pictures}",
         )
         _check(0 <= self.max_change < 100, f"max_change is in percent, not {self.max_change}")
 
@@ -454,10 +454,9 @@ def _told(step: Step) -> str:
 
 def _unknown(name: str) -> str:
     known = [*PRECISIONS, *_EXAMPLES]
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = did_you_mean(name, known) or ";"
     return (
-        f"unknown variant {name!r}; {hint}there are: {', '.join(PRECISIONS)}, and with training "
+        f"unknown variant {name!r}{hint} there are: {', '.join(PRECISIONS)}, and with training "
         f"before: {', '.join(_EXAMPLES)} and such, see kerascnn compress --help"
     )
 

@@ -33,10 +33,13 @@ from export.results import (
     milliseconds,
     nothing_recommended,
     pareto,
+    same_figures,
+    size_unit,
 )
 from export.significance import Difference
 from export.verify import NO, NOT_VERIFIED
 from training import atomic
+from training.wording import SizeUnit
 
 _TEMPLATE = "report.html.j2"
 _WHY = {
@@ -208,6 +211,7 @@ def write_report(
         several=_several(results),
         latency=_latency_note(results),
         charts=_charts(results, phones),
+        level=_level(results),
         legend=_legend(results),
         columns=_columns(results, phones),
         metric=metric_of(results),
@@ -222,13 +226,6 @@ def write_report(
         pixelated=_PIXELATED,
     )
     atomic.write_text(path, page)
-
-
-def file_size(count: int) -> str:
-    """Bytes for people, in KB of 1000 bytes: "62.4 KB", "312 KB", "1.24 MB"."""
-    if count >= 999_500:
-        return f"{count / 1e6:,.2f} MB"
-    return f"{count / 1e3:.1f} KB" if count < 99_950 else f"{count / 1e3:.0f} KB"
 
 
 def _seconds(value: float) -> str:
@@ -271,7 +268,7 @@ def _drop_meaning(metric: str, draws: str = "1,000") -> str:
         f"interval on other images of the same kind: the middle 95% of the drops on {draws} random "
         "draws of the held-out images (with replacement; file and Keras model on the same draw). "
         "Where it holds zero, the drop is within noise: these images do not show that anything was "
-        "lost or gained. It is too narrow where images are alike, as tiles of one picture are, and "
+        "lost or gained. It is too narrow where images are alike, as tiles of one image are, and "
         "where the two models differ on few images; it leaves out the luck of training, and is "
         "each file's own: of twenty, one may miss"
     )
@@ -304,14 +301,14 @@ _COLUMNS = (
         meaning=_drop_meaning(ACCURACY, "10,000"),
     ),
     _Column(
-        title="Size, KB",
-        text=lambda r: f"{r.bytes / 1000:,.1f}",
+        title="Size",
+        text=lambda r: str(r.bytes),
         key=lambda r: r.bytes,
         meaning="of the file; 1 KB is 1000 bytes, 1 MB is 1000 KB",
     ),
     _Column(
-        title="Download, KB",
-        text=lambda r: f"{r.download_bytes / 1000:,.1f}",
+        title="Download",
+        text=lambda r: str(r.download_bytes),
         key=lambda r: r.download_bytes,
         meaning="size after zlib -9, about what an app store delivers",
     ),
@@ -400,9 +397,9 @@ _COLUMNS = (
 # What is otherwise in a column of that title, for detectors.
 _OF_DETECTORS: dict[str, dict[str, str]] = {
     "Accuracy, %": {
-        "title": "AP",
+        "title": "AP, %",
         "meaning": "COCO's average precision, IoU 0.5 to 0.95, of the file in its own runtime on "
-        "the held-out images, in percent",
+        "the held-out images",
     },
     "Drop": {"meaning": _drop_meaning("AP")},
     "Same top-1, %": {
@@ -443,6 +440,8 @@ def _columns(results: Sequence[Result], phones: Sequence[Phone]) -> tuple[_Colum
         for c in _COLUMNS
         if c.title != _BALANCED or _balances(results)
     ]
+    unit = size_unit(results)
+    columns = [_in_unit(c, unit) if c.title in ("Size", "Download") else c for c in columns]
     place = [c.title for c in columns].index("Latency, ms") + 1
     short = [phone.setup.short for phone in phones]
     columns[place:place] = [
@@ -453,6 +452,14 @@ def _columns(results: Sequence[Result], phones: Sequence[Phone]) -> tuple[_Colum
         )
     ]
     return tuple(columns)
+
+
+def _in_unit(column: _Column, unit: SizeUnit) -> _Column:
+    """A column of bytes, told in KB or MB."""
+    count = column.key
+    assert count is not None
+    title = f"{column.title}, {unit.name}"
+    return dataclasses.replace(column, title=title, text=lambda r: unit.figure(count(r)))
 
 
 def _phone_columns(results: Sequence[Result], phone: Phone, name: str) -> list[_Column]:
@@ -519,16 +526,15 @@ def _path(results: Sequence[Result], result: Result) -> str:
 
 
 def _worth(result: Result) -> str:
-    """The figure with its metric, as the field says them: "82.3% accuracy", "AP 31.0"."""
-    figure = result.figure
-    return f"{figure} {result.metric}" if figure.endswith("%") else f"{result.metric} {figure}"
+    """The figure with its metric: "82.3% accuracy", "31.0% AP"."""
+    return f"{result.figure} {result.metric}"
 
 
 def _verdict(results: Sequence[Result]) -> str:
     """The one sentence that a hurried reader takes away."""
-    chosen = best_choices(results).get("smallest")
+    chosen, unit = best_choices(results).get("smallest"), size_unit(results)
     if chosen is not None:
-        return f"Take {_path(results, chosen)}: {_worth(chosen)}, {file_size(chosen.bytes)}."
+        return f"Take {_path(results, chosen)}: {_worth(chosen)}, {unit.text(chosen.bytes)}."
     return _sentence(_nothing(results)[0])
 
 
@@ -547,6 +553,16 @@ def _causes(results: Sequence[Result]) -> list[str]:
 
 # Between the two parts of what `training.floor` says.
 _LIKELY = ". Likely causes: "
+
+
+def _level(results: Sequence[Result]) -> str:
+    """What is said beside charts in which every file stands equally high; else empty."""
+    if not same_figures(results):
+        return ""
+    return (
+        f"All {len(results)} files have the same {metric_of(results)}, {results[0].figure}: they "
+        "differ in size and latency alone."
+    )
 
 
 def _subtitle(results: Sequence[Result]) -> str:
@@ -620,7 +636,8 @@ def _figures(results: Sequence[Result], result: Result) -> dict[str, str]:
     figures = {result.metric: result.figure}
     if _balances(results) and result.balanced_accuracy is not None:
         figures["balanced"] = f"{result.balanced_accuracy:.1f}%"
-    figures |= {"file": file_size(result.bytes), "download": file_size(result.download_bytes)}
+    unit = size_unit(results)
+    figures |= {"file": unit.text(result.bytes), "download": unit.text(result.download_bytes)}
     if result.latency_ms is not None:
         figures["latency"] = f"{milliseconds(result.latency_ms)} ms"
     return figures

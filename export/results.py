@@ -11,10 +11,9 @@ from typing import Any
 from export.benchmark import tied
 from export.verify import YES
 from training import atomic, floor
+from training.wording import SizeUnit, unit_of
 
 ACCURACY, MIOU = floor.ACCURACY, floor.MIOU
-# Written as percentages; AP, which is in percent too, by custom is not.
-_SHARES = (ACCURACY, MIOU)
 # A file this near (in points of the metric) to the best one counts as still right.
 TOLERANCE = 1.0
 # With fewer held-out images an interval tells too little to be printed.
@@ -147,7 +146,7 @@ class Result:
     @property
     def figure(self) -> str:
         """The metric's figure for a person."""
-        return f"{self.value:.1f}" + ("%" if self.metric in _SHARES else "")
+        return f"{self.value:.1f}%"
 
     @property
     def within_noise(self) -> bool:
@@ -218,10 +217,20 @@ def metric_of(results: Sequence[Result], *, unit: bool = False) -> str:
     """What the figures of one report are: they are all of one data set, and so of one metric.
 
     Args:
-        unit: say of what is written as a percentage that it is one.
+        unit: say that it is a percentage, as all metrics are.
     """
     metric = results[0].metric if results else ACCURACY
-    return f"{metric} (%)" if unit and metric in _SHARES else metric
+    return f"{metric} (%)" if unit else metric
+
+
+def size_unit(results: Sequence[Result]) -> SizeUnit:
+    """MB where even the smallest download has one, else KB."""
+    return unit_of([count for r in results for count in (r.bytes, r.download_bytes)])
+
+
+def same_figures(results: Sequence[Result]) -> bool:
+    """Whether several files have one figure as it is written, so that charts tell costs alone."""
+    return len(results) > 1 and len({r.figure for r in results}) == 1
 
 
 def write_csv(path: pathlib.Path, results: Sequence[Result]) -> None:
@@ -265,16 +274,18 @@ def best_choices(results: Sequence[Result]) -> dict[str, Result]:
     They are chosen among the verified files of networks that find something (`training.floor`), by
     `choice_value` where every file has one of a split set aside for that, else by the held-out
     figures (`chosen_on`). Files that leave decoding to the app (`..._raw`) are chosen only where
-    there are no whole ones. The first two are within `TOLERANCE` points of the most accurate one;
-    the fastest is the smallest of those whose latencies tie with the lowest one (`tied`). Empty
-    where there is no such file; "fastest" is missing where nothing was timed.
+    there are no whole ones, and .onnx files only where there are no .tflite ones: the choices are
+    for phones, and latencies in two runtimes do not compare. The first two are within `TOLERANCE`
+    points of the most accurate one; the fastest is the smallest of those whose latencies tie with
+    the lowest one (`tied`). Empty where there is no such file; "fastest" is missing where nothing
+    was timed.
 
     Of equally accurate files the smaller counts as the most accurate. Else noise plays no part:
     figures are taken as measured, so the most accurate file may owe its place to luck, and within
     the tolerance a loss that is certain counts no less than one that is not.
     """
     worth = _worth(results)
-    able = _whole([r for r in results if r.fits and not r.below_floor])
+    able = _for_phones(_whole([r for r in results if r.fits and not r.below_floor]))
     if not able:
         return {}
     most_accurate = max(able, key=lambda r: (worth(r), -r.bytes))
@@ -304,16 +315,16 @@ def chosen_on(results: Sequence[Result]) -> str:
 
 
 def chosen_text(results: Sequence[Result]) -> str:
-    """The same for a person, as in "chosen on the 120 set-aside images; ..."."""
+    """The same for a person, as in "chosen on the 120 validation images; ..."."""
     shown = _count({r.pictures for r in results}, "held-out")
     if chosen_on(results) == VALIDATION:
-        aside = _count({r.choice_pictures for r in results}, "set-aside")
+        aside = _count({r.choice_pictures for r in results}, "validation")
         return f"chosen on the {aside} images; the figures are of the {shown} ones"
-    return f"chosen on the {shown} images that are shown: there was no set-aside split"
+    return f"chosen on the {shown} images that are shown: there was no validation split"
 
 
 def _count(counts: set[int | None], kind: str) -> str:
-    """As in "120 set-aside" where all agree on a number."""
+    """As in "120 validation" where all agree on a number."""
     known = counts.pop() if len(counts) == 1 else None
     return kind if known is None else f"{known:,} {kind}"
 
@@ -328,6 +339,11 @@ def _worth(results: Sequence[Result]) -> Callable[[Result], float]:
 def _whole(results: Sequence[Result]) -> list[Result]:
     """Those that need no decoding by the app; all where there are none."""
     return [r for r in results if not r.raw] or list(results)
+
+
+def _for_phones(results: Sequence[Result]) -> list[Result]:
+    """The .tflite files; all where there are none."""
+    return [r for r in results if r.format == "tflite"] or list(results)
 
 
 def _tied(result: Result, lowest: Result) -> bool:

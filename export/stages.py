@@ -6,7 +6,7 @@ data, teacher and versions. Another key, and the stage is made again; the same, 
 
     stages/<steps>/model.keras     the network after the steps
     stages/<steps>/ranges.json     after quantisation-aware training: see `export.qat.Aware`
-    stages/<steps>/answers.npy     likewise, of a classifier: its logits on the held-out pictures
+    stages/<steps>/answers.npz     likewise, of a classifier: what it answers on held-out pictures
     stages/<steps>/stage.json      key, seconds, hashes; written last
     stages/<steps>/checkpoints-*/  what an interrupted training goes on from
 """
@@ -20,7 +20,7 @@ import json
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -35,6 +35,8 @@ from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic
+from training.arrays import read_npz
+from training.batches import one_hot
 from training.config import TrainConfig
 from training.datasets.splits import digest
 from training.distillation import Teacher
@@ -66,7 +68,8 @@ class Trained:
         preprocessing: what pictures for `model` go through.
         parameters, macs: of the architecture, which structured pruning alone changes.
         seconds: that all steps took.
-        ranges, logits: after quantisation-aware training, see `export.qat.Aware`; else None.
+        ranges: after quantisation-aware training, see `export.qat.Aware`; else None.
+        answers: likewise, see `Task.simulated_answers`; None where it was not asked.
         shared_scale: layers whose kernel should have one scale for all channels.
     """
 
@@ -77,7 +80,7 @@ class Trained:
     macs: int
     seconds: float
     ranges: Mapping[str, qat.Range] | None = None
-    logits: np.ndarray | None = None
+    answers: Mapping[str, np.ndarray] | None = None
     shared_scale: tuple[str, ...] = ()
 
 
@@ -92,8 +95,7 @@ class Material:
         teacher: opens it by the `teacher` of a `FineTuning`.
         teacher_key: its sha256, without opening it.
         calibration: so many pictures of the training split, uint8.
-        held_out: pictures that the simulated int8 network answers for `Trained.logits`, uint8;
-            None: it is not asked.
+        simulated: what the simulated int8 network, a function, answers on the held-out pictures.
     """
 
     source: str
@@ -102,7 +104,7 @@ class Material:
     teacher: Callable[[str], Teacher]
     teacher_key: Callable[[str], str]
     calibration: Callable[[int], tuple[np.ndarray, np.ndarray]]
-    held_out: Callable[[], np.ndarray | None]
+    simulated: Callable[[Callable[[np.ndarray], np.ndarray]], Any]
 
 
 class Stages:
@@ -217,7 +219,7 @@ class Stages:
                     config,
                     checkpoints,
                     calibration=self._material.calibration(variant.calibration_pictures)[0],
-                    pictures=self._material.held_out(),
+                    judge=self._material.simulated,
                     clustered=before.shared_scale,
                 )
                 _write_aware(folder, aware)
@@ -233,15 +235,7 @@ class Stages:
         checkpoints: pathlib.Path,
     ) -> keras.Model:
         pictures, labels = self._material.calibration(_SCORED_PICTURES)
-        one_hot = np.eye(lessons.classes, dtype=np.float32)[labels]
-        batches = [
-            (
-                lessons.preprocessing.normalise(pictures[i : i + _SCORED_AT_ONCE]),
-                one_hot[i : i + _SCORED_AT_ONCE],
-            )
-            for i in range(0, len(pictures), _SCORED_AT_ONCE)
-        ]
-        smaller = _slimmest(model, step, batches)
+        smaller = _slimmest(model, step, _Scored(pictures, labels, lessons))
         fit(
             smaller,
             train=lessons.train,
@@ -256,13 +250,26 @@ class Stages:
         return smaller
 
 
+class _Scored:
+    """Batches that channels are scored on, made anew in each round: bytes are a quarter as long."""
+
+    def __init__(self, pictures: np.ndarray, labels: np.ndarray, lessons: Lessons) -> None:
+        self._pictures, self._labels, self._lessons = pictures, labels, lessons
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(self._pictures), _SCORED_AT_ONCE):
+            chosen = slice(start, start + _SCORED_AT_ONCE)
+            pictures = self._lessons.preprocessing.normalise(self._pictures[chosen])
+            yield pictures, one_hot(self._labels[chosen], self._lessons.classes)
+
+
 def content_key(made_of: Mapping[str, Any]) -> str:
     """A short name of everything that something was made of."""
     return digest([json.dumps(made_of, sort_keys=True).encode()])
 
 
 def _slimmest(
-    model: keras.Model, step: recipes.Slim, batches: list[tuple[np.ndarray, np.ndarray]]
+    model: keras.Model, step: recipes.Slim, batches: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> keras.Model:
     """Slim in steps of 8 channels, or of fewer where a network is too narrow for that."""
     for divisor in _DIVISORS:
@@ -283,18 +290,21 @@ def _save(folder: pathlib.Path, model: keras.Model) -> None:
 def _write_aware(folder: pathlib.Path, aware: qat.Aware) -> None:
     plain = {"ranges": aware.ranges, "preprocessing": aware.preprocessing.to_dict()}
     atomic.write_text(folder / "ranges.json", json.dumps(plain, indent=1))
-    if aware.logits is None:
-        (folder / "answers.npy").unlink(missing_ok=True)
-        return
-    with atomic.replacing(folder / "answers.npy") as temporary:
-        np.save(temporary, aware.logits)
+    for earlier in folder.glob("answers.np[yz]"):
+        earlier.unlink()
+    if aware.answers is not None:
+        with (
+            atomic.replacing(folder / "answers.npz") as temporary,
+            temporary.open("wb") as stream,  # NumPy would put its ending behind a name
+        ):
+            np.savez(stream, **aware.answers.arrays())
 
 
 def _write_info(folder: pathlib.Path, key: str, seconds: float) -> None:
     files = {
         path.name: atomic.sha256(path)
         for path in sorted(folder.iterdir())
-        if path.suffix in (".keras", ".npy") or path.name == "ranges.json"
+        if path.suffix in (".keras", ".npz") or path.name == "ranges.json"
     }
     info = {"key": key, "seconds": seconds, "files": files}
     atomic.write_text(folder / "stage.json", json.dumps(info, indent=1))
@@ -316,11 +326,12 @@ def _whole(folder: pathlib.Path) -> bool:
         return False
 
 
-def _answers(path: pathlib.Path) -> np.ndarray | None:
-    if not path.is_file():
-        return None
-    answers: np.ndarray = np.load(path, allow_pickle=False)
-    return answers
+def _answers(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
+    if (folder / "answers.npz").is_file():
+        return read_npz(folder / "answers.npz")
+    if (folder / "answers.npy").is_file():  # of an earlier version
+        return {"logits": np.load(folder / "answers.npy", mmap_mode="r", allow_pickle=False)}
+    return None
 
 
 def _read(folder: pathlib.Path, key: str, before: Trained, step: recipes.Step) -> Trained:
@@ -333,7 +344,7 @@ def _read(folder: pathlib.Path, key: str, before: Trained, step: recipes.Step) -
             parameters=before.parameters,
             macs=before.macs,
             ranges={name: (low, high) for name, (low, high) in plain["ranges"].items()},
-            logits=_answers(folder / "answers.npy"),
+            answers=_answers(folder),
             shared_scale=before.shared_scale,
         )
     slimmed = isinstance(step, recipes.Slim)

@@ -15,17 +15,31 @@ from export.results import (
     nothing_recommended,
     pareto,
     signed,
+    size_unit,
 )
+from training.wording import SizeUnit
 
-_HEADERS = ("", "run", "variant", "format", "{metric}", "drop", "KB", "zipped KB", "ms", "verified")
+_HEADERS = (
+    "",
+    "run",
+    "variant",
+    "format",
+    "{metric}",
+    "drop",
+    "{unit}",
+    "zipped {unit}",
+    "ms",
+    "verified",
+)
 THIS_COMPUTER = "latency: median of one image on this computer, not on a phone"
 
 
 def table(results: Sequence[Result]) -> str:
     """Lines of text: every artefact, `*` on the accuracy-size front, and the best choices below."""
     front = pareto(results, "bytes")
-    headers = tuple(h.format(metric=metric_of(results)) for h in _HEADERS)
-    cells = [headers, *(_cells(result, result in front) for result in results)]
+    unit = size_unit(results)
+    headers = tuple(h.format(metric=metric_of(results), unit=unit.name) for h in _HEADERS)
+    cells = [headers, *(_cells(result, unit, result in front) for result in results)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(_HEADERS))]
     lines = []
     for row in cells:
@@ -47,7 +61,7 @@ def _notes(results: Sequence[Result]) -> list[str]:
     if any(r.has_interval for r in results):
         notes.append(
             "[] 95% interval of the drop on other images of the same kind; too narrow where images "
-            "are alike, as tiles of one picture are"
+            "are alike, as tiles of one image are"
         )
     if any(r.has_interval and r.within_noise for r in results):
         notes.append("~ within noise: the images are too few to tell that drop from none")
@@ -66,21 +80,23 @@ def _choices(results: Sequence[Result]) -> list[str]:
     choices = best_choices(results)
     if not choices:
         return [nothing_recommended(results) or ""]
-    width = max(map(len, choices))
+    width, unit = max(map(len, choices)), size_unit(results)
     lines = []
+    mixed = len({r.format for r in results}) > 1
+    kind = f".{next(iter(choices.values())).format} " if mixed else ""
     for reason, choice in choices.items():
-        figures = f"{choice.figure}, {choice.bytes / 1000:.1f} KB"
+        figures = f"{choice.figure}, {unit.text(choice.bytes)}"
         if choice.latency_ms is not None:
             figures += f", {milliseconds(choice.latency_ms)} ms"
         lines.append(f"{reason.ljust(width)}  {choice.label}: {figures}")
     lines.append(
-        f"(smallest and fastest among the files within {TOLERANCE:g} point of the most accurate; "
-        "of equally fast ones the smallest)"
+        f"(smallest and fastest among the {kind}files within {TOLERANCE:g} point of the most "
+        "accurate; of equally fast ones the smallest)"
     )
     return [*lines, f"({chosen_text(results)})"]
 
 
-def _cells(result: Result, on_front: bool) -> tuple[str, ...]:
+def _cells(result: Result, unit: SizeUnit, on_front: bool) -> tuple[str, ...]:
     return (
         "*" if on_front else "",
         result.run,
@@ -88,8 +104,8 @@ def _cells(result: Result, on_front: bool) -> tuple[str, ...]:
         result.format,
         result.figure,
         _drop(result),
-        f"{result.bytes / 1000:.1f}",
-        f"{result.download_bytes / 1000:.1f}",
+        unit.figure(result.bytes),
+        unit.figure(result.download_bytes),
         "" if result.latency_ms is None else milliseconds(result.latency_ms),
         result.verified,
     )

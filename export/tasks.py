@@ -25,6 +25,7 @@ from export.recipes import DEFAULT, Variant
 from export.stages import Trained
 from export.verify import Verdict
 from kerascnn.errors import InputError
+from training import once
 from training.request import TrainRequest
 from training.run import Run
 
@@ -103,8 +104,14 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
-    def held_out_array(self) -> np.ndarray | None:
-        """(n, height, width, channels) uint8 that quantisation-aware training answers, or None."""
+    def simulated_answers(self, function: Callable[[np.ndarray], Any]) -> Any:
+        """What a network answers on the held-out pictures while int8 is simulated; None: not asked.
+
+        They have `arrays`, which go into the stage's folder and come back as `Trained.answers`.
+
+        Args:
+            function: from (n, height, width, channels) uint8 to the network's outputs.
+        """
 
     @abc.abstractmethod
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -213,11 +220,12 @@ class Task(abc.ABC):
 
     def picture_name(self, name: str) -> str:
         """What a file says of a picture: where it lies in its data, not where that lies here."""
-        path, data = pathlib.Path(name), pathlib.Path(self.asked.data)
+        path = pathlib.Path(name)
         if not path.is_absolute():
             return name
-        roots = (root for root in (data, data.parent) if path.is_relative_to(root))
-        root = next(roots, path.parent)
+        given = [pathlib.Path(one) for one in (self.asked.data, self.asked.val_data) if one]
+        places = [place for one in given for place in (one, one.parent)]
+        root = next((place for place in places if path.is_relative_to(place)), path.parent)
         return path.relative_to(root).as_posix()
 
     @abc.abstractmethod
@@ -238,7 +246,16 @@ class Task(abc.ABC):
 
 
 def of(run: Run) -> Task:
-    """The task of a run; raises InputError for one that has no files yet."""
+    """The task of a run, one in each `training.once.scope`.
+
+    Raises:
+        InputError: a task that has no files yet.
+    """
+    # A task holds its run, so that no other info gets this one's number.
+    return once.kept((Task, run.folder.resolve(), id(run.info)), lambda: _opened(run))
+
+
+def _opened(run: Run) -> Task:
     if run.task == "classification":
         from export.classification import Classification
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from export.recipes import Variant
 from export.significance import drop_interval
+from training.outputs import Outputs
 
 YES, NO, NOT_VERIFIED = "yes", "no", "not verified"
 
@@ -174,36 +175,38 @@ def bounded(
 
 def verify(
     variant: Variant,
-    logits: np.ndarray,
-    keras_logits: np.ndarray,
-    half_logits: np.ndarray | None = None,
+    answers: Outputs,
+    reference: Outputs,
+    half: Outputs | None = None,
     labels: np.ndarray | None = None,
 ) -> Verdict:
-    """Compare (n, classes) logits.
+    """Compare a file's answers with its network's.
 
     Args:
         variant: float variants must agree to `EXACT_LOGITS`; quantised ones in `LEAST_AGREEMENT`
             percent of their top-1 answers, and as `ByClass.holds`.
-        keras_logits: of the trained model.
-        half_logits: of the verified float32 file with its kernels rounded to half precision: what
+        reference: of the trained model.
+        half: of the verified float32 file with its kernels rounded to half precision: what
             a float16 file must equal, since no such file can equal the unrounded network.
         labels: (n,) true classes, for the drop of accuracy (`bounded`).
     """
-    difference = float(np.max(np.abs(logits - keras_logits)))
-    answers, wanted = logits.argmax(axis=-1), keras_logits.argmax(axis=-1)
-    agreed = ByClass.of(wanted, answers == wanted, logits.shape[-1])
-    if not np.isfinite(logits).all():
+    found, wanted = answers.predictions, reference.predictions
+    agreed = ByClass.of(wanted, found == wanted, answers.classes)
+    if not answers.finite.all():
         verified, rule = NO, "some logits are not numbers"
     elif variant.quantised:
         verified, rule = _of_answers(agreed)
     else:
-        verified, rule = _of_logits(logits, keras_logits, half_logits)
+        verified, rule = _of_logits(answers, reference, half)
     verdict = Verdict(
-        verified=verified, agreement=agreed.overall, max_logit_diff=difference, rule=rule
+        verified=verified,
+        agreement=agreed.overall,
+        max_logit_diff=answers.difference(reference),
+        rule=rule,
     )
     if labels is None:
         return verdict
-    before, after = wanted == labels, answers == labels
+    before, after = wanted == labels, found == labels
     drop = 100 * float(before.mean() - after.mean())
     return bounded(verdict, "accuracy", drop, lambda: drop_interval(before, after))
 
@@ -219,17 +222,15 @@ def _of_answers(agreed: ByClass) -> tuple[str, str]:
     return (YES if agreed.classes > 1 else NOT_VERIFIED), rule
 
 
-def _of_logits(
-    logits: np.ndarray, keras_logits: np.ndarray, half_logits: np.ndarray | None
-) -> tuple[str, str]:
+def _of_logits(answers: Outputs, reference: Outputs, half: Outputs | None) -> tuple[str, str]:
     """Verdict and rule of a float classifier."""
-    against = keras_logits if half_logits is None else half_logits
-    whom = "Keras" if half_logits is None else "float32 with kernels rounded to half"
-    found = float(np.max(np.abs(logits - against)))
-    rule = f"logits {found:.1e} from {whom}, less than {EXACT_LOGITS:g}"
+    against = reference if half is None else half
+    whom = "Keras" if half is None else "float32 with kernels rounded to half"
+    found = answers.difference(against)
+    rule = f"logits {found:.1e} from {whom}{answers.told}, less than {EXACT_LOGITS:g}"
     if not found < EXACT_LOGITS:
         return NO, rule
-    if len(against) > 1 and float(np.ptp(against, axis=0).max()) < EXACT_LOGITS:
+    if len(against) > 1 and against.spread < EXACT_LOGITS:
         return NOT_VERIFIED, f"{rule}; but no two images differ by more"
     return YES, rule
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from export.phone_files import Model, PhoneFile, choose
 from kerascnn.errors import InputError
 from training import atomic
+from training.wording import unit_of
 
 SOURCES = pathlib.Path(__file__).parent / "web_page"
 _LIST, _MODELS, _RUNTIME = "models.json", "models", "litert"
@@ -85,10 +86,11 @@ def write_page(
 
 def as_text(page: Page) -> str:
     """What was written, and how to open it."""
-    models = ", ".join(f"{model.name} ({model.bytes / 1e6:.1f} MB)" for model in page.models)
+    unit = unit_of([model.bytes for model in page.models])
+    models = ", ".join(f"{model.name} ({unit.text(model.bytes)})" for model in page.models)
     return (
         f"{page.folder}: {models}\n"
-        f"{page.bytes / 1e6:.1f} MB in total; a phone loads {page.visit_bytes / 1e6:.1f} MB "
+        f"{unit.text(page.bytes)} in total; a phone loads {unit.text(page.visit_bytes)} "
         "with the first model\n"
         f"next: python -m http.server -d {page.folder}, and open http://localhost:8000\n"
         "(browsers allow the camera only on localhost and https pages)"

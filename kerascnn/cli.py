@@ -19,7 +19,7 @@ import click
 import kerascnn
 from kerascnn import zoo
 from kerascnn.catalogue import TASKS
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from training.stopping import Stopped
 from training.wording import counted
 
@@ -39,9 +39,9 @@ def main() -> None:
     # Chatter of native libraries, off unless somebody asked for it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        commands(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # A command's own exit code comes back as a number, not as an error.
+        if code := commands(standalone_mode=False):
+            sys.exit(code)
     except click.exceptions.Abort:
         _fail("interrupted; repeat the command to continue from what was saved", code=130)
     except click.ClickException as error:
@@ -96,7 +96,7 @@ def commands() -> None:
     """Train, compress and verify vision models for phones.
 
     Exit codes: 0 done; 1 failed at run time (disk full, no permission), or nothing met what was
-    asked (`shrink`, `sweep`); 2 bad input; 130 interrupted.
+    asked (`shrink`, `sweep`), or something was found (`check`); 2 bad input; 130 interrupted.
     """
 
 
@@ -115,7 +115,8 @@ def models(names: tuple[str, ...], task: str | None, as_json: bool) -> None:
 
     chosen = names or zoo.list_models(task)
     if not chosen:
-        raise InputError(f"no models for task {task!r}; the tasks are {', '.join(TASKS)}")
+        hint = did_you_mean(task or "", TASKS) or ";"
+        raise InputError(f"no models for task {task!r}{hint} the tasks are {', '.join(TASKS)}")
     if as_json:
         _print_json(listing.as_json(chosen))
     elif names:
@@ -128,6 +129,7 @@ def _training_options(command: Any) -> Any:
     """What says what is trained, on what and how, for all commands that train."""
     for option in reversed((
         click.option("--data", required=True, help=_DATA_HELP),
+        click.option("--val-data", help=_VAL_DATA_HELP),
         click.option(
             "--recipe",
             help="Named training settings, see `kerascnn recipes`.  [default: chosen by data]",
@@ -193,6 +195,10 @@ _DATA_HELP = (
     "mnist or scenes-digits. Detectors: a COCO .json, a folder in COCO, Pascal VOC or YOLO layout, "
     "or scenes. Segmentation: the same with outlines, or a folder of images and one of masks."
 )
+_VAL_DATA_HELP = (
+    "Data of the same kind whose images are held out, with --data's classes; then all images of "
+    "--data are trained on.  [default: held out of --data]"
+)
 
 
 @commands.command(epilog="Example: kerascnn recipes modern")
@@ -237,7 +243,11 @@ def recipes(names: tuple[str, ...], as_json: bool) -> None:
     help="Weight of the distillation loss, 0 to 1.  [default: 0.7]",
 )
 @click.option("--temperature", type=float, help="Softmax temperature.  [default: 3]")
-@click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop at a broken image or annotation instead of leaving it out.",
+)
 @_json_option
 def train(
     model: str, data: str, out: str | None, devices: str, as_json: bool, **asked: Any
@@ -379,6 +389,7 @@ def bench_data(
 @click.option("--recipes", "recipe_names", required=True, help="Recipes, separated by commas.")
 @click.option("--seeds", default="0", show_default=True, help="Seeds, separated by commas.")
 @click.option("--data", required=True, help=_DATA_HELP)
+@click.option("--val-data", help=_VAL_DATA_HELP)
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--image-size", help="Input size in pixels: 224, or 224x160 (height x width).")
 @click.option(
@@ -403,6 +414,7 @@ def sweep(
     recipe_names: str,
     seeds: str,
     data: str,
+    val_data: str | None,
     image_size: str | None,
     settings: tuple[str, ...],
     out: str,
@@ -429,6 +441,7 @@ def sweep(
         recipes=_names(recipe_names),
         seeds=[int(number) for number in numbers],
         data=data,
+        val_data=val_data,
         settings=chosen,
         image_size=size,
         epochs=epochs,
@@ -446,6 +459,66 @@ def sweep(
         raise click.exceptions.Exit(1)
 
 
+@commands.command(epilog="Example: kerascnn check flowers/ -o check.html")
+@click.argument("data")
+@click.option("--task", help=f"{', '.join(TASKS)}.  [default: guessed from the data]")
+@click.option(
+    "--model", help="Model to check for: its input size and recipe.  [default: one of the task]"
+)
+@click.option("--image-size", help="Pixels: 224, or 224x160 (height x width).")
+@click.option("--augmentation", help="As of `train`, for the images on the page.")
+@click.option("--split-seed", type=int, help="Seed of the held-out split.  [default: 0]")
+@click.option("--val-data", help="As of `train`: data to hold out, which lie elsewhere.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="Page to write (.html), with images as the network sees them.",
+)
+@_json_option
+def check(
+    data: str,
+    task: str | None,
+    model: str | None,
+    image_size: str | None,
+    out: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Look at a data set before training.
+
+    DATA is what `train --data` takes. Every image is read once: broken and unusual files, the same
+    or nearly the same image within and across splits, classes that are rare or missing, objects too
+    small for the network. The exit code is 1 if something was found, 2 if DATA cannot be read.
+    """
+    size = _image_size(image_size)
+    page = pathlib.Path(out) if out else None
+    if page and page.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out must end in .html, not {out!r}")
+    from training.check.task import request
+
+    wanted, guessed = request(data, task=task, model=model, image_size=size, **asked)
+    from training.check import report
+    from training.check.check import check
+
+    try:
+        checked = check(wanted, guessed=guessed)
+        if page:
+            from training.check.page import write_page
+
+            write_page(checked, page)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written", code=130)
+    if as_json:
+        _print_json(report.as_json(checked, out))
+    else:
+        click.echo(report.as_text(checked))
+        if page:
+            click.echo(f"\nreport: {page}")
+    if checked.findings:
+        raise click.exceptions.Exit(1)
+
+
 @commands.command(epilog="Example: kerascnn pack photos/ -o photos-pack --max-side 512")
 @click.argument("source")
 @click.option("-o", "--out", required=True, type=click.Path(), help="Folder for the pack.")
@@ -460,7 +533,14 @@ def sweep(
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Random seed (order and split).",
+    help="Random seed of the order.",
+)
+@click.option(
+    "--split-seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the held-out split.",
 )
 @click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
 @_json_option
@@ -479,7 +559,7 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
     from training import datasets
     from training.progress import say
 
-    dataset = datasets.scan(source, seed=asked["seed"], to_pack=True)
+    dataset = datasets.scan(source, seed=asked["split_seed"], to_pack=True)
     made = pack(dataset, pathlib.Path(out), report=say, **asked)
     if as_json:
         _print_json(dataclasses.asdict(made) | {"folder": out})
@@ -606,6 +686,7 @@ def compress(
              the same by TensorFlow's own converter, for comparison
     """
     from export import about, allowed, recipes
+    from training import once
     from training.run import Run
 
     opened = Run.open(run)
@@ -619,8 +700,9 @@ def compress(
     from export.compress import compress
 
     about.remember(opened, author=author, license=license)
-    compress(opened, names, onnx=onnx, settings=settings)
-    _print_results(lambda: compare([opened], opened.folder), opened.folder, as_json)
+    with once.scope():  # one scan of the data for the files and for their report
+        compress(opened, names, onnx=onnx, settings=settings)
+        _print_results(lambda: compare([opened], opened.folder), opened.folder, as_json)
 
 
 @commands.command(epilog="Example: kerascnn shrink runs/flowers --max-size 300KB --max-drop 1.0")
@@ -774,7 +856,8 @@ def predict(
 
     def refuse(error: InputError) -> None:
         broken.append(error)
-        _warn(str(error))
+        if len(names) > 1:
+            _warn(str(error))
 
     found: Iterable[Any] = {
         "classification": lambda: predict(path, list(names), top=top, refuse=refuse),
@@ -790,9 +873,11 @@ def predict(
     else:
         for one in found:
             click.echo(one.as_text(names[one.image]))
+    if broken and len(names) == 1:
+        raise broken[0]
     if broken:
         count = counted(len(broken), "image")
-        raise InputError(f"{count} of {len(names):,} could not be read: {broken[0]}")
+        raise InputError(f"{count} of {len(names):,} could not be read, see above")
 
 
 @commands.command(epilog="Example: kerascnn info runs/flowers/artefacts/int8.tflite")

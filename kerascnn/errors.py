@@ -1,4 +1,11 @@
-"""The one kind of error that the caller can correct."""
+"""The one kind of error that the caller can correct, and what its messages have in common."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_LONGEST_WORD = 60  # nobody misspells more, and comparing takes the square of it
 
 
 class InputError(ValueError):
@@ -6,6 +13,16 @@ class InputError(ValueError):
 
     The command line prints it and exits with 2; anything else that escapes is a defect.
     """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'accuracy'?" behind a message about a word; empty where none is like it."""
+    if len(word) > _LONGEST_WORD:
+        return ""
+    # A word of another case is the same word to whoever types it.
+    by_lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def reason(error: Exception) -> str:

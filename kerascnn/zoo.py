@@ -6,7 +6,6 @@ What each name stands for, and what is published of it, is in `kerascnn.catalogu
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import os
 import re
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kerascnn.catalogue import ENTRIES, Entry
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from kerascnn.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -40,9 +39,8 @@ def entry(name: str) -> Entry:
     try:
         return ENTRIES[name]
     except KeyError:
-        close = difflib.get_close_matches(name, ENTRIES, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}?" if close else "`kerascnn models` lists them all"
-        raise UnknownModelError(f"unknown model {name!r}; {hint}") from None
+        hint = did_you_mean(name, ENTRIES) or "; `kerascnn models` lists them all"
+        raise UnknownModelError(f"unknown model {name!r}{hint}") from None
 
 
 def build(

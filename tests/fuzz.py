@@ -257,12 +257,15 @@ def main(place: str, seed: str, count: str, *names: str) -> None:
     samples, chosen = Path(place), names or tuple(KINDS)
     findings = []
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
-    if any(KINDS[name].heavy for name in chosen):
-        fuzz_samples.make_heavy(samples)
+    heavy = any(KINDS[name].heavy for name in chosen)
+    _make_samples(samples, heavy=heavy)
+    if heavy:
+        # What an input would import is there before it: each is a process of its own.
         import tensorflow  # noqa: F401
 
+        import export.compare
+        import export.predict  # noqa: F401
         import kerascnn.cli
-    fuzz_samples.make_light(samples)
     import kerascnn.weights  # noqa: F401
     import training.run  # noqa: F401
 
@@ -284,6 +287,29 @@ def main(place: str, seed: str, count: str, *names: str) -> None:
         print(name, told)
     print(f"{count} inputs, {len(findings)} wrong")
     sys.exit(bool(findings))
+
+
+def _make_samples(samples: Path, *, heavy: bool) -> None:
+    """In a process of their own.
+
+    Here no network may ever run: TensorFlow starts threads for the first one, a fork has none of
+    them, and a child that then waits for their answers waits for ever.
+    """
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            if heavy:
+                fuzz_samples.make_heavy(samples)
+            fuzz_samples.make_light(samples)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    _pid, status = os.waitpid(child, 0)
+    assert status == 0, "the samples cannot be made"
 
 
 def one(samples: Path, name: str, seed: int, *, sound: bool = False) -> tuple[str, str]:

@@ -238,7 +238,7 @@ def _packed(folder: Path) -> None:
         _picture(source / f"{'ab'[number % 2]}/{number}.png", number)
     dataset = datasets.scan(str(source), seed=0, to_pack=True)
     shutil.rmtree(folder / "packed", ignore_errors=True)
-    pack(dataset, folder / "packed/pack", seed=0, report=print)
+    pack(dataset, folder / "packed/pack", seed=0, split_seed=0, report=print)
 
 
 def _classifier(folder: Path) -> None:

@@ -9,18 +9,20 @@ import dataclasses
 import math
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
+from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import plan, policies
 from training.config import TrainConfig
+from training.datasets.broken import BrokenPictures
 from training.datasets.decode import decoded, in_order
 from training.datasets.splits import Split
-from training.preprocessing import read_window
+from training.preprocessing import read_picture, read_window
 
 _AHEAD = 2
 
@@ -39,6 +41,8 @@ class Course:
         classes: length of the one-hot labels.
         config: gives order, augmentation and mixing.
         shard: (index, count): this host's part of every batch.
+        broken: is told of pictures that cannot be read; the next one of the same class that can
+            stands in for each.
     """
 
     split: Split
@@ -47,6 +51,7 @@ class Course:
     classes: int
     config: TrainConfig
     shard: tuple[int, int] = (0, 1)
+    broken: BrokenPictures = dataclasses.field(default_factory=BrokenPictures)
 
     @property
     def steps(self) -> int:
@@ -79,6 +84,24 @@ class Course:
             key: rows.reshape(self.steps, count, self.batch_size, *rows.shape[1:])[:, index]
             for key, rows in drawn.items()
         }
+
+    def read(self, index: int, load: Callable[[int], np.ndarray]) -> np.ndarray:
+        """What `load` gives of a picture, or of the one that stands in for it if it is broken.
+
+        Args:
+            load: reads the picture at a position of the split; raises InputError.
+
+        Raises:
+            InputError: no picture of its class can be read; or see `BrokenPictures.add`.
+        """
+        return self.broken.first_sound(self._and_others(index), self.split.names, load)
+
+    def _and_others(self, index: int) -> Iterator[int]:
+        """A position of the split, and then those of the same class, from there on in order."""
+        yield index
+        others = np.flatnonzero(self.split.labels == self.split.labels[index])
+        behind = int(np.searchsorted(others, index, side="right"))
+        yield from (int(place) for place in np.roll(others, -behind)[:-1])
 
     def names(self, epoch: int, step: int) -> list[str]:
         """The pictures of one batch, for a message."""
@@ -121,25 +144,45 @@ def _batch(course: Course, rows: dict[str, np.ndarray]) -> Batch:
         windows = batch["drawn"].pop("window", [None] * len(index))  # cut here
 
         def read(row: int) -> np.ndarray:
-            number = int(index[row])
-            name = split.names[number]
-            return read_window(split.encoded(number), windows[row], course.read_at, name)
+            def load(number: int) -> np.ndarray:
+                name = split.names[number]
+                return read_window(split.encoded(number), windows[row], course.read_at, name)
+
+            return course.read(int(index[row]), load)
 
         batch["pictures"] = np.stack(list(in_order(read, len(index))))
-    return batch, np.eye(course.classes, dtype=np.float32)[split.labels[index]]
+    return batch, one_hot(split.labels[index], course.classes)
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """(n, classes) float32 of (n,) class indices, in no more memory than that."""
+    rows = np.zeros((len(labels), classes), np.float32)
+    rows[np.arange(len(labels)), labels] = 1
+    return rows
 
 
 class EvaluationBatches(keras.utils.PyDataset):
     """Batches in order and without chance; the last one may be short.
 
+    Pictures that cannot be read are left out, and a batch is shorter then; the first picture that
+    can be read stands in for a batch of which nothing is left.
+
     Args:
         split: at the network's geometry.
+        broken: is told of pictures that cannot be read.
     """
 
     def __init__(
-        self, split: Split, preprocessing: Preprocessing, *, classes: int, batch_size: int
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        *,
+        classes: int,
+        batch_size: int,
+        broken: BrokenPictures | None = None,
     ) -> None:
         super().__init__()
+        self._broken = broken or BrokenPictures()
         self._split, self._preprocessing = split, preprocessing
         self._classes, self._batch_size = classes, batch_size
 
@@ -148,10 +191,37 @@ class EvaluationBatches(keras.utils.PyDataset):
 
     def __getitem__(self, number: int) -> Batch:
         start = number * self._batch_size
-        stop = start + self._batch_size
-        pictures = _block(self._split, start, stop, self._preprocessing)
-        one_hot = np.eye(self._classes, dtype=np.float32)
-        return {"pictures": pictures}, one_hot[self._split.labels[start:stop]]
+        stop = min(start + self._batch_size, len(self._split))
+        places: Sequence[int] = range(start, stop)
+        if self._split.pictures is not None:
+            pictures = self._split.pictures[start:stop]
+        else:
+            places, pictures = self._readable(places)
+        return {"pictures": pictures}, one_hot(self._split.labels[places], self._classes)
+
+    def _readable(self, places: Iterable[int]) -> tuple[list[int], np.ndarray]:
+        """Those of some places whose pictures can be read, or the first of all; and these."""
+        split, names = self._split, self._split.names
+
+        def read(place: int) -> np.ndarray:
+            return read_picture(split.encoded(place), self._preprocessing, names[place])
+
+        def read_or_none(place: int) -> np.ndarray | None:
+            try:
+                return read(place)
+            except InputError as error:
+                self._broken.add(names[place], error)
+                return None
+
+        asked = list(places)
+        found = zip(asked, in_order(lambda i: read_or_none(asked[i]), len(asked)), strict=True)
+        sound = {place: pixels for place, pixels in found if pixels is not None}
+        if not sound:
+            first, pixels = self._broken.first_sound(
+                range(len(split)), names, lambda place: (place, read(place))
+            )
+            sound = {first: pixels}
+        return list(sound), np.stack(list(sound.values()))
 
 
 def picture_batches(

@@ -143,11 +143,11 @@ def refuse_crops(preprocessing: Preprocessing) -> None:
     """Raise InputError for a geometry that hides objects, or for grey pictures."""
     if preprocessing.resize == "crop":
         raise InputError(
-            "pictures with boxes or label maps are seen whole: resize is 'stretch' or 'pad', not "
+            "images with boxes or label maps are seen whole: resize is 'stretch' or 'pad', not "
             "'crop'"
         )
     if preprocessing.channels != 3:
-        raise InputError(f"pictures are seen in 3 channels, not {preprocessing.channels}")
+        raise InputError(f"images are seen in 3 channels, not {preprocessing.channels}")
 
 
 def evaluation_placement(

@@ -20,6 +20,7 @@ _KEPT = 2
 _STATE: told.Shape = {
     "history": told.items(told.values(told.real)),
     "seconds": told.number,
+    "epochs": told.whole,
     "step": told.whole,
     "metrics": told.items(told.real),
 }
@@ -32,13 +33,19 @@ def save(path: pathlib.Path, variables: Sequence, state: dict[str, Any]) -> None
         np.savez(temporary, state=np.array(json.dumps(state)), **arrays)
 
 
-def read(path: pathlib.Path) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Arrays in order, and the state; raises ValueError for a damaged file."""
+def read(
+    path: pathlib.Path, needed: Sequence[str] = ("history", "seconds")
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Arrays in order, and the state; raises ValueError for a damaged file.
+
+    Args:
+        needed: fields that the state must have.
+    """
     try:
         found = read_npz(path)
         state: dict[str, Any] = json.loads(str(found.pop("state")))
         told.check(state, _STATE)
-        _ = state["history"], state["seconds"]
+        _ = [state[name] for name in needed]
         arrays = [found[f"v{i}"] for i in range(len(found))]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error

@@ -71,7 +71,7 @@ def _of_classifier(results: Mapping[str, Any], images: str) -> list[str]:
 def _of_others(results: Mapping[str, Any], images: str) -> str:
     metric = results["metric"]
     figures = ", ".join(
-        f"{name} {results[key]:.1f}"
+        f"{name} {results[key]:.1f}%"
         for name, key in {metric: "held_out", **_FIGURES}.items()
         if results.get(key) is not None and not math.isnan(results[key])
     )

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from training.box_policies import BOX_POLICIES
 from training.policies import POLICIES
 
@@ -72,7 +72,7 @@ class TrainConfig:
             after each epoch, at most: the same ones after every one, drawn by `split_seed`; 0:
             all. Figures of a finished run are always of all held-out images.
         monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
-            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mean IoU, by
+            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mIoU, by
             task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
             recalls) and "loss".
         patience: epochs without a better validation after which the training ends; 0: never.
@@ -134,7 +134,8 @@ class TrainConfig:
         _check_types(self)
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
-                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+                hint = did_you_mean(value, choices)
+                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
         for name, (low, high) in _LIMITS.items():
             if not low <= (value := getattr(self, name)) <= high:
                 limits = f"between {low:g} and {high:g}" if high < _ANY else f"at least {low:g}"

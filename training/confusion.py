@@ -3,6 +3,10 @@
 Rows are true classes, columns predicted ones. Colour is the share of a row, so that rare classes
 show as well as common ones. It goes by a root of the share: a mistake of one in a hundred would be
 as good as white beside the diagonal otherwise.
+
+A table and a drawing of all classes grow with their square: 4,000 classes took 70 s and 6.7 GB. So
+counts are sparse, and above 1,000 classes the table lists the pairs that occur and the drawing has
+the classes that are confused most.
 """
 
 from __future__ import annotations
@@ -10,19 +14,21 @@ from __future__ import annotations
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
+from scipy.sparse import coo_array, csr_array
 
 from kerascnn.errors import InputError
 from training import atomic
 from training.drawing import BAND, BLUE, CARD, GRID, INK, MUTED, drawing, save, shorten
 from training.fonts import columns
 
+_SQUARE = 1000  # classes, up to which table and drawing have a row and a column of each
 _COUNTED = 20  # classes, up to which cells hold their counts
 _NAMED = 60  # classes, up to which every class has its name
 _LETTERS = 22  # of a name
@@ -43,7 +49,11 @@ class Confused(NamedTuple):
     share: float
 
 
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+# Counts of any form that SciPy makes a sparse one of.
+Counts: TypeAlias = Any
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> csr_array:
     """Count the pictures of each true class by the predicted one.
 
     Args:
@@ -52,7 +62,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) 
         classes: how many there are.
 
     Returns:
-        (classes, classes) int64, rows are true classes.
+        (classes, classes) int64, rows are true classes; sparse, as most classes are never confused.
 
     Raises:
         InputError: labels and predictions differ in number, or one is no class.
@@ -69,12 +79,13 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) 
                 f"{what} go from {values.min()} to {values.max()} and there are {classes} classes; "
                 "count them by the classes that the network was trained for"
             )
-    cells = labels.astype(np.int64) * classes + predictions.astype(np.int64)
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    ones = np.ones(len(labels), np.int64)
+    places = (labels.astype(np.int64), predictions.astype(np.int64))
+    return coo_array((ones, places), shape=(classes, classes)).tocsr()  # which adds up
 
 
 def write_confusion(
-    matrix: np.ndarray, class_names: Sequence[str], png: pathlib.Path, csv: pathlib.Path
+    matrix: Counts, class_names: Sequence[str], png: pathlib.Path, csv: pathlib.Path
 ) -> None:
     """Write the counts as a table and as a heat map.
 
@@ -82,38 +93,45 @@ def write_confusion(
         matrix: (classes, classes) counts, rows are true classes.
         class_names: in index order.
         png: the heat map; counts stand in its cells up to 20 classes, some names are left out
-            above 60.
-        csv: the table, predicted classes in the first row, true ones in the first column.
+            above 60. Above 1,000 classes it shows the 60 that are confused most.
+        csv: the table, predicted classes in the first row, true ones in the first column. Above
+            1,000 classes one line for each pair that occurs: true, predicted, images.
 
     Raises:
         InputError: the matrix is not square, or has another number of classes than names.
     """
-    _check(matrix, class_names)
-    rows = ([name, *map(int, row)] for name, row in zip(class_names, matrix, strict=True))
-    atomic.write_csv(csv, ["true \\ predicted", *class_names], rows)
-    with drawing(names=class_names):
-        save(draw_confusion(matrix, class_names), png)
+    counts = _checked(matrix, class_names)
+    if len(class_names) <= _SQUARE:
+        dense = counts.toarray()
+        rows = ([name, *map(int, row)] for name, row in zip(class_names, dense, strict=True))
+        atomic.write_csv(csv, ["true \\ predicted", *class_names], rows)
+    else:
+        cells = zip(*_cells(counts), strict=True)
+        pairs = ([class_names[i], class_names[j], int(count)] for i, j, count in cells)
+        atomic.write_csv(csv, ["true", "predicted", "images"], pairs)
+    with drawing(names=[class_names[i] for i in _shown(counts)]):
+        save(draw_confusion(counts, class_names), png)
 
 
-def most_confused(matrix: np.ndarray, names: Sequence[str], top: int = 5) -> list[Confused]:
+def most_confused(matrix: Counts, names: Sequence[str], top: int = 5) -> list[Confused]:
     """The commonest mistakes, by count, then by share, then in the order of the classes.
 
     Raises:
         InputError: as `write_confusion`.
     """
-    _check(matrix, names)
-    shares = _shares(matrix)
-    rows, columns = np.nonzero(matrix * (1 - np.eye(len(matrix), dtype=matrix.dtype)))
-    order = np.lexsort((columns, rows, -shares[rows, columns], -matrix[rows, columns]))[:top]
+    mistakes = _mistakes(_checked(matrix, names))
     return [
-        Confused(names[i], names[j], int(matrix[i, j]), float(shares[i, j]))
-        for i, j in zip(rows[order], columns[order], strict=True)
+        Confused(names[i], names[j], int(count), float(share))
+        for i, j, count, share in zip(*(each[:top] for each in mistakes), strict=True)
     ]
 
 
-def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """The heat map of `write_confusion`; its first axes hold the matrix."""
-    classes = len(matrix)
+def draw_confusion(matrix: Counts, class_names: Sequence[str]) -> Figure:
+    """The heat map of `write_confusion`; its first axes hold the matrix, or what is shown of it."""
+    counts = csr_array(matrix)
+    shown = _shown(counts)
+    part, shares = counts[shown][:, shown].toarray(), _shares(counts, shown)
+    classes = len(shown)
     # Whole pixels a cell: a drawing that is resampled would lose single mistakes.
     pixels = min(max(_SIDE // classes, _CELL[0]), _CELL[1])
     side = max(pixels * classes / _DENSITY, _SMALLEST)
@@ -123,12 +141,11 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     # Small cells must differ more from white to be seen.
     norm = PowerNorm(0.5 if classes <= _NAMED else 0.25, vmin=0, vmax=100)
-    shares = np.ma.masked_invalid(_shares(matrix))
     axes.set_facecolor(BAND)  # what a class without pictures has for a row
     axes.imshow(shares, cmap=_COLOURS, norm=norm, interpolation="nearest", aspect="equal")
-    _names(axes, class_names, cell)
+    _names(axes, [class_names[i] for i in shown], cell)
     if classes <= _COUNTED:
-        _counts(axes, matrix, shares, cell)
+        _counts(axes, part, shares, cell)
     if classes <= _NAMED:
         edges = np.arange(1, classes) - 0.5
         axes.hlines(edges, -0.5, classes - 0.5, color=GRID, linewidth=0.6)
@@ -137,28 +154,63 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
         spine.set(visible=True, color=MUTED)
     axes.set_xlabel("predicted class", labelpad=8, fontsize=10.5)
     axes.set_ylabel("true class", labelpad=8, fontsize=10.5)
-    right, total = int(np.trace(matrix)), int(matrix.sum())
-    share = f", {100 * right / total:.4g}%" if total else ""
-    title = f"{right:,} of {total:,} right{share}"
-    axes.set_title(title, loc="left", fontsize=10.5, color=INK, pad=9)
+    axes.set_title(_title(counts, classes), loc="left", fontsize=10.5, color=INK, pad=9)
     _framed(figure, axes, norm, side)
     return figure
 
 
-def _check(matrix: np.ndarray, names: Sequence[str]) -> None:
+def _checked(matrix: Counts, names: Sequence[str]) -> csr_array:
     if matrix.shape != (len(names), len(names)) or not len(names):
         raise InputError(
             f"a confusion matrix of shape {matrix.shape} does not fit {len(names)} class names; "
             "give one row and one column a name"
         )
+    return csr_array(matrix)
 
 
-def _shares(matrix: np.ndarray) -> np.ndarray:
-    """Percent of each row, NaN in rows without pictures."""
-    pictures = matrix.sum(axis=1, keepdims=True)
-    shares = np.full(matrix.shape, math.nan)
-    np.divide(100 * matrix, pictures, out=shares, where=pictures > 0)
-    return shares
+def _cells(counts: csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True class, predicted class and count of every pair that occurs, by true class."""
+    cells = counts.tocoo()
+    order = np.lexsort((cells.col, cells.row))
+    order = order[cells.data[order] > 0]
+    return cells.row[order], cells.col[order], cells.data[order]
+
+
+def _mistakes(counts: csr_array) -> tuple[np.ndarray, ...]:
+    """True class, predicted class, count and percent of the true class, commonest first."""
+    cells = _cells(counts)
+    rows, columns, numbers = (each[cells[0] != cells[1]] for each in cells)
+    shares = 100 * numbers / counts.sum(axis=1)[rows]
+    order = np.lexsort((columns, rows, -shares, -numbers))
+    return rows[order], columns[order], numbers[order], shares[order]
+
+
+def _shown(counts: csr_array) -> np.ndarray:
+    """Places of the classes in the drawing, in their order: all, or those confused most."""
+    classes = counts.shape[0]
+    if classes <= _SQUARE:
+        return np.arange(classes)
+    rows, columns = _mistakes(counts)[:2]
+    # Pairs stay together; where there are few mistakes, the commonest classes fill the rest.
+    common = np.argsort(-counts.sum(axis=1), kind="stable")[:_NAMED]
+    wanted = np.concatenate([np.stack([rows, columns], axis=1).ravel(), common])
+    found, first = np.unique(wanted, return_index=True)
+    return np.sort(found[np.argsort(first)][:_NAMED])
+
+
+def _shares(counts: csr_array, shown: np.ndarray) -> np.ma.MaskedArray:
+    """Percent of each whole row, of the classes that are shown; masked without pictures."""
+    pictures = counts.sum(axis=1)[shown][:, None]
+    shares = np.full((len(shown), len(shown)), math.nan)
+    np.divide(100 * counts[shown][:, shown].toarray(), pictures, out=shares, where=pictures > 0)
+    return np.ma.masked_invalid(shares)
+
+
+def _title(counts: csr_array, shown: int) -> str:
+    right, total = int(counts.diagonal().sum()), int(counts.sum())
+    share = f", {100 * right / total:.4g}%" if total else ""
+    some = f"; the {shown} most confused of {counts.shape[0]:,} classes"
+    return f"{right:,} of {total:,} right{share}" + (some if shown < counts.shape[0] else "")
 
 
 def _names(axes: Any, names: Sequence[str], cell: float) -> None:

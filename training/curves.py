@@ -28,7 +28,7 @@ from training.drawing import (
 )
 from training.history import best_epoch, judge
 
-_UNITS = {"val_ap": "AP ", "val_miou": "mean IoU ", "val_balanced_accuracy": "balanced accuracy "}
+_UNITS = {"val_ap": "AP ", "val_miou": "mIoU ", "val_balanced_accuracy": "balanced accuracy "}
 _DOTTED = 40  # epochs, up to which each has a dot
 _TITLE = 62  # letters
 _LOWEST_SHARE = 1e-4  # of the highest learning rate; what lies below is drawn at it
@@ -193,7 +193,7 @@ def _mark_best(
     if name != "val_loss":
         figure = f"{_UNITS.get(name, '')}{row[name]:.4g}%"
     losses.annotate(
-        f"best: epoch {row['epoch']:g}, {figure} on validation pictures",
+        f"best: epoch {row['epoch']:g}, {figure} on validation images",
         *((1, 1), (0, 7)),
         xycoords="axes fraction",
         textcoords="offset points",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,10 +18,13 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.batches import picture_batches
 from training.datasets.splits import Split
+from training.outputs import LOGITS_BYTES, Collected, Outputs, blocks
 
 _PICTURES_AT_ONCE = 64
 _BINS = 15
 _TOP = 5
+# Of `Evaluation`, those that are one number.
+_FIGURES = ("accuracy", "top5", "calibration_error", "loss", "balanced_accuracy")
 # The commonest class has at least so many times the pictures of the rarest.
 _UNEQUAL = 1.5
 
@@ -102,7 +105,7 @@ def unequal(support: Sequence[int]) -> bool:
     return bool(there) and max(there) >= _UNEQUAL * min(there)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
     """Answers on a split; `Evaluation.of` fills in every figure.
 
@@ -110,7 +113,7 @@ class Evaluation:
     are no numbers.
 
     Attributes:
-        logits: (n, classes) float32.
+        outputs: what is kept of the logits.
         accuracy: top-1, in percent.
         top5: pictures whose class is among the five likeliest, in percent; with fewer than five
             classes all are.
@@ -121,7 +124,7 @@ class Evaluation:
         balanced_accuracy: mean of `per_class` over the classes that have pictures.
     """
 
-    logits: np.ndarray
+    outputs: Outputs
     accuracy: float
     top5: float = math.nan
     calibration_error: float = math.nan
@@ -130,29 +133,64 @@ class Evaluation:
     balanced_accuracy: float = math.nan
 
     @classmethod
-    def of(cls, logits: np.ndarray, labels: np.ndarray) -> Evaluation:
+    def of(
+        cls, logits: np.ndarray, labels: np.ndarray, *, keep_bytes: int = LOGITS_BYTES
+    ) -> Evaluation:
         """Every figure of these answers.
 
         Args:
             logits: (n, classes).
             labels: (n,) class indices.
+            keep_bytes: see `training.outputs`.
 
         Raises:
             InputError: no pictures, not a label a picture, or a label that is no class.
         """
-        logits, labels = _checked(logits, labels)
-        right = logits.argmax(axis=-1) == labels
-        log_probabilities = log_softmax(logits)
-        by_class = class_report(labels, logits.argmax(axis=-1), logits.shape[-1])
+        return cls.of_blocks([logits] if len(logits) else [], labels, keep_bytes=keep_bytes)
+
+    @classmethod
+    def of_blocks(
+        cls,
+        logits: Iterable[np.ndarray],
+        labels: np.ndarray,
+        *,
+        keep_bytes: int = LOGITS_BYTES,
+    ) -> Evaluation:
+        """The same of logits that come in blocks, (k, classes) each; no two are there at once."""
+        labels = np.asarray(labels)
+        judged = _Judged(labels, keep_bytes)
+        for block in logits:
+            judged.add(np.asarray(block, np.float32))
+        outputs, ranks, losses = judged.finished()
+        right = outputs.predictions == labels
+        by_class = class_report(labels, outputs.predictions, outputs.classes)
         return cls(
-            logits=logits,
+            outputs=outputs,
             accuracy=100 * float(np.mean(right)),
-            top5=100 * float(np.mean(_rank(logits, labels) < _TOP)),
-            calibration_error=_calibration_error(np.exp(log_probabilities.max(axis=-1)), right),
-            loss=-float(np.mean(_of_label(log_probabilities, labels))),
+            top5=100 * float(np.mean(ranks < _TOP)),
+            calibration_error=_calibration_error(outputs.confidence, right),
+            loss=float(np.mean(losses)),
             per_class=by_class.recall,
             balanced_accuracy=by_class.balanced_accuracy,
         )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """For a file; `from_arrays` is the way back."""
+        figures = {name: np.asarray(getattr(self, name)) for name in (*_FIGURES, "per_class")}
+        return figures | self.outputs.arrays()
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], labels: np.ndarray) -> Evaluation:
+        """Out of what `arrays` gave; earlier versions kept the logits alone.
+
+        Raises:
+            KeyError: something is missing.
+        """
+        if set(arrays) == {"logits"}:
+            return cls.of(arrays["logits"], labels)
+        figures = {name: float(arrays[name]) for name in _FIGURES}
+        outputs = Outputs.from_arrays(arrays)
+        return cls(outputs=outputs, per_class=arrays["per_class"], **figures)
 
     @property
     def value(self) -> float:
@@ -171,12 +209,62 @@ class Evaluation:
     @property
     def predictions(self) -> np.ndarray:
         """(n,) class indices."""
-        return self.logits.argmax(axis=-1)
+        return self.outputs.predictions
 
     @property
-    def probabilities(self) -> np.ndarray:
-        """(n, classes) float64, softmax of the logits."""
-        return softmax(self.logits)
+    def confidence(self) -> np.ndarray:
+        """(n,) float64, probability of the prediction."""
+        return self.outputs.confidence
+
+
+class _Judged:
+    """Logits as they come, held against the labels of all."""
+
+    def __init__(self, labels: np.ndarray, keep_bytes: int) -> None:
+        self._labels, self._keep_bytes = labels, keep_bytes
+        self._collected: Collected | None = None
+        self._done = 0
+        self._ranks = np.empty(len(labels), np.int64)
+        self._losses = np.empty(len(labels), np.float64)
+
+    def add(self, logits: np.ndarray) -> None:
+        self._check(logits)
+        if self._collected is None:
+            images, classes = len(self._labels), logits.shape[-1]
+            self._collected = Collected(images, classes, keep_bytes=self._keep_bytes)
+        for rows in blocks(*logits.shape):
+            log_probabilities = log_softmax(logits[rows])
+            self._collected.add(logits[rows], log_probabilities)
+            place = slice(self._done, self._done + len(log_probabilities))
+            labels = self._labels[place]
+            self._ranks[place] = _rank(logits[rows], labels)
+            self._losses[place] = -_of_label(log_probabilities, labels)
+            self._done = place.stop
+
+    def finished(self) -> tuple[Outputs, np.ndarray, np.ndarray]:
+        """What is kept, and of each image the classes before the true one, and its loss."""
+        if self._collected is None:
+            raise InputError("there are no images to evaluate; give at least one")
+        if self._done != len(self._labels):
+            raise InputError(_unfitting((self._done, "classes"), self._labels))
+        return self._collected.outputs(), self._ranks, self._losses
+
+    def _check(self, logits: np.ndarray) -> None:
+        labels = self._labels
+        if logits.ndim != 2 or labels.ndim != 1 or self._done + len(logits) > len(labels):
+            raise InputError(_unfitting(logits.shape, labels))
+        if labels.min() < 0 or labels.max() >= logits.shape[-1]:
+            raise InputError(
+                f"labels go from {labels.min()} to {labels.max()}, the network has "
+                f"{logits.shape[-1]} classes; evaluate it on the classes that it was trained for"
+            )
+
+
+def _unfitting(shape: Sequence[Any], labels: np.ndarray) -> str:
+    return (
+        f"logits of shape ({', '.join(map(str, shape))}) do not fit labels of shape "
+        f"{labels.shape}; give one row of logits a picture"
+    )
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -200,8 +288,8 @@ def evaluate(predict: PredictFn, split: Split, preprocessing: Preprocessing) -> 
         InputError: the split has no pictures, a label is no class of `predict`, or a file cannot
             be read.
     """
-    blocks = [predict(block) for block in picture_batches(split, preprocessing)]
-    return Evaluation.of(np.concatenate(blocks) if blocks else np.empty((0, 0)), split.labels)
+    answers = (predict(block) for block in picture_batches(split, preprocessing))
+    return Evaluation.of_blocks(answers, split.labels)
 
 
 def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> PredictFn:
@@ -216,23 +304,6 @@ def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> Predic
         return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
 
     return predict
-
-
-def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    logits, labels = np.asarray(logits, np.float32), np.asarray(labels)
-    if not len(labels):
-        raise InputError("there are no images to evaluate; give at least one")
-    if logits.ndim != 2 or logits.shape[:1] != labels.shape:
-        raise InputError(
-            f"logits of shape {logits.shape} do not fit labels of shape {labels.shape}; give one "
-            "row of logits a picture"
-        )
-    if labels.min() < 0 or labels.max() >= logits.shape[-1]:
-        raise InputError(
-            f"labels go from {labels.min()} to {labels.max()}, the network has "
-            f"{logits.shape[-1]} classes; evaluate it on the classes that it was trained for"
-        )
-    return logits, labels
 
 
 def _of_label(values: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import keras
 from kerascnn.preprocessing import Preprocessing
 from training import batches
 from training.batches import Course
+from training.datasets.broken import BrokenPictures
 from training.datasets.splits import Split
 
 
@@ -37,14 +38,20 @@ def train_feed(course: Course, *, first_epoch: int, last_epoch: int, first_step:
 
 
 def evaluation_feed(
-    split: Split, preprocessing: Preprocessing, *, classes: int, batch_size: int
+    split: Split,
+    preprocessing: Preprocessing,
+    *,
+    classes: int,
+    batch_size: int,
+    broken: BrokenPictures | None = None,
 ) -> Any:
     """What Keras evaluates a `Trainee` on, any number of times."""
+    given: dict[str, Any] = {"classes": classes, "batch_size": batch_size, "broken": broken}
     if keras.backend.backend() == "tensorflow":
         from training.pipeline import evaluation_stream
 
-        return evaluation_stream(split, preprocessing, classes=classes, batch_size=batch_size)
-    return batches.EvaluationBatches(split, preprocessing, classes=classes, batch_size=batch_size)
+        return evaluation_stream(split, preprocessing, **given)
+    return batches.EvaluationBatches(split, preprocessing, **given)
 
 
 def _leave_devices_to_the_backend() -> None:

@@ -16,6 +16,7 @@ from training import checkpoint, loop, optimizers, plan
 from training.balanced_accuracy import BalancedAccuracy
 from training.batches import Course
 from training.config import TrainConfig
+from training.datasets.broken import BrokenPictures
 from training.datasets.splits import Split
 from training.devices import SINGLE, Placement
 from training.distillation import DistillationLoss, Teacher, accuracy
@@ -23,6 +24,7 @@ from training.feed import evaluation_feed, train_feed
 from training.history import History
 from training.loop import Fitted, Work, can_jit, repeatable, without_averages_in_place
 from training.prepare import Prepare
+from training.preprocessing import check_picture
 from training.trainee import Trainee, factors_of
 
 
@@ -39,6 +41,7 @@ def fit(
     teacher: Teacher | None = None,
     placement: Placement = SINGLE,
     after_epoch: Callable[[History], None] | None = None,
+    broken: BrokenPictures | None = None,
 ) -> Fitted:
     """Train `model` in place, going on from the checkpoints in `folder` if there are any.
 
@@ -52,6 +55,7 @@ def fit(
             `distil_weight` and `temperature`.
         placement: the devices and hosts to train on; all hosts see the same `folder`.
         after_epoch: is given the history after each epoch, and when a training goes on.
+        broken: is told of pictures that cannot be read.
 
     Raises:
         InputError: the loss is no longer a number.
@@ -64,6 +68,7 @@ def fit(
         preprocessing=preprocessing,
         classes=model.output_shape[-1],
         config=config,
+        broken=broken or BrokenPictures(),
     )
     _check_batch(course, placement)
     with placement.scope():
@@ -126,6 +131,20 @@ def compile_trainee(
     return metric
 
 
+def _all_readable(validation: Split, course: Course, placement: Placement) -> Split:
+    """What is left of the pictures that choose the epoch, as far as is known.
+
+    Devices share a batch evenly, and their part of one must not vanish: for several of them all
+    pictures are looked at.
+    """
+    if validation.pictures is not None:
+        return validation
+    known = course.broken.without(validation)
+    if placement.replicas == 1:
+        return known
+    return course.broken.sift(known, lambda i: check_picture(known.encoded(i), known.names[i]))
+
+
 class _Classification(Work):
     """Pictures with one label each."""
 
@@ -136,6 +155,7 @@ class _Classification(Work):
         self.config = plan.with_real_batch(course.config, len(course.split))
         self.steps = course.steps
         self._course, self._validation, self._placement = course, validation, placement
+        self.broken = course.broken
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
         metric = compile_trainee(self.trainee, config, rate, self._placement)
@@ -156,9 +176,16 @@ class _Classification(Work):
         if self._validation is None:
             return None
         course, placement = self._course, self._placement
-        size = placement.evaluation_batch(len(self._validation), course.config.batch_size)
+        validation = _all_readable(self._validation, course, placement)
+        if not len(validation):
+            return None
+        size = placement.evaluation_batch(len(validation), course.config.batch_size)
         feed = evaluation_feed(
-            self._validation, course.preprocessing, classes=course.classes, batch_size=size
+            validation,
+            course.preprocessing,
+            classes=course.classes,
+            batch_size=size,
+            broken=course.broken,
         )
         return placement.distribute_evaluation(feed)
 

@@ -20,6 +20,7 @@ from training.history import History
 from training.loop import Fitted, Work, can_jit, repeatable, without_averages_in_place
 from training.map_batches import MapCourse, map_batches
 from training.segmentation_losses import SegmentationLoss, first_biases
+from training.segmentation_metrics import SegmentationEvaluation
 from training.segmentation_trainee import SegmentationTrainee
 from training.watching import counted, watching
 
@@ -95,6 +96,7 @@ class _Segmentation(Work):
         self._course, self._validation, self._classes = course, validation, classes
         self._watching = None if validation is None else watching(validation, course.config)
         self._segment = keras_segment_fn(self.network, course.preprocessing)
+        self.broken = course.broken
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
         self.trainee.compile(
@@ -115,10 +117,14 @@ class _Segmentation(Work):
     def validate(self) -> dict[str, float]:
         if self._validation is None or self._watching is None:
             return {}
-        found = evaluate_segmenter(
-            *(self._segment, self._watching, self._course.preprocessing, self._classes),
-            boundaries=False,
-        )
+
+        def measure(split: MapSplit) -> SegmentationEvaluation:
+            return evaluate_segmenter(
+                *(self._segment, split, self._course.preprocessing, self._classes),
+                boundaries=False,
+            )
+
+        _sound, found = self.broken.measured(self._watching, MapSplit.both, measure)
         if math.isnan(found.miou):  # nothing counts in these pictures: they choose no epoch
             return {}
         figures = {"val_miou": found.miou, "val_dice": found.mean_dice}

@@ -112,7 +112,7 @@ def class_facts(images: Sequence[int]) -> ClassFacts:
 def _found(metric: str, value: float, classes: int, majority: float, pictures: int) -> str:
     told = "this network finds nothing yet"
     if metric not in (ACCURACY, MIOU):
-        return f"{told}: {metric} {value:.1f}, less than {LEAST_AP:g}"
+        return f"{told}: {metric} {value:.1f}%, less than {LEAST_AP:g}%"
     if metric == MIOU:
         base = floor_of(metric, classes=classes, majority=majority) - LEAST_MIOU_GAIN
         return f"{told}: mIoU {value:.1f}%, and one class for every pixel has {base:.1f}%"

@@ -33,7 +33,7 @@ _NAMES = {
     "val_balanced_accuracy": "val balanced accuracy",
     "val_loss": "val loss",
     "val_ap": "val AP",
-    "val_miou": "val mean IoU",
+    "val_miou": "val mIoU",
 }
 
 

@@ -4,28 +4,23 @@ Weights and teachers that are a run's, one of its stages' or artefacts', are fol
 run. The pictures of each are found again by its own request, and compared by what their files hold:
 sizes first, so that few files are read. What is not compared: pictures that were written anew
 (`kerascnn pack --max-side`), embedded pictures with files, and weights that lie outside of the
-folder of their run.
+folder of their run, of which a .keras file gets a warning.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from kerascnn.errors import InputError
 from kerascnn.zoo import entry
 from training.datasets import EMBEDDED, of_request
-from training.datasets.decode import in_order
 from training.datasets.label_maps import MapSplit
 from training.datasets.objects import ObjectSplit, is_scenes
-from training.datasets.records import Reader
+from training.datasets.same_bytes import Contents, shared
 from training.datasets.splits import Split
-from training.progress import Progress
 from training.request import TrainRequest
 from training.run import read_info
 
@@ -72,7 +67,7 @@ def refuse_leaks(
     first = dataclasses.replace(asked, weights=None, teacher=teacher) if teacher else asked
     for origin in _origins(first, warn, set()):
         # Of folders, a fingerprint has names and sizes: two may have the same one.
-        same = asked.data == origin.request.data and origin.fingerprint == fingerprint
+        same = _places(asked) == _places(origin.request) and origin.fingerprint == fingerprint
         if same or _both_embedded(asked, origin.request):
             continue  # the embedded sets hold the same digits out
         try:
@@ -83,7 +78,7 @@ def refuse_leaks(
         if count := sum(_shared(held_out, split) for split in learnt):
             raise InputError(
                 f"{origin.folder}, whose {_ROLES[origin.role]}, learnt from {count:,} of the "
-                f"{len(held_out):,} pictures that would be held out here, so that figures would "
+                f"{len(held_out):,} images that would be held out here, so that figures would "
                 f"flatter; {_remedy(asked, origin.request)}"
             )
 
@@ -92,13 +87,13 @@ _ROLES = {"weights": "weights are taken", "teacher": "network would be the teach
 
 
 def _remedy(asked: TrainRequest, origin: TrainRequest) -> str:
-    if asked.data == origin.data and asked.config.split_seed != origin.config.split_seed:
+    if _places(asked) == _places(origin) and asked.config.split_seed != origin.config.split_seed:
         return f"hold out what it held out: --split-seed {origin.config.split_seed}"
-    return "hold out other pictures, or take other weights"
+    return "hold out other images, or take other weights"
 
 
 def _unchecked(folder: pathlib.Path, why: str) -> str:
-    return f"held-out pictures are not compared with those that {folder} learnt from: {why}"
+    return f"held-out images are not compared with those that {folder} learnt from: {why}"
 
 
 def _origins(
@@ -130,11 +125,20 @@ def _run_of(given: str, warn: Callable[[str], None]) -> pathlib.Path | None:
         return None
     path = path.resolve()
     near = [path, *path.parents][: _DEEPEST + 1]
-    return next((folder for folder in near if (folder / "run.json").is_file()), None)
+    found = next((folder for folder in near if (folder / "run.json").is_file()), None)
+    if found is None and path.suffix == ".keras":  # published weights come in other forms
+        warn(_unchecked(path, "no run.json lies beside it; name it in its run folder"))
+    return found
 
 
 def _both_embedded(*requests: TrainRequest) -> bool:
-    return all(one.data in EMBEDDED or is_scenes(one.data) for one in requests)
+    places = (place for one in requests for place in _places(one) if place is not None)
+    return all(place in EMBEDDED or is_scenes(place) for place in places)
+
+
+def _places(asked: TrainRequest) -> tuple[str, str | None]:
+    """Where a request's pictures are."""
+    return asked.data, asked.val_data
 
 
 def _learnt_from(origin: Origin) -> list[AnySplit]:
@@ -150,75 +154,10 @@ def _learnt_from(origin: Origin) -> list[AnySplit]:
     else:
         dataset = of_request.objects(asked) if task == "detection" else of_request.maps(asked)
     if dataset.fingerprint != origin.fingerprint:
-        raise InputError(f"{asked.data} has changed since")
+        raise InputError(f"{asked.places} has changed since")
     return [split for split in (dataset.train, dataset.validation) if split]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Contents:
-    """What pictures hold, as far as it can be compared.
-
-    Attributes:
-        kind: "files" or "pixels"; those of two kinds are not compared.
-        sizes: (n,) int64 bytes; -1: gone.
-        read: gives the bytes.
-        paths: n files that hold one picture each, or none.
-    """
-
-    kind: str
-    sizes: np.ndarray
-    read: Callable[[int], bytes]
-    paths: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, split: AnySplit) -> _Contents:
-        if isinstance(split, Split) and (pictures := split.pictures) is not None:
-            size = pictures[0].nbytes if len(pictures) else 0
-            sizes = np.full(len(pictures), size, np.int64)
-            return cls(kind="pixels", sizes=sizes, read=lambda i: pictures[i].tobytes())
-        if isinstance(split, Split) and isinstance(split.read, Reader):
-            assert split.places is not None
-            sizes = np.asarray(split.read.lengths)[split.places]
-            return cls(kind="files", sizes=sizes, read=split.encoded)
-        names = split.names
-        sizes = np.array([_size(name) for name in names], np.int64)
-
-        def read(index: int) -> bytes:
-            return pathlib.Path(names[index]).read_bytes()
-
-        return cls(kind="files", sizes=sizes, read=read, paths=names)
-
-    def digests(self, wanted: np.ndarray) -> list[bytes]:
-        """Of the pictures at these places; raises OSError or InputError for one that is gone."""
-
-        def digest(index: int) -> bytes:
-            return hashlib.sha256(self.read(int(wanted[index]))).digest()
-
-        found = []
-        with Progress("comparing pictures", len(wanted), unit="picture") as progress:
-            for one in in_order(digest, len(wanted)):
-                found.append(one)
-                progress.step()
-        return found
-
-
-def _size(name: str) -> int:
-    try:
-        return pathlib.Path(name).stat().st_size
-    except (OSError, ValueError):
-        return -1
 
 
 def _shared(held_out: AnySplit, learnt: AnySplit) -> int:
     """How many of the first pictures are among the second ones."""
-    one, other = _Contents.of(held_out), _Contents.of(learnt)
-    if one.kind != other.kind:
-        return 0
-    there = one.sizes >= 0
-    same = np.zeros(len(there), bool)
-    if one.paths and other.paths:  # the very same files need no reading
-        same = there & np.isin(one.paths, other.paths)
-    left = np.flatnonzero(there & ~same & np.isin(one.sizes, other.sizes))
-    alike = np.flatnonzero(np.isin(other.sizes, one.sizes[left]))
-    known = set(other.digests(alike))
-    return int(same.sum()) + sum(digest in known for digest in one.digests(left))
+    return int(shared(Contents.of(held_out), Contents.of(learnt)).same.sum())

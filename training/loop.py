@@ -16,7 +16,7 @@ import math
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +25,7 @@ import numpy as np
 from kerascnn.errors import InputError
 from training import atomic, checkpoint, optimizers, schedules, summary
 from training.config import TrainConfig
+from training.datasets.broken import BrokenPictures
 from training.devices import Placement
 from training.history import UNIT, History, best_epoch, in_percent, judge, write_history
 from training.progress import Progress, say
@@ -60,12 +61,14 @@ class Work(abc.ABC):
         network: what is trained; its variables are what a checkpoint keeps.
         config: how to train.
         steps: batches in an epoch.
+        broken: what the batches tell of pictures that cannot be read.
     """
 
     trainee: keras.Model
     network: keras.Model
     config: TrainConfig
     steps: int
+    broken: BrokenPictures
 
     @abc.abstractmethod
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
@@ -112,12 +115,20 @@ def train(
         after_epoch: is given the history after each epoch, and when a training goes on.
 
     Raises:
-        InputError: the loss is no longer a number.
+        InputError: the loss is no longer a number, or a picture cannot be read for which none can
+            stand in (see `training.datasets.broken`).
         Stopped: a signal asked to stop; the same call goes on from there.
     """
     loop = _Loop(work, folder, history_file, placement, after_epoch)
-    with StopRequests() as requests, placement.scope():
-        loop.run(work.validation(), requests)
+    try:
+        with StopRequests() as requests, placement.scope():
+            loop.run(work.validation(), requests)
+    except Exception as error:
+        # A stream tells what a thread of its failed of in words, and a traceback, of its own.
+        refusal = work.broken.refusal
+        if refusal is None or isinstance(error, InputError | Stopped):
+            raise
+        raise refusal from None
     return loop.finish()
 
 
@@ -229,7 +240,17 @@ class _Loop:
         self.rate, self.first_epoch, self.averages = rate, first, config.ema > 0
         self.metrics = self.work.compile(config, rate)
         if resumed:
-            checkpoint.assign(self.trainee.optimizer.variables, self._saved_optimizer)
+            self._assign_saved(self.trainee.optimizer.variables, self._saved_optimizer)
+
+    def _assign_saved(self, variables: Sequence, arrays: Sequence) -> None:
+        """Put back what lies in a checkpoint beside the network's own variables."""
+        try:
+            checkpoint.assign(variables, arrays)
+        except ValueError as error:
+            raise InputError(
+                f"{self.folder} holds the state of another training ({error}); delete the folder "
+                "to begin this one anew, or repeat the command that made it"
+            ) from error
 
     def _restore(self) -> None:
         """Load the newest sound checkpoint."""
@@ -415,8 +436,8 @@ class _Watch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._began = self._kept = time.monotonic()
         if self._loop.saved_metrics:
-            for variable, value in zip(self._loop.metrics, self._loop.saved_metrics, strict=True):
-                variable.assign(value)
+            saved = [np.asarray(value) for value in self._loop.saved_metrics]
+            self._loop._assign_saved(self._loop.metrics, saved)
         if (rate := self._loop.plateau_rate()) is not None:
             self.model.optimizer.learning_rate.assign(rate)
 

@@ -63,7 +63,7 @@ class MapCourse(TiledCourse):
             "gt_weights": (n, h', w') float32 of `border_weights`, where `config.border_weight`.
 
         Raises:
-            InputError: a picture or a mask that cannot be read.
+            InputError: no picture can be read; or see `BrokenPictures.add`.
         """
         return super().batch(epoch, step)
 

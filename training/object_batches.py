@@ -70,7 +70,7 @@ class ObjectCourse(TiledCourse):
                 picture; where `chance`.
 
         Raises:
-            InputError: a picture that cannot be read.
+            InputError: no picture can be read; or see `BrokenPictures.add`.
         """
         return super().batch(epoch, step)
 

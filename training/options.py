@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import functools
 import importlib.util
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from kerascnn.zoo import entry
 
 _FROM_DATA = ("input_shape", "classes")  # what the data and --image-size decide
@@ -84,7 +83,7 @@ def _check(model: str, flag: str, given: Mapping[str, Any], known: Mapping[str, 
         if flag == "--detector" and name in _OWN:
             raise InputError(f"{model} decides on its own {name}; leave --detector {name} out")
         if name not in known:
-            raise InputError(f"{model} has no option {flag} {name}; {_hint(name, known)}")
+            raise InputError(f"{model} has no option {flag} {name}{_hint(name, known)}")
         if wanted := _wanted(known[name], value):
             raise InputError(f"{flag} {name} must be {wanted}, not {value!r}")
 
@@ -96,9 +95,9 @@ def cannot_build(model: str, flag: str, given: Mapping[str, Any]) -> InputError:
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
     every = f"it has: {', '.join(sorted(known))}"
-    return f"did you mean {close[0]!r}? {every}" if close else every
+    hint = did_you_mean(name, known)
+    return f"{hint} {every}" if hint else f"; {every}"
 
 
 def _wanted(default: Any, value: Any) -> str | None:

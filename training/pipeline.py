@@ -12,17 +12,20 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import mask_bits, plan
 from training.batches import Course, EvaluationBatches, split_rows
 from training.config import TrainConfig
 from training.cores import WORKERS
 from training.datasets import streams
+from training.datasets.broken import BrokenPictures
 from training.datasets.fused_decode import decode_window
 from training.datasets.splits import Split
 from training.map_batches import MapCourse
 from training.object_batches import ObjectCourse
 from training.prepare import Prepare
+from training.preprocessing import check_picture
 from training.tiled_batches import TiledCourse, tiled_batches
 
 
@@ -64,17 +67,27 @@ def lesson_stream(
             return finish(index, tf.gather(stored, index), batch)
 
         return streams.ready(batches.map(gather, num_parallel_calls=WORKERS))
-    load = _loader(course)
+    load, load_again = _loader(course), _second_loader(course)
 
-    def one(rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        picture = load(rows["index"], rows.get("window"))
-        return picture, {key: row for key, row in rows.items() if key != "window"}  # cut already
+    def one(rows: dict[str, tf.Tensor]) -> tf.data.Dataset:
+        single = tf.data.Dataset.from_tensors(rows)
+
+        def by(loader: Callable) -> tf.data.Dataset:
+            return single.map(lambda row: loader(row["index"], row.get("window")))
+
+        # What fails is tried again in Python, which can find another picture. What does not is
+        # enough: the second one is never asked for.
+        picture = by(load).ignore_errors().concatenate(by(load_again)).take(1)
+        left = {key: row for key, row in rows.items() if key != "window"}  # cut already
+        return picture.map(lambda pixels: (pixels, left))
 
     def gathered(pictures: tf.Tensor, rows: dict[str, tf.Tensor]) -> tuple:
         index, batch = split_rows(rows)
         return finish(index, pictures, batch)
 
-    single = batches.unbatch().map(one, num_parallel_calls=WORKERS)
+    single = batches.unbatch().interleave(
+        one, cycle_length=WORKERS, block_length=1, num_parallel_calls=WORKERS, deterministic=True
+    )
     return streams.ready(single.batch(course.batch_size, drop_remainder=True).map(gathered))
 
 
@@ -131,7 +144,12 @@ def with_teacher(
 
 
 def evaluation_stream(
-    split: Split, preprocessing: Preprocessing, *, classes: int, batch_size: int
+    split: Split,
+    preprocessing: Preprocessing,
+    *,
+    classes: int,
+    batch_size: int,
+    broken: BrokenPictures | None = None,
 ) -> tf.data.Dataset:
     """Batches in order and without chance, as `batches.EvaluationBatches`.
 
@@ -143,7 +161,9 @@ def evaluation_stream(
         labels = tf.data.Dataset.from_tensor_slices(split.labels)
         batches = tf.data.Dataset.zip((pictures, labels)).batch(batch_size)
         return streams.ready(batches.map(lambda p, y: ({"pictures": p}, tf.one_hot(y, classes))))
-    given = EvaluationBatches(split, preprocessing, classes=classes, batch_size=batch_size)
+    given = EvaluationBatches(
+        split, preprocessing, classes=classes, batch_size=batch_size, broken=broken
+    )
 
     def batches_of_files() -> Iterator[tuple]:
         for number in range(len(given)):
@@ -154,9 +174,9 @@ def evaluation_stream(
         {"pictures": tf.TensorSpec(shape, tf.uint8)},
         tf.TensorSpec((None, classes), tf.float32),
     )
-    return streams.ready(
-        tf.data.Dataset.from_generator(batches_of_files, output_signature=signature)
-    )
+    stream = tf.data.Dataset.from_generator(batches_of_files, output_signature=signature)
+    # Else Keras warns at the end that it ran out of batches.
+    return streams.ready(stream.apply(tf.data.experimental.assert_cardinality(len(given))))
 
 
 def object_stream(
@@ -243,3 +263,38 @@ def _loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor
         return decode_window(encoded, window, kinds[index], course.read_at)
 
     return load
+
+
+def _second_loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
+    """The same, where that fails: another picture stands in for one that is broken."""
+    split, load = course.split, _loader(course)
+
+    def read(index: np.ndarray, window: np.ndarray) -> np.ndarray:
+        part = tf.constant(window) if len(window) else None
+
+        def of(place: int) -> np.ndarray:
+            split.encoded(place)  # what is gone is told in our words
+            try:
+                return load(tf.constant(place), part).numpy()
+            except (tf.errors.OpError, InputError) as error:
+                raise _unreadable(split, place, str(error)) from None
+
+        return course.read(int(index), of)
+
+    def load_again(index: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
+        part = tf.zeros([0]) if window is None else window
+        pixels = tf.numpy_function(read, [index, part], tf.uint8, stateful=False)
+        return tf.ensure_shape(pixels, course.read_at.input_shape)
+
+    return load_again
+
+
+def _unreadable(split: Split, place: int, error: str) -> InputError:
+    """Why, as Pillow says it; libjpeg's reason where Pillow can read the picture."""
+    name = split.names[place]
+    try:
+        check_picture(split.encoded(place), name)
+    except InputError as known:
+        return known
+    reason = error.partition("\n")[0]
+    return InputError(f"{name} is not a readable image ({reason}); replace or remove it")

@@ -15,11 +15,13 @@ from PIL import Image, ImageOps
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training import decode_memory
+from training.bit_depth import to_eight_bits
+from training.decode_memory import JPEGS, TooLargeError, is_large, open_image
+from training.deep_png import with_low_bits
 
-# Naming the formats keeps Pillow's rarer parsers away from untrusted bytes.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-_JPEGS = ("JPEG", "MPO")  # the latter has more pictures behind the first
 _ORIENTATION = 0x0112  # EXIF
+_ROWS = 64  # of a large picture at once
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
@@ -59,8 +61,9 @@ def read_picture(
 ) -> np.ndarray:
     """Decode a file and bring it to the network's geometry.
 
-    Grey, palette, CMYK, 16-bit and transparent pictures are converted (transparency onto white);
-    the EXIF orientation is applied.
+    Grey, palette, CMYK, 16-bit and transparent pictures are converted (16 bits as `bit_depth` has
+    it, transparency onto white); the EXIF orientation is applied. Large ones are decoded at reduced
+    size (`decode_memory`).
 
     Args:
         source: a path, or the file's bytes.
@@ -80,22 +83,38 @@ def read_decoded(
 ) -> Decoded:
     """As `read_picture`, with what else is known of it then."""
     with _opened(source, name) as (opened, data):
-        opened.load()
+        width, height = opened.size
         kind = _kind(opened, data)
-        picture = _convert(ImageOps.exif_transpose(opened), preprocessing.channels)
-        size = (picture.height, picture.width)
-        return Decoded(pixels=fit(picture, preprocessing), size=size, kind=kind)
+        divisor = 1
+        if is_large(opened):  # twice the pixels a side that are needed
+            side = 2 * max(preprocessing.height, preprocessing.width)
+            divisor = max(decode_memory.reduction(opened), _divisor(opened, side, side))
+        with _loaded(opened, data, divisor, more=_copies(opened, preprocessing.channels)):
+            turned = _orientation(opened)
+            picture = _convert(opened, data, preprocessing.channels)
+            if (left := decode_memory.reduction(picture)) > 1:  # it is no JPEG
+                picture = picture.reduce(left)
+            picture = _upright(picture, turned)
+            size = (width, height) if SWAP[turned] else (height, width)
+            return Decoded(pixels=fit(picture, preprocessing), size=size, kind=kind)
 
 
 def read_pixels(source: str | os.PathLike[str] | bytes, name: str = "picture") -> np.ndarray:
-    """Decode a file at its own size, upright; otherwise as `read_picture`.
+    """Decode a file at its own size, upright, however large; otherwise as `read_picture`.
 
     Returns:
         (height, width, 3) uint8, red first.
     """
-    with _opened(source, name) as (opened, _data):
-        opened.load()
-        return np.array(_convert(ImageOps.exif_transpose(opened), 3), np.uint8)
+    with _opened(source, name) as (opened, data):
+        large = is_large(opened)
+        with _loaded(opened, data, more=3 + _copies(opened, 3)):
+            turned = _orientation(opened)
+            picture = _convert(opened, data, 3)
+            if not large:
+                return np.array(_upright(picture, turned), np.uint8)
+            pixels = _array(picture)
+            del picture
+    return _turned(pixels, turned)
 
 
 def read_stored(
@@ -108,13 +127,12 @@ def read_stored(
         name: of bytes, for messages.
 
     Returns:
-        The picture, and its format, one of `FORMATS`.
+        The picture, and its format, one of `decode_memory.FORMATS`.
 
     Raises:
         InputError: as `read_picture`.
     """
-    with _opened(source, name) as (opened, _data):
-        opened.load()
+    with _opened(source, name) as (opened, data), _loaded(opened, data, more=4):
         return ImageOps.exif_transpose(opened), opened.format or ""
 
 
@@ -124,7 +142,11 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         InputError: missing, or not a JPEG, PNG, WebP or BMP picture.
     """
-    with _complaining(str(path)), Image.open(path, formats=FORMATS) as opened:
+    with (
+        _complaining(str(path)),
+        pathlib.Path(path).open("rb") as file,
+        contextlib.closing(open_image(file)) as opened,
+    ):
         # A PNG's pixels would be decoded for an orientation behind them.
         turned = _orientation(opened) if opened.format != "PNG" or "exif" in opened.info else 1
         return opened.size if SWAP[turned] else (opened.height, opened.width)
@@ -138,11 +160,12 @@ def check_picture(source: str | os.PathLike[str] | bytes, name: str = "picture")
     """
     with _opened(source, name) as (opened, data):
         width, height = opened.size
-        _reduce(opened, (1, 1))  # all bytes are still read
-        opened.load()
+        kind = _kind(opened, data)
+        with _loaded(opened, data, 8, more=_copies(opened, 3)):  # all bytes are still read
+            pass
         swapped = SWAP[_orientation(opened)]
         size = (width, height) if swapped else (height, width)
-        return Checked(size=size, kind=_kind(opened, data))
+        return Checked(size=size, kind=kind)
 
 
 def read_window(
@@ -158,24 +181,27 @@ def read_window(
     """
     if window is None:
         return read_picture(source, preprocessing, name)
-    with _opened(source, name) as (opened, _data):
-        if opened.format not in _JPEGS:
-            opened.load()  # a PNG may tell its orientation behind its pixels
+    with _opened(source, name) as (opened, data), contextlib.ExitStack() as memory:
+        jpeg, more = opened.format in JPEGS, _copies(opened, preprocessing.channels)
+        sides = np.array([opened.height, opened.width], np.float64)
+        if not jpeg:  # a PNG may tell its orientation behind its pixels
+            memory.enter_context(_loaded(opened, data, more=more))
         turned = _orientation(opened)
         first, share, target = _stored(
             np.asarray(window, np.float64), preprocessing.input_shape[:2], turned
         )
-        height, width = np.ceil(target / np.maximum(share, 1e-6)).astype(int)
-        sides = _reduce(opened, (int(width), int(height)))
+        if jpeg:
+            height, width = np.ceil(target / np.maximum(share, 1e-6)).astype(int)
+            divisor = max(_divisor(opened, width, height), decode_memory.reduction(opened))
+            memory.enter_context(_loaded(opened, data, divisor, more=more))
+            sides /= divisor
         top, left = np.maximum(first * sides, 0.0)
         bottom, right = np.minimum((first + share) * sides, sides)
-        picture = _convert(opened, preprocessing.channels)
+        picture = _convert(opened, data, preprocessing.channels)
         size = (int(target[1]), int(target[0]))
         cut = picture.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom))
         pixels = np.asarray(cut, np.uint8).reshape(*target, preprocessing.channels)
-        pixels = pixels[::-1] if FLIP_Y[turned] else pixels
-        pixels = pixels[:, ::-1] if FLIP_X[turned] else pixels
-        return np.ascontiguousarray(pixels.swapaxes(0, 1) if SWAP[turned] else pixels)
+    return _turned(pixels, turned)
 
 
 def shrunk(data: bytes, longer_side: int, name: str) -> tuple[bytes, Checked] | None:
@@ -187,14 +213,30 @@ def shrunk(data: bytes, longer_side: int, name: str) -> tuple[bytes, Checked] | 
     with _opened(data, name) as (opened, _data):
         if max(opened.size) <= longer_side:
             return None
-        opened.load()
-        picture = ImageOps.exif_transpose(opened)
-        grey = picture.mode in ("1", "L", "LA", "I") or picture.mode.startswith("I;16")
-        picture = _convert(picture, 1 if grey else 3)
-        picture.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
+        grey = opened.mode in ("1", "L", "LA", "I") or opened.mode.startswith("I;16")
+        channels = 1 if grey else 3
+        large = is_large(opened)
+        divisor = _power(max(opened.size) // longer_side) if large else 1
+        with _loaded(opened, data, divisor, more=_copies(opened, channels)):
+            turned = _orientation(opened)
+            picture = _convert(opened, data, channels)
+            picture = picture if large else _upright(picture, turned)
+            picture.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
+            picture = _upright(picture, turned) if large else picture
         stream = io.BytesIO()
         picture.save(stream, "JPEG", quality=95)
         return stream.getvalue(), Checked(size=(picture.height, picture.width), kind=1)
+
+
+def refuse_too_large(opened: Image.Image, encoded: int) -> None:
+    """Raise TooLargeError for a picture that `read_picture` would refuse; it is not decoded yet.
+
+    Args:
+        encoded: bytes of its file.
+    """
+    divisor = decode_memory.reduction(opened) if opened.format in JPEGS else 1
+    more = _copies(opened, 3)
+    decode_memory.refuse_too_large(opened, encoded, divisor=divisor, more=more)
 
 
 @contextlib.contextmanager
@@ -204,19 +246,42 @@ def _opened(
     """A picture and its bytes; whatever goes wrong with them is an InputError that names it."""
     with _complaining(name if isinstance(source, bytes) else str(pathlib.Path(source))):
         data = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        with contextlib.closing(open_image(io.BytesIO(data))) as opened:
             yield opened, data
 
 
 @contextlib.contextmanager
+def _loaded(opened: Image.Image, data: bytes, divisor: int = 1, *, more: int = 0) -> Iterator[None]:
+    """Decode within the memory that threads share.
+
+    Args:
+        divisor: of the sides; libjpeg knows 1, 2, 4 and 8, and other formats are decoded whole.
+        more: as of `refuse_too_large`.
+    """
+    divisor = divisor if opened.format in JPEGS else 1
+    cost = decode_memory.refuse_too_large(opened, len(data), divisor=divisor, more=more)
+    with decode_memory.taken(cost):
+        if divisor > 1:
+            least = (max(1, opened.width // divisor), max(1, opened.height // divisor))
+            opened.draft(None, least)
+        opened.load()
+        yield
+
+
+@contextlib.contextmanager
 def _complaining(name: str) -> Iterator[None]:
+    """Whatever is wrong with a picture file of this name becomes an InputError."""
     try:
         yield
+    except InputError:
+        raise
+    except TooLargeError as error:
+        raise InputError(f"{name} {error}") from None
     except FileNotFoundError:
         raise InputError(f"{name}: no such image") from None
     except IsADirectoryError:
         raise InputError(f"{name} is a folder; name image files") from None
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise InputError(
             f"{name} is not a readable JPEG, PNG, WebP or BMP image ({_reason(error)}); "
             "replace or remove it"
@@ -229,8 +294,8 @@ def _orientation(opened: Image.Image) -> int:
 
 
 def _kind(opened: Image.Image, data: bytes) -> int:
-    plain = opened.format in _JPEGS and opened.mode in ("L", "RGB") and _is_huffman_coded(data)
-    return _orientation(opened) if plain else 0
+    plain = opened.format in JPEGS and opened.mode in ("L", "RGB") and _is_huffman_coded(data)
+    return _orientation(opened) if plain and not is_large(opened) else 0
 
 
 def _is_huffman_coded(jpeg: bytes) -> bool:
@@ -247,15 +312,22 @@ def _is_huffman_coded(jpeg: bytes) -> bool:
     return False
 
 
-def _reduce(opened: Image.Image, least: tuple[int, int]) -> np.ndarray:
-    """Have libjpeg give a half, quarter or eighth that is no smaller than (width, height).
+def _divisor(opened: Image.Image, width: int, height: int) -> int:
+    """By what libjpeg may divide the sides, so that they are no smaller than these."""
+    return _power(min(opened.width // width, opened.height // height))
 
-    Returns:
-        (height, width) of the whole picture then, in fractions of pixels.
-    """
-    drafted = opened.draft(None, least) if opened.format in _JPEGS else None
-    width, height = drafted[1][2:] if drafted else opened.size
-    return np.array([height, width], np.float64)
+
+def _power(ratio: int) -> int:
+    return next((divisor for divisor in (8, 4, 2) if divisor <= ratio), 1)
+
+
+def _copies(opened: Image.Image, channels: int) -> int:
+    """Bytes a pixel that `_convert` takes beside the picture's own, at most."""
+    if opened.mode.startswith("I"):
+        return 12
+    if opened.has_transparency_data:
+        return 16
+    return 0 if opened.mode == ("L" if channels == 1 else "RGB") else 4
 
 
 def _stored(
@@ -304,16 +376,46 @@ def convert_channels(pictures: np.ndarray, channels: int) -> np.ndarray:
     return np.round(luma).astype(np.uint8)[..., None]
 
 
-def _convert(picture: Image.Image, channels: int) -> Image.Image:
-    if picture.mode.startswith("I;16") or picture.mode == "I":
-        # Pillow clips 16-bit grey at 255 instead of scaling it.
-        wide = np.asarray(picture, np.float64)
-        picture = Image.fromarray(np.clip(wide / 257, 0, 255).round().astype(np.uint8))
+def _convert(opened: Image.Image, data: bytes, channels: int) -> Image.Image:
+    picture = to_eight_bits(with_low_bits(opened, data), data)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
-    return picture.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+# How a stored picture becomes upright, by EXIF orientation; as ImageOps.exif_transpose.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    return picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The same of (height, width, channels) pixels."""
+    pixels = pixels[::-1] if FLIP_Y[orientation] else pixels
+    pixels = pixels[:, ::-1] if FLIP_X[orientation] else pixels
+    return np.ascontiguousarray(pixels.swapaxes(0, 1) if SWAP[orientation] else pixels)
+
+
+def _array(picture: Image.Image) -> np.ndarray:
+    """(height, width, 3) uint8 of a large picture, without the copies that np.array makes."""
+    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+    for top in range(0, picture.height, _ROWS):
+        bottom = min(top + _ROWS, picture.height)
+        pixels[top:bottom] = np.asarray(picture.crop((0, top, picture.width, bottom)), np.uint8)
+    return pixels
 
 
 def _reason(error: BaseException) -> str:

@@ -50,4 +50,6 @@ def checked(
     if folder is not None:
         begun(found, folder)
     _REQUIRE[row.task](asked["data"])
+    if asked.get("val_data") is not None:
+        _REQUIRE[row.task](asked["val_data"])
     return found

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from kerascnn.zoo import entry
 from training import datasets, recipes
 from training.box_policies import BOX_POLICIES
 from training.config import TrainConfig
 from training.datasets.objects import is_scenes
 from training.policies import POLICIES
+from training.reading import BEFORE, NOW, of_run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class TrainRequest:
     Attributes:
         model: a zoo name.
         data: an embedded set's name or a folder's absolute path.
+        val_data: another one's, whose images are held out instead; None: of `data`.
         config: how to train.
         recipe: the name of the recipe that `config` began as.
         model_options: of the builder.
@@ -32,8 +33,9 @@ class TrainRequest:
             is built with them, since it proposes and detects by itself.
         image_size: (height, width); None for the data set's own or the model's published size.
         weights: initial weights by name or as a file's absolute path, or None.
-        strict: a broken picture is an error.
+        strict: a broken picture or annotation is an error.
         teacher: a run folder's absolute path; its network's answers are part of the loss.
+        reading: the rules to read folders by, see `training.reading`.
     """
 
     model: str
@@ -46,6 +48,13 @@ class TrainRequest:
     weights: str | None = None
     strict: bool = False
     teacher: str | None = None
+    reading: int = NOW
+    val_data: str | None = None
+
+    @property
+    def places(self) -> str:
+        """Where its images are, for messages."""
+        return self.data if self.val_data is None else f"{self.data} or {self.val_data}"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, equal after a round trip through JSON."""
@@ -58,6 +67,7 @@ class TrainRequest:
         size = plain.get("image_size")
         try:
             return cls(**{
+                "reading": BEFORE,
                 **plain,
                 "config": TrainConfig.from_dict(plain["config"]),
                 "image_size": tuple(size) if size else None,
@@ -72,6 +82,7 @@ def request(
     model: str,
     *,
     data: str,
+    val_data: str | None = None,
     recipe: str | None = None,
     model_options: Mapping[str, Any] | None = None,
     detector_options: Mapping[str, Any] | None = None,
@@ -85,6 +96,7 @@ def request(
     """Fill a request from a recipe.
 
     Args:
+        val_data: see `TrainRequest`.
         recipe: its name; chosen by data and weights when None.
         model_options, detector_options: added to, or in place of, the recipe's.
         teacher: a run folder.
@@ -115,6 +127,8 @@ def request(
         weights=_canonical_weights(weights),
         strict=strict,
         teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
+        reading=min(of_run(teacher), of_run(weights)),
+        val_data=_canonical_data(model, val_data) if val_data is not None else None,
     )
 
 
@@ -206,9 +220,8 @@ def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     fields = [field.name for field in dataclasses.fields(TrainConfig)]
     for name in settings:
         if name not in fields:
-            close = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(fields)}"
-            raise InputError(f"unknown setting {name!r}; {hint}")
+            hint = did_you_mean(name, fields) or f"; there are: {', '.join(fields)}"
+            raise InputError(f"unknown setting {name!r}{hint}")
     return settings
 
 

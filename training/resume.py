@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,13 +21,19 @@ def begun(asked: TrainRequest, folder: pathlib.Path) -> dict[str, Any] | None:
     info = read_info(folder)
     if info is None:
         return None
-    before, now = TrainRequest.from_dict(info["request"]).to_dict(), asked.to_dict()
+    before = TrainRequest.from_dict(info["request"]).to_dict()
+    now = as_begun(asked, info).to_dict()
     if before != now:
         raise InputError(
             f"{folder} holds another run ({'; '.join(_differences(before, now))}); "
             "name another folder with --out, or delete it"
         )
     return info
+
+
+def as_begun(asked: TrainRequest, info: Mapping[str, Any]) -> TrainRequest:
+    """The request with what a run keeps of its time: the rules that its folders are read by."""
+    return dataclasses.replace(asked, reading=TrainRequest.from_dict(info["request"]).reading)
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from kerascnn.catalogue import TASKS
 from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic
+from training import atomic, keras_files
 from training.config import TrainConfig
 from training.cores import WORKERS
 
@@ -35,6 +35,11 @@ _PACKAGES = (
 )  # fmt: skip
 
 _REMEDY = "delete the folder and train again"
+# Where there is a model.keras, which a damaged run.json is no reason to throw away.
+_KEEPING = (
+    "put back a copy of it, or train in another folder with --weights {model}; the files in "
+    "artefacts/ work without it"
+)
 _SIZE = told.items(told.whole, least=2, most=2)
 # What is there of these is of these types; older versions wrote less, and newer ones write more.
 _SHAPE: told.Shape = {
@@ -49,6 +54,8 @@ _SHAPE: told.Shape = {
         "weights": told.maybe(told.text),
         "strict": told.flag,
         "teacher": told.maybe(told.text),
+        "reading": told.whole,
+        "val_data": told.maybe(told.text),
     },
     "task": told.one_of(*TASKS),
     "created": told.text,
@@ -63,6 +70,7 @@ _SHAPE: told.Shape = {
         "validation": told.whole,
         "held_out": told.whole,
         "skipped": told.items(told.text),
+        "broken": told.items(told.text),
         "notes": told.items(told.text),
     },
     "parameters": told.whole,
@@ -155,28 +163,29 @@ class Run:
 
 
 def load_keras(path: pathlib.Path) -> keras.Model:
-    """Read a .keras file, refusing any that carries code; raises InputError."""
+    """Read a .keras file, refusing any that carries code or asks for more weights than it has.
+
+    Raises InputError.
+    """
     import keras
 
     # Networks may have layers of ours, which are known once these are imported.
     import kerascnn.detection.faster_rcnn
     import kerascnn.layers  # noqa: F401
 
+    keras_files.check(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise InputError(
-            f"{path} is not a readable Keras model ({reason[0] if reason else error!r}); "
-            "train it again or take another file"
-        ) from error
+        raise keras_files.unreadable(path, error) from error
 
 
 def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
     """Contents of run.json, or None where there is none; raises InputError if it is damaged."""
-    path = folder / "run.json"
+    path, model = folder / "run.json", folder / "model.keras"
+    remedy = _KEEPING.format(model=model) if model.is_file() else _REMEDY
     try:
-        info = told.read_object(path, _REMEDY)
+        info = told.read_object(path, remedy)
         if "request" not in info:
             raise ValueError("no request in it")
         told.check(info, _SHAPE)
@@ -186,7 +195,7 @@ def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if str(error).startswith(str(path)):  # it names the file and the remedy already
             raise InputError(str(error)) from None
-        raise InputError(f"{path} is damaged ({error}); {_REMEDY}") from None
+        raise InputError(f"{path} is damaged ({error}); {remedy}") from None
     return info
 
 

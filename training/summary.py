@@ -29,15 +29,24 @@ def epoch_line(history: History, config: TrainConfig) -> str:
     name = judge(row, config.monitor)
     if name is not None:
         best = best_epoch(history, config.monitor)
-        value = told(name, history[best - 1]).rpartition(" ")[2]
-        standing = "best" if best == len(history) else f"best {value}, epoch {best}"
-        parts.append(f"{told(name, row)} ({standing})")
+        parts.append(f"{told(name, row)} ({_standing(history, name, best)})")
     elif "accuracy" in row:
         parts.append(f"training {told('accuracy', row)}")
     parts.append(told("loss", row))
     if len(history) <= config.freeze_epochs:
         parts.append("head alone")
     return "  ".join(parts)
+
+
+def _standing(history: History, name: str, best: int) -> str:
+    """How the last epoch stands: "best", or which one is; of equal figures the loss decides."""
+    figure, chosen = history[-1][name], history[best - 1]
+    if best < len(history):
+        if figure == chosen[name]:
+            return f"equals epoch {best}"
+        return f"best {told(name, chosen).rpartition(' ')[2]}, epoch {best}"
+    equal = [number for number, row in enumerate(history[:-1], 1) if row.get(name) == figure]
+    return f"equals epoch {equal[-1]}, at a lower loss" if equal else "best"
 
 
 def standstill(history: History, config: TrainConfig, *, lag: float = 0.0) -> str | None:

@@ -20,6 +20,7 @@ from training.box_augmentation import Rectangle, rectangles, refuse_crops
 from training.box_policies import BOX_POLICIES, Part, draw
 from training.config import TrainConfig
 from training.cores import WORKERS
+from training.datasets.broken import BrokenPictures
 
 TiledBatch = dict[str, np.ndarray]
 # `map`, or that of a pool of threads.
@@ -49,6 +50,7 @@ class TiledCourse:
         classes: how many there are.
         config: gives order, seed, batch size and augmentation, a name in `BOX_POLICIES`.
         shard: (index, count): this host's part of every batch.
+        broken: is told of pictures that cannot be read; the next one that can stands in for each.
 
     Raises:
         InputError: pictures that are cropped, or not of 3 channels.
@@ -59,6 +61,7 @@ class TiledCourse:
     classes: int
     config: TrainConfig
     shard: tuple[int, int] = (0, 1)
+    broken: BrokenPictures = dataclasses.field(default_factory=BrokenPictures)
 
     def __post_init__(self) -> None:
         refuse_crops(self.preprocessing)
@@ -85,7 +88,7 @@ class TiledCourse:
         """One batch.
 
         Raises:
-            InputError: a picture that cannot be read.
+            InputError: no picture can be read; or see `BrokenPictures.add`.
         """
         return self.made(epoch, self.rows(epoch)[step], map)
 
@@ -113,7 +116,8 @@ class TiledCourse:
         """The tiles of each of this host's pictures of a batch.
 
         Args:
-            opened: reads the picture at a position of the split and gives what makes a tile of it.
+            opened: reads the picture at a position of the split and gives what makes a tile of it;
+                raises InputError where it cannot be read.
         """
         # A source is read once, its tiles are made, and it is let go: a batch of photos at their
         # full size may not fit into memory.
@@ -127,7 +131,9 @@ class TiledCourse:
                 jobs.setdefault(part.picture, []).append((slot, number, part, area))
 
         def work(source: int) -> list[tuple[int, int, _Tile]]:
-            make = opened(source)
+            count = len(self.split)
+            others = ((source + step) % count for step in range(count))
+            make = self.broken.first_sound(others, self.split.names, opened)
             return [(slot, number, make(part, area)) for slot, number, part, area in jobs[source]]
 
         tiles: list[dict[int, _Tile]] = [{} for _ in range(self.batch_size)]

@@ -25,7 +25,7 @@ from training.loop import Fitted
 from training.network import in_single_precision
 from training.progress import say
 from training.request import TrainRequest
-from training.resume import begun
+from training.resume import as_begun, begun
 from training.run import Run, machine, versions, write_info
 from training.summary import figures
 from training.tensorboard_log import TensorBoardLog
@@ -60,7 +60,7 @@ class Training(Protocol):
         """Train, going on with what is in `folder`."""
 
     def counts(self) -> dict[str, Any]:
-        """How many pictures there were for what; after `fit`."""
+        """How many pictures there were for what, and which were broken; after `results`."""
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
         """Figures on the held-out pictures, and files that show them; after `fit`."""
@@ -83,6 +83,7 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # killed just before that
         say(f"{folder} is complete")
         return Run.open(folder)
+    asked = as_begun(asked, info) if info else asked
     training = _open(asked)
     if info is None:
         warn = say if placement.is_chief else _unsaid
@@ -93,7 +94,7 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
             write_info(folder, info)  # also finds out now whether the folder can be written
     elif info["dataset"]["fingerprint"] != training.fingerprint:
         raise InputError(
-            f"{asked.data} has changed since {folder} was begun; delete {folder} to train again"
+            f"{asked.places} has changed since {folder} was begun; delete {folder} to train again"
         )
     elif info.get("teacher") != training.facts().get("teacher"):
         raise InputError(
@@ -140,8 +141,8 @@ def _run(
     with atomic.replacing(folder / "model.keras") as temporary:
         plain.save(temporary)
     atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in training.classes))
-    info["dataset"] |= training.counts()
     info["results"] = training.results(folder)
+    info["dataset"] |= training.counts()  # held-out pictures that are broken are known now
     info["results"] |= figures(fitted.history, asked.config)
     info["results"] |= {"seconds": round(fitted.seconds, 1)}
     info["complete"] = True

@@ -17,16 +17,20 @@ from training import network
 from training.batches import Course
 from training.config import TrainConfig
 from training.confusion import confusion_matrix, write_confusion
-from training.datasets import of_request
+from training.datasets import of_request, same_bytes
+from training.datasets.broken import BrokenPictures
 from training.datasets.decode import CACHE_BYTES, Broken, decode_dataset
-from training.datasets.splits import Dataset
+from training.datasets.splits import Dataset, each
 from training.devices import Placement
 from training.distillation import Teacher
+from training.enlarging import enlarging_lines
 from training.evaluate import class_report, evaluate, keras_predict_fn
 from training.fit import fit
 from training.history import History
 from training.loop import Fitted
+from training.opening import opening_line, split_counts
 from training.policies import POLICIES
+from training.preprocessing import check_picture
 from training.progress import say
 from training.request import TrainRequest
 from training.run import Run
@@ -47,7 +51,8 @@ class ClassifierTraining:
         self.preprocessing = preprocessing_for(asked, self.dataset)
         self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
         self.teacher = _teacher(asked, self.dataset, self.preprocessing)
-        self._broken: list[Broken] = []
+        self._skipped: list[Broken] = []
+        self._broken = BrokenPictures(strict=asked.strict)
 
     def facts(self) -> dict[str, Any]:
         """Nothing that other tasks have not, but the teacher."""
@@ -61,7 +66,8 @@ class ClassifierTraining:
         """Read the pictures, and train."""
         asked, whole = self._asked, self.dataset
         source = source_for(self.preprocessing, asked.config)
-        self.dataset, self._broken = decode_dataset(
+        self._broken = BrokenPictures(folder / "broken.json", strict=asked.strict)
+        self.dataset, self._skipped = decode_dataset(
             of_request.with_validation(whole, asked.config),
             train=source,
             evaluation=self.preprocessing,
@@ -69,6 +75,12 @@ class ClassifierTraining:
             report=say,
             set_aside=whole.validation is None,
         )
+        if placement.is_chief:
+            say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+            for line in enlarging_lines(
+                self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
+            ):
+                say(line)
         return fit(
             self.model,
             train=self.dataset.train,
@@ -81,23 +93,26 @@ class ClassifierTraining:
             teacher=self.teacher,
             placement=placement,
             after_epoch=after_epoch,
+            broken=self._broken,
         )
 
     def counts(self) -> dict[str, Any]:
         """How many pictures there were for what."""
-        dataset = self.dataset
         return {
-            "train": len(dataset.train),
-            "validation": len(dataset.validation) if dataset.validation else 0,
-            "held_out": len(dataset.held_out),
-            "skipped": [picture.name for picture in self._broken],
+            **split_counts(each(self.dataset, self._broken.without)),
+            "skipped": [picture.name for picture in self._skipped],
+            "broken": sorted(self._broken.reasons),
+            "notes": [str(note) for note in self.dataset.notes],
         }
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
         """Figures on the held-out pictures; and the confusion matrix as a file and a picture."""
-        held_out = self.dataset.held_out
         predict = keras_predict_fn(self.model, self.preprocessing)
-        found = evaluate(predict, held_out, self.preprocessing)
+        held_out, found = self._broken.measured(
+            self.dataset.held_out,
+            lambda split, index: check_picture(split.encoded(index), split.names[index]),
+            lambda split: evaluate(predict, split, self.preprocessing),
+        )
         matrix = confusion_matrix(held_out.labels, found.predictions, len(self.classes))
         write_confusion(
             matrix, self.classes, png=folder / "confusion.png", csv=folder / "confusion.csv"
@@ -119,6 +134,9 @@ def scan_for(asked: TrainRequest) -> Dataset:
     if dataset.ignored:
         endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
         say(f"skipped files that are not images: {endings}")
+    dataset = same_bytes.noted(dataset)
+    for note in dataset.notes:
+        say(str(note))
     return dataset
 
 

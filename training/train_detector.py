@@ -15,18 +15,21 @@ from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
 from training import network, options
 from training.box_policies import BOX_POLICIES
-from training.coco_metrics import DetectionEvaluation, evaluate_detections
+from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections
 from training.config import TrainConfig
-from training.datasets import of_request
-from training.datasets.objects import ObjectDataset, ObjectSplit
-from training.datasets.selection import readable
+from training.datasets import of_request, same_bytes
+from training.datasets.broken import BrokenPictures
+from training.datasets.objects import ObjectDataset, ObjectSplit, require_masks
+from training.datasets.selection import with_sound_headers
 from training.detection_examples import write_examples
 from training.devices import Placement
+from training.enlarging import enlarging_lines
 from training.evaluate_detector import detections, keras_detect_fn
 from training.fit_detector import fit_detector, kind
 from training.history import History
 from training.loop import Fitted
 from training.object_batches import ObjectCourse
+from training.opening import notes_lines, opening_line, split_counts
 from training.pr_curve import write_per_class, write_pr_curve
 from training.progress import say
 from training.request import TrainRequest
@@ -38,17 +41,24 @@ class DetectorTraining:
 
     def __init__(self, asked: TrainRequest) -> None:
         self._asked = asked
-        self.dataset = of_request.objects(asked)
-        for note in self.dataset.notes:
-            say(f"{self.dataset.name}: {note}")
+        self.dataset = same_bytes.noted(of_request.objects(asked))
+        for line in notes_lines(self.dataset.name, self.dataset.notes):
+            say(line)
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
         self.classes = self.dataset.classes
         self.preprocessing = _preprocessing(asked)
         self.spec = _spec(asked, self.preprocessing)
         self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        for line in enlarging_lines(
+            self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
+        ):
+            say(line)
         if isinstance(self.spec, TwoStageSpec):  # which it was built with, --option included
             self.spec = self.model.get_layer("detections").spec
+        if kind(self.spec) == "segm":
+            require_masks(self.dataset.train, self.dataset.validation, self.dataset.held_out)
         self._skipped: list[str] = []
+        self._broken = BrokenPictures(strict=asked.strict)
 
     def facts(self) -> dict[str, Any]:
         """What decodes the outputs, and the data's own numbers of the classes."""
@@ -60,9 +70,12 @@ class DetectorTraining:
     def fit(
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
-        """Look for broken pictures, and train."""
+        """Look at the pictures' headers, and train."""
         config = self._asked.config
+        self._broken = BrokenPictures(folder / "broken.json", strict=self._asked.strict)
         self.dataset = of_request.with_validation_of(self._sound(self.dataset), config)
+        if placement.is_chief:
+            say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
         most = ObjectCourse.most_objects
         if kind(self.spec) == "segm":
             most = _most_objects(self.dataset.train, config)
@@ -72,6 +85,7 @@ class DetectorTraining:
             classes=len(self.classes),
             config=config,
             most_objects=most,
+            broken=self._broken,
         )
         return fit_detector(
             self.model,
@@ -89,18 +103,22 @@ class DetectorTraining:
         """How many pictures there were for what."""
         dataset = self.dataset
         return {
-            "train": len(dataset.train),
-            "validation": len(dataset.validation) if dataset.validation else 0,
-            "held_out": len(dataset.held_out),
+            **split_counts(dataset.each(self._broken.without)),
             "skipped": self._skipped,
-            "notes": list(dataset.notes),
+            "broken": sorted(self._broken.reasons),
+            "notes": [str(note) for note in self.dataset.notes],
         }
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
         """COCO's figures on the held-out pictures; precision-recall, classes, examples as files."""
-        held_out = self.dataset.held_out
         detect = keras_detect_fn(self.model, self.preprocessing, self.spec)
-        found = detections(detect, held_out, self.preprocessing, title="held-out pictures")
+
+        def detected(split: ObjectSplit) -> list[Detections]:
+            return detections(detect, split, self.preprocessing, title="held-out pictures")
+
+        held_out, found = self._broken.measured(
+            self.dataset.held_out, ObjectSplit.picture, detected
+        )
         measured = evaluate_detections(found, held_out, self.classes, kind=kind(self.spec))
         write_pr_curve(measured, folder / "precision_recall.png", self.classes)
         write_per_class(measured, self.classes, folder / "per_class.csv")
@@ -124,16 +142,13 @@ class DetectorTraining:
         """Without pictures that cannot be read, which are named."""
         if dataset.generated:
             return dataset
-        sound = dataset.each(self._readable)
+        sound = with_sound_headers(dataset, strict=self._asked.strict, skipped=self._skipped)
         if self._skipped:
             say(skipped(len(self._skipped)))
         for what, split in (("training", sound.train), ("held-out", sound.held_out)):
             if not _has_objects(split):
                 raise InputError(f"{dataset.name}: no readable {what} image has an object")
         return sound
-
-    def _readable(self, split: ObjectSplit) -> ObjectSplit:
-        return readable(split, split.picture, strict=self._asked.strict, skipped=self._skipped)
 
 
 def _has_objects(split: ObjectSplit) -> bool:

@@ -14,16 +14,20 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
 from training import network
-from training.datasets import of_request
-from training.datasets.label_maps import VOID, MapDataset, MapSplit
-from training.datasets.selection import readable
+from training.datasets import of_request, same_bytes
+from training.datasets.broken import BrokenPictures
+from training.datasets.label_maps import MapDataset, MapSplit
+from training.datasets.map_counts import MapCounts
+from training.datasets.selection import less_broken, with_sound_headers
 from training.devices import Placement
+from training.enlarging import enlarging_lines
 from training.evaluate_segmenter import keras_segment_fn, maps
 from training.fit_segmenter import fit_segmenter
 from training.floor import class_facts
 from training.history import History
 from training.loop import Fitted
 from training.map_batches import MapCourse
+from training.opening import notes_lines, opening_line, split_counts
 from training.progress import say
 from training.request import TrainRequest
 from training.segmentation_examples import chosen, write_examples
@@ -37,16 +41,21 @@ class SegmenterTraining:
 
     def __init__(self, asked: TrainRequest) -> None:
         self._asked = asked
-        self.dataset = of_request.maps(asked)
-        for note in self.dataset.notes:
-            say(f"{self.dataset.name}: {note}")
+        self.dataset = same_bytes.noted(of_request.maps(asked))
+        for line in notes_lines(self.dataset.name, self.dataset.notes):
+            say(line)
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
         self.classes = self.dataset.classes
         self.preprocessing = _preprocessing(asked)
         self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        for line in enlarging_lines(
+            self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
+        ):
+            say(line)
         height, width = self.model.output_shape[1:3]
         self.output_size = (int(height), int(width))
         self._skipped: list[str] = []
+        self._broken = BrokenPictures(strict=asked.strict)
 
     def facts(self) -> dict[str, Any]:
         """The size of the answer, and the colours that the data was drawn with."""
@@ -60,10 +69,16 @@ class SegmenterTraining:
     def fit(
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
-        """Look for broken pictures, and train."""
+        """Look at the pictures' headers and at the masks, and train."""
         config = self._asked.config
-        self.dataset = of_request.with_validation_of(self._sound(self.dataset), config)
+        self._broken = BrokenPictures(folder / "broken.json", strict=self._asked.strict)
+        counts = None if self.dataset.generated else MapCounts.of(self.dataset)
+        self.dataset = of_request.with_validation_of(self._sound(self.dataset, counts), config)
         train = self.dataset.train
+        if placement.is_chief:
+            say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+        classes = len(self.classes)
+        pixels = counts.total(train.names, classes) if counts else count_pixels(train, classes)
         return fit_segmenter(
             self.model,
             MapCourse(
@@ -72,10 +87,11 @@ class SegmenterTraining:
                 classes=len(self.classes),
                 config=config,
                 output_size=self.output_size,
+                broken=self._broken,
             ),
             self.dataset.validation,
             classes=self.classes,
-            pixels=count_pixels(train, len(self.classes)),
+            pixels=pixels,
             folder=folder / "checkpoints",
             history_file=folder / "history.csv",
             placement=placement,
@@ -86,20 +102,24 @@ class SegmenterTraining:
         """How many pictures there were for what."""
         dataset = self.dataset
         return {
-            "train": len(dataset.train),
-            "validation": len(dataset.validation) if dataset.validation else 0,
-            "held_out": len(dataset.held_out),
+            **split_counts(dataset.each(self._broken.without)),
             "skipped": self._skipped,
-            "notes": list(dataset.notes),
+            "broken": sorted(self._broken.reasons),
+            "notes": [str(note) for note in self.dataset.notes],
         }
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
         """Figures on the held-out pictures; classes and examples as files."""
-        held_out = self.dataset.held_out
         segment = keras_segment_fn(self.model, self.preprocessing)
-        shown = {int(index): np.empty(0, np.uint8) for index in chosen(len(held_out))}
-        found = maps(segment, held_out, self.preprocessing, title="held-out pictures")
-        measured = evaluate_maps(_keeping(found, shown), held_out, self.classes)
+
+        def measure(split: MapSplit) -> tuple[SegmentationEvaluation, dict[int, np.ndarray]]:
+            shown = {int(index): np.empty(0, np.uint8) for index in chosen(len(split))}
+            found = maps(segment, split, self.preprocessing, title="held-out pictures")
+            return evaluate_maps(_keeping(found, shown), split, self.classes), shown
+
+        held_out, (measured, shown) = self._broken.measured(
+            self.dataset.held_out, MapSplit.both, measure
+        )
         write_per_class(measured, self.classes, folder / "per_class.csv")
         write_examples(
             *(folder / "examples.png", held_out, shown, self.classes),
@@ -115,26 +135,27 @@ class SegmenterTraining:
             "majority_baseline": None if math.isnan(facts["majority"]) else facts["majority"],
         }
 
-    def _sound(self, dataset: MapDataset) -> MapDataset:
-        """Without pictures and masks that cannot be read, which are named."""
-        if dataset.generated:
+    def _sound(self, dataset: MapDataset, counts: MapCounts | None) -> MapDataset:
+        """Without pictures and masks that are known to be broken, which are named."""
+        if counts is None:
             return dataset
-        sound = dataset.each(self._readable)
+        strict, skipped_ = self._asked.strict, self._skipped
+        sound = with_sound_headers(dataset, strict=strict, skipped=skipped_)
+        broken = {counts.names[number] for number in counts.reasons}
+
+        def with_sound_masks(split: MapSplit) -> MapSplit:
+            odd = [place for place, name in enumerate(split.names) if name in broken]
+            return less_broken(split, np.array(odd, int), split.label_map, strict, skipped_)
+
+        sound = sound.each(with_sound_masks)
         if self._skipped:
             say(skipped(len(self._skipped)))
         for what, split in (("training", sound.train), ("held-out", sound.held_out)):
-            if not any((split.label_map(index) != VOID).any() for index in range(len(split))):
+            if not counts.total(split.names, len(self.classes)).any():
                 raise InputError(
                     f"{dataset.name}: no readable {what} image has a pixel that counts"
                 )
         return sound
-
-    def _readable(self, split: MapSplit) -> MapSplit:
-        def look(index: int) -> None:
-            split.picture(index)
-            split.label_map(index)
-
-        return readable(split, look, strict=self._asked.strict, skipped=self._skipped)
 
 
 def figures(measured: SegmentationEvaluation) -> dict[str, float | None]:

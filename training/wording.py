@@ -1,6 +1,9 @@
-"""Numbers with their nouns."""
+"""Numbers with their nouns and units."""
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -19,3 +22,29 @@ def _plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}s"
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeUnit:
+    """What sizes that are shown together are told in, so that they compare at a glance.
+
+    Attributes:
+        name: "KB" or "MB".
+        bytes: that it stands for.
+    """
+
+    name: str
+    bytes: int
+
+    def figure(self, count: int) -> str:
+        """As in "62.4" or "1,240.0"; of MB with two decimals."""
+        return f"{count / self.bytes:,.{1 if self.name == 'KB' else 2}f}"
+
+    def text(self, count: int) -> str:
+        """The same with the unit."""
+        return f"{self.figure(count)} {self.name}"
+
+
+def unit_of(counts: Sequence[int]) -> SizeUnit:
+    """MB where even the smallest of so many bytes has one, else KB; 1 KB is 1000 bytes."""
+    return SizeUnit("MB", 10**6) if min(counts, default=0) >= 10**6 else SizeUnit("KB", 1000)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["detector_spec", "spec_from_dict"]
 
-_MOST_ANCHORS, _MOST_DETECTIONS = 10**7, 10**5
+_MOST_DETECTIONS = 10**5
 
 
 def spec_from_dict(values: Mapping[str, Any]) -> DetectorSpec | TwoStageSpec:
@@ -60,8 +60,6 @@ def spec_from_dict(values: Mapping[str, Any]) -> DetectorSpec | TwoStageSpec:
         told.check_types(spec)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"no description of a detector ({error})") from error
-    if spec.anchors.count > _MOST_ANCHORS or spec.max_detections > _MOST_DETECTIONS:
-        raise ValueError(
-            f"a detector of {spec.anchors.count} anchors and {spec.max_detections} detections"
-        )
+    if spec.max_detections > _MOST_DETECTIONS:
+        raise ValueError(f"a detector of {spec.max_detections} detections")
     return spec

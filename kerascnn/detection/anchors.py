@@ -14,6 +14,9 @@ import numpy as np
 
 from kerascnn.errors import InputError
 
+# A description from elsewhere is not believed beyond these; the largest detectors have 200,000.
+MOST_ANCHORS = 10**7
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Level:
@@ -78,12 +81,15 @@ class Anchors:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Anchors:
         """Read the JSON form; raises KeyError, TypeError or ValueError on anything else."""
-        return cls(
+        read = cls(
             levels=tuple(
                 Level(**{**level, "sizes": tuple((h, w) for h, w in level["sizes"])})
                 for level in values["levels"]
             )
         )
+        if read.count > MOST_ANCHORS:
+            raise ValueError(f"a detector of {read.count} anchors")
+        return read
 
 
 def ssd_anchors(

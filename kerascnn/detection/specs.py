@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerascnn.detection.anchors import Anchors
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ class DetectorSpec:
         if len(self.box_scales) != 4 or min(self.box_scales) <= 0:
             raise InputError(f"box_scales must be four numbers above 0, not {self.box_scales}")
         if self.loss not in ("multibox", "focal"):
-            raise InputError(f"loss must be 'multibox' or 'focal', not {self.loss!r}")
+            hint = did_you_mean(str(self.loss), ("multibox", "focal"))
+            raise InputError(f"loss must be 'multibox' or 'focal', not {self.loss!r}{hint}")
         if not 0 < self.negative_iou <= self.positive_iou <= 1:
             raise InputError(
                 "0 < negative_iou <= positive_iou <= 1 must hold, not with "

@@ -36,7 +36,7 @@ from keras import layers
 from kerascnn import blocks
 from kerascnn.detection.fpn import doubled
 from kerascnn.detection.heads import output_dtype
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from kerascnn.zoo import entry, features
 
 # No picture is halved more often.
@@ -64,7 +64,10 @@ class Convolutions:
 
     def __post_init__(self) -> None:
         if self.padding not in ("same", "valid"):
-            raise InputError(f"a U-Net's padding must be 'same' or 'valid', not {self.padding!r}")
+            hint = did_you_mean(str(self.padding), ("same", "valid"))
+            raise InputError(
+                f"a U-Net's padding must be 'same' or 'valid', not {self.padding!r}{hint}"
+            )
 
     def pair(self, x, filters, *, name):
         """Two of them; (n, h, w, filters), 4 pixels less each way with padding "valid"."""
@@ -97,9 +100,10 @@ class Upsampling:
     activation: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("transposed", "bilinear", "nearest"):
+        if self.kind not in (kinds := ("transposed", "bilinear", "nearest")):
+            hint = did_you_mean(str(self.kind), kinds)
             raise InputError(
-                f"upsample must be 'transposed', 'bilinear' or 'nearest', not {self.kind!r}"
+                f"upsample must be 'transposed', 'bilinear' or 'nearest', not {self.kind!r}{hint}"
             )
         least = 2 if self.kind == "transposed" else 0
         if self.kernel_size < least:
@@ -252,7 +256,7 @@ def _logits(x, classes):
 
 def _check_size(input_shape, depth, padding, head):
     if depth < 1:
-        raise InputError(f"a U-Net halves the picture at least once, not {depth} times")
+        raise InputError(f"a U-Net halves the image at least once, not {depth} times")
     height, width = input_shape[:2]
     step = 2**depth
     if padding == "same" and min(height, width) < step:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from commands import assert_refused, here
 from PIL import Image
+from scans import scans_of_commands
 
-from export import artefact, recipes, runtimes
+from export import artefact, flatbuffer, recipes, runtimes
 from export.artefact import Artefact
 from export.compare import compare
 from export.compress import all_artefacts, compress, held_out_pictures
@@ -21,9 +22,11 @@ from export.description import read_description
 from export.device_results import COLUMNS
 from export.flatbuffer import with_half_precision_kernels
 from export.predict import predict
-from export.verify import Verdict, bounded, verified_of, verify
+from export.verify import Verdict, bounded, verified_of
+from export.verify import verify as verify_outputs
 from kerascnn.errors import InputError
-from training import atomic
+from training import atomic, datasets
+from training.evaluate import Evaluation
 from training.run import Run
 
 
@@ -170,7 +173,8 @@ def test_predict_and_compare_as_commands(lenet_run: Run, made, tmp_path: Path) -
     assert [row["image"] for row in listed] == ["digit.png"]
     assert [label["label"] for label in listed[0]["labels"]] == [truth]
     refused = here("predict", made[3].path, "digit.png", "broken.png", cwd=tmp_path)
-    assert_refused(refused, "broken.png")
+    assert_refused(refused, "1 image of 2 could not be read")
+    assert "broken.png is not a readable" in refused.stderr
     assert refused.stdout == done.stdout.partition(",")[0] + "\n"
 
     done = here("compare", lenet_run.folder, "-o", "page.html", "--json", cwd=tmp_path)
@@ -182,14 +186,48 @@ def test_predict_and_compare_as_commands(lenet_run: Run, made, tmp_path: Path) -
     assert (tmp_path / compared["report"]).is_file()
 
 
-def test_predict_refuses_what_it_does_not_know(lenet_run: Run, made, tmp_path: Path) -> None:
-    alone = tmp_path / "alone.tflite"
-    alone.write_bytes(made[0].path.read_bytes())
-    with pytest.raises(InputError, match=r"alone\.json is missing"):
-        list(predict(alone, ["x.png"]))
-    shutil.copy(made[3].path.with_suffix(".json"), tmp_path / "alone.json")
-    with pytest.raises(InputError, match="describes another"):
-        list(predict(alone, ["x.png"]))
+def test_a_file_alone_predicts_as_it_does_beside_its_json(
+    lenet_run: Run, made: list[Artefact], tmp_path: Path
+) -> None:
+    split = held_out_pictures(lenet_run)
+    assert split.pictures is not None
+    Image.fromarray(split.pictures[0][..., 0]).save(tmp_path / "digit.png")
+    for one in made:
+        alone = shutil.copy(one.path, tmp_path / one.path.name)
+        (found,) = predict(alone, [str(tmp_path / "digit.png")], top=10)
+        (beside,) = predict(one.path, [str(tmp_path / "digit.png")], top=10)
+        assert found == beside
+        assert found.labels[0][0] == str(split.labels[0])
+
+
+def test_a_changed_file_is_told_from_one_without_a_description(
+    made: list[Artefact], tmp_path: Path
+) -> None:
+    for name, at in (("float32.tflite", -100_000), ("float32.onnx", 5_000)):
+        (one,) = [each for each in made if each.path.name == name]
+        for each in (one.path, artefact.sidecar(one.path)):
+            shutil.copy(each, tmp_path)
+        copy = tmp_path / name
+        flipped = bytearray(copy.read_bytes())
+        flipped[at] ^= 1
+        copy.write_bytes(flipped)
+        with pytest.raises(InputError, match=r"does not have the SHA-256 .* damaged, or was repl"):
+            list(predict(copy, ["x.png"]))
+
+
+def test_a_file_without_a_description_needs_the_json(made: list[Artefact], tmp_path: Path) -> None:
+    """As earlier versions wrote it."""
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(flatbuffer.write(flatbuffer.read(made[0].path.read_bytes())))
+    with pytest.raises(InputError, match=r"bare\.json is missing"):
+        list(predict(bare, ["x.png"]))
+    Image.new("L", (28, 28)).save(tmp_path / "x.png")
+    told = {**made[0].info, "sha256": atomic.sha256(bare)}
+    artefact.sidecar(bare).write_text(json.dumps(told))
+    assert len(list(predict(bare, [str(tmp_path / "x.png")]))) == 1
+    artefact.sidecar(bare).write_text(json.dumps(made[0].info))
+    with pytest.raises(InputError, match="does not have the SHA-256 that"):
+        list(predict(bare, ["x.png"]))
     with pytest.raises(InputError, match=r"x\.png"):
         list(predict(made[0].path, ["x.png"]))
 
@@ -260,12 +298,32 @@ def test_runs_of_one_name_are_told_apart_and_one_run_is_taken_once(
     assert "b/lenet5 int8" in {r.label for r in rows}
 
 
+def test_the_data_is_scanned_once_a_command(
+    lenet_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scans_of_commands(lenet_run, tmp_path, monkeypatch, datasets, "scan") == [1, 1]
+
+
 def test_runs_of_different_pictures_are_not_compared(lenet_run: Run, made, tmp_path: Path) -> None:
     info = json.loads(json.dumps(lenet_run.info))
     info["dataset"]["fingerprint"] = "0"
     other = Run(lenet_run.folder, info)
     with pytest.raises(InputError, match="different images"):
         compare([lenet_run, other], tmp_path / "page.html")
+
+
+def verify(
+    variant: recipes.Variant,
+    logits: np.ndarray,
+    keras_logits: np.ndarray,
+    half: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+) -> Verdict:
+    """Of logits, all of which are kept."""
+    labels = np.zeros(len(logits), int) if truth is None else truth
+    file, network = (Evaluation.of(x, labels).outputs for x in (logits, keras_logits))
+    rounded = None if half is None else Evaluation.of(half, labels).outputs
+    return verify_outputs(variant, file, network, rounded, truth)
 
 
 def test_verdicts() -> None:

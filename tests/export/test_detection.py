@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -12,6 +13,7 @@ import pytest
 from commands import assert_refused, here
 from networks import enlivened
 from PIL import Image
+from scans import scans_of_commands
 
 from export import recipes, tasks
 from export.agreement import PIXELS, agreement, errors, np_iou, sure_found
@@ -26,7 +28,7 @@ from kerascnn import zoo
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training.coco_metrics import Detections
-from training.datasets import scenes
+from training.datasets import of_request, scenes
 from training.request import request
 from training.run import Run, write_info
 from training.train_detector import DetectorTraining
@@ -166,6 +168,12 @@ def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Pat
         assert {row["metric"] for row in csv.DictReader(stream)} == {"AP"}
 
 
+def test_the_data_is_scanned_once_a_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scans_of_commands(run, tmp_path, monkeypatch, of_request, "scan_objects") == [1, 1]
+
+
 def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
     picture = scenes.scan(DATA).held_out.picture(0)
     wide = np.asarray(Image.fromarray(picture).resize((192, 96)))
@@ -186,6 +194,18 @@ def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path
     _assert_equal(found, keras_found)
     with pytest.raises(InputError, match=r"both be drawn as wide\.png"):
         list(detect(path, [str(tmp_path / "wide.png")] * 2, folder=tmp_path / "drawn"))
+
+
+def test_a_file_alone_finds_what_it_does_beside_its_json(
+    run: Run, made: dict[str, Artefact], tmp_path: Path
+) -> None:
+    Image.fromarray(scenes.scan(DATA).held_out.picture(0)).save(tmp_path / "one.png")
+    for name, one in made.items():
+        alone = shutil.copy(one.path, tmp_path / name)
+        (found,) = detect(alone, [str(tmp_path / "one.png")], score=0.2)
+        (beside,) = detect(one.path, [str(tmp_path / "one.png")], score=0.2)
+        assert found == beside
+        assert found.objects
 
 
 def _assert_equal(one: Boxes, other: Boxes) -> None:

@@ -91,7 +91,7 @@ def test_a_page_of_a_file(tmp_path: Path) -> None:
         "of a test",
         "task        classification",
         "model       tiny, float32, network 1",
-        f"size        0.00 MB ({len(file):,} bytes)",
+        f"size        {len(file) / 1000:.1f} KB ({len(file):,} bytes)",
         "input       image 4 x 5 RGB, float32: (byte - (1, 2.5, 3)) / 2; "
         "the middle 87.5% of the shorter side",
         "outputs     logits 1x3 float32",

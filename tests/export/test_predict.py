@@ -12,6 +12,7 @@ from PIL import Image
 
 from export import predict as predicting
 from export import runtimes
+from export.model_facts import ModelFacts
 from export.picture_args import named
 from export.predict import Box, Boxes
 from kerascnn.errors import InputError
@@ -57,14 +58,12 @@ def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
         def predict(self, pictures: np.ndarray) -> np.ndarray:
             return np.array([[0.0, 9.0]] * len(pictures), np.float32)
 
-    described = predicting._Description(
+    described = ModelFacts(
         task="classification",
         preprocessing=Preprocessing(height=8, width=8, channels=3, mean=0.0, std=1.0),
         labels=("cat", "dog"),
-        spec=None,
-        palette=None,
     )
-    monkeypatch.setattr(predicting, "_description", lambda _path: described)
+    monkeypatch.setattr(predicting, "facts", lambda _path: described)
     monkeypatch.setattr(runtimes, "load", lambda *_arguments: Sure())
     (photos / "a.png").write_text("no picture")
     file = photos.parent / "model.tflite"
@@ -74,7 +73,10 @@ def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
     assert done.stdout.splitlines() == ["b.png: dog 100.0%", "sub/a.png: dog 100.0%"]
     warning, last = done.stderr.splitlines()
     assert warning.startswith(f"kerascnn: warning: {photos / 'a.png'} is not a readable")
-    assert last.startswith(f"kerascnn: 1 image of 3 could not be read: {photos / 'a.png'} ")
+    assert last == "kerascnn: 1 image of 3 could not be read, see above"
+    alone = here("predict", file, photos / "a.png").stderr.splitlines()
+    assert len(alone) == 1
+    assert alone[0].startswith(f"kerascnn: {photos / 'a.png'} is not a readable")
     found = json.loads(here("predict", file, photos, "--json").stdout)
     assert [row["image"] for row in found] == [str(photos / "b.png"), str(photos / "sub" / "a.png")]
     assert here("predict", file, photos / "b.png").returncode == 0

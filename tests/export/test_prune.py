@@ -198,7 +198,7 @@ def assert_same(one: keras.Model, other: keras.Model) -> None:
     ],
 )
 def test_a_broken_training_goes_on_to_the_same_weights(
-    step: Prune, pruned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: Prune, pruned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
@@ -206,9 +206,20 @@ def test_a_broken_training_goes_on_to_the_same_weights(
             prune(small(), step, lessons(), CONFIG, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-00001.npz"]
     keras.utils.set_random_seed(5)  # another process would have other states of chance
-    assert_same(prune(small(), step, lessons(), CONFIG, tmp_path), pruned[step.name])
-    # Once more: all is read.
-    assert_same(prune(small(), step, lessons(), CONFIG, tmp_path), pruned[step.name])
+    trained: list[int] = []
+    with monkeypatch.context() as patch:
+        real = finetune._Watch.on_epoch_end
+        patch.setattr(
+            finetune._Watch,
+            "on_epoch_end",
+            lambda self, epoch, logs=None: (trained.append(epoch), real(self, epoch, logs)),
+        )
+        assert_same(prune(small(), step, lessons(), CONFIG, tmp_path), pruned[step.name])
+        assert trained == list(range(1, CONFIG.epochs))  # and not the first one again
+        # Once more: all is read.
+        assert_same(prune(small(), step, lessons(), CONFIG, tmp_path), pruned[step.name])
+        assert trained == list(range(1, CONFIG.epochs))
+    assert "going back" not in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_said_and_begun_anew(pruned, tmp_path: Path, capsys) -> None:

@@ -19,14 +19,13 @@ from PIL import Image
 
 from export import chart, compare, recipes, report
 from export.artefact import Artefact
-from export.classification import by_kind
+from export.classification import by_kind, kinds_first
 from export.compare import NotWritten
 from export.report import (
     ByClass,
     Mistake,
     Mistakes,
     RunSummary,
-    file_size,
     milliseconds,
     write_report,
 )
@@ -221,18 +220,18 @@ def test_failed_files_are_shown_and_never_recommended(tmp_path: pathlib.Path):
 
 def test_the_verdict_is_the_smallest_of_the_good_files(tmp_path: pathlib.Path):
     text = page(tmp_path)
-    assert "Take lenet5/artefacts/float16.tflite: 98.3% accuracy, 125 KB." in text
+    assert "Take lenet5/artefacts/float16.tflite: 98.3% accuracy, 125.0 KB." in text
     assert text.count('class="card choice"') == 2  # the smallest is the fastest, too
     assert "smallest and fastest" in text
 
 
 def test_the_verdict_of_one_run_is_a_path_from_the_page(tmp_path: pathlib.Path):
     text = page(tmp_path, rows()[:2])
-    assert "Take artefacts/float16.tflite: 98.3% accuracy, 125 KB." in text
+    assert "Take artefacts/float16.tflite: 98.3% accuracy, 125.0 KB." in text
     assert "artefacts/float16.tflite</span></h3>" in text
     assert "Run" not in Table(text).rows[0]
     one = dataclasses.replace(rows()[0], metric="AP", value=31.04)
-    assert "Take artefacts/float32.tflite: AP 31.0, 250 KB." in page(tmp_path, [one])
+    assert "Take artefacts/float32.tflite: 31.0% AP, 250.0 KB." in page(tmp_path, [one])
 
 
 def test_latencies_are_told_apart_from_a_phone_s(tmp_path: pathlib.Path):
@@ -253,7 +252,7 @@ def test_the_subtitle_says_how_many_images_and_what_chose(tmp_path: pathlib.Path
     assert "Chosen on the 1,234 held-out images that are shown" in text
     aside = Choice(pictures=120, value=98.0, float_value=98.0)
     chosen = page(tmp_path, [dataclasses.replace(r, choice=aside) for r in counted])
-    assert "Chosen on the 120 set-aside images" in chosen
+    assert "Chosen on the 120 validation images" in chosen
     assert "may be a little less accurate" not in chosen
 
 
@@ -289,7 +288,7 @@ def test_a_network_that_finds_nothing_is_not_recommended(tmp_path: pathlib.Path)
     ]
     text = page(tmp_path, found)
     assert '<p class="verdict">This network finds nothing yet.</p>' in text
-    assert '<p class="lead">AP 0.1, less than 1.</p>' in text
+    assert '<p class="lead">AP 0.1%, less than 1%.</p>' in text
     assert "<li>too few epochs</li>" in text
     assert "Take " not in text
     assert 'class="card choice"' not in text
@@ -337,6 +336,19 @@ def test_mistakes_of_every_kind_come_first():
     boxes = [{"name": "b", "missed": 3}, {"name": "a", "missed": 1}]
     assert by_kind(boxes) == boxes
     assert by_kind([]) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 400])
+def test_a_million_mistakes_are_ordered_as_a_few(count: int):
+    rng = np.random.default_rng(count)
+    kinds = rng.integers(0, 6, (count, 2))
+    confidence = rng.integers(1, 30, count) / 29  # some are equal
+    told = [
+        {"place": place, "truth": int(a), "predicted": int(b), "probability": float(p)}
+        for place, ((a, b), p) in enumerate(zip(kinds, confidence.round(4), strict=True))
+    ]
+    wanted = [one["place"] for one in by_kind(told)]
+    assert kinds_first(kinds, confidence).tolist() == wanted
 
 
 def test_graded_answers_are_weak_not_wrong(tmp_path: pathlib.Path):
@@ -693,21 +705,28 @@ def test_the_user_s_matplotlib_settings_do_not_matter(monkeypatch: pytest.Monkey
     assert chart.accuracy_size_svg(rows()) == plain
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0.0 KB"),
-        (62_449, "62.4 KB"),
-        (99_949, "99.9 KB"),
-        (99_950, "100 KB"),
-        (311_600, "312 KB"),
-        (999_499, "999 KB"),
-        (999_500, "1.00 MB"),
-        (1_240_000, "1.24 MB"),
-    ],
-)
-def test_sizes_are_written_for_people(count: int, text: str):
-    assert file_size(count) == text
+def test_sizes_of_one_page_are_in_one_unit(tmp_path: pathlib.Path):
+    small, large = (
+        dataclasses.replace(rows()[0], bytes=n, download_bytes=n) for n in (65_432, 10**6)
+    )
+    text = page(tmp_path, [small, dataclasses.replace(large, variant="float16", bytes=1_234_560)])
+    assert "Size, KB" in text
+    assert "1,234.6" in text
+    assert "file size (KB)" in text
+    assert " MB" not in text.replace("1 MB is", "")
+    text = page(tmp_path, [dataclasses.replace(large, bytes=101_239_999)])
+    assert "Size, MB" in text
+    assert "101.24" in text
+    assert "file size (MB)" in text
+    assert " KB" not in text.replace("1 KB is", "").replace("1000 KB", "")
+
+
+def test_charts_of_equal_figures_say_so(tmp_path: pathlib.Path):
+    one, other = rows()[0], dataclasses.replace(rows()[1], value=rows()[0].value)
+    said = "All 2 files have the same accuracy, 98.3%: they differ in size and latency alone."
+    assert said in page(tmp_path, [one, other])
+    assert "have the same" not in page(tmp_path, [one, dataclasses.replace(other, value=98.2)])
+    assert "have the same" not in page(tmp_path, [one])
 
 
 def test_latencies_are_written_for_people():

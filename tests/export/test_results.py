@@ -27,6 +27,7 @@ from export.results import (
     best_choices,
     chosen_text,
     drop_words,
+    metric_of,
     nothing_recommended,
     pareto,
     signed,
@@ -34,6 +35,7 @@ from export.results import (
     write_csv,
 )
 from export.significance import drop_interval, pack
+from export.table import table
 from kerascnn import zoo
 from kerascnn.errors import InputError
 
@@ -269,14 +271,14 @@ def test_choices_are_made_on_the_set_aside_pictures_where_all_files_have_them():
     assert pareto([lucky, good], "bytes", by_choice=True) == [lucky, good]
     assert (good.choice_value, good.chosen_on, good.choice_pictures) == (98.0, "validation", 60)
     assert chosen_text([lucky, good]) == (
-        "chosen on the 60 set-aside images; the figures are of the 100 held-out ones"
+        "chosen on the 60 validation images; the figures are of the 100 held-out ones"
     )
     # Figures of two splits do not mix.
     old = dataclasses.replace(good, choice=None)
     assert set(best_choices([lucky, old]).values()) == {lucky}
     assert (old.choice_value, old.chosen_on, old.choice_pictures) == (97.0, "held-out", 100)
     assert chosen_text([lucky, old]) == (
-        "chosen on the 100 held-out images that are shown: there was no set-aside split"
+        "chosen on the 100 held-out images that are shown: there was no validation split"
     )
 
 
@@ -483,3 +485,20 @@ def test_every_kind_of_file_has_the_weights_of_its_network():
     exported = to_onnx(model)
     assert onnx_nonzero_weights(exported) == wanted
     assert onnx_weight_sparsity(exported) == pytest.approx(flatbuffer.weight_sparsity(file))
+
+
+def test_the_choices_are_for_phones() -> None:
+    onnx = result(format="onnx", bytes=200_000, latency_ms=0.01, value=98.5)
+    phone = result(variant="int8", bytes=250_000, latency_ms=0.05)
+    assert set(best_choices([onnx, phone]).values()) == {phone}
+    assert set(best_choices([onnx]).values()) == {onnx}
+    assert "among the .tflite files within" in table([onnx, phone])
+    assert "among the .onnx files within" in table([onnx, result(verified="no")])
+    assert "among the files within" in table([phone])
+
+
+def test_every_figure_is_a_percentage() -> None:
+    for metric in ("accuracy", "AP", "mask AP", "mIoU"):
+        one = result(metric=metric, value=37.04)
+        assert one.figure == "37.0%"
+        assert metric_of([one], unit=True) == f"{metric} (%)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 from keras import layers
 from networks import enlivened
 from PIL import Image
+from scans import scans_of_commands
 
 import kerascnn
 from export import allowed, compare, flatbuffer, onnx_file, prune, recipes, tasks
@@ -35,6 +37,7 @@ from export.table import table
 from kerascnn.cli import commands
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.datasets import of_request
 from training.datasets.label_maps import VOID
 from training.datasets.map_sets import scan_maps
 from training.request import request
@@ -194,6 +197,12 @@ def test_compare_speaks_of_miou(run: Run, made: dict[str, Artefact], tmp_path: P
         assert {row["metric"] for row in csv.DictReader(stream)} == {"mIoU"}
 
 
+def test_the_data_is_scanned_once_a_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scans_of_commands(run, tmp_path, monkeypatch, of_request, "scan_maps") == [1, 1]
+
+
 def test_runs_of_two_metrics_do_not_compare(run: Run, tmp_path: Path) -> None:
     detector = Run(tmp_path, {**run.info, "results": {"metric": "AP"}})
     with pytest.raises(InputError, match=r"by mIoU and .* by AP"):
@@ -321,6 +330,10 @@ def test_predict_draws_maps(run: Run, made: dict[str, Artefact], tmp_path: Path)
     for file in (run.model_path, made["float32.onnx"].path, made["float32_raw.tflite"].path):
         (other,) = segment(file, images)
         assert other.classes == found.classes
+    for name, one in made.items():  # without their .json
+        alone = shutil.copy(one.path, tmp_path / name)
+        (found,), (beside,) = segment(alone, images), segment(one.path, images)
+        assert found == beside
     with pytest.raises(InputError, match=r"both be drawn as wide\.png"):
         list(segment(path, images * 2, folder=tmp_path / "drawn"))
 

@@ -43,7 +43,7 @@ def test_a_table_by_hand() -> None:
         "* Pareto-optimal in size",
         "drop: points of accuracy lost against the Keras model; negative is a gain",
         "[] 95% interval of the drop on other images of the same kind; too narrow where images are "
-        "alike, as tiles of one picture are",
+        "alike, as tiles of one image are",
         "~ within noise: the images are too few to tell that drop from none",
         "latency: median of one image on this computer, not on a phone; 1 thread",
         "smallest       digits int8: 97.9%, 62.0 KB, 5.04 ms",
@@ -51,7 +51,7 @@ def test_a_table_by_hand() -> None:
         "most accurate  digits int8: 97.9%, 62.0 KB, 5.04 ms",
         "(smallest and fastest among the files within 1 point of the most accurate; of equally "
         "fast ones the smallest)",
-        "(chosen on the 60 set-aside images; the figures are of the 1,000 held-out ones)",
+        "(chosen on the 60 validation images; the figures are of the 1,000 held-out ones)",
     ]
 
 
@@ -60,7 +60,9 @@ def test_few_pictures_have_no_interval_and_say_so() -> None:
     assert "+5.0  " in text
     assert "[" not in text
     assert "no interval: 20 held-out images are too few (below 50)" in text
-    assert "(chosen on the 20 held-out images that are shown: there was no set-aside split)" in text
+    assert (
+        "(chosen on the 20 held-out images that are shown: there was no validation split)" in text
+    )
 
 
 def test_nothing_is_recommended_of_a_network_that_finds_nothing() -> None:

@@ -558,6 +558,11 @@ def test_all_files_of_a_run(network, spec, tmp_path: pathlib.Path) -> None:
     assert done.returncode == 0, done.stderr
     (told,) = json.loads(done.stdout)
     assert set(told["objects"][0]["mask"]) == {"size", "counts"}
+    for name, artefact in made.items():  # without their .json
+        alone = tmp_path / name
+        alone.write_bytes(artefact.path.read_bytes())
+        image = str(tmp_path / "one.png")
+        assert list(detect(alone, [image])) == list(detect(artefact.path, [image]))
 
 
 @pytest.mark.slow

@@ -74,8 +74,13 @@ WRONG_LABELS = ([], [1], {}, ["\ud800"])
 @pytest.mark.parametrize("field", WRONG)
 def test_fields_of_a_run(field: str, tmp_path: Path) -> None:
     Run.open(run_of(tmp_path, RUN))
+    damaged = run_of(tmp_path, changed(RUN, field, WRONG[field]))
+    keeping = rf"run\.json (is damaged|lacks) .*--weights {damaged}/model\.keras; the files in"
+    with pytest.raises(InputError, match=keeping):
+        Run.open(damaged)
+    (damaged / "model.keras").unlink()
     with pytest.raises(InputError, match=r"run\.json (is damaged|lacks) .*delete the folder"):
-        Run.open(run_of(tmp_path, changed(RUN, field, WRONG[field])))
+        Run.open(damaged)
 
 
 @pytest.mark.parametrize("labels", WRONG_LABELS)

@@ -55,7 +55,7 @@ def test_runs_of_earlier_versions_say_less():
     old = {"results": {"metric": "accuracy", "held_out": 97.12}}
     assert closing_line(old) == "97.1% of the held-out images are right"
     detector = {"metric": "AP", "held_out": 31.0, "ap50": 50.0, "ap75": None}
-    assert closing_line({"results": detector}) == "AP 31.0, AP50 50.0 on the held-out images"
+    assert closing_line({"results": detector}) == "AP 31.0%, AP50 50.0% on the held-out images"
     nothing = {"metric": "AP", "held_out": float("nan")}
     assert closing_line({"results": nothing}) == "no AP on the held-out images"
 
@@ -81,7 +81,7 @@ def test_a_run_at_chance_is_called_so():
 
 def test_detectors_and_runs_of_earlier_versions_have_a_floor():
     detector = {"results": {"metric": "AP", "held_out": 0.04}, "labels": ["car"]}
-    assert "AP 0.0, less than 1" in (below_floor(detector) or "")
+    assert "AP 0.0%, less than 1%" in (below_floor(detector) or "")
     assert below_floor({**detector, "results": {"metric": "AP", "held_out": 12.0}}) is None
     nothing = {**detector, "results": {"metric": "AP", "held_out": None}}
     assert "nothing to find" in (below_floor(nothing) or "")

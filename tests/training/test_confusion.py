@@ -20,9 +20,10 @@ def test_counts_by_hand() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
     predictions = np.array([0, 1, 0, 2, 2, 2, 2, 2, 2, 2])
     matrix = confusion_matrix(labels, predictions, 3)
-    assert matrix.tolist() == COUNTS.tolist()
+    assert matrix.toarray().tolist() == COUNTS.tolist()
     assert matrix.dtype == np.int64
-    assert confusion_matrix(labels[:0], predictions[:0], 2).tolist() == [[0, 0], [0, 0]]
+    none = confusion_matrix(labels[:0], predictions[:0], 2)
+    assert none.toarray().tolist() == [[0, 0], [0, 0]]
 
 
 def test_small_integer_types_do_not_overflow() -> None:

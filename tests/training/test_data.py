@@ -15,7 +15,7 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic, datasets
+from training import atomic, datasets, decode_memory
 from training.datasets.decode import decode_dataset, decode_split, decoded, in_order
 from training.datasets.splits import Split, few, stratified
 from training.preprocessing import read_picture
@@ -186,7 +186,7 @@ def test_files_that_are_no_pictures_are_named(tmp_path: Path, monkeypatch) -> No
     refused(tmp_path / "missing.png")
     refused(tmp_path)
     Image.new("L", (60, 60)).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(decode_memory, "MOST_BYTES", 1000)
     refused(tmp_path / "bomb.png")
 
 

@@ -130,6 +130,27 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert_same_weights(unbroken[0], run(tmp_path)[0])
 
 
+@pytest.mark.parametrize("part", ["shape", "count", "metrics"])
+def test_the_state_of_another_training_is_refused(part: str, tmp_path: Path, monkeypatch) -> None:
+    """Of the same network, so that its variables fit, and of another optimiser or metric."""
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at_step(2, signal.SIGTERM, patch)
+        with pytest.raises(Stopped):
+            run(tmp_path)
+    for path in checkpoint.latest_first(tmp_path):
+        arrays, state = checkpoint.read(path)
+        if part == "shape":
+            arrays[-1] = np.zeros((3, 3))
+        elif part == "count":
+            arrays = arrays[:-1]
+        else:
+            state["metrics"] = [*state.get("metrics", []), 1.0]
+        checkpoint.save(path, arrays, state)
+    with pytest.raises(InputError, match=r"holds the state of another training .*delete the fol"):
+        run(tmp_path)
+
+
 def test_frozen_epochs_move_the_head_alone(tmp_path: Path, monkeypatch) -> None:
     config = dataclasses.replace(CONFIG, epochs=3, freeze_epochs=1, augmentation="none")
     model = network(config)

@@ -55,7 +55,7 @@ def test_one_class_tells_nothing() -> None:
 def test_an_ap_of_nothing(metric: str) -> None:
     told = below_floor(metric, 0.0, classes=10)
     assert told is not None
-    assert told.startswith(f"this network finds nothing yet: {metric} 0.0, less than 1.")
+    assert told.startswith(f"this network finds nothing yet: {metric} 0.0%, less than 1%.")
     assert "objects too small" in told
     assert below_floor(metric, 3.0, classes=10) is None
     nothing = below_floor(metric, math.nan, classes=10)

@@ -14,6 +14,7 @@ from training.border_weights import border_weights
 from training.box_augmentation import rectangles, to_network
 from training.box_policies import BOX_POLICIES, draw
 from training.config import TrainConfig
+from training.datasets.broken import BrokenPictures
 from training.datasets.label_maps import VOID, MapSplit
 from training.map_augmentation import assembled_map, make_map_tile, map_to_network
 from training.map_batches import MapBatch, MapCourse, map_batches
@@ -225,15 +226,25 @@ def test_odd_maps_are_numbers(kind: str) -> None:
             assert name in ("scenes", "mosaic") or (batch["gt_weights"] == 1).all()
 
 
-def test_a_broken_mask_is_named() -> None:
+def test_the_next_picture_stands_in_for_one_whose_mask_is_broken(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def broken(place: int) -> np.ndarray:
         if place == 5:
             raise InputError("p5.png is not a readable picture; replace or remove it")
         return label_map(place)
 
     bad = dataclasses.replace(split(), annotate=broken)
+    mended = dataclasses.replace(split(), places=np.where(split().places == 5, 6, split().places))
+    found = list(map_batches(course(split=bad), first_epoch=0, last_epoch=3))
+    wanted = list(map_batches(course(split=mended), first_epoch=0, last_epoch=3))
+    for one, other in zip(found, wanted, strict=True):
+        for key, values in one.items():
+            np.testing.assert_array_equal(values, other[key])
+    assert capsys.readouterr().err.count("broken, left out: p5.png is not") == 1
+    strict = course(split=bad, broken=BrokenPictures(strict=True))
     with pytest.raises(InputError, match=r"p5\.png"):
-        list(map_batches(course(split=bad), first_epoch=0, last_epoch=20))
+        list(map_batches(strict, first_epoch=0, last_epoch=20))
 
 
 def test_cropping_is_refused() -> None:

@@ -14,6 +14,7 @@ from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import Augmented, to_network
 from training.box_policies import BOX_POLICIES
 from training.config import TrainConfig
+from training.datasets.broken import BrokenPictures
 from training.datasets.objects import Objects, ObjectSplit
 from training.mask_bits import unpacked
 from training.object_batches import (
@@ -23,6 +24,7 @@ from training.object_batches import (
     object_batches,
     padded,
 )
+from training.preprocessing import read_pixels
 
 NETWORK = Preprocessing(height=32, width=48, channels=3, resize="stretch")
 CONFIG = TrainConfig(epochs=3, batch_size=4, augmentation="scenes", seed=7)
@@ -312,17 +314,48 @@ def test_of_too_many_objects_the_largest_stay_in_order() -> None:
     np.testing.assert_array_equal(batch["gt_boxes"][0], boxes[[1, 3]])
 
 
-def test_a_broken_picture_is_named() -> None:
+def test_the_next_picture_stands_in_for_a_broken_one(capsys: pytest.CaptureFixture[str]) -> None:
     def broken(place: int) -> np.ndarray:
         if place == 5:
             raise InputError("p5 is not a readable picture; replace or remove it")
         return read(place)
 
     bad = dataclasses.replace(split(), read=broken)
+    # As if the sixth picture, and its objects, were the seventh.
+    places = np.where(split().places == 5, 6, split().places)
+    mended = dataclasses.replace(split(), places=places)
+    found = list(object_batches(course(split=bad), first_epoch=0, last_epoch=3))
+    wanted = list(object_batches(course(split=mended), first_epoch=0, last_epoch=3))
+    for one, other in zip(found, wanted, strict=True):
+        for key, values in one.items():
+            np.testing.assert_array_equal(values, other[key])
+    assert capsys.readouterr().err.count("broken, left out: p5 is not a readable") == 1
+    strict = course(split=bad, broken=BrokenPictures(strict=True))
     with pytest.raises(InputError, match="p5"):
-        list(object_batches(course(split=bad), first_epoch=0, last_epoch=20))
+        list(object_batches(strict, first_epoch=0, last_epoch=20))
     with pytest.raises(InputError, match="p5"):
         list(evaluation_pictures(bad, NETWORK, 4))
+
+
+def test_without_any_picture_that_can_be_read_training_ends() -> None:
+    def broken(place: int) -> np.ndarray:
+        raise InputError(f"p{place} is not a readable picture; replace or remove it")
+
+    bad = dataclasses.replace(split(), read=broken)
+    with pytest.raises(InputError, match="no image can stand in for it"):
+        next(object_batches(course(split=bad), first_epoch=0, last_epoch=1))
+
+
+def test_a_picture_that_is_gone_is_an_error_and_not_broken() -> None:
+    """It comes back with its disk, and the training goes on exactly."""
+
+    def gone(place: int) -> np.ndarray:
+        return read_pixels(f"/nowhere/{place}.png") if place == 5 else read(place)
+
+    lost = course(split=dataclasses.replace(split(), read=gone))
+    with pytest.raises(InputError, match=r"/nowhere/5\.png: no such image"):
+        list(object_batches(lost, first_epoch=0, last_epoch=20))
+    assert lost.broken.reasons == {}
 
 
 def test_who_stops_early_leaves_no_threads() -> None:

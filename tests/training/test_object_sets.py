@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from kerascnn.errors import InputError
+from training.datasets.faults import HANDFUL, MOST_SHARE, Faults, present, weigh
 from training.datasets.object_sets import scan_objects
 from training.datasets.object_table import ALL, TEST, TRAIN, Annotations, assemble, tabulate
 from training.preprocessing import read_pixels, read_size
@@ -123,7 +124,9 @@ def annotations(picture_numbers: list[int], labels: list[int]) -> Annotations:
 def test_a_table_is_sorted_by_picture_and_keeps_the_order_within(tmp_path: Path) -> None:
     files = pictures(tmp_path, 4)
     sizes = np.full((4, 2), (8, 10))
-    table = tabulate("x", files, [f.name for f in files], sizes, annotations([2, 0, 2, 0], [0] * 4))
+    table = tabulate(
+        "x", files, [f.name for f in files], sizes, weigh(files), annotations([2, 0, 2, 0], [0] * 4)
+    )
     found = [table.annotate(place).ids.tolist() for place in range(4)]
     assert found == [[11, 13], [], [10, 12], []]
     wanted = [[0, 0, 0.25, 0.4], [0.25, 0, 0.5, 0.4]]
@@ -134,15 +137,16 @@ def test_splits_without_objects_are_refused(tmp_path: Path) -> None:
     files = pictures(tmp_path, 2)
     sizes = np.full((2, 2), (8, 10))
     names = [file.name for file in files]
-    full = tabulate("x", files, names, sizes, annotations([0, 1], [0, 0]))
-    empty = tabulate("x", files, names, sizes, annotations([], []))
+    full = tabulate("x", files, names, sizes, weigh(files), annotations([0, 1], [0, 0]))
+    empty = tabulate("x", files, names, sizes, weigh(files), annotations([], []))
     for parts, match in (
         ({TRAIN: empty, TEST: full}, "no training image has an object to learn from"),
         ({TRAIN: full, TEST: empty}, "no held-out image has an object to measure on"),
     ):
         with pytest.raises(InputError, match=match):
             assemble("x", ["cat"], [1], parts, seed=0)
-    single = tabulate("x", files[:1], names[:1], sizes[:1], annotations([0], [0]))
+    one = files[:1], names[:1], sizes[:1], weigh(files[:1])
+    single = tabulate("x", *one, annotations([0], [0]))
     with pytest.raises(InputError, match="fewer than two images"):
         assemble("x", ["cat"], [1], {ALL: single}, seed=0)
 
@@ -153,9 +157,68 @@ def test_only_files_are_pictures(tmp_path: Path) -> None:
     os.mkfifo(files[0])
     files[1].unlink()
     files[1].mkdir()
-    sizes = np.full((2, 2), (8, 10))
-    with pytest.raises(InputError, match=r"0.png: no such image; of 2 .* 2 are missing"):
-        tabulate("x", files, ["0", "1"], sizes, annotations([0], [0]))
+    with pytest.raises(InputError, match=r"2 of 2 images are missing.*0.png: no such image"):
+        present("x", files, strict=False)
+
+
+@pytest.mark.parametrize(
+    ("broken", "total", "refused"),
+    [
+        (1, 1, True),  # nothing would be left
+        (HANDFUL, HANDFUL, True),
+        (HANDFUL, HANDFUL + 1, False),
+        (HANDFUL + 1, 10 * HANDFUL, True),
+        (HANDFUL + 1, 10 * HANDFUL + 10, False),
+        (101, 1000, True),
+        (100, 1000, False),
+    ],
+)
+def test_a_few_may_be_broken(broken: int, total: int, refused: bool) -> None:
+    assert MOST_SHARE == 0.1
+    faults = Faults("broken-lines", "lines are broken", strict=False)
+    for number in range(broken):
+        faults.add(f"a.txt, line {number}: no number", "correct it")
+    if refused:
+        with pytest.raises(
+            InputError,
+            match=rf"^train: {broken:,} of {total:,} lines are broken, which is more than may be "
+            r"left out \(10%\); a.txt, line 0: no number; correct it$",
+        ):
+            faults.settle("train", total)
+        return
+    (note,) = faults.settle("train", total)
+    assert (note.kind, note.count, note.finding) == ("broken-lines", broken, True)
+    assert note.examples == tuple(f"a.txt, line {number}: no number" for number in range(5))
+    assert str(note) == (
+        f"train: {broken:,} of {total:,} lines are broken and were left out: "
+        "a.txt, line 0: no number ..."
+    )
+
+
+def test_none_may_be_broken_if_strict() -> None:
+    faults = Faults("broken-lines", "lines are broken", strict=True)
+    assert faults.settle("train", 10) == []
+    with pytest.raises(InputError, match=r"^a.txt, line 3: no number; correct it$"):
+        faults.add("a.txt, line 3: no number", "correct it")
+
+
+def test_sizes_are_read_where_they_are_not_known(tmp_path: Path) -> None:
+    files = pictures(tmp_path, 8)
+    files[2].unlink()
+    files[4].write_bytes(b"none")
+    known = np.zeros((8, 2), np.int64)
+    known[1] = (80, 100)
+    found = present("train", files, known, strict=False)
+    assert found.places.tolist() == [0, 1, 3, 5, 6, 7]
+    assert found.sizes.tolist() == [[8, 10], [80, 100], *[[8, 10]] * 4]
+    assert found.weights.tolist() == [files[place].stat().st_size for place in found.places]
+    assert [(note.kind, note.count) for note in found.notes] == [
+        ("missing-images", 1),
+        ("unreadable-images", 1),
+    ]
+    assert str(files[4]) in str(found.notes[1])
+    with pytest.raises(InputError, match=r"2.png: no such image; restore it"):
+        present("train", files, known, strict=True)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -51,9 +51,13 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def packed(source: Path | str, folder: Path, *, seed: int = 0, **options) -> Packed:
-    dataset = datasets.scan(str(source), seed=seed, to_pack=True)
-    return pack(dataset, folder, seed=seed, report=lambda _line: None, **options)
+def packed(
+    source: Path | str, folder: Path, *, seed: int = 0, split_seed: int = 0, **options
+) -> Packed:
+    dataset = datasets.scan(str(source), seed=split_seed, to_pack=True)
+    return pack(
+        dataset, folder, seed=seed, split_seed=split_seed, report=lambda _line: None, **options
+    )
 
 
 def examples(folder: Path, split: str) -> list[dict]:
@@ -68,7 +72,7 @@ def examples(folder: Path, split: str) -> list[dict]:
 
 
 def test_a_pack_has_the_pictures_of_its_folder(photos: Path, tmp_path: Path) -> None:
-    made = packed(photos, tmp_path / "pack", seed=3, shard_bytes=4000)
+    made = packed(photos, tmp_path / "pack", seed=1, split_seed=3, shard_bytes=4000)
     assert made.counts == {"train": 16, "test": 4}
     one, other = datasets.scan(str(photos), seed=3), datasets.scan(str(tmp_path / "pack"), seed=9)
     assert one.classes == other.classes
@@ -326,6 +330,32 @@ def test_other_folders_are_not_written_into(photos: Path, tmp_path: Path) -> Non
     packed(photos, tmp_path / "pack")
     with pytest.raises(InputError, match=r"another pack .seed 0 there, 1 asked for"):
         packed(photos, tmp_path / "pack", seed=1)
+    with pytest.raises(InputError, match=r"another pack .split_seed 0 there, 2 asked for"):
+        packed(photos, tmp_path / "pack", split_seed=2)
+
+
+def test_an_unfinished_pack_of_before_was_split_by_its_only_seed(
+    photos: Path, tmp_path: Path
+) -> None:
+    packed(photos, tmp_path / "pack", seed=3, split_seed=3)
+    info = tmp_path / "pack" / "pack.json"
+    told = json.loads(info.read_text())
+    del told["split_seed"]
+    info.write_text(json.dumps(told))
+    assert packed(photos, tmp_path / "pack", seed=3, split_seed=3).counts["train"] == 16
+    with pytest.raises(InputError, match=r"split_seed 3 there, 0 asked for"):
+        packed(photos, tmp_path / "pack", seed=3)
+
+
+def test_the_seed_of_the_order_leaves_the_split(photos: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        done = here("pack", photos, "-o", tmp_path / str(seed), "--seed", seed)
+        assert done.returncode == 0, done.stderr
+    plain = datasets.scan(str(photos), seed=0)
+    held_out = {Path(name).relative_to(photos).as_posix() for name in plain.held_out.names}
+    for seed in (0, 1):
+        split = datasets.scan(str(tmp_path / str(seed)), seed=0).held_out
+        assert {str(name) for name in split.names} == held_out
 
 
 def test_packs_can_be_packed_and_so_can_arrays(photos: Path, tmp_path: Path, monkeypatch) -> None:
@@ -339,7 +369,7 @@ def test_packs_can_be_packed_and_so_can_arrays(photos: Path, tmp_path: Path, mon
         mnist, train=mnist.train.take(range(0, 4000, 100)),
         held_out=mnist.held_out.take(range(0, 1000, 50)),
     )  # fmt: skip
-    pack(few, tmp_path / "digits", seed=0, report=lambda _line: None)
+    pack(few, tmp_path / "digits", seed=0, split_seed=0, report=lambda _line: None)
     digits = datasets.scan(str(tmp_path / "digits"), seed=0)
     assert digits.resize == "pad"
     grey = Preprocessing(height=28, width=28, channels=1, resize="pad")

@@ -42,7 +42,15 @@ def test_an_epoch_is_one_line() -> None:
     assert epoch_line(unjudged, TrainConfig(epochs=2)) == (
         "epoch 1/2  training accuracy 50.0%  loss 2.000"
     )
-    assert "val mean IoU 44.4%" in epoch_line(history(44.4, name="val_miou"), CONFIG)
+    assert "val mIoU 44.4%" in epoch_line(history(44.4, name="val_miou"), CONFIG)
+
+
+def test_of_equal_figures_none_is_called_best() -> None:
+    rows = history(60.0, 84.31, 84.31, 84.31)  # whose validation loss is equal as well
+    assert "val accuracy 84.3% (equals epoch 2)" in epoch_line(rows[:3], CONFIG)
+    rows[2]["val_loss"] = 0.5
+    assert "val accuracy 84.3% (equals epoch 2, at a lower loss)" in epoch_line(rows[:3], CONFIG)
+    assert "val accuracy 84.3% (equals epoch 3)" in epoch_line(rows, CONFIG)
 
 
 def test_the_closing_words_count_the_epochs() -> None:

@@ -106,7 +106,7 @@ def test_large_ones_are_packed(prepare, tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(InputError, match=f"kerascnn pack {spec} -o DIR"):
         datasets.scan(spec, seed=0)
     dataset = datasets.scan(spec, seed=0, to_pack=True)
-    pack(dataset, tmp_path / "pack", seed=0, report=lambda _line: None)
+    pack(dataset, tmp_path / "pack", seed=0, split_seed=0, report=lambda _line: None)
     packed = datasets.scan(str(tmp_path / "pack"), seed=0)
     assert numbers(packed.train) == numbers(dataset.train)
     np.testing.assert_array_equal(packed.train.labels, dataset.train.labels)

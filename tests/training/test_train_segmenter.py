@@ -115,7 +115,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> list[MapDataset]:
         return tiny_segmenters.network(preprocessing.input_shape, classes)
 
     monkeypatch.setattr(network, "build", build)
-    monkeypatch.setattr(of_request, "scan_maps", lambda _spec, *, seed: data[0])
+    monkeypatch.setattr(of_request, "scan_maps", lambda _spec, **_given: data[0])
     return data
 
 
@@ -236,7 +236,7 @@ def test_figures_without_anything_to_measure_are_none() -> None:
 def test_a_runs_figures_in_words() -> None:
     results = {"metric": "mIoU", "held_out": 85.04, "mean_dice": 91.2, "boundary_f1": 88.8}
     told = closing_line({"results": results})
-    assert told == "mIoU 85.0, dice 91.2, boundary F1 88.8 on the held-out images"
+    assert told == "mIoU 85.0%, dice 91.2%, boundary F1 88.8% on the held-out images"
 
 
 @pytest.mark.parametrize(

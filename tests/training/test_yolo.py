@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as rle
+from said import said
 
 from kerascnn.errors import InputError
 from training.datasets import yolo
@@ -47,7 +48,7 @@ def counts(dataset: ObjectDataset) -> list[int | None]:
 
 def refused(path: Path, match: str) -> None:
     with pytest.raises(InputError, match=match) as caught:
-        yolo.scan(path, seed=0)
+        yolo.scan(path, seed=0, strict=True)
     assert "\n" not in str(caught.value)
 
 
@@ -69,7 +70,7 @@ def test_boxes_are_shares(described: Path) -> None:
     assert objects.masks is None
     assert dataset.train.sizes.tolist() == [[HEIGHT, WIDTH]] * 4
     assert dataset.held_out.picture(1)[0, 0].tolist() == [5, 0, 0]
-    assert dataset.notes == ()
+    assert said(dataset) == ()
     same = yolo.scan(described / "data.yaml", seed=0)
     assert (same.train.names, same.fingerprint) == (dataset.train.names, dataset.fingerprint)
 
@@ -105,7 +106,7 @@ def test_pictures_without_labels_have_no_object(described: Path) -> None:
     dataset = yolo.scan(described, seed=0)
     assert [len(dataset.train.objects(i)) for i in range(4)] == [1, 0, 0, 1]
     assert dataset.train.objects(1).boxes.shape == (0, 4)
-    assert dataset.notes[0] == "train: 1 of 4 pictures have no labels: no object"
+    assert said(dataset)[0] == "train: 1 of 4 images have no labels: no object"
     for number in (0, 2, 3):
         labels_of(described, number).unlink()
     refused(described, r"labels/train/0.txt: no such file, nor any other")
@@ -117,9 +118,9 @@ def test_what_reaches_beyond_is_clipped_and_told(described: Path) -> None:
     objects = dataset.train.objects(0)
     np.testing.assert_allclose(objects.boxes[0], [0.25, 0, 0.75, 0.35], rtol=1e-6)
     assert len(objects) == 2
-    assert dataset.notes == (
-        "train: 1 of 6 boxes were clipped to their pictures",
-        "train: 1 of 6 boxes without an area inside their pictures were dropped, in training and "
+    assert said(dataset) == (
+        "train: 1 of 6 boxes were clipped to their images",
+        "train: 1 of 6 boxes without an area inside their images were dropped, in training and "
         "in evaluation",
         "1 classes have no training object: hot dog",
     )
@@ -164,7 +165,7 @@ def test_roboflow_s_paths_and_lists_of_pictures(tmp_path: Path) -> None:
     assert counts(dataset) == [4, None, 2]
     assert dataset.held_out.picture(1)[0, 0].tolist() == [5, 0, 0]
     (tmp_path / "lists" / "val.txt").write_text("valid/images/2.png\nvalid/images/9.png\n")
-    refused(tmp_path, "9.png: no such image; of 2 that are annotated 1 are missing")
+    refused(tmp_path, "9.png: no such image; restore it")
 
 
 def test_folders_without_yaml(tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_folders_without_yaml(tmp_path: Path) -> None:
     [
         ("names: [a, b]", "names neither train nor val"),
         ("train: images/train\nval: images/val", "has no names"),
-        ("train: images/train\nval: images/val\nnames: {1: a, 2: b}", "not numbered 0, 1, 2"),
+        ("train: images/train\nval: images/val\nnames: {x: a, 2: b}", "not numbered 0, 1, 2"),
         ("train: images/train\nval: images/val\nnames: [a, a]", "two classes are called 'a'"),
         ("train: images/train\nval: images/val\nnames: [a, no]", "name of class 1 is not text"),
         ("train: images/train\nval: images/val\nnames: [a]\nnc: 2", "nc is not 1"),

@@ -6,18 +6,30 @@ network's geometry.
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
+
+import numpy as np
 
 from kerascnn.errors import InputError
 from training.datasets import folder, mnist, pack, scenes_digits, tfds
-from training.datasets.splits import Dataset
+from training.datasets.elsewhere import Use, joined, unused, with_beside
+from training.datasets.splits import Dataset, Split
+from training.reading import NOW
 
 __all__ = ["EMBEDDED", "Dataset", "canonical", "require", "scan"]
 
 EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
 
 
-def scan(spec: str, *, seed: int, to_pack: bool = False) -> Dataset:
+def scan(
+    spec: str,
+    *,
+    seed: int,
+    to_pack: bool = False,
+    val_data: str | None = None,
+    reading: int = NOW,
+) -> Dataset:
     """Find a data set.
 
     Args:
@@ -25,17 +37,71 @@ def scan(spec: str, *, seed: int, to_pack: bool = False) -> Dataset:
             a class, the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
         seed: chooses the split where the data has none of its own.
         to_pack: it is read once and not trained on, so that it may be of any size.
+        val_data: another one, whose pictures are held out instead (see `elsewhere`).
+        reading: the rules to read folders by, see `training.reading`.
 
     Raises:
         InputError: no such set or folder, an empty class, fewer than two classes.
     """
+    if val_data is None:
+        return with_beside(_scan(spec, seed, to_pack, reading), spec)
+    if _is_class_folder(spec) and _is_class_folder(val_data):
+        root, other = pathlib.Path(spec), pathlib.Path(val_data)
+        return folder.scan(root, seed=seed, val_root=other, reading=reading)
+    learnt, measured = _scan(spec, seed, reading=reading), _scan(val_data, seed, reading=reading)
+    if (learnt.train.pictures is None) != (measured.train.pictures is None):
+        raise InputError(
+            f"{spec} and {val_data}: one is embedded and the other one has files; "
+            "hold out pictures of the same kind"
+        )
+    return joined(_all_learnt(learnt), _all_measured(measured))
+
+
+def _all_learnt(dataset: Dataset) -> Dataset:
+    """With nothing held out: the held-out pictures of a folder without splits go back."""
+    nothing = dataset.held_out.take([])
+    if _has_splits(dataset):
+        chooses = dataset.validation or dataset.held_out
+        left = unused({"test": dataset.held_out.names} if dataset.validation else {}, Use.LEARN)
+        return dataclasses.replace(
+            dataset, validation=chooses, held_out=nothing, notes=(*dataset.notes, *left)
+        )
+    return dataclasses.replace(dataset, train=_together(dataset), held_out=nothing)
+
+
+def _all_measured(dataset: Dataset) -> Dataset:
+    """With nothing to learn from."""
+    held_out = dataset.held_out if _has_splits(dataset) else _together(dataset)
+    return dataclasses.replace(dataset, train=held_out.take([]), validation=None, held_out=held_out)
+
+
+def _has_splits(dataset: Dataset) -> bool:
+    """Whether its splits are its own, and not drawn by chance."""
+    path = pathlib.Path(dataset.name)
+    return pack.is_pack(path) or (path / "train").is_dir() or not path.is_dir()
+
+
+def _together(dataset: Dataset) -> Split:
+    """The images of both splits of a folder, in the order of their names."""
+    splits = (dataset.train, dataset.held_out)
+    names = [name for split in splits for name in split.names]
+    both = Split(labels=np.concatenate([split.labels for split in splits]), names=tuple(names))
+    return both.take(sorted(range(len(names)), key=names.__getitem__))
+
+
+def _is_class_folder(spec: str) -> bool:
+    path = pathlib.Path(spec)
+    return spec not in EMBEDDED and path.is_dir() and not pack.is_pack(path)
+
+
+def _scan(spec: str, seed: int, to_pack: bool = False, reading: int = NOW) -> Dataset:
     require(spec)
     if spec in EMBEDDED:
         return EMBEDDED[spec]()
     if spec.startswith(tfds.PREFIX):
         return tfds.scan(spec, seed=seed, most_bytes=None if to_pack else tfds.MOST_BYTES)
     path = pathlib.Path(spec)
-    return pack.scan(path) if pack.is_pack(path) else folder.scan(path, seed=seed)
+    return pack.scan(path) if pack.is_pack(path) else folder.scan(path, seed=seed, reading=reading)
 
 
 def require(spec: str) -> None:

@@ -1,42 +1,32 @@
-"""Decode pictures in parallel, once, into memory; name what is broken.
+"""Decode pictures in parallel, once, into memory, or look at their headers; name what is broken.
 
 Pillow lets go of the interpreter while it decodes and resizes, so that threads are enough.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.cores import WORKERS
+from training.datasets.header import Headers, look, look_at_encoded
 from training.datasets.splits import Dataset, Split
+from training.parallel import in_order
 from training.preprocessing import (
-    Checked,
     Decoded,
-    check_picture,
     convert_channels,
     fit_array,
     read_decoded,
     read_picture,
 )
+from training.progress import Progress
 from training.wording import skipped
 
 # Above this, pictures are decoded again in every epoch instead of kept.
 CACHE_BYTES = 4 << 30
-# What a thread takes at once, and how many of these wait for it: small pictures are decoded in less
-# time than it takes to hand them over.
-_CHUNK = 8
-_CHUNKS_AHEAD = 3
-
-_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,15 +38,22 @@ class Broken:
 
 
 def decode_split(
-    split: Split, preprocessing: Preprocessing, *, cache_bytes: int = CACHE_BYTES
+    split: Split,
+    preprocessing: Preprocessing,
+    *,
+    cache_bytes: int = CACHE_BYTES,
+    headers: Headers | None = None,
+    root: str | None = None,
 ) -> tuple[Split, list[Broken]]:
     """Read every picture of a split at the given geometry.
 
     Args:
         split: encoded pictures, or an array (which is converted and resized).
         preprocessing: the geometry; `mean` and `std` are not applied.
-        cache_bytes: keep the decoded pictures if they fit, else only check that they decode; nor
+        cache_bytes: keep the decoded pictures if they fit, else only look at their headers; nor
             that where `sizes` and `kinds` say that it has been done.
+        headers: of the split's files, where they were looked at already.
+        root: of the data set, under which looks at headers are kept; None: nowhere.
 
     Returns:
         The split without its broken pictures, with `sizes` and `kinds`, with `pictures` if they
@@ -64,31 +61,62 @@ def decode_split(
     """
     if split.pictures is not None:
         return _convert(split, preprocessing), []
-    shape = preprocessing.input_shape
-    keep = len(split) * int(np.prod(shape)) <= cache_bytes
-    if not keep and split.sizes is not None and split.kinds is not None:
-        return split, []
-    pictures = np.empty((len(split) if keep else 0, *shape), np.uint8)
+    if not _fits(split, preprocessing, cache_bytes):
+        return _with_headers(split, headers, root)
+    pictures = np.empty((len(split), *preprocessing.input_shape), np.uint8)
     sizes = np.empty((len(split), 2), np.int32)
     kinds = np.empty(len(split), np.uint8)
     broken: list[Broken] = []
     good: list[int] = []
-    progress = tqdm(
-        _look_at_all(split, preprocessing if keep else None),
-        total=len(split), desc="reading pictures", unit="", leave=False, disable=None,
-    )  # fmt: skip
-    for index, found in enumerate(progress):
-        if isinstance(found, InputError):
-            broken.append(Broken(name=split.names[index], reason=str(found)))
-            continue
-        if isinstance(found, Decoded):
+    with Progress("reading images", len(split), unit="image") as progress:
+        for index, found in enumerate(_read_all(split, preprocessing)):
+            progress.step()
+            if isinstance(found, InputError):
+                broken.append(Broken(name=split.names[index], reason=str(found)))
+                continue
             pictures[len(good)] = found.pixels
-        sizes[index], kinds[index] = found.size, found.kind
-        good.append(index)
+            sizes[index], kinds[index] = found.size, found.kind
+            good.append(index)
     whole = dataclasses.replace(split, sizes=sizes, kinds=kinds).take(good)
-    if keep:  # memory has no places that are far from each other
-        whole = dataclasses.replace(whole, pictures=pictures[: len(good)], blocks=None)
+    # Memory has no places that are far from each other.
+    whole = dataclasses.replace(whole, pictures=pictures[: len(good)], blocks=None)
     return whole, broken
+
+
+def _lies_on_disk(split: Split, preprocessing: Preprocessing, cache_bytes: int) -> bool:
+    """Whether a split stays as files that are yet to be looked at."""
+    looked_at = split.pictures is not None or (split.sizes is not None and split.kinds is not None)
+    return not looked_at and not _fits(split, preprocessing, cache_bytes)
+
+
+def _fits(split: Split, preprocessing: Preprocessing, cache_bytes: int) -> bool:
+    return len(split) * int(np.prod(preprocessing.input_shape)) <= cache_bytes
+
+
+def _look(splits: Sequence[Split], root: str | None) -> list[Headers]:
+    """The headers of some splits; files are looked at together, so that they are kept together."""
+    of_files = look([n for s in splits if s.read is None for n in s.names], root=root)
+    found, first = [], 0
+    for split in splits:
+        if split.read is None:
+            found.append(of_files[first : first + len(split)])
+            first += len(split)
+        else:
+            found.append(look_at_encoded(split.names, split.encoded))
+    return found
+
+
+def _with_headers(
+    split: Split, headers: Headers | None, root: str | None
+) -> tuple[Split, list[Broken]]:
+    """The pictures that have a sound header, with `sizes` and `kinds`; and the others."""
+    if split.sizes is not None and split.kinds is not None:
+        return split, []
+    found = headers or _look([split], root)[0]
+    reasons = found.reasons
+    broken = [Broken(name=split.names[i], reason=reasons[i]) for i in sorted(reasons)]
+    whole = dataclasses.replace(split, sizes=found.sizes, kinds=found.kinds)
+    return whole.take([i for i in range(len(split)) if i not in reasons]), broken
 
 
 def decoded(split: Split, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
@@ -104,34 +132,14 @@ def decoded(split: Split, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
     return in_order(read, len(split))
 
 
-def in_order(work: Callable[[int], _Result], count: int) -> Iterator[_Result]:
-    """`work` of 0, 1, ... `count` - 1, done in threads not far ahead of who asks."""
-    pool = ThreadPoolExecutor(WORKERS)
-    ahead: collections.deque[Future[list[_Result]]] = collections.deque()
-    try:
-        for first in range(0, count, _CHUNK):
-            numbers = range(first, min(first + _CHUNK, count))
-            ahead.append(pool.submit(lambda some: [work(number) for number in some], numbers))
-            if len(ahead) > _CHUNKS_AHEAD * WORKERS:
-                yield from ahead.popleft().result()
-        while ahead:
-            yield from ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _read_all(split: Split, preprocessing: Preprocessing) -> Iterator[Decoded | InputError]:
+    """Each picture at that geometry; or why not."""
 
-
-def _look_at_all(
-    split: Split, preprocessing: Preprocessing | None
-) -> Iterator[Checked | InputError]:
-    """Each picture at that geometry, or checked alone; or why not."""
-
-    def look(index: int) -> Checked | InputError:
+    def look(index: int) -> Decoded | InputError:
         name = split.names[index]
         try:
             # A file is opened by its path, whose messages tell a folder from a missing one.
             source = name if split.read is None else split.encoded(index)
-            if preprocessing is None:
-                return check_picture(source, name)
             return read_decoded(source, preprocessing, name)
         except InputError as error:
             return error
@@ -174,9 +182,15 @@ def decode_dataset(
         InputError: `strict`, or a class that lost its last picture.
     """
     broken: list[Broken] = []
+    others = [split for split in (dataset.validation, dataset.held_out) if split is not None]
+    geometries = [(dataset.train, train), *((split, evaluation) for split in others)]
+    large = [split for split, geometry in geometries if _lies_on_disk(split, geometry, cache_bytes)]
+    headers = dict(zip(map(id, large), _look(large, dataset.name), strict=True))
 
     def decode(split: Split, geometry: Preprocessing, *, whole: bool = True) -> Split:
-        decoded, errors = decode_split(split, geometry, cache_bytes=cache_bytes)
+        decoded, errors = decode_split(
+            split, geometry, cache_bytes=cache_bytes, headers=headers.get(id(split))
+        )
         broken.extend(errors)
         for error in errors:
             if strict:

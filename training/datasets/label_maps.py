@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from training.datasets.notes import Note
+
 # No class: what was left undecided, and what is outside of a picture. It counts nowhere.
 VOID = 255
 # So many classes leave room for `VOID` in a byte.
@@ -52,6 +54,10 @@ class MapSplit:
         """(h, w) uint8; raises InputError if it is broken."""
         return self.annotate(int(self.places[index]))
 
+    def both(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The picture and its label map; raises InputError if either is broken."""
+        return self.picture(index), self.label_map(index)
+
     def take(self, indices: Sequence[int] | np.ndarray) -> MapSplit:
         """The pictures at `indices`, in that order."""
         indices = np.asarray(indices, np.int64)
@@ -74,7 +80,7 @@ class MapDataset:
         validation: pictures that choose the best epoch, or None.
         held_out: pictures that every reported figure is measured on.
         fingerprint: of names, sizes and masks, or of what generates them.
-        notes: what was converted, left out or set aside, with counts; one line each.
+        notes: what was converted, left out or set aside, counted.
         generated: pictures are made, not read, so that none can be broken.
         palette: the data's own colour of each class, or None.
     """
@@ -85,7 +91,7 @@ class MapDataset:
     validation: MapSplit | None
     held_out: MapSplit
     fingerprint: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     generated: bool = False
     palette: Palette | None = None
 

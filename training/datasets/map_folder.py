@@ -11,21 +11,27 @@ annotation or SegmentationClass. The mask of a.jpg is a.png or a_mask.png (see `
 same place if there are folders within folders. What masks mean is in `mask_files`, and how classes
 are named in `class_files`: the file is looked for in DIR and then beside the masks.
 
-Without splits a fifth of the pictures is held out.
+A picture without a mask, or with a broken one or one of another size, is left out, up to the limit
+of `faults`. Without splits a fifth of the pictures is held out.
 """
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
 
 from kerascnn.errors import InputError
 from training.datasets import class_files
+from training.datasets.class_files import ClassFile
+from training.datasets.elsewhere import Use
+from training.datasets.faults import Faults
 from training.datasets.label_maps import MapDataset
 from training.datasets.mask_table import Pair, assemble_maps
+from training.datasets.notes import Note
 from training.datasets.object_table import ALL, FOLDERS, TRAIN
+from training.datasets.paths import Listings, is_hidden, listing, suffix_of
 from training.preprocessing import SUFFIXES
+from training.reading import NOW
 
 _PICTURES = ("images", "image", "imgs", "img", "jpegimages")
 _MASKS = (
@@ -49,34 +55,58 @@ def recognises(path: pathlib.Path) -> bool:
     return path.is_dir() and bool(_places(path, []))
 
 
-def scan(path: pathlib.Path, *, seed: int) -> MapDataset:
+def scan(
+    path: pathlib.Path,
+    *,
+    seed: int,
+    strict: bool = False,
+    use: Use = Use.SPLIT,
+    reading: int = NOW,
+    named: ClassFile | None = None,
+) -> MapDataset:
     """Find pictures and their masks; few are decoded yet (see `mask_table`).
 
+    Args:
+        reading: the rules to list folders by, see `training.reading`.
+        named: what masks mean where no file in DIR says so.
+
     Raises:
-        InputError: a picture without a mask, or with one of another size; what classes are cannot
-            be told; files that cannot be read.
+        InputError: too many pictures without a sound mask; what classes are cannot be told.
     """
-    notes: list[str] = []
+    notes: list[Note] = []
     places = _places(path, notes)
-    parts = {part: _pairs(part, *folders, notes) for part, folders in places.items()}
+    listings = Listings(SUFFIXES, reading)
+    parts = {
+        part: _pairs(part, *folders, notes, listings, strict) for part, folders in places.items()
+    }
+    notes += listings.notes()
+    found = _class_file(path, places) or named
+    return assemble_maps(path, parts, found, seed=seed, use=use, strict=strict, notes=notes)
+
+
+def classes_of(path: pathlib.Path) -> ClassFile | None:
+    """What a file in DIR says that masks mean."""
+    return _class_file(path, _places(path, []))
+
+
+def _class_file(path: pathlib.Path, places: Mapping[str, _Places]) -> ClassFile | None:
     folders = [path, *(masks for _pictures, masks in places.values())]
     above = [folder.parent for folder in folders[1:]]
-    found = class_files.find([*folders, *above])
-    return assemble_maps(path, parts, found, seed=seed, notes=notes)
+    return class_files.find([*folders, *above])
 
 
-def _places(root: pathlib.Path, notes: list[str]) -> dict[str, _Places]:
+def _places(root: pathlib.Path, notes: list[Note]) -> dict[str, _Places]:
     """The folders of each part; ALL for what is to be split."""
     if found := _above(root, notes):
         return found
     found = _below(root) or _beside(root) or _mixed(root)
     if found:
         left = [folder for part, folder in _of_parts(root).items() if part not in found]
-        notes += [f"{folder} has no masks: its pictures were left out" for folder in left]
+        notes += [_left_out(f"{folder} has no masks", folder) for folder in left]
     return found
 
 
-def _above(root: pathlib.Path, notes: list[str]) -> dict[str, _Places]:
+def _above(root: pathlib.Path, notes: list[Note]) -> dict[str, _Places]:
     """DIR/images and DIR/masks, with or without parts in them."""
     pair = _two(root)
     if pair is None:
@@ -90,8 +120,13 @@ def _above(root: pathlib.Path, notes: list[str]) -> dict[str, _Places]:
         elif part == TRAIN:
             raise InputError(f"{pair[1]} has no folder {pictures.name} as {pair[0]} has; add it")
         else:
-            notes.append(f"{pair[1]} has no folder {pictures.name}: its pictures were left out")
+            notes.append(_left_out(f"{pair[1]} has no folder {pictures.name}", pictures))
     return found if parts else {ALL: pair}
+
+
+def _left_out(why: str, pictures: pathlib.Path) -> Note:
+    names = listing(pictures, SUFFIXES).files
+    return Note.of("absent-split", f"{why}: its images were left out", names)
 
 
 def _below(root: pathlib.Path) -> dict[str, _Places]:
@@ -138,7 +173,10 @@ def _child(
 
 def _holds_masks(folder: pathlib.Path) -> bool:
     """Not so a folder of YOLO's labels or of COCO's annotations."""
-    return any(True for _file in _files(folder))
+    near = (file.name for file in folder.iterdir())
+    if any(suffix_of(name) in SUFFIXES and not is_hidden(name) for name in near):
+        return True
+    return bool(listing(folder, SUFFIXES).files)
 
 
 def _holds_marked(folder: pathlib.Path) -> bool:
@@ -146,41 +184,41 @@ def _holds_marked(folder: pathlib.Path) -> bool:
     return any(file.stem.endswith(_MARK) for file in files)
 
 
-def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Pictures and masks in it and below."""
-    for file in folder.rglob("*"):
-        hidden = file.name.startswith(".") or "__MACOSX" in file.parts
-        if file.suffix.lower() in SUFFIXES and not hidden:
-            yield file
-
-
-def _pairs(part: str, pictures: pathlib.Path, masks: pathlib.Path, notes: list[str]) -> list[Pair]:
-    """Each picture with its mask, by name; masks without a picture are counted in a note."""
-    there = sorted(_files(masks))
-    files = sorted(_files(pictures))
+def _pairs(
+    part: str,
+    pictures: pathlib.Path,
+    masks: pathlib.Path,
+    notes: list[Note],
+    listings: Listings,
+    strict: bool,
+) -> list[Pair]:
+    """Each picture with its mask, by name; what has none is left out."""
+    there = listings.of(masks)
+    files = listings.of(pictures)
     if pictures == masks:
         files = [file for file in files if not file.stem.endswith(_MARK)]
         there = [file for file in there if file.stem.endswith(_MARK)]
+    if not files:
+        raise InputError(f"{pictures} has no images ({' '.join(sorted(SUFFIXES))}); add some")
     by_key = {_key(masks, file): file for file in there if file.suffix.lower() in _LOSSLESS}
+    keys = {_key(masks, file): file for file in there}
+    faults = Faults("missing-masks", "images have no mask of their own", strict=strict)
     found: dict[str, Pair] = {}
-    missing = []
     for file in files:
         key = _key(pictures, file)
         mask = next((by_key[key + end] for end in _ENDINGS if key + end in by_key), None)
         if mask is None:
-            missing.append(file)
+            faults.add(*_missing(file, pictures, masks, keys))
         elif key in found:
-            raise InputError(f"{found[key][0]} and {file} have one mask, {mask}; remove a picture")
+            faults.add(f"{found[key][0]} and {file} have one mask, {mask}", "remove a picture")
         else:
             found[key] = file, mask
-    if missing:
-        _refuse_missing(missing, len(files), pictures, masks, there)
-    if not found:
-        raise InputError(f"{pictures} has no images ({' '.join(sorted(SUFFIXES))}); add some")
-    if left := len(there) - len({mask for _file, mask in found.values()}):
-        notes.append(
-            f"{masks if part == ALL else part}: {left:,} masks belong to no image: left out"
-        )
+    notes += faults.settle(str(masks) if part == ALL else part, len(files))
+    used = {mask for _file, mask in found.values()}
+    if left := [str(mask) for mask in there if mask not in used]:
+        where = masks if part == ALL else part
+        text = f"{where}: {len(left):,} masks belong to no image: left out"
+        notes.append(Note.of("masks-without-image", text, left))
     return list(found.values())
 
 
@@ -188,23 +226,19 @@ def _key(folder: pathlib.Path, file: pathlib.Path) -> str:
     return file.relative_to(folder).with_suffix("").as_posix()
 
 
-def _refuse_missing(
-    missing: Sequence[pathlib.Path],
-    count: int,
+def _missing(
+    file: pathlib.Path,
     pictures: pathlib.Path,
     masks: pathlib.Path,
-    there: Sequence[pathlib.Path],
-) -> NoReturn:
-    first, keys = missing[0], {_key(masks, file): file for file in there}
-    if blurred := next(
-        (keys[k] for e in _ENDINGS if (k := _key(pictures, first) + e) in keys), None
-    ):
-        raise InputError(
-            f"{blurred} is not a lossless mask; masks must be PNG (black and white: magick mogrify "
-            "-format png -threshold 50% FILE)"
+    there: Mapping[str, pathlib.Path],
+) -> tuple[str, str]:
+    """Why a picture has no mask, and what to do about it; `there` is what lies there, by key."""
+    key = _key(pictures, file)
+    names = (key + ending for ending in _ENDINGS)
+    if blurred := next((there[name] for name in names if name in there), None):
+        return (
+            f"{blurred} is not a lossless mask",
+            "masks must be PNG (black and white: magick mogrify -format png -threshold 50% FILE)",
         )
-    name = _key(pictures, first) + (_MARK if pictures == masks else "") + ".png"
-    raise InputError(
-        f"{first}: the mask {masks / name} is missing; of {count:,} images {len(missing):,} have "
-        "none; restore them or remove the images"
-    )
+    name = key + (_MARK if pictures == masks else "") + ".png"
+    return f"{file}: the mask {masks / name} is missing", "restore it or remove the image"

@@ -22,6 +22,7 @@ from PIL import Image
 from kerascnn.errors import InputError
 from training.datasets.class_files import ClassFile, is_void
 from training.datasets.label_maps import VOID, Palette
+from training.datasets.notes import Note
 from training.preprocessing import read_stored
 
 FORMATS = ("PNG", "BMP")
@@ -216,7 +217,7 @@ def _of_palette(colours: Colours, stored: Stored) -> np.ndarray | None:
     return table
 
 
-def named(found: ClassFile) -> tuple[Meaning, Palette | None, list[str]]:
+def named(found: ClassFile) -> tuple[Meaning, Palette | None, list[Note]]:
     """What a file of classes says: the meaning of masks, the classes' colours, and notes.
 
     Raises:
@@ -227,7 +228,11 @@ def named(found: ClassFile) -> tuple[Meaning, Palette | None, list[str]]:
         raise InputError(f"{found.path} names no class; add those of the masks")
     classes = np.full(len(found.names), VOID, np.uint8)
     classes[kept] = np.arange(len(kept))
-    notes = [f"pixels of class {name!r} count nowhere" for name in found.names if is_void(name)]
+    notes = [
+        Note.of("void-class", f"pixels of class {name!r} count nowhere", [name], finding=False)
+        for name in found.names
+        if is_void(name)
+    ]
     meaning = Meaning(
         classes=tuple(found.names[value] for value in kept),
         numbers=_numbers(dict(enumerate(classes.tolist()))),

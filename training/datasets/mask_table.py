@@ -12,26 +12,27 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from kerascnn.errors import InputError
 from training.datasets import mask_files
 from training.datasets.class_files import ClassFile
 from training.datasets.decode import in_order
+from training.datasets.elsewhere import Use, doubled, unused
+from training.datasets.faults import Faults, present
 from training.datasets.label_maps import BACKGROUND, VOID, MapDataset, MapSplit, Palette
 from training.datasets.mask_files import Meaning
+from training.datasets.notes import Note
 from training.datasets.object_table import (
     TEST,
     TRAIN,
     VALIDATION,
     divided,
-    doubled,
-    refuse_odd_names,
+    left_out,
     refuse_other_size,
-    weigh,
 )
-from training.datasets.splits import digest
+from training.datasets.splits import digest, refuse_odd_names
 from training.preprocessing import read_pixels, read_size
+from training.progress import Progress
 
 FOREGROUND = "foreground"
 _LEVELS = 256
@@ -49,8 +50,18 @@ Pair = tuple[pathlib.Path, pathlib.Path]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class _Looked:
-    """What a look at a pair found; `pixels` is (256,) uint32 of each value, if they matter."""
+    """What a look at a pair found.
 
+    Attributes:
+        pair: the picture and the mask.
+        weight: bytes of the picture.
+        size: (height, width) of both.
+        digest: of the mask's file.
+        pixels: (256,) uint32 of each value, if they matter.
+    """
+
+    pair: Pair
+    weight: int
     size: tuple[int, int]
     digest: bytes
     pixels: np.ndarray
@@ -117,7 +128,9 @@ def assemble_maps(
     classes: ClassFile | None,
     *,
     seed: int,
-    notes: Sequence[str] = (),
+    use: Use = Use.SPLIT,
+    strict: bool = False,
+    notes: Sequence[Note] = (),
 ) -> MapDataset:
     """A data set of pairs named TRAIN, VALIDATION and TEST, or of some named ALL.
 
@@ -125,26 +138,30 @@ def assemble_maps(
         root: its folder.
         classes: a file that names them, if there is any.
         seed: splits ALL.
+        use: what the pictures are for.
+        strict: a picture or a mask that is missing, broken or of another size than the other one
+            is an error; else both are left out.
         notes: what there is to say beside what is seen here.
 
     Raises:
-        InputError: a file cannot be read, a picture and its mask differ in size, no classes can be
-            told, or a split is missing.
+        InputError: too many files are broken, no classes can be told, or a split is missing.
     """
     meaning, palette, said = None, None, [*notes]
     if classes is not None:
         meaning, palette, more = mask_files.named(classes)
         said += more
     telling = _telling(meaning)
-    looked = {part: _look(pairs, telling) for part, pairs in parts.items()}
+    looked = {part: _look(part, pairs, telling, said, strict) for part, pairs in parts.items()}
     if telling:
-        meaning, more = _told(root, parts, looked, meaning)
+        meaning, more = _told(root, looked, meaning)
         said += more
     assert meaning is not None
     refuse_odd_names(str(root), meaning.classes)
-    tables = {part: _table(root, parts[part], looked[part], meaning) for part in parts}
-    shares = divided(str(root), tables, seed)
+    tables = {part: _table(root, looked[part], meaning) for part in parts}
+    shares = divided(str(root), tables, seed, use)
     splits = {split: table.split(places) for split, (table, places) in shares.items()}
+    said += doubled(splits[TRAIN].names, splits[TEST].names)
+    said += unused({part: tables[part].pictures for part in left_out(parts, use)}, use)
     identity = [places.tobytes() for _table, places in shares.values()]
     identity += [table.fingerprint.encode() for table in tables.values()]
     return MapDataset(
@@ -154,7 +171,7 @@ def assemble_maps(
         validation=splits.get(VALIDATION),
         held_out=splits[TEST],
         fingerprint=digest(identity),
-        notes=(*said, *doubled(splits[TRAIN].names, splits[TEST].names)),
+        notes=tuple(said),
         palette=palette or _palette(next(iter(tables.values()))),
     )
 
@@ -170,41 +187,61 @@ def _telling(named: Meaning | None) -> tuple[str, ...]:
     return () if named.colours.grey else _KINDS_BESIDE_COLOURS
 
 
-def _look(pairs: Sequence[Pair], telling: Sequence[str]) -> list[_Looked]:
+def _look(
+    part: str, pairs: Sequence[Pair], telling: Sequence[str], notes: list[Note], strict: bool
+) -> list[_Looked]:
     """Look at masks, and count the values of those of the kinds that tell what they mean."""
-    weigh([picture for picture, _mask in pairs])  # a missing one is an error, and of all at once
+    there = present(part, [picture for picture, _mask in pairs], strict=strict)
+    notes += there.notes
 
-    def look(index: int) -> _Looked:
-        picture, mask = pairs[index]
-        size = read_size(mask)
-        refuse_other_size(str(picture), read_size(picture), size, "mask is")
+    def look(index: int) -> _Looked | str:
+        picture, mask = pairs[there.places[index]]
+        height, width = there.sizes[index].tolist()
         pixels = np.zeros(_LEVELS, np.uint32)
-        if telling and (stored := mask_files.read_mask(str(mask))).kind in telling:
-            values = mask_files.levels(str(mask), stored)
-            pixels += np.bincount(values.ravel(), minlength=_LEVELS).astype(np.uint32)
-        return _Looked(size=size, digest=hashlib.sha256(mask.read_bytes()).digest(), pixels=pixels)
+        try:
+            refuse_other_size(str(picture), (height, width), read_size(mask), "mask is")
+            if telling and (stored := mask_files.read_mask(str(mask))).kind in telling:
+                values = mask_files.levels(str(mask), stored)
+                pixels += np.bincount(values.ravel(), minlength=_LEVELS).astype(np.uint32)
+            content = mask.read_bytes()
+        except InputError as error:
+            return str(error)
+        return _Looked(
+            pair=(picture, mask),
+            weight=int(there.weights[index]),
+            size=(height, width),
+            digest=hashlib.sha256(content).digest(),
+            pixels=pixels,
+        )
 
-    progress = tqdm(
-        in_order(look, len(pairs)),
-        total=len(pairs), desc="reading masks", unit="", leave=False, disable=None,
-    )  # fmt: skip
-    return list(progress)
+    broken = Faults("broken-masks", "masks are broken, or of another size", strict=strict)
+    found = []
+    with Progress("reading masks", len(there.places), unit="mask") as progress:
+        for one in in_order(look, len(there.places)):
+            progress.step()
+            if isinstance(one, str):
+                reason, _, remedy = one.partition("; ")
+                broken.add(reason, remedy or "replace it")
+            else:
+                found.append(one)
+    notes += broken.settle(part, len(pairs))
+    return found
 
 
 def _told(
     root: pathlib.Path,
-    parts: Mapping[str, Sequence[Pair]],
     looked: Mapping[str, Sequence[_Looked]],
     named: Meaning | None,
-) -> tuple[Meaning, list[str]]:
+) -> tuple[Meaning, list[Note]]:
     """What the values of all masks mean, and notes."""
-    pairs = [pair for some in parts.values() for pair in some]
+    pairs = [one.pair for some in looked.values() for one in some]
     pixels = np.array([one.pixels for some in looked.values() for one in some])
     values = np.flatnonzero(pixels.any(axis=0)).tolist()
     if VOID in values and set(values) <= {0, VOID}:
         *others, white = named.classes if named else (FOREGROUND,)
         zero = others[0] if others else BACKGROUND
-        note = f"masks are black and white: 0 is {zero!r}, 255 is {white!r}"
+        text = f"masks are black and white: 0 is {zero!r}, 255 is {white!r}"
+        note = Note(kind="black-and-white-masks", text=text, count=len(pairs), finding=False)
         colours = named.colours if named else None
         return mask_files.black_and_white((zero, white), colours), [note]
     if named is not None:
@@ -223,20 +260,21 @@ def _told(
         raise InputError(
             f"{root}: no mask has any value but {values}; there are not two classes in them"
         )
-    note = f"no file names the classes (classes.txt, a name a line): class_0 to class_{count - 1}"
-    return mask_files.numbered(count), [note]
+    text = f"no file names the classes (classes.txt, a name a line): class_0 to class_{count - 1}"
+    meaning = mask_files.numbered(count)
+    return meaning, [Note.of("unnamed-classes", text, meaning.classes)]
 
 
-def _table(
-    root: pathlib.Path, pairs: Sequence[Pair], looked: Sequence[_Looked], meaning: Meaning
-) -> MaskTable:
+def _table(root: pathlib.Path, looked: Sequence[_Looked], meaning: Meaning) -> MaskTable:
+    pairs = [one.pair for one in looked]
     pictures = [picture for picture, _mask in pairs]
+    weights = np.array([one.weight for one in looked], np.int64)
     sizes = np.array([one.size for one in looked], np.int32).reshape(-1, 2)
     names = [
         file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
         for file in pictures
     ]
-    parts = ["\0".join(names).encode("utf-8", "surrogatepass"), weigh(pictures).tobytes()]
+    parts = ["\0".join(names).encode("utf-8", "surrogatepass"), weights.tobytes()]
     parts += [sizes.tobytes(), b"".join(one.digest for one in looked), meaning.to_bytes()]
     return MaskTable(
         pictures=tuple(map(str, pictures)),

@@ -18,17 +18,18 @@ import dataclasses
 import functools
 import itertools
 import pathlib
-import stat
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from typing import TypeVar
 
 import numpy as np
 from pycocotools import mask as rle
 
 from kerascnn.errors import InputError
+from training.datasets.elsewhere import Use, doubled, unused
 from training.datasets.folder import HELD_OUT_FRACTION, VALIDATION_NAMES
+from training.datasets.notes import Note
 from training.datasets.objects import ObjectDataset, Objects, ObjectSplit
-from training.datasets.splits import digest
+from training.datasets.splits import digest, refuse_odd_names
 from training.preprocessing import read_pixels
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
@@ -175,7 +176,7 @@ class Table:
     ids: np.ndarray
     shapes: Shapes | None
     fingerprint: str
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -244,6 +245,7 @@ def tabulate(
     files: Sequence[pathlib.Path],
     names: Sequence[str],
     sizes: np.ndarray,
+    weights: np.ndarray,
     annotations: Annotations,
 ) -> Table:
     """Clip boxes to their pictures, drop what is empty then, and sort by picture.
@@ -253,9 +255,7 @@ def tabulate(
         files: n pictures.
         names: theirs as the annotations have them, for the fingerprint.
         sizes: (n, 2) heights and widths.
-
-    Raises:
-        InputError: picture files are missing.
+        weights: (n,) int64 bytes of the files, likewise.
     """
     sides = np.tile(sizes, 2)[annotations.pictures].astype(np.float64)
     clipped = np.clip(annotations.boxes, 0, sides)
@@ -276,40 +276,35 @@ def tabulate(
         "ids": annotations.ids[rows],
     }
     shapes = annotations.shapes
-    boxed = 0 if shapes is None else int((kept & ~shapes.has()).sum())
-    parts = ["\0".join(names).encode("utf-8", "surrogatepass"), weigh(files).tobytes()]
+    boxed = np.zeros(len(kept), bool) if shapes is None else kept & ~shapes.has()
+    parts = ["\0".join(names).encode("utf-8", "surrogatepass"), weights.astype(np.int64).tobytes()]
     parts += [values.tobytes() for values in columns.values()]
     return Table(
         files=tuple(map(str, files)),
         shapes=shapes,
         fingerprint=digest([*parts, shapes.to_bytes() if shapes else b""]),
-        notes=_changes(source, len(kept), int(moved.sum()), int((~kept).sum()), boxed),
+        notes=(
+            *_changes(source, names, annotations.pictures, moved, ~kept, boxed),
+            *_repeated(source, names, annotations),
+        ),
         **columns,
     )
 
 
-def weigh(files: Sequence[pathlib.Path]) -> np.ndarray:
-    """(n,) int64 bytes of files.
-
-    Raises:
-        InputError: some are missing.
-    """
-    weights, missing = np.zeros(len(files), np.int64), []
-    for i, file in enumerate(files):
-        try:
-            found = file.stat()
-        except (OSError, ValueError):
-            missing.append(file)
-            continue
-        weights[i] = found.st_size
-        if not stat.S_ISREG(found.st_mode):
-            missing.append(file)
-    if missing:
-        raise InputError(
-            f"{missing[0]}: no such image; of {len(files):,} that are annotated "
-            f"{len(missing):,} are missing; restore them or remove their annotations"
-        )
-    return weights
+def _repeated(source: str, names: Sequence[str], annotations: Annotations) -> list[Note]:
+    """A note of objects that are there twice: they count twice, in training and in evaluation."""
+    columns = [annotations.pictures, annotations.labels, *annotations.boxes.T]
+    order = np.lexsort(columns)
+    same = np.ones(max(len(order) - 1, 0), bool)
+    for column in columns:
+        same &= np.diff(column[order]) == 0
+    pictures = annotations.pictures[order[1:][same]]
+    text = (
+        f"{source}: {len(pictures):,} of {len(order):,} boxes repeat another one of their class "
+        "in the same image"
+    )
+    names_of = [names[picture] for picture in sorted(pictures.tolist())]
+    return [Note.of("repeated-boxes", text, names_of)] if names_of else []
 
 
 def _areas(annotations: Annotations, boxes: np.ndarray) -> np.ndarray:
@@ -321,20 +316,33 @@ def _areas(annotations: Annotations, boxes: np.ndarray) -> np.ndarray:
     return np.where(unknown, measured, annotations.areas)
 
 
-def _changes(source: str, all_: int, clipped: int, dropped: int, boxed: int) -> tuple[str, ...]:
-    notes = []
-    if clipped:
-        notes.append(f"{source}: {clipped:,} of {all_:,} boxes were clipped to their pictures")
-    if dropped:
-        notes.append(
-            f"{source}: {dropped:,} of {all_:,} boxes without an area inside their pictures were "
-            "dropped, in training and in evaluation"
+def _changes(
+    source: str,
+    names: Sequence[str],
+    pictures: np.ndarray,
+    clipped: np.ndarray,
+    dropped: np.ndarray,
+    boxed: np.ndarray,
+) -> tuple[Note, ...]:
+    """Notes of k annotations in these pictures; the last three are (k,) bool."""
+    said = (
+        ("clipped-boxes", clipped, "boxes were clipped to their images"),
+        (
+            "empty-boxes",
+            dropped,
+            "boxes without an area inside their images were dropped, in training and in evaluation",
+        ),
+        ("no-outlines", boxed, "objects have no outline: their masks are their boxes"),
+    )
+    return tuple(
+        Note.of(
+            kind,
+            f"{source}: {which.sum():,} of {len(which):,} {text}",
+            [names[picture] for picture in pictures[which].tolist()],
         )
-    if boxed:
-        notes.append(
-            f"{source}: {boxed:,} of {all_:,} objects have no outline: their masks are their boxes"
-        )
-    return tuple(notes)
+        for kind, which, text in said
+        if which.any()
+    )
 
 
 def assemble(
@@ -344,29 +352,35 @@ def assemble(
     parts: Mapping[str, Table],
     *,
     seed: int,
-    notes: Sequence[str] = (),
+    use: Use = Use.SPLIT,
+    notes: Sequence[Note] = (),
 ) -> ObjectDataset:
     """A data set of tables named TRAIN, VALIDATION and TEST, or of one named ALL.
 
     Args:
         seed: splits the latter by pictures.
+        use: what the pictures are for.
         notes: what there is to say beside the tables' own.
 
     Raises:
         InputError: a split is missing or has no object, or a class's name is no line.
     """
     refuse_odd_names(name, classes)
-    shares = divided(name, parts, seed)
+    shares = divided(name, parts, seed, use)
     objects = {s: table.count(places, len(classes)) for s, (table, places) in shares.items()}
-    for split, why in ((TRAIN, "learn from"), (TEST, "measure on")):
+    asked = {TRAIN: "learn from", TEST: "measure on"}
+    asked.pop({Use.LEARN: TEST, Use.MEASURE: TRAIN}.get(use, ""), None)
+    for split, why in asked.items():
         if not objects[split].any():
             of = "training" if split == TRAIN else "held-out"
             raise InputError(f"{name}: no {of} image has an object to {why}; annotate some")
     splits = {split: table.split(places) for split, (table, places) in shares.items()}
     tables = parts.values()
     unseen = [c for c, count in zip(classes, objects[TRAIN], strict=True) if not count]
-    said = [*notes, *(note for table in tables for note in table.notes), *_unseen(unseen)]
+    said = [*notes, *(note for table in tables for note in table.notes)]
+    said += _unseen(unseen) if use is not Use.MEASURE else []
     said += doubled(splits[TRAIN].names, splits[TEST].names)
+    said += unused({part: parts[part].files for part in left_out(parts, use)}, use)
     identity = [places.tobytes() for _table, places in shares.values()]
     identity += [table.fingerprint.encode() for table in tables]
     return ObjectDataset(
@@ -381,36 +395,47 @@ def assemble(
     )
 
 
-def refuse_odd_names(name: str, classes: Sequence[str]) -> None:
-    """Raise InputError for a class of data set `name` that cannot be written into labels.txt."""
-    for text in classes:
-        if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
-            raise InputError(f"{name}: the class {text!r:.60} is not a line of text; rename it")
-
-
-def _unseen(classes: Sequence[str]) -> list[str]:
+def _unseen(classes: Sequence[str]) -> list[Note]:
     if not classes:
         return []
     some = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
-    return [f"{len(classes):,} classes have no training object: {some}"]
+    text = f"{len(classes):,} classes have no training object: {some}"
+    return [Note.of("unseen-classes", text, classes)]
 
 
-def doubled(train: Sequence[str], held_out: Sequence[str]) -> list[str]:
-    """A note of pictures that are in both."""
-    both = len(set(train) & set(held_out))
-    if not both:
+def will_do(parts: Collection[str], use: Use) -> bool:
+    """Whether a data set that has no other parts than these is one."""
+    if use is Use.MEASURE:
+        return bool(parts)
+    if ALL in parts or TRAIN not in parts:
+        return ALL in parts
+    return use is Use.LEARN or len(parts) > 1
+
+
+def left_out(parts: Iterable[str], use: Use) -> list[str]:
+    """Those of the parts of a data set that have no part in what it is for."""
+    if use is Use.SPLIT:
         return []
-    return [f"{both:,} held-out pictures are training pictures too: figures will flatter"]
+    if use is Use.LEARN:
+        return [TEST] if {VALIDATION, TEST} <= set(parts) else []
+    there = list(parts)
+    return [part for part in there if part != _measured(there)]
+
+
+def _measured(parts: Collection[str]) -> str:
+    return next(part for part in (TEST, VALIDATION, ALL, TRAIN) if part in parts)
 
 
 def divided(
-    name: str, parts: Mapping[str, _Part], seed: int
+    name: str, parts: Mapping[str, _Part], seed: int, use: Use = Use.SPLIT
 ) -> dict[str, tuple[_Part, np.ndarray]]:
     """What TRAIN, VALIDATION (if it is given) and TEST, which is held out, are taken from.
 
     Args:
         parts: of data set `name`, named as those or ALL; each has its length.
         seed: holds a fifth of ALL out.
+        use: what the pictures are for; TEST has no picture where all are learnt from, and TRAIN
+            none where all are held out.
 
     Returns:
         The part of each, and (n,) places in it.
@@ -419,6 +444,18 @@ def divided(
         InputError: a split is missing, or there is too little to split.
     """
     whole = {key: (part, np.arange(len(part))) for key, part in parts.items()}
+    nothing = np.arange(0)
+    if use is Use.MEASURE:
+        measured = _measured(whole)
+        return {TRAIN: (parts[measured], nothing), TEST: whole[measured]}
+    if use is Use.LEARN:
+        learnt = TRAIN if TRAIN in whole else ALL
+        if learnt not in whole:
+            raise InputError(f"{name} has no training split; add it")
+        found = {TRAIN: whole[learnt], TEST: (parts[learnt], nothing)}
+        if chooses := next((key for key in (VALIDATION, TEST) if key in whole), None):
+            found[VALIDATION] = whole[chooses]
+        return found
     if ALL in whole:
         part, places = whole[ALL]
         if len(places) < 2:

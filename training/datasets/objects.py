@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from kerascnn.errors import InputError
+from training.datasets.notes import Note
+
 Mask = Callable[[], np.ndarray]
 
 
@@ -83,6 +86,16 @@ class ObjectSplit:
         )
 
 
+def require_masks(*splits: ObjectSplit | None) -> None:
+    """Raise InputError for a split whose objects have boxes alone."""
+    for split in splits:
+        if split is not None and len(split) and split.objects(0).masks is None:
+            raise InputError(
+                f"{split.names[0]}: objects have boxes alone, and no masks; give data with "
+                "outlines (COCO, YOLO, scenes), or train a network that has no masks"
+            )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ObjectDataset:
     """Named splits of pictures with objects.
@@ -95,7 +108,7 @@ class ObjectDataset:
         validation: pictures that choose the best epoch, or None.
         held_out: pictures that every reported figure is measured on.
         fingerprint: of names, sizes and annotations, or of what generates them.
-        notes: what was clipped, dropped or set aside, with counts; one line each.
+        notes: what was clipped, dropped or set aside, counted.
         generated: pictures are made, not read, so that none can be broken.
     """
 
@@ -106,7 +119,7 @@ class ObjectDataset:
     validation: ObjectSplit | None
     held_out: ObjectSplit
     fingerprint: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     generated: bool = False
 
     def each(self, change: Callable[[ObjectSplit], ObjectSplit]) -> ObjectDataset:

@@ -34,6 +34,7 @@ from training.arrays import read_npz
 from training.datasets.decode import Broken, in_order, refuse_lost_classes
 from training.datasets.records import FRAME, FRONT, Reader
 from training.datasets.splits import Dataset, Split, digest
+from training.decode_memory import open_image
 from training.preprocessing import Checked, check_picture, shrunk
 from training.progress import Progress
 
@@ -105,6 +106,7 @@ def pack(
     folder: pathlib.Path,
     *,
     seed: int,
+    split_seed: int,
     shard_bytes: int = SHARD_BYTES,
     max_side: int | None = None,
     strict: bool = False,
@@ -115,9 +117,10 @@ def pack(
     Pictures are copied byte for byte, except those that `max_side` makes smaller.
 
     Args:
-        dataset: as scanned with that seed.
+        dataset: as scanned with `split_seed`.
         folder: empty, new, or with an unfinished pack of the same.
         seed: shuffles the training pictures over the files.
+        split_seed: what is held out was chosen by, where the data did not say.
         shard_bytes: of pictures in a file, at most (but at least one picture).
         max_side: pixels; larger pictures are resized to it and written as JPEG of quality 95.
         strict: a broken picture is an error.
@@ -130,6 +133,7 @@ def pack(
     asked = {
         "version": _VERSION,
         "seed": seed,
+        "split_seed": split_seed,
         "shard_bytes": shard_bytes,
         "max_side": max_side,
         "source_fingerprint": dataset.fingerprint,
@@ -401,7 +405,7 @@ class _Work:
         """A tf.train.Example with the names that TensorFlow's own ImageNet records have."""
         import tensorflow as tf
 
-        with Image.open(io.BytesIO(entry.data)) as opened:
+        with open_image(io.BytesIO(entry.data)) as opened:
             form, (width, height) = opened.format or "", opened.size
         label = int(split.labels[entry.position])
         text = self.dataset.classes[label].encode()
@@ -481,10 +485,12 @@ def _begin(folder: pathlib.Path, asked: dict[str, Any], source: str) -> None:
 
 
 def _refuse_another(folder: pathlib.Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
+    # Packs of before were split by their only seed.
+    found = {"split_seed": there.get("seed"), **there}
     for key, value in asked.items():
-        if there.get(key) != value:
+        if found.get(key) != value:
             raise InputError(
-                f"{folder} holds another pack ({key} {there.get(key)} there, {value} asked for); "
+                f"{folder} holds another pack ({key} {found.get(key)} there, {value} asked for); "
                 "name another folder, or delete it"
             )
 

@@ -9,9 +9,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.decode import in_order
+from training.datasets import header
 from training.datasets.splits import Dataset, stratified
-from training.progress import Progress, say
+from training.parallel import in_order
+from training.progress import say
 
 
 class _Split(Protocol):
@@ -29,40 +30,70 @@ _AnySplit = TypeVar("_AnySplit", bound=_Split)
 _AnyDataset = TypeVar("_AnyDataset")
 
 
-def readable(
-    split: _AnySplit, look: Callable[[int], object], *, strict: bool, skipped: list[str]
-) -> _AnySplit:
-    """The pictures of a split that can be read; the others are named to the user.
+def with_sound_headers(dataset: _AnyDataset, *, strict: bool, skipped: list[str]) -> _AnyDataset:
+    """A data set without pictures whose headers say that they are broken; they are named.
+
+    What is odd, of another size than its annotations are for say, is read as a whole, and that
+    decides.
 
     Args:
-        look: reads what belongs to the picture at an index; raises InputError where it is broken.
-        strict: a broken one is an error.
-        skipped: their names are appended.
+        dataset: an `ObjectDataset` or a `MapDataset` of files.
+        strict: a broken picture is an error.
+        skipped: names of broken ones are appended.
 
     Raises:
         InputError: a broken picture, if `strict`.
     """
+    given: Any = dataset
+    splits = [s for s in (given.train, given.validation, given.held_out) if s is not None]
+    headers = header.look([name for split in splits for name in split.names], root=given.name)
+    first, looked = 0, {}
+    for split in splits:
+        looked[id(split)] = headers[first : first + len(split)]
+        first += len(split)
 
-    def reason(index: int) -> str | None:
+    def sound(split: Any) -> Any:
+        found = looked[id(split)]
+        odd = (found.sizes != split.sizes).any(axis=1)
+        odd[list(found.reasons)] = True
+        return less_broken(split, np.flatnonzero(odd), split.picture, strict, skipped)
+
+    changed: _AnyDataset = given.each(sound)
+    return changed
+
+
+def less_broken(
+    split: Any,
+    odd: np.ndarray,
+    look: Callable[[int], object],
+    strict: bool,
+    skipped: list[str],
+) -> Any:
+    """A split without those of some places where `look` raises InputError; they are named.
+
+    Args:
+        split: an `ObjectSplit` or a `MapSplit`.
+        odd: the places to look at.
+        strict, skipped: as in `with_sound_headers`.
+    """
+
+    def reason(row: int) -> str | None:
         try:
-            look(index)
+            look(int(odd[row]))
         except InputError as error:
             return str(error)
         return None
 
-    good = []
-    with Progress("reading pictures", len(split), unit="picture") as progress:
-        for index, broken in enumerate(in_order(reason, len(split))):
-            progress.step()
-            if broken is None:
-                good.append(index)
-            elif strict:
-                raise InputError(broken)
-            else:
-                say(f"skipped: {broken}")
-                skipped.append(split.names[index])
-    found: _AnySplit = split.take(good)
-    return found
+    lost = set()
+    for place, broken in zip(odd.tolist(), in_order(reason, len(odd)), strict=True):
+        if broken is None:
+            continue
+        if strict:
+            raise InputError(broken)
+        say(f"skipped: {broken}")
+        skipped.append(split.names[place])
+        lost.add(place)
+    return split.take([i for i in range(len(split)) if i not in lost]) if lost else split
 
 
 def without(split: _AnySplit, names: Collection[str]) -> _AnySplit:

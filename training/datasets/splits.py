@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.datasets.notes import Note
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Split:
         kinds: (n,) uint8, 1 to 8 for an ordinary JPEG by its EXIF orientation, 0 for all that
             Pillow alone should decode; known once decoded.
         blocks: (n,) int32 number of the file that holds each picture, where many share one.
+        file_sizes: (n,) int64 bytes of the files `names`; known where folders were listed.
     """
 
     labels: np.ndarray
@@ -36,6 +38,7 @@ class Split:
     sizes: np.ndarray | None = None
     kinds: np.ndarray | None = None
     blocks: np.ndarray | None = None
+    file_sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +70,7 @@ class Split:
             raise InputError(f"{where} cannot be read ({reason}); restore it") from error
 
 
-_ROWS = ("pictures", "places", "sizes", "kinds", "blocks")
+_ROWS = ("pictures", "places", "sizes", "kinds", "blocks", "file_sizes")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,7 @@ class Dataset:
         resize: how pictures meet the network's size (see Preprocessing).
         fingerprint: of the pixels and labels, or of the names, sizes and labels of files.
         ignored: how many files lie among the pictures that are none by their ending, by ending.
+        notes: what else the reader has to say.
     """
 
     name: str
@@ -94,6 +98,17 @@ class Dataset:
     resize: str
     fingerprint: str
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+
+
+def each(dataset: Dataset, change: Callable[[Split], Split]) -> Dataset:
+    """The same with every split changed."""
+    return dataclasses.replace(
+        dataset,
+        train=change(dataset.train),
+        validation=None if dataset.validation is None else change(dataset.validation),
+        held_out=change(dataset.held_out),
+    )
 
 
 def stratified(
@@ -109,17 +124,36 @@ def stratified(
     """
     rng = np.random.default_rng(seed)
     kept, aside = [], []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
+    for places in places_by_class(labels):
+        members = rng.permutation(places)
         if len(members) < 2:
+            name = classes[labels[places[0]]]
             raise InputError(
-                f"class {classes[label]!r} has a single training image, so none can be set aside "
-                "for validation; add images"
+                f"class {name!r} has a single training image, so none can be set aside for "
+                "validation; add images"
             )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         aside.append(members[:count])
         kept.append(members[count:])
     return np.sort(np.concatenate(kept)), np.sort(np.concatenate(aside))
+
+
+def places_by_class(labels: np.ndarray) -> list[np.ndarray]:
+    """Where each class that occurs has its pictures, in ascending order; classes by index.
+
+    One sort: a look through all labels for each class takes minutes of 14 million in 21,841.
+
+    Args:
+        labels: (n,) class indices.
+
+    Returns:
+        An int64 array a class.
+    """
+    if not len(labels):
+        return []
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order])) + 1
+    return np.split(order, starts)
 
 
 def few(dataset: Dataset, per_class: int, *, seed: int) -> Dataset:
@@ -131,7 +165,7 @@ def few(dataset: Dataset, per_class: int, *, seed: int) -> Dataset:
     """
     rng = np.random.default_rng(seed)
     labels = dataset.train.labels
-    chosen = [rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)]
+    chosen = [rng.permutation(places)[:per_class] for places in places_by_class(labels)]
     train = dataset.train.take(np.sort(np.concatenate(chosen)))
     return dataclasses.replace(dataset, train=train)
 
@@ -143,3 +177,10 @@ def digest(parts: Sequence[bytes]) -> str:
         total.update(len(part).to_bytes(8, "little"))
         total.update(part)
     return total.hexdigest()[:16]
+
+
+def refuse_odd_names(name: str, classes: Sequence[str]) -> None:
+    """Raise InputError for a class of data set `name` that cannot be written into labels.txt."""
+    for text in classes:
+        if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
+            raise InputError(f"{name}: the class {text!r:.60} is not a line of text; rename it")

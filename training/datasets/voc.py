@@ -5,6 +5,9 @@
     --data DIR    DIR/*.xml beside the pictures, as labelling tools write it
     --data DIR    DIR/train/*.xml, DIR/val/ (or valid/, validation/), DIR/test/, with the pictures
 
+A file or an object that is broken is left out, as is a picture that is missing, and a held-out
+object of a class that no training picture has, up to the limit of `faults`.
+
 Without splits a fifth of the pictures is held out. A `bndbox` counts pixels from 1 and its last
 ones are inside: xmin 1 and xmax 1 are one pixel, from 0 to 1 here. What a tool writes that counts
 from 0 is read as one pixel more at the top and left, and clipped at the edge with a note. A
@@ -27,6 +30,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.datasets.elsewhere import Use
+from training.datasets.faults import Faults, present
+from training.datasets.notes import Note
 from training.datasets.object_table import (
     ALL,
     FOLDERS,
@@ -36,10 +42,13 @@ from training.datasets.object_table import (
     Annotations,
     Table,
     assemble,
+    left_out,
     tabulate,
 )
 from training.datasets.objects import ObjectDataset
-from training.preprocessing import SUFFIXES, read_size
+from training.datasets.paths import is_hidden
+from training.datasets.spelling import class_key
+from training.preprocessing import SUFFIXES
 
 _MOST_BYTES = 1 << 24  # of a file; an object takes some 300
 
@@ -55,11 +64,12 @@ class _Object:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Picture:
-    """What a file says; `size` is (height, width)."""
+    """What a file says; `size` is (height, width), 0 where it does not; `weight` the bytes."""
 
     file: pathlib.Path
     size: tuple[int, int]
     objects: list[_Object]
+    weight: int = 0
 
 
 def recognises(path: pathlib.Path) -> bool:
@@ -67,31 +77,33 @@ def recognises(path: pathlib.Path) -> bool:
     return path.is_dir() and bool(_files(path))
 
 
-def scan(path: pathlib.Path, *, seed: int) -> ObjectDataset:
+def scan(
+    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+) -> ObjectDataset:
     """Read annotations and find the pictures; none is decoded yet.
 
     Classes are the names of the training objects, sorted, and numbered from 1.
 
     Raises:
-        InputError: files that cannot be read or are inconsistent; missing pictures.
+        InputError: files that contradict each other; too much that is broken or missing.
     """
     files = _files(path)
-    parts = {part: _read(listed) for part, listed in files.items()}
-    names = {part: {o.name for p in read for o in p.objects} for part, read in parts.items()}
-    classes = sorted(names.get(TRAIN) or names.get(ALL) or ())
-    for part, used in names.items():
-        if strange := sorted(used - set(classes)):
-            raise InputError(
-                f"{path}: the {part} split has objects that no training picture has: "
-                f"{', '.join(strange)}; add some to it, or correct the names"
-            )
+    if use is Use.MEASURE:
+        files = {part: files[part] for part in files if part not in left_out(files, use)}
+    notes: list[Note] = []
+    parts = {part: _read(part, listed, notes, strict) for part, listed in files.items()}
+    learnt = next(part for part in (TRAIN, ALL, *parts) if part in parts)
+    # Of two spellings of a name, the first one.
+    names = sorted({o.name for picture in parts[learnt] for o in picture.objects})
+    classes = sorted({class_key(name): name for name in reversed(names)}.values())
     return assemble(
         str(path),
         classes,
         range(1, len(classes) + 1),
-        {part: _table(path, part, pictures, classes) for part, pictures in parts.items()},
+        {p: _table(path, p, pictures, classes, notes, strict) for p, pictures in parts.items()},
         seed=seed,
-        notes=[*_unlabelled(path, files), *_difficult(parts)],
+        use=use,
+        notes=[*_unlabelled(path, files), *_difficult(parts), *notes],
     )
 
 
@@ -115,7 +127,7 @@ def _files(path: pathlib.Path) -> dict[str, list[pathlib.Path]]:
 
 
 def _xml(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(p for p in folder.glob("*.xml") if not p.name.startswith("."))
+    return sorted(p for p in folder.glob("*.xml") if not is_hidden(p.name))
 
 
 def _listed(path: pathlib.Path, listing: pathlib.Path) -> list[pathlib.Path]:
@@ -123,50 +135,82 @@ def _listed(path: pathlib.Path, listing: pathlib.Path) -> list[pathlib.Path]:
     if not listing.is_file():
         return []
     lines = [line.strip() for line in listing.read_text("utf-8", errors="replace").splitlines()]
-    files = [path / "Annotations" / f"{line}.xml" for line in lines if line]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise InputError(
-            f"{missing[0]}: no such file; of {len(files):,} in {listing} {len(missing):,} are "
-            "missing; restore them or remove their lines"
-        )
-    return files
+    return [path / "Annotations" / f"{line}.xml" for line in lines if line]
 
 
-def _read(files: Sequence[pathlib.Path]) -> list[_Picture]:
-    pictures: dict[pathlib.Path, dict[str, pathlib.Path]] = {}
-    read = []
-    for file in files:
+def _read(
+    part: str, files: Sequence[pathlib.Path], notes: list[Note], strict: bool
+) -> list[_Picture]:
+    """The pictures that are there, as their files have them."""
+    pictures: dict[pathlib.Path, dict[str, list[pathlib.Path]]] = {}
+    unreadable = Faults("unreadable-labels", "files of objects cannot be read", strict=strict)
+    missing = Faults("missing-images", "images are missing", strict=strict)
+    objects = Faults("broken-annotations", "objects are broken", strict=strict)
+    shared: list[str] = []
+    found, total = [], 0
+    for file in dict.fromkeys(files):
         if file.parent not in pictures:
             pictures[file.parent] = _pictures_near(file.parent)
-        read.append(_parse(file, pictures[file.parent]))
-    return read
+        try:
+            root = _root(file)
+        except InputError as error:
+            reason, _, remedy = str(error).partition("; ")
+            unreadable.add(reason, remedy)
+            continue
+        candidates = _called_as(file, root, pictures[file.parent])
+        if not candidates:
+            missing.add(f"{file}: no image has its name", "restore the image or remove the file")
+            continue
+        if len(candidates) > 1:
+            shared.append(f"{file}: {candidates[-1].name}")
+        height, width = (_side(root.findtext(f"size/{key}")) for key in ("height", "width"))
+        nodes = root.findall("object")
+        total += len(nodes)
+        sound = _objects(file, nodes, objects)
+        found.append(_Picture(file=candidates[-1], size=(height, width), objects=sound))
+    for faults, count in ((unreadable, len(files)), (missing, len(files)), (objects, total)):
+        notes += faults.settle(part, count)
+    if shared:
+        text = f"{part}: of {len(shared):,} files each has the name of two images; one was taken"
+        notes.append(Note.of("shared-labels", f"{text} ({shared[0]} ...)", shared))
+    there = present(
+        part,
+        [picture.file for picture in found],
+        np.array([picture.size for picture in found]).reshape(-1, 2),
+        strict=strict,
+    )
+    notes += there.notes
+    return [
+        dataclasses.replace(found[place], size=tuple(size), weight=weight)
+        for place, size, weight in zip(
+            there.places, there.sizes.tolist(), there.weights.tolist(), strict=True
+        )
+    ]
 
 
-def _pictures_near(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+def _pictures_near(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     """Pictures by name and by name without ending."""
     above = folder.parent if folder.name == "Annotations" else folder
-    found: dict[str, pathlib.Path] = {}
+    found: dict[str, list[pathlib.Path]] = {}
     for place in (folder, above / "images", above / "JPEGImages"):
         files = sorted(place.iterdir()) if place.is_dir() else []
-        pictures = [p for p in files if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
-        found |= {p.stem: p for p in pictures} | {p.name: p for p in pictures}
+        pictures = [p for p in files if p.suffix.lower() in SUFFIXES and not is_hidden(p.name)]
+        here: dict[str, list[pathlib.Path]] = {}
+        for picture in pictures:
+            here.setdefault(picture.stem, []).append(picture)
+            here[picture.name] = [picture]
+        found |= here
     return found
 
 
-def _parse(file: pathlib.Path, pictures: Mapping[str, pathlib.Path]) -> _Picture:
-    root = _root(file)
+def _called_as(
+    file: pathlib.Path, root: ElementTree.Element, pictures: Mapping[str, list[pathlib.Path]]
+) -> list[pathlib.Path]:
+    """The pictures that a file may be of, the last one first of all; none if there is none."""
     named = pathlib.PurePosixPath((root.findtext("filename") or "").strip().replace("\\", "/")).name
-    same = pathlib.PurePosixPath(named).stem == file.stem and named in pictures
-    picture = pictures.get(named) if same else pictures.get(file.stem, pictures.get(named))
-    if picture is None:
-        raise InputError(f"{file}: no image has its name; restore the image or remove the file")
-    height, width = (_side(root.findtext(f"size/{key}")) for key in ("height", "width"))
-    return _Picture(
-        file=picture,
-        size=(height, width) if height and width else read_size(picture),
-        objects=[_object(file, i, node) for i, node in enumerate(root.findall("object"))],
-    )
+    if pathlib.PurePosixPath(named).stem == file.stem and named in pictures:
+        return pictures[named]
+    return pictures.get(file.stem) or pictures.get(named) or []
 
 
 def _root(file: pathlib.Path) -> ElementTree.Element:
@@ -192,19 +236,33 @@ def _root(file: pathlib.Path) -> ElementTree.Element:
     return root
 
 
-def _object(file: pathlib.Path, number: int, node: ElementTree.Element) -> _Object:
-    name = (node.findtext("name") or "").strip()
-    called = f"{file}: object {number + 1}" + (f" ({name})" if name else "")
+def _objects(
+    file: pathlib.Path, nodes: Sequence[ElementTree.Element], faults: Faults
+) -> list[_Object]:
+    """Those that are sound."""
+    found = []
+    for number, node in enumerate(nodes, 1):
+        name = (node.findtext("name") or "").strip()
+        try:
+            found.append(_object(name, node))
+        except ValueError as error:
+            called = f"{file}: object {number}" + (f" ({name})" if name else "")
+            faults.add(f"{called} {error}", "correct it")
+    return found
+
+
+def _object(name: str, node: ElementTree.Element) -> _Object:
+    """Raises ValueError with what is wrong."""
     if not name:
-        raise InputError(f"{called} has no <name>; add it")
+        raise ValueError("has no <name>")
     keys = ("ymin", "xmin", "ymax", "xmax")
     try:
         top, left, bottom, right = (float(node.findtext(f"bndbox/{key}") or "") for key in keys)
     except ValueError:
-        raise InputError(f"{called} has no <bndbox> with four numbers; correct it") from None
+        raise ValueError("has no <bndbox> with four numbers") from None
     top, left = top - 1, left - 1
     if not (bottom >= top and right >= left and math.isfinite(top + left + bottom + right)):
-        raise InputError(f"{called} has a <bndbox> that ends before it begins; correct it")
+        raise ValueError("has a <bndbox> that ends before it begins")
     difficult = (node.findtext("difficult") or "").strip().lower() in ("1", "true")
     return _Object(name=name, box=(top, left, bottom, right), difficult=difficult)
 
@@ -219,14 +277,33 @@ def _side(text: str | None) -> int:
 
 
 def _table(
-    root: pathlib.Path, part: str, pictures: Sequence[_Picture], classes: Sequence[str]
+    root: pathlib.Path,
+    part: str,
+    pictures: Sequence[_Picture],
+    classes: Sequence[str],
+    notes: list[Note],
+    strict: bool,
 ) -> Table:
-    labels = {name: label for label, name in enumerate(classes)}
-    objects = [o for picture in pictures for o in picture.objects]
+    labels = {class_key(name): label for label, name in enumerate(classes)}
+    strange = Faults(
+        "unknown-classes", "objects are of a class that no training image has", strict=strict
+    )
+    objects, owners = [], []
+    for place, picture in enumerate(pictures):
+        for one in picture.objects:
+            if class_key(one.name) not in labels:
+                strange.add(
+                    f"{picture.file}: no training image has an object of class {one.name!r}",
+                    "add some to it, or correct the name",
+                )
+                continue
+            objects.append(one)
+            owners.append(place)
+    notes += strange.settle(part, len(objects) + len(strange))
     annotations = Annotations(
-        pictures=np.repeat(np.arange(len(pictures)), [len(p.objects) for p in pictures]),
+        pictures=np.array(owners, np.int64),
         boxes=np.array([o.box for o in objects], np.float64).reshape(-1, 4),
-        labels=np.array([labels[o.name] for o in objects], np.int64),
+        labels=np.array([labels[class_key(o.name)] for o in objects], np.int64),
         crowd=np.array([o.difficult for o in objects], bool),
         areas=np.full(len(objects), np.nan),
         ids=np.arange(len(objects)),
@@ -234,20 +311,30 @@ def _table(
     files = [picture.file for picture in pictures]
     names = [file.relative_to(root).as_posix() for file in files]
     sizes = np.array([picture.size for picture in pictures], np.int64).reshape(-1, 2)
-    return tabulate(root.name if part == ALL else part, files, names, sizes, annotations)
+    weights = np.array([picture.weight for picture in pictures], np.int64)
+    source = root.name if part == ALL else part
+    return tabulate(source, files, names, sizes, weights, annotations)
 
 
-def _unlabelled(path: pathlib.Path, files: Mapping[str, Sequence[pathlib.Path]]) -> list[str]:
+def _unlabelled(path: pathlib.Path, files: Mapping[str, Sequence[pathlib.Path]]) -> list[Note]:
     """A note of pictures that have no file, where no list says which ones are meant."""
     if (path / "ImageSets").is_dir():
         return []
     labelled = {file.with_suffix("") for listed in files.values() for file in listed}
     folders = {file.parent for file in labelled}
-    stems = {folder / p.stem for folder in folders for p in _pictures_near(folder).values()}
-    left = len(stems - labelled)
-    return [f"{left:,} pictures without an .xml file were left out"] if left else []
+    stems = {
+        folder / p.stem
+        for folder in folders
+        for near in _pictures_near(folder).values()
+        for p in near
+    }
+    left = sorted(map(str, stems - labelled))
+    text = f"{len(left):,} images without an .xml file were left out"
+    return [Note.of("no-labels", text, left)] if left else []
 
 
-def _difficult(parts: Mapping[str, Sequence[_Picture]]) -> list[str]:
-    count = sum(o.difficult for pictures in parts.values() for p in pictures for o in p.objects)
-    return [f"{count:,} difficult objects are neither to be found nor mistakes"] if count else []
+def _difficult(parts: Mapping[str, Sequence[_Picture]]) -> list[Note]:
+    pictures = [picture for some in parts.values() for picture in some]
+    owners = [str(p.file) for p in pictures for o in p.objects if o.difficult]
+    text = f"{len(owners):,} difficult objects are neither to be found nor mistakes"
+    return [Note.of("difficult-objects", text, owners, finding=False)] if owners else []

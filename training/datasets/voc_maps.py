@@ -15,13 +15,18 @@ Source: the development kits of 2007 and 2012, devkit_doc.pdf, section 4 and VOC
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping, Sequence
 
 from kerascnn.errors import InputError
 from training.datasets import class_files
 from training.datasets.class_files import ClassFile, Colour
+from training.datasets.elsewhere import Use
+from training.datasets.faults import Faults
 from training.datasets.label_maps import BACKGROUND, MapDataset
 from training.datasets.mask_table import Pair, assemble_maps
+from training.datasets.notes import Note
 from training.datasets.object_table import ALL, TEST, TRAIN, VALIDATION
+from training.datasets.paths import is_hidden
 from training.preprocessing import SUFFIXES
 
 CLASSES = (
@@ -40,25 +45,32 @@ def recognises(path: pathlib.Path) -> bool:
     return (path / "JPEGImages").is_dir() and any((path / _MASKS).glob("*.png"))
 
 
-def scan(path: pathlib.Path, *, seed: int) -> MapDataset:
+def scan(
+    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+) -> MapDataset:
     """Find masks and their pictures; few are decoded yet (see `mask_table`).
 
     Raises:
-        InputError: masks or pictures of a list that are missing, or differ in size; files that
-            cannot be read.
+        InputError: too many masks or pictures of a list that are missing, broken, or differ in
+            size.
     """
-    notes: list[str] = []
+    notes: list[Note] = []
     listed = _listed(path, notes)
-    pictures = {
-        file.stem: file
-        for file in sorted((path / "JPEGImages").iterdir())
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    }
+    pictures: dict[str, list[pathlib.Path]] = {}
+    for file in sorted((path / "JPEGImages").iterdir()):
+        if file.suffix.lower() in SUFFIXES and not is_hidden(file.name):
+            pictures.setdefault(file.stem, []).append(file)
     parts = {
-        part: [_pair(path, name, pictures) for name in names] for part, names in listed.items()
+        part: _pairs(path, part, names, pictures, notes, strict) for part, names in listed.items()
     }
-    found = class_files.find([path]) or _own_classes(path)
-    return assemble_maps(path, parts, found, seed=seed, notes=notes)
+    return assemble_maps(
+        path, parts, classes_of(path), seed=seed, use=use, strict=strict, notes=notes
+    )
+
+
+def classes_of(path: pathlib.Path) -> ClassFile:
+    """What masks mean: as a file in DIR says, else as Pascal VOC has it."""
+    return class_files.find([path]) or _own_classes(path)
 
 
 def colour(number: int) -> Colour:
@@ -75,7 +87,7 @@ def _own_classes(path: pathlib.Path) -> ClassFile:
     return ClassFile(path=path / _MASKS, names=(*CLASSES, _VOID), colours=colours)
 
 
-def _listed(path: pathlib.Path, notes: list[str]) -> dict[str, list[str]]:
+def _listed(path: pathlib.Path, notes: list[Note]) -> dict[str, list[str]]:
     """Names without endings of each split; ALL for those that are to be split."""
     lists = path / "ImageSets" / "Segmentation"
     found = {part: _names(lists / f"{name}.txt") for part, name in _LISTS.items()}
@@ -86,7 +98,8 @@ def _listed(path: pathlib.Path, notes: list[str]) -> dict[str, list[str]]:
         if names and not any(_mask(path, name).is_file() for name in names):
             if part in (TRAIN, ALL):
                 raise InputError(f"{_mask(path, names[0])}: no such mask, nor any other; add them")
-            notes.append(f"{part}: its {len(names):,} pictures have no masks: left out")
+            text = f"{part}: its {len(names):,} images have no masks: left out"
+            notes.append(Note.of("absent-split", text, names, finding=False))
             names.clear()
     if any(found.values()):
         return {part: names for part, names in found.items() if names}
@@ -104,12 +117,31 @@ def _mask(path: pathlib.Path, name: str) -> pathlib.Path:
     return path / _MASKS / f"{name}.png"
 
 
-def _pair(path: pathlib.Path, name: str, pictures: dict[str, pathlib.Path]) -> Pair:
-    mask = _mask(path, name)
-    if not mask.is_file():
-        raise InputError(
-            f"{mask}: no such mask, and a list names it; restore it or remove its line"
-        )
-    if name not in pictures:
-        raise InputError(f"{mask}: no image in {path / 'JPEGImages'} has its name; add it")
-    return pictures[name], mask
+def _pairs(
+    path: pathlib.Path,
+    part: str,
+    names: Sequence[str],
+    pictures: Mapping[str, Sequence[pathlib.Path]],
+    notes: list[Note],
+    strict: bool,
+) -> list[Pair]:
+    """Pictures and masks of a list; what is missing is left out."""
+    faults = Faults("missing-masks", "masks or their images are missing", strict=strict)
+    found, shared = [], []
+    for name in dict.fromkeys(names):
+        mask, files = _mask(path, name), pictures.get(name, ())
+        if not mask.is_file():
+            faults.add(
+                f"{mask}: no such mask, and a list names it", "restore it or remove its line"
+            )
+        elif not files:
+            faults.add(f"{mask}: no image in {path / 'JPEGImages'} has its name", "add it")
+        else:
+            found.append((files[-1], mask))
+            if len(files) > 1:
+                shared.append(f"{mask}: {files[-1].name}")
+    notes += faults.settle(part, len(found) + len(faults))
+    if shared:
+        text = f"{part}: of {len(shared):,} masks each has the name of two images; one was taken"
+        notes.append(Note.of("shared-labels", f"{text} ({shared[0]} ...)", shared))
+    return found

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerascnn import zoo
-from kerascnn.errors import InputError
+from kerascnn.errors import InputError, did_you_mean
 from training.config import TrainConfig
 from training.options import of_network
 
@@ -105,7 +105,8 @@ def page(name: str) -> str:
 
 def _module(name: str) -> Any:
     if name not in NAMES:
-        raise InputError(f"unknown recipe {name!r}; there are: {', '.join(NAMES)}")
+        hint = did_you_mean(name, NAMES) or ";"
+        raise InputError(f"unknown recipe {name!r}{hint} there are: {', '.join(NAMES)}")
     return importlib.import_module(f"training.recipes.{name}")
 
 

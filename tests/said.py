@@ -1,0 +1,18 @@
+"""What a data set's notes say, for tests."""
+
+from __future__ import annotations
+
+from training.datasets.label_maps import MapDataset
+from training.datasets.notes import Note
+from training.datasets.objects import ObjectDataset
+
+
+def said(dataset: ObjectDataset | MapDataset) -> tuple[str, ...]:
+    """The lines of all notes."""
+    return tuple(str(note) for note in dataset.notes)
+
+
+def note_of(dataset: ObjectDataset | MapDataset, kind: str) -> Note:
+    """The one note of this kind."""
+    (note,) = [note for note in dataset.notes if note.kind == kind]
+    return note

@@ -1,0 +1,290 @@
+"""Pictures of one split that are in another one under other names, byte for byte.
+
+Files of one size are compared, first by some blocks of each, and whole where those agree. A large
+photo collection has thousands of files of one size, so that a warning looks at `MOST_FILES` files
+at most and says so; what decides something looks at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from training.datasets.decode import in_order
+from training.datasets.notes import Note
+from training.datasets.records import Reader
+from training.datasets.splits import Split
+from training.progress import Progress
+
+# Files that a warning opens: some seconds' work, less than that of one epoch.
+MOST_FILES = 200_000
+# Bytes at the beginning, in the middle and at the end that are compared first.
+_BLOCK = 4096
+# Bytes that a warning reads of pictures whose blocks agree.
+_MOST_BYTES = 2 << 30
+
+_GONE = -1
+
+_AnyDataset = TypeVar("_AnyDataset")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Contents:
+    """What n pictures hold, as far as it can be compared.
+
+    Attributes:
+        kind: "files" or "pixels"; those of two kinds are not compared.
+        sizes: (n,) int64 bytes; -1: gone.
+        read: gives the bytes of the picture at an index.
+        paths: n files that hold one picture each, or none.
+    """
+
+    kind: str
+    sizes: np.ndarray
+    read: Callable[[int], bytes]
+    paths: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, split: Any) -> Contents:
+        """Of a split of any task."""
+        if isinstance(split, Split) and (pictures := split.pictures) is not None:
+            size = pictures[0].nbytes if len(pictures) else 0
+            sizes = np.full(len(pictures), size, np.int64)
+            return cls(kind="pixels", sizes=sizes, read=lambda i: pictures[i].tobytes())
+        if isinstance(split, Split) and isinstance(split.read, Reader):
+            assert split.places is not None
+            sizes = np.asarray(split.read.lengths)[split.places]
+            return cls(kind="files", sizes=sizes, read=split.encoded)
+        return cls.of_files(split.names, getattr(split, "file_sizes", None))
+
+    @classmethod
+    def of_files(cls, names: Sequence[str], sizes: np.ndarray | None = None) -> Contents:
+        """Of files that hold one picture each.
+
+        Args:
+            sizes: (n,) bytes, where they are known.
+        """
+        paths = tuple(names)
+        if sizes is None:
+            sizes = np.array([_size(name) for name in paths], np.int64)
+
+        def read(index: int) -> bytes:
+            return pathlib.Path(paths[index]).read_bytes()
+
+        return cls(kind="files", sizes=sizes, read=read, paths=paths)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def blocks(self, index: int) -> bytes:
+        """The beginning, the middle and the end of a picture; all of a small one.
+
+        Raises:
+            OSError, InputError: it is gone.
+        """
+        size = int(self.sizes[index])
+        places = (0, (size - _BLOCK) // 2, size - _BLOCK)
+        if size <= 3 * _BLOCK or not self.paths:
+            whole = self.read(index)
+            if size <= 3 * _BLOCK:
+                return whole
+            return b"".join(whole[place : place + _BLOCK] for place in places)
+        file = os.open(self.paths[index], os.O_RDONLY)
+        try:
+            return b"".join(os.pread(file, _BLOCK, place) for place in places)
+        finally:
+            os.close(file)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Shared:
+    """Which pictures of a first split are in a second one.
+
+    Attributes:
+        same: (n,) bool, of the first one's.
+        compared: how many of the first one's were compared.
+    """
+
+    same: np.ndarray
+    compared: int
+
+
+def shared(
+    first: Contents,
+    second: Contents,
+    *,
+    other_names: bool = False,
+    most_files: int | None = None,
+    most_bytes: int | None = None,
+) -> Shared:
+    """Compare two splits.
+
+    Args:
+        other_names: leave those out that are in both by the same path.
+        most_files: open so many files at most; those of some sizes are compared then, by chance.
+        most_bytes: read so many at most of those whose blocks agree; the others count as different.
+
+    Raises:
+        OSError, InputError: a picture is gone.
+    """
+    same = np.zeros(len(first), bool)
+    if first.kind != second.kind:
+        return Shared(same=same, compared=0)
+    by_path = np.zeros(len(first), bool)
+    if first.paths and second.paths:  # the very same files need no reading
+        there = set(second.paths)
+        by_path = np.fromiter((path in there for path in first.paths), bool, len(first))
+    if not other_names:
+        same |= by_path & (first.sizes >= 0)
+    left = np.flatnonzero((first.sizes >= 0) & ~by_path)
+    alike = np.flatnonzero((second.sizes >= 0) & np.isin(second.sizes, first.sizes[left]))
+    asked = left[np.isin(first.sizes[left], second.sizes[alike])]
+    compared = int(by_path.sum()) + len(left)
+    if most_files is not None and len(asked) + len(alike) > most_files:
+        chosen = _some_sizes(first.sizes[asked], second.sizes[alike], most_files)
+        compared -= len(asked)
+        asked = asked[np.isin(first.sizes[asked], chosen)]
+        alike = alike[np.isin(second.sizes[alike], chosen)]
+        compared += len(asked)
+    same[_equal(first, asked, second, alike, most_bytes)] = True
+    return Shared(same=same, compared=compared)
+
+
+def notes(splits: Mapping[str, Contents]) -> list[Note]:
+    """Of pictures that are in two splits under other names; a note for each pair of splits.
+
+    Args:
+        splits: "train", "validation" and "held-out", those that there are.
+    """
+    found = []
+    for earlier, later in itertools.combinations([n for n in _WORDS if n in splits], 2):
+        first = splits[later]
+        try:
+            both = shared(
+                first, splits[earlier],
+                other_names=True, most_files=MOST_FILES, most_bytes=_MOST_BYTES,
+            )  # fmt: skip
+        except OSError:
+            continue  # whoever reads the picture names it
+        if count := int(both.same.sum()):
+            names = [first.paths[i] for i in np.flatnonzero(both.same)] if first.paths else []
+            text = (
+                f"{count:,} {_WORDS[later]} images have the same bytes as {_WORDS[earlier]} ones, "
+                f"under other names{_of_how_many(both, first)}: {_HARM[earlier, later]}"
+            )
+            text += f"; such as {names[0]}" if names else ""
+            found.append(Note(kind="same-bytes", text=text, count=count, examples=tuple(names[:5])))
+        elif both.compared < len(first):
+            text = (
+                f"no {_WORDS[later]} image has the same bytes as a {_WORDS[earlier]} one"
+                f"{_of_how_many(both, first)}"
+            )
+            found.append(Note(kind="same-bytes-looked-at", text=text, count=0, finding=False))
+    return found
+
+
+def noted(dataset: _AnyDataset) -> _AnyDataset:
+    """The data set of any task with these notes added; embedded ones have no such pictures."""
+    given: Any = dataset
+    if getattr(given, "generated", False) or getattr(given.train, "pictures", None) is not None:
+        return dataset
+    splits = {"train": given.train, "validation": given.validation, "held-out": given.held_out}
+    there = {name: Contents.of(split) for name, split in splits.items() if split is not None}
+    changed: _AnyDataset = dataclasses.replace(given, notes=(*given.notes, *notes(there)))
+    return changed
+
+
+_WORDS = {"train": "training", "validation": "validation", "held-out": "held-out"}
+_HARM = {
+    ("train", "validation"): "the epoch is chosen by what was learnt by heart",
+    ("train", "held-out"): "figures will flatter",
+    ("validation", "held-out"): "figures will flatter a little",
+}
+
+
+def _of_how_many(both: Shared, first: Contents) -> str:
+    if both.compared == len(first):
+        return ""
+    return f" (of {both.compared:,} that were compared, chosen by chance among {len(first):,})"
+
+
+def _some_sizes(first: np.ndarray, second: np.ndarray, most: int) -> np.ndarray:
+    """Sizes of `most` files in all, by chance but always the same; those of one size at least."""
+    sizes, counts = np.unique(np.concatenate([first, second]), return_counts=True)
+    order = np.random.default_rng(0).permutation(len(sizes))
+    within = np.cumsum(counts[order]) <= most
+    within[:1] = True
+    return sizes[order[within]]
+
+
+def _equal(
+    first: Contents,
+    asked: np.ndarray,
+    second: Contents,
+    alike: np.ndarray,
+    most_bytes: int | None,
+) -> np.ndarray:
+    """Which of the first pictures at `asked` equal one of the second at `alike`."""
+    linked = _among(_files(first, asked), _files(second, alike))  # two names of one file
+    found, asked = [asked[linked]], asked[~linked]
+    for whole in (False, True):
+        alike = alike[np.isin(second.sizes[alike], first.sizes[asked])]
+        if whole and most_bytes is not None:
+            asked = asked[np.cumsum(first.sizes[asked]) <= most_bytes]
+            alike = alike[np.cumsum(second.sizes[alike]) <= most_bytes]
+        one = _digests(first, asked, whole=whole)
+        other = _digests(second, alike, whole=whole)
+        asked, alike = asked[_among(one, other)], alike[_among(other, one)]
+        small = first.sizes[asked] <= 3 * _BLOCK  # these were compared whole already
+        found.append(asked if whole else asked[small])
+        asked = asked[~small]
+    return np.concatenate(found)
+
+
+def _among(one: Sequence[object], other: Sequence[object]) -> np.ndarray:
+    """(n,) bool, which of the first are among the second; None is not."""
+    known = set(other) - {None}
+    return np.fromiter((value in known for value in one), bool, len(one))
+
+
+def _digests(contents: Contents, wanted: np.ndarray, *, whole: bool) -> list[bytes]:
+    """Of the blocks, or of all, of some pictures, with their sizes; of each file once."""
+    files = _files(contents, wanted)
+    rows: dict[object, int] = {}
+    of_row = [rows.setdefault(row if file is None else file, row) for row, file in enumerate(files)]
+    places = sorted(rows.values())
+
+    def digest(place: int) -> bytes:
+        index = int(wanted[places[place]])
+        data = contents.read(index) if whole else contents.blocks(index)
+        size = int(contents.sizes[index]).to_bytes(8, "little")
+        return hashlib.blake2b(size + data, digest_size=16).digest()
+
+    found: dict[int, bytes] = {}
+    with Progress("comparing images", len(places), unit="image", lines=True) as progress:
+        for place, one in zip(places, in_order(digest, len(places)), strict=True):
+            found[place] = one
+            progress.step()
+    return [found[row] for row in of_row]
+
+
+def _files(contents: Contents, wanted: np.ndarray) -> list[tuple[int, int] | None]:
+    """Device and inode of some files; None for what is not a file of its own."""
+    if not contents.paths:
+        return [None] * len(wanted)
+    found = (os.stat(contents.paths[i]) for i in wanted.tolist())  # noqa: PTH116 - of a million
+    return [(one.st_dev, one.st_ino) for one in found]
+
+
+def _size(name: str) -> int:
+    try:
+        return os.stat(name).st_size  # noqa: PTH116 - of a million files
+    except (OSError, ValueError):
+        return _GONE
