@@ -154,7 +154,8 @@ class DetectorTraining:
 
 
 def _has_objects(split: ObjectSplit) -> bool:
-    return any(not split.objects(index).crowd.all() for index in range(len(split)))
+    objects, crowds = split.counts().T
+    return bool((objects > crowds).any())
 
 
 def _most_objects(split: ObjectSplit, config: TrainConfig) -> int:
@@ -163,7 +164,7 @@ def _most_objects(split: ObjectSplit, config: TrainConfig) -> int:
     A row is as large as the picture, so that those which stay empty would be most of a batch.
     """
     together = 4 if BOX_POLICIES[config.augmentation].mosaic else 1
-    most = max(len(split.objects(index)) for index in range(len(split)))
+    most = int(split.counts()[:, 0].max())
     return max(1, min(together * most, ObjectCourse.most_objects))
 
 
