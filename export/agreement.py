@@ -12,6 +12,7 @@ from export.verify import ByClass
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training.coco_metrics import Detections
 from training.detection_examples import SHOWN_SCORE
+from training.instance_masks import windows
 
 # What a float file may differ by from its network: pixels of the input, and of a score; and how far
 # its masks are to overlap with the network's.
@@ -95,25 +96,29 @@ def sure_found(found: Sequence[Detections], wanted: Sequence[Detections], classe
     for one, other in zip(found, wanted, strict=True):
         kept, sure = one.take(one.scores >= SURE / 2), other.take(other.scores >= SURE)
         same = sure.labels[:, None] == kept.labels[None]
-        pairs = (_overlaps(sure, kept) >= SAME_IOU) & same
+        pairs = (_overlaps(sure, kept, same) >= SAME_IOU) & same
         partner = maximum_bipartite_matching(csr_array(pairs), perm_type="column")
         labels.append(sure.labels)
         hits.append(partner >= 0)
     return ByClass.of(np.concatenate(labels), np.concatenate(hits), classes)
 
 
-def _overlaps(some: Detections, others: Detections) -> np.ndarray:
-    """(d, e) IoU of masks, or of boxes without them."""
+def _overlaps(some: Detections, others: Detections, asked: np.ndarray) -> np.ndarray:
+    """(d, e) IoU of masks, or of boxes without them.
+
+    Args:
+        asked: (d, e) bool, which masks are compared; the rest is 0.
+    """
     if some.masks is None or others.masks is None:
         return np_iou(some.boxes, others.boxes)
-    flat, other_flat = (
-        np.array(each.pasted(_CANVAS), np.float32).reshape(len(each), _CANVAS[0] * _CANVAS[1])
+    overlaps = np.zeros(asked.shape)
+    pasted = [
+        list(windows(each.masks, each.boxes, _CANVAS)) if each.masks is not None else []
         for each in (some, others)
-    )
-    shared = flat @ other_flat.T
-    union = flat.sum(axis=1)[:, None] + other_flat.sum(axis=1)[None] - shared
-    # Masks that cover nothing are equal.
-    return np.divide(shared, union, out=np.ones_like(shared), where=union > 0)
+    ]
+    for i, j in np.argwhere(asked):
+        overlaps[i, j] = pasted[0][i].iou(pasted[1][j])
+    return overlaps
 
 
 def errors(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from export import significance
+from export.description import inside
 from export.results import ACCURACY, MIOU
 from kerascnn import told
 from kerascnn.catalogue import TASKS
@@ -95,7 +96,7 @@ class Artefact:
             artefact.check()
         except FileNotFoundError:
             raise InputError(
-                f"{described} is missing; it says how {path.name} wants its pictures. "
+                f"{described} is missing; it says how {path.name} wants its images. "
                 "Keep both together, or make them again: kerascnn compress"
             ) from None
         except InputError as error:
@@ -177,3 +178,9 @@ def sizes(data: bytes) -> dict[str, int]:
 def write_info(path: pathlib.Path, info: Mapping[str, Any]) -> None:
     """Write the .json of the exported file at `path`."""
     atomic.write_text(sidecar(path), json.dumps(info, indent=1, ensure_ascii=False) + "\n")
+
+
+def require_description(path: pathlib.Path) -> None:
+    """Raise InputError for a model file that nothing describes, neither in it nor beside it."""
+    if path.suffix in FORMATS and inside(path) is None:
+        Artefact.open(path)

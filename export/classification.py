@@ -23,7 +23,8 @@ from export.verify import Verdict
 from kerascnn.errors import InputError
 from training.datasets import of_request
 from training.datasets.decode import decode_split
-from training.datasets.splits import Dataset, Split
+from training.datasets.selection import without
+from training.datasets.splits import Dataset, Split, places_by_class
 from training.evaluate import Evaluation, PredictFn, class_report, evaluate, keras_predict_fn
 from training.run import Run
 from training.train_classifier import source_for
@@ -50,41 +51,57 @@ class Classification(Task):
         """The run's data; raises InputError if it is gone or has changed."""
         dataset = of_request.labelled(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
-        return of_request.with_validation(dataset, self.config)
+        broken = set(self.run.info["dataset"].get("broken", ()))
+        return of_request.with_validation(dataset, self.config, broken=broken)
 
     @functools.cached_property
     def held_out(self) -> Split:
         """Pictures that figures are measured on."""
-        split, _broken = decode_split(self.dataset.held_out, self.run.preprocessing)
+        split, _broken = decode_split(
+            self.dataset.held_out, self.run.preprocessing, root=self.dataset.name
+        )
         return split
+
+    def readable(self, split: Split) -> Split:
+        """One of `dataset`, not decoded, without the pictures that the training found broken."""
+        skipped = set(self.run.info["dataset"].get("skipped", ()))
+        return without(split, skipped) if skipped else split
 
     @functools.cached_property
     def validation(self) -> Split | None:
         if self.dataset.validation is None:
             return None
-        split, _broken = decode_split(self.dataset.validation, self.run.preprocessing)
+        split, _broken = decode_split(
+            self.dataset.validation, self.run.preprocessing, root=self.dataset.name
+        )
         return split if len(split) else None
 
     def pictures(self) -> int:
         return len(self.held_out)
 
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Class-balanced, as far as there are enough."""
+        """Class-balanced, as far as there are enough; of more classes, one each of `count`."""
         train = self.dataset.train
         rng = np.random.default_rng(self.config.seed)
-        classes = np.unique(train.labels)
-        each = max(1, count // len(classes))
-        chosen = [rng.permutation(np.flatnonzero(train.labels == c))[:each] for c in classes]
+        places = places_by_class(train.labels)
+        if len(places) > count:
+            places = [places[i] for i in np.sort(rng.choice(len(places), count, replace=False))]
+        each = max(1, count // len(places))
+        chosen = [rng.permutation(some)[:each] for some in places]
         split, _broken = decode_split(
             train.take(np.sort(np.concatenate(chosen))), self.run.preprocessing
         )
-        assert split.pictures is not None  # a few hundred pictures always fit
+        if split.pictures is None:
+            raise InputError(
+                f"{count:,} calibration images do not fit into memory; a few hundred are enough: "
+                "--calibration-pictures"
+            )
         return split.pictures, split.labels
 
     def lessons(self) -> Lessons:
         preprocessing = self.run.preprocessing
         source = source_for(preprocessing, self.config)
-        train, _broken = decode_split(self.dataset.train, source)
+        train, _broken = decode_split(self.dataset.train, source, root=self.dataset.name)
         return Lessons(
             train=train,
             source=source,
@@ -146,7 +163,9 @@ class Classification(Task):
     def mistakes(self, answers: Evaluation) -> tuple[int, list[dict[str, Any]]]:
         held_out, names = self.held_out, self.run.labels
         wrong = np.flatnonzero(answers.predictions != held_out.labels)
-        told = [
+        kinds = np.stack([held_out.labels[wrong], answers.predictions[wrong]], axis=1)
+        order = kinds_first(kinds, answers.confidence[wrong])[:_MISTAKES_KEPT]
+        return len(wrong), [
             {
                 "index": int(i),
                 "name": self.picture_name(held_out.names[i]),
@@ -154,17 +173,23 @@ class Classification(Task):
                 "predicted": names[answers.predictions[i]],
                 "probability": round(float(answers.confidence[i]), 4),
             }
-            for i in wrong
+            for i in wrong[order]
         ]
-        return len(wrong), by_kind(told)[:_MISTAKES_KEPT]
 
     def shown(self, mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        pictures = self.held_out.pictures
-        if pictures is None:
-            raise InputError("the data set is too large to keep in memory")
+        if not mistakes:
+            return []
+        indices = [one["index"] for one in mistakes]
+        chosen = self.readable(self.dataset.held_out).take(indices)
+        if [self.picture_name(name) for name in chosen.names] != [one["name"] for one in mistakes]:
+            chosen = self.held_out.take(indices)  # some broke between the training and the files
+        found, broken = decode_split(chosen, self.run.preprocessing)
+        if broken or found.pictures is None:
+            why = broken[0].reason if broken else "they are too large"
+            raise InputError(f"not all can be read any more ({why})")
         return [
-            {"picture": pictures[one["index"]], **{k: v for k, v in one.items() if k != "index"}}
-            for one in mistakes
+            {"picture": picture, **{k: v for k, v in one.items() if k != "index"}}
+            for picture, one in zip(found.pictures, mistakes, strict=True)
         ]
 
     @property
@@ -198,6 +223,31 @@ def by_kind(mistakes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
     rounds = itertools.zip_longest(*ordered)
     return [one for each in rounds for one in each if one is not None]
+
+
+def kinds_first(kinds: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Order of mistakes as `by_kind` has it; of a million without a dict for each.
+
+    Args:
+        kinds: (n, 2) true and predicted class.
+        confidence: (n,) of the prediction.
+
+    Returns:
+        (n,) places.
+    """
+    if not len(kinds):
+        return np.empty(0, np.int64)
+    _, first, kind, counts = np.unique(
+        kinds, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    places = np.empty(len(counts), np.int64)
+    places[np.lexsort((first, -counts))] = np.arange(len(counts))
+    place = places[kind.ravel()]
+    order = np.lexsort((-confidence.round(4), place))  # stable: of equal ones the first
+    begins = np.flatnonzero(np.diff(place[order], prepend=-1))
+    lengths = np.diff(begins, append=len(order))
+    turn = np.arange(len(order)) - np.repeat(begins, lengths)
+    return order[np.lexsort((place[order], turn))]
 
 
 def check_fingerprint(run: Run, found: str) -> None:

@@ -28,7 +28,7 @@ from export.results import Choice, Result
 from export.significance import Difference
 from export.verify import verified_of
 from kerascnn.errors import InputError
-from training import floor, summary
+from training import floor, once, summary
 from training.closing import recalls
 from training.evaluate import unequal
 from training.progress import Progress
@@ -51,6 +51,7 @@ class NotWritten(OSError):
         self.rows = rows
 
 
+@once.scope()
 def compare(
     runs: Sequence[Run],
     output: pathlib.Path,
@@ -87,6 +88,7 @@ def compare(
     return rows
 
 
+@once.scope()
 def measure(found: Sequence[tuple[Run, Artefact]]) -> list[Result]:
     """Time artefacts against each other, one thread each, and join that with what is known."""
     first_run.require([artefact.path for _run, artefact in found])
@@ -313,6 +315,7 @@ def _facts(run: Run) -> dict[str, str]:
     config = request["config"]
     pixels = "x".join(str(side) for side in run.preprocessing.input_shape)
     options = ", ".join(f"{k}={v}" for k, v in request["model_options"].items())
+    unreadable = len(data["skipped"]) + len(data.get("broken", ()))
     return {
         "Model": request["model"] + (f" ({options})" if options else ""),
         "Initial weights": _initial_weights(run),
@@ -321,7 +324,7 @@ def _facts(run: Run) -> dict[str, str]:
         "Data": f"{_data_name(data['name'])} (fingerprint {data['fingerprint']})",
         "Images": f"{data['train']:,} training, {data['validation']:,} validation, "
         f"{data['held_out']:,} held out"
-        + (f"; {len(data['skipped']):,} unreadable, left out" if data["skipped"] else ""),
+        + (f"; {unreadable:,} unreadable, left out" if unreadable else ""),
         "Recipe": f"{request['recipe']}: {counted(config['epochs'], 'epoch')}, "
         f"batch {config['batch_size']}, "
         f"{config['optimizer']}, learning rate {config['learning_rate']:g}, "

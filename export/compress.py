@@ -30,7 +30,7 @@ from export.stages import Material, Stages, Trained, content_key
 from export.verify import Verdict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic
+from training import atomic, once
 from training.datasets.splits import Split
 from training.distillation import Teacher
 from training.leaks import refuse_leaks
@@ -43,6 +43,7 @@ _MISTAKES_KEPT = 200
 _EDITION = 4
 
 
+@once.scope()
 def compress(
     run: Run,
     variants: Sequence[str] | None = None,
@@ -117,11 +118,15 @@ def all_artefacts(run: Run) -> list[Artefact]:
 def judging_pictures(run: Run) -> Split:
     """A classifier's pictures that faults are looked for on: set aside, or else held out.
 
+    They are not decoded.
+
     Raises:
         InputError: the data set is gone or has changed.
     """
-    task = Classification(run)
-    return task.validation or task.held_out
+    task = tasks.of(run)
+    assert isinstance(task, Classification)
+    dataset = task.dataset
+    return task.readable(dataset.validation or dataset.held_out)
 
 
 def held_out_pictures(run: Run) -> Split:

@@ -7,20 +7,20 @@ import dataclasses
 import io
 import math
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from export import allowed, recipes
+from export import allowed, kernel_ranges, recipes
 from export.artefact import Artefact
 from export.chart import SERIES
 from export.convert_tflite import OUTPUT_NAME
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic
+from training import atomic, once
 from training.datasets.decode import decode_split
 from training.drawing import drawing
 from training.progress import Progress
@@ -63,14 +63,21 @@ class LayerError:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """All layers in the order in which they run, the one to look at first, and what was written."""
+    """All layers in the order in which they run, the one to look at first, and what was written.
+
+    Attributes:
+        dead_channels: by layer, output channels whose kernel is nothing while their bias is not
+            (`export.kernel_ranges`).
+    """
 
     layers: tuple[LayerError, ...]
     suspect: LayerError | None
+    dead_channels: Mapping[str, int]
     table: pathlib.Path
     chart: pathlib.Path
 
 
+@once.scope()
 def debug(
     run: Run, variant: str, output: pathlib.Path | None = None, pictures: int = 100
 ) -> Diagnosis:
@@ -96,8 +103,9 @@ def debug(
     # The few, even where all of them would not fit into memory.
     chosen, _broken = decode_split(known.take(spread.astype(int)), run.preprocessing)
     assert chosen.pictures is not None
+    reference = compress.reference_file(run, recipe)
     layers = layer_errors(
-        compress.reference_file(run, recipe),
+        reference,
         artefact.path.read_bytes(),
         run.preprocessing,
         chosen.pictures,
@@ -109,7 +117,13 @@ def debug(
     suspect = first_fall(layers)
     atomic.write_text(table, as_csv(layers))
     write_chart(chart, layers, title=f"{run.folder.name}, {variant}")
-    return Diagnosis(layers=tuple(layers), suspect=suspect, table=table, chart=chart)
+    return Diagnosis(
+        layers=tuple(layers),
+        suspect=suspect,
+        dead_channels=kernel_ranges.dead_channels(reference),
+        table=table,
+        chart=chart,
+    )
 
 
 def layer_errors(
@@ -146,7 +160,7 @@ def layer_errors(
     chosen = list(pictures)
     if not chosen:
         raise InputError("no images to compare on; give at least one")
-    with Progress("pictures", len(chosen), unit="picture") as progress:
+    with Progress("pictures", len(chosen), unit="image") as progress:
         for picture in chosen:
             reference.run(picture)
             artefact.run(picture)
@@ -182,6 +196,9 @@ def as_text(diagnosis: Diagnosis) -> str:
         lines += ["", f"{told}, {suspect.fall_db:.1f} dB below its input"]
     else:
         lines += ["", f"no layer falls by {_SHARP_DB:.0f} dB: no single layer is to blame"]
+    if dead := diagnosis.dead_channels:
+        named = ", ".join(f"{layer} {count}" for layer, count in dead.items())
+        lines.append(f"channels with a bias and no kernel, which stay constant: {named}")
     return "\n".join([*lines, f"table: {diagnosis.table}", f"chart: {diagnosis.chart}"])
 
 

@@ -9,6 +9,7 @@ from export.compare import compare
 from export.compress import compress
 from export.results import Result
 from kerascnn.zoo import entry
+from training import once
 from training.progress import say
 from training.request import request
 from training.run import Run
@@ -17,6 +18,7 @@ from training.train import train
 MODELS = ("lenet5", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0")
 
 
+@once.scope()
 def demo(
     folder: pathlib.Path, *, models: Sequence[str] = MODELS, epochs: int | None = None
 ) -> list[Result]:

@@ -7,7 +7,7 @@ import base64
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,14 +36,15 @@ from training.box_augmentation import to_network
 from training.coco_metrics import (
     DetectionEvaluation,
     Detections,
-    evaluate_detections,
+    evaluate_together,
     matches_interval,
     pack,
 )
+from training.coco_truth import Truth
 from training.datasets import of_request
 from training.datasets.objects import ObjectDataset, ObjectSplit
 from training.detection_examples import MOST_SHOWN, SHOWN_SCORE, example
-from training.evaluate_detector import DetectFn, detections, evaluate_detector, keras_detect_fn
+from training.evaluate_detector import DetectFn, each_found, evaluate_detector, keras_detect_fn
 from training.fit_detector import kind
 from training.instance_masks import THRESHOLD
 from training.object_batches import evaluation_pictures
@@ -97,8 +98,9 @@ class DetectorTask(Task):
         """The run's data; raises InputError if it is gone or has changed."""
         dataset = of_request.objects(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
-        skipped = set(self.run.info["dataset"]["skipped"])
-        return of_request.with_validation_of(dataset, self.config, skipped=skipped)
+        known = self.run.info["dataset"]
+        skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
+        return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
     def held_out(self) -> ObjectSplit:
@@ -129,7 +131,7 @@ class DetectorTask(Task):
         return np.concatenate(blocks), np.empty(0, np.int32)
 
     def keras_answers(self, trained: Trained) -> Found:
-        return self._found(self.keras_function(trained), "Keras on held-out pictures")
+        return self._found(self.keras_function(trained), "Keras on held-out images")
 
     def keras_function(self, trained: Trained) -> DetectFn:
         return keras_detect_fn(trained.model, trained.preprocessing, self.spec)
@@ -155,16 +157,31 @@ class DetectorTask(Task):
 
     def file_answers(self, path: pathlib.Path) -> tuple[Found, Detector]:
         detector = self.load(path)
-        return self._found(detector.detect, f"{path.name} on held-out pictures"), detector
+        return self._found(detector.detect, f"{path.name} on held-out images"), detector
+
+    @functools.cached_property
+    def truths(self) -> list[Truth]:
+        """What is to be found in the held-out pictures, made once for the figures of all files.
+
+        Of masks first, where the detector gives some, then of boxes.
+        """
+        kinds = dict.fromkeys([kind(self.spec), "bbox"])
+        return [Truth.of(self.held_out, self.run.labels, each) for each in kinds]
 
     def _found(self, detect: Callable[[np.ndarray], list[Detections]], title: str) -> Found:
-        found = detections(detect, self.held_out, self.run.preprocessing, title=title)
-        return self.measured(found)
+        return self.measured(each_found(detect, self.held_out, self.run.preprocessing, title=title))
 
-    def measured(self, found: Sequence[Detections]) -> Found:
-        """What was found, with its figures."""
-        measured = evaluate_detections(found, self.held_out, self.run.labels)
-        return Found(pictures=found, evaluation=measured)
+    def measured(self, found: Iterable[Detections]) -> Found:
+        """What was found in the held-out pictures, one by one, with its figures."""
+        pictures: list[Detections] = []
+
+        def kept() -> Iterator[Detections]:
+            for one in found:
+                pictures.append(_halved(one))
+                yield one
+
+        evaluation, *boxes = evaluate_together(kept(), self.truths)
+        return Found(pictures=pictures, evaluation=evaluation, boxes=boxes[0] if boxes else None)
 
     def verify(
         self, variant: Variant, answers: Found, reference: Found, half: Found | None
@@ -297,6 +314,12 @@ _MEANINGS = {
     "scores": "0 to 1, the best first",
     "count": "how many of them are detections",
 }
+
+
+def _halved(found: Detections) -> Detections:
+    """Several sets are held at once, and half precision is enough to compare masks."""
+    masks = None if found.masks is None else found.masks.astype(np.float16)
+    return dataclasses.replace(found, masks=masks)
 
 
 def _told(found: Detections) -> dict[str, Any]:

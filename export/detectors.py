@@ -201,14 +201,14 @@ def _decoded(spec: DetectorSpec, codes: np.ndarray, scores: np.ndarray) -> list[
 
 
 def _of(detected: Mapping[str, np.ndarray], index: int) -> Detections:
-    """Of one picture of a batch, without what pads."""
+    """Of one picture of a batch, without what pads; copies, since a view keeps the whole batch."""
     count = int(detected[COUNT][index])
     masks = detected.get(MASKS)
     return Detections(
-        boxes=detected[BOXES][index, :count],
+        boxes=detected[BOXES][index, :count].copy(),
         labels=detected[LABELS][index, :count].astype(np.int32),
-        scores=detected[SCORES][index, :count],
-        masks=None if masks is None else masks[index, :count],
+        scores=detected[SCORES][index, :count].copy(),
+        masks=None if masks is None else masks[index, :count].copy(),
     )
 
 

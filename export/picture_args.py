@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 from kerascnn.errors import InputError
+from training.datasets.paths import listing
 from training.preprocessing import SUFFIXES
 
 
@@ -14,7 +15,7 @@ def named(arguments: Sequence[str]) -> dict[str, str]:
 
     Args:
         arguments: files, which go by what was typed, and folders, whose pictures (at any depth, in
-            order) go by their path within the folder.
+            order, less hidden ones) go by their path within the folder.
 
     Returns:
         Name by path. A file that does not exist is there, too, unless all do not.
@@ -28,7 +29,7 @@ def named(arguments: Sequence[str]) -> dict[str, str]:
         if not path.is_dir():
             found[argument] = argument
             continue
-        inside = sorted(p for p in path.rglob("*") if _is_picture(p, path))
+        inside = sorted(map(pathlib.Path, listing(path, SUFFIXES).files))
         if not inside:
             endings = " ".join(sorted(SUFFIXES))
             raise InputError(f"{argument} has no images ({endings}); name image files")
@@ -36,8 +37,3 @@ def named(arguments: Sequence[str]) -> dict[str, str]:
     if not any(pathlib.Path(path).exists() for path in found):
         raise InputError(f"{next(iter(found))}: no such image")
     return found
-
-
-def _is_picture(path: pathlib.Path, folder: pathlib.Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in SUFFIXES and path.is_file() and not hidden

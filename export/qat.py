@@ -286,11 +286,15 @@ class Kept:
         """What pruning, and clustering if there was one, left in a layer's kernel."""
         kernel = np.asarray(layer.kernel)
         zero = kernel == 0
-        values, members = np.unique(kernel, return_inverse=True)
+        values: np.ndarray | tuple[()] = ()
+        members = None
+        if clustered:
+            values, members = np.unique(kernel, return_inverse=True)
+            members = members.reshape(kernel.shape).astype(np.int32)
         return cls(
             mask=(~zero).astype(np.float32) if zero.any() else None,
-            members=members.reshape(kernel.shape).astype(np.int32) if clustered else None,
-            clusters=len(values) if clustered else 0,
+            members=members,
+            clusters=len(values),
             channels=_CHANNELS.get(type(layer), (kernel.ndim - 1,)),
         )
 

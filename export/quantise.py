@@ -10,6 +10,7 @@ from litert_quantizer import calibrator, qtyping, quantizer, recipe_manager
 from litert_quantizer.qtyping import TFLOperationName as Op
 from litert_quantizer.utils import qsv_utils
 
+from export import kernel_ranges
 from export.convert_tflite import INPUT_NAME, layer_of
 from export.flatbuffer import (
     compact,
@@ -53,6 +54,7 @@ def quantise(
     *,
     trained: Mapping[str, tuple[float, float]] | None = None,
     shared_scale: Sequence[str] = (),
+    kernel_bounds: Mapping[str, np.ndarray] | None = None,
 ) -> bytes:
     """Quantise a TFLite file.
 
@@ -65,6 +67,9 @@ def quantise(
             calibrated activations.
         trained: ranges of activations by layer, which go before calibrated ones.
         shared_scale: layers whose kernel gets one scale instead of one for each output channel.
+        kernel_bounds: by layer, (channels,) ends of the grid that a kernel lies on already (see
+            `export.reconstruct`): the file has these integers. Others get the scale of the largest
+            weight, or what a dead channel's bias needs (`export.kernel_ranges`).
 
     Returns:
         A TFLite file. With int8 activations it takes `image` (1, height, width, channels) uint8,
@@ -83,10 +88,11 @@ def quantise(
         for name in [*joining_tensors(float_file), *map_logits(float_file)]:
             scope = f"^{re.escape(name)};$"
             manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
+    given = kernel_ranges.given(float_file, kernel_bounds or {})
     with quiet(), native_quiet():
         work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
         if not variant.calibrated:
-            return compact(bytes(work.quantize().quantized_model))
+            return compact(bytes(work.quantize(given).quantized_model))
         ranges = _ranges(float_file, manager, preprocessing, calibration)
         if not ranges:
             raise InputError(f"{variant.name} needs calibration images; give at least one")
@@ -101,6 +107,8 @@ def quantise(
         low, high = preprocessing.normalise(np.array([0, 255], np.uint8))
         shape = ranges[_input_tensor(work)]["min"].shape
         ranges[_input_tensor(work)] = {"min": np.full(shape, low), "max": np.full(shape, high)}
+        ranges |= given
+        ranges |= kernel_ranges.needed(float_file, ranges, _activation_bits(variant))
         quantised = bytes(work.quantize(ranges).quantized_model)
     if variant.raw_input:
         return prepend_uint8_input(quantised, name=INPUT_NAME)
@@ -130,14 +138,32 @@ def quantise_weights(float_file: bytes, bits: Mapping[str, int]) -> bytes:
         return compact(bytes(work.quantize().quantized_model))
 
 
+def kernel_bits(
+    float_file: bytes, variant: Variant, shared_scale: Sequence[str] = ()
+) -> dict[str, int]:
+    """Bits of each kernel that `quantise` will store as integers, by the name of its constant."""
+    manager = _recipe(variant, shared_scale)
+    found = {}
+    for kernel in kernel_ranges.kernels(float_file):
+        key, config = manager.get_quantization_configs(kernel.operation, f"{kernel.output};")
+        weights = config.weight_tensor_config
+        if key != _UNTOUCHED and weights is not None:
+            found[kernel.name] = int(weights.num_bits)
+    return found
+
+
+def _activation_bits(variant: Variant) -> int:
+    return 16 if variant.activations == "int16" else 8
+
+
 def _recipe(variant: Variant, shared_scale: Sequence[str]) -> recipe_manager.RecipeManager:
     manager = recipe_manager.RecipeManager()
     if variant.weight_bits == 16:
         for kind in _KERNEL_HOLDERS:
             manager.add_quantization_config(".*", kind, _HALF, algorithm_key=_CAST)
     elif variant.calibrated:
-        activation_bits = 16 if variant.activations == "int16" else 8
-        manager.add_static_config(".*", Op.ALL_SUPPORTED, activation_bits, variant.weight_bits)
+        bits = _activation_bits(variant)
+        manager.add_static_config(".*", Op.ALL_SUPPORTED, bits, variant.weight_bits)
         # Float logits: one operation more, and no client has to know their scale.
         manager.add_quantization_config(".*", Op.OUTPUT, algorithm_key=_UNTOUCHED)
         if not variant.raw_input:
@@ -166,7 +192,7 @@ def _share_scales(
     tensorwise = qtyping.QuantGranularity.TENSORWISE
     for kind in (Op.CONV_2D, Op.CONV_2D_TRANSPOSE, Op.FULLY_CONNECTED):
         if variant.calibrated:
-            bits = 16 if variant.activations == "int16" else 8
+            bits = _activation_bits(variant)
             manager.add_static_config(scope, kind, bits, 8, weight_granularity=tensorwise)
         elif variant.activations == "dynamic":
             manager.add_dynamic_config(scope, kind, 8, granularity=tensorwise)
@@ -188,8 +214,9 @@ def _ranges(
     work = calibrator.Calibrator(
         bytes(float_file), num_threads=1, qsv_update_func=qsv_utils.min_max_update
     )
-    feeds = [{INPUT_NAME: preprocessing.normalise(picture[None])} for picture in pictures]
-    work.calibrate({_SIGNATURE: feeds}, manager)
+    for picture in pictures:  # of many, `calibrate` would make one list of floats
+        feed = {INPUT_NAME: preprocessing.normalise(picture[None])}
+        work.calibrate({_SIGNATURE: [feed]}, manager)
     ranges: dict[str, qtyping.QSV] = work.get_model_qsvs()
     return ranges
 

@@ -250,7 +250,7 @@ class Settings:
     def __post_init__(self) -> None:
         _check(
             self.calibration_pictures >= 1,
-            f"calibration takes at least 1 picture, not {self.calibration_pictures}",
+            f"calibration takes at least 1 image, not {self.calibration_pictures}",
         )
         _check(0 <= self.max_change < 100, f"max_change is in percent, not {self.max_change}")
 

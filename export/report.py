@@ -268,7 +268,7 @@ def _drop_meaning(metric: str, draws: str = "1,000") -> str:
         f"interval on other images of the same kind: the middle 95% of the drops on {draws} random "
         "draws of the held-out images (with replacement; file and Keras model on the same draw). "
         "Where it holds zero, the drop is within noise: these images do not show that anything was "
-        "lost or gained. It is too narrow where images are alike, as tiles of one picture are, and "
+        "lost or gained. It is too narrow where images are alike, as tiles of one image are, and "
         "where the two models differ on few images; it leaves out the luck of training, and is "
         "each file's own: of twenty, one may miss"
     )

@@ -105,8 +105,9 @@ class Segmentation(Task):
         """The run's data; raises InputError if it is gone or has changed."""
         dataset = of_request.maps(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
-        skipped = set(self.run.info["dataset"]["skipped"])
-        return of_request.with_validation_of(dataset, self.config, skipped=skipped)
+        known = self.run.info["dataset"]
+        skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
+        return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
     def held_out(self) -> MapSplit:
@@ -158,7 +159,7 @@ class Segmentation(Task):
         return append(data, name=MAP)
 
     def keras_answers(self, trained: Trained) -> Mapped:
-        return self._found(self.keras_function(trained), "Keras on held-out pictures")
+        return self._found(self.keras_function(trained), "Keras on held-out images")
 
     def keras_function(self, trained: Trained) -> SegmentFn:
         return keras_segment_fn(trained.model, trained.preprocessing)
@@ -180,7 +181,7 @@ class Segmentation(Task):
 
     def file_answers(self, path: pathlib.Path) -> tuple[Mapped, Segmenter]:
         segmenter = self.load(path)
-        return self._found(segmenter.segment, f"{path.name} on held-out pictures"), segmenter
+        return self._found(segmenter.segment, f"{path.name} on held-out images"), segmenter
 
     def _found(self, segment: SegmentFn, title: str) -> Mapped:
         kept = PackedMaps()

@@ -78,7 +78,7 @@ class LiteRTSegmenter(LiteRT):
         dimensions = len(self._output["shape"])
         of_maps = (self._output["dtype"], dimensions) in ((np.int32, 3), (np.float32, 4))
         if not of_maps or not self.takes_pictures:
-            raise _no_segmenter(path, f"{self._output['shape'].tolist()} from one picture")
+            raise _no_segmenter(path, f"{self._output['shape'].tolist()} from one image")
 
     def segment(self, pictures: np.ndarray) -> np.ndarray:
         return _classes(self.predict(pictures))
@@ -122,7 +122,7 @@ def _classes(answers: np.ndarray) -> np.ndarray:
 def _no_segmenter(path: pathlib.Path, outputs: str) -> InputError:
     return InputError(
         f"{path} is not a segmentation network: it gives {outputs}, not {MAP} (1, height, width) "
-        f"or {OUTPUT_NAME} (1, height, width, classes) of its pictures"
+        f"or {OUTPUT_NAME} (1, height, width, classes) of its images"
     )
 
 

@@ -24,6 +24,7 @@ from export.convert_tflite import to_tflite
 from export.flatbuffer import skeleton
 from export.results import Result, chosen_text, drop_words, milliseconds, pareto
 from kerascnn.errors import InputError
+from training import once
 from training.progress import say
 from training.run import Run
 
@@ -70,6 +71,7 @@ class Search:
         return pareto(self.rows, "bytes", by_choice=True)
 
 
+@once.scope()
 def shrink(
     run: Run,
     budget: Budget,

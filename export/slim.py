@@ -131,7 +131,7 @@ def _check(model: keras.Model, macs: float, score: str, divisor: int) -> None:
         raise InputError(f"channels are removed from functional models, not from {model!r}")
     for picture in model.inputs:
         if None in picture.shape[1:]:
-            raise InputError(f"{model.name} has no fixed picture size, which its MACs depend on")
+            raise InputError(f"{model.name} has no fixed image size, which its MACs depend on")
     if not 0 < macs < 1:
         raise InputError(f"macs must be a fraction between 0 and 1, not {macs}")
     if score not in SCORES:
@@ -431,7 +431,7 @@ def _taylor(graph: _Graph, batches) -> dict[str, np.ndarray]:
             pixels = tuple(range(1, change.ndim - 1))
             sums[i] += np.abs(change.sum(pixels)).sum(0)
     if pictures is None:
-        raise InputError("score 'taylor' needs batches of pictures and labels; 'norm' does not")
+        raise InputError("score 'taylor' needs batches of images and labels; 'norm' does not")
     return dict(zip(names, sums, strict=True))
 
 

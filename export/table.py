@@ -61,7 +61,7 @@ def _notes(results: Sequence[Result]) -> list[str]:
     if any(r.has_interval for r in results):
         notes.append(
             "[] 95% interval of the drop on other images of the same kind; too narrow where images "
-            "are alike, as tiles of one picture are"
+            "are alike, as tiles of one image are"
         )
     if any(r.has_interval and r.within_noise for r in results):
         notes.append("~ within noise: the images are too few to tell that drop from none")

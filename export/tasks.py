@@ -25,6 +25,7 @@ from export.recipes import DEFAULT, Variant
 from export.stages import Trained
 from export.verify import Verdict
 from kerascnn.errors import InputError
+from training import once
 from training.request import TrainRequest
 from training.run import Run
 
@@ -245,7 +246,16 @@ class Task(abc.ABC):
 
 
 def of(run: Run) -> Task:
-    """The task of a run; raises InputError for one that has no files yet."""
+    """The task of a run, one in each `training.once.scope`.
+
+    Raises:
+        InputError: a task that has no files yet.
+    """
+    # A task holds its run, so that no other info gets this one's number.
+    return once.kept((Task, run.folder.resolve(), id(run.info)), lambda: _opened(run))
+
+
+def _opened(run: Run) -> Task:
     if run.task == "classification":
         from export.classification import Classification
 

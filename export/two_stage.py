@@ -5,23 +5,20 @@ Suppression is inside them, as the second stage looks at what is left of the fir
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
-import numpy as np
 
 from export import allowed
 from export.detection_tflite import MASKS
-from export.detector_task import DetectorTask, Found
+from export.detector_task import DetectorTask
 from export.recipes import Variant
 from export.two_stage_tflite import with_float_counts, with_suppression
 from kerascnn.detection.faster_rcnn import MASK_SIZE
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
-from training.coco_metrics import Detections, evaluate_detections
 from training.run import Run
 
 
@@ -58,15 +55,6 @@ class TwoStageDetection(DetectorTask):
     def purpose(self) -> str:
         return super().purpose + (" and their masks" if self.spec.masks else "")
 
-    def measured(self, found: Sequence[Detections]) -> Found:
-        boxes = super().measured(found)
-        if not self.spec.masks:
-            return boxes
-        masks = evaluate_detections(found, self.held_out, self.run.labels, kind="segm")
-        # Several such sets are held at once, and half precision is enough to compare them.
-        kept = [_halved(one) for one in found]
-        return Found(pictures=kept, evaluation=masks, boxes=boxes.evaluation)
-
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
         outputs = super().outputs(variant, end)
         if self.spec.masks:
@@ -77,8 +65,3 @@ class TwoStageDetection(DetectorTask):
                 "meaning": "probabilities of the object's cells, in the frame of its box",
             })  # fmt: skip
         return outputs
-
-
-def _halved(found: Detections) -> Detections:
-    masks = None if found.masks is None else found.masks.astype(np.float16)
-    return dataclasses.replace(found, masks=masks)

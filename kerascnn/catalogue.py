@@ -106,6 +106,7 @@ _MOBILENET_V2 = "arXiv:1801.04381"
 _MOBILENET_V3 = "arXiv:1905.02244"
 _EFFICIENTNET = "arXiv:1905.11946"
 _EFFICIENTDET = "arXiv:1911.09070"
+_MOBILENET_V4 = "arXiv:2404.10518"
 _EFFICIENTNET_V2 = "arXiv:2104.00298"
 _UNET = "arXiv:1505.04597"
 _FPN = "arXiv:1612.03144"
@@ -360,6 +361,40 @@ def _mobilenet_v3(
             _torchvision(*torchvision),
             _keras(keras),
         ),
+    )
+
+
+def _mobilenet_v4(
+    kind: str,
+    size: int,
+    *,
+    parameters: int,
+    macs: float | None,
+    macs_source: str = _TIMM,
+    paper: float,
+    timm: tuple[str, float, float],
+    timm_crop: int | None = None,
+) -> Entry:
+    weights, *errors = timm
+    return Entry(
+        builder=_builder("mobilenet_v4", f"mobilenet_v4_{kind}"),
+        title=f"MobileNetV4-{kind.replace('_', ' ').title().replace(' ', '-')}",
+        year=2024,
+        paper=_MOBILENET_V4,
+        parameters=parameters,
+        parameters_source=_TIMM,
+        macs=macs,
+        macs_source=macs_source,
+        results=(
+            _accuracy(paper, source=_MOBILENET_V4, setting=f"validation, 1 crop {size}"),
+            Result(
+                top1=errors[0],
+                top5=errors[1],
+                source=f"timm mobilenetv4_{kind}.{weights}",
+                setting=f"validation, 1 crop {timm_crop or size}",
+            ),
+        ),
+        input_shape=(size, size, 3),
     )
 
 
@@ -1071,6 +1106,50 @@ ENTRIES: dict[str, Entry] = {
         automl=85.7,
         torchvision=(85.808, 97.788),
         keras=(85.7, 97.5),
+    ),
+    "mobilenet_v4_conv_small": _mobilenet_v4(
+        "conv_small",
+        224,
+        parameters=3_774_024,
+        macs=None,
+        macs_source="published as 0.2 G, no nearer",
+        paper=73.8,
+        timm=("e2400_r224_in1k", 26.244, 8.578),
+    ),
+    "mobilenet_v4_conv_medium": _mobilenet_v4(
+        "conv_medium",
+        256,
+        parameters=9_715_512,
+        macs=1_100.0,
+        paper=79.9,
+        timm=("e500_r256_in1k", 20.072, 4.816),
+    ),
+    "mobilenet_v4_conv_large": _mobilenet_v4(
+        "conv_large",
+        384,
+        parameters=32_590_864,
+        macs=6_400.0,
+        paper=82.9,
+        timm=("e600_r384_in1k", 17.048, 3.734),
+    ),
+    "mobilenet_v4_hybrid_medium": _mobilenet_v4(
+        "hybrid_medium",
+        256,
+        parameters=11_074_648,
+        macs=None,
+        macs_source="published as 1.2 G, of a network with other counts",
+        paper=80.7,
+        timm=("e500_r224_in1k", 19.558, 4.62),
+        timm_crop=224,
+    ),
+    "mobilenet_v4_hybrid_large": _mobilenet_v4(
+        "hybrid_large",
+        384,
+        parameters=37_764_624,
+        macs=None,
+        macs_source="published as 7.2 G, of a network with other counts",
+        paper=83.4,
+        timm=("e600_r384_in1k", 16.2, 3.23),
     ),
     "faster_rcnn_resnet50_fpn": _rcnn(
         "faster",

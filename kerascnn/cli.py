@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import importlib
@@ -10,8 +11,9 @@ import json
 import os
 import pathlib
 import re
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import click
@@ -243,7 +245,11 @@ def recipes(names: tuple[str, ...], as_json: bool) -> None:
     help="Weight of the distillation loss, 0 to 1.  [default: 0.7]",
 )
 @click.option("--temperature", type=float, help="Softmax temperature.  [default: 3]")
-@click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop at a broken image or annotation instead of leaving it out.",
+)
 @_json_option
 def train(
     model: str, data: str, out: str | None, devices: str, as_json: bool, **asked: Any
@@ -258,11 +264,19 @@ def train(
     asked_devices = Devices.parse(devices)
     folder = pathlib.Path(out) if out else pathlib.Path("runs") / f"{model}-{_short(data)}"
     request = _training_request(model, data=data, folder=folder, **asked)
-    _begin(any_backend=True)
-    placement = asked_devices.open()
-    from training.train import train
+    _fix_hashes()
+    with _telling_what_is_kept(folder):
+        dataset = None
+        if not asked_devices.hosts:  # else the first host alone says what there is to say
+            from training.first_look import first_look
+            from training.progress import say
 
-    run = train(request, folder, placement)
+            dataset = first_look(request, folder, warn=say)
+        _begin(any_backend=True)
+        placement = asked_devices.open()
+        from training.train import train
+
+        run = train(request, folder, placement, dataset=dataset)
     if not placement.is_chief:
         return
     from training.closing import below_floor, closing_line
@@ -682,6 +696,7 @@ def compress(
              the same by TensorFlow's own converter, for comparison
     """
     from export import about, allowed, recipes
+    from training import once
     from training.run import Run
 
     opened = Run.open(run)
@@ -695,8 +710,9 @@ def compress(
     from export.compress import compress
 
     about.remember(opened, author=author, license=license)
-    compress(opened, names, onnx=onnx, settings=settings)
-    _print_results(lambda: compare([opened], opened.folder), opened.folder, as_json)
+    with once.scope():  # one scan of the data for the files and for their report
+        compress(opened, names, onnx=onnx, settings=settings)
+        _print_results(lambda: compare([opened], opened.folder), opened.folder, as_json)
 
 
 @commands.command(epilog="Example: kerascnn shrink runs/flowers --max-size 300KB --max-drop 1.0")
@@ -836,11 +852,13 @@ def predict(
     2 then.
     """
     path, folder = pathlib.Path(artefact), pathlib.Path(out) if out else None
+    from export.artefact import require_description
     from export.picture_args import named
 
     if not path.is_file():
         raise InputError(f"{artefact}: no such file")
     names = named(images)
+    require_description(path)
     _begin()
     from export.predict import detect, predict, segment, task_of
 
@@ -922,6 +940,7 @@ def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool)
         _print_json({
             "layers": errors_as_json(diagnosis.layers),
             "suspect": suspect.layer if suspect else None,
+            "dead_channels": dict(diagnosis.dead_channels),
             "table": str(diagnosis.table),
             "chart": str(diagnosis.chart),
         })  # fmt: skip
@@ -1002,10 +1021,7 @@ def web(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) ->
 
 def _begin(*, any_backend: bool = False) -> None:
     """Load TensorFlow, without its greetings; or, for training, another backend that is set."""
-    if "PYTHONHASHSEED" not in os.environ:
-        # The ONNX converter optimises in the order of hashes; a fixed one repeats its files.
-        os.environ["PYTHONHASHSEED"] = "0"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    _fix_hashes()
     from training.quiet import native_quiet
 
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -1018,6 +1034,28 @@ def _begin(*, any_backend: bool = False) -> None:
             )
     with native_quiet():
         importlib.import_module(backend)
+
+
+def _fix_hashes() -> None:
+    """Begin the process anew with fixed hashes, if it has not; what it has done is lost."""
+    if "PYTHONHASHSEED" not in os.environ:
+        # The ONNX converter optimises in the order of hashes; a fixed one repeats its files.
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+@contextlib.contextmanager
+def _telling_what_is_kept(folder: pathlib.Path) -> Iterator[None]:
+    """An interruption says whether the same command goes on or begins anew."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from training.checkpoint import latest_first
+
+        found = "interrupted before anything of the training was kept; the same command begins anew"
+        if latest_first(folder / "checkpoints"):
+            found = "interrupted; the same command goes on from the last checkpoint"
+        raise Stopped(found, signal.SIGINT) from None
 
 
 def _short(data: str) -> str:

@@ -17,7 +17,7 @@ def count_parameters(model: keras.Model, *, trainable_only: bool = True) -> int:
 
 
 def count_macs(model: keras.Model) -> int:
-    """Multiply-adds of convolutions and dense layers for one picture.
+    """Multiply-adds of convolutions, dense layers and attention for one image.
 
     A layer that is called several times, as the heads of EfficientDet are, counts at every call,
     and one that looks at regions counts for each that there can be. Normalisation (folded at
@@ -46,4 +46,6 @@ def _macs_of_call(layer: keras.Operation, inputs: list[Any], outputs: list[Any])
         return math.prod(outputs[0].shape[1:3]) * math.prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Dense):
         return math.prod(outputs[0].shape[1:-1]) * math.prod(layer.kernel.shape)
+    if isinstance(layer, keras.layers.Dot):
+        return math.prod(outputs[0].shape[1:]) * inputs[0].shape[layer.axes[0]]
     return 0

@@ -37,7 +37,7 @@ def golden_values(name: str, shape: Sequence[int], gain: float) -> np.ndarray:
         return np.zeros(shape, np.int64)
     if len(shape) >= 2:
         array = rng.normal(0, np.sqrt(gain / np.prod(shape[1:])), shape)
-    elif kind in ("running_var", "weight"):
+    elif kind in ("running_var", "weight", "gamma"):
         array = rng.uniform(0.5, 1.5, shape)
     else:
         array = rng.normal(0, 0.1, shape)

@@ -1,11 +1,28 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory):
+    return tmp_path_factory.mktemp("caches")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+def _no_cache_of_the_user(_caches):
     """What is found in data sets is kept for the tests alone, and not in the user's home."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERASCNN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("KERASCNN_CACHE", str(_caches / "session"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(_caches, _no_cache_of_the_user):
+    """No test sees what another one kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERASCNN_CACHE", str(_caches / str(next(_NUMBERS))))
         yield

@@ -78,6 +78,7 @@ def losses(given: dict) -> dict:
 
     from kerascnn.detection.anchors import rpn_anchors
     from kerascnn.detection.specs import TwoStageSpec
+    from training.mask_bits import packed
     from training.rcnn_losses import RCNNLoss, Regions, Truth
 
     spec = TwoStageSpec(
@@ -107,7 +108,7 @@ def losses(given: dict) -> dict:
         "rpn_box_loss": proposals,
         "class_loss": classes,
         "box_loss": boxes,
-        "mask_loss": loss.of_masks(some, masks, given["masks"]),
+        "mask_loss": loss.of_masks(some, masks, packed(given["masks"]), WIDTH),
     }
 
 

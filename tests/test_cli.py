@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -115,6 +116,17 @@ CLASSIFIER_RUN = {"task": "classification", "model": "lenet5"}
         ),
         (["train", "resnet50", "--data", "mnist", "--weights", "no.h5"], None, ("no.h5",)),
         (["train", "lenet5", "--data", "mnist", "--teacher", "nowhere"], None, ("nowhere",)),
+        (
+            ["train", "lenet5", "--data", "mnist", "--weights", "run/model.keras"],
+            DETECTOR_RUN,
+            ("run/model.keras has weights of a detector", "lenet5 is not one"),
+        ),
+        (
+            ["train", "lenet5", "--data", "mnist", "--out", "run/run.json/x"],
+            CLASSIFIER_RUN,
+            ("run/run.json/x: Not a directory",),
+        ),
+        (["predict", "alone.onnx", "x.png"], None, ("alone.onnx.json is missing",)),
         (["predict", "nowhere.tflite", "x.png"], None, ("nowhere.tflite",)),
         (["predict", "run/model.keras", "x.png"], CLASSIFIER_RUN, ("x.png", "no such image")),
         (["sweep", "--models", "lenet5", "--recipes", "digits", "--data", "no"], None, ("no",)),
@@ -127,6 +139,9 @@ def test_refusals_need_no_framework(
 ) -> None:
     if run:
         a_run(tmp_path / "run", **run)
+    if "alone.onnx" in arguments:
+        picture(tmp_path / "x.png")
+        (tmp_path / "alone.onnx").write_bytes(b"")  # an empty message, which nothing describes
     done = alone(arguments, cwd=tmp_path)
     assert_refused(done, *culprits)
     assert not {"tensorflow", "keras", "matplotlib"} & set(
@@ -147,6 +162,52 @@ def test_all_differences_of_a_run_are_named_without_a_framework(tmp_path: Path) 
     names = ("epochs: ", "seed: 0 there, 7 asked for", "image_size: none there", "ema: ")
     assert_refused(done, "run holds another run", *names)
     assert done.stdout.splitlines()[-1] == "['PIL']"
+
+
+def a_run_of(data: Path, folder: Path, **info: object) -> str:
+    """A run that learnt from a folder of pictures, with the fingerprint that they have."""
+    from training.datasets import of_request
+    from training.request import request
+
+    asked = request("lenet5", data=str(data), settings={"split_seed": 0})
+    dataset = {"fingerprint": of_request.labelled(asked).fingerprint, "name": str(data)}
+    a_run(folder, task="classification", model="lenet5")
+    (folder / "run.json").write_text(
+        json.dumps({
+            "request": asked.to_dict(), "task": "classification", "complete": True,
+            "dataset": dataset, **info,
+        })
+    )  # fmt: skip
+    return dataset["fingerprint"]
+
+
+def test_held_out_images_that_weights_have_seen_need_no_framework(
+    folder: Path, tmp_path: Path
+) -> None:
+    a_run_of(folder, tmp_path / "run")
+    known = ["train", "lenet5", "--data", str(folder), "--split-seed", "1", "--out", "other"]
+    done = alone([*known, "--weights", "run/model.keras"], cwd=tmp_path)
+    assert_refused(done, "learnt from 2 of the 2 pictures", "--split-seed 0")
+    assert done.stdout.splitlines()[-1] == "['PIL']"
+
+
+def test_data_that_has_changed_needs_no_framework(folder: Path, tmp_path: Path) -> None:
+    a_run_of(folder, tmp_path / "run", complete=False)
+    picture(folder / "cats" / "new.png", 77)
+    done = alone(["train", "lenet5", "--data", str(folder), "--out", "run"], cwd=tmp_path)
+    assert_refused(done, "pets has changed since run was begun")
+    assert done.stdout.splitlines()[-1] == "['PIL']"
+
+
+def test_an_interrupted_look_says_that_nothing_was_trained(folder: Path, tmp_path: Path) -> None:
+    for kept, words in ((False, "begins anew"), (True, "goes on from the last checkpoint")):
+        if kept:
+            (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+            (tmp_path / "run" / "checkpoints" / "epoch-00001.npz").write_bytes(b"")
+        with mock.patch("training.first_look.first_look", side_effect=KeyboardInterrupt):
+            done = here("train", "lenet5", "--data", folder, "--out", "run", cwd=tmp_path)
+        assert done.returncode == 130
+        assert words in done.stderr.splitlines()[-1]
 
 
 def test_a_damaged_run_is_told_of_once(tmp_path: Path) -> None:

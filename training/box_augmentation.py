@@ -19,6 +19,7 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training import mask_bits
 from training.box_policies import BoxPolicy, Drawn, Part
 from training.datasets.objects import Objects
 from training.preprocessing import fit_array
@@ -99,7 +100,8 @@ class Tile:
         boxes: (m, 4) float64 pixels of the input, clipped.
         labels: (m,) int32.
         crowd: (m,) bool.
-        masks: (m, seen.height, seen.width) uint8, 1 on an object; None unless they are asked for.
+        masks: (m, seen.height, b) uint8, bits of what is seen, 1 on an object
+            (`training.mask_bits`); None unless they are asked for.
     """
 
     seen: Rectangle
@@ -119,7 +121,7 @@ class Augmented:
         boxes: (m, 4) float32 shares of it.
         labels: (m,) int32.
         crowd: (m,) bool; also what chance has cut to too little to be found.
-        masks: (m, height, width) uint8, 1 on an object; None unless they are asked for.
+        masks: (m, height, b) uint8, bits, 1 on an object; None unless they are asked for.
     """
 
     pixels: np.ndarray
@@ -141,11 +143,11 @@ def refuse_crops(preprocessing: Preprocessing) -> None:
     """Raise InputError for a geometry that hides objects, or for grey pictures."""
     if preprocessing.resize == "crop":
         raise InputError(
-            "pictures with boxes or label maps are seen whole: resize is 'stretch' or 'pad', not "
+            "images with boxes or label maps are seen whole: resize is 'stretch' or 'pad', not "
             "'crop'"
         )
     if preprocessing.channels != 3:
-        raise InputError(f"pictures are seen in 3 channels, not {preprocessing.channels}")
+        raise InputError(f"images are seen in 3 channels, not {preprocessing.channels}")
 
 
 def evaluation_placement(
@@ -318,16 +320,25 @@ def pixels_of(
 
 
 def _masks_of(tiles: Sequence[Tile], preprocessing: Preprocessing) -> np.ndarray | None:
-    """(m, height, width) uint8 of all tiles; an object has no pixel outside of its own."""
-    count = sum(len(tile.labels) for tile in tiles)
-    masks = np.zeros((count, preprocessing.height, preprocessing.width), np.uint8)
-    first = 0
+    """(m, height, b) uint8 of all tiles; an object has no pixel outside of its own."""
+    height, width = preprocessing.height, preprocessing.width
+    parts = [np.zeros((0, height, mask_bits.row_bytes(width)), np.uint8)]
     for tile in tiles:
         if tile.masks is None:
             return None
-        masks[(slice(first, first + len(tile.masks)), *tile.seen.slices)] = tile.masks
-        first += len(tile.masks)
-    return masks
+        seen = tile.seen
+        if (seen.height, seen.width) != (height, width):
+            parts += [_widened(bits, seen, (height, width))[None] for bits in tile.masks]
+        else:
+            parts.append(tile.masks)
+    return np.concatenate(parts)
+
+
+def _widened(bits: np.ndarray, seen: Rectangle, size: tuple[int, int]) -> np.ndarray:
+    """Bits of one mask of a part of the network's input, as bits of all of it."""
+    whole = np.zeros(size, np.uint8)
+    whole[seen.slices] = mask_bits.unpacked(bits, seen.width)
+    return mask_bits.packed(whole)
 
 
 def placed(
@@ -460,13 +471,13 @@ def _middles(first: float, last: float, side: int, count: int) -> np.ndarray:
 def _masks(
     objects: Objects, stays: np.ndarray, placement: Placement, seen: Rectangle
 ) -> np.ndarray:
-    """(m, seen.height, seen.width) uint8 of the objects that stay; others' are not looked at."""
+    """(m, seen.height, b) uint8 bits of the objects that stay; others' are not looked at."""
     if objects.masks is None:
         raise InputError("objects have boxes alone, and no masks; give data with outlines")
     rows = np.flatnonzero(stays)
-    masks = np.zeros((len(rows), seen.height, seen.width), np.uint8)
+    masks = np.zeros((len(rows), seen.height, mask_bits.row_bytes(seen.width)), np.uint8)
     for mask, row in zip(masks, rows, strict=True):
-        mask[:] = nearest(objects.masks[row](), placement, seen)
+        mask[:] = mask_bits.packed(nearest(objects.masks[row](), placement, seen))
     return masks
 
 

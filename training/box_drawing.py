@@ -136,7 +136,7 @@ def write_boxes(
         InputError: another suffix, or as `draw_boxes`.
     """
     if path.suffix.lower() not in _FORMATS:
-        raise InputError(f"{path}: pictures are written as .png or .jpg; choose one of them")
+        raise InputError(f"{path}: images are written as .png or .jpg; choose one of them")
     drawn = draw_boxes(picture, boxes, labels, scores, classes=classes, truth=truth, masks=masks)
     kind = _FORMATS[path.suffix.lower()]
     with atomic.replacing(path) as temporary:
@@ -212,7 +212,7 @@ def _check(
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
         raise InputError(
             f"boxes are drawn on (height, width, 3) uint8, not {picture.shape} {picture.dtype}; "
-            "give the picture as it is read"
+            "give the image as it is read"
         )
     counts = {len(boxes), len(labels)} | (set() if scores is None else {len(scores)})
     if len(counts) != 1:
@@ -230,8 +230,8 @@ def _check_masks(masks: Sequence[np.ndarray], count: int, size: tuple[int, ...])
     for mask in masks:
         if mask.dtype != bool or mask.shape != size:
             raise InputError(
-                f"masks are bool of the picture's {size} pixels, not {mask.dtype} of {mask.shape}; "
-                "paste them into the picture first"
+                f"masks are bool of the image's {size} pixels, not {mask.dtype} of {mask.shape}; "
+                "paste them into the image first"
             )
 
 

@@ -1,8 +1,9 @@
 """COCO's average precision of anything that finds boxes or masks: Keras, TFLite and ONNX share it.
 
-The metric is pycocotools' COCOeval, run in memory. What it matched, picture by picture, is kept:
-two files that saw the same pictures are compared by a paired bootstrap over pictures (percentiles;
-Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+The metric is COCOeval's of pycocotools, to the last digit (`training.coco_matching`). What it
+matched, picture by picture, is kept: two files that saw the same pictures are compared by a paired
+bootstrap over pictures (percentiles; Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+chapter 13).
 
 n pictures, c classes, d detections, s cells a side of a mask, t = 10 thresholds of IoU: 0.5, 0.55
 ... 0.95.
@@ -14,21 +15,19 @@ import binascii
 import dataclasses
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from kerascnn.errors import InputError
-from training import instance_masks, packed
-from training.datasets.objects import Objects, ObjectSplit
-from training.quiet import quiet
+from training import coco_matching, instance_masks, packed
+from training.coco_matching import RECALLS, Judged
+from training.coco_truth import Truth, check_labels, pixels
+from training.datasets.objects import ObjectSplit
 
-_THRESHOLDS = 10
-_RECALLS = np.linspace(0, 1, 101)
+_THRESHOLDS = len(coco_matching.THRESHOLDS)
 _RESAMPLES_AT_ONCE = 100
 _FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
 
@@ -150,12 +149,79 @@ class DetectionEvaluation:
     def mean_precision(self) -> np.ndarray:
         """(101,) `precision`, the mean over classes that have objects; its mean is AP50."""
         present = self.precision[self.objects > 0]
-        return present.mean(axis=0) if len(present) else np.full(len(_RECALLS), math.nan)
+        return present.mean(axis=0) if len(present) else np.full(len(RECALLS), math.nan)
+
+
+class Evaluator:
+    """Compares detections with the objects of images, as they come, and forgets their masks.
+
+    Args:
+        truth: of all images.
+    """
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth = truth
+        self._ledger = coco_matching.Ledger(len(truth.classes))
+        self._seen = self._broken = 0
+        self._counts = np.zeros(len(truth.classes), np.int64)
+
+    def add(self, found: Detections) -> None:
+        """Detections of the next image, in the order of the truth.
+
+        Raises:
+            InputError: more images than the truth has, a label that is no class, or no masks where
+                masks are compared.
+        """
+        truth, index = self._truth, self._seen
+        if index == len(truth):
+            raise InputError(f"detections of more pictures than the {index} there are; give fewer")
+        whole = _finite(found, truth.kind == "segm")
+        self._broken += len(found) - len(whole)
+        what = f"{truth.names[index]}: detections"
+        check_labels(whole.labels, len(truth.classes), what)
+        self._counts += np.bincount(whole.labels, minlength=len(truth.classes))
+        own = slice(int(truth.starts[index]), int(truth.starts[index + 1]))
+        size = truth.sizes[index]
+        shown = _Boxes(whole, size) if truth.runs is None else _Masks(whole, size, what)
+        self._ledger.add(
+            (truth.labels[own], truth.areas[own], truth.crowd[own]),
+            (whole.labels, shown.areas, whole.scores),
+            lambda some, others: shown.overlaps(some, truth, others + own.start),
+        )
+        self._seen += 1
+
+    def evaluation(self) -> DetectionEvaluation:
+        """COCO's figures of all images; raises InputError where some have not come."""
+        truth = self._truth
+        if self._seen != len(truth):
+            raise InputError(
+                f"detections of {self._seen} pictures do not fit {len(truth)} pictures; give one "
+                "Detections a picture"
+            )
+        judged = self._ledger.closed()
+        precision, recall = coco_matching.accumulate(judged)
+        stats = coco_matching.summarize(precision, recall)
+        # (t, 101, c) of objects of any size, NaN without objects
+        precision = np.where(precision < 0, math.nan, precision)[..., 0]
+        return DetectionEvaluation(
+            **{
+                name: 100 * float(figure) if figure >= 0 else math.nan
+                for name, figure in zip(_FIGURES, stats, strict=True)
+            },
+            per_class=100 * precision.mean(axis=(0, 1)),
+            per_class50=100 * precision[0].mean(axis=0),
+            objects=judged.objects.sum(axis=0),
+            detections=self._counts,
+            broken=self._broken,
+            precision=precision[0].T,
+            matches=_matches(judged),
+            kind=truth.kind,
+        )
 
 
 def evaluate_detections(
-    found: Sequence[Detections],
-    split: ObjectSplit,
+    found: Iterable[Detections],
+    split: ObjectSplit | Truth,
     classes: Sequence[str],
     *,
     kind: str = "bbox",
@@ -165,53 +231,36 @@ def evaluate_detections(
     Boxes count as they are given: what reaches over the picture's edge is not cut.
 
     Args:
-        found: one a picture of the split, in its order.
-        split: its pictures are not read.
+        found: one a picture of the split, in its order; none is kept.
+        split: its pictures are not read. Or the `Truth` of one, which is made once for several
+            evaluations, and has its own classes and kind.
         classes: names in index order.
         kind: "bbox", or "segm" for masks, which are pasted into the picture
-            (`training.instance_masks`) and kept as run lengths. What is small, medium or large
+            (`training.instance_masks`) and compared as run lengths. What is small, medium or large
             among detections goes by the area of the box or the mask.
 
     Raises:
         InputError: no pictures, not one of `found` a picture, or a label that is no class; for
             "segm", detections or objects without masks.
     """
-    if kind not in ("bbox", "segm"):
-        raise InputError(f"kind must be 'bbox' or 'segm', not {kind!r}")
-    if not len(split):
-        raise InputError("there are no images to evaluate; give at least one")
-    if len(found) != len(split):
+    truth = split if isinstance(split, Truth) else Truth.of(split, classes, kind)
+    if isinstance(found, Sequence) and len(found) != len(truth):
         raise InputError(
-            f"detections of {len(found)} pictures do not fit {len(split)} pictures; give one "
+            f"detections of {len(found)} pictures do not fit {len(truth)} pictures; give one "
             "Detections a picture"
         )
-    masked = kind == "segm"
-    whole = [_finite(each, masked) for each in found]
-    truth, results = _truth(split, classes, masked), _results(whole, split, classes, masked)
-    with quiet():
-        judge = COCOeval(_coco(truth), _coco(results), kind)
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    labels = np.concatenate([each.labels for each in whole])
-    matches = _matches(judge, len(split), len(classes))
-    # precision: (t, 101, c, sizes, limits of detections), -1 without objects
-    precision = np.where(judge.eval["precision"] < 0, math.nan, judge.eval["precision"])
-    precision = precision[:, :, :, 0, -1]
-    return DetectionEvaluation(
-        **{
-            name: 100 * float(figure) if figure >= 0 else math.nan
-            for name, figure in zip(_FIGURES, judge.stats[: len(_FIGURES)], strict=True)
-        },
-        per_class=100 * precision.mean(axis=(0, 1)),
-        per_class50=100 * precision[0].mean(axis=0),
-        objects=matches.objects.sum(axis=0),
-        detections=np.bincount(labels, minlength=len(classes)),
-        broken=sum(map(len, found)) - len(labels),
-        precision=precision[0].T,
-        matches=matches,
-        kind=kind,
-    )
+    return evaluate_together(found, [truth])[0]
+
+
+def evaluate_together(
+    found: Iterable[Detections], truths: Sequence[Truth]
+) -> list[DetectionEvaluation]:
+    """`evaluate_detections` of one pass over detections against several truths: boxes and masks."""
+    evaluators = [Evaluator(truth) for truth in truths]
+    for each in found:
+        for evaluator in evaluators:
+            evaluator.add(each)
+    return [evaluator.evaluation() for evaluator in evaluators]
 
 
 def ap_interval(
@@ -330,130 +379,53 @@ def _finite(found: Detections, masked: bool) -> Detections:
     return found.take(kept)
 
 
-def _coco(dataset: dict[str, Any]) -> COCO:
-    coco = COCO()
-    coco.dataset = dataset
-    coco.createIndex()
-    return coco
+class _Boxes:
+    """Boxes of an image's detections, to be compared with objects' boxes."""
+
+    def __init__(self, found: Detections, size: np.ndarray) -> None:
+        self._boxes = pixels(found.boxes, size)
+        self.areas = self._boxes[:, 2] * self._boxes[:, 3]
+
+    def overlaps(self, some: np.ndarray, truth: Truth, others: np.ndarray) -> np.ndarray:
+        """(i, j) of some detections and, at their places in the truth, objects."""
+        crowd = truth.crowd[others].tolist()
+        overlaps: np.ndarray = rle.iou(self._boxes[some], truth.boxes[others], crowd)
+        return overlaps
 
 
-def _truth(split: ObjectSplit, classes: Sequence[str], masked: bool) -> dict[str, Any]:
-    annotations: list[dict[str, Any]] = []
-    for index, name in enumerate(split.names):
-        objects, size = split.objects(index), split.sizes[index]
-        _check_labels(objects.labels, len(classes), f"{name}: objects")
-        outlines = _outlines(objects, size, name) if masked else _no_outlines(len(objects))
-        for label, box, area, crowd, outline in zip(
-            objects.labels,
-            _pixels(objects.boxes, size),
-            objects.areas,
-            objects.crowd,
-            outlines,
-            strict=True,
-        ):
-            about = {"area": float(area), "iscrowd": int(crowd), **outline}
-            annotations.append(_annotation(annotations, index, label, box) | about)
-    return _dataset(annotations, split.sizes, len(classes))
+class _Masks:
+    """The same of masks, which are made run lengths only where there is anything to compare."""
+
+    def __init__(self, found: Detections, size: np.ndarray, what: str) -> None:
+        masks = instance_masks.checked(found.masks, len(found), what)
+        self._windows = list(instance_masks.windows(masks, found.boxes, size))
+        self.areas = np.array([window.area for window in self._windows], np.float64)
+
+    def overlaps(self, some: np.ndarray, truth: Truth, others: np.ndarray) -> np.ndarray:
+        """(i, j), as of `_Boxes`."""
+        assert truth.runs is not None
+        runs = [self._windows[i].run_lengths() for i in some]
+        crowd = truth.crowd[others].tolist()
+        overlaps: np.ndarray = rle.iou(runs, [truth.runs[i] for i in others], crowd)
+        return overlaps
 
 
-def _results(
-    found: Sequence[Detections], split: ObjectSplit, classes: Sequence[str], masked: bool
-) -> dict[str, Any]:
-    # COCO.loadRes does the same, but not for an empty list.
-    annotations: list[dict[str, Any]] = []
-    for index, (name, each) in enumerate(zip(split.names, found, strict=True)):
-        _check_labels(each.labels, len(classes), f"{name}: detections")
-        size = split.sizes[index]
-        pasted = _pasted(each, size, name) if masked else _no_outlines(len(each))
-        pixels = _pixels(each.boxes, size)
-        for label, box, score, mask in zip(each.labels, pixels, each.scores, pasted, strict=True):
-            about = {"area": box[2] * box[3], "iscrowd": 0, "score": float(score), **mask}
-            annotations.append(_annotation(annotations, index, label, box) | about)
-    return _dataset(annotations, split.sizes, len(classes))
-
-
-def _no_outlines(count: int) -> Iterator[dict[str, Any]]:
-    return iter([{}] * count)
-
-
-def _outlines(objects: Objects, size: np.ndarray, name: str) -> Iterator[dict[str, Any]]:
-    """What is added to the annotation of each object so that masks are compared."""
-    if objects.masks is None and len(objects):
-        raise InputError(
-            f"{name}: its objects have no masks; evaluate boxes, or give data with outlines"
-        )
-    for draw in objects.masks or ():
-        mask = draw()
-        if mask.shape != tuple(size):
-            raise InputError(
-                f"{name}: a mask of {mask.shape} pixels on a picture of {tuple(map(int, size))}; "
-                "bring the annotations that belong to it"
-            )
-        yield {"segmentation": instance_masks.encode(mask)}
-
-
-def _pasted(found: Detections, size: np.ndarray, name: str) -> Iterator[dict[str, Any]]:
-    """The same of detections, whose area is their mask's."""
-    masks = instance_masks.checked(found.masks, len(found), f"{name}: detections")
-    for encoded in instance_masks.run_lengths(masks, found.boxes, size):
-        yield {"segmentation": encoded, "area": float(rle.area(encoded))}
-
-
-def _annotation(before: list[Any], index: int, label: int, box: list[float]) -> dict[str, Any]:
-    # COCOeval reads an id of 0 as "not matched".
-    return {"id": len(before) + 1, "image_id": index, "category_id": int(label), "bbox": box}
-
-
-def _dataset(annotations: list[dict[str, Any]], sizes: np.ndarray, classes: int) -> dict[str, Any]:
-    return {
-        "images": [
-            {"id": index, "height": height, "width": width}
-            for index, (height, width) in enumerate(sizes.tolist())
-        ],
-        "categories": [{"id": label} for label in range(classes)],
-        "annotations": annotations,
-    }
-
-
-def _check_labels(labels: np.ndarray, classes: int, what: str) -> None:
-    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise InputError(
-            f"{what} have labels from {labels.min()} to {labels.max()} and there are {classes} "
-            "classes; evaluate with the classes that the network was trained for"
-        )
-
-
-def _pixels(boxes: np.ndarray, size: np.ndarray) -> list[list[float]]:
-    """(d, 4) shares as COCO's left, top, width and height; a box turned inside out is empty."""
-    top, left, bottom, right = (np.asarray(boxes, np.float64) * np.tile(size, 2)).T
-    sides = (np.maximum(right - left, 0), np.maximum(bottom - top, 0))
-    pixels: list[list[float]] = np.stack([left, top, *sides], axis=-1).tolist()
-    return pixels
-
-
-def _matches(judge: COCOeval, pictures: int, classes: int) -> Matches:
-    """Of objects of all sizes, which COCOeval's list has first in each class."""
-    objects = np.zeros((pictures, classes), np.int64)
-    rows: list[tuple[np.ndarray, ...]] = []
-    sizes = len(judge.params.areaRng)
-    for label in range(classes):
-        first = label * sizes * pictures
-        # None where a picture has neither objects nor detections of the class.
-        judged = [each for each in judge.evalImgs[first : first + pictures] if each]
-        for each in judged:
-            objects[each["image_id"], label] = np.count_nonzero(each["gtIgnore"] == 0)
-        of_picture = [np.full(len(each["dtScores"]), each["image_id"]) for each in judged]
-        scores = np.concatenate([np.empty(0), *(each["dtScores"] for each in judged)])
-        none = np.empty((_THRESHOLDS, 0), bool)
-        ignored = np.hstack([none, *(each["dtIgnore"] for each in judged)]).T
-        hits = np.hstack([none, *(each["dtMatches"] > 0 for each in judged)]).T & ~ignored
-        order = np.argsort(-scores, kind="stable")
-        last = np.flatnonzero(hits[order].any(axis=1)).max(initial=-1)
-        order = order[: last + 1]
-        where = np.concatenate([np.empty(0, np.int64), *of_picture])[order]
-        rows.append((np.full(len(order), label), where, hits[order], ignored[order]))
-    labels, where, hits, ignored = (np.concatenate(part) for part in zip(*rows, strict=True))
-    return Matches(objects=objects, labels=labels, pictures=where, hits=hits, ignored=ignored)
+def _matches(judged: Judged) -> Matches:
+    rows = [np.empty(0, np.int64)]
+    for label in range(judged.objects.shape[1]):
+        own = judged.of_class(label)
+        # Those after the last hit change no average precision.
+        last = np.flatnonzero(judged.hits[own, 0]).max(initial=-1)
+        rows.append(np.arange(own.start, own.start + last + 1))
+    kept = np.concatenate(rows)
+    counts = [len(row) for row in rows[1:]]
+    return Matches(
+        objects=judged.objects,
+        labels=np.repeat(np.arange(len(counts)), counts),
+        pictures=judged.images[kept].astype(np.int64),
+        hits=coco_matching.bits(judged.hits[kept, 0]).T,
+        ignored=coco_matching.bits(judged.ignored[kept, 0]).T,
+    )
 
 
 def _of_class(matches: Matches) -> np.ndarray:
@@ -514,9 +486,9 @@ def _class_ap(
             judged = judged - np.cumsum(times * out[:, None], axis=0)[at]
         precision = true / np.maximum(judged, 1)
         best_from_here = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-        reached = np.searchsorted(_RECALLS, true / to_find, side="right")
+        reached = np.searchsorted(RECALLS, true / to_find, side="right")
         ap += np.sum(np.diff(reached, axis=0, prepend=0) * best_from_here, axis=0)
-    return ap / (hits.shape[1] * len(_RECALLS))
+    return ap / (hits.shape[1] * len(RECALLS))
 
 
 def _bits(text: str, detections: int) -> np.ndarray:

@@ -68,6 +68,9 @@ class TrainConfig:
             0: all.
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
+        watch_images: of detectors and segmentation networks, validation images that are evaluated
+            after each epoch, at most: the same ones after every one, drawn by `split_seed`; 0:
+            all. Figures of a finished run are always of all held-out images.
         monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
             told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mIoU, by
             task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
@@ -114,6 +117,7 @@ class TrainConfig:
     class_weights: str = "none"
     pictures_per_class: int = 0
     validation_fraction: float = 0.1
+    watch_images: int = 2000
     monitor: str = "auto"
     patience: int = 0
     freeze_epochs: int = 0
@@ -216,6 +220,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "cutmix": (0, 100),
     "pictures_per_class": (0, _ANY),
     "validation_fraction": (0, 0.9),
+    "watch_images": (0, _ANY),
     "patience": (0, _ANY),
     "freeze_epochs": (0, _ANY),
     "seed": (0, 2**31 - 1),

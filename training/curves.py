@@ -193,7 +193,7 @@ def _mark_best(
     if name != "val_loss":
         figure = f"{_UNITS.get(name, '')}{row[name]:.4g}%"
     losses.annotate(
-        f"best: epoch {row['epoch']:g}, {figure} on validation pictures",
+        f"best: epoch {row['epoch']:g}, {figure} on validation images",
         *((1, 1), (0, 7)),
         xycoords="axes fraction",
         textcoords="offset points",

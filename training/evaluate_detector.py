@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import boxes_from_network
 from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections
+from training.coco_truth import Truth
 from training.datasets.objects import ObjectSplit
 from training.object_batches import evaluation_pictures
 from training.progress import Progress
@@ -24,10 +25,10 @@ _PICTURES_AT_ONCE = 16
 DetectFn = Callable[[np.ndarray], list[Detections]]
 
 
-def detections(
+def each_found(
     detect: DetectFn, split: ObjectSplit, preprocessing: Preprocessing, *, title: str = ""
-) -> list[Detections]:
-    """What is found in each picture of a split, in shares of the upright picture, clipped to it.
+) -> Iterator[Detections]:
+    """Yield what is found in each picture of a split, in shares of it, clipped to it.
 
     Args:
         title: of a progress bar; none is shown without.
@@ -35,16 +36,22 @@ def detections(
     Raises:
         InputError: a picture that cannot be read.
     """
-    found: list[Detections] = []
     blocks = evaluation_pictures(split, preprocessing, _PICTURES_AT_ONCE)
     with Progress(title, len(split) if title else 0, unit="picture") as progress:
+        index = 0
         for block in blocks:
             for one in detect(block):
-                size = split.sizes[len(found)]
-                found.append(on_picture(one, size, preprocessing))
+                yield on_picture(one, split.sizes[index], preprocessing)
+                index += 1
             if title:
                 progress.step(len(block))
-    return found
+
+
+def detections(
+    detect: DetectFn, split: ObjectSplit, preprocessing: Preprocessing, *, title: str = ""
+) -> list[Detections]:
+    """`each_found` of all pictures, at once."""
+    return list(each_found(detect, split, preprocessing, title=title))
 
 
 def on_picture(
@@ -70,11 +77,17 @@ def evaluate_detector(
     *,
     kind: str = "bbox",
     title: str = "",
+    truth: Truth | None = None,
 ) -> DetectionEvaluation:
-    """COCO's figures of a detector on a split; see `detections` and `evaluate_detections`."""
-    return evaluate_detections(
-        detections(detect, split, preprocessing, title=title), split, classes, kind=kind
-    )
+    """COCO's figures of a detector on a split; see `each_found` and `evaluate_detections`.
+
+    What was found in a picture is forgotten when it is compared.
+
+    Args:
+        truth: of the split and `kind`, where it was made before.
+    """
+    found = each_found(detect, split, preprocessing, title=title)
+    return evaluate_detections(found, truth or split, classes, kind=kind)
 
 
 def keras_detect_fn(
@@ -96,7 +109,8 @@ def keras_detect_fn(
 
 def _of_picture(result: dict[str, np.ndarray], index: int) -> Detections:
     count = int(result["count"][index])
-    return Detections(**{k: v[index][:count] for k, v in result.items() if k != "count"})
+    # Copies: a view of few detections would keep a whole batch.
+    return Detections(**{k: v[index][:count].copy() for k, v in result.items() if k != "count"})
 
 
 def _compiled(

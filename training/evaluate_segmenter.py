@@ -39,7 +39,7 @@ def maps(
         InputError: a picture that cannot be read.
     """
     index = 0
-    with Progress(title, len(split) if title else 0, unit="picture") as progress:
+    with Progress(title, len(split) if title else 0, unit="image") as progress:
         for block in _blocks(split, preprocessing):
             for one in np.asarray(segment(block)):
                 yield on_picture(one, split.sizes[index], preprocessing)

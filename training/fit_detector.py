@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from training import checkpoint, loop, optimizers, plan
 from training.coco_metrics import DetectionEvaluation
+from training.coco_truth import Truth
 from training.config import TrainConfig
 from training.datasets.objects import ObjectSplit
 from training.detection_losses import DetectionLoss
@@ -25,6 +27,7 @@ from training.history import History
 from training.loop import Fitted, Work, can_jit, repeatable, without_averages_in_place
 from training.object_batches import ObjectCourse, object_batches
 from training.rcnn_trainee import RCNNTrainee
+from training.watching import counted, watching
 
 # Layers of a detector that no classifier has.
 _OWN_LAYERS = ("extra", "fpn", "rpn_", "box_", "class_", "mask_")
@@ -55,7 +58,8 @@ def fit_detector(
     Args:
         course: gets what a two-stage detector needs beside boxes: masks, and numbers of chance.
         validation: pictures whose AP, of masks where the detector has them, chooses the best
-            epoch; with None, or where they have no object, the last epoch is kept.
+            epoch, some of them where they are many (`training.watching`); with None, or where they
+            have no object, the last epoch is kept.
         folder, history_file, after_epoch: see `training.loop.train`.
         placement: one device.
 
@@ -107,6 +111,7 @@ class _Detection(Work):
         self.config = plan.with_real_batch(course.config, len(course.split))
         self.steps = course.steps
         self._course, self._validation, self._classes = course, validation, classes
+        self._watching = None if validation is None else watching(validation, course.config)
         self._detect = keras_detect_fn(self.network, course.preprocessing, spec)
         self._kind = kind(spec)
         self.broken = course.broken
@@ -127,19 +132,30 @@ class _Detection(Work):
             return object_stream(self._course, **span)
         return _pairs(object_batches(self._course, **span))
 
+    @functools.cached_property
+    def _truth(self) -> Truth:
+        """What the watching images have, made once for all epochs."""
+        assert self._watching is not None
+        return Truth.of(self._watching, self._classes, self._kind)
+
     def validate(self) -> dict[str, float]:
-        if self._validation is None:
+        if self._validation is None or self._watching is None:
             return {}
+        watching = self._watching
 
         def measure(split: ObjectSplit) -> DetectionEvaluation:
+            whole = len(split) == len(watching)
             return evaluate_detector(
-                *(self._detect, split, self._course.preprocessing, self._classes), kind=self._kind
+                *(self._detect, split, self._course.preprocessing, self._classes),
+                kind=self._kind,
+                truth=self._truth if whole else None,
             )
 
-        _sound, found = self.broken.measured(self._validation, ObjectSplit.picture, measure)
+        _sound, found = self.broken.measured(watching, ObjectSplit.picture, measure)
         if math.isnan(found.ap):  # no object in these pictures: they choose no epoch
             return {}
-        return {"val_ap": found.ap, "val_ap50": found.ap50}
+        figures = {"val_ap": found.ap, "val_ap50": found.ap50}
+        return figures | counted(self._validation, self._watching)
 
     def names(self, epoch: int, step: int) -> list[str]:
         return self._course.names(epoch, step)

@@ -22,6 +22,7 @@ from training.map_batches import MapCourse, map_batches
 from training.segmentation_losses import SegmentationLoss, first_biases
 from training.segmentation_metrics import SegmentationEvaluation
 from training.segmentation_trainee import SegmentationTrainee
+from training.watching import counted, watching
 
 # Layers of a segmentation network that no classifier has.
 _OWN_LAYERS = ("dec", "logits")
@@ -42,8 +43,9 @@ def fit_segmenter(
     """Train `model` in place, going on from the checkpoints in `folder` if there are any.
 
     Args:
-        validation: pictures whose mean IoU chooses the best epoch; with None, or where no pixel of
-            theirs counts, the last epoch is kept.
+        validation: pictures whose mean IoU chooses the best epoch, some of them where they are
+            many (`training.watching`); with None, or where no pixel of theirs counts, the last
+            epoch is kept.
         folder, history_file, after_epoch: see `training.loop.train`.
         placement: one device.
         pixels: (c,) of each class in the pictures to learn from (`count_pixels`).
@@ -92,6 +94,7 @@ class _Segmentation(Work):
         self.config = plan.with_real_batch(course.config, len(course.split))
         self.steps = course.steps
         self._course, self._validation, self._classes = course, validation, classes
+        self._watching = None if validation is None else watching(validation, course.config)
         self._segment = keras_segment_fn(self.network, course.preprocessing)
         self.broken = course.broken
 
@@ -112,7 +115,7 @@ class _Segmentation(Work):
         return _alone(map_batches(self._course, **span))
 
     def validate(self) -> dict[str, float]:
-        if self._validation is None:
+        if self._validation is None or self._watching is None:
             return {}
 
         def measure(split: MapSplit) -> SegmentationEvaluation:
@@ -121,10 +124,11 @@ class _Segmentation(Work):
                 boundaries=False,
             )
 
-        _sound, found = self.broken.measured(self._validation, MapSplit.both, measure)
+        _sound, found = self.broken.measured(self._watching, MapSplit.both, measure)
         if math.isnan(found.miou):  # nothing counts in these pictures: they choose no epoch
             return {}
-        return {"val_miou": found.miou, "val_dice": found.mean_dice}
+        figures = {"val_miou": found.miou, "val_dice": found.mean_dice}
+        return figures | counted(self._validation, self._watching)
 
     def names(self, epoch: int, step: int) -> list[str]:
         return self._course.names(epoch, step)

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from training import atomic
 
 # "epoch" (from 1), "learning_rate" of its last step, "loss" and the task's own figures; where
-# pictures choose the epoch, one of `JUDGES` among them. Metrics are in percent.
+# pictures choose the epoch, one of `JUDGES` among them, and "val_images" where these are not all
+# of them (`training.watching`). Metrics are in percent.
 History = list[dict[str, float]]
 # What chooses the epoch where the configuration's `monitor` is "auto": the higher the better.
 JUDGES = ("val_accuracy", "val_ap", "val_miou")

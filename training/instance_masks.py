@@ -11,6 +11,8 @@ s cells a side of a mask, d detections, h and w pixels.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +24,83 @@ from kerascnn.errors import InputError
 # Probabilities above it are the object's, as in Mask R-CNN (arXiv:1703.06870), section 3.1.
 THRESHOLD = 0.5
 _FAR = 2.0**30  # pixels: outside of any picture, and a whole number without overflow
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """What a mask covers of a picture, and nothing of what it cannot reach.
+
+    Attributes:
+        rows, columns: of the picture, inside it.
+        covered: (rows, columns) bool.
+        size: (h, w) of the picture.
+    """
+
+    rows: slice
+    columns: slice
+    covered: np.ndarray
+    size: tuple[int, int]
+
+    @functools.cached_property
+    def area(self) -> int:
+        """Pixels that are covered."""
+        return int(np.count_nonzero(self.covered))
+
+    def iou(self, other: Window) -> float:
+        """Overlap with another mask of the picture; masks that cover nothing are equal."""
+        shared = int(np.count_nonzero(self._seen_by(other) & other._seen_by(self)))
+        union = self.area + other.area - shared
+        return shared / union if union else 1.0
+
+    def _seen_by(self, other: Window) -> np.ndarray:
+        """What lies in the other's window too; nothing of windows that are apart."""
+        sides = ((self.rows, other.rows), (self.columns, other.columns))
+        first = [max(own.start, its.start) for own, its in sides]
+        last = [
+            max(begin, min(own.stop, its.stop))
+            for begin, (own, its) in zip(first, sides, strict=True)
+        ]
+        rows, columns = (
+            slice(begin - own.start, end - own.start)
+            for begin, end, (own, _its) in zip(first, last, sides, strict=True)
+        )
+        return self.covered[rows, columns]
+
+    def whole(self) -> np.ndarray:
+        """(h, w) bool."""
+        whole = np.zeros(self.size, bool)
+        whole[self.rows, self.columns] = self.covered
+        return whole
+
+    def run_lengths(self) -> dict[str, Any]:
+        """`encode` of the whole picture, of which no pixel is looked at beside the window's."""
+        height, width = self.size
+        # Down the columns, one after another: where the mask begins and where it has ended.
+        down = np.pad(self.covered.T, ((0, 0), (1, 1)))
+        column, row = np.nonzero(down[:, 1:] != down[:, :-1])
+        edges = (column + self.columns.start) * height + row + self.rows.start
+        # A run that ends with its column goes on in the next one.
+        begins, ends = edges[::2], edges[1::2]
+        apart = np.ones(len(begins) + 1, bool)
+        apart[1:-1] = begins[1:] != ends[:-1]
+        edges = np.stack([begins[apart[:-1]], ends[apart[1:]]], axis=1).ravel()
+        whole = height * width
+        last = [whole] if not len(edges) or edges[-1] < whole else []
+        counts = np.diff(np.concatenate([[0], edges, last]).astype(np.int64))
+        encoded: dict[str, Any] = rle.frPyObjects(
+            {"size": [height, width], "counts": counts.tolist()}, height, width
+        )
+        return encoded
+
+
+def windows(
+    masks: np.ndarray, boxes: np.ndarray, size: Sequence[int] | np.ndarray
+) -> Iterator[Window]:
+    """Yield what each mask covers; arguments as of `paste_all`."""
+    whole = (int(size[0]), int(size[1]))
+    for mask, box in zip(masks, boxes, strict=True):
+        rows, columns, covered = _window(mask, box, whole)
+        yield Window(rows=rows, columns=columns, covered=covered, size=whole)
 
 
 def paste(mask: np.ndarray, box: np.ndarray, size: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -36,10 +115,7 @@ def paste(mask: np.ndarray, box: np.ndarray, size: Sequence[int] | np.ndarray) -
     Returns:
         (h, w) bool, all False for a box that is no number.
     """
-    whole = np.zeros((int(size[0]), int(size[1])), bool)
-    rows, columns, covered = _window(mask, box, whole.shape)
-    whole[rows, columns] = covered
-    return whole
+    return next(windows(mask[None], np.asarray(box)[None], size)).whole()
 
 
 def paste_all(
@@ -63,13 +139,7 @@ def run_lengths(
     Args:
         masks, boxes, size: as of `paste_all`.
     """
-    # Run lengths go down the columns.
-    whole = np.zeros((int(size[0]), int(size[1])), np.uint8, order="F")
-    for mask, box in zip(masks, boxes, strict=True):
-        rows, columns, covered = _window(mask, box, whole.shape)
-        whole[rows, columns] = covered
-        yield encode(whole)
-        whole[rows, columns] = 0
+    return (window.run_lengths() for window in windows(masks, boxes, size))
 
 
 def checked(masks: np.ndarray | None, count: int, what: str) -> np.ndarray:
@@ -94,29 +164,42 @@ def _window(
     cells = len(mask)
     edges = np.asarray(box, np.float32) * np.tile(np.asarray(size, np.float32), 2)
     if not np.isfinite(edges).all():
-        return slice(0), slice(0), np.zeros((0, 0), bool)
+        return slice(0, 0), slice(0, 0), np.zeros((0, 0), bool)
     middles, halves = (edges[:2] + edges[2:]) * 0.5, (edges[2:] - edges[:2]) * 0.5
     halves = halves * np.float32((cells + 2) / cells)
     grown = np.clip(np.stack([middles - halves, middles + halves], axis=-1), -_FAR, _FAR)
     (rows, down), (columns, across) = (
-        _weights(int(first), int(last), side, cells)  # cut towards zero, as C has it
+        _between(int(first), int(last), side, cells)  # cut towards zero, as C has it
         for (first, last), side in zip(grown, size, strict=True)
     )
-    values = down @ np.asarray(mask, np.float32) @ across.T
-    return rows, columns, values > THRESHOLD
+    # No product of matrices: its threads would fight for the processor over a few numbers.
+    bordered = np.pad(np.asarray(mask, np.float32), ((1, 2), (1, 2)))
+    return rows, columns, _mixed(_mixed(bordered, down).T, across).T > THRESHOLD
 
 
-def _weights(first: int, last: int, side: int, cells: int) -> tuple[slice, np.ndarray]:
-    """What of each cell is in each pixel from `first` to `last`, along one side of a picture.
+_Between = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _mixed(values: np.ndarray, between: _Between) -> np.ndarray:
+    """(p, ...) of (cells + 3, ...): rows between two cells."""
+    cell, first, second = between
+    return values[cell] * first[:, None] + values[cell + 1] * second[:, None]
+
+
+def _between(first: int, last: int, side: int, cells: int) -> tuple[slice, _Between]:
+    """Which cells each pixel from `first` to `last` lies between, along one side of a picture.
 
     Returns:
-        The p pixels inside the picture, and (p, cells) float32. The border has no column: it is 0.
+        The p pixels inside the picture; and of each the cell before it, the border's being 0, and
+        how much it and the next one count.
     """
     begin, end = max(first, 0), min(last + 1, side)
     pixels = np.arange(begin, max(begin, end))
     scale = np.float32((cells + 2) / max(last - first + 1, 1))
     places = np.maximum(scale * ((pixels - first).astype(np.float32) + np.float32(0.5)) - 0.5, 0)
     places = places.astype(np.float32)
+    before = np.floor(places)
     # A cell counts less the further its centre is away; at the far edge the border counts alone.
-    distance = np.abs(places[:, None] - np.arange(1, cells + 1, dtype=np.float32))
-    return slice(begin, begin + len(pixels)), np.maximum(1 - distance, 0)
+    near = (1 - (places - before), 1 - (before + 1 - places))
+    cell = np.minimum(before, cells + 1).astype(np.int64)
+    return slice(begin, begin + len(pixels)), (cell, *near)

@@ -4,7 +4,7 @@ Weights and teachers that are a run's, one of its stages' or artefacts', are fol
 run. The pictures of each are found again by its own request, and compared by what their files hold:
 sizes first, so that few files are read. What is not compared: pictures that were written anew
 (`kerascnn pack --max-side`), embedded pictures with files, and weights that lie outside of the
-folder of their run.
+folder of their run, of which a .keras file gets a warning.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def refuse_leaks(
         if count := sum(_shared(held_out, split) for split in learnt):
             raise InputError(
                 f"{origin.folder}, whose {_ROLES[origin.role]}, learnt from {count:,} of the "
-                f"{len(held_out):,} pictures that would be held out here, so that figures would "
+                f"{len(held_out):,} images that would be held out here, so that figures would "
                 f"flatter; {_remedy(asked, origin.request)}"
             )
 
@@ -89,11 +89,11 @@ _ROLES = {"weights": "weights are taken", "teacher": "network would be the teach
 def _remedy(asked: TrainRequest, origin: TrainRequest) -> str:
     if _places(asked) == _places(origin) and asked.config.split_seed != origin.config.split_seed:
         return f"hold out what it held out: --split-seed {origin.config.split_seed}"
-    return "hold out other pictures, or take other weights"
+    return "hold out other images, or take other weights"
 
 
 def _unchecked(folder: pathlib.Path, why: str) -> str:
-    return f"held-out pictures are not compared with those that {folder} learnt from: {why}"
+    return f"held-out images are not compared with those that {folder} learnt from: {why}"
 
 
 def _origins(
@@ -125,7 +125,10 @@ def _run_of(given: str, warn: Callable[[str], None]) -> pathlib.Path | None:
         return None
     path = path.resolve()
     near = [path, *path.parents][: _DEEPEST + 1]
-    return next((folder for folder in near if (folder / "run.json").is_file()), None)
+    found = next((folder for folder in near if (folder / "run.json").is_file()), None)
+    if found is None and path.suffix == ".keras":  # published weights come in other forms
+        warn(_unchecked(path, "no run.json lies beside it; name it in its run folder"))
+    return found
 
 
 def _both_embedded(*requests: TrainRequest) -> bool:
@@ -151,7 +154,7 @@ def _learnt_from(origin: Origin) -> list[AnySplit]:
     else:
         dataset = of_request.objects(asked) if task == "detection" else of_request.maps(asked)
     if dataset.fingerprint != origin.fingerprint:
-        raise InputError(f"{asked.data} has changed since")
+        raise InputError(f"{asked.places} has changed since")
     return [split for split in (dataset.train, dataset.validation) if split]
 
 

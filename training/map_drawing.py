@@ -69,7 +69,7 @@ def write_map(
         InputError: another suffix, or as `draw_map`.
     """
     if path.suffix.lower() not in _FORMATS:
-        raise InputError(f"{path}: pictures are written as .png or .jpg; choose one of them")
+        raise InputError(f"{path}: images are written as .png or .jpg; choose one of them")
     drawn = draw_map(picture, label_map, classes, palette)
     kind = _FORMATS[path.suffix.lower()]
     with atomic.replacing(path) as temporary:
@@ -215,12 +215,12 @@ def _check(picture: np.ndarray, label_map: np.ndarray, classes: Sequence[str]) -
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
         raise InputError(
             f"maps are drawn on (height, width, 3) uint8, not {picture.shape} {picture.dtype}; "
-            "give the picture as it is read"
+            "give the image as it is read"
         )
     if label_map.shape != picture.shape[:2] or label_map.dtype != np.uint8:
         raise InputError(
-            f"a label map of shape {label_map.shape} {label_map.dtype} does not fit a picture of "
-            f"{picture.shape[:2]}; give (height, width) uint8 at the picture's own size"
+            f"a label map of shape {label_map.shape} {label_map.dtype} does not fit an image of "
+            f"{picture.shape[:2]}; give (height, width) uint8 at the image's own size"
         )
     named = label_map[label_map != VOID]
     if named.size and named.max() >= len(classes):

@@ -9,6 +9,7 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training import mask_bits
 from training.box_augmentation import (
     Augmented,
     Rectangle,
@@ -63,7 +64,8 @@ class ObjectCourse(TiledCourse):
             "gt_boxes": (n, most_objects, 4) float32 shares of these pictures.
             "gt_labels": (n, most_objects) int32, padded with -1.
             "gt_crowd": (n, most_objects) bool, what is neither to be found nor background.
-            "gt_masks": (n, most_objects, height, width) uint8, 1 on the object; where `masks`.
+            "gt_masks": (n, most_objects, height, bytes) uint8, a bit a pixel, 1 on the object
+                (`training.mask_bits`); where `masks`.
             "chance": (n, chance) float32 from 0 to below 1, of the seed, the epoch and the
                 picture; where `chance`.
 
@@ -102,7 +104,9 @@ def padded(pictures: list[Augmented], most: int) -> ObjectBatch:
         "gt_crowd": np.zeros((len(pictures), most), bool),
     }
     if all(picture.masks is not None for picture in pictures):
-        batch["gt_masks"] = np.zeros((len(pictures), most, *pictures[0].pixels.shape[:2]), np.uint8)
+        height, width = pictures[0].pixels.shape[:2]
+        shape = (len(pictures), most, height, mask_bits.row_bytes(width))
+        batch["gt_masks"] = np.zeros(shape, np.uint8)
     for row, picture in enumerate(pictures):
         sides = picture.boxes[:, 2:] - picture.boxes[:, :2]
         largest = np.argsort(-sides.prod(axis=1), kind="stable")[:most]

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import plan
+from training import mask_bits, plan
 from training.batches import Course, EvaluationBatches, split_rows
 from training.config import TrainConfig
 from training.cores import WORKERS
@@ -174,9 +174,9 @@ def evaluation_stream(
         {"pictures": tf.TensorSpec(shape, tf.uint8)},
         tf.TensorSpec((None, classes), tf.float32),
     )
-    return streams.ready(
-        tf.data.Dataset.from_generator(batches_of_files, output_signature=signature)
-    )
+    stream = tf.data.Dataset.from_generator(batches_of_files, output_signature=signature)
+    # Else Keras warns at the end that it ran out of batches.
+    return streams.ready(stream.apply(tf.data.experimental.assert_cardinality(len(given))))
 
 
 def object_stream(
@@ -196,7 +196,8 @@ def object_stream(
         "gt_crowd": tf.TensorSpec((count, most), tf.bool),
     }
     if course.masks:
-        shape = (count, most, *course.preprocessing.input_shape[:2])
+        height, width = course.preprocessing.input_shape[:2]
+        shape = (count, most, height, mask_bits.row_bytes(width))
         signature["gt_masks"] = tf.TensorSpec(shape, tf.uint8)
     if course.chance:
         signature["chance"] = tf.TensorSpec((count, course.chance), tf.float32)
@@ -275,8 +276,8 @@ def _second_loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf
             split.encoded(place)  # what is gone is told in our words
             try:
                 return load(tf.constant(place), part).numpy()
-            except tf.errors.OpError as error:
-                raise _unreadable(split, place, error) from None
+            except (tf.errors.OpError, InputError) as error:
+                raise _unreadable(split, place, str(error)) from None
 
         return course.read(int(index), of)
 
@@ -288,12 +289,12 @@ def _second_loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf
     return load_again
 
 
-def _unreadable(split: Split, place: int, error: tf.errors.OpError) -> InputError:
+def _unreadable(split: Split, place: int, error: str) -> InputError:
     """Why, as Pillow says it; libjpeg's reason where Pillow can read the picture."""
     name = split.names[place]
     try:
         check_picture(split.encoded(place), name)
     except InputError as known:
         return known
-    reason = (error.message or type(error).__name__).splitlines()[0]
+    reason = error.partition("\n")[0]
     return InputError(f"{name} is not a readable image ({reason}); replace or remove it")

@@ -20,8 +20,6 @@ from training.bit_depth import to_eight_bits
 from training.decode_memory import JPEGS, TooLargeError, is_large, open_image
 from training.deep_png import with_low_bits
 
-FORMATS = decode_memory.FORMATS
-_JPEGS = JPEGS
 _ORIENTATION = 0x0112  # EXIF
 _ROWS = 64  # of a large picture at once
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -87,7 +85,10 @@ def read_decoded(
     with _opened(source, name) as (opened, data):
         width, height = opened.size
         kind = _kind(opened, data)
-        divisor = decode_memory.reduction(opened)
+        divisor = 1
+        if is_large(opened):  # twice the pixels a side that are needed
+            side = 2 * max(preprocessing.height, preprocessing.width)
+            divisor = max(decode_memory.reduction(opened), _divisor(opened, side, side))
         with _loaded(opened, data, divisor, more=_copies(opened, preprocessing.channels)):
             turned = _orientation(opened)
             picture = _convert(opened, data, preprocessing.channels)
@@ -126,7 +127,7 @@ def read_stored(
         name: of bytes, for messages.
 
     Returns:
-        The picture, and its format, one of `FORMATS`.
+        The picture, and its format, one of `decode_memory.FORMATS`.
 
     Raises:
         InputError: as `read_picture`.
@@ -225,6 +226,17 @@ def shrunk(data: bytes, longer_side: int, name: str) -> tuple[bytes, Checked] | 
         stream = io.BytesIO()
         picture.save(stream, "JPEG", quality=95)
         return stream.getvalue(), Checked(size=(picture.height, picture.width), kind=1)
+
+
+def refuse_too_large(opened: Image.Image, encoded: int) -> None:
+    """Raise TooLargeError for a picture that `read_picture` would refuse; it is not decoded yet.
+
+    Args:
+        encoded: bytes of its file.
+    """
+    divisor = decode_memory.reduction(opened) if opened.format in JPEGS else 1
+    more = _copies(opened, 3)
+    decode_memory.refuse_too_large(opened, encoded, divisor=divisor, more=more)
 
 
 @contextlib.contextmanager

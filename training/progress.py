@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Iterator
 
 from tqdm import tqdm
 
+# Between the lines of a log, at least: of work that has figures to tell (`Progress.note`), of work
+# that has lines of its own (`Progress.line`) beside them, and of work that only counts.
 _SECONDS_BETWEEN_LINES = 5.0
-# Of work that has lines of its own, by `Progress.line`.
 _SECONDS_BETWEEN_OTHERS = 30.0
+_SECONDS_OF_SILENCE = 10.0
 
 
 def say(text: str) -> None:
@@ -17,12 +22,30 @@ def say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
+@contextlib.contextmanager
+def busy(description: str) -> Iterator[None]:
+    """While open, tell now and then that work goes on whose steps cannot be counted."""
+    ended, began = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not ended.wait(_SECONDS_OF_SILENCE):
+            say(f"{description}: {tqdm.format_interval(time.monotonic() - began)} so far")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+
+
 class Progress:
     """Counts steps of long work; use as a context manager.
 
     Args:
         description: what is being done, shown in front.
-        total: number of steps.
+        total: number of steps; None: nobody knows yet.
         done: steps finished before, by an earlier process.
         lines: whether the work has lines of its own (`line`), so that a log needs few others.
     """
@@ -30,7 +53,7 @@ class Progress:
     def __init__(
         self,
         description: str,
-        total: int,
+        total: int | None,
         *,
         done: int = 0,
         unit: str = "step",
@@ -52,12 +75,15 @@ class Progress:
         self._bar.close()
 
     def step(self, count: int = 1) -> None:
-        """Count steps as done."""
+        """Count steps as done; after some silence a log gets a line."""
         if not self._paced:  # the first step has the tracing in it
             self._paced, self._began = True, time.monotonic()
             self._done_before = self._done + count
         self._done += count
         self._bar.update(count)
+        silent = _SECONDS_BETWEEN_OTHERS if self._lines else _SECONDS_OF_SILENCE
+        if not self._terminal and self._is_late(silent):
+            self._speak("")
 
     def note(self, text: str) -> None:
         """Show figures behind the bar, or as a line of a log if some seconds have passed."""
@@ -65,23 +91,29 @@ class Progress:
         # Whoever waits for the first step, and its compilation, is told that it came.
         rare = self._lines and self._noted
         self._noted = True
-        wait = _SECONDS_BETWEEN_OTHERS if rare else _SECONDS_BETWEEN_LINES
-        late = time.monotonic() - self._spoken > wait
-        last = self._done >= self._total and not self._lines
+        late = self._is_late(_SECONDS_BETWEEN_OTHERS if rare else _SECONDS_BETWEEN_LINES)
+        last = self._total is not None and self._done >= self._total and not self._lines
         if not self._terminal and (late or last):
-            say(
-                f"{self._description}: {self._done}/{self._total} {self._unit}s, {text}"
-                f"{self._left()}"
-            )
-            self._spoken = time.monotonic()
+            self._speak(f", {text}")
 
     def line(self, text: str) -> None:
         """Write a line that stays, above the bar or into the log."""
         say(f"{self._description}: {text}{self._left()}")
         self._spoken = time.monotonic()
 
+    def _is_late(self, seconds: float) -> bool:
+        return time.monotonic() - self._spoken > seconds
+
+    def _speak(self, text: str) -> None:
+        """A line of a log: how far the work is, and `text` behind that."""
+        of = "" if self._total is None else f"/{self._total}"
+        say(f"{self._description}: {self._done}{of} {self._unit}s{text}{self._left()}")
+        self._spoken = time.monotonic()
+
     def _left(self) -> str:
         """How long the rest will take at the pace of this process."""
+        if self._total is None:
+            return ""
         if not 0 < (steps := self._done - self._done_before) < self._total - self._done_before:
             return ""
         seconds = (time.monotonic() - self._began) / steps * (self._total - self._done)

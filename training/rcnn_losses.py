@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ from keras import ops
 from kerascnn.detection import boxes as box_ops
 from kerascnn.detection import matching
 from kerascnn.detection.two_stage import RPN_SCALES, TwoStageSpec
+from training import mask_bits
 
 _BETA = 1.0 / 9.0  # where smooth L1 turns from a square into a line
 _TIE = 1e-5
@@ -196,19 +198,20 @@ class RCNNLoss:
         errors = ops.where(regions.positive[..., None] > 0, errors, 0.0)
         return ops.sum(entropy) / count, ops.sum(errors) / count
 
-    def of_masks(self, regions: Regions, logits: Any, gt_masks: Any) -> Any:
+    def of_masks(self, regions: Regions, logits: Any, gt_masks: Any, width: int) -> Any:
         """The loss of masks: binary cross-entropy of the object's class, the mean over positives.
 
         Args:
             regions: the first p of the sampled ones.
             logits: (n, p, side, side, c + 1) of the network, the background first.
-            gt_masks: (n, m, h, w) uint8, 1 where the object is.
+            gt_masks: (n, m, h, b) uint8, bits of the objects' pixels (`training.mask_bits`).
+            width: w of the pictures, in pixels.
         """
         logits = ops.cast(logits, "float32")
         side = logits.shape[2]
         chosen = ops.one_hot(regions.labels + 1, logits.shape[-1])
         own = ops.sum(logits * chosen[:, :, None, None], axis=-1)
-        wanted = mask_targets(gt_masks, regions.boxes, regions.matched, side)
+        wanted = mask_targets(gt_masks, regions.boxes, regions.matched, side, width)
         each = ops.mean(_binary_entropy(wanted, own), axis=(2, 3)) * regions.positive
         return ops.sum(each) / ops.maximum(ops.sum(regions.positive), 1.0)
 
@@ -271,11 +274,11 @@ def sample(matched: Any, chance: Any, samples: int, positive_share: float) -> Sa
     )
 
 
-def mask_targets(gt_masks: Any, boxes: Any, matched: Any, side: int) -> Any:
+def mask_targets(gt_masks: Any, boxes: Any, matched: Any, side: int, width: int) -> Any:
     """What a region's mask is to be: the object's own mask within the region.
 
     Args:
-        gt_masks: (n, m, h, w) uint8 0 or 1.
+        gt_masks: (n, m, h, b) uint8, packed masks of `width` pixels.
         boxes: (n, p, 4) regions, shares of the same picture.
         matched: (n, p) int32 index of the mask.
         side: cells of the target, along either side.
@@ -283,24 +286,45 @@ def mask_targets(gt_masks: Any, boxes: Any, matched: Any, side: int) -> Any:
     Returns:
         (n, p, side, side) float32 in 0..1: RoIAlign of the mask with four samples a cell.
     """
-    masks, height, width = gt_masks.shape[1:]
+    height = gt_masks.shape[2]
     top, left, bottom, right = ops.unstack(boxes, axis=-1)
     rows, y = _samples(top, bottom, side, height)
     columns, x = _samples(left, right, side, width)
-    flat = ops.reshape(gt_masks, (-1, masks * height * width))
-    shape = (-1, *y.shape[1:], x.shape[-1])  # n, p, samples down, samples across
+    index = ops.cast(matched, "int32")[..., None, None]
 
     def values(row: Any, column: Any) -> Any:
-        line = (matched[..., None] * height + row)[..., None] * width
-        pixel = ops.reshape(line + column[:, :, None], (-1, shape[1] * shape[2] * shape[3]))
-        return ops.reshape(ops.cast(ops.take_along_axis(flat, pixel, axis=1), "float32"), shape)
+        return _mask_pixels(gt_masks, index, row[..., None], column[:, :, None])
 
     below, after = ops.minimum(rows + 1, height - 1), ops.minimum(columns + 1, width - 1)
     y, x = y[..., None], x[:, :, None]
     upper = values(rows, columns) * (1 - x) + values(rows, after) * x
     lower = values(below, columns) * (1 - x) + values(below, after) * x
-    cells = ops.reshape(upper * (1 - y) + lower * y, (-1, shape[1], side, _TAPS, side, _TAPS))
-    return ops.mean(cells, axis=(3, 5))
+    cells = upper * (1 - y) + lower * y
+    regions = cells.shape[1]
+    return ops.mean(ops.reshape(cells, (-1, regions, side, _TAPS, side, _TAPS)), axis=(3, 5))
+
+
+def _mask_pixels(bits: Any, mask: Any, row: Any, column: Any) -> Any:
+    """Pixels of packed masks.
+
+    Args:
+        bits: (n, m, h, b) uint8, the leftmost pixel of a byte in its highest bit.
+        mask: (n, p, 1, 1) int32 which of the m.
+        row: (n, p, i, 1) int32.
+        column: (n, p, 1, j) int32.
+
+    Returns:
+        (n, p, i, j) float32, 0 or 1.
+    """
+    masks, height, row_bytes = bits.shape[1:]
+    place = (mask * height + row) * row_bytes + column // mask_bits.BITS
+    shape = (-1, *place.shape[1:])
+    flat = ops.reshape(bits, (-1, masks * height * row_bytes))
+    place = ops.reshape(place, (-1, math.prod(place.shape[1:])))
+    found = ops.reshape(ops.take_along_axis(flat, place, axis=1), shape)
+    shift = mask_bits.BITS - 1 - column % mask_bits.BITS
+    shifted = ops.right_shift(ops.cast(found, "int32"), shift + ops.zeros_like(mask + row))
+    return ops.cast(ops.bitwise_and(shifted, 1), "float32")
 
 
 def _samples(first: Any, last: Any, side: int, pixels: int) -> tuple[Any, Any]:

@@ -60,7 +60,9 @@ class RCNNTrainee(keras.Model):
         if stages.mask_head is not None:
             some = Regions(*(each[:, : loss.positives] for each in regions))
             masks = stages.mask_head([*maps, some.boxes], training=training)
-            losses["mask_loss"] = loss.of_masks(some, masks, batch["gt_masks"])
+            losses["mask_loss"] = loss.of_masks(
+                some, masks, batch["gt_masks"], self.preprocessing.width
+            )
         return losses
 
     def compute_loss(

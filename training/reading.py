@@ -12,7 +12,7 @@ BEFORE = 1
 # below the root can hide it (`datasets.paths`).
 NOW = 2
 # Of a file in a run's folder: stages/<steps>/model.keras.
-_DEEPEST = 3
+DEEPEST = 3
 
 
 def of_run(given: str | None) -> int:
@@ -22,7 +22,7 @@ def of_run(given: str | None) -> int:
     """
     if given is None or not (path := pathlib.Path(given).absolute()).exists():
         return NOW
-    for folder in [path, *path.parents][: _DEEPEST + 1]:
+    for folder in [path, *path.parents][: DEEPEST + 1]:
         if (file := folder / "run.json").is_file():
             try:
                 found = json.loads(file.read_bytes())["request"].get("reading", BEFORE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +12,10 @@ from kerascnn.errors import InputError
 from kerascnn.zoo import entry
 from training import datasets, options
 from training.datasets import map_sets, object_sets
+from training.reading import DEEPEST
 from training.request import TrainRequest, request
 from training.resume import begun
-from training.run import Run
+from training.run import Run, read_info
 
 _REQUIRE = {
     "classification": datasets.require,
@@ -45,6 +47,7 @@ def checked(
     options.check(model, found.model_options, found.detector_options)
     if found.weights is not None:
         weight_files.require(model, found.weights, row.weights, backbone=row.backbone)
+        _refuse_detectors(found.weights, model, row.task)
     if found.teacher is not None:
         Run.open(found.teacher)
     if folder is not None:
@@ -53,3 +56,20 @@ def checked(
     if asked.get("val_data") is not None:
         _REQUIRE[row.task](asked["val_data"])
     return found
+
+
+def _refuse_detectors(weights: str, model: str, task: str) -> None:
+    """Refuse a detector's run, or a file of one, as initial weights of another kind of network."""
+    path = pathlib.Path(weights).absolute()
+    if task == "detection" or not path.exists():
+        return
+    near = [path, *path.parents][: DEEPEST + 1]
+    folder = next((one for one in near if (one / "run.json").is_file()), None)
+    info: Mapping[str, Any] = {}
+    with contextlib.suppress(InputError):  # a damaged one says nothing of its weights
+        info = (folder and read_info(folder)) or {}
+    if info.get("task") == "detection":
+        raise InputError(
+            f"{weights} has weights of a detector, and {model} is not one; give weights of another "
+            "network"
+        )

@@ -51,6 +51,11 @@ class TrainRequest:
     reading: int = NOW
     val_data: str | None = None
 
+    @property
+    def places(self) -> str:
+        """Where its images are, for messages."""
+        return self.data if self.val_data is None else f"{self.data} or {self.val_data}"
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, equal after a round trip through JSON."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
@@ -189,6 +194,8 @@ def _refuse_of_other_tasks(config: TrainConfig, teacher: str | None, task: str) 
     if task != "segmentation" and (given := changed(*_FOR_MAPS)):
         raise InputError(f"{' and '.join(given)}: for segmentation only; leave it out")
     if task == "classification":
+        if given := changed("watch_images"):
+            raise InputError(f"{given[0]}: for detection and segmentation only; leave it out")
         return
     if task == "detection" and (given := changed("class_weights")):
         raise InputError(f"{given[0]}: for classifiers and segmentation only; leave it out")

@@ -123,7 +123,7 @@ def count_pixels(split: MapSplit, classes: int) -> np.ndarray:
         return np.bincount(split.label_map(index).ravel(), minlength=VOID + 1)[:classes]
 
     pixels = np.zeros(classes, np.int64)
-    with Progress("counting pixels", len(split), unit="picture") as progress:
+    with Progress("counting pixels", len(split), unit="image") as progress:
         for each in in_order(count, len(split)):
             pixels += each
             progress.step()

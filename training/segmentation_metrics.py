@@ -101,8 +101,8 @@ def evaluate_maps(
             scores[index] = boundary_scores(truth, answer, len(classes))
     if index + 1 != len(split):
         raise InputError(
-            f"{'more' if index == len(split) else 'fewer'} label maps than pictures, of which "
-            f"there are {len(split)}; give one map a picture"
+            f"{'more' if index == len(split) else 'fewer'} label maps than images, of which "
+            f"there are {len(split)}; give one map per image"
         )
     return of_counts(counts, scores)
 
@@ -251,7 +251,7 @@ def miou_interval(
         ValueError: the two are not of the same pictures.
     """
     if before.shape != after.shape or (before[..., TRUTH] != after[..., TRUTH]).any():
-        raise ValueError(f"counts of the same pictures, not {before.shape} and {after.shape}")
+        raise ValueError(f"counts of the same images, not {before.shape} and {after.shape}")
     pictures = len(before)
     chance = np.random.default_rng(seed)
     drops = []
@@ -284,7 +284,7 @@ def unpack_counts(values: Mapping[str, Any]) -> np.ndarray:
     try:
         shape = (int(values["pictures"]), int(values["classes"]), 3)
         if min(shape) < 0:
-            raise ValueError(f"counts of {shape[0]} pictures and {shape[1]} classes")
+            raise ValueError(f"counts of {shape[0]} images and {shape[1]} classes")
         counts = packed.integers_of(values["pixels"], math.prod(shape)).reshape(shape)
     except (KeyError, TypeError, binascii.Error, zlib.error) as error:
         raise ValueError(f"these are no packed counts: {error!r}") from error
@@ -297,8 +297,8 @@ def _checked(found: Any, truth: np.ndarray, classes: int, name: str) -> np.ndarr
     found = np.asarray(found)
     if found.shape != truth.shape or found.dtype.kind not in "iu":
         raise InputError(
-            f"{name}: a map of shape {found.shape} {found.dtype} does not fit the picture's "
-            f"{truth.shape}; give whole numbers at the picture's own size"
+            f"{name}: a map of shape {found.shape} {found.dtype} does not fit the image's "
+            f"{truth.shape}; give whole numbers at the image's own size"
         )
     for what, each in (("is found", found), ("is in its mask", truth)):
         wrong = each[(each != VOID) & ((each < 0) | (each >= classes))]

@@ -19,8 +19,8 @@ from kerascnn.zoo import entry
 from training import atomic
 from training.curves import write_curves
 from training.devices import SINGLE, Placement
+from training.first_look import first_look
 from training.history import History
-from training.leaks import refuse_leaks
 from training.loop import Fitted
 from training.network import in_single_precision
 from training.progress import say
@@ -66,11 +66,18 @@ class Training(Protocol):
         """Figures on the held-out pictures, and files that show them; after `fit`."""
 
 
-def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SINGLE) -> Run:
+def train(
+    asked: TrainRequest,
+    folder: pathlib.Path,
+    placement: Placement = SINGLE,
+    *,
+    dataset: Any = None,
+) -> Run:
     """Train into `folder`, going on with an interrupted run of the same request.
 
     Args:
         placement: the devices and hosts to train on; hosts other than the first write nothing.
+        dataset: what `first_look` gave for this request; None: it is asked now.
 
     Raises:
         InputError: bad data, an impossible model, a folder that holds another run, a teacher that
@@ -84,18 +91,14 @@ def train(asked: TrainRequest, folder: pathlib.Path, placement: Placement = SING
         say(f"{folder} is complete")
         return Run.open(folder)
     asked = as_begun(asked, info) if info else asked
-    training = _open(asked)
+    if dataset is None:
+        dataset = first_look(asked, folder, warn=say if placement.is_chief else _unsaid)
+    training = _open(asked, dataset)
     if info is None:
-        warn = say if placement.is_chief else _unsaid
-        refuse_leaks(asked, training.dataset.held_out, training.fingerprint, warn=warn)
         info = _first_info(asked, training)
         info["devices"] = placement.replicas
         if placement.is_chief:
             write_info(folder, info)  # also finds out now whether the folder can be written
-    elif info["dataset"]["fingerprint"] != training.fingerprint:
-        raise InputError(
-            f"{asked.data} has changed since {folder} was begun; delete {folder} to train again"
-        )
     elif info.get("teacher") != training.facts().get("teacher"):
         raise InputError(
             f"{asked.teacher} has changed since {folder} was begun; delete {folder} to train again"
@@ -107,19 +110,19 @@ def _unsaid(_text: str) -> None:
     """Another host says it."""
 
 
-def _open(asked: TrainRequest) -> Training:
+def _open(asked: TrainRequest, dataset: Any) -> Training:
     task = entry(asked.model).task
     if task == "detection":
         from training.train_detector import DetectorTraining
 
-        return DetectorTraining(asked)
+        return DetectorTraining(asked, dataset)
     if task == "segmentation":
         from training.train_segmenter import SegmenterTraining
 
-        return SegmenterTraining(asked)
+        return SegmenterTraining(asked, dataset)
     from training.train_classifier import ClassifierTraining
 
-    return ClassifierTraining(asked)
+    return ClassifierTraining(asked, dataset)
 
 
 def _run(

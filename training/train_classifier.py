@@ -23,6 +23,7 @@ from training.datasets.decode import CACHE_BYTES, Broken, decode_dataset
 from training.datasets.splits import Dataset, each
 from training.devices import Placement
 from training.distillation import Teacher
+from training.enlarging import enlarging_lines
 from training.evaluate import class_report, evaluate, keras_predict_fn
 from training.fit import fit
 from training.history import History
@@ -42,9 +43,9 @@ _MORE_PIXELS = 1.25
 class ClassifierTraining:
     """A request with its data found and its network built; see `training.train.Training`."""
 
-    def __init__(self, asked: TrainRequest) -> None:
+    def __init__(self, asked: TrainRequest, dataset: Dataset | None = None) -> None:
         self._asked = asked
-        self.dataset = scan_for(asked)
+        self.dataset = _told(dataset or of_request.labelled(asked))
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
         self.classes = self.dataset.classes
         self.preprocessing = preprocessing_for(asked, self.dataset)
@@ -76,6 +77,10 @@ class ClassifierTraining:
         )
         if placement.is_chief:
             say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+            for line in enlarging_lines(
+                self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
+            ):
+                say(line)
         return fit(
             self.model,
             train=self.dataset.train,
@@ -123,9 +128,8 @@ class ClassifierTraining:
         }
 
 
-def scan_for(asked: TrainRequest) -> Dataset:
-    """The data of a request, not read yet."""
-    dataset = of_request.labelled(asked)
+def _told(dataset: Dataset) -> Dataset:
+    """The same; what there is to say of it is said."""
     if dataset.ignored:
         endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
         say(f"skipped files that are not images: {endings}")
@@ -151,7 +155,7 @@ def open_course(
         raise InputError(
             f"{asked.model} is for {task}, and this command takes models for classification"
         )
-    dataset = scan_for(asked)
+    dataset = _told(of_request.labelled(asked))
     preprocessing = preprocessing_for(asked, dataset)
     model = network.build(asked, preprocessing, classes=len(dataset.classes))
     source = source_for(preprocessing, asked.config)

@@ -17,12 +17,13 @@ from training import network, options
 from training.box_policies import BOX_POLICIES
 from training.coco_metrics import DetectionEvaluation, Detections, evaluate_detections
 from training.config import TrainConfig
-from training.datasets import of_request
+from training.datasets import of_request, same_bytes
 from training.datasets.broken import BrokenPictures
-from training.datasets.objects import ObjectDataset, ObjectSplit
+from training.datasets.objects import ObjectDataset, ObjectSplit, require_masks
 from training.datasets.selection import with_sound_headers
 from training.detection_examples import write_examples
 from training.devices import Placement
+from training.enlarging import enlarging_lines
 from training.evaluate_detector import detections, keras_detect_fn
 from training.fit_detector import fit_detector, kind
 from training.history import History
@@ -38,9 +39,9 @@ from training.wording import skipped
 class DetectorTraining:
     """A request with its data found and its network built; see `training.train.Training`."""
 
-    def __init__(self, asked: TrainRequest) -> None:
+    def __init__(self, asked: TrainRequest, dataset: ObjectDataset | None = None) -> None:
         self._asked = asked
-        self.dataset = of_request.objects(asked)
+        self.dataset = same_bytes.noted(dataset or of_request.objects(asked))
         for line in notes_lines(self.dataset.name, self.dataset.notes):
             say(line)
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
@@ -48,8 +49,14 @@ class DetectorTraining:
         self.preprocessing = _preprocessing(asked)
         self.spec = _spec(asked, self.preprocessing)
         self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        for line in enlarging_lines(
+            self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
+        ):
+            say(line)
         if isinstance(self.spec, TwoStageSpec):  # which it was built with, --option included
             self.spec = self.model.get_layer("detections").spec
+        if kind(self.spec) == "segm":
+            require_masks(self.dataset.train, self.dataset.validation, self.dataset.held_out)
         self._skipped: list[str] = []
         self._broken = BrokenPictures(strict=asked.strict)
 

@@ -14,12 +14,13 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
 from training import network
-from training.datasets import of_request
+from training.datasets import of_request, same_bytes
 from training.datasets.broken import BrokenPictures
 from training.datasets.label_maps import MapDataset, MapSplit
 from training.datasets.map_counts import MapCounts
 from training.datasets.selection import less_broken, with_sound_headers
 from training.devices import Placement
+from training.enlarging import enlarging_lines
 from training.evaluate_segmenter import keras_segment_fn, maps
 from training.fit_segmenter import fit_segmenter
 from training.floor import class_facts
@@ -38,15 +39,19 @@ from training.wording import skipped
 class SegmenterTraining:
     """A request with its data found and its network built; see `training.train.Training`."""
 
-    def __init__(self, asked: TrainRequest) -> None:
+    def __init__(self, asked: TrainRequest, dataset: MapDataset | None = None) -> None:
         self._asked = asked
-        self.dataset = of_request.maps(asked)
+        self.dataset = same_bytes.noted(dataset or of_request.maps(asked))
         for line in notes_lines(self.dataset.name, self.dataset.notes):
             say(line)
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
         self.classes = self.dataset.classes
         self.preprocessing = _preprocessing(asked)
         self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        for line in enlarging_lines(
+            self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
+        ):
+            say(line)
         height, width = self.model.output_shape[1:3]
         self.output_size = (int(height), int(width))
         self._skipped: list[str] = []

@@ -256,7 +256,7 @@ def _logits(x, classes):
 
 def _check_size(input_shape, depth, padding, head):
     if depth < 1:
-        raise InputError(f"a U-Net halves the picture at least once, not {depth} times")
+        raise InputError(f"a U-Net halves the image at least once, not {depth} times")
     height, width = input_shape[:2]
     step = 2**depth
     if padding == "same" and min(height, width) < step:

@@ -9,6 +9,8 @@ are assumed here; for the weights without `tf_` ask for padding="symmetric" and 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 from kerascnn.weights.layout import IMAGENET, NO_COUNTERS, Layout, Modules, Place
 from kerascnn.weights.torchvision import resnet_modules
@@ -16,6 +18,7 @@ from kerascnn.weights.torchvision import resnet_modules
 _layout = functools.partial(
     Layout, origin="timm", kind="torch", normalisation=IMAGENET, ignored=NO_COUNTERS
 )
+_SYMMETRIC = {"padding": "symmetric", "norm_epsilon": 1e-5}
 _MODERN = {"padding": "symmetric", "norm_epsilon": 1e-5, "small_stem": False}
 _LEGACY = _MODERN | {"pool_padding": "ceil"}
 _SQUEEZE = {"se_reduce": "fc1", "se_expand": "fc2"}
@@ -57,7 +60,70 @@ def efficientnet_lite_modules(place: Place) -> Modules:
     return prefix + conv, f"{prefix}bn{number}"
 
 
+# By role: the modules of a layer and of its norm in a block of MobileNetV4.
+_V4 = {
+    "conv": ("conv", "bn1"),
+    "first": ("dw_start.conv", "dw_start.bn"),
+    "expand": ("pw_exp.conv", "pw_exp.bn"),
+    "depthwise": ("dw_mid.conv", "dw_mid.bn"),
+    "project": ("pw_proj.conv", "pw_proj.bn"),
+    "scale": ("layer_scale", ""),
+    "attention_norm": ("norm", ""),
+    "query": ("attn.query.proj", ""),
+    "key_down": ("attn.key.down_conv", "attn.key.norm"),
+    "key": ("attn.key.proj", ""),
+    "value_down": ("attn.value.down_conv", "attn.value.norm"),
+    "value": ("attn.value.proj", ""),
+    "out": ("attn.output.proj", ""),
+}
+_V4_FUSED = {"expand": ("conv_exp", "bn1"), "project": ("conv_pwl", "bn2")}
+
+
+def _mobilenet_v4(place: Place) -> Modules:
+    ends = {
+        "stem": ("conv_stem", "bn1"),
+        "last": (f"blocks.{place.stages}.0.conv", f"blocks.{place.stages}.0.bn1"),
+        "head": ("conv_head", "norm_head"),
+        "logits": ("classifier", ""),
+    }
+    if place.role in ends:
+        return ends[place.role]
+    # The fused bottleneck is the first stage, where there is one.
+    roles = _V4 | _V4_FUSED if place.stage == 1 else _V4
+    conv, norm = roles[place.role]
+    prefix = f"blocks.{place.stage - 1}.{place.block - 1}."
+    return prefix + conv, norm and prefix + norm
+
+
+class _MobileNetV4(Layout):
+    """Layer scale is a vector of theirs and a depthwise 1x1 convolution of ours."""
+
+    def read(self, tensors: Mapping[str, Any]) -> tuple[Layout, Mapping[str, Any]] | None:
+        if self.signature not in tensors:
+            return None
+        scale = ".layer_scale.gamma"
+        return self, {
+            name.replace(scale, ".layer_scale.weight"): (
+                tensor.reshape(-1, 1, 1, 1) if name.endswith(scale) else tensor
+            )
+            for name, tensor in tensors.items()
+        }
+
+
 LAYOUTS = (
+    _MobileNetV4(
+        origin="timm",
+        kind="torch",
+        models=(
+            *(f"mobilenet_v4_conv_{size}" for size in ("small", "medium", "large")),
+            *(f"mobilenet_v4_hybrid_{size}" for size in ("medium", "large")),
+        ),
+        signature="norm_head.weight",
+        modules=_mobilenet_v4,
+        options=_SYMMETRIC,
+        normalisation=IMAGENET,
+        ignored=NO_COUNTERS,
+    ),
     _layout(
         models=("se_resnet50",),
         signature="layer0.conv1.weight",

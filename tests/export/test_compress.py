@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from commands import assert_refused, here
 from PIL import Image
+from scans import scans_of_commands
 
 from export import artefact, flatbuffer, recipes, runtimes
 from export.artefact import Artefact
@@ -24,7 +25,7 @@ from export.predict import predict
 from export.verify import Verdict, bounded, verified_of
 from export.verify import verify as verify_outputs
 from kerascnn.errors import InputError
-from training import atomic
+from training import atomic, datasets
 from training.evaluate import Evaluation
 from training.run import Run
 
@@ -295,6 +296,12 @@ def test_runs_of_one_name_are_told_apart_and_one_run_is_taken_once(
     names = [r.run for r in rows]
     assert names == ["a/lenet5"] * len(made) + ["b/lenet5"] * len(made)
     assert "b/lenet5 int8" in {r.label for r in rows}
+
+
+def test_the_data_is_scanned_once_a_command(
+    lenet_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scans_of_commands(lenet_run, tmp_path, monkeypatch, datasets, "scan") == [1, 1]
 
 
 def test_runs_of_different_pictures_are_not_compared(lenet_run: Run, made, tmp_path: Path) -> None:

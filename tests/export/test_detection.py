@@ -13,6 +13,7 @@ import pytest
 from commands import assert_refused, here
 from networks import enlivened
 from PIL import Image
+from scans import scans_of_commands
 
 from export import recipes, tasks
 from export.agreement import PIXELS, agreement, errors, np_iou, sure_found
@@ -27,7 +28,7 @@ from kerascnn import zoo
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training.coco_metrics import Detections
-from training.datasets import scenes
+from training.datasets import of_request, scenes
 from training.request import request
 from training.run import Run, write_info
 from training.train_detector import DetectorTraining
@@ -158,13 +159,19 @@ def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Pat
     assert all(row.drop_low <= row.drop <= row.drop_high for row in rows)
     text = table(rows)
     assert " AP " in text.splitlines()[0]
-    assert "%" not in text.splitlines()[2]
+    assert "% " in text.splitlines()[2]
     page = (tmp_path / "report.html").read_text("utf-8")
     for wanted in ("AP against size", "held-out AP", "Same detections, %", "missed", "dashed"):
         assert wanted in page
     assert "Accuracy" not in page
     with (tmp_path / "results.csv").open(newline="") as stream:
         assert {row["metric"] for row in csv.DictReader(stream)} == {"AP"}
+
+
+def test_the_data_is_scanned_once_a_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scans_of_commands(run, tmp_path, monkeypatch, of_request, "scan_objects") == [1, 1]
 
 
 def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from export import chart, compare, recipes, report
 from export.artefact import Artefact
-from export.classification import by_kind
+from export.classification import by_kind, kinds_first
 from export.compare import NotWritten
 from export.report import (
     ByClass,
@@ -336,6 +336,19 @@ def test_mistakes_of_every_kind_come_first():
     boxes = [{"name": "b", "missed": 3}, {"name": "a", "missed": 1}]
     assert by_kind(boxes) == boxes
     assert by_kind([]) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 400])
+def test_a_million_mistakes_are_ordered_as_a_few(count: int):
+    rng = np.random.default_rng(count)
+    kinds = rng.integers(0, 6, (count, 2))
+    confidence = rng.integers(1, 30, count) / 29  # some are equal
+    told = [
+        {"place": place, "truth": int(a), "predicted": int(b), "probability": float(p)}
+        for place, ((a, b), p) in enumerate(zip(kinds, confidence.round(4), strict=True))
+    ]
+    wanted = [one["place"] for one in by_kind(told)]
+    assert kinds_first(kinds, confidence).tolist() == wanted
 
 
 def test_graded_answers_are_weak_not_wrong(tmp_path: pathlib.Path):

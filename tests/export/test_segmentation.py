@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from keras import layers
 from networks import enlivened
 from PIL import Image
+from scans import scans_of_commands
 
 import kerascnn
 from export import allowed, compare, flatbuffer, onnx_file, prune, recipes, tasks
@@ -36,6 +37,7 @@ from export.table import table
 from kerascnn.cli import commands
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.datasets import of_request
 from training.datasets.label_maps import VOID
 from training.datasets.map_sets import scan_maps
 from training.request import request
@@ -193,6 +195,12 @@ def test_compare_speaks_of_miou(run: Run, made: dict[str, Artefact], tmp_path: P
     assert "ccuracy" not in page
     with (tmp_path / "results.csv").open(newline="") as stream:
         assert {row["metric"] for row in csv.DictReader(stream)} == {"mIoU"}
+
+
+def test_the_data_is_scanned_once_a_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scans_of_commands(run, tmp_path, monkeypatch, of_request, "scan_maps") == [1, 1]
 
 
 def test_runs_of_two_metrics_do_not_compare(run: Run, tmp_path: Path) -> None:

@@ -405,7 +405,7 @@ def test_models_without_graph_or_size_are_refused() -> None:
         slim(keras.Sequential([layers.Dense(2)]), macs=0.5, score="l1")
     inputs = keras.Input((None, None, 3))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(16, 1)(inputs))
-    with pytest.raises(InputError, match="no fixed picture size"):
+    with pytest.raises(InputError, match="no fixed image size"):
         slim(keras.Model(inputs, layers.Dense(2)(x)), macs=0.5, score="l1")
 
 

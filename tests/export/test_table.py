@@ -43,7 +43,7 @@ def test_a_table_by_hand() -> None:
         "* Pareto-optimal in size",
         "drop: points of accuracy lost against the Keras model; negative is a gain",
         "[] 95% interval of the drop on other images of the same kind; too narrow where images are "
-        "alike, as tiles of one picture are",
+        "alike, as tiles of one image are",
         "~ within noise: the images are too few to tell that drop from none",
         "latency: median of one image on this computer, not on a phone; 1 thread",
         "smallest       digits int8: 97.9%, 62.0 KB, 5.04 ms",

@@ -70,6 +70,7 @@ OWN: dict[str, str] = {
     "ema": "few epochs at a low rate have nothing to be averaged",
     "monitor": _EPOCH,
     "patience": _EPOCH,
+    "watch_images": _EPOCH,
     "distil_weight": "of the variant: --distil-weight",
     "temperature": "of the variant: --temperature",
 }

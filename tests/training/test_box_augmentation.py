@@ -26,6 +26,7 @@ from training.box_augmentation import (
 )
 from training.box_policies import BOX_POLICIES, OVERLAPS, BoxPolicy, Drawn, Part, draw
 from training.datasets.objects import Objects
+from training.mask_bits import unpacked
 from training.preprocessing import fit_array
 
 NAMES = sorted(BOX_POLICIES)
@@ -386,11 +387,11 @@ def test_masks_move_with_pixels(name: str, preprocessing: Preprocessing) -> None
             assert made.masks is not None
             for key in ("pixels", "boxes", "labels"):
                 np.testing.assert_array_equal(getattr(plain, key), getattr(made, key))
-            assert (made.masks.shape, made.masks.dtype) == (
-                (len(made.labels), *preprocessing.input_shape[:2]), np.uint8,
-            )  # fmt: skip
+            assert made.masks.dtype == np.uint8
+            masks = unpacked(made.masks, preprocessing.width)
+            assert masks.shape == (len(made.labels), *preprocessing.input_shape[:2])
             sides = np.tile([preprocessing.height, preprocessing.width], 2)
-            for box, own, crowd in zip(made.boxes * sides, made.masks, made.crowd, strict=True):
+            for box, own, crowd in zip(made.boxes * sides, masks, made.crowd, strict=True):
                 if not own.any():
                     assert crowd
                     continue
@@ -407,15 +408,15 @@ def test_a_mask_is_the_nearest_pixels() -> None:
     found = masked(objects([[0, 0, 1, 1]]), plane)
     whole = tile(STILL, found, masks=True)
     assert whole.masks is not None
-    np.testing.assert_array_equal(whole.masks, plane[None])
+    np.testing.assert_array_equal(unpacked(whole.masks, 100), plane[None])
     small = tile(dataclasses.replace(STILL, scale=(0.5, 0.2)), found, masks=True)
     assert small.masks is not None
-    np.testing.assert_array_equal(small.masks[0], plane[1::2, 2::5])
+    np.testing.assert_array_equal(unpacked(small.masks[0], 20), plane[1::2, 2::5])
     double = dataclasses.replace(STILL, scale=(2.0, 2.0), place=(1.0, 0.0), flip=True)
     part = tile(double, found, masks=True)
     assert part.masks is not None
     expected = plane[50:, 50:].repeat(2, axis=0).repeat(2, axis=1)[:, ::-1]
-    np.testing.assert_array_equal(part.masks[0], expected)
+    np.testing.assert_array_equal(unpacked(part.masks[0], 100), expected)
 
 
 def test_a_mask_of_which_nothing_is_left_is_ignored_and_others_are_not_looked_at() -> None:
@@ -434,7 +435,7 @@ def test_a_mask_of_which_nothing_is_left_is_ignored_and_others_are_not_looked_at
     assert made.labels.tolist() == [0, 1]
     assert made.crowd.tolist() == [False, True]
     assert made.masks is not None
-    assert made.masks.sum(axis=(1, 2)).tolist() == [10_000, 0]
+    assert unpacked(made.masks, 100).sum(axis=(1, 2)).tolist() == [10_000, 0]
     assert asked == [0, 1]
 
 
@@ -443,7 +444,7 @@ def test_masks_of_boxes_alone_are_refused_and_none_are_no_object() -> None:
         tile(STILL, objects([[0, 0, 1, 1]]), masks=True)
     made = tile(STILL, masked(objects([])), masks=True)
     assert made.masks is not None
-    assert made.masks.shape == (0, 100, 100)
+    assert unpacked(made.masks, 100).shape == (0, 100, 100)
 
 
 # --- SSD's windows --------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def test_written_by_suffix(tmp_path: Path) -> None:
             assert picture.format == kind
             difference = np.abs(np.asarray(picture, np.float64) - drawn)
         assert difference.mean() < (2 if kind == "JPEG" else 1e-9)
-    with pytest.raises(InputError, match=r"d\.bmp: pictures are written as \.png or \.jpg"):
+    with pytest.raises(InputError, match=r"d\.bmp: images are written as \.png or \.jpg"):
         write_boxes(tmp_path / "d.bmp", *arguments, classes=NAMES)
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -221,5 +221,5 @@ def test_masks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="1 masks for 2 boxes; give one of each"):
         draw(grey(), [MIDDLE, MIDDLE], [0, 0], masks=[disc(0, 0, 1)])
     for wrong in (np.ones((28, 28), bool), np.ones((200, 320), np.float32)):
-        with pytest.raises(InputError, match="masks are bool of the picture's"):
+        with pytest.raises(InputError, match="masks are bool of the image's"):
             draw(grey(), [MIDDLE], [0], masks=[wrong])

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_sets
 from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from said import said
 
 from kerascnn.errors import InputError
-from training.datasets import coco
+from training.datasets import coco, coco_file
 from training.datasets.objects import ObjectDataset
 
 HEIGHT, WIDTH = 20, 30
@@ -145,8 +146,8 @@ def test_the_same_as_pycocotools(tmp_path: Path) -> None:
 def test_what_was_changed_is_told(tmp_path: Path) -> None:
     dataset = coco.scan(save(tmp_path / "odd.json", odd(), tmp_path), seed=0)
     assert said(dataset)[:2] == (
-        "odd.json: 2 of 9 boxes were clipped to their pictures",
-        "odd.json: 2 of 9 boxes without an area inside their pictures were dropped, in training "
+        "odd.json: 2 of 9 boxes were clipped to their images",
+        "odd.json: 2 of 9 boxes without an area inside their images were dropped, in training "
         "and in evaluation",
     )
     assert len(everything(dataset)["005.png"][1]) == 0
@@ -241,7 +242,7 @@ def test_pictures_of_both_splits_are_told(tmp_path: Path) -> None:
     for part in ("train", "val"):
         save(tmp_path / "annotations" / f"instances_{part}.json", plain(3), tmp_path / "images")
     dataset = coco.scan(tmp_path, seed=0)
-    assert "3 held-out pictures are training pictures too: figures will flatter" in said(dataset)
+    assert "3 held-out images are training images too: figures will flatter" in said(dataset)
 
 
 def test_categories_are_those_of_the_training_file(tmp_path: Path) -> None:
@@ -414,3 +415,57 @@ def test_runs_are_summed_as_pycocotools_writes_them() -> None:
         encoded = rle.encode(np.asfortranarray(mask))["counts"]
         assert coco._total(encoded) == mask.size
         assert coco._total(encoded[:-1]) != mask.size
+
+
+# The cache of what a file says.
+
+
+@pytest.mark.parametrize("outlines", ["none", "polygon", "runs"])
+def test_a_file_that_was_read_is_kept_until_it_or_its_images_change(
+    outlines: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERASCNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(coco_file, "_SMALLEST", 0)
+    path = small_sets.coco(tmp_path / "data", 10)
+    content = json.loads(path.read_text())
+    if outlines == "polygon":
+        content["annotations"][0]["segmentation"] = [[1.5, 2, 30, 2, 30, 40.25]]
+    if outlines == "runs":
+        mask = np.zeros((small_sets.SIDE, small_sets.SIDE), np.uint8, order="F")
+        mask[3:9, 4:20] = 1
+        runs = rle.encode(mask)
+        segmentation = {"size": runs["size"], "counts": runs["counts"].decode()}
+        content["annotations"][1]["segmentation"] = segmentation
+    content["annotations"][2]["bbox"] = [0, 0, -3, 2]  # left out, and noted
+    path.write_text(json.dumps(content))
+
+    reads = []
+    load = coco._load
+    monkeypatch.setattr(coco, "_load", lambda p: reads.append(p) or load(p))
+    first, again = coco.scan(path, seed=0), coco.scan(path, seed=0)
+    assert len(reads) == 1
+    assert again.fingerprint == first.fingerprint
+    assert again.notes == first.notes != ()
+    for split, same in ((first.train, again.train), (first.held_out, again.held_out)):
+        assert split.names == same.names
+        for index in range(len(split)):
+            one, other = split.objects(index), same.objects(index)
+            np.testing.assert_array_equal(one.boxes, other.boxes)
+            np.testing.assert_array_equal(one.areas, other.areas)
+            for mask, kept_mask in zip(one.masks or (), other.masks or (), strict=True):
+                np.testing.assert_array_equal(mask(), kept_mask())
+
+    coco.scan(path, seed=0, strict=False)
+    assert len(reads) == 1
+    with pytest.raises(InputError, match="annotation 3"):
+        coco.scan(path, seed=0, strict=True)
+    assert len(reads) == 2
+    (tmp_path / "data" / "0.png").unlink()
+    assert any(note.kind == "missing-images" for note in coco.scan(path, seed=0).notes)
+    assert len(reads) == 3
+    coco.scan(path, seed=0)
+    assert len(reads) == 3
+    for entry in (tmp_path / "cache").glob("*.npz"):  # damaged: as if there were none
+        entry.write_bytes(entry.read_bytes()[:-40])
+    assert coco.scan(path, seed=0).classes == first.classes
+    assert len(reads) == 4

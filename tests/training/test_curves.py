@@ -63,7 +63,7 @@ def test_every_column_is_drawn_in_its_unit() -> None:
 def test_best_epoch_is_named_and_ringed() -> None:
     losses, accuracies, rates = draw_curves(history(4), "a run").axes
     (text,) = losses.texts
-    assert text.get_text() == "best: epoch 2, 90% on validation pictures"
+    assert text.get_text() == "best: epoch 2, 90% on validation images"
     for axes, value in ((losses, 1.5), (accuracies, 90)):
         ring = axes.get_lines()[-1]
         assert (ring.get_xdata(), ring.get_ydata()) == ([2], [value])
@@ -92,7 +92,7 @@ def test_of_a_detector_parts_of_the_loss_and_ap_are_drawn() -> None:
     np.testing.assert_allclose(at_half.get_ydata(), [20, 40, 60])
     assert len(scores.get_legend().get_texts()) == 2
     (text,) = losses.texts
-    assert text.get_text() == "best: epoch 2, AP 50% on validation pictures"
+    assert text.get_text() == "best: epoch 2, AP 50% on validation images"
     ring = scores.get_lines()[-1]
     assert (ring.get_xdata(), ring.get_ydata()) == ([2], [50])
 
@@ -128,7 +128,7 @@ def test_of_label_maps_iou_and_dice_are_drawn() -> None:
     assert scores.get_title(loc="left") == "mean over classes (%)"
     assert len(scores.get_legend().get_texts()) == 2
     (text,) = losses.texts
-    assert text.get_text() == "best: epoch 2, mIoU 50% on validation pictures"
+    assert text.get_text() == "best: epoch 2, mIoU 50% on validation images"
     losses, scores, _rates = draw_curves(map_history(3, validation=False), "a run").axes
     assert list(lines(losses)) == ["training"]
     assert scores.get_legend() is None
@@ -183,10 +183,10 @@ def test_other_monitors_choose_and_name_another_epoch() -> None:
     ]
     losses, scores, _rates = draw_curves(rows, "a run", "balanced_accuracy").axes
     text = losses.texts[0].get_text()
-    assert text == "best: epoch 2, balanced accuracy 85% on validation pictures"
+    assert text == "best: epoch 2, balanced accuracy 85% on validation images"
     assert lines(scores)["balanced"].get_ydata().tolist() == [50, 85]
     losses, scores, _rates = draw_curves(rows, "a run", "loss").axes
-    assert losses.texts[0].get_text() == "best: epoch 1, loss 0.3 on validation pictures"
+    assert losses.texts[0].get_text() == "best: epoch 1, loss 0.3 on validation images"
     assert "balanced" not in lines(scores)
 
 

@@ -29,7 +29,7 @@ def fill(place: pathlib.Path, count: int = 5, *, first: int = 0) -> None:
     """Small pictures, each with bytes of its own."""
     place.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + count):
-        digest_ = hashlib.sha256(f"{place}{number}".encode()).digest()
+        digest_ = hashlib.sha256(os.fsencode(f"{place}{number}")).digest()
         Image.frombytes("RGB", (5, 2), digest_[:30]).save(place / f"{number}.png")
 
 
@@ -153,6 +153,16 @@ def test_files_that_are_not_named_in_utf_8_are_read(tmp_path: pathlib.Path) -> N
     assert len(found.train) + len(found.held_out) == 10
 
 
+def test_names_of_classes_are_lines_of_text(tmp_path: pathlib.Path) -> None:
+    """They are written into labels.txt when training is over."""
+    for name in ("cats", "dogs", os.fsdecode(b"caf\xe9")):
+        fill(tmp_path / "latin" / name)
+    refused(tmp_path / "latin", r"the class 'caf\\udce9' is not a line of text; rename it")
+    for name in ("cats", "dogs\nand wolves"):
+        fill(tmp_path / "lines" / name)
+    refused(tmp_path / "lines", "is not a line of text")
+
+
 # A held-out folder that lies elsewhere.
 
 
@@ -187,8 +197,11 @@ def test_splits_keep_their_use_beside_a_held_out_folder(elsewhere: pathlib.Path)
     found = scan(root, val_root=elsewhere)
     assert (len(found.train), len(found.validation or ()), len(found.held_out)) == (8, 6, 4)
     assert kinds(found) == {"unused-split": 1}
-    for part in ("val", "test"):
-        (root / part).rename(root / f".{part}")
+    (root / "val").rename(root / ".val")
+    found = scan(root, val_root=elsewhere)
+    assert (len(found.train), len(found.validation or ()), len(found.held_out)) == (8, 4, 4)
+    assert found.notes == ()
+    (root / "test").rename(root / ".test")
     found = scan(root, val_root=elsewhere)
     assert (len(found.train), found.validation, len(found.held_out)) == (8, None, 4)
 
@@ -204,16 +217,20 @@ def test_a_held_out_folder_inside_is_no_class(elsewhere: pathlib.Path) -> None:
 def test_refused_held_out_folders(elsewhere: pathlib.Path) -> None:
     root = elsewhere.parent / "data"
     refused(root, "cannot be learnt from and be held out", val_root=root)
-    refused(root, "has splits; name the one", val_root=_with_splits(elsewhere.parent / "both"))
     fill(elsewhere / "11")
     fill(elsewhere / "12")
     refused(root, r"held has classes that .*data has not: 11, 12;", val_root=elsewhere)
+    refused(root, "cannot be read", val_root=elsewhere / "nowhere")
 
 
-def _with_splits(root: pathlib.Path) -> pathlib.Path:
-    for split in ("train", "test"):
-        fill(root / split / "2")
-    return root
+def test_of_a_held_out_folder_with_splits_one_is_measured(elsewhere: pathlib.Path) -> None:
+    root, both = elsewhere.parent / "data", elsewhere.parent / "both"
+    for split, count in (("train", 4), ("val", 3), ("test", 2)):
+        for name in ("2", "10"):
+            fill(both / split / name, count)
+    assert len(scan(root, val_root=both).held_out) == 4
+    (both / "test").rename(both / ".test")
+    assert len(scan(root, val_root=both).held_out) == 6
 
 
 # Folders for other tasks.

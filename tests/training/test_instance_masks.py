@@ -12,7 +12,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.coco_metrics import Detections
 from training.evaluate_detector import on_picture
-from training.instance_masks import checked, encode, paste, paste_all, run_lengths
+from training.instance_masks import checked, encode, paste, paste_all, run_lengths, windows
 
 CROSS = {(2, 3), (3, 2), (3, 3), (3, 4), (4, 3)}
 
@@ -112,6 +112,25 @@ def test_run_lengths_are_those_of_the_pixels() -> None:
         assert np.array_equal(rle.decode(one), expected)
         assert one == encode(expected)
     assert rle.area(encoded[2]) == 0 < rle.area(encoded[0])
+
+
+def test_overlap_of_windows_is_that_of_the_pixels() -> None:
+    draw = np.random.default_rng(2)
+    masks = (0.3 + draw.random((9, 5, 5))).astype(np.float32)
+    masks[0] = masks[1] = 0
+    corners = draw.uniform(-0.3, 0.9, (9, 2))
+    boxes = np.concatenate([corners, corners + draw.uniform(0.1, 0.7, (9, 2))], axis=1)
+    size = (31, 22)
+    pasted = list(windows(masks, boxes.astype(np.float32), size))
+    met = 0
+    for one in pasted:
+        for other in pasted:
+            either = (one.whole() | other.whole()).sum()
+            expected = (one.whole() & other.whole()).sum() / either if either else 1.0
+            assert one.iou(other) == expected
+            met += 0 < expected < 1
+    assert met > 10
+    assert pasted[0].iou(pasted[1]) == 1.0
 
 
 def test_masks_that_do_not_fit_are_refused() -> None:

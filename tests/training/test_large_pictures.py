@@ -15,7 +15,8 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import decode_memory, preprocessing
+from training import decode_memory
+from training.datasets.header import read_header
 from training.preprocessing import (
     check_picture,
     read_decoded,
@@ -200,4 +201,13 @@ def test_pillows_own_limit_stays_as_it_is() -> None:
     before = Image.MAX_IMAGE_PIXELS
     read_picture(encoded("JPEG"), SEEN)
     assert before == Image.MAX_IMAGE_PIXELS
-    assert preprocessing.FORMATS == ("JPEG", "PNG", "WEBP", "BMP")
+    assert decode_memory.FORMATS == ("JPEG", "PNG", "WEBP", "BMP")
+
+
+def test_a_header_tells_what_would_be_refused(monkeypatch) -> None:
+    data = encoded("JPEG", turned=6)
+    assert read_header(data).kind == 6
+    monkeypatch.setattr(decode_memory, "LARGE_PIXELS", SMALL)
+    assert (read_header(data).kind, read_header(data).size) == (0, (320, 240))
+    with pytest.raises(InputError, match="100,000 x 100,000 pixels"):
+        read_header(png_of(100_000, 100_000))

@@ -66,6 +66,16 @@ def look(request_: TrainRequest, **how) -> list[str]:
     return warnings
 
 
+def test_weights_outside_of_their_run_are_told_of(photos: Path, tmp_path: Path) -> None:
+    weights = a_run(tmp_path / "a", asked(photos))
+    alone = shutil.copy(weights, tmp_path / "best.keras")
+    (warning,) = look(asked(photos, split_seed=1, weights=str(alone)))
+    assert "best.keras learnt from: no run.json lies beside it; name it in its run" in warning
+    published = tmp_path / "resnet.pth"
+    published.touch()
+    assert look(asked(photos, weights=str(published))) == []
+
+
 def test_the_seed_does_not_split(photos: Path) -> None:
     one, other = (of_request.labelled(asked(photos, seed=seed)) for seed in (0, 1))
     assert one.held_out.names == other.held_out.names
@@ -106,7 +116,7 @@ def test_another_split_than_the_weights_had_is_refused(photos: Path, tmp_path: P
     held_out = of_request.labelled(asked(photos, split_seed=1)).held_out.names
     count = len(known & set(held_out))
     assert count > 0
-    assert f"learnt from {count} of the 6 pictures" in str(refused.value)
+    assert f"learnt from {count} of the 6 images" in str(refused.value)
     assert "--split-seed 0" in str(refused.value)
 
 
@@ -129,7 +139,7 @@ def test_copies_in_another_folder_are_known_by_what_they_hold(photos: Path, tmp_
     known = of_request.labelled(asked(photos)).train.names
     for held_out in of_request.labelled(theirs).held_out.names[:2]:
         shutil.copy(known[0], held_out)
-    with pytest.raises(InputError, match=r"learnt from 2 of the 6 .*; hold out other pictures"):
+    with pytest.raises(InputError, match=r"learnt from 2 of the 6 .*; hold out other images"):
         look(theirs)
 
 
@@ -137,10 +147,10 @@ def test_a_pack_holds_the_same_pictures(photos: Path, tmp_path: Path) -> None:
     source = of_request.labelled(asked(photos, split_seed=1))
     pack(source, tmp_path / "pack", seed=1, split_seed=1, report=print)
     weights = a_run(tmp_path / "a", asked(photos))
-    with pytest.raises(InputError, match="of the 6 pictures"):
+    with pytest.raises(InputError, match="of the 6 images"):
         look(asked(tmp_path / "pack", weights=str(weights)))
     packed = a_run(tmp_path / "b", asked(tmp_path / "pack"))
-    with pytest.raises(InputError, match="of the 6 pictures"):
+    with pytest.raises(InputError, match="of the 6 images"):
         look(asked(photos, weights=str(packed)))
     assert look(asked(photos, weights=str(packed), split_seed=1)) == []
 

@@ -111,7 +111,7 @@ def test_written_by_suffix(tmp_path: Path) -> None:
             assert np.abs(np.asarray(picture, float) - drawn).mean() < (
                 3 if kind == "JPEG" else 0.1
             )
-    with pytest.raises(InputError, match=r"d\.bmp: pictures are written as \.png or \.jpg"):
+    with pytest.raises(InputError, match=r"d\.bmp: images are written as \.png or \.jpg"):
         write_map(tmp_path / "d.bmp", grey(), field(1), NAMES)
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -16,7 +16,7 @@ from PIL import Image
 from said import said
 
 from kerascnn.errors import InputError
-from training.datasets import class_files, map_sets, scenes, voc_maps
+from training.datasets import class_files, map_sets, mask_files, scenes, voc_maps
 from training.datasets.label_maps import VOID, MapDataset, MapSplit
 from training.datasets.map_sets import scan_maps
 from training.datasets.object_maps import paint
@@ -217,7 +217,7 @@ def test_test_pictures_without_masks_are_left_out(tmp_path: Path) -> None:
             mask(tmp_path / f"masks/{part}/{number}.png", values(number))
     dataset = scan_maps(str(tmp_path), seed=0)
     assert counts(dataset) == [2, None, 1]
-    assert "has no folder test: its pictures were left out" in said(dataset)[0]
+    assert "has no folder test: its images were left out" in said(dataset)[0]
     (tmp_path / "masks/train").rename(tmp_path / "masks/other")
     refused(tmp_path, "masks has no folder train as ")
     other = tmp_path / "other"
@@ -227,7 +227,7 @@ def test_test_pictures_without_masks_are_left_out(tmp_path: Path) -> None:
             mask(other / f"{part}/{number}_mask.png", values(number))
     dataset = scan_maps(str(other), seed=0)
     assert counts(dataset) == [2, None, 1]
-    assert "other/test has no masks: its pictures were left out" in said(dataset)[0]
+    assert "other/test has no masks: its images were left out" in said(dataset)[0]
 
 
 # --- Forms of masks -------------------------------------------------------------------------------
@@ -530,7 +530,9 @@ def test_a_bomb_is_not_decoded(tmp_path: Path) -> None:
     front = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", front) + chunk(b"IDAT", zlib.compress(b"\0" * 99))
     (tmp_path / "masks/1.png").write_bytes(data)
-    refused(tmp_path, r"masks/1.png is not a readable .*decompression bomb")
+    refused(tmp_path, r"images/1.jpg: its mask is for 60000 x 60000 pixels, upright it has 8 x 6")
+    with pytest.raises(InputError, match=r"masks/1.png"):
+        mask_files.read_mask(str(tmp_path / "masks/1.png"))
 
 
 def test_too_few_pictures_and_parts_are_refused(tmp_path: Path) -> None:
@@ -601,7 +603,7 @@ def test_vocs_lists(tmp_path: Path) -> None:
         (root / f"SegmentationClass/v{number}.png").unlink()
     dataset = scan_maps(str(root), seed=0)
     assert counts(dataset) == [3, None, 2]
-    assert "test: its 2 pictures have no masks: left out" in said(dataset)
+    assert "test: its 2 images have no masks: left out" in said(dataset)
     (root / "JPEGImages/v1.jpg").unlink()
     refused(root, r"SegmentationClass/v1.png: no image in .* has its name")
     (root / "SegmentationClass/v1.png").unlink()

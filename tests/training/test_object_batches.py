@@ -16,6 +16,7 @@ from training.box_policies import BOX_POLICIES
 from training.config import TrainConfig
 from training.datasets.broken import BrokenPictures
 from training.datasets.objects import Objects, ObjectSplit
+from training.mask_bits import unpacked
 from training.object_batches import (
     ObjectBatch,
     ObjectCourse,
@@ -183,7 +184,9 @@ def test_masks_come_in_the_order_of_boxes() -> None:
     for most in (12, 2):  # two are fewer than there are
         plain = course(most_objects=most).batch(1, 1)
         batch = course(split=with_masks, masks=True, most_objects=most).batch(1, 1)
-        masks = batch.pop("gt_masks")
+        bits = batch.pop("gt_masks")
+        assert (bits.shape, bits.dtype) == ((4, most, 32, 6), np.uint8)
+        masks = unpacked(bits, 48)
         assert (masks.shape, masks.dtype) == ((4, most, 32, 48), np.uint8)
         for key in ("pictures", "gt_boxes", "gt_labels"):
             np.testing.assert_array_equal(batch[key], plain[key])
@@ -209,7 +212,8 @@ def test_masks_are_those_of_the_picture() -> None:
     batch = course(split=one, preprocessing=same_size, config=config, masks=True).batch(0, 0)
     masks = drawn_masks(5).masks
     assert masks is not None
-    np.testing.assert_array_equal(batch["gt_masks"][0, :1], [mask() for mask in masks])
+    found = unpacked(batch["gt_masks"], 55)  # no whole number of bytes
+    np.testing.assert_array_equal(found[0, :1], [mask() for mask in masks])
 
 
 @pytest.mark.parametrize("count", [0, 1, 200])
@@ -242,12 +246,13 @@ def test_none_one_pixel_and_200_objects_have_masks(count: int) -> None:
         config = dataclasses.replace(CONFIG, augmentation=name)
         one = course(split=some, preprocessing=square, config=config, masks=True, most_objects=50)
         batch = one.batch(0, 0)
-        assert batch["gt_masks"].shape == (4, 50, 100, 100)
-        assert not batch["gt_masks"][batch["gt_labels"] < 0].any()
-        found = batch["gt_masks"].any(axis=(2, 3)) | batch["gt_crowd"]
+        masks = unpacked(batch["gt_masks"], 100)
+        assert masks.shape == (4, 50, 100, 100)
+        assert not masks[batch["gt_labels"] < 0].any()
+        found = masks.any(axis=(2, 3)) | batch["gt_crowd"]
         assert found[batch["gt_labels"] >= 0].all()
         if name == "none":
-            pixels = batch["gt_masks"].sum(axis=(1, 2, 3)).tolist()
+            pixels = masks.sum(axis=(1, 2, 3)).tolist()
             assert pixels == [{0: 0, 1: 1, 200: 50 * 16}[count]] * 4
 
 

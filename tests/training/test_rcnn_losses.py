@@ -20,11 +20,13 @@ from keras import ops
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.roi_align import roi_align
 from kerascnn.detection.specs import TwoStageSpec
+from training.mask_bits import packed
 from training.rcnn_losses import (
     RCNNLoss,
     Regions,
     Sample,
     Truth,
+    _samples,
     mask_targets,
     match_anchors,
     sample,
@@ -256,10 +258,10 @@ def test_the_losses_of_regions() -> None:
 
 def targets(masks: Any, boxes: Any, matched: Any, side: int) -> np.ndarray:
     found = mask_targets(
-        ops.convert_to_tensor(np.array(masks, np.uint8)),
+        ops.convert_to_tensor(packed(np.array(masks, np.uint8))),
         ops.convert_to_tensor(np.array(boxes, np.float32)),
         ops.convert_to_tensor(np.array(matched, np.int32)),
-        side,
+        *(side, np.shape(masks)[-1]),
     )
     return np.asarray(found)
 
@@ -300,6 +302,33 @@ def test_targets_of_masks_are_aligned_regions_of_them() -> None:
             )
 
 
+def test_targets_of_packed_masks_are_those_of_the_pixels() -> None:
+    # As they were computed of a byte a pixel: to the last bit, at widths of no whole bytes too.
+    rng = np.random.default_rng(3)
+    side, taps = 5, 2
+    for width in (7, 8, 21):
+        masks = (rng.random((2, 4, 11, width)) < 0.5).astype(np.uint8)
+        corners = np.sort(rng.random((2, 6, 2, 2)), axis=-1).astype(np.float32)
+        boxes = np.concatenate([corners[..., 0], corners[..., 1]], axis=-1)
+        matched = rng.integers(0, 4, (2, 6))
+        rows, y = map(np.asarray, _samples(boxes[..., 0], boxes[..., 2], side, 11))
+        columns, x = map(np.asarray, _samples(boxes[..., 1], boxes[..., 3], side, width))
+        below, after = np.minimum(rows + 1, 10), np.minimum(columns + 1, width - 1)
+        image = np.arange(2)[:, None, None, None]
+        own = matched[..., None, None]
+
+        def at(row, column, image=image, own=own, masks=masks):
+            return masks[image, own, row[..., None], column[:, :, None]].astype(np.float32)
+
+        y, x = y[..., None], x[:, :, None]
+        upper = at(rows, columns) * (1 - x) + at(rows, after) * x
+        lower = at(below, columns) * (1 - x) + at(below, after) * x
+        cells = (upper * (1 - y) + lower * y).reshape(2, 6, side, taps, side, taps)
+        expected = np.asarray(ops.mean(ops.convert_to_tensor(cells), axis=(3, 5)))
+        assert 0 < expected.mean() < 1
+        np.testing.assert_array_equal(targets(masks, boxes, matched, side), expected)
+
+
 def region_of(labels: Any, positive: Any) -> Regions:
     count = np.shape(labels)
     return Regions(
@@ -318,11 +347,11 @@ def test_the_loss_of_masks() -> None:
     shares = np.full((1, 2, 2, 2, 3), 0.01, np.float32)
     shares[0, 0, ..., 2] = [[0.8, 0.4], [0.5, 0.1]]
     logits = np.log(shares / (1 - shares))
-    (found,) = floats(LOSS.of_masks(region_of([[1, -1]], [[1, 0]]), logits, masks))
+    (found,) = floats(LOSS.of_masks(region_of([[1, -1]], [[1, 0]]), logits, packed(masks), 4))
     # Cells next to the border between the halves: samples in the pixels' centres.
     expected = -(math.log(0.8) + math.log(0.6) + math.log(0.5) + math.log(0.9)) / 4
     assert found == pytest.approx(expected, rel=1e-5)
-    assert floats(LOSS.of_masks(region_of([[-1, -1]], [[0, 0]]), logits, masks)) == [0]
+    assert floats(LOSS.of_masks(region_of([[-1, -1]], [[0, 0]]), logits, packed(masks), 4)) == [0]
 
 
 def test_perfect_answers_cost_nothing() -> None:
@@ -339,10 +368,11 @@ def test_perfect_answers_cost_nothing() -> None:
     assert floats(*LOSS.of_regions(objects, regions, -sure, codes))[0] > 1e3
     masks = np.zeros((1, 3, 8, 8), np.uint8)
     masks[0, 0, :4, :4] = masks[0, 1, 4:, 4:] = 1
-    wanted = mask_targets(ops.convert_to_tensor(masks), regions.boxes, regions.matched, 4)
+    bits = ops.convert_to_tensor(packed(masks))
+    wanted = mask_targets(bits, regions.boxes, regions.matched, 4, 8)
     inside = np.asarray(wanted)[..., None] == 1
     # A cell at the border of an object is of both kinds, and costs what its entropy is.
-    found = LOSS.of_masks(regions, np.where(inside, 1e4, -1e4) * np.ones(4), masks)
+    found = LOSS.of_masks(regions, np.where(inside, 1e4, -1e4) * np.ones(4), bits, 8)
     assert math.isfinite(*floats(found))
 
 
@@ -379,7 +409,8 @@ def all_losses(
         *LOSS.of_anchors(objects, rpn_codes, rpn_logits, chance),
         *LOSS.of_regions(objects, regions, logits, codes),
         LOSS.of_masks(
-            Regions(*(each[:, : LOSS.positives] for each in regions)), mask_logits, masks
+            Regions(*(each[:, : LOSS.positives] for each in regions)),
+            *(mask_logits, packed(masks), 16),
         ),
     ]
 

@@ -86,7 +86,12 @@ def test_odd_pictures_have_finite_losses_and_slopes(place: int, trainee: RCNNTra
 def test_of_200_objects_the_largest_100_are_learnt_from(trainee: RCNNTrainee) -> None:
     batch = batch_of(ODD.take([2]), trainee)
     assert (batch["gt_labels"] >= 0).sum() == 100
-    assert batch["gt_masks"].shape == (1, 100, *tiny_detectors.SHAPE[:2])
+    assert batch["gt_masks"].shape == (
+        1,
+        100,
+        tiny_detectors.SHAPE[0],
+        tiny_detectors.SHAPE[1] // 8,
+    )
 
 
 def test_all_variables_are_those_of_the_network(trainee: RCNNTrainee, network: keras.Model) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import numpy as np
@@ -146,3 +147,24 @@ def test_a_folder_whose_splits_share_pictures_says_so(tmp_path: pathlib.Path) ->
     (note,) = found.notes
     assert (note.kind, note.count) == ("same-bytes", 2)
     assert str(tmp_path / "val" / "cats" / "val.png") in note.examples
+
+
+def test_files_that_did_not_change_are_compared_once(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "val"):
+        for label, name in enumerate(("cats", "dogs")):
+            write(tmp_path / split / name, {f"{split}.png": noise(label, 100 + label)})
+    asked = []
+    compare = same_bytes.notes
+    monkeypatch.setattr(same_bytes, "notes", lambda there: asked.append(1) or compare(there))
+    first = same_bytes.noted(folder.scan(tmp_path, seed=0))
+    assert same_bytes.noted(folder.scan(tmp_path, seed=0)).notes == first.notes
+    assert [note.count for note in first.notes] == [2]
+    assert len(asked) == 1
+    path = tmp_path / "val" / "cats" / "val.png"
+    known = path.stat()
+    path.write_bytes(noise(9, 100))  # as long as before
+    os.utime(path, ns=(known.st_atime_ns, known.st_mtime_ns + 1))
+    assert [note.count for note in same_bytes.noted(folder.scan(tmp_path, seed=0)).notes] == [1]
+    assert len(asked) == 2

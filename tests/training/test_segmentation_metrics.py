@@ -270,9 +270,9 @@ def test_counts_come_back_from_json() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="no images to evaluate"):
         evaluate([], [])
-    with pytest.raises(InputError, match="fewer label maps than pictures"):
+    with pytest.raises(InputError, match="fewer label maps than images"):
         evaluate(TRUTH, FOUND[:1])
-    with pytest.raises(InputError, match="more label maps than pictures"):
+    with pytest.raises(InputError, match="more label maps than images"):
         evaluate(TRUTH, [*FOUND, FOUND[0]])
     with pytest.raises(InputError, match=r"p1: a map of shape \(2, 3\).*own size"):
         evaluate(TRUTH, [FOUND[0], FOUND[0]])

@@ -24,6 +24,7 @@ from training import network, train_detector
 from training.box_augmentation import boxes_to_network
 from training.closing import closing_line
 from training.coco_metrics import Detections
+from training.datasets import of_request
 from training.datasets.object_sets import scan_objects
 from training.datasets.selection import choosing
 from training.fit_detector import _Detection
@@ -250,6 +251,33 @@ def test_broken_pictures_are_named_and_skipped_unless_strict(
     assert "01.png" in said
     assert "06.png" in said
     assert "2 broken images skipped; --strict makes broken images an error" in said
+
+
+def test_images_that_break_while_training_leave_the_split_as_it_was(
+    tiny: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = coco(tmp_path / "data")
+    whole = train(asked(data), tmp_path / "whole").info["dataset"]
+    assert "to learn from" in capsys.readouterr().err
+    opened = of_request.with_validation_of(of_request.objects(asked(data)), asked(data).config)
+    splits = [split for split in (opened.train, opened.validation, opened.held_out) if split]
+    lost = [split.names[-1] for split in splits]
+    for name in lost:
+        content = bytearray(Path(name).read_bytes())
+        at = content.index(b"IDAT") + 20
+        content[at : at + 20] = bytes(20)
+        Path(name).write_bytes(bytes(content))
+    run = train(asked(data), tmp_path / "run")
+    known = run.info["dataset"]
+    assert known["skipped"] == []
+    assert known["broken"] == sorted(lost)
+    for part in ("train", "held_out"):
+        assert known[part] == whole[part] - 1
+    said = capsys.readouterr().err
+    assert [said.count(f"broken, left out: {name} is not") for name in lost] == [1] * len(lost)
+    assert json.loads((tmp_path / "run" / "broken.json").read_text("utf-8")).keys() == set(lost)
+    with pytest.raises(InputError, match="is not a readable"):
+        train(asked(data, strict=True), tmp_path / "strict")
 
 
 def test_without_a_readable_object_nothing_is_trained(tiny: None, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> list[MapDataset]:
         return tiny_segmenters.network(preprocessing.input_shape, classes)
 
     monkeypatch.setattr(network, "build", build)
-    monkeypatch.setattr(of_request, "scan_maps", lambda _spec, *, seed: data[0])
+    monkeypatch.setattr(of_request, "scan_maps", lambda _spec, **_given: data[0])
     return data
 
 

@@ -16,12 +16,15 @@ from small_sets import class_folders, coco, masks
 from kerascnn.errors import InputError
 from training import datasets
 from training.datasets import of_request
+from training.datasets.elsewhere import beside
 from training.datasets.map_sets import scan_maps
 from training.datasets.object_sets import scan_objects
 from training.leaks import refuse_leaks
+from training.refusals import checked
 from training.request import TrainRequest, request
 from training.resume import begun
 from training.run import write_info
+from training.sweep import jobs
 
 
 def sizes(dataset: Any) -> list[int]:
@@ -141,6 +144,21 @@ def test_all_images_of_class_folders_are_learnt_from(tmp_path: Path) -> None:
         assert names == [Path(name).parent.name for name in split.names]
 
 
+def test_a_held_out_set_beside_what_was_given_is_told(tmp_path: Path) -> None:
+    learnt, held_out = class_folders(tmp_path / "train", 10), class_folders(tmp_path / "valid", 6)
+    note = note_of(datasets.scan(str(learnt), seed=0), "unused-beside")
+    assert str(note) == (
+        f"{held_out} beside it is not used, and images to measure on are held out of train; to "
+        f"measure on it give --val-data {held_out}, or the folder: --data {tmp_path}"
+    )
+    maps = masks(tmp_path / "train" / "maps", 4)
+    assert beside(str(maps)) == []
+    masks(tmp_path / "test" / "maps", 4)
+    assert note_of(scan_maps(str(maps), seed=0), "unused-beside").count == 1
+    for data in ("mnist", "scenes", "tfds:flowers@/train"):
+        assert beside(data) == []
+
+
 def test_a_request_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learnt, measured = class_folders(tmp_path / "a", 10), class_folders(tmp_path / "b", 6)
     monkeypatch.chdir(tmp_path)
@@ -171,12 +189,27 @@ def test_weights_that_learnt_from_the_held_out_set_are_refused(tmp_path: Path) -
         "mobilenet_v2", data=str(learnt), val_data=str(measured), weights=weights, epochs=1
     )
     found = of_request.labelled(asked)
-    with pytest.raises(InputError, match="learnt from 4 of the 6 pictures"):
+    with pytest.raises(InputError, match="learnt from 4 of the 6 images"):
         refuse_leaks(asked, found.held_out, found.fingerprint, warn=pytest.fail)
+
+
+def test_a_place_where_nothing_is_is_refused_early(tmp_path: Path) -> None:
+    learnt = class_folders(tmp_path / "a", 10)
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        checked("mobilenet_v2", data=str(learnt), val_data=str(tmp_path / "nowhere"))
+
+
+def test_all_runs_of_a_sweep_have_it(tmp_path: Path) -> None:
+    work = jobs(
+        models=["mobilenet_v2"], recipes=["modern"], seeds=[0, 1],
+        data="a", val_data="b", settings={},
+    )  # fmt: skip
+    assert [job.request["val_data"] for job in work] == ["b", "b"]
+    assert request(**work[0].request).val_data == str(Path("b").resolve())
 
 
 def test_notes_say_where_they_are_from(tmp_path: Path) -> None:
     learnt, measured = coco(tmp_path / "a", 6), yolo(tmp_path / "b", ["disc"], 3, label=0)
     (measured / "labels" / "v0.txt").unlink()
     found = scan_objects(str(learnt), seed=0, val_data=str(measured))
-    assert said(found) == (f"{measured}: all: 1 of 3 pictures have no labels: no object",)
+    assert said(found) == (f"{measured}: all: 1 of 3 images have no labels: no object",)

@@ -115,7 +115,7 @@ def test_files_beside_pictures(tmp_path: Path) -> None:
     one, same, other = (voc.scan(tmp_path, seed=s) for s in (0, 0, 1))
     assert counts(one) == [4, None, 1]
     assert one.held_out.names == same.held_out.names != other.held_out.names
-    assert said(one) == ("1 pictures without an .xml file were left out",)
+    assert said(one) == ("1 images without an .xml file were left out",)
     for part in ("train", "valid"):
         write(tmp_path / part / f"{part}.xml", element("dog", (1, 1, 9, 9)))
         draw(tmp_path / part / f"{part}.png")
@@ -167,8 +167,8 @@ def test_difficult_ones_are_crowds_and_boxes_are_clipped(devkit: Path) -> None:
     assert objects.areas[2] == 4.75 * 4.5
     assert said(dataset) == (
         "1 difficult objects are neither to be found nor mistakes",
-        "train: 1 of 4 boxes were clipped to their pictures",
-        "train: 1 of 4 boxes without an area inside their pictures were dropped, in training and "
+        "train: 1 of 4 boxes were clipped to their images",
+        "train: 1 of 4 boxes without an area inside their images were dropped, in training and "
         "in evaluation",
     )
 

@@ -106,7 +106,7 @@ def test_pictures_without_labels_have_no_object(described: Path) -> None:
     dataset = yolo.scan(described, seed=0)
     assert [len(dataset.train.objects(i)) for i in range(4)] == [1, 0, 0, 1]
     assert dataset.train.objects(1).boxes.shape == (0, 4)
-    assert said(dataset)[0] == "train: 1 of 4 pictures have no labels: no object"
+    assert said(dataset)[0] == "train: 1 of 4 images have no labels: no object"
     for number in (0, 2, 3):
         labels_of(described, number).unlink()
     refused(described, r"labels/train/0.txt: no such file, nor any other")
@@ -119,8 +119,8 @@ def test_what_reaches_beyond_is_clipped_and_told(described: Path) -> None:
     np.testing.assert_allclose(objects.boxes[0], [0.25, 0, 0.75, 0.35], rtol=1e-6)
     assert len(objects) == 2
     assert said(dataset) == (
-        "train: 1 of 6 boxes were clipped to their pictures",
-        "train: 1 of 6 boxes without an area inside their pictures were dropped, in training and "
+        "train: 1 of 6 boxes were clipped to their images",
+        "train: 1 of 6 boxes without an area inside their images were dropped, in training and "
         "in evaluation",
         "1 classes have no training object: hot dog",
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from training.datasets import folder, mnist, pack, scenes_digits, tfds
-from training.datasets.elsewhere import Use, joined, unused
+from training.datasets.elsewhere import Use, joined, unused, with_beside
 from training.datasets.splits import Dataset, Split
 from training.reading import NOW
 
@@ -44,7 +44,7 @@ def scan(
         InputError: no such set or folder, an empty class, fewer than two classes.
     """
     if val_data is None:
-        return _scan(spec, seed, to_pack, reading)
+        return with_beside(_scan(spec, seed, to_pack, reading), spec)
     if _is_class_folder(spec) and _is_class_folder(val_data):
         root, other = pathlib.Path(spec), pathlib.Path(val_data)
         return folder.scan(root, seed=seed, val_root=other, reading=reading)

@@ -24,6 +24,7 @@ import array
 import collections
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -34,6 +35,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from kerascnn.errors import InputError
+from training.datasets.coco_file import CocoFile, keeping
 from training.datasets.elsewhere import Use
 from training.datasets.faults import Faults, present
 from training.datasets.notes import Note
@@ -51,6 +53,7 @@ from training.datasets.object_table import (
     tabulate,
 )
 from training.datasets.objects import ObjectDataset
+from training.datasets.spelling import class_key
 
 _ROBOFLOW = "_annotations.coco.json"
 _Value = TypeVar("_Value")
@@ -61,29 +64,6 @@ _NO_CROWD = (None, 0, "0", "")  # of iscrowd
 # In place of a picture's place: its file is missing; its id is that of two.
 _GONE, _NOWHERE = -1, -2
 _PROBED = 20  # pictures that are looked for to tell their folder
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _File:
-    """What a file says; its annotations' labels are still the file's own category ids.
-
-    Attributes:
-        files: n pictures that are there.
-        names: as the file has them.
-        sizes, weights: (n, 2) int64 heights and widths, and (n,) bytes.
-        categories: names by id.
-        group: id of a category that is but the name of all the others, or None.
-    """
-
-    path: pathlib.Path
-    files: list[pathlib.Path]
-    names: list[str]
-    sizes: np.ndarray
-    weights: np.ndarray
-    categories: dict[int, str]
-    group: int | None
-    annotations: Annotations
-    notes: list[Note]
 
 
 def recognises(path: pathlib.Path) -> bool:
@@ -99,8 +79,9 @@ def scan(
     Raises:
         InputError: files that cannot be read or are inconsistent; missing pictures.
     """
-    found = {part: _read(file, strict) for part, file in _files(path).items()}
-    categories = _categories(found)
+    found = {part: _kept(file, strict) for part, file in _files(path).items()}
+    notes = [note for file in found.values() for note in file.notes]
+    categories = _categories(found, notes)
     ids = np.array(sorted(categories), np.int64)
     parts = {}
     for part, file in found.items():
@@ -117,7 +98,7 @@ def scan(
         parts,
         seed=seed,
         use=use,
-        notes=[note for file in found.values() for note in file.notes],
+        notes=notes,
     )
 
 
@@ -148,12 +129,12 @@ def _files(path: pathlib.Path) -> dict[str, pathlib.Path]:
     return {}
 
 
-def _categories(found: dict[str, _File]) -> dict[int, str]:
-    """Names by id, which the training file defines."""
+def _categories(found: dict[str, CocoFile], said: list[Note]) -> dict[int, str]:
+    """Names by id, which the training file defines; a note of one that is left out."""
     first = next(iter(found.values()))
     for other in found.values():
         for number, name in other.categories.items():
-            if first.categories.get(number) != name:
+            if class_key(first.categories.get(number, "")) != class_key(name):
                 raise InputError(
                     f"{other.path} has category {number} {name!r}, which {first.path} has not; "
                     "give both the same categories"
@@ -164,13 +145,18 @@ def _categories(found: dict[str, _File]) -> dict[int, str]:
         del categories[first.group]
         text = f"category {first.group} is the group of all others and no object's: left out"
         name = first.categories[first.group]
-        first.notes.append(Note.of("group-category", text, [name], finding=False))
+        said.append(Note.of("group-category", text, [name], finding=False))
     if twice := _twice(categories.values()):
         raise InputError(f"{first.path}: two categories are called {twice}; rename one")
     return categories
 
 
-def _read(path: pathlib.Path, strict: bool) -> _File:
+def _kept(path: pathlib.Path, strict: bool) -> CocoFile:
+    read = functools.partial(_read, path, strict)
+    return keeping(path, read, functools.partial(_pictures, path), strict=strict)
+
+
+def _read(path: pathlib.Path, strict: bool) -> CocoFile:
     images, records, categories = _load(path)
     numbers = _column(path, "category", categories, "id", _whole)
     named = _column(path, "category", categories, "name", _text)
@@ -182,10 +168,11 @@ def _read(path: pathlib.Path, strict: bool) -> _File:
     moved = {old: new for new, old in enumerate(there.places.tolist())} | {_NOWHERE: _NOWHERE}
     places = {number: moved.get(place, _GONE) for number, place in places.items()}
     annotations, more = _annotations(path, records, places, there.sizes, numbers, strict)
-    return _File(
+    return CocoFile(
         path=path,
+        listed=names,
+        present=there.places,
         files=[files[place] for place in there.places],
-        names=[names[place] for place in there.places],
         sizes=there.sizes,
         weights=there.weights,
         categories=dict(zip(numbers, named, strict=True)),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-import unicodedata
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from kerascnn.errors import InputError
 from training.datasets.label_maps import VOID, MapDataset
 from training.datasets.notes import Note
 from training.datasets.objects import ObjectDataset, Objects
+from training.datasets.spelling import class_key
 from training.datasets.splits import Dataset, digest
 
 
@@ -34,12 +35,10 @@ class Use(enum.Enum):
     MEASURE = "measure"  # none is learnt from
 
 
+# What splits are called in names of files and folders.
+_TRAIN, _HELD_OUT = "train", ("val", "valid", "validation", "test")
+
 _AnyDataset = TypeVar("_AnyDataset", Dataset, ObjectDataset, MapDataset)
-
-
-def class_key(name: str) -> str:
-    """What two spellings of a class have in common: macOS takes accents apart, others do not."""
-    return unicodedata.normalize("NFC", name)
 
 
 def joined(learnt: _AnyDataset, measured: _AnyDataset) -> _AnyDataset:
@@ -83,8 +82,42 @@ def doubled(train: Sequence[str], held_out: Sequence[str]) -> list[Note]:
     both = sorted(set(train) & set(held_out))
     if not both:
         return []
-    text = f"{len(both):,} held-out pictures are training pictures too: figures will flatter"
+    text = f"{len(both):,} held-out images are training images too: figures will flatter"
     return [Note.of("held-out-in-training", text, both)]
+
+
+def beside(spec: str) -> list[Note]:
+    """A note of a held-out set that lies beside what was given as training data alone.
+
+    Args:
+        spec: a file or folder; of "train.json" val.json is looked for, of "DIR/train" DIR/val.
+    """
+    path = pathlib.Path(spec).absolute()
+    # The file's or the folder's own name, or that of the folder it is in.
+    if _TRAIN in path.stem:
+        named = [path.with_name(path.name.replace(_TRAIN, name)) for name in _HELD_OUT]
+        whole = path.parent.parent if path.parent.name == "annotations" else path.parent
+    elif path.parent.name == _TRAIN:
+        named = [path.parent.parent / name / path.name for name in _HELD_OUT]
+        whole = path.parent.parent
+    else:
+        return []
+    if (found := next((other for other in named if other.exists()), None)) is None:
+        return []
+    text = (
+        f"{found} beside it is not used, and images to measure on are held out of {path.name}; to "
+        f"measure on it give --val-data {found}, or the folder: --data {whole}"
+    )
+    return [Note.of("unused-beside", text, [str(found)])]
+
+
+def with_beside(dataset: _AnyDataset, spec: str) -> _AnyDataset:
+    """The same with that note, if there is one."""
+    more: list[Note] = beside(spec)
+    if not more:
+        return dataset
+    found: _AnyDataset = dataclasses.replace(dataset, notes=(*dataset.notes, *more))
+    return found
 
 
 def unused(splits: Mapping[str, Sequence[str]], use: Use) -> list[Note]:

@@ -10,9 +10,12 @@ With a held-out folder that lies elsewhere:
 
 | the folder has        | train      | validation          | held out            |
 |-----------------------|------------|---------------------|---------------------|
-| train/ and val/       | train/     | val/                | class folders there |
+| train/ val/ test/     | train/     | val/                | class folders there |
+| train/ and one other  | train/     | the other           | class folders there |
 | train/ alone          | train/     | set aside by `fit`  | class folders there |
 | class folders alone   | all of it  | set aside by `fit`  | class folders there |
+
+Of one there that has splits of its own, test/ is held out, else val/, else train/.
 
 A class is a folder name in Unicode's NFC: macOS and some archivers take accents apart, and the same
 name would be two. Classes are in natural order: 1, 2, 10.
@@ -34,7 +37,7 @@ from kerascnn.errors import InputError
 from training.datasets import lookalikes
 from training.datasets.notes import Note
 from training.datasets.paths import Listing, is_hidden, listing, natural_key, notes_of, suffix_of
-from training.datasets.splits import Dataset, Split, stratified
+from training.datasets.splits import Dataset, Split, refuse_odd_names, stratified
 from training.preprocessing import SUFFIXES
 from training.progress import Progress
 from training.reading import BEFORE, NOW
@@ -97,7 +100,7 @@ class _Scan:
 
     def run(self, seed: int) -> Dataset:
         """The data set."""
-        folders = self._split_folders()
+        folders = self._split_folders(self._root)
         if "train" not in folders:
             return self._of_classes(seed)
         train, validation, test = map(folders.get, ("train", "validation", "test"))
@@ -110,9 +113,11 @@ class _Scan:
             )
         classes = self._classes(train)
         chooses = validation if held_out is not validation else None
+        if self._val_root is not None:
+            chooses = validation or test
         for other in filter(None, (validation, test)):
             self._refuse_different(classes, train, other)
-        self._note_unread(folders.values(), None if self._val_root is None else test)
+        self._note_unread(folders.values(), test if self._val_root and validation else None)
         return self._dataset(
             classes,
             self._read(classes),
@@ -132,12 +137,12 @@ class _Scan:
         )
         return self._dataset(classes, _take(everything, kept), None, _take(everything, aside))
 
-    def _split_folders(self) -> dict[str, pathlib.Path]:
+    def _split_folders(self, root: pathlib.Path) -> dict[str, pathlib.Path]:
         """The folders of train, validation and test that there are."""
         if self._reading == BEFORE:
-            children = {name: self._root / name for names in _EXACT.values() for name in names}
+            children = {name: root / name for names in _EXACT.values() for name in names}
             return _chosen(_EXACT, {n: path for n, path in children.items() if path.is_dir()})
-        there = self._folders(self._root)
+        there = self._folders(root)
         exact = _chosen(_EXACT, {path.name: path for path in there})
         loose = _chosen(_LOOSE, {path.name.lower(): path for path in there})
         if "train" not in exact and len(loose) > 1:
@@ -179,6 +184,7 @@ class _Scan:
                 f"{folder} needs at least two class folders, and has {there}; "
                 "put the images of each class into a folder of its own"
             )
+        refuse_odd_names(str(folder), tuple(found))
         order = sorted(found) if self._reading == BEFORE else sorted(found, key=natural_key)
         return {name: found[name] for name in order}
 
@@ -195,11 +201,11 @@ class _Scan:
         root = self._val_root
         if root.resolve() == self._root.resolve():
             raise InputError(f"{root} cannot be learnt from and be held out; name another folder")
+        splits = self._split_folders(root)
+        if set(self._folders(root)) <= set(splits.values()):
+            root = next((splits[p] for p in ("test", "validation", "train") if p in splits), root)
         there = self._classes(root)
         if new := set(there) - set(classes):
-            of_splits = {name for names in _LOOSE.values() for name in names}
-            if {name.lower() for name in there} <= of_splits:
-                raise InputError(f"{root} has splits; name the one that is to be held out")
             names = ", ".join(sorted(new, key=natural_key))
             raise InputError(
                 f"{root} has classes that {self._root} has not: {names}; rename or remove them"

@@ -22,9 +22,10 @@ from PIL import Image
 from kerascnn.errors import InputError
 from training import preprocessing
 from training.datasets import kept
+from training.decode_memory import JPEGS, is_large, open_image
 from training.parallel import in_order
 from training.preprocessing import SWAP, check_picture
-from training.progress import Progress
+from training.progress import Progress, say
 
 # Of the end of a JPEG, where its end marker is looked for: cameras put things behind it.
 _TAIL = 1 << 16
@@ -33,7 +34,7 @@ _HUFFMAN = (0xC0, 0xC1, 0xC2)  # frames that libjpeg decodes: baseline, extended
 # Verdicts kept in all; those of the files that were looked at last come first.
 MOST_KEPT = 4_000_000
 # Of what a verdict is; another version looks anew.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,10 +44,11 @@ class Header:
     Attributes:
         size: (height, width) of the file's own pixels, upright.
         kind: see `Split.kinds`.
-        format: one of `preprocessing.FORMATS`, or MPO.
+        format: one of `decode_memory.FORMATS`, or MPO.
         mode: Pillow's: "RGB", "L", "I;16", "P" ...
         orientation: EXIF's, 1 to 8.
         frames: more than one of an animation, or of a camera's file with several pictures.
+        large: it is decoded at reduced size (`decode_memory`).
     """
 
     size: tuple[int, int]
@@ -55,6 +57,7 @@ class Header:
     mode: str
     orientation: int
     frames: int = 1
+    large: bool = False
 
 
 def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -> Header:
@@ -74,8 +77,12 @@ def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -
             if isinstance(source, bytes)
             else opened_files.enter_context(pathlib.Path(source).open("rb"))
         )
-        with Image.open(file, formats=preprocessing.FORMATS) as opened:
+        with open_image(file) as opened:
+            place = file.tell()  # behind a JPEG's front, and where Pillow reads on
+            preprocessing.refuse_too_large(opened, _length(file))
+            file.seek(place)
             whole = _is_whole(opened, file)
+            file.seek(place)
             turned = _orientation(opened, file)
             width, height = opened.size
             header = Header(
@@ -85,6 +92,7 @@ def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -
                 mode=opened.mode,
                 orientation=turned,
                 frames=int(getattr(opened, "n_frames", 1)),
+                large=is_large(opened),
             )
         kind = _kind(header, file)
     if not whole:
@@ -103,7 +111,7 @@ def _is_whole(opened: Image.Image, file: IO[bytes]) -> bool:
     length = _length(file)
     if opened.format == "PNG":
         return _chunks(file)[-1:] == [b"IEND"]
-    if opened.format in preprocessing._JPEGS:
+    if opened.format in JPEGS:
         file.seek(max(length - _TAIL, front))
         return b"\xff\xd9" in file.read(_TAIL)
     file.seek(0)
@@ -127,14 +135,19 @@ def _chunks(file: IO[bytes]) -> list[bytes]:
 
 
 def _orientation(opened: Image.Image, file: IO[bytes]) -> int:
-    # Pillow decodes a PNG's pixels for an orientation that may lie behind them.
-    if opened.format == "PNG" and "exif" not in opened.info and b"eXIf" not in _chunks(file):
-        return 1
+    if opened.format == "PNG":
+        place = file.tell()
+        chunks = _chunks(file)
+        file.seek(place)  # where Pillow reads on
+        if b"eXIf" in chunks[chunks.index(b"IDAT") if b"IDAT" in chunks else 0 :]:
+            opened.load()  # it lies behind the pixels
+        elif "exif" not in opened.info:
+            return 1  # else Pillow would look behind the pixels
     return preprocessing._orientation(opened)
 
 
 def _kind(header: Header, file: IO[bytes]) -> int:
-    plain = header.format in preprocessing._JPEGS and header.mode in ("L", "RGB")
+    plain = header.format in JPEGS and header.mode in ("L", "RGB") and not header.large
     return header.orientation if plain and _frame(file) in _HUFFMAN else 0
 
 
@@ -189,9 +202,13 @@ def look(names: Sequence[str], *, root: str | None) -> Headers:
     new = np.flatnonzero(table.state == _UNKNOWN).tolist()
     try:
         _look_at(table, new, lambda place: read_header(names[place]))
-    finally:
-        if new and root is not None:
-            table.with_others(known).save(root)
+    except KeyboardInterrupt:
+        if table.with_others(known).save(root):
+            left = int((table.state == _UNKNOWN).sum())
+            say(f"what was checked is kept; {left:,} image files are left to be checked")
+        raise
+    if new:
+        table.with_others(known).save(root)
     return table.headers()
 
 
@@ -285,13 +302,15 @@ class _Table:
         except (KeyError, ValueError, TypeError):
             return None
 
-    def save(self, root: str) -> None:
-        """Keep the verdicts that there are."""
+    def save(self, root: str | None) -> bool:
+        """Keep the verdicts that there are; whether they are kept now."""
+        if root is None:
+            return False
         chosen = np.flatnonzero((self.state != _UNKNOWN) & (self.stats[:, 0] >= 0))[:MOST_KEPT]
         state = self.state[chosen]
         broken = np.flatnonzero(state == _BROKEN)
         columns = {name: getattr(self, name)[chosen] for name in ("stats", "sizes", "kinds")}
-        kept.save(
+        return kept.save(
             _key(root),
             {
                 "names": kept.blob([self.names[i] for i in chosen.tolist()]),

@@ -56,15 +56,18 @@ def load(key: str) -> dict[str, np.ndarray] | None:
     return arrays
 
 
-def save(key: str, arrays: Mapping[str, np.ndarray]) -> None:
+def save(key: str, arrays: Mapping[str, np.ndarray]) -> bool:
     """Keep arrays under a key, in place of those of before; without a word where that fails.
 
     Args:
         arrays: by names other than "key"; of numbers, bytes or text.
+
+    Returns:
+        Whether they are kept.
     """
     path = _path(key)
     if path is None:
-        return
+        return False
     # Two processes may save at once, each into a file of its own.
     temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
     try:
@@ -74,10 +77,11 @@ def save(key: str, arrays: Mapping[str, np.ndarray]) -> None:
         temporary.replace(path)
         _prune(path)
     except OSError:
-        pass
+        return False
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+    return True
 
 
 def blob(texts: Iterable[str]) -> np.ndarray:

@@ -11,7 +11,8 @@ annotation or SegmentationClass. The mask of a.jpg is a.png or a_mask.png (see `
 same place if there are folders within folders. What masks mean is in `mask_files`, and how classes
 are named in `class_files`: the file is looked for in DIR and then beside the masks.
 
-Without splits a fifth of the pictures is held out.
+A picture without a mask, or with a broken one or one of another size, is left out, up to the limit
+of `faults`. Without splits a fifth of the pictures is held out.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from training.datasets.label_maps import MapDataset
 from training.datasets.mask_table import Pair, assemble_maps
 from training.datasets.notes import Note
 from training.datasets.object_table import ALL, FOLDERS, TRAIN
-from training.datasets.paths import Listing, is_hidden, listing, notes_of, suffix_of
+from training.datasets.paths import Listings, is_hidden, listing, suffix_of
 from training.preprocessing import SUFFIXES
+from training.reading import NOW
 
 _PICTURES = ("images", "image", "imgs", "img", "jpegimages")
 _MASKS = (
@@ -59,24 +61,25 @@ def scan(
     seed: int,
     strict: bool = False,
     use: Use = Use.SPLIT,
+    reading: int = NOW,
     named: ClassFile | None = None,
 ) -> MapDataset:
     """Find pictures and their masks; few are decoded yet (see `mask_table`).
 
     Args:
+        reading: the rules to list folders by, see `training.reading`.
         named: what masks mean where no file in DIR says so.
 
     Raises:
-        InputError: a picture without a mask, or with one of another size; what classes are cannot
-            be told; files that cannot be read.
+        InputError: too many pictures without a sound mask; what classes are cannot be told.
     """
     notes: list[Note] = []
     places = _places(path, notes)
-    listings: dict[pathlib.Path, Listing] = {}
+    listings = Listings(SUFFIXES, reading)
     parts = {
         part: _pairs(part, *folders, notes, listings, strict) for part, folders in places.items()
     }
-    notes += notes_of(listings.values())
+    notes += listings.notes()
     found = _class_file(path, places) or named
     return assemble_maps(path, parts, found, seed=seed, use=use, strict=strict, notes=notes)
 
@@ -123,7 +126,7 @@ def _above(root: pathlib.Path, notes: list[Note]) -> dict[str, _Places]:
 
 def _left_out(why: str, pictures: pathlib.Path) -> Note:
     names = listing(pictures, SUFFIXES).files
-    return Note.of("absent-split", f"{why}: its pictures were left out", names)
+    return Note.of("absent-split", f"{why}: its images were left out", names)
 
 
 def _below(root: pathlib.Path) -> dict[str, _Places]:
@@ -181,24 +184,17 @@ def _holds_marked(folder: pathlib.Path) -> bool:
     return any(file.stem.endswith(_MARK) for file in files)
 
 
-def _files(folder: pathlib.Path, listings: dict[pathlib.Path, Listing]) -> list[pathlib.Path]:
-    """Pictures and masks in it and below."""
-    if folder not in listings:
-        listings[folder] = listing(folder, SUFFIXES)
-    return sorted(map(pathlib.Path, listings[folder].files))
-
-
 def _pairs(
     part: str,
     pictures: pathlib.Path,
     masks: pathlib.Path,
     notes: list[Note],
-    listings: dict[pathlib.Path, Listing],
+    listings: Listings,
     strict: bool,
 ) -> list[Pair]:
     """Each picture with its mask, by name; what has none is left out."""
-    there = _files(masks, listings)
-    files = _files(pictures, listings)
+    there = listings.of(masks)
+    files = listings.of(pictures)
     if pictures == masks:
         files = [file for file in files if not file.stem.endswith(_MARK)]
         there = [file for file in there if file.stem.endswith(_MARK)]

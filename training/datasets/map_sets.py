@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import pathlib
 from types import ModuleType
+from typing import Any
 
 from kerascnn.errors import InputError
 from training.datasets import coco, map_folder, scenes, voc, voc_maps, yolo
 from training.datasets.class_files import ClassFile
-from training.datasets.elsewhere import Use, joined
+from training.datasets.elsewhere import Use, joined, with_beside
 from training.datasets.label_maps import MapDataset
 from training.datasets.object_maps import of_objects
 from training.datasets.objects import is_scenes
+from training.reading import NOW
 
 _MASKS = (voc_maps, map_folder)
 _OBJECTS = (yolo, voc, coco)
 
 
 def scan_maps(
-    spec: str, *, seed: int, strict: bool = False, val_data: str | None = None
+    spec: str,
+    *,
+    seed: int,
+    strict: bool = False,
+    val_data: str | None = None,
+    reading: int = NOW,
 ) -> MapDataset:
     """Find a data set of label maps.
 
@@ -30,28 +37,32 @@ def scan_maps(
         strict: what is broken is an error; else it is left out, and a note counts it.
         val_data: another one, whose pictures are held out instead (see `elsewhere`). Where no file
             there names the classes of masks, those of `spec` are meant.
+        reading: the rules to read by, see `training.reading`.
 
     Raises:
         InputError: there is none, or it is inconsistent.
     """
     if val_data is None:
-        return _scan(spec, seed, strict, Use.SPLIT)
-    learnt = _scan(spec, seed, strict, Use.LEARN)
+        return with_beside(_scan(spec, seed, strict, Use.SPLIT, reading), spec)
+    learnt = _scan(spec, seed, strict, Use.LEARN, reading)
     named = None
     if not is_scenes(spec) and (reader := _reader(spec)) in _MASKS:
         named = reader.classes_of(pathlib.Path(spec))
-    return joined(learnt, _scan(val_data, seed, strict, Use.MEASURE, named))
+    return joined(learnt, _scan(val_data, seed, strict, Use.MEASURE, reading, named))
 
 
 def _scan(
-    spec: str, seed: int, strict: bool, use: Use, named: ClassFile | None = None
+    spec: str, seed: int, strict: bool, use: Use, reading: int, named: ClassFile | None = None
 ) -> MapDataset:
     if is_scenes(spec):
         return scenes.scan_maps(spec)
     reader, path = _reader(spec), pathlib.Path(spec)
+    how: dict[str, Any] = {"seed": seed, "strict": strict, "use": use}
     if reader is map_folder:
-        return map_folder.scan(path, seed=seed, strict=strict, use=use, named=named)
-    found = reader.scan(path, seed=seed, strict=strict, use=use)
+        return map_folder.scan(path, **how, reading=reading, named=named)
+    if reader is yolo:
+        return of_objects(yolo.scan(path, **how, reading=reading))
+    found = reader.scan(path, **how)
     return found if reader in _MASKS else of_objects(found)
 
 

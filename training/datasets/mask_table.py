@@ -28,10 +28,9 @@ from training.datasets.object_table import (
     VALIDATION,
     divided,
     left_out,
-    refuse_odd_names,
     refuse_other_size,
 )
-from training.datasets.splits import digest
+from training.datasets.splits import digest, refuse_odd_names
 from training.preprocessing import read_pixels, read_size
 from training.progress import Progress
 

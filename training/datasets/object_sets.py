@@ -7,14 +7,20 @@ from types import ModuleType
 
 from kerascnn.errors import InputError
 from training.datasets import coco, scenes, voc, yolo
-from training.datasets.elsewhere import Use, joined
+from training.datasets.elsewhere import Use, joined, with_beside
 from training.datasets.objects import ObjectDataset, is_scenes
+from training.reading import NOW
 
 _FORMATS = (yolo, voc, coco)
 
 
 def scan_objects(
-    spec: str, *, seed: int, strict: bool = False, val_data: str | None = None
+    spec: str,
+    *,
+    seed: int,
+    strict: bool = False,
+    val_data: str | None = None,
+    reading: int = NOW,
 ) -> ObjectDataset:
     """Find a data set of objects.
 
@@ -24,20 +30,24 @@ def scan_objects(
         seed: splits the pictures where the data has no splits of its own.
         strict: what is broken is an error; else it is left out, and a note counts it.
         val_data: another one, whose pictures are held out instead (see `elsewhere`).
+        reading: the rules to read by, see `training.reading`.
 
     Raises:
         InputError: there is none, or it is inconsistent.
     """
     if val_data is None:
-        return _scan(spec, seed, strict, Use.SPLIT)
-    learnt = _scan(spec, seed, strict, Use.LEARN)
-    return joined(learnt, _scan(val_data, seed, strict, Use.MEASURE))
+        return with_beside(_scan(spec, seed, strict, Use.SPLIT, reading), spec)
+    learnt = _scan(spec, seed, strict, Use.LEARN, reading)
+    return joined(learnt, _scan(val_data, seed, strict, Use.MEASURE, reading))
 
 
-def _scan(spec: str, seed: int, strict: bool, use: Use) -> ObjectDataset:
+def _scan(spec: str, seed: int, strict: bool, use: Use, reading: int) -> ObjectDataset:
     if is_scenes(spec):
         return scenes.scan(spec)
-    found: ObjectDataset = _reader(spec).scan(pathlib.Path(spec), seed=seed, strict=strict, use=use)
+    path, reader = pathlib.Path(spec), _reader(spec)
+    if reader is yolo:
+        return yolo.scan(path, seed=seed, strict=strict, use=use, reading=reading)
+    found: ObjectDataset = reader.scan(path, seed=seed, strict=strict, use=use)
     return found
 
 

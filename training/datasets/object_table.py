@@ -29,7 +29,7 @@ from training.datasets.elsewhere import Use, doubled, unused
 from training.datasets.folder import HELD_OUT_FRACTION, VALIDATION_NAMES
 from training.datasets.notes import Note
 from training.datasets.objects import ObjectDataset, Objects, ObjectSplit
-from training.datasets.splits import digest
+from training.datasets.splits import digest, refuse_odd_names
 from training.preprocessing import read_pixels
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
@@ -326,12 +326,11 @@ def _changes(
 ) -> tuple[Note, ...]:
     """Notes of k annotations in these pictures; the last three are (k,) bool."""
     said = (
-        ("clipped-boxes", clipped, "boxes were clipped to their pictures"),
+        ("clipped-boxes", clipped, "boxes were clipped to their images"),
         (
             "empty-boxes",
             dropped,
-            "boxes without an area inside their pictures were dropped, in training and in "
-            "evaluation",
+            "boxes without an area inside their images were dropped, in training and in evaluation",
         ),
         ("no-outlines", boxed, "objects have no outline: their masks are their boxes"),
     )
@@ -394,13 +393,6 @@ def assemble(
         fingerprint=digest([*identity, "\0".join(classes).encode()]),
         notes=tuple(said),
     )
-
-
-def refuse_odd_names(name: str, classes: Sequence[str]) -> None:
-    """Raise InputError for a class of data set `name` that cannot be written into labels.txt."""
-    for text in classes:
-        if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
-            raise InputError(f"{name}: the class {text!r:.60} is not a line of text; rename it")
 
 
 def _unseen(classes: Sequence[str]) -> list[Note]:

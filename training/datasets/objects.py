@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from kerascnn.errors import InputError
 from training.datasets.notes import Note
 
 Mask = Callable[[], np.ndarray]
@@ -83,6 +84,16 @@ class ObjectSplit:
             places=self.places[indices],
             sizes=self.sizes[indices],
         )
+
+
+def require_masks(*splits: ObjectSplit | None) -> None:
+    """Raise InputError for a split whose objects have boxes alone."""
+    for split in splits:
+        if split is not None and len(split) and split.objects(0).masks is None:
+            raise InputError(
+                f"{split.names[0]}: objects have boxes alone, and no masks; give data with "
+                "outlines (COCO, YOLO, scenes), or train a network that has no masks"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TypeVar
 
-from training import datasets
+from training import datasets, once
 from training.config import TrainConfig
 from training.datasets.label_maps import MapDataset
 from training.datasets.map_sets import scan_maps
 from training.datasets.object_sets import scan_objects
 from training.datasets.objects import ObjectDataset
 from training.datasets.selection import choosing, choosing_by_class, without
-from training.datasets.splits import Dataset, few
+from training.datasets.splits import Dataset, each, few
+from training.progress import busy
 from training.request import TrainRequest
 
 _Regions = TypeVar("_Regions", ObjectDataset, MapDataset)
@@ -29,9 +30,14 @@ _Regions = TypeVar("_Regions", ObjectDataset, MapDataset)
 def labelled(asked: TrainRequest) -> Dataset:
     """The pictures of a classifier's request, not read yet and none set aside."""
     config = asked.config
-    dataset = datasets.scan(
-        asked.data, seed=config.split_seed, reading=asked.reading, val_data=asked.val_data
-    )
+    with busy(f"reading {asked.data}"):
+        dataset = once.call(
+            datasets.scan,
+            asked.data,
+            seed=config.split_seed,
+            reading=asked.reading,
+            val_data=asked.val_data,
+        )
     if config.pictures_per_class:
         dataset = few(dataset, config.pictures_per_class, seed=config.split_seed)
     return dataset
@@ -39,30 +45,55 @@ def labelled(asked: TrainRequest) -> Dataset:
 
 def objects(asked: TrainRequest) -> ObjectDataset:
     """The pictures of a detector's request, not read yet and none set aside."""
-    return scan_objects(
-        asked.data, seed=asked.config.split_seed, strict=asked.strict, val_data=asked.val_data
-    )
+    with busy(f"reading {asked.data}"):
+        return once.call(
+            scan_objects,
+            asked.data,
+            seed=asked.config.split_seed,
+            strict=asked.strict,
+            val_data=asked.val_data,
+            reading=asked.reading,
+        )
 
 
 def maps(asked: TrainRequest) -> MapDataset:
     """The pictures of a segmentation network's request, not read yet and none set aside."""
-    return scan_maps(
-        asked.data, seed=asked.config.split_seed, strict=asked.strict, val_data=asked.val_data
-    )
+    with busy(f"reading {asked.data}"):
+        return once.call(
+            scan_maps,
+            asked.data,
+            seed=asked.config.split_seed,
+            strict=asked.strict,
+            val_data=asked.val_data,
+            reading=asked.reading,
+        )
 
 
-def with_validation(dataset: Dataset, config: TrainConfig) -> Dataset:
-    """With pictures that choose the epoch set aside, if it has none: never the held-out ones."""
-    return choosing_by_class(dataset, config.validation_fraction, config.split_seed)
+def with_validation(
+    dataset: Dataset, config: TrainConfig, *, broken: Collection[str] = ()
+) -> Dataset:
+    """With pictures that choose the epoch set aside, if it has none: never the held-out ones.
+
+    Args:
+        broken: names of pictures that were found broken later; they are left out of the splits.
+    """
+    chosen = choosing_by_class(dataset, config.validation_fraction, config.split_seed)
+    return each(chosen, lambda split: without(split, broken)) if broken else chosen
 
 
 def with_validation_of(
-    dataset: _Regions, config: TrainConfig, *, skipped: Collection[str] = ()
+    dataset: _Regions,
+    config: TrainConfig,
+    *,
+    skipped: Collection[str] = (),
+    broken: Collection[str] = (),
 ) -> _Regions:
     """The same for what finds objects or label maps.
 
     Args:
         skipped: names of pictures that cannot be read; they are left out first.
+        broken: names of pictures that were found broken later; they are left out of the splits.
     """
     sound = dataset.each(lambda split: without(split, skipped)) if skipped else dataset
-    return choosing(sound, config.validation_fraction, config.split_seed)
+    chosen = choosing(sound, config.validation_fraction, config.split_seed)
+    return chosen.each(lambda split: without(split, broken)) if broken else chosen

@@ -34,6 +34,7 @@ from training.arrays import read_npz
 from training.datasets.decode import Broken, in_order, refuse_lost_classes
 from training.datasets.records import FRAME, FRONT, Reader
 from training.datasets.splits import Dataset, Split, digest
+from training.decode_memory import open_image
 from training.preprocessing import Checked, check_picture, shrunk
 from training.progress import Progress
 
@@ -404,7 +405,7 @@ class _Work:
         """A tf.train.Example with the names that TensorFlow's own ImageNet records have."""
         import tensorflow as tf
 
-        with Image.open(io.BytesIO(entry.data)) as opened:
+        with open_image(io.BytesIO(entry.data)) as opened:
             form, (width, height) = opened.format or "", opened.size
         label = int(split.labels[entry.position])
         text = self.dataset.classes[label].encode()

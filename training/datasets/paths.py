@@ -16,6 +16,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from training.datasets.notes import Note
+from training.reading import BEFORE, NOW
 
 # Compared in small letters. Whatever begins with a dot is hidden, too.
 HIDDEN = frozenset({
@@ -81,6 +82,42 @@ def listing(
         OSError: `root` itself cannot be read.
     """
     return _Walk(os.fspath(root), None if suffixes is None else frozenset(suffixes), sizes).run()
+
+
+class Listings:
+    """Listings of folders, each read once.
+
+    Args:
+        suffixes: of the files that are wanted.
+        reading: the rules to read by, see `training.reading`.
+    """
+
+    def __init__(self, suffixes: Iterable[str], reading: int = NOW) -> None:
+        self._suffixes, self._reading = frozenset(suffixes), reading
+        self._seen: dict[pathlib.Path, Listing] = {}
+
+    def of(self, folder: pathlib.Path) -> list[pathlib.Path]:
+        """The files below a folder, sorted as paths."""
+        if folder not in self._seen:
+            read = _listing_before if self._reading == BEFORE else listing
+            self._seen[folder] = read(folder, self._suffixes)
+        return sorted(map(pathlib.Path, self._seen[folder].files))
+
+    def notes(self) -> list[Note]:
+        """What was left out of all of them."""
+        return notes_of(self._seen.values())
+
+
+def _listing_before(root: pathlib.Path, suffixes: Iterable[str]) -> Listing:
+    """A file's own name alone hides it, and links to folders are not followed."""
+    files = [
+        str(path)
+        for path in root.rglob("*")
+        if path.suffix.lower() in suffixes
+        and not path.name.startswith(".")
+        and "__MACOSX" not in path.parts
+    ]
+    return Listing(files=tuple(files), sizes=np.zeros(len(files), np.int64))
 
 
 def notes_of(listings: Iterable[Listing]) -> list[Note]:

@@ -7,20 +7,23 @@ at most and says so; what decides something looks at all.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
+import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from training.datasets.decode import in_order
+from training.datasets import kept
 from training.datasets.notes import Note
 from training.datasets.records import Reader
-from training.datasets.splits import Dataset, Split
+from training.datasets.splits import Split
+from training.parallel import in_order
 from training.progress import Progress
 
 # Files that a warning opens: some seconds' work, less than that of one epoch.
@@ -31,6 +34,10 @@ _BLOCK = 4096
 _MOST_BYTES = 2 << 30
 
 _GONE = -1
+# Of what is kept of a comparison; another version compares anew.
+_VERSION = 1
+
+_AnyDataset = TypeVar("_AnyDataset")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,15 +195,53 @@ def notes(splits: Mapping[str, Contents]) -> list[Note]:
     return found
 
 
-def noted(dataset: Dataset) -> Dataset:
-    """The data set with these notes added; embedded ones have no such pictures."""
-    if dataset.train.pictures is not None:
+def noted(dataset: _AnyDataset) -> _AnyDataset:
+    """The data set of any task with these notes added; embedded ones have no such pictures."""
+    given: Any = dataset
+    if getattr(given, "generated", False) or getattr(given.train, "pictures", None) is not None:
         return dataset
-    splits = {
-        "train": dataset.train, "validation": dataset.validation, "held-out": dataset.held_out
-    }  # fmt: skip
+    splits = {"train": given.train, "validation": given.validation, "held-out": given.held_out}
     there = {name: Contents.of(split) for name, split in splits.items() if split is not None}
-    return dataclasses.replace(dataset, notes=(*dataset.notes, *notes(there)))
+    changed: _AnyDataset = dataclasses.replace(
+        given, notes=(*given.notes, *_kept_notes(given, there))
+    )
+    return changed
+
+
+def _kept_notes(dataset: Any, splits: Mapping[str, Contents]) -> list[Note]:
+    """`notes`, or what is kept of it while no file has another size or time of change."""
+    key = f"same bytes {_VERSION} of {pathlib.Path(dataset.name).absolute()}"
+    stamp = _stamp(dataset.fingerprint, splits)
+    known = kept.load(key)
+    with contextlib.suppress(KeyError, ValueError, TypeError):
+        if known is not None and known["stamp"].tobytes() == stamp:
+            return [
+                Note(**{**one, "examples": tuple(one["examples"])})
+                for one in map(json.loads, kept.texts(known["notes"]))
+            ]
+    found = notes(splits)
+    lines = kept.blob(json.dumps(dataclasses.asdict(one)) for one in found)
+    kept.save(key, {"stamp": np.frombuffer(stamp, np.uint8), "notes": lines})
+    return found
+
+
+def _stamp(fingerprint: str, splits: Mapping[str, Contents]) -> bytes:
+    """Which files there are, in which split, and when they were changed."""
+    total = hashlib.blake2b(f"{fingerprint} {MOST_FILES} {_MOST_BYTES}".encode(), digest_size=16)
+    for name, contents in splits.items():
+        total.update(f"\0{name} {len(contents)}\0".encode())
+        total.update("\0".join(contents.paths).encode("utf-8", "surrogateescape"))
+        total.update(np.asarray(contents.sizes, np.int64).tobytes())
+        times = np.fromiter(map(_changed, contents.paths), np.int64, len(contents.paths))
+        total.update(times.tobytes())
+    return total.digest()
+
+
+def _changed(name: str) -> int:
+    try:
+        return os.stat(name).st_mtime_ns  # noqa: PTH116 - of a million files
+    except (OSError, ValueError):
+        return _GONE
 
 
 _WORDS = {"train": "training", "validation": "validation", "held-out": "held-out"}

@@ -177,3 +177,10 @@ def digest(parts: Sequence[bytes]) -> str:
         total.update(len(part).to_bytes(8, "little"))
         total.update(part)
     return total.hexdigest()[:16]
+
+
+def refuse_odd_names(name: str, classes: Sequence[str]) -> None:
+    """Raise InputError for a class of data set `name` that cannot be written into labels.txt."""
+    for text in classes:
+        if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
+            raise InputError(f"{name}: the class {text!r:.60} is not a line of text; rename it")

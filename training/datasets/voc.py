@@ -30,7 +30,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.elsewhere import Use, class_key
+from training.datasets.elsewhere import Use
 from training.datasets.faults import Faults, present
 from training.datasets.notes import Note
 from training.datasets.object_table import (
@@ -47,6 +47,7 @@ from training.datasets.object_table import (
 )
 from training.datasets.objects import ObjectDataset
 from training.datasets.paths import is_hidden
+from training.datasets.spelling import class_key
 from training.preprocessing import SUFFIXES
 
 _MOST_BYTES = 1 << 24  # of a file; an object takes some 300
@@ -84,7 +85,7 @@ def scan(
     Classes are the names of the training objects, sorted, and numbered from 1.
 
     Raises:
-        InputError: files that cannot be read or are inconsistent; missing pictures.
+        InputError: files that contradict each other; too much that is broken or missing.
     """
     files = _files(path)
     if use is Use.MEASURE:
@@ -328,7 +329,7 @@ def _unlabelled(path: pathlib.Path, files: Mapping[str, Sequence[pathlib.Path]])
         for p in near
     }
     left = sorted(map(str, stems - labelled))
-    text = f"{len(left):,} pictures without an .xml file were left out"
+    text = f"{len(left):,} images without an .xml file were left out"
     return [Note.of("no-labels", text, left)] if left else []
 
 

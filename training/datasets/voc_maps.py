@@ -51,8 +51,8 @@ def scan(
     """Find masks and their pictures; few are decoded yet (see `mask_table`).
 
     Raises:
-        InputError: masks or pictures of a list that are missing, or differ in size; files that
-            cannot be read.
+        InputError: too many masks or pictures of a list that are missing, broken, or differ in
+            size.
     """
     notes: list[Note] = []
     listed = _listed(path, notes)
@@ -98,7 +98,7 @@ def _listed(path: pathlib.Path, notes: list[Note]) -> dict[str, list[str]]:
         if names and not any(_mask(path, name).is_file() for name in names):
             if part in (TRAIN, ALL):
                 raise InputError(f"{_mask(path, names[0])}: no such mask, nor any other; add them")
-            text = f"{part}: its {len(names):,} pictures have no masks: left out"
+            text = f"{part}: its {len(names):,} images have no masks: left out"
             notes.append(Note.of("absent-split", text, names, finding=False))
             names.clear()
     if any(found.values()):

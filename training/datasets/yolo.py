@@ -52,9 +52,10 @@ from training.datasets.object_table import (
     will_do,
 )
 from training.datasets.objects import ObjectDataset
-from training.datasets.paths import Listing, listing, notes_of
+from training.datasets.paths import Listings
 from training.preprocessing import SUFFIXES
 from training.progress import Progress
+from training.reading import BEFORE, NOW
 
 _YAML = frozenset({".yaml", ".yml"})
 _MOST_BYTES = 1 << 20  # of a yaml file
@@ -101,13 +102,12 @@ class _Labels:
     """What a file of labels says.
 
     Attributes:
-        wrong: what is wrong with the lines that are left out.
-        repeated: lines that came before.
+        lines: those that are sound.
+        wrong: what is wrong with the others.
     """
 
-    objects: Sequence[_Object]
+    lines: Sequence[_Object]
     wrong: Sequence[str] = ()
-    repeated: int = 0
 
 
 def recognises(path: pathlib.Path) -> bool:
@@ -118,20 +118,28 @@ def recognises(path: pathlib.Path) -> bool:
 
 
 def scan(
-    path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
+    path: pathlib.Path,
+    *,
+    seed: int,
+    strict: bool = False,
+    use: Use = Use.SPLIT,
+    reading: int = NOW,
 ) -> ObjectDataset:
     """Read labels and the pictures' sizes; none is decoded yet.
 
     Raises:
-        InputError: files that cannot be read or are inconsistent; missing pictures.
+        InputError: files that contradict each other; too much that is broken or missing.
     """
     described = _yaml_file(path) if path.is_dir() else path
-    layout = _described(described, strict) if described else _found(path)
+    layout = _described(described, strict, reading) if described else _found(path, reading)
     notes = layout.notes
-    places = {part: [_labels_of(file) for file in files] for part, files in layout.pictures.items()}
+    places = {
+        part: [_labels_of(file, reading) for file in files]
+        for part, files in layout.pictures.items()
+    }
     _leave_out(layout, places, use)
     numbers = _numbers(layout, places)
-    parts = {part: _table(layout, part, places[part], numbers, strict) for part in places}
+    parts = {part: _table(layout, part, places[part], numbers, strict, reading) for part in places}
     classes = range(len(layout.classes))
     return assemble(str(path), layout.classes, classes, parts, seed=seed, use=use, notes=notes)
 
@@ -166,7 +174,7 @@ def _yaml_file(folder: pathlib.Path) -> pathlib.Path | None:
     return files[0] if b"names" in content or b"nc:" in content else None
 
 
-def _described(file: pathlib.Path, strict: bool) -> _Layout:
+def _described(file: pathlib.Path, strict: bool, reading: int) -> _Layout:
     """What a yaml file says."""
     content = _load(file)
     if "kpt_shape" in content:
@@ -177,7 +185,7 @@ def _described(file: pathlib.Path, strict: bool) -> _Layout:
     classes, numbers, notes = _classes(file, content, strict)
     pictures: dict[str, list[pathlib.Path]] = {}
     absent: dict[str, str] = {}
-    listings: list[Listing] = []
+    listings = Listings(SUFFIXES, reading)
     for part, key in _KEYS.items():
         entries = content.get(key) or []
         for entry in entries if isinstance(entries, list) else [entries]:
@@ -200,7 +208,7 @@ def _described(file: pathlib.Path, strict: bool) -> _Layout:
         numbers=numbers,
         pictures={part: _once(part, files, notes) for part, files in pictures.items()},
         absent=absent,
-        notes=[*notes, *notes_of(listings)],
+        notes=[*notes, *listings.notes()],
     )
 
 
@@ -314,7 +322,7 @@ def _unique(file: pathlib.Path, names: list[str]) -> list[str]:
 
 
 def _pictures(
-    file: pathlib.Path, base: pathlib.Path, entry: str, listings: list[Listing]
+    file: pathlib.Path, base: pathlib.Path, entry: str, listings: Listings
 ) -> list[pathlib.Path]:
     """Those in a folder, or in a list of files.
 
@@ -338,17 +346,16 @@ def _pictures(
     return [near if near.is_file() else other for near, other in listed]
 
 
-def _inside(folder: pathlib.Path, listings: list[Listing]) -> list[pathlib.Path]:
+def _inside(folder: pathlib.Path, listings: Listings) -> list[pathlib.Path]:
     """The pictures below a folder; raises InputError if there is none."""
-    found = listing(folder, SUFFIXES)
-    listings.append(found)
-    if not found.files:
+    found = listings.of(folder)
+    if not found:
         endings = " ".join(sorted(SUFFIXES))
         raise InputError(f"{folder} has no images ({endings}); add some")
-    return sorted(map(pathlib.Path, found.files))
+    return found
 
 
-def _found(root: pathlib.Path) -> _Layout:
+def _found(root: pathlib.Path, reading: int) -> _Layout:
     """What a folder without yaml has."""
     file = next(root / name for name in _CLASS_FILES if (root / name).is_file())
     lines = file.read_text("utf-8-sig", errors="replace").splitlines()
@@ -364,7 +371,7 @@ def _found(root: pathlib.Path) -> _Layout:
     } or {ALL: root}
     pictures: dict[str, list[pathlib.Path]] = {}
     absent: dict[str, str] = {}
-    listings: list[Listing] = []
+    listings = Listings(SUFFIXES, reading)
     for part, folder in folders.items():
         try:
             pictures[part] = _inside(folder, listings)
@@ -377,7 +384,7 @@ def _found(root: pathlib.Path) -> _Layout:
         numbers=list(range(len(classes))),
         pictures=pictures,
         absent=absent,
-        notes=notes_of(listings),
+        notes=listings.notes(),
     )
 
 
@@ -387,17 +394,25 @@ def _table(
     labels: Sequence[pathlib.Path],
     numbers: Sequence[int],
     strict: bool,
+    reading: int,
 ) -> Table:
     notes = layout.notes
     files = layout.pictures[part]
     notes += _of_places(part, files, labels)
     there = present(part, files, strict=strict)
-    read = _read_all(part, [labels[i] for i in there.places], numbers, notes, strict)
-    kept = [i for i, found in enumerate(read) if found is not None]
-    files = [files[there.places[i]] for i in kept]
     notes += there.notes
+    files = [files[i] for i in there.places]
+    read = _read_all(part, [labels[i] for i in there.places], numbers, notes, strict)
+    if reading != BEFORE:
+        notes += _repeated(part, files, read)
+    kept = [i for i, found in enumerate(read) if found is not None]
+    files = [files[i] for i in kept]
     sizes = there.sizes[kept].reshape(-1, 2)
-    objects = [found.objects for found in read if found is not None]
+    objects = [
+        found.lines if reading == BEFORE else list(dict.fromkeys(found.lines))
+        for found in read
+        if found is not None
+    ]
     names = [
         file.relative_to(layout.root).as_posix() if file.is_relative_to(layout.root) else str(file)
         for file in files
@@ -407,7 +422,7 @@ def _table(
     return tabulate(source, files, names, sizes, there.weights[kept], annotations)
 
 
-def _labels_of(picture: pathlib.Path) -> pathlib.Path:
+def _labels_of(picture: pathlib.Path, reading: int) -> pathlib.Path:
     """In `labels` where the picture is in `images`, else beside it."""
     beside = picture.with_suffix(".txt")
     parts = list(beside.parts)
@@ -416,7 +431,9 @@ def _labels_of(picture: pathlib.Path) -> pathlib.Path:
         return beside
     parts[len(folders) - 1 - folders[::-1].index("images")] = "labels"
     there = pathlib.Path(*parts)
-    return beside if not there.is_file() and beside.is_file() else there
+    if reading != BEFORE and not there.is_file() and beside.is_file():
+        return beside
+    return there
 
 
 def _of_places(
@@ -428,7 +445,7 @@ def _of_places(
     counts = collections.Counter(labels)
     shared = [str(file) for file, place in pairs if counts[place] > 1 and place.is_file()]
     beside = [str(file) for file, place in pairs if file.parent == place.parent]
-    total = f"of {len(files):,} pictures"
+    total = f"of {len(files):,} images"
     notes = []
     if lacking:
         text = f"{part}: {len(lacking):,} {total} have no labels: no object"
@@ -473,14 +490,11 @@ def _read_all(
     classes = {number: place for place, number in enumerate(numbers)}
     lines = Faults("broken-annotations", "lines of labels are broken", strict=strict)
     unreadable = Faults("unreadable-labels", "files of labels cannot be read", strict=strict)
-    repeated: list[str] = []
     total = 0
     found: list[_Labels | None] = []
     outside = _ROUNDING if strict else _CLIPPED
     with Progress("reading labels", len(files), unit="file") as progress:
-        for file, read in zip(
-            files, in_order(lambda i: _read(files[i], classes, outside), len(files)), strict=True
-        ):
+        for read in in_order(lambda i: _read(files[i], classes, outside), len(files)):
             progress.step()
             if isinstance(read, str):
                 unreadable.add(read, "replace it")
@@ -488,18 +502,24 @@ def _read_all(
                 continue
             for reason in read.wrong:
                 lines.add(reason, "correct that line")
-            repeated += [str(file)] * read.repeated
-            total += len(read.objects) + len(read.wrong) + read.repeated
+            total += len(read.lines) + len(read.wrong)
             found.append(read)
     notes += lines.settle(part, total)
     notes += unreadable.settle(part, len(files))
-    if repeated:
-        text = (
-            f"{part}: {len(repeated):,} of {total:,} lines repeat another one of their file: each "
-            "object was taken once"
-        )
-        notes.append(Note.of("repeated-lines", text, repeated))
     return found
+
+
+def _repeated(
+    part: str, files: Sequence[pathlib.Path], read: Sequence[_Labels | None]
+) -> list[Note]:
+    """A note of lines that are in their file before."""
+    again = [
+        str(file)
+        for file, labels in zip(files, read, strict=True)
+        for _line in range(len(labels.lines) - len(set(labels.lines)) if labels else 0)
+    ]
+    text = f"{part}: {len(again):,} lines of labels repeat another one of their file: left out"
+    return [Note.of("repeated-lines", text, again)] if again else []
 
 
 def _read(file: pathlib.Path, classes: Mapping[int, int], outside: float) -> _Labels | str:
@@ -507,19 +527,17 @@ def _read(file: pathlib.Path, classes: Mapping[int, int], outside: float) -> _La
     try:
         lines = file.read_text("utf-8-sig").splitlines()
     except FileNotFoundError:
-        return _Labels(objects=())
+        return _Labels(lines=())
     except (OSError, UnicodeDecodeError) as error:
         return f"{file} cannot be read as text ({error})"
-    found: dict[_Object, None] = {}
-    wrong, count = [], 0
+    found, wrong = [], []
     for number, line in enumerate(lines, 1):
         if fields := line.split():
             try:
-                found[_object(fields, classes, outside)] = None
-                count += 1
+                found.append(_object(fields, classes, outside))
             except ValueError as error:
                 wrong.append(f"{file}, line {number}: {error}")
-    return _Labels(objects=list(found), wrong=wrong, repeated=count - len(found))
+    return _Labels(lines=found, wrong=wrong)
 
 
 def _object(fields: Sequence[str], classes: Mapping[int, int], outside: float) -> _Object:

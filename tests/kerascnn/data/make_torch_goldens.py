@@ -61,6 +61,8 @@ GAINS = {
     "legacy_senet154": 1.0,
     "seresnet50": 1.0,
     "seresnext50_32x4d": 1.0,
+    "mobilenetv4_hybrid_medium": 0.9,
+    "mobilenetv4_hybrid_large": 0.9,
 }
 
 TORCHVISION = (
@@ -75,7 +77,9 @@ TORCHVISION = (
 TIMM = (
     "legacy_seresnet50 legacy_seresnext50_32x4d legacy_senet154 seresnet50 seresnext50_32x4d "
     "tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2 "
-    "tf_efficientnet_lite3 tf_efficientnet_lite4 efficientnet_lite0"
+    "tf_efficientnet_lite3 tf_efficientnet_lite4 efficientnet_lite0 "
+    "mobilenetv4_conv_small mobilenetv4_conv_medium mobilenetv4_conv_large "
+    "mobilenetv4_hybrid_medium mobilenetv4_hybrid_large"
 ).split()
 
 
@@ -87,7 +91,7 @@ def values(name, shape, gain):
         return np.zeros(shape, "int64")
     if len(shape) >= 2:
         array = rng.normal(0, np.sqrt(gain / np.prod(shape[1:])), shape)
-    elif kind in ("running_var", "weight"):
+    elif kind in ("running_var", "weight", "gamma"):
         array = rng.uniform(0.5, 1.5, shape)
     elif kind in ("running_mean", "bias"):
         array = rng.normal(0, 0.1, shape)
