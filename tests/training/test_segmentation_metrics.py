@@ -242,9 +242,9 @@ def test_a_draw_without_a_class_has_the_mean_of_the_others() -> None:
 
 def test_an_interval_of_other_pictures_is_refused() -> None:
     counts = evaluate(TRUTH, FOUND).counts
-    with pytest.raises(ValueError, match="of the same pictures"):
+    with pytest.raises(ValueError, match="of the same images"):
         miou_interval(counts, counts[::-1])
-    with pytest.raises(ValueError, match="of the same pictures"):
+    with pytest.raises(ValueError, match="of the same images"):
         miou_interval(counts, counts[:1])
 
 
