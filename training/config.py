@@ -167,7 +167,9 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TrainConfig:
-        """Read what a run.json holds; an older one splits by its only seed.
+        """Read what a run.json holds.
+
+        An older one splits by its only seed, and is watched by all its validation images.
 
         Raises:
             InputError: a field that there is not, or an impossible value.
@@ -178,7 +180,7 @@ class TrainConfig:
             )
         if "split_seed" not in plain and "seed" in plain:
             plain = {**plain, "split_seed": plain["seed"]}
-        return cls(**plain)
+        return cls(**{"watch_images": 0, **plain} if "seed" in plain else plain)
 
     @property
     def peak_learning_rate(self) -> float:

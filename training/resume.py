@@ -32,8 +32,16 @@ def begun(asked: TrainRequest, folder: pathlib.Path) -> dict[str, Any] | None:
 
 
 def as_begun(asked: TrainRequest, info: Mapping[str, Any]) -> TrainRequest:
-    """The request with what a run keeps of its time: the rules that its folders are read by."""
-    return dataclasses.replace(asked, reading=TrainRequest.from_dict(info["request"]).reading)
+    """The request with what a run keeps of its time.
+
+    That is the rules that its folders are read by, and that all validation images watched it.
+    """
+    before = TrainRequest.from_dict(info["request"])
+    asked = dataclasses.replace(asked, reading=before.reading)
+    if "watch_images" in info["request"]["config"]:
+        return asked
+    config = dataclasses.replace(asked.config, watch_images=before.config.watch_images)
+    return dataclasses.replace(asked, config=config)
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from training.evaluate_detector import evaluate_detector, keras_detect_fn
 from training.map_batches import MapCourse
 from training.object_batches import ObjectCourse
 from training.request import request
+from training.resume import as_begun
 from training.watching import counted, watching
 
 CONFIG = TrainConfig(
@@ -87,3 +88,12 @@ def test_a_segmenters_epochs_are_of_the_few(tmp_path: Path) -> None:
 def test_classifiers_have_no_part_for_it() -> None:
     with pytest.raises(InputError, match="watch_images: for detection and segmentation only"):
         request("lenet5", data="mnist", settings={"watch_images": 7})
+
+
+def test_a_run_of_before_is_watched_by_all(tmp_path: Path) -> None:
+    asked = request("ssdlite_mobilenet_v2", data="scenes:96@16+8")
+    assert asked.config.watch_images == 2000
+    plain = asked.to_dict()
+    del plain["config"]["watch_images"]
+    assert as_begun(asked, {"request": plain}).config.watch_images == 0
+    assert as_begun(asked, {"request": asked.to_dict()}) == asked
