@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -114,6 +113,7 @@ class _Detection(Work):
         self._watching = None if validation is None else watching(validation, course.config)
         self._detect = keras_detect_fn(self.network, course.preprocessing, spec)
         self._kind = kind(spec)
+        self._truth: Truth | None = None
         self.broken = course.broken
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
@@ -132,26 +132,23 @@ class _Detection(Work):
             return object_stream(self._course, **span)
         return _pairs(object_batches(self._course, **span))
 
-    @functools.cached_property
-    def _truth(self) -> Truth:
-        """What the watching images have, made once for all epochs."""
-        assert self._watching is not None
-        return Truth.of(self._watching, self._classes, self._kind)
+    def _truth_of(self, split: ObjectSplit) -> Truth:
+        """What the watching images have: made once, and again where a broken one is left out."""
+        if self._truth is None or self._truth.names != split.names:
+            self._truth = Truth.of(split, self._classes, self._kind)
+        return self._truth
 
     def validate(self) -> dict[str, float]:
         if self._validation is None or self._watching is None:
             return {}
-        watching = self._watching
 
         def measure(split: ObjectSplit) -> DetectionEvaluation:
-            whole = len(split) == len(watching)
             return evaluate_detector(
                 *(self._detect, split, self._course.preprocessing, self._classes),
-                kind=self._kind,
-                truth=self._truth if whole else None,
+                truth=self._truth_of(split),
             )
 
-        _sound, found = self.broken.measured(watching, ObjectSplit.picture, measure)
+        _sound, found = self.broken.measured(self._watching, ObjectSplit.picture, measure)
         if math.isnan(found.ap):  # no object in these pictures: they choose no epoch
             return {}
         figures = {"val_ap": found.ap, "val_ap50": found.ap50}

@@ -66,7 +66,9 @@ class ClassifierTraining:
         """Read the pictures, and train."""
         asked, whole = self._asked, self.dataset
         source = source_for(self.preprocessing, asked.config)
-        self._broken = BrokenPictures(folder / "broken.json", strict=asked.strict)
+        self._broken = BrokenPictures.of_run(
+            folder, strict=asked.strict, remember=placement.is_chief
+        )
         self.dataset, self._skipped = decode_dataset(
             of_request.with_validation(whole, asked.config),
             train=source,

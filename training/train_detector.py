@@ -72,7 +72,9 @@ class DetectorTraining:
     ) -> Fitted:
         """Look at the pictures' headers, and train."""
         config = self._asked.config
-        self._broken = BrokenPictures(folder / "broken.json", strict=self._asked.strict)
+        self._broken = BrokenPictures.of_run(
+            folder, strict=self._asked.strict, remember=placement.is_chief
+        )
         self.dataset = of_request.with_validation_of(self._sound(self.dataset), config)
         if placement.is_chief:
             say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
@@ -152,7 +154,8 @@ class DetectorTraining:
 
 
 def _has_objects(split: ObjectSplit) -> bool:
-    return any(not split.objects(index).crowd.all() for index in range(len(split)))
+    objects, crowds = split.counts().T
+    return bool((objects > crowds).any())
 
 
 def _most_objects(split: ObjectSplit, config: TrainConfig) -> int:
@@ -161,7 +164,7 @@ def _most_objects(split: ObjectSplit, config: TrainConfig) -> int:
     A row is as large as the picture, so that those which stay empty would be most of a batch.
     """
     together = 4 if BOX_POLICIES[config.augmentation].mosaic else 1
-    most = max(len(split.objects(index)) for index in range(len(split)))
+    most = int(split.counts()[:, 0].max())
     return max(1, min(together * most, ObjectCourse.most_objects))
 
 

@@ -71,14 +71,20 @@ class SegmenterTraining:
     ) -> Fitted:
         """Look at the pictures' headers and at the masks, and train."""
         config = self._asked.config
-        self._broken = BrokenPictures(folder / "broken.json", strict=self._asked.strict)
-        counts = None if self.dataset.generated else MapCounts.of(self.dataset)
-        self.dataset = of_request.with_validation_of(self._sound(self.dataset, counts), config)
+        self._broken = BrokenPictures.of_run(
+            folder, strict=self._asked.strict, remember=placement.is_chief
+        )
+        whole = self.dataset
+        counts = None if whole.generated else MapCounts.of(whole)
+        self.dataset = of_request.with_validation_of(self._sound(whole, counts), config)
         train = self.dataset.train
         if placement.is_chief:
             say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
         classes = len(self.classes)
-        pixels = counts.total(train.names, classes) if counts else count_pixels(train, classes)
+        if counts:
+            pixels = counts.total(whole.train, train.names, classes)
+        else:
+            pixels = count_pixels(train, classes)
         return fit_segmenter(
             self.model,
             MapCourse(
@@ -150,8 +156,11 @@ class SegmenterTraining:
         sound = sound.each(with_sound_masks)
         if self._skipped:
             say(skipped(len(self._skipped)))
-        for what, split in (("training", sound.train), ("held-out", sound.held_out)):
-            if not counts.total(split.names, len(self.classes)).any():
+        for what, split, left in (
+            ("training", dataset.train, sound.train),
+            ("held-out", dataset.held_out, sound.held_out),
+        ):
+            if not counts.total(split, left.names, len(self.classes)).any():
                 raise InputError(
                     f"{dataset.name}: no readable {what} image has a pixel that counts"
                 )

@@ -31,16 +31,24 @@ def scene(seed: int, height: int = SIDE, width: int = SIDE) -> Image.Image:
     return cells.resize((width, height), Image.Resampling.BICUBIC)
 
 
-@pytest.fixture
-def clean(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes; 24 training images of each and 12 held-out ones."""
+    root = tmp_path_factory.mktemp("check") / "pets"
     seed = 0
     for split, count in (("train", 24), ("val", 12)):
         for name in ("cats", "dogs"):
-            folder = tmp_path / "pets" / split / name
+            folder = root / split / name
             folder.mkdir(parents=True)
             for number in range(count):
-                scene(seed := seed + 1).save(folder / f"{number}.png")
+                scene(seed := seed + 1).save(folder / f"{number}.png", compress_level=1)
+    return root
+
+
+@pytest.fixture
+def clean(pets: Path, tmp_path: Path) -> Path:
+    """A copy of its own."""
+    shutil.copytree(pets, tmp_path / "pets")
     return tmp_path / "pets"
 
 
@@ -293,7 +301,7 @@ def test_files_that_are_not_read(clean: Path) -> None:
 
 
 def test_boxes_there_twice_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    corners = np.random.default_rng(3).random((40, 2)) * 0.8
+    corners = np.stack(np.divmod(np.arange(40), 8), axis=1) / 10
     boxes = np.concatenate([corners, corners + 0.1], axis=1).astype(np.float32)
     boxes[[7, 21, 39]] = boxes[[3, 3, 30]]
     objects = Objects(
@@ -365,12 +373,14 @@ def test_json(clean: Path) -> None:
         (["file.txt"], ("not a data set",)),
     ],
 )
-def test_what_is_refused_needs_no_framework(
-    arguments: list[str], culprits: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_what_is_refused(arguments: list[str], culprits: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "file.txt").write_text("")
-    done = _alone(arguments, tmp_path)
-    assert_refused(done, *culprits)
+    assert_refused(here("check", *arguments, cwd=tmp_path), *culprits)
+
+
+def test_refusals_need_no_framework(tmp_path: Path) -> None:
+    done = _alone(["nowhere"], tmp_path)
+    assert_refused(done, "nowhere")
     assert done.stdout.splitlines()[-1] == "[]"
 
 

@@ -118,8 +118,8 @@ def test_overlap_of_windows_is_that_of_the_pixels() -> None:
     draw = np.random.default_rng(2)
     masks = (0.3 + draw.random((9, 5, 5))).astype(np.float32)
     masks[0] = masks[1] = 0
-    corners = draw.uniform(-0.3, 0.9, (9, 2))
-    boxes = np.concatenate([corners, corners + draw.uniform(0.1, 0.7, (9, 2))], axis=1)
+    corners = draw.uniform(-0.3, 0.7, (9, 2))
+    boxes = np.concatenate([corners, corners + draw.uniform(0.4, 0.9, (9, 2))], axis=1)
     size = (31, 22)
     pasted = list(windows(masks, boxes.astype(np.float32), size))
     met = 0

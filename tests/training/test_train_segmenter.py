@@ -23,6 +23,7 @@ from training.datasets import of_request
 from training.datasets.label_maps import VOID, MapDataset, MapSplit
 from training.datasets.map_sets import scan_maps
 from training.datasets.selection import choosing
+from training.devices import SINGLE
 from training.request import TrainRequest, request
 from training.run import Run
 from training.segmentation_metrics import evaluate_maps
@@ -165,10 +166,10 @@ def test_broken_pictures_and_masks_are_named_and_skipped_unless_strict(
     capsys.readouterr()
     monkeypatch.setattr(train_segmenter, "fit_segmenter", lambda *_arguments, **_options: None)
     opened = SegmenterTraining(asked("here"))
-    opened.fit(tmp_path, None, None)
+    opened.fit(tmp_path, SINGLE, lambda _history: None)
     assert opened.counts() == {
         "train": 5, "validation": 1, "held_out": 3, "skipped": ["p2", "p5", "p9"],
-        "notes": ["two notes", "are told"],
+        "broken": [], "notes": ["two notes", "are told"],
     }  # fmt: skip
     said = capsys.readouterr().err
     for text in ("tiny: two notes", "skipped: mask 9", "3 broken images skipped; --strict"):
@@ -179,7 +180,7 @@ def test_data_of_void_alone_is_refused(tiny: list[MapDataset], tmp_path: Path) -
     whole = tiny_dataset()
     void = dataclasses.replace(whole.train, annotate=lambda _place: np.full((20, 30), VOID))
     for name, what in (("train", "training"), ("held_out", "held-out")):
-        tiny[0] = dataclasses.replace(whole, **{name: void})
+        tiny[0] = dataclasses.replace(whole, fingerprint=name, **{name: void})
         with pytest.raises(InputError, match=f"tiny: no readable {what} image has a pixel that"):
             train(asked("here"), tmp_path / name)
 
@@ -195,7 +196,7 @@ def test_pixels_of_classes_and_the_size_of_the_answer_reach_the_fit(
     )  # fmt: skip
     opened = SegmenterTraining(asked("here"))
     inputs = keras.Input((32, 48, 3))
-    opened.fit(tmp_path, None, None)
+    opened.fit(tmp_path, SINGLE, lambda _history: None)
     train = opened.dataset.train  # without those that choose the epoch
     labels = np.concatenate([train.label_map(index).ravel() for index in range(len(train))])
     assert seen["pixels"].tolist() == [int((labels == label).sum()) for label in range(3)]
@@ -203,7 +204,7 @@ def test_pixels_of_classes_and_the_size_of_the_answer_reach_the_fit(
     valid = keras.Model(inputs, keras.layers.Conv2D(3, 5)(inputs))
     monkeypatch.setattr(network, "build", lambda *_arguments, **_options: valid)
     opened = SegmenterTraining(asked("here"))
-    opened.fit(tmp_path, None, None)
+    opened.fit(tmp_path, SINGLE, lambda _history: None)
     assert seen["course"].output_size == (28, 44)
     assert opened.facts()["segmenter"]["output_size"] == [28, 44]
 

@@ -57,6 +57,16 @@ class BrokenPictures:
         self.reasons = _read(file) if file else {}
         self.refusal: InputError | None = None
 
+    @classmethod
+    def of_run(cls, folder: pathlib.Path, *, strict: bool, remember: bool) -> BrokenPictures:
+        """Those of the run in a folder.
+
+        Args:
+            remember: whether this process writes them; one of several hosts does, and tells those
+                of its own part of the batches.
+        """
+        return cls(folder / "broken.json" if remember else None, strict=strict)
+
     def add(self, name: str, error: InputError) -> None:
         """Remember a picture that cannot be read.
 

@@ -7,6 +7,7 @@ has all of its masks in it (`training.datasets.kept`).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +29,7 @@ class MapCounts:
         names: n of the pictures.
         maps, classes, pixels: (m,) number of a map, a class in it, how many pixels it has.
         reasons: why a map is broken, by its number.
+        firsts: the number of each split's first map, by the split's identity.
     """
 
     names: tuple[str, ...]
@@ -35,6 +37,7 @@ class MapCounts:
     classes: np.ndarray
     pixels: np.ndarray
     reasons: dict[int, str]
+    firsts: dict[int, int] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: MapDataset) -> MapCounts:
@@ -42,9 +45,11 @@ class MapCounts:
         splits = [s for s in (dataset.train, dataset.validation, dataset.held_out) if s is not None]
         names = tuple(name for split in splits for name in split.names)
         key = f"label maps {_VERSION} of {dataset.fingerprint}"
+        ends = itertools.accumulate((len(split) for split in splits), initial=0)
+        firsts = {id(split): first for split, first in zip(splits, ends, strict=False)}
         if (found := _kept(key, names)) is not None:
-            return found
-        counted = _count(splits, names)
+            return dataclasses.replace(found, firsts=firsts)
+        counted = dataclasses.replace(_count(splits, names), firsts=firsts)
         where = sorted(counted.reasons)
         arrays = {
             "names": kept.blob(names),
@@ -55,14 +60,16 @@ class MapCounts:
         kept.save(key, arrays)
         return counted
 
-    def total(self, names: Sequence[str], classes: int) -> np.ndarray:
-        """(classes,) int64 pixels in the maps of some pictures."""
-        left = set(names)
-        wanted = np.zeros(len(self.names), bool)
-        for number, name in enumerate(self.names):
-            if name in left:  # once, also where it is in two splits
-                left.remove(name)
-                wanted[number] = True
+    def total(self, split: MapSplit, names: Sequence[str], classes: int) -> np.ndarray:
+        """(classes,) int64 pixels in the maps of some pictures of a split.
+
+        Args:
+            split: of the data set that was counted.
+            names: of its pictures.
+        """
+        first = self.firsts[id(split)]
+        wanted, asked = np.zeros(len(self.names), bool), set(names)
+        wanted[first : first + len(split)] = [name in asked for name in split.names]
         chosen = wanted[self.maps]
         sums = np.bincount(self.classes[chosen], self.pixels[chosen], minlength=classes)
         return sums.astype(np.int64)
@@ -78,7 +85,13 @@ def _kept(key: str, names: tuple[str, ...]) -> MapCounts | None:
         if len(lengths) > 1 or columns["maps"].max(initial=0) >= max(1, len(names)):
             return None
         reasons = dict(zip(found["broken"].tolist(), kept.texts(found["reasons"]), strict=True))
-        return MapCounts(names=names, reasons=reasons, **columns)
+        return MapCounts(
+            names=names,
+            maps=columns["maps"],
+            classes=columns["classes"],
+            pixels=columns["pixels"],
+            reasons=reasons,
+        )
     except (KeyError, ValueError, TypeError):
         return None
 

@@ -189,7 +189,14 @@ class Table:
             sizes=self.sizes[places],
             read=self.read,
             annotate=self.annotate,
+            count_at=self.count_at,
         )
+
+    def count_at(self, places: np.ndarray) -> np.ndarray:
+        """(n, 2) int64 of n pictures: how many objects, crowds included, and how many crowds."""
+        crowds = np.concatenate([[0], np.cumsum(self.crowd)])
+        first, last = self.starts[places], self.starts[places + 1]
+        return np.stack([last - first, crowds[last] - crowds[first]], axis=1).astype(np.int64)
 
     def count(self, places: np.ndarray, classes: int) -> np.ndarray:
         """(classes,) int64, how many objects some of the pictures have, crowds left out."""

@@ -56,6 +56,8 @@ class ObjectSplit:
         read: gives the (height, width, 3) uint8 pixels at a place, red first, upright; raises
             InputError for a picture that is broken.
         annotate: gives the objects at a place.
+        count_at: gives (n, 2) int64 of n places, how many objects and crowds there are; None where
+            only `annotate` knows.
     """
 
     names: tuple[str, ...]
@@ -63,6 +65,7 @@ class ObjectSplit:
     sizes: np.ndarray
     read: Callable[[int], np.ndarray]
     annotate: Callable[[int], Objects]
+    count_at: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -74,6 +77,14 @@ class ObjectSplit:
     def objects(self, index: int) -> Objects:
         """What is in it."""
         return self.annotate(int(self.places[index]))
+
+    def counts(self) -> np.ndarray:
+        """(n, 2) int64 of each picture: how many objects, crowds included, and how many crowds."""
+        if self.count_at is not None:
+            return self.count_at(self.places)
+        found = map(self.objects, range(len(self)))
+        rows = [(len(objects), int(np.count_nonzero(objects.crowd))) for objects in found]
+        return np.array(rows, np.int64).reshape(-1, 2)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> ObjectSplit:
         """The pictures at `indices`, in that order."""

@@ -186,7 +186,7 @@ def notes(splits: Mapping[str, Contents]) -> list[Note]:
             )
             text += f"; such as {names[0]}" if names else ""
             found.append(Note(kind="same-bytes", text=text, count=count, examples=tuple(names[:5])))
-        elif both.compared < len(first):
+        elif 0 < both.compared < len(first):  # none: what is no file, or not of the same kind
             text = (
                 f"no {_WORDS[later]} image has the same bytes as a {_WORDS[earlier]} one"
                 f"{_of_how_many(both, first)}"
