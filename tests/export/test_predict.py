@@ -10,8 +10,8 @@ import pytest
 from commands import here
 from PIL import Image
 
+from export import artefact, runtimes
 from export import predict as predicting
-from export import runtimes
 from export.model_facts import ModelFacts
 from export.picture_args import named
 from export.predict import Box, Boxes
@@ -63,6 +63,7 @@ def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
         preprocessing=Preprocessing(height=8, width=8, channels=3, mean=0.0, std=1.0),
         labels=("cat", "dog"),
     )
+    monkeypatch.setattr(artefact, "require_description", lambda _path: None)
     monkeypatch.setattr(predicting, "facts", lambda _path: described)
     monkeypatch.setattr(runtimes, "load", lambda *_arguments: Sure())
     (photos / "a.png").write_text("no picture")
