@@ -82,16 +82,16 @@ def read_decoded(
     source: str | os.PathLike[str] | bytes, preprocessing: Preprocessing, name: str = "picture"
 ) -> Decoded:
     """As `read_picture`, with what else is known of it then."""
-    with _opened(source, name) as (opened, data):
+    with image_opened(source, name) as (opened, data):
         width, height = opened.size
         kind = _kind(opened, data)
         divisor = 1
         if is_large(opened):  # twice the pixels a side that are needed
             side = 2 * max(preprocessing.height, preprocessing.width)
-            divisor = max(decode_memory.reduction(opened), _divisor(opened, side, side))
-        with _loaded(opened, data, divisor, more=_copies(opened, preprocessing.channels)):
-            turned = _orientation(opened)
-            picture = _convert(opened, data, preprocessing.channels)
+            divisor = max(decode_memory.reduction(opened), divisor_for(opened, side, side))
+        with pixels_loaded(opened, data, divisor, more=copies_of(opened, preprocessing.channels)):
+            turned = orientation_of(opened)
+            picture = in_channels(opened, data, preprocessing.channels)
             if (left := decode_memory.reduction(picture)) > 1:  # it is no JPEG
                 picture = picture.reduce(left)
             picture = _upright(picture, turned)
@@ -105,16 +105,16 @@ def read_pixels(source: str | os.PathLike[str] | bytes, name: str = "picture") -
     Returns:
         (height, width, 3) uint8, red first.
     """
-    with _opened(source, name) as (opened, data):
+    with image_opened(source, name) as (opened, data):
         large = is_large(opened)
-        with _loaded(opened, data, more=3 + _copies(opened, 3)):
-            turned = _orientation(opened)
-            picture = _convert(opened, data, 3)
+        with pixels_loaded(opened, data, more=3 + copies_of(opened, 3)):
+            turned = orientation_of(opened)
+            picture = in_channels(opened, data, 3)
             if not large:
                 return np.array(_upright(picture, turned), np.uint8)
             pixels = _array(picture)
             del picture
-    return _turned(pixels, turned)
+    return turned_by(pixels, turned)
 
 
 def read_stored(
@@ -132,7 +132,7 @@ def read_stored(
     Raises:
         InputError: as `read_picture`.
     """
-    with _opened(source, name) as (opened, data), _loaded(opened, data, more=4):
+    with image_opened(source, name) as (opened, data), pixels_loaded(opened, data, more=4):
         return ImageOps.exif_transpose(opened), opened.format or ""
 
 
@@ -143,12 +143,12 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         InputError: missing, or not a JPEG, PNG, WebP or BMP picture.
     """
     with (
-        _complaining(str(path)),
+        complaining_of(str(path)),
         pathlib.Path(path).open("rb") as file,
         contextlib.closing(open_image(file)) as opened,
     ):
         # A PNG's pixels would be decoded for an orientation behind them.
-        turned = _orientation(opened) if opened.format != "PNG" or "exif" in opened.info else 1
+        turned = orientation_of(opened) if opened.format != "PNG" or "exif" in opened.info else 1
         return opened.size if SWAP[turned] else (opened.height, opened.width)
 
 
@@ -158,12 +158,12 @@ def check_picture(source: str | os.PathLike[str] | bytes, name: str = "picture")
     Raises:
         InputError: as `read_picture`.
     """
-    with _opened(source, name) as (opened, data):
+    with image_opened(source, name) as (opened, data):
         width, height = opened.size
         kind = _kind(opened, data)
-        with _loaded(opened, data, 8, more=_copies(opened, 3)):  # all bytes are still read
+        with pixels_loaded(opened, data, 8, more=copies_of(opened, 3)):  # all bytes are still read
             pass
-        swapped = SWAP[_orientation(opened)]
+        swapped = SWAP[orientation_of(opened)]
         size = (width, height) if swapped else (height, width)
         return Checked(size=size, kind=kind)
 
@@ -181,27 +181,27 @@ def read_window(
     """
     if window is None:
         return read_picture(source, preprocessing, name)
-    with _opened(source, name) as (opened, data), contextlib.ExitStack() as memory:
-        jpeg, more = opened.format in JPEGS, _copies(opened, preprocessing.channels)
+    with image_opened(source, name) as (opened, data), contextlib.ExitStack() as memory:
+        jpeg, more = opened.format in JPEGS, copies_of(opened, preprocessing.channels)
         sides = np.array([opened.height, opened.width], np.float64)
         if not jpeg:  # a PNG may tell its orientation behind its pixels
-            memory.enter_context(_loaded(opened, data, more=more))
-        turned = _orientation(opened)
+            memory.enter_context(pixels_loaded(opened, data, more=more))
+        turned = orientation_of(opened)
         first, share, target = _stored(
             np.asarray(window, np.float64), preprocessing.input_shape[:2], turned
         )
         if jpeg:
             height, width = np.ceil(target / np.maximum(share, 1e-6)).astype(int)
-            divisor = max(_divisor(opened, width, height), decode_memory.reduction(opened))
-            memory.enter_context(_loaded(opened, data, divisor, more=more))
+            divisor = max(divisor_for(opened, width, height), decode_memory.reduction(opened))
+            memory.enter_context(pixels_loaded(opened, data, divisor, more=more))
             sides /= divisor
         top, left = np.maximum(first * sides, 0.0)
         bottom, right = np.minimum((first + share) * sides, sides)
-        picture = _convert(opened, data, preprocessing.channels)
+        picture = in_channels(opened, data, preprocessing.channels)
         size = (int(target[1]), int(target[0]))
         cut = picture.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom))
         pixels = np.asarray(cut, np.uint8).reshape(*target, preprocessing.channels)
-    return _turned(pixels, turned)
+    return turned_by(pixels, turned)
 
 
 def shrunk(data: bytes, longer_side: int, name: str) -> tuple[bytes, Checked] | None:
@@ -210,16 +210,16 @@ def shrunk(data: bytes, longer_side: int, name: str) -> tuple[bytes, Checked] | 
     Raises:
         InputError: as `read_picture`.
     """
-    with _opened(data, name) as (opened, _data):
+    with image_opened(data, name) as (opened, _data):
         if max(opened.size) <= longer_side:
             return None
         grey = opened.mode in ("1", "L", "LA", "I") or opened.mode.startswith("I;16")
         channels = 1 if grey else 3
         large = is_large(opened)
         divisor = _power(max(opened.size) // longer_side) if large else 1
-        with _loaded(opened, data, divisor, more=_copies(opened, channels)):
-            turned = _orientation(opened)
-            picture = _convert(opened, data, channels)
+        with pixels_loaded(opened, data, divisor, more=copies_of(opened, channels)):
+            turned = orientation_of(opened)
+            picture = in_channels(opened, data, channels)
             picture = picture if large else _upright(picture, turned)
             picture.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
             picture = _upright(picture, turned) if large else picture
@@ -235,23 +235,25 @@ def refuse_too_large(opened: Image.Image, encoded: int) -> None:
         encoded: bytes of its file.
     """
     divisor = decode_memory.reduction(opened) if opened.format in JPEGS else 1
-    more = _copies(opened, 3)
+    more = copies_of(opened, 3)
     decode_memory.refuse_too_large(opened, encoded, divisor=divisor, more=more)
 
 
 @contextlib.contextmanager
-def _opened(
+def image_opened(
     source: str | os.PathLike[str] | bytes, name: str
 ) -> Iterator[tuple[Image.Image, bytes]]:
     """A picture and its bytes; whatever goes wrong with them is an InputError that names it."""
-    with _complaining(name if isinstance(source, bytes) else str(pathlib.Path(source))):
+    with complaining_of(name if isinstance(source, bytes) else str(pathlib.Path(source))):
         data = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
         with contextlib.closing(open_image(io.BytesIO(data))) as opened:
             yield opened, data
 
 
 @contextlib.contextmanager
-def _loaded(opened: Image.Image, data: bytes, divisor: int = 1, *, more: int = 0) -> Iterator[None]:
+def pixels_loaded(
+    opened: Image.Image, data: bytes, divisor: int = 1, *, more: int = 0
+) -> Iterator[None]:
     """Decode within the memory that threads share.
 
     Args:
@@ -269,7 +271,7 @@ def _loaded(opened: Image.Image, data: bytes, divisor: int = 1, *, more: int = 0
 
 
 @contextlib.contextmanager
-def _complaining(name: str) -> Iterator[None]:
+def complaining_of(name: str) -> Iterator[None]:
     """Whatever is wrong with a picture file of this name becomes an InputError."""
     try:
         yield
@@ -288,14 +290,15 @@ def _complaining(name: str) -> Iterator[None]:
         ) from error
 
 
-def _orientation(opened: Image.Image) -> int:
+def orientation_of(opened: Image.Image) -> int:
+    """EXIF's, 1 to 8; 1 where there is none that means anything."""
     orientation = opened.getexif().get(_ORIENTATION, 1)
     return orientation if orientation in range(1, 9) else 1
 
 
 def _kind(opened: Image.Image, data: bytes) -> int:
     plain = opened.format in JPEGS and opened.mode in ("L", "RGB") and _is_huffman_coded(data)
-    return _orientation(opened) if plain and not is_large(opened) else 0
+    return orientation_of(opened) if plain and not is_large(opened) else 0
 
 
 def _is_huffman_coded(jpeg: bytes) -> bool:
@@ -312,7 +315,7 @@ def _is_huffman_coded(jpeg: bytes) -> bool:
     return False
 
 
-def _divisor(opened: Image.Image, width: int, height: int) -> int:
+def divisor_for(opened: Image.Image, width: int, height: int) -> int:
     """By what libjpeg may divide the sides, so that they are no smaller than these."""
     return _power(min(opened.width // width, opened.height // height))
 
@@ -321,8 +324,8 @@ def _power(ratio: int) -> int:
     return next((divisor for divisor in (8, 4, 2) if divisor <= ratio), 1)
 
 
-def _copies(opened: Image.Image, channels: int) -> int:
-    """Bytes a pixel that `_convert` takes beside the picture's own, at most."""
+def copies_of(opened: Image.Image, channels: int) -> int:
+    """Bytes a pixel that `in_channels` takes beside the picture's own, at most."""
     if opened.mode.startswith("I"):
         return 12
     if opened.has_transparency_data:
@@ -376,7 +379,8 @@ def convert_channels(pictures: np.ndarray, channels: int) -> np.ndarray:
     return np.round(luma).astype(np.uint8)[..., None]
 
 
-def _convert(opened: Image.Image, data: bytes, channels: int) -> Image.Image:
+def in_channels(opened: Image.Image, data: bytes, channels: int) -> Image.Image:
+    """In RGB or grey of 8 bits, transparent pixels on white."""
     picture = to_eight_bits(with_low_bits(opened, data), data)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -402,7 +406,7 @@ def _upright(picture: Image.Image, orientation: int) -> Image.Image:
     return picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
 
 
-def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def turned_by(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """The same of (height, width, channels) pixels."""
     pixels = pixels[::-1] if FLIP_Y[orientation] else pixels
     pixels = pixels[:, ::-1] if FLIP_X[orientation] else pixels

@@ -71,7 +71,7 @@ def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -
         InputError: as `preprocessing.read_picture`, in the same words.
     """
     name = name if isinstance(source, bytes) else str(pathlib.Path(source))
-    with contextlib.ExitStack() as opened_files, preprocessing._complaining(name):
+    with contextlib.ExitStack() as opened_files, preprocessing.complaining_of(name):
         file: IO[bytes] = (
             io.BytesIO(source)
             if isinstance(source, bytes)
@@ -143,7 +143,7 @@ def _orientation(opened: Image.Image, file: IO[bytes]) -> int:
             opened.load()  # it lies behind the pixels
         elif "exif" not in opened.info:
             return 1  # else Pillow would look behind the pixels
-    return preprocessing._orientation(opened)
+    return preprocessing.orientation_of(opened)
 
 
 def _kind(header: Header, file: IO[bytes]) -> int:
