@@ -240,6 +240,7 @@ class Workshop:
                 preprocessing,
                 pictures,
                 shared_scale=shared,
+                float_file=float_file,
                 plain=data,
                 name=f"{self._run.name}: {variant.name}",
             )

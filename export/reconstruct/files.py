@@ -29,6 +29,7 @@ def reconstructed(
     pictures: np.ndarray,
     *,
     shared_scale: Sequence[str] = (),
+    float_file: bytes | None = None,
     plain: bytes | None = None,
     name: str = "",
     parts: Parts | None = None,
@@ -42,6 +43,7 @@ def reconstructed(
         preprocessing: of the model.
         pictures: (n, height, width, channels) uint8 calibration pictures. A fifth is held back.
         shared_scale: layers whose kernels are clustered; they stay as they are.
+        float_file: the same network as a float TFLite file, where there is one already.
         plain: the file without reconstruction. Where it answers more like the float network on the
             pictures held back, it is what is written.
         name: for progress lines.
@@ -55,7 +57,7 @@ def reconstructed(
     if plain is not None and len(pictures) > 1:
         back[_HELD_BACK - 1 :: _HELD_BACK] = True
         back[-1] = True
-    float_file = to_tflite(model)
+    float_file = float_file or to_tflite(model)
     found = reconstruct(
         model,
         _format(model, float_file, variant, preprocessing, shared_scale),

@@ -24,7 +24,7 @@ from training.progress import Progress
 
 # Bytes of activations, of both networks together.
 _MEMORY = 1.2e9
-_FEWEST = 8  # pictures, whatever they take
+_FEWEST, _ENOUGH = 8, 96  # pictures, whatever they take, and however many there are
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,17 +91,19 @@ def reconstruct(
     """Round a network's kernels by what they do to its activations.
 
     Args:
-        model: functional, batch norms folded, lowered where the file has integers for activations.
-            It is left as it is.
-        x: (n, height, width, channels) normalised calibration pictures; as many of the first are
-            looked at as memory allows.
+        model: functional, batch norms folded, lowered where the file has integers for activations,
+            linear layers bare (`with_bare_layers`). It is left as it is.
+        x: (n, height, width, channels) normalised calibration pictures; evenly spread ones are
+            looked at, as many as memory allows.
         parts: what to do.
         seed: of the places that are looked at.
         name: for the progress line; none without.
     """
     most = int(_MEMORY / (8 * floats_at_once(model)))
-    x = x[: max(_FEWEST, most)]
-    model, twin = with_bare_layers(model), with_bare_layers(model)
+    count = min(len(x), max(_FEWEST, min(_ENOUGH, most)))
+    # Samples come in the order of their classes.
+    x = x[np.linspace(0, len(x) - 1, count).round().astype(int)]
+    twin = with_bare_layers(model)
     work = _Work(twin, format_, parts, np.random.default_rng(seed))
     before, after = Walk(model, x), Walk(twin, x)
     twins = {_key(step, twin): step for step in steps(twin)}

@@ -27,10 +27,10 @@ import numpy as np
 # must not be rounded at will.
 _DAMPING = 0.01
 _BLOCK = 64  # weights after which the rest is told of the errors, in one product
-_SWEEPS = 3
+_SWEEPS = 2
 # Of the largest weight: fewer bits gain by clipping it.
 _LEAST_SCALE = {4: 0.35, 8: 0.75}
-_SCALES_TRIED = 27
+_SCALES_TRIED = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

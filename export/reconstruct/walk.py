@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-_AT_ONCE = 16
+_AT_ONCE = 32
 
 
 def steps(model: keras.Model) -> list[Any]:
