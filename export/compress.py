@@ -22,10 +22,13 @@ from export.converter_quantise import converter_quantise
 from export.description import check_labels
 from export.finetune import AnyLessons
 from export.flatbuffer import nonzero_weights, weight_sparsity, with_half_precision_kernels
+from export.fold_norm import fold_batch_norms
 from export.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.mixed import mixed
 from export.onnx_file import onnx_nonzero_weights, onnx_weight_sparsity
 from export.quantise import quantise
+from export.reconstruct.files import reconstructed
+from export.reconstruct.network import with_bare_layers
 from export.stages import Material, Stages, Trained, content_key
 from export.verify import Verdict
 from kerascnn.errors import InputError
@@ -40,7 +43,9 @@ from training.wording import counted
 
 _MISTAKES_KEPT = 200
 # Raised when the same recipe writes another file: those of before are made again.
-_EDITION = 4
+_EDITION = 5
+# Tasks whose files are reconstructed, see `export.reconstruct`.
+_RECONSTRUCTED = ("classification",)
 
 
 @once.scope()
@@ -140,7 +145,10 @@ def held_out_pictures(run: Run) -> Split:
 
 def reference_file(run: Run, variant: recipes.Variant) -> bytes:
     """The float TFLite file, with the same names of layers, that a variant is quantised from."""
-    network = Workshop(run).network(variant)
+    workshop = Workshop(run)
+    network = workshop.network(variant)
+    if variant.reconstructed and workshop.reconstructs(network.trained):
+        return to_tflite(network.bare(variant)[0])
     return network.lowered(variant)[1] if variant.calibrated else network.float32
 
 
@@ -174,7 +182,7 @@ class Workshop:
         """Write, run, verify and describe one file."""
         network = self.network(variant)
         began = time.monotonic()
-        bare, layers = self._convert(network, variant, end)
+        bare, told = self._convert(network, variant, end)
         data = self._task.finished(bare, end, variant)
         seconds = network.trained.seconds + time.monotonic() - began
         path = self._run.artefacts / f"{variant.name}{end}"
@@ -190,8 +198,7 @@ class Workshop:
         info["seconds"] = round(seconds, 1)
         info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, bare, path)
         info["wrong_pictures"], info["mistakes"] = self._task.mistakes(answers)
-        if layers is not None:
-            info["layers"] = layers
+        info |= told
         artefact.write_info(path, info)
         return Artefact(path, info)
 
@@ -208,29 +215,56 @@ class Workshop:
         """The run's own network, which drops are measured from."""
         return self.network(recipes.variant("float32")).answers
 
-    def _convert(self, network: _Network, variant: recipes.Variant, end: str) -> tuple[bytes, Any]:
-        """The file, and what is told of its layers, if anything."""
+    def _convert(
+        self, network: _Network, variant: recipes.Variant, end: str
+    ) -> tuple[bytes, dict[str, Any]]:
+        """The file, and what its .json says of how it came about, if anything."""
         if end == ".onnx":
-            return to_onnx(network.model), None
+            return to_onnx(network.model), {}
         if variant.weight_bits == 32:
-            return network.float32, None
+            return network.float32, {}
         preprocessing = network.trained.preprocessing
-        pictures = np.empty(0)
-        if variant.calibration_pictures:
-            pictures = self._sample(variant.calibration_pictures)[0]
+        pictures = self._calibration(network.trained, variant)
         if variant.mixed_bits:
             data, report = mixed(network.float32, variant, preprocessing, pictures)
-            return data, report.to_dict()
+            return data, {"layers": report.to_dict()}
         model, float_file = network.model, network.float32
         if variant.calibrated:
             model, float_file, preprocessing = network.lowered(variant)
         if variant.tool == "converter":
-            return converter_quantise(model, variant, preprocessing, pictures), None
+            return converter_quantise(model, variant, preprocessing, pictures), {}
         shared, ranges = network.trained.shared_scale, network.trained.ranges
         data = quantise(
             float_file, variant, preprocessing, pictures, trained=ranges, shared_scale=shared
         )
-        return data, None
+        if variant.reconstructed and self.reconstructs(network.trained):
+            model, preprocessing = network.bare(variant)
+            data, noises = reconstructed(
+                model,
+                variant,
+                preprocessing,
+                pictures,
+                shared_scale=shared,
+                float_file=float_file,
+                plain=data,
+                name=f"{self._run.name}: {variant.name}",
+            )
+            return data, {"reconstruction": noises} if noises else {}
+        return data, {}
+
+    def _calibration(self, trained: Trained, variant: recipes.Variant) -> np.ndarray:
+        """The pictures that a file of this network is made with; none where it needs none."""
+        needed = variant.calibrated or variant.mixed_bits or self.reconstructs(trained)
+        if not variant.calibration_pictures or not needed:
+            return np.empty(0)
+        return self._sample(variant.calibration_pictures)[0]
+
+    def reconstructs(self, trained: Trained) -> bool:
+        """Whether files of this network are reconstructed.
+
+        What training for int8 found is kept as it is.
+        """
+        return self._run.task in _RECONSTRUCTED and trained.ranges is None
 
     def _key(self, variant: recipes.Variant, end: str) -> str:
         made_of = {
@@ -286,7 +320,6 @@ class Workshop:
     ) -> dict[str, Any]:
         run, tflite = self._run, path.suffix == ".tflite"
         raw = variant.raw_input and tflite
-        pictures = variant.calibration_pictures
         return {
             "file": path.name,
             "sha256": atomic.sha256(path),
@@ -309,7 +342,7 @@ class Workshop:
             **self._task.description(variant, path.suffix),
             "labels": list(run.labels),
             **About.of(run).to_dict(),
-            "calibration_pictures": len(self._sample(pictures)[0]) if pictures else 0,
+            "calibration_pictures": len(self._calibration(trained, variant)),
             "versions": versions(),
         }
 
@@ -397,6 +430,16 @@ class _Network:
                 model, preprocessing = with_raw_input(model, preprocessing)
             self._lowered[raw] = model, to_tflite(model), preprocessing
         return self._lowered[raw]
+
+    def bare(self, variant: recipes.Variant) -> tuple[keras.Model, Preprocessing]:
+        """The network as it is reconstructed: norms folded, lowered where a file has integers."""
+        model, preprocessing = fold_batch_norms(self.model), self.trained.preprocessing
+        if not variant.calibrated:
+            return with_bare_layers(model), preprocessing
+        model = lower_for_int8(model)
+        if variant.raw_input and not preprocessing.is_a_scale:
+            model, preprocessing = with_raw_input(model, preprocessing)
+        return model, preprocessing
 
     @functools.cached_property
     def answers(self) -> Any:

@@ -68,7 +68,7 @@ _TRANSPARENT = (
     *(layers.UpSampling2D, layers.ZeroPadding2D, layers.GlobalMaxPooling2D),
 )
 # Scales that the runtime prescribes: 1/256 and 1/128.
-_FIXED = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
+FIXED_RANGES = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
 _MOMENTUM = 0.99
 # With more values than this, a kernel is not a clustered one.
 _MOST_CLUSTERS = 256
@@ -188,7 +188,7 @@ def calibrated(
             array = np.asarray(value)
             found[layer.name] = min(low, float(array.min())), max(high, float(array.max()))
     return found | {
-        layer.name: fixed for layer in chosen if (fixed := _FIXED.get(_function(layer)))
+        layer.name: fixed for layer in chosen if (fixed := FIXED_RANGES.get(_function(layer)))
     }
 
 
@@ -461,7 +461,7 @@ def _wrapped(
         frozen, *rest = layer.get_weights()
         layer.set_weights([kept.on_grid(frozen), *rest])
     if layer.name in ranges:
-        fixed = ranges[layer.name] in _FIXED.values()
+        fixed = ranges[layer.name] in FIXED_RANGES.values()
         output = (Fixed if fixed else Following)(*ranges[layer.name])
     if not kernel and output is None:
         return layer

@@ -83,11 +83,7 @@ def quantise(
     Raises:
         InputError: no calibration picture, where the variant needs some.
     """
-    manager = _recipe(variant, shared_scale)
-    if variant.calibrated:
-        for name in [*joining_tensors(float_file), *map_logits(float_file)]:
-            scope = f"^{re.escape(name)};$"
-            manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
+    manager = _recipe_for(float_file, variant, shared_scale)
     given = kernel_ranges.given(float_file, kernel_bounds or {})
     with quiet(), native_quiet():
         work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
@@ -142,7 +138,7 @@ def kernel_bits(
     float_file: bytes, variant: Variant, shared_scale: Sequence[str] = ()
 ) -> dict[str, int]:
     """Bits of each kernel that `quantise` will store as integers, by the name of its constant."""
-    manager = _recipe(variant, shared_scale)
+    manager = _recipe_for(float_file, variant, shared_scale)
     found = {}
     for kernel in kernel_ranges.kernels(float_file):
         key, config = manager.get_quantization_configs(kernel.operation, f"{kernel.output};")
@@ -154,6 +150,18 @@ def kernel_bits(
 
 def _activation_bits(variant: Variant) -> int:
     return 16 if variant.activations == "int16" else 8
+
+
+def _recipe_for(
+    float_file: bytes, variant: Variant, shared_scale: Sequence[str]
+) -> recipe_manager.RecipeManager:
+    """The variant's recipe, with what has to stay float in this file."""
+    manager = _recipe(variant, shared_scale)
+    if variant.calibrated:
+        for name in [*joining_tensors(float_file), *map_logits(float_file)]:
+            scope = f"^{re.escape(name)};$"
+            manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
+    return manager
 
 
 def _recipe(variant: Variant, shared_scale: Sequence[str]) -> recipe_manager.RecipeManager:

@@ -13,6 +13,9 @@ values a layer, trains on while feeling int8, and writes an int8 file.
     cluster<N>   cluster16_int8   a layer's weights take N values              export.cluster
     qat          qat_int8         trained while feeling the rounding of int8   export.qat
 
+`plain_` in front of a precision (`plain_int8`) leaves out the reconstruction of
+`export.reconstruct`: each weight is rounded to the nearest, and ranges are the whole ones.
+
 A detector's file has its post-processing inside, a segmentation network's the choice of the
 likeliest class; `_raw` behind the name leaves it out (`int8_raw`).
 """
@@ -168,6 +171,8 @@ class Variant:
         mixed_bits: what a layer's kernel may have where a search gives each layer its own; widened
             for float arithmetic. Empty otherwise.
         max_change: for the search, the percentage of calibration pictures whose top-1 may change.
+        reconstructed: kernels are rounded and biases corrected by what they do to the network's
+            activations on calibration pictures (`export.reconstruct`), not weight by weight.
         tool: "litert-quantizer" or "converter" (tf.lite's own quantiser, a second opinion).
         calibration_pictures: that set the ranges of activations, or that the search looks at.
         steps: what is trained before the file is written, in order.
@@ -183,6 +188,7 @@ class Variant:
     first_and_last_bits: int | None = None
     mixed_bits: tuple[int, ...] = ()
     max_change: float = 0.0
+    reconstructed: bool = False
     tool: str = "litert-quantizer"
     calibration_pictures: int = 0
     steps: tuple[Step, ...] = ()
@@ -278,12 +284,14 @@ _PRECISIONS = (
         weight_bits=8,
         activations="dynamic",
         depthwise_bits=8,
+        reconstructed=True,
         description="int8 weights, activations quantised while running",
     ),
     Variant(
         name="weight_int8",
         weight_bits=8,
         activations="float32",
+        reconstructed=True,
         description="int8 weights, widened for float arithmetic",
     ),
     Variant(
@@ -292,6 +300,7 @@ _PRECISIONS = (
         activations="float32",
         depthwise_bits=8,
         first_and_last_bits=8,
+        reconstructed=True,
         description="int4 weights (first, last and depthwise layers int8), float arithmetic",
     ),
     Variant(
@@ -306,6 +315,7 @@ _PRECISIONS = (
         name="int8",
         weight_bits=8,
         activations="int8",
+        reconstructed=True,
         description="int8 throughout, takes raw uint8 pixels",
     ),
     Variant(
@@ -331,6 +341,18 @@ _PRECISIONS = (
     ),
 )
 PRECISIONS = {variant.name: variant for variant in _PRECISIONS}
+# As they were before there was reconstruction, to compare with.
+_PLAIN = {
+    f"plain_{name}": dataclasses.replace(
+        one,
+        name=f"plain_{name}",
+        reconstructed=False,
+        description=f"{one.description}; each weight rounded to the nearest",
+    )
+    for name, one in PRECISIONS.items()
+    if one.reconstructed
+}
+_WRITTEN = PRECISIONS | _PLAIN
 
 # What `kerascnn demo` and `kerascnn compress` make when nothing else is asked.
 DEFAULT = ("float32", "float16", "dynamic_int8", "int8", "weight_int4")
@@ -354,7 +376,7 @@ def variant(name: str, settings: Settings | None = None) -> Variant:
     """
     settings = settings or Settings()
     words, precision = _split(name.removesuffix(_RAW))
-    if precision not in PRECISIONS:
+    if precision not in _WRITTEN:
         raise InputError(_unknown(name))
     steps: list[Step] = []
     distil = False
@@ -372,12 +394,12 @@ def variant(name: str, settings: Settings | None = None) -> Variant:
         not distil or bool(steps),
         f"{name}: distil needs a step that trains, as in distil_slim50_int8",
     )
-    return _filled(PRECISIONS[precision], name, tuple(steps), distil, settings)
+    return _filled(_WRITTEN[precision], name, tuple(steps), distil, settings)
 
 
 def _split(name: str) -> tuple[list[str], str]:
     """Words of the steps, and the precision."""
-    for precision in sorted(PRECISIONS, key=len, reverse=True):
+    for precision in sorted(_WRITTEN, key=len, reverse=True):
         if name == precision:
             return [], precision
         if name.endswith(f"_{precision}"):
@@ -423,7 +445,10 @@ def _filled(
     """The variant with the settings that shape it, and no others: they are part of its identity."""
     changes: dict[str, Any] = {"name": name, "steps": steps}
     aware = bool(steps) and isinstance(steps[-1], Qat)
-    if precision.activations in ("int8", "int16") or precision.mixed_bits or aware:
+    if aware:
+        changes["reconstructed"] = False  # its training was for the kernels that it found
+    calibrated = precision.activations in ("int8", "int16")
+    if calibrated or precision.mixed_bits or precision.reconstructed or aware:
         changes["calibration_pictures"] = settings.calibration_pictures
     if precision.mixed_bits:
         changes["max_change"] = settings.max_change
@@ -453,7 +478,7 @@ def _told(step: Step) -> str:
 
 
 def _unknown(name: str) -> str:
-    known = [*PRECISIONS, *_EXAMPLES]
+    known = [*_WRITTEN, *_EXAMPLES]
     hint = did_you_mean(name, known) or ";"
     return (
         f"unknown variant {name!r}{hint} there are: {', '.join(PRECISIONS)}, and with training "

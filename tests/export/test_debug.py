@@ -140,9 +140,16 @@ def test_table_and_chart(float_file: bytes, tmp_path) -> None:
     write_chart(path, layers, title="a_$b$_c")
     assert path.read_bytes() == once
     text = as_text(
-        Diagnosis(layers=tuple(layers), suspect=first_fall(layers), table=path, chart=path)
+        Diagnosis(
+            layers=tuple(layers),
+            suspect=first_fall(layers),
+            dead_channels={},
+            table=path,
+            chart=path,
+        )
     )
     assert "look at" in text or "no single layer is to blame" in text
+    assert "channels with a bias and no kernel, which stay constant: stem 3" in text
     assert len(text.splitlines()) > len(layers)
 
 
