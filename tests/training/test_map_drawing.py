@@ -119,7 +119,7 @@ def test_written_by_suffix(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="drawn on"):
         draw_map(grey().astype(np.float32), field(1), NAMES)
-    with pytest.raises(InputError, match="does not fit a picture"):
+    with pytest.raises(InputError, match="does not fit an image"):
         draw_map(grey(), field(1, 40), NAMES)
     with pytest.raises(InputError, match="class 23 is in the label map and there are 23 classes"):
         draw_map(grey(), field(23), NAMES)
