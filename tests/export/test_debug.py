@@ -143,7 +143,7 @@ def test_table_and_chart(float_file: bytes, tmp_path) -> None:
         Diagnosis(
             layers=tuple(layers),
             suspect=first_fall(layers),
-            dead_channels={},
+            dead_channels={"stem": 3},
             table=path,
             chart=path,
         )
