@@ -103,7 +103,7 @@ def assert_scales(lowered: keras.Model, file: bytes, preprocessing: Preprocessin
     pictures = rng.integers(0, 256, (4, *preprocessing.input_shape), np.uint8)
     ranges = {
         name: one
-        if one in qat._FIXED.values() or name == "image"
+        if one in qat.FIXED_RANGES.values() or name == "image"
         else (one[0] * rng.uniform(0.8, 1.2), one[1] * rng.uniform(0.8, 1.2))
         for name, one in qat.calibrated(lowered, preprocessing, pictures).items()
     }

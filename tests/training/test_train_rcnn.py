@@ -163,7 +163,7 @@ def test_rows_of_masks_are_as_many_as_there_can_be_objects() -> None:
     put_together = dataclasses.replace(CONFIG, augmentation="scenes")
     assert train_detector._most_objects(some, put_together) == 8
     assert train_detector._most_objects(some.take([4]), CONFIG) == 1  # without any
-    many = dataclasses.replace(some, annotate=lambda _place: range(200))
+    many = dataclasses.replace(some, count_at=lambda places: np.tile([200, 0], (len(places), 1)))
     assert train_detector._most_objects(many, CONFIG) == 100
 
 
