@@ -71,7 +71,6 @@ class Attention:
     width: int
     channels: int
     kv_strides: int = 1
-    strides: int = 1
 
 
 Block = Conv | Fused | Universal | Attention
@@ -263,8 +262,10 @@ def mobilenet_v4(
     x = inputs = blocks.picture_input(input_shape)
     stem = config.stem if alpha < 1 else round_channels(config.stem * alpha)
     x = conventions.conv(x, stem, 3, strides=strides, name="stem")
-    done, total = 0, sum(map(len, config.stages))
-    for s, stage in enumerate(_with_early_strides(config.stages, early_strides), 1):
+    first, *others = config.stages
+    stages = (blocks.with_early_strides(first, early_strides), *others)
+    done, total = 0, sum(map(len, stages))
+    for s, stage in enumerate(stages, 1):
         for b, block in enumerate(stage, 1):
             build = functools.partial(
                 _BUILDERS[type(block)],
@@ -281,13 +282,6 @@ def mobilenet_v4(
     x = layers.Flatten(name="flatten")(x)
     dropout = config.dropout if dropout is None else dropout
     return keras.Model(inputs, blocks.logits(x, classes, dropout=dropout), name=name)
-
-
-def _with_early_strides(stages, strides):
-    """The stages with other strides in the first block."""
-    first, *others = stages
-    changed = dataclasses.replace(first[0], strides=strides if first[0].strides == 2 else 1)
-    return ((changed, *first[1:]), *others)
 
 
 def _convolution(x, conventions, block, *, channels, layer_scale, drop_path, name):
