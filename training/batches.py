@@ -20,8 +20,9 @@ from kerascnn.preprocessing import Preprocessing
 from training import plan, policies
 from training.config import TrainConfig
 from training.datasets.broken import BrokenPictures
-from training.datasets.decode import decoded, in_order
+from training.datasets.decode import decoded
 from training.datasets.splits import Split
+from training.parallel import in_order
 from training.preprocessing import read_picture, read_window
 
 _AHEAD = 2

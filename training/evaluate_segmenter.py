@@ -11,9 +11,9 @@ from PIL import Image
 
 from kerascnn.preprocessing import Preprocessing
 from training.box_augmentation import evaluation_placement, refuse_crops, to_network
-from training.datasets.decode import in_order
 from training.datasets.label_maps import VOID, MapSplit
 from training.map_augmentation import middle
+from training.parallel import in_order
 from training.progress import Progress
 from training.segmentation_metrics import SegmentationEvaluation, evaluate_maps
 

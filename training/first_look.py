@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from kerascnn.errors import InputError
-from kerascnn.zoo import entry
 from training.datasets import of_request
 from training.leaks import refuse_leaks
 from training.request import TrainRequest
@@ -36,9 +35,7 @@ def first_look(asked: TrainRequest, folder: pathlib.Path, *, warn: Callable[[str
         return None
     require_writable(folder)
     asked = as_begun(asked, info) if info else asked
-    task = entry(asked.model).task
-    find = {"detection": of_request.objects, "segmentation": of_request.maps}
-    dataset: Any = find.get(task, of_request.labelled)(asked)
+    dataset = of_request.of_any_task(asked)
     if info is None:
         refuse_leaks(asked, dataset.held_out, dataset.fingerprint, warn=warn)
     elif info["dataset"]["fingerprint"] != dataset.fingerprint:

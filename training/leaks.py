@@ -12,10 +12,8 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from kerascnn.errors import InputError
-from kerascnn.zoo import entry
 from training.datasets import EMBEDDED, of_request
 from training.datasets.label_maps import MapSplit
 from training.datasets.objects import ObjectSplit, is_scenes
@@ -147,12 +145,8 @@ def _learnt_from(origin: Origin) -> list[AnySplit]:
     Raises:
         InputError: its data is gone or has changed.
     """
-    asked, task = origin.request, entry(origin.request.model).task
-    dataset: Any
-    if task == "classification":
-        dataset = of_request.labelled(asked)
-    else:
-        dataset = of_request.objects(asked) if task == "detection" else of_request.maps(asked)
+    asked = origin.request
+    dataset = of_request.of_any_task(asked)
     if dataset.fingerprint != origin.fingerprint:
         raise InputError(f"{asked.places} has changed since")
     return [split for split in (dataset.train, dataset.validation) if split]

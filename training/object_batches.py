@@ -20,8 +20,8 @@ from training.box_augmentation import (
     to_network,
 )
 from training.box_policies import BOX_POLICIES, Part
-from training.datasets.decode import in_order
 from training.datasets.objects import ObjectSplit
+from training.parallel import in_order
 from training.tiled_batches import Mapped, TiledBatch, TiledCourse, tiled_batches
 
 ObjectBatch = TiledBatch

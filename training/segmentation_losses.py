@@ -17,8 +17,8 @@ from keras import ops
 
 from kerascnn.errors import InputError
 from training.config import TrainConfig
-from training.datasets.decode import in_order
 from training.datasets.label_maps import VOID, MapSplit
+from training.parallel import in_order
 from training.progress import Progress
 
 LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")

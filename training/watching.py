@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from training.config import TrainConfig
+from training.datasets.splits import SplitLike
 
 # After the seed, so that the images are others than those that other draws by it take.
 _PURPOSE = 7
 
 
-class _Split(Protocol):
-    def __len__(self) -> int: ...
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> Any: ...
-
-
-_AnySplit = TypeVar("_AnySplit", bound=_Split)
+_AnySplit = TypeVar("_AnySplit", bound=SplitLike)
 
 
 def watching(split: _AnySplit, config: TrainConfig) -> _AnySplit:
@@ -36,6 +30,6 @@ def watching(split: _AnySplit, config: TrainConfig) -> _AnySplit:
     return few
 
 
-def counted(whole: _Split, few: _Split) -> dict[str, float]:
+def counted(whole: SplitLike, few: SplitLike) -> dict[str, float]:
     """What a row of the history says of it: "val_images", where some were left out."""
     return {"val_images": float(len(few))} if len(few) < len(whole) else {}

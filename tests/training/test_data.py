@@ -16,8 +16,9 @@ from PIL import Image
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import atomic, datasets, decode_memory
-from training.datasets.decode import decode_dataset, decode_split, decoded, in_order
+from training.datasets.decode import decode_dataset, decode_split, decoded
 from training.datasets.splits import Split, few, stratified
+from training.parallel import in_order
 from training.preprocessing import read_picture
 
 STRETCH = Preprocessing(height=8, width=8, channels=3, resize="stretch")

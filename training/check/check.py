@@ -113,12 +113,10 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
 
 def _scanned(asked: TrainRequest) -> AnyDataset:
     """The data with validation images set aside."""
-    task, config = entry(asked.model).task, asked.config
-    if task == "classification":
-        return of_request.with_validation(of_request.labelled(asked), config)
-    if task == "detection":
-        return of_request.with_validation_of(of_request.objects(asked), config)
-    return of_request.with_validation_of(of_request.maps(asked), config)
+    dataset: Any = of_request.of_any_task(asked)
+    if isinstance(dataset, Dataset):
+        return of_request.with_validation(dataset, asked.config)
+    return of_request.with_validation_of(dataset, asked.config)
 
 
 def _parts(dataset: Any) -> list[Any]:

@@ -12,30 +12,18 @@ import json
 import pathlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
+from typing import TypeVar
 
 from kerascnn.errors import InputError
 from training import atomic
+from training.datasets.splits import SplitLike
 from training.parallel import in_order
 from training.progress import Progress, say
 
 _Result = TypeVar("_Result")
 
 
-class _Split(Protocol):
-    """A `Split`, an `ObjectSplit` or a `MapSplit`."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    def __len__(self) -> int: ...
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> Any: ...
-
-
-_AnySplit = TypeVar("_AnySplit", bound=_Split)
+_AnySplit = TypeVar("_AnySplit", bound=SplitLike)
 
 
 class BrokenPictures:

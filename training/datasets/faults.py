@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.decode import in_order
 from training.datasets.notes import Note
+from training.parallel import in_order
 from training.preprocessing import read_size
 from training.progress import Progress
 

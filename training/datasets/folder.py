@@ -28,7 +28,6 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -37,6 +36,7 @@ from kerascnn.errors import InputError
 from training.datasets import lookalikes
 from training.datasets.notes import Note
 from training.datasets.paths import Listing, is_hidden, listing, natural_key, notes_of, suffix_of
+from training.datasets.spelling import class_key
 from training.datasets.splits import Dataset, Split, refuse_odd_names, stratified
 from training.preprocessing import SUFFIXES
 from training.progress import Progress
@@ -174,7 +174,7 @@ class _Scan:
         for path in sorted(self._folders(folder)):
             name = path.name
             if self._reading != BEFORE:
-                name = unicodedata.normalize("NFC", name)
+                name = class_key(name)
             found.setdefault(name, []).append(path)
         if wanted is not None:
             return {name: found[name] for name in wanted if name in found}

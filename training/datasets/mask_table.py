@@ -16,7 +16,6 @@ import numpy as np
 from kerascnn.errors import InputError
 from training.datasets import mask_files
 from training.datasets.class_files import ClassFile
-from training.datasets.decode import in_order
 from training.datasets.elsewhere import Use, doubled, unused
 from training.datasets.faults import Faults, present
 from training.datasets.label_maps import BACKGROUND, VOID, MapDataset, MapSplit, Palette
@@ -31,6 +30,7 @@ from training.datasets.object_table import (
     refuse_other_size,
 )
 from training.datasets.splits import digest, refuse_odd_names
+from training.parallel import in_order
 from training.preprocessing import read_pixels, read_size
 from training.progress import Progress
 

@@ -10,9 +10,10 @@ Classifiers are decoded behind this, and lose their broken pictures there.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from kerascnn.zoo import entry
 from training import datasets, once
 from training.config import TrainConfig
 from training.datasets.label_maps import MapDataset
@@ -45,22 +46,26 @@ def labelled(asked: TrainRequest) -> Dataset:
 
 def objects(asked: TrainRequest) -> ObjectDataset:
     """The pictures of a detector's request, not read yet and none set aside."""
-    with busy(f"reading {asked.data}"):
-        return once.call(
-            scan_objects,
-            asked.data,
-            seed=asked.config.split_seed,
-            strict=asked.strict,
-            val_data=asked.val_data,
-            reading=asked.reading,
-        )
+    return _regions(scan_objects, asked)
 
 
 def maps(asked: TrainRequest) -> MapDataset:
     """The pictures of a segmentation network's request, not read yet and none set aside."""
+    return _regions(scan_maps, asked)
+
+
+def of_any_task(asked: TrainRequest) -> Dataset | ObjectDataset | MapDataset:
+    """The pictures of a request, not read yet and none set aside."""
+    task = entry(asked.model).task
+    if task == "classification":
+        return labelled(asked)
+    return objects(asked) if task == "detection" else maps(asked)
+
+
+def _regions(scan: Callable[..., _Regions], asked: TrainRequest) -> _Regions:
     with busy(f"reading {asked.data}"):
         return once.call(
-            scan_maps,
+            scan,
             asked.data,
             seed=asked.config.split_seed,
             strict=asked.strict,

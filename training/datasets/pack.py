@@ -31,10 +31,11 @@ from kerascnn import told
 from kerascnn.errors import InputError
 from training import atomic
 from training.arrays import read_npz
-from training.datasets.decode import Broken, in_order, refuse_lost_classes
+from training.datasets.decode import Broken, refuse_lost_classes
 from training.datasets.records import FRAME, FRONT, Reader
 from training.datasets.splits import Dataset, Split, digest
 from training.decode_memory import open_image
+from training.parallel import in_order
 from training.preprocessing import Checked, check_picture, shrunk
 from training.progress import Progress
 

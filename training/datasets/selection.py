@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
 
 import numpy as np
 
 from kerascnn.errors import InputError
 from training.datasets import header
-from training.datasets.splits import Dataset, stratified
+from training.datasets.splits import Dataset, SplitLike, stratified
 from training.parallel import in_order
 from training.progress import say
 
-
-class _Split(Protocol):
-    """Pictures of any kind: an `ObjectSplit` or a `MapSplit`."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    def __len__(self) -> int: ...
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> Any: ...
-
-
-_AnySplit = TypeVar("_AnySplit", bound=_Split)
+_AnySplit = TypeVar("_AnySplit", bound=SplitLike)
 _AnyDataset = TypeVar("_AnyDataset")
 
 

@@ -6,11 +6,23 @@ import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from kerascnn.errors import InputError
 from training.datasets.notes import Note
+
+
+class SplitLike(Protocol):
+    """Pictures of any task: a `Split`, an `ObjectSplit` or a `MapSplit`."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Any: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

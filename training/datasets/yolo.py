@@ -34,7 +34,6 @@ import numpy as np
 import yaml
 
 from kerascnn.errors import InputError
-from training.datasets.decode import in_order
 from training.datasets.elsewhere import Use
 from training.datasets.faults import Faults, present
 from training.datasets.notes import Note
@@ -53,6 +52,7 @@ from training.datasets.object_table import (
 )
 from training.datasets.objects import ObjectDataset
 from training.datasets.paths import Listings
+from training.parallel import in_order
 from training.preprocessing import SUFFIXES
 from training.progress import Progress
 from training.reading import BEFORE, NOW
