@@ -29,13 +29,13 @@ import numpy as np
 
 import kerascnn
 from kerascnn.preprocessing import Preprocessing
-from training.batches import Course
-from training.config import TrainConfig
+from training.classification.batches import Course
+from training.classification.fit import compile_trainee, make_trainee
+from training.classification.input_pipeline import train_feed
 from training.datasets.splits import Split
-from training.devices import SINGLE
-from training.feed import train_feed
-from training.fit import compile_trainee, make_trainee
-from training.loop import repeatable
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.engine.loop import repeatable
 
 NETWORKS = ("resnet50", "mobilenet_v2")
 

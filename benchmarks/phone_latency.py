@@ -20,10 +20,12 @@ import keras
 import numpy as np
 
 import kerascnn
-from export import benchmark, recipes, runtimes
-from export.convert_tflite import to_tflite
-from export.lower import lower_for_int8
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.graph.lower import lower_for_int8
+from export.runtime import benchmark
+from export.runtime import load as runtimes
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 
 PEERS = {

@@ -41,14 +41,16 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
     default_8bit_quantizers,
 )
 
-from export import finetune, recipes, runtimes, stages
-from export.classification import Classification
-from export.compress import Workshop, compress
-from export.fold_norm import fold_batch_norms
-from export.legacy_keras import Elementwise, to_tf_keras
-from training.loop import repeatable
-from training.quiet import native_quiet, quiet
-from training.run import Run
+from export.artefacts import variants as recipes
+from export.compress import finetune, stages
+from export.compress.compress import Workshop, compress
+from export.graph.fold_norm import fold_batch_norms
+from export.graph.legacy_keras import Elementwise, to_tf_keras
+from export.runtime import load as runtimes
+from export.tasks.classification import Classification
+from training.common.quiet import native_quiet, quiet
+from training.engine.loop import repeatable
+from training.engine.run import Run
 
 _CALIBRATION_PICTURES = 200
 _annotate = tfmot.quantization.keras.quantize_annotate_layer

@@ -76,10 +76,10 @@ def main() -> None:
 def _batches(size: int, steps: int) -> dict[str, np.ndarray]:
     """The same field of all batches in one array: (steps, pictures, ...)."""
     from kerascnn import zoo
-    from training.config import TrainConfig
-    from training.datasets.object_sets import scan_objects
-    from training.object_batches import ObjectCourse
-    from training.rcnn_losses import RCNNLoss
+    from training.datasets.detection_sets import scan_objects
+    from training.detection.batches import ObjectCourse
+    from training.detection.two_stage_losses import RCNNLoss
+    from training.engine.config import TrainConfig
 
     data = scan_objects(f"scenes:{SIZE}@{size * steps}+1", seed=0)
     loss = RCNNLoss(spec=zoo.detector_spec(NETWORK, (SIZE, SIZE)))
@@ -161,7 +161,7 @@ class _Page:
         OUTPUT.write_text(self._text(), "utf-8")
 
     def _text(self) -> str:
-        from training.run import machine
+        from training.engine.run import machine
 
         facts = machine()
         listed = "; ".join(f"{title}: {version}" for title, version in self._versions.items())
@@ -215,8 +215,8 @@ def _ours() -> tuple[str, int, Step]:
 
     import kerascnn
     from kerascnn import zoo
-    from training.loop import can_jit
-    from training.rcnn_trainee import RCNNTrainee
+    from training.detection.two_stage_training_model import RCNNTrainee
+    from training.engine.loop import can_jit
 
     keras.utils.set_random_seed(0)
     network = kerascnn.build(NETWORK, input_shape=(SIZE, SIZE, 3))

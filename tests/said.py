@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from training.datasets.label_maps import MapDataset
+from training.datasets.detection import ObjectDataset
 from training.datasets.notes import Note
-from training.datasets.objects import ObjectDataset
+from training.datasets.segmentation import MapDataset
 
 
 def said(dataset: ObjectDataset | MapDataset) -> tuple[str, ...]:

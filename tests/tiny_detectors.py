@@ -14,7 +14,7 @@ from kerascnn.detection.anchors import rpn_anchors, ssd_anchors
 from kerascnn.detection.faster_rcnn import two_stage_detector
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
-from training.datasets.objects import Objects, ObjectSplit
+from training.datasets.detection import Objects, ObjectSplit
 
 CLASSES = ("red", "blue")
 SHAPE = (32, 48, 3)

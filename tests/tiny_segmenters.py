@@ -10,7 +10,7 @@ from keras import layers
 
 from kerascnn import blocks
 from kerascnn.preprocessing import Preprocessing
-from training.datasets.label_maps import VOID, MapSplit
+from training.datasets.segmentation import VOID, MapSplit
 
 CLASSES = ("background", "red", "blue")
 SHAPE = (16, 24, 3)

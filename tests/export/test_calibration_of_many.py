@@ -12,16 +12,18 @@ import pytest
 from networks import enlivened
 from PIL import Image
 
-from export import classification, quantise, recipes
-from export.classification import Classification
-from export.convert_tflite import to_tflite
+from export.artefacts import variants as recipes
+from export.tasks import classification
+from export.tasks.classification import Classification
+from export.tflite import quantise
+from export.tflite.convert import to_tflite
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.datasets import of_request
 from training.datasets.decode import Broken
 from training.datasets.splits import Dataset, Split
-from training.run import Run
+from training.engine import dataset_of_request as of_request
+from training.engine.run import Run
 
 CLASSES = 5_000
 

@@ -21,13 +21,14 @@ from test_prune import (
     stop_after,
 )
 
-from export import flatbuffer, recipes
-from export.cluster import cluster
-from export.convert_tflite import to_tflite
-from export.lower import lower_for_int8
-from export.qat import clustered_layers
-from export.quantise import quantise
-from export.recipes import Cluster
+from export.artefacts import variants as recipes
+from export.artefacts.variants import Cluster
+from export.compress.cluster import cluster
+from export.compress.qat import clustered_layers
+from export.graph.lower import lower_for_int8
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn.errors import InputError
 
 VALUES = 16

@@ -14,16 +14,17 @@ import pytest
 from keras import layers
 from test_slim import drawn
 
-from export import finetune, flatbuffer
-from export.convert_tflite import to_tflite
-from export.finetune import Lessons
-from export.prune import prune, weighty_layers
-from export.recipes import SPARED, Prune
+from export.artefacts.variants import SPARED, Prune
+from export.compress import finetune
+from export.compress.finetune import Lessons
+from export.compress.prune import prune, weighty_layers
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import datasets
-from training.config import TrainConfig
 from training.datasets.decode import decode_split
+from training.engine.config import TrainConfig
 
 PICTURE = Preprocessing(height=28, width=28, channels=1, resize="pad")
 CONFIG = TrainConfig(

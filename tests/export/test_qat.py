@@ -15,12 +15,22 @@ from test_prune import CHOSEN, CONFIG, PICTURE, Stop, assert_same, lessons, smal
 from test_slim import drawn
 
 import kerascnn
-from export import flatbuffer, qat, recipes, runtimes
-from export.convert_tflite import layer_of, to_tflite
-from export.flatbuffer import map_logits
-from export.fold_norm import fold_batch_norms
-from export.qat import Aware, Kept, fused_dense, has_scale, lowered_for_training, train_aware
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.compress import qat
+from export.compress.qat import (
+    Aware,
+    Kept,
+    fused_dense,
+    has_scale,
+    lowered_for_training,
+    train_aware,
+)
+from export.graph.fold_norm import fold_batch_norms
+from export.runtime import load as runtimes
+from export.tflite import flatbuffer
+from export.tflite.convert import layer_of, to_tflite
+from export.tflite.flatbuffer import map_logits
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing

@@ -22,29 +22,39 @@ from PIL import Image
 from scans import scans_of_commands
 
 import kerascnn
-from export import allowed, compare, flatbuffer, onnx_file, prune, recipes, tasks
-from export.artefact import Artefact
-from export.compress import compress
-from export.convert_onnx import to_onnx
-from export.convert_tflite import to_tflite
-from export.description import read_description
-from export.finetune import MapLessons
-from export.predict import segment, task_of
-from export.quantise import quantise
-from export.segmentation import Mapped, PackedMaps, Segmentation, agreement
-from export.segmenters import load_segmenter, palette
-from export.table import table
+from export.artefacts import variants as recipes
+from export.artefacts.artefact import Artefact
+from export.artefacts.description import read_description
+from export.compress import allowed, prune
+from export.compress.compress import compress
+from export.compress.finetune import MapLessons
+from export.onnx import file as onnx_file
+from export.onnx.convert import to_onnx
+from export.report import compare
+from export.report.table import table
+from export.runtime.predict import segment, task_of
+from export.runtime.segmenters import load_segmenter, palette
+from export.tasks import base as tasks
+from export.tasks.segmentation import (
+    Mapped,
+    PackedMaps,
+    Segmentation,
+    agreement,
+)
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn.cli import commands
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.datasets import of_request
-from training.datasets.label_maps import VOID
-from training.datasets.map_sets import scan_maps
-from training.request import request
-from training.run import Run, write_info
-from training.segmentation_losses import SegmentationLoss
-from training.segmentation_metrics import of_counts, pack_counts
-from training.train_segmenter import SegmenterTraining
+from training.datasets.segmentation import VOID
+from training.datasets.segmentation_sets import scan_maps
+from training.engine import dataset_of_request as of_request
+from training.engine.request import request
+from training.engine.run import Run, write_info
+from training.segmentation.losses import SegmentationLoss
+from training.segmentation.metrics import of_counts, pack_counts
+from training.segmentation.task import SegmenterTraining
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8", "float32_raw", "int8_raw")
 DATA = "scenes:64@12+6"

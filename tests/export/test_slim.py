@@ -12,7 +12,7 @@ from keras import layers
 from networks import enlivened
 
 import kerascnn
-from export.slim import slim, widths
+from export.compress.channel_prune import slim, widths
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from commands import assert_refused, here, kerascnn, kill_when
 
-from export import recipes
-from export.compress import Workshop, compress
-from export.recipes import FineTuning, Settings
-from export.stages import Trained
+from export.artefacts import variants as recipes
+from export.artefacts.variants import FineTuning, Settings
+from export.compress.compress import Workshop, compress
+from export.compress.stages import Trained
 from kerascnn.errors import InputError
-from training import atomic
-from training.run import Run
+from training.common import atomic
+from training.engine.run import Run
 
 SHORT = Settings(calibration_pictures=20, fine_tuning=FineTuning(epochs=1))
 

@@ -8,10 +8,10 @@ import pytest
 from keras import layers
 from networks import enlivened
 
-from export.fold_norm import fold_batch_norms
-from export.legacy_keras import to_tf_keras
-from export.lower import lower_for_int8, with_raw_input
-from export.unshare import unshared
+from export.graph.fold_norm import fold_batch_norms
+from export.graph.legacy_keras import to_tf_keras
+from export.graph.lower import lower_for_int8, with_raw_input
+from export.graph.unshare import unshared
 from kerascnn.detection import fpn
 from kerascnn.preprocessing import Preprocessing
 

@@ -30,26 +30,28 @@ from keras import layers
 from networks import enlivened
 from PIL import Image
 
-from export import recipes, runtimes, web
-from export.compress import compress, held_out_pictures
-from export.convert_tflite import to_tflite
-from export.description import DESCRIPTION
-from export.detection_tflite import append_postprocess, with_scores
-from export.detectors import load_detector
-from export.flatbuffer import append_argmax
-from export.metadata import with_metadata
-from export.predict import predict
-from export.quantise import quantise
-from export.segmenters import load_segmenter
-from export.two_stage_tflite import with_float_counts, with_suppression
+from export.artefacts import variants as recipes
+from export.artefacts.description import DESCRIPTION
+from export.compress.compress import compress, held_out_pictures
+from export.deploy import web
+from export.runtime import load as runtimes
+from export.runtime.detectors import load_detector
+from export.runtime.predict import predict
+from export.runtime.segmenters import load_segmenter
+from export.tflite.convert import to_tflite
+from export.tflite.detection import append_postprocess, with_scores
+from export.tflite.flatbuffer import append_argmax
+from export.tflite.metadata import with_metadata
+from export.tflite.quantise import quantise
+from export.tflite.two_stage import with_float_counts, with_suppression
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.evaluate import softmax
-from training.evaluate_detector import on_picture
-from training.evaluate_segmenter import on_picture as map_on_picture
-from training.preprocessing import fit_array, read_picture, read_pixels
-from training.run import Run
+from training.classification.evaluate import softmax
+from training.datasets.pictures import fit_array, read_picture, read_pixels
+from training.detection.evaluate import on_picture
+from training.engine.run import Run
+from training.segmentation.evaluate import on_picture as map_on_picture
 
 NODE = shutil.which("node")
 PACKAGES = web.SOURCES / "node_modules"
@@ -65,7 +67,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="there is no node")
 MISSING = (
     "there is no chromium"
     if browser.PROGRAM is None
-    else "the page's runtime is not installed: npm ci --prefix export/web_page"
+    else "the page's runtime is not installed: npm ci --prefix export/deploy/web_page"
     if not PACKAGES.is_dir()
     else ""
 )

@@ -16,19 +16,21 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export import finetune, recipes, stages, tasks
-from export.artefact import Artefact
-from export.compress import Workshop, compress
-from export.finetune import share_of
-from export.recipes import FineTuning, Settings
+from export.artefacts import variants as recipes
+from export.artefacts.artefact import Artefact
+from export.artefacts.variants import FineTuning, Settings
+from export.compress import finetune, stages
+from export.compress.compress import Workshop, compress
+from export.compress.finetune import share_of
+from export.tasks import base as tasks
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.config import TrainConfig
-from training.datasets import of_request
-from training.request import TrainRequest, request
-from training.run import Run
-from training.train import train
+from training.engine import dataset_of_request as of_request
+from training.engine.config import TrainConfig
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run
+from training.engine.train import train
 
 # Fields that shape what is learnt, and by which loss; with another value than the default.
 SHAPING: dict[str, Any] = {
@@ -260,7 +262,7 @@ def test_without_pictures_set_aside_there_is_no_such_figure(
 
 
 def test_balanced_accuracy_chooses_where_the_run_asks_for_it() -> None:
-    from training.evaluate import Evaluation
+    from training.classification.evaluate import Evaluation
 
     logits = np.eye(2)[[0, 0, 0, 0]]
     found = Evaluation.of(logits, np.array([0, 0, 0, 1]))

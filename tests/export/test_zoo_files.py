@@ -12,11 +12,12 @@ import pytest
 from networks import enlivened
 
 import kerascnn
-from export import recipes, runtimes
-from export.convert_onnx import to_onnx
-from export.convert_tflite import to_tflite
-from export.lower import lower_for_int8, needs_lowering
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.graph.lower import lower_for_int8, needs_lowering
+from export.onnx.convert import to_onnx
+from export.runtime import load as runtimes
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 
 # What the demo's four networks (test_conversion.py) do not show.

@@ -11,8 +11,16 @@ from PIL import Image, ImageEnhance
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import box_augmentation as augmentation
-from training.box_augmentation import (
+from training.augment import boxes as augmentation
+from training.augment.box_policies import (
+    BOX_POLICIES,
+    OVERLAPS,
+    BoxPolicy,
+    Drawn,
+    Part,
+    draw,
+)
+from training.augment.boxes import (
     Placement,
     Rectangle,
     Tile,
@@ -24,10 +32,9 @@ from training.box_augmentation import (
     rectangles,
     to_network,
 )
-from training.box_policies import BOX_POLICIES, OVERLAPS, BoxPolicy, Drawn, Part, draw
-from training.datasets.objects import Objects
-from training.mask_bits import unpacked
-from training.preprocessing import fit_array
+from training.datasets.detection import Objects
+from training.datasets.mask_bits import unpacked
+from training.datasets.pictures import fit_array
 
 NAMES = sorted(BOX_POLICIES)
 STRETCH = Preprocessing(height=96, width=128, channels=3, resize="stretch")

@@ -15,19 +15,20 @@ from PIL import Image
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import loop, train_classifier
-from training.batches import Course, EvaluationBatches, train_batches
-from training.config import TrainConfig
+from training.classification import task as train_classifier
+from training.classification.batches import Course, EvaluationBatches, train_batches
+from training.classification.fit import fit
 from training.datasets import decode, header
 from training.datasets.broken import BrokenPictures
+from training.datasets.pictures import check_picture, read_picture
 from training.datasets.splits import Split
-from training.fit import fit
-from training.pipeline import evaluation_stream, lesson_stream
-from training.preprocessing import check_picture, read_picture
-from training.request import request
-from training.run import Run
-from training.stopping import Stopped
-from training.train import train
+from training.engine import loop
+from training.engine.config import TrainConfig
+from training.engine.pipeline import evaluation_stream, lesson_stream
+from training.engine.request import request
+from training.engine.run import Run
+from training.engine.stopping import Stopped
+from training.engine.train import train
 
 CONFIG = TrainConfig(epochs=2, batch_size=4, augmentation="pictures", validation_fraction=0.0)
 SOURCE = Preprocessing(height=36, width=36, channels=3, resize="stretch")
@@ -223,7 +224,7 @@ def test_a_run_counts_what_it_left_out_and_its_split_stays(
     said = capsys.readouterr().err
     assert "34 images to learn from, 4 to choose the epoch, 10 held out; 2 classes" in said
 
-    from training.datasets import of_request
+    from training.engine import dataset_of_request as of_request
 
     chosen = of_request.with_validation(of_request.labelled(asked), asked.config)
     assert chosen.validation is not None
@@ -237,7 +238,7 @@ def test_a_run_counts_what_it_left_out_and_its_split_stays(
     assert known["skipped"] == []
     assert sum(one["pictures"] for one in run.info["results"]["per_class"]) == 9
 
-    from export.classification import Classification
+    from export.tasks.classification import Classification
 
     task = Classification(Run.open(tmp_path / "run"))
     assert set(task.dataset.train.names) == set(chosen.train.names) - set(lost)

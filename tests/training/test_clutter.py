@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from training import clutter
-from training.box_policies import BoxPolicy, draw
-from training.clutter import cluttered
+from training.augment import distractors as clutter
+from training.augment.box_policies import BoxPolicy, draw
+from training.augment.distractors import cluttered
 
 
 def picture() -> tuple[np.ndarray, np.ndarray]:

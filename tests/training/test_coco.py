@@ -17,7 +17,7 @@ from said import said
 
 from kerascnn.errors import InputError
 from training.datasets import coco, coco_file
-from training.datasets.objects import ObjectDataset
+from training.datasets.detection import ObjectDataset
 
 HEIGHT, WIDTH = 20, 30
 CATEGORIES = [{"id": 90, "name": "zebra"}, {"id": 1, "name": "cat"}, {"id": 3, "name": "dog"}]

@@ -14,11 +14,16 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kerascnn.errors import InputError
-from training import coco_matching
-from training.coco_metrics import DetectionEvaluation, Detections, Evaluator, evaluate_detections
-from training.coco_truth import Truth
-from training.datasets.objects import Objects, ObjectSplit
-from training.instance_masks import paste
+from training.datasets.detection import Objects, ObjectSplit
+from training.datasets.instance_masks import paste
+from training.detection import matching as coco_matching
+from training.detection.metrics import (
+    DetectionEvaluation,
+    Detections,
+    Evaluator,
+    evaluate_detections,
+)
+from training.detection.truth import Truth
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
 CLASSES = ("a", "b", "c", "d")  # no object and no detection is of the last

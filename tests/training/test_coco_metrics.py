@@ -21,7 +21,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kerascnn.errors import InputError
-from training.coco_metrics import (
+from training.common.drawing import drawing
+from training.datasets.detection import Objects, ObjectSplit
+from training.datasets.instance_masks import paste
+from training.detection.metrics import (
     DetectionEvaluation,
     Detections,
     Matches,
@@ -32,10 +35,7 @@ from training.coco_metrics import (
     pack,
     unpack,
 )
-from training.datasets.objects import Objects, ObjectSplit
-from training.drawing import drawing
-from training.instance_masks import paste
-from training.pr_curve import draw_pr_curve, write_per_class, write_pr_curve
+from training.detection.pr_curve import draw_pr_curve, write_per_class, write_pr_curve
 
 SIDE = 100  # pixels of the hand-worked pictures
 NO_BOXES = np.zeros((0, 4))

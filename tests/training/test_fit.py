@@ -15,13 +15,13 @@ import pytest
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import checkpoint, loop
-from training.batches import Course
-from training.config import TrainConfig
+from training.classification.batches import Course
+from training.classification.evaluate import evaluate, keras_predict_fn
+from training.classification.fit import Fitted, fit
 from training.datasets.splits import Split
-from training.evaluate import evaluate, keras_predict_fn
-from training.fit import Fitted, fit
-from training.stopping import Stopped
+from training.engine import checkpoint, loop
+from training.engine.config import TrainConfig
+from training.engine.stopping import Stopped
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, augmentation="pictures", validation_fraction=0.0)
 SOURCE = Preprocessing(height=36, width=36, channels=3, resize="stretch")
@@ -400,7 +400,7 @@ def test_plateaus_lower_the_rate(tmp_path: Path) -> None:
 
 
 def test_balanced_classes_weigh_the_same(tmp_path: Path) -> None:
-    from training.trainee import balanced
+    from training.classification.training_model import balanced
 
     labels = np.array([0] * 6 + [1] * 2)
     np.testing.assert_allclose(balanced(labels, 2), [8 / 12, 8 / 4])

@@ -23,18 +23,19 @@ from tiny_detectors import CLASSES, PREPROCESSING
 import kerascnn
 from kerascnn import zoo
 from kerascnn.errors import InputError
-from training import checkpoint, fit_detector, loop
-from training.config import TrainConfig
 from training.datasets import scenes
-from training.datasets.objects import ObjectSplit
-from training.detection_losses import DetectionLoss
-from training.detection_trainee import DetectionTrainee
-from training.devices import SINGLE, Placement
-from training.evaluate_detector import evaluate_detector, keras_detect_fn
-from training.history import best_epoch
-from training.loop import Fitted
-from training.object_batches import ObjectCourse
-from training.stopping import Stopped
+from training.datasets.detection import ObjectSplit
+from training.detection import fit as fit_detector
+from training.detection.batches import ObjectCourse
+from training.detection.evaluate import evaluate_detector, keras_detect_fn
+from training.detection.losses import DetectionLoss
+from training.detection.training_model import DetectionTrainee
+from training.engine import checkpoint, loop
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE, Placement
+from training.engine.history import best_epoch
+from training.engine.loop import Fitted
+from training.engine.stopping import Stopped
 
 CONFIG = TrainConfig(
     epochs=8, batch_size=4, augmentation="flip", learning_rate=2e-2, warmup_epochs=0.5,
@@ -235,9 +236,9 @@ import json, pathlib, sys
 import keras, numpy as np, tiny_detectors
 from tiny_detectors import CLASSES, PREPROCESSING
 from training import fit_detector
-from training.config import TrainConfig
-from training.devices import SINGLE
-from training.object_batches import ObjectCourse, evaluation_pictures
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.detection.batches import ObjectCourse, evaluation_pictures
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 config, weights, folder = json.loads(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 model, spec = tiny_detectors.network(dropout=0.0), tiny_detectors.spec()

@@ -13,7 +13,7 @@ from commands import kerascnn as command
 from test_training_backends import history
 
 import kerascnn
-from training.run import Run
+from training.engine.run import Run
 
 # All that could differ: mixing within pairs, averages, a validation whose last batch is short.
 TRAIN = (
@@ -57,11 +57,11 @@ def test_two_hosts_have_the_curve_of_one(backend: str, tmp_path: Path) -> None:
 
 def test_pairs_are_not_torn_apart(tmp_path: Path) -> None:
     from kerascnn.preprocessing import Preprocessing
-    from training.batches import Course
-    from training.config import TrainConfig
+    from training.classification.batches import Course
+    from training.classification.fit import _check_batch
     from training.datasets.mnist import scan
-    from training.devices import Placement
-    from training.fit import _check_batch
+    from training.engine.config import TrainConfig
+    from training.engine.devices import Placement
 
     class Two(Placement):
         replicas = 2

@@ -13,12 +13,17 @@ import pytest
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import batches
-from training.batches import Course, EvaluationBatches, one_hot
-from training.config import TrainConfig
-from training.confusion import confusion_matrix, draw_confusion, most_confused, write_confusion
+from training.classification import batches
+from training.classification.batches import Course, EvaluationBatches, one_hot
+from training.classification.confusion import (
+    confusion_matrix,
+    draw_confusion,
+    most_confused,
+    write_confusion,
+)
+from training.classification.evaluate import Evaluation
 from training.datasets.splits import Split, places_by_class, stratified
-from training.evaluate import Evaluation
+from training.engine.config import TrainConfig
 
 CLASSES = 21_841  # of ImageNet as a whole
 MIB = 1 << 20

@@ -10,14 +10,14 @@ import pytest
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.border_weights import border_weights
-from training.box_augmentation import rectangles, to_network
-from training.box_policies import BOX_POLICIES, draw
-from training.config import TrainConfig
+from training.augment.box_policies import BOX_POLICIES, draw
+from training.augment.boxes import rectangles, to_network
+from training.augment.masks import assembled_map, make_map_tile, map_to_network
 from training.datasets.broken import BrokenPictures
-from training.datasets.label_maps import VOID, MapSplit
-from training.map_augmentation import assembled_map, make_map_tile, map_to_network
-from training.map_batches import MapBatch, MapCourse, map_batches
+from training.datasets.segmentation import VOID, MapSplit
+from training.engine.config import TrainConfig
+from training.segmentation.batches import MapBatch, MapCourse, map_batches
+from training.segmentation.border_weights import border_weights
 
 NETWORK = Preprocessing(height=32, width=48, channels=3, resize="stretch")
 PAD = dataclasses.replace(NETWORK, resize="pad")
@@ -190,7 +190,7 @@ def test_hosts_share_a_batch() -> None:
 
 
 def test_tf_data_gives_the_same() -> None:
-    from training.pipeline import map_stream
+    from training.engine.pipeline import map_stream
 
     for weight in (0.0, 10.0):
         config = dataclasses.replace(CONFIG, border_weight=weight)

@@ -9,9 +9,9 @@ import pytest
 import tiny_segmenters
 
 from kerascnn.errors import InputError
-from training.datasets.label_maps import MapDataset
-from training.datasets.map_counts import MapCounts
-from training.segmentation_losses import count_pixels
+from training.datasets.mask_counts import MapCounts
+from training.datasets.segmentation import MapDataset
+from training.segmentation.losses import count_pixels
 
 CLASSES = len(tiny_segmenters.CLASSES)
 

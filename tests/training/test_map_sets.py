@@ -16,12 +16,22 @@ from PIL import Image
 from said import said
 
 from kerascnn.errors import InputError
-from training.datasets import class_files, map_sets, mask_files, scenes, voc_maps
-from training.datasets.label_maps import VOID, MapDataset, MapSplit
-from training.datasets.map_sets import scan_maps
-from training.datasets.object_maps import paint
-from training.datasets.objects import Objects
-from training.preprocessing import read_pixels
+from training.datasets import (
+    class_files,
+    mask_files,
+    scenes,
+)
+from training.datasets import (
+    segmentation_sets as map_sets,
+)
+from training.datasets import (
+    voc_masks as voc_maps,
+)
+from training.datasets.detection import Objects
+from training.datasets.masks_of_objects import paint
+from training.datasets.pictures import read_pixels
+from training.datasets.segmentation import VOID, MapDataset, MapSplit
+from training.datasets.segmentation_sets import scan_maps
 
 SIZE = (6, 8)
 

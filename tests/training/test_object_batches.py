@@ -11,20 +11,20 @@ import pytest
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.box_augmentation import Augmented, to_network
-from training.box_policies import BOX_POLICIES
-from training.config import TrainConfig
+from training.augment.box_policies import BOX_POLICIES
+from training.augment.boxes import Augmented, to_network
 from training.datasets.broken import BrokenPictures
-from training.datasets.objects import Objects, ObjectSplit
-from training.mask_bits import unpacked
-from training.object_batches import (
+from training.datasets.detection import Objects, ObjectSplit
+from training.datasets.mask_bits import unpacked
+from training.datasets.pictures import read_pixels
+from training.detection.batches import (
     ObjectBatch,
     ObjectCourse,
     evaluation_pictures,
     object_batches,
     padded,
 )
-from training.preprocessing import read_pixels
+from training.engine.config import TrainConfig
 
 NETWORK = Preprocessing(height=32, width=48, channels=3, resize="stretch")
 CONFIG = TrainConfig(epochs=3, batch_size=4, augmentation="scenes", seed=7)
@@ -286,7 +286,7 @@ def test_chance_is_of_seed_epoch_and_picture() -> None:
 
 
 def test_tf_data_gives_masks_and_chance_too() -> None:
-    from training.pipeline import object_stream
+    from training.engine.pipeline import object_stream
 
     with_masks = dataclasses.replace(split(), annotate=drawn_masks)
     for options in ({}, {"split": with_masks, "masks": True, "chance": 7}):

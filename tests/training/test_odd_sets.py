@@ -14,11 +14,11 @@ from PIL import Image
 from said import note_of, said
 
 from kerascnn.errors import InputError
+from training.common.reading import BEFORE
 from training.datasets import coco, same_bytes, yolo
-from training.datasets.map_sets import scan_maps
-from training.datasets.object_sets import scan_objects
-from training.datasets.objects import ObjectDataset, require_masks
-from training.reading import BEFORE
+from training.datasets.detection import ObjectDataset, require_masks
+from training.datasets.detection_sets import scan_objects
+from training.datasets.segmentation_sets import scan_maps
 
 HEIGHT, WIDTH = 20, 40
 

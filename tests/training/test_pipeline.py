@@ -12,12 +12,17 @@ import pytest
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import recipes
-from training.batches import Course, EvaluationBatches, train_batches
-from training.config import TrainConfig
+from training.augment.policies import POLICIES
+from training.classification.batches import Course, EvaluationBatches, train_batches
 from training.datasets.splits import Split
-from training.pipeline import evaluation_stream, lesson_stream, train_stream, with_teacher
-from training.policies import POLICIES
-from training.request import TrainRequest, request
+from training.engine.config import TrainConfig
+from training.engine.pipeline import (
+    evaluation_stream,
+    lesson_stream,
+    train_stream,
+    with_teacher,
+)
+from training.engine.request import TrainRequest, request
 
 SOURCE = Preprocessing(height=20, width=20, channels=3, resize="stretch")
 TARGET = Preprocessing(height=16, width=16, channels=3)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from kerascnn.preprocessing import Preprocessing
-from training import plan
-from training.batches import Course, train_batches
-from training.config import TrainConfig
+from training.classification.batches import Course, train_batches
 from training.datasets.splits import Split
+from training.engine import epoch_schedule as plan
+from training.engine.config import TrainConfig
 
 SQUARE = Preprocessing(height=8, width=8, channels=1, resize="pad")
 CONFIG = TrainConfig(epochs=3, batch_size=4, augmentation="digits", mixup=0.2, cutmix=1.0)

@@ -11,10 +11,10 @@ import tensorflow as tf
 import tiny_detectors
 from tiny_detectors import PREPROCESSING
 
-from training.config import TrainConfig
-from training.datasets.objects import ObjectSplit
-from training.object_batches import ObjectBatch, ObjectCourse
-from training.rcnn_trainee import RCNNTrainee
+from training.datasets.detection import ObjectSplit
+from training.detection.batches import ObjectBatch, ObjectCourse
+from training.detection.two_stage_training_model import RCNNTrainee
+from training.engine.config import TrainConfig
 
 ODD = tiny_detectors.odd_split()
 LOSSES = {"rpn_class_loss", "rpn_box_loss", "class_loss", "box_loss", "mask_loss"}

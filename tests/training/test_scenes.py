@@ -9,7 +9,7 @@ import pytest
 
 from kerascnn.errors import InputError
 from training.datasets import mnist, painting, scenes, scenes_digits
-from training.datasets.objects import ObjectDataset, is_scenes
+from training.datasets.detection import ObjectDataset, is_scenes
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

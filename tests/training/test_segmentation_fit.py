@@ -21,23 +21,24 @@ from tiny_segmenters import CLASSES, PREPROCESSING, SHAPE
 
 from kerascnn import zoo
 from kerascnn.errors import InputError
-from training import checkpoint, fit_segmenter, loop
-from training.config import TrainConfig
 from training.datasets import scenes
-from training.datasets.label_maps import VOID, MapSplit
-from training.devices import SINGLE, Placement
-from training.evaluate_segmenter import evaluate_segmenter, keras_segment_fn
-from training.loop import Fitted
-from training.map_batches import MapCourse
-from training.segmentation_losses import (
+from training.datasets.segmentation import VOID, MapSplit
+from training.engine import checkpoint, loop
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE, Placement
+from training.engine.loop import Fitted
+from training.engine.stopping import Stopped
+from training.segmentation import fit as fit_segmenter
+from training.segmentation.batches import MapCourse
+from training.segmentation.evaluate import evaluate_segmenter, keras_segment_fn
+from training.segmentation.losses import (
     LOSSES,
     SegmentationLoss,
     balanced,
     count_pixels,
     first_biases,
 )
-from training.segmentation_trainee import SegmentationTrainee
-from training.stopping import Stopped
+from training.segmentation.training_model import SegmentationTrainee
 
 CONFIG = TrainConfig(
     epochs=6, batch_size=4, augmentation="flip", learning_rate=2e-2, warmup_epochs=0.5,
@@ -260,10 +261,10 @@ import json, pathlib, sys
 import jax, keras, numpy as np, tiny_segmenters
 from tiny_segmenters import CLASSES, PREPROCESSING
 from training import fit_segmenter
-from training.config import TrainConfig
-from training.devices import SINGLE
-from training.map_batches import MapCourse
-from training.segmentation_losses import (
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.segmentation.batches import MapCourse
+from training.segmentation.losses import (
     LOSSES,
     SegmentationLoss,
     balanced,

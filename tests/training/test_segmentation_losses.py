@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras import ops
 
 from kerascnn.errors import InputError
-from training.datasets.label_maps import VOID, MapSplit
-from training.segmentation_losses import (
+from training.datasets.segmentation import VOID, MapSplit
+from training.segmentation.losses import (
     LOSSES,
     SegmentationLoss,
     balanced,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from kerascnn.errors import InputError
-from training.datasets.label_maps import VOID, MapSplit
-from training.segmentation_metrics import (
+from training.datasets.segmentation import VOID, MapSplit
+from training.segmentation.metrics import (
     TOLERANCE,
     SegmentationEvaluation,
     boundary_scores,

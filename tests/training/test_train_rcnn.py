@@ -26,20 +26,23 @@ from kerascnn.detection.faster_rcnn import two_stage_detector
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import fit_detector, loop, network, train_detector
-from training.config import TrainConfig
-from training.datasets import of_request, scenes
-from training.datasets.objects import ObjectDataset, ObjectSplit
-from training.devices import SINGLE
-from training.evaluate_detector import evaluate_detector, keras_detect_fn
-from training.fit_detector import _Detection
-from training.loop import Fitted
-from training.object_batches import ObjectCourse
-from training.request import TrainRequest, request
-from training.run import Run
-from training.stopping import Stopped
-from training.train import train
-from training.train_detector import DetectorTraining
+from training.datasets import scenes
+from training.datasets.detection import ObjectDataset, ObjectSplit
+from training.detection import fit as fit_detector
+from training.detection import task as train_detector
+from training.detection.batches import ObjectCourse
+from training.detection.evaluate import evaluate_detector, keras_detect_fn
+from training.detection.fit import _Detection
+from training.detection.task import DetectorTraining
+from training.engine import dataset_of_request as of_request
+from training.engine import loop, network
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.engine.loop import Fitted
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run
+from training.engine.stopping import Stopped
+from training.engine.train import train
 
 MODEL = "mask_rcnn_efficientnet_lite0_fpn"
 CONFIG = TrainConfig(
@@ -273,9 +276,9 @@ import json, pathlib, sys
 import keras, numpy as np, tiny_detectors
 from tiny_detectors import CLASSES, PREPROCESSING
 from training import fit_detector
-from training.config import TrainConfig
-from training.devices import SINGLE
-from training.object_batches import ObjectCourse
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.detection.batches import ObjectCourse
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 config, weights, folder = json.loads(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 model, spec = tiny_detectors.two_stage_network(), tiny_detectors.two_stage_spec()

@@ -17,18 +17,20 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import network, recipes, train_segmenter
-from training.closing import closing_line
-from training.datasets import of_request
-from training.datasets.label_maps import VOID, MapDataset, MapSplit
-from training.datasets.map_sets import scan_maps
+from training import recipes
+from training.datasets.segmentation import VOID, MapDataset, MapSplit
+from training.datasets.segmentation_sets import scan_maps
 from training.datasets.selection import choosing
-from training.devices import SINGLE
-from training.request import TrainRequest, request
-from training.run import Run
-from training.segmentation_metrics import evaluate_maps
-from training.train import train
-from training.train_segmenter import SegmenterTraining
+from training.engine import dataset_of_request as of_request
+from training.engine import network
+from training.engine.closing import closing_line
+from training.engine.devices import SINGLE
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run
+from training.engine.train import train
+from training.segmentation import task as train_segmenter
+from training.segmentation.metrics import evaluate_maps
+from training.segmentation.task import SegmenterTraining
 
 SMALL = {"width": 2, "depth": 1}
 

@@ -11,7 +11,7 @@ from said import said
 
 from kerascnn.errors import InputError
 from training.datasets import voc
-from training.datasets.objects import ObjectDataset
+from training.datasets.detection import ObjectDataset
 
 HEIGHT, WIDTH = 20, 40
 

@@ -11,15 +11,16 @@ import pytest
 
 from kerascnn.errors import InputError
 from tests import tiny_detectors, tiny_segmenters
-from training import fit_detector, fit_segmenter
-from training.config import TrainConfig
-from training.devices import SINGLE
-from training.evaluate_detector import evaluate_detector, keras_detect_fn
-from training.map_batches import MapCourse
-from training.object_batches import ObjectCourse
-from training.request import request
-from training.resume import as_begun
-from training.watching import counted, watching
+from training.detection import fit as fit_detector
+from training.detection.batches import ObjectCourse
+from training.detection.evaluate import evaluate_detector, keras_detect_fn
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.engine.request import request
+from training.engine.resume import as_begun
+from training.engine.watching import counted, watching
+from training.segmentation import fit as fit_segmenter
+from training.segmentation.batches import MapCourse
 
 CONFIG = TrainConfig(
     epochs=2, batch_size=4, augmentation="flip", learning_rate=2e-2, warmup_epochs=0.5,

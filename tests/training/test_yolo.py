@@ -12,7 +12,7 @@ from said import said
 
 from kerascnn.errors import InputError
 from training.datasets import yolo
-from training.datasets.objects import ObjectDataset
+from training.datasets.detection import ObjectDataset
 
 HEIGHT, WIDTH = 20, 40
 BOX = "0 0.5 0.5 0.25 0.5\n"

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.label_maps import VOID, MapDataset
+from training.datasets.detection import ObjectDataset, Objects
 from training.datasets.notes import Note
-from training.datasets.objects import ObjectDataset, Objects
+from training.datasets.segmentation import VOID, MapDataset
 from training.datasets.spelling import class_key
 from training.datasets.splits import Dataset, digest
 

@@ -32,9 +32,9 @@ from PIL import Image, ImageFilter, ImageOps
 
 from kerascnn.errors import InputError
 from training.datasets import mnist, painting
-from training.datasets.label_maps import BACKGROUND, MapDataset, MapSplit
-from training.datasets.objects import ObjectDataset, Objects, ObjectSplit
+from training.datasets.detection import ObjectDataset, Objects, ObjectSplit
 from training.datasets.painting import pick
+from training.datasets.segmentation import BACKGROUND, MapDataset, MapSplit
 from training.datasets.splits import digest
 
 # Part of the data set's definition, as everything below: another value makes other scenes.

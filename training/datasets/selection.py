@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.common.parallel import in_order
+from training.common.progress import say
 from training.datasets import header
 from training.datasets.splits import Dataset, SplitLike, stratified
-from training.parallel import in_order
-from training.progress import say
 
 _AnySplit = TypeVar("_AnySplit", bound=SplitLike)
 _AnyDataset = TypeVar("_AnyDataset")

@@ -382,9 +382,10 @@ def test_classifiers_serve_as_backbones(name: str) -> None:
     ],
 )
 def test_files_are_one_piece_for_the_delegate(name, shape, options, tmp_path) -> None:
-    from export import recipes, runtimes
-    from export.convert_tflite import to_tflite
-    from export.quantise import quantise
+    from export.artefacts import variants as recipes
+    from export.runtime import load as runtimes
+    from export.tflite.convert import to_tflite
+    from export.tflite.quantise import quantise
 
     keras.utils.set_random_seed(0)
     model = enlivened(kerascnn.build(name, input_shape=shape, classes=5, **options))

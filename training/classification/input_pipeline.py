@@ -1,0 +1,64 @@
+"""Which form batches come in: tf.data, or NumPy arrays where tensorflow is not to be had."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from typing import Any
+
+import keras
+
+from kerascnn.preprocessing import Preprocessing
+from training.classification import batches
+from training.classification.batches import Course
+from training.datasets.broken import BrokenPictures
+from training.datasets.splits import Split
+
+
+def by_tf_data(split: Split) -> bool:
+    """Whether a split's batches come by tf.data.
+
+    Always under tensorflow; under jax and torch for files alone, which tf.data decodes faster
+    than Pillow does. Arrays need no tensorflow.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return True
+    return split.pictures is None and importlib.util.find_spec("tensorflow") is not None
+
+
+def train_feed(course: Course, *, first_epoch: int, last_epoch: int, first_step: int = 0) -> Any:
+    """What `keras.Model.fit` trains a `Trainee` on, from a step of an epoch on."""
+    span = {"first_epoch": first_epoch, "last_epoch": last_epoch, "first_step": first_step}
+    if by_tf_data(course.split):
+        _leave_devices_to_the_backend()
+        from training.engine.pipeline import lesson_stream
+
+        return lesson_stream(course, **span)
+    return batches.train_batches(course, **span)
+
+
+def evaluation_feed(
+    split: Split,
+    preprocessing: Preprocessing,
+    *,
+    classes: int,
+    batch_size: int,
+    broken: BrokenPictures | None = None,
+) -> Any:
+    """What Keras evaluates a `Trainee` on, any number of times."""
+    given: dict[str, Any] = {"classes": classes, "batch_size": batch_size, "broken": broken}
+    if keras.backend.backend() == "tensorflow":
+        from training.engine.pipeline import evaluation_stream
+
+        return evaluation_stream(split, preprocessing, **given)
+    return batches.EvaluationBatches(split, preprocessing, **given)
+
+
+def _leave_devices_to_the_backend() -> None:
+    """Keep tensorflow, where it only reads pictures, from taking the memory of all GPUs."""
+    if keras.backend.backend() == "tensorflow":
+        return
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # it has begun already
+        tf.config.set_visible_devices([], "GPU")
