@@ -14,7 +14,7 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from phone_latency import enlivened
+from phone_latency import with_random_norms
 
 import kerascnn
 from export.artefacts import variants as recipes
@@ -32,7 +32,7 @@ def main() -> None:
     """Print a line a file."""
     rng = np.random.default_rng(0)
     for name in NAMES:
-        model = enlivened(kerascnn.build(name))
+        model = with_random_norms(kerascnn.build(name))
         preprocessing = zoo.entry(name).preprocessing(*model.input_shape[1:3])
         pictures = rng.integers(0, 256, (8, *preprocessing.input_shape), dtype=np.uint8)
         float32, lowered = to_tflite(model), to_tflite(lower_for_int8(model))

@@ -43,7 +43,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 
 from export.artefacts import variants as recipes
 from export.compress import finetune, stages
-from export.compress.compress import Workshop, compress
+from export.compress.compress import VariantBuilder, compress
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.legacy_keras import Elementwise, to_tf_keras
 from export.runtime import load as runtimes
@@ -123,9 +123,9 @@ class Bench:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._model = run.load_model()
-        self._workshop = Workshop(run)
+        self._builder = VariantBuilder(run)
         task = Classification(run)
-        self._config, self._lessons = task.config, task.lessons()
+        self._config, self._lessons = task.config, task.fine_tuning_data()
         self._calibration, _labels = task.sample(_CALIBRATION_PICTURES)
         self._pictures, self._labels = task.held_out.pictures, task.held_out.labels
 
@@ -156,7 +156,7 @@ class Bench:
     def ours(self) -> str:
         """The same of `kerascnn compress`."""
         (artefact,), _new = compress(self._run, ["qat_int8"], onnx=False)
-        logits = self._workshop.network(recipes.variant("qat_int8")).answers.outputs.logits
+        logits = self._builder.network(recipes.variant("qat_int8")).answers.outputs.logits
         return self._row("ours (qat_int8)", logits, artefact.path.read_bytes())
 
     def _row(self, name: str, trained: np.ndarray, data: bytes) -> str:

@@ -67,9 +67,9 @@ def _head() -> str:
         "and what is behind them. mIoU is the mean over classes of intersection over union, in "
         "percent, on held-out scenes, whose digits and photos no training saw; the validation ones "
         "that choose an epoch have the digits and photos of training. Negatives and shapes on the "
-        "background (`training/augment/distractors.py`) came into the recipe after a look at what a network "
-        "without them (mIoU 78.2) took for digits on held-out photos, so that these are not quite "
-        "unseen by whoever wrote it.\n"
+        "background (`training/augment/distractors.py`) came into the recipe after a look at what "
+        "a network without them (mIoU 78.2) took for digits on held-out photos, so that these are "
+        "not quite unseen by whoever wrote it.\n"
         f"Machine: {facts['processor']}, {facts['cores']} cores; each network had one of them, "
         "and shared it."
     )

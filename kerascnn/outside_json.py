@@ -26,7 +26,7 @@ _LONGEST_SHOWN = 60
 _LONGEST_FILE = 2**28
 
 
-class Told(dict):
+class JsonObject(dict):
     """A JSON object of a file, which says of a field that is missing where it is missing."""
 
     source, remedy = "", ""
@@ -35,7 +35,7 @@ class Told(dict):
         raise InputError(f"{self.source or 'the file'} lacks {key!r}; {self.remedy}".rstrip("; "))
 
 
-def read_object(path: pathlib.Path, remedy: str) -> Told:
+def read_object(path: pathlib.Path, remedy: str) -> JsonObject:
     """The object in a .json file.
 
     Args:
@@ -48,8 +48,8 @@ def read_object(path: pathlib.Path, remedy: str) -> Told:
     if path.stat().st_size > _LONGEST_FILE:
         raise ValueError(f"longer than {_LONGEST_FILE >> 20} MB")
 
-    def told(plain: dict[str, Any]) -> Told:
-        one = Told(plain)
+    def told(plain: dict[str, Any]) -> JsonObject:
+        one = JsonObject(plain)
         one.source, one.remedy = str(path), remedy
         return one
 
@@ -57,7 +57,7 @@ def read_object(path: pathlib.Path, remedy: str) -> Told:
         found = json.loads(path.read_text("utf-8"), object_hook=told)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if not isinstance(found, Told):
+    if not isinstance(found, JsonObject):
         raise ValueError("no object")
     return found
 

@@ -279,14 +279,14 @@ def _segmenter(folder: Path) -> None:
 
 
 def _run(folder: Path, asked: Any, training: Any, task: str, counts: dict, results: dict) -> None:
-    from networks import enlivened
+    from networks import with_random_norms
 
     from export.compress.compress import compress
     from training.engine.run import Run, write_info
 
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "run").mkdir(parents=True)
-    enlivened(training.model).save(folder / "run/model.keras")
+    with_random_norms(training.model).save(folder / "run/model.keras")
     write_info(folder / "run", {
         "request": asked.to_dict(), "task": task, "created": "2026-01-01T00:00:00+00:00",
         "versions": {"keras": "3"}, "machine": {"processor": "a processor"},

@@ -4,14 +4,14 @@ A name is the steps in order, joined by underscores: first what is trained, then
 written. `prune75_cluster16_qat_int8` prunes three quarters of the weights, clusters the rest to 16
 values a layer, trains on while feeling int8, and writes an int8 file.
 
-    step         example          what it does                                  module
-    distil       distil_qat_int8  a teacher in every training of the variant   training.classification.distillation
-    slim<P>      slim50_int8      whole channels go until P% of the MACs are leftexport.slim
-    prune<P>     prune75_int8     the P% smallest weights of each layer become 0export.prune
-    prune2of4    prune2of4_int8   two of four consecutive weights become 0     export.compress.prune
-    prune<P>x4   prune75x4_int8   the same in blocks of 1x4                    export.compress.prune
-    cluster<N>   cluster16_int8   a layer's weights take N values              export.compress.cluster
-    qat          qat_int8         trained while feeling the rounding of int8   export.compress.qat
+    step         example          what it does                                   module
+    distil       distil_qat_int8  a teacher in every training of the variant     stages
+    slim<P>      slim50_int8      whole channels go until P% of the MACs remain  channel_prune
+    prune<P>     prune75_int8     the P% smallest weights of each layer become 0 prune
+    prune2of4    prune2of4_int8   two of four consecutive weights become 0       prune
+    prune<P>x4   prune75x4_int8   the same in blocks of 1x4                      prune
+    cluster<N>   cluster16_int8   a layer's weights take N values                cluster
+    qat          qat_int8         trained while feeling the rounding of int8     qat
 
 `plain_` in front of a precision (`plain_int8`) leaves out the reconstruction of
 `export.compress.reconstruct`: each weight is rounded to the nearest, and ranges are the whole ones.
@@ -39,7 +39,7 @@ SLIM_SCORES = ("taylor", "norm", "l1")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FineTuning:
-    """How a step trains; None takes a share of the run's own recipe (see `export.compress.finetune`).
+    """How a step trains; None takes a share of the run's own recipe (`export.compress.finetune`).
 
     Attributes:
         epochs: passes over the training pictures.
@@ -172,7 +172,8 @@ class Variant:
             for float arithmetic. Empty otherwise.
         max_change: for the search, the percentage of calibration pictures whose top-1 may change.
         reconstructed: kernels are rounded and biases corrected by what they do to the network's
-            activations on calibration pictures (`export.compress.reconstruct`), not weight by weight.
+            activations on calibration pictures (`export.compress.reconstruct`), not weight by
+            weight.
         tool: "litert-quantizer" or "converter" (tf.lite's own quantiser, a second opinion).
         calibration_pictures: that set the ranges of activations, or that the search looks at.
         steps: what is trained before the file is written, in order.

@@ -22,7 +22,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental imp
 
 from export.artefacts import variants as recipes
 from export.compress import finetune
-from export.compress.finetune import AnyLessons
+from export.compress.finetune import AnyFineTuningData
 from export.compress.prune import weighty_layers
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.legacy_keras import bring_back, to_tf_keras
@@ -35,7 +35,7 @@ from training.engine.loop import repeatable
 def cluster(
     model: keras.Model,
     step: recipes.Cluster,
-    lessons: AnyLessons,
+    fine_tuning_data: AnyFineTuningData,
     config: TrainConfig,
     folder: pathlib.Path,
 ) -> keras.Model:
@@ -44,7 +44,7 @@ def cluster(
     Args:
         model: functional; it is left as it is. Zeros of its kernels stay zeros.
         step: how many values, and which layers are left alone.
-        lessons, config, folder: see `finetune.fine_tune`.
+        fine_tuning_data, config, folder: see `finetune.fine_tune`.
 
     Returns:
         A model without the batch norms that could be folded, in which the kernel of each clustered
@@ -64,7 +64,7 @@ def cluster(
         raise InputError(f"{model.name} has no layer to cluster besides {', '.join(step.spared)}")
     with quiet():
         wrapped = to_tf_keras(folded, wrap=lambda layer: _wrapped(layer, step, chosen))
-    finetune.fine_tune(wrapped, lessons, config, folder, name=f"{model.name} {step.name}")
+    finetune.fine_tune(wrapped, fine_tuning_data, config, folder, name=f"{model.name} {step.name}")
     with quiet():
         bring_back(tfmot.clustering.keras.strip_clustering(wrapped), folded)
     return folded

@@ -17,13 +17,13 @@ from export.artefacts import variants as recipes
 from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import check_labels
-from export.compress.finetune import AnyLessons
+from export.compress.finetune import AnyFineTuningData
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import (
-    Material,
-    Stages,
+    CompressionStages,
+    StageInputs,
     Trained,
     content_key,
 )
@@ -85,8 +85,8 @@ def compress(
         task.check(variant)
     if onnx:
         plan.append((recipes.variant("float32"), ".onnx"))
-    workshop = Workshop(run)
-    found = {(v.name, end): workshop.found(v, end) for v, end in plan}
+    builder = VariantBuilder(run)
+    found = {(v.name, end): builder.found(v, end) for v, end in plan}
     missing = [(v, end) for v, end in plan if found[v.name, end] is None]
     if missing:
         names = [f"{variant.name}{end}" for variant, end in missing]
@@ -94,7 +94,7 @@ def compress(
         with Progress(run.name, len(missing), unit="file", lines=True) as progress:
             for number, (variant, end) in enumerate(missing, 1):
                 progress.note(names[number - 1])
-                made = found[variant.name, end] = workshop.make(variant, end)
+                made = found[variant.name, end] = builder.make(variant, end)
                 progress.step()
                 progress.line(f"{number}/{len(names)} {_made(made)}")
     return [a for a in found.values() if a is not None], bool(missing)
@@ -153,9 +153,9 @@ def held_out_pictures(run: Run) -> Split:
 
 def reference_file(run: Run, variant: recipes.Variant) -> bytes:
     """The float TFLite file, with the same names of layers, that a variant is quantised from."""
-    workshop = Workshop(run)
-    network = workshop.network(variant)
-    if variant.reconstructed and workshop.reconstructs(network.trained):
+    builder = VariantBuilder(run)
+    network = builder.network(variant)
+    if variant.reconstructed and builder.reconstructs(network.trained):
         return to_tflite(network.bare(variant)[0])
     return network.lowered(variant)[1] if variant.calibrated else network.float32
 
@@ -167,14 +167,14 @@ def _place(path: pathlib.Path) -> tuple[bool, int, str, bool]:
     return not plain, known.index(name) if plain else 0, name, path.suffix != ".tflite"
 
 
-class Workshop:
+class VariantBuilder:
     """What the variants of one run share, each made when it is first needed."""
 
     def __init__(self, run: Run) -> None:
         check_labels(run.labels)
         self._run, self._task = run, tasks.of(run)
         self.source = atomic.sha256(run.model_path)
-        self._stages = Stages(run, self._material())
+        self._stages = CompressionStages(run, self._material())
         self._networks: dict[str, _Network] = {}
         self._samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -286,11 +286,11 @@ class Workshop:
         }
         return content_key(made_of)
 
-    def _material(self) -> Material:
-        return Material(
+    def _material(self) -> StageInputs:
+        return StageInputs(
             source=self.source,
             trainable=self._task.trainable,
-            lessons=lambda: self._lessons,
+            fine_tuning_data=lambda: self._lessons,
             teacher=lambda name: Teacher.open(
                 self._teaching(name), classes=self._run.labels, student=self._run.preprocessing
             ),
@@ -310,8 +310,8 @@ class Workshop:
         return Run.open(name)
 
     @functools.cached_property
-    def _lessons(self) -> AnyLessons:
-        return self._task.lessons()
+    def _lessons(self) -> AnyFineTuningData:
+        return self._task.fine_tuning_data()
 
     def _sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """A seeded sample of the training pictures, and their labels."""

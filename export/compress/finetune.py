@@ -24,10 +24,10 @@ from training.classification.distillation import DistillationLoss, Teacher, accu
 from training.classification.training_model import factors_of
 from training.common.progress import Progress, say
 from training.datasets import streams
-from training.datasets.detection import ObjectSplit
-from training.datasets.segmentation import MapSplit
+from training.datasets.detection import DetectionSplit
+from training.datasets.segmentation import SegmentationSplit
 from training.datasets.splits import Split
-from training.detection.batches import ObjectCourse
+from training.detection.batches import DetectionTrainingData
 from training.detection.losses import DetectionLoss
 from training.engine import checkpoint
 from training.engine.config import TrainConfig
@@ -38,7 +38,7 @@ from training.engine.pipeline import (
     train_stream,
     with_teacher,
 )
-from training.segmentation.batches import MapCourse
+from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.losses import SegmentationLoss
 
 # What stands for the run's learning rate where it is SGD's or RMSprop's, which says nothing here.
@@ -46,7 +46,7 @@ _ADAM_RATE = 2e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Lessons:
+class FineTuningData:
     """What every fine-tuning of a run learns from.
 
     Attributes:
@@ -104,7 +104,7 @@ class Lessons:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class DetectionLessons:
+class DetectionFineTuningData:
     """What every fine-tuning of a detector learns from.
 
     Attributes:
@@ -115,7 +115,7 @@ class DetectionLessons:
         teacher: None; detectors have no teachers.
     """
 
-    train: ObjectSplit
+    train: DetectionSplit
     preprocessing: Preprocessing
     classes: int
     spec: DetectorSpec
@@ -130,16 +130,16 @@ class DetectionLessons:
         """
         loss = DetectionLoss(spec=self.spec)
 
-        def lesson(batch: dict[str, tf.Tensor]) -> tuple:
+        def item(batch: dict[str, tf.Tensor]) -> tuple:
             wanted, labels = loss.targets(batch["gt_boxes"], batch["gt_labels"], batch["gt_crowd"])
             labels = tf.cast(labels[..., None], tf.float32)
             pictures = tf.cast(batch["pictures"], tf.float32)
             boxes = tf.concat([wanted, labels], axis=-1)
             return self.preprocessing.normalise_floats(pictures), (boxes, labels)
 
-        course = self._course(config)
-        stream = object_stream(course, first_epoch=first_epoch, last_epoch=config.epochs)
-        return streams.ready(stream.map(lesson))
+        training_data = self._course(config)
+        stream = object_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
+        return streams.ready(stream.map(item))
 
     def compiled(self, config: TrainConfig) -> dict[str, Any]:
         """The loss of each of the two outputs."""
@@ -161,8 +161,8 @@ class DetectionLessons:
         """Batches in an epoch."""
         return self._course(config).steps
 
-    def _course(self, config: TrainConfig) -> ObjectCourse:
-        return ObjectCourse(
+    def _course(self, config: TrainConfig) -> DetectionTrainingData:
+        return DetectionTrainingData(
             split=self.train,
             preprocessing=self.preprocessing,
             classes=self.classes,
@@ -171,7 +171,7 @@ class DetectionLessons:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class MapLessons:
+class SegmentationFineTuningData:
     """What every fine-tuning of a segmentation network learns from.
 
     Attributes:
@@ -182,7 +182,7 @@ class MapLessons:
         teacher: None; segmentation networks have no teachers.
     """
 
-    train: MapSplit
+    train: SegmentationSplit
     preprocessing: Preprocessing
     output_size: tuple[int, int]
     loss: SegmentationLoss
@@ -195,16 +195,16 @@ class MapLessons:
             ((n, height, width, channels) float32, (n, h', w', 2) classes and weights), float32.
         """
 
-        def lesson(batch: dict[str, tf.Tensor]) -> tuple:
+        def item(batch: dict[str, tf.Tensor]) -> tuple:
             classes = tf.cast(batch["gt_map"], tf.float32)
             weights = batch.get("gt_weights", tf.ones_like(classes))
             pictures = tf.cast(batch["pictures"], tf.float32)
             wanted = tf.stack([classes, weights], axis=-1)
             return self.preprocessing.normalise_floats(pictures), wanted
 
-        course = self._course(config)
-        stream = map_stream(course, first_epoch=first_epoch, last_epoch=config.epochs)
-        return streams.ready(stream.map(lesson))
+        training_data = self._course(config)
+        stream = map_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
+        return streams.ready(stream.map(item))
 
     def compiled(self, config: TrainConfig) -> dict[str, Any]:
         """The loss."""
@@ -222,8 +222,8 @@ class MapLessons:
         """Batches in an epoch."""
         return self._course(config).steps
 
-    def _course(self, config: TrainConfig) -> MapCourse:
-        return MapCourse(
+    def _course(self, config: TrainConfig) -> SegmentationTrainingData:
+        return SegmentationTrainingData(
             split=self.train,
             preprocessing=self.preprocessing,
             classes=self.loss.classes,
@@ -232,12 +232,12 @@ class MapLessons:
         )
 
 
-AnyLessons = Lessons | DetectionLessons | MapLessons
+AnyFineTuningData = FineTuningData | DetectionFineTuningData | SegmentationFineTuningData
 
 
 def fine_tune(
     model: tf_keras.Model,
-    lessons: AnyLessons,
+    fine_tuning_data: AnyFineTuningData,
     config: TrainConfig,
     folder: pathlib.Path,
     *,
@@ -257,22 +257,22 @@ def fine_tune(
     Raises:
         InputError: the loss is no longer a number.
     """
-    steps = lessons.steps(config)
+    steps = fine_tuning_data.steps(config)
     rate = tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * steps)
     optimizer = tf_keras.optimizers.Adam(rate)
     optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, jit_compile=False, **lessons.compiled(config))
+    model.compile(optimizer=optimizer, jit_compile=False, **fine_tuning_data.compiled(config))
     done = _restore(model, folder)
     if done >= config.epochs:
         return
     with Progress(name, config.epochs * steps, done=done * steps) as progress:
         model.fit(
-            lessons.stream(config, done),
+            fine_tuning_data.stream(config, done),
             epochs=config.epochs,
             initial_epoch=done,
             steps_per_epoch=steps,
             shuffle=False,
-            callbacks=[*callbacks, _Watch(folder, progress, name, lessons.note)],
+            callbacks=[*callbacks, _Watch(folder, progress, name, fine_tuning_data.note)],
             verbose=0,
         )
 

@@ -27,7 +27,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper im
 
 from export.artefacts import variants as recipes
 from export.compress import finetune
-from export.compress.finetune import AnyLessons
+from export.compress.finetune import AnyFineTuningData
 from export.graph.legacy_keras import bring_back, to_tf_keras
 from kerascnn.errors import InputError
 from training.common.quiet import quiet
@@ -44,7 +44,7 @@ _M_BY_N = {"2of4": (2, 4)}
 def prune(
     model: keras.Model,
     step: recipes.Prune,
-    lessons: AnyLessons,
+    fine_tuning_data: AnyFineTuningData,
     config: TrainConfig,
     folder: pathlib.Path,
 ) -> keras.Model:
@@ -53,7 +53,7 @@ def prune(
     Args:
         model: functional; it is left as it is.
         step: how much, in which pattern, and which layers are left alone.
-        lessons, config, folder: see `finetune.fine_tune`.
+        fine_tuning_data, config, folder: see `finetune.fine_tune`.
 
     Returns:
         A model of the same graph. In each pruned layer the share of zeros is the step's.
@@ -65,12 +65,12 @@ def prune(
     chosen = weighty_layers(model, step.spared)
     if not chosen:
         raise InputError(f"{model.name} has no layer to prune besides {', '.join(step.spared)}")
-    steps = lessons.steps(config) * config.epochs
+    steps = fine_tuning_data.steps(config) * config.epochs
     with quiet():
         wrapped = to_tf_keras(model, wrap=lambda layer: _wrapped(layer, step, steps, chosen))
     finetune.fine_tune(
         wrapped,
-        lessons,
+        fine_tuning_data,
         config,
         folder,
         callbacks=[tfmot.sparsity.keras.UpdatePruningStep()],

@@ -1,8 +1,8 @@
 """Quantisation-aware training: a network learns while it feels the rounding of its int8 file.
 
 What is trained is the very graph that the file computes: batch norms folded, hard activations
-lowered (`export.graph.lower`), one fake quantiser for each tensor that gets a scale there and none for
-those that it does not have.
+lowered (`export.graph.lower`), one fake quantiser for each tensor that gets a scale there and none
+for those that it does not have.
 
 tensorflow-model-optimization's issues 368 and 1107 tell of a MobileNetV3 that is much worse as a
 TFLite file than after its training there. `benchmarks/qat_gap.py` does not find that:
@@ -19,8 +19,8 @@ a signal-to-noise ratio of 28 dB (here 33 dB). Of the causes, each changed alone
   they give 30 dB, and 20 pieces.
 - Batch norms folded beforehand, or a scale for each channel of depthwise kernels: nothing (28 dB).
 
-Afterwards the file is written as every int8 file here (`export.tflite.quantise`), with the ranges that
-were trained with in place of calibrated ones.
+Afterwards the file is written as every int8 file here (`export.tflite.quantise`), with the ranges
+that were trained with in place of calibrated ones.
 
 What pruning and clustering made is kept (PQAT, CQAT, PCQAT): zeros stay zeros, and weights that
 were equal stay equal, since a cluster is replaced by its mean, through which all its weights get
@@ -51,7 +51,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
 )
 
 from export.compress import finetune
-from export.compress.finetune import AnyLessons
+from export.compress.finetune import AnyFineTuningData
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.legacy_keras import bring_back, to_tf_keras
 from export.graph.lower import (
@@ -85,7 +85,7 @@ Range = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Aware:
+class QATResult:
     """What quantisation-aware training gives.
 
     Attributes:
@@ -104,32 +104,36 @@ class Aware:
 
 def train_aware(
     model: keras.Model,
-    lessons: AnyLessons,
+    fine_tuning_data: AnyFineTuningData,
     config: TrainConfig,
     folder: pathlib.Path,
     *,
     calibration: np.ndarray,
     judge: Callable[[Callable[[np.ndarray], np.ndarray]], Any] | None = None,
     clustered: Container[str] = (),
-) -> Aware:
+) -> QATResult:
     """Train on while feeling int8.
 
     Args:
         model: functional, as trained; it is left as it is. The zeros of its kernels are kept.
-        lessons, config, folder: see `finetune.fine_tune`.
+        fine_tuning_data, config, folder: see `finetune.fine_tune`.
         calibration: (n, height, width, channels) uint8 training pictures that the ranges begin
             with.
         judge: is given the network with all rounding simulated, as a function from (n, height,
-            width, channels) uint8 to its outputs; what it returns becomes `Aware.answers`.
+            width, channels) uint8 to its outputs; what it returns becomes `QATResult.answers`.
         clustered: layers whose kernels keep their clusters, and get one scale for all channels.
 
     Raises:
         InputError: a batch norm that cannot be folded, or a layer without a twin in tf_keras.
     """
     repeatable(config.seed)
-    lowered, preprocessing = lowered_for_training(model, lessons.preprocessing)
-    teacher = lessons.teacher and dataclasses.replace(lessons.teacher, student=preprocessing)
-    lessons = dataclasses.replace(lessons, preprocessing=preprocessing, teacher=teacher)
+    lowered, preprocessing = lowered_for_training(model, fine_tuning_data.preprocessing)
+    teacher = fine_tuning_data.teacher and dataclasses.replace(
+        fine_tuning_data.teacher, student=preprocessing
+    )
+    fine_tuning_data = dataclasses.replace(
+        fine_tuning_data, preprocessing=preprocessing, teacher=teacher
+    )
     kept = {
         layer.name: Kept.of(layer, clustered=layer.name in clustered)
         for layer in lowered.layers
@@ -140,9 +144,9 @@ def train_aware(
         aware = to_tf_keras(
             lowered,
             wrap=lambda layer: _wrapped(layer, ranges, kept.get(layer.name)),
-            entrance=QuantizeLayer(Fixed(*ranges[_ENTRANCE]), name="rounded_image"),
+            entrance=QuantizeLayer(FixedRange(*ranges[_ENTRANCE]), name="rounded_image"),
         )
-    finetune.fine_tune(aware, lessons, config, folder, name=f"{model.name} qat")
+    finetune.fine_tune(aware, fine_tuning_data, config, folder, name=f"{model.name} qat")
     answers = judge and judge(functools.partial(_predict, aware, preprocessing))
     with quiet():
         bring_back(_Stripped(aware), lowered)
@@ -152,7 +156,7 @@ def train_aware(
         layer.set_weights([one.on_grid(kernel), *rest])
     found = _trained_ranges(aware, ranges)
     found |= {dense: found[relu] for dense, relu in fused_dense(lowered).items()}
-    return Aware(model=lowered, preprocessing=preprocessing, ranges=found, answers=answers)
+    return QATResult(model=lowered, preprocessing=preprocessing, ranges=found, answers=answers)
 
 
 def lowered_for_training(
@@ -362,7 +366,7 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
         return {}
 
 
-class Fixed(tfmot.quantization.keras.quantizers.Quantizer):
+class FixedRange(tfmot.quantization.keras.quantizers.Quantizer):
     """Rounds to 256 values of a range that does not move."""
 
     def __init__(self, low: float, high: float) -> None:
@@ -381,7 +385,7 @@ class Fixed(tfmot.quantization.keras.quantizers.Quantizer):
         return {"low": self.low, "high": self.high}
 
 
-class Following(tfmot.quantization.keras.quantizers.Quantizer):
+class MovingRange(tfmot.quantization.keras.quantizers.Quantizer):
     """Rounds to 256 values of a range that follows the batches from where it began."""
 
     def __init__(self, low: float, high: float) -> None:
@@ -467,7 +471,7 @@ def _wrapped(
         layer.set_weights([kept.on_grid(frozen), *rest])
     if layer.name in ranges:
         fixed = ranges[layer.name] in FIXED_RANGES.values()
-        output = (Fixed if fixed else Following)(*ranges[layer.name])
+        output = (FixedRange if fixed else MovingRange)(*ranges[layer.name])
     if not kernel and output is None:
         return layer
     return QuantizeWrapperV2(layer, LayerConfig(kernel, quantizer, output))

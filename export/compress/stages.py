@@ -5,7 +5,7 @@ their pruning. Its key says what it was made of: the run's network, all steps an
 data, teacher and versions. Another key, and the stage is made again; the same, and it is read.
 
     stages/<steps>/model.keras     the network after the steps
-    stages/<steps>/ranges.json     after quantisation-aware training: see `export.compress.qat.Aware`
+    stages/<steps>/ranges.json     after quantisation-aware training: see `qat.QATResult`
     stages/<steps>/answers.npz     likewise, of a classifier: what it answers on held-out pictures
     stages/<steps>/stage.json      key, seconds, hashes; written last
     stages/<steps>/checkpoints-*/  what an interrupted training goes on from
@@ -30,7 +30,7 @@ from export.artefacts import variants as recipes
 from export.compress import qat
 from export.compress.channel_prune import slim
 from export.compress.cluster import cluster
-from export.compress.finetune import AnyLessons, Lessons, share_of
+from export.compress.finetune import AnyFineTuningData, FineTuningData, share_of
 from export.compress.prune import prune
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
@@ -69,7 +69,7 @@ class Trained:
         preprocessing: what pictures for `model` go through.
         parameters, macs: of the architecture, which structured pruning alone changes.
         seconds: that all steps took.
-        ranges: after quantisation-aware training, see `export.compress.qat.Aware`; else None.
+        ranges: after quantisation-aware training, see `export.compress.qat.QATResult`; else None.
         answers: likewise, see `Task.simulated_answers`; None where it was not asked.
         shared_scale: layers whose kernel should have one scale for all channels.
     """
@@ -86,13 +86,13 @@ class Trained:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Material:
+class StageInputs:
     """What the steps of a run are made with; the functions are called when first needed.
 
     Attributes:
         source: sha256 of the run's model.keras.
         trainable: the network as steps train it.
-        lessons: for a teacher or None.
+        fine_tuning_data: for a teacher or None.
         teacher: opens it by the `teacher` of a `FineTuning`.
         teacher_key: its sha256, without opening it.
         calibration: so many pictures of the training split, uint8.
@@ -101,17 +101,17 @@ class Material:
 
     source: str
     trainable: Callable[[keras.Model], keras.Model]
-    lessons: Callable[[], AnyLessons]
+    fine_tuning_data: Callable[[], AnyFineTuningData]
     teacher: Callable[[str], Teacher]
     teacher_key: Callable[[str], str]
     calibration: Callable[[int], tuple[np.ndarray, np.ndarray]]
     simulated: Callable[[Callable[[np.ndarray], np.ndarray]], Any]
 
 
-class Stages:
+class CompressionStages:
     """The stages of one run."""
 
-    def __init__(self, run: Run, material: Material) -> None:
+    def __init__(self, run: Run, material: StageInputs) -> None:
         self._run, self._material = run, material
         # Its learning rate is that of the batches that the run had.
         config = TrainConfig.from_dict(run.info["request"]["config"])
@@ -201,22 +201,26 @@ class Stages:
         assert tuning is not None
         before = dataclasses.replace(before, model=self._material.trainable(before.model))
         config = self._config_of(step, tuning)
-        lessons = self._material.lessons()
+        fine_tuning_data = self._material.fine_tuning_data()
         if tuning.teacher:
-            lessons = dataclasses.replace(lessons, teacher=self._material.teacher(tuning.teacher))
+            fine_tuning_data = dataclasses.replace(
+                fine_tuning_data, teacher=self._material.teacher(tuning.teacher)
+            )
         checkpoints = folder / f"checkpoints-{key[:12]}"
         match step:
             case recipes.Slim():
-                assert isinstance(lessons, Lessons)  # a detector's task refuses to be slimmed
-                model = self._slimmed(before.model, step, lessons, config, checkpoints)
+                assert isinstance(
+                    fine_tuning_data, FineTuningData
+                )  # a detector's task refuses to be slimmed
+                model = self._slimmed(before.model, step, fine_tuning_data, config, checkpoints)
             case recipes.Prune():
-                model = prune(before.model, step, lessons, config, checkpoints)
+                model = prune(before.model, step, fine_tuning_data, config, checkpoints)
             case recipes.Cluster():
-                model = cluster(before.model, step, lessons, config, checkpoints)
+                model = cluster(before.model, step, fine_tuning_data, config, checkpoints)
             case _:
                 aware = qat.train_aware(
                     before.model,
-                    lessons,
+                    fine_tuning_data,
                     config,
                     checkpoints,
                     calibration=self._material.calibration(variant.calibration_pictures)[0],
@@ -231,22 +235,22 @@ class Stages:
         self,
         model: keras.Model,
         step: recipes.Slim,
-        lessons: Lessons,
+        fine_tuning_data: FineTuningData,
         config: TrainConfig,
         checkpoints: pathlib.Path,
     ) -> keras.Model:
         pictures, labels = self._material.calibration(_SCORED_PICTURES)
-        smaller = _slimmest(model, step, _Scored(pictures, labels, lessons))
+        smaller = _slimmest(model, step, _Scored(pictures, labels, fine_tuning_data))
         fit(
             smaller,
-            train=lessons.train,
+            train=fine_tuning_data.train,
             validation=None,
-            source=lessons.source,
-            preprocessing=lessons.preprocessing,
+            source=fine_tuning_data.source,
+            preprocessing=fine_tuning_data.preprocessing,
             config=config,
             folder=checkpoints,
             history_file=checkpoints.parent / "history.csv",
-            teacher=lessons.teacher,
+            teacher=fine_tuning_data.teacher,
         )
         return smaller
 
@@ -254,8 +258,10 @@ class Stages:
 class _Scored:
     """Batches that channels are scored on, made anew in each round: bytes are a quarter as long."""
 
-    def __init__(self, pictures: np.ndarray, labels: np.ndarray, lessons: Lessons) -> None:
-        self._pictures, self._labels, self._lessons = pictures, labels, lessons
+    def __init__(
+        self, pictures: np.ndarray, labels: np.ndarray, fine_tuning_data: FineTuningData
+    ) -> None:
+        self._pictures, self._labels, self._lessons = pictures, labels, fine_tuning_data
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in range(0, len(self._pictures), _SCORED_AT_ONCE):
@@ -288,7 +294,7 @@ def _save(folder: pathlib.Path, model: keras.Model) -> None:
         model.save(temporary)
 
 
-def _write_aware(folder: pathlib.Path, aware: qat.Aware) -> None:
+def _write_aware(folder: pathlib.Path, aware: qat.QATResult) -> None:
     plain = {"ranges": aware.ranges, "preprocessing": aware.preprocessing.to_dict()}
     atomic.write_text(folder / "ranges.json", json.dumps(plain, indent=1))
     for earlier in folder.glob("answers.np[yz]"):

@@ -16,7 +16,7 @@ from kerascnn.errors import InputError
 from training.common import atomic
 from training.common.wording import unit_of
 
-PROJECT = pathlib.Path(__file__).parents[1] / "android_demo"
+PROJECT = pathlib.Path(__file__).parents[2] / "android_demo"
 _ASSETS = pathlib.Path("app", "src", "main", "assets")
 # By these a folder is known as the project, or one that was made of it.
 _SIGNS = (pathlib.Path("settings.gradle.kts"), _ASSETS.parent / "AndroidManifest.xml")

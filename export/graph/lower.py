@@ -15,7 +15,8 @@ Nor has XNNPACK an int8 AVERAGE_POOL_2D: the mean of a window is a depthwise con
 constant kernel.
 
 Activations that a linear layer carries become layers of their own, and swish becomes its two, so
-that every tensor that int8 has to give a scale is the output of one layer (see `export.compress.qat`).
+that every tensor that int8 has to give a scale is the output of one layer (see
+`export.compress.qat`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Small edits and readings of ONNX files, as `export/tflite/flatbuffer.py` has them of TFLite files."""
+"""Small edits and readings of ONNX files; `export/tflite/flatbuffer.py` has those of TFLite."""
 
 from __future__ import annotations
 

@@ -66,7 +66,8 @@ class Result:
             calibration, search and conversion.
         verified: "yes": the file ran in its runtime and agreed with Keras as its variant demands;
             "no": it did not; "not verified": the held-out pictures do not tell.
-        below_floor: why nothing is recommended of its network (`training.engine.floor`); else empty.
+        below_floor: why nothing is recommended of its network (`training.engine.floor`); else
+            empty.
         agreement: share of pictures with Keras' top-1 answer, in percent; of a detector, share of
             the detections that are Keras' too; of a segmentation network, share of the pixels.
         max_logit_diff: largest difference of a logit from Keras'; of a detector, of a score; of a
@@ -272,14 +273,14 @@ def usable(results: Sequence[Result]) -> bool:
 def best_choices(results: Sequence[Result]) -> dict[str, Result]:
     """The files to take, by reason: "smallest", "fastest" and "most accurate".
 
-    They are chosen among the verified files of networks that find something (`training.engine.floor`), by
-    `choice_value` where every file has one of a split set aside for that, else by the held-out
-    figures (`chosen_on`). Files that leave decoding to the app (`..._raw`) are chosen only where
-    there are no whole ones, and .onnx files only where there are no .tflite ones: the choices are
-    for phones, and latencies in two runtimes do not compare. The first two are within `TOLERANCE`
-    points of the most accurate one; the fastest is the smallest of those whose latencies tie with
-    the lowest one (`tied`). Empty where there is no such file; "fastest" is missing where nothing
-    was timed.
+    They are chosen among the verified files of networks that find something
+    (`training.engine.floor`), by `choice_value` where every file has one of a split set aside for
+    that, else by the held-out figures (`chosen_on`). Files that leave decoding to the app
+    (`..._raw`) are chosen only where there are no whole ones, and .onnx files only where there are
+    no .tflite ones: the choices are for phones, and latencies in two runtimes do not compare. The
+    first two are within `TOLERANCE` points of the most accurate one; the fastest is the smallest of
+    those whose latencies tie with the lowest one (`tied`). Empty where there is no such file;
+    "fastest" is missing where nothing was timed.
 
     Of equally accurate files the smaller counts as the most accurate. Else noise plays no part:
     figures are taken as measured, so the most accurate file may owe its place to luck, and within

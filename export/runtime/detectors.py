@@ -38,8 +38,8 @@ class Detector(Protocol):
     """A loaded file.
 
     Attributes:
-        partitions, operations: as of `export.runtime.load.Runtime`. The post-processing operation is
-            never delegated, and a file with it has a piece behind it that shifts its labels: a
+        partitions, operations: as of `export.runtime.load.Runtime`. The post-processing operation
+            is never delegated, and a file with it has a piece behind it that shifts its labels: a
             network in one piece has two then.
     """
 

@@ -1,4 +1,4 @@
-"""The first inference of a model file, in a process of its own: `export/runtime/first_run.py` starts it.
+"""The first inference of a model file, in a process that `export/runtime/first_run.py` starts.
 
     python -I first_run_child.py MEMORY_BYTES CPU_SECONDS FILE...
 

@@ -1,8 +1,8 @@
 """What a model file takes and gives, from wherever it is written: in the file, or beside it.
 
-A .tflite or .onnx file carries its own description (`export.artefacts.description`), so that it may travel
-alone. Files of versions that wrote none have it in the .json beside them, and a model.keras in its
-run's run.json.
+A .tflite or .onnx file carries its own description (`export.artefacts.description`), so that it may
+travel alone. Files of versions that wrote none have it in the .json beside them, and a model.keras
+in its run's run.json.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ModelFacts:
 
 
 def facts(path: pathlib.Path) -> ModelFacts:
-    """Read them, and run a file from elsewhere once in a child process (`export.runtime.first_run`).
+    """Read them, and run a file from elsewhere once in a child process (`runtime.first_run`).
 
     Args:
         path: a .tflite or .onnx file, or the model.keras of a run.

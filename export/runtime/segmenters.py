@@ -31,8 +31,8 @@ class Segmenter(Protocol):
     """A loaded file.
 
     Attributes:
-        partitions, operations: as of `export.runtime.load.Runtime`. The choice of the likeliest class
-            is never delegated.
+        partitions, operations: as of `export.runtime.load.Runtime`. The choice of the likeliest
+            class is never delegated.
     """
 
     @property

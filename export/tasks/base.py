@@ -1,7 +1,7 @@
 """What a run's task means for its files: its pictures, its answers, and when two agree.
 
-`export.tasks.classification`, `export.tasks.detection`, `export.tasks.two_stage` and `export.tasks.segmentation` are the
-tasks; all else of compression is the same.
+`export.tasks.classification`, `export.tasks.detection`, `export.tasks.two_stage` and
+`export.tasks.segmentation` are the tasks; all else of compression is the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from export.artefacts.about import About
 from export.artefacts.description import FORMAT, input_told
 from export.artefacts.variants import DEFAULT, Variant
-from export.compress.finetune import AnyLessons
+from export.compress.finetune import AnyFineTuningData
 from export.compress.stages import Trained
 from export.onnx import file as onnx_file
 from export.runtime.verify import Verdict
@@ -118,7 +118,7 @@ class Task(abc.ABC):
         """(n, height, width, channels) uint8 training pictures, chosen by the seed; and labels."""
 
     @abc.abstractmethod
-    def lessons(self) -> AnyLessons:
+    def fine_tuning_data(self) -> AnyFineTuningData:
         """What every fine-tuning of the run learns from."""
 
     def trainable(self, model: keras.Model) -> keras.Model:

@@ -12,7 +12,7 @@ import numpy as np
 
 from export.artefacts.variants import Variant
 from export.compress import allowed
-from export.compress.finetune import Lessons
+from export.compress.finetune import FineTuningData
 from export.compress.stages import Trained
 from export.report.significance import pack
 from export.runtime import verify
@@ -105,11 +105,11 @@ class Classification(Task):
             )
         return split.pictures, split.labels
 
-    def lessons(self) -> Lessons:
+    def fine_tuning_data(self) -> FineTuningData:
         preprocessing = self.run.preprocessing
         source = source_for(preprocessing, self.config)
         train, _broken = decode_split(self.dataset.train, source, root=self.dataset.name)
-        return Lessons(
+        return FineTuningData(
             train=train,
             source=source,
             preprocessing=preprocessing,

@@ -9,7 +9,7 @@ import keras
 
 from export.artefacts.variants import Variant
 from export.compress import allowed
-from export.compress.finetune import DetectionLessons
+from export.compress.finetune import DetectionFineTuningData
 from export.onnx.detection import append_nms
 from export.tasks.detectors import DetectorTask
 from export.tflite import detection as detection_tflite
@@ -27,8 +27,8 @@ class Detection(DetectorTask):
     def check(self, variant: Variant) -> None:
         allowed.detection(variant)
 
-    def lessons(self) -> DetectionLessons:
-        return DetectionLessons(
+    def fine_tuning_data(self) -> DetectionFineTuningData:
+        return DetectionFineTuningData(
             train=self.train,
             preprocessing=self.run.preprocessing,
             classes=len(self.run.labels),

@@ -40,7 +40,7 @@ from export.tflite.detection import DETECTIONS
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training.augment.boxes import to_network
 from training.common.wording import counted
-from training.datasets.detection import ObjectDataset, ObjectSplit
+from training.datasets.detection import DetectionDataset, DetectionSplit
 from training.datasets.instance_masks import THRESHOLD
 from training.detection.batches import evaluation_pictures
 from training.detection.evaluate import (
@@ -86,7 +86,7 @@ class Found:
 
 
 class DetectorTask(Task):
-    """See `export.tasks.base.Task`; detectors of one stage and of two differ in what is abstract."""
+    """See `Task`; detectors of one stage and of two differ in what is abstract."""
 
     metric = "AP"
     how_shown = (
@@ -105,7 +105,7 @@ class DetectorTask(Task):
         """What the run's detector gives."""
 
     @functools.cached_property
-    def dataset(self) -> ObjectDataset:
+    def dataset(self) -> DetectionDataset:
         """The run's data; raises InputError if it is gone or has changed."""
         dataset = of_request.objects(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
@@ -114,17 +114,17 @@ class DetectorTask(Task):
         return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
-    def held_out(self) -> ObjectSplit:
+    def held_out(self) -> DetectionSplit:
         """Pictures that figures are measured on."""
         return self.dataset.held_out
 
     @property
-    def train(self) -> ObjectSplit:
+    def train(self) -> DetectionSplit:
         """Pictures that the run learnt from."""
         return self.dataset.train
 
     @property
-    def validation(self) -> ObjectSplit | None:
+    def validation(self) -> DetectionSplit | None:
         return self.dataset.validation or None
 
     def pictures(self) -> int:

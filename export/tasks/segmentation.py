@@ -14,7 +14,7 @@ from PIL import Image
 
 from export.artefacts.variants import Variant
 from export.compress import allowed
-from export.compress.finetune import MapLessons
+from export.compress.finetune import SegmentationFineTuningData
 from export.compress.stages import Trained
 from export.onnx import file as onnx_file
 from export.runtime.segmenters import (
@@ -38,7 +38,7 @@ from export.tflite.convert import OUTPUT_NAME
 from training.augment.boxes import to_network
 from training.common import packed
 from training.common.wording import counted
-from training.datasets.segmentation import VOID, MapDataset, MapSplit
+from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.engine import dataset_of_request as of_request
 from training.segmentation.drawing import legend
 from training.segmentation.evaluate import (
@@ -101,7 +101,7 @@ class PackedMaps:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Mapped:
+class SegmentationAnswers:
     """The map of every held-out picture, at its own size, and the figures of them."""
 
     maps: PackedMaps
@@ -120,7 +120,7 @@ class Segmentation(Task):
     how_shown = "On the left the true mask, on the right the predicted one."
 
     @functools.cached_property
-    def dataset(self) -> MapDataset:
+    def dataset(self) -> SegmentationDataset:
         """The run's data; raises InputError if it is gone or has changed."""
         dataset = of_request.maps(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
@@ -129,12 +129,12 @@ class Segmentation(Task):
         return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
-    def held_out(self) -> MapSplit:
+    def held_out(self) -> SegmentationSplit:
         """Pictures that figures are measured on."""
         return self.dataset.held_out
 
     @property
-    def validation(self) -> MapSplit | None:
+    def validation(self) -> SegmentationSplit | None:
         return self.dataset.validation or None
 
     @property
@@ -162,9 +162,9 @@ class Segmentation(Task):
         ]
         return np.stack(pictures), np.empty(0, np.int32)
 
-    def lessons(self) -> MapLessons:
+    def fine_tuning_data(self) -> SegmentationFineTuningData:
         train = self.dataset.train
-        return MapLessons(
+        return SegmentationFineTuningData(
             train=train,
             preprocessing=self.run.preprocessing,
             output_size=self._output_size,
@@ -177,7 +177,7 @@ class Segmentation(Task):
         append = onnx_file.append_argmax if end == ".onnx" else flatbuffer.append_argmax
         return append(data, name=MAP)
 
-    def keras_answers(self, trained: Trained) -> Mapped:
+    def keras_answers(self, trained: Trained) -> SegmentationAnswers:
         return self._found(self.keras_function(trained), "Keras on held-out images")
 
     def keras_function(self, trained: Trained) -> SegmentFn:
@@ -198,18 +198,22 @@ class Segmentation(Task):
     def load(self, path: pathlib.Path) -> Segmenter:
         return load_segmenter(path, self.run.preprocessing)
 
-    def file_answers(self, path: pathlib.Path) -> tuple[Mapped, Segmenter]:
+    def file_answers(self, path: pathlib.Path) -> tuple[SegmentationAnswers, Segmenter]:
         segmenter = self.load(path)
         return self._found(segmenter.segment, f"{path.name} on held-out images"), segmenter
 
-    def _found(self, segment: SegmentFn, title: str) -> Mapped:
+    def _found(self, segment: SegmentFn, title: str) -> SegmentationAnswers:
         kept = PackedMaps()
         found = maps(segment, self.held_out, self.run.preprocessing, title=title)
         measured = evaluate_maps(kept.keeping(found), self.held_out, self.run.labels)
-        return Mapped(maps=kept, evaluation=measured)
+        return SegmentationAnswers(maps=kept, evaluation=measured)
 
     def verify(
-        self, variant: Variant, answers: Mapped, reference: Mapped, half: Mapped | None
+        self,
+        variant: Variant,
+        answers: SegmentationAnswers,
+        reference: SegmentationAnswers,
+        half: SegmentationAnswers | None,
     ) -> Verdict:
         against = reference if half is None else half
         same, iou = agreement(answers.maps, against.maps, len(self.run.labels))
@@ -245,7 +249,9 @@ class Segmentation(Task):
             lambda: miou_interval(reference.evaluation.counts, answers.evaluation.counts),
         )
 
-    def kept(self, answers: Mapped, reference: Mapped, own: Mapped) -> dict[str, Any]:
+    def kept(
+        self, answers: SegmentationAnswers, reference: SegmentationAnswers, own: SegmentationAnswers
+    ) -> dict[str, Any]:
         measured = answers.evaluation
         classes = zip(self.run.labels, measured.per_class, strict=True)
         return {
@@ -255,7 +261,7 @@ class Segmentation(Task):
             "float_counts": pack_counts(own.evaluation.counts),
         }
 
-    def mistakes(self, answers: Mapped) -> tuple[int, list[dict[str, Any]]]:
+    def mistakes(self, answers: SegmentationAnswers) -> tuple[int, list[dict[str, Any]]]:
         """Those with any pixel wrong, and the maps of those with the lowest mean IoU."""
         counts = answers.evaluation.counts
         wrong = np.flatnonzero((counts[..., 0] < counts[..., 1:].max(axis=-1)).any(axis=-1))

@@ -42,7 +42,7 @@ class TwoStageDetection(DetectorTask):
     def check(self, variant: Variant) -> None:
         allowed.two_stage(variant)
 
-    def lessons(self) -> Any:
+    def fine_tuning_data(self) -> Any:
         raise InputError(allowed.NO_LOSSES)
 
     def written(self, model: keras.Model) -> keras.Model:

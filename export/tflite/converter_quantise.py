@@ -1,4 +1,4 @@
-"""Post-training quantisation by tf.lite's own converter: a second opinion on `export.tflite.quantise`."""
+"""Post-training quantisation by tf.lite's own converter: a second opinion on `quantise`."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 litert-quantizer takes the range of a constant by its name, as it takes an activation's. So the
 scales of kernels are decided here, one for each output channel:
 
-- *As given*, for kernels that lie on a grid already (`export.compress.reconstruct`): the quantiser finds
-  the same integers again, and nothing is rounded twice.
+- *As given*, for kernels that lie on a grid already (`export.compress.reconstruct`): the quantiser
+  finds the same integers again, and nothing is rounded twice.
 - *By need*, for dead channels. Trained networks have channels whose folded kernel is nearly zero
   and whose bias is not (EfficientNet-Lite0's ImageNet weights: 93 of them below 1e-6, with biases
   of up to 7). Their bias is stored in steps of the input's scale times the kernel's; where the

@@ -46,8 +46,8 @@ def with_metadata(file: bytes, told: Mapping[str, Any]) -> bytes:
 
     Args:
         file: with one signature.
-        told: as `export.artefacts.description` has it; names of tensors, and shapes and types of outputs,
-            are read off the file.
+        told: as `export.artefacts.description` has it; names of tensors, and shapes and types of
+            outputs, are read off the file.
 
     Returns:
         The file, with TFLite Metadata, `labels.txt` and `kerascnn.json` inside.

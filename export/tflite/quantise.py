@@ -68,8 +68,8 @@ def quantise(
         trained: ranges of activations by layer, which go before calibrated ones.
         shared_scale: layers whose kernel gets one scale instead of one for each output channel.
         kernel_bounds: by layer, (channels,) ends of the grid that a kernel lies on already (see
-            `export.compress.reconstruct`): the file has these integers. Others get the scale of the largest
-            weight, or what a dead channel's bias needs (`export.tflite.kernel_ranges`).
+            `export.compress.reconstruct`): the file has these integers. Others get the scale of the
+            largest weight, or what a dead channel's bias needs (`export.tflite.kernel_ranges`).
 
     Returns:
         A TFLite file. With int8 activations it takes `image` (1, height, width, channels) uint8,

@@ -19,7 +19,7 @@ from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.compress import allowed
 from export.compress.budget import Budget
-from export.compress.compress import Workshop, all_artefacts
+from export.compress.compress import VariantBuilder, all_artefacts
 from export.report.compare import measure, write
 from export.report.results import (
     Result,
@@ -101,8 +101,8 @@ def shrink(
     allowed.require_classifier(run, "shrink")
     variants = [recipes.variant(name, settings) for name in ladder]
     _check_possible(run, budget)
-    workshop = Workshop(run)
-    float32 = _there(workshop, recipes.variant("float32"))
+    builder = VariantBuilder(run)
+    float32 = _there(builder, recipes.variant("float32"))
     if nothing := measure([(run, float32)])[0].below_floor:
         raise InputError(f"{run.folder}: {nothing}; train it on before it is shrunk")
     measured: dict[str, Result] = {}
@@ -114,7 +114,7 @@ def shrink(
             passed_over[variant.name] = reason
             continue
         try:
-            artefact = _there(workshop, variant)
+            artefact = _there(builder, variant)
         except InputError as error:
             # A method may not suit a network; the others are still to be tried.
             passed_over[variant.name] = str(error)
@@ -172,8 +172,8 @@ def _check_possible(run: Run, budget: Budget) -> None:
         )
 
 
-def _there(workshop: Workshop, variant: recipes.Variant) -> Artefact:
-    return workshop.found(variant, ".tflite") or workshop.make(variant, ".tflite")
+def _there(builder: VariantBuilder, variant: recipes.Variant) -> Artefact:
+    return builder.found(variant, ".tflite") or builder.make(variant, ".tflite")
 
 
 def _hopeless(

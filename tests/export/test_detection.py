@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 from commands import assert_refused, here
-from networks import enlivened
+from networks import with_random_norms
 from PIL import Image
 from scans import scans_of_commands
 
@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         epochs=1,
     )
     training = DetectorTraining(asked)
-    model = enlivened(training.model)
+    model = with_random_norms(training.model)
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if layer.name.startswith("class_") and layer.name.endswith("_predict"):

@@ -12,7 +12,7 @@ from commands import assert_refused, here, kerascnn, kill_when
 
 from export.artefacts import variants as recipes
 from export.artefacts.variants import FineTuning, Settings
-from export.compress.compress import Workshop, compress
+from export.compress.compress import VariantBuilder, compress
 from export.compress.stages import Trained
 from kerascnn.errors import InputError
 from training.common import atomic
@@ -36,7 +36,7 @@ def run(lenet_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def trained(run: Run, name: str, settings: Settings = SHORT) -> Trained:
     """The network of a variant, as another process would find it."""
-    return Workshop(run).network(recipes.variant(name, settings)).trained
+    return VariantBuilder(run).network(recipes.variant(name, settings)).trained
 
 
 def made(run: Run) -> dict[str, int]:

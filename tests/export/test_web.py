@@ -27,7 +27,7 @@ import tiny_segmenters
 import web_golden
 from commands import assert_refused, here
 from keras import layers
-from networks import enlivened
+from networks import with_random_norms
 from PIL import Image
 
 from export.artefacts import variants as recipes
@@ -245,7 +245,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, File]:
     write("class_int8", quantised, "classification", BYTES, LABELS, {"kind": "logits"})
 
     spec, seen = tiny_detectors.spec(score_threshold=0.2), tiny_detectors.PREPROCESSING
-    raw = to_tflite(with_scores(enlivened(tiny_detectors.network()), spec))
+    raw = to_tflite(with_scores(with_random_norms(tiny_detectors.network()), spec))
     detector = functools.partial(
         write, task="detection", preprocessing=seen, labels=tiny_detectors.CLASSES
     )
@@ -275,12 +275,12 @@ def _classifier() -> keras.Model:
     x = layers.Flatten()(layers.AveragePooling2D(4)(x))
     wide = keras.initializers.RandomNormal(stddev=0.3, seed=0)
     logits = layers.Dense(len(LABELS), kernel_initializer=wide, name="logits")(x)
-    return enlivened(keras.Model(inputs, logits))
+    return with_random_norms(keras.Model(inputs, logits))
 
 
 def _segmenter() -> keras.Model:
     """With all classes in every picture."""
-    network = enlivened(tiny_segmenters.network())
+    network = with_random_norms(tiny_segmenters.network())
     last = network.get_layer("logits")
     kernel, bias = last.get_weights()
     last.set_weights([kernel - kernel.mean(axis=-1, keepdims=True), bias])

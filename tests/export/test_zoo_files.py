@@ -9,7 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from networks import enlivened
+from networks import with_random_norms
 
 import kerascnn
 from export.artefacts import variants as recipes
@@ -45,7 +45,7 @@ def marked(names, fast) -> list:
 
 def small(name: str):
     shape = (SIZE, SIZE, zoo.entry(name).input_shape[2])
-    model = enlivened(kerascnn.build(name, input_shape=shape, classes=10))
+    model = with_random_norms(kerascnn.build(name, input_shape=shape, classes=10))
     preprocessing = zoo.entry(name).preprocessing(SIZE, SIZE)
     pictures = np.random.default_rng(1).integers(0, 256, (8, *shape), dtype=np.uint8)
     return model, preprocessing, pictures

@@ -44,7 +44,7 @@ SIZES = ((140, 90), (60, 200), (301, 257), (81, 75), (96, 128))
 STILL = Part(
     picture=0, flip=False, scale=(1.0, 1.0), place=(0.5, 0.5), zoom=1.0, overlap=None,
     tries=np.zeros((0, 4)), brightness=1.0, contrast=1.0, saturation=1.0, gains=(1.0, 1.0, 1.0),
-    clutter=np.zeros((0, 13)),
+    distractors=np.zeros((0, 13)),
 )  # fmt: skip
 
 

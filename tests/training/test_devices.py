@@ -330,7 +330,7 @@ def _learner_class():
     from keras import ops
 
     class Learner(keras.Model):
-        """Takes nested batches and changes the loss, as `training.classification.training_model.Trainee` does."""
+        """Takes nested batches and changes the loss, as `ClassificationTrainingModel` does."""
 
         def __init__(self, network):
             super().__init__(autocast=False)

@@ -15,7 +15,7 @@ from kerascnn.detection.postprocess import detect, of_picture
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.boxes import boxes_to_network
-from training.datasets.detection import ObjectSplit
+from training.datasets.detection import DetectionSplit
 from training.detection.batches import evaluation_pictures
 from training.detection.evaluate import (
     DetectFn,
@@ -31,7 +31,7 @@ Boxes = Callable[[np.ndarray], np.ndarray]
 
 
 def perfect(
-    split: ObjectSplit, preprocessing: Preprocessing, change: Boxes = lambda boxes: boxes
+    split: DetectionSplit, preprocessing: Preprocessing, change: Boxes = lambda boxes: boxes
 ) -> DetectFn:
     """Finds what is there, in shares of the network's input; `change` says how wrongly."""
     places = iter(range(len(split)))

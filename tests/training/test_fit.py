@@ -15,7 +15,7 @@ import pytest
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.classification.batches import Course
+from training.classification.batches import TrainingData
 from training.classification.evaluate import evaluate, keras_predict_fn
 from training.classification.fit import Fitted, fit
 from training.datasets.splits import Split
@@ -339,11 +339,11 @@ def test_a_loss_that_is_no_number_names_step_rate_and_pictures(tmp_path: Path) -
     with pytest.raises(InputError, match=r"epoch 1, step \d, at learning rate 1e\+30") as raised:
         run(tmp_path / "checkpoints", config, train=pictures(24, 32))
     step = int(str(raised.value).partition("step ")[2][0])
-    course = Course(
+    training_data = TrainingData(
         split=pictures(24, 32), source=TARGET, preprocessing=TARGET, classes=2, config=config
     )
     names = (tmp_path / "bad_batch.txt").read_text().split()
-    assert names == course.names(0, step - 1)
+    assert names == training_data.names(0, step - 1)
     assert names[0] in str(raised.value)
 
 

@@ -30,7 +30,7 @@ from training.datasets import (
 from training.datasets.detection import Objects
 from training.datasets.masks_of_objects import paint
 from training.datasets.pictures import read_pixels
-from training.datasets.segmentation import VOID, MapDataset, MapSplit
+from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.datasets.segmentation_sets import scan_maps
 
 SIZE = (6, 8)
@@ -70,16 +70,16 @@ def folder(root: Path, maps: Iterable[np.ndarray], **form: Any) -> Path:
     return root
 
 
-def maps_of(split: MapSplit) -> dict[str, np.ndarray]:
+def maps_of(split: SegmentationSplit) -> dict[str, np.ndarray]:
     """By the stem of the picture's file."""
     return {Path(name).stem: split.label_map(i) for i, name in enumerate(split.names)}
 
 
-def all_maps(dataset: MapDataset) -> dict[str, np.ndarray]:
+def all_maps(dataset: SegmentationDataset) -> dict[str, np.ndarray]:
     return maps_of(dataset.train) | maps_of(dataset.held_out)
 
 
-def counts(dataset: MapDataset) -> list[int | None]:
+def counts(dataset: SegmentationDataset) -> list[int | None]:
     splits = (dataset.train, dataset.validation, dataset.held_out)
     return [None if split is None else len(split) for split in splits]
 

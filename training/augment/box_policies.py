@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from training.augment import distractors as clutter
+from training.augment import distractors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,8 @@ class BoxPolicy:
         gain: likewise of a factor a channel.
         negative: probability that contrast is turned round, so that dark is bright; of pictures
             whose contrast stays, thus 1 - `recolour` at most.
-        clutter: probability of shapes on what a label map has as class 0 (`training.augment.distractors`).
+        distractors: probability of shapes on what a label map has as class 0
+            (`training.augment.distractors`).
         kept: share of an object's box from which it is still to be found once it has been cut.
         ignored: share from which what is left of it counts as a crowd: neither to be found, nor
             background. Less is background.
@@ -62,7 +63,7 @@ class BoxPolicy:
     saturation: float = 0.0
     gain: float = 0.0
     negative: float = 0.0
-    clutter: float = 0.0
+    distractors: float = 0.0
     kept: float = 0.3
     ignored: float = 0.1
 
@@ -101,7 +102,13 @@ BOX_POLICIES: Mapping[str, BoxPolicy] = {
     # Of 128 pixels a mosaic, or a scene made much smaller, has digits that nobody can read. Twelve
     # photos are few for a network that says of every pixel what it is: their colours change more.
     "small_scenes": dataclasses.replace(
-        _SCENES, mosaic=0.0, scale=(0.85, 1.25), contrast=0.5, gain=0.4, negative=0.4, clutter=0.5
+        _SCENES,
+        mosaic=0.0,
+        scale=(0.85, 1.25),
+        contrast=0.5,
+        gain=0.4,
+        negative=0.4,
+        distractors=0.5,
     ),
     "detection": _DETECTION,
     # Half of the pictures stay whole, as they are in an evaluation.
@@ -141,7 +148,7 @@ class Part:
         tries: (tries, 4) from 0 to 1: height, width, top and left of windows.
         brightness, contrast, saturation: factors.
         gains: a factor a channel.
-        clutter: (shapes, `clutter.COLUMNS`) from 0 to 1.
+        distractors: (shapes, `distractors.COLUMNS`) from 0 to 1.
     """
 
     picture: int
@@ -155,7 +162,7 @@ class Part:
     contrast: float
     saturation: float
     gains: tuple[float, float, float]
-    clutter: np.ndarray
+    distractors: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -202,8 +209,8 @@ def draw(policy: BoxPolicy, batch: np.ndarray, row: int, *, seed: int, epoch: in
 
 
 def _shapes(policy: BoxPolicy, rng: np.random.Generator) -> np.ndarray:
-    happens = policy.clutter and rng.random() < policy.clutter
-    return rng.random((clutter.MOST if happens else 0, clutter.COLUMNS))
+    happens = policy.distractors and rng.random() < policy.distractors
+    return rng.random((distractors.MOST if happens else 0, distractors.COLUMNS))
 
 
 def _part(
@@ -230,7 +237,7 @@ def _part(
         contrast=factors[1],
         saturation=factors[2],
         gains=(factors[3], factors[4], factors[5]),
-        clutter=shapes,
+        distractors=shapes,
     )
 
 

@@ -96,7 +96,7 @@ def make_map_tile(
     placement = placed(part, area, picture.shape[:2], preprocessing, _NO_BOXES)
     seen = seen_in(area, placement)
     labels = nearest(label_map, placement, seen)
-    pixels = cluttered(resampled(picture, placement, seen), labels, part.clutter)
+    pixels = cluttered(resampled(picture, placement, seen), labels, part.distractors)
     return MapTile(seen=seen, pixels=recoloured(pixels, part), label_map=labels)
 
 

@@ -33,7 +33,7 @@ _Item = TypeVar("_Item")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Course:
+class TrainingData:
     """What a training learns from, in whatever form its batches come.
 
     Attributes:
@@ -120,7 +120,7 @@ def split_rows(rows: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def train_batches(
-    course: Course, *, first_epoch: int, last_epoch: int, first_step: int = 0
+    training_data: TrainingData, *, first_epoch: int, last_epoch: int, first_step: int = 0
 ) -> Iterator[Batch]:
     """Batches from a step of `first_epoch` up to `last_epoch`, made ahead in a thread.
 
@@ -130,16 +130,16 @@ def train_batches(
 
     def make() -> Iterator[Batch]:
         for number in range(first_epoch, last_epoch):
-            epoch = course.epoch(number)
-            for step in range(first_step if number == first_epoch else 0, course.steps):
-                yield _batch(course, {key: rows[step] for key, rows in epoch.items()})
+            epoch = training_data.epoch(number)
+            for step in range(first_step if number == first_epoch else 0, training_data.steps):
+                yield _batch(training_data, {key: rows[step] for key, rows in epoch.items()})
 
     return ahead(make())
 
 
-def _batch(course: Course, rows: dict[str, np.ndarray]) -> Batch:
+def _batch(training_data: TrainingData, rows: dict[str, np.ndarray]) -> Batch:
     index, batch = split_rows(rows)
-    split = course.split
+    split = training_data.split
     if split.pictures is not None:
         batch["pictures"] = split.pictures[index]
     else:
@@ -148,12 +148,12 @@ def _batch(course: Course, rows: dict[str, np.ndarray]) -> Batch:
         def read(row: int) -> np.ndarray:
             def load(number: int) -> np.ndarray:
                 name = split.names[number]
-                return read_window(split.encoded(number), windows[row], course.read_at, name)
+                return read_window(split.encoded(number), windows[row], training_data.read_at, name)
 
-            return course.read(int(index[row]), load)
+            return training_data.read(int(index[row]), load)
 
         batch["pictures"] = np.stack(list(in_order(read, len(index))))
-    return batch, one_hot(split.labels[index], course.classes)
+    return batch, one_hot(split.labels[index], training_data.classes)
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

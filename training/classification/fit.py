@@ -13,11 +13,11 @@ import numpy as np
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.classification.balanced_accuracy import BalancedAccuracy
-from training.classification.batches import Course
+from training.classification.batches import TrainingData
 from training.classification.distillation import DistillationLoss, Teacher, accuracy
-from training.classification.input_pipeline import evaluation_feed, train_feed
+from training.classification.input_pipeline import evaluation_input, training_input
 from training.classification.prepare import Prepare
-from training.classification.training_model import Trainee, factors_of
+from training.classification.training_model import ClassificationTrainingModel, factors_of
 from training.datasets.broken import BrokenPictures
 from training.datasets.pictures import check_picture
 from training.datasets.splits import Split
@@ -34,7 +34,7 @@ from training.engine.devices import SINGLE, Placement
 from training.engine.history import History
 from training.engine.loop import (
     Fitted,
-    Work,
+    TrainingTask,
     can_jit,
     repeatable,
     without_averages_in_place,
@@ -75,7 +75,7 @@ def fit(
         Stopped: a signal asked to stop; the same call goes on from there.
     """
     repeatable(config.seed)
-    course = Course(
+    training_data = TrainingData(
         split=train,
         source=source,
         preprocessing=preprocessing,
@@ -83,50 +83,58 @@ def fit(
         config=config,
         broken=broken or BrokenPictures(),
     )
-    _check_batch(course, placement)
+    _check_batch(training_data, placement)
     with placement.scope():
-        trainee = make_trainee(model, course, teacher, placement)
+        training_model = make_training_model(model, training_data, teacher, placement)
     fitted = loop.train(
-        _Classification(trainee, course, validation, placement),
+        _Classification(training_model, training_data, validation, placement),
         folder=folder,
         history_file=history_file,
         placement=placement,
         after_epoch=after_epoch,
     )
-    if trainee.network is not model:
+    if training_model.network is not model:
         # All variables: the weights, and how far dropout has drawn.
-        checkpoint.assign(model.variables, [np.asarray(v) for v in trainee.network.variables])
+        checkpoint.assign(
+            model.variables, [np.asarray(v) for v in training_model.network.variables]
+        )
     return fitted
 
 
-def _check_batch(course: Course, placement: Placement) -> None:
+def _check_batch(training_data: TrainingData, placement: Placement) -> None:
     """Raise InputError if devices cannot share batches evenly, pairs of mixed pictures whole."""
-    placement.check_batch(course.batch_size)
-    part = course.batch_size // placement.replicas
-    mixes = course.config.mixup or course.config.cutmix
+    placement.check_batch(training_data.batch_size)
+    part = training_data.batch_size // placement.replicas
+    mixes = training_data.config.mixup or training_data.config.cutmix
     if placement.replicas > 1 and mixes and part % 2:
         raise InputError(
-            f"mixed pictures come in pairs, and {course.batch_size} of them give {part} to each "
-            f"of {placement.replicas} devices; set batch_size to {(part + 1) * placement.replicas}"
+            f"mixed images come in pairs, and {training_data.batch_size} of them give {part} to "
+            f"each of {placement.replicas} devices; set batch_size to "
+            f"{(part + 1) * placement.replicas}"
         )
 
 
-def make_trainee(
-    model: keras.Model, course: Course, teacher: Teacher | None, placement: Placement
-) -> Trainee:
+def make_training_model(
+    model: keras.Model, training_data: TrainingData, teacher: Teacher | None, placement: Placement
+) -> ClassificationTrainingModel:
     """The model, or a twin that trains faster or on many devices, behind its preparation."""
-    config = course.config
-    weights = factors_of(config, course.split.labels, course.classes)
-    prepare = Prepare(preprocessing=course.preprocessing, policy=config.augmentation)
+    config = training_data.config
+    weights = factors_of(config, training_data.split.labels, training_data.classes)
+    prepare = Prepare(preprocessing=training_data.preprocessing, policy=config.augmentation)
     if teacher is not None:
         teacher = dataclasses.replace(teacher, model=placement.twin(teacher.model))
-    return Trainee(placement.twin(model), prepare, class_weights=weights, teacher=teacher)
+    return ClassificationTrainingModel(
+        placement.twin(model), prepare, class_weights=weights, teacher=teacher
+    )
 
 
-def compile_trainee(
-    trainee: Trainee, config: TrainConfig, rate: Any, placement: Placement = SINGLE
+def compile_training_model(
+    training_model: ClassificationTrainingModel,
+    config: TrainConfig,
+    rate: Any,
+    placement: Placement = SINGLE,
 ) -> keras.metrics.Metric:
-    """Give a trainee its optimiser, loss and metrics; the metric that training keeps.
+    """Give a training model its optimiser, loss and metrics; the metric that training keeps.
 
     Balanced accuracy is there for validation: of a training whose labels are mixed it tells
     nothing, and what an interrupted epoch has counted of it is not kept.
@@ -134,17 +142,17 @@ def compile_trainee(
     loss = DistillationLoss.of(config)
     metric = keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
     optimizer = placement.optimizer(optimizers.build(config, rate))
-    trainee.compile(
+    training_model.compile(
         optimizer=without_averages_in_place(optimizer),
         loss=loss,
-        metrics=[metric, BalancedAccuracy(trainee.network.output_shape[-1])],
+        metrics=[metric, BalancedAccuracy(training_model.network.output_shape[-1])],
         jit_compile=can_jit() and placement.can_jit,
     )
-    trainee.optimizer.build(trainee.trainable_variables)
+    training_model.optimizer.build(training_model.trainable_variables)
     return metric
 
 
-def _all_readable(validation: Split, course: Course, placement: Placement) -> Split:
+def _all_readable(validation: Split, training_data: TrainingData, placement: Placement) -> Split:
     """What is left of the pictures that choose the epoch, as far as is known.
 
     Devices share a batch evenly, and their part of one must not vanish: for several of them all
@@ -152,32 +160,38 @@ def _all_readable(validation: Split, course: Course, placement: Placement) -> Sp
     """
     if validation.pictures is not None:
         return validation
-    known = course.broken.without(validation)
+    known = training_data.broken.without(validation)
     if placement.replicas == 1:
         return known
-    return course.broken.sift(known, lambda i: check_picture(known.encoded(i), known.names[i]))
+    return training_data.broken.sift(
+        known, lambda i: check_picture(known.encoded(i), known.names[i])
+    )
 
 
-class _Classification(Work):
+class _Classification(TrainingTask):
     """Pictures with one label each."""
 
     def __init__(
-        self, trainee: Trainee, course: Course, validation: Split | None, placement: Placement
+        self,
+        training_model: ClassificationTrainingModel,
+        training_data: TrainingData,
+        validation: Split | None,
+        placement: Placement,
     ) -> None:
-        self.trainee, self.network = trainee, trainee.network
-        self.config = plan.with_real_batch(course.config, len(course.split))
-        self.steps = course.steps
-        self._course, self._validation, self._placement = course, validation, placement
-        self.broken = course.broken
+        self.training_model, self.network = training_model, training_model.network
+        self.config = plan.with_real_batch(training_data.config, len(training_data.split))
+        self.steps = training_data.steps
+        self._course, self._validation, self._placement = training_data, validation, placement
+        self.broken = training_data.broken
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
-        metric = compile_trainee(self.trainee, config, rate, self._placement)
+        metric = compile_training_model(self.training_model, config, rate, self._placement)
         # Made with the compilation: the mean loss, and ours.
-        return [*self.trainee.metrics[0].variables, *metric.variables]
+        return [*self.training_model.metrics[0].variables, *metric.variables]
 
     def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
         return self._placement.distribute(
-            lambda shard: train_feed(
+            lambda shard: training_input(
                 dataclasses.replace(self._course, shard=shard),
                 first_epoch=first_epoch,
                 last_epoch=last_epoch,
@@ -188,17 +202,17 @@ class _Classification(Work):
     def validation(self) -> Any:
         if self._validation is None:
             return None
-        course, placement = self._course, self._placement
-        validation = _all_readable(self._validation, course, placement)
+        training_data, placement = self._course, self._placement
+        validation = _all_readable(self._validation, training_data, placement)
         if not len(validation):
             return None
-        size = placement.evaluation_batch(len(validation), course.config.batch_size)
-        feed = evaluation_feed(
+        size = placement.evaluation_batch(len(validation), training_data.config.batch_size)
+        feed = evaluation_input(
             validation,
-            course.preprocessing,
-            classes=course.classes,
+            training_data.preprocessing,
+            classes=training_data.classes,
             batch_size=size,
-            broken=course.broken,
+            broken=training_data.broken,
         )
         return placement.distribute_evaluation(feed)
 

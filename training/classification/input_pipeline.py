@@ -10,7 +10,7 @@ import keras
 
 from kerascnn.preprocessing import Preprocessing
 from training.classification import batches
-from training.classification.batches import Course
+from training.classification.batches import TrainingData
 from training.datasets.broken import BrokenPictures
 from training.datasets.splits import Split
 
@@ -26,18 +26,20 @@ def by_tf_data(split: Split) -> bool:
     return split.pictures is None and importlib.util.find_spec("tensorflow") is not None
 
 
-def train_feed(course: Course, *, first_epoch: int, last_epoch: int, first_step: int = 0) -> Any:
-    """What `keras.Model.fit` trains a `Trainee` on, from a step of an epoch on."""
+def training_input(
+    training_data: TrainingData, *, first_epoch: int, last_epoch: int, first_step: int = 0
+) -> Any:
+    """What `fit` trains a `ClassificationTrainingModel` on, from a step of an epoch on."""
     span = {"first_epoch": first_epoch, "last_epoch": last_epoch, "first_step": first_step}
-    if by_tf_data(course.split):
+    if by_tf_data(training_data.split):
         _leave_devices_to_the_backend()
-        from training.engine.pipeline import lesson_stream
+        from training.engine.pipeline import training_stream
 
-        return lesson_stream(course, **span)
-    return batches.train_batches(course, **span)
+        return training_stream(training_data, **span)
+    return batches.train_batches(training_data, **span)
 
 
-def evaluation_feed(
+def evaluation_input(
     split: Split,
     preprocessing: Preprocessing,
     *,
@@ -45,7 +47,7 @@ def evaluation_feed(
     batch_size: int,
     broken: BrokenPictures | None = None,
 ) -> Any:
-    """What Keras evaluates a `Trainee` on, any number of times."""
+    """What Keras evaluates a `ClassificationTrainingModel` on, any number of times."""
     given: dict[str, Any] = {"classes": classes, "batch_size": batch_size, "broken": broken}
     if keras.backend.backend() == "tensorflow":
         from training.engine.pipeline import evaluation_stream

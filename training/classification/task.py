@@ -14,7 +14,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
 from training.augment.policies import POLICIES
-from training.classification.batches import Course
+from training.classification.batches import TrainingData
 from training.classification.confusion import confusion_matrix, write_confusion
 from training.classification.distillation import Teacher
 from training.classification.evaluate import class_report, evaluate, keras_predict_fn
@@ -142,9 +142,9 @@ def _told(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def open_course(
+def open_training_data(
     asked: TrainRequest, *, cache_bytes: int = CACHE_BYTES
-) -> tuple[keras.Model, Course]:
+) -> tuple[keras.Model, TrainingData]:
     """The untrained network of a request and what it learns from, for a look at how it trains.
 
     Args:
@@ -172,7 +172,7 @@ def open_course(
         report=say,
         cache_bytes=cache_bytes,
     )
-    return model, Course(
+    return model, TrainingData(
         split=decoded.train,
         source=source,
         preprocessing=preprocessing,

@@ -17,7 +17,7 @@ from training.classification.prepare import Prepare
 from training.engine.config import TrainConfig
 
 
-class Trainee(keras.Model):
+class ClassificationTrainingModel(keras.Model):
     """A network behind `Prepare`, with a teacher's answers beside it if there is one.
 
     Args:
@@ -36,7 +36,7 @@ class Trainee(keras.Model):
         teacher: Teacher | None = None,
     ) -> None:
         # Inputs keep their types: half precision would round what was drawn.
-        super().__init__(name=f"{network.name}_trainee", autocast=False)
+        super().__init__(name=f"{network.name}_training_model", autocast=False)
         self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
         self.network, self.prepare = network, prepare
         self.class_weights = class_weights

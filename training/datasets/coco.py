@@ -36,7 +36,7 @@ from pycocotools import mask as rle
 
 from kerascnn.errors import InputError
 from training.datasets.coco_file import CocoFile, keeping
-from training.datasets.detection import ObjectDataset
+from training.datasets.detection import DetectionDataset
 from training.datasets.detection_table import (
     ALL,
     FOLDERS,
@@ -73,7 +73,7 @@ def recognises(path: pathlib.Path) -> bool:
 
 def scan(
     path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
-) -> ObjectDataset:
+) -> DetectionDataset:
     """Read annotations and find the pictures; none is decoded yet.
 
     Raises:

@@ -46,7 +46,7 @@ class Objects:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class ObjectSplit:
+class DetectionSplit:
     """Pictures with objects, read or made when they are asked for.
 
     Attributes:
@@ -86,7 +86,7 @@ class ObjectSplit:
         rows = [(len(objects), int(np.count_nonzero(objects.crowd))) for objects in found]
         return np.array(rows, np.int64).reshape(-1, 2)
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> ObjectSplit:
+    def take(self, indices: Sequence[int] | np.ndarray) -> DetectionSplit:
         """The pictures at `indices`, in that order."""
         indices = np.asarray(indices, np.int64)
         return dataclasses.replace(
@@ -97,7 +97,7 @@ class ObjectSplit:
         )
 
 
-def require_masks(*splits: ObjectSplit | None) -> None:
+def require_masks(*splits: DetectionSplit | None) -> None:
     """Raise InputError for a split whose objects have boxes alone."""
     for split in splits:
         if split is not None and len(split) and split.objects(0).masks is None:
@@ -108,7 +108,7 @@ def require_masks(*splits: ObjectSplit | None) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class ObjectDataset:
+class DetectionDataset:
     """Named splits of pictures with objects.
 
     Attributes:
@@ -126,14 +126,14 @@ class ObjectDataset:
     name: str
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
-    train: ObjectSplit
-    validation: ObjectSplit | None
-    held_out: ObjectSplit
+    train: DetectionSplit
+    validation: DetectionSplit | None
+    held_out: DetectionSplit
     fingerprint: str
     notes: tuple[Note, ...] = ()
     generated: bool = False
 
-    def each(self, change: Callable[[ObjectSplit], ObjectSplit]) -> ObjectDataset:
+    def each(self, change: Callable[[DetectionSplit], DetectionSplit]) -> DetectionDataset:
         """The same with every split changed."""
         return dataclasses.replace(
             self,

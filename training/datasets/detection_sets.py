@@ -8,7 +8,7 @@ from types import ModuleType
 from kerascnn.errors import InputError
 from training.common.reading import NOW
 from training.datasets import coco, scenes, voc, yolo
-from training.datasets.detection import ObjectDataset, is_scenes
+from training.datasets.detection import DetectionDataset, is_scenes
 from training.datasets.elsewhere import Use, joined, with_beside
 
 _FORMATS = (yolo, voc, coco)
@@ -21,7 +21,7 @@ def scan_objects(
     strict: bool = False,
     val_data: str | None = None,
     reading: int = NOW,
-) -> ObjectDataset:
+) -> DetectionDataset:
     """Find a data set of objects.
 
     Args:
@@ -41,13 +41,13 @@ def scan_objects(
     return joined(learnt, _scan(val_data, seed, strict, Use.MEASURE, reading))
 
 
-def _scan(spec: str, seed: int, strict: bool, use: Use, reading: int) -> ObjectDataset:
+def _scan(spec: str, seed: int, strict: bool, use: Use, reading: int) -> DetectionDataset:
     if is_scenes(spec):
         return scenes.scan(spec)
     path, reader = pathlib.Path(spec), _reader(spec)
     if reader is yolo:
         return yolo.scan(path, seed=seed, strict=strict, use=use, reading=reading)
-    found: ObjectDataset = reader.scan(path, seed=seed, strict=strict, use=use)
+    found: DetectionDataset = reader.scan(path, seed=seed, strict=strict, use=use)
     return found
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from kerascnn.errors import InputError
-from training.datasets.detection import ObjectDataset, Objects, ObjectSplit
+from training.datasets.detection import DetectionDataset, DetectionSplit, Objects
 from training.datasets.elsewhere import Use, doubled, unused
 from training.datasets.folder import HELD_OUT_FRACTION, VALIDATION_NAMES
 from training.datasets.notes import Note
@@ -181,9 +181,9 @@ class Table:
     def __len__(self) -> int:
         return len(self.files)
 
-    def split(self, places: np.ndarray) -> ObjectSplit:
+    def split(self, places: np.ndarray) -> DetectionSplit:
         """Some of the pictures."""
-        return ObjectSplit(
+        return DetectionSplit(
             names=tuple(self.files[place] for place in places),
             places=places.astype(np.int64),
             sizes=self.sizes[places],
@@ -361,7 +361,7 @@ def assemble(
     seed: int,
     use: Use = Use.SPLIT,
     notes: Sequence[Note] = (),
-) -> ObjectDataset:
+) -> DetectionDataset:
     """A data set of tables named TRAIN, VALIDATION and TEST, or of one named ALL.
 
     Args:
@@ -390,7 +390,7 @@ def assemble(
     said += unused({part: parts[part].files for part in left_out(parts, use)}, use)
     identity = [places.tobytes() for _table, places in shares.values()]
     identity += [table.fingerprint.encode() for table in tables]
-    return ObjectDataset(
+    return DetectionDataset(
         name=name,
         classes=tuple(classes),
         category_ids=tuple(category_ids),

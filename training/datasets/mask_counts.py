@@ -1,6 +1,7 @@
 """How many pixels each class has in each label map of a data set, and which maps are broken.
 
-Every map is read once for that, and again only when the data changes: a `MapDataset.fingerprint`
+Every map is read once for that, and again only when the data changes: a
+    `SegmentationDataset.fingerprint`
 has all of its masks in it (`training.datasets.kept`).
 """
 
@@ -16,13 +17,13 @@ from kerascnn.errors import InputError
 from training.common.parallel import in_order
 from training.common.progress import Progress
 from training.datasets import kept
-from training.datasets.segmentation import VOID, MapDataset, MapSplit
+from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 
 _VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class MapCounts:
+class MaskCounts:
     """Of n label maps, m of all their classes together that have a pixel.
 
     Attributes:
@@ -40,7 +41,7 @@ class MapCounts:
     firsts: dict[int, int] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: MapDataset) -> MapCounts:
+    def of(cls, dataset: SegmentationDataset) -> MaskCounts:
         """Count, or take what is kept of an earlier count."""
         splits = [s for s in (dataset.train, dataset.validation, dataset.held_out) if s is not None]
         names = tuple(name for split in splits for name in split.names)
@@ -60,7 +61,7 @@ class MapCounts:
         kept.save(key, arrays)
         return counted
 
-    def total(self, split: MapSplit, names: Sequence[str], classes: int) -> np.ndarray:
+    def total(self, split: SegmentationSplit, names: Sequence[str], classes: int) -> np.ndarray:
         """(classes,) int64 pixels in the maps of some pictures of a split.
 
         Args:
@@ -75,7 +76,7 @@ class MapCounts:
         return sums.astype(np.int64)
 
 
-def _kept(key: str, names: tuple[str, ...]) -> MapCounts | None:
+def _kept(key: str, names: tuple[str, ...]) -> MaskCounts | None:
     found = kept.load(key)
     try:
         if found is None or kept.texts(found["names"]) != names:
@@ -85,7 +86,7 @@ def _kept(key: str, names: tuple[str, ...]) -> MapCounts | None:
         if len(lengths) > 1 or columns["maps"].max(initial=0) >= max(1, len(names)):
             return None
         reasons = dict(zip(found["broken"].tolist(), kept.texts(found["reasons"]), strict=True))
-        return MapCounts(
+        return MaskCounts(
             names=names,
             maps=columns["maps"],
             classes=columns["classes"],
@@ -96,7 +97,7 @@ def _kept(key: str, names: tuple[str, ...]) -> MapCounts | None:
         return None
 
 
-def _count(splits: Sequence[MapSplit], names: tuple[str, ...]) -> MapCounts:
+def _count(splits: Sequence[SegmentationSplit], names: tuple[str, ...]) -> MaskCounts:
     places = [(split, index) for split in splits for index in range(len(split))]
 
     def count(number: int) -> np.ndarray | str:
@@ -117,7 +118,7 @@ def _count(splits: Sequence[MapSplit], names: tuple[str, ...]) -> MapCounts:
             maps.append(np.full(len(there), number, np.int32))
             classes.append(there.astype(np.uint8))
             pixels.append(found[there].astype(np.int64))
-    return MapCounts(
+    return MaskCounts(
         names=names,
         maps=np.concatenate([np.empty(0, np.int32), *maps]),
         classes=np.concatenate([np.empty(0, np.uint8), *classes]),

@@ -31,7 +31,7 @@ from training.datasets.mask_table import Pair, assemble_maps
 from training.datasets.notes import Note
 from training.datasets.paths import Listings, is_hidden, listing, suffix_of
 from training.datasets.pictures import SUFFIXES
-from training.datasets.segmentation import MapDataset
+from training.datasets.segmentation import SegmentationDataset
 
 _PICTURES = ("images", "image", "imgs", "img", "jpegimages")
 _MASKS = (
@@ -63,7 +63,7 @@ def scan(
     use: Use = Use.SPLIT,
     reading: int = NOW,
     named: ClassFile | None = None,
-) -> MapDataset:
+) -> SegmentationDataset:
     """Find pictures and their masks; few are decoded yet (see `mask_table`).
 
     Args:

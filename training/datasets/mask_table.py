@@ -34,9 +34,9 @@ from training.datasets.pictures import read_pixels, read_size
 from training.datasets.segmentation import (
     BACKGROUND,
     VOID,
-    MapDataset,
-    MapSplit,
     Palette,
+    SegmentationDataset,
+    SegmentationSplit,
 )
 from training.datasets.splits import digest, refuse_odd_names
 
@@ -93,9 +93,9 @@ class MaskTable:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def split(self, places: np.ndarray) -> MapSplit:
+    def split(self, places: np.ndarray) -> SegmentationSplit:
         """Some of the pictures."""
-        return MapSplit(
+        return SegmentationSplit(
             names=tuple(self.pictures[place] for place in places),
             places=places.astype(np.int64),
             sizes=self.sizes[places],
@@ -137,7 +137,7 @@ def assemble_maps(
     use: Use = Use.SPLIT,
     strict: bool = False,
     notes: Sequence[Note] = (),
-) -> MapDataset:
+) -> SegmentationDataset:
     """A data set of pairs named TRAIN, VALIDATION and TEST, or of some named ALL.
 
     Args:
@@ -170,7 +170,7 @@ def assemble_maps(
     said += unused({part: tables[part].pictures for part in left_out(parts, use)}, use)
     identity = [places.tobytes() for _table, places in shares.values()]
     identity += [table.fingerprint.encode() for table in tables.values()]
-    return MapDataset(
+    return SegmentationDataset(
         name=str(root),
         classes=meaning.classes,
         train=splits[TRAIN],

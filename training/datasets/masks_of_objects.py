@@ -13,18 +13,18 @@ from collections.abc import Callable
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.detection import ObjectDataset, Objects, ObjectSplit
+from training.datasets.detection import DetectionDataset, DetectionSplit, Objects
 from training.datasets.segmentation import (
     BACKGROUND,
     MOST_CLASSES,
     VOID,
-    MapDataset,
-    MapSplit,
+    SegmentationDataset,
+    SegmentationSplit,
 )
 from training.datasets.splits import digest
 
 
-def of_objects(dataset: ObjectDataset) -> MapDataset:
+def of_objects(dataset: DetectionDataset) -> SegmentationDataset:
     """The same pictures with label maps.
 
     A class that is called "background" already is the same as what is no object's.
@@ -41,7 +41,7 @@ def of_objects(dataset: ObjectDataset) -> MapDataset:
         )
     labels = np.array([classes.index(name) for name in dataset.classes], np.uint8)
 
-    def painted(split: ObjectSplit) -> MapSplit:
+    def painted(split: DetectionSplit) -> SegmentationSplit:
         if len(split) and split.objects(0).masks is None:
             raise InputError(
                 f"{dataset.name}: objects have boxes alone, and no outlines to paint label maps "
@@ -49,7 +49,7 @@ def of_objects(dataset: ObjectDataset) -> MapDataset:
             )
         sizes = np.zeros((1 + split.places.max(initial=0), 2), np.int32)
         sizes[split.places] = split.sizes
-        return MapSplit(
+        return SegmentationSplit(
             names=split.names,
             places=split.places,
             sizes=split.sizes,
@@ -57,7 +57,7 @@ def of_objects(dataset: ObjectDataset) -> MapDataset:
             annotate=functools.partial(_label_map, split.annotate, sizes, labels),
         )
 
-    return MapDataset(
+    return SegmentationDataset(
         name=dataset.name,
         classes=classes,
         train=painted(dataset.train),

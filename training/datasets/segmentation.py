@@ -24,7 +24,7 @@ Palette = tuple[tuple[int, int, int], ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class MapSplit:
+class SegmentationSplit:
     """Pictures with label maps, read or made when they are asked for.
 
     Attributes:
@@ -58,7 +58,7 @@ class MapSplit:
         """The picture and its label map; raises InputError if either is broken."""
         return self.picture(index), self.label_map(index)
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> MapSplit:
+    def take(self, indices: Sequence[int] | np.ndarray) -> SegmentationSplit:
         """The pictures at `indices`, in that order."""
         indices = np.asarray(indices, np.int64)
         return dataclasses.replace(
@@ -70,7 +70,7 @@ class MapSplit:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class MapDataset:
+class SegmentationDataset:
     """Named splits of pictures with label maps.
 
     Attributes:
@@ -87,15 +87,15 @@ class MapDataset:
 
     name: str
     classes: tuple[str, ...]
-    train: MapSplit
-    validation: MapSplit | None
-    held_out: MapSplit
+    train: SegmentationSplit
+    validation: SegmentationSplit | None
+    held_out: SegmentationSplit
     fingerprint: str
     notes: tuple[Note, ...] = ()
     generated: bool = False
     palette: Palette | None = None
 
-    def each(self, change: Callable[[MapSplit], MapSplit]) -> MapDataset:
+    def each(self, change: Callable[[SegmentationSplit], SegmentationSplit]) -> SegmentationDataset:
         """The same with every split changed."""
         return dataclasses.replace(
             self,

@@ -24,7 +24,7 @@ from training.datasets.class_files import ClassFile
 from training.datasets.detection import is_scenes
 from training.datasets.elsewhere import Use, joined, with_beside
 from training.datasets.masks_of_objects import of_objects
-from training.datasets.segmentation import MapDataset
+from training.datasets.segmentation import SegmentationDataset
 
 _MASKS = (voc_maps, map_folder)
 _OBJECTS = (yolo, voc, coco)
@@ -37,7 +37,7 @@ def scan_maps(
     strict: bool = False,
     val_data: str | None = None,
     reading: int = NOW,
-) -> MapDataset:
+) -> SegmentationDataset:
     """Find a data set of label maps.
 
     Args:
@@ -64,7 +64,7 @@ def scan_maps(
 
 def _scan(
     spec: str, seed: int, strict: bool, use: Use, reading: int, named: ClassFile | None = None
-) -> MapDataset:
+) -> SegmentationDataset:
     if is_scenes(spec):
         return scenes.scan_maps(spec)
     reader, path = _reader(spec), pathlib.Path(spec)

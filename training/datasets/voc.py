@@ -30,7 +30,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.detection import ObjectDataset
+from training.datasets.detection import DetectionDataset
 from training.datasets.detection_table import (
     ALL,
     FOLDERS,
@@ -79,7 +79,7 @@ def recognises(path: pathlib.Path) -> bool:
 
 def scan(
     path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
-) -> ObjectDataset:
+) -> DetectionDataset:
     """Read annotations and find the pictures; none is decoded yet.
 
     Classes are the names of the training objects, sorted, and numbered from 1.

@@ -32,7 +32,7 @@ from training.datasets.mask_table import Pair, assemble_maps
 from training.datasets.notes import Note
 from training.datasets.paths import is_hidden
 from training.datasets.pictures import SUFFIXES
-from training.datasets.segmentation import BACKGROUND, MapDataset
+from training.datasets.segmentation import BACKGROUND, SegmentationDataset
 
 CLASSES = (
     *(BACKGROUND, "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
@@ -52,7 +52,7 @@ def recognises(path: pathlib.Path) -> bool:
 
 def scan(
     path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
-) -> MapDataset:
+) -> SegmentationDataset:
     """Find masks and their pictures; few are decoded yet (see `mask_table`).
 
     Raises:

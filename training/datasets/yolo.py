@@ -37,7 +37,7 @@ from kerascnn.errors import InputError
 from training.common.parallel import in_order
 from training.common.progress import Progress
 from training.common.reading import BEFORE, NOW
-from training.datasets.detection import ObjectDataset
+from training.datasets.detection import DetectionDataset
 from training.datasets.detection_table import (
     ALL,
     FOLDERS,
@@ -124,7 +124,7 @@ def scan(
     strict: bool = False,
     use: Use = Use.SPLIT,
     reading: int = NOW,
-) -> ObjectDataset:
+) -> DetectionDataset:
     """Read labels and the pictures' sizes; none is decoded yet.
 
     Raises:

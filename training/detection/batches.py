@@ -21,22 +21,23 @@ from training.augment.boxes import (
 )
 from training.common.parallel import in_order
 from training.datasets import mask_bits
-from training.datasets.detection import ObjectSplit
+from training.datasets.detection import DetectionSplit
 from training.engine.tiled_batches import (
-    Mapped,
+    SegmentationAnswers,
     TiledBatch,
-    TiledCourse,
+    TiledTrainingData,
     tiled_batches,
 )
 
-ObjectBatch = TiledBatch
-# After those of `training.engine.epoch_schedule` and `training.augment.box_policies`, whose generators must be others.
+DetectionBatch = TiledBatch
+# After those of `training.engine.epoch_schedule` and `training.augment.box_policies`, whose
+# generators must be others.
 _PURPOSE = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class ObjectCourse(TiledCourse):
-    """What a detector learns from; a `TiledCourse` of pictures with boxes.
+class DetectionTrainingData(TiledTrainingData):
+    """What a detector learns from; a `TiledTrainingData` of pictures with boxes.
 
     Attributes:
         most_objects: rows of padded ground truth; of more objects in a picture the largest stay.
@@ -48,7 +49,7 @@ class ObjectCourse(TiledCourse):
             alone.
     """
 
-    split: ObjectSplit
+    split: DetectionSplit
     most_objects: int = 100
     masks: bool = False
     chance: int = 0
@@ -61,7 +62,7 @@ class ObjectCourse(TiledCourse):
                 "outlines (COCO, YOLO, scenes), or train a network that has no masks"
             )
 
-    def batch(self, epoch: int, step: int) -> ObjectBatch:
+    def batch(self, epoch: int, step: int) -> DetectionBatch:
         """One batch.
 
         Returns:
@@ -79,7 +80,7 @@ class ObjectCourse(TiledCourse):
         """
         return super().batch(epoch, step)
 
-    def made(self, epoch: int, rows: np.ndarray, mapped: Mapped) -> ObjectBatch:
+    def made(self, epoch: int, rows: np.ndarray, mapped: SegmentationAnswers) -> DetectionBatch:
         policy = BOX_POLICIES[self.config.augmentation]
 
         def opened(source: int) -> Callable[[Part, Rectangle], Tile]:
@@ -100,8 +101,8 @@ class ObjectCourse(TiledCourse):
         return rng.random(self.chance, dtype=np.float32)
 
 
-def padded(pictures: list[Augmented], most: int) -> ObjectBatch:
-    """A batch, as `ObjectCourse.batch` has it, of pictures with any number of objects."""
+def padded(pictures: list[Augmented], most: int) -> DetectionBatch:
+    """A batch, as `DetectionTrainingData.batch` has it, of pictures with any number of objects."""
     batch = {
         "pictures": np.stack([picture.pixels for picture in pictures]),
         "gt_boxes": np.zeros((len(pictures), most, 4), np.float32),
@@ -125,16 +126,16 @@ def padded(pictures: list[Augmented], most: int) -> ObjectBatch:
 
 
 def object_batches(
-    course: ObjectCourse, *, first_epoch: int, last_epoch: int, first_step: int = 0
-) -> Iterator[ObjectBatch]:
+    training_data: DetectionTrainingData, *, first_epoch: int, last_epoch: int, first_step: int = 0
+) -> Iterator[DetectionBatch]:
     """Batches from a step of `first_epoch` up to `last_epoch`, made ahead in threads."""
     return tiled_batches(
-        course, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
+        training_data, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
     )
 
 
 def evaluation_pictures(
-    split: ObjectSplit, preprocessing: Preprocessing, batch_size: int
+    split: DetectionSplit, preprocessing: Preprocessing, batch_size: int
 ) -> Iterator[np.ndarray]:
     """(n, height, width, 3) uint8 blocks of a split, in order; the last one may be short.
 

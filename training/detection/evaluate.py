@@ -14,7 +14,7 @@ from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.augment.boxes import boxes_from_network
 from training.common.progress import Progress
-from training.datasets.detection import ObjectSplit
+from training.datasets.detection import DetectionSplit
 from training.detection.batches import evaluation_pictures
 from training.detection.metrics import DetectionEvaluation, Detections, evaluate_detections
 from training.detection.truth import Truth
@@ -26,7 +26,7 @@ DetectFn = Callable[[np.ndarray], list[Detections]]
 
 
 def each_found(
-    detect: DetectFn, split: ObjectSplit, preprocessing: Preprocessing, *, title: str = ""
+    detect: DetectFn, split: DetectionSplit, preprocessing: Preprocessing, *, title: str = ""
 ) -> Iterator[Detections]:
     """Yield what is found in each picture of a split, in shares of it, clipped to it.
 
@@ -48,7 +48,7 @@ def each_found(
 
 
 def detections(
-    detect: DetectFn, split: ObjectSplit, preprocessing: Preprocessing, *, title: str = ""
+    detect: DetectFn, split: DetectionSplit, preprocessing: Preprocessing, *, title: str = ""
 ) -> list[Detections]:
     """`each_found` of all pictures, at once."""
     return list(each_found(detect, split, preprocessing, title=title))
@@ -71,7 +71,7 @@ def on_picture(
 
 def evaluate_detector(
     detect: DetectFn,
-    split: ObjectSplit,
+    split: DetectionSplit,
     preprocessing: Preprocessing,
     classes: Sequence[str],
     *,

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from training.common import atomic
-from training.datasets.detection import ObjectSplit
+from training.datasets.detection import DetectionSplit
 from training.detection.drawing import draw_boxes
 from training.detection.metrics import Detections
 
@@ -21,7 +21,7 @@ _GAP = 8
 
 
 def example(
-    split: ObjectSplit, index: int, found: Detections, classes: Sequence[str]
+    split: DetectionSplit, index: int, found: Detections, classes: Sequence[str]
 ) -> np.ndarray:
     """One picture with its detections from `SHOWN_SCORE` on, and the truth's boxes in dashes.
 
@@ -51,7 +51,7 @@ def chosen(count: int) -> np.ndarray:
 
 
 def write_examples(
-    path: pathlib.Path, split: ObjectSplit, found: Sequence[Detections], classes: Sequence[str]
+    path: pathlib.Path, split: DetectionSplit, found: Sequence[Detections], classes: Sequence[str]
 ) -> None:
     """Write some pictures of a split side by side as a .png.
 

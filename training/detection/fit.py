@@ -13,14 +13,14 @@ import numpy as np
 
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
-from training.datasets.detection import ObjectSplit
-from training.detection.batches import ObjectCourse, object_batches
+from training.datasets.detection import DetectionSplit
+from training.detection.batches import DetectionTrainingData, object_batches
 from training.detection.evaluate import evaluate_detector, keras_detect_fn
 from training.detection.losses import DetectionLoss
 from training.detection.metrics import DetectionEvaluation
-from training.detection.training_model import DetectionTrainee
+from training.detection.training_model import DetectionTrainingModel
 from training.detection.truth import Truth
-from training.detection.two_stage_training_model import RCNNTrainee
+from training.detection.two_stage_training_model import TwoStageTrainingModel
 from training.engine import (
     checkpoint,
     loop,
@@ -34,7 +34,7 @@ from training.engine.devices import Placement
 from training.engine.history import History
 from training.engine.loop import (
     Fitted,
-    Work,
+    TrainingTask,
     can_jit,
     repeatable,
     without_averages_in_place,
@@ -56,8 +56,8 @@ _LOSSES = {
 def fit_detector(
     model: keras.Model,
     spec: DetectorSpec | TwoStageSpec,
-    course: ObjectCourse,
-    validation: ObjectSplit | None,
+    training_data: DetectionTrainingData,
+    validation: DetectionSplit | None,
     *,
     classes: Sequence[str],
     folder: pathlib.Path,
@@ -68,10 +68,11 @@ def fit_detector(
     """Train `model` in place, going on from the checkpoints in `folder` if there are any.
 
     Args:
-        course: gets what a two-stage detector needs beside boxes: masks, and numbers of chance.
+        training_data: gets what a two-stage detector needs beside boxes: masks, and numbers of
+            chance.
         validation: pictures whose AP, of masks where the detector has them, chooses the best
-            epoch, some of them where they are many (`training.engine.watching`); with None, or where they
-            have no object, the last epoch is kept.
+            epoch, some of them where they are many (`training.engine.watching`); with None, or
+            where they have no object, the last epoch is kept.
         folder, history_file, after_epoch: see `training.engine.loop.train`.
         placement: one device.
 
@@ -81,10 +82,10 @@ def fit_detector(
     """
     if placement.replicas > 1:
         raise InputError("detectors train on one device; leave out --devices")
-    repeatable(course.config.seed)
+    repeatable(training_data.config.seed)
     network = placement.twin(model)
-    trainee, course = _trainee(network, spec, course)
-    work = _Detection(trainee, spec, course, validation, classes)
+    training_model, training_data = _training_model(network, spec, training_data)
+    work = _Detection(training_model, spec, training_data, validation, classes)
     fitted = loop.train(
         work,
         folder=folder,
@@ -97,45 +98,47 @@ def fit_detector(
     return fitted
 
 
-def _trainee(
-    network: keras.Model, spec: DetectorSpec | TwoStageSpec, course: ObjectCourse
-) -> tuple[DetectionTrainee | RCNNTrainee, ObjectCourse]:
-    """What is trained, and the course with all that its losses ask for."""
+def _training_model(
+    network: keras.Model, spec: DetectorSpec | TwoStageSpec, training_data: DetectionTrainingData
+) -> tuple[DetectionTrainingModel | TwoStageTrainingModel, DetectionTrainingData]:
+    """What is trained, and the training data with all that its losses ask for."""
     if isinstance(spec, DetectorSpec):
-        return DetectionTrainee(network, course.preprocessing, DetectionLoss(spec=spec)), course
-    trainee = RCNNTrainee(network, course.preprocessing, spec)
-    chances = trainee.rcnn_loss.chances(course.most_objects)
-    return trainee, dataclasses.replace(course, masks=spec.masks, chance=chances)
+        return DetectionTrainingModel(
+            network, training_data.preprocessing, DetectionLoss(spec=spec)
+        ), training_data
+    training_model = TwoStageTrainingModel(network, training_data.preprocessing, spec)
+    chances = training_model.rcnn_loss.chances(training_data.most_objects)
+    return training_model, dataclasses.replace(training_data, masks=spec.masks, chance=chances)
 
 
-class _Detection(Work):
+class _Detection(TrainingTask):
     """Pictures with boxes, and with masks where the detector has them."""
 
     def __init__(
         self,
-        trainee: DetectionTrainee | RCNNTrainee,
+        training_model: DetectionTrainingModel | TwoStageTrainingModel,
         spec: DetectorSpec | TwoStageSpec,
-        course: ObjectCourse,
-        validation: ObjectSplit | None,
+        training_data: DetectionTrainingData,
+        validation: DetectionSplit | None,
         classes: Sequence[str],
     ) -> None:
-        self.trainee, self.network = trainee, trainee.network
-        self.config = plan.with_real_batch(course.config, len(course.split))
-        self.steps = course.steps
-        self._course, self._validation, self._classes = course, validation, classes
-        self._watching = None if validation is None else watching(validation, course.config)
-        self._detect = keras_detect_fn(self.network, course.preprocessing, spec)
+        self.training_model, self.network = training_model, training_model.network
+        self.config = plan.with_real_batch(training_data.config, len(training_data.split))
+        self.steps = training_data.steps
+        self._course, self._validation, self._classes = training_data, validation, classes
+        self._watching = None if validation is None else watching(validation, training_data.config)
+        self._detect = keras_detect_fn(self.network, training_data.preprocessing, spec)
         self._kind = kind(spec)
         self._truth: Truth | None = None
-        self.broken = course.broken
+        self.broken = training_data.broken
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
-        self.trainee.compile(
+        self.training_model.compile(
             optimizer=without_averages_in_place(optimizers.build(config, rate)),
             jit_compile=can_jit(),
         )
-        self.trainee.optimizer.build(self.trainee.trainable_variables)
-        return [v for metric in self.trainee.metrics for v in metric.variables]
+        self.training_model.optimizer.build(self.training_model.trainable_variables)
+        return [v for metric in self.training_model.metrics for v in metric.variables]
 
     def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
         span = {"first_epoch": first_epoch, "last_epoch": last_epoch, "first_step": first_step}
@@ -145,7 +148,7 @@ class _Detection(Work):
             return object_stream(self._course, **span)
         return _pairs(object_batches(self._course, **span))
 
-    def _truth_of(self, split: ObjectSplit) -> Truth:
+    def _truth_of(self, split: DetectionSplit) -> Truth:
         """What the watching images have: made once, and again where a broken one is left out."""
         if self._truth is None or self._truth.names != split.names:
             self._truth = Truth.of(split, self._classes, self._kind)
@@ -155,13 +158,13 @@ class _Detection(Work):
         if self._validation is None or self._watching is None:
             return {}
 
-        def measure(split: ObjectSplit) -> DetectionEvaluation:
+        def measure(split: DetectionSplit) -> DetectionEvaluation:
             return evaluate_detector(
                 *(self._detect, split, self._course.preprocessing, self._classes),
                 truth=self._truth_of(split),
             )
 
-        _sound, found = self.broken.measured(self._watching, ObjectSplit.picture, measure)
+        _sound, found = self.broken.measured(self._watching, DetectionSplit.picture, measure)
         if math.isnan(found.ap):  # no object in these pictures: they choose no epoch
             return {}
         figures = {"val_ap": found.ap, "val_ap50": found.ap50}

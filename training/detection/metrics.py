@@ -24,7 +24,7 @@ from pycocotools import mask as rle
 from kerascnn.errors import InputError
 from training.common import packed
 from training.datasets import instance_masks
-from training.datasets.detection import ObjectSplit
+from training.datasets.detection import DetectionSplit
 from training.detection import matching as coco_matching
 from training.detection.matching import RECALLS, Judged
 from training.detection.truth import Truth, check_labels, pixels
@@ -223,7 +223,7 @@ class Evaluator:
 
 def evaluate_detections(
     found: Iterable[Detections],
-    split: ObjectSplit | Truth,
+    split: DetectionSplit | Truth,
     classes: Sequence[str],
     *,
     kind: str = "bbox",
@@ -238,8 +238,8 @@ def evaluate_detections(
             evaluations, and has its own classes and kind.
         classes: names in index order.
         kind: "bbox", or "segm" for masks, which are pasted into the picture
-            (`training.datasets.instance_masks`) and compared as run lengths. What is small, medium or large
-            among detections goes by the area of the box or the mask.
+            (`training.datasets.instance_masks`) and compared as run lengths. What is small, medium
+            or large among detections goes by the area of the box or the mask.
 
     Raises:
         InputError: no pictures, not one of `found` a picture, or a label that is no class; for

@@ -18,9 +18,9 @@ from training.common.progress import say
 from training.common.wording import skipped
 from training.datasets import same_bytes
 from training.datasets.broken import BrokenPictures
-from training.datasets.detection import ObjectDataset, ObjectSplit, require_masks
+from training.datasets.detection import DetectionDataset, DetectionSplit, require_masks
 from training.datasets.selection import with_sound_headers
-from training.detection.batches import ObjectCourse
+from training.detection.batches import DetectionTrainingData
 from training.detection.evaluate import detections, keras_detect_fn
 from training.detection.examples import write_examples
 from training.detection.fit import fit_detector, kind
@@ -40,7 +40,7 @@ from training.engine.request import TrainRequest
 class DetectorTraining:
     """A request with its data found and its network built; see `training.engine.train.Training`."""
 
-    def __init__(self, asked: TrainRequest, dataset: ObjectDataset | None = None) -> None:
+    def __init__(self, asked: TrainRequest, dataset: DetectionDataset | None = None) -> None:
         self._asked = asked
         self.dataset = same_bytes.noted(dataset or of_request.objects(asked))
         for line in notes_lines(self.dataset.name, self.dataset.notes):
@@ -79,10 +79,10 @@ class DetectorTraining:
         self.dataset = of_request.with_validation_of(self._sound(self.dataset), config)
         if placement.is_chief:
             say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
-        most = ObjectCourse.most_objects
+        most = DetectionTrainingData.most_objects
         if kind(self.spec) == "segm":
             most = _most_objects(self.dataset.train, config)
-        course = ObjectCourse(
+        training_data = DetectionTrainingData(
             split=self.dataset.train,
             preprocessing=self.preprocessing,
             classes=len(self.classes),
@@ -93,7 +93,7 @@ class DetectorTraining:
         return fit_detector(
             self.model,
             self.spec,
-            course,
+            training_data,
             self.dataset.validation,
             classes=self.classes,
             folder=folder / "checkpoints",
@@ -116,11 +116,11 @@ class DetectorTraining:
         """COCO's figures on the held-out pictures; precision-recall, classes, examples as files."""
         detect = keras_detect_fn(self.model, self.preprocessing, self.spec)
 
-        def detected(split: ObjectSplit) -> list[Detections]:
+        def detected(split: DetectionSplit) -> list[Detections]:
             return detections(detect, split, self.preprocessing, title="held-out pictures")
 
         held_out, found = self._broken.measured(
-            self.dataset.held_out, ObjectSplit.picture, detected
+            self.dataset.held_out, DetectionSplit.picture, detected
         )
         measured = evaluate_detections(found, held_out, self.classes, kind=kind(self.spec))
         write_pr_curve(measured, folder / "precision_recall.png", self.classes)
@@ -141,7 +141,7 @@ class DetectorTraining:
             **{f"box_{name}": value for name, value in of_boxes.items()},
         }
 
-    def _sound(self, dataset: ObjectDataset) -> ObjectDataset:
+    def _sound(self, dataset: DetectionDataset) -> DetectionDataset:
         """Without pictures that cannot be read, which are named."""
         if dataset.generated:
             return dataset
@@ -154,19 +154,19 @@ class DetectorTraining:
         return sound
 
 
-def _has_objects(split: ObjectSplit) -> bool:
+def _has_objects(split: DetectionSplit) -> bool:
     objects, crowds = split.counts().T
     return bool((objects > crowds).any())
 
 
-def _most_objects(split: ObjectSplit, config: TrainConfig) -> int:
+def _most_objects(split: DetectionSplit, config: TrainConfig) -> int:
     """Rows for the masks of a picture: all its objects', up to the number that boxes have.
 
     A row is as large as the picture, so that those which stay empty would be most of a batch.
     """
     together = 4 if BOX_POLICIES[config.augmentation].mosaic else 1
     most = int(split.counts()[:, 0].max())
-    return max(1, min(together * most, ObjectCourse.most_objects))
+    return max(1, min(together * most, DetectionTrainingData.most_objects))
 
 
 def figures(measured: DetectionEvaluation) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ from kerascnn.preprocessing import Preprocessing
 from training.detection.losses import DetectionLoss
 
 
-class DetectionTrainee(keras.Model):
+class DetectionTrainingModel(keras.Model):
     """A detector behind its normalisation and in front of its loss.
 
     Args:
@@ -26,7 +26,7 @@ class DetectionTrainee(keras.Model):
     def __init__(
         self, network: keras.Model, preprocessing: Preprocessing, loss: DetectionLoss
     ) -> None:
-        super().__init__(name=f"{network.name}_trainee", autocast=False)
+        super().__init__(name=f"{network.name}_training_model", autocast=False)
         self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
         self.network, self.preprocessing, self.detection_loss = network, preprocessing, loss
         self.parts = [keras.metrics.Mean(name=name) for name in ("box_loss", "class_loss")]

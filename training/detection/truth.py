@@ -13,7 +13,7 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from training.datasets import instance_masks
-from training.datasets.detection import Objects, ObjectSplit
+from training.datasets.detection import DetectionSplit, Objects
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,7 +43,7 @@ class Truth:
     runs: tuple[dict[str, Any], ...] | None = None
 
     @classmethod
-    def of(cls, split: ObjectSplit, classes: Sequence[str], kind: str = "bbox") -> Truth:
+    def of(cls, split: DetectionSplit, classes: Sequence[str], kind: str = "bbox") -> Truth:
         """The objects of a split, whose images are not read.
 
         Args:

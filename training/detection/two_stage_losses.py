@@ -204,7 +204,8 @@ class RCNNLoss:
         Args:
             regions: the first p of the sampled ones.
             logits: (n, p, side, side, c + 1) of the network, the background first.
-            gt_masks: (n, m, h, b) uint8, bits of the objects' pixels (`training.datasets.mask_bits`).
+            gt_masks: (n, m, h, b) uint8, bits of the objects' pixels
+                (`training.datasets.mask_bits`).
             width: w of the pictures, in pixels.
         """
         logits = ops.cast(logits, "float32")

@@ -17,7 +17,7 @@ from kerascnn.preprocessing import Preprocessing
 from training.detection.two_stage_losses import RCNNLoss, Regions, Truth
 
 
-class RCNNTrainee(keras.Model):
+class TwoStageTrainingModel(keras.Model):
     """A two-stage detector behind its normalisation and in front of its losses.
 
     Args:
@@ -29,7 +29,7 @@ class RCNNTrainee(keras.Model):
     def __init__(
         self, network: keras.Model, preprocessing: Preprocessing, spec: TwoStageSpec
     ) -> None:
-        super().__init__(name=f"{network.name}_trainee", autocast=False)
+        super().__init__(name=f"{network.name}_training_model", autocast=False)
         self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
         self.network, self.preprocessing = network, preprocessing
         self.rcnn_loss = RCNNLoss(spec=spec)

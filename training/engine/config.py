@@ -58,8 +58,8 @@ class TrainConfig:
         border_weight: of label maps, how much more the pixels between two objects that nearly
             touch weigh in the loss (w0 of arXiv:1505.04597, equation 2, where it is 10); 0: no
             more than others.
-        augmentation: a name in `training.augment.policies.POLICIES`, or for what finds objects or label
-            maps in `training.augment.box_policies.BOX_POLICIES`.
+        augmentation: a name in `training.augment.policies.POLICIES`, or for what finds objects or
+            label maps in `training.augment.box_policies.BOX_POLICIES`.
         mixup: alpha of the beta distribution of shares (arXiv:1710.09412); 0: none.
         cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
         class_weights: "balanced" weights the loss by the inverse of a class's frequency, in
@@ -186,7 +186,8 @@ class TrainConfig:
     def peak_learning_rate(self) -> float:
         """The learning rate for `batch_size` x `accumulate` pictures an update.
 
-        Of a training whose pictures fill no such batch: see `training.engine.epoch_schedule.with_real_batch`.
+        Of a training whose pictures fill no such batch: see
+            `training.engine.epoch_schedule.with_real_batch`.
         """
         if not self.reference_batch:
             return self.learning_rate

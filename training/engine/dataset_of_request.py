@@ -17,16 +17,16 @@ from kerascnn.zoo import entry
 from training import datasets
 from training.common import once
 from training.common.progress import busy
-from training.datasets.detection import ObjectDataset
+from training.datasets.detection import DetectionDataset
 from training.datasets.detection_sets import scan_objects
-from training.datasets.segmentation import MapDataset
+from training.datasets.segmentation import SegmentationDataset
 from training.datasets.segmentation_sets import scan_maps
 from training.datasets.selection import choosing, choosing_by_class, without
 from training.datasets.splits import Dataset, each, few
 from training.engine.config import TrainConfig
 from training.engine.request import TrainRequest
 
-_Regions = TypeVar("_Regions", ObjectDataset, MapDataset)
+_Regions = TypeVar("_Regions", DetectionDataset, SegmentationDataset)
 
 
 def labelled(asked: TrainRequest) -> Dataset:
@@ -45,17 +45,17 @@ def labelled(asked: TrainRequest) -> Dataset:
     return dataset
 
 
-def objects(asked: TrainRequest) -> ObjectDataset:
+def objects(asked: TrainRequest) -> DetectionDataset:
     """The pictures of a detector's request, not read yet and none set aside."""
     return _regions(scan_objects, asked)
 
 
-def maps(asked: TrainRequest) -> MapDataset:
+def maps(asked: TrainRequest) -> SegmentationDataset:
     """The pictures of a segmentation network's request, not read yet and none set aside."""
     return _regions(scan_maps, asked)
 
 
-def of_any_task(asked: TrainRequest) -> Dataset | ObjectDataset | MapDataset:
+def of_any_task(asked: TrainRequest) -> Dataset | DetectionDataset | SegmentationDataset:
     """The pictures of a request, not read yet and none set aside."""
     task = entry(asked.model).task
     if task == "classification":

@@ -67,7 +67,7 @@ class Placement:
         return self.host, max(1, len(self.hosts))
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """In here the trainee is made, compiled and fitted; everything else outside."""
+        """In here the training model is made, compiled and fitted; everything else outside."""
         return contextlib.nullcontext()
 
     def twin(self, model: keras.Model) -> keras.Model:

@@ -23,7 +23,8 @@ def first_look(asked: TrainRequest, folder: pathlib.Path, *, warn: Callable[[str
         warn: takes a line of text for each run that held-out pictures are not compared with.
 
     Returns:
-        A `Dataset`, an `ObjectDataset` or a `MapDataset`; None where the run is complete.
+        A `Dataset`, an `DetectionDataset` or a `SegmentationDataset`; None where the run is
+        complete.
 
     Raises:
         InputError: bad data, data that has changed since the run was begun, a folder that holds

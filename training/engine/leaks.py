@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator
 
 from kerascnn.errors import InputError
 from training.datasets import EMBEDDED
-from training.datasets.detection import ObjectSplit, is_scenes
+from training.datasets.detection import DetectionSplit, is_scenes
 from training.datasets.same_bytes import Contents, shared
-from training.datasets.segmentation import MapSplit
+from training.datasets.segmentation import SegmentationSplit
 from training.datasets.splits import Split
 from training.engine import dataset_of_request as of_request
 from training.engine.request import TrainRequest
 from training.engine.run import read_info
 
-AnySplit = Split | ObjectSplit | MapSplit
+AnySplit = Split | DetectionSplit | SegmentationSplit
 # Of a file in a run's folder: stages/<steps>/model.keras.
 _DEEPEST = 3
 

@@ -1,9 +1,11 @@
 """The training loop of every task: Keras' own `fit`, with checkpoints that a training goes on from.
 
 Weights after any step are a function of (request, data) alone, whether or not the process was
-killed on the way: what chance decides derives from seed, epoch and step (`training.engine.epoch_schedule`), and a
+killed on the way: what chance decides derives from seed, epoch and step
+    (`training.engine.epoch_schedule`), and a
 checkpoint holds every variable of network and optimiser, the metrics of a begun epoch too.
-What is trained, on what and by which loss is a `Work`: `training.classification.fit` has the classifiers'.
+What is trained, on what and by which loss is a `TrainingTask`: `training.classification.fit` has
+the classifiers'.
 """
 
 from __future__ import annotations
@@ -66,18 +68,18 @@ class Fitted:
     seconds: float
 
 
-class Work(abc.ABC):
+class TrainingTask(abc.ABC):
     """What is trained, on what and by which loss; the loop does the rest.
 
     Attributes:
-        trainee: a model around `network`, whose `fit` takes what `feed` gives.
+        training_model: a model around `network`, whose `fit` takes what `feed` gives.
         network: what is trained; its variables are what a checkpoint keeps.
         config: how to train.
         steps: batches in an epoch.
         broken: what the batches tell of pictures that cannot be read.
     """
 
-    trainee: keras.Model
+    training_model: keras.Model
     network: keras.Model
     config: TrainConfig
     steps: int
@@ -85,7 +87,7 @@ class Work(abc.ABC):
 
     @abc.abstractmethod
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
-        """Give the trainee its optimiser, loss and metrics; the metrics' variables."""
+        """Give the training model its optimiser, loss and metrics; the metrics' variables."""
 
     @abc.abstractmethod
     def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
@@ -113,7 +115,7 @@ class Work(abc.ABC):
 
 
 def train(
-    work: Work,
+    work: TrainingTask,
     *,
     folder: pathlib.Path,
     history_file: pathlib.Path,
@@ -179,13 +181,13 @@ class _Loop:
 
     def __init__(
         self,
-        work: Work,
+        work: TrainingTask,
         folder: pathlib.Path,
         history_file: pathlib.Path,
         placement: Placement,
         after_epoch: Callable[[History], None] | None,
     ) -> None:
-        self.work, self.trainee, self.folder = work, work.trainee, folder
+        self.work, self.training_model, self.folder = work, work.training_model, folder
         self.placement, self._after_epoch = placement, after_epoch
         self.config, self.steps = work.config, work.steps
         self._history_file = history_file
@@ -219,7 +221,7 @@ class _Loop:
     def _fit(self, last: int, validation: Any, requests: StopRequests, progress: Progress) -> None:
         epoch, step = len(self.history), self.first_step
         averages = [_Averages()] if self.averages else []
-        self.trainee.fit(
+        self.training_model.fit(
             self.work.feed(epoch, last, step),
             epochs=last,
             initial_epoch=epoch,
@@ -253,7 +255,7 @@ class _Loop:
         self.rate, self.first_epoch, self.averages = rate, first, config.ema > 0
         self.metrics = self.work.compile(config, rate)
         if resumed:
-            self._assign_saved(self.trainee.optimizer.variables, self._saved_optimizer)
+            self._assign_saved(self.training_model.optimizer.variables, self._saved_optimizer)
 
     def _assign_saved(self, variables: Sequence, arrays: Sequence) -> None:
         """Put back what lies in a checkpoint beside the network's own variables."""
@@ -315,7 +317,7 @@ class _Loop:
         self._save(checkpoint.epoch_path(self.folder, len(self.history), step), state)
 
     def _save(self, path: pathlib.Path, state: dict[str, Any]) -> None:
-        variables = [*self.work.network.variables, *self.trainee.optimizer.variables]
+        variables = [*self.work.network.variables, *self.training_model.optimizer.variables]
         checkpoint.save(path, variables, state)
         checkpoint.prune(self.folder)
 
@@ -376,8 +378,8 @@ class _Loop:
         variables = list(self.work.network.variables)
         if not self.averages:
             return variables
-        trained = {id(v): i for i, v in enumerate(self.trainee.trainable_variables)}
-        averages = optimizers.averages(self.trainee.optimizer)
+        trained = {id(v): i for i, v in enumerate(self.training_model.trainable_variables)}
+        averages = optimizers.averages(self.training_model.optimizer)
         return [averages[trained[id(v)]] if id(v) in trained else v for v in variables]
 
 

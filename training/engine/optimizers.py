@@ -4,8 +4,8 @@ Weight decay spares biases and the scales and shifts of normalisation, whichever
 
 What Keras 3.15 does with accumulation: gradients are averaged over the batches of an update, then
 clipped, so that clipping sees the same gradient as with one large batch; schedules are handed the
-batches that have been (`training.engine.schedules.OfUpdates`); and the moving average of the weights
-takes a step with every batch, and starts with its full momentum: see `_WarmedAverages`.
+batches that have been (`training.engine.schedules.OfUpdates`); and the moving average of the
+weights takes a step with every batch, and starts with its full momentum: see `_WarmedAverages`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """tf.data streams: what the training loop and the evaluators eat.
 
-What chance decides was drawn beforehand (`training.engine.epoch_schedule`), so that a stream begun in the middle of
-epoch 7 gives what a stream from the start would have given there.
+What chance decides was drawn beforehand (`training.engine.epoch_schedule`), so that a stream begun
+in the middle of epoch 7 gives what a stream from the start would have given there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.classification.batches import Course, EvaluationBatches, split_rows
+from training.classification.batches import EvaluationBatches, TrainingData, split_rows
 from training.classification.prepare import Prepare
 from training.common.cores import WORKERS
 from training.datasets import mask_bits, streams
@@ -22,52 +22,52 @@ from training.datasets.broken import BrokenPictures
 from training.datasets.fused_decode import decode_window
 from training.datasets.pictures import check_picture
 from training.datasets.splits import Split
-from training.detection.batches import ObjectCourse
+from training.detection.batches import DetectionTrainingData
 from training.engine import epoch_schedule as plan
 from training.engine.config import TrainConfig
-from training.engine.tiled_batches import TiledCourse, tiled_batches
-from training.segmentation.batches import MapCourse
+from training.engine.tiled_batches import TiledTrainingData, tiled_batches
+from training.segmentation.batches import SegmentationTrainingData
 
 
-def lesson_stream(
-    course: Course, *, first_epoch: int, last_epoch: int, first_step: int = 0
+def training_stream(
+    training_data: TrainingData, *, first_epoch: int, last_epoch: int, first_step: int = 0
 ) -> tf.data.Dataset:
     """Batches from a step of `first_epoch` up to `last_epoch`, as `batches.train_batches`.
 
     Returns:
         ({"pictures": (n, h, w, c) uint8, "drawn": {...}, "mix": (n, 5)}, (n, classes) float32).
     """
-    example = _one_batch(course)
-    labels = tf.constant(course.split.labels)
+    example = _one_batch(training_data)
+    labels = tf.constant(training_data.split.labels)
 
     def draw(number: np.ndarray) -> list[np.ndarray]:
-        rows = course.epoch(int(number))
+        rows = training_data.epoch(int(number))
         return [np.ascontiguousarray(rows[key]) for key in example]
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         kinds = [rows.dtype for rows in example.values()]
         drawn = tf.numpy_function(draw, [number], kinds, stateful=False)
         rows = {
-            key: tf.ensure_shape(value, (course.steps, *shape.shape[1:]))
+            key: tf.ensure_shape(value, (training_data.steps, *shape.shape[1:]))
             for (key, shape), value in zip(example.items(), drawn, strict=True)
         }
         skipped = tf.where(number == first_epoch, first_step, 0)
         return tf.data.Dataset.from_tensor_slices(rows).skip(tf.cast(skipped, tf.int64))
 
     def finish(index: tf.Tensor, pictures: tf.Tensor, batch: dict) -> tuple:
-        one_hot = tf.one_hot(tf.gather(labels, index), course.classes)
+        one_hot = tf.one_hot(tf.gather(labels, index), training_data.classes)
         return {"pictures": pictures, **batch}, one_hot
 
     batches = tf.data.Dataset.range(first_epoch, last_epoch).flat_map(epoch)
-    if course.split.pictures is not None:
-        stored = tf.constant(course.split.pictures)
+    if training_data.split.pictures is not None:
+        stored = tf.constant(training_data.split.pictures)
 
         def gather(rows: dict[str, tf.Tensor]) -> tuple:
             index, batch = split_rows(rows)
             return finish(index, tf.gather(stored, index), batch)
 
         return streams.ready(batches.map(gather, num_parallel_calls=WORKERS))
-    load, load_again = _loader(course), _second_loader(course)
+    load, load_again = _loader(training_data), _second_loader(training_data)
 
     def one(rows: dict[str, tf.Tensor]) -> tf.data.Dataset:
         single = tf.data.Dataset.from_tensors(rows)
@@ -88,7 +88,7 @@ def lesson_stream(
     single = batches.unbatch().interleave(
         one, cycle_length=WORKERS, block_length=1, num_parallel_calls=WORKERS, deterministic=True
     )
-    return streams.ready(single.batch(course.batch_size, drop_remainder=True).map(gathered))
+    return streams.ready(single.batch(training_data.batch_size, drop_remainder=True).map(gathered))
 
 
 def train_stream(
@@ -111,7 +111,7 @@ def train_stream(
     Returns:
         Batches of ((n, height, width, channels) float32, (n, classes) float32).
     """
-    course = Course(
+    training_data = TrainingData(
         split=split, source=source, preprocessing=preprocessing, classes=classes, config=config
     )
     prepare = Prepare(preprocessing=preprocessing, policy=config.augmentation)
@@ -119,7 +119,7 @@ def train_stream(
     def finish(batch: dict, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return prepare.for_training(batch), prepare.labels(batch, labels)
 
-    stream = lesson_stream(course, first_epoch=first_epoch, last_epoch=config.epochs)
+    stream = training_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
     return streams.ready(stream.map(finish, num_parallel_calls=WORKERS))
 
 
@@ -180,51 +180,55 @@ def evaluation_stream(
 
 
 def object_stream(
-    course: ObjectCourse, *, first_epoch: int, last_epoch: int, first_step: int = 0
+    training_data: DetectionTrainingData, *, first_epoch: int, last_epoch: int, first_step: int = 0
 ) -> tf.data.Dataset:
     """Batches of `object_batches.object_batches`, from a step of `first_epoch` up to `last_epoch`.
 
     Returns:
         ({"pictures": (n, h, w, 3) uint8, "gt_boxes": ..., "gt_labels": ..., "gt_crowd": ...},), as
-        `ObjectCourse.batch` has it.
+        `DetectionTrainingData.batch` has it.
     """
-    count, most = course.batch_size, course.most_objects
+    count, most = training_data.batch_size, training_data.most_objects
     signature = {
-        "pictures": tf.TensorSpec((count, *course.preprocessing.input_shape), tf.uint8),
+        "pictures": tf.TensorSpec((count, *training_data.preprocessing.input_shape), tf.uint8),
         "gt_boxes": tf.TensorSpec((count, most, 4), tf.float32),
         "gt_labels": tf.TensorSpec((count, most), tf.int32),
         "gt_crowd": tf.TensorSpec((count, most), tf.bool),
     }
-    if course.masks:
-        height, width = course.preprocessing.input_shape[:2]
+    if training_data.masks:
+        height, width = training_data.preprocessing.input_shape[:2]
         shape = (count, most, height, mask_bits.row_bytes(width))
         signature["gt_masks"] = tf.TensorSpec(shape, tf.uint8)
-    if course.chance:
-        signature["chance"] = tf.TensorSpec((count, course.chance), tf.float32)
-    return _tiled_stream(course, signature, first_epoch, last_epoch, first_step)
+    if training_data.chance:
+        signature["chance"] = tf.TensorSpec((count, training_data.chance), tf.float32)
+    return _tiled_stream(training_data, signature, first_epoch, last_epoch, first_step)
 
 
 def map_stream(
-    course: MapCourse, *, first_epoch: int, last_epoch: int, first_step: int = 0
+    training_data: SegmentationTrainingData,
+    *,
+    first_epoch: int,
+    last_epoch: int,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Batches of `map_batches.map_batches`, from a step of `first_epoch` up to `last_epoch`.
 
     Returns:
-        ({"pictures": (n, h, w, 3) uint8, "gt_map": (n, h', w') uint8, ...},), as `MapCourse.batch`
-        has it.
+        ({"pictures": (n, h, w, 3) uint8, "gt_map": (n, h', w') uint8, ...},), as
+        `SegmentationTrainingData.batch` has it.
     """
-    count, answer = course.batch_size, course.answer
+    count, answer = training_data.batch_size, training_data.answer
     signature = {
-        "pictures": tf.TensorSpec((count, *course.preprocessing.input_shape), tf.uint8),
+        "pictures": tf.TensorSpec((count, *training_data.preprocessing.input_shape), tf.uint8),
         "gt_map": tf.TensorSpec((count, *answer), tf.uint8),
     }
-    if course.config.border_weight:
+    if training_data.config.border_weight:
         signature["gt_weights"] = tf.TensorSpec((count, *answer), tf.float32)
-    return _tiled_stream(course, signature, first_epoch, last_epoch, first_step)
+    return _tiled_stream(training_data, signature, first_epoch, last_epoch, first_step)
 
 
 def _tiled_stream(
-    course: TiledCourse,
+    training_data: TiledTrainingData,
     signature: dict[str, tf.TensorSpec],
     first_epoch: int,
     last_epoch: int,
@@ -232,24 +236,26 @@ def _tiled_stream(
 ) -> tf.data.Dataset:
     stream = tf.data.Dataset.from_generator(
         lambda: tiled_batches(
-            course, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
+            training_data, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
         ),
         output_signature=signature,
     )
     return streams.ready(stream.map(lambda batch: (batch,)))
 
 
-def _one_batch(course: Course) -> dict[str, np.ndarray]:
+def _one_batch(training_data: TrainingData) -> dict[str, np.ndarray]:
     """Rows with the types and shapes of all: (1, n, ...)."""
-    whole = plan.batch_size(course.split, course.config)
-    config = dataclasses.replace(course.config, batch_size=whole, min_steps=0)
-    few = dataclasses.replace(course, split=course.split.take(range(whole)), config=config)
+    whole = plan.batch_size(training_data.split, training_data.config)
+    config = dataclasses.replace(training_data.config, batch_size=whole, min_steps=0)
+    few = dataclasses.replace(
+        training_data, split=training_data.split.take(range(whole)), config=config
+    )
     return few.epoch(0)
 
 
-def _loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
+def _loader(training_data: TrainingData) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
     """From a picture's number and window to its (h, w, c) bytes at the stored geometry."""
-    split = course.split
+    split = training_data.split
     kinds = tf.constant(
         np.zeros(len(split), np.uint8) if split.kinds is None else split.kinds, tf.uint8
     )
@@ -260,14 +266,16 @@ def _loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor
     def load(index: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
         encoded = tf.numpy_function(read, [index], tf.string, stateful=False)
         encoded = tf.ensure_shape(encoded, ())
-        return decode_window(encoded, window, kinds[index], course.read_at)
+        return decode_window(encoded, window, kinds[index], training_data.read_at)
 
     return load
 
 
-def _second_loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
+def _second_loader(
+    training_data: TrainingData,
+) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
     """The same, where that fails: another picture stands in for one that is broken."""
-    split, load = course.split, _loader(course)
+    split, load = training_data.split, _loader(training_data)
 
     def read(index: np.ndarray, window: np.ndarray) -> np.ndarray:
         part = tf.constant(window) if len(window) else None
@@ -279,12 +287,12 @@ def _second_loader(course: Course) -> Callable[[tf.Tensor, tf.Tensor | None], tf
             except (tf.errors.OpError, InputError) as error:
                 raise _unreadable(split, place, str(error)) from None
 
-        return course.read(int(index), of)
+        return training_data.read(int(index), of)
 
     def load_again(index: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
         part = tf.zeros([0]) if window is None else window
         pixels = tf.numpy_function(read, [index, part], tf.uint8, stateful=False)
-        return tf.ensure_shape(pixels, course.read_at.input_shape)
+        return tf.ensure_shape(pixels, training_data.read_at.input_shape)
 
     return load_again
 

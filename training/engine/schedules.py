@@ -108,7 +108,8 @@ def schedule(
         epochs: after which a cosine is zero.
 
     Returns:
-        A schedule for an optimiser of `training.engine.optimizers`, from the number of batches before.
+        A schedule for an optimiser of `training.engine.optimizers`, from the number of batches
+        before.
 
     Raises:
         ValueError: the schedule is "plateau", which the history decides.
@@ -167,7 +168,8 @@ def plateau_factor(config: TrainConfig, history: Sequence[Mapping[str, float]]) 
     """What to multiply the peak with in the epoch after the history.
 
     Args:
-        history: one mapping an epoch, with a figure that judges it (`training.engine.history.JUDGES`).
+        history: one mapping an epoch, with a figure that judges it
+            (`training.engine.history.JUDGES`).
 
     Raises:
         InputError: an epoch was not validated.

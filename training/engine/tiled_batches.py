@@ -1,4 +1,4 @@
-"""What courses of pictures with boxes and of pictures with label maps share: batches out of tiles.
+"""What training data with boxes and with label maps share: batches made of tiles.
 
 A picture for the network is put together of tiles, one from each source picture that was drawn for
 it: four in a mosaic, else one (`training.augment.box_policies`).
@@ -24,12 +24,12 @@ from training.engine.config import TrainConfig
 
 TiledBatch = dict[str, np.ndarray]
 # `map`, or that of a pool of threads.
-Mapped = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+SegmentationAnswers = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 _Tile = TypeVar("_Tile")
 
 
 class Pictures(Protocol):
-    """An `ObjectSplit` or a `MapSplit`."""
+    """An `DetectionSplit` or a `SegmentationSplit`."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -38,8 +38,8 @@ class Pictures(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class TiledCourse:
-    """What a network learns from; see `ObjectCourse` and `MapCourse`.
+class TiledTrainingData:
+    """What a network learns from; see `DetectionTrainingData` and `SegmentationTrainingData`.
 
     Every batch is a function of (seed, epoch, step): the same under every backend, on any number
     of hosts, and in a training that goes on after an interruption.
@@ -97,7 +97,7 @@ class TiledCourse:
         order = plan.order(len(self.split), seed=self.config.seed, epoch=epoch)
         return order[: self.steps * self._whole].reshape(self.steps, self._whole)
 
-    def made(self, epoch: int, rows: np.ndarray, mapped: Mapped) -> TiledBatch:
+    def made(self, epoch: int, rows: np.ndarray, mapped: SegmentationAnswers) -> TiledBatch:
         """The batch of these rows; `batch` without its order."""
         raise NotImplementedError
 
@@ -110,7 +110,7 @@ class TiledCourse:
         self,
         epoch: int,
         rows: np.ndarray,
-        mapped: Mapped,
+        mapped: SegmentationAnswers,
         opened: Callable[[int], Callable[[Part, Rectangle], _Tile]],
     ) -> list[list[_Tile]]:
         """The tiles of each of this host's pictures of a batch.
@@ -144,15 +144,15 @@ class TiledCourse:
 
 
 def tiled_batches(
-    course: TiledCourse, *, first_epoch: int, last_epoch: int, first_step: int = 0
+    training_data: TiledTrainingData, *, first_epoch: int, last_epoch: int, first_step: int = 0
 ) -> Iterator[TiledBatch]:
     """Batches from a step of `first_epoch` up to `last_epoch`, made ahead in threads."""
 
     def make() -> Iterator[TiledBatch]:
         with ThreadPoolExecutor(WORKERS) as pool:
             for number in range(first_epoch, last_epoch):
-                rows = course.rows(number)
-                for step in range(first_step if number == first_epoch else 0, course.steps):
-                    yield course.made(number, rows[step], pool.map)
+                rows = training_data.rows(number)
+                for step in range(first_step if number == first_epoch else 0, training_data.steps):
+                    yield training_data.made(number, rows[step], pool.map)
 
     return ahead(make())

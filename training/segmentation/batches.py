@@ -17,21 +17,21 @@ from training.augment.masks import (
     make_map_tile,
     middle,
 )
-from training.datasets.segmentation import MapSplit
+from training.datasets.segmentation import SegmentationSplit
 from training.engine.tiled_batches import (
-    Mapped,
+    SegmentationAnswers,
     TiledBatch,
-    TiledCourse,
+    TiledTrainingData,
     tiled_batches,
 )
 from training.segmentation.border_weights import border_weights
 
-MapBatch = TiledBatch
+SegmentationBatch = TiledBatch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class MapCourse(TiledCourse):
-    """What a segmentation network learns from; a `TiledCourse` of pictures with label maps.
+class SegmentationTrainingData(TiledTrainingData):
+    """What a segmentation network learns from; a `TiledTrainingData` of pictures with label maps.
 
     Attributes:
         output_size: (h', w') of the network's answer; None: that of its input. A smaller one is
@@ -42,7 +42,7 @@ class MapCourse(TiledCourse):
             input.
     """
 
-    split: MapSplit
+    split: SegmentationSplit
     output_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class MapCourse(TiledCourse):
         """(h', w') of the network's answer."""
         return self.output_size or (self.preprocessing.height, self.preprocessing.width)
 
-    def batch(self, epoch: int, step: int) -> MapBatch:
+    def batch(self, epoch: int, step: int) -> SegmentationBatch:
         """One batch.
 
         Returns:
@@ -72,7 +72,7 @@ class MapCourse(TiledCourse):
         """
         return super().batch(epoch, step)
 
-    def made(self, epoch: int, rows: np.ndarray, mapped: Mapped) -> MapBatch:
+    def made(self, epoch: int, rows: np.ndarray, mapped: SegmentationAnswers) -> SegmentationBatch:
         def opened(source: int) -> Callable[[Part, Rectangle], MapTile]:
             picture, label_map = self.split.picture(source), self.split.label_map(source)
             return lambda part, area: make_map_tile(
@@ -97,9 +97,13 @@ class MapCourse(TiledCourse):
 
 
 def map_batches(
-    course: MapCourse, *, first_epoch: int, last_epoch: int, first_step: int = 0
-) -> Iterator[MapBatch]:
+    training_data: SegmentationTrainingData,
+    *,
+    first_epoch: int,
+    last_epoch: int,
+    first_step: int = 0,
+) -> Iterator[SegmentationBatch]:
     """Batches from a step of `first_epoch` up to `last_epoch`, made ahead in threads."""
     return tiled_batches(
-        course, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
+        training_data, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
     )

@@ -1,8 +1,8 @@
 """Label maps drawn on pictures: a tint and a contour a class, and a legend below.
 
-A class has the colour that boxes of the same objects have (`training.detection.drawing`). Seven colours
-are what colour-blind people tell apart: the next seven classes have stripes of them, the next dots.
-What is no object's, where maps are made of objects, stays as it is.
+A class has the colour that boxes of the same objects have (`training.detection.drawing`). Seven
+colours are what colour-blind people tell apart: the next seven classes have stripes of them, the
+next dots. What is no object's, where maps are made of objects, stays as it is.
 """
 
 from __future__ import annotations

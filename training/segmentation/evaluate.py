@@ -14,7 +14,7 @@ from training.augment.boxes import evaluation_placement, refuse_crops, to_networ
 from training.augment.masks import middle
 from training.common.parallel import in_order
 from training.common.progress import Progress
-from training.datasets.segmentation import VOID, MapSplit
+from training.datasets.segmentation import VOID, SegmentationSplit
 from training.segmentation.metrics import SegmentationEvaluation, evaluate_maps
 
 _PICTURES_AT_ONCE = 16
@@ -25,7 +25,7 @@ SegmentFn = Callable[[np.ndarray], np.ndarray]
 
 
 def maps(
-    segment: SegmentFn, split: MapSplit, preprocessing: Preprocessing, *, title: str = ""
+    segment: SegmentFn, split: SegmentationSplit, preprocessing: Preprocessing, *, title: str = ""
 ) -> Iterator[np.ndarray]:
     """The map of each picture of a split at the picture's own size, as `on_picture` makes it.
 
@@ -75,7 +75,7 @@ def on_picture(
 
 def evaluate_segmenter(
     segment: SegmentFn,
-    split: MapSplit,
+    split: SegmentationSplit,
     preprocessing: Preprocessing,
     classes: Sequence[str],
     *,
@@ -134,7 +134,7 @@ def _compiled(model: keras.Model) -> Callable[[np.ndarray], Any]:
     return run
 
 
-def _blocks(split: MapSplit, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
+def _blocks(split: SegmentationSplit, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
     """(n, h, w, 3) uint8 pictures of a split at the network's geometry, in order."""
     refuse_crops(preprocessing)
     block: list[np.ndarray] = []

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from training.common import atomic
 from training.common.drawing import INK
 from training.common.fonts import OURS
-from training.datasets.segmentation import MapSplit, Palette
+from training.datasets.segmentation import Palette, SegmentationSplit
 from training.segmentation.drawing import legend, overlay
 
 _COLUMNS, _MOST = 2, 12
@@ -59,7 +59,7 @@ def example(
 
 def write_examples(
     path: pathlib.Path,
-    split: MapSplit,
+    split: SegmentationSplit,
     found: Mapping[int, np.ndarray],
     classes: Sequence[str],
     *,

@@ -1,4 +1,4 @@
-"""The training of segmentation networks: what `training.engine.loop` trains, on what, by which loss."""
+"""Training of segmentation networks: what `training.engine.loop` trains, and by which loss."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.segmentation import MapSplit
+from training.datasets.segmentation import SegmentationSplit
 from training.engine import (
     checkpoint,
     loop,
@@ -25,17 +25,17 @@ from training.engine.devices import Placement
 from training.engine.history import History
 from training.engine.loop import (
     Fitted,
-    Work,
+    TrainingTask,
     can_jit,
     repeatable,
     without_averages_in_place,
 )
 from training.engine.watching import counted, watching
-from training.segmentation.batches import MapCourse, map_batches
+from training.segmentation.batches import SegmentationTrainingData, map_batches
 from training.segmentation.evaluate import evaluate_segmenter, keras_segment_fn
-from training.segmentation.losses import SegmentationLoss, first_biases
+from training.segmentation.losses import SegmentationLoss, class_prior_biases
 from training.segmentation.metrics import SegmentationEvaluation
-from training.segmentation.training_model import SegmentationTrainee
+from training.segmentation.training_model import SegmentationTrainingModel
 
 # Layers of a segmentation network that no classifier has.
 _OWN_LAYERS = ("dec", "logits")
@@ -43,8 +43,8 @@ _OWN_LAYERS = ("dec", "logits")
 
 def fit_segmenter(
     model: keras.Model,
-    course: MapCourse,
-    validation: MapSplit | None,
+    training_data: SegmentationTrainingData,
+    validation: SegmentationSplit | None,
     *,
     classes: Sequence[str],
     folder: pathlib.Path,
@@ -57,8 +57,8 @@ def fit_segmenter(
 
     Args:
         validation: pictures whose mean IoU chooses the best epoch, some of them where they are
-            many (`training.engine.watching`); with None, or where no pixel of theirs counts, the last
-            epoch is kept.
+            many (`training.engine.watching`); with None, or where no pixel of theirs counts, the
+            last epoch is kept.
         folder, history_file, after_epoch: see `training.engine.loop.train`.
         placement: one device.
         pixels: (c,) of each class in the pictures to learn from (`count_pixels`).
@@ -69,13 +69,13 @@ def fit_segmenter(
     """
     if placement.replicas > 1:
         raise InputError("segmentation networks are trained on one device; leave out --devices")
-    repeatable(course.config.seed)
-    loss = SegmentationLoss.of(course.config, pixels)
-    _begin_at_shares(model, first_biases(pixels, loss.class_weights))
+    repeatable(training_data.config.seed)
+    loss = SegmentationLoss.of(training_data.config, pixels)
+    _begin_at_shares(model, class_prior_biases(pixels, loss.class_weights))
     network = placement.twin(model)
-    trainee = SegmentationTrainee(network, course.preprocessing, loss)
+    training_model = SegmentationTrainingModel(network, training_data.preprocessing, loss)
     fitted = loop.train(
-        _Segmentation(trainee, course, validation, classes),
+        _Segmentation(training_model, training_data, validation, classes),
         folder=folder,
         history_file=history_file,
         placement=placement,
@@ -93,31 +93,31 @@ def _begin_at_shares(model: keras.Model, biases: np.ndarray) -> None:
         bias.assign(biases)
 
 
-class _Segmentation(Work):
+class _Segmentation(TrainingTask):
     """Pictures with label maps."""
 
     def __init__(
         self,
-        trainee: SegmentationTrainee,
-        course: MapCourse,
-        validation: MapSplit | None,
+        training_model: SegmentationTrainingModel,
+        training_data: SegmentationTrainingData,
+        validation: SegmentationSplit | None,
         classes: Sequence[str],
     ) -> None:
-        self.trainee, self.network = trainee, trainee.network
-        self.config = plan.with_real_batch(course.config, len(course.split))
-        self.steps = course.steps
-        self._course, self._validation, self._classes = course, validation, classes
-        self._watching = None if validation is None else watching(validation, course.config)
-        self._segment = keras_segment_fn(self.network, course.preprocessing)
-        self.broken = course.broken
+        self.training_model, self.network = training_model, training_model.network
+        self.config = plan.with_real_batch(training_data.config, len(training_data.split))
+        self.steps = training_data.steps
+        self._course, self._validation, self._classes = training_data, validation, classes
+        self._watching = None if validation is None else watching(validation, training_data.config)
+        self._segment = keras_segment_fn(self.network, training_data.preprocessing)
+        self.broken = training_data.broken
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
-        self.trainee.compile(
+        self.training_model.compile(
             optimizer=without_averages_in_place(optimizers.build(config, rate)),
             jit_compile=can_jit(),
         )
-        self.trainee.optimizer.build(self.trainee.trainable_variables)
-        return [v for metric in self.trainee.metrics for v in metric.variables]
+        self.training_model.optimizer.build(self.training_model.trainable_variables)
+        return [v for metric in self.training_model.metrics for v in metric.variables]
 
     def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
         span = {"first_epoch": first_epoch, "last_epoch": last_epoch, "first_step": first_step}
@@ -131,13 +131,13 @@ class _Segmentation(Work):
         if self._validation is None or self._watching is None:
             return {}
 
-        def measure(split: MapSplit) -> SegmentationEvaluation:
+        def measure(split: SegmentationSplit) -> SegmentationEvaluation:
             return evaluate_segmenter(
                 *(self._segment, split, self._course.preprocessing, self._classes),
                 boundaries=False,
             )
 
-        _sound, found = self.broken.measured(self._watching, MapSplit.both, measure)
+        _sound, found = self.broken.measured(self._watching, SegmentationSplit.both, measure)
         if math.isnan(found.miou):  # nothing counts in these pictures: they choose no epoch
             return {}
         figures = {"val_miou": found.miou, "val_dice": found.mean_dice}

@@ -18,7 +18,7 @@ from keras import ops
 from kerascnn.errors import InputError
 from training.common.parallel import in_order
 from training.common.progress import Progress
-from training.datasets.segmentation import VOID, MapSplit
+from training.datasets.segmentation import VOID, SegmentationSplit
 from training.engine.config import TrainConfig
 
 LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
@@ -112,7 +112,7 @@ def _dice(truth: Any, found: Any, weights: Any) -> Any:
     return ops.sum(missed) / ops.maximum(ops.sum(occurs), 1.0)
 
 
-def count_pixels(split: MapSplit, classes: int) -> np.ndarray:
+def count_pixels(split: SegmentationSplit, classes: int) -> np.ndarray:
     """(c,) pixels of each class in a split.
 
     Raises:
@@ -145,7 +145,7 @@ def balanced(pixels: np.ndarray) -> np.ndarray:
     return factors.astype(np.float32)
 
 
-def first_biases(pixels: np.ndarray, class_weights: np.ndarray | None = None) -> np.ndarray:
+def class_prior_biases(pixels: np.ndarray, class_weights: np.ndarray | None = None) -> np.ndarray:
     """Biases of logits with which a network begins at the classes' shares; (c,) float32.
 
     Where one class has nearly all pixels, a network that begins at equal shares spends hundreds of

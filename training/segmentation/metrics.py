@@ -21,7 +21,7 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from training.common import atomic, packed
-from training.datasets.segmentation import VOID, MapSplit
+from training.datasets.segmentation import VOID, SegmentationSplit
 
 # Of the picture's diagonal (Csurka et al. 2013, section 3).
 TOLERANCE = 0.0075
@@ -67,7 +67,7 @@ class SegmentationEvaluation:
 
 def evaluate_maps(
     found: Iterable[np.ndarray],
-    split: MapSplit,
+    split: SegmentationSplit,
     classes: Sequence[str],
     *,
     boundaries: bool = True,

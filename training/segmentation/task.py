@@ -17,8 +17,8 @@ from training.common.progress import say
 from training.common.wording import skipped
 from training.datasets import same_bytes
 from training.datasets.broken import BrokenPictures
-from training.datasets.mask_counts import MapCounts
-from training.datasets.segmentation import MapDataset, MapSplit
+from training.datasets.mask_counts import MaskCounts
+from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
 from training.datasets.selection import less_broken, with_sound_headers
 from training.engine import dataset_of_request as of_request
 from training.engine import network
@@ -29,7 +29,7 @@ from training.engine.history import History
 from training.engine.loop import Fitted
 from training.engine.opening import notes_lines, opening_line, split_counts
 from training.engine.request import TrainRequest
-from training.segmentation.batches import MapCourse
+from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.evaluate import keras_segment_fn, maps
 from training.segmentation.examples import chosen, write_examples
 from training.segmentation.fit import fit_segmenter
@@ -40,7 +40,7 @@ from training.segmentation.metrics import SegmentationEvaluation, evaluate_maps,
 class SegmenterTraining:
     """A request with its data found and its network built; see `training.engine.train.Training`."""
 
-    def __init__(self, asked: TrainRequest, dataset: MapDataset | None = None) -> None:
+    def __init__(self, asked: TrainRequest, dataset: SegmentationDataset | None = None) -> None:
         self._asked = asked
         self.dataset = same_bytes.noted(dataset or of_request.maps(asked))
         for line in notes_lines(self.dataset.name, self.dataset.notes):
@@ -76,7 +76,7 @@ class SegmenterTraining:
             folder, strict=self._asked.strict, remember=placement.is_chief
         )
         whole = self.dataset
-        counts = None if whole.generated else MapCounts.of(whole)
+        counts = None if whole.generated else MaskCounts.of(whole)
         self.dataset = of_request.with_validation_of(self._sound(whole, counts), config)
         train = self.dataset.train
         if placement.is_chief:
@@ -88,7 +88,7 @@ class SegmenterTraining:
             pixels = count_pixels(train, classes)
         return fit_segmenter(
             self.model,
-            MapCourse(
+            SegmentationTrainingData(
                 split=train,
                 preprocessing=self.preprocessing,
                 classes=len(self.classes),
@@ -119,13 +119,15 @@ class SegmenterTraining:
         """Figures on the held-out pictures; classes and examples as files."""
         segment = keras_segment_fn(self.model, self.preprocessing)
 
-        def measure(split: MapSplit) -> tuple[SegmentationEvaluation, dict[int, np.ndarray]]:
+        def measure(
+            split: SegmentationSplit,
+        ) -> tuple[SegmentationEvaluation, dict[int, np.ndarray]]:
             shown = {int(index): np.empty(0, np.uint8) for index in chosen(len(split))}
             found = maps(segment, split, self.preprocessing, title="held-out pictures")
             return evaluate_maps(_keeping(found, shown), split, self.classes), shown
 
         held_out, (measured, shown) = self._broken.measured(
-            self.dataset.held_out, MapSplit.both, measure
+            self.dataset.held_out, SegmentationSplit.both, measure
         )
         write_per_class(measured, self.classes, folder / "per_class.csv")
         write_examples(
@@ -142,7 +144,9 @@ class SegmenterTraining:
             "majority_baseline": None if math.isnan(facts["majority"]) else facts["majority"],
         }
 
-    def _sound(self, dataset: MapDataset, counts: MapCounts | None) -> MapDataset:
+    def _sound(
+        self, dataset: SegmentationDataset, counts: MaskCounts | None
+    ) -> SegmentationDataset:
         """Without pictures and masks that are known to be broken, which are named."""
         if counts is None:
             return dataset
@@ -150,7 +154,7 @@ class SegmenterTraining:
         sound = with_sound_headers(dataset, strict=strict, skipped=skipped_)
         broken = {counts.names[number] for number in counts.reasons}
 
-        def with_sound_masks(split: MapSplit) -> MapSplit:
+        def with_sound_masks(split: SegmentationSplit) -> SegmentationSplit:
             odd = [place for place, name in enumerate(split.names) if name in broken]
             return less_broken(split, np.array(odd, int), split.label_map, strict, skipped_)
 

@@ -11,7 +11,7 @@ from kerascnn.preprocessing import Preprocessing
 from training.segmentation.losses import SegmentationLoss
 
 
-class SegmentationTrainee(keras.Model):
+class SegmentationTrainingModel(keras.Model):
     """A network behind its normalisation and in front of its loss.
 
     Args:
@@ -23,7 +23,7 @@ class SegmentationTrainee(keras.Model):
     def __init__(
         self, network: keras.Model, preprocessing: Preprocessing, loss: SegmentationLoss
     ) -> None:
-        super().__init__(name=f"{network.name}_trainee", autocast=False)
+        super().__init__(name=f"{network.name}_training_model", autocast=False)
         self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
         self.network, self.preprocessing, self.map_loss = network, preprocessing, loss
         self.built = True

@@ -14,11 +14,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from training.classification.batches import Course
-from training.classification.fit import compile_trainee, make_trainee
-from training.classification.input_pipeline import by_tf_data, train_feed
-from training.classification.task import open_course
-from training.classification.training_model import Trainee
+from training.classification.batches import TrainingData
+from training.classification.fit import compile_training_model, make_training_model
+from training.classification.input_pipeline import by_tf_data, training_input
+from training.classification.task import open_training_data
+from training.classification.training_model import ClassificationTrainingModel
 from training.common.progress import Progress
 from training.datasets.decode import CACHE_BYTES
 from training.engine.devices import SINGLE
@@ -69,23 +69,25 @@ def bench_data(
         InputError: bad data or an impossible model.
     """
     repeatable(asked.config.seed)
-    model, course = open_course(asked, cache_bytes=CACHE_BYTES if cached else 0)
-    trainee = make_trainee(model, course, None, SINGLE)
-    compile_trainee(trainee, asked.config, asked.config.peak_learning_rate)
-    stream = iter(train_feed(course, first_epoch=0, last_epoch=_LONG))
+    model, training_data = open_training_data(asked, cache_bytes=CACHE_BYTES if cached else 0)
+    training_model = make_training_model(model, training_data, None, SINGLE)
+    compile_training_model(training_model, asked.config, asked.config.peak_learning_rate)
+    stream = iter(training_input(training_data, first_epoch=0, last_epoch=_LONG))
     batch = next(stream)
-    _train(trainee, _again(batch, course), 2)  # traced before anything is timed
-    count = course.batch_size
+    _train(training_model, _again(batch, training_data), 2)  # traced before anything is timed
+    count = training_data.batch_size
     found: list[tuple[float, float, float]] = []
     with Progress("bench-data", rounds * 3, unit="part") as progress:
         for number in range(rounds):
             pipeline = count * _rate(lambda n: _pull(stream, n), seconds)
             progress.step()
-            step = count * _rate(lambda n: _train(trainee, _again(batch, course), n), seconds)
+            step = count * _rate(
+                lambda n: _train(training_model, _again(batch, training_data), n), seconds
+            )
             progress.step()
             # As an epoch begins: with nothing ready yet. Its length evens that out.
-            fresh = train_feed(course, first_epoch=number, last_epoch=_LONG)
-            epoch = count * _rate(lambda n, feed=fresh: _train(trainee, feed, n), seconds)
+            fresh = training_input(training_data, first_epoch=number, last_epoch=_LONG)
+            epoch = count * _rate(lambda n, feed=fresh: _train(training_model, feed, n), seconds)
             progress.step()
             progress.note(f"{pipeline:.0f}, {step:.0f}, {epoch:.0f} images/s")
             found.append((pipeline, step, epoch))
@@ -116,13 +118,13 @@ def _pull(stream: Iterator[Any], count: int) -> None:
         next(stream)
 
 
-def _train(trainee: Trainee, feed: Any, count: int) -> None:
-    trainee.fit(feed, epochs=1, steps_per_epoch=count, shuffle=False, verbose=0)
+def _train(training_model: ClassificationTrainingModel, feed: Any, count: int) -> None:
+    training_model.fit(feed, epochs=1, steps_per_epoch=count, shuffle=False, verbose=0)
 
 
-def _again(batch: Any, course: Course) -> Any:
+def _again(batch: Any, training_data: TrainingData) -> Any:
     """One batch without end."""
-    if by_tf_data(course.split):
+    if by_tf_data(training_data.split):
         import tensorflow as tf
 
         from training.datasets import streams

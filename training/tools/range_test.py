@@ -12,9 +12,9 @@ import pathlib
 
 import keras
 
-from training.classification.fit import compile_trainee, make_trainee
-from training.classification.input_pipeline import train_feed
-from training.classification.task import open_course
+from training.classification.fit import compile_training_model, make_training_model
+from training.classification.input_pipeline import training_input
+from training.classification.task import open_training_data
 from training.common.progress import Progress
 from training.engine.devices import SINGLE
 from training.engine.loop import repeatable
@@ -40,19 +40,19 @@ def range_test(asked: TrainRequest, plot: pathlib.Path, *, steps: int) -> Sugges
         InputError: bad data, or a curve that says nothing.
     """
     repeatable(asked.config.seed)
-    model, course = open_course(asked)
+    model, training_data = open_training_data(asked)
     # The rate is the thing looked for: no warm-up, decay or average of its own.
     config = dataclasses.replace(
         asked.config, schedule="constant", milestones=(), ema=0.0, accumulate=1, reference_batch=0
     )
-    trainee = make_trainee(model, course, None, SINGLE)
-    compile_trainee(trainee, config, _LOWEST)
+    training_model = make_training_model(model, training_data, None, SINGLE)
+    compile_training_model(training_model, config, _LOWEST)
     tried = rates(_LOWEST, _HIGHEST, steps)
     with Progress(f"{model.name} learning rate", steps) as progress:
         rise = _Rise(tried.tolist(), progress)
-        epochs = math.ceil(steps / course.steps)
-        trainee.fit(
-            train_feed(course, first_epoch=0, last_epoch=epochs),
+        epochs = math.ceil(steps / training_data.steps)
+        training_model.fit(
+            training_input(training_data, first_epoch=0, last_epoch=epochs),
             epochs=1,
             steps_per_epoch=steps,
             shuffle=False,

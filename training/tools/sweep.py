@@ -1,8 +1,9 @@
 """`kerascnn sweep`: many networks times many recipes, one after another or spread by Ray.
 
-Every job is `training.engine.train.train` in a process of its own, with a fixed number of cores, so that
-its weights do not depend on where and beside what it ran. Runs that are complete are not trained
-again, begun ones go on. With Ray on several machines, data and output lie where all see them.
+Every job is `training.engine.train.train` in a process of its own, with a fixed number of cores, so
+that its weights do not depend on where and beside what it ran. Runs that are complete are not
+trained again, begun ones go on. With Ray on several machines, data and output lie where all see
+them.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
-from training.datasets.detection import ObjectDataset
-from training.datasets.segmentation import MapDataset
+from training.datasets.detection import DetectionDataset
+from training.datasets.segmentation import SegmentationDataset
 from training.datasets.splits import Dataset
 from training.engine import dataset_of_request as of_request
 from training.engine.request import TrainRequest
@@ -23,7 +23,7 @@ from training.tools.check.counts import Counts
 from training.tools.check.duplicates import Duplicates
 from training.tools.check.findings import Finding, finding, in_order
 
-AnyDataset = Dataset | ObjectDataset | MapDataset
+AnyDataset = Dataset | DetectionDataset | SegmentationDataset
 TRAINING, VALIDATION, HELD_OUT = "training", "validation", "held-out"
 # Kinds of readers' notes that `counts` and `duplicates` have findings of their own for.
 _COUNTED_HERE = (
@@ -138,7 +138,7 @@ def _preprocessing(asked: TrainRequest, dataset: AnyDataset) -> Preprocessing:
 def _counted(dataset: AnyDataset, splits: dict[str, Any], preprocessing: Preprocessing) -> Counts:
     if isinstance(dataset, Dataset):
         return counts.of_images(dataset, splits)
-    if isinstance(dataset, ObjectDataset):
+    if isinstance(dataset, DetectionDataset):
         return counts.of_objects(dataset, splits, preprocessing)
     return counts.of_maps(dataset, splits)
 

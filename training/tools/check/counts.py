@@ -18,8 +18,8 @@ from training.augment.boxes import evaluation_placement
 from training.common.parallel import in_order
 from training.common.progress import Progress
 from training.common.wording import counted
-from training.datasets.detection import ObjectDataset, Objects
-from training.datasets.segmentation import VOID, MapDataset
+from training.datasets.detection import DetectionDataset, Objects
+from training.datasets.segmentation import VOID, SegmentationDataset
 from training.datasets.splits import Dataset
 from training.tools.check.findings import (
     Finding,
@@ -85,7 +85,7 @@ def of_images(dataset: Dataset, splits: Mapping[str, Any]) -> Counts:
 
 
 def of_objects(
-    dataset: ObjectDataset, splits: Mapping[str, Any], preprocessing: Preprocessing
+    dataset: DetectionDataset, splits: Mapping[str, Any], preprocessing: Preprocessing
 ) -> Counts:
     """Objects of each class, crowds left out, and their sizes at the network's input."""
     shape = len(splits), len(dataset.classes)
@@ -150,7 +150,7 @@ def _repeats(objects: Objects) -> int:
     return count
 
 
-def of_maps(dataset: MapDataset, splits: Mapping[str, Any]) -> Counts:
+def of_maps(dataset: SegmentationDataset, splits: Mapping[str, Any]) -> Counts:
     """Pixels of each class; all masks are decoded."""
     shape = len(splits), len(dataset.classes)
     of, images = np.zeros(shape, np.int64), np.zeros(shape, np.int64)

@@ -17,9 +17,9 @@ from training.augment import masks as map_augmentation
 from training.augment.box_policies import BOX_POLICIES, draw
 from training.augment.boxes import rectangles
 from training.datasets.decode import decode_split
-from training.datasets.detection import ObjectDataset
+from training.datasets.detection import DetectionDataset
 from training.datasets.pictures import read_pixels
-from training.datasets.segmentation import MapDataset
+from training.datasets.segmentation import SegmentationDataset
 from training.datasets.splits import Dataset
 from training.detection.drawing import draw_boxes
 from training.engine.config import TrainConfig
@@ -47,7 +47,7 @@ class Sample:
 
 
 def take(
-    dataset: Dataset | ObjectDataset | MapDataset,
+    dataset: Dataset | DetectionDataset | SegmentationDataset,
     preprocessing: Preprocessing,
     config: TrainConfig,
     readable: Sequence[int] | np.ndarray,
@@ -61,7 +61,7 @@ def take(
         return _of_classes(dataset, preprocessing, config, readable)
     rng = np.random.default_rng(config.seed)
     chosen = np.sort(rng.permutation(np.asarray(readable))[:SAMPLES])
-    if isinstance(dataset, ObjectDataset):
+    if isinstance(dataset, DetectionDataset):
         return _of_objects(dataset, preprocessing, config, chosen)
     return _of_maps(dataset, preprocessing, config, chosen)
 
@@ -136,21 +136,21 @@ def _augmented(
 
         from training.augment.images import augment
         from training.augment.policies import POLICIES
-        from training.classification.batches import Course, train_batches
+        from training.classification.batches import TrainingData, train_batches
         from training.classification.task import source_for
 
     plain = dataclasses.replace(config, batch_size=len(chosen), min_steps=0, mixup=0.0, cutmix=0.0)
     source = source_for(preprocessing, plain)
     split = decode_split(dataset.train.take(chosen), source)[0]
-    course = Course(
+    training_data = TrainingData(
         split=split,
         source=source,
         preprocessing=preprocessing,
         classes=len(dataset.classes),
         config=plain,
     )
-    order = course.epoch(0)["index"][0]
-    batch = next(train_batches(course, first_epoch=0, last_epoch=1))[0]
+    order = training_data.epoch(0)["index"][0]
+    batch = next(train_batches(training_data, first_epoch=0, last_epoch=1))[0]
     pictures = np.asarray(batch["pictures"], np.float32)
     size = preprocessing.height, preprocessing.width
     changed = ops.convert_to_numpy(
@@ -162,7 +162,7 @@ def _augmented(
 
 
 def _of_objects(
-    dataset: ObjectDataset, preprocessing: Preprocessing, config: TrainConfig, chosen: np.ndarray
+    dataset: DetectionDataset, preprocessing: Preprocessing, config: TrainConfig, chosen: np.ndarray
 ) -> list[Sample]:
     split, policy = dataset.train, BOX_POLICIES[config.augmentation]
     samples = []
@@ -200,7 +200,10 @@ def _of_objects(
 
 
 def _of_maps(
-    dataset: MapDataset, preprocessing: Preprocessing, config: TrainConfig, chosen: np.ndarray
+    dataset: SegmentationDataset,
+    preprocessing: Preprocessing,
+    config: TrainConfig,
+    chosen: np.ndarray,
 ) -> list[Sample]:
     split, policy = dataset.train, BOX_POLICIES[config.augmentation]
     samples = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.augment import distractors as clutter
+from training.augment import distractors
 from training.augment.box_policies import BoxPolicy, draw
 from training.augment.distractors import cluttered
 
@@ -20,7 +20,7 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
 
 
 def numbers(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).random((clutter.MOST, clutter.COLUMNS))
+    return np.random.default_rng(seed).random((distractors.MOST, distractors.COLUMNS))
 
 
 def test_only_background_changes_and_grey_stays_grey() -> None:
@@ -47,7 +47,7 @@ def test_the_same_numbers_make_the_same_shapes() -> None:
 
 def test_one_disc_is_where_and_as_large_as_drawn() -> None:
     pixels, labels = np.full((80, 80, 3), 100, np.uint8), np.zeros((80, 80), np.uint8)
-    u = np.zeros((clutter.MOST, clutter.COLUMNS))
+    u = np.zeros((distractors.MOST, distractors.COLUMNS))
     u[0] = [0, 1, 0, 0.5, 0.25, 0.5, np.log(1 / 0.75) / np.log(1.33 / 0.75), 0, 0, 0, 1, 0.5, 1]
     made = cluttered(pixels, labels, u)
     rows, columns = np.nonzero(made[..., 0] == 150)  # 1.5 times as bright
@@ -59,16 +59,16 @@ def test_one_disc_is_where_and_as_large_as_drawn() -> None:
 
 def test_nothing_drawn_changes_nothing() -> None:
     pixels, labels = picture()
-    assert cluttered(pixels, labels, np.zeros((0, clutter.COLUMNS))) is pixels
+    assert cluttered(pixels, labels, np.zeros((0, distractors.COLUMNS))) is pixels
 
 
 def test_pictures_have_shapes_as_often_as_the_policy_says() -> None:
     batch = np.arange(400)
-    policies = (BoxPolicy(), BoxPolicy(clutter=0.3), BoxPolicy(clutter=0.3, gain=0.2))
+    policies = (BoxPolicy(), BoxPolicy(distractors=0.3), BoxPolicy(distractors=0.3, gain=0.2))
     plain, some, more = (
         [draw(policy, batch, row, seed=0, epoch=0).parts[0] for row in batch] for policy in policies
     )
-    assert not any(len(part.clutter) for part in plain)
-    assert abs(np.mean([len(part.clutter) > 0 for part in some]) - 0.3) < 0.07
+    assert not any(len(part.distractors) for part in plain)
+    assert abs(np.mean([len(part.distractors) > 0 for part in some]) - 0.3) < 0.07
     for one, two in zip(some, more, strict=True):
-        np.testing.assert_array_equal(one.clutter, two.clutter)
+        np.testing.assert_array_equal(one.distractors, two.distractors)
