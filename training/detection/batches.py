@@ -23,7 +23,7 @@ from training.common.parallel import in_order
 from training.datasets import mask_bits
 from training.datasets.detection import DetectionSplit
 from training.engine.tiled_batches import (
-    SegmentationAnswers,
+    MapFunction,
     TiledBatch,
     TiledTrainingData,
     tiled_batches,
@@ -80,7 +80,7 @@ class DetectionTrainingData(TiledTrainingData):
         """
         return super().batch(epoch, step)
 
-    def made(self, epoch: int, rows: np.ndarray, mapped: SegmentationAnswers) -> DetectionBatch:
+    def made(self, epoch: int, rows: np.ndarray, mapped: MapFunction) -> DetectionBatch:
         policy = BOX_POLICIES[self.config.augmentation]
 
         def opened(source: int) -> Callable[[Part, Rectangle], Tile]:

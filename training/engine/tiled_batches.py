@@ -24,7 +24,7 @@ from training.engine.config import TrainConfig
 
 TiledBatch = dict[str, np.ndarray]
 # `map`, or that of a pool of threads.
-SegmentationAnswers = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+MapFunction = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 _Tile = TypeVar("_Tile")
 
 
@@ -97,7 +97,7 @@ class TiledTrainingData:
         order = plan.order(len(self.split), seed=self.config.seed, epoch=epoch)
         return order[: self.steps * self._whole].reshape(self.steps, self._whole)
 
-    def made(self, epoch: int, rows: np.ndarray, mapped: SegmentationAnswers) -> TiledBatch:
+    def made(self, epoch: int, rows: np.ndarray, mapped: MapFunction) -> TiledBatch:
         """The batch of these rows; `batch` without its order."""
         raise NotImplementedError
 
@@ -110,7 +110,7 @@ class TiledTrainingData:
         self,
         epoch: int,
         rows: np.ndarray,
-        mapped: SegmentationAnswers,
+        mapped: MapFunction,
         opened: Callable[[int], Callable[[Part, Rectangle], _Tile]],
     ) -> list[list[_Tile]]:
         """The tiles of each of this host's pictures of a batch.

@@ -19,7 +19,7 @@ from training.augment.masks import (
 )
 from training.datasets.segmentation import SegmentationSplit
 from training.engine.tiled_batches import (
-    SegmentationAnswers,
+    MapFunction,
     TiledBatch,
     TiledTrainingData,
     tiled_batches,
@@ -72,7 +72,7 @@ class SegmentationTrainingData(TiledTrainingData):
         """
         return super().batch(epoch, step)
 
-    def made(self, epoch: int, rows: np.ndarray, mapped: SegmentationAnswers) -> SegmentationBatch:
+    def made(self, epoch: int, rows: np.ndarray, mapped: MapFunction) -> SegmentationBatch:
         def opened(source: int) -> Callable[[Part, Rectangle], MapTile]:
             picture, label_map = self.split.picture(source), self.split.label_map(source)
             return lambda part, area: make_map_tile(
