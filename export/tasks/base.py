@@ -24,7 +24,7 @@ from export.onnx import file as onnx_file
 from export.runtime.verify import Verdict
 from export.tflite.convert import INPUT_NAME
 from export.tflite.metadata import properties, with_metadata
-from kerascnn.errors import InputError
+from training import tasks
 from training.common import once
 from training.engine.request import TrainRequest
 from training.engine.run import Run
@@ -252,24 +252,6 @@ def of(run: Run) -> Task:
         InputError: a task that has no files yet.
     """
     # A task holds its run, so that no other info gets this one's number.
-    return once.kept((Task, run.folder.resolve(), id(run.info)), lambda: _opened(run))
-
-
-def _opened(run: Run) -> Task:
-    if run.task == "classification":
-        from export.tasks.classification import Classification
-
-        return Classification(run)
-    if run.task == "detection":
-        if run.info["detector"].get("stages") == 2:
-            from export.tasks.two_stage import TwoStageDetection
-
-            return TwoStageDetection(run)
-        from export.tasks.detection import Detection
-
-        return Detection(run)
-    if run.task == "segmentation":
-        from export.tasks.segmentation import Segmentation
-
-        return Segmentation(run)
-    raise InputError(f"{run.folder}: no files are made for {run.task} yet")
+    return once.kept(
+        (Task, run.folder.resolve(), id(run.info)), lambda: tasks.files_of(run.task)(run)
+    )

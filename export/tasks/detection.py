@@ -14,7 +14,8 @@ from export.onnx.detection import append_nms
 from export.tasks.detectors import DetectorTask
 from export.tflite import detection as detection_tflite
 from export.tflite.detection import append_postprocess, with_scores
-from kerascnn.detection.specs import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+from training.engine.run import Run
 
 
 class Detection(DetectorTask):
@@ -72,3 +73,12 @@ _CODES = (
     "dy, dx, dh, dw against the anchors, times box_scales: "
     "dy = (centre_y - anchor_y) / anchor_height, dh = log(height / anchor_height)"
 )
+
+
+def of_run(run: Run) -> DetectorTask:
+    """The files of a detector, of one stage or of two."""
+    if run.info["detector"].get("stages") == TwoStageSpec.stages:
+        from export.tasks.two_stage import TwoStageDetection
+
+        return TwoStageDetection(run)
+    return Detection(run)
