@@ -35,9 +35,10 @@ from export.runtime import first_run
 from export.runtime.verify import Verdict
 from export.tasks import base as tasks
 from export.tasks.classification import Classification
-from export.tflite.convert import INPUT_NAME, to_tflite
+from export.tflite.convert import to_tflite
 from export.tflite.converter_quantise import converter_quantise
 from export.tflite.flatbuffer import nonzero_weights, weight_sparsity, with_half_precision_kernels
+from export.tflite.names import INPUT_NAME
 from export.tflite.quantise import quantise
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing

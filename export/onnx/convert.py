@@ -19,7 +19,8 @@ import tensorflow as tf
 from tf2onnx import optimizer
 from tf2onnx.graph import Node
 
-from export.tflite.convert import INPUT_NAME, output_names
+from export.tflite.convert import output_names
+from export.tflite.names import INPUT_NAME
 from training.common.quiet import quiet
 
 

@@ -18,13 +18,11 @@ from export.runtime.load import (
     LiteRT,
     OnnxRuntime,
 )
-from export.tflite.convert import INPUT_NAME, OUTPUT_NAME
+from export.tflite.names import INPUT_NAME, MAP, OUTPUT_NAME
 from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.segmentation import Palette
 from training.segmentation.evaluate import keras_segment_fn
-
-MAP = "map"
 
 
 class Segmenter(Protocol):

@@ -22,8 +22,8 @@ from export.compress.finetune import AnyFineTuningData
 from export.compress.stages import Trained
 from export.onnx import file as onnx_file
 from export.runtime.verify import Verdict
-from export.tflite.convert import INPUT_NAME
 from export.tflite.metadata import properties, with_metadata
+from export.tflite.names import INPUT_NAME
 from kerascnn.errors import InputError
 from training.common import once
 from training.engine.request import TrainRequest

@@ -20,7 +20,7 @@ from export.runtime.load import Runtime
 from export.runtime.load import load as load_runtime
 from export.runtime.verify import Verdict
 from export.tasks.base import Task
-from export.tflite.convert import OUTPUT_NAME
+from export.tflite.names import OUTPUT_NAME
 from kerascnn.errors import InputError
 from training.classification.evaluate import (
     Evaluation,

@@ -36,7 +36,7 @@ from export.tasks.agreement import (
 )
 from export.tasks.base import Task
 from export.tasks.classification import check_fingerprint
-from export.tflite.detection import DETECTIONS
+from export.tflite.names import DETECTIONS
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training.augment.boxes import to_network
 from training.common.wording import counted

@@ -17,12 +17,7 @@ from export.compress import allowed
 from export.compress.finetune import SegmentationFineTuningData
 from export.compress.stages import Trained
 from export.onnx import file as onnx_file
-from export.runtime.segmenters import (
-    MAP,
-    Segmenter,
-    load_segmenter,
-    palette,
-)
+from export.runtime.segmenters import Segmenter, load_segmenter, palette
 from export.runtime.verify import (
     NO,
     NOT_VERIFIED,
@@ -34,7 +29,7 @@ from export.runtime.verify import (
 from export.tasks.base import Task
 from export.tasks.classification import check_fingerprint
 from export.tflite import flatbuffer
-from export.tflite.convert import OUTPUT_NAME
+from export.tflite.names import MAP, OUTPUT_NAME
 from training.augment.boxes import to_network
 from training.common import packed
 from training.common.wording import counted

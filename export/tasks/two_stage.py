@@ -14,7 +14,7 @@ import keras
 from export.artefacts.variants import Variant
 from export.compress import allowed
 from export.tasks.detectors import DetectorTask
-from export.tflite.detection import MASKS
+from export.tflite.names import MASKS
 from export.tflite.two_stage import with_float_counts, with_suppression
 from kerascnn.detection.faster_rcnn import MASK_SIZE
 from kerascnn.detection.specs import TwoStageSpec

@@ -11,10 +11,8 @@ from collections.abc import Container, Iterator
 import keras
 import tensorflow as tf
 
+from export.tflite.names import INPUT_NAME, OUTPUT_NAME
 from training.common.quiet import quiet
-
-INPUT_NAME = "image"
-OUTPUT_NAME = "logits"
 
 
 def to_tflite(model: keras.Model) -> bytes:

@@ -21,13 +21,10 @@ from keras import layers
 
 from export.graph.unshare import unshared
 from export.tflite import flatbuffer
+from export.tflite.names import BOXES, COUNT, LABELS, LOGITS, SCORES
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 
-BOXES, LOGITS, SCORES = "boxes", "logits", "scores"
-LABELS, COUNT, MASKS = "labels", "count", "masks"
-# The order of the operation's outputs, by which clients without names find them.
-DETECTIONS = (BOXES, LABELS, SCORES, COUNT)
 _OPERATION = "TFLite_Detection_PostProcess"
 # With t > 1 threads, class t is never looked at (tensorflow issue 56058; so in LiteRT 2.3). Classes
 # without scores in front see to it that this is none of ours, with 2 to 16 threads.

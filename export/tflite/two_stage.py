@@ -18,13 +18,8 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from export.graph.unshare import unshared
-from export.tflite.detection import (
-    COUNT,
-    DETECTIONS,
-    LABELS,
-    MASKS,
-    Extended,
-)
+from export.tflite.detection import Extended
+from export.tflite.names import COUNT, DETECTIONS, LABELS, MASKS
 from kerascnn.detection import two_stage
 from kerascnn.detection.roi_heads import Detections, Masks
 from kerascnn.detection.rpn import Proposals

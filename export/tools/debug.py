@@ -19,7 +19,7 @@ from export.artefacts.artefact import Artefact
 from export.compress import allowed
 from export.report.chart import SERIES
 from export.tflite import kernel_ranges
-from export.tflite.convert import OUTPUT_NAME
+from export.tflite.names import OUTPUT_NAME
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common import atomic, once

@@ -218,7 +218,7 @@ def test_a_class_that_lost_all_pictures_is_refused(pets: Path) -> None:
 
 
 def test_cached_and_streamed_pictures_are_equal(pets: Path) -> None:
-    from training.classification.batches import picture_batches
+    from training.datasets.decode import picture_batches
 
     split = datasets.scan(str(pets), seed=0).train
     cached, _ = decode_split(split, STRETCH)
