@@ -20,7 +20,7 @@ import tempfile
 from clients import RUNTIME
 from PIL import Image
 
-from export.android import PROJECT
+from export.deploy.android import PROJECT
 
 _SIZE, _DENSITY = "w360dp-h740dp", "xhdpi"
 _DAY, _NIGHT = f"{_SIZE}-{_DENSITY}", f"{_SIZE}-night-{_DENSITY}"

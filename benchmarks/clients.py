@@ -34,21 +34,22 @@ import mediapipe_client
 import numpy as np
 from PIL import Image
 
-from export import tasks, web
-from export.agreement import SAME_IOU, np_iou
-from export.android import PROJECT
-from export.artefact import Artefact
-from export.compress import compress
-from export.detectors import load_detector
-from export.runtimes import load
+from export.artefacts.artefact import Artefact
+from export.compress.compress import compress
+from export.deploy import web
+from export.deploy.android import PROJECT
+from export.runtime.detectors import load_detector
+from export.runtime.load import load
+from export.tasks import base as tasks
+from export.tasks.agreement import SAME_IOU, np_iou
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.box_augmentation import boxes_from_network, to_network
+from training.augment.boxes import boxes_from_network, to_network
+from training.classification.evaluate import softmax
+from training.datasets.pictures import read_picture, read_pixels
 from training.datasets.splits import Split
-from training.evaluate import softmax
-from training.evaluate_detector import on_picture
-from training.preprocessing import read_picture, read_pixels
-from training.run import Run
+from training.detection.evaluate import on_picture
+from training.engine.run import Run
 
 PICTURES = 10
 SHOWN = 0.3  # the lowest score of an object that is compared

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Sequence
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
-from export.compare import compare
-from export.compress import compress
-from export.results import Result
-from training.request import request
-from training.run import Run, machine
-from training.train import train
+from export.compress.compress import compress
+from export.report.compare import compare
+from export.report.results import Result
+from training.engine.request import request
+from training.engine.run import Run, machine
+from training.engine.train import train
 
 SIX = (
     *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),

@@ -35,19 +35,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from export import benchmark, recipes, tasks
-from export.agreement import agreement
-from export.artefact import Artefact
-from export.compress import compress
-from export.convert_tflite import to_tflite
-from export.detection import Detection
-from export.lower import lower_for_int8
-from export.quantise import quantise
-from export.runtimes import THREADS
-from training.box_augmentation import to_network
-from training.coco_metrics import matches_interval
-from training.evaluate_detector import keras_detect_fn
-from training.run import Run, machine
+from export.artefacts import variants as recipes
+from export.artefacts.artefact import Artefact
+from export.compress.compress import compress
+from export.graph.lower import lower_for_int8
+from export.runtime import benchmark
+from export.runtime.load import THREADS
+from export.tasks import base as tasks
+from export.tasks.agreement import agreement
+from export.tasks.detection import Detection
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
+from training.augment.boxes import to_network
+from training.detection.evaluate import keras_detect_fn
+from training.detection.metrics import matches_interval
+from training.engine.run import Run, machine
 
 VARIANTS = (
     *("float32", "float16", "dynamic_int8", "weight_int8", "weight_int4", "int8", "qat_int8"),

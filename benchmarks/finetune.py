@@ -26,9 +26,9 @@ import sklearn.datasets
 from PIL import Image
 
 from training.datasets import scenes_digits
-from training.request import request
-from training.run import machine
-from training.train import train
+from training.engine.request import request
+from training.engine.run import machine
+from training.engine.train import train
 
 FOLDER = pathlib.Path("runs/finetune")
 SIDE = 96

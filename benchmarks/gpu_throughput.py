@@ -29,13 +29,13 @@ import numpy as np
 
 import kerascnn
 from kerascnn.preprocessing import Preprocessing
-from training.batches import Course
-from training.config import TrainConfig
+from training.classification.batches import TrainingData
+from training.classification.fit import compile_training_model, make_training_model
+from training.classification.input_pipeline import training_input
 from training.datasets.splits import Split
-from training.devices import SINGLE
-from training.feed import train_feed
-from training.fit import compile_trainee, make_trainee
-from training.loop import repeatable
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.engine.loop import repeatable
 
 NETWORKS = ("resnet50", "mobilenet_v2")
 
@@ -97,15 +97,17 @@ def _ours(name: str, split: Split, size: int, batch: int) -> Callable[[int], Non
     network = kerascnn.build(name, input_shape=(size, size, 3), dtype="mixed_bfloat16")
     stored = Preprocessing(height=_stored(size), width=_stored(size), channels=3)
     target = Preprocessing(height=size, width=size, channels=3)
-    course = Course(split=split, source=stored, preprocessing=target, classes=1000, config=config)
-    trainee = make_trainee(network, course, None, SINGLE)
-    compile_trainee(trainee, config, config.learning_rate)
+    training_data = TrainingData(
+        split=split, source=stored, preprocessing=target, classes=1000, config=config
+    )
+    training_model = make_training_model(network, training_data, None, SINGLE)
+    compile_training_model(training_model, config, config.learning_rate)
 
     def turn(steps: int) -> None:
-        feed = train_feed(course, first_epoch=0, last_epoch=10_000)
+        feed = training_input(training_data, first_epoch=0, last_epoch=10_000)
         # Ends by bringing the weights back into the model, and so when the device has finished.
-        trainee.fit(feed, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
-        np.asarray(trainee.network.variables[0])
+        training_model.fit(feed, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
+        np.asarray(training_model.network.variables[0])
 
     return turn
 

@@ -19,10 +19,10 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from training import atomic
-from training.bench_data import bench_data
-from training.request import request
-from training.run import machine
+from training.common import atomic
+from training.engine.request import request
+from training.engine.run import machine
+from training.tools.bench_data import bench_data
 
 FOLDER = pathlib.Path("runs/input_pipeline")
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")

@@ -14,13 +14,15 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from phone_latency import enlivened
+from phone_latency import with_random_norms
 
 import kerascnn
-from export import benchmark, recipes, runtimes
-from export.convert_tflite import to_tflite
-from export.lower import lower_for_int8
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.graph.lower import lower_for_int8
+from export.runtime import benchmark
+from export.runtime import load as runtimes
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 
 NAMES = sys.argv[1:] or ["mobilenet_v3_small", "mobilenet_v3_large"]
@@ -30,7 +32,7 @@ def main() -> None:
     """Print a line a file."""
     rng = np.random.default_rng(0)
     for name in NAMES:
-        model = enlivened(kerascnn.build(name))
+        model = with_random_norms(kerascnn.build(name))
         preprocessing = zoo.entry(name).preprocessing(*model.input_shape[1:3])
         pictures = rng.integers(0, 256, (8, *preprocessing.input_shape), dtype=np.uint8)
         float32, lowered = to_tflite(model), to_tflite(lower_for_int8(model))

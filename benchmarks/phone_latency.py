@@ -20,10 +20,12 @@ import keras
 import numpy as np
 
 import kerascnn
-from export import benchmark, recipes, runtimes
-from export.convert_tflite import to_tflite
-from export.lower import lower_for_int8
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.graph.lower import lower_for_int8
+from export.runtime import benchmark
+from export.runtime import load as runtimes
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 
 PEERS = {
@@ -55,13 +57,13 @@ def main() -> None:
 
 def compare(name: str) -> None:
     """Time the files of one model and of its peer in turns."""
-    ours = enlivened(kerascnn.build(name))
+    ours = with_random_norms(kerascnn.build(name))
     files = {
         "float32": to_tflite(ours),
         "int8": int8_file(name, to_tflite(lower_for_int8(ours))),
     }
     if name in PEERS:
-        theirs = enlivened(peer(PEERS[name], ours.input_shape[1:]))
+        theirs = with_random_norms(peer(PEERS[name], ours.input_shape[1:]))
         files["peer float32"] = to_tflite(theirs)
         files["peer int8"] = int8_file(name, files["peer float32"])
     preprocessing = zoo.entry(name).preprocessing(*ours.input_shape[1:3])
@@ -103,7 +105,7 @@ def peer(name: str, shape) -> keras.Model:
     )
 
 
-def enlivened(model: keras.Model) -> keras.Model:
+def with_random_norms(model: keras.Model) -> keras.Model:
     """Batch norms as alive as after a training."""
     rng = np.random.default_rng(0)
     for layer in model.layers:

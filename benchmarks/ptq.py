@@ -25,14 +25,14 @@ import skimage
 import sklearn
 
 import kerascnn
-from export import recipes
-from export.convert_tflite import to_tflite
-from export.fold_norm import fold_batch_norms
-from export.lower import lower_for_int8, needs_lowering
-from export.quantise import quantise
-from export.reconstruct import Parts
-from export.reconstruct.files import answers, noise, reconstructed
-from export.reconstruct.network import with_bare_layers
+from export.artefacts import variants as recipes
+from export.compress.reconstruct import Parts
+from export.compress.reconstruct.files import answers, noise, reconstructed
+from export.compress.reconstruct.network import with_bare_layers
+from export.graph.fold_norm import fold_batch_norms
+from export.graph.lower import lower_for_int8, needs_lowering
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.weights.efficientnet_pytorch import packaged_checkpoint
 
@@ -79,7 +79,7 @@ def crops(paths: list[pathlib.Path], count: int, seed: int) -> np.ndarray:
 
 
 def prepared(model: keras.Model, variant: recipes.Variant) -> keras.Model:
-    """The network as files of a precision are made from it, see `export.compress`."""
+    """The network as files of a precision are made from it, see `export.compress.compress`."""
     folded = fold_batch_norms(model)
     if variant.calibrated and needs_lowering(folded):
         return lower_for_int8(folded)

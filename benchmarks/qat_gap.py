@@ -41,14 +41,16 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
     default_8bit_quantizers,
 )
 
-from export import finetune, recipes, runtimes, stages
-from export.classification import Classification
-from export.compress import Workshop, compress
-from export.fold_norm import fold_batch_norms
-from export.legacy_keras import Elementwise, to_tf_keras
-from training.loop import repeatable
-from training.quiet import native_quiet, quiet
-from training.run import Run
+from export.artefacts import variants as recipes
+from export.compress import finetune, stages
+from export.compress.compress import VariantBuilder, compress
+from export.graph.fold_norm import fold_batch_norms
+from export.graph.legacy_keras import Elementwise, to_tf_keras
+from export.runtime import load as runtimes
+from export.tasks.classification import Classification
+from training.common.quiet import native_quiet, quiet
+from training.engine.loop import repeatable
+from training.engine.run import Run
 
 _CALIBRATION_PICTURES = 200
 _annotate = tfmot.quantization.keras.quantize_annotate_layer
@@ -121,9 +123,9 @@ class Bench:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._model = run.load_model()
-        self._workshop = Workshop(run)
+        self._builder = VariantBuilder(run)
         task = Classification(run)
-        self._config, self._lessons = task.config, task.lessons()
+        self._config, self._lessons = task.config, task.fine_tuning_data()
         self._calibration, _labels = task.sample(_CALIBRATION_PICTURES)
         self._pictures, self._labels = task.held_out.pictures, task.held_out.labels
 
@@ -154,7 +156,7 @@ class Bench:
     def ours(self) -> str:
         """The same of `kerascnn compress`."""
         (artefact,), _new = compress(self._run, ["qat_int8"], onnx=False)
-        logits = self._workshop.network(recipes.variant("qat_int8")).answers.outputs.logits
+        logits = self._builder.network(recipes.variant("qat_int8")).answers.outputs.logits
         return self._row("ours (qat_int8)", logits, artefact.path.read_bytes())
 
     def _row(self, name: str, trained: np.ndarray, data: bytes) -> str:

@@ -76,21 +76,21 @@ def main() -> None:
 def _batches(size: int, steps: int) -> dict[str, np.ndarray]:
     """The same field of all batches in one array: (steps, pictures, ...)."""
     from kerascnn import zoo
-    from training.config import TrainConfig
-    from training.datasets.object_sets import scan_objects
-    from training.object_batches import ObjectCourse
-    from training.rcnn_losses import RCNNLoss
+    from training.datasets.detection_sets import scan_objects
+    from training.detection.batches import DetectionTrainingData
+    from training.detection.two_stage_losses import RCNNLoss
+    from training.engine.config import TrainConfig
 
     data = scan_objects(f"scenes:{SIZE}@{size * steps}+1", seed=0)
     loss = RCNNLoss(spec=zoo.detector_spec(NETWORK, (SIZE, SIZE)))
-    course = ObjectCourse(
+    training_data = DetectionTrainingData(
         split=data.train,
         preprocessing=zoo.preprocessing(NETWORK, SIZE, SIZE),
         classes=len(data.classes),
         config=TrainConfig(epochs=1, batch_size=size, augmentation="none"),
-        chance=loss.chances(ObjectCourse.most_objects),
+        chance=loss.chances(DetectionTrainingData.most_objects),
     )
-    batches = [course.batch(0, step) for step in range(steps)]
+    batches = [training_data.batch(0, step) for step in range(steps)]
     return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -161,7 +161,7 @@ class _Page:
         OUTPUT.write_text(self._text(), "utf-8")
 
     def _text(self) -> str:
-        from training.run import machine
+        from training.engine.run import machine
 
         facts = machine()
         listed = "; ".join(f"{title}: {version}" for title, version in self._versions.items())
@@ -215,8 +215,8 @@ def _ours() -> tuple[str, int, Step]:
 
     import kerascnn
     from kerascnn import zoo
-    from training.loop import can_jit
-    from training.rcnn_trainee import RCNNTrainee
+    from training.detection.two_stage_training_model import TwoStageTrainingModel
+    from training.engine.loop import can_jit
 
     keras.utils.set_random_seed(0)
     network = kerascnn.build(NETWORK, input_shape=(SIZE, SIZE, 3))
@@ -224,15 +224,15 @@ def _ours() -> tuple[str, int, Step]:
         if layer.name.endswith("conv3_norm"):
             layer.gamma.assign(np.full(layer.gamma.shape, GAIN, np.float32))
     spec = zoo.detector_spec(NETWORK, (SIZE, SIZE))
-    trainee = RCNNTrainee(network, zoo.preprocessing(NETWORK, SIZE, SIZE), spec)
+    training_model = TwoStageTrainingModel(network, zoo.preprocessing(NETWORK, SIZE, SIZE), spec)
     optimizer = keras.optimizers.SGD(RATE, momentum=MOMENTUM)
-    trainee.compile(optimizer=optimizer, jit_compile=can_jit())
+    training_model.compile(optimizer=optimizer, jit_compile=can_jit())
     backend = __import__(keras.backend.backend())
     version = f"keras {keras.__version__}, {backend.__name__} {backend.__version__}"
     parameters = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
 
     def step(batch: Batch) -> float:
-        return float(trainee.train_on_batch(dict(batch), return_dict=True)["loss"])
+        return float(training_model.train_on_batch(dict(batch), return_dict=True)["loss"])
 
     return version, parameters, step
 

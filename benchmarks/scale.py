@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import scale_sets
 
-from training.run import machine
+from training.engine.run import machine
 
 _STEPPED = re.compile(r"^\S+: \d+/\d+ steps|^\S+: epoch ")
 _PROGRAM = [sys.executable, "-m", "kerascnn.cli"]
@@ -98,15 +98,15 @@ def _fresh(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]
 _OPEN = """
 import sys
 from training.datasets import scan
-from training.datasets.object_sets import scan_objects
+from training.datasets.detection_sets import scan_objects
 found = {"objects": scan_objects, "labelled": scan}[sys.argv[1]](sys.argv[2], seed=0)
 print(len(found.train), len(found.held_out), len(found.classes))
 """
 _EVALUATE = """
 import sys
 import numpy as np
-from training.coco_metrics import Detections, evaluate_detections
-from training.datasets.object_sets import scan_objects
+from training.detection.metrics import Detections, evaluate_detections
+from training.datasets.detection_sets import scan_objects
 dataset = scan_objects(sys.argv[1], seed=0)
 split, rng = dataset.held_out, np.random.default_rng(0)
 found = []

@@ -34,11 +34,12 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from export import benchmark, tasks
-from export.artefact import Artefact
-from export.compress import compress
-from export.runtimes import THREADS
-from training.run import Run, machine
+from export.artefacts.artefact import Artefact
+from export.compress.compress import compress
+from export.runtime import benchmark
+from export.runtime.load import THREADS
+from export.tasks import base as tasks
+from training.engine.run import Run, machine
 
 VARIANTS = (
     *("float32", "float16", "dynamic_int8", "weight_int8", "weight_int4", "int8"),
@@ -66,9 +67,9 @@ def _head() -> str:
         "and what is behind them. mIoU is the mean over classes of intersection over union, in "
         "percent, on held-out scenes, whose digits and photos no training saw; the validation ones "
         "that choose an epoch have the digits and photos of training. Negatives and shapes on the "
-        "background (`training/clutter.py`) came into the recipe after a look at what a network "
-        "without them (mIoU 78.2) took for digits on held-out photos, so that these are not quite "
-        "unseen by whoever wrote it.\n"
+        "background (`training/augment/distractors.py`) came into the recipe after a look at what "
+        "a network without them (mIoU 78.2) took for digits on held-out photos, so that these are "
+        "not quite unseen by whoever wrote it.\n"
         f"Machine: {facts['processor']}, {facts['cores']} cores; each network had one of them, "
         "and shared it."
     )

@@ -30,9 +30,9 @@ import kerascnn
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.preprocessing import Preprocessing
 from training import datasets, recipes
+from training.classification.fit import fit
 from training.datasets.decode import decode_split
-from training.fit import fit
-from training.run import machine
+from training.engine.run import machine
 
 ROUNDS, WARM_UP = 10, 2
 SHAPE = Preprocessing(height=32, width=32, channels=3, resize="pad", mean=127.5, std=127.5)

@@ -15,9 +15,9 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from training.request import request
-from training.run import Run, machine
-from training.train import train
+from training.engine.request import request
+from training.engine.run import Run, machine
+from training.engine.train import train
 
 FOLDER = pathlib.Path("runs/transfer")
 COMMON = {

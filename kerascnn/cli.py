@@ -22,8 +22,8 @@ import kerascnn
 from kerascnn import zoo
 from kerascnn.catalogue import TASKS
 from kerascnn.errors import InputError, did_you_mean
-from training.stopping import Stopped
-from training.wording import counted
+from training.common.wording import counted
+from training.engine.stopping import Stopped
 
 _LONGEST_LINE = 2000  # characters of a message
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -259,7 +259,7 @@ def train(
     Repeat the command to continue after an interruption. KERAS_BACKEND=jax or torch trains with
     that backend; the other commands run on tensorflow.
     """
-    from training.devices import Devices
+    from training.engine.devices import Devices
 
     asked_devices = Devices.parse(devices)
     folder = pathlib.Path(out) if out else pathlib.Path("runs") / f"{model}-{_short(data)}"
@@ -268,18 +268,18 @@ def train(
     with _telling_what_is_kept(folder):
         dataset = None
         if not asked_devices.hosts:  # else the first host alone says what there is to say
-            from training.first_look import first_look
-            from training.progress import say
+            from training.common.progress import say
+            from training.engine.first_look import first_look
 
             dataset = first_look(request, folder, warn=say)
         _begin(any_backend=True)
         placement = asked_devices.open()
-        from training.train import train
+        from training.engine.train import train
 
         run = train(request, folder, placement, dataset=dataset)
     if not placement.is_chief:
         return
-    from training.closing import below_floor, closing_line
+    from training.engine.closing import below_floor, closing_line
 
     useless = below_floor(run.info)
     if as_json:
@@ -306,7 +306,7 @@ def _training_request(
         "settings": _options(settings, "--set", "ema=0.999"),
         "detector_options": _options(detector_options, "--detector", "score_threshold=0.1"),
     }
-    from training.refusals import checked
+    from training.engine.refusals import checked
 
     return checked(model, **asked)
 
@@ -337,7 +337,7 @@ def find_lr(model: str, out: str, steps: int, as_json: bool, **asked: Any) -> No
     """
     request = _training_request(model, task="classification", **asked)
     _begin(any_backend=True)
-    from training.range_test import range_test
+    from training.tools.range_test import range_test
 
     found = range_test(request, pathlib.Path(out), steps=steps)
     if as_json:
@@ -382,7 +382,7 @@ def bench_data(
     """
     wanted = _training_request(model, task="classification", **asked)
     _begin(any_backend=True)
-    from training.bench_data import bench_data
+    from training.tools.bench_data import bench_data
 
     found = bench_data(wanted, seconds=seconds, rounds=rounds, cached=not uncached)
     if as_json:
@@ -443,8 +443,8 @@ def sweep(
         raise InputError(f"--seeds must be like 0,1,2, not {seeds!r}")
     chosen = _options(settings, "--set", "ema=0.999")
     size = _image_size(image_size)
-    from training.refusals import checked
-    from training.sweep import jobs, sweep, table
+    from training.engine.refusals import checked
+    from training.tools.sweep import jobs, sweep, table
 
     work = jobs(
         models=_names(models),
@@ -505,16 +505,16 @@ def check(
     page = pathlib.Path(out) if out else None
     if page and page.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out must end in .html, not {out!r}")
-    from training.check.task import request
+    from training.tools.check.task import request
 
     wanted, guessed = request(data, task=task, model=model, image_size=size, **asked)
-    from training.check import report
-    from training.check.check import check
+    from training.tools.check import report
+    from training.tools.check.check import check
 
     try:
         checked = check(wanted, guessed=guessed)
         if page:
-            from training.check.page import write_page
+            from training.tools.check.page import write_page
 
             write_page(checked, page)
     except KeyboardInterrupt:
@@ -567,7 +567,7 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
     asked["shard_bytes"] = shard_bytes(shard_size)
     _begin()
     from training import datasets
-    from training.progress import say
+    from training.common.progress import say
 
     dataset = datasets.scan(source, seed=asked["split_seed"], to_pack=True)
     made = pack(dataset, pathlib.Path(out), report=say, **asked)
@@ -631,7 +631,7 @@ def _settings_options(command: Any) -> Any:
 
 
 def _settings(**asked: Any) -> Any:
-    from export.recipes import FineTuning, Settings
+    from export.artefacts.variants import FineTuning, Settings
 
     given = {key: value for key, value in asked.items() if value is not None}
     tuning = {
@@ -646,7 +646,7 @@ def _settings(**asked: Any) -> Any:
         if name in given
     }
     if "teacher" in tuning:
-        from training.run import Run
+        from training.engine.run import Run
 
         Run.open(tuning["teacher"])
         tuning["teacher"] = str(pathlib.Path(tuning["teacher"]).resolve())
@@ -697,9 +697,11 @@ def compress(
     float16_converter  dynamic_int8_converter  int8_converter  int16x8_converter
              the same by TensorFlow's own converter, for comparison
     """
-    from export import about, allowed, recipes
-    from training import once
-    from training.run import Run
+    from export.artefacts import about
+    from export.artefacts import variants as recipes
+    from export.compress import allowed
+    from training.common import once
+    from training.engine.run import Run
 
     opened = Run.open(run)
     about.check(author, license)
@@ -708,8 +710,8 @@ def compress(
     for name in names or ():
         allowed.check(opened, recipes.variant(name, settings))
     _begin()
-    from export.compare import compare
-    from export.compress import compress
+    from export.compress.compress import compress
+    from export.report.compare import compare
 
     about.remember(opened, author=author, license=license)
     with once.scope():  # one scan of the data for the files and for their report
@@ -750,9 +752,9 @@ def shrink(
     RUN is of a classifier. Tries the quick methods first, then those that train. All files stay
     in RUN; repeat the command to continue. The exit code is 1 if no file meets the budget.
     """
-    from export import allowed
-    from export.budget import Budget, milliseconds, size
-    from training.run import Run
+    from export.compress import allowed
+    from export.compress.budget import Budget, milliseconds, size
+    from training.engine.run import Run
 
     opened = Run.open(run)
     allowed.require_classifier(opened, "shrink")
@@ -765,8 +767,8 @@ def shrink(
     )
     settings = _settings(**asked)
     _begin()
-    from export.shrink import as_json as search_as_json
-    from export.shrink import as_text, shrink
+    from export.tools.shrink import as_json as search_as_json
+    from export.tools.shrink import as_text, shrink
 
     found = shrink(opened, budget, settings=settings)
     if as_json:
@@ -798,8 +800,8 @@ def compare(runs: tuple[str, ...], out: str, device: str | None, as_json: bool) 
 
     --device adds what a phone measured.
     """
-    from export import allowed
-    from training.run import Run
+    from export.compress import allowed
+    from training.engine.run import Run
 
     opened = [Run.open(run) for run in runs]
     for each in opened:
@@ -808,7 +810,7 @@ def compare(runs: tuple[str, ...], out: str, device: str | None, as_json: bool) 
     if table and not table.is_file():
         raise InputError(f"{table}: no such file; share it from the Android demo")
     _begin()
-    from export.compare import compare
+    from export.report.compare import compare
 
     output = pathlib.Path(out)
     _print_results(lambda: compare(opened, output, device=table, warn=_warn), output, as_json)
@@ -854,15 +856,20 @@ def predict(
     2 then.
     """
     path, folder = pathlib.Path(artefact), pathlib.Path(out) if out else None
-    from export.artefact import require_description
-    from export.picture_args import named
+    from export.artefacts.artefact import require_description
+    from export.runtime.picture_args import named
 
     if not path.is_file():
         raise InputError(f"{artefact}: no such file")
     names = named(images)
     require_description(path)
     _begin()
-    from export.predict import detect, predict, segment, task_of
+    from export.runtime.predict import (
+        detect,
+        predict,
+        segment,
+        task_of,
+    )
 
     task, broken = task_of(path), list[InputError]()
     if task == "classification" and out:
@@ -899,8 +906,8 @@ def predict(
 @_json_option
 def info(file: str, as_json: bool) -> None:
     """Show what a .tflite or .onnx file contains and needs to run."""
-    from export.info import as_json as info_as_json
-    from export.info import as_text, info
+    from export.runtime.info import as_json as info_as_json
+    from export.runtime.info import as_text, info
 
     found = info(pathlib.Path(file))
     if as_json:
@@ -926,15 +933,15 @@ def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool)
 
     RUN is of a classifier. VARIANT is the name of a .tflite file of RUN, as int8.
     """
-    from export import allowed
-    from training.run import Run
+    from export.compress import allowed
+    from training.engine.run import Run
 
     opened = Run.open(run)
     allowed.require_classifier(opened, "debug")
     allowed.require_file(opened, variant)
     _begin()
-    from export.debug import as_json as errors_as_json
-    from export.debug import as_text, debug
+    from export.tools.debug import as_json as errors_as_json
+    from export.tools.debug import as_text, debug
 
     diagnosis = debug(opened, variant, pathlib.Path(out) if out else None, pictures)
     if as_json:
@@ -962,7 +969,7 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
     for name in _names(names):
         zoo.entry(name)
     _begin()
-    from export.demo import MODELS, demo
+    from export.tools.demo import MODELS, demo
 
     folder = pathlib.Path(out)
     chosen = _names(names) or MODELS
@@ -990,7 +997,7 @@ def android(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool
     project for Android Studio, android_demo/ in kerascnn's repository; the app shows every file
     that it holds.
     """
-    from export.android import as_text, fill
+    from export.deploy.android import as_text, fill
 
     filled = fill(runs, pathlib.Path(out), variants=_names(variants))
     if as_json:
@@ -1012,7 +1019,7 @@ def web(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) ->
     RUN is a run folder, or a .tflite file. The page takes images from the camera or from files; any
     static file server can serve its folder.
     """
-    from export.web import as_text, write_page
+    from export.deploy.web import as_text, write_page
 
     made = write_page(runs, pathlib.Path(out), variants=_names(variants))
     if as_json:
@@ -1024,7 +1031,7 @@ def web(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) ->
 def _begin(*, any_backend: bool = False) -> None:
     """Load TensorFlow, without its greetings; or, for training, another backend that is set."""
     _fix_hashes()
-    from training.quiet import native_quiet
+    from training.common.quiet import native_quiet
 
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
@@ -1052,7 +1059,7 @@ def _telling_what_is_kept(folder: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from training.checkpoint import latest_first
+        from training.engine.checkpoint import latest_first
 
         found = "interrupted before anything of the training was kept; the same command begins anew"
         if latest_first(folder / "checkpoints"):
@@ -1072,9 +1079,9 @@ def _names(text: str | None) -> list[str]:
 
 def _print_results(make: Callable[[], Any], output: pathlib.Path, as_json: bool) -> None:
     """The results that `make` gives, also where a file of the report cannot be written."""
-    from export.compare import NotWritten, output_files
-    from export.results import best_choices
-    from export.table import table
+    from export.report.compare import NotWritten, output_files
+    from export.report.results import best_choices
+    from export.report.table import table
 
     page: str | None = str(output_files(output)[0])
     failed: NotWritten | None = None

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kerascnn import told
+from kerascnn import outside_json as told
 
 _LARGEST_SIDE = 65_536
 

@@ -27,11 +27,11 @@ import web_golden
 from kerascnn.detection.anchors import ssd_anchors
 from kerascnn.detection.postprocess import DetectorSpec, of_picture, select
 from kerascnn.preprocessing import Preprocessing
-from training.coco_metrics import Detections
-from training.evaluate import softmax
-from training.evaluate_detector import on_picture
-from training.evaluate_segmenter import on_picture as map_on_picture
-from training.instance_masks import paste
+from training.classification.evaluate import softmax
+from training.datasets.instance_masks import paste
+from training.detection.evaluate import on_picture
+from training.detection.metrics import Detections
+from training.segmentation.evaluate import on_picture as map_on_picture
 
 COMMITTED = Path(__file__).parents[1] / "android_demo/app/src/test/resources/golden.json"
 TOP = 5  # classes of an answer

@@ -77,7 +77,7 @@ def weights(folder: Path) -> None:
 
 def checkpoint(folder: Path) -> None:
     from kerascnn.errors import InputError
-    from training import checkpoint as reader
+    from training.engine import checkpoint as reader
 
     (path,) = folder.iterdir()
     try:
@@ -87,7 +87,7 @@ def checkpoint(folder: Path) -> None:
 
 
 def device_csv(folder: Path) -> None:
-    from export import device_results
+    from export.report import device_results
 
     device_results.read(folder / "phone.csv")
 
@@ -96,7 +96,7 @@ def pictures(folder: Path) -> None:
     """As the folder of a classifier; each is decoded."""
     from kerascnn.preprocessing import Preprocessing
     from training import datasets
-    from training.preprocessing import read_picture
+    from training.datasets.pictures import read_picture
 
     dataset = datasets.scan(str(folder), seed=0)
     preprocessing = Preprocessing(height=8, width=8, channels=3)
@@ -105,7 +105,7 @@ def pictures(folder: Path) -> None:
 
 
 def objects(folder: Path) -> None:
-    from training.datasets.object_sets import scan_objects
+    from training.datasets.detection_sets import scan_objects
 
     split = scan_objects(str(folder), seed=0).train
     for place in range(len(split)):
@@ -114,7 +114,7 @@ def objects(folder: Path) -> None:
 
 
 def maps(folder: Path) -> None:
-    from training.datasets.map_sets import scan_maps
+    from training.datasets.segmentation_sets import scan_maps
 
     split = scan_maps(str(folder), seed=0).train
     for place in range(len(split)):
@@ -125,7 +125,7 @@ def maps(folder: Path) -> None:
 def pack(folder: Path) -> None:
     from kerascnn.preprocessing import Preprocessing
     from training import datasets
-    from training.preprocessing import read_picture
+    from training.datasets.pictures import read_picture
 
     dataset = datasets.scan(str(folder / "pack"), seed=0)
     preprocessing = Preprocessing(height=8, width=8, channels=3)
@@ -137,10 +137,10 @@ def pack(folder: Path) -> None:
 
 def run(folder: Path) -> None:
     """All that commands make of a run.json before they load its network."""
-    from export import tasks
-    from export.compare import _facts, _same_pictures
-    from training.request import TrainRequest
-    from training.run import Run
+    from export.report.compare import _facts, _same_pictures
+    from export.tasks import base as tasks
+    from training.engine.request import TrainRequest
+    from training.engine.run import Run
 
     opened = Run.open(folder / "run")
     TrainRequest.from_dict(opened.info["request"])
@@ -155,10 +155,10 @@ def run(folder: Path) -> None:
 
 def sidecar(folder: Path) -> None:
     """What `compare` makes of artefacts, but for timing them."""
-    from export.artefact import Artefact
-    from export.benchmark import Latency
-    from export.compare import _result, difference
-    from training.run import Run
+    from export.artefacts.artefact import Artefact
+    from export.report.compare import _result, difference
+    from export.runtime.benchmark import Latency
+    from training.engine.run import Run
 
     opened = Run.open(folder / "run")
     found = [Artefact.open(p) for p in (folder / "run/artefacts").glob("*.tflite")]
@@ -263,11 +263,11 @@ def main(place: str, seed: str, count: str, *names: str) -> None:
         # What an input would import is there before it: each is a process of its own.
         import tensorflow  # noqa: F401
 
-        import export.compare
-        import export.predict  # noqa: F401
+        import export.report.compare
+        import export.runtime.predict  # noqa: F401
         import kerascnn.cli
     import kerascnn.weights  # noqa: F401
-    import training.run  # noqa: F401
+    import training.engine.run  # noqa: F401
 
     for name in chosen:
         outcome, what = one(samples, name, 0, sound=True)
@@ -343,7 +343,7 @@ def one(samples: Path, name: str, seed: int, *, sound: bool = False) -> tuple[st
 
 def describe_again(victim: Path, rng: random.Random) -> None:
     """Who makes a strange model file writes its hash beside it, too."""
-    from training import atomic
+    from training.common import atomic
 
     names = {".tflite": f"{victim.stem}.json", ".onnx": f"{victim.name}.json"}
     beside = victim.with_name(names.get(victim.suffix, "none"))

@@ -39,7 +39,7 @@ def make_heavy(folder: Path) -> None:
 
 def variant() -> Any:
     """A variant of files."""
-    from export import recipes
+    from export.artefacts import variants as recipes
 
     return recipes.variant("float32")
 
@@ -145,7 +145,7 @@ def _torch_legacy(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 
 def _checkpoint(folder: Path) -> None:
-    from training import checkpoint
+    from training.engine import checkpoint
 
     (folder / "checkpoint").mkdir(exist_ok=True)
     state = {"history": [{"epoch": 1.0, "loss": 0.5}], "seconds": 1.5, "step": 3, "metrics": [0.5]}
@@ -154,7 +154,7 @@ def _checkpoint(folder: Path) -> None:
 
 
 def _device(folder: Path) -> None:
-    from export.device_results import COLUMNS
+    from export.report.device_results import COLUMNS
 
     row = dict.fromkeys(COLUMNS, "") | {
         "run": "a", "model": "lenet5", "variant": "int8", "bytes": "1000", "metric": "accuracy",
@@ -242,8 +242,8 @@ def _packed(folder: Path) -> None:
 
 
 def _classifier(folder: Path) -> None:
-    from training.request import request
-    from training.train_classifier import ClassifierTraining
+    from training.classification.task import ClassifierTraining
+    from training.engine.request import request
 
     asked = request("lenet5", data="mnist", epochs=1)
     training = ClassifierTraining(asked)
@@ -253,8 +253,8 @@ def _classifier(folder: Path) -> None:
 
 
 def _detector(folder: Path) -> None:
-    from training.request import request
-    from training.train_detector import DetectorTraining
+    from training.detection.task import DetectorTraining
+    from training.engine.request import request
 
     asked = request(
         *("ssdlite_mobilenet_v3_small",), data="scenes:96@12+6", image_size=(96, 96),
@@ -266,8 +266,8 @@ def _detector(folder: Path) -> None:
 
 
 def _segmenter(folder: Path) -> None:
-    from training.request import request
-    from training.train_segmenter import SegmenterTraining
+    from training.engine.request import request
+    from training.segmentation.task import SegmenterTraining
 
     asked = request(
         *("unet",), data="scenes:64@12+6", image_size=(64, 64),
@@ -279,14 +279,14 @@ def _segmenter(folder: Path) -> None:
 
 
 def _run(folder: Path, asked: Any, training: Any, task: str, counts: dict, results: dict) -> None:
-    from networks import enlivened
+    from networks import with_random_norms
 
-    from export.compress import compress
-    from training.run import Run, write_info
+    from export.compress.compress import compress
+    from training.engine.run import Run, write_info
 
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "run").mkdir(parents=True)
-    enlivened(training.model).save(folder / "run/model.keras")
+    with_random_norms(training.model).save(folder / "run/model.keras")
     write_info(folder / "run", {
         "request": asked.to_dict(), "task": task, "created": "2026-01-01T00:00:00+00:00",
         "versions": {"keras": "3"}, "machine": {"processor": "a processor"},

@@ -17,10 +17,10 @@ def lively(name: str, seed: int = 0, **options) -> keras.Model:
     keras.utils.set_random_seed(seed)
     options = recipes.load("digits").options_for(name) | options
     model = kerascnn.build(name, input_shape=(28, 28, channels), classes=10, **options)
-    return enlivened(model, seed)
+    return with_random_norms(model, seed)
 
 
-def enlivened(model: keras.Model, seed: int = 0) -> keras.Model:
+def with_random_norms(model: keras.Model, seed: int = 0) -> keras.Model:
     """The model, with batch norms as if it had been trained."""
     rng = np.random.default_rng(seed)
     for layer in model.layers:

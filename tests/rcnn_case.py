@@ -78,8 +78,8 @@ def losses(given: dict) -> dict:
 
     from kerascnn.detection.anchors import rpn_anchors
     from kerascnn.detection.specs import TwoStageSpec
-    from training.mask_bits import packed
-    from training.rcnn_losses import RCNNLoss, Regions, Truth
+    from training.datasets.mask_bits import packed
+    from training.detection.two_stage_losses import RCNNLoss, Regions, Truth
 
     spec = TwoStageSpec(
         anchors=rpn_anchors((HEIGHT, WIDTH), **ANCHORS), input_size=(HEIGHT, WIDTH),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from training.datasets.label_maps import MapDataset
+from training.datasets.detection import DetectionDataset
 from training.datasets.notes import Note
-from training.datasets.objects import ObjectDataset
+from training.datasets.segmentation import SegmentationDataset
 
 
-def said(dataset: ObjectDataset | MapDataset) -> tuple[str, ...]:
+def said(dataset: DetectionDataset | SegmentationDataset) -> tuple[str, ...]:
     """The lines of all notes."""
     return tuple(str(note) for note in dataset.notes)
 
 
-def note_of(dataset: ObjectDataset | MapDataset, kind: str) -> Note:
+def note_of(dataset: DetectionDataset | SegmentationDataset, kind: str) -> Note:
     """The one note of this kind."""
     (note,) = [note for note in dataset.notes if note.kind == kind]
     return note

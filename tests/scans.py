@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from export.compare import compare
-from export.compress import compress
-from training import once
-from training.run import Run
+from export.compress.compress import compress
+from export.report.compare import compare
+from training.common import once
+from training.engine.run import Run
 
 
 def scans_of_commands(

@@ -19,7 +19,7 @@ import android_golden
 import numpy as np
 import pytest
 
-from export import device_results
+from export.report import device_results
 
 PROJECT = Path(__file__).parents[1] / "android_demo"
 CORE = PROJECT / "app/src/main/kotlin/org/kerascnn/demo/core"

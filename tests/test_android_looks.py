@@ -3,7 +3,9 @@
 import pathlib
 import re
 
-from training import box_drawing, drawing, map_drawing
+from training.common import drawing
+from training.detection import drawing as box_drawing
+from training.segmentation import drawing as map_drawing
 
 ROOT = pathlib.Path(__file__).parents[1] / "android_demo/app/src/main"
 UI = ROOT / "kotlin/org/kerascnn/demo/ui"

@@ -71,7 +71,7 @@ def alone(arguments: list[str], cwd: Path | None = None) -> subprocess.Completed
 def a_run(folder: Path, *, task: str, model: str, **changes: object) -> Path:
     """What commands read of a trained run before they load a framework."""
     from kerascnn import zoo
-    from training.request import request
+    from training.engine.request import request
 
     asked = request(model, data="mnist" if task == "classification" else "scenes", **changes)
     info = {"request": asked.to_dict(), "task": task, "complete": True}
@@ -166,8 +166,8 @@ def test_all_differences_of_a_run_are_named_without_a_framework(tmp_path: Path) 
 
 def a_run_of(data: Path, folder: Path, **info: object) -> str:
     """A run that learnt from a folder of pictures, with the fingerprint that they have."""
-    from training.datasets import of_request
-    from training.request import request
+    from training.engine import dataset_of_request as of_request
+    from training.engine.request import request
 
     asked = request("lenet5", data=str(data), settings={"split_seed": 0})
     dataset = {"fingerprint": of_request.labelled(asked).fingerprint, "name": str(data)}
@@ -204,7 +204,7 @@ def test_an_interrupted_look_says_that_nothing_was_trained(folder: Path, tmp_pat
         if kept:
             (tmp_path / "run" / "checkpoints").mkdir(parents=True)
             (tmp_path / "run" / "checkpoints" / "epoch-00001.npz").write_bytes(b"")
-        with mock.patch("training.first_look.first_look", side_effect=KeyboardInterrupt):
+        with mock.patch("training.engine.first_look.first_look", side_effect=KeyboardInterrupt):
             done = here("train", "lenet5", "--data", folder, "--out", "run", cwd=tmp_path)
         assert done.returncode == 130
         assert words in done.stderr.splitlines()[-1]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from commands import here, kerascnn, kill_when
 
-from training.run import Run
+from training.engine.run import Run
 
 TRAIN = ("train", "lenet5", "--data", "mnist", "--epochs", 3, "--out")
 

@@ -14,7 +14,7 @@ from kerascnn.detection.anchors import rpn_anchors, ssd_anchors
 from kerascnn.detection.faster_rcnn import two_stage_detector
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
-from training.datasets.objects import Objects, ObjectSplit
+from training.datasets.detection import DetectionSplit, Objects
 
 CLASSES = ("red", "blue")
 SHAPE = (32, 48, 3)
@@ -101,10 +101,10 @@ def two_stage_spec(input_shape: tuple[int, ...] = SHAPE, **changes: object) -> T
     return TwoStageSpec(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def split(count: int) -> ObjectSplit:
+def split(count: int) -> DetectionSplit:
     """Pictures of different sizes with one or two rectangles; every fifth, from the fifth, none."""
     places = np.arange(count)
-    return ObjectSplit(
+    return DetectionSplit(
         names=tuple(f"p{place}" for place in places),
         places=places,
         sizes=np.array([_size(place) for place in places], np.int32).reshape(-1, 2),
@@ -113,9 +113,9 @@ def split(count: int) -> ObjectSplit:
     )
 
 
-def odd_split() -> ObjectSplit:
+def odd_split() -> DetectionSplit:
     """Without objects; one pixel of one; 200; cut by three sides of the picture; a crowd."""
-    return ObjectSplit(
+    return DetectionSplit(
         names=("none", "one pixel", "200", "cut", "crowd"),
         places=np.arange(5),
         sizes=np.tile(SHAPE[:2], (5, 1)),

@@ -10,7 +10,7 @@ from keras import layers
 
 from kerascnn import blocks
 from kerascnn.preprocessing import Preprocessing
-from training.datasets.label_maps import VOID, MapSplit
+from training.datasets.segmentation import VOID, SegmentationSplit
 
 CLASSES = ("background", "red", "blue")
 SHAPE = (16, 24, 3)
@@ -34,7 +34,7 @@ def network(
     return keras.Model(inputs, layers.Conv2D(classes, 1, name="logits")(x), name="tiny")
 
 
-def split(count: int) -> MapSplit:
+def split(count: int) -> SegmentationSplit:
     """Pictures of different sizes with two rectangles; every fifth, from the fifth, has none.
 
     The right column of every third is void.
@@ -45,9 +45,9 @@ def split(count: int) -> MapSplit:
     )
 
 
-def split_of(pictures: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> MapSplit:
+def split_of(pictures: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> SegmentationSplit:
     """These pictures and maps."""
-    return MapSplit(
+    return SegmentationSplit(
         names=tuple(f"p{place}" for place in range(len(maps))),
         places=np.arange(len(maps)),
         sizes=np.array([each.shape for each in maps], np.int32).reshape(-1, 2),

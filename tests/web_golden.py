@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from export.description import DESCRIPTION, input_told
+from export.artefacts.description import DESCRIPTION, input_told
 from kerascnn.detection.anchors import pyramid_anchors, rpn_anchors, ssd_anchors
 from kerascnn.detection.postprocess import DetectorSpec, of_picture, select
 from kerascnn.preprocessing import Preprocessing
-from training.box_augmentation import boxes_from_network
-from training.box_drawing import CLASS_COLOURS
-from training.datasets.label_maps import VOID
-from training.evaluate import softmax
-from training.evaluate_segmenter import on_picture
-from training.instance_masks import paste
-from training.map_drawing import overlay
-from training.preprocessing import fit_array
+from training.augment.boxes import boxes_from_network
+from training.classification.evaluate import softmax
+from training.datasets.instance_masks import paste
+from training.datasets.pictures import fit_array
+from training.datasets.segmentation import VOID
+from training.detection.drawing import CLASS_COLOURS
+from training.segmentation.drawing import overlay
+from training.segmentation.evaluate import on_picture
 
 
 def write_golden(folder: Path) -> None:
@@ -65,7 +65,7 @@ def description(
     *,
     kind: str = "float32",
 ) -> dict[str, Any]:
-    """kerascnn.json of a file; `export.metadata` fills in shapes."""
+    """kerascnn.json of a file; `export.tflite.metadata` fills in shapes."""
     outputs = {
         "logits": ("logits",),
         "detections": ("boxes", "labels", "scores", "count", "masks"),

@@ -14,7 +14,7 @@ the web page.
 - The order of scores that differ by rounding alone is not promised: exponentials differ in the last
   bit by processor, runtime and batch, and with them the order of scores that are equal on paper,
   and which of two such boxes suppresses the other. Whoever compares detections matches them by
-  label and overlap (`export.agreement`), never by place.
+  label and overlap (`export.tasks.agreement`), never by place.
 
 Letters in shapes:
     n    pictures of a batch
@@ -33,7 +33,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kerascnn import told
+from kerascnn import outside_json as told
 from kerascnn.zoo import detector_spec
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from training.request import request
-from training.run import Run
-from training.train import train
+from training.engine.request import request
+from training.engine.run import Run
+from training.engine.train import train
 
 
 @pytest.fixture(scope="session")

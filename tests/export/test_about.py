@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from export.about import About, remember
+from export.artefacts.about import About, remember
 from kerascnn.errors import InputError
-from training.run import Run
+from training.engine.run import Run
 
 
 @pytest.fixture

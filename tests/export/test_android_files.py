@@ -10,11 +10,11 @@ import pytest
 import web_golden
 from commands import assert_refused, here
 
-from export import android
-from export.phone_files import PhoneFile
+from export.deploy import android
+from export.deploy.phone_files import PhoneFile
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic
+from training.common import atomic
 
 ASSETS = Path("app", "src", "main", "assets", "models")
 
@@ -104,7 +104,7 @@ def test_a_crash_leaves_nothing_that_the_next_call_does_not_know(
             raise OSError("disk full")
 
     with monkeypatch.context() as patched:
-        patched.setattr("training.atomic.write_bytes", fails)
+        patched.setattr("training.common.atomic.write_bytes", fails)
         with pytest.raises(OSError, match="disk full"):
             android.fill([str(run)], project, variants=["int8"])
     android.fill([str(run)], project, variants=["int8"])

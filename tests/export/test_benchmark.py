@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import benchmark
-from export.benchmark import interleaved, tied
+from export.runtime import benchmark
+from export.runtime.benchmark import interleaved, tied
 
 
 def test_every_round_has_a_median_and_all_have_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,19 +9,21 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from networks import enlivened
+from networks import with_random_norms
 from PIL import Image
 
-from export import classification, quantise, recipes
-from export.classification import Classification
-from export.convert_tflite import to_tflite
+from export.artefacts import variants as recipes
+from export.tasks import classification
+from export.tasks.classification import Classification
+from export.tflite import quantise
+from export.tflite.convert import to_tflite
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.datasets import of_request
 from training.datasets.decode import Broken
 from training.datasets.splits import Dataset, Split
-from training.run import Run
+from training.engine import dataset_of_request as of_request
+from training.engine.run import Run
 
 CLASSES = 5_000
 
@@ -88,7 +90,7 @@ def test_more_than_fit_are_refused(task: Classification, monkeypatch: pytest.Mon
 
 def test_pictures_are_floats_one_at_a_time_while_ranges_are_found() -> None:
     """400 pictures at 64x64 are 4.7 MiB of bytes, 18.8 MiB of floats."""
-    model = enlivened(zoo.build("lenet5", input_shape=(64, 64, 3), classes=3))
+    model = with_random_norms(zoo.build("lenet5", input_shape=(64, 64, 3), classes=3))
     float_file = to_tflite(model)
     plain = Preprocessing(height=64, width=64, channels=3)
     rng = np.random.default_rng(0)

@@ -14,20 +14,21 @@ from test_prune import (
     PICTURE,
     Stop,
     assert_same,
+    fine_tuning_data,
     kernel_of,
     kernels_in,
-    lessons,
     small,
     stop_after,
 )
 
-from export import flatbuffer, recipes
-from export.cluster import cluster
-from export.convert_tflite import to_tflite
-from export.lower import lower_for_int8
-from export.qat import clustered_layers
-from export.quantise import quantise
-from export.recipes import Cluster
+from export.artefacts import variants as recipes
+from export.artefacts.variants import Cluster
+from export.compress.cluster import cluster
+from export.compress.qat import clustered_layers
+from export.graph.lower import lower_for_int8
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn.errors import InputError
 
 VALUES = 16
@@ -48,8 +49,8 @@ def clustered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, keras.Model
     folder = tmp_path_factory.mktemp("clustered")
     step = Cluster(clusters=VALUES)
     return {
-        "dense": cluster(small(), step, lessons(), CONFIG, folder / "dense"),
-        "pruned": cluster(half_pruned(), step, lessons(), CONFIG, folder / "pruned"),
+        "dense": cluster(small(), step, fine_tuning_data(), CONFIG, folder / "dense"),
+        "pruned": cluster(half_pruned(), step, fine_tuning_data(), CONFIG, folder / "pruned"),
     }
 
 
@@ -83,7 +84,7 @@ def test_zeros_stay_zeros(clustered) -> None:
 def test_values_were_trained(clustered, tmp_path: Path) -> None:
     """The first assignment is not the last word: a training of one tiny step ends elsewhere."""
     still = dataclasses.replace(CONFIG, epochs=1, learning_rate=1e-12)
-    unmoved = cluster(small(), Cluster(clusters=VALUES), lessons(64), still, tmp_path)
+    unmoved = cluster(small(), Cluster(clusters=VALUES), fine_tuning_data(64), still, tmp_path)
     for name in CHOSEN:
         assert len(np.unique(kernel_of(unmoved, name))) <= VALUES
         values = [np.unique(kernel_of(model, name)) for model in (unmoved, clustered["dense"])]
@@ -132,7 +133,7 @@ def int8_kernels(file: bytes) -> dict[tuple[int, ...], tuple[np.ndarray, int]]:
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(clustered, tmp_path: Path) -> None:
-    again = cluster(small(), Cluster(clusters=VALUES), lessons(), CONFIG, tmp_path)
+    again = cluster(small(), Cluster(clusters=VALUES), fine_tuning_data(), CONFIG, tmp_path)
     assert_same(again, clustered["dense"])
 
 
@@ -147,15 +148,15 @@ def test_a_broken_training_goes_on_to_the_same_weights(
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
         with pytest.raises(Stop):
-            cluster(model(), step, lessons(), CONFIG, tmp_path)
+            cluster(model(), step, fine_tuning_data(), CONFIG, tmp_path)
     keras.utils.set_random_seed(5)  # another process would have other states of chance
-    assert_same(cluster(model(), step, lessons(), CONFIG, tmp_path), clustered[kind])
-    assert_same(cluster(model(), step, lessons(), CONFIG, tmp_path), clustered[kind])
+    assert_same(cluster(model(), step, fine_tuning_data(), CONFIG, tmp_path), clustered[kind])
+    assert_same(cluster(model(), step, fine_tuning_data(), CONFIG, tmp_path), clustered[kind])
 
 
 def test_a_layer_of_fewer_weights_than_values_is_left_alone(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=1)
-    model = cluster(small(), Cluster(clusters=200), lessons(64), config, tmp_path)
+    model = cluster(small(), Cluster(clusters=200), fine_tuning_data(64), config, tmp_path)
     assert len(np.unique(kernel_of(model, "point"))) == 120
     assert len(np.unique(kernel_of(model, "wide"))) <= 200
 
@@ -163,4 +164,4 @@ def test_a_layer_of_fewer_weights_than_values_is_left_alone(tmp_path: Path) -> N
 def test_nothing_to_cluster_is_said(tmp_path: Path) -> None:
     step = Cluster(clusters=VALUES, spared=("o", "wide", "head", "stem"))
     with pytest.raises(InputError, match="small has no layer to cluster besides o, wide"):
-        cluster(small(), step, lessons(64), CONFIG, tmp_path)
+        cluster(small(), step, fine_tuning_data(64), CONFIG, tmp_path)

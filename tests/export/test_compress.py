@@ -14,20 +14,24 @@ from commands import assert_refused, here
 from PIL import Image
 from scans import scans_of_commands
 
-from export import artefact, flatbuffer, recipes, runtimes
-from export.artefact import Artefact
-from export.compare import compare
-from export.compress import all_artefacts, compress, held_out_pictures
-from export.description import read_description
-from export.device_results import COLUMNS
-from export.flatbuffer import with_half_precision_kernels
-from export.predict import predict
-from export.verify import Verdict, bounded, verified_of
-from export.verify import verify as verify_outputs
+from export.artefacts import artefact
+from export.artefacts import variants as recipes
+from export.artefacts.artefact import Artefact
+from export.artefacts.description import read_description
+from export.compress.compress import all_artefacts, compress, held_out_pictures
+from export.report.compare import compare
+from export.report.device_results import COLUMNS
+from export.runtime import load as runtimes
+from export.runtime.predict import predict
+from export.runtime.verify import Verdict, bounded, verified_of
+from export.runtime.verify import verify as verify_outputs
+from export.tflite import flatbuffer
+from export.tflite.flatbuffer import with_half_precision_kernels
 from kerascnn.errors import InputError
-from training import atomic, datasets
-from training.evaluate import Evaluation
-from training.run import Run
+from training import datasets
+from training.classification.evaluate import Evaluation
+from training.common import atomic
+from training.engine.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -410,7 +414,7 @@ def test_a_json_has_both_words() -> None:
 
 
 def test_half_precision_rounds_kernels_alone(made) -> None:
-    from export import flatbuffer
+    from export.tflite import flatbuffer
 
     before = flatbuffer.read(made[0].path.read_bytes())
     after = flatbuffer.read(with_half_precision_kernels(made[0].path.read_bytes()))

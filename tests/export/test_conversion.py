@@ -8,12 +8,13 @@ import onnx
 import pytest
 from networks import DEMO_MODELS, lively
 
-from export import recipes, runtimes
-from export.convert_onnx import to_onnx
-from export.convert_tflite import to_tflite
-from export.flatbuffer import weight_sparsity, with_half_precision_kernels
-from export.lower import lower_for_int8, needs_lowering, with_raw_input
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
+from export.onnx.convert import to_onnx
+from export.runtime import load as runtimes
+from export.tflite.convert import to_tflite
+from export.tflite.flatbuffer import weight_sparsity, with_half_precision_kernels
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 from kerascnn.blocks import squeeze_excite
 

@@ -13,11 +13,13 @@ import pytest
 from keras import layers
 from networks import lively
 
-from export import kernel_ranges, recipes, runtimes
-from export.convert_tflite import to_tflite
-from export.converter_quantise import converter_quantise
-from export.fold_norm import fold_batch_norms
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.graph.fold_norm import fold_batch_norms
+from export.runtime import load as runtimes
+from export.tflite import kernel_ranges
+from export.tflite.convert import to_tflite
+from export.tflite.converter_quantise import converter_quantise
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 from kerascnn.preprocessing import Preprocessing
 

@@ -14,9 +14,13 @@ import pytest
 from networks import lively
 from PIL import Image
 
-from export import flatbuffer, recipes
-from export.convert_tflite import to_tflite
-from export.debug import (
+from export.artefacts import variants as recipes
+from export.compress.mixed import _kernel_holders
+from export.graph.lower import lower_for_int8, with_raw_input
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
+from export.tools.debug import (
     Diagnosis,
     as_csv,
     as_json,
@@ -26,12 +30,9 @@ from export.debug import (
     layer_errors,
     write_chart,
 )
-from export.lower import lower_for_int8, with_raw_input
-from export.mixed import _kernel_holders
-from export.quantise import quantise
 from kerascnn import zoo
 from kerascnn.errors import InputError
-from training.run import Run
+from training.engine.run import Run
 
 NAME = "mobilenet_v2"
 PREPROCESSING = zoo.entry(NAME).preprocessing(28, 28)

@@ -11,27 +11,35 @@ import keras
 import numpy as np
 import pytest
 from commands import assert_refused, here
-from networks import enlivened
+from networks import with_random_norms
 from PIL import Image
 from scans import scans_of_commands
 
-from export import recipes, tasks
-from export.agreement import PIXELS, agreement, errors, np_iou, sure_found
-from export.artefact import Artefact
-from export.compare import compare
-from export.compress import compress
-from export.description import read_description
-from export.detector_task import Found
-from export.predict import Boxes, detect, task_of
-from export.table import table
+from export.artefacts import variants as recipes
+from export.artefacts.artefact import Artefact
+from export.artefacts.description import read_description
+from export.compress.compress import compress
+from export.report.compare import compare
+from export.report.table import table
+from export.runtime.predict import Boxes, detect, task_of
+from export.tasks import base as tasks
+from export.tasks.agreement import (
+    PIXELS,
+    agreement,
+    errors,
+    np_iou,
+    sure_found,
+)
+from export.tasks.detectors import Found
 from kerascnn import zoo
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
-from training.coco_metrics import Detections
-from training.datasets import of_request, scenes
-from training.request import request
-from training.run import Run, write_info
-from training.train_detector import DetectorTraining
+from training.datasets import scenes
+from training.detection.metrics import Detections
+from training.detection.task import DetectorTraining
+from training.engine import dataset_of_request as of_request
+from training.engine.request import request
+from training.engine.run import Run, write_info
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8", "float32_raw", "int8_raw")
 DATA = "scenes:96@12+6"
@@ -49,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         epochs=1,
     )
     training = DetectorTraining(asked)
-    model = enlivened(training.model)
+    model = with_random_norms(training.model)
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if layer.name.startswith("class_") and layer.name.endswith("_predict"):

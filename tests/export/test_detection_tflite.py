@@ -13,16 +13,18 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 from test_unshare import ANCHORS, CLASSES, SIDE, pictures, toy
 
-from export import flatbuffer, recipes, runtimes
-from export.convert_tflite import to_tflite
-from export.detection_tflite import append_postprocess, with_scores
-from export.lower import lower_for_int8
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.graph.lower import lower_for_int8
+from export.runtime import load as runtimes
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
+from export.tflite.detection import append_postprocess, with_scores
+from export.tflite.quantise import quantise
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.postprocess import DetectorSpec, detect, of_picture
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.quiet import native_quiet
+from training.common.quiet import native_quiet
 
 SIZES = ((0.3, 0.3), (0.5, 0.2))
 PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, channels=3)

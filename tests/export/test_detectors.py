@@ -11,12 +11,12 @@ from test_detection_onnx import raw_file
 from test_detection_tflite import PREPROCESSING, spec_of, written
 from test_unshare import SIDE, toy
 
-from export.detection_onnx import append_nms
-from export.detection_tflite import append_postprocess
-from export.detectors import load_detector
+from export.onnx.detection import append_nms
+from export.runtime.detectors import load_detector
+from export.tflite.detection import append_postprocess
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
-from training.coco_metrics import Detections
+from training.detection.metrics import Detections
 
 # The last piece shifts the labels.
 POSTPROCESS = ("TFLite_Detection_PostProcess", "DELEGATE")

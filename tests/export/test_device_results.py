@@ -12,9 +12,15 @@ from typing import Any
 import pytest
 from test_report import HOSTILE, Table, page, rows
 
-from export import chart, device_results, results
-from export.device_results import COLUMNS, File, join, on_phone, read
-from export.results import best_choices
+from export.report import chart, device_results, results
+from export.report.device_results import (
+    COLUMNS,
+    File,
+    join,
+    on_phone,
+    read,
+)
+from export.report.results import best_choices
 from kerascnn.errors import InputError
 
 SHA = "a" * 64

@@ -10,10 +10,11 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from networks import lively
 
-from export import flatbuffer, recipes
-from export.convert_tflite import to_tflite
-from export.lower import lower_for_int8
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.graph.lower import lower_for_int8
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 
 

@@ -9,7 +9,7 @@ from keras import layers
 from test_legacy_keras import NETWORKS, built, pictures_for
 from test_slim import drawn
 
-from export.fold_norm import fold_batch_norms
+from export.graph.fold_norm import fold_batch_norms
 
 
 def norms(model: keras.Model) -> list[str]:

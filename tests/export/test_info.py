@@ -16,11 +16,11 @@ import web_golden
 from ai_edge_litert import schema_py_generated as schema
 from commands import assert_refused, here
 
-from export import flatbuffer
-from export.description import FORMAT, read_description
-from export.info import as_text, info
-from export.metadata import properties, with_metadata
-from export.onnx_file import with_properties
+from export.artefacts.description import FORMAT, read_description
+from export.onnx.file import with_properties
+from export.runtime.info import as_text, info
+from export.tflite import flatbuffer
+from export.tflite.metadata import properties, with_metadata
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 

@@ -10,8 +10,8 @@ from keras import layers
 from test_slim import drawn
 
 import kerascnn
-from export.legacy_keras import bring_back, to_tf_keras
-from export.lower import lower_for_int8
+from export.graph.legacy_keras import bring_back, to_tf_keras
+from export.graph.lower import lower_for_int8
 from kerascnn.errors import InputError
 
 NETWORKS: dict[str, dict] = {

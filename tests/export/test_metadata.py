@@ -22,14 +22,16 @@ from PIL import Image
 from test_detection_tflite import PREPROCESSING, run, spec_of, written
 from test_unshare import SIDE
 
-from export import flatbuffer, recipes, runtimes
-from export.convert_tflite import to_tflite
-from export.description import input_told
-from export.detection_tflite import append_postprocess
-from export.detectors import load_detector
-from export.metadata import properties, with_metadata
-from export.onnx_file import with_properties
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.artefacts.description import input_told
+from export.onnx.file import with_properties
+from export.runtime import load as runtimes
+from export.runtime.detectors import load_detector
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
+from export.tflite.detection import append_postprocess
+from export.tflite.metadata import properties, with_metadata
+from export.tflite.quantise import quantise
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 

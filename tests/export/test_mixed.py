@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 from networks import lively
 
-from export import recipes, runtimes
-from export.convert_tflite import to_tflite
-from export.mixed import Sensitivity, Trial, mixed, search, sensitivities
+from export.artefacts import variants as recipes
+from export.compress.mixed import (
+    Sensitivity,
+    Trial,
+    mixed,
+    search,
+    sensitivities,
+)
+from export.runtime import load as runtimes
+from export.tflite.convert import to_tflite
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -176,7 +183,7 @@ def test_progress_is_told_in_plain_words_and_seldom(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trials = Trials()
-    monkeypatch.setattr("training.progress.time.monotonic", lambda: trials.seconds)
+    monkeypatch.setattr("training.common.progress.time.monotonic", lambda: trials.seconds)
     assert len(sensitivities(trials)) == 84  # type: ignore[arg-type]
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("mixed: 2/42 layers, ")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export.picture_args import named
+from export.runtime.picture_args import named
 from kerascnn.errors import InputError
 
 

@@ -10,11 +10,12 @@ import pytest
 from commands import here
 from PIL import Image
 
-from export import artefact, runtimes
-from export import predict as predicting
-from export.model_facts import ModelFacts
-from export.picture_args import named
-from export.predict import Box, Boxes
+from export.artefacts import artefact
+from export.runtime import load as runtimes
+from export.runtime import predict as predicting
+from export.runtime.model_facts import ModelFacts
+from export.runtime.picture_args import named
+from export.runtime.predict import Box, Boxes
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 

@@ -14,16 +14,17 @@ import pytest
 from keras import layers
 from test_slim import drawn
 
-from export import finetune, flatbuffer
-from export.convert_tflite import to_tflite
-from export.finetune import Lessons
-from export.prune import prune, weighty_layers
-from export.recipes import SPARED, Prune
+from export.artefacts.variants import SPARED, Prune
+from export.compress import finetune
+from export.compress.finetune import FineTuningData
+from export.compress.prune import prune, weighty_layers
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import datasets
-from training.config import TrainConfig
 from training.datasets.decode import decode_split
+from training.engine.config import TrainConfig
 
 PICTURE = Preprocessing(height=28, width=28, channels=1, resize="pad")
 CONFIG = TrainConfig(
@@ -32,12 +33,12 @@ CONFIG = TrainConfig(
 
 
 @functools.cache
-def lessons(count: int = 256) -> Lessons:
+def fine_tuning_data(count: int = 256) -> FineTuningData:
     """A few of the embedded digits."""
     train = datasets.scan("mnist", seed=0).train
     chosen = np.random.default_rng(0).permutation(len(train))[:count]
     split, _broken = decode_split(train.take(np.sort(chosen)), PICTURE)
-    return Lessons(train=split, source=PICTURE, preprocessing=PICTURE, classes=10)
+    return FineTuningData(train=split, source=PICTURE, preprocessing=PICTURE, classes=10)
 
 
 def small() -> keras.Model:
@@ -66,7 +67,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, keras.Model]:
         Prune(sparsity=50, pattern="2of4"),
         Prune(sparsity=60, pattern="1x4"),
     )
-    return {s.name: prune(small(), s, lessons(), CONFIG, folder / s.name) for s in steps}
+    return {s.name: prune(small(), s, fine_tuning_data(), CONFIG, folder / s.name) for s in steps}
 
 
 def kernel_of(model: keras.Model, name: str) -> np.ndarray:
@@ -113,7 +114,7 @@ def test_as_many_zeros_as_asked_and_none_elsewhere(pruned: dict[str, keras.Model
 
 def test_the_network_itself_is_left_as_it_is(tmp_path: Path) -> None:
     model = small()
-    prune(model, Prune(sparsity=50), lessons(64), CONFIG, tmp_path)
+    prune(model, Prune(sparsity=50), fine_tuning_data(64), CONFIG, tmp_path)
     assert all(map(np.array_equal, model.get_weights(), small().get_weights()))
 
 
@@ -165,7 +166,7 @@ def test_zeros_are_in_the_file(pruned: dict[str, keras.Model]) -> None:
 
 def test_the_same_seed_gives_the_same_weights(pruned, tmp_path: Path) -> None:
     step = Prune(sparsity=75)
-    again = prune(small(), step, lessons(), CONFIG, tmp_path)
+    again = prune(small(), step, fine_tuning_data(), CONFIG, tmp_path)
     assert_same(again, pruned["prune75"])
 
 
@@ -203,7 +204,7 @@ def test_a_broken_training_goes_on_to_the_same_weights(
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
         with pytest.raises(Stop):
-            prune(small(), step, lessons(), CONFIG, tmp_path)
+            prune(small(), step, fine_tuning_data(), CONFIG, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-00001.npz"]
     keras.utils.set_random_seed(5)  # another process would have other states of chance
     trained: list[int] = []
@@ -214,23 +215,25 @@ def test_a_broken_training_goes_on_to_the_same_weights(
             "on_epoch_end",
             lambda self, epoch, logs=None: (trained.append(epoch), real(self, epoch, logs)),
         )
-        assert_same(prune(small(), step, lessons(), CONFIG, tmp_path), pruned[step.name])
+        assert_same(prune(small(), step, fine_tuning_data(), CONFIG, tmp_path), pruned[step.name])
         assert trained == list(range(1, CONFIG.epochs))  # and not the first one again
         # Once more: all is read.
-        assert_same(prune(small(), step, lessons(), CONFIG, tmp_path), pruned[step.name])
+        assert_same(prune(small(), step, fine_tuning_data(), CONFIG, tmp_path), pruned[step.name])
         assert trained == list(range(1, CONFIG.epochs))
     assert "going back" not in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_said_and_begun_anew(pruned, tmp_path: Path, capsys) -> None:
     (tmp_path / "epoch-00001.npz").write_bytes(b"no archive")
-    assert_same(prune(small(), Prune(sparsity=75), lessons(), CONFIG, tmp_path), pruned["prune75"])
+    assert_same(
+        prune(small(), Prune(sparsity=75), fine_tuning_data(), CONFIG, tmp_path), pruned["prune75"]
+    )
     assert "is damaged" in capsys.readouterr().err
 
 
 def test_a_training_of_one_step_reaches_the_sparsity(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=1, batch_size=64)
-    model = prune(small(), Prune(sparsity=75), lessons(64), config, tmp_path)
+    model = prune(small(), Prune(sparsity=75), fine_tuning_data(64), config, tmp_path)
     kernel = np.asarray(model.get_layer("wide").kernel)
     assert abs((kernel == 0).mean() - 0.75) <= 1 / kernel.size
 
@@ -238,7 +241,7 @@ def test_a_training_of_one_step_reaches_the_sparsity(tmp_path: Path) -> None:
 def test_nothing_to_prune_is_said(tmp_path: Path) -> None:
     step = Prune(sparsity=50, spared=("o", "wide", "head", "stem", "logits"))
     with pytest.raises(InputError, match="small has no layer to prune besides o, wide, head"):
-        prune(small(), step, lessons(64), CONFIG, tmp_path)
+        prune(small(), step, fine_tuning_data(64), CONFIG, tmp_path)
 
 
 def test_a_loss_that_is_no_number_is_said(tmp_path: Path) -> None:
@@ -246,4 +249,4 @@ def test_a_loss_that_is_no_number_is_said(tmp_path: Path) -> None:
     kernel, bias = model.get_layer("logits").get_weights()
     model.get_layer("logits").set_weights([kernel * np.nan, bias])
     with pytest.raises(InputError, match=r"small prune50: the loss is nan at step 1"):
-        prune(model, Prune(sparsity=50), lessons(64), CONFIG, tmp_path)
+        prune(model, Prune(sparsity=50), fine_tuning_data(64), CONFIG, tmp_path)

@@ -11,16 +11,35 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 from test_cluster import int8_kernels
-from test_prune import CHOSEN, CONFIG, PICTURE, Stop, assert_same, lessons, small, stop_after
+from test_prune import (
+    CHOSEN,
+    CONFIG,
+    PICTURE,
+    Stop,
+    assert_same,
+    fine_tuning_data,
+    small,
+    stop_after,
+)
 from test_slim import drawn
 
 import kerascnn
-from export import flatbuffer, qat, recipes, runtimes
-from export.convert_tflite import layer_of, to_tflite
-from export.flatbuffer import map_logits
-from export.fold_norm import fold_batch_norms
-from export.qat import Aware, Kept, fused_dense, has_scale, lowered_for_training, train_aware
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.compress import qat
+from export.compress.qat import (
+    Kept,
+    QATResult,
+    fused_dense,
+    has_scale,
+    lowered_for_training,
+    train_aware,
+)
+from export.graph.fold_norm import fold_batch_norms
+from export.runtime import load as runtimes
+from export.tflite import flatbuffer
+from export.tflite.convert import layer_of, to_tflite
+from export.tflite.flatbuffer import map_logits
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -197,16 +216,16 @@ UNEVEN = dataclasses.replace(PICTURE, mean=(33.3,), std=(78.6,))
 
 
 def pictures_of(count: int | None = None) -> np.ndarray:
-    pictures = lessons().train.pictures
+    pictures = fine_tuning_data().train.pictures
     assert pictures is not None
     return pictures[:count]
 
 
-def aware_of(model: keras.Model, folder: Path, preprocessing=PICTURE, **options) -> Aware:
+def aware_of(model: keras.Model, folder: Path, preprocessing=PICTURE, **options) -> QATResult:
     config = dataclasses.replace(CONFIG, learning_rate=1e-4)
     return train_aware(
         model,
-        dataclasses.replace(lessons(), preprocessing=preprocessing),
+        dataclasses.replace(fine_tuning_data(), preprocessing=preprocessing),
         options.pop("config", config),
         folder,
         calibration=pictures_of(32),
@@ -215,7 +234,7 @@ def aware_of(model: keras.Model, folder: Path, preprocessing=PICTURE, **options)
     )
 
 
-def file_of(aware: Aware, clustered=()) -> bytes:
+def file_of(aware: QATResult, clustered=()) -> bytes:
     return quantise(
         to_tflite(aware.model),
         recipes.variant("qat_int8"),
@@ -226,7 +245,7 @@ def file_of(aware: Aware, clustered=()) -> bytes:
     )
 
 
-def assert_agrees(aware: Aware, data: bytes, folder: Path) -> None:
+def assert_agrees(aware: QATResult, data: bytes, folder: Path) -> None:
     """The same top-1 but for a few, and logits that are one step off at most, rarely two."""
     path = folder / "x.tflite"
     path.write_bytes(data)
@@ -242,11 +261,11 @@ def assert_agrees(aware: Aware, data: bytes, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Aware:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> QATResult:
     return aware_of(small(), tmp_path_factory.mktemp("small"))
 
 
-def test_the_simulation_is_the_file(trained: Aware, tmp_path: Path) -> None:
+def test_the_simulation_is_the_file(trained: QATResult, tmp_path: Path) -> None:
     assert_agrees(trained, file_of(trained), tmp_path)
 
 
@@ -262,7 +281,7 @@ def test_the_simulation_is_the_file_of_gates_and_of_an_uneven_normalisation(
     assert_agrees(aware, file_of(aware), tmp_path)
 
 
-def test_kernels_are_on_the_files_grid(trained: Aware) -> None:
+def test_kernels_are_on_the_files_grid(trained: QATResult) -> None:
     stored = int8_kernels(file_of(trained))
     for layer in trained.model.layers:
         if not isinstance(layer, qat._LINEAR):
@@ -280,7 +299,7 @@ def test_kernels_are_on_the_files_grid(trained: Aware) -> None:
         assert np.array_equal(np.round(grid), stored[kernel.shape][0]), layer.name
 
 
-def test_gradients_reach_kernels_and_biases(trained: Aware, tmp_path: Path) -> None:
+def test_gradients_reach_kernels_and_biases(trained: QATResult, tmp_path: Path) -> None:
     before, _ = lowered_for_training(small(), PICTURE)
     still = dataclasses.replace(CONFIG, epochs=1, learning_rate=1e-12)
     unmoved = aware_of(small(), tmp_path, config=still)
@@ -296,7 +315,7 @@ def test_gradients_reach_kernels_and_biases(trained: Aware, tmp_path: Path) -> N
         assert (np.abs(shifted - bias) > 1e-6).mean() > 0.5, layer.name
 
 
-def test_ranges_follow_from_where_calibration_began(trained: Aware) -> None:
+def test_ranges_follow_from_where_calibration_began(trained: QATResult) -> None:
     lowered, preprocessing = lowered_for_training(small(), PICTURE)
     begun = qat.calibrated(lowered, preprocessing, pictures_of(32))
     assert begun.keys() | {"head"} == trained.ranges.keys()
@@ -367,7 +386,7 @@ def test_kernels_have_a_scale_for_each_channel_of_the_output() -> None:
 
 
 def test_the_same_seed_gives_the_same_and_a_broken_training_goes_on(
-    trained: Aware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: QATResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         stop_after(patch, 1)

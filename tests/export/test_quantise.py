@@ -10,14 +10,15 @@ import pytest
 from litert_quantizer import quantizer, recipe
 from networks import lively
 
-from export import recipes, runtimes
-from export.convert_tflite import to_tflite
-from export.converter_quantise import converter_quantise
-from export.lower import lower_for_int8
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.graph.lower import lower_for_int8
+from export.runtime import load as runtimes
+from export.tflite.convert import to_tflite
+from export.tflite.converter_quantise import converter_quantise
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 from kerascnn.errors import InputError
-from training.quiet import native_quiet, quiet
+from training.common.quiet import native_quiet, quiet
 
 
 @functools.cache

@@ -11,14 +11,25 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 from test_dead_channels import SIDE, every_kind, pictures_of
 
-from export import flatbuffer, recipes
-from export.convert_tflite import layer_of, to_tflite
-from export.quantise import quantise
-from export.reconstruct import Format, Parts, reconstruct, rounding
-from export.reconstruct.files import answers, noise, reconstructed
-from export.reconstruct.inputs import LINEAR, covariances, kernel_of, matrix
-from export.reconstruct.network import with_bare_layers
-from export.reconstruct.ranges import fake_quantised, range_by_error
+from export.artefacts import variants as recipes
+from export.compress.reconstruct import (
+    Format,
+    Parts,
+    reconstruct,
+    rounding,
+)
+from export.compress.reconstruct.files import answers, noise, reconstructed
+from export.compress.reconstruct.inputs import (
+    LINEAR,
+    covariances,
+    kernel_of,
+    matrix,
+)
+from export.compress.reconstruct.network import with_bare_layers
+from export.compress.reconstruct.ranges import fake_quantised, range_by_error
+from export.tflite import flatbuffer
+from export.tflite.convert import layer_of, to_tflite
+from export.tflite.quantise import quantise
 from kerascnn.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.0, std=128.0)
@@ -141,7 +152,7 @@ def test_rounded_kernels_are_in_the_file_as_they_are(precision: str, monkeypatch
         kept.append(reconstruct(*args, **kwargs))
         return kept[-1]
 
-    monkeypatch.setattr("export.reconstruct.files.reconstruct", recorded)
+    monkeypatch.setattr("export.compress.reconstruct.files.reconstruct", recorded)
     variant = recipes.variant(precision)
     calibration, pictures = pictures_of(2, 40, SIDE), pictures_of(1, 24, SIDE)
     file, _told = reconstructed(network(), variant, PREPROCESSING, calibration)

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import chart, compare, recipes, report
-from export.artefact import Artefact
-from export.classification import by_kind, kinds_first
-from export.compare import NotWritten
-from export.report import (
+from export.artefacts import variants as recipes
+from export.artefacts.artefact import Artefact
+from export.report import chart, compare
+from export.report import page as report
+from export.report.compare import NotWritten
+from export.report.page import (
     ByClass,
     Mistake,
     Mistakes,
@@ -29,13 +30,14 @@ from export.report import (
     milliseconds,
     write_report,
 )
-from export.results import Choice, Result, best_choices
-from export.significance import Difference
-from export.table import table
+from export.report.results import Choice, Result, best_choices
+from export.report.significance import Difference
+from export.report.table import table
+from export.tasks.classification import by_kind, kinds_first
 from kerascnn.preprocessing import Preprocessing
-from training.evaluate import class_report
-from training.floor import below_floor
-from training.run import Run
+from training.classification.evaluate import class_report
+from training.engine.floor import below_floor
+from training.engine.run import Run
 
 HOSTILE = "<script>alert(1)</script>\"'$x^2$_&"
 
@@ -610,7 +612,7 @@ def test_a_crash_while_writing_leaves_the_old_files(
     def crash(*_: Any, **__: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("training.atomic.os.fsync", crash)
+    monkeypatch.setattr("training.common.atomic.os.fsync", crash)
     with pytest.raises(OSError, match="disk full"):
         page(tmp_path, title="another")
     with pytest.raises(OSError, match="disk full"):

@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from export import artefact, compare, flatbuffer, recipes
-from export.artefact import Artefact
-from export.benchmark import Latency
-from export.convert_onnx import to_onnx
-from export.convert_tflite import to_tflite
-from export.onnx_file import onnx_nonzero_weights, onnx_weight_sparsity
-from export.quantise import quantise
-from export.results import (
+from export.artefacts import artefact
+from export.artefacts import variants as recipes
+from export.artefacts.artefact import Artefact
+from export.onnx.convert import to_onnx
+from export.onnx.file import onnx_nonzero_weights, onnx_weight_sparsity
+from export.report import compare
+from export.report.results import (
     Choice,
     Result,
     best_choices,
@@ -34,8 +33,12 @@ from export.results import (
     usable,
     write_csv,
 )
-from export.significance import drop_interval, pack
-from export.table import table
+from export.report.significance import drop_interval, pack
+from export.report.table import table
+from export.runtime.benchmark import Latency
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 from kerascnn.errors import InputError
 

@@ -17,34 +17,44 @@ import tensorflow as tf
 import tf_keras
 from click.testing import CliRunner
 from keras import layers
-from networks import enlivened
+from networks import with_random_norms
 from PIL import Image
 from scans import scans_of_commands
 
 import kerascnn
-from export import allowed, compare, flatbuffer, onnx_file, prune, recipes, tasks
-from export.artefact import Artefact
-from export.compress import compress
-from export.convert_onnx import to_onnx
-from export.convert_tflite import to_tflite
-from export.description import read_description
-from export.finetune import MapLessons
-from export.predict import segment, task_of
-from export.quantise import quantise
-from export.segmentation import Mapped, PackedMaps, Segmentation, agreement
-from export.segmenters import load_segmenter, palette
-from export.table import table
+from export.artefacts import variants as recipes
+from export.artefacts.artefact import Artefact
+from export.artefacts.description import read_description
+from export.compress import allowed, prune
+from export.compress.compress import compress
+from export.compress.finetune import SegmentationFineTuningData
+from export.onnx import file as onnx_file
+from export.onnx.convert import to_onnx
+from export.report import compare
+from export.report.table import table
+from export.runtime.predict import segment, task_of
+from export.runtime.segmenters import load_segmenter, palette
+from export.tasks import base as tasks
+from export.tasks.segmentation import (
+    PackedMaps,
+    Segmentation,
+    SegmentationAnswers,
+    agreement,
+)
+from export.tflite import flatbuffer
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn.cli import commands
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.datasets import of_request
-from training.datasets.label_maps import VOID
-from training.datasets.map_sets import scan_maps
-from training.request import request
-from training.run import Run, write_info
-from training.segmentation_losses import SegmentationLoss
-from training.segmentation_metrics import of_counts, pack_counts
-from training.train_segmenter import SegmenterTraining
+from training.datasets.segmentation import VOID
+from training.datasets.segmentation_sets import scan_maps
+from training.engine import dataset_of_request as of_request
+from training.engine.request import request
+from training.engine.run import Run, write_info
+from training.segmentation.losses import SegmentationLoss
+from training.segmentation.metrics import of_counts, pack_counts
+from training.segmentation.task import SegmenterTraining
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8", "float32_raw", "int8_raw")
 DATA = "scenes:64@12+6"
@@ -54,7 +64,7 @@ CLASSES = 11
 def lively(model: keras.Model, seed: int = 0) -> keras.Model:
     """The network with kernels by fan-in, and so logits that several classes win somewhere."""
     rng = np.random.default_rng(seed)
-    for layer in enlivened(model, seed).layers:
+    for layer in with_random_norms(model, seed).layers:
         kernel, *bias = layer.get_weights() or [None]
         if kernel is not None and kernel.ndim == 4:
             transposed = isinstance(layer, layers.Conv2DTranspose)
@@ -239,7 +249,7 @@ def test_the_worst_pictures_come_first(task: Segmentation, made: dict[str, Artef
     assert task.mistakes(answers_of(task, truth)) == (0, [])
 
 
-def answers_of(task: Segmentation, maps: list[np.ndarray]) -> Mapped:
+def answers_of(task: Segmentation, maps: list[np.ndarray]) -> SegmentationAnswers:
     found = iter(maps)
 
     def given(block: np.ndarray) -> np.ndarray:
@@ -495,33 +505,33 @@ def test_maps_are_kept_on_their_way() -> None:
 def test_lessons_by_hand(task: Segmentation) -> None:
     weighed = dataclasses.replace(task.config, border_weight=10.0, augmentation="none", epochs=1)
     loss = SegmentationLoss(name="cross_entropy", classes=CLASSES)
-    lessons = dataclasses.replace(task.lessons(), loss=loss)
-    assert lessons.steps(weighed) == 1
-    pictures, wanted = next(iter(lessons.stream(weighed)))
-    batch = lessons._course(weighed).batch(0, 0)
-    expected = lessons.preprocessing.normalise(batch["pictures"])
+    fine_tuning_data = dataclasses.replace(task.fine_tuning_data(), loss=loss)
+    assert fine_tuning_data.steps(weighed) == 1
+    pictures, wanted = next(iter(fine_tuning_data.stream(weighed)))
+    batch = fine_tuning_data._course(weighed).batch(0, 0)
+    expected = fine_tuning_data.preprocessing.normalise(batch["pictures"])
     np.testing.assert_allclose(np.asarray(pictures), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(wanted[..., 0], batch["gt_map"])
     np.testing.assert_array_equal(wanted[..., 1], batch["gt_weights"])
     assert np.ptp(batch["gt_weights"]) > 0
     logits = np.random.default_rng(0).normal(0, 1, (*wanted.shape[:3], CLASSES)).astype(np.float32)
-    found = float(lessons.compiled(weighed)["loss"](wanted, tf.constant(logits)))
+    found = float(fine_tuning_data.compiled(weighed)["loss"](wanted, tf.constant(logits)))
     log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     entropy = -np.take_along_axis(log_p, batch["gt_map"][..., None].astype(int), axis=-1)[..., 0]
     weights = batch["gt_weights"]
     assert found == pytest.approx((weights * entropy).sum() / weights.sum(), rel=1e-5)
     # Without border weights all weigh the same.
     alike = dataclasses.replace(weighed, border_weight=0.0)
-    assert set(np.unique(next(iter(lessons.stream(alike)))[1][..., 1])) == {1.0}
+    assert set(np.unique(next(iter(fine_tuning_data.stream(alike)))[1][..., 1])) == {1.0}
 
 
 def test_lessons_take_the_runs_loss(run: Run) -> None:
     asked = json.loads(json.dumps(run.info["request"]))
     asked["config"] |= {"map_loss": "focal", "class_weights": "balanced"}
-    lessons = tasks.of(Run(run.folder, {**run.info, "request": asked})).lessons()
-    assert isinstance(lessons, MapLessons)
-    assert lessons.loss.name == "focal"
-    weights = lessons.loss.class_weights
+    fine_tuning_data = tasks.of(Run(run.folder, {**run.info, "request": asked})).fine_tuning_data()
+    assert isinstance(fine_tuning_data, SegmentationFineTuningData)
+    assert fine_tuning_data.loss.name == "focal"
+    weights = fine_tuning_data.loss.class_weights
     assert weights is not None
     assert weights[0] < weights[1:].min()  # of the background there is most
 

@@ -12,16 +12,16 @@ import pytest
 from commands import assert_refused, here
 from test_report import row
 
-from export import recipes
-from export import shrink as shrinking
-from export.budget import Budget, milliseconds, size
-from export.compress import all_artefacts
-from export.convert_tflite import to_tflite
-from export.flatbuffer import skeleton
-from export.results import Choice
-from export.shrink import shrink
+from export.artefacts import variants as recipes
+from export.compress.budget import Budget, milliseconds, size
+from export.compress.compress import all_artefacts
+from export.report.results import Choice
+from export.tflite.convert import to_tflite
+from export.tflite.flatbuffer import skeleton
+from export.tools import shrink as shrinking
+from export.tools.shrink import shrink
 from kerascnn.errors import InputError
-from training.run import Run
+from training.engine.run import Run
 
 
 @pytest.fixture

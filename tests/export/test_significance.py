@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.significance import difference, drop_interval, pack, unpack
+from export.report.significance import (
+    difference,
+    drop_interval,
+    pack,
+    unpack,
+)
 
 
 def answers(lost: int, gained: int, both: int, neither: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from networks import enlivened
+from networks import with_random_norms
 
 import kerascnn
-from export.slim import slim, widths
+from export.compress.channel_prune import slim, widths
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 
@@ -48,7 +48,7 @@ SHARE = 0.4
 def drawn(model: keras.Model, seed: int = 0) -> keras.Model:
     """The model with norms of a trained one, kernels by fan-in, and biases that are not zero."""
     rng = np.random.default_rng(seed)
-    for layer in enlivened(model, seed).layers:
+    for layer in with_random_norms(model, seed).layers:
         kernel, *bias = layer.get_weights() or [None]
         if kernel is None or kernel.ndim < 2:
             continue

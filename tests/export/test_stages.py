@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from commands import assert_refused, here, kerascnn, kill_when
 
-from export import recipes
-from export.compress import Workshop, compress
-from export.recipes import FineTuning, Settings
-from export.stages import Trained
+from export.artefacts import variants as recipes
+from export.artefacts.variants import FineTuning, Settings
+from export.compress.compress import VariantBuilder, compress
+from export.compress.stages import Trained
 from kerascnn.errors import InputError
-from training import atomic
-from training.run import Run
+from training.common import atomic
+from training.engine.run import Run
 
 SHORT = Settings(calibration_pictures=20, fine_tuning=FineTuning(epochs=1))
 
@@ -36,7 +36,7 @@ def run(lenet_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def trained(run: Run, name: str, settings: Settings = SHORT) -> Trained:
     """The network of a variant, as another process would find it."""
-    return Workshop(run).network(recipes.variant(name, settings)).trained
+    return VariantBuilder(run).network(recipes.variant(name, settings)).trained
 
 
 def made(run: Run) -> dict[str, int]:

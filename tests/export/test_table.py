@@ -10,9 +10,9 @@ import pytest
 from commands import here
 from test_results import result
 
-from export.results import Choice
-from export.table import table
-from training.request import request
+from export.report.results import Choice
+from export.report.table import table
+from training.engine.request import request
 
 
 def test_a_table_by_hand() -> None:
@@ -76,7 +76,7 @@ def test_nothing_is_recommended_of_a_network_that_finds_nothing() -> None:
 def test_the_table_is_printed_where_the_report_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export import compare
+    from export.report import compare
 
     def full(*_arguments: object, **_options: object) -> None:
         error = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "report.html"))

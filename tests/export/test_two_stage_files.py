@@ -23,17 +23,18 @@ from keras import layers
 from PIL import Image
 from pycocotools import mask as rle
 
-from export import recipes, tasks
-from export.agreement import agreement, soft_iou, sure_found
-from export.compress import compress
-from export.convert_onnx import to_onnx
-from export.convert_tflite import to_tflite
-from export.detector_task import Found
-from export.detectors import load_detector
-from export.metadata import with_metadata
-from export.predict import Instance, detect
-from export.two_stage import TwoStageDetection
-from export.two_stage_tflite import (
+from export.artefacts import variants as recipes
+from export.compress.compress import compress
+from export.onnx.convert import to_onnx
+from export.runtime.detectors import load_detector
+from export.runtime.predict import Instance, detect
+from export.tasks import base as tasks
+from export.tasks.agreement import agreement, soft_iou, sure_found
+from export.tasks.detectors import Found
+from export.tasks.two_stage import TwoStageDetection
+from export.tflite.convert import to_tflite
+from export.tflite.metadata import with_metadata
+from export.tflite.two_stage import (
     FiledDetections,
     FiledMasks,
     FiledProposals,
@@ -52,11 +53,11 @@ from kerascnn.detection.rpn import Proposals
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.coco_metrics import Detections
 from training.datasets import scenes
-from training.evaluate_detector import detections
-from training.request import request
-from training.run import Run, write_info
+from training.detection.evaluate import detections
+from training.detection.metrics import Detections
+from training.engine.request import request
+from training.engine.run import Run, write_info
 
 SIDE, CLASSES = 64, 10
 DATA = f"scenes:{SIDE}@12+4"

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from networks import enlivened
+from networks import with_random_norms
 
-from export.fold_norm import fold_batch_norms
-from export.legacy_keras import to_tf_keras
-from export.lower import lower_for_int8, with_raw_input
-from export.unshare import unshared
+from export.graph.fold_norm import fold_batch_norms
+from export.graph.legacy_keras import to_tf_keras
+from export.graph.lower import lower_for_int8, with_raw_input
+from export.graph.unshare import unshared
 from kerascnn.detection import fpn
 from kerascnn.preprocessing import Preprocessing
 
@@ -31,7 +31,7 @@ def toy(*, background: bool = False, activation: str = "relu6", seed: int = 0) -
     fine = layers.Add(name="add")([fine, fpn.doubled(coarse, fine.shape[1:3], name="coarse")])
     boxes = _head([fine, coarse], 4, activation, "boxes")
     logits = _head([fine, coarse], CLASSES + background, activation, "logits")
-    return enlivened(keras.Model(inputs, [boxes, logits], name="toy"), seed)
+    return with_random_norms(keras.Model(inputs, [boxes, logits], name="toy"), seed)
 
 
 def _head(maps, values: int, activation: str, name: str):

@@ -12,13 +12,14 @@ import pytest
 from commands import assert_refused, here
 from PIL import Image
 
-from export import first_run, significance
-from export.artefact import Artefact, sidecar
+from export.artefacts.artefact import Artefact, sidecar
+from export.report import significance
+from export.runtime import first_run
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic
-from training.request import TrainRequest, request
-from training.run import Run
+from training.common import atomic
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run
 
 PREPROCESSING = Preprocessing(height=8, width=8, channels=3).to_dict()
 RUN: dict[str, Any] = {

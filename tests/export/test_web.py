@@ -27,29 +27,31 @@ import tiny_segmenters
 import web_golden
 from commands import assert_refused, here
 from keras import layers
-from networks import enlivened
+from networks import with_random_norms
 from PIL import Image
 
-from export import recipes, runtimes, web
-from export.compress import compress, held_out_pictures
-from export.convert_tflite import to_tflite
-from export.description import DESCRIPTION
-from export.detection_tflite import append_postprocess, with_scores
-from export.detectors import load_detector
-from export.flatbuffer import append_argmax
-from export.metadata import with_metadata
-from export.predict import predict
-from export.quantise import quantise
-from export.segmenters import load_segmenter
-from export.two_stage_tflite import with_float_counts, with_suppression
+from export.artefacts import variants as recipes
+from export.artefacts.description import DESCRIPTION
+from export.compress.compress import compress, held_out_pictures
+from export.deploy import web
+from export.runtime import load as runtimes
+from export.runtime.detectors import load_detector
+from export.runtime.predict import predict
+from export.runtime.segmenters import load_segmenter
+from export.tflite.convert import to_tflite
+from export.tflite.detection import append_postprocess, with_scores
+from export.tflite.flatbuffer import append_argmax
+from export.tflite.metadata import with_metadata
+from export.tflite.quantise import quantise
+from export.tflite.two_stage import with_float_counts, with_suppression
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.evaluate import softmax
-from training.evaluate_detector import on_picture
-from training.evaluate_segmenter import on_picture as map_on_picture
-from training.preprocessing import fit_array, read_picture, read_pixels
-from training.run import Run
+from training.classification.evaluate import softmax
+from training.datasets.pictures import fit_array, read_picture, read_pixels
+from training.detection.evaluate import on_picture
+from training.engine.run import Run
+from training.segmentation.evaluate import on_picture as map_on_picture
 
 NODE = shutil.which("node")
 PACKAGES = web.SOURCES / "node_modules"
@@ -65,7 +67,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="there is no node")
 MISSING = (
     "there is no chromium"
     if browser.PROGRAM is None
-    else "the page's runtime is not installed: npm ci --prefix export/web_page"
+    else "the page's runtime is not installed: npm ci --prefix export/deploy/web_page"
     if not PACKAGES.is_dir()
     else ""
 )
@@ -243,7 +245,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, File]:
     write("class_int8", quantised, "classification", BYTES, LABELS, {"kind": "logits"})
 
     spec, seen = tiny_detectors.spec(score_threshold=0.2), tiny_detectors.PREPROCESSING
-    raw = to_tflite(with_scores(enlivened(tiny_detectors.network()), spec))
+    raw = to_tflite(with_scores(with_random_norms(tiny_detectors.network()), spec))
     detector = functools.partial(
         write, task="detection", preprocessing=seen, labels=tiny_detectors.CLASSES
     )
@@ -273,12 +275,12 @@ def _classifier() -> keras.Model:
     x = layers.Flatten()(layers.AveragePooling2D(4)(x))
     wide = keras.initializers.RandomNormal(stddev=0.3, seed=0)
     logits = layers.Dense(len(LABELS), kernel_initializer=wide, name="logits")(x)
-    return enlivened(keras.Model(inputs, logits))
+    return with_random_norms(keras.Model(inputs, logits))
 
 
 def _segmenter() -> keras.Model:
     """With all classes in every picture."""
-    network = enlivened(tiny_segmenters.network())
+    network = with_random_norms(tiny_segmenters.network())
     last = network.get_layer("logits")
     kernel, bias = last.get_weights()
     last.set_weights([kernel - kernel.mean(axis=-1, keepdims=True), bias])

@@ -16,19 +16,21 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export import finetune, recipes, stages, tasks
-from export.artefact import Artefact
-from export.compress import Workshop, compress
-from export.finetune import share_of
-from export.recipes import FineTuning, Settings
+from export.artefacts import variants as recipes
+from export.artefacts.artefact import Artefact
+from export.artefacts.variants import FineTuning, Settings
+from export.compress import finetune, stages
+from export.compress.compress import VariantBuilder, compress
+from export.compress.finetune import share_of
+from export.tasks import base as tasks
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.config import TrainConfig
-from training.datasets import of_request
-from training.request import TrainRequest, request
-from training.run import Run
-from training.train import train
+from training.engine import dataset_of_request as of_request
+from training.engine.config import TrainConfig
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run
+from training.engine.train import train
 
 # Fields that shape what is learnt, and by which loss; with another value than the default.
 SHAPING: dict[str, Any] = {
@@ -134,9 +136,9 @@ def learnt(asked: TrainRequest) -> str:
     """What the first batch of a fine-tuning is, and what its loss says of fixed answers."""
     task = tasks.of(described(asked))
     config = share_of(task.config, epochs=0.5, learning_rate=0.5)
-    lessons = task.lessons()
-    pictures, wanted, *weights = next(iter(lessons.stream(config)))
-    losses = lessons.compiled(config)["loss"]
+    fine_tuning_data = task.fine_tuning_data()
+    pictures, wanted, *weights = next(iter(fine_tuning_data.stream(config)))
+    losses = fine_tuning_data.compiled(config)["loss"]
     parts = [np.asarray(pictures), *map(np.asarray, tf.nest.flatten(wanted)), *weights]
     if task.run.task != "detection":
         length = len(task.run.labels)
@@ -161,11 +163,11 @@ def test_what_shapes_a_training_shapes_its_fine_tuning(task: str, photos: Path) 
 
 def test_rare_classes_weigh_as_in_the_training(photos: Path) -> None:
     asked = asked_for("classification", photos, class_weights="balanced", augmentation="none")
-    lessons = tasks.of(described(asked)).lessons()
+    fine_tuning_data = tasks.of(described(asked)).fine_tuning_data()
     config = share_of(asked.config, epochs=0.5, learning_rate=0.5)
-    assert isinstance(lessons, finetune.Lessons)
-    counts = np.bincount(lessons.train.labels)
-    for _pictures, labels, weights in lessons.stream(config):
+    assert isinstance(fine_tuning_data, finetune.FineTuningData)
+    counts = np.bincount(fine_tuning_data.train.labels)
+    for _pictures, labels, weights in fine_tuning_data.stream(config):
         which = np.asarray(labels).argmax(axis=-1)
         expected = counts.sum() / (len(CLASSES) * counts[which])
         np.testing.assert_allclose(weights, expected, rtol=1e-6)
@@ -194,8 +196,8 @@ def test_each_step_learns_from_what_the_run_learnt_from(
 ) -> None:
     given: dict[str, Any] = {}
 
-    def caught(_model: Any, lessons: Any, config: TrainConfig, *_: Any, **__: Any) -> None:
-        given.update(train=lessons.train, config=config)
+    def caught(_model: Any, fine_tuning_data: Any, config: TrainConfig, *_: Any, **__: Any) -> None:
+        given.update(train=fine_tuning_data.train, config=config)
         raise Caught
 
     def fitted(_model: Any, **fit: Any) -> None:
@@ -207,18 +209,18 @@ def test_each_step_learns_from_what_the_run_learnt_from(
     monkeypatch.setattr(stages, "fit", fitted)
     settings = Settings(calibration_pictures=200, fine_tuning=FineTuning(epochs=1))
     variant = recipes.variant(name, settings)
-    workshop = Workshop(few_digits)
+    builder = VariantBuilder(few_digits)
     with pytest.raises(Caught):
-        workshop.network(variant)
+        builder.network(variant)
     pictures = of_request.with_validation(
-        of_request.labelled(workshop._task.asked), workshop._task.config
+        of_request.labelled(builder._task.asked), builder._task.config
     )
     assert pictures.validation is not None
     aside = {*pictures.validation.names, *pictures.held_out.names}
     assert given["train"].names == pictures.train.names
     assert len(given["train"]) == few_digits.info["dataset"]["train"] == 90
     assert not aside & set(given["train"].names)
-    calibration, labels = workshop._sample(200)
+    calibration, labels = builder._sample(200)
     assert len(calibration) == len(labels) == 90
     known = {picture.tobytes() for picture in given["train"].pictures}
     assert {picture.tobytes() for picture in calibration} == known
@@ -226,7 +228,7 @@ def test_each_step_learns_from_what_the_run_learnt_from(
 
 def test_broken_pictures_are_left_out_as_in_the_training(photos: Path) -> None:
     task = tasks.of(described(asked_for("classification", photos)))
-    names = {Path(name).name for name in task.lessons().train.names}
+    names = {Path(name).name for name in task.fine_tuning_data().train.names}
     assert "broken.png" not in names
 
 
@@ -260,7 +262,7 @@ def test_without_pictures_set_aside_there_is_no_such_figure(
 
 
 def test_balanced_accuracy_chooses_where_the_run_asks_for_it() -> None:
-    from training.evaluate import Evaluation
+    from training.classification.evaluate import Evaluation
 
     logits = np.eye(2)[[0, 0, 0, 0]]
     found = Evaluation.of(logits, np.array([0, 0, 0, 1]))
@@ -296,7 +298,7 @@ def test_no_file_says_where_it_was_made(taught: Run, photos: Path) -> None:
 def test_a_teacher_that_knows_the_held_out_pictures_is_refused(taught: Run, photos: Path) -> None:
     asked = dataclasses.replace(
         TrainRequest.from_dict(taught.info["request"]),
-        config=dataclasses.replace(Workshop(taught)._task.config, split_seed=1),
+        config=dataclasses.replace(VariantBuilder(taught)._task.config, split_seed=1),
     )
     other = train(asked, photos.parent / "runs" / "other")
     settings = Settings(fine_tuning=FineTuning(epochs=1, teacher=str(other.folder)))

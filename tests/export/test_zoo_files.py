@@ -9,14 +9,15 @@ import sys
 import keras
 import numpy as np
 import pytest
-from networks import enlivened
+from networks import with_random_norms
 
 import kerascnn
-from export import recipes, runtimes
-from export.convert_onnx import to_onnx
-from export.convert_tflite import to_tflite
-from export.lower import lower_for_int8, needs_lowering
-from export.quantise import quantise
+from export.artefacts import variants as recipes
+from export.graph.lower import lower_for_int8, needs_lowering
+from export.onnx.convert import to_onnx
+from export.runtime import load as runtimes
+from export.tflite.convert import to_tflite
+from export.tflite.quantise import quantise
 from kerascnn import zoo
 
 # What the demo's four networks (test_conversion.py) do not show.
@@ -44,7 +45,7 @@ def marked(names, fast) -> list:
 
 def small(name: str):
     shape = (SIZE, SIZE, zoo.entry(name).input_shape[2])
-    model = enlivened(kerascnn.build(name, input_shape=shape, classes=10))
+    model = with_random_norms(kerascnn.build(name, input_shape=shape, classes=10))
     preprocessing = zoo.entry(name).preprocessing(SIZE, SIZE)
     pictures = np.random.default_rng(1).integers(0, 256, (8, *shape), dtype=np.uint8)
     return model, preprocessing, pictures

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from networks import enlivened
+from networks import with_random_norms
 
 import kerascnn
 
@@ -77,7 +77,7 @@ def test_detectors_say_the_same(backend: str, name: str, tmp_path) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     # An odd size, at which pyramids crop.
-    model = enlivened(kerascnn.build(name, input_shape=(75, 64, 3), classes=3))
+    model = with_random_norms(kerascnn.build(name, input_shape=(75, 64, 3), classes=3))
     model.save(tmp_path / "model.keras")
     pictures = np.random.default_rng(0).uniform(-1, 1, (2, 75, 64, 3)).astype("float32")
     np.save(tmp_path / "pictures.npy", pictures)

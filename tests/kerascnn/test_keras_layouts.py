@@ -34,7 +34,7 @@ FAST = {
 SHAPE = (64, 64, 3)
 
 
-def enlivened(model, gain: float):
+def with_random_norms(model, gain: float):
     """Random weights of every kind, batch norm's statistics and biases among them.
 
     Kernels have the variance gain / fan-in: with Keras' own initial ones depthwise networks forget
@@ -64,7 +64,7 @@ def reference(name: str, applications=keras.applications, **options):
     options |= {"weights": None, "classifier_activation": None, "input_shape": SHAPE}
     if "v3" in name or "efficientnet_v2" in name:
         options["include_preprocessing"] = False
-    return enlivened(getattr(applications, REFERENCES[name])(**options), gain_of(name))
+    return with_random_norms(getattr(applications, REFERENCES[name])(**options), gain_of(name))
 
 
 def assert_equal_logits(name: str, theirs, path, classes: int, **options) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kerascnn import told
+from kerascnn import outside_json as told
 from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing

@@ -28,7 +28,7 @@ from kerascnn.weights.efficientnet_pytorch import packaged_checkpoint
 from kerascnn.weights.fill import fill
 from kerascnn.weights.safetensors import read_safetensors
 from kerascnn.weights.torch_checkpoint import _LEGACY_MAGIC, read_checkpoint
-from training.preprocessing import fit_array
+from training.datasets.pictures import fit_array
 
 GOLDENS = Path(__file__).parent / "data" / "torch_goldens.json.gz"
 

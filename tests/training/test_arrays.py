@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training import checkpoint
-from training.arrays import read_npz
+from training.common.arrays import read_npz
+from training.engine import checkpoint
 
 STATE: dict[str, Any] = {"history": [{"loss": 0.5}], "seconds": 1.0, "step": 3, "metrics": [0.5]}
 

@@ -17,9 +17,15 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from kerascnn.errors import InputError
-from training import augmentation, policies
-from training.augmentation import augment
-from training.policies import OPERATIONS, POLICIES, Policy, draw
+from training.augment import images as augmentation
+from training.augment import policies
+from training.augment.images import augment
+from training.augment.policies import (
+    OPERATIONS,
+    POLICIES,
+    Policy,
+    draw,
+)
 
 NAMES = sorted(POLICIES)
 
@@ -424,8 +430,8 @@ _ELSEWHERE = ("digits", "scenes", "cifar", "resnet", "modern")
 _SCRIPT = """
 import sys
 import jax, keras, numpy as np
-from training.augmentation import augment
-from training.policies import POLICIES
+from training.augment.images import augment
+from training.augment.policies import POLICIES
 assert keras.backend.backend() == "jax"
 given = np.load(sys.argv[1])
 made = {}

@@ -11,10 +11,16 @@ import pytest
 from PIL import Image
 
 from kerascnn.preprocessing import Preprocessing
-from training.bit_depth import bits_used, significant_bits, to_eight_bits
+from training.datasets.bit_depth import bits_used, significant_bits, to_eight_bits
 from training.datasets.decode import decode_split
+from training.datasets.pictures import (
+    read_picture,
+    read_pixels,
+    read_stored,
+    read_window,
+    shrunk,
+)
 from training.datasets.splits import Split
-from training.preprocessing import read_picture, read_pixels, read_stored, read_window, shrunk
 
 SEEN = Preprocessing(height=4, width=64, channels=1, resize="stretch")
 WHOLE = np.array([0.0, 0.0, 1.0, 1.0])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.border_weights import border_weights
-from training.datasets.label_maps import VOID
+from training.datasets.segmentation import VOID
+from training.segmentation.border_weights import border_weights
 
 
 def row(*classes: int) -> np.ndarray:

@@ -11,8 +11,16 @@ from PIL import Image, ImageEnhance
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import box_augmentation as augmentation
-from training.box_augmentation import (
+from training.augment import boxes as augmentation
+from training.augment.box_policies import (
+    BOX_POLICIES,
+    OVERLAPS,
+    BoxPolicy,
+    Drawn,
+    Part,
+    draw,
+)
+from training.augment.boxes import (
     Placement,
     Rectangle,
     Tile,
@@ -24,10 +32,9 @@ from training.box_augmentation import (
     rectangles,
     to_network,
 )
-from training.box_policies import BOX_POLICIES, OVERLAPS, BoxPolicy, Drawn, Part, draw
-from training.datasets.objects import Objects
-from training.mask_bits import unpacked
-from training.preprocessing import fit_array
+from training.datasets.detection import Objects
+from training.datasets.mask_bits import unpacked
+from training.datasets.pictures import fit_array
 
 NAMES = sorted(BOX_POLICIES)
 STRETCH = Preprocessing(height=96, width=128, channels=3, resize="stretch")
@@ -37,7 +44,7 @@ SIZES = ((140, 90), (60, 200), (301, 257), (81, 75), (96, 128))
 STILL = Part(
     picture=0, flip=False, scale=(1.0, 1.0), place=(0.5, 0.5), zoom=1.0, overlap=None,
     tries=np.zeros((0, 4)), brightness=1.0, contrast=1.0, saturation=1.0, gains=(1.0, 1.0, 1.0),
-    clutter=np.zeros((0, 13)),
+    distractors=np.zeros((0, 13)),
 )  # fmt: skip
 
 

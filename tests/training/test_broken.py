@@ -15,19 +15,20 @@ from PIL import Image
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import loop, train_classifier
-from training.batches import Course, EvaluationBatches, train_batches
-from training.config import TrainConfig
+from training.classification import task as train_classifier
+from training.classification.batches import EvaluationBatches, TrainingData, train_batches
+from training.classification.fit import fit
 from training.datasets import decode, header
 from training.datasets.broken import BrokenPictures
+from training.datasets.pictures import check_picture, read_picture
 from training.datasets.splits import Split
-from training.fit import fit
-from training.pipeline import evaluation_stream, lesson_stream
-from training.preprocessing import check_picture, read_picture
-from training.request import request
-from training.run import Run
-from training.stopping import Stopped
-from training.train import train
+from training.engine import loop
+from training.engine.config import TrainConfig
+from training.engine.pipeline import evaluation_stream, training_stream
+from training.engine.request import request
+from training.engine.run import Run
+from training.engine.stopping import Stopped
+from training.engine.train import train
 
 CONFIG = TrainConfig(epochs=2, batch_size=4, augmentation="pictures", validation_fraction=0.0)
 SOURCE = Preprocessing(height=36, width=36, channels=3, resize="stretch")
@@ -67,8 +68,8 @@ def files(folder: Path, kinds: str = "jp") -> Split:
     return Split(labels=labels, names=tuple(names), sizes=found.sizes, kinds=found.kinds)
 
 
-def course(split: Split, **changes: Any) -> Course:
-    return Course(
+def training_data(split: Split, **changes: Any) -> TrainingData:
+    return TrainingData(
         split=split, source=SOURCE, preprocessing=TARGET, classes=2, config=CONFIG, **changes
     )
 
@@ -77,7 +78,7 @@ def arrays(batches: Any) -> list[Any]:
     return [{"pictures": np.asarray(x["pictures"]), "labels": np.asarray(y)} for x, y in batches]
 
 
-@pytest.mark.parametrize("stream", [lesson_stream, train_batches])
+@pytest.mark.parametrize("stream", [training_stream, train_batches])
 def test_the_next_one_of_its_class_stands_in(
     stream: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,8 +92,8 @@ def test_the_next_one_of_its_class_stands_in(
     kinds = split.kinds[[*range(4), 8, 8, *range(6, 21), 0, 22, 23]]  # type: ignore[index]
     mended = dataclasses.replace(split, names=tuple(names), kinds=kinds)
     span = {"first_epoch": 0, "last_epoch": 2}
-    bad = course(split)
-    found, wanted = arrays(stream(bad, **span)), arrays(stream(course(mended), **span))
+    bad = training_data(split)
+    found, wanted = arrays(stream(bad, **span)), arrays(stream(training_data(mended), **span))
     assert len(found) == 12
     for one, other in zip(found, wanted, strict=True):
         for key, values in one.items():
@@ -191,7 +192,7 @@ def test_a_class_without_a_readable_picture_ends_the_training(tmp_path: Path) ->
     for place in (2, 3):
         breaks(split.names[place])
     with pytest.raises(InputError, match="no image can stand in for it"):
-        arrays(train_batches(course(split), first_epoch=0, last_epoch=1))
+        arrays(train_batches(training_data(split), first_epoch=0, last_epoch=1))
 
 
 def test_what_is_remembered_is_read_again(tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_a_run_counts_what_it_left_out_and_its_split_stays(
     said = capsys.readouterr().err
     assert "34 images to learn from, 4 to choose the epoch, 10 held out; 2 classes" in said
 
-    from training.datasets import of_request
+    from training.engine import dataset_of_request as of_request
 
     chosen = of_request.with_validation(of_request.labelled(asked), asked.config)
     assert chosen.validation is not None
@@ -237,7 +238,7 @@ def test_a_run_counts_what_it_left_out_and_its_split_stays(
     assert known["skipped"] == []
     assert sum(one["pictures"] for one in run.info["results"]["per_class"]) == 9
 
-    from export.classification import Classification
+    from export.tasks.classification import Classification
 
     task = Classification(Run.open(tmp_path / "run"))
     assert set(task.dataset.train.names) == set(chosen.train.names) - set(lost)

@@ -16,10 +16,10 @@ from commands import COMMAND, assert_refused, here
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training.check import counts, report
-from training.check.check import Checked, check
-from training.check.task import guessed, request
-from training.datasets.objects import Objects
+from training.datasets.detection import Objects
+from training.tools.check import counts, report
+from training.tools.check.check import Checked, check
+from training.tools.check.task import guessed, request
 
 SIDE = 128  # of images, whose network sees 128 x 128
 

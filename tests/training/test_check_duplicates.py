@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.check import duplicates
-from training.check.duplicates import near
-from training.check.look import LOOK, look_at_pixels
+from training.tools.check import duplicates
+from training.tools.check.duplicates import near
+from training.tools.check.look import LOOK, look_at_pixels
 
 
 def hashes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

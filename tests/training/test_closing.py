@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from training.closing import below_floor, closing_line, recalls
-from training.evaluate import class_report
+from training.classification.evaluate import class_report
+from training.engine.closing import below_floor, closing_line, recalls
 
 
 def info(labels: list[int], predictions: list[int], names: list[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from said import said
 
 from kerascnn.errors import InputError
 from training.datasets import coco, coco_file
-from training.datasets.objects import ObjectDataset
+from training.datasets.detection import DetectionDataset
 
 HEIGHT, WIDTH = 20, 30
 CATEGORIES = [{"id": 90, "name": "zebra"}, {"id": 1, "name": "cat"}, {"id": 3, "name": "dog"}]
@@ -87,7 +87,7 @@ def odd() -> dict:
     return content
 
 
-def everything(dataset: ObjectDataset) -> dict:
+def everything(dataset: DetectionDataset) -> dict:
     """Name to (picture's size, objects) over both splits."""
     return {
         Path(split.names[i]).name: (split.sizes[i].tolist(), split.objects(i))

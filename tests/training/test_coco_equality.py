@@ -14,11 +14,16 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kerascnn.errors import InputError
-from training import coco_matching
-from training.coco_metrics import DetectionEvaluation, Detections, Evaluator, evaluate_detections
-from training.coco_truth import Truth
-from training.datasets.objects import Objects, ObjectSplit
-from training.instance_masks import paste
+from training.datasets.detection import DetectionSplit, Objects
+from training.datasets.instance_masks import paste
+from training.detection import matching as coco_matching
+from training.detection.metrics import (
+    DetectionEvaluation,
+    Detections,
+    Evaluator,
+    evaluate_detections,
+)
+from training.detection.truth import Truth
 
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
 CLASSES = ("a", "b", "c", "d")  # no object and no detection is of the last
@@ -36,7 +41,7 @@ def objects_of(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.nd
     return boxes, draw.integers(0, 3, count)
 
 
-def case(seed: int, images: int, most: int) -> tuple[ObjectSplit, list[Detections]]:
+def case(seed: int, images: int, most: int) -> tuple[DetectionSplit, list[Detections]]:
     """Objects with masks, crowds among them, and detections near them and by chance.
 
     Scores have one digit. Some images have no object, some no detection, one has `most` detections.
@@ -71,7 +76,7 @@ def case(seed: int, images: int, most: int) -> tuple[ObjectSplit, list[Detection
                 masks=np.concatenate([cells[near], masks]).astype(np.float32),
             )
         )
-    split = ObjectSplit(
+    split = DetectionSplit(
         names=tuple(f"image {i}" for i in range(images)),
         places=np.arange(images),
         sizes=np.tile(np.array(SIDES, np.int32), (images, 1)),
@@ -92,7 +97,7 @@ def in_pixels(boxes: np.ndarray) -> list[list[float]]:
     return np.stack([left, top, *sides], axis=1).tolist()
 
 
-def library(split: ObjectSplit, answers: Sequence[Detections], kind: str) -> COCOeval:
+def library(split: DetectionSplit, answers: Sequence[Detections], kind: str) -> COCOeval:
     """pycocotools, run on the same."""
     images = [{"id": i, "height": SIDES[0], "width": SIDES[1]} for i in range(len(split))]
     both: list[list[dict[str, Any]]] = [[], []]

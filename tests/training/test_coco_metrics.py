@@ -21,7 +21,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kerascnn.errors import InputError
-from training.coco_metrics import (
+from training.common.drawing import drawing
+from training.datasets.detection import DetectionSplit, Objects
+from training.datasets.instance_masks import paste
+from training.detection.metrics import (
     DetectionEvaluation,
     Detections,
     Matches,
@@ -32,10 +35,7 @@ from training.coco_metrics import (
     pack,
     unpack,
 )
-from training.datasets.objects import Objects, ObjectSplit
-from training.drawing import drawing
-from training.instance_masks import paste
-from training.pr_curve import draw_pr_curve, write_per_class, write_pr_curve
+from training.detection.pr_curve import draw_pr_curve, write_per_class, write_pr_curve
 
 SIDE = 100  # pixels of the hand-worked pictures
 NO_BOXES = np.zeros((0, 4))
@@ -56,11 +56,11 @@ def objects(
     )
 
 
-def split_of(pictures: Sequence[Objects], side: int = SIDE) -> ObjectSplit:
+def split_of(pictures: Sequence[Objects], side: int = SIDE) -> DetectionSplit:
     def read(_place: int) -> np.ndarray:
         raise AssertionError("no picture has to be read")
 
-    return ObjectSplit(
+    return DetectionSplit(
         names=tuple(f"picture {i}" for i in range(len(pictures))),
         places=np.arange(len(pictures)),
         sizes=np.full((len(pictures), 2), side, np.int32),
@@ -78,7 +78,7 @@ NOTHING = found(NO_BOXES, [], [])
 
 def random_case(
     pictures: int, noise: float, *, ties: bool = True
-) -> tuple[ObjectSplit, list[Detections]]:
+) -> tuple[DetectionSplit, list[Detections]]:
     """Three classes, some crowds, scores with ties; `noise` moves boxes off their objects."""
     draw, shake = np.random.default_rng(0), np.random.default_rng(1)
     truth, answers = [], []

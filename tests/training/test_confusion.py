@@ -10,7 +10,12 @@ import pytest
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training.confusion import confusion_matrix, draw_confusion, most_confused, write_confusion
+from training.classification.confusion import (
+    confusion_matrix,
+    draw_confusion,
+    most_confused,
+    write_confusion,
+)
 
 PETS = ("cat", "dog", "hare, brown")
 COUNTS = np.array([[2, 1, 0], [0, 0, 3], [0, 0, 4]])

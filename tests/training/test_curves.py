@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training.curves import draw_curves, write_curves
-from training.drawing import drawing, shorten
-from training.history import best_epoch
+from training.common.drawing import drawing, shorten
+from training.engine.curves import draw_curves, write_curves
+from training.engine.history import best_epoch
 
 
 def history(epochs: int, *, validation: bool = True) -> list[dict[str, float]]:

@@ -15,11 +15,13 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic, datasets, decode_memory
+from training import datasets
+from training.common import atomic
+from training.common.parallel import in_order
+from training.datasets import decode_memory
 from training.datasets.decode import decode_dataset, decode_split, decoded
+from training.datasets.pictures import read_picture
 from training.datasets.splits import Split, few, stratified
-from training.parallel import in_order
-from training.preprocessing import read_picture
 
 STRETCH = Preprocessing(height=8, width=8, channels=3, resize="stretch")
 
@@ -216,7 +218,7 @@ def test_a_class_that_lost_all_pictures_is_refused(pets: Path) -> None:
 
 
 def test_cached_and_streamed_pictures_are_equal(pets: Path) -> None:
-    from training.batches import picture_batches
+    from training.classification.batches import picture_batches
 
     split = datasets.scan(str(pets), seed=0).train
     cached, _ = decode_split(split, STRETCH)
@@ -228,7 +230,7 @@ def test_cached_and_streamed_pictures_are_equal(pets: Path) -> None:
 
 
 def test_pictures_that_do_not_fit_are_checked_alone(pets: Path) -> None:
-    from training.preprocessing import check_picture
+    from training.datasets.pictures import check_picture
 
     fill(pets / "cats", 3, ".jpg")
     whole = (pets / "cats" / "0.jpg").read_bytes()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kerascnn.errors import InputError
-from training.preprocessing import read_pixels
+from training.datasets.pictures import read_pixels
 
 HEIGHT, WIDTH = 11, 17
 TYPES = {2: 4, 3: 2, 4: 6}  # colour types by channels

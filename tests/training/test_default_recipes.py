@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import small_sets
 
-from training.request import request
-from training.run import Run
-from training.train import train
+from training.engine.request import request
+from training.engine.run import Run
+from training.engine.train import train
 
 
 def trained(model: str, data: Path, folder: Path, **asked: Any) -> Run:

@@ -18,7 +18,7 @@ from keras import ops
 
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.specs import DetectorSpec
-from training.detection_losses import DetectionLoss
+from training.detection.losses import DetectionLoss
 
 # The four quarters of a picture.
 SSD = DetectorSpec(
@@ -191,7 +191,7 @@ def test_half_precision_is_summed_in_single(spec: DetectorSpec, kind: str) -> No
 JAX = """
 import pickle, sys
 import jax, keras, numpy as np
-from training.detection_losses import DetectionLoss
+from training.detection.losses import DetectionLoss
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 for spec, (truth, codes, logits), expected in pickle.load(open(sys.argv[1], "rb")):
     loss = DetectionLoss(spec=spec)

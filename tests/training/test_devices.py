@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from kerascnn.errors import InputError
-from training import devices
-from training.devices import ALL, SINGLE, Devices
+from training.engine import devices
+from training.engine.devices import ALL, SINGLE, Devices
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS, BATCH, JUDGED = 6, 8, 19  # the last batch of the judged is short
@@ -64,7 +64,7 @@ def test_nonsense_is_refused_with_the_culprit(text, culprit):
 
 def test_what_is_asked_for_is_read_before_any_backend():
     code = (
-        "import sys; from training.devices import Devices; Devices.parse('0@a:1,b:1');"
+        "import sys; from training.engine.devices import Devices; Devices.parse('0@a:1,b:1');"
         "assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -267,8 +267,8 @@ def _train(asked):
     placement = Devices.parse(asked["devices"]).open()
     import keras
 
-    from training import optimizers
-    from training.config import TrainConfig
+    from training.engine import optimizers
+    from training.engine.config import TrainConfig
 
     network = _network()
     placement.check_batch(BATCH)
@@ -330,7 +330,7 @@ def _learner_class():
     from keras import ops
 
     class Learner(keras.Model):
-        """Takes nested batches and changes the loss, as `training.trainee.Trainee` does."""
+        """Takes nested batches and changes the loss, as `ClassificationTrainingModel` does."""
 
         def __init__(self, network):
             super().__init__(autocast=False)

@@ -17,14 +17,15 @@ from test_fit import Stop, assert_same_weights, break_off_after
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import checkpoint, datasets
-from training.config import TrainConfig
+from training import datasets
+from training.classification.distillation import DistillationLoss, Teacher, accuracy
 from training.datasets.splits import Dataset
-from training.distillation import DistillationLoss, Teacher, accuracy
-from training.pipeline import train_stream, with_teacher
-from training.request import TrainRequest, request
-from training.run import Run, read_info, write_info
-from training.train import train
+from training.engine import checkpoint
+from training.engine.config import TrainConfig
+from training.engine.pipeline import train_stream, with_teacher
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run, read_info, write_info
+from training.engine.train import train
 
 STUDENT = np.array([[2.0, -1.0, 0.5], [0.0, 0.3, -2.0]], np.float32)
 TEACHER = np.array([[1.0, 1.5, -3.0], [-1.0, 4.0, 0.0]], np.float32)

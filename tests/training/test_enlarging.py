@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kerascnn.preprocessing import Preprocessing
-from training.enlarging import enlarging_lines
+from training.engine.enlarging import enlarging_lines
 
 
 def network(height: int, width: int) -> Preprocessing:

@@ -12,8 +12,7 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.datasets.splits import Split
-from training.evaluate import (
+from training.classification.evaluate import (
     Evaluation,
     class_report,
     evaluate,
@@ -22,6 +21,7 @@ from training.evaluate import (
     softmax,
     unequal,
 )
+from training.datasets.splits import Split
 
 FOUR = np.array([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.05, 0.1, 0.85], [0.7, 0.2, 0.1]])
 

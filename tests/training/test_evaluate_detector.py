@@ -14,24 +14,24 @@ from tiny_detectors import CLASSES, PREPROCESSING, SHAPE
 from kerascnn.detection.postprocess import detect, of_picture
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.box_augmentation import boxes_to_network
-from training.coco_metrics import Detections
-from training.datasets.objects import ObjectSplit
-from training.detection_examples import chosen, example, write_examples
-from training.evaluate_detector import (
+from training.augment.boxes import boxes_to_network
+from training.datasets.detection import DetectionSplit
+from training.detection.batches import evaluation_pictures
+from training.detection.evaluate import (
     DetectFn,
     detections,
     evaluate_detector,
     keras_detect_fn,
     on_picture,
 )
-from training.object_batches import evaluation_pictures
+from training.detection.examples import chosen, example, write_examples
+from training.detection.metrics import Detections
 
 Boxes = Callable[[np.ndarray], np.ndarray]
 
 
 def perfect(
-    split: ObjectSplit, preprocessing: Preprocessing, change: Boxes = lambda boxes: boxes
+    split: DetectionSplit, preprocessing: Preprocessing, change: Boxes = lambda boxes: boxes
 ) -> DetectFn:
     """Finds what is there, in shares of the network's input; `change` says how wrongly."""
     places = iter(range(len(split)))

@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training.find_rate import draw_search, rates, smoothed, suggest, usable, write_plot
+from training.tools.find_rate import (
+    draw_search,
+    rates,
+    smoothed,
+    suggest,
+    usable,
+    write_plot,
+)
 
 
 def descent(at: np.ndarray, *, steepest: float, diverges: float) -> np.ndarray:

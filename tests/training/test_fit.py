@@ -15,13 +15,13 @@ import pytest
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import checkpoint, loop
-from training.batches import Course
-from training.config import TrainConfig
+from training.classification.batches import TrainingData
+from training.classification.evaluate import evaluate, keras_predict_fn
+from training.classification.fit import Fitted, fit
 from training.datasets.splits import Split
-from training.evaluate import evaluate, keras_predict_fn
-from training.fit import Fitted, fit
-from training.stopping import Stopped
+from training.engine import checkpoint, loop
+from training.engine.config import TrainConfig
+from training.engine.stopping import Stopped
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, augmentation="pictures", validation_fraction=0.0)
 SOURCE = Preprocessing(height=36, width=36, channels=3, resize="stretch")
@@ -339,11 +339,11 @@ def test_a_loss_that_is_no_number_names_step_rate_and_pictures(tmp_path: Path) -
     with pytest.raises(InputError, match=r"epoch 1, step \d, at learning rate 1e\+30") as raised:
         run(tmp_path / "checkpoints", config, train=pictures(24, 32))
     step = int(str(raised.value).partition("step ")[2][0])
-    course = Course(
+    training_data = TrainingData(
         split=pictures(24, 32), source=TARGET, preprocessing=TARGET, classes=2, config=config
     )
     names = (tmp_path / "bad_batch.txt").read_text().split()
-    assert names == course.names(0, step - 1)
+    assert names == training_data.names(0, step - 1)
     assert names[0] in str(raised.value)
 
 
@@ -400,7 +400,7 @@ def test_plateaus_lower_the_rate(tmp_path: Path) -> None:
 
 
 def test_balanced_classes_weigh_the_same(tmp_path: Path) -> None:
-    from training.trainee import balanced
+    from training.classification.training_model import balanced
 
     labels = np.array([0] * 6 + [1] * 2)
     np.testing.assert_allclose(balanced(labels, 2), [8 / 12, 8 / 4])

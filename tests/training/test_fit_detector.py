@@ -23,18 +23,19 @@ from tiny_detectors import CLASSES, PREPROCESSING
 import kerascnn
 from kerascnn import zoo
 from kerascnn.errors import InputError
-from training import checkpoint, fit_detector, loop
-from training.config import TrainConfig
 from training.datasets import scenes
-from training.datasets.objects import ObjectSplit
-from training.detection_losses import DetectionLoss
-from training.detection_trainee import DetectionTrainee
-from training.devices import SINGLE, Placement
-from training.evaluate_detector import evaluate_detector, keras_detect_fn
-from training.history import best_epoch
-from training.loop import Fitted
-from training.object_batches import ObjectCourse
-from training.stopping import Stopped
+from training.datasets.detection import DetectionSplit
+from training.detection import fit as fit_detector
+from training.detection.batches import DetectionTrainingData
+from training.detection.evaluate import evaluate_detector, keras_detect_fn
+from training.detection.losses import DetectionLoss
+from training.detection.training_model import DetectionTrainingModel
+from training.engine import checkpoint, loop
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE, Placement
+from training.engine.history import best_epoch
+from training.engine.loop import Fitted
+from training.engine.stopping import Stopped
 
 CONFIG = TrainConfig(
     epochs=8, batch_size=4, augmentation="flip", learning_rate=2e-2, warmup_epochs=0.5,
@@ -43,8 +44,8 @@ CONFIG = TrainConfig(
 STEPS = 3
 
 
-def course(config: TrainConfig = CONFIG, count: int = 14) -> ObjectCourse:
-    return ObjectCourse(
+def training_data(config: TrainConfig = CONFIG, count: int = 14) -> DetectionTrainingData:
+    return DetectionTrainingData(
         split=tiny_detectors.split(count), preprocessing=PREPROCESSING, classes=2, config=config,
         most_objects=4,
     )  # fmt: skip
@@ -53,25 +54,25 @@ def course(config: TrainConfig = CONFIG, count: int = 14) -> ObjectCourse:
 def run(
     folder: Path,
     config: TrainConfig = CONFIG,
-    validation: ObjectSplit | None = None,
+    validation: DetectionSplit | None = None,
     placement: Placement = SINGLE,
 ) -> tuple[keras.Model, Fitted]:
     model = tiny_detectors.network()
     fitted = fit_detector.fit_detector(
-        model, tiny_detectors.spec(), course(config), validation, classes=CLASSES,
+        model, tiny_detectors.spec(), training_data(config), validation, classes=CLASSES,
         folder=folder / "checkpoints", history_file=folder / "history.csv", placement=placement,
     )  # fmt: skip
     return model, fitted
 
 
 @pytest.fixture(scope="module")
-def validation() -> ObjectSplit:
+def validation() -> DetectionSplit:
     return tiny_detectors.split(20).take(range(14, 20))
 
 
 @pytest.fixture(scope="module")
 def unbroken(
-    validation: ObjectSplit, tmp_path_factory: pytest.TempPathFactory
+    validation: DetectionSplit, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[keras.Model, Fitted, Path]:
     folder = tmp_path_factory.mktemp("unbroken")
     return *run(folder, validation=validation), folder
@@ -114,7 +115,7 @@ def stop_at_step(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stopped_within_and_between_epochs_it_goes_on_to_the_same_weights(
-    unbroken, validation: ObjectSplit, tmp_path: Path
+    unbroken, validation: DetectionSplit, tmp_path: Path
 ) -> None:
     whole, fitted, _folder = unbroken
     for step, kept in ((2, (0, 2)), (1, (1, 0))):
@@ -145,7 +146,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
 
 
 def test_averaged_weights_are_validated_and_those_of_the_best_epoch_kept(
-    judged: list, validation: ObjectSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judged: list, validation: DetectionSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace: list[list[np.ndarray]] = []
 
@@ -176,10 +177,12 @@ def test_averaged_weights_are_validated_and_those_of_the_best_epoch_kept(
 
 def test_pictures_without_objects_choose_no_epoch() -> None:
     spec, every = tiny_detectors.spec(), tiny_detectors.split(10)
-    trainee = DetectionTrainee(tiny_detectors.network(), PREPROCESSING, DetectionLoss(spec=spec))
+    training_model = DetectionTrainingModel(
+        tiny_detectors.network(), PREPROCESSING, DetectionLoss(spec=spec)
+    )
     for places, names in ((range(10), {"val_ap", "val_ap50"}), ([4, 9], set())):
         validation = every.take(places)
-        work = fit_detector._Detection(trainee, spec, course(), validation, CLASSES)
+        work = fit_detector._Detection(training_model, spec, training_data(), validation, CLASSES)
         assert set(work.validate()) == names
     assert sum(len(validation.objects(i)) for i in range(2)) == 0
 
@@ -217,7 +220,7 @@ def test_a_loss_that_is_no_number_names_step_rate_and_pictures(tmp_path: Path) -
         run(tmp_path, config)
     step = int(str(raised.value).partition("step ")[2][0])
     names = (tmp_path / "bad_batch.txt").read_text().split()
-    assert names == course(config).names(0, step - 1)
+    assert names == training_data(config).names(0, step - 1)
     assert ", ".join(names) in str(raised.value)
 
 
@@ -235,14 +238,14 @@ import json, pathlib, sys
 import keras, numpy as np, tiny_detectors
 from tiny_detectors import CLASSES, PREPROCESSING
 from training import fit_detector
-from training.config import TrainConfig
-from training.devices import SINGLE
-from training.object_batches import ObjectCourse, evaluation_pictures
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.detection.batches import DetectionTrainingData, evaluation_pictures
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 config, weights, folder = json.loads(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 model, spec = tiny_detectors.network(dropout=0.0), tiny_detectors.spec()
 model.load_weights(weights)
-course = ObjectCourse(
+course = DetectionTrainingData(
     split=tiny_detectors.split(12), preprocessing=PREPROCESSING, classes=2,
     config=TrainConfig(**config), most_objects=4,
 )
@@ -267,8 +270,8 @@ def test_jax_trains_and_its_first_loss_is_tensorflows(tmp_path: Path) -> None:
     model = tiny_detectors.network(dropout=0.0)
     model.save_weights(tmp_path / "initial.weights.h5")
     loss = DetectionLoss(spec=tiny_detectors.spec())
-    both = DetectionTrainee(model, PREPROCESSING, loss)(
-        course(config, 12).batch(0, 0), training=True
+    both = DetectionTrainingModel(model, PREPROCESSING, loss)(
+        training_data(config, 12).batch(0, 0), training=True
     )
     arguments = (json.dumps(dataclasses.asdict(config)), tmp_path / "initial.weights.h5", tmp_path)
     done = subprocess.run(
@@ -296,7 +299,7 @@ def half_precision() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("half_precision")
-def test_half_precision_trains_and_goes_on(validation: ObjectSplit, tmp_path: Path) -> None:
+def test_half_precision_trains_and_goes_on(validation: DetectionSplit, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=3)
     whole, fitted = run(tmp_path / "whole", config, validation)
     assert "float16" not in {v.dtype for v in whole.variables}
@@ -330,7 +333,7 @@ def test_eight_scenes_are_learnt_by_heart(tmp_path: Path) -> None:
     )
     fit_detector.fit_detector(
         model, spec,
-        ObjectCourse(split=data.train, preprocessing=network, classes=10, config=config),
+        DetectionTrainingData(split=data.train, preprocessing=network, classes=10, config=config),
         None, classes=data.classes, folder=tmp_path / "checkpoints",
         history_file=tmp_path / "history.csv", placement=SINGLE,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from training.floor import below_floor, class_facts, floor_of
+from training.engine.floor import below_floor, class_facts, floor_of
 
 
 def test_accuracy_has_to_exceed_the_commonest_class_and_its_luck() -> None:

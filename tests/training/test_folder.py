@@ -15,12 +15,13 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from training import datasets
-from training.datasets import folder, of_request
+from training.common.reading import BEFORE, NOW, of_run
+from training.datasets import folder
 from training.datasets.splits import Dataset, digest, places_by_class, stratified
-from training.reading import BEFORE, NOW, of_run
-from training.request import TrainRequest, request
-from training.resume import as_begun, begun
-from training.run import write_info
+from training.engine import dataset_of_request as of_request
+from training.engine.request import TrainRequest, request
+from training.engine.resume import as_begun, begun
+from training.engine.run import write_info
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -378,9 +379,9 @@ def test_what_starts_from_a_run_of_before_has_its_order(
 def test_files_of_a_run_of_before_are_measured_on_its_data(
     old: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    from export.classification import Classification
-    from training.run import Run
-    from training.train import train
+    from export.tasks.classification import Classification
+    from training.engine.run import Run
+    from training.engine.train import train
 
     before = dataclasses.replace(asked(old), reading=BEFORE)
     train(before, tmp_path / "run")

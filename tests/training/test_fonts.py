@@ -12,12 +12,18 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image, ImageDraw, ImageFont, features
 
-from training import fonts
-from training.box_drawing import draw_boxes
-from training.confusion import write_confusion
-from training.curves import write_curves
-from training.fonts import OURS, Letters, columns, fallbacks, families
-from training.map_drawing import legend
+from training.classification.confusion import write_confusion
+from training.common import fonts
+from training.common.fonts import (
+    OURS,
+    Letters,
+    columns,
+    fallbacks,
+    families,
+)
+from training.detection.drawing import draw_boxes
+from training.engine.curves import write_curves
+from training.segmentation.drawing import legend
 
 CAT = "고양이"
 Install = Callable[..., list[Path]]

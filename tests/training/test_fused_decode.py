@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.fused_decode import decode_window
-from training.preprocessing import check_picture, read_picture, read_window
+from training.datasets.pictures import check_picture, read_picture, read_window
 
 COLOUR = Preprocessing(height=24, width=32, channels=3, resize="stretch")
 GREY = Preprocessing(height=24, width=32, channels=1, resize="stretch")

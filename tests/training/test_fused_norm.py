@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from kerascnn import blocks
-from training.fused_norm import FusedBatchNormalization, with_fused_norms
+from training.engine.fused_norm import FusedBatchNormalization, with_fused_norms
 
 
 def network() -> keras.Model:

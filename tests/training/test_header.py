@@ -17,8 +17,8 @@ from kerascnn.errors import InputError
 from training.datasets import header, kept
 from training.datasets.decode import decode_split
 from training.datasets.header import look, read_header
+from training.datasets.pictures import check_picture
 from training.datasets.splits import Split
-from training.preprocessing import check_picture
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 

@@ -13,7 +13,7 @@ from commands import kerascnn as command
 from test_training_backends import history
 
 import kerascnn
-from training.run import Run
+from training.engine.run import Run
 
 # All that could differ: mixing within pairs, averages, a validation whose last batch is short.
 TRAIN = (
@@ -57,23 +57,23 @@ def test_two_hosts_have_the_curve_of_one(backend: str, tmp_path: Path) -> None:
 
 def test_pairs_are_not_torn_apart(tmp_path: Path) -> None:
     from kerascnn.preprocessing import Preprocessing
-    from training.batches import Course
-    from training.config import TrainConfig
+    from training.classification.batches import TrainingData
+    from training.classification.fit import _check_batch
     from training.datasets.mnist import scan
-    from training.devices import Placement
-    from training.fit import _check_batch
+    from training.engine.config import TrainConfig
+    from training.engine.devices import Placement
 
     class Two(Placement):
         replicas = 2
 
     square = Preprocessing(height=28, width=28, channels=1, resize="pad")
-    course = Course(
+    training_data = TrainingData(
         split=scan().train, source=square, preprocessing=square, classes=10,
         config=TrainConfig(batch_size=50, mixup=0.2),
     )  # fmt: skip
     with pytest.raises(ValueError, match=r"come in pairs, .* set batch_size to 52"):
-        _check_batch(course, Two())
-    _check_batch(course, Placement())
+        _check_batch(training_data, Two())
+    _check_batch(training_data, Placement())
 
 
 def test_two_hosts_cannot_be_one(tmp_path: Path) -> None:

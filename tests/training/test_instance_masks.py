@@ -10,9 +10,16 @@ from pycocotools import mask as rle
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.coco_metrics import Detections
-from training.evaluate_detector import on_picture
-from training.instance_masks import checked, encode, paste, paste_all, run_lengths, windows
+from training.datasets.instance_masks import (
+    checked,
+    encode,
+    paste,
+    paste_all,
+    run_lengths,
+    windows,
+)
+from training.detection.evaluate import on_picture
+from training.detection.metrics import Detections
 
 CROSS = {(2, 3), (3, 2), (3, 3), (3, 4), (4, 3)}
 

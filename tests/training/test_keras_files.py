@@ -17,8 +17,8 @@ from keras import layers
 
 import kerascnn
 from kerascnn.errors import InputError
-from training import keras_files
-from training.run import load_keras
+from training.engine import keras_files
+from training.engine.run import load_keras
 
 
 def saved(path: Path) -> Path:

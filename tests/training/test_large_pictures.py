@@ -15,9 +15,9 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import decode_memory
+from training.datasets import decode_memory
 from training.datasets.header import read_header
-from training.preprocessing import (
+from training.datasets.pictures import (
     check_picture,
     read_decoded,
     read_picture,

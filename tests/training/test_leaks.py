@@ -14,13 +14,13 @@ from PIL import Image
 
 import kerascnn
 from kerascnn.errors import InputError
-from training.config import TrainConfig
-from training.datasets import of_request
 from training.datasets.pack import pack
-from training.leaks import refuse_leaks
-from training.request import TrainRequest, request
-from training.run import write_info
-from training.train import train
+from training.engine import dataset_of_request as of_request
+from training.engine.config import TrainConfig
+from training.engine.leaks import refuse_leaks
+from training.engine.request import TrainRequest, request
+from training.engine.run import write_info
+from training.engine.train import train
 
 CLASSES, EACH = ("cup", "hat", "pen"), 10
 

@@ -13,12 +13,17 @@ import pytest
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import batches
-from training.batches import Course, EvaluationBatches, one_hot
-from training.config import TrainConfig
-from training.confusion import confusion_matrix, draw_confusion, most_confused, write_confusion
+from training.classification import batches
+from training.classification.batches import EvaluationBatches, TrainingData, one_hot
+from training.classification.confusion import (
+    confusion_matrix,
+    draw_confusion,
+    most_confused,
+    write_confusion,
+)
+from training.classification.evaluate import Evaluation
 from training.datasets.splits import Split, places_by_class, stratified
-from training.evaluate import Evaluation
+from training.engine.config import TrainConfig
 
 CLASSES = 21_841  # of ImageNet as a whole
 MIB = 1 << 20
@@ -59,17 +64,17 @@ def test_a_batch_of_many_classes_is_no_square() -> None:
         _, labels = given[1]
     assert labels.shape == (16, CLASSES)
     assert labels.argmax(axis=1).tolist() == list(range(CLASSES - 16, CLASSES))
-    course = Course(
+    training_data = TrainingData(
         split=many(64),
         source=GREY,
         preprocessing=GREY,
         classes=CLASSES,
         config=TrainConfig(batch_size=64, augmentation="none"),
     )
-    rows = {key: value[0] for key, value in course.epoch(0).items()}
+    rows = {key: value[0] for key, value in training_data.epoch(0).items()}
     with at_most(16):
-        _, labels = batches._batch(course, rows)
-    np.testing.assert_array_equal(labels.argmax(axis=1), course.split.labels[rows["index"]])
+        _, labels = batches._batch(training_data, rows)
+    np.testing.assert_array_equal(labels.argmax(axis=1), training_data.split.labels[rows["index"]])
     np.testing.assert_array_equal(labels.sum(axis=1), 1)
 
 

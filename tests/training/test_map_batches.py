@@ -10,14 +10,14 @@ import pytest
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.border_weights import border_weights
-from training.box_augmentation import rectangles, to_network
-from training.box_policies import BOX_POLICIES, draw
-from training.config import TrainConfig
+from training.augment.box_policies import BOX_POLICIES, draw
+from training.augment.boxes import rectangles, to_network
+from training.augment.masks import assembled_map, make_map_tile, map_to_network
 from training.datasets.broken import BrokenPictures
-from training.datasets.label_maps import VOID, MapSplit
-from training.map_augmentation import assembled_map, make_map_tile, map_to_network
-from training.map_batches import MapBatch, MapCourse, map_batches
+from training.datasets.segmentation import VOID, SegmentationSplit
+from training.engine.config import TrainConfig
+from training.segmentation.batches import SegmentationBatch, SegmentationTrainingData, map_batches
+from training.segmentation.border_weights import border_weights
 
 NETWORK = Preprocessing(height=32, width=48, channels=3, resize="stretch")
 PAD = dataclasses.replace(NETWORK, resize="pad")
@@ -33,9 +33,9 @@ def label_map(place: int) -> np.ndarray:
     return blocks.repeat(15, axis=0).repeat(15, axis=1)[: 40 + 4 * place, : 88 - 4 * place]
 
 
-def split(count: int = 10) -> MapSplit:
+def split(count: int = 10) -> SegmentationSplit:
     places = np.arange(count)
-    return MapSplit(
+    return SegmentationSplit(
         names=tuple(f"p{i}" for i in range(count)),
         places=places,
         sizes=np.stack([40 + 4 * places, 88 - 4 * places], axis=1).astype(np.int32),
@@ -44,12 +44,14 @@ def split(count: int = 10) -> MapSplit:
     )
 
 
-def course(**changes: Any) -> MapCourse:
-    course = MapCourse(split=split(), preprocessing=NETWORK, classes=4, config=CONFIG)
-    return dataclasses.replace(course, **changes)
+def training_data(**changes: Any) -> SegmentationTrainingData:
+    training_data = SegmentationTrainingData(
+        split=split(), preprocessing=NETWORK, classes=4, config=CONFIG
+    )
+    return dataclasses.replace(training_data, **changes)
 
 
-def assert_same(one: MapBatch, two: MapBatch) -> None:
+def assert_same(one: SegmentationBatch, two: SegmentationBatch) -> None:
     assert one.keys() == two.keys()
     for key, values in one.items():
         assert values.dtype == two[key].dtype
@@ -69,7 +71,7 @@ def mosaics(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("preprocessing", [NETWORK, PAD], ids=["stretch", "pad"])
 @pytest.mark.parametrize("name", NAMES)
 def test_classes_lie_on_their_pixels(name: str, preprocessing: Preprocessing) -> None:
-    policy = dataclasses.replace(BOX_POLICIES[name], recolour=0.0, negative=0.0, clutter=0.0)
+    policy = dataclasses.replace(BOX_POLICIES[name], recolour=0.0, negative=0.0, distractors=0.0)
     batch, pictures = np.arange(4, 10), split()
     sure = outside = 0
     for row in range(len(batch)):
@@ -98,7 +100,7 @@ def test_classes_lie_on_their_pixels(name: str, preprocessing: Preprocessing) ->
 @pytest.mark.parametrize("preprocessing", [NETWORK, PAD], ids=["stretch", "pad"])
 def test_no_augmentation_is_what_an_evaluation_sees(preprocessing: Preprocessing) -> None:
     config = dataclasses.replace(CONFIG, augmentation="none")
-    plain = course(config=config, preprocessing=preprocessing)
+    plain = training_data(config=config, preprocessing=preprocessing)
     batch, names = plain.batch(2, 1), plain.names(2, 1)
     for row, name in enumerate(names):
         place = int(name[1:])
@@ -122,8 +124,8 @@ def test_an_evaluations_map_by_hand() -> None:
 
 
 def test_a_mirrored_map_is_exact() -> None:
-    flipped = course(config=dataclasses.replace(CONFIG, augmentation="flip"))
-    plain = course(config=dataclasses.replace(CONFIG, augmentation="none"))
+    flipped = training_data(config=dataclasses.replace(CONFIG, augmentation="flip"))
+    plain = training_data(config=dataclasses.replace(CONFIG, augmentation="none"))
     met = set()
     for epoch in range(3):
         one, two = (c.batch(epoch, 0)["gt_map"] for c in (flipped, plain))
@@ -138,7 +140,7 @@ def test_a_mirrored_map_is_exact() -> None:
 
 
 def test_shapes_types_and_keys() -> None:
-    batch = course().batch(0, 0)
+    batch = training_data().batch(0, 0)
     assert {key: (values.shape, values.dtype) for key, values in batch.items()} == {
         "pictures": ((4, 32, 48, 3), np.dtype(np.uint8)),
         "gt_map": ((4, 32, 48), np.dtype(np.uint8)),
@@ -148,8 +150,8 @@ def test_shapes_types_and_keys() -> None:
 
 def test_a_smaller_answer_is_the_middle() -> None:
     config = dataclasses.replace(CONFIG, border_weight=10.0)
-    whole = course(config=config).batch(0, 1)
-    part = course(config=config, output_size=(20, 31)).batch(0, 1)
+    whole = training_data(config=config).batch(0, 1)
+    part = training_data(config=config, output_size=(20, 31)).batch(0, 1)
     np.testing.assert_array_equal(whole["pictures"], part["pictures"])
     for key in ("gt_map", "gt_weights"):
         assert part[key].shape == (4, 20, 31)
@@ -160,27 +162,27 @@ def test_a_smaller_answer_is_the_middle() -> None:
     assert whole["gt_weights"].max() > 5
     for size in ((33, 48), (32, 49), (0, 4)):
         with pytest.raises(InputError, match="is not part of an input of 32 x 48"):
-            course(output_size=size)
+            training_data(output_size=size)
 
 
 @pytest.mark.usefixtures("mosaics")
 def test_a_training_goes_on_from_the_middle() -> None:
-    whole = list(map_batches(course(), first_epoch=0, last_epoch=3))
+    whole = list(map_batches(training_data(), first_epoch=0, last_epoch=3))
     assert len(whole) == 6
-    rest = list(map_batches(course(), first_epoch=1, last_epoch=3, first_step=1))
+    rest = list(map_batches(training_data(), first_epoch=1, last_epoch=3, first_step=1))
     for one, two in zip(whole[3:], rest, strict=True):
         assert_same(one, two)
-    assert_same(whole[3], course().batch(1, 1))
+    assert_same(whole[3], training_data().batch(1, 1))
     assert not np.array_equal(whole[0]["gt_map"], whole[2]["gt_map"])
-    other = course(config=dataclasses.replace(CONFIG, seed=8)).batch(1, 1)
+    other = training_data(config=dataclasses.replace(CONFIG, seed=8)).batch(1, 1)
     assert not np.array_equal(whole[3]["gt_map"], other["gt_map"])
 
 
 @pytest.mark.usefixtures("mosaics")
 def test_hosts_share_a_batch() -> None:
     config = dataclasses.replace(CONFIG, batch_size=10, border_weight=2.0)
-    whole = course(config=config)
-    parts = [course(config=config, shard=(index, 2)) for index in range(2)]
+    whole = training_data(config=config)
+    parts = [training_data(config=config, shard=(index, 2)) for index in range(2)]
     for epoch in range(3):
         assert parts[0].names(epoch, 0) + parts[1].names(epoch, 0) == whole.names(epoch, 0)
         one, two = (part.batch(epoch, 0) for part in parts)
@@ -190,11 +192,11 @@ def test_hosts_share_a_batch() -> None:
 
 
 def test_tf_data_gives_the_same() -> None:
-    from training.pipeline import map_stream
+    from training.engine.pipeline import map_stream
 
     for weight in (0.0, 10.0):
         config = dataclasses.replace(CONFIG, border_weight=weight)
-        one = course(config=config, output_size=(16, 16))
+        one = training_data(config=config, output_size=(16, 16))
         stream = map_stream(one, first_epoch=1, last_epoch=3, first_step=1)
         batches = map_batches(one, first_epoch=1, last_epoch=3, first_step=1)
         for (found,), expected in zip(stream, batches, strict=True):
@@ -217,7 +219,7 @@ def test_odd_maps_are_numbers(kind: str) -> None:
     )
     for name in NAMES:
         config = dataclasses.replace(CONFIG, augmentation=name, border_weight=10.0)
-        batch = course(split=same, config=config).batch(0, 0)
+        batch = training_data(split=same, config=config).batch(0, 0)
         assert np.isfinite(batch["gt_weights"]).all()
         assert batch["gt_weights"].min() >= 1
         assert set(np.unique(batch["gt_map"])) <= {*np.unique(odd), VOID}
@@ -236,17 +238,17 @@ def test_the_next_picture_stands_in_for_one_whose_mask_is_broken(
 
     bad = dataclasses.replace(split(), annotate=broken)
     mended = dataclasses.replace(split(), places=np.where(split().places == 5, 6, split().places))
-    found = list(map_batches(course(split=bad), first_epoch=0, last_epoch=3))
-    wanted = list(map_batches(course(split=mended), first_epoch=0, last_epoch=3))
+    found = list(map_batches(training_data(split=bad), first_epoch=0, last_epoch=3))
+    wanted = list(map_batches(training_data(split=mended), first_epoch=0, last_epoch=3))
     for one, other in zip(found, wanted, strict=True):
         for key, values in one.items():
             np.testing.assert_array_equal(values, other[key])
     assert capsys.readouterr().err.count("broken, left out: p5.png is not") == 1
-    strict = course(split=bad, broken=BrokenPictures(strict=True))
+    strict = training_data(split=bad, broken=BrokenPictures(strict=True))
     with pytest.raises(InputError, match=r"p5\.png"):
         list(map_batches(strict, first_epoch=0, last_epoch=20))
 
 
 def test_cropping_is_refused() -> None:
     with pytest.raises(InputError, match="not 'crop'"):
-        course(preprocessing=dataclasses.replace(NETWORK, resize="crop"))
+        training_data(preprocessing=dataclasses.replace(NETWORK, resize="crop"))

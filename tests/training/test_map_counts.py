@@ -9,14 +9,16 @@ import pytest
 import tiny_segmenters
 
 from kerascnn.errors import InputError
-from training.datasets.label_maps import MapDataset
-from training.datasets.map_counts import MapCounts
-from training.segmentation_losses import count_pixels
+from training.datasets.mask_counts import MaskCounts
+from training.datasets.segmentation import SegmentationDataset
+from training.segmentation.losses import count_pixels
 
 CLASSES = len(tiny_segmenters.CLASSES)
 
 
-def dataset(reads: list[int], broken: tuple[int, ...] = (), fingerprint: str = "f") -> MapDataset:
+def dataset(
+    reads: list[int], broken: tuple[int, ...] = (), fingerprint: str = "f"
+) -> SegmentationDataset:
     split = tiny_segmenters.split(10)
 
     def annotate(place: int) -> np.ndarray:
@@ -26,7 +28,7 @@ def dataset(reads: list[int], broken: tuple[int, ...] = (), fingerprint: str = "
         return split.annotate(place)
 
     told = dataclasses.replace(split, annotate=annotate)
-    return MapDataset(
+    return SegmentationDataset(
         name="tiny", classes=tiny_segmenters.CLASSES, train=told.take(range(7)), validation=None,
         held_out=told.take(range(7, 10)), fingerprint=fingerprint,
     )  # fmt: skip
@@ -35,9 +37,9 @@ def dataset(reads: list[int], broken: tuple[int, ...] = (), fingerprint: str = "
 def test_counts_are_those_of_the_maps_and_are_kept() -> None:
     reads: list[int] = []
     given = dataset(reads, broken=(3, 8))
-    found = MapCounts.of(given)
+    found = MaskCounts.of(given)
     assert sorted(reads) == list(range(10))
-    again = MapCounts.of(given)
+    again = MaskCounts.of(given)
     assert len(reads) == 10
     for counts in (found, again):
         assert counts.reasons == {n: f"mask {n} is broken; remove it" for n in (3, 8)}
@@ -47,7 +49,7 @@ def test_counts_are_those_of_the_maps_and_are_kept() -> None:
                 counts.total(split, part.names, CLASSES), count_pixels(part, CLASSES)
             )
     # Other masks have another fingerprint.
-    assert MapCounts.of(dataset(reads, fingerprint="g")).reasons == {}
+    assert MaskCounts.of(dataset(reads, fingerprint="g")).reasons == {}
     assert len(reads) == 20
 
 
@@ -55,7 +57,7 @@ def test_an_image_in_two_splits_is_counted_in_each() -> None:
     given = dataset([])
     empty = dataclasses.replace(given.train, annotate=lambda _place: np.full((2, 3), 1, np.uint8))
     twice = dataclasses.replace(given, held_out=empty)
-    counts = MapCounts.of(twice)
+    counts = MaskCounts.of(twice)
     names = given.train.names
     np.testing.assert_array_equal(
         counts.total(twice.train, names, CLASSES), count_pixels(given.train, CLASSES)
@@ -69,10 +71,10 @@ def test_damaged_counts_are_counted_anew(column: str) -> None:
 
     reads: list[int] = []
     given = dataset(reads, broken=(3,))
-    MapCounts.of(given)
+    MaskCounts.of(given)
     key = "label maps 1 of f"
     arrays = kept.load(key)
     assert arrays is not None
     kept.save(key, {**arrays, column: arrays[column][:-1]})
-    assert MapCounts.of(given).reasons.keys() == {3}
+    assert MaskCounts.of(given).reasons.keys() == {3}
     assert len(reads) == 20

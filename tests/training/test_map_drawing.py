@@ -10,10 +10,15 @@ import tiny_segmenters
 from PIL import Image, ImageColor
 
 from kerascnn.errors import InputError
-from training import segmentation_examples
-from training.box_drawing import CLASS_COLOURS
-from training.datasets.label_maps import BACKGROUND, VOID
-from training.map_drawing import draw_map, legend, overlay, write_map
+from training.datasets.segmentation import BACKGROUND, VOID
+from training.detection.drawing import CLASS_COLOURS
+from training.segmentation import examples as segmentation_examples
+from training.segmentation.drawing import (
+    draw_map,
+    legend,
+    overlay,
+    write_map,
+)
 
 NAMES = (BACKGROUND, *map(str, range(22)))
 

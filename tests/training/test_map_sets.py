@@ -16,12 +16,22 @@ from PIL import Image
 from said import said
 
 from kerascnn.errors import InputError
-from training.datasets import class_files, map_sets, mask_files, scenes, voc_maps
-from training.datasets.label_maps import VOID, MapDataset, MapSplit
-from training.datasets.map_sets import scan_maps
-from training.datasets.object_maps import paint
-from training.datasets.objects import Objects
-from training.preprocessing import read_pixels
+from training.datasets import (
+    class_files,
+    mask_files,
+    scenes,
+)
+from training.datasets import (
+    segmentation_sets as map_sets,
+)
+from training.datasets import (
+    voc_masks as voc_maps,
+)
+from training.datasets.detection import Objects
+from training.datasets.masks_of_objects import paint
+from training.datasets.pictures import read_pixels
+from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
+from training.datasets.segmentation_sets import scan_maps
 
 SIZE = (6, 8)
 
@@ -60,16 +70,16 @@ def folder(root: Path, maps: Iterable[np.ndarray], **form: Any) -> Path:
     return root
 
 
-def maps_of(split: MapSplit) -> dict[str, np.ndarray]:
+def maps_of(split: SegmentationSplit) -> dict[str, np.ndarray]:
     """By the stem of the picture's file."""
     return {Path(name).stem: split.label_map(i) for i, name in enumerate(split.names)}
 
 
-def all_maps(dataset: MapDataset) -> dict[str, np.ndarray]:
+def all_maps(dataset: SegmentationDataset) -> dict[str, np.ndarray]:
     return maps_of(dataset.train) | maps_of(dataset.held_out)
 
 
-def counts(dataset: MapDataset) -> list[int | None]:
+def counts(dataset: SegmentationDataset) -> list[int | None]:
     splits = (dataset.train, dataset.validation, dataset.held_out)
     return [None if split is None else len(split) for split in splits]
 

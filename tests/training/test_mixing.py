@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training import mixing
+from training.augment import mixing
 
 SIZE = (12, 20)
 

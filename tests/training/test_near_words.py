@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from export import budget, recipes
+from export.artefacts import variants as recipes
+from export.compress import budget
 from kerascnn import zoo
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError, did_you_mean
 from kerascnn.segmentation import unet
-from training import options
 from training import recipes as training_recipes
-from training.config import _CHOICES, TrainConfig
-from training.request import request
+from training.engine import options
+from training.engine.config import _CHOICES, TrainConfig
+from training.engine.request import request
 
 
 def misspelt(word: str) -> str:

@@ -11,20 +11,20 @@ import pytest
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.box_augmentation import Augmented, to_network
-from training.box_policies import BOX_POLICIES
-from training.config import TrainConfig
+from training.augment.box_policies import BOX_POLICIES
+from training.augment.boxes import Augmented, to_network
 from training.datasets.broken import BrokenPictures
-from training.datasets.objects import Objects, ObjectSplit
-from training.mask_bits import unpacked
-from training.object_batches import (
-    ObjectBatch,
-    ObjectCourse,
+from training.datasets.detection import DetectionSplit, Objects
+from training.datasets.mask_bits import unpacked
+from training.datasets.pictures import read_pixels
+from training.detection.batches import (
+    DetectionBatch,
+    DetectionTrainingData,
     evaluation_pictures,
     object_batches,
     padded,
 )
-from training.preprocessing import read_pixels
+from training.engine.config import TrainConfig
 
 NETWORK = Preprocessing(height=32, width=48, channels=3, resize="stretch")
 CONFIG = TrainConfig(epochs=3, batch_size=4, augmentation="scenes", seed=7)
@@ -48,9 +48,9 @@ def annotate(place: int) -> Objects:
     )
 
 
-def split(count: int = 10) -> ObjectSplit:
+def split(count: int = 10) -> DetectionSplit:
     places = np.arange(count)
-    return ObjectSplit(
+    return DetectionSplit(
         names=tuple(f"p{i}" for i in range(count)),
         places=places,
         sizes=np.stack([30 + places, 60 - places], axis=1).astype(np.int32),
@@ -59,14 +59,14 @@ def split(count: int = 10) -> ObjectSplit:
     )
 
 
-def course(**changes: object) -> ObjectCourse:
-    course = ObjectCourse(
+def training_data(**changes: object) -> DetectionTrainingData:
+    training_data = DetectionTrainingData(
         split=split(), preprocessing=NETWORK, classes=10, config=CONFIG, most_objects=12
     )
-    return dataclasses.replace(course, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(training_data, **changes)  # type: ignore[arg-type]
 
 
-def assert_same(one: ObjectBatch, two: ObjectBatch) -> None:
+def assert_same(one: DetectionBatch, two: DetectionBatch) -> None:
     assert one.keys() == two.keys() == {"pictures", "gt_boxes", "gt_labels", "gt_crowd"}
     for key, values in one.items():
         np.testing.assert_array_equal(values, two[key], err_msg=key)
@@ -80,7 +80,7 @@ def mosaics(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shapes_types_and_padding() -> None:
-    batch = course().batch(0, 0)
+    batch = training_data().batch(0, 0)
     assert {key: (values.shape, values.dtype) for key, values in batch.items()} == {
         "pictures": ((4, 32, 48, 3), np.dtype(np.uint8)),
         "gt_boxes": ((4, 12, 4), np.dtype(np.float32)),
@@ -100,7 +100,7 @@ def test_shapes_types_and_padding() -> None:
 
 
 def test_no_augmentation_gives_pictures_as_an_evaluation_sees_them() -> None:
-    plain = course(config=dataclasses.replace(CONFIG, augmentation="none"))
+    plain = training_data(config=dataclasses.replace(CONFIG, augmentation="none"))
     batch, names = plain.batch(2, 1), plain.names(2, 1)
     for row, name in enumerate(names):
         place = int(name[1:])
@@ -111,7 +111,7 @@ def test_no_augmentation_gives_pictures_as_an_evaluation_sees_them() -> None:
 
 
 def test_an_epoch_has_each_picture_once_in_full_batches() -> None:
-    one = course()
+    one = training_data()
     assert (one.steps, one.batch_size) == (2, 4)
     names = one.names(0, 0) + one.names(0, 1)
     assert len(set(names)) == 8
@@ -119,29 +119,29 @@ def test_an_epoch_has_each_picture_once_in_full_batches() -> None:
 
 
 def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
-    few = course(split=split(3))
+    few = training_data(split=split(3))
     assert (few.steps, few.batch_size) == (1, 3)
     assert few.batch(0, 0)["pictures"].shape == (3, 32, 48, 3)
 
 
 @pytest.mark.usefixtures("mosaics")
 def test_a_training_goes_on_from_the_middle() -> None:
-    whole = list(object_batches(course(), first_epoch=0, last_epoch=3))
+    whole = list(object_batches(training_data(), first_epoch=0, last_epoch=3))
     assert len(whole) == 6
-    rest = list(object_batches(course(), first_epoch=1, last_epoch=3, first_step=1))
+    rest = list(object_batches(training_data(), first_epoch=1, last_epoch=3, first_step=1))
     for one, two in zip(whole[3:], rest, strict=True):
         assert_same(one, two)
-    assert_same(whole[3], course().batch(1, 1))
+    assert_same(whole[3], training_data().batch(1, 1))
     assert not np.array_equal(whole[0]["pictures"], whole[2]["pictures"])
-    other = course(config=dataclasses.replace(CONFIG, seed=8)).batch(1, 1)
+    other = training_data(config=dataclasses.replace(CONFIG, seed=8)).batch(1, 1)
     assert not np.array_equal(whole[3]["pictures"], other["pictures"])
 
 
 @pytest.mark.usefixtures("mosaics")
 def test_hosts_share_a_batch() -> None:
     config = dataclasses.replace(CONFIG, batch_size=10)
-    whole = course(config=config)
-    parts = [course(config=config, shard=(index, 2)) for index in range(2)]
+    whole = training_data(config=config)
+    parts = [training_data(config=config, shard=(index, 2)) for index in range(2)]
     assert [part.batch_size for part in parts] == [5, 5]
     for epoch in range(6):
         assert parts[0].names(epoch, 0) + parts[1].names(epoch, 0) == whole.names(epoch, 0)
@@ -158,7 +158,7 @@ def test_a_mosaic_reads_no_picture_twice() -> None:
         asked.append(place)
         return read(place)
 
-    one = course(split=dataclasses.replace(split(), read=counted))
+    one = training_data(split=dataclasses.replace(split(), read=counted))
     batch = one.batch(0, 0)
     assert sorted(f"p{place}" for place in asked) == sorted(one.names(0, 0))
     assert {*batch["gt_labels"].ravel()} <= {-1, *asked}
@@ -182,8 +182,8 @@ def test_masks_come_in_the_order_of_boxes() -> None:
     with_masks = dataclasses.replace(split(), annotate=drawn_masks)
     met = 0
     for most in (12, 2):  # two are fewer than there are
-        plain = course(most_objects=most).batch(1, 1)
-        batch = course(split=with_masks, masks=True, most_objects=most).batch(1, 1)
+        plain = training_data(most_objects=most).batch(1, 1)
+        batch = training_data(split=with_masks, masks=True, most_objects=most).batch(1, 1)
         bits = batch.pop("gt_masks")
         assert (bits.shape, bits.dtype) == ((4, most, 32, 6), np.uint8)
         masks = unpacked(bits, 48)
@@ -209,7 +209,7 @@ def test_masks_are_those_of_the_picture() -> None:
     same_size = Preprocessing(height=35, width=55, channels=3, resize="stretch")
     one = dataclasses.replace(split(6), annotate=drawn_masks).take([5])
     config = dataclasses.replace(CONFIG, augmentation="none")
-    batch = course(split=one, preprocessing=same_size, config=config, masks=True).batch(0, 0)
+    batch = training_data(split=one, preprocessing=same_size, config=config, masks=True).batch(0, 0)
     masks = drawn_masks(5).masks
     assert masks is not None
     found = unpacked(batch["gt_masks"], 55)  # no whole number of bytes
@@ -244,7 +244,9 @@ def test_none_one_pixel_and_200_objects_have_masks(count: int) -> None:
     square = Preprocessing(height=100, width=100, channels=3, resize="stretch")
     for name in BOX_POLICIES:
         config = dataclasses.replace(CONFIG, augmentation=name)
-        one = course(split=some, preprocessing=square, config=config, masks=True, most_objects=50)
+        one = training_data(
+            split=some, preprocessing=square, config=config, masks=True, most_objects=50
+        )
         batch = one.batch(0, 0)
         masks = unpacked(batch["gt_masks"], 100)
         assert masks.shape == (4, 50, 100, 100)
@@ -258,20 +260,20 @@ def test_none_one_pixel_and_200_objects_have_masks(count: int) -> None:
 
 def test_masks_of_boxes_alone_are_refused() -> None:
     with pytest.raises(InputError, match="p0: objects have boxes alone, and no masks"):
-        course(masks=True)
+        training_data(masks=True)
 
 
 def test_chance_is_of_seed_epoch_and_picture() -> None:
-    one = course(chance=1000)
+    one = training_data(chance=1000)
     batch, names = one.batch(1, 1), one.names(1, 1)
     drawn = batch.pop("chance")
-    assert_same(batch, course().batch(1, 1))
+    assert_same(batch, training_data().batch(1, 1))
     assert (drawn.shape, drawn.dtype) == ((4, 1000), np.float32)
     assert 0 <= drawn.min() < 0.01
     assert 0.99 < drawn.max() < 1
     assert abs(drawn.mean() - 0.5) < 0.02
     assert len(np.unique(drawn[:, 0])) == 4
-    whole = course(config=dataclasses.replace(CONFIG, batch_size=10), chance=1000)
+    whole = training_data(config=dataclasses.replace(CONFIG, batch_size=10), chance=1000)
     everything = dict(zip(whole.names(1, 0), whole.batch(1, 0)["chance"], strict=True))
     for name, row in zip(names, drawn, strict=True):
         np.testing.assert_array_equal(row, everything[name])
@@ -286,11 +288,11 @@ def test_chance_is_of_seed_epoch_and_picture() -> None:
 
 
 def test_tf_data_gives_masks_and_chance_too() -> None:
-    from training.pipeline import object_stream
+    from training.engine.pipeline import object_stream
 
     with_masks = dataclasses.replace(split(), annotate=drawn_masks)
     for options in ({}, {"split": with_masks, "masks": True, "chance": 7}):
-        one = course(**options)
+        one = training_data(**options)
         stream = object_stream(one, first_epoch=1, last_epoch=3, first_step=1)
         batches = object_batches(one, first_epoch=1, last_epoch=3, first_step=1)
         for (found,), expected in zip(stream, batches, strict=True):
@@ -324,13 +326,13 @@ def test_the_next_picture_stands_in_for_a_broken_one(capsys: pytest.CaptureFixtu
     # As if the sixth picture, and its objects, were the seventh.
     places = np.where(split().places == 5, 6, split().places)
     mended = dataclasses.replace(split(), places=places)
-    found = list(object_batches(course(split=bad), first_epoch=0, last_epoch=3))
-    wanted = list(object_batches(course(split=mended), first_epoch=0, last_epoch=3))
+    found = list(object_batches(training_data(split=bad), first_epoch=0, last_epoch=3))
+    wanted = list(object_batches(training_data(split=mended), first_epoch=0, last_epoch=3))
     for one, other in zip(found, wanted, strict=True):
         for key, values in one.items():
             np.testing.assert_array_equal(values, other[key])
     assert capsys.readouterr().err.count("broken, left out: p5 is not a readable") == 1
-    strict = course(split=bad, broken=BrokenPictures(strict=True))
+    strict = training_data(split=bad, broken=BrokenPictures(strict=True))
     with pytest.raises(InputError, match="p5"):
         list(object_batches(strict, first_epoch=0, last_epoch=20))
     with pytest.raises(InputError, match="p5"):
@@ -343,7 +345,7 @@ def test_without_any_picture_that_can_be_read_training_ends() -> None:
 
     bad = dataclasses.replace(split(), read=broken)
     with pytest.raises(InputError, match="no image can stand in for it"):
-        next(object_batches(course(split=bad), first_epoch=0, last_epoch=1))
+        next(object_batches(training_data(split=bad), first_epoch=0, last_epoch=1))
 
 
 def test_a_picture_that_is_gone_is_an_error_and_not_broken() -> None:
@@ -352,7 +354,7 @@ def test_a_picture_that_is_gone_is_an_error_and_not_broken() -> None:
     def gone(place: int) -> np.ndarray:
         return read_pixels(f"/nowhere/{place}.png") if place == 5 else read(place)
 
-    lost = course(split=dataclasses.replace(split(), read=gone))
+    lost = training_data(split=dataclasses.replace(split(), read=gone))
     with pytest.raises(InputError, match=r"/nowhere/5\.png: no such image"):
         list(object_batches(lost, first_epoch=0, last_epoch=20))
     assert lost.broken.reasons == {}
@@ -360,7 +362,7 @@ def test_a_picture_that_is_gone_is_an_error_and_not_broken() -> None:
 
 def test_who_stops_early_leaves_no_threads() -> None:
     before = set(threading.enumerate())  # tqdm's monitor may be there, of another test
-    stream = object_batches(course(), first_epoch=0, last_epoch=1000)
+    stream = object_batches(training_data(), first_epoch=0, last_epoch=1000)
     next(stream)
     workers = set(threading.enumerate()) - before
     assert workers
@@ -381,6 +383,6 @@ def test_evaluation_pictures_come_in_order() -> None:
 def test_cropping_is_refused() -> None:
     crop = dataclasses.replace(NETWORK, resize="crop")
     with pytest.raises(InputError, match="not 'crop'"):
-        course(preprocessing=crop)
+        training_data(preprocessing=crop)
     with pytest.raises(InputError, match="not 'crop'"):
         next(evaluation_pictures(split(), crop, 4))

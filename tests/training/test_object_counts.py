@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from tests import tiny_detectors
-from training.config import TrainConfig
-from training.datasets.object_table import Annotations, tabulate
-from training.datasets.objects import Objects, ObjectSplit
-from training.train_detector import _has_objects, _most_objects
+from training.datasets.detection import DetectionSplit, Objects
+from training.datasets.detection_table import Annotations, tabulate
+from training.detection.task import _has_objects, _most_objects
+from training.engine.config import TrainConfig
 
 OBJECTS, CROWDS = [3, 0, 1, 2], [1, 0, 1, 0]
 
 
-def table_split() -> ObjectSplit:
+def table_split() -> DetectionSplit:
     """Four images with the objects above, the first of them crowds."""
     files = [Path(f"{number}.png") for number in range(4)]
     pictures = np.repeat(np.arange(4), OBJECTS)

@@ -11,10 +11,17 @@ import pytest
 from PIL import Image
 
 from kerascnn.errors import InputError
+from training.datasets.detection_sets import scan_objects
+from training.datasets.detection_table import (
+    ALL,
+    TEST,
+    TRAIN,
+    Annotations,
+    assemble,
+    tabulate,
+)
 from training.datasets.faults import HANDFUL, MOST_SHARE, Faults, present, weigh
-from training.datasets.object_sets import scan_objects
-from training.datasets.object_table import ALL, TEST, TRAIN, Annotations, assemble, tabulate
-from training.preprocessing import read_pixels, read_size
+from training.datasets.pictures import read_pixels, read_size
 
 XML = (
     "<annotation><object><name>cat</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>5</xmax>"

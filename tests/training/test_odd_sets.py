@@ -14,11 +14,11 @@ from PIL import Image
 from said import note_of, said
 
 from kerascnn.errors import InputError
+from training.common.reading import BEFORE
 from training.datasets import coco, same_bytes, yolo
-from training.datasets.map_sets import scan_maps
-from training.datasets.object_sets import scan_objects
-from training.datasets.objects import ObjectDataset, require_masks
-from training.reading import BEFORE
+from training.datasets.detection import DetectionDataset, require_masks
+from training.datasets.detection_sets import scan_objects
+from training.datasets.segmentation_sets import scan_maps
 
 HEIGHT, WIDTH = 20, 40
 
@@ -33,7 +33,7 @@ def kinds(dataset: Any) -> list[str]:
     return [note.kind for note in dataset.notes]
 
 
-def by_name(dataset: ObjectDataset) -> dict[str, Any]:
+def by_name(dataset: DetectionDataset) -> dict[str, Any]:
     """Objects by the name of the picture."""
     return {
         Path(split.names[i]).name: split.objects(i)
@@ -62,7 +62,7 @@ def coco_set(root: Path, count: int = 20, name: str = "all.json") -> tuple[Path,
     return root / name, content
 
 
-def read(path: Path, content: Any, *, strict: bool = False) -> ObjectDataset:
+def read(path: Path, content: Any, *, strict: bool = False) -> DetectionDataset:
     path.write_text(json.dumps(content))
     return coco.scan(path, seed=0, strict=strict)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training import once
+from training.common import once
 
 MADE: list[tuple[int, int]] = []
 

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from training import optimizers
-from training.config import TrainConfig
+from training.engine import optimizers
+from training.engine.config import TrainConfig
 
 KERNEL, BIAS = np.array([[1.0, -2.0], [0.5, 3.0]]), np.array([0.7, -0.3])
 RATE = 0.1
@@ -203,7 +203,7 @@ _TRAIN = """
 import json
 import keras, numpy as np
 from training import optimizers, schedules
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 keras.utils.set_random_seed(0)
 found = {}
 for optimizer in ("adamw", "rmsprop", "sgd"):

@@ -11,7 +11,7 @@ import pytest
 from kerascnn import zoo
 from kerascnn.catalogue import ENTRIES
 from kerascnn.errors import InputError
-from training import options
+from training.engine import options
 
 
 def parameters(name: str) -> dict[str, object]:

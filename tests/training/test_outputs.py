@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kerascnn.errors import InputError
-from training import outputs
-from training.evaluate import Evaluation
+from training.classification import outputs
+from training.classification.evaluate import Evaluation
 
 RNG = np.random.default_rng(3)
 LABELS = RNG.integers(0, 7, 50)

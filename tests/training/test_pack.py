@@ -16,7 +16,8 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import atomic, datasets
+from training import datasets
+from training.common import atomic
 from training.datasets import pack as packing
 from training.datasets.decode import decode_split, decoded
 from training.datasets.pack import Packed, pack, shard_bytes

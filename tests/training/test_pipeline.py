@@ -12,12 +12,17 @@ import pytest
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import recipes
-from training.batches import Course, EvaluationBatches, train_batches
-from training.config import TrainConfig
+from training.augment.policies import POLICIES
+from training.classification.batches import EvaluationBatches, TrainingData, train_batches
 from training.datasets.splits import Split
-from training.pipeline import evaluation_stream, lesson_stream, train_stream, with_teacher
-from training.policies import POLICIES
-from training.request import TrainRequest, request
+from training.engine.config import TrainConfig
+from training.engine.pipeline import (
+    evaluation_stream,
+    train_stream,
+    training_stream,
+    with_teacher,
+)
+from training.engine.request import TrainRequest, request
 
 SOURCE = Preprocessing(height=20, width=20, channels=3, resize="stretch")
 TARGET = Preprocessing(height=16, width=16, channels=3)
@@ -63,11 +68,11 @@ def test_changes_differ_by_picture_epoch_and_seed(augmentation: str) -> None:
 
 def test_streams_of_tensorflow_and_of_numpy_are_the_same() -> None:
     config = TrainConfig(epochs=2, batch_size=4, augmentation="modern", mixup=0.2, cutmix=1.0)
-    course = Course(split=SPLIT, **GIVEN, config=config)
+    training_data = TrainingData(split=SPLIT, **GIVEN, config=config)
     for shard in ((0, 1), (1, 2)):
-        part = dataclasses.replace(course, shard=shard)
+        part = dataclasses.replace(training_data, shard=shard)
         span = {"first_epoch": 0, "last_epoch": 2, "first_step": 1}
-        one, other = list(lesson_stream(part, **span)), list(train_batches(part, **span))
+        one, other = list(training_stream(part, **span)), list(train_batches(part, **span))
         assert len(one) == len(other) == 3
         for (batch, labels), (same, same_labels) in zip(one, other, strict=True):
             keras.tree.map_structure(np.testing.assert_array_equal, dict(batch), same)
@@ -77,11 +82,11 @@ def test_streams_of_tensorflow_and_of_numpy_are_the_same() -> None:
 def test_streams_are_never_tuned() -> None:
     """The end of a tuned one waits for its tuner to wake, up to a minute."""
     config = TrainConfig(epochs=1, augmentation="none")
-    course = Course(split=SPLIT, **GIVEN, config=config)
+    training_data = TrainingData(split=SPLIT, **GIVEN, config=config)
     given = {"preprocessing": SOURCE, "classes": 2}
     streams = [
         train_stream(SPLIT, **GIVEN, config=config, first_epoch=0),
-        lesson_stream(course, first_epoch=0, last_epoch=1),
+        training_stream(training_data, first_epoch=0, last_epoch=1),
         evaluation_stream(SPLIT, batch_size=3, **given),
         with_teacher(
             train_stream(SPLIT, **GIVEN, config=config, first_epoch=0), lambda x: x[:, 0, 0, :2]

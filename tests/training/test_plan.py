@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from kerascnn.preprocessing import Preprocessing
-from training import plan
-from training.batches import Course, train_batches
-from training.config import TrainConfig
+from training.classification.batches import TrainingData, train_batches
 from training.datasets.splits import Split
+from training.engine import epoch_schedule as plan
+from training.engine.config import TrainConfig
 
 SQUARE = Preprocessing(height=8, width=8, channels=1, resize="pad")
 CONFIG = TrainConfig(epochs=3, batch_size=4, augmentation="digits", mixup=0.2, cutmix=1.0)
@@ -25,8 +25,8 @@ def split(count: int = 10) -> Split:
     return Split(labels=labels, names=tuple(f"p{i}" for i in range(count)), pictures=pictures)
 
 
-def course(config: TrainConfig = CONFIG, shard: tuple[int, int] = (0, 1)) -> Course:
-    return Course(
+def training_data(config: TrainConfig = CONFIG, shard: tuple[int, int] = (0, 1)) -> TrainingData:
+    return TrainingData(
         split=split(), source=SQUARE, preprocessing=SQUARE, classes=2, config=config, shard=shard
     )
 
@@ -62,8 +62,10 @@ def test_few_pictures_have_smaller_batches_where_an_epoch_shall_have_more(
     real = plan.with_real_batch(config, pictures)
     assert real.batch_size == size
     assert plan.with_real_batch(real, pictures) == real
-    course = Course(split=few, source=SQUARE, preprocessing=SQUARE, classes=2, config=config)
-    assert len(next(iter(train_batches(course, first_epoch=0, last_epoch=1)))[1]) == size
+    training_data = TrainingData(
+        split=few, source=SQUARE, preprocessing=SQUARE, classes=2, config=config
+    )
+    assert len(next(iter(train_batches(training_data, first_epoch=0, last_epoch=1)))[1]) == size
 
 
 def test_an_epoch_repeats_and_differs_from_others() -> None:
@@ -100,8 +102,8 @@ def test_shards_are_shuffled_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_batches_begun_in_the_middle_equal_those_from_the_start() -> None:
-    whole = list(train_batches(course(), first_epoch=0, last_epoch=3))
-    late = list(train_batches(course(), first_epoch=1, last_epoch=3, first_step=1))
+    whole = list(train_batches(training_data(), first_epoch=0, last_epoch=3))
+    late = list(train_batches(training_data(), first_epoch=1, last_epoch=3, first_step=1))
     assert (len(whole), len(late)) == (6, 3)
     for (batch, labels), (same, same_labels) in zip(whole[3:], late, strict=True):
         np.testing.assert_array_equal(labels, same_labels)
@@ -112,9 +114,10 @@ def test_batches_begun_in_the_middle_equal_those_from_the_start() -> None:
 
 
 def test_hosts_share_each_batch() -> None:
-    whole = list(train_batches(course(), first_epoch=0, last_epoch=1))
+    whole = list(train_batches(training_data(), first_epoch=0, last_epoch=1))
     halves = [
-        list(train_batches(course(shard=(i, 2)), first_epoch=0, last_epoch=1)) for i in range(2)
+        list(train_batches(training_data(shard=(i, 2)), first_epoch=0, last_epoch=1))
+        for i in range(2)
     ]
     for (batch, labels), *parts in zip(whole, *halves, strict=True):
         joined = np.concatenate([part["pictures"] for part, _labels in parts])
@@ -123,15 +126,15 @@ def test_hosts_share_each_batch() -> None:
 
 
 def test_a_batch_is_named() -> None:
-    (batch, _labels), *_rest = train_batches(course(), first_epoch=2, last_epoch=3)
-    names = course().names(2, 0)
+    (batch, _labels), *_rest = train_batches(training_data(), first_epoch=2, last_epoch=3)
+    names = training_data().names(2, 0)
     assert names == [f"p{value}" for value in batch["pictures"][:, 0, 0, 0]]
 
 
 def test_an_error_while_making_batches_ahead_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Course, number: int) -> dict[str, np.ndarray]:
+    def broken(self: TrainingData, number: int) -> dict[str, np.ndarray]:
         raise RuntimeError("disk gone")
 
-    monkeypatch.setattr(Course, "epoch", broken)
+    monkeypatch.setattr(TrainingData, "epoch", broken)
     with pytest.raises(RuntimeError, match="disk gone"):
-        next(train_batches(course(), first_epoch=0, last_epoch=1))
+        next(train_batches(training_data(), first_epoch=0, last_epoch=1))

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from training import progress
-from training.opening import opening_line
-from training.progress import Progress, busy
+from training.common import progress
+from training.common.progress import Progress, busy
+from training.engine.opening import opening_line
 
 
 def test_work_that_only_counts_breaks_its_silence_in_a_log(

@@ -20,8 +20,8 @@ from keras import ops
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.roi_align import roi_align
 from kerascnn.detection.specs import TwoStageSpec
-from training.mask_bits import packed
-from training.rcnn_losses import (
+from training.datasets.mask_bits import packed
+from training.detection.two_stage_losses import (
     RCNNLoss,
     Regions,
     Sample,

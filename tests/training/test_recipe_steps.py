@@ -12,11 +12,11 @@ import pytest
 
 from kerascnn.detection.specs import DetectorSpec
 from training import datasets, recipes
-from training.config import TrainConfig
 from training.datasets.splits import Dataset, Split
-from training.request import TrainRequest, request
-from training.run import Run
-from training.train import train
+from training.engine.config import TrainConfig
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run
+from training.engine.train import train
 
 SIDE = 40
 MODELS = {

@@ -11,7 +11,8 @@ from kerascnn import zoo
 from kerascnn.classification.efficientnet import EFFICIENTNETS
 from kerascnn.classification.efficientnet_v2 import EFFICIENTNETS_V2
 from kerascnn.errors import InputError
-from training import recipes, schedules
+from training import recipes
+from training.engine import schedules
 
 OF_MAPS = ("scenes_maps", "segmentation")
 OURS = ("digits", "scenes_digits", "scratch", "finetune", "scenes", "detection", *OF_MAPS)

@@ -9,13 +9,13 @@ import pytest
 
 from kerascnn.errors import InputError
 from training.datasets import mnist, painting, scenes, scenes_digits
-from training.datasets.objects import ObjectDataset, is_scenes
+from training.datasets.detection import DetectionDataset, is_scenes
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
 @pytest.fixture(scope="module")
-def small() -> ObjectDataset:
+def small() -> DetectionDataset:
     return scenes.scan("scenes:128x160@120+60")
 
 

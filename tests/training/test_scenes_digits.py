@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from training import datasets, recipes
-from training.augmentation import augment
-from training.config import TrainConfig
+from training.augment.images import augment
+from training.augment.policies import POLICIES, draw
+from training.classification.task import preprocessing_for
 from training.datasets import mnist, painting, scenes_digits
-from training.pipeline import train_stream
-from training.policies import POLICIES, draw
-from training.request import request
-from training.train_classifier import preprocessing_for
+from training.engine.config import TrainConfig
+from training.engine.pipeline import train_stream
+from training.engine.request import request
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

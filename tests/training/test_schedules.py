@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kerascnn.errors import InputError
-from training import optimizers, schedules
-from training.config import TrainConfig
+from training.engine import optimizers, schedules
+from training.engine.config import TrainConfig
 
 
 def rates(config: TrainConfig, steps: int, epochs: int) -> list[float]:

@@ -11,8 +11,8 @@ from tiny_segmenters import CLASSES, PREPROCESSING, SHAPE
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.datasets.label_maps import VOID
-from training.evaluate_segmenter import (
+from training.datasets.segmentation import VOID
+from training.segmentation.evaluate import (
     evaluate_segmenter,
     keras_segment_fn,
     maps,

@@ -21,23 +21,24 @@ from tiny_segmenters import CLASSES, PREPROCESSING, SHAPE
 
 from kerascnn import zoo
 from kerascnn.errors import InputError
-from training import checkpoint, fit_segmenter, loop
-from training.config import TrainConfig
 from training.datasets import scenes
-from training.datasets.label_maps import VOID, MapSplit
-from training.devices import SINGLE, Placement
-from training.evaluate_segmenter import evaluate_segmenter, keras_segment_fn
-from training.loop import Fitted
-from training.map_batches import MapCourse
-from training.segmentation_losses import (
+from training.datasets.segmentation import VOID, SegmentationSplit
+from training.engine import checkpoint, loop
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE, Placement
+from training.engine.loop import Fitted
+from training.engine.stopping import Stopped
+from training.segmentation import fit as fit_segmenter
+from training.segmentation.batches import SegmentationTrainingData
+from training.segmentation.evaluate import evaluate_segmenter, keras_segment_fn
+from training.segmentation.losses import (
     LOSSES,
     SegmentationLoss,
     balanced,
+    class_prior_biases,
     count_pixels,
-    first_biases,
 )
-from training.segmentation_trainee import SegmentationTrainee
-from training.stopping import Stopped
+from training.segmentation.training_model import SegmentationTrainingModel
 
 CONFIG = TrainConfig(
     epochs=6, batch_size=4, augmentation="flip", learning_rate=2e-2, warmup_epochs=0.5,
@@ -46,8 +47,10 @@ CONFIG = TrainConfig(
 )  # fmt: skip
 
 
-def course(config: TrainConfig = CONFIG, split: MapSplit | None = None) -> MapCourse:
-    return MapCourse(
+def training_data(
+    config: TrainConfig = CONFIG, split: SegmentationSplit | None = None
+) -> SegmentationTrainingData:
+    return SegmentationTrainingData(
         split=tiny_segmenters.split(14) if split is None else split, preprocessing=PREPROCESSING,
         classes=3, config=config,
     )  # fmt: skip
@@ -56,28 +59,28 @@ def course(config: TrainConfig = CONFIG, split: MapSplit | None = None) -> MapCo
 def run(
     folder: Path,
     config: TrainConfig = CONFIG,
-    validation: MapSplit | None = None,
+    validation: SegmentationSplit | None = None,
     *,
-    split: MapSplit | None = None,
+    split: SegmentationSplit | None = None,
     placement: Placement = SINGLE,
     pixels: Sequence[int] = (300, 50, 50),
 ) -> tuple[keras.Model, Fitted]:
     model = tiny_segmenters.network()
     fitted = fit_segmenter.fit_segmenter(
-        model, course(config, split), validation, classes=CLASSES, pixels=np.array(pixels),
+        model, training_data(config, split), validation, classes=CLASSES, pixels=np.array(pixels),
         folder=folder / "checkpoints", history_file=folder / "history.csv", placement=placement,
     )  # fmt: skip
     return model, fitted
 
 
 @pytest.fixture(scope="module")
-def validation() -> MapSplit:
+def validation() -> SegmentationSplit:
     return tiny_segmenters.split(20).take(range(14, 20))
 
 
 @pytest.fixture(scope="module")
 def unbroken(
-    validation: MapSplit, tmp_path_factory: pytest.TempPathFactory
+    validation: SegmentationSplit, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[keras.Model, Fitted, Path]:
     folder = tmp_path_factory.mktemp("unbroken")
     return *run(folder, validation=validation), folder
@@ -119,7 +122,7 @@ def stop_at_step(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stopped_within_an_epoch_it_goes_on_to_the_same_weights(
-    unbroken, validation: MapSplit, tmp_path: Path
+    unbroken, validation: SegmentationSplit, tmp_path: Path
 ) -> None:
     whole, fitted, _folder = unbroken
     with pytest.MonkeyPatch.context() as patch:
@@ -134,25 +137,25 @@ def test_stopped_within_an_epoch_it_goes_on_to_the_same_weights(
     assert gone_on.history == fitted.history
 
 
-def trainee(name: str = "cross_entropy_dice") -> SegmentationTrainee:
+def training_model(name: str = "cross_entropy_dice") -> SegmentationTrainingModel:
     loss = SegmentationLoss(name=name, classes=3)
-    return SegmentationTrainee(tiny_segmenters.network(), PREPROCESSING, loss)
+    return SegmentationTrainingModel(tiny_segmenters.network(), PREPROCESSING, loss)
 
 
-def test_void_alone_chooses_no_epoch(validation: MapSplit) -> None:
+def test_void_alone_chooses_no_epoch(validation: SegmentationSplit) -> None:
     void = dataclasses.replace(
         validation, annotate=lambda place: np.full_like(validation.annotate(place), VOID)
     )
     for given, names in ((validation, {"val_miou", "val_dice"}), (void, set()), (None, set())):
-        work = fit_segmenter._Segmentation(trainee(), course(), given, CLASSES)
+        work = fit_segmenter._Segmentation(training_model(), training_data(), given, CLASSES)
         assert set(work.validate()) == names
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_loss_of_a_step_is_that_of_its_batch(name: str) -> None:
-    batch = course().batch(0, 0)
+    batch = training_data().batch(0, 0)
     batch["gt_weights"] = np.where(batch["gt_map"] == 1, 9, 1).astype(np.float32)
-    learning = trainee(name)
+    learning = training_model(name)
     logits = learning(batch)
     inside = learning.network(PREPROCESSING.normalise(batch["pictures"]))
     np.testing.assert_allclose(logits, inside, rtol=1e-4, atol=1e-5)
@@ -193,7 +196,7 @@ def test_logits_begin_at_the_classes_shares_unless_they_have_learnt(
 ) -> None:
     begun: list[np.ndarray] = []
 
-    def untrained(work: loop.Work, **_options: object) -> None:
+    def untrained(work: loop.TrainingTask, **_options: object) -> None:
         begun.append(np.array(work.network.get_layer("logits").bias))
 
     monkeypatch.setattr(loop, "train", untrained)
@@ -203,7 +206,7 @@ def test_logits_begin_at_the_classes_shares_unless_they_have_learnt(
     np.testing.assert_allclose(np.exp(begun[1]), [1 / 3] * 3, rtol=1e-2)
     learnt = tiny_segmenters.network()
     learnt.get_layer("logits").bias.assign([0.0, 0.5, 0.0])
-    fit_segmenter._begin_at_shares(learnt, first_biases(np.array([6, 1, 0])))
+    fit_segmenter._begin_at_shares(learnt, class_prior_biases(np.array([6, 1, 0])))
     assert np.array(learnt.get_layer("logits").bias).tolist() == [0.0, 0.5, 0.0]
 
 
@@ -243,7 +246,7 @@ def test_a_loss_that_is_no_number_names_step_rate_and_pictures(tmp_path: Path) -
         run(tmp_path, config)
     step = int(str(raised.value).partition("step ")[2][0])
     names = (tmp_path / "bad_batch.txt").read_text().split()
-    assert names == course(config).names(0, step - 1)
+    assert names == training_data(config).names(0, step - 1)
 
 
 def test_several_devices_are_refused(tmp_path: Path) -> None:
@@ -260,15 +263,15 @@ import json, pathlib, sys
 import jax, keras, numpy as np, tiny_segmenters
 from tiny_segmenters import CLASSES, PREPROCESSING
 from training import fit_segmenter
-from training.config import TrainConfig
-from training.devices import SINGLE
-from training.map_batches import MapCourse
-from training.segmentation_losses import (
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.segmentation.batches import SegmentationTrainingData
+from training.segmentation.losses import (
     LOSSES,
     SegmentationLoss,
     balanced,
     count_pixels,
-    first_biases,
+    class_prior_biases,
 )
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 folder = pathlib.Path(sys.argv[1])
@@ -280,7 +283,7 @@ losses = jax.jit(lambda *batch: [loss(*batch) for loss in made])(
 )
 model = tiny_segmenters.network(dropout=0.0)
 model.load_weights(folder / "initial.weights.h5")
-course = MapCourse(
+course = SegmentationTrainingData(
     split=tiny_segmenters.split(12), preprocessing=PREPROCESSING, classes=3,
     config=TrainConfig(**json.loads((folder / "config.json").read_text())),
 )
@@ -307,7 +310,7 @@ def test_jax_trains_and_its_losses_are_tensorflows(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(config)))
     model = tiny_segmenters.network(dropout=0.0)
     model.save_weights(tmp_path / "initial.weights.h5")
-    batch = course(config, tiny_segmenters.split(12)).batch(0, 0)
+    batch = training_data(config, tiny_segmenters.split(12)).batch(0, 0)
     own = batch["gt_map"].copy()
     batch["gt_map"][0] = VOID
     logits = np.asarray(model(PREPROCESSING.normalise(batch["pictures"]), training=True))
@@ -331,7 +334,7 @@ def test_jax_trains_and_its_losses_are_tensorflows(tmp_path: Path) -> None:
     assert losses == pytest.approx([float(each) for each in expected], rel=1e-4)
     pixels = np.array([300, 60, 40])
     loss = SegmentationLoss(name=config.map_loss, classes=3, class_weights=balanced(pixels))
-    begun = logits + first_biases(pixels, balanced(pixels))
+    begun = logits + class_prior_biases(pixels, balanced(pixels))
     assert first["loss"] == pytest.approx(float(loss(own, begun, batch["gt_weights"])), rel=1e-4)
     assert second["loss"] < first["loss"]
     assert 0 <= second["val_miou"] <= 100
@@ -347,7 +350,7 @@ def half_precision() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("half_precision")
-def test_half_precision_trains_and_goes_on(validation: MapSplit, tmp_path: Path) -> None:
+def test_half_precision_trains_and_goes_on(validation: SegmentationSplit, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=3)
     whole, fitted = run(tmp_path / "whole", config, validation)
     assert "float16" not in {v.dtype for v in whole.variables}
@@ -377,8 +380,8 @@ def test_eight_scenes_are_learnt_by_heart(tmp_path: Path) -> None:
     )  # fmt: skip
     fit_segmenter.fit_segmenter(
         model,
-        MapCourse(split=data.train, preprocessing=preprocessing, classes=11, config=config),
-        None, classes=data.classes, pixels=count_pixels(data.train, 11),
+        SegmentationTrainingData(split=data.train, preprocessing=preprocessing, classes=11,
+        config=config), None, classes=data.classes, pixels=count_pixels(data.train, 11),
         folder=tmp_path / "checkpoints", history_file=tmp_path / "history.csv", placement=SINGLE,
     )  # fmt: skip
     segment = keras_segment_fn(model, preprocessing)

@@ -11,13 +11,13 @@ import tensorflow as tf
 from keras import ops
 
 from kerascnn.errors import InputError
-from training.datasets.label_maps import VOID, MapSplit
-from training.segmentation_losses import (
+from training.datasets.segmentation import VOID, SegmentationSplit
+from training.segmentation.losses import (
     LOSSES,
     SegmentationLoss,
     balanced,
+    class_prior_biases,
     count_pixels,
-    first_biases,
 )
 
 FACTORS = np.float32([0.5, 3.0, 1.0])
@@ -184,8 +184,8 @@ def test_another_name_is_an_input_error() -> None:
         SegmentationLoss(name="tversky", classes=2)
 
 
-def split_of(*maps: np.ndarray) -> MapSplit:
-    return MapSplit(
+def split_of(*maps: np.ndarray) -> SegmentationSplit:
+    return SegmentationSplit(
         names=tuple(f"p{i}" for i in range(len(maps))), places=np.arange(len(maps)),
         sizes=np.array([each.shape for each in maps], np.int32),
         read=lambda place: np.zeros((*maps[place].shape, 3), np.uint8),
@@ -210,7 +210,7 @@ def test_first_biases_are_those_of_the_lowest_loss_without_a_look() -> None:
     truth = rng.choice(np.uint8([0, 0, 0, 0, 1, 1, 2]), (2, 60, 60))
     pixels = np.bincount(truth.ravel(), minlength=3)
     for factors in (None, balanced(pixels), FACTORS):
-        biases = first_biases(pixels, factors)
+        biases = class_prior_biases(pixels, factors)
         assert np.exp(biases).sum() == pytest.approx(1)
         best = loss_of(
             "cross_entropy", truth, np.broadcast_to(biases, (2, 60, 60, 3)), None, factors
@@ -220,5 +220,5 @@ def test_first_biases_are_those_of_the_lowest_loss_without_a_look() -> None:
                 other = np.broadcast_to(biases + sign * step, (2, 60, 60, 3))
                 assert loss_of("cross_entropy", truth, other, None, factors) > best
     # Nothing, and a class without a pixel, give numbers.
-    assert first_biases(np.zeros(4, np.int64)).tolist() == [np.float32(np.log(0.25))] * 4
-    assert np.isfinite(first_biases(np.array([10**9, 0]))).all()
+    assert class_prior_biases(np.zeros(4, np.int64)).tolist() == [np.float32(np.log(0.25))] * 4
+    assert np.isfinite(class_prior_biases(np.array([10**9, 0]))).all()

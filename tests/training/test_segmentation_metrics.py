@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from kerascnn.errors import InputError
-from training.datasets.label_maps import VOID, MapSplit
-from training.segmentation_metrics import (
+from training.datasets.segmentation import VOID, SegmentationSplit
+from training.segmentation.metrics import (
     TOLERANCE,
     SegmentationEvaluation,
     boundary_scores,
@@ -30,11 +30,11 @@ CLASSES = ("background", "ring", "bar", "dot")
 V = VOID
 
 
-def split_of(maps: Sequence[np.ndarray]) -> MapSplit:
+def split_of(maps: Sequence[np.ndarray]) -> SegmentationSplit:
     def unread(_place: int) -> np.ndarray:
         raise AssertionError("pictures are not read")
 
-    return MapSplit(
+    return SegmentationSplit(
         names=tuple(f"p{i}" for i in range(len(maps))), places=np.arange(len(maps)),
         sizes=np.array([each.shape for each in maps], np.int32).reshape(-1, 2),
         read=unread, annotate=lambda place: maps[place],

@@ -8,10 +8,15 @@ import json
 import pytest
 
 from training import recipes
-from training.config import TrainConfig
-from training.history import History
-from training.progress import Progress
-from training.summary import closing, epoch_line, figures, standstill
+from training.common.progress import Progress
+from training.engine.config import TrainConfig
+from training.engine.history import History
+from training.engine.summary import (
+    closing,
+    epoch_line,
+    figures,
+    standstill,
+)
 
 CONFIG = TrainConfig(epochs=6, freeze_epochs=1)
 

@@ -12,8 +12,8 @@ import pytest
 from commands import assert_refused, here
 
 from kerascnn.errors import InputError
-from training import sweep
-from training.run import Run
+from training.engine.run import Run
+from training.tools import sweep
 
 SMALL = {"pictures_per_class": 12, "batch_size": 32}
 

@@ -13,7 +13,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.tensorflow_stub import errors
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
-from training.tensorboard_log import TensorBoardLog
+from training.engine.tensorboard_log import TensorBoardLog
 
 Series = dict[str, list[tuple[int, float]]]
 
@@ -145,7 +145,7 @@ def test_killed_between_new_file_and_old_ones(tmp_path: Path) -> None:
 def test_killed_process_leaves_its_epochs(tmp_path: Path) -> None:
     script = (
         "import os, pathlib, signal, sys\n"
-        "from training.tensorboard_log import TensorBoardLog\n"
+        "from training.engine.tensorboard_log import TensorBoardLog\n"
         "log = TensorBoardLog(pathlib.Path(sys.argv[1]))\n"
         "log.epoch({'epoch': 1.0, 'loss': 1.0})\n"
         "log.epoch({'epoch': 2.0, 'loss': 0.5})\n"

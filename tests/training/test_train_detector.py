@@ -20,19 +20,20 @@ import kerascnn
 from kerascnn import cli, zoo
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
-from training import network, train_detector
-from training.box_augmentation import boxes_to_network
-from training.closing import closing_line
-from training.coco_metrics import Detections
-from training.datasets import of_request
-from training.datasets.object_sets import scan_objects
+from training.augment.boxes import boxes_to_network
+from training.datasets.detection_sets import scan_objects
+from training.datasets.pictures import Preprocessing
 from training.datasets.selection import choosing
-from training.fit_detector import _Detection
-from training.preprocessing import Preprocessing
-from training.request import TrainRequest, request
-from training.run import Run
-from training.train import train
-from training.train_detector import DetectorTraining
+from training.detection import task as train_detector
+from training.detection.fit import _Detection
+from training.detection.metrics import Detections
+from training.detection.task import DetectorTraining
+from training.engine import dataset_of_request as of_request
+from training.engine import network
+from training.engine.closing import closing_line
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run
+from training.engine.train import train
 
 MODEL = "ssdlite_mobilenet_v3_small"
 COUNT = 12

@@ -26,20 +26,23 @@ from kerascnn.detection.faster_rcnn import two_stage_detector
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import fit_detector, loop, network, train_detector
-from training.config import TrainConfig
-from training.datasets import of_request, scenes
-from training.datasets.objects import ObjectDataset, ObjectSplit
-from training.devices import SINGLE
-from training.evaluate_detector import evaluate_detector, keras_detect_fn
-from training.fit_detector import _Detection
-from training.loop import Fitted
-from training.object_batches import ObjectCourse
-from training.request import TrainRequest, request
-from training.run import Run
-from training.stopping import Stopped
-from training.train import train
-from training.train_detector import DetectorTraining
+from training.datasets import scenes
+from training.datasets.detection import DetectionDataset, DetectionSplit
+from training.detection import fit as fit_detector
+from training.detection import task as train_detector
+from training.detection.batches import DetectionTrainingData
+from training.detection.evaluate import evaluate_detector, keras_detect_fn
+from training.detection.fit import _Detection
+from training.detection.task import DetectorTraining
+from training.engine import dataset_of_request as of_request
+from training.engine import loop, network
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.engine.loop import Fitted
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run
+from training.engine.stopping import Stopped
+from training.engine.train import train
 
 MODEL = "mask_rcnn_efficientnet_lite0_fpn"
 CONFIG = TrainConfig(
@@ -50,20 +53,20 @@ LOSSES = ("rpn_class_loss", "rpn_box_loss", "class_loss", "box_loss", "mask_loss
 FIGURES = ("ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
 
 
-def rectangles(*_arguments: Any, **_options: Any) -> ObjectDataset:
+def rectangles(*_arguments: Any, **_options: Any) -> DetectionDataset:
     """Nine pictures and odd ones to learn from, five and odd ones held out."""
     plain, odd = tiny_detectors.split(14), tiny_detectors.odd_split()
 
-    def split(first: int, last: int) -> ObjectSplit:
+    def split(first: int, last: int) -> DetectionSplit:
         own = plain.take(range(first, last))
-        return ObjectSplit(
+        return DetectionSplit(
             names=own.names + odd.names, places=np.concatenate([own.places, 100 + odd.places]),
             sizes=np.concatenate([own.sizes, odd.sizes]),
             read=lambda place: (odd if place >= 100 else plain).read(place % 100),
             annotate=lambda place: (odd if place >= 100 else plain).annotate(place % 100),
         )  # fmt: skip
 
-    return ObjectDataset(
+    return DetectionDataset(
         name="rectangles", classes=CLASSES, category_ids=(0, 1), train=split(0, 9),
         validation=plain.take([5, 6]), held_out=split(9, 14), fingerprint="0", generated=True,
     )  # fmt: skip
@@ -193,19 +196,19 @@ def test_the_papers_schedule() -> None:
     assert config.milestones == ((16, 0.1), (22, 0.01))
 
 
-def course(config: TrainConfig = CONFIG) -> ObjectCourse:
-    return ObjectCourse(
+def training_data(config: TrainConfig = CONFIG) -> DetectionTrainingData:
+    return DetectionTrainingData(
         split=tiny_detectors.split(9), preprocessing=PREPROCESSING, classes=2, config=config,
         most_objects=4,
     )  # fmt: skip
 
 
 def fit(
-    folder: Path, config: TrainConfig = CONFIG, validation: ObjectSplit | None = None
+    folder: Path, config: TrainConfig = CONFIG, validation: DetectionSplit | None = None
 ) -> tuple[keras.Model, Fitted]:
     model = tiny_detectors.two_stage_network()
     fitted = fit_detector.fit_detector(
-        model, tiny_detectors.two_stage_spec(), course(config), validation, classes=CLASSES,
+        model, tiny_detectors.two_stage_spec(), training_data(config), validation, classes=CLASSES,
         folder=folder / "checkpoints", history_file=folder / "history.csv", placement=SINGLE,
     )  # fmt: skip
     return model, fitted
@@ -273,14 +276,14 @@ import json, pathlib, sys
 import keras, numpy as np, tiny_detectors
 from tiny_detectors import CLASSES, PREPROCESSING
 from training import fit_detector
-from training.config import TrainConfig
-from training.devices import SINGLE
-from training.object_batches import ObjectCourse
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.detection.batches import DetectionTrainingData
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 config, weights, folder = json.loads(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 model, spec = tiny_detectors.two_stage_network(), tiny_detectors.two_stage_spec()
 model.load_weights(weights)
-course = ObjectCourse(
+course = DetectionTrainingData(
     split=tiny_detectors.split(9), preprocessing=PREPROCESSING, classes=2,
     config=TrainConfig(**config), most_objects=4,
 )
@@ -353,11 +356,11 @@ def test_twenty_scenes_are_learnt_by_heart(masks: bool, tmp_path: Path) -> None:
         max_detections=20,
     )  # fmt: skip
     model = small(spec)
-    course = ObjectCourse(
+    training_data = DetectionTrainingData(
         split=data.train, preprocessing=pictures, classes=10, config=DIGITS, most_objects=8
     )
     fit_detector.fit_detector(
-        model, spec, course, None, classes=data.classes, folder=tmp_path / "checkpoints",
+        model, spec, training_data, None, classes=data.classes, folder=tmp_path / "checkpoints",
         history_file=tmp_path / "history.csv", placement=SINGLE,
     )  # fmt: skip
     find = keras_detect_fn(model, pictures, spec)

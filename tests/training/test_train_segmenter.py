@@ -17,18 +17,20 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import network, recipes, train_segmenter
-from training.closing import closing_line
-from training.datasets import of_request
-from training.datasets.label_maps import VOID, MapDataset, MapSplit
-from training.datasets.map_sets import scan_maps
+from training import recipes
+from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
+from training.datasets.segmentation_sets import scan_maps
 from training.datasets.selection import choosing
-from training.devices import SINGLE
-from training.request import TrainRequest, request
-from training.run import Run
-from training.segmentation_metrics import evaluate_maps
-from training.train import train
-from training.train_segmenter import SegmenterTraining
+from training.engine import dataset_of_request as of_request
+from training.engine import network
+from training.engine.closing import closing_line
+from training.engine.devices import SINGLE
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run
+from training.engine.train import train
+from training.segmentation import task as train_segmenter
+from training.segmentation.metrics import evaluate_maps
+from training.segmentation.task import SegmenterTraining
 
 SMALL = {"width": 2, "depth": 1}
 
@@ -97,9 +99,9 @@ def test_a_complete_run_is_not_trained_again(run: Run, capsys: pytest.CaptureFix
         train(asked(model_options=SMALL, settings={"map_loss": "dice"}), run.folder)
 
 
-def tiny_dataset(count: int = 12, **changes: Any) -> MapDataset:
+def tiny_dataset(count: int = 12, **changes: Any) -> SegmentationDataset:
     split = tiny_segmenters.split(count)
-    whole = MapDataset(
+    whole = SegmentationDataset(
         name="tiny", classes=tiny_segmenters.CLASSES, train=split.take(range(count - 4)),
         validation=None, held_out=split.take(range(count - 4, count)), fingerprint="f",
         palette=((0, 0, 0), (200, 0, 0), (0, 0, 200)), notes=("two notes", "are told"),
@@ -108,7 +110,7 @@ def tiny_dataset(count: int = 12, **changes: Any) -> MapDataset:
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> list[MapDataset]:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> list[SegmentationDataset]:
     """A network and data that take no time; the data may be replaced."""
     data = [tiny_dataset()]
 
@@ -121,7 +123,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> list[MapDataset]:
 
 
 def test_what_is_found_as_it_is_has_an_iou_of_100(
-    tiny: list[MapDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: list[SegmentationDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = SegmenterTraining(asked("here"))
     held_out = opened.dataset.held_out
@@ -139,7 +141,7 @@ def test_what_is_found_as_it_is_has_an_iou_of_100(
     assert opened.facts()["segmenter"]["palette"] == [[0, 0, 0], [200, 0, 0], [0, 0, 200]]
 
 
-def broken(split: MapSplit, pictures: set[int], masks: set[int]) -> MapSplit:
+def broken(split: SegmentationSplit, pictures: set[int], masks: set[int]) -> SegmentationSplit:
     def failing(read: Any, places: set[int], what: str) -> Any:
         def reading(place: int) -> np.ndarray:
             if place in places:
@@ -155,7 +157,7 @@ def broken(split: MapSplit, pictures: set[int], masks: set[int]) -> MapSplit:
 
 
 def test_broken_pictures_and_masks_are_named_and_skipped_unless_strict(
-    tiny: list[MapDataset],
+    tiny: list[SegmentationDataset],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -176,7 +178,7 @@ def test_broken_pictures_and_masks_are_named_and_skipped_unless_strict(
         assert text in said
 
 
-def test_data_of_void_alone_is_refused(tiny: list[MapDataset], tmp_path: Path) -> None:
+def test_data_of_void_alone_is_refused(tiny: list[SegmentationDataset], tmp_path: Path) -> None:
     whole = tiny_dataset()
     void = dataclasses.replace(whole.train, annotate=lambda _place: np.full((20, 30), VOID))
     for name, what in (("train", "training"), ("held_out", "held-out")):
@@ -186,12 +188,12 @@ def test_data_of_void_alone_is_refused(tiny: list[MapDataset], tmp_path: Path) -
 
 
 def test_pixels_of_classes_and_the_size_of_the_answer_reach_the_fit(
-    tiny: list[MapDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: list[SegmentationDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
     monkeypatch.setattr(
-        train_segmenter, "fit_segmenter", lambda _model, course, _v, **rest: seen.update(
-            rest, course=course
+        train_segmenter, "fit_segmenter", lambda _model, training_data, _v, **rest: seen.update(
+            rest, training_data=training_data
         )
     )  # fmt: skip
     opened = SegmenterTraining(asked("here"))
@@ -200,12 +202,12 @@ def test_pixels_of_classes_and_the_size_of_the_answer_reach_the_fit(
     train = opened.dataset.train  # without those that choose the epoch
     labels = np.concatenate([train.label_map(index).ravel() for index in range(len(train))])
     assert seen["pixels"].tolist() == [int((labels == label).sum()) for label in range(3)]
-    assert seen["course"].output_size == (32, 48)
+    assert seen["training_data"].output_size == (32, 48)
     valid = keras.Model(inputs, keras.layers.Conv2D(3, 5)(inputs))
     monkeypatch.setattr(network, "build", lambda *_arguments, **_options: valid)
     opened = SegmenterTraining(asked("here"))
     opened.fit(tmp_path, SINGLE, lambda _history: None)
-    assert seen["course"].output_size == (28, 44)
+    assert seen["training_data"].output_size == (28, 44)
     assert opened.facts()["segmenter"]["output_size"] == [28, 44]
 
 

@@ -14,7 +14,7 @@ import pytest
 from commands import kerascnn as command
 
 import kerascnn
-from training.run import Run
+from training.engine.run import Run
 
 # As on a machine without tensorflow.
 WITHOUT_TENSORFLOW = """

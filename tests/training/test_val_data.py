@@ -15,16 +15,16 @@ from small_sets import class_folders, coco, masks
 
 from kerascnn.errors import InputError
 from training import datasets
-from training.datasets import of_request
+from training.datasets.detection_sets import scan_objects
 from training.datasets.elsewhere import beside
-from training.datasets.map_sets import scan_maps
-from training.datasets.object_sets import scan_objects
-from training.leaks import refuse_leaks
-from training.refusals import checked
-from training.request import TrainRequest, request
-from training.resume import begun
-from training.run import write_info
-from training.sweep import jobs
+from training.datasets.segmentation_sets import scan_maps
+from training.engine import dataset_of_request as of_request
+from training.engine.leaks import refuse_leaks
+from training.engine.refusals import checked
+from training.engine.request import TrainRequest, request
+from training.engine.resume import begun
+from training.engine.run import write_info
+from training.tools.sweep import jobs
 
 
 def sizes(dataset: Any) -> list[int]:

@@ -11,7 +11,7 @@ from said import said
 
 from kerascnn.errors import InputError
 from training.datasets import voc
-from training.datasets.objects import ObjectDataset
+from training.datasets.detection import DetectionDataset
 
 HEIGHT, WIDTH = 20, 40
 
@@ -58,7 +58,7 @@ def lists(root: Path, **names: str) -> None:
         (folder / f"{name}.txt").write_text("".join(f"a {number} \n" for number in numbers))
 
 
-def counts(dataset: ObjectDataset) -> list[int | None]:
+def counts(dataset: DetectionDataset) -> list[int | None]:
     splits = (dataset.train, dataset.validation, dataset.held_out)
     return [None if split is None else len(split) for split in splits]
 

@@ -11,15 +11,16 @@ import pytest
 
 from kerascnn.errors import InputError
 from tests import tiny_detectors, tiny_segmenters
-from training import fit_detector, fit_segmenter
-from training.config import TrainConfig
-from training.devices import SINGLE
-from training.evaluate_detector import evaluate_detector, keras_detect_fn
-from training.map_batches import MapCourse
-from training.object_batches import ObjectCourse
-from training.request import request
-from training.resume import as_begun
-from training.watching import counted, watching
+from training.detection import fit as fit_detector
+from training.detection.batches import DetectionTrainingData
+from training.detection.evaluate import evaluate_detector, keras_detect_fn
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.engine.request import request
+from training.engine.resume import as_begun
+from training.engine.watching import counted, watching
+from training.segmentation import fit as fit_segmenter
+from training.segmentation.batches import SegmentationTrainingData
 
 CONFIG = TrainConfig(
     epochs=2, batch_size=4, augmentation="flip", learning_rate=2e-2, warmup_epochs=0.5,
@@ -53,12 +54,12 @@ def test_all_of_few() -> None:
 def test_a_detectors_epochs_are_of_the_few(tmp_path: Path) -> None:
     validation = tiny_detectors.split(40).take(range(14, 40))
     model = tiny_detectors.network()
-    course = ObjectCourse(
+    training_data = DetectionTrainingData(
         split=tiny_detectors.split(14), preprocessing=tiny_detectors.PREPROCESSING, classes=2,
         config=CONFIG, most_objects=4,
     )  # fmt: skip
     fitted = fit_detector.fit_detector(
-        model, tiny_detectors.spec(), course, validation, classes=tiny_detectors.CLASSES,
+        model, tiny_detectors.spec(), training_data, validation, classes=tiny_detectors.CLASSES,
         folder=tmp_path / "checkpoints", history_file=tmp_path / "history.csv", placement=SINGLE,
     )  # fmt: skip
     assert [epoch["val_images"] for epoch in fitted.history] == [5, 5]
@@ -72,12 +73,12 @@ def test_a_detectors_epochs_are_of_the_few(tmp_path: Path) -> None:
 
 
 def test_a_segmenters_epochs_are_of_the_few(tmp_path: Path) -> None:
-    course = MapCourse(
+    training_data = SegmentationTrainingData(
         split=tiny_segmenters.split(14), preprocessing=tiny_segmenters.PREPROCESSING, classes=3,
         config=dataclasses.replace(CONFIG, epochs=1),
     )  # fmt: skip
     fitted = fit_segmenter.fit_segmenter(
-        tiny_segmenters.network(), course, tiny_segmenters.split(40).take(range(14, 40)),
+        tiny_segmenters.network(), training_data, tiny_segmenters.split(40).take(range(14, 40)),
         classes=tiny_segmenters.CLASSES, pixels=np.array([300, 50, 50]),
         folder=tmp_path / "checkpoints", history_file=tmp_path / "history.csv", placement=SINGLE,
     )  # fmt: skip

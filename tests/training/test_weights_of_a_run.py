@@ -13,12 +13,12 @@ import kerascnn
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import datasets
+from training.classification.prepare import Prepare
+from training.classification.task import preprocessing_for
 from training.datasets.splits import Split
-from training.network import build, in_single_precision
-from training.pipeline import evaluation_stream
-from training.prepare import Prepare
-from training.request import request
-from training.train_classifier import preprocessing_for
+from training.engine.network import build, in_single_precision
+from training.engine.pipeline import evaluation_stream
+from training.engine.request import request
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.wording import counted
+from training.common.wording import counted
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from said import said
 
 from kerascnn.errors import InputError
 from training.datasets import yolo
-from training.datasets.objects import ObjectDataset
+from training.datasets.detection import DetectionDataset
 
 HEIGHT, WIDTH = 20, 40
 BOX = "0 0.5 0.5 0.25 0.5\n"
@@ -41,7 +41,7 @@ def described(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def counts(dataset: ObjectDataset) -> list[int | None]:
+def counts(dataset: DetectionDataset) -> list[int | None]:
     splits = (dataset.train, dataset.validation, dataset.held_out)
     return [None if split is None else len(split) for split in splits]
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as decoding from "../../export/web_page/decode.js";
+import * as decoding from "../../export/deploy/web_page/decode.js";
 import { golden, near, numbers, picture, same } from "./golden.mjs";
 
 const INPUT = { height: 4, width: 6, resize: "stretch" };

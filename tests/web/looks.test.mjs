@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
-import { overlay } from "../../export/web_page/map_looks.js";
-import { CLASS_COLOURS, contrast } from "../../export/web_page/palette.js";
-import { chosenLanguage, LANGUAGES, text } from "../../export/web_page/texts.js";
+import { overlay } from "../../export/deploy/web_page/map_looks.js";
+import { CLASS_COLOURS, contrast } from "../../export/deploy/web_page/palette.js";
+import { chosenLanguage, LANGUAGES, text } from "../../export/deploy/web_page/texts.js";
 import { golden, near, numbers, picture } from "./golden.mjs";
 
-const page = new URL("../../export/web_page/", import.meta.url);
+const page = new URL("../../export/deploy/web_page/", import.meta.url);
 const source = (name) => readFileSync(new URL(name, page), "utf8");
 const sources = readdirSync(page).filter((name) => name.endsWith(".js"));
 

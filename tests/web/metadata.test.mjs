@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { describe, entries } from "../../export/web_page/metadata.js";
+import { describe, entries } from "../../export/deploy/web_page/metadata.js";
 import { golden } from "./golden.mjs";
 
 const file = (name) => Uint8Array.from(Buffer.from(golden.zips[name], "base64"));

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { describe } from "../../export/web_page/metadata.js";
-import { fit, toInput, withChannels } from "../../export/web_page/preprocess.js";
-import { bilinear } from "../../export/web_page/resample.js";
+import { describe } from "../../export/deploy/web_page/metadata.js";
+import { fit, toInput, withChannels } from "../../export/deploy/web_page/preprocess.js";
+import { bilinear } from "../../export/deploy/web_page/resample.js";
 import { golden, numbers, picture, rgba, same } from "./golden.mjs";
 
 const encoder = new TextEncoder();

@@ -12,10 +12,10 @@ import pathlib
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.common.reading import NOW
 from training.datasets import folder, mnist, pack, scenes_digits, tfds
 from training.datasets.elsewhere import Use, joined, unused, with_beside
 from training.datasets.splits import Dataset, Split
-from training.reading import NOW
 
 __all__ = ["EMBEDDED", "Dataset", "canonical", "require", "scan"]
 
@@ -38,7 +38,7 @@ def scan(
         seed: chooses the split where the data has none of its own.
         to_pack: it is read once and not trained on, so that it may be of any size.
         val_data: another one, whose pictures are held out instead (see `elsewhere`).
-        reading: the rules to read folders by, see `training.reading`.
+        reading: the rules to read folders by, see `training.common.reading`.
 
     Raises:
         InputError: no such set or folder, an empty class, fewer than two classes.

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from kerascnn.errors import InputError
-from training import atomic
+from training.common import atomic
+from training.common.parallel import in_order
+from training.common.progress import Progress, say
 from training.datasets.splits import SplitLike
-from training.parallel import in_order
-from training.progress import Progress, say
 
 _Result = TypeVar("_Result")
 

@@ -19,7 +19,7 @@ import re
 from collections.abc import Sequence
 
 from kerascnn.errors import InputError
-from training.datasets.label_maps import MOST_CLASSES
+from training.datasets.segmentation import MOST_CLASSES
 
 Colour = tuple[int, int, int]
 

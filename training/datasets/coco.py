@@ -36,10 +36,8 @@ from pycocotools import mask as rle
 
 from kerascnn.errors import InputError
 from training.datasets.coco_file import CocoFile, keeping
-from training.datasets.elsewhere import Use
-from training.datasets.faults import Faults, present
-from training.datasets.notes import Note
-from training.datasets.object_table import (
+from training.datasets.detection import DetectionDataset
+from training.datasets.detection_table import (
     ALL,
     FOLDERS,
     TEST,
@@ -52,7 +50,9 @@ from training.datasets.object_table import (
     collect,
     tabulate,
 )
-from training.datasets.objects import ObjectDataset
+from training.datasets.elsewhere import Use
+from training.datasets.faults import Faults, present
+from training.datasets.notes import Note
 from training.datasets.spelling import class_key
 
 _ROBOFLOW = "_annotations.coco.json"
@@ -73,7 +73,7 @@ def recognises(path: pathlib.Path) -> bool:
 
 def scan(
     path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
-) -> ObjectDataset:
+) -> DetectionDataset:
     """Read annotations and find the pictures; none is decoded yet.
 
     Raises:

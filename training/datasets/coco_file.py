@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from training.datasets import kept
+from training.datasets.detection_table import Annotations, Shapes
 from training.datasets.faults import weigh
 from training.datasets.notes import Note
-from training.datasets.object_table import Annotations, Shapes
 
 # To be raised when another version reads something else from the same file.
 _FORM = 1

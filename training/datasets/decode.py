@@ -12,18 +12,18 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.common.parallel import in_order
+from training.common.progress import Progress
+from training.common.wording import skipped
 from training.datasets.header import Headers, look, look_at_encoded
-from training.datasets.splits import Dataset, Split
-from training.parallel import in_order
-from training.preprocessing import (
+from training.datasets.pictures import (
     Decoded,
     convert_channels,
     fit_array,
     read_decoded,
     read_picture,
 )
-from training.progress import Progress
-from training.wording import skipped
+from training.datasets.splits import Dataset, Split
 
 # Above this, pictures are decoded again in every epoch instead of kept.
 CACHE_BYTES = 4 << 30

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.label_maps import VOID, MapDataset
+from training.datasets.detection import DetectionDataset, Objects
 from training.datasets.notes import Note
-from training.datasets.objects import ObjectDataset, Objects
+from training.datasets.segmentation import VOID, SegmentationDataset
 from training.datasets.spelling import class_key
 from training.datasets.splits import Dataset, digest
 
@@ -38,7 +38,7 @@ class Use(enum.Enum):
 # What splits are called in names of files and folders.
 _TRAIN, _HELD_OUT = "train", ("val", "valid", "validation", "test")
 
-_AnyDataset = TypeVar("_AnyDataset", Dataset, ObjectDataset, MapDataset)
+_AnyDataset = TypeVar("_AnyDataset", Dataset, DetectionDataset, SegmentationDataset)
 
 
 def joined(learnt: _AnyDataset, measured: _AnyDataset) -> _AnyDataset:
@@ -63,12 +63,14 @@ def joined(learnt: _AnyDataset, measured: _AnyDataset) -> _AnyDataset:
     return found
 
 
-def _with_places(dataset: Dataset | ObjectDataset | MapDataset, places: np.ndarray) -> Any:
+def _with_places(
+    dataset: Dataset | DetectionDataset | SegmentationDataset, places: np.ndarray
+) -> Any:
     """The held-out pictures, with (c,) other places of the classes."""
     if isinstance(dataset, Dataset):
         labels = places[dataset.held_out.labels]
         return dataclasses.replace(dataset.held_out, labels=labels)
-    if isinstance(dataset, ObjectDataset):
+    if isinstance(dataset, DetectionDataset):
         objects = functools.partial(_relabelled, dataset.held_out.annotate, places)
         return dataclasses.replace(dataset.held_out, annotate=objects)
     table = np.full(VOID + 1, VOID, np.uint8)

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.common.parallel import in_order
+from training.common.progress import Progress
 from training.datasets.notes import Note
-from training.parallel import in_order
-from training.preprocessing import read_size
-from training.progress import Progress
+from training.datasets.pictures import read_size
 
 # Of the things of one kind in one split, so many may be broken: whatever is more.
 MOST_SHARE = 0.1

@@ -33,14 +33,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.common.progress import Progress
+from training.common.reading import BEFORE, NOW
 from training.datasets import lookalikes
 from training.datasets.notes import Note
 from training.datasets.paths import Listing, is_hidden, listing, natural_key, notes_of, suffix_of
+from training.datasets.pictures import SUFFIXES
 from training.datasets.spelling import class_key
 from training.datasets.splits import Dataset, Split, refuse_odd_names, stratified
-from training.preprocessing import SUFFIXES
-from training.progress import Progress
-from training.reading import BEFORE, NOW
 
 HELD_OUT_FRACTION = 0.2
 VALIDATION_NAMES = ("val", "validation", "valid")
@@ -59,7 +59,7 @@ def scan(
     Args:
         seed: holds a fifth out where there are class folders alone.
         val_root: a folder of class folders that is held out instead.
-        reading: the rules to read by, see `training.reading`.
+        reading: the rules to read by, see `training.common.reading`.
 
     Raises:
         InputError: fewer than two classes, an empty class, splits with different classes, or

@@ -10,7 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from kerascnn.preprocessing import Preprocessing
-from training.preprocessing import FLIP_X, FLIP_Y, SWAP, read_window
+from training.datasets.pictures import (
+    FLIP_X,
+    FLIP_Y,
+    SWAP,
+    read_window,
+)
 
 _RATIOS = (1, 2, 4, 8)
 

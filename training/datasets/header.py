@@ -20,12 +20,12 @@ import PIL
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training import preprocessing
+from training.common.parallel import in_order
+from training.common.progress import Progress, say
 from training.datasets import kept
-from training.decode_memory import JPEGS, is_large, open_image
-from training.parallel import in_order
-from training.preprocessing import SWAP, check_picture
-from training.progress import Progress, say
+from training.datasets import pictures as preprocessing
+from training.datasets.decode_memory import JPEGS, is_large, open_image
+from training.datasets.pictures import SWAP, check_picture
 
 # Of the end of a JPEG, where its end marker is looked for: cameras put things behind it.
 _TAIL = 1 << 16

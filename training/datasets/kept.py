@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from training.arrays import read_npz
+from training.common.arrays import read_npz
 
 MOST_BYTES = 4 << 30
 MOST_FILES = 64

@@ -39,7 +39,17 @@ def of_classes(classes: Sequence[str]) -> list[Note]:
 
 def of_folder(root: Path) -> str:
     """What a folder looks like that is no classifier's, and what to do; "" if like nothing."""
-    from training.datasets import coco, map_folder, voc, voc_maps, yolo  # which use `folder`
+    from training.datasets import (
+        coco,
+        voc,
+        yolo,
+    )  # which use `folder`
+    from training.datasets import (
+        mask_folder as map_folder,
+    )
+    from training.datasets import (
+        voc_masks as voc_maps,
+    )
 
     for reader, form, task in (
         (voc_maps, "Pascal VOC's masks", "segmentation"),

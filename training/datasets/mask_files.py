@@ -21,9 +21,9 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from training.datasets.class_files import ClassFile, is_void
-from training.datasets.label_maps import VOID, Palette
 from training.datasets.notes import Note
-from training.preprocessing import read_stored
+from training.datasets.pictures import read_stored
+from training.datasets.segmentation import VOID, Palette
 
 FORMATS = ("PNG", "BMP")
 _NONE = -1  # in tables: no class

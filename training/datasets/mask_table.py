@@ -14,14 +14,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.common.parallel import in_order
+from training.common.progress import Progress
 from training.datasets import mask_files
 from training.datasets.class_files import ClassFile
-from training.datasets.elsewhere import Use, doubled, unused
-from training.datasets.faults import Faults, present
-from training.datasets.label_maps import BACKGROUND, VOID, MapDataset, MapSplit, Palette
-from training.datasets.mask_files import Meaning
-from training.datasets.notes import Note
-from training.datasets.object_table import (
+from training.datasets.detection_table import (
     TEST,
     TRAIN,
     VALIDATION,
@@ -29,10 +26,19 @@ from training.datasets.object_table import (
     left_out,
     refuse_other_size,
 )
+from training.datasets.elsewhere import Use, doubled, unused
+from training.datasets.faults import Faults, present
+from training.datasets.mask_files import Meaning
+from training.datasets.notes import Note
+from training.datasets.pictures import read_pixels, read_size
+from training.datasets.segmentation import (
+    BACKGROUND,
+    VOID,
+    Palette,
+    SegmentationDataset,
+    SegmentationSplit,
+)
 from training.datasets.splits import digest, refuse_odd_names
-from training.parallel import in_order
-from training.preprocessing import read_pixels, read_size
-from training.progress import Progress
 
 FOREGROUND = "foreground"
 _LEVELS = 256
@@ -87,9 +93,9 @@ class MaskTable:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def split(self, places: np.ndarray) -> MapSplit:
+    def split(self, places: np.ndarray) -> SegmentationSplit:
         """Some of the pictures."""
-        return MapSplit(
+        return SegmentationSplit(
             names=tuple(self.pictures[place] for place in places),
             places=places.astype(np.int64),
             sizes=self.sizes[places],
@@ -131,7 +137,7 @@ def assemble_maps(
     use: Use = Use.SPLIT,
     strict: bool = False,
     notes: Sequence[Note] = (),
-) -> MapDataset:
+) -> SegmentationDataset:
     """A data set of pairs named TRAIN, VALIDATION and TEST, or of some named ALL.
 
     Args:
@@ -164,7 +170,7 @@ def assemble_maps(
     said += unused({part: tables[part].pictures for part in left_out(parts, use)}, use)
     identity = [places.tobytes() for _table, places in shares.values()]
     identity += [table.fingerprint.encode() for table in tables.values()]
-    return MapDataset(
+    return SegmentationDataset(
         name=str(root),
         classes=meaning.classes,
         train=splits[TRAIN],

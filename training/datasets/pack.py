@@ -27,17 +27,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kerascnn import told
+from kerascnn import outside_json as told
 from kerascnn.errors import InputError
-from training import atomic
-from training.arrays import read_npz
+from training.common import atomic
+from training.common.arrays import read_npz
+from training.common.parallel import in_order
+from training.common.progress import Progress
 from training.datasets.decode import Broken, refuse_lost_classes
+from training.datasets.decode_memory import open_image
+from training.datasets.pictures import Checked, check_picture, shrunk
 from training.datasets.records import FRAME, FRONT, Reader
 from training.datasets.splits import Dataset, Split, digest
-from training.decode_memory import open_image
-from training.parallel import in_order
-from training.preprocessing import Checked, check_picture, shrunk
-from training.progress import Progress
 
 PACK_FILE = "pack.json"
 SHARD_BYTES = 128 * 10**6

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from training.common.reading import BEFORE, NOW
 from training.datasets.notes import Note
-from training.reading import BEFORE, NOW
 
 # Compared in small letters. Whatever begins with a dot is hidden, too.
 HIDDEN = frozenset({
@@ -89,7 +89,7 @@ class Listings:
 
     Args:
         suffixes: of the files that are wanted.
-        reading: the rules to read by, see `training.reading`.
+        reading: the rules to read by, see `training.common.reading`.
     """
 
     def __init__(self, suffixes: Iterable[str], reading: int = NOW) -> None:

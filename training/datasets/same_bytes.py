@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from training.common.parallel import in_order
+from training.common.progress import Progress
 from training.datasets import kept
 from training.datasets.notes import Note
 from training.datasets.records import Reader
 from training.datasets.splits import Split
-from training.parallel import in_order
-from training.progress import Progress
 
 # Files that a warning opens: some seconds' work, less than that of one epoch.
 MOST_FILES = 200_000

@@ -32,9 +32,9 @@ from PIL import Image, ImageFilter, ImageOps
 
 from kerascnn.errors import InputError
 from training.datasets import mnist, painting
-from training.datasets.label_maps import BACKGROUND, MapDataset, MapSplit
-from training.datasets.objects import ObjectDataset, Objects, ObjectSplit
+from training.datasets.detection import DetectionDataset, DetectionSplit, Objects
 from training.datasets.painting import pick
+from training.datasets.segmentation import BACKGROUND, SegmentationDataset, SegmentationSplit
 from training.datasets.splits import digest
 
 # Part of the data set's definition, as everything below: another value makes other scenes.
@@ -152,7 +152,7 @@ class _Layout:
 
 
 @functools.lru_cache(maxsize=16)
-def scan(spec: str = "scenes") -> ObjectDataset:
+def scan(spec: str = "scenes") -> DetectionDataset:
     """The scenes that "scenes[:SIDE or :HEIGHTxWIDTH][@TRAIN+HELD_OUT]" asks for.
 
     Raises:
@@ -167,7 +167,7 @@ def scan(spec: str = "scenes") -> ObjectDataset:
     )
     asked = repr((settings, height, width, counts))
     digits = mnist.scan()
-    return ObjectDataset(
+    return DetectionDataset(
         name=spec,
         classes=digits.classes,
         category_ids=tuple(range(1, len(digits.classes) + 1)),
@@ -180,7 +180,7 @@ def scan(spec: str = "scenes") -> ObjectDataset:
 
 
 @functools.lru_cache(maxsize=16)
-def scan_maps(spec: str = "scenes") -> MapDataset:
+def scan_maps(spec: str = "scenes") -> SegmentationDataset:
     """The same scenes with the class of every pixel: background, or the digit whose pixel it is.
 
     Raises:
@@ -189,9 +189,9 @@ def scan_maps(spec: str = "scenes") -> MapDataset:
     found = scan(spec)
     height, width, _counts = _parse(spec)
 
-    def split(name: str, objects: ObjectSplit) -> MapSplit:
+    def split(name: str, objects: DetectionSplit) -> SegmentationSplit:
         part = _Part(name=name, height=height, width=width)
-        return MapSplit(
+        return SegmentationSplit(
             names=objects.names,
             places=objects.places,
             sizes=objects.sizes,
@@ -199,7 +199,7 @@ def scan_maps(spec: str = "scenes") -> MapDataset:
             annotate=functools.partial(_label_map, part),
         )
 
-    return MapDataset(
+    return SegmentationDataset(
         name=spec,
         classes=(BACKGROUND, *found.classes),
         train=split("train", found.train),
@@ -232,8 +232,8 @@ def _parse(spec: str) -> tuple[int, int, dict[str, int]]:
     return height, width, counts
 
 
-def _split(part: _Part, count: int) -> ObjectSplit:
-    return ObjectSplit(
+def _split(part: _Part, count: int) -> DetectionSplit:
+    return DetectionSplit(
         names=tuple(f"scenes/{part.name}[{place}]" for place in range(count)),
         places=np.arange(count, dtype=np.int64),
         sizes=np.full((count, 2), (part.height, part.width), np.int32),

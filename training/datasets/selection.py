@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.common.parallel import in_order
+from training.common.progress import say
 from training.datasets import header
 from training.datasets.splits import Dataset, SplitLike, stratified
-from training.parallel import in_order
-from training.progress import say
 
 _AnySplit = TypeVar("_AnySplit", bound=SplitLike)
 _AnyDataset = TypeVar("_AnyDataset")
@@ -25,7 +25,7 @@ def with_sound_headers(dataset: _AnyDataset, *, strict: bool, skipped: list[str]
     decides.
 
     Args:
-        dataset: an `ObjectDataset` or a `MapDataset` of files.
+        dataset: an `DetectionDataset` or a `SegmentationDataset` of files.
         strict: a broken picture is an error.
         skipped: names of broken ones are appended.
 
@@ -60,7 +60,7 @@ def less_broken(
     """A split without those of some places where `look` raises InputError; they are named.
 
     Args:
-        split: an `ObjectSplit` or a `MapSplit`.
+        split: an `DetectionSplit` or a `SegmentationSplit`.
         odd: the places to look at.
         strict, skipped: as in `with_sound_headers`.
     """
@@ -106,7 +106,7 @@ def choosing(dataset: _AnyDataset, fraction: float, seed: int) -> _AnyDataset:
     """With pictures that choose the epoch set aside, if it has none: never the held-out ones.
 
     Args:
-        dataset: an `ObjectDataset` or a `MapDataset`.
+        dataset: an `DetectionDataset` or a `SegmentationDataset`.
         fraction: of the pictures to learn from, of which one is left at least.
     """
     given: Any = dataset

@@ -15,7 +15,7 @@ from training.datasets.notes import Note
 
 
 class SplitLike(Protocol):
-    """Pictures of any task: a `Split`, an `ObjectSplit` or a `MapSplit`."""
+    """Pictures of any task: a `Split`, an `DetectionSplit` or a `SegmentationSplit`."""
 
     @property
     def names(self) -> tuple[str, ...]: ...

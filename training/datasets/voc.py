@@ -30,10 +30,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.elsewhere import Use
-from training.datasets.faults import Faults, present
-from training.datasets.notes import Note
-from training.datasets.object_table import (
+from training.datasets.detection import DetectionDataset
+from training.datasets.detection_table import (
     ALL,
     FOLDERS,
     TEST,
@@ -45,10 +43,12 @@ from training.datasets.object_table import (
     left_out,
     tabulate,
 )
-from training.datasets.objects import ObjectDataset
+from training.datasets.elsewhere import Use
+from training.datasets.faults import Faults, present
+from training.datasets.notes import Note
 from training.datasets.paths import is_hidden
+from training.datasets.pictures import SUFFIXES
 from training.datasets.spelling import class_key
-from training.preprocessing import SUFFIXES
 
 _MOST_BYTES = 1 << 24  # of a file; an object takes some 300
 
@@ -79,7 +79,7 @@ def recognises(path: pathlib.Path) -> bool:
 
 def scan(
     path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
-) -> ObjectDataset:
+) -> DetectionDataset:
     """Read annotations and find the pictures; none is decoded yet.
 
     Classes are the names of the training objects, sorted, and numbered from 1.

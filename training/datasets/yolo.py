@@ -34,10 +34,11 @@ import numpy as np
 import yaml
 
 from kerascnn.errors import InputError
-from training.datasets.elsewhere import Use
-from training.datasets.faults import Faults, present
-from training.datasets.notes import Note
-from training.datasets.object_table import (
+from training.common.parallel import in_order
+from training.common.progress import Progress
+from training.common.reading import BEFORE, NOW
+from training.datasets.detection import DetectionDataset
+from training.datasets.detection_table import (
     ALL,
     FOLDERS,
     TEST,
@@ -50,12 +51,11 @@ from training.datasets.object_table import (
     tabulate,
     will_do,
 )
-from training.datasets.objects import ObjectDataset
+from training.datasets.elsewhere import Use
+from training.datasets.faults import Faults, present
+from training.datasets.notes import Note
 from training.datasets.paths import Listings
-from training.parallel import in_order
-from training.preprocessing import SUFFIXES
-from training.progress import Progress
-from training.reading import BEFORE, NOW
+from training.datasets.pictures import SUFFIXES
 
 _YAML = frozenset({".yaml", ".yml"})
 _MOST_BYTES = 1 << 20  # of a yaml file
@@ -124,7 +124,7 @@ def scan(
     strict: bool = False,
     use: Use = Use.SPLIT,
     reading: int = NOW,
-) -> ObjectDataset:
+) -> DetectionDataset:
     """Read labels and the pictures' sizes; none is decoded yet.
 
     Raises:

@@ -16,8 +16,8 @@ from typing import Any
 
 from kerascnn import zoo
 from kerascnn.errors import InputError, did_you_mean
-from training.config import TrainConfig
-from training.options import of_network
+from training.engine.config import TrainConfig
+from training.engine.options import of_network
 
 NAMES = (
     *("digits", "scenes_digits", "cifar", "scratch", "finetune", "modern", "modern_sgd"),
@@ -114,7 +114,7 @@ def default_name(model: str, data: str, weights: str | None) -> str:
     """The recipe for a network, a data set and initial weights when the user names none."""
     task = zoo.entry(model).task
     if task != "classification":
-        from training.datasets.objects import is_scenes  # late: recipes are listed without Pillow
+        from training.datasets.detection import is_scenes  # late: recipes are listed without Pillow
 
         embedded, general = _OF_TASK[task]
         return embedded if is_scenes(data) else general

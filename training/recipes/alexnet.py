@@ -13,7 +13,7 @@ start with a standard deviation of 0.01 and some biases at 1. The network is the
 one tower; the paper's own is `--option towers=2`.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

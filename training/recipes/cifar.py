@@ -13,7 +13,7 @@ Digits and letters must not be mirrored: for MNIST, `--augmentation digits`, and
 epochs.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

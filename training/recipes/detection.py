@@ -8,7 +8,7 @@ pictures are few and objects small. The average looks back over a thousand updat
 shorter run.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

@@ -11,7 +11,7 @@ hundred steps long).
 
 from typing import Any
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 

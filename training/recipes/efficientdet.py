@@ -13,7 +13,7 @@ goes from half the size where the paper's goes from a tenth.
 The average looks back over 5,000 updates, or a ninth of a shorter run.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

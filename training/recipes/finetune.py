@@ -6,7 +6,7 @@ Hardware, time and score: 2 cores of an AMD EPYC with AVX-512, 129 s: 52.6% on s
 27.3% (benchmarks/transfer.py). The values below: benchmarks/finetune.md.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

@@ -15,7 +15,7 @@ the paper's own is `--option batch_norm=false`.
 The average looks back over 10,000 updates, or a ninth of a shorter run.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

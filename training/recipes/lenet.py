@@ -14,7 +14,7 @@ the first pass. Here all weights have 20 times the global rate, which is what a 
 zoo's default; the paper's own is `--option original=true`.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 _PAPERS_RATES = ((0, 5e-4), (2, 2e-4), (5, 1e-4), (8, 5e-5), (12, 1e-5))

@@ -15,7 +15,7 @@ colour distortions; TensorFlow 1 began the mean square at 1, Keras begins at 0.
 The average looks back over 10,000 updates, or a ninth of a shorter run.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

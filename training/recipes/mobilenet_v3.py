@@ -17,7 +17,7 @@ The average looks back over 10,000 updates, two epochs here and 32 in the paper,
 shorter run.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

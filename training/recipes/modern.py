@@ -16,7 +16,7 @@ It is for large sets: on some thousand pictures take `scratch` or `finetune`. Th
 over 10,000 updates, or a ninth of a shorter run.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

@@ -15,7 +15,7 @@ times; pictures of one size, where the reference trains at 176 and tests at 224.
 The average looks back over 33,000 updates, or a ninth of a shorter run.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

@@ -12,7 +12,7 @@ Deviations: batches of 8, and the rate in proportion; biases are not decayed; th
 stage learn as well, which torchvision freezes; pictures have one size.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

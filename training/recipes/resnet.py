@@ -11,7 +11,7 @@ facebook/fb.resnet.torch's way, which ResNeXt (arXiv:1611.05431, section 4.1) ta
 Deviations: a mean per channel is subtracted, not one per pixel.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

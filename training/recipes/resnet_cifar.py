@@ -12,7 +12,7 @@ Deviations: the networks are ImageNet's with a 3x3 stem, wider than the paper's 
 per channel is subtracted, not one per pixel.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

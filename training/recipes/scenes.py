@@ -14,7 +14,7 @@ eighth of the published numbers of samples and a tenth of the proposals, for pic
 digits at most. Their norms learn, as the photos behind digits are few.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 _TWO_STAGES = tuple(

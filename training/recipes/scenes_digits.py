@@ -6,7 +6,7 @@ Hardware, time and score: 2 busy cores of an AMD EPYC with AVX2, 26 minutes, 77.
 Strides as published: 96 pixels are 3x3 before the pool. Nothing is mirrored, since digits are not.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 from training.recipes.digits import phone_networks
 

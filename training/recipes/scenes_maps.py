@@ -9,7 +9,7 @@ Nothing is mirrored, since digits are not. Batches are small, since updates are 
 norms, with fast-moving statistics, and no dropout.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

@@ -7,7 +7,7 @@ Batches are smaller than asked for where pictures are few (`min_steps`), and the
 norms move fast enough for runs of a few hundred updates.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

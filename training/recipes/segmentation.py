@@ -8,7 +8,7 @@ objects apart that nearly touch, as the U-Net paper's cells; `--set class_weight
 classes of few pixels. The average looks back over a thousand updates, or a ninth of a shorter run.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

@@ -11,7 +11,7 @@ Deviations: batches of 32, and the rate in proportion; norms and biases are not 
 distortions of hue are a gain a channel here.
 """
 
-from training.config import TrainConfig
+from training.engine.config import TrainConfig
 from training.recipes import Recipe
 
 RECIPE = Recipe(

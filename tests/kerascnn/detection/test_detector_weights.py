@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 from checkpoints import golden_values, write_safetensors
-from networks import enlivened
+from networks import with_random_norms
 
 import kerascnn
 from kerascnn import zoo
@@ -85,7 +85,7 @@ def test_references_say_what_they_expect_of_pictures(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_of_ours_is_loaded_but_for_other_classes(name: str, random, tmp_path: Path) -> None:
-    trained = enlivened(kerascnn.build(name, input_shape=SHAPE, classes=3))
+    trained = with_random_norms(kerascnn.build(name, input_shape=SHAPE, classes=3))
     trained.save(tmp_path / "model.keras")
     again = kerascnn.build(name, input_shape=SHAPE, classes=3, weights=tmp_path / "model.keras")
     assert not differing(again, trained)
@@ -104,7 +104,7 @@ def test_a_run_of_ours_is_loaded_but_for_other_classes(name: str, random, tmp_pa
     ],
 )
 def test_a_classifiers_run_fills_the_backbone(name, backbone, ends, tmp_path: Path) -> None:
-    trained = enlivened(kerascnn.build(backbone, input_shape=(32, 32, 3), classes=7))
+    trained = with_random_norms(kerascnn.build(backbone, input_shape=(32, 32, 3), classes=7))
     trained.save(tmp_path / "model.keras")
     model = kerascnn.build(name, input_shape=SHAPE, classes=3, weights=tmp_path / "model.keras")
     filled = {x.name for x in model.layers if x.weights and x.name.startswith(ends)}
@@ -156,7 +156,7 @@ def test_a_backbone_inside_another_network_is_found(tmp_path: Path) -> None:
     backbone = keras.applications.MobileNetV2(
         weights=None, include_top=False, input_shape=SHAPE, alpha=0.35
     )
-    enlivened(backbone)
+    with_random_norms(backbone)
     pool, dense = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(5, name="five_fruits")
     keras.Sequential([backbone, pool, dense]).save(tmp_path / "classifier.h5")
     model = kerascnn.build(

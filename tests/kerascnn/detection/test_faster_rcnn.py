@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from networks import enlivened
+from networks import with_random_norms
 
 import kerascnn
 from kerascnn import zoo
@@ -31,7 +31,7 @@ MASKED = "mask_rcnn_efficientnet_lite0_fpn"
 def network() -> keras.Model:
     """Kernels by fan-in, else pictures look alike; scores and corrections far from one another."""
     keras.utils.set_random_seed(0)
-    model = enlivened(kerascnn.build(MASKED, frozen_norm=False, **SMALL))
+    model = with_random_norms(kerascnn.build(MASKED, frozen_norm=False, **SMALL))
     rng = np.random.default_rng(0)
     gains = {"rpn_logits": 0.3, "rpn_codes": 0.03, "class_logits": 2.0, "mask_logits": 2.0}
     for layer in model.layers:

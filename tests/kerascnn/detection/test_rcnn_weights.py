@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 from checkpoints import golden_values, write_safetensors
-from networks import enlivened
+from networks import with_random_norms
 
 import kerascnn
 from kerascnn import zoo
@@ -332,7 +332,7 @@ def test_a_references_classifier_gives_its_features(backbone: str, tmp_path: Pat
 def test_a_run_of_ours_is_loaded_but_for_other_classes(tmp_path: Path) -> None:
     name, small = "mask_rcnn_efficientnet_lite0_fpn", {"fpn_filters": 16, "head_units": 32}
     options = {"input_shape": (64, 64, 3), **small}
-    trained = enlivened(kerascnn.build(name, classes=3, **options))
+    trained = with_random_norms(kerascnn.build(name, classes=3, **options))
     trained.save(tmp_path / "model.keras")
     again = kerascnn.build(name, classes=3, weights=tmp_path / "model.keras", **options)
     assert differing(again, trained) == set()

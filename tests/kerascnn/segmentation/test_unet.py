@@ -11,7 +11,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from networks import enlivened
+from networks import with_random_norms
 
 import kerascnn
 from kerascnn import zoo
@@ -382,12 +382,13 @@ def test_classifiers_serve_as_backbones(name: str) -> None:
     ],
 )
 def test_files_are_one_piece_for_the_delegate(name, shape, options, tmp_path) -> None:
-    from export import recipes, runtimes
-    from export.convert_tflite import to_tflite
-    from export.quantise import quantise
+    from export.artefacts import variants as recipes
+    from export.runtime import load as runtimes
+    from export.tflite.convert import to_tflite
+    from export.tflite.quantise import quantise
 
     keras.utils.set_random_seed(0)
-    model = enlivened(kerascnn.build(name, input_shape=shape, classes=5, **options))
+    model = with_random_norms(kerascnn.build(name, input_shape=shape, classes=5, **options))
     preprocessing = zoo.entry(name).preprocessing(*shape[:2])
     pictures = np.random.default_rng(1).integers(0, 256, (4, *shape), dtype=np.uint8)
     wanted = model.predict_on_batch(preprocessing.normalise(pictures))
@@ -427,7 +428,7 @@ def test_jax_says_the_same(form: str, tmp_path) -> None:
     shape = (37, 50, 3)
     options = {"width": 4, "depth": 3, "upsample": form}
     name, options = ("unet", options) if form != "unet_mobilenet_v2" else (form, {})
-    model = enlivened(kerascnn.build(name, input_shape=shape, **options))
+    model = with_random_norms(kerascnn.build(name, input_shape=shape, **options))
     x = noise(2, *shape)
     model.save_weights(tmp_path / "model.weights.h5")
     np.save(tmp_path / "pictures.npy", x)

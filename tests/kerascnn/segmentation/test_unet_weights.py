@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from checkpoints import golden_values, write_safetensors
 from keras import layers
-from networks import enlivened
+from networks import with_random_norms
 
 import kerascnn
 from kerascnn import weights, zoo
@@ -72,7 +72,7 @@ def plain(
 def lively(model: keras.Model) -> keras.Model:
     """Random weights of every kind, with which probabilities differ from pixel to pixel."""
     rng = np.random.default_rng(0)
-    for layer in enlivened(model).layers:
+    for layer in with_random_norms(model).layers:
         if hasattr(layer, "kernel"):
             kernel, bias = layer.get_weights()
             incoming = kernel.size / kernel.shape[-1]
@@ -208,7 +208,7 @@ def differing(model: keras.Model, other: keras.Model) -> set[str]:
 
 def test_runs_of_classifiers_and_of_unets_are_told_apart(tmp_path: Path) -> None:
     options = {"input_shape": (64, 64, 3), "alpha": 0.1}
-    classifier = enlivened(kerascnn.build("mobilenet_v2", classes=7, **options))
+    classifier = with_random_norms(kerascnn.build("mobilenet_v2", classes=7, **options))
     classifier.save(tmp_path / "classifier.keras")
     model = kerascnn.build("unet_mobilenet_v2", weights=tmp_path / "classifier.keras", **options)
     decoder = {x.name for x in model.layers if x.weights and x.name.startswith(("dec", "logits"))}
@@ -221,7 +221,7 @@ def test_runs_of_classifiers_and_of_unets_are_told_apart(tmp_path: Path) -> None
 
 def test_a_run_of_ours_is_loaded_but_for_other_classes(tmp_path: Path) -> None:
     options = {"input_shape": (16, 16, 3), "width": 2, "depth": 2, "norm": True}
-    trained = enlivened(kerascnn.build("unet", classes=3, **options))
+    trained = with_random_norms(kerascnn.build("unet", classes=3, **options))
     trained.save(tmp_path / "model.keras")
     options["weights"] = tmp_path / "model.keras"
     assert not differing(kerascnn.build("unet", classes=3, **options), trained)

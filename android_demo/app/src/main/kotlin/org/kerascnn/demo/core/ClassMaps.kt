@@ -1,6 +1,6 @@
 package org.kerascnn.demo.core
 
-/** Maps of classes from the network's output to the picture; see training/evaluate_segmenter.py. */
+/** Maps of classes from the network's output to the picture; see training/segmentation/evaluate.py. */
 internal object ClassMaps {
     /** Each pixel is that of the nearest one. */
     fun onPicture(

@@ -7,7 +7,7 @@ import kotlin.math.min
 /**
  * An object's probabilities in the frame of its box.
  *
- * Its arithmetic is that of training/instance_masks.py.
+ * Its arithmetic is that of training/datasets/instance_masks.py.
  *
  * @param side cells along each side.
  */

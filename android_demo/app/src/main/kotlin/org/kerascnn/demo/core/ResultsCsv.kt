@@ -30,7 +30,7 @@ data class ResultRow(
 
 /** The table that `kerascnn compare --device` reads. */
 object ResultsCsv {
-    /** Those of export/device_results.py. */
+    /** Those of export/report/device_results.py. */
     val COLUMNS: List<String> = listOf(
         "run", "model", "variant", "format", "parameters", "nonzero_parameters", "macs",
         "bytes", "download_bytes", "metric", "value", "float_value", "drop", "drop_low",

@@ -8,7 +8,7 @@ import kotlin.math.max
 import kotlin.math.min
 
 /**
- * Boxes in bands of their class's colour, with names: as training/box_drawing.py draws them.
+ * Boxes in bands of their class's colour, with names: as training/detection/drawing.py draws them.
  *
  * A band has dark edges, so that it shows on a ground of its own colour. No name leaves the
  * picture, and few hide another.

@@ -6,7 +6,7 @@ import kotlin.math.sqrt
 import org.kerascnn.demo.core.Answer.ClassMap.Companion.VOID
 
 /**
- * How label maps look: a tint and a contour a class, as training/map_drawing.py draws them.
+ * How label maps look: a tint and a contour a class, as training/segmentation/drawing.py draws them.
  *
  * Seven colours are what colour-blind people tell apart: the next seven classes have stripes of
  * them, the next dots. What is no object's, where maps are made of objects, stays as it is.

@@ -6,7 +6,7 @@ import kotlin.math.sqrt
 import org.kerascnn.demo.core.Detection
 import org.kerascnn.demo.core.Mask
 
-/** Masks of objects: a tint that ends in a line, as training/box_drawing.py draws them. */
+/** Masks of objects: a tint that ends in a line, as training/detection/drawing.py draws them. */
 object MaskLooks {
     private const val TINT = 0.45 // share of the class's colour
     private const val LINE_PIXELS = 320.0 * 320.0

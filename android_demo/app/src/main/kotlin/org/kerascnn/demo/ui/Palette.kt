@@ -1,6 +1,6 @@
 package org.kerascnn.demo.ui
 
-/** Colours that colour-blind people tell apart (Okabe and Ito); those of training/box_drawing.py. */
+/** Colours that colour-blind people tell apart (Okabe and Ito); those of training/detection/drawing.py. */
 object Palette {
     /** Of classes: neighbours differ in brightness too. Opaque ARGB. */
     val CLASS_COLOURS = intArrayOf(

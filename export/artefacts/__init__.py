@@ -1,0 +1,1 @@
+"""What an exported file is: its variant, and what it says of itself and beside itself."""

@@ -1,0 +1,186 @@
+"""An exported file and the .json beside it, which says all that a client has to know.
+
+The .json is written last: a file without one, or with another hash than its .json says, is not
+taken for whole and is made again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from export.artefacts.description import inside
+from export.report import significance
+from export.report.results import ACCURACY, MIOU
+from kerascnn import outside_json as told
+from kerascnn.catalogue import TASKS
+from kerascnn.detection import spec_from_dict
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.common import atomic
+from training.detection.metrics import matches_interval, unpack
+from training.segmentation.metrics import miou_interval, unpack_counts
+
+FORMATS = (".tflite", ".onnx")
+# What `compare` needs to know of a file, and earlier versions did not write.
+_FIGURES = ("parameters", "macs", "nonzero_parameters", "seconds")
+_REMEDY = "it is of an earlier version, or damaged; run kerascnn compress"
+_SHAPE: told.Shape = {
+    "task": told.one_of(*TASKS),
+    "model": told.text,
+    "variant": {"name": told.text},
+    "labels": told.items(told.text, least=1),
+    "preprocessing": told.values(told.anything),
+    "detector": told.values(told.anything),
+    "segmenter": {
+        "palette": told.maybe(told.items(told.items(told.byte, least=3, most=3))),
+    },
+    "sha256": told.text,
+    "source": told.text,
+    "key": told.text,
+    **dict.fromkeys(("bytes", "download_bytes", "parameters", "macs"), told.whole),
+    **dict.fromkeys(("nonzero_parameters", "wrong_pictures"), told.whole),
+    "seconds": told.number,
+    "mistakes": told.items(told.values(told.anything)),
+    "evaluation": {
+        "metric": told.text,
+        **dict.fromkeys(("value", "float_value", "keras_value"), told.number),
+        **dict.fromkeys(("sparsity", "agreement"), told.number),
+        "max_logit_diff": told.real,
+        "pictures": told.whole,
+        "data_fingerprint": told.text,
+        "fits": told.flag,
+        "verified": told.one_of("yes", "no", "not verified"),
+        "partitions": told.maybe(told.whole),
+        "rule": told.text,
+        "choice": {
+            "split": told.text,
+            "pictures": told.whole,
+            "value": told.number,
+            "float_value": told.number,
+        },
+        **dict.fromkeys(("right", "float_right"), told.text),
+        **dict.fromkeys(("matches", "float_matches"), told.values(told.anything)),
+        **dict.fromkeys(("counts", "float_counts"), told.values(told.anything)),
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Artefact:
+    """A file and the contents of its .json."""
+
+    path: pathlib.Path
+    info: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: pathlib.Path) -> Artefact:
+        """Open an exported file by its own path.
+
+        Raises:
+            InputError: no such file, no .json beside it, or one that belongs to another file.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        described = sidecar(path)
+        try:
+            info = told.read_object(described, _REMEDY)
+            told.check(info, _SHAPE)
+            artefact = cls(path, info)
+            artefact.check()
+        except FileNotFoundError:
+            raise InputError(
+                f"{described} is missing; it says how {path.name} wants its images. "
+                "Keep both together, or make them again: kerascnn compress"
+            ) from None
+        except InputError as error:
+            if str(described) in str(error):
+                raise
+            raise InputError(f"{described} is damaged ({error}); run kerascnn compress") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise InputError(f"{described} is damaged ({error}); run kerascnn compress") from None
+        if info.get("sha256") != atomic.sha256(path):
+            raise other_content(path)
+        return artefact
+
+    def check(self) -> None:
+        """Look at what is made of the fields; raises anything that a wrong value may raise."""
+        _ = self.preprocessing, self.labels, self.answers
+        _ = [self.info[name] for name in (*_FIGURES, "wrong_pictures")]
+        if "detector" in self.info:
+            spec_from_dict(self.info["detector"])
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the file expects of a picture."""
+        return Preprocessing.from_dict(self.info["preprocessing"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return tuple(str(label) for label in self.info["labels"])
+
+    @property
+    def right(self) -> np.ndarray:
+        """(n,) bool, whether the file answered each held-out picture right, in their order."""
+        return self._answers("right")
+
+    @property
+    def float_right(self) -> np.ndarray:
+        """(n,) bool, the same of the Keras model it was made of."""
+        return self._answers("float_right")
+
+    @property
+    def answers(self) -> tuple[Any, Any]:
+        """The Keras model's and the file's on the held-out pictures, for `drop_interval`."""
+        measured = self.info["evaluation"]
+        if measured["metric"] == ACCURACY:
+            return self.float_right, self.right
+        if measured["metric"] == MIOU:
+            return unpack_counts(measured["float_counts"]), unpack_counts(measured["counts"])
+        return unpack(measured["float_matches"]), unpack(measured["matches"])
+
+    @property
+    def drop_interval(self) -> Callable[[Any, Any], tuple[float, float]]:
+        """Of two answers, as `answers` has them, the 95% interval of what the second one lost."""
+        intervals = {ACCURACY: significance.drop_interval, MIOU: miou_interval}
+        return intervals.get(self.info["evaluation"]["metric"], matches_interval)
+
+    def _answers(self, name: str) -> np.ndarray:
+        measured = self.info["evaluation"]
+        return significance.unpack(measured[name], measured["pictures"])
+
+
+def sidecar(path: pathlib.Path) -> pathlib.Path:
+    """The .json of an exported file: int8.json, float32.onnx.json."""
+    return path.with_suffix(".json" if path.suffix == ".tflite" else f"{path.suffix}.json")
+
+
+def other_content(path: pathlib.Path) -> InputError:
+    """What to raise for a file with another hash than the .json beside it says."""
+    return InputError(
+        f"{path} does not have the SHA-256 that {sidecar(path).name} says: it is damaged, or was "
+        "replaced alone; copy both again, or make them again: kerascnn compress"
+    )
+
+
+def sizes(data: bytes) -> dict[str, int]:
+    """Bytes on the phone, and what a store delivers."""
+    return {"bytes": len(data), "download_bytes": len(zlib.compress(data, 9))}
+
+
+def write_info(path: pathlib.Path, info: Mapping[str, Any]) -> None:
+    """Write the .json of the exported file at `path`."""
+    atomic.write_text(sidecar(path), json.dumps(info, indent=1, ensure_ascii=False) + "\n")
+
+
+def require_description(path: pathlib.Path) -> None:
+    """Raise InputError for a model file that nothing describes, neither in it nor beside it."""
+    if path.suffix in FORMATS and inside(path) is None:
+        Artefact.open(path)

@@ -1,0 +1,494 @@
+"""The compression variants: what a name means, as data; `compress` keeps it beside the file.
+
+A name is the steps in order, joined by underscores: first what is trained, then how the file is
+written. `prune75_cluster16_qat_int8` prunes three quarters of the weights, clusters the rest to 16
+values a layer, trains on while feeling int8, and writes an int8 file.
+
+    step         example          what it does                                   module
+    distil       distil_qat_int8  a teacher in every training of the variant     stages
+    slim<P>      slim50_int8      whole channels go until P% of the MACs remain  channel_prune
+    prune<P>     prune75_int8     the P% smallest weights of each layer become 0 prune
+    prune2of4    prune2of4_int8   two of four consecutive weights become 0       prune
+    prune<P>x4   prune75x4_int8   the same in blocks of 1x4                      prune
+    cluster<N>   cluster16_int8   a layer's weights take N values                cluster
+    qat          qat_int8         trained while feeling the rounding of int8     qat
+
+`plain_` in front of a precision (`plain_int8`) leaves out the reconstruction of
+`export.compress.reconstruct`: each weight is rounded to the nearest, and ranges are the whole ones.
+
+A detector's file has its post-processing inside, a segmentation network's the choice of the
+likeliest class; `_raw` behind the name leaves it out (`int8_raw`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from kerascnn.errors import InputError, did_you_mean
+
+# What fine-tuning leaves as it is unless told otherwise: the first layer sees the picture itself
+# (U-Net's is enc1_conv1), a depthwise kernel has 9 or 25 weights a channel, the logits have the
+# fewest weights to spare.
+SPARED = ("stem", "enc1_conv1", "depthwise", "logits")
+SLIM_SCORES = ("taylor", "norm", "l1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """How a step trains; None takes a share of the run's own recipe (`export.compress.finetune`).
+
+    Attributes:
+        epochs: passes over the training pictures.
+        learning_rate: the peak, before a cosine decay to zero.
+        teacher: None, "self" (the run's own float network) or a run folder's absolute path.
+        distil_weight: share of the loss that the teacher's answers have, 0 to 1.
+        temperature: that both softmaxes are taken at for it.
+    """
+
+    epochs: int | None = None
+    learning_rate: float | None = None
+    teacher: str | None = None
+    distil_weight: float = 0.7
+    temperature: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.epochs < 1:
+            raise InputError(f"--fine-tune-epochs must be at least 1, not {self.epochs}")
+        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"--learning-rate must be above 0, not {self.learning_rate}")
+        if not 0 <= self.distil_weight <= 1:
+            raise InputError(f"distil_weight must be between 0 and 1, not {self.distil_weight}")
+        if not 0 < self.temperature < float("inf"):
+            raise InputError(f"temperature must be above 0, not {self.temperature}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Slim:
+    """Structured pruning: whole channels are removed.
+
+    Attributes:
+        macs: of the multiply-adds, how many percent stay.
+        score: what tells a channel's worth: "taylor", "norm" (batch-norm scale) or "l1".
+    """
+
+    macs: int
+    score: str = "taylor"
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.macs <= 99, f"slim keeps between 1 and 99% of the MACs, not {self.macs}")
+        _check(
+            self.score in SLIM_SCORES,
+            f"channels are scored by {', '.join(SLIM_SCORES)}, not {self.score!r}"
+            f"{did_you_mean(str(self.score), SLIM_SCORES)}",
+        )
+
+    @property
+    def name(self) -> str:
+        """As in the variant's name."""
+        return f"slim{self.macs}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prune:
+    """Magnitude pruning: single weights become zero.
+
+    Attributes:
+        sparsity: percent of a pruned layer's weights.
+        pattern: "free", "2of4" or "1x4".
+        spared: layers whose name holds one of these words are left alone.
+    """
+
+    sparsity: int
+    pattern: str = "free"
+    spared: tuple[str, ...] = SPARED
+
+    def __post_init__(self) -> None:
+        _check(
+            1 <= self.sparsity <= 99,
+            f"sparsity is a whole number of percent between 1 and 99, not {self.sparsity}",
+        )
+        _check(self.pattern in ("free", "2of4", "1x4"), f"no pruning pattern {self.pattern!r}")
+
+    @property
+    def name(self) -> str:
+        """As in the variant's name."""
+        if self.pattern == "2of4":
+            return "prune2of4"
+        return f"prune{self.sparsity}" + ("x4" if self.pattern == "1x4" else "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Weight sharing.
+
+    Attributes:
+        clusters: values that a layer's weights may take; the zero of a pruned layer is one.
+        spared: as of `Prune`.
+    """
+
+    clusters: int
+    spared: tuple[str, ...] = SPARED
+
+    def __post_init__(self) -> None:
+        _check(3 <= self.clusters <= 256, f"a layer has 3 to 256 clusters, not {self.clusters}")
+
+    @property
+    def name(self) -> str:
+        """As in the variant's name."""
+        return f"cluster{self.clusters}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Qat:
+    """Quantisation-aware training."""
+
+    @property
+    def name(self) -> str:
+        """As in the variant's name."""
+        return "qat"
+
+
+Step = Slim | Prune | Cluster | Qat
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way of writing a model.
+
+    Attributes:
+        name: as in file names and results.csv.
+        weight_bits: of convolution and dense kernels.
+        activations: "float32", "int8" or "int16" (both calibrated) or "dynamic" (int8, scaled at
+            run time).
+        depthwise_bits: of depthwise kernels, widened for float arithmetic; None treats them like
+            the others. (The delegate has no dynamic depthwise convolution: it would cut the graph
+            into 18 pieces; nor is there one of 4 bits.)
+        first_and_last_bits: of the first and the last layer's kernels, likewise.
+        mixed_bits: what a layer's kernel may have where a search gives each layer its own; widened
+            for float arithmetic. Empty otherwise.
+        max_change: for the search, the percentage of calibration pictures whose top-1 may change.
+        reconstructed: kernels are rounded and biases corrected by what they do to the network's
+            activations on calibration pictures (`export.compress.reconstruct`), not weight by
+            weight.
+        tool: "litert-quantizer" or "converter" (tf.lite's own quantiser, a second opinion).
+        calibration_pictures: that set the ranges of activations, or that the search looks at.
+        steps: what is trained before the file is written, in order.
+        fine_tuning: how, where anything is.
+        raw_outputs: a detector without its post-processing, a segmentation network's logits.
+        description: for people.
+    """
+
+    name: str
+    weight_bits: int
+    activations: str
+    depthwise_bits: int | None = None
+    first_and_last_bits: int | None = None
+    mixed_bits: tuple[int, ...] = ()
+    max_change: float = 0.0
+    reconstructed: bool = False
+    tool: str = "litert-quantizer"
+    calibration_pictures: int = 0
+    steps: tuple[Step, ...] = ()
+    fine_tuning: FineTuning | None = None
+    raw_outputs: bool = False
+    description: str
+
+    @property
+    def quantised(self) -> bool:
+        """Whether integers stand for floats anywhere in the file."""
+        return self.weight_bits <= 8
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the ranges of activations are fixed beforehand, by pictures or by training."""
+        return self.activations in ("int8", "int16")
+
+    @property
+    def aware(self) -> bool:
+        """Whether quantisation-aware training fixed them."""
+        return bool(self.steps) and isinstance(self.steps[-1], Qat)
+
+    @property
+    def raw_input(self) -> bool:
+        """Whether the file takes raw uint8 bytes."""
+        return self.activations == "int8"
+
+    @property
+    def precision(self) -> str:
+        """The name without the steps: how the file is written."""
+        name = self.name.removesuffix(_RAW)
+        return name.rpartition("qat_")[2] if self.aware else _split(name)[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form that lies beside the artefact, equal after a round trip.
+
+        A teacher has the name of its run: where that lies is nobody's business.
+        """
+        plain = dataclasses.asdict(self)
+        if self.fine_tuning and self.fine_tuning.teacher:
+            plain["fine_tuning"]["teacher"] = pathlib.Path(self.fine_tuning.teacher).name
+        plain["steps"] = [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]
+        return _listed(plain)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a user may say beside a variant's name; each goes into the variants that it shapes.
+
+    Attributes:
+        calibration_pictures: a sample of the training pictures, class-balanced where these have one
+            class each; `mixed` looks at three times as many.
+        max_change: of `mixed`, see `Variant`.
+        spared: of pruning and clustering.
+        slim_score: of structured pruning.
+        fine_tuning: of every step that trains.
+    """
+
+    calibration_pictures: int = 200
+    max_change: float = 0.5
+    spared: tuple[str, ...] = SPARED
+    slim_score: str = "taylor"
+    fine_tuning: FineTuning = FineTuning()
+
+    def __post_init__(self) -> None:
+        _check(
+            self.calibration_pictures >= 1,
+            f"calibration takes at least 1 image, not {self.calibration_pictures}",
+        )
+        _check(0 <= self.max_change < 100, f"max_change is in percent, not {self.max_change}")
+
+
+def _check(fine: bool, complaint: str) -> None:
+    if not fine:
+        raise InputError(complaint)
+
+
+_PRECISIONS = (
+    Variant(
+        name="float32",
+        weight_bits=32,
+        activations="float32",
+        description="as trained, batch norm folded",
+    ),
+    Variant(
+        name="float16",
+        weight_bits=16,
+        activations="float32",
+        description="weights in half precision, arithmetic in single",
+    ),
+    Variant(
+        name="dynamic_int8",
+        weight_bits=8,
+        activations="dynamic",
+        depthwise_bits=8,
+        reconstructed=True,
+        description="int8 weights, activations quantised while running",
+    ),
+    Variant(
+        name="weight_int8",
+        weight_bits=8,
+        activations="float32",
+        reconstructed=True,
+        description="int8 weights, widened for float arithmetic",
+    ),
+    Variant(
+        name="weight_int4",
+        weight_bits=4,
+        activations="float32",
+        depthwise_bits=8,
+        first_and_last_bits=8,
+        reconstructed=True,
+        description="int4 weights (first, last and depthwise layers int8), float arithmetic",
+    ),
+    Variant(
+        name="mixed",
+        weight_bits=8,
+        activations="float32",
+        mixed_bits=(4, 8, 16),
+        description="each layer's weights in the fewest bits that keep the answers, "
+        "float arithmetic",
+    ),
+    Variant(
+        name="int8",
+        weight_bits=8,
+        activations="int8",
+        reconstructed=True,
+        description="int8 throughout, takes raw uint8 pixels",
+    ),
+    Variant(
+        name="int16x8",
+        weight_bits=8,
+        activations="int16",
+        description="int8 weights, int16 activations; slow outside of special hardware",
+    ),
+    *(
+        Variant(
+            name=f"{name}_converter",
+            weight_bits=bits,
+            activations=activations,
+            tool="converter",
+            description=f"{name} as tf.lite's own converter makes it, a second opinion",
+        )
+        for name, bits, activations in (
+            ("float16", 16, "float32"),
+            ("dynamic_int8", 8, "dynamic"),
+            ("int8", 8, "int8"),
+            ("int16x8", 8, "int16"),
+        )
+    ),
+)
+PRECISIONS = {variant.name: variant for variant in _PRECISIONS}
+# As they were before there was reconstruction, to compare with.
+_PLAIN = {
+    f"plain_{name}": dataclasses.replace(
+        one,
+        name=f"plain_{name}",
+        reconstructed=False,
+        description=f"{one.description}; each weight rounded to the nearest",
+    )
+    for name, one in PRECISIONS.items()
+    if one.reconstructed
+}
+_WRITTEN = PRECISIONS | _PLAIN
+
+# What `kerascnn demo` and `kerascnn compress` make when nothing else is asked.
+DEFAULT = ("float32", "float16", "dynamic_int8", "int8", "weight_int4")
+
+_SEARCHED = 3
+_RAW = "_raw"
+_EXAMPLES = ("slim50_int8", "prune75_int8", "cluster16_int8", "qat_int8")
+_STEP = re.compile(
+    r"(?P<distil>distil)|slim(?P<slim>[-\d.]+)|(?P<two_of_four>prune2of4)"
+    r"|prune(?P<prune>[-\d.]+)(?P<block>x4)?|cluster(?P<cluster>[-\d.]+)|(?P<qat>qat)"
+)
+_ORDER = (Slim, Prune, Cluster, Qat)
+
+
+def variant(name: str, settings: Settings | None = None) -> Variant:
+    """The variant that `name` spells.
+
+    Raises:
+        InputError: a word that is no step, an impossible number, or steps in another order than
+            they are taken; the message says which.
+    """
+    settings = settings or Settings()
+    words, precision = _split(name.removesuffix(_RAW))
+    if precision not in _WRITTEN:
+        raise InputError(_unknown(name))
+    steps: list[Step] = []
+    distil = False
+    for position, word in enumerate(words):
+        match = _STEP.fullmatch(word)
+        if match is None:
+            raise InputError(_unknown(name))
+        if match["distil"]:
+            _check(position == 0, f"{name}: distil must come first: all other steps use it")
+            distil = True
+        else:
+            steps.append(_step(name, match, settings))
+    _check_order(name, steps, precision)
+    _check(
+        not distil or bool(steps),
+        f"{name}: distil needs a step that trains, as in distil_slim50_int8",
+    )
+    return _filled(_WRITTEN[precision], name, tuple(steps), distil, settings)
+
+
+def _split(name: str) -> tuple[list[str], str]:
+    """Words of the steps, and the precision."""
+    for precision in sorted(_WRITTEN, key=len, reverse=True):
+        if name == precision:
+            return [], precision
+        if name.endswith(f"_{precision}"):
+            words = name[: -len(precision) - 1].split("_")
+            # `qat_dynamic_int8` ends in `int8` too; the longest name is tried first.
+            return words, precision
+    return name.split("_"), ""
+
+
+def _step(name: str, match: re.Match[str], settings: Settings) -> Step:
+    if match["slim"]:
+        return Slim(macs=_whole(name, match["slim"], "slim"), score=settings.slim_score)
+    if match["two_of_four"]:
+        return Prune(sparsity=50, pattern="2of4", spared=settings.spared)
+    if match["prune"]:
+        return Prune(
+            sparsity=_whole(name, match["prune"], "prune"),
+            pattern="1x4" if match["block"] else "free",
+            spared=settings.spared,
+        )
+    if match["cluster"]:
+        number = _whole(name, match["cluster"], "cluster")
+        return Cluster(clusters=number, spared=settings.spared)
+    return Qat()
+
+
+def _whole(name: str, text: str, word: str) -> int:
+    _check(text.isdecimal(), f"{name}: {word} takes a whole number, as in {word}50, not {text}")
+    return int(text)
+
+
+def _check_order(name: str, steps: Sequence[Step], precision: str) -> None:
+    places = [_ORDER.index(type(step)) for step in steps]
+    if places != sorted(set(places)):
+        raise InputError(f"{name}: each step comes once, in the order slim, prune, cluster, qat")
+    if steps and isinstance(steps[-1], Qat) and precision != "int8":
+        raise InputError(f"{name}: qat is for int8; did you mean {name[: -len(precision)]}int8?")
+
+
+def _filled(
+    precision: Variant, name: str, steps: tuple[Step, ...], distil: bool, settings: Settings
+) -> Variant:
+    """The variant with the settings that shape it, and no others: they are part of its identity."""
+    changes: dict[str, Any] = {"name": name, "steps": steps}
+    aware = bool(steps) and isinstance(steps[-1], Qat)
+    if aware:
+        changes["reconstructed"] = False  # its training was for the kernels that it found
+    calibrated = precision.activations in ("int8", "int16")
+    if calibrated or precision.mixed_bits or precision.reconstructed or aware:
+        changes["calibration_pictures"] = settings.calibration_pictures
+    if precision.mixed_bits:
+        changes["max_change"] = settings.max_change
+        # A share of answers wants more of them than a range does.
+        changes["calibration_pictures"] = _SEARCHED * settings.calibration_pictures
+    if name.endswith(_RAW):
+        changes["raw_outputs"] = True
+        changes["description"] = f"{precision.description}; without post-processing"
+    if steps:
+        tuning = settings.fine_tuning
+        teacher = (tuning.teacher or "self") if distil else None
+        changes["fine_tuning"] = dataclasses.replace(tuning, teacher=teacher)
+        changes["description"] = f"{', '.join(map(_told, steps))}; {precision.description}"
+    return dataclasses.replace(precision, **changes)
+
+
+def _told(step: Step) -> str:
+    match step:
+        case Slim():
+            return f"channels removed to {step.macs}% of the MACs by {step.score}"
+        case Prune():
+            pattern = {"free": "", "2of4": " as 2 of 4", "1x4": " in blocks of 1x4"}[step.pattern]
+            return f"{step.sparsity}% of weights pruned{pattern}"
+        case Cluster():
+            return f"{step.clusters} values a layer"
+    return "trained for int8"
+
+
+def _unknown(name: str) -> str:
+    known = [*_WRITTEN, *_EXAMPLES]
+    hint = did_you_mean(name, known) or ";"
+    return (
+        f"unknown variant {name!r}{hint} there are: {', '.join(PRECISIONS)}, and with training "
+        f"before: {', '.join(_EXAMPLES)} and such, see kerascnn compress --help"
+    )
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, as JSON gives them back."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value

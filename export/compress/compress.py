@@ -1,0 +1,468 @@
+"""`kerascnn compress`: from a run to verified files, each with its .json."""
+
+from __future__ import annotations
+
+import functools
+import math
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from export.artefacts import artefact
+from export.artefacts import variants as recipes
+from export.artefacts.about import About
+from export.artefacts.artefact import Artefact
+from export.artefacts.description import check_labels
+from export.compress.finetune import AnyFineTuningData
+from export.compress.mixed import mixed
+from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.network import with_bare_layers
+from export.compress.stages import (
+    CompressionStages,
+    StageInputs,
+    Trained,
+    content_key,
+)
+from export.graph.fold_norm import fold_batch_norms
+from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
+from export.onnx.convert import to_onnx
+from export.onnx.file import onnx_nonzero_weights, onnx_weight_sparsity
+from export.runtime import first_run
+from export.runtime.verify import Verdict
+from export.tasks import base as tasks
+from export.tasks.classification import Classification
+from export.tflite.convert import INPUT_NAME, to_tflite
+from export.tflite.converter_quantise import converter_quantise
+from export.tflite.flatbuffer import nonzero_weights, weight_sparsity, with_half_precision_kernels
+from export.tflite.quantise import quantise
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.classification.distillation import Teacher
+from training.common import atomic, once
+from training.common.progress import Progress, say
+from training.common.wording import counted
+from training.datasets.splits import Split
+from training.engine.leaks import refuse_leaks
+from training.engine.run import Run, versions
+
+_MISTAKES_KEPT = 200
+# Raised when the same recipe writes another file: those of before are made again.
+_EDITION = 5
+# Tasks whose files are reconstructed, see `export.compress.reconstruct`.
+_RECONSTRUCTED = ("classification",)
+
+
+@once.scope()
+def compress(
+    run: Run,
+    variants: Sequence[str] | None = None,
+    *,
+    onnx: bool = True,
+    settings: recipes.Settings | None = None,
+) -> tuple[list[Artefact], bool]:
+    """Make the variants of a run that are not there yet; each is run before it is listed.
+
+    Args:
+        variants: names, see `recipes.variant`; None for the task's own choice.
+        onnx: also write the float32 network as ONNX.
+        settings: what a name does not say.
+
+    Returns:
+        The artefacts asked for, in order, and whether any of them is new.
+
+    Raises:
+        InputError: no such variant, the run's data set is gone or has changed, or a step that
+            this network does not allow.
+    """
+    task = tasks.of(run)
+    names = task.default if variants is None else variants
+    plan = [(recipes.variant(name, settings), ".tflite") for name in dict.fromkeys(names)]
+    for variant, _end in plan:
+        task.check(variant)
+    if onnx:
+        plan.append((recipes.variant("float32"), ".onnx"))
+    builder = VariantBuilder(run)
+    found = {(v.name, end): builder.found(v, end) for v, end in plan}
+    missing = [(v, end) for v, end in plan if found[v.name, end] is None]
+    if missing:
+        names = [f"{variant.name}{end}" for variant, end in missing]
+        say(f"{run.name}: making {counted(len(names), 'file')}: {', '.join(names)}")
+        with Progress(run.name, len(missing), unit="file", lines=True) as progress:
+            for number, (variant, end) in enumerate(missing, 1):
+                progress.note(names[number - 1])
+                made = found[variant.name, end] = builder.make(variant, end)
+                progress.step()
+                progress.line(f"{number}/{len(names)} {_made(made)}")
+    return [a for a in found.values() if a is not None], bool(missing)
+
+
+def _made(one: Artefact) -> str:
+    """A file that was made, in a line: "int8.tflite  62.4 KB  accuracy 97.2%  verified: yes"."""
+    measured = one.info["evaluation"]
+    return (
+        f"{one.path.name}  {one.info['bytes'] / 1000:,.1f} KB  {measured['metric']} "
+        f"{measured['value']:.1f}%  verified: {measured['verified']}"
+    )
+
+
+def all_artefacts(run: Run) -> list[Artefact]:
+    """Every sound artefact of a run's present model; others are named and left out."""
+    source = atomic.sha256(run.model_path)
+    found = []
+    for path in sorted(run.artefacts.glob("*"), key=_place):
+        if path.suffix not in artefact.FORMATS or path.name.startswith(atomic.TEMPORARY):
+            continue
+        try:
+            one = Artefact.open(path)
+            belongs = one.info.get("source") == source
+        except InputError:
+            belongs = False
+        if belongs:
+            found.append(one)
+        else:
+            say(f"left out: {path} does not belong to {run.model_path}; run kerascnn compress")
+    return found
+
+
+def judging_pictures(run: Run) -> Split:
+    """A classifier's pictures that faults are looked for on: set aside, or else held out.
+
+    They are not decoded.
+
+    Raises:
+        InputError: the data set is gone or has changed.
+    """
+    task = tasks.of(run)
+    assert isinstance(task, Classification)
+    dataset = task.dataset
+    return task.readable(dataset.validation or dataset.held_out)
+
+
+def held_out_pictures(run: Run) -> Split:
+    """A classifier's held-out split, decoded at its network's geometry.
+
+    Raises:
+        InputError: the data set is gone or has changed.
+    """
+    return Classification(run).held_out
+
+
+def reference_file(run: Run, variant: recipes.Variant) -> bytes:
+    """The float TFLite file, with the same names of layers, that a variant is quantised from."""
+    builder = VariantBuilder(run)
+    network = builder.network(variant)
+    if variant.reconstructed and builder.reconstructs(network.trained):
+        return to_tflite(network.bare(variant)[0])
+    return network.lowered(variant)[1] if variant.calibrated else network.float32
+
+
+def _place(path: pathlib.Path) -> tuple[bool, int, str, bool]:
+    """Plain precisions in the order of their table, then trained ones by name; ONNX behind."""
+    name, known = path.stem, list(recipes.PRECISIONS)
+    plain = name in recipes.PRECISIONS
+    return not plain, known.index(name) if plain else 0, name, path.suffix != ".tflite"
+
+
+class VariantBuilder:
+    """What the variants of one run share, each made when it is first needed."""
+
+    def __init__(self, run: Run) -> None:
+        check_labels(run.labels)
+        self._run, self._task = run, tasks.of(run)
+        self.source = atomic.sha256(run.model_path)
+        self._stages = CompressionStages(run, self._material())
+        self._networks: dict[str, _Network] = {}
+        self._samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def found(self, variant: recipes.Variant, end: str) -> Artefact | None:
+        """The artefact, if it is whole and made of this model by this recipe and these tools."""
+        try:
+            one = Artefact.open(self._run.artefacts / f"{variant.name}{end}")
+        except InputError:
+            return None
+        return one if one.info.get("key") == self._key(variant, end) else None
+
+    def make(self, variant: recipes.Variant, end: str) -> Artefact:
+        """Write, run, verify and describe one file."""
+        network = self.network(variant)
+        began = time.monotonic()
+        bare, told = self._convert(network, variant, end)
+        data = self._task.finished(bare, end, variant)
+        seconds = network.trained.seconds + time.monotonic() - began
+        path = self._run.artefacts / f"{variant.name}{end}"
+        # An old description must not outlive its file.
+        artefact.sidecar(path).unlink(missing_ok=True)
+        atomic.write_bytes(path, data)
+        answers, runtime = self._task.file_answers(path)
+        first_run.vouch(path)
+        reference = network.answers
+        half = network.half_answers if variant.weight_bits == 16 else None
+        verdict = self._task.verify(variant, answers, reference, half)
+        info = self._describe(variant, path, bare, network.trained)
+        info["seconds"] = round(seconds, 1)
+        info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, bare, path)
+        info["wrong_pictures"], info["mistakes"] = self._task.mistakes(answers)
+        info |= told
+        artefact.write_info(path, info)
+        return Artefact(path, info)
+
+    def network(self, variant: recipes.Variant) -> _Network:
+        """The network of a variant after its steps."""
+        key = self._stages.key(variant)
+        if key not in self._networks:
+            trained = self._stages.trained(variant)
+            self._networks[key] = _Network(trained, self._task)
+        return self._networks[key]
+
+    @functools.cached_property
+    def _float(self) -> Any:
+        """The run's own network, which drops are measured from."""
+        return self.network(recipes.variant("float32")).answers
+
+    def _convert(
+        self, network: _Network, variant: recipes.Variant, end: str
+    ) -> tuple[bytes, dict[str, Any]]:
+        """The file, and what its .json says of how it came about, if anything."""
+        if end == ".onnx":
+            return to_onnx(network.model), {}
+        if variant.weight_bits == 32:
+            return network.float32, {}
+        preprocessing = network.trained.preprocessing
+        pictures = self._calibration(network.trained, variant)
+        if variant.mixed_bits:
+            data, report = mixed(network.float32, variant, preprocessing, pictures)
+            return data, {"layers": report.to_dict()}
+        model, float_file = network.model, network.float32
+        if variant.calibrated:
+            model, float_file, preprocessing = network.lowered(variant)
+        if variant.tool == "converter":
+            return converter_quantise(model, variant, preprocessing, pictures), {}
+        shared, ranges = network.trained.shared_scale, network.trained.ranges
+        data = quantise(
+            float_file, variant, preprocessing, pictures, trained=ranges, shared_scale=shared
+        )
+        if variant.reconstructed and self.reconstructs(network.trained):
+            model, preprocessing = network.bare(variant)
+            data, noises = reconstructed(
+                model,
+                variant,
+                preprocessing,
+                pictures,
+                shared_scale=shared,
+                float_file=float_file,
+                plain=data,
+                name=f"{self._run.name}: {variant.name}",
+            )
+            return data, {"reconstruction": noises} if noises else {}
+        return data, {}
+
+    def _calibration(self, trained: Trained, variant: recipes.Variant) -> np.ndarray:
+        """The pictures that a file of this network is made with; none where it needs none."""
+        needed = variant.calibrated or variant.mixed_bits or self.reconstructs(trained)
+        if not variant.calibration_pictures or not needed:
+            return np.empty(0)
+        return self._sample(variant.calibration_pictures)[0]
+
+    def reconstructs(self, trained: Trained) -> bool:
+        """Whether files of this network are reconstructed.
+
+        What training for int8 found is kept as it is.
+        """
+        return self._run.task in _RECONSTRUCTED and trained.ranges is None
+
+    def _key(self, variant: recipes.Variant, end: str) -> str:
+        made_of = {
+            "network": self._stages.key(variant),
+            "variant": variant.to_dict(),
+            "data": self._run.info["dataset"]["fingerprint"],
+            "format": end,
+            "edition": _EDITION,
+            "about": About.of(self._run).to_dict(),
+            "versions": versions(),
+        }
+        return content_key(made_of)
+
+    def _material(self) -> StageInputs:
+        return StageInputs(
+            source=self.source,
+            trainable=self._task.trainable,
+            fine_tuning_data=lambda: self._lessons,
+            teacher=lambda name: Teacher.open(
+                self._teaching(name), classes=self._run.labels, student=self._run.preprocessing
+            ),
+            teacher_key=self._teacher_key,
+            calibration=self._sample,
+            simulated=self._task.simulated_answers,
+        )
+
+    def _teacher_key(self, name: str) -> str:
+        return self.source if name == "self" else atomic.sha256(Run.open(name).model_path)
+
+    def _teaching(self, name: str) -> Run:
+        if name == "self":
+            return self._run
+        asked, dataset = self._task.asked, self._task.dataset
+        refuse_leaks(asked, dataset.held_out, dataset.fingerprint, teacher=name, warn=say)
+        return Run.open(name)
+
+    @functools.cached_property
+    def _lessons(self) -> AnyFineTuningData:
+        return self._task.fine_tuning_data()
+
+    def _sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """A seeded sample of the training pictures, and their labels."""
+        if count not in self._samples:
+            self._samples[count] = self._task.sample(count)
+        return self._samples[count]
+
+    def _describe(
+        self,
+        variant: recipes.Variant,
+        path: pathlib.Path,
+        bare: bytes,
+        trained: Trained,
+    ) -> dict[str, Any]:
+        run, tflite = self._run, path.suffix == ".tflite"
+        raw = variant.raw_input and tflite
+        return {
+            "file": path.name,
+            "sha256": atomic.sha256(path),
+            **artefact.sizes(path.read_bytes()),
+            "model": run.info["request"]["model"],
+            "task": self._run.task,
+            "variant": variant.to_dict(),
+            "source": self.source,
+            "key": self._key(variant, path.suffix),
+            "parameters": trained.parameters,
+            "nonzero_parameters": nonzero_weights(bare) if tflite else onnx_nonzero_weights(bare),
+            "macs": trained.macs,
+            "preprocessing": run.preprocessing.to_dict(),
+            "input": {
+                "name": INPUT_NAME,
+                "shape": [1 if tflite else None, *run.preprocessing.input_shape],
+                "type": "uint8" if raw else "float32",
+                "values": "raw bytes" if raw else "(byte - mean) / std",
+            },
+            **self._task.description(variant, path.suffix),
+            "labels": list(run.labels),
+            **About.of(run).to_dict(),
+            "calibration_pictures": len(self._calibration(trained, variant)),
+            "versions": versions(),
+        }
+
+    def _evaluation(
+        self,
+        answers: Any,
+        reference: Any,
+        verdict: Verdict,
+        runtime: Any,
+        bare: bytes,
+        path: pathlib.Path,
+    ) -> dict[str, Any]:
+        tflite = path.suffix == ".tflite"
+        return {
+            "metric": self._task.metric,
+            "value": answers.value,
+            "float_value": self._float.value,
+            # Of the network that was written, before it was: after the variant's own steps.
+            "keras_value": reference.value,
+            **self._task.kept(answers, reference, self._float),
+            "pictures": self._task.pictures(),
+            **self._choice(runtime, path),
+            "data_fingerprint": self._run.info["dataset"]["fingerprint"],
+            **verdict.to_dict(),
+            "partitions": runtime.partitions,
+            "operations": list(runtime.operations),
+            "sparsity": weight_sparsity(bare) if tflite else onnx_weight_sparsity(bare),
+        }
+
+    def _choice(self, runtime: Any, path: pathlib.Path) -> dict[str, Any]:
+        """What files are chosen by, on the pictures that chose the run's epoch; if there are any.
+
+        The held-out pictures only tell how good a choice was.
+        """
+        task, float_value = self._task, self._float_choice
+        if task.validation is None or float_value is None:
+            return {}
+        title = f"{path.name} on validation images"
+        value = task.on_validation(task.function_of(runtime), title)
+        choice = {
+            "split": "validation",
+            "pictures": len(task.validation),
+            "value": 0.0 if math.isnan(value) else value,
+            "float_value": float_value,
+        }
+        return {"choice": choice}
+
+    @functools.cached_property
+    def _float_choice(self) -> float | None:
+        """The run's own network on these pictures; None where they have nothing to find."""
+        if self._task.validation is None:
+            return None
+        trained = self.network(recipes.variant("float32")).trained
+        function = self._task.keras_function(trained)
+        value = self._task.on_validation(function, "Keras on validation images")
+        return None if math.isnan(value) else value
+
+
+class _Network:
+    """A network after its steps, in the forms that files are made from."""
+
+    def __init__(self, trained: Trained, task: tasks.Task) -> None:
+        self.trained, self._task = trained, task
+        self._lowered: dict[bool, tuple[keras.Model, bytes, Preprocessing]] = {}
+
+    @functools.cached_property
+    def float32(self) -> bytes:
+        """As a float TFLite file."""
+        return to_tflite(self.model)
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """As files hold it."""
+        return self._task.written(self.trained.model)
+
+    def lowered(self, variant: recipes.Variant) -> tuple[keras.Model, bytes, Preprocessing]:
+        """The network as integers have it: model, float file, and what pictures go through."""
+        model, preprocessing = self.model, self.trained.preprocessing
+        raw = variant.raw_input and not preprocessing.is_a_scale
+        if self.trained.ranges is not None or not (raw or needs_lowering(model)):
+            return model, self.float32, preprocessing
+        if raw not in self._lowered:
+            model = lower_for_int8(model)
+            if raw:
+                model, preprocessing = with_raw_input(model, preprocessing)
+            self._lowered[raw] = model, to_tflite(model), preprocessing
+        return self._lowered[raw]
+
+    def bare(self, variant: recipes.Variant) -> tuple[keras.Model, Preprocessing]:
+        """The network as it is reconstructed: norms folded, lowered where a file has integers."""
+        model, preprocessing = fold_batch_norms(self.model), self.trained.preprocessing
+        if not variant.calibrated:
+            return with_bare_layers(model), preprocessing
+        model = lower_for_int8(model)
+        if variant.raw_input and not preprocessing.is_a_scale:
+            model, preprocessing = with_raw_input(model, preprocessing)
+        return model, preprocessing
+
+    @functools.cached_property
+    def answers(self) -> Any:
+        """What the files should answer: Keras', or the simulated int8 network's."""
+        return self._task.keras_answers(self.trained)
+
+    @functools.cached_property
+    def half_answers(self) -> Any:
+        """Of the float file with its kernels rounded to half precision."""
+        # Kept beside the artefacts under a temporary name: the runtime wants a file.
+        path = self._task.run.artefacts / f"{atomic.TEMPORARY}half.tflite"
+        try:
+            float32 = recipes.variant("float32")
+            rounded = with_half_precision_kernels(self.float32)
+            atomic.write_bytes(path, self._task.finished(rounded, ".tflite", float32))
+            return self._task.file_answers(path)[0]
+        finally:
+            path.unlink(missing_ok=True)

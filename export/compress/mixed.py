@@ -1,0 +1,337 @@
+"""Mixed precision: each layer's kernel in the fewest bits that keep the network's answers.
+
+First each kernel is quantised alone and the damage to the answers measured, in the real runtime;
+then layers are lowered together, those first that save most bytes for the least damage. Widths are
+4 and 8 bits and half precision, all widened for float arithmetic, so a width can be tried without
+writing a file of it: the rounded kernels are put into the float file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from export.artefacts.variants import Variant
+from export.runtime import load as runtimes
+from export.tflite import flatbuffer
+from export.tflite.quantise import quantise_weights
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.classification.evaluate import log_softmax
+from training.classification.outputs import blocks
+from training.common.progress import Progress
+
+_DEPTHWISE = "DEPTHWISE_CONV_2D"
+_KERNEL_HOLDERS = {
+    getattr(schema.BuiltinOperator, op): op for op in ("CONV_2D", _DEPTHWISE, "FULLY_CONNECTED")
+}
+# Answers are counted here, not timed.
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """What quantising one kernel alone does to the answers.
+
+    Attributes:
+        layer: name of the output tensor.
+        op: "CONV_2D", "DEPTHWISE_CONV_2D" or "FULLY_CONNECTED".
+        weights: in the kernel.
+        bits: 4 or 8 (symmetric, a scale for each output channel) or 16 (half precision).
+        error: mean Kullback-Leibler divergence from the float network's answers, in nats.
+        changed: percent of pictures whose top-1 answer is another.
+    """
+
+    layer: str
+    op: str
+    weights: int
+    bits: int
+    error: float
+    changed: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the search decided, for the .json beside the artefact.
+
+    Attributes:
+        layers: in the order of the file, at the bits that each got; errors are of each alone.
+        error: of all layers together, as of `Sensitivity`.
+        changed: likewise.
+        pictures: that all figures were measured on.
+    """
+
+    layers: tuple[Sensitivity, ...]
+    error: float
+    changed: float
+    pictures: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, equal after a round trip."""
+        return {**dataclasses.asdict(self), "layers": [dataclasses.asdict(s) for s in self.layers]}
+
+
+def mixed(
+    float_file: bytes,
+    variant: Variant,
+    preprocessing: Preprocessing,
+    calibration: Iterable[np.ndarray],
+) -> tuple[bytes, Report]:
+    """Quantise each layer's kernel to a width of its own.
+
+    Args:
+        float_file: from `to_tflite`, not lowered.
+        variant: its `mixed_bits` are the widths to choose from, its `max_change` is the
+            percentage of the pictures whose top-1 answer may change.
+        preprocessing: of the network.
+        calibration: training pictures, (height, width, channels) uint8 each.
+
+    Returns:
+        A TFLite file with the inputs and outputs of `float_file`, and how it came about. Where
+        even the widest kernels change more answers than allowed, it has the widest.
+
+    Raises:
+        InputError: no pictures.
+    """
+    trial = Trial(float_file, calibration, preprocessing, variant.mixed_bits)
+    found = sensitivities(trial)
+    chosen = search(trial, found, variant.max_change)
+    return trial.write(chosen), _report(trial, found, chosen)
+
+
+def sensitivities(trial: Trial) -> list[Sensitivity]:
+    """Measure each layer alone at each width below the widest, widest first."""
+    found = []
+    with Progress("mixed", len(trial.kernels), unit="layer", lines=True) as progress:
+        for number, layer in enumerate(trial.kernels, 1):
+            progress.note(f"trying layer {number} of {len(trial.kernels)}")
+            found += [trial.alone(layer, bits) for bits in trial.widths(layer)[1:]]
+            progress.step()
+    return found
+
+
+def search(trial: Trial, found: Sequence[Sensitivity], max_change: float) -> dict[str, int]:
+    """Give each layer the fewest bits that together keep the answers.
+
+    Layers are lowered in the order of error per byte saved, as far as bisection finds the answers
+    kept; then each later step is tried on top.
+
+    Args:
+        found: from `sensitivities`.
+        max_change: percent of the pictures whose top-1 answer may change.
+
+    Returns:
+        Bits by layer.
+    """
+    steps = _by_worth(trial, found)
+    top = {layer: trial.widths(layer)[0] for layer in trial.kernels}
+
+    def kept(bits: Mapping[str, int]) -> bool:
+        changed = trial.together(bits)[1]
+        progress.note(f"{changed:.1f}% of predictions changed")
+        return changed <= max_change
+
+    def lowered(count: int) -> dict[str, int]:
+        return top | {step.layer: step.bits for step in steps[:count]}
+
+    with Progress("mixed: combining layers", len(steps), unit="step", lines=True) as progress:
+        good, bad = 0, len(steps) + 1
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            good, bad = (middle, bad) if kept(lowered(middle)) else (good, middle)
+        chosen = lowered(good)
+        progress.step(min(bad, len(steps)))
+        for step in steps[bad:]:
+            widths = trial.widths(step.layer)
+            # A layer that could not have 8 bits is not asked for 4.
+            next_lower = chosen[step.layer] == widths[widths.index(step.bits) - 1]
+            if next_lower and kept(chosen | {step.layer: step.bits}):
+                chosen[step.layer] = step.bits
+            progress.step()
+    return chosen
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """A kernel in a float file; `layers` are the output tensors of those that share it."""
+
+    op: str
+    weights: int
+    buffer: int
+    layers: tuple[str, ...]
+
+
+class Trial:
+    """A float file whose kernels can be exchanged for rounded ones, and pictures to run it on.
+
+    Args:
+        float_file: from `to_tflite`.
+        pictures: (height, width, channels) uint8 each.
+        preprocessing: of the network.
+        bits: widths that layers may have; depthwise kernels have no 4.
+
+    Attributes:
+        kernels: by layer, in the order of the file.
+        pictures: (n, height, width, channels) uint8.
+
+    Raises:
+        InputError: no pictures.
+    """
+
+    def __init__(
+        self,
+        float_file: bytes,
+        pictures: Iterable[np.ndarray],
+        preprocessing: Preprocessing,
+        bits: Sequence[int],
+    ) -> None:
+        self.pictures = np.array(list(pictures))
+        if not len(self.pictures):
+            raise InputError("mixed precision needs calibration images; give at least one")
+        self._file, self._preprocessing, self._bits = float_file, preprocessing, bits
+        self._model = flatbuffer.read(float_file)
+        self.kernels = _kernels(self._model)
+        self._float = {layer: self._model.buffers[k.buffer].data for layer, k in self._items()}
+        # What the quantiser itself writes, so that a trial is what the file will be.
+        self._rounded = {b: _widened(self.write(self._all(b))) for b in bits}
+        self._own = self._logits({})
+
+    def widths(self, layer: str) -> list[int]:
+        """Bits that the layer may have, widest first."""
+        depthwise = self.kernels[layer].op == _DEPTHWISE
+        return sorted((b for b in self._bits if not (depthwise and b == 4)), reverse=True)
+
+    def alone(self, layer: str, bits: int) -> Sensitivity:
+        """Measure one layer with all others in float32."""
+        error, changed = self.together({layer: bits})
+        kernel = self.kernels[layer]
+        return Sensitivity(
+            layer=layer, op=kernel.op, weights=kernel.weights, bits=bits, error=error,
+            changed=changed,
+        )  # fmt: skip
+
+    def together(self, bits: Mapping[str, int]) -> tuple[float, float]:
+        """Error and percent changed (see `Sensitivity`); layers that are not named stay float32."""
+        own, found = self._own, self._logits(bits)
+        rows = blocks(*own.shape)
+        divergence = np.concatenate([_divergence(own[some], found[some]) for some in rows])
+        changed = np.argmax(found, axis=-1) != np.argmax(own, axis=-1)
+        # Below zero by rounding alone.
+        return max(0.0, float(divergence.mean())), 100 * float(changed.mean())
+
+    def write(self, bits: Mapping[str, int]) -> bytes:
+        """The file itself."""
+        return quantise_weights(
+            self._file,
+            {name: b for layer, b in bits.items() for name in self.kernels[layer].layers},
+        )
+
+    def _logits(self, bits: Mapping[str, int]) -> np.ndarray:
+        for layer, kernel in self._items():
+            data = self._rounded[bits[layer]][layer] if layer in bits else self._float[layer]
+            self._model.buffers[kernel.buffer].data = data.view(np.uint8).reshape(-1)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "trial.tflite"  # the runtime wants a file
+            path.write_bytes(flatbuffer.write(self._model))
+            runtime = runtimes.load(path, self._preprocessing, threads=_THREADS)
+            return runtime.predict(self.pictures)
+
+    def _all(self, bits: int) -> dict[str, int]:
+        return {layer: bits for layer in self.kernels if bits in self.widths(layer)}
+
+    def _items(self) -> Iterable[tuple[str, Kernel]]:
+        return self.kernels.items()
+
+
+def _by_worth(trial: Trial, found: Sequence[Sensitivity]) -> list[Sensitivity]:
+    """Steps down, those of least error per byte saved first; a layer's own in order of width."""
+    worth = []
+    before = {layer: (trial.widths(layer)[0], 0.0, 0.0) for layer in trial.kernels}
+    for step in found:
+        bits, error, least = before[step.layer]
+        saved = step.weights * (bits - step.bits) / 8
+        least = max(least, (step.error - error) / saved)
+        before[step.layer] = (step.bits, step.error, least)
+        worth.append(least)
+    order = sorted(range(len(found)), key=worth.__getitem__)  # stable: a layer's 8 is before its 4
+    return [found[i] for i in order]
+
+
+def _report(trial: Trial, found: Sequence[Sensitivity], chosen: Mapping[str, int]) -> Report:
+    known = {(s.layer, s.bits): s for s in found}
+    layers = [known.get(choice) or trial.alone(*choice) for choice in chosen.items()]
+    error, changed = trial.together(chosen)
+    return Report(layers=tuple(layers), error=error, changed=changed, pictures=len(trial.pictures))
+
+
+def _kernels(model: schema.ModelT) -> dict[str, Kernel]:
+    graph = model.subgraphs[0]
+    shared: dict[int, Kernel] = {}
+    for layer, op, index in _kernel_holders(model):
+        tensor = graph.tensors[index]
+        if tensor.type != schema.TensorType.FLOAT32 or model.buffers[tensor.buffer].data is None:
+            continue
+        earlier = shared[tensor.buffer].layers if tensor.buffer in shared else ()
+        shared[tensor.buffer] = Kernel(
+            op=op,
+            weights=int(np.prod(tensor.shape)),
+            buffer=tensor.buffer,
+            layers=(*earlier, layer),
+        )
+    return {kernel.layers[0]: kernel for kernel in shared.values()}
+
+
+def _kernel_holders(model: schema.ModelT) -> Iterable[tuple[str, str, int]]:
+    """Name of the output tensor, operation and index of the kernel's tensor."""
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        op = _KERNEL_HOLDERS.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
+        if op is not None:
+            yield graph.tensors[operator.outputs[0]].name.decode(), op, operator.inputs[1]
+
+
+def _widened(file: bytes) -> dict[str, np.ndarray]:
+    """The kernels that a file widens while running, float32, by layer."""
+    model = flatbuffer.read(file)
+    graph = model.subgraphs[0]
+    sources = {
+        operator.outputs[0]: graph.tensors[operator.inputs[0]]
+        for operator in graph.operators
+        if model.operatorCodes[operator.opcodeIndex].builtinCode
+        == schema.BuiltinOperator.DEQUANTIZE
+    }
+    return {
+        layer: _dequantised(sources[index], model.buffers[sources[index].buffer].data)
+        for layer, _op, index in _kernel_holders(model)
+        if index in sources
+    }
+
+
+def _dequantised(tensor: schema.TensorT, data: np.ndarray) -> np.ndarray:
+    packed = np.ascontiguousarray(data, np.uint8)
+    if tensor.type == schema.TensorType.FLOAT16:
+        return packed.view(np.float16).astype(np.float32)
+    if tensor.type == schema.TensorType.INT4:
+        halves = flatbuffer.int4_halves(tensor, packed)
+        values = (halves.astype(np.int8) ^ 8) - 8
+    else:
+        values = packed.view(np.int8)
+    scale = np.ones(len(tensor.shape), int)
+    scale[tensor.quantization.quantizedDimension] = -1
+    return values.reshape(tensor.shape).astype(np.float32) * np.asarray(
+        tensor.quantization.scale, np.float32
+    ).reshape(scale)
+
+
+def _divergence(own: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """(n,) Kullback-Leibler divergence of the second from the first of (n, classes) logits."""
+    log_p, log_q = log_softmax(own), log_softmax(found)
+    divergence: np.ndarray = np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)
+    return divergence

@@ -1,0 +1,364 @@
+"""The training steps of a variant, one after another, each kept: runs/<run>/stages/<steps>/.
+
+A stage is named by the steps up to it, so that `prune75_int8` and `prune75_cluster16_int8` share
+their pruning. Its key says what it was made of: the run's network, all steps and how they trained,
+data, teacher and versions. Another key, and the stage is made again; the same, and it is read.
+
+    stages/<steps>/model.keras     the network after the steps
+    stages/<steps>/ranges.json     after quantisation-aware training: see `qat.QATResult`
+    stages/<steps>/answers.npz     likewise, of a classifier: what it answers on held-out pictures
+    stages/<steps>/stage.json      key, seconds, hashes; written last
+    stages/<steps>/checkpoints-*/  what an interrupted training goes on from
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from export.artefacts import variants as recipes
+from export.compress import qat
+from export.compress.channel_prune import slim
+from export.compress.cluster import cluster
+from export.compress.finetune import AnyFineTuningData, FineTuningData, share_of
+from export.compress.prune import prune
+from kerascnn.complexity import count_macs, count_parameters
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.classification.batches import one_hot
+from training.classification.distillation import Teacher
+from training.classification.fit import fit
+from training.common import atomic
+from training.common.arrays import read_npz
+from training.datasets.splits import digest
+from training.engine.config import TrainConfig
+from training.engine.epoch_schedule import with_real_batch
+from training.engine.run import Run, load_keras, versions
+
+# Shares of the run's epochs and of its learning rate.
+_SHARES: dict[type, tuple[float, float]] = {
+    recipes.Slim: (0.6, 0.5),
+    recipes.Prune: (0.5, 0.5),
+    recipes.Cluster: (0.15, 0.05),
+    recipes.Qat: (0.15, 0.01),
+}
+_DIVISORS = (8, 4, 2, 1)  # of widths, the best for a phone's arithmetic first
+_SCORED_PICTURES = 512  # that channels are scored on
+_SCORED_AT_ONCE = 64
+# Raised when the same steps learn from other pictures, or by another loss.
+_EDITION = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A network after its steps.
+
+    Attributes:
+        key: of what it was made of.
+        model: plain Keras 3; after quantisation-aware training the lowered one.
+        preprocessing: what pictures for `model` go through.
+        parameters, macs: of the architecture, which structured pruning alone changes.
+        seconds: that all steps took.
+        ranges: after quantisation-aware training, see `export.compress.qat.QATResult`; else None.
+        answers: likewise, see `Task.simulated_answers`; None where it was not asked.
+        shared_scale: layers whose kernel should have one scale for all channels.
+    """
+
+    key: str
+    model: keras.Model
+    preprocessing: Preprocessing
+    parameters: int
+    macs: int
+    seconds: float
+    ranges: Mapping[str, qat.Range] | None = None
+    answers: Mapping[str, np.ndarray] | None = None
+    shared_scale: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class StageInputs:
+    """What the steps of a run are made with; the functions are called when first needed.
+
+    Attributes:
+        source: sha256 of the run's model.keras.
+        trainable: the network as steps train it.
+        fine_tuning_data: for a teacher or None.
+        teacher: opens it by the `teacher` of a `FineTuning`.
+        teacher_key: its sha256, without opening it.
+        calibration: so many pictures of the training split, uint8.
+        simulated: what the simulated int8 network, a function, answers on the held-out pictures.
+    """
+
+    source: str
+    trainable: Callable[[keras.Model], keras.Model]
+    fine_tuning_data: Callable[[], AnyFineTuningData]
+    teacher: Callable[[str], Teacher]
+    teacher_key: Callable[[str], str]
+    calibration: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    simulated: Callable[[Callable[[np.ndarray], np.ndarray]], Any]
+
+
+class CompressionStages:
+    """The stages of one run."""
+
+    def __init__(self, run: Run, material: StageInputs) -> None:
+        self._run, self._material = run, material
+        # Its learning rate is that of the batches that the run had.
+        config = TrainConfig.from_dict(run.info["request"]["config"])
+        pictures = run.info["dataset"].get("train", config.batch_size)
+        self._config = with_real_batch(config, pictures)
+        self._open: dict[str, Trained] = {}
+
+    def key(self, variant: recipes.Variant) -> str:
+        """What the network of a variant is made of, without making it."""
+        return self._keys(variant)[-1]
+
+    def trained(self, variant: recipes.Variant) -> Trained:
+        """The network of a variant; made stage by stage where it is not there yet.
+
+        Raises:
+            InputError: see the steps' own modules.
+        """
+        keys = self._keys(variant)
+        current = self._first(keys[0])
+        for count, key in enumerate(keys[1:], 1):
+            if key not in self._open:
+                self._open[key] = self._stage(variant, count, key, current)
+            current = self._open[key]
+        return current
+
+    def _keys(self, variant: recipes.Variant) -> list[str]:
+        keys = [self._material.source]
+        data = self._run.info["dataset"]["fingerprint"]
+        for step in variant.steps:
+            tuning = variant.fine_tuning
+            assert tuning is not None
+            made_of = {
+                "before": keys[-1],
+                "step": {"name": step.name, **dataclasses.asdict(step)},
+                "config": dataclasses.asdict(self._config_of(step, tuning)),
+                "teacher": self._material.teacher_key(tuning.teacher) if tuning.teacher else None,
+                "data": data,
+                "edition": _EDITION,
+                "calibration": variant.calibration_pictures if step == recipes.Qat() else None,
+                "versions": versions(),
+            }
+            keys.append(content_key(made_of))
+        return keys
+
+    def _config_of(self, step: recipes.Step, tuning: recipes.FineTuning) -> TrainConfig:
+        epochs, rate = _SHARES[type(step)]
+        return share_of(self._config, epochs=epochs, learning_rate=rate, tuning=tuning)
+
+    def _first(self, key: str) -> Trained:
+        if key not in self._open:
+            self._open[key] = Trained(
+                key=key,
+                model=self._run.load_model(),
+                preprocessing=self._run.preprocessing,
+                parameters=self._run.info["parameters"],
+                macs=self._run.info["macs"],
+                seconds=0.0,
+            )
+        return self._open[key]
+
+    def _stage(self, variant: recipes.Variant, count: int, key: str, before: Trained) -> Trained:
+        taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
+        names = (["distil"] if taught else []) + [step.name for step in variant.steps[:count]]
+        folder = self._run.folder / "stages" / "_".join(names)
+        if _read_info(folder).get("key") == key and _whole(folder):
+            # One that is whole and cannot be read was not written by us, and is made again.
+            with contextlib.suppress(InputError, LookupError, TypeError, ValueError, OSError):
+                return _read(folder, key, before, variant.steps[count - 1])
+        (folder / "stage.json").unlink(missing_ok=True)
+        began = time.monotonic()
+        self._make(variant, variant.steps[count - 1], before, folder, key)
+        seconds = round(before.seconds + time.monotonic() - began, 1)
+        _write_info(folder, key, seconds)
+        for left in folder.glob("checkpoints-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return _read(folder, key, before, variant.steps[count - 1])
+
+    def _make(
+        self,
+        variant: recipes.Variant,
+        step: recipes.Step,
+        before: Trained,
+        folder: pathlib.Path,
+        key: str,
+    ) -> None:
+        tuning = variant.fine_tuning
+        assert tuning is not None
+        before = dataclasses.replace(before, model=self._material.trainable(before.model))
+        config = self._config_of(step, tuning)
+        fine_tuning_data = self._material.fine_tuning_data()
+        if tuning.teacher:
+            fine_tuning_data = dataclasses.replace(
+                fine_tuning_data, teacher=self._material.teacher(tuning.teacher)
+            )
+        checkpoints = folder / f"checkpoints-{key[:12]}"
+        match step:
+            case recipes.Slim():
+                assert isinstance(
+                    fine_tuning_data, FineTuningData
+                )  # a detector's task refuses to be slimmed
+                model = self._slimmed(before.model, step, fine_tuning_data, config, checkpoints)
+            case recipes.Prune():
+                model = prune(before.model, step, fine_tuning_data, config, checkpoints)
+            case recipes.Cluster():
+                model = cluster(before.model, step, fine_tuning_data, config, checkpoints)
+            case _:
+                aware = qat.train_aware(
+                    before.model,
+                    fine_tuning_data,
+                    config,
+                    checkpoints,
+                    calibration=self._material.calibration(variant.calibration_pictures)[0],
+                    judge=self._material.simulated,
+                    clustered=before.shared_scale,
+                )
+                _write_aware(folder, aware)
+                model = aware.model
+        _save(folder, model)
+
+    def _slimmed(
+        self,
+        model: keras.Model,
+        step: recipes.Slim,
+        fine_tuning_data: FineTuningData,
+        config: TrainConfig,
+        checkpoints: pathlib.Path,
+    ) -> keras.Model:
+        pictures, labels = self._material.calibration(_SCORED_PICTURES)
+        smaller = _slimmest(model, step, _Scored(pictures, labels, fine_tuning_data))
+        fit(
+            smaller,
+            train=fine_tuning_data.train,
+            validation=None,
+            source=fine_tuning_data.source,
+            preprocessing=fine_tuning_data.preprocessing,
+            config=config,
+            folder=checkpoints,
+            history_file=checkpoints.parent / "history.csv",
+            teacher=fine_tuning_data.teacher,
+        )
+        return smaller
+
+
+class _Scored:
+    """Batches that channels are scored on, made anew in each round: bytes are a quarter as long."""
+
+    def __init__(
+        self, pictures: np.ndarray, labels: np.ndarray, fine_tuning_data: FineTuningData
+    ) -> None:
+        self._pictures, self._labels, self._lessons = pictures, labels, fine_tuning_data
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(self._pictures), _SCORED_AT_ONCE):
+            chosen = slice(start, start + _SCORED_AT_ONCE)
+            pictures = self._lessons.preprocessing.normalise(self._pictures[chosen])
+            yield pictures, one_hot(self._labels[chosen], self._lessons.classes)
+
+
+def content_key(made_of: Mapping[str, Any]) -> str:
+    """A short name of everything that something was made of."""
+    return digest([json.dumps(made_of, sort_keys=True).encode()])
+
+
+def _slimmest(
+    model: keras.Model, step: recipes.Slim, batches: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> keras.Model:
+    """Slim in steps of 8 channels, or of fewer where a network is too narrow for that."""
+    for divisor in _DIVISORS:
+        try:
+            return slim(
+                model, macs=step.macs / 100, score=step.score, batches=batches, divisor=divisor
+            )
+        except InputError as error:
+            failure = error
+    raise failure
+
+
+def _save(folder: pathlib.Path, model: keras.Model) -> None:
+    with atomic.replacing(folder / "model.keras") as temporary:
+        model.save(temporary)
+
+
+def _write_aware(folder: pathlib.Path, aware: qat.QATResult) -> None:
+    plain = {"ranges": aware.ranges, "preprocessing": aware.preprocessing.to_dict()}
+    atomic.write_text(folder / "ranges.json", json.dumps(plain, indent=1))
+    for earlier in folder.glob("answers.np[yz]"):
+        earlier.unlink()
+    if aware.answers is not None:
+        with (
+            atomic.replacing(folder / "answers.npz") as temporary,
+            temporary.open("wb") as stream,  # NumPy would put its ending behind a name
+        ):
+            np.savez(stream, **aware.answers.arrays())
+
+
+def _write_info(folder: pathlib.Path, key: str, seconds: float) -> None:
+    files = {
+        path.name: atomic.sha256(path)
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".keras", ".npz") or path.name == "ranges.json"
+    }
+    info = {"key": key, "seconds": seconds, "files": files}
+    atomic.write_text(folder / "stage.json", json.dumps(info, indent=1))
+
+
+def _read_info(folder: pathlib.Path) -> dict[str, Any]:
+    try:
+        info = json.loads((folder / "stage.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def _whole(folder: pathlib.Path) -> bool:
+    try:
+        files = _read_info(folder)["files"].items()
+        return all(atomic.sha256(folder / name) == expected for name, expected in files)
+    except (OSError, KeyError, AttributeError, ValueError):
+        return False
+
+
+def _answers(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
+    if (folder / "answers.npz").is_file():
+        return read_npz(folder / "answers.npz")
+    if (folder / "answers.npy").is_file():  # of an earlier version
+        return {"logits": np.load(folder / "answers.npy", mmap_mode="r", allow_pickle=False)}
+    return None
+
+
+def _read(folder: pathlib.Path, key: str, before: Trained, step: recipes.Step) -> Trained:
+    model = load_keras(folder / "model.keras")
+    read = functools.partial(Trained, key=key, model=model, seconds=_read_info(folder)["seconds"])
+    if isinstance(step, recipes.Qat):
+        plain = json.loads((folder / "ranges.json").read_text("utf-8"))
+        return read(
+            preprocessing=Preprocessing.from_dict(plain["preprocessing"]),
+            parameters=before.parameters,
+            macs=before.macs,
+            ranges={name: (low, high) for name, (low, high) in plain["ranges"].items()},
+            answers=_answers(folder),
+            shared_scale=before.shared_scale,
+        )
+    slimmed = isinstance(step, recipes.Slim)
+    clustered = isinstance(step, recipes.Cluster)
+    return read(
+        preprocessing=before.preprocessing,
+        parameters=count_parameters(model) if slimmed else before.parameters,
+        macs=count_macs(model) if slimmed else before.macs,
+        shared_scale=qat.clustered_layers(model) if clustered else before.shared_scale,
+    )

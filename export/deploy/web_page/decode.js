@@ -1,0 +1,313 @@
+/**
+ * From what a network gives to answers, by the "decoding" that its file tells.
+ *
+ * `outputs` is {name: {data, shape}}. A box is top, left, bottom and right as shares of a picture.
+ */
+import { placement } from "./preprocess.js";
+import { Problem } from "./problem.js";
+import { nearest, nearestPlaces } from "./resample.js";
+
+export const VOID = 255; // of a label map: no class
+const THRESHOLD = 0.5; // probabilities above it are the object's
+
+/**
+ * Answers to a picture.
+ *
+ * @param {object} outputs
+ * @param {object} description of metadata.js.
+ * @param {{width: number, height: number}} size of the picture.
+ * @returns {object} {kind: "labels", probabilities}, {kind: "boxes", objects} with the best first,
+ *     or {kind: "map", map, areas}, the map in the network's geometry.
+ * @throws {Problem} outputs that are not what the description says.
+ */
+export function decode(outputs, description, size) {
+  const { decoding, labels } = description;
+  if (decoding.kind === "logits") {
+    const { data } = named(outputs, "logits", labels.length);
+    const probabilities = softmax(data);
+    if (probabilities.some(Number.isNaN)) throw new Problem("noNumbers");
+    return { kind: "labels", probabilities };
+  }
+  if (decoding.kind === "map" || decoding.kind === "map_logits") {
+    const map = classMap(outputs, description);
+    return { kind: "map", map, areas: areasOnPicture(map, size, description.input) };
+  }
+  const found = decoding.kind === "codes" ? decoded(outputs, description) : given(outputs);
+  for (const one of found) {
+    if (one.label >= labels.length) throw new Problem("badOutput", { output: "labels" });
+  }
+  const onPicture = found.map((one) => ({
+    ...one,
+    box: fromInput(one.box, size, description.input),
+  }));
+  return { kind: "boxes", objects: onPicture };
+}
+
+/** Probabilities of logits. */
+export function softmax(logits) {
+  const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const powers = Float64Array.from(logits, (logit) => Math.exp(logit - most));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => power / sum);
+}
+
+/** Indices of the `count` largest values, the largest first. */
+export function largest(values, count) {
+  const order = Array.from(values, (_, index) => index);
+  return order.sort((a, b) => values[b] - values[a]).slice(0, count);
+}
+
+function named(outputs, name, length) {
+  const output = outputs[name];
+  const broken = !output || (length !== undefined && output.data.length !== length);
+  if (broken) throw new Problem("badOutput", { output: name });
+  return output;
+}
+
+/** Detections of a file with post-processing inside. */
+function given(outputs) {
+  const [boxes, labels, scores, count] = ["boxes", "labels", "scores", "count"].map(
+    (name) => named(outputs, name).data,
+  );
+  const most = Math.min(count[0], scores.length);
+  if (boxes.length !== 4 * scores.length || labels.length !== scores.length) {
+    throw new Problem("badOutput", { output: "boxes" });
+  }
+  const masks = outputs.masks;
+  const found = [];
+  for (let i = 0; i < most; i++) {
+    const one = { box: [...boxes.subarray(4 * i, 4 * i + 4)], label: labels[i], score: scores[i] };
+    if (masks) {
+      const side = masks.shape.at(-1);
+      one.mask = { side, data: masks.data.slice(i * side * side, (i + 1) * side * side) };
+    }
+    if ([...one.box, one.score].every(Number.isFinite) && one.label >= 0) found.push(one);
+  }
+  return found;
+}
+
+/** Detections of codes and scores; see kerascnn/detection/postprocess.py. */
+function decoded(outputs, { decoding, labels }) {
+  const anchors = anchorBoxes(decoding.anchors);
+  const count = anchors.length / 4;
+  const columns = labels.length + (decoding.background ? 1 : 0);
+  const codes = named(outputs, "boxes", 4 * count).data;
+  const scores = named(outputs, "scores", columns * count).data;
+  if (codes.some(Number.isNaN) || scores.some(Number.isNaN)) throw new Problem("noNumbers");
+  return select(decoding, codes, scores, anchors, labels.length);
+}
+
+/**
+ * Suppress, class by class, what overlaps with something better.
+ *
+ * @param {object} spec "decoding" of raw detectors.
+ * @param {Float32Array} codes (a, 4).
+ * @param {Float32Array} scores (a, c), or (a, c + 1) with a background in front.
+ * @param {Float32Array} anchors (a, 4).
+ * @param {number} classes
+ * @returns {object[]} {box, label, score}, the best first, equal ones by label, then by anchor;
+ *     boxes are clipped to the input after suppression, which compares whole boxes.
+ */
+export function select(spec, codes, scores, anchors, classes) {
+  const background = spec.background ? 1 : 0;
+  const count = anchors.length / 4;
+  const threshold = Math.fround(spec.score_threshold);
+  const candidates = [];
+  for (let label = 0; label < classes; label++) {
+    for (let anchor = 0; anchor < count; anchor++) {
+      const score = scores[anchor * (classes + background) + label + background];
+      if (score >= threshold) candidates.push({ label, anchor, score });
+    }
+  }
+  // The sort is stable: equal ones stay in this order.
+  candidates.sort((a, b) => b.score - a.score).splice(spec.candidates);
+  const kept = [];
+  for (const { label, anchor, score } of candidates) {
+    if (kept.length === spec.max_detections) break;
+    const box = decodedBox(codes, anchors, anchor, spec.box_scales);
+    const dropped = kept.some(
+      (other) => other.label === label && iou(other.box, box) > Math.fround(spec.iou_threshold),
+    );
+    if (!dropped) kept.push({ box, label, score });
+  }
+  return kept.map((one) => ({ ...one, box: one.box.map((side) => Math.min(1, Math.max(0, side))) }));
+}
+
+/** (a, 4) of levels of cells; see kerascnn/detection/anchors.py. */
+export function anchorBoxes({ levels }) {
+  const made = [];
+  for (const { rows, columns, sizes, offset = 0.5 } of levels) {
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) {
+        const [y, x] = [(row + offset) / rows, (column + offset) / columns];
+        for (const [height, width] of sizes) {
+          made.push(y - height / 2, x - width / 2, y + height / 2, x + width / 2);
+        }
+      }
+    }
+  }
+  return Float32Array.from(made);
+}
+
+function decodedBox(codes, anchors, index, scales) {
+  const [dy, dx, dh, dw] = scales.map((scale, i) => codes[4 * index + i] / scale);
+  const [top, left, bottom, right] = anchors.subarray(4 * index, 4 * index + 4);
+  const [height, width] = [bottom - top, right - left];
+  const y = dy * height + (top + bottom) / 2;
+  const x = dx * width + (left + right) / 2;
+  const [halfHeight, halfWidth] = [0.5 * Math.exp(dh) * height, 0.5 * Math.exp(dw) * width];
+  return [y - halfHeight, x - halfWidth, y + halfHeight, x + halfWidth].map(Math.fround);
+}
+
+function area([top, left, bottom, right]) {
+  return Math.max(0, bottom - top) * Math.max(0, right - left);
+}
+
+/** Intersection over union; a box without area overlaps with nothing. */
+export function iou(one, other) {
+  const shared = area([
+    Math.max(one[0], other[0]),
+    Math.max(one[1], other[1]),
+    Math.min(one[2], other[2]),
+    Math.min(one[3], other[3]),
+  ]);
+  const all = area(one) + area(other) - shared;
+  return all ? shared / all : 0;
+}
+
+/** A box in shares of the input as shares of the picture, clipped to it. */
+export function fromInput(box, size, input) {
+  const place = placement(size, input);
+  const sides = [
+    [input.height, place.top, place.height],
+    [input.width, place.left, place.width],
+  ];
+  return box.map((share, i) => {
+    const [whole, begin, length] = sides[i % 2];
+    return Math.min(1, Math.max(0, (share * whole - begin) / length));
+  });
+}
+
+function classMap(outputs, { decoding, labels, input }) {
+  const { data, shape } = named(outputs, decoding.kind === "map" ? "map" : "logits");
+  const [height, width] = shape.slice(1, 3);
+  const depth = decoding.kind === "map" ? 1 : labels.length;
+  const fits = height <= input.height && width <= input.width;
+  if (!fits || data.length !== height * width * depth) {
+    throw new Problem("badOutput", { output: decoding.kind });
+  }
+  const map = new Uint8Array(height * width);
+  for (let i = 0; i < map.length; i++) {
+    map[i] = depth === 1 ? data[i] : likeliest(data, i * depth, depth);
+    if (map[i] >= labels.length) throw new Problem("badOutput", { output: decoding.kind });
+  }
+  return { data: map, width, height, channels: 1 };
+}
+
+function likeliest(data, begin, count) {
+  let best = 0;
+  for (let i = 1; i < count; i++) if (data[begin + i] > data[begin + best]) best = i;
+  return best;
+}
+
+/**
+ * A label map on a picture; `VOID` where the network says nothing.
+ *
+ * @param {object} found (h', w') classes, a picture of one channel.
+ * @param {{width: number, height: number}} size of the picture that the network saw.
+ * @param {object} input of the description.
+ * @param {{width: number, height: number}} shown the size that the map gets.
+ */
+export function mapOnPicture(found, size, input, shown = size) {
+  return nearest(seenPart(found, size, input), shown.width, shown.height);
+}
+
+/**
+ * How many pixels of the picture each class has, without a map of that size.
+ *
+ * @returns {{label: number, pixels: number}[]} the largest first.
+ */
+export function areasOnPicture(found, size, input) {
+  const seen = seenPart(found, size, input);
+  const [rows, columns] = [repeats(seen.height, size.height), repeats(seen.width, size.width)];
+  const pixels = new Map();
+  seen.data.forEach((label, i) => {
+    const here = rows[Math.floor(i / seen.width)] * columns[i % seen.width];
+    if (here) pixels.set(label, (pixels.get(label) ?? 0) + here);
+  });
+  return [...pixels]
+    .map(([label, count]) => ({ label, pixels: count }))
+    .sort((a, b) => b.pixels - a.pixels || a.label - b.label);
+}
+
+/** What the network says of the picture alone, in its own pixels. */
+function seenPart(found, size, input) {
+  const place = placement(size, input);
+  const seen = new Uint8Array(place.height * place.width).fill(VOID);
+  // The output may be smaller than the input: it is its middle then.
+  const [top, left] = [(input.height - found.height) >> 1, (input.width - found.width) >> 1];
+  for (let y = 0; y < place.height; y++) {
+    for (let x = 0; x < place.width; x++) {
+      const [row, column] = [y + place.top - top, x + place.left - left];
+      if (row < 0 || column < 0 || row >= found.height || column >= found.width) continue;
+      seen[y * place.width + x] = found.data[row * found.width + column];
+    }
+  }
+  return { data: seen, width: place.width, height: place.height, channels: 1 };
+}
+
+/** How often each of so many pixels in a row is taken by a row of another size. */
+function repeats(size, target) {
+  const found = new Int32Array(size);
+  for (const place of nearestPlaces(size, target)) found[place]++;
+  return found;
+}
+
+/**
+ * Which pixels a mask covers; the arithmetic is that of training/datasets/instance_masks.py.
+ *
+ * @param {{side: number, data: Float32Array}} mask probabilities in the frame of the box.
+ * @param {number[]} box
+ * @param {{width: number, height: number}} size
+ * @returns {{top: number, left: number, width: number, height: number, covered: Uint8Array}}
+ */
+export function pasted(mask, box, size) {
+  const [rows, columns] = [
+    cells(box[0] * size.height, box[2] * size.height, size.height, mask.side),
+    cells(box[1] * size.width, box[3] * size.width, size.width, mask.side),
+  ];
+  const [height, width] = [rows.shares.length, columns.shares.length];
+  const covered = new Uint8Array(height * width);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      let value = 0;
+      for (const [row, down] of rows.shares[y]) {
+        for (const [column, across] of columns.shares[x]) {
+          value += down * across * mask.data[row * mask.side + column];
+        }
+      }
+      covered[y * width + x] = value > THRESHOLD ? 1 : 0;
+    }
+  }
+  return { top: rows.begin, left: columns.begin, width, height, covered };
+}
+
+/** Along one side: the first pixel in the picture, and the cells of each with their shares. */
+function cells(near, far, side, count) {
+  const [middle, half] = [(near + far) * 0.5, (far - near) * 0.5 * ((count + 2) / count)];
+  const [first, last] = [Math.trunc(middle - half), Math.trunc(middle + half)];
+  const [begin, end] = [Math.max(first, 0), Math.min(last + 1, side)];
+  const scale = (count + 2) / Math.max(last - first + 1, 1);
+  const shares = [];
+  for (let pixel = begin; pixel < end; pixel++) {
+    const place = Math.max(scale * (pixel - first + 0.5) - 0.5, 0);
+    const here = [];
+    for (const cell of [Math.floor(place), Math.floor(place) + 1]) {
+      const share = 1 - Math.abs(place - cell);
+      // Cell 0 and the one behind the last are a border of zeros.
+      if (share > 0 && cell >= 1 && cell <= count) here.push([cell - 1, share]);
+    }
+    shares.push(here);
+  }
+  return { begin, shares };
+}

@@ -1,0 +1,158 @@
+"""Detectors as ONNX files: decoding and suppression of overlapping boxes inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from export.tflite.detection import (
+    BOXES,
+    COUNT,
+    LABELS,
+    SCORES,
+    centred_anchors,
+)
+from kerascnn.detection.specs import DetectorSpec
+from kerascnn.errors import InputError
+
+_CODES, _ALL_SCORES = "codes", "all_scores"
+_BEST, _ORDER = "best_scores", "order"
+
+
+def append_nms(file: bytes, spec: DetectorSpec) -> bytes:
+    """Put decoding and suppression of overlapping boxes into a file.
+
+    Args:
+        file: from `to_onnx`, of `export.tflite.detection.with_scores`.
+
+    Returns:
+        A checked file for a batch of one that gives, with d the most detections: `boxes` (1, d, 4)
+        float32, `labels` (1, d) int64, `scores` (1, d) float32, best first, and `count` (1,) int32
+        of those that are valid. Behind them come boxes of zeros with label -1 and score 0. Boxes
+        are clipped to the picture; equal scores go by label, then by anchor. Equal files give equal
+        bytes.
+
+    Raises:
+        InputError: the file has other outputs than `spec` describes.
+    """
+    model = onnx.load_from_string(file)
+    graph = model.graph
+    shapes = {value.name: _shape(value) for value in graph.output}
+    anchors = spec.anchors.count
+    fine = shapes.keys() == {BOXES, SCORES} and shapes[BOXES][1:] == (anchors, 4)
+    if not fine or shapes[SCORES][1] != anchors:
+        raise InputError(
+            f"the file gives {shapes}, not boxes (batch, {anchors}, 4) and scores (batch, "
+            f"{anchors}, classes) of its anchors; convert the network that they belong to"
+        )
+    _rename(graph, {BOXES: _CODES, SCORES: _ALL_SCORES})
+    extended = _Extended(graph)
+    _suppress(extended, spec, _decoded(extended, spec), _by_class(extended, spec))
+    graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    graph.ClearField("output")
+    most = spec.max_detections
+    for name, kind, shape in (
+        (BOXES, TensorProto.FLOAT, (1, most, 4)),
+        (LABELS, TensorProto.INT64, (1, most)),
+        (SCORES, TensorProto.FLOAT, (1, most)),
+        (COUNT, TensorProto.INT32, (1,)),
+    ):
+        graph.output.append(helper.make_tensor_value_info(name, kind, shape))
+    onnx.checker.check_model(model, full_check=True)
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """Its sides; 0 for one that is not fixed."""
+    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
+class _Extended:
+    """A graph that grows at its end; names go by places."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._graph = graph
+
+    def constant(self, values: Any, dtype: type[np.generic] = np.float32) -> str:
+        """Add numbers: their name."""
+        name = f"constant_{len(self._graph.initializer)}"
+        self._graph.initializer.append(numpy_helper.from_array(np.array(values, dtype), name))
+        return name
+
+    def integers(self, *values: int) -> str:
+        """Add a list of int64: its name."""
+        return self.constant(values, np.int64)
+
+    def node(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> str:
+        """Add an operation: the name of its first output, by its place unless it is given."""
+        name = f"{kind}_{len(self._graph.node)}"
+        made = helper.make_node(kind, inputs, outputs or [f"{name}:0"], name=name, **attributes)
+        self._graph.node.append(made)
+        return str(made.output[0])
+
+
+def _decoded(graph: _Extended, spec: DetectorSpec) -> str:
+    """(1, a, 4) boxes out of the codes."""
+    anchors = centred_anchors(spec)[None]
+    codes = graph.node("Div", _CODES, graph.constant(spec.box_scales))
+    axis, middle = graph.integers(2), graph.integers(2)
+    shifts = graph.node("Slice", codes, graph.integers(0), middle, axis)
+    growths = graph.node("Slice", codes, middle, graph.integers(4), axis)
+    sizes = graph.constant(anchors[..., 2:])
+    moved = graph.node("Mul", shifts, sizes)
+    centres = graph.node("Add", moved, graph.constant(anchors[..., :2]))
+    halves = graph.node("Mul", graph.constant(0.5), graph.node("Exp", growths))
+    halves = graph.node("Mul", halves, sizes)
+    low, high = (graph.node(kind, centres, halves) for kind in ("Sub", "Add"))
+    return graph.node("Concat", low, high, axis=2)
+
+
+def _by_class(graph: _Extended, spec: DetectorSpec) -> str:
+    """(1, c, a) scores, without the background."""
+    scores = _ALL_SCORES
+    if spec.background:
+        axis, to_the_end = graph.integers(2), graph.integers(np.iinfo(np.int64).max)
+        scores = graph.node("Slice", scores, graph.integers(1), to_the_end, axis)
+    return graph.node("Transpose", scores, perm=[0, 2, 1])
+
+
+def _suppress(graph: _Extended, spec: DetectorSpec, boxes: str, scores: str) -> None:
+    """Make the outputs: what suppression leaves of each class, the best of all first."""
+    most = spec.max_detections
+    # TFLite takes scores from the threshold on, ONNX those above it.
+    below = np.nextafter(np.float32(spec.score_threshold), np.float32(-1))
+    limits = (graph.integers(most), graph.constant([spec.iou_threshold]), graph.constant([below]))
+    # (k, 3): picture, class and anchor, class by class.
+    chosen = graph.node("NonMaxSuppression", boxes, scores, *limits)
+    found = graph.node("GatherND", scores, chosen)
+    labels, places = (
+        graph.node("Gather", chosen, graph.constant(column, np.int64), axis=1) for column in (1, 2)
+    )
+    picture = graph.node("Gather", boxes, graph.constant(0, np.int64), axis=0)
+    corners = graph.node("Gather", picture, places, axis=0)
+    # Behind suppression, which compares whole boxes.
+    corners = graph.node("Clip", corners, graph.constant(0), graph.constant(1))
+    # Padding stands behind what is found, and of equal scores the first goes first.
+    padded = graph.node("Concat", found, graph.constant(np.zeros(most)), axis=0)
+    graph.node("TopK", padded, graph.integers(most), outputs=(_BEST, _ORDER), axis=0)
+    for name, values, padding in (
+        (BOXES, corners, graph.constant(np.zeros((most, 4)))),
+        (LABELS, labels, graph.constant(np.full(most, -1), np.int64)),
+    ):
+        padded = graph.node("Concat", values, padding, axis=0)
+        ordered = graph.node("Gather", padded, _ORDER, axis=0)
+        graph.node("Unsqueeze", ordered, graph.integers(0), outputs=[name])
+    graph.node("Unsqueeze", _BEST, graph.integers(0), outputs=[SCORES])
+    count = graph.node("Min", graph.node("Shape", found), graph.integers(most))
+    graph.node("Cast", count, outputs=[COUNT], to=TensorProto.INT32)

@@ -1,0 +1,1 @@
+"""From verified files to the table, the chart and the page that compare them."""

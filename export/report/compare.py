@@ -1,0 +1,457 @@
+"""`kerascnn compare`: artefacts of one or more runs, timed against each other, in one report."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from export.artefacts.artefact import Artefact, sidecar
+from export.compress.compress import all_artefacts
+from export.report import (
+    chart,
+    device_results,
+    results,
+    significance,
+)
+from export.report import (
+    page as report,
+)
+from export.report.device_results import File, Phone
+from export.report.page import (
+    ByClass,
+    Mistake,
+    Mistakes,
+    RunSummary,
+)
+from export.report.results import Choice, Result
+from export.report.significance import Difference
+from export.runtime import benchmark, first_run
+from export.runtime import load as runtimes
+from export.runtime.verify import verified_of
+from export.tasks import base as tasks
+from export.tasks.classification import by_kind
+from kerascnn.errors import InputError
+from training.classification.evaluate import unequal
+from training.common import once
+from training.common.progress import Progress
+from training.common.wording import counted
+from training.engine import floor, summary
+from training.engine.closing import recalls
+from training.engine.run import Run, machine, versions
+from training.segmentation.metrics import TRUTH
+
+_PICTURES_SHOWN = 60
+
+
+class NotWritten(OSError):
+    """A file of the report could not be written; the figures are there all the same.
+
+    Attributes:
+        rows: one row an artefact, as `compare` returns them.
+    """
+
+    def __init__(self, error: OSError, rows: list[Result]) -> None:
+        super().__init__(error.errno, error.strerror or str(error), error.filename)
+        self.rows = rows
+
+
+@once.scope()
+def compare(
+    runs: Sequence[Run],
+    output: pathlib.Path,
+    *,
+    title: str = "",
+    device: pathlib.Path | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[Result]:
+    """Time every artefact of the runs, interleaved, and write the report.
+
+    Args:
+        output: a page, beside which the table and the chart get its name with .csv and .png; or a
+            folder, which gets report.html, results.csv and chart.png.
+        device: a table of the Android demo, whose figures are put beside this machine's.
+        warn: is told of every line of that table that is of no artefact here.
+
+    Returns:
+        One row an artefact.
+
+    Raises:
+        InputError: a run without artefacts, runs measured on different pictures, or a table that is
+            broken or knows none of the artefacts.
+        NotWritten: a file of the report cannot be written; it holds the rows.
+    """
+    _same_pictures(runs)
+    runs = _told_apart(runs)
+    found = [(run, a) for run in runs for a in _required(run)]
+    phones = _phones(device, found, warn) if device else []
+    rows = measure(found)
+    try:
+        write(output, runs, found, rows, title=title, phones=phones)
+    except OSError as error:
+        raise NotWritten(error, rows) from error
+    return rows
+
+
+@once.scope()
+def measure(found: Sequence[tuple[Run, Artefact]]) -> list[Result]:
+    """Time artefacts against each other, one thread each, and join that with what is known."""
+    first_run.require([artefact.path for _run, artefact in found])
+    calls = {}
+    for run, artefact in found:
+        task = tasks.of(run)
+        calls[str(artefact.path)] = task.load(artefact.path).once(task.timed_picture())
+    with Progress("timing", benchmark.ROUNDS, unit="round") as progress:
+        latencies = benchmark.interleaved(calls, after_round=progress.step)
+    return [_result(run, a, latencies[str(a.path)]) for run, a in found]
+
+
+def write(
+    output: pathlib.Path,
+    runs: Sequence[Run],
+    found: Sequence[tuple[Run, Artefact]],
+    rows: Sequence[Result],
+    *,
+    title: str = "",
+    phones: Sequence[Phone] = (),
+) -> None:
+    """Write the table, the page and the chart, each whether or not the others can be written.
+
+    Raises:
+        OSError: one cannot be written: of several the first.
+    """
+    page, listed, drawn = output_files(output)
+
+    def write_list() -> None:
+        if phones:
+            results.write_table(listed, device_results.COLUMNS, device_results.table(rows, phones))
+        else:
+            results.write_csv(listed, rows)
+
+    def write_page() -> None:
+        report.write_report(
+            page,
+            rows,
+            runs=[RunSummary(name=run.name, facts=_facts(run)) for run in runs],
+            machine=machine() | {f"version of {name}": v for name, v in versions().items()},
+            mistakes=_mistakes(found, rows),
+            behind=_behind(found, rows),
+            phones=phones,
+            by_class=_by_class(found, rows),
+            title=title or " · ".join(run.name for run in runs),
+        )
+
+    failed: list[OSError] = []
+    for write_one in (write_list, write_page, lambda: chart.write_png(drawn, rows)):
+        try:
+            write_one()
+        except OSError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+
+
+def output_files(output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
+    """Page, table and chart for a page's own path or for a folder."""
+    if output.suffix == ".html":
+        return output, output.with_suffix(".csv"), output.with_suffix(".png")
+    return output / "report.html", output / "results.csv", output / "chart.png"
+
+
+def difference(first: Artefact, second: Artefact) -> Difference:
+    """How much more accurate the first file is, whatever network either holds.
+
+    Raises:
+        InputError: they were measured on different images, or on different pixels of these, as
+            networks are that do not pad.
+    """
+    keys = ("data_fingerprint", "pictures", "metric")
+    one, two = ([a.info["evaluation"][k] for k in keys] for a in (first, second))
+    if one != two:
+        raise InputError(f"{first.path} and {second.path} were measured on different images")
+    (_, before), (_, after) = first.answers, second.answers
+    if first.info["evaluation"]["metric"] == results.ACCURACY:
+        return significance.difference(before, after)
+    try:
+        low, high = first.drop_interval(before, after)
+    except ValueError as error:
+        raise InputError(f"{first.path} and {second.path} do not compare: {error}") from error
+    points = first.info["evaluation"]["value"] - second.info["evaluation"]["value"]
+    return Difference(points=points, low=low, high=high)
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """Each folder once, called by as much of its path as tells it from the others."""
+    folders = {run.folder.resolve(): run for run in runs}
+    depth = 1
+    while len({folder.parts[-depth:] for folder in folders}) < len(folders):
+        depth += 1
+    return [
+        dataclasses.replace(run, label="/".join(folder.parts[-depth:]))
+        for folder, run in folders.items()
+    ]
+
+
+def _required(run: Run) -> list[Artefact]:
+    found = all_artefacts(run)
+    if not found:
+        raise InputError(
+            f"{run.folder} has no artefacts; make them: kerascnn compress {run.folder}"
+        )
+    return found
+
+
+def _phones(
+    table: pathlib.Path, found: Sequence[tuple[Run, Artefact]], warn: Callable[[str], None]
+) -> list[Phone]:
+    """What phones measured of the artefacts."""
+    files = [
+        File(
+            run=run.name,
+            model=a.info["model"],
+            variant=a.info["variant"]["name"],
+            bytes=a.info["bytes"],
+            metric=a.info["evaluation"]["metric"],
+            sha256=a.info["sha256"],
+        )
+        for run, a in found
+    ]
+    phones, left_out = device_results.join(device_results.read(table), files)
+    for line in left_out:
+        warn(f"{table}, {line}")
+    if not phones:
+        raise InputError(
+            f"{table} has results of none of these files; name the runs that it measured"
+        )
+    return phones
+
+
+def _same_pictures(runs: Sequence[Run]) -> None:
+    first = runs[0]
+    for other in runs[1:]:
+        keys = ("name", "fingerprint")
+        one, two = ([run.info["dataset"][k] for k in keys] for run in (first, other))
+        if one != two:
+            raise InputError(
+                f"{first.folder} and {other.folder} were measured on different images "
+                f"({one[0]} and {two[0]}); compare runs of one data set and split"
+            )
+        metric, another = (run.info["results"]["metric"] for run in (first, other))
+        if metric != another:
+            raise InputError(
+                f"{first.folder} is measured by {metric} and {other.folder} by {another}; compare "
+                "runs of one metric"
+            )
+
+
+def _result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
+    info = artefact.info
+    measured: Mapping[str, Any] = info["evaluation"]
+    low, high = artefact.drop_interval(*artefact.answers)
+    return Result(
+        run=run.name,
+        model=info["model"],
+        variant=info["variant"]["name"],
+        format=artefact.path.suffix.removeprefix("."),
+        parameters=info["parameters"],
+        nonzero_parameters=info["nonzero_parameters"],
+        macs=info["macs"],
+        bytes=info["bytes"],
+        download_bytes=info["download_bytes"],
+        metric=measured["metric"],
+        value=measured["value"],
+        float_value=measured["float_value"],
+        drop=measured["float_value"] - measured["value"],
+        drop_low=low,
+        drop_high=high,
+        pictures=measured["pictures"],
+        balanced_accuracy=measured.get("balanced_accuracy"),
+        choice=_choice(measured),
+        latency_ms=latency.median_ms,
+        latency_p95_ms=latency.p95_ms,
+        latency_low_ms=latency.low_ms,
+        latency_high_ms=latency.high_ms,
+        rounds_ms=latency.rounds_ms,
+        threads=runtimes.THREADS,
+        peak_arena_bytes=None,
+        sparsity=measured["sparsity"],
+        seconds=info["seconds"],
+        verified=verified_of(measured),
+        below_floor=_below_floor(artefact) or "",
+        agreement=measured["agreement"],
+        max_logit_diff=measured["max_logit_diff"],
+        partitions=measured["partitions"],
+        sha256=info["sha256"],
+    )
+
+
+def _choice(measured: Mapping[str, Any]) -> Choice | None:
+    """What a file is chosen by; None where no split was set aside, and of earlier versions."""
+    told = measured.get("choice")
+    if not told:
+        return None
+    return Choice(
+        split=told["split"],
+        pictures=told["pictures"],
+        value=float(told["value"]),
+        float_value=float(told["float_value"]),
+    )
+
+
+def _below_floor(artefact: Artefact) -> str | None:
+    """Why nothing is recommended of a file's network, see `training.engine.floor`."""
+    measured = artefact.info["evaluation"]
+    metric, value = measured["metric"], measured["value"]
+    if metric == results.MIOU:
+        _before, counts = artefact.answers
+        pixels = counts[..., TRUTH].sum(axis=0)
+        facts = floor.class_facts(pixels)
+        classes, majority = facts["classes"], facts["majority"]
+        return floor.below_floor(metric, value, classes=classes, majority=majority)
+    if metric == results.ACCURACY and (images := measured.get("class_pictures")):
+        balanced = measured.get("balanced_accuracy")
+        return floor.below_floor(metric, value, **floor.class_facts(images), balanced=balanced)
+    # Earlier versions did not write how many pictures each class has.
+    return floor.below_floor(metric, value, classes=len(artefact.labels))
+
+
+def _facts(run: Run) -> dict[str, str]:
+    request, data, trained = (run.info[key] for key in ("request", "dataset", "results"))
+    config = request["config"]
+    pixels = "x".join(str(side) for side in run.preprocessing.input_shape)
+    options = ", ".join(f"{k}={v}" for k, v in request["model_options"].items())
+    unreadable = len(data["skipped"]) + len(data.get("broken", ()))
+    return {
+        "Model": request["model"] + (f" ({options})" if options else ""),
+        "Initial weights": _initial_weights(run),
+        **({"Teacher": run.info["teacher"]["run"]} if run.info.get("teacher") else {}),
+        "Input": f"{pixels}, {run.preprocessing.resize}",
+        "Data": f"{_data_name(data['name'])} (fingerprint {data['fingerprint']})",
+        "Images": f"{data['train']:,} training, {data['validation']:,} validation, "
+        f"{data['held_out']:,} held out"
+        + (f"; {unreadable:,} unreadable, left out" if unreadable else ""),
+        "Recipe": f"{request['recipe']}: {counted(config['epochs'], 'epoch')}, "
+        f"batch {config['batch_size']}, "
+        f"{config['optimizer']}, learning rate {config['learning_rate']:g}, "
+        f"augmentation: {config['augmentation']}",
+        "Random seed": str(config["seed"])
+        + (f"; of the split {config['split_seed']}" if "split_seed" in config else ""),
+        "Keras model": f"{_keras_figure(trained)} on the held-out images; "
+        f"{summary.closing(trained)}",
+        "Training": f"{trained['seconds']:.0f} s, started {run.info['created']}, "
+        f"on {run.info['machine']['processor']}",
+        "Trained with": ", ".join(f"{k} {v}" for k, v in run.info["versions"].items()),
+    }
+
+
+def _data_name(name: str) -> str:
+    """As asked for; of a path no more than its end, for the page goes to other people."""
+    path = pathlib.Path(name)
+    if not path.is_absolute():
+        return name
+    return f"{path.parent.name}/{path.name}" if path.suffix else path.name
+
+
+def _initial_weights(run: Run) -> str:
+    """As asked for; of a file no more of its path than tells it from others."""
+    weights = run.info["request"]["weights"]
+    if weights is None:
+        return "random"
+    path = pathlib.Path(weights)
+    if path.is_absolute():
+        # What a file in a run folder is called says nothing.
+        return f"{path.parent.name}/{path.name}" if path.name == "model.keras" else path.name
+    return f"{weights} (backbone alone)" if run.task != "classification" else str(weights)
+
+
+def _keras_figure(trained: Mapping[str, Any]) -> str:
+    if trained["metric"] == results.ACCURACY:
+        right = f"accuracy {trained['held_out']:.1f}%"
+        balanced = trained.get("balanced_accuracy")
+        return right if balanced is None else f"{right}, balanced accuracy {balanced:.1f}%"
+    if trained["metric"] == results.MIOU:
+        return f"mIoU {trained['held_out']:.1f}%"
+    return f"{trained['metric']} {trained['held_out']:.1f}%, AP50 {trained['ap50'] or 0:.1f}%"
+
+
+def _behind(
+    found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]
+) -> dict[Result, Difference]:
+    """By how much each recommended file is less accurate than the most accurate one."""
+    choices = results.best_choices(rows)
+    if not choices:
+        return {}
+    artefacts = {row: artefact for row, (_run, artefact) in zip(rows, found, strict=True)}
+    best = choices["most accurate"]
+    behind = {}
+    for chosen in choices.values():
+        if chosen != best:
+            # Those that do not compare stand without it.
+            with contextlib.suppress(InputError):
+                behind[chosen] = difference(artefacts[best], artefacts[chosen])
+    return behind
+
+
+def _looked_at(rows: Sequence[Result]) -> int:
+    """Place of the file that is shown in detail: the recommended one, else the best."""
+    chosen = results.best_choices(rows).get("smallest")
+    return rows.index(chosen or max(rows, key=lambda r: (r.fits, r.value, -r.bytes)))
+
+
+def _name_of(rows: Sequence[Result], row: Result) -> str:
+    """The file's name, with its run where there are several."""
+    run = f"{row.run} " if len({r.run for r in rows}) > 1 else ""
+    return f"{run}{row.variant}.{row.format}"
+
+
+def _by_class(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> ByClass | None:
+    """Of the file that is shown in detail; None of old files, and where there is one class."""
+    place = _looked_at(rows)
+    _run, artefact = found[place]
+    measured = artefact.info["evaluation"]
+    told, label = measured.get("per_class"), _name_of(rows, rows[place])
+    if not told or len(told) < 2:
+        return None
+    if isinstance(told, dict):  # detectors' and segmentation networks': one figure a class
+        metric = "IoU" if measured["metric"] == results.MIOU else measured["metric"]
+        lines = [(name, None, [figure]) for name, figure in told.items()]
+        return ByClass(label=label, figures=[metric], rows=lines)
+    commonest = max(told, key=lambda one: one["pictures"])
+    hidden = unequal([one["pictures"] for one in told])
+    return ByClass(
+        label=label,
+        figures=["Recall", "Precision"],
+        rows=[(one["label"], one["pictures"], [one["recall"], one["precision"]]) for one in told],
+        majority=commonest["label"] if hidden else "",
+        baseline=measured["majority_baseline"],
+        summary=f"balanced accuracy {measured['balanced_accuracy']:.1f}%; {recalls(told)}",
+    )
+
+
+def _mistakes(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> Mistakes:
+    """Those of the file that is shown in detail."""
+    place = _looked_at(rows)
+    run, artefact = found[place]
+    task = tasks.of(run)
+    shown, note = [], ""
+    try:
+        # Files of earlier versions keep them sorted by class.
+        kept = by_kind(artefact.info["mistakes"])[:_PICTURES_SHOWN]
+        shown = [Mistake(**told) for told in task.shown(kept)]
+    except InputError as error:
+        note = f"The images cannot be shown: {error}"
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{sidecar(artefact.path)} is damaged: its mistakes ({error!r}); run kerascnn compress"
+        ) from None
+    return Mistakes(
+        label=_name_of(rows, rows[place]),
+        total=artefact.info["wrong_pictures"],
+        pictures=artefact.info["evaluation"]["pictures"],
+        shown=shown,
+        note=note,
+        how=task.how_shown,
+        graded=task.graded,
+    )

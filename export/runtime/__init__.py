@@ -1,0 +1,1 @@
+"""Files run in the runtimes that ship them: loading, prediction, verification, timing."""

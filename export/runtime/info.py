@@ -1,0 +1,214 @@
+"""`kerascnn info`: what an exported file says of itself, and what it needs to run."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from export.artefacts.description import RAW, read_description
+from kerascnn.errors import InputError
+from training.common.wording import unit_of
+
+_SHOWN_LABELS = 10
+_WIDTH = 12  # of the first column
+_MOST = 100_000  # operations; the largest network of the zoo has a few thousand
+_FLEX = "Flex"  # begins the name of an operation that TensorFlow itself computes
+# A custom operation that every LiteRT runtime brings along.
+_WELL_KNOWN = ("TFLite_Detection_PostProcess",)
+_ANSWERS = {
+    "logits": "softmax of logits",
+    "detections": "boxes, labels, scores and count, as they are",
+    "codes": "boxes against anchors, to be decoded and suppressed",
+    "map": "a class for each pixel, as it is",
+    "map_logits": "logits of each pixel, of which the largest is the class",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Info:
+    """An exported file.
+
+    Attributes:
+        told: what it says of itself, see `export.artefacts.description`.
+        bytes: its length.
+        operations: how many it has of each kind.
+        custom: kinds that are none of its format's own.
+        flex: those among them that TensorFlow has to be brought along for.
+    """
+
+    file: str
+    format: str
+    bytes: int
+    told: Mapping[str, Any]
+    operations: Mapping[str, int]
+    custom: tuple[str, ...]
+    flex: tuple[str, ...]
+
+
+def info(path: pathlib.Path) -> Info:
+    """Look at a .tflite or .onnx file, from anywhere; nothing of it is run.
+
+    Raises:
+        InputError: another file, a broken one, one that does not describe itself, or one whose
+            description is of another network.
+    """
+    told = read_description(path)
+    try:
+        operations, custom, shape = _LOOKS[path.suffix](path)
+    except InputError:
+        raise
+    except Exception as error:
+        # The readers of both formats trust their lengths and offsets, and end in any exception.
+        raise InputError(f"{path} is broken ({error!r}); get it again") from None
+    taken = tuple(told["input"][side] for side in ("height", "width", "channels"))
+    if shape[1:] != taken:
+        raise InputError(
+            f"{path} takes {_sides(shape[1:])}, and describes itself as taking {_sides(taken)}; "
+            "make it again: kerascnn compress"
+        )
+    return Info(
+        file=str(path),
+        format=path.suffix.removeprefix("."),
+        bytes=path.stat().st_size,
+        told=told,
+        operations=dict(sorted(operations.items())),
+        custom=tuple(sorted(custom)),
+        flex=tuple(sorted(name for name in custom if name.startswith(_FLEX))),
+    )
+
+
+def as_json(found: Info) -> dict[str, Any]:
+    """Plain values; "metadata" is what the file has as kerascnn.json."""
+    plain = dataclasses.asdict(found)
+    plain["metadata"] = plain.pop("told")
+    return plain
+
+
+def as_text(found: Info) -> str:
+    """Lines for a terminal, with nothing in them that it would take for a command."""
+    told, labels = found.told, found.told["labels"]
+    shown = ", ".join(labels[:_SHOWN_LABELS])
+    more = f", ... (--json lists {len(labels)})" if len(labels) > _SHOWN_LABELS else ""
+    rows = {
+        "": told["description"],
+        "task": told["task"],
+        "model": f"{told['model']}, {told['variant']}, network {told['version'] or 'unknown'}",
+        "size": f"{unit_of([found.bytes]).text(found.bytes)} ({found.bytes:,} bytes)",
+        "input": _input(told["input"]),
+        "outputs": "; ".join(
+            f"{one['name']} {_sides(one['shape'])} {one['type']}" for one in told["outputs"]
+        ),
+        "answer": _ANSWERS[told["decoding"]["kind"]],
+        "labels": f"{len(labels)}: {shown}{more}",
+        "author": told["author"] or "unknown (set it: kerascnn compress --author)",
+        "licence": told["license"] or "unknown (set it: kerascnn compress --license)",
+        "operations": _operations(found),
+    }
+    lines = [f"{name:{_WIDTH}}{value}" if name else value for name, value in rows.items()]
+    return "\n".join(_plain(line) for line in (found.file, *lines))
+
+
+def _input(told: Mapping[str, Any]) -> str:
+    mean, std = (_numbers(told[name]) for name in ("mean", "std"))
+    values = RAW if told["values"] == RAW else f"(byte - {mean}) / {std}"
+    colour = "BGR" if told["order"] == "bgr" else told["colour"]
+    fitted = {
+        "stretch": "stretched",
+        "pad": "centred on black, stretched if larger",
+        "crop": f"the middle {told['crop_fraction']:.1%} of the shorter side",
+    }[told["resize"]]
+    size = f"{told['height']} x {told['width']}"
+    return f"{told['name']} {size} {colour}, {told['type']}: {values}; {fitted}"
+
+
+def _numbers(values: list[float]) -> str:
+    """One where all channels have the same."""
+    if len(set(values)) == 1:
+        return f"{values[0]:g}"
+    return f"({', '.join(f'{value:g}' for value in values)})"
+
+
+def _operations(found: Info) -> str:
+    told = [f"{sum(found.operations.values())} of {len(found.operations)} kinds"]
+    foreign = [name for name in found.custom if name not in (*found.flex, *_WELL_KNOWN)]
+    known = [name for name in found.custom if name in _WELL_KNOWN]
+    if not found.custom:
+        told.append("all of them the format's own")
+    if known:
+        told.append(f"{', '.join(known)}, which every LiteRT runtime has")
+    if foreign:
+        told.append(f"needs a runtime that has {', '.join(foreign)}")
+    if found.flex:
+        told.append(f"needs the Flex delegate (Select TF ops) for {', '.join(found.flex)}")
+    elif found.format == "tflite":
+        told.append("no Flex")
+    return "; ".join(told)
+
+
+def _sides(shape: Any) -> str:
+    return "x".join("n" if side is None else str(side) for side in shape)
+
+
+def _plain(line: str) -> str:
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
+
+
+_Look = tuple[collections.Counter[str], set[str], tuple[int, ...]]
+
+
+def _look_at_tflite(path: pathlib.Path) -> _Look:
+    """Operations, those that are custom, and the shape of the input.
+
+    Read where they lie: unpacking would follow offsets that may all point to the same large thing.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name[0] != "_"}
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    kinds, custom = [], set()
+    for index in range(_bounded(path, model.OperatorCodesLength())):
+        code = model.OperatorCodes(index)
+        # Old files have the first field alone, new ones both, of which it is the smaller one.
+        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = names.get(builtin, f"operation {builtin}")
+        if builtin == schema.BuiltinOperator.CUSTOM:
+            name = code.CustomCode().decode()
+            custom.add(name)
+        kinds.append(name)
+    operations: collections.Counter[str] = collections.Counter()
+    for number in range(_bounded(path, model.SubgraphsLength())):
+        graph = model.Subgraphs(number)
+        for index in range(_bounded(path, graph.OperatorsLength())):
+            operations[kinds[graph.Operators(index).OpcodeIndex()]] += 1
+            _bounded(path, operations.total())
+    graph = model.Subgraphs(0)
+    picture = graph.Tensors(graph.Inputs(0))
+    shape = [picture.Shape(side) for side in range(min(picture.ShapeLength(), 5))]
+    return operations, custom & operations.keys(), tuple(shape)
+
+
+def _look_at_onnx(path: pathlib.Path) -> _Look:
+    import onnx
+
+    graph = onnx.load_from_string(path.read_bytes()).graph
+    own = ("", "ai.onnx")
+    # Names that are no UTF-8 come as bytes.
+    operations = collections.Counter(str(node.op_type) for node in graph.node)
+    custom = {str(node.op_type) for node in graph.node if node.domain not in own}
+    shape = tuple(side.dim_value for side in graph.input[0].type.tensor_type.shape.dim)
+    return operations, custom, shape
+
+
+def _bounded(path: pathlib.Path, count: int) -> int:
+    if count > _MOST:
+        raise InputError(f"{path} is broken: it counts more than {_MOST:,} operations")
+    return count
+
+
+_LOOKS: dict[str, Callable[[pathlib.Path], _Look]] = {
+    ".tflite": _look_at_tflite,
+    ".onnx": _look_at_onnx,
+}

@@ -1,0 +1,121 @@
+"""What a model file takes and gives, from wherever it is written: in the file, or beside it.
+
+A .tflite or .onnx file carries its own description (`export.artefacts.description`), so that it may
+travel alone. Files of versions that wrote none have it in the .json beside them, and a model.keras
+in its run's run.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from export.artefacts import artefact
+from export.artefacts.artefact import Artefact
+from export.artefacts.description import inside
+from export.runtime import first_run
+from export.runtime.segmenters import palette
+from kerascnn import outside_json as told
+from kerascnn.detection import spec_from_dict
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.common import atomic
+from training.datasets.segmentation import Palette
+from training.engine.run import Run
+
+_PALETTE = told.items(told.items(told.byte, least=3, most=3))
+_PREPROCESSING = tuple(field.name for field in dataclasses.fields(Preprocessing))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What a model file takes and gives.
+
+    Attributes:
+        task: "classification", "detection" or "segmentation".
+        preprocessing: of its images.
+        labels: class names in the order of its outputs.
+        spec: what a detector's outputs mean; None of other networks, and of a file that says of
+            itself that decoding and suppression are inside.
+        palette: the data's own colours of a segmentation network's classes, if it has some.
+    """
+
+    task: str
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    spec: DetectorSpec | TwoStageSpec | None = None
+    palette: Palette | None = None
+
+
+def facts(path: pathlib.Path) -> ModelFacts:
+    """Read them, and run a file from elsewhere once in a child process (`runtime.first_run`).
+
+    Args:
+        path: a .tflite or .onnx file, or the model.keras of a run.
+
+    Raises:
+        InputError: a file that is not a model, that nothing describes, or that is not the one that
+            the .json beside it describes.
+    """
+    if path.suffix == ".keras" and path.is_file():
+        run = Run.open(path.parent)
+        return _of_info(run.info, run.task, run.preprocessing, run.labels)
+    if path.is_file() and path.suffix not in artefact.FORMATS:
+        raise InputError(f"{path} is not a model file; it should end in .keras, .tflite or .onnx")
+    own = inside(path) if path.is_file() else None
+    if own is None:
+        beside = Artefact.open(path)
+        task = beside.info.get("task", "classification")
+        found = _of_info(beside.info, task, beside.preprocessing, beside.labels)
+    else:
+        _require_same(path)
+        found = _of_description(path, own)
+    first_run.require([path])
+    return found
+
+
+def _of_info(
+    info: Mapping[str, Any], task: str, preprocessing: Preprocessing, labels: tuple[str, ...]
+) -> ModelFacts:
+    spec = info.get("detector")
+    return ModelFacts(
+        task=task,
+        preprocessing=preprocessing,
+        labels=labels,
+        spec=None if spec is None else spec_from_dict(spec),
+        palette=palette(info),
+    )
+
+
+def _of_description(path: pathlib.Path, own: Mapping[str, Any]) -> ModelFacts:
+    decoding = dict(own["decoding"])
+    kind = decoding.pop("kind")
+    try:
+        if (colours := decoding.get("palette")) is not None and not _PALETTE(colours):
+            raise ValueError("palette")
+        taken = {name: own["input"][name] for name in _PREPROCESSING}
+        return ModelFacts(
+            task=own["task"],
+            preprocessing=Preprocessing.from_dict(taken),
+            labels=tuple(own["labels"]),
+            spec=spec_from_dict(decoding) if kind == "codes" else None,
+            palette=palette({"segmenter": {"palette": colours}}),
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} has a wrong description ({error}); get it again, or make it again: "
+            "kerascnn compress"
+        ) from None
+
+
+def _require_same(path: pathlib.Path) -> None:
+    """Refuse a file with another hash than a readable .json beside it says: bytes were damaged."""
+    beside, digest = artefact.sidecar(path), None
+    with contextlib.suppress(OSError, ValueError):
+        digest = told.read_object(beside, "").get("sha256")
+    if told.text(digest) and digest != atomic.sha256(path):
+        raise artefact.other_content(path)

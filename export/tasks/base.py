@@ -1,0 +1,275 @@
+"""What a run's task means for its files: its pictures, its answers, and when two agree.
+
+`export.tasks.classification`, `export.tasks.detection`, `export.tasks.two_stage` and
+`export.tasks.segmentation` are the tasks; all else of compression is the same.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import pathlib
+from collections.abc import Callable, Sized
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from export.artefacts.about import About
+from export.artefacts.description import FORMAT, input_told
+from export.artefacts.variants import DEFAULT, Variant
+from export.compress.finetune import AnyFineTuningData
+from export.compress.stages import Trained
+from export.onnx import file as onnx_file
+from export.runtime.verify import Verdict
+from export.tflite.convert import INPUT_NAME
+from export.tflite.metadata import properties, with_metadata
+from kerascnn.errors import InputError
+from training.common import once
+from training.engine.request import TrainRequest
+from training.engine.run import Run
+
+_VERSION_DIGITS = 12
+
+
+class Answers(Protocol):
+    """What a network or a file answers on the held-out pictures.
+
+    Attributes:
+        value: the task's metric, in percent.
+    """
+
+    @property
+    def value(self) -> float: ...
+
+
+class Task(abc.ABC):
+    """The task of one run.
+
+    Attributes:
+        metric: what `Answers.value` is called.
+        how_shown: what the pictures of `shown` say.
+        graded: answers are better or worse, so that the weakest are shown, not the wrong ones.
+        default: variants that are made when none are asked for.
+    """
+
+    metric: str
+    how_shown: str
+    graded: bool = True
+    default: tuple[str, ...] = DEFAULT
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.asked = TrainRequest.from_dict(run.info["request"])
+        self.config = self.asked.config
+
+    @abc.abstractmethod
+    def check(self, variant: Variant) -> None:
+        """Raise InputError for a variant that files of this task have not."""
+
+    @abc.abstractmethod
+    def pictures(self) -> int:
+        """How many are held out."""
+
+    @property
+    @abc.abstractmethod
+    def dataset(self) -> Any:
+        """The run's data, as it was trained on; raises InputError if it is gone or has changed."""
+
+    @property
+    @abc.abstractmethod
+    def validation(self) -> Sized | None:
+        """Pictures set aside from those to learn from: what is chosen, is chosen by them.
+
+        None where the run has none.
+        """
+
+    @abc.abstractmethod
+    def function_of(self, runtime: Any) -> Callable[[np.ndarray], Any]:
+        """What a runtime from `load` answers for uint8 pictures."""
+
+    @abc.abstractmethod
+    def keras_function(self, trained: Trained) -> Callable[[np.ndarray], Any]:
+        """The same of a network."""
+
+    @abc.abstractmethod
+    def on_validation(self, function: Callable[[np.ndarray], Any], title: str) -> float:
+        """What choices are made by: a figure in percent on `validation`.
+
+        The run's metric, or what its epoch was chosen by (`TrainConfig.monitor`); NaN where these
+        pictures have nothing to find.
+
+        Args:
+            title: of the progress bar.
+        """
+
+    @abc.abstractmethod
+    def simulated_answers(self, function: Callable[[np.ndarray], Any]) -> Any:
+        """What a network answers on the held-out pictures while int8 is simulated; None: not asked.
+
+        They have `arrays`, which go into the stage's folder and come back as `Trained.answers`.
+
+        Args:
+            function: from (n, height, width, channels) uint8 to the network's outputs.
+        """
+
+    @abc.abstractmethod
+    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """(n, height, width, channels) uint8 training pictures, chosen by the seed; and labels."""
+
+    @abc.abstractmethod
+    def fine_tuning_data(self) -> AnyFineTuningData:
+        """What every fine-tuning of the run learns from."""
+
+    def trainable(self, model: keras.Model) -> keras.Model:
+        """The run's network as steps train it: of layers that are called once."""
+        return model
+
+    def written(self, model: keras.Model) -> keras.Model:
+        """The network that a file holds."""
+        return model
+
+    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
+        """A converted and quantised file, with what stands behind the network."""
+        return data
+
+    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
+        """The same, which says of itself all that a client has to know; nothing is done to it then.
+
+        Raises:
+            InputError: a label of several lines, or a damaged about.json.
+        """
+        whole = self.extended(data, end, variant)
+        told = {
+            **self.told(variant, end),
+            # Of the network alone: another author does not make another network.
+            "version": hashlib.sha256(whole).hexdigest()[:_VERSION_DIGITS],
+        }
+        if end == ".onnx":
+            return onnx_file.with_properties(whole, properties(told))
+        return with_metadata(whole, told)
+
+    def told(self, variant: Variant, end: str) -> dict[str, Any]:
+        """What a file says of itself, see `export.artefacts.description`, but for its version."""
+        run = self.run
+        return {
+            "format": FORMAT,
+            "task": run.task,
+            "model": run.info["request"]["model"],
+            "variant": variant.name,
+            "name": run.info["request"]["model"],
+            "description": f"{self.purpose}; {variant.description}",
+            **About.of(run).to_dict(),
+            "version": "",
+            "labels": list(run.labels),
+            "input": input_told(
+                INPUT_NAME, run.preprocessing, raw=variant.raw_input and end == ".tflite"
+            ),
+            "outputs": self.outputs(variant, end),
+            "decoding": self.decoding(variant),
+        }
+
+    @property
+    @abc.abstractmethod
+    def purpose(self) -> str:
+        """What the files do, in a few words."""
+
+    @abc.abstractmethod
+    def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
+        """Name, shape, type and meaning of each output of a file."""
+
+    @abc.abstractmethod
+    def decoding(self, variant: Variant) -> dict[str, Any]:
+        """How outputs become answers: see `export.artefacts.description`."""
+
+    @abc.abstractmethod
+    def keras_answers(self, trained: Trained) -> Answers:
+        """Of a network, before it is written."""
+
+    @abc.abstractmethod
+    def load(self, path: pathlib.Path) -> Any:
+        """The runtime of a file: a `Runtime`, a `Detector` or a `Segmenter` (see their modules)."""
+
+    def timed_picture(self) -> np.ndarray:
+        """(height, width, channels) uint8 that latencies are measured on.
+
+        Any serves where a network takes the same time for all.
+        """
+        return np.full(self.run.preprocessing.input_shape, 127, np.uint8)
+
+    @abc.abstractmethod
+    def file_answers(self, path: pathlib.Path) -> tuple[Answers, Any]:
+        """Of a file, and the runtime that gave them."""
+
+    @abc.abstractmethod
+    def verify(self, variant: Variant, answers: Any, reference: Any, half: Any | None) -> Verdict:
+        """Whether a file answers like its network.
+
+        Args:
+            half: answers of the float file with its kernels rounded to half precision, for float16.
+        """
+
+    @abc.abstractmethod
+    def kept(self, answers: Any, reference: Any, own: Any) -> dict[str, Any]:
+        """What of a file's answers stays beside it, so that files can be compared later.
+
+        Args:
+            reference: of the network that was written.
+            own: of the run's float network.
+        """
+
+    def picture_name(self, name: str) -> str:
+        """What a file says of a picture: where it lies in its data, not where that lies here."""
+        path = pathlib.Path(name)
+        if not path.is_absolute():
+            return name
+        given = [pathlib.Path(one) for one in (self.asked.data, self.asked.val_data) if one]
+        places = [place for one in given for place in (one, one.parent)]
+        root = next((place for place in places if path.is_relative_to(place)), path.parent)
+        return path.relative_to(root).as_posix()
+
+    @abc.abstractmethod
+    def mistakes(self, answers: Any) -> tuple[int, list[dict[str, Any]]]:
+        """How many held-out pictures a file answers wrongly, and some of them for the .json."""
+
+    @abc.abstractmethod
+    def shown(self, mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The same with their pictures, as `export.report.page.Mistake` takes them.
+
+        Raises:
+            InputError: the pictures are gone.
+        """
+
+    @abc.abstractmethod
+    def description(self, variant: Variant, end: str) -> dict[str, Any]:
+        """What the .json beside a file says of its outputs."""
+
+
+def of(run: Run) -> Task:
+    """The task of a run, one in each `training.common.once.scope`.
+
+    Raises:
+        InputError: a task that has no files yet.
+    """
+    # A task holds its run, so that no other info gets this one's number.
+    return once.kept((Task, run.folder.resolve(), id(run.info)), lambda: _opened(run))
+
+
+def _opened(run: Run) -> Task:
+    if run.task == "classification":
+        from export.tasks.classification import Classification
+
+        return Classification(run)
+    if run.task == "detection":
+        if run.info["detector"].get("stages") == 2:
+            from export.tasks.two_stage import TwoStageDetection
+
+            return TwoStageDetection(run)
+        from export.tasks.detection import Detection
+
+        return Detection(run)
+    if run.task == "segmentation":
+        from export.tasks.segmentation import Segmentation
+
+        return Segmentation(run)
+    raise InputError(f"{run.folder}: no files are made for {run.task} yet")

@@ -1,0 +1,266 @@
+"""Files of classifiers: one label a picture."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from export.artefacts.variants import Variant
+from export.compress import allowed
+from export.compress.finetune import FineTuningData
+from export.compress.stages import Trained
+from export.report.significance import pack
+from export.runtime import verify
+from export.runtime.load import Runtime
+from export.runtime.load import load as load_runtime
+from export.runtime.verify import Verdict
+from export.tasks.base import Task
+from export.tflite.convert import OUTPUT_NAME
+from kerascnn.errors import InputError
+from training.classification.evaluate import (
+    Evaluation,
+    PredictFn,
+    class_report,
+    evaluate,
+    keras_predict_fn,
+)
+from training.classification.task import source_for
+from training.common.wording import counted
+from training.datasets.decode import decode_split
+from training.datasets.selection import without
+from training.datasets.splits import Dataset, Split, places_by_class
+from training.engine import dataset_of_request as of_request
+from training.engine.run import Run
+
+_MISTAKES_KEPT = 200
+
+
+class Classification(Task):
+    """See `export.tasks.base.Task`."""
+
+    metric = "accuracy"
+    how_shown = (
+        "Each says what it is, what the file took it for, and how sure the file was; of each kind "
+        "of mistake the surest come first."
+    )
+    graded = False
+
+    def check(self, variant: Variant) -> None:
+        allowed.classification(variant)
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The run's data; raises InputError if it is gone or has changed."""
+        dataset = of_request.labelled(self.asked)
+        check_fingerprint(self.run, dataset.fingerprint)
+        broken = set(self.run.info["dataset"].get("broken", ()))
+        return of_request.with_validation(dataset, self.config, broken=broken)
+
+    @functools.cached_property
+    def held_out(self) -> Split:
+        """Pictures that figures are measured on."""
+        split, _broken = decode_split(
+            self.dataset.held_out, self.run.preprocessing, root=self.dataset.name
+        )
+        return split
+
+    def readable(self, split: Split) -> Split:
+        """One of `dataset`, not decoded, without the pictures that the training found broken."""
+        skipped = set(self.run.info["dataset"].get("skipped", ()))
+        return without(split, skipped) if skipped else split
+
+    @functools.cached_property
+    def validation(self) -> Split | None:
+        if self.dataset.validation is None:
+            return None
+        split, _broken = decode_split(
+            self.dataset.validation, self.run.preprocessing, root=self.dataset.name
+        )
+        return split if len(split) else None
+
+    def pictures(self) -> int:
+        return len(self.held_out)
+
+    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Class-balanced, as far as there are enough; of more classes, one each of `count`."""
+        train = self.dataset.train
+        rng = np.random.default_rng(self.config.seed)
+        places = places_by_class(train.labels)
+        if len(places) > count:
+            places = [places[i] for i in np.sort(rng.choice(len(places), count, replace=False))]
+        each = max(1, count // len(places))
+        chosen = [rng.permutation(some)[:each] for some in places]
+        split, _broken = decode_split(
+            train.take(np.sort(np.concatenate(chosen))), self.run.preprocessing
+        )
+        if split.pictures is None:
+            raise InputError(
+                f"{count:,} calibration images do not fit into memory; a few hundred are enough: "
+                "--calibration-pictures"
+            )
+        return split.pictures, split.labels
+
+    def fine_tuning_data(self) -> FineTuningData:
+        preprocessing = self.run.preprocessing
+        source = source_for(preprocessing, self.config)
+        train, _broken = decode_split(self.dataset.train, source, root=self.dataset.name)
+        return FineTuningData(
+            train=train,
+            source=source,
+            preprocessing=preprocessing,
+            classes=len(self.run.labels),
+        )
+
+    def keras_answers(self, trained: Trained) -> Evaluation:
+        if trained.answers is not None:
+            return Evaluation.from_arrays(trained.answers, self.held_out.labels)
+        return evaluate(self.keras_function(trained), self.held_out, self.run.preprocessing)
+
+    def simulated_answers(self, function: PredictFn) -> Evaluation:
+        return evaluate(function, self.held_out, self.run.preprocessing)
+
+    def keras_function(self, trained: Trained) -> PredictFn:
+        return keras_predict_fn(trained.model, trained.preprocessing)
+
+    def function_of(self, runtime: Runtime) -> PredictFn:
+        return runtime.predict
+
+    def on_validation(self, function: PredictFn, title: str) -> float:
+        assert self.validation is not None
+        found = evaluate(function, self.validation, self.run.preprocessing)
+        return found.figure(self.config.monitor)
+
+    def load(self, path: pathlib.Path) -> Runtime:
+        return load_runtime(path, self.run.preprocessing)
+
+    def file_answers(self, path: pathlib.Path) -> tuple[Evaluation, Runtime]:
+        runtime = self.load(path)
+        return evaluate(runtime.predict, self.held_out, self.run.preprocessing), runtime
+
+    def verify(
+        self,
+        variant: Variant,
+        answers: Evaluation,
+        reference: Evaluation,
+        half: Evaluation | None,
+    ) -> Verdict:
+        return verify.verify(
+            variant,
+            answers.outputs,
+            reference.outputs,
+            None if half is None else half.outputs,
+            self.held_out.labels,
+        )
+
+    def kept(self, answers: Evaluation, reference: Evaluation, own: Evaluation) -> dict[str, Any]:
+        labels = self.held_out.labels
+        by_class = class_report(labels, answers.predictions, len(self.run.labels))
+        return {
+            **by_class.to_dict(self.run.labels),
+            "right": pack(answers.predictions == labels),
+            "float_right": pack(own.predictions == labels),
+            "class_pictures": np.bincount(labels, minlength=len(self.run.labels)).tolist(),
+        }
+
+    def mistakes(self, answers: Evaluation) -> tuple[int, list[dict[str, Any]]]:
+        held_out, names = self.held_out, self.run.labels
+        wrong = np.flatnonzero(answers.predictions != held_out.labels)
+        kinds = np.stack([held_out.labels[wrong], answers.predictions[wrong]], axis=1)
+        order = kinds_first(kinds, answers.confidence[wrong])[:_MISTAKES_KEPT]
+        return len(wrong), [
+            {
+                "index": int(i),
+                "name": self.picture_name(held_out.names[i]),
+                "truth": names[held_out.labels[i]],
+                "predicted": names[answers.predictions[i]],
+                "probability": round(float(answers.confidence[i]), 4),
+            }
+            for i in wrong[order]
+        ]
+
+    def shown(self, mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if not mistakes:
+            return []
+        indices = [one["index"] for one in mistakes]
+        chosen = self.readable(self.dataset.held_out).take(indices)
+        if [self.picture_name(name) for name in chosen.names] != [one["name"] for one in mistakes]:
+            chosen = self.held_out.take(indices)  # some broke between the training and the files
+        found, broken = decode_split(chosen, self.run.preprocessing)
+        if broken or found.pictures is None:
+            why = broken[0].reason if broken else "they are too large"
+            raise InputError(f"not all can be read any more ({why})")
+        return [
+            {"picture": picture, **{k: v for k, v in one.items() if k != "index"}}
+            for picture, one in zip(found.pictures, mistakes, strict=True)
+        ]
+
+    @property
+    def purpose(self) -> str:
+        return f"Sorts images into {counted(len(self.run.labels), 'class')}"
+
+    def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
+        shape = [None if end == ".onnx" else 1, len(self.run.labels)]
+        return [{"name": OUTPUT_NAME, "shape": shape, "type": "float32", "meaning": "logits"}]
+
+    def decoding(self, variant: Variant) -> dict[str, Any]:
+        return {"kind": "logits"}
+
+    def description(self, variant: Variant, end: str) -> dict[str, Any]:
+        (output,) = self.outputs(variant, end)
+        return {"output": output}
+
+
+def by_kind(mistakes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mistakes so that the first few show every kind: the surest of each, then the next of each.
+
+    A kind is a class taken for another; the commonest come first. Mistakes of other tasks are of
+    one kind and equally sure: their order stays.
+    """
+    kinds: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
+    for one in mistakes:
+        kinds.setdefault((one.get("truth"), one.get("predicted")), []).append(one)
+    ordered = [
+        sorted(kind, key=lambda one: -one.get("probability", 0.0))
+        for kind in sorted(kinds.values(), key=len, reverse=True)
+    ]
+    rounds = itertools.zip_longest(*ordered)
+    return [one for each in rounds for one in each if one is not None]
+
+
+def kinds_first(kinds: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Order of mistakes as `by_kind` has it; of a million without a dict for each.
+
+    Args:
+        kinds: (n, 2) true and predicted class.
+        confidence: (n,) of the prediction.
+
+    Returns:
+        (n,) places.
+    """
+    if not len(kinds):
+        return np.empty(0, np.int64)
+    _, first, kind, counts = np.unique(
+        kinds, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    places = np.empty(len(counts), np.int64)
+    places[np.lexsort((first, -counts))] = np.arange(len(counts))
+    place = places[kind.ravel()]
+    order = np.lexsort((-confidence.round(4), place))  # stable: of equal ones the first
+    begins = np.flatnonzero(np.diff(place[order], prepend=-1))
+    lengths = np.diff(begins, append=len(order))
+    turn = np.arange(len(order)) - np.repeat(begins, lengths)
+    return order[np.lexsort((place[order], turn))]
+
+
+def check_fingerprint(run: Run, found: str) -> None:
+    """Raise InputError if the data is not that of the run."""
+    if found != run.info["dataset"]["fingerprint"]:
+        raise InputError(
+            f"{run.info['request']['data']} is not the data that {run.folder} was trained on; "
+            "bring it back, or train again"
+        )

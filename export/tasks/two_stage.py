@@ -1,0 +1,67 @@
+"""Files of two-stage detectors: boxes with classes and scores, and masks of Mask R-CNN.
+
+Suppression is inside them, as the second stage looks at what is left of the first.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+
+from export.artefacts.variants import Variant
+from export.compress import allowed
+from export.tasks.detectors import DetectorTask
+from export.tflite.detection import MASKS
+from export.tflite.two_stage import with_float_counts, with_suppression
+from kerascnn.detection.faster_rcnn import MASK_SIZE
+from kerascnn.detection.specs import TwoStageSpec
+from kerascnn.errors import InputError
+from training.engine.run import Run
+
+
+class TwoStageDetection(DetectorTask):
+    """See `export.tasks.base.Task`."""
+
+    default = allowed.TWO_STAGE_PRECISIONS
+    integers: ClassVar[Mapping[str, tuple[str, str]]] = {
+        ".tflite": ("float32", "float32"),
+        ".onnx": ("int32", "int32"),
+    }
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.metric = "mask AP" if self.spec.masks else "AP"
+
+    @functools.cached_property
+    def spec(self) -> TwoStageSpec:
+        return TwoStageSpec.from_dict(self.run.info["detector"])
+
+    def check(self, variant: Variant) -> None:
+        allowed.two_stage(variant)
+
+    def fine_tuning_data(self) -> Any:
+        raise InputError(allowed.NO_LOSSES)
+
+    def written(self, model: keras.Model) -> keras.Model:
+        return with_suppression(model)
+
+    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
+        return data if end == ".onnx" else with_float_counts(data)
+
+    @property
+    def purpose(self) -> str:
+        return super().purpose + (" and their masks" if self.spec.masks else "")
+
+    def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
+        outputs = super().outputs(variant, end)
+        if self.spec.masks:
+            outputs.append({
+                "name": MASKS,
+                "shape": [1, self.spec.max_detections, *(2 * side for side in MASK_SIZE)],
+                "type": "float32",
+                "meaning": "probabilities of the object's cells, in the frame of its box",
+            })  # fmt: skip
+        return outputs

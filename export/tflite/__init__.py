@@ -1,0 +1,1 @@
+"""TFLite files: conversion, quantisation and edits through LiteRT's schema."""

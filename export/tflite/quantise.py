@@ -1,0 +1,235 @@
+"""Post-training quantisation (and half precision) of a float32 TFLite file, by litert-quantizer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from litert_quantizer import calibrator, qtyping, quantizer, recipe_manager
+from litert_quantizer.qtyping import TFLOperationName as Op
+from litert_quantizer.utils import qsv_utils
+
+from export.artefacts.variants import Variant
+from export.tflite import kernel_ranges
+from export.tflite.convert import INPUT_NAME, layer_of
+from export.tflite.flatbuffer import (
+    compact,
+    joining_tensors,
+    map_logits,
+    prepend_uint8_input,
+    repeated_tensors,
+)
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.common.quiet import native_quiet, quiet
+
+_SIGNATURE = "serving_default"
+# Scopes are names of output tensors. The converter calls the graph's own output
+# StatefulPartitionedCall, which makes it the name of the logits layer.
+_FIRST_AND_LAST = r".*/(stem|enc1_conv1)(_\d+)?/.*|StatefulPartitionedCall.*"
+
+_KERNEL_HOLDERS = (
+    Op.CONV_2D,
+    Op.CONV_2D_TRANSPOSE,
+    Op.DEPTHWISE_CONV_2D,
+    Op.FULLY_CONNECTED,
+)
+_HALF = qtyping.OpQuantizationConfig(
+    weight_tensor_config=qtyping.TensorQuantizationConfig(
+        num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+    ),
+    compute_precision=qtyping.ComputePrecision.FLOAT,
+    explicit_dequantize=True,
+)
+_CAST = recipe_manager.AlgorithmName.FLOAT_CASTING
+_UNTOUCHED = recipe_manager.AlgorithmName.NO_QUANTIZE
+
+
+def quantise(
+    float_file: bytes,
+    variant: Variant,
+    preprocessing: Preprocessing,
+    calibration: Iterable[np.ndarray] = (),
+    *,
+    trained: Mapping[str, tuple[float, float]] | None = None,
+    shared_scale: Sequence[str] = (),
+    kernel_bounds: Mapping[str, np.ndarray] | None = None,
+) -> bytes:
+    """Quantise a TFLite file.
+
+    Args:
+        float_file: from `to_tflite`; of the lowered network where `variant` is calibrated (there
+            is neither an int8 HARD_SWISH in the delegate nor an int16 one at all).
+        variant: what to make; `mixed` has a function of its own, `export.compress.mixed.mixed`.
+        preprocessing: of `float_file`; its normalisation becomes the scale of the raw input.
+        calibration: training pictures, (height, width, channels) uint8 each, for variants with
+            calibrated activations.
+        trained: ranges of activations by layer, which go before calibrated ones.
+        shared_scale: layers whose kernel gets one scale instead of one for each output channel.
+        kernel_bounds: by layer, (channels,) ends of the grid that a kernel lies on already (see
+            `export.compress.reconstruct`): the file has these integers. Others get the scale of the
+            largest weight, or what a dead channel's bias needs (`export.tflite.kernel_ranges`).
+
+    Returns:
+        A TFLite file. With int8 activations it takes `image` (1, height, width, channels) uint8,
+        raw bytes, else the float32 that `float_file` takes; all give the outputs of `float_file`,
+        float32. Where these are several, as a detector's, what joins the levels behind the last
+        convolutions stays float: in int8 a concatenation would give all levels one scale, and a
+        sigmoid tell no scores above 0.996 apart. Where each pixel has logits, their convolution
+        stays float: of int8 logits the two largest are equal on 0.4 to 3% of the pixels (U-Nets on
+        scenes with a mean IoU of 64 and 23%), which then fall to the first class, the background.
+
+    Raises:
+        InputError: no calibration picture, where the variant needs some.
+    """
+    manager = _recipe_for(float_file, variant, shared_scale)
+    given = kernel_ranges.given(float_file, kernel_bounds or {})
+    with quiet(), native_quiet():
+        work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
+        if not variant.calibrated:
+            return compact(bytes(work.quantize(given).quantized_model))
+        ranges = _ranges(float_file, manager, preprocessing, calibration)
+        if not ranges:
+            raise InputError(f"{variant.name} needs calibration images; give at least one")
+        for name in ranges:
+            if trained and (layer := layer_of(name, trained)):
+                low, high = trained[layer]
+                shape = ranges[name]["min"].shape
+                ranges[name] = {"min": np.full(shape, low), "max": np.full(shape, high)}
+        # Of a trained range, the copies too: another scale would be another operation.
+        ranges |= {name: ranges[one] for name, one in repeated_tensors(float_file).items()}
+        # All 256 bytes are in range whatever the calibration saw: the scale is 1 / std exactly.
+        low, high = preprocessing.normalise(np.array([0, 255], np.uint8))
+        shape = ranges[_input_tensor(work)]["min"].shape
+        ranges[_input_tensor(work)] = {"min": np.full(shape, low), "max": np.full(shape, high)}
+        ranges |= given
+        ranges |= kernel_ranges.needed(float_file, ranges, _activation_bits(variant))
+        quantised = bytes(work.quantize(ranges).quantized_model)
+    if variant.raw_input:
+        return prepend_uint8_input(quantised, name=INPUT_NAME)
+    return compact(quantised)
+
+
+def quantise_weights(float_file: bytes, bits: Mapping[str, int]) -> bytes:
+    """Store each layer's kernel in a number of bits of its own, widened for float arithmetic.
+
+    Args:
+        float_file: from `to_tflite`.
+        bits: by layer (the name of its output tensor): 4 or 8 (symmetric, a scale for each
+            output channel) or 16 (half precision). Layers that are not named stay float32.
+
+    Returns:
+        A TFLite file with the inputs and outputs of `float_file`.
+    """
+    manager = recipe_manager.RecipeManager()
+    for layer, number in bits.items():
+        scope = f"^{re.escape(layer)};$"
+        if number == 16:
+            manager.add_quantization_config(scope, Op.ALL_SUPPORTED, _HALF, algorithm_key=_CAST)
+        else:
+            manager.add_weight_only_config(scope, Op.ALL_SUPPORTED, number)
+    with quiet(), native_quiet():
+        work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
+        return compact(bytes(work.quantize().quantized_model))
+
+
+def kernel_bits(
+    float_file: bytes, variant: Variant, shared_scale: Sequence[str] = ()
+) -> dict[str, int]:
+    """Bits of each kernel that `quantise` will store as integers, by the name of its constant."""
+    manager = _recipe_for(float_file, variant, shared_scale)
+    found = {}
+    for kernel in kernel_ranges.kernels(float_file):
+        key, config = manager.get_quantization_configs(kernel.operation, f"{kernel.output};")
+        weights = config.weight_tensor_config
+        if key != _UNTOUCHED and weights is not None:
+            found[kernel.name] = int(weights.num_bits)
+    return found
+
+
+def _activation_bits(variant: Variant) -> int:
+    return 16 if variant.activations == "int16" else 8
+
+
+def _recipe_for(
+    float_file: bytes, variant: Variant, shared_scale: Sequence[str]
+) -> recipe_manager.RecipeManager:
+    """The variant's recipe, with what has to stay float in this file."""
+    manager = _recipe(variant, shared_scale)
+    if variant.calibrated:
+        for name in [*joining_tensors(float_file), *map_logits(float_file)]:
+            scope = f"^{re.escape(name)};$"
+            manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
+    return manager
+
+
+def _recipe(variant: Variant, shared_scale: Sequence[str]) -> recipe_manager.RecipeManager:
+    manager = recipe_manager.RecipeManager()
+    if variant.weight_bits == 16:
+        for kind in _KERNEL_HOLDERS:
+            manager.add_quantization_config(".*", kind, _HALF, algorithm_key=_CAST)
+    elif variant.calibrated:
+        bits = _activation_bits(variant)
+        manager.add_static_config(".*", Op.ALL_SUPPORTED, bits, variant.weight_bits)
+        # Float logits: one operation more, and no client has to know their scale.
+        manager.add_quantization_config(".*", Op.OUTPUT, algorithm_key=_UNTOUCHED)
+        if not variant.raw_input:
+            manager.add_quantization_config(".*", Op.INPUT, algorithm_key=_UNTOUCHED)
+    elif variant.activations == "dynamic":
+        manager.add_dynamic_config(".*", Op.ALL_SUPPORTED, variant.weight_bits)
+    else:
+        manager.add_weight_only_config(".*", Op.ALL_SUPPORTED, variant.weight_bits)
+    if variant.depthwise_bits:
+        manager.add_weight_only_config(".*", Op.DEPTHWISE_CONV_2D, variant.depthwise_bits)
+    if variant.weight_bits == 4:
+        # The quantiser has none of 4 bits, and would leave them float.
+        manager.add_weight_only_config(".*", Op.CONV_2D_TRANSPOSE, 8)
+    if variant.first_and_last_bits:
+        for kind in (Op.CONV_2D, Op.FULLY_CONNECTED):
+            manager.add_weight_only_config(_FIRST_AND_LAST, kind, variant.first_and_last_bits)
+    if shared_scale and variant.weight_bits == 8:
+        _share_scales(manager, variant, shared_scale)
+    return manager
+
+
+def _share_scales(
+    manager: recipe_manager.RecipeManager, variant: Variant, layers: Sequence[str]
+) -> None:
+    scope = rf".*/({'|'.join(map(re.escape, layers))})(_\d+)?/.*"
+    tensorwise = qtyping.QuantGranularity.TENSORWISE
+    for kind in (Op.CONV_2D, Op.CONV_2D_TRANSPOSE, Op.FULLY_CONNECTED):
+        if variant.calibrated:
+            bits = _activation_bits(variant)
+            manager.add_static_config(scope, kind, bits, 8, weight_granularity=tensorwise)
+        elif variant.activations == "dynamic":
+            manager.add_dynamic_config(scope, kind, 8, granularity=tensorwise)
+        else:
+            manager.add_weight_only_config(scope, kind, 8, granularity=tensorwise)
+
+
+def _ranges(
+    float_file: bytes,
+    manager: recipe_manager.RecipeManager,
+    preprocessing: Preprocessing,
+    pictures: Iterable[np.ndarray],
+) -> dict[str, qtyping.QSV]:
+    """Smallest and largest value of each activation over all pictures.
+
+    `Quantizer.calibrate` takes a moving average instead, which follows the last 20 pictures and
+    clips what the others need: 12 to 23 dB more noise in the logits of the demo's networks.
+    """
+    work = calibrator.Calibrator(
+        bytes(float_file), num_threads=1, qsv_update_func=qsv_utils.min_max_update
+    )
+    for picture in pictures:  # of many, `calibrate` would make one list of floats
+        feed = {INPUT_NAME: preprocessing.normalise(picture[None])}
+        work.calibrate({_SIGNATURE: [feed]}, manager)
+    ranges: dict[str, qtyping.QSV] = work.get_model_qsvs()
+    return ranges
+
+
+def _input_tensor(work: quantizer.Quantizer) -> str:
+    graph = work._float_model.subgraphs[0]
+    name: str = graph.tensors[graph.inputs[0]].name.decode()
+    return name

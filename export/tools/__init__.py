@@ -1,0 +1,1 @@
+"""Commands over whole runs: shrink to a budget, debug a file, the demo."""

@@ -1,0 +1,1 @@
+"""Random changes of training images; boxes and masks move with the pixels."""

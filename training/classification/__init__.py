@@ -1,0 +1,1 @@
+"""Training and evaluation of classifiers: one label per image."""

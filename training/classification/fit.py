@@ -1,0 +1,226 @@
+"""The training of classifiers: what `training.engine.loop` trains, on what, and by which loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.classification.balanced_accuracy import BalancedAccuracy
+from training.classification.batches import TrainingData
+from training.classification.distillation import DistillationLoss, Teacher, accuracy
+from training.classification.input_pipeline import evaluation_input, training_input
+from training.classification.prepare import Prepare
+from training.classification.training_model import ClassificationTrainingModel, factors_of
+from training.datasets.broken import BrokenPictures
+from training.datasets.pictures import check_picture
+from training.datasets.splits import Split
+from training.engine import (
+    checkpoint,
+    loop,
+    optimizers,
+)
+from training.engine import (
+    epoch_schedule as plan,
+)
+from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE, Placement
+from training.engine.history import History
+from training.engine.loop import (
+    Fitted,
+    TrainingTask,
+    can_jit,
+    repeatable,
+    without_averages_in_place,
+)
+
+
+def fit(
+    model: keras.Model,
+    *,
+    train: Split,
+    validation: Split | None,
+    source: Preprocessing,
+    preprocessing: Preprocessing,
+    config: TrainConfig,
+    folder: pathlib.Path,
+    history_file: pathlib.Path,
+    teacher: Teacher | None = None,
+    placement: Placement = SINGLE,
+    after_epoch: Callable[[History], None] | None = None,
+    broken: BrokenPictures | None = None,
+) -> Fitted:
+    """Train `model` in place, going on from the checkpoints in `folder` if there are any.
+
+    Args:
+        train: pictures to learn from, at the geometry of `source`.
+        validation: pictures that choose the best epoch; with None the last epoch is kept.
+        preprocessing: geometry and normalisation of the network's input.
+        folder: a directory for checkpoints, this run's own.
+        history_file: a .csv with a row an epoch, written anew after each.
+        teacher: its answers are part of the training loss (never of the validation's), by
+            `distil_weight` and `temperature`.
+        placement: the devices and hosts to train on; all hosts see the same `folder`.
+        after_epoch: is given the history after each epoch, and when a training goes on.
+        broken: is told of pictures that cannot be read.
+
+    Raises:
+        InputError: the loss is no longer a number.
+        Stopped: a signal asked to stop; the same call goes on from there.
+    """
+    repeatable(config.seed)
+    training_data = TrainingData(
+        split=train,
+        source=source,
+        preprocessing=preprocessing,
+        classes=model.output_shape[-1],
+        config=config,
+        broken=broken or BrokenPictures(),
+    )
+    _check_batch(training_data, placement)
+    with placement.scope():
+        training_model = make_training_model(model, training_data, teacher, placement)
+    fitted = loop.train(
+        _Classification(training_model, training_data, validation, placement),
+        folder=folder,
+        history_file=history_file,
+        placement=placement,
+        after_epoch=after_epoch,
+    )
+    if training_model.network is not model:
+        # All variables: the weights, and how far dropout has drawn.
+        checkpoint.assign(
+            model.variables, [np.asarray(v) for v in training_model.network.variables]
+        )
+    return fitted
+
+
+def _check_batch(training_data: TrainingData, placement: Placement) -> None:
+    """Raise InputError if devices cannot share batches evenly, pairs of mixed pictures whole."""
+    placement.check_batch(training_data.batch_size)
+    part = training_data.batch_size // placement.replicas
+    mixes = training_data.config.mixup or training_data.config.cutmix
+    if placement.replicas > 1 and mixes and part % 2:
+        raise InputError(
+            f"mixed images come in pairs, and {training_data.batch_size} of them give {part} to "
+            f"each of {placement.replicas} devices; set batch_size to "
+            f"{(part + 1) * placement.replicas}"
+        )
+
+
+def make_training_model(
+    model: keras.Model, training_data: TrainingData, teacher: Teacher | None, placement: Placement
+) -> ClassificationTrainingModel:
+    """The model, or a twin that trains faster or on many devices, behind its preparation."""
+    config = training_data.config
+    weights = factors_of(config, training_data.split.labels, training_data.classes)
+    prepare = Prepare(preprocessing=training_data.preprocessing, policy=config.augmentation)
+    if teacher is not None:
+        teacher = dataclasses.replace(teacher, model=placement.twin(teacher.model))
+    return ClassificationTrainingModel(
+        placement.twin(model), prepare, class_weights=weights, teacher=teacher
+    )
+
+
+def compile_training_model(
+    training_model: ClassificationTrainingModel,
+    config: TrainConfig,
+    rate: Any,
+    placement: Placement = SINGLE,
+) -> keras.metrics.Metric:
+    """Give a training model its optimiser, loss and metrics; the metric that training keeps.
+
+    Balanced accuracy is there for validation: of a training whose labels are mixed it tells
+    nothing, and what an interrupted epoch has counted of it is not kept.
+    """
+    loss = DistillationLoss.of(config)
+    metric = keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
+    optimizer = placement.optimizer(optimizers.build(config, rate))
+    training_model.compile(
+        optimizer=without_averages_in_place(optimizer),
+        loss=loss,
+        metrics=[metric, BalancedAccuracy(training_model.network.output_shape[-1])],
+        jit_compile=can_jit() and placement.can_jit,
+    )
+    training_model.optimizer.build(training_model.trainable_variables)
+    return metric
+
+
+def _all_readable(validation: Split, training_data: TrainingData, placement: Placement) -> Split:
+    """What is left of the pictures that choose the epoch, as far as is known.
+
+    Devices share a batch evenly, and their part of one must not vanish: for several of them all
+    pictures are looked at.
+    """
+    if validation.pictures is not None:
+        return validation
+    known = training_data.broken.without(validation)
+    if placement.replicas == 1:
+        return known
+    return training_data.broken.sift(
+        known, lambda i: check_picture(known.encoded(i), known.names[i])
+    )
+
+
+class _Classification(TrainingTask):
+    """Pictures with one label each."""
+
+    def __init__(
+        self,
+        training_model: ClassificationTrainingModel,
+        training_data: TrainingData,
+        validation: Split | None,
+        placement: Placement,
+    ) -> None:
+        self.training_model, self.network = training_model, training_model.network
+        self.config = plan.with_real_batch(training_data.config, len(training_data.split))
+        self.steps = training_data.steps
+        self._course, self._validation, self._placement = training_data, validation, placement
+        self.broken = training_data.broken
+
+    def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
+        metric = compile_training_model(self.training_model, config, rate, self._placement)
+        # Made with the compilation: the mean loss, and ours.
+        return [*self.training_model.metrics[0].variables, *metric.variables]
+
+    def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
+        return self._placement.distribute(
+            lambda shard: training_input(
+                dataclasses.replace(self._course, shard=shard),
+                first_epoch=first_epoch,
+                last_epoch=last_epoch,
+                first_step=first_step,
+            )
+        )
+
+    def validation(self) -> Any:
+        if self._validation is None:
+            return None
+        training_data, placement = self._course, self._placement
+        validation = _all_readable(self._validation, training_data, placement)
+        if not len(validation):
+            return None
+        size = placement.evaluation_batch(len(validation), training_data.config.batch_size)
+        feed = evaluation_input(
+            validation,
+            training_data.preprocessing,
+            classes=training_data.classes,
+            batch_size=size,
+            broken=training_data.broken,
+        )
+        return placement.distribute_evaluation(feed)
+
+    def names(self, epoch: int, step: int) -> list[str]:
+        return self._course.names(epoch, step)
+
+    def is_head(self, layer: keras.Layer) -> bool:
+        return layer.name == "logits"
+
+    def note(self, logs: dict[str, float]) -> str:
+        return f"loss {float(logs['loss']):.3f}, accuracy {float(logs['accuracy']):.1%}"

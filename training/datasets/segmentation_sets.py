@@ -1,0 +1,97 @@
+"""Pictures with label maps: embedded, as mask pictures, or painted from annotated objects."""
+
+from __future__ import annotations
+
+import pathlib
+from types import ModuleType
+from typing import Any
+
+from kerascnn.errors import InputError
+from training.common.reading import NOW
+from training.datasets import (
+    coco,
+    scenes,
+    voc,
+    yolo,
+)
+from training.datasets import (
+    mask_folder as map_folder,
+)
+from training.datasets import (
+    voc_masks as voc_maps,
+)
+from training.datasets.class_files import ClassFile
+from training.datasets.detection import is_scenes
+from training.datasets.elsewhere import Use, joined, with_beside
+from training.datasets.masks_of_objects import of_objects
+from training.datasets.segmentation import SegmentationDataset
+
+_MASKS = (voc_maps, map_folder)
+_OBJECTS = (yolo, voc, coco)
+
+
+def scan_maps(
+    spec: str,
+    *,
+    seed: int,
+    strict: bool = False,
+    val_data: str | None = None,
+    reading: int = NOW,
+) -> SegmentationDataset:
+    """Find a data set of label maps.
+
+    Args:
+        spec: "scenes" (see that module), a folder of pictures and of masks (`map_folder`) or in the
+            layout of Pascal VOC (`voc_maps`); or objects with outlines, as a COCO .json, a YOLO
+            .yaml, or a folder in their layout (`object_maps`).
+        seed: splits the pictures where the data has no splits of its own.
+        strict: what is broken is an error; else it is left out, and a note counts it.
+        val_data: another one, whose pictures are held out instead (see `elsewhere`). Where no file
+            there names the classes of masks, those of `spec` are meant.
+        reading: the rules to read by, see `training.common.reading`.
+
+    Raises:
+        InputError: there is none, or it is inconsistent.
+    """
+    if val_data is None:
+        return with_beside(_scan(spec, seed, strict, Use.SPLIT, reading), spec)
+    learnt = _scan(spec, seed, strict, Use.LEARN, reading)
+    named = None
+    if not is_scenes(spec) and (reader := _reader(spec)) in _MASKS:
+        named = reader.classes_of(pathlib.Path(spec))
+    return joined(learnt, _scan(val_data, seed, strict, Use.MEASURE, reading, named))
+
+
+def _scan(
+    spec: str, seed: int, strict: bool, use: Use, reading: int, named: ClassFile | None = None
+) -> SegmentationDataset:
+    if is_scenes(spec):
+        return scenes.scan_maps(spec)
+    reader, path = _reader(spec), pathlib.Path(spec)
+    how: dict[str, Any] = {"seed": seed, "strict": strict, "use": use}
+    if reader is map_folder:
+        return map_folder.scan(path, **how, reading=reading, named=named)
+    if reader is yolo:
+        return of_objects(yolo.scan(path, **how, reading=reading))
+    found = reader.scan(path, **how)
+    return found if reader in _MASKS else of_objects(found)
+
+
+def require(spec: str) -> None:
+    """Raise InputError for what `scan_maps` finds nothing in; no mask is read."""
+    if not is_scenes(spec):
+        _reader(spec)
+
+
+def _reader(spec: str) -> ModuleType:
+    path = pathlib.Path(spec)
+    if not path.exists():
+        raise InputError(f"{spec}: no such file or folder, nor a data set (there is: scenes)")
+    for reader in (*_MASKS, *_OBJECTS):
+        if reader.recognises(path):
+            return reader
+    raise InputError(
+        f"{spec} is not a data set of label maps; give a folder with images/ and masks/ (a PNG for "
+        "each picture), with JPEGImages/ and SegmentationClass/ (Pascal VOC), or objects with "
+        "outlines (COCO, YOLO)"
+    )

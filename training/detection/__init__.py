@@ -1,0 +1,1 @@
+"""Training and evaluation of detectors: boxes with classes, and masks of objects."""

@@ -1,0 +1,153 @@
+"""Batches that detectors learn from and are evaluated on: NumPy arrays, for any backend."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.augment.box_policies import BOX_POLICIES, Part
+from training.augment.boxes import (
+    Augmented,
+    Rectangle,
+    Tile,
+    assembled,
+    make_tile,
+    refuse_crops,
+    to_network,
+)
+from training.common.parallel import in_order
+from training.datasets import mask_bits
+from training.datasets.detection import DetectionSplit
+from training.engine.tiled_batches import (
+    MapFunction,
+    TiledBatch,
+    TiledTrainingData,
+    tiled_batches,
+)
+
+DetectionBatch = TiledBatch
+# After those of `training.engine.epoch_schedule` and `training.augment.box_policies`, whose
+# generators must be others.
+_PURPOSE = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class DetectionTrainingData(TiledTrainingData):
+    """What a detector learns from; a `TiledTrainingData` of pictures with boxes.
+
+    Attributes:
+        most_objects: rows of padded ground truth; of more objects in a picture the largest stay.
+        masks: whether batches have the objects' masks.
+        chance: uniform random numbers a picture, for what the loss samples; 0: none.
+
+    Raises:
+        InputError: pictures that are cropped, or not of 3 channels; masks of objects with boxes
+            alone.
+    """
+
+    split: DetectionSplit
+    most_objects: int = 100
+    masks: bool = False
+    chance: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.masks and len(self.split) and self.split.objects(0).masks is None:
+            raise InputError(
+                f"{self.split.names[0]}: objects have boxes alone, and no masks; give data with "
+                "outlines (COCO, YOLO, scenes), or train a network that has no masks"
+            )
+
+    def batch(self, epoch: int, step: int) -> DetectionBatch:
+        """One batch.
+
+        Returns:
+            "pictures": (n, height, width, 3) uint8.
+            "gt_boxes": (n, most_objects, 4) float32 shares of these pictures.
+            "gt_labels": (n, most_objects) int32, padded with -1.
+            "gt_crowd": (n, most_objects) bool, what is neither to be found nor background.
+            "gt_masks": (n, most_objects, height, bytes) uint8, a bit a pixel, 1 on the object
+                (`training.datasets.mask_bits`); where `masks`.
+            "chance": (n, chance) float32 from 0 to below 1, of the seed, the epoch and the
+                picture; where `chance`.
+
+        Raises:
+            InputError: no picture can be read; or see `BrokenPictures.add`.
+        """
+        return super().batch(epoch, step)
+
+    def made(self, epoch: int, rows: np.ndarray, mapped: MapFunction) -> DetectionBatch:
+        policy = BOX_POLICIES[self.config.augmentation]
+
+        def opened(source: int) -> Callable[[Part, Rectangle], Tile]:
+            picture, objects = self.split.picture(source), self.split.objects(source)
+            return lambda part, area: make_tile(
+                policy, part, area, picture, objects, self.preprocessing, masks=self.masks
+            )
+
+        tiles = self._tiles(epoch, rows, mapped, opened)
+        pictures = (assembled(parts, self.preprocessing) for parts in tiles)
+        batch = padded(list(pictures), self.most_objects)
+        if self.chance:
+            batch["chance"] = np.stack([self._chances(epoch, int(i)) for i in self._own(rows)])
+        return batch
+
+    def _chances(self, epoch: int, picture: int) -> np.ndarray:
+        rng = np.random.default_rng([self.config.seed, epoch, _PURPOSE, picture])
+        return rng.random(self.chance, dtype=np.float32)
+
+
+def padded(pictures: list[Augmented], most: int) -> DetectionBatch:
+    """A batch, as `DetectionTrainingData.batch` has it, of pictures with any number of objects."""
+    batch = {
+        "pictures": np.stack([picture.pixels for picture in pictures]),
+        "gt_boxes": np.zeros((len(pictures), most, 4), np.float32),
+        "gt_labels": np.full((len(pictures), most), -1, np.int32),
+        "gt_crowd": np.zeros((len(pictures), most), bool),
+    }
+    if all(picture.masks is not None for picture in pictures):
+        height, width = pictures[0].pixels.shape[:2]
+        shape = (len(pictures), most, height, mask_bits.row_bytes(width))
+        batch["gt_masks"] = np.zeros(shape, np.uint8)
+    for row, picture in enumerate(pictures):
+        sides = picture.boxes[:, 2:] - picture.boxes[:, :2]
+        largest = np.argsort(-sides.prod(axis=1), kind="stable")[:most]
+        stay = np.sort(largest)
+        batch["gt_boxes"][row, : len(stay)] = picture.boxes[stay]
+        batch["gt_labels"][row, : len(stay)] = picture.labels[stay]
+        batch["gt_crowd"][row, : len(stay)] = picture.crowd[stay]
+        if picture.masks is not None and "gt_masks" in batch:
+            batch["gt_masks"][row, : len(stay)] = picture.masks[stay]
+    return batch
+
+
+def object_batches(
+    training_data: DetectionTrainingData, *, first_epoch: int, last_epoch: int, first_step: int = 0
+) -> Iterator[DetectionBatch]:
+    """Batches from a step of `first_epoch` up to `last_epoch`, made ahead in threads."""
+    return tiled_batches(
+        training_data, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
+    )
+
+
+def evaluation_pictures(
+    split: DetectionSplit, preprocessing: Preprocessing, batch_size: int
+) -> Iterator[np.ndarray]:
+    """(n, height, width, 3) uint8 blocks of a split, in order; the last one may be short.
+
+    Raises:
+        InputError: a picture that cannot be read.
+    """
+    refuse_crops(preprocessing)
+    block: list[np.ndarray] = []
+    for picture in in_order(lambda i: to_network(split.picture(i), preprocessing), len(split)):
+        block.append(picture)
+        if len(block) == batch_size:
+            yield np.stack(block)
+            block = []
+    if block:
+        yield np.stack(block)

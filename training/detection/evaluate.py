@@ -1,0 +1,149 @@
+"""Detections of anything that maps pictures to boxes: Keras, TFLite and ONNX share the metric."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerascnn.detection.postprocess import DetectorSpec, detect
+from kerascnn.detection.specs import TwoStageSpec
+from kerascnn.preprocessing import Preprocessing
+from training.augment.boxes import boxes_from_network
+from training.common.progress import Progress
+from training.datasets.detection import DetectionSplit
+from training.detection.batches import evaluation_pictures
+from training.detection.metrics import DetectionEvaluation, Detections, evaluate_detections
+from training.detection.truth import Truth
+
+_PICTURES_AT_ONCE = 16
+
+# (n, height, width, 3) uint8 at the network's geometry -> n Detections, in shares of that.
+DetectFn = Callable[[np.ndarray], list[Detections]]
+
+
+def each_found(
+    detect: DetectFn, split: DetectionSplit, preprocessing: Preprocessing, *, title: str = ""
+) -> Iterator[Detections]:
+    """Yield what is found in each picture of a split, in shares of it, clipped to it.
+
+    Args:
+        title: of a progress bar; none is shown without.
+
+    Raises:
+        InputError: a picture that cannot be read.
+    """
+    blocks = evaluation_pictures(split, preprocessing, _PICTURES_AT_ONCE)
+    with Progress(title, len(split) if title else 0, unit="picture") as progress:
+        index = 0
+        for block in blocks:
+            for one in detect(block):
+                yield on_picture(one, split.sizes[index], preprocessing)
+                index += 1
+            if title:
+                progress.step(len(block))
+
+
+def detections(
+    detect: DetectFn, split: DetectionSplit, preprocessing: Preprocessing, *, title: str = ""
+) -> list[Detections]:
+    """`each_found` of all pictures, at once."""
+    return list(each_found(detect, split, preprocessing, title=title))
+
+
+def on_picture(
+    found: Detections, size: Sequence[int] | np.ndarray, preprocessing: Preprocessing
+) -> Detections:
+    """Detections in shares of the network's input, as shares of the picture, clipped to it.
+
+    Masks stay in the frames of their boxes. A network with masks clips its boxes to its input
+    before it looks at them, so that nothing is left to clip where the picture is stretched.
+
+    Args:
+        size: (height, width) of the picture.
+    """
+    boxes = np.clip(boxes_from_network(found.boxes, size, preprocessing), 0.0, 1.0)
+    return dataclasses.replace(found, boxes=boxes)
+
+
+def evaluate_detector(
+    detect: DetectFn,
+    split: DetectionSplit,
+    preprocessing: Preprocessing,
+    classes: Sequence[str],
+    *,
+    kind: str = "bbox",
+    title: str = "",
+    truth: Truth | None = None,
+) -> DetectionEvaluation:
+    """COCO's figures of a detector on a split; see `each_found` and `evaluate_detections`.
+
+    What was found in a picture is forgotten when it is compared.
+
+    Args:
+        truth: of the split and `kind`, where it was made before.
+    """
+    found = each_found(detect, split, preprocessing, title=title)
+    return evaluate_detections(found, truth or split, classes, kind=kind)
+
+
+def keras_detect_fn(
+    model: keras.Model, preprocessing: Preprocessing, spec: DetectorSpec | TwoStageSpec
+) -> DetectFn:
+    """`detect` of a Keras model, normalisation and suppression included."""
+    run = _compiled(model, spec)
+
+    def found(pictures: np.ndarray) -> list[Detections]:
+        parts: list[Detections] = []
+        for start in range(0, len(pictures), _PICTURES_AT_ONCE):
+            block = preprocessing.normalise(pictures[start : start + _PICTURES_AT_ONCE])
+            result = {k: keras.ops.convert_to_numpy(v) for k, v in run(block).items()}
+            parts += [_of_picture(result, i) for i in range(len(block))]
+        return parts
+
+    return found
+
+
+def _of_picture(result: dict[str, np.ndarray], index: int) -> Detections:
+    count = int(result["count"][index])
+    # Copies: a view of few detections would keep a whole batch.
+    return Detections(**{k: v[index][:count].copy() for k, v in result.items() if k != "count"})
+
+
+def _compiled(
+    model: keras.Model, spec: DetectorSpec | TwoStageSpec
+) -> Callable[[np.ndarray], dict[str, Any]]:
+    """`detect` with the weights of each moment, in one piece: suppression is many operations.
+
+    A two-stage network detects by itself.
+    """
+
+    def detected(outputs: Any) -> dict[str, Any]:
+        return detect(spec, *outputs) if isinstance(spec, DetectorSpec) else outputs
+
+    def run(pictures: Any) -> dict[str, Any]:
+        return detected(model(pictures, training=False))
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(run, reduce_retracing=True)
+    if backend == "jax":
+        import jax
+
+        @jax.jit
+        def stateless(trainable: Any, others: Any, pictures: Any) -> dict[str, Any]:
+            outputs, _others = model.stateless_call(trainable, others, pictures, training=False)
+            return detected(outputs)
+
+        # Variables that it closed over would stay as they were at the first call.
+        return lambda pictures: stateless(
+            [v.value for v in model.trainable_variables],
+            [v.value for v in model.non_trainable_variables],
+            pictures,
+        )
+    return run

@@ -1,0 +1,70 @@
+"""Held-out pictures with what was found in them and what is there, for a person to look at."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from training.common import atomic
+from training.datasets.detection import DetectionSplit
+from training.detection.drawing import draw_boxes
+from training.detection.metrics import Detections
+
+SHOWN_SCORE = 0.3
+MOST_SHOWN = 20  # detections an image: an untrained detector finds a hundred everywhere
+_COLUMNS, _MOST = 4, 12
+_SIDE = 320  # pixels that a picture is shown in
+_GAP = 8
+
+
+def example(
+    split: DetectionSplit, index: int, found: Detections, classes: Sequence[str]
+) -> np.ndarray:
+    """One picture with its detections from `SHOWN_SCORE` on, and the truth's boxes in dashes.
+
+    Of many detections the surest `MOST_SHOWN` are drawn.
+
+    Returns:
+        (height, width, 3) uint8, no side longer than 320 pixels.
+    """
+    picture = Image.fromarray(split.picture(index))
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    objects = split.objects(index)
+    surest = np.argsort(-found.scores, kind="stable")[:MOST_SHOWN]
+    found = found.take(surest[found.scores[surest] >= SHOWN_SCORE])
+    small = np.asarray(picture)
+    return draw_boxes(
+        small,
+        *(found.boxes, found.labels, found.scores),
+        classes=classes,
+        truth=objects.boxes[~objects.crowd],
+        masks=found.pasted(small.shape[:2]),
+    )
+
+
+def chosen(count: int) -> np.ndarray:
+    """Positions of the pictures to show: up to twelve, evenly over the split."""
+    return np.unique(np.linspace(0, count - 1, min(count, _MOST)).round().astype(int))
+
+
+def write_examples(
+    path: pathlib.Path, split: DetectionSplit, found: Sequence[Detections], classes: Sequence[str]
+) -> None:
+    """Write some pictures of a split side by side as a .png.
+
+    Args:
+        found: one a picture of the split, in its order.
+    """
+    pictures = [example(split, int(i), found[i], classes) for i in chosen(len(split))]
+    columns = min(_COLUMNS, len(pictures))
+    rows = -(-len(pictures) // columns)
+    step = _SIDE + _GAP
+    sheet = Image.new("RGB", (columns * step + _GAP, rows * step + _GAP), "white")
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
+        sheet.paste(Image.fromarray(picture), (_GAP + column * step, _GAP + row * step))
+    with atomic.replacing(path) as temporary:
+        sheet.save(temporary)

@@ -1,0 +1,56 @@
+"""A detector as it is trained: bytes and boxes go in, and its losses come out.
+
+Boxes are matched to anchors in the training step, by the same code under every backend.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerascnn.preprocessing import Preprocessing
+from training.detection.losses import DetectionLoss
+
+
+class DetectionTrainingModel(keras.Model):
+    """A detector behind its normalisation and in front of its loss.
+
+    Args:
+        network: functional, from normalised pictures to [codes (n, a, 4), logits (n, a, ...)].
+        preprocessing: of the network.
+        loss: of its outputs.
+    """
+
+    def __init__(
+        self, network: keras.Model, preprocessing: Preprocessing, loss: DetectionLoss
+    ) -> None:
+        super().__init__(name=f"{network.name}_training_model", autocast=False)
+        self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
+        self.network, self.preprocessing, self.detection_loss = network, preprocessing, loss
+        self.parts = [keras.metrics.Mean(name=name) for name in ("box_loss", "class_loss")]
+        self.built = True
+
+    def call(self, batch: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Both losses of a batch (`training.detection.batches`), by name."""
+        pictures = self.preprocessing.normalise_floats(ops.cast(batch["pictures"], "float32"))
+        codes, logits = self.network(pictures, training=training)
+        loss = self.detection_loss
+        wanted, labels = loss.targets(batch["gt_boxes"], batch["gt_labels"], batch["gt_crowd"])
+        return {
+            "box_loss": loss.of_boxes(wanted, labels, codes),
+            "class_loss": loss.of_classes(labels, logits),
+        }
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):  # fmt: skip
+        """The sum of both."""
+        return y_pred["box_loss"] + y_pred["class_loss"]
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Means of both over the epoch so far, beside Keras' own of the loss."""
+        for part in self.parts:
+            part.update_state(y_pred[part.name])
+        return self.get_metrics_result()

@@ -1,0 +1,264 @@
+"""How a model is trained, as one frozen value that run.json keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kerascnn.errors import InputError, did_you_mean
+from training.augment.box_policies import BOX_POLICIES
+from training.augment.policies import POLICIES
+
+OPTIMIZERS = ("adamw", "rmsprop", "sgd")
+SCHEDULES = ("constant", "cosine", "exponential", "plateau", "steps")
+DECAYS = ("decoupled", "l2")
+CLASS_WEIGHTS = ("none", "balanced")
+MONITORS = ("auto", "accuracy", "balanced_accuracy", "loss")
+MAP_LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that shapes the weights, beside the model, the data and their versions.
+
+    Attributes:
+        epochs: passes over the training pictures, at most.
+        batch_size: pictures a step; the last pictures of an epoch that fill no batch are left
+            out of it.
+        min_steps: batches in an epoch, at least: where pictures are few, batches are smaller (of 4
+            or more), so that a short training has updates enough; 0: as `batch_size` gives.
+        accumulate: steps whose mean gradient is one update.
+        optimizer: "adamw"; "rmsprop" (TensorFlow's, epsilon within the root); "sgd".
+        learning_rate: the peak, after a linear warm-up.
+        reference_batch: `learning_rate` is meant for so many pictures an update, and is scaled
+            linearly to the present ones (arXiv:1706.02677); 0: it is taken as it is.
+        momentum: of sgd and rmsprop.
+        nesterov: of sgd.
+        rho: of rmsprop, how much of the mean square is kept.
+        epsilon: of adamw and rmsprop.
+        schedule: how the rate falls after warm-up: "cosine" (to zero), "steps" (`milestones`),
+            "exponential" (times `decay_rate` every `decay_epochs`), "plateau" (times `decay_rate`
+            after `decay_epochs` epochs without a better validation), "constant".
+        milestones: (epoch, factor) pairs in order: from that epoch on the rate is factor x peak.
+        decay_rate: of "exponential" and "plateau".
+        decay_epochs: likewise; may be a fraction in "exponential".
+        decays: of "plateau", after which the training ends at the next plateau; 0: never.
+        weight_decay: not applied to biases and normalisation.
+        decay: "decoupled" (arXiv:1711.05101) or "l2" (a part of the gradient).
+        warmup_epochs: length of the warm-up, may be a fraction.
+        clip_norm: longest gradient, over all variables; 0: any.
+        ema: highest momentum of the moving average of weights that is evaluated and kept; 0: none.
+            At the update behind n others it is min(ema, (1 + n) / (10 + n)), so that the average
+            of a short run looks back over a ninth of it and has forgotten the initial weights.
+        label_smoothing: of the cross-entropy.
+        map_loss: of label maps, see `training.segmentation.losses`: "cross_entropy", "dice",
+            "focal", "cross_entropy_dice".
+        border_weight: of label maps, how much more the pixels between two objects that nearly
+            touch weigh in the loss (w0 of arXiv:1505.04597, equation 2, where it is 10); 0: no
+            more than others.
+        augmentation: a name in `training.augment.policies.POLICIES`, or for what finds objects or
+            label maps in `training.augment.box_policies.BOX_POLICIES`.
+        mixup: alpha of the beta distribution of shares (arXiv:1710.09412); 0: none.
+        cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
+        class_weights: "balanced" weights the loss by the inverse of a class's frequency, in
+            pictures or, of label maps, in pixels.
+        pictures_per_class: at most so many training pictures a class, chosen by `split_seed`;
+            0: all.
+        validation_fraction: part of the training pictures set aside to choose the best epoch,
+            where the data has no split for that; 0 trains on all and keeps the last epoch.
+        watch_images: of detectors and segmentation networks, validation images that are evaluated
+            after each epoch, at most: the same ones after every one, drawn by `split_seed`; 0:
+            all. Figures of a finished run are always of all held-out images.
+        monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
+            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mIoU, by
+            task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
+            recalls) and "loss".
+        patience: epochs without a better validation after which the training ends; 0: never.
+        freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
+            classifiers, what is no part of the backbone. All batch norms follow their batches, as
+            they do afterwards: a head behind stored statistics would meet other features then.
+        freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
+        seed: of initial weights, order, augmentation and dropout.
+        split_seed: which pictures are for what, where the data does not say: those held out, set
+            aside, and left by `pictures_per_class`. Runs of another `seed` have the same ones.
+        distil_weight: share of the loss that a teacher's answers have, where there is a teacher.
+        temperature: that both softmaxes are taken at for it.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    min_steps: int = 0
+    accumulate: int = 1
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    reference_batch: int = 0
+    momentum: float = 0.9
+    nesterov: bool = True
+    rho: float = 0.9
+    epsilon: float = 1e-7
+    schedule: str = "cosine"
+    milestones: tuple[tuple[float, float], ...] = ()
+    decay_rate: float = 0.1
+    decay_epochs: float = 10.0
+    decays: int = 0
+    weight_decay: float = 0.05
+    decay: str = "decoupled"
+    warmup_epochs: float = 1.0
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    label_smoothing: float = 0.1
+    map_loss: str = "cross_entropy"
+    border_weight: float = 0.0
+    augmentation: str = "pictures"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    class_weights: str = "none"
+    pictures_per_class: int = 0
+    validation_fraction: float = 0.1
+    watch_images: int = 2000
+    monitor: str = "auto"
+    patience: int = 0
+    freeze_epochs: int = 0
+    freeze_learning_rate: float = 1e-2
+    seed: int = 0
+    split_seed: int = 0
+    distil_weight: float = 0.7
+    temperature: float = 3.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.milestones, list):  # as JSON has it
+            pairs = tuple(tuple(p) if isinstance(p, list) else p for p in self.milestones)
+            object.__setattr__(self, "milestones", pairs)
+        _check_types(self)
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                hint = did_you_mean(value, choices)
+                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
+        for name, (low, high) in _LIMITS.items():
+            if not low <= (value := getattr(self, name)) <= high:
+                limits = f"between {low:g} and {high:g}" if high < _ANY else f"at least {low:g}"
+                raise InputError(f"{name} must be {limits}, not {value}")
+        if self.freeze_epochs > self.epochs:
+            raise InputError(
+                f"freeze_epochs must be at most epochs ({self.epochs}), not {self.freeze_epochs}"
+            )
+        for name in _POSITIVE:
+            if not 0 < (value := getattr(self, name)) < float("inf"):
+                raise InputError(f"{name} must be above 0, not {value}")
+        self._check_milestones()
+        if self.schedule == "plateau" and self.warmup_epochs:
+            raise InputError("schedule 'plateau' has no warm-up; set warmup_epochs to 0")
+        if (self.schedule == "plateau" or self.patience) and not self.validation_fraction:
+            what = "schedule 'plateau'" if self.schedule == "plateau" else "patience"
+            raise InputError(f"{what} needs validation images; give a validation_fraction")
+
+    def _check_milestones(self) -> None:
+        epochs = [epoch for epoch, _factor in self.milestones]
+        if (self.schedule == "steps") != bool(epochs):
+            raise InputError("schedule 'steps' needs milestones, and no other schedule has them")
+        if epochs != sorted(set(epochs)) or any(
+            not (epoch > 0 and factor >= 0) for epoch, factor in self.milestones
+        ):
+            raise InputError(
+                f"milestones must be (epoch, factor) pairs in order, not {self.milestones}"
+            )
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> TrainConfig:
+        """Read what a run.json holds.
+
+        An older one splits by its only seed, and is watched by all its validation images.
+
+        Raises:
+            InputError: a field that there is not, or an impossible value.
+        """
+        if unknown := set(plain) - {field.name for field in dataclasses.fields(cls)}:
+            raise InputError(
+                f"no setting {min(unknown)!r}: the run is of a newer version; update kerascnn"
+            )
+        if "split_seed" not in plain and "seed" in plain:
+            plain = {**plain, "split_seed": plain["seed"]}
+        return cls(**{"watch_images": 0, **plain} if "seed" in plain else plain)
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate for `batch_size` x `accumulate` pictures an update.
+
+        Of a training whose pictures fill no such batch: see
+            `training.engine.epoch_schedule.with_real_batch`.
+        """
+        if not self.reference_batch:
+            return self.learning_rate
+        return self.learning_rate * self.batch_size * self.accumulate / self.reference_batch
+
+
+_CHOICES: Mapping[str, Sequence[str]] = {
+    "optimizer": OPTIMIZERS,
+    "augmentation": tuple({**POLICIES, **BOX_POLICIES}),
+    "schedule": SCHEDULES,
+    "decay": DECAYS,
+    "class_weights": CLASS_WEIGHTS,
+    "map_loss": MAP_LOSSES,
+    "monitor": MONITORS,
+}
+_ANY = float("inf")
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "epochs": (1, _ANY),
+    "batch_size": (1, _ANY),
+    "min_steps": (0, _ANY),
+    "accumulate": (1, _ANY),
+    "reference_batch": (0, _ANY),
+    "momentum": (0, 0.9999),
+    "rho": (0, 0.9999),
+    "decays": (0, _ANY),
+    "weight_decay": (0, _ANY),
+    "warmup_epochs": (0, _ANY),
+    "clip_norm": (0, _ANY),
+    "ema": (0, 0.99999),
+    "label_smoothing": (0, 0.999),
+    "border_weight": (0, 1e4),
+    "mixup": (0, 100),
+    "cutmix": (0, 100),
+    "pictures_per_class": (0, _ANY),
+    "validation_fraction": (0, 0.9),
+    "watch_images": (0, _ANY),
+    "patience": (0, _ANY),
+    "freeze_epochs": (0, _ANY),
+    "seed": (0, 2**31 - 1),
+    "split_seed": (0, 2**31 - 1),
+    "distil_weight": (0, 1),
+}
+_POSITIVE = (
+    *("learning_rate", "freeze_learning_rate", "temperature"),
+    *("epsilon", "decay_rate", "decay_epochs"),
+)
+
+
+def _check_types(config: TrainConfig) -> None:
+    """Values from JSON or a command line may be of any type."""
+    for name, kind in typing.get_type_hints(TrainConfig).items():
+        value = getattr(config, name)
+        if kind is float:
+            fits, wanted = _is_number(value), "a number"
+        elif kind is int:
+            fits, wanted = _is_number(value) and isinstance(value, int), "a whole number"
+        elif kind is bool:
+            fits, wanted = isinstance(value, bool), "true or false"
+        elif kind is str:
+            fits, wanted = isinstance(value, str), "a word"
+        else:
+            fits, wanted = _are_pairs(value), "a list of [epoch, factor]"
+        if not fits:
+            raise InputError(f"{name} must be {wanted}, not {value!r}")
+
+
+def _are_pairs(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,119 @@
+"""What the batches of an epoch hold: which pictures, in what order, and what chance does to them.
+
+Everything random about the data is drawn here, in NumPy, before the epoch begins. It is a function
+of (seed, epoch) alone: the same under every backend, on any number of devices, and in a training
+that goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from kerascnn.preprocessing import Preprocessing
+from training.augment import mixing, policies
+from training.datasets.splits import Split
+from training.engine.config import TrainConfig
+
+# What a generator is for, so that one more draw of one kind does not shift the others.
+_ORDER, _AUGMENTATION, _MIXING = range(3)
+# Shards that are shuffled together; a whole shuffle would read a disk at random places.
+_SHARDS_AT_ONCE = 16
+
+
+# Pictures that a batch is not cut below for the sake of `min_steps`: batch norms want some.
+_SMALLEST_BATCH = 4
+
+
+def batch_size(split: Split, config: TrainConfig) -> int:
+    """Pictures in each batch: as asked, or fewer where there are few pictures."""
+    return batch_of(len(split), config)
+
+
+def batch_of(pictures: int, config: TrainConfig) -> int:
+    """Pictures in each batch of a training on so many.
+
+    As many as asked for, at most all, and so few that an epoch has `min_steps` of them.
+    """
+    size = config.batch_size
+    if config.min_steps:
+        size = min(size, max(_SMALLEST_BATCH, pictures // config.min_steps))
+    return max(1, min(size, pictures))
+
+
+def with_real_batch(config: TrainConfig, pictures: int) -> TrainConfig:
+    """The configuration with the batch size that a training has: it sets the learning rate.
+
+    Args:
+        pictures: to learn from.
+    """
+    return dataclasses.replace(config, batch_size=batch_of(pictures, config))
+
+
+def steps_per_epoch(split: Split, config: TrainConfig) -> int:
+    """Batches in an epoch, all full: what fills no batch is left out, others each time."""
+    return len(split) // batch_size(split, config)
+
+
+def epoch(
+    split: Split, *, source: Preprocessing, target: Preprocessing, config: TrainConfig, number: int
+) -> dict[str, np.ndarray]:
+    """Draw an epoch.
+
+    Args:
+        split: to learn from.
+        source: geometry that its pictures are stored at.
+        target: the network's.
+        number: of the epoch, from 0.
+
+    Returns:
+        Rows in the order in which the pictures come, as many as fill batches: "index", int64
+        positions in the split; what `policies.draw` has for these pictures; and "mix", those of
+        `mixing.draw`, where pictures are mixed.
+    """
+    policy = policies.POLICIES[config.augmentation]
+    count = steps_per_epoch(split, config) * batch_size(split, config)
+    index = order(len(split), seed=config.seed, epoch=number, blocks=split.blocks)[:count]
+    rng = _generator(config.seed, number, _AUGMENTATION)
+    drawn = policies.draw(policy, rng, _sizes(split, source), target.input_shape[:2])
+    rows = {"index": index, **{key: values[index] for key, values in drawn.items()}}
+    if config.mixup or config.cutmix:
+        rows["mix"] = mixing.draw(
+            _generator(config.seed, number, _MIXING),
+            count,
+            mixup=config.mixup,
+            cutmix=config.cutmix,
+            size=target.input_shape[:2],
+        )
+    return rows
+
+
+def order(count: int, *, seed: int, epoch: int, blocks: np.ndarray | None = None) -> np.ndarray:
+    """The pictures of an epoch in random order, each once.
+
+    Args:
+        blocks: (count,) shard of each picture, or None. Shards come in random order, and pictures
+            are shuffled among those of 16 shards.
+
+    Returns:
+        (count,) int64.
+    """
+    rng = _generator(seed, epoch, _ORDER)
+    if blocks is None:
+        return rng.permutation(count)
+    shards = rng.permutation(int(blocks.max()) + 1)
+    group = np.empty(len(shards), np.int64)
+    group[shards] = np.arange(len(shards)) // _SHARDS_AT_ONCE
+    return np.lexsort((rng.random(count), group[blocks]))
+
+
+def _sizes(split: Split, source: Preprocessing) -> np.ndarray:
+    """(n, 2) height and width that windows are shares of."""
+    if source.resize == "stretch" and split.sizes is not None:
+        return split.sizes
+    return np.full((len(split), 2), source.input_shape[:2], np.int32)
+
+
+def _generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([seed, epoch, purpose])

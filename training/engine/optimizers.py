@@ -1,0 +1,147 @@
+"""Optimisers by configuration: Keras' own, and theirs with the L2 penalty of the older papers.
+
+Weight decay spares biases and the scales and shifts of normalisation, whichever way it works.
+
+What Keras 3.15 does with accumulation: gradients are averaged over the batches of an update, then
+clipped, so that clipping sees the same gradient as with one large batch; schedules are handed the
+batches that have been (`training.engine.schedules.OfUpdates`); and the moving average of the
+weights takes a step with every batch, and starts with its full momentum: see `_WarmedAverages`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+from keras import ops
+
+from training.engine.config import TrainConfig
+
+_SPARED = ["bias", "gamma", "beta"]
+
+
+class _WarmedAverages:
+    """Moving averages that forget the initial weights, however short a training is.
+
+    At the update behind n others, average <- decay x average + (1 - decay) x weights with
+    decay = min(ema_momentum, (1 + n) / (10 + n)), as TensorFlow's ExponentialMovingAverage has it
+    with `num_updates`: the average looks back over about n / 9 updates until that is as far as the
+    momentum reaches. The first update makes it the weights. Batches that only gather gradients
+    leave it alone, so that it is that of one large batch. n is the optimiser's own count, which a
+    checkpoint holds.
+    """
+
+    # Keras' hook that is common to backends.
+    def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
+        optimizer: Any = self
+        count = ops.cast(optimizer.iterations, "float32")
+        decay = ops.minimum(optimizer.ema_momentum, (1 + count) / (10 + count))
+        if batches := optimizer.gradient_accumulation_steps:
+            updated = ops.equal((optimizer._iterations + 1) % batches, 0)
+            decay = ops.where(updated, decay, 1.0)
+        decay = ops.where(count > 0, decay, 0.0)
+        for variable, average in zip(
+            trainable_variables, optimizer._model_variables_moving_average, strict=True
+        ):
+            if average is not None:
+                share = ops.cast(decay, variable.dtype)
+                average.assign(share * average + (1 - share) * variable)
+
+
+class _L2:
+    """Adds weight_decay x variable to the gradient: that of weight_decay / 2 x |variable|^2.
+
+    Behind clipping, as in torch.optim, and before momentum. For decay that is decoupled, Keras
+    multiplies by the learning rate alone (arXiv:1711.05101, algorithm 1).
+    """
+
+    def __init__(self, *args: Any, l2: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.l2 = l2
+
+    # Keras' hook that is common to backends and devices; a batched one of torch is passed over.
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        optimizer: Any = self
+        if optimizer._use_weight_decay(variable):
+            gradient = ops.cast(gradient, variable.dtype) + self.l2 * variable
+        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+
+
+class AdamL2(_L2, keras.optimizers.Adam):
+    """Adam with an L2 penalty."""
+
+
+class RMSpropL2(_L2, keras.optimizers.RMSprop):
+    """RMSprop with an L2 penalty."""
+
+
+class SGDL2(_L2, keras.optimizers.SGD):
+    """SGD with an L2 penalty; AlexNet's rule, v <- m v - rate (g + decay w), w <- w + v."""
+
+
+_L2_OF = {"adamw": AdamL2, "rmsprop": RMSpropL2, "sgd": SGDL2}
+# Without decay AdamW is Adam, and Keras' AdamW wants some.
+_PLAIN = {
+    "adamw": keras.optimizers.Adam,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
+}
+_DECOUPLED = _PLAIN | {"adamw": keras.optimizers.AdamW}
+
+
+def build(
+    config: TrainConfig, rate: float | keras.optimizers.schedules.LearningRateSchedule
+) -> keras.optimizers.Optimizer:
+    """Make the optimiser of a configuration.
+
+    Args:
+        rate: a learning rate, or a schedule of `training.engine.schedules`.
+
+    Returns:
+        An optimiser without variables yet. Its moving averages of the weights, if any, replace
+        nothing by themselves: see `averages`.
+    """
+    options: dict[str, Any] = {
+        "learning_rate": float(rate) if isinstance(rate, (int, float)) else rate,
+        "global_clipnorm": config.clip_norm or None,
+        "gradient_accumulation_steps": config.accumulate if config.accumulate > 1 else None,
+    }
+    if config.ema:
+        options |= {"use_ema": True, "ema_momentum": config.ema}
+    if config.optimizer == "sgd":
+        options |= {"momentum": float(config.momentum), "nesterov": config.nesterov}
+    elif config.optimizer == "rmsprop":
+        options |= {"momentum": float(config.momentum), "rho": config.rho}
+    if config.optimizer != "sgd":
+        options["epsilon"] = config.epsilon
+    if not config.weight_decay:
+        kind = _PLAIN[config.optimizer]
+    elif config.decay == "l2":
+        kind = _L2_OF[config.optimizer]
+        options["l2"] = config.weight_decay
+    else:
+        kind = _DECOUPLED[config.optimizer]
+        options["weight_decay"] = config.weight_decay
+    made: keras.optimizers.Optimizer = (_averaging(kind) if config.ema else kind)(**options)
+    if config.weight_decay:
+        made.exclude_from_weight_decay(var_names=_SPARED)
+    return made
+
+
+@functools.cache
+def _averaging(kind: Any) -> Any:
+    """A kind of optimiser, with `_WarmedAverages`."""
+    return type(kind.__name__, (_WarmedAverages, kind), {"__doc__": kind.__doc__})
+
+
+def averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """The moving averages of the trainable variables, in their order.
+
+    Before the first update they are zeros; the first one makes them the weights.
+    """
+    own = getattr(
+        optimizer, "inner_optimizer", optimizer
+    )  # half precision scales the loss around it
+    found: list[keras.Variable] = own._model_variables_moving_average
+    return found

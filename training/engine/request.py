@@ -1,0 +1,232 @@
+"""What a training is asked for: all that a run is made of, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from kerascnn.errors import InputError, did_you_mean
+from kerascnn.zoo import entry
+from training import datasets, recipes
+from training.augment.box_policies import BOX_POLICIES
+from training.augment.policies import POLICIES
+from training.common.reading import BEFORE, NOW, of_run
+from training.datasets.detection import is_scenes
+from training.engine.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """Everything that a run is made of; run.json keeps it, and it repeats the run.
+
+    Attributes:
+        model: a zoo name.
+        data: an embedded set's name or a folder's absolute path.
+        val_data: another one's, whose images are held out instead; None: of `data`.
+        config: how to train.
+        recipe: the name of the recipe that `config` began as.
+        model_options: of the builder.
+        detector_options: of `zoo.detector_spec`, where the model is a detector; one of two stages
+            is built with them, since it proposes and detects by itself.
+        image_size: (height, width); None for the data set's own or the model's published size.
+        weights: initial weights by name or as a file's absolute path, or None.
+        strict: a broken picture or annotation is an error.
+        teacher: a run folder's absolute path; its network's answers are part of the loss.
+        reading: the rules to read folders by, see `training.common.reading`.
+    """
+
+    model: str
+    data: str
+    config: TrainConfig
+    recipe: str
+    model_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    detector_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    image_size: tuple[int, int] | None = None
+    weights: str | None = None
+    strict: bool = False
+    teacher: str | None = None
+    reading: int = NOW
+    val_data: str | None = None
+
+    @property
+    def places(self) -> str:
+        """Where its images are, for messages."""
+        return self.data if self.val_data is None else f"{self.data} or {self.val_data}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, equal after a round trip through JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> TrainRequest:
+        """Read the JSON form; what an older version did not ask is what it did without asking."""
+        size = plain.get("image_size")
+        try:
+            return cls(**{
+                "reading": BEFORE,
+                **plain,
+                "config": TrainConfig.from_dict(plain["config"]),
+                "image_size": tuple(size) if size else None,
+            })  # fmt: skip
+        except TypeError as error:
+            raise InputError(
+                f"a run of another version, or a damaged one ({error}); name another folder"
+            ) from None
+
+
+def request(
+    model: str,
+    *,
+    data: str,
+    val_data: str | None = None,
+    recipe: str | None = None,
+    model_options: Mapping[str, Any] | None = None,
+    detector_options: Mapping[str, Any] | None = None,
+    image_size: tuple[int, int] | None = None,
+    weights: str | None = None,
+    strict: bool = False,
+    teacher: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> TrainRequest:
+    """Fill a request from a recipe.
+
+    Args:
+        val_data: see `TrainRequest`.
+        recipe: its name; chosen by data and weights when None.
+        model_options, detector_options: added to, or in place of, the recipe's.
+        teacher: a run folder.
+        settings, **changes: see `configure`.
+
+    Raises:
+        InputError: no such model, recipe or setting, or an impossible value.
+    """
+    config = configure(
+        model,
+        data=data,
+        recipe=recipe,
+        weights=weights,
+        teacher=teacher,
+        settings=settings,
+        **changes,
+    )
+    name = recipe or recipes.default_name(model, data, weights)
+    return TrainRequest(
+        model=model,
+        data=_canonical_data(model, data),
+        config=config,
+        recipe=name,
+        model_options=recipes.load(name).options_for(model) | dict(model_options or {}),
+        detector_options=recipes.load(name).detector_options_for(model)
+        | dict(detector_options or {}),
+        image_size=image_size,
+        weights=_canonical_weights(weights),
+        strict=strict,
+        teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
+        reading=min(of_run(teacher), of_run(weights)),
+        val_data=_canonical_data(model, val_data) if val_data is not None else None,
+    )
+
+
+def configure(
+    model: str,
+    *,
+    data: str,
+    recipe: str | None = None,
+    weights: str | None = None,
+    teacher: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> TrainConfig:
+    """The configuration of a request; it needs no framework, and refuses what is wrong at once.
+
+    Args:
+        settings: fields of TrainConfig to replace, by name.
+        **changes: the same; None leaves the recipe's value.
+
+    Raises:
+        InputError: no such model, recipe or setting, or an impossible value.
+    """
+    task = entry(model).task
+    named = recipe or recipes.default_name(model, data, weights)
+    if (other := recipes.load(named).task) != task:
+        fitting = ", ".join(name for name in recipes.NAMES if recipes.load(name).task == task)
+        raise InputError(
+            f"{named!r} is a recipe for {other}, and {model} is for {task}; there are: {fitting}"
+        )
+    chosen = recipes.load(named).config_for(model)
+    replaced = {key: value for key, value in changes.items() if value is not None}
+    replaced |= _known(settings or {})
+    if teacher is None and (useless := {"distil_weight", "temperature"} & set(replaced)):
+        raise InputError(f"{' and '.join(sorted(useless))} without a teacher; give --teacher RUN")
+    epochs = replaced.get("epochs", chosen.epochs)
+    if "freeze_epochs" not in replaced and isinstance(epochs, int):
+        replaced["freeze_epochs"] = min(chosen.freeze_epochs, epochs - 1)
+    if replaced.get("schedule", "steps") != "steps":
+        replaced.setdefault("milestones", ())
+    config = dataclasses.replace(chosen, **replaced)
+    policies = POLICIES if task == "classification" else BOX_POLICIES
+    if config.augmentation not in policies:
+        raise InputError(
+            f"augmentation {config.augmentation!r} is not for {task} ({model}); there are: "
+            f"{', '.join(policies)}"
+        )
+    _refuse_of_other_tasks(config, teacher, task)
+    return config
+
+
+# Settings that the loss of other tasks has no part for.
+_FOR_CLASSIFIERS = ("mixup", "cutmix", "pictures_per_class", "monitor")
+_FOR_MAPS = ("map_loss", "border_weight")
+
+
+def _refuse_of_other_tasks(config: TrainConfig, teacher: str | None, task: str) -> None:
+    """Raise InputError for settings that this task has no part for."""
+    plain = TrainConfig()
+
+    def changed(*names: str) -> list[str]:
+        return [name for name in names if getattr(config, name) != getattr(plain, name)]
+
+    if task != "segmentation" and (given := changed(*_FOR_MAPS)):
+        raise InputError(f"{' and '.join(given)}: for segmentation only; leave it out")
+    if task == "classification":
+        if given := changed("watch_images"):
+            raise InputError(f"{given[0]}: for detection and segmentation only; leave it out")
+        return
+    if task == "detection" and (given := changed("class_weights")):
+        raise InputError(f"{given[0]}: for classifiers and segmentation only; leave it out")
+    given = changed(*_FOR_CLASSIFIERS)
+    given += ["label_smoothing"] if config.label_smoothing else []
+    given += ["teacher"] if teacher else []
+    if given:
+        raise InputError(f"{' and '.join(given)}: for classifiers only; leave it out")
+    if config.map_loss == "dice" and config.class_weights != "none":
+        raise InputError(
+            "class_weights: map_loss 'dice' weights all classes equally already; leave it out"
+        )
+
+
+def _canonical_data(model: str, data: str) -> str:
+    if entry(model).task != "classification":
+        return data if is_scenes(data) else str(pathlib.Path(data).resolve())
+    return datasets.canonical(data)
+
+
+def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    fields = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in settings:
+        if name not in fields:
+            hint = did_you_mean(name, fields) or f"; there are: {', '.join(fields)}"
+            raise InputError(f"unknown setting {name!r}{hint}")
+    return settings
+
+
+def _canonical_weights(weights: str | None) -> str | None:
+    """A file by its absolute path, since the run may go on from elsewhere; a name as it is."""
+    if weights is None or not pathlib.Path(weights).is_file():
+        return weights
+    return str(pathlib.Path(weights).resolve())

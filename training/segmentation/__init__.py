@@ -1,0 +1,1 @@
+"""Training and evaluation of segmentation networks: a class per pixel."""

@@ -1,0 +1,1 @@
+"""Commands around a training: sweeps, learning-rate search, data benchmarks and checks."""

@@ -1,0 +1,177 @@
+"""The page of a check: one HTML file that opens offline and asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import io
+import pathlib
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from training.common import atomic
+from training.tools.check import report, samples
+from training.tools.check.check import Checked
+from training.tools.check.counts import LEAST_SIDE
+from training.tools.check.findings import Finding
+
+_TEMPLATE = "check.html.j2"
+_CLASSES = 40  # in the table; of more, the largest and the smallest halves
+# Width over height, below each.
+_SHAPES = (
+    (1 / 3, "upright, beyond 1 : 3"),
+    (2 / 3, "upright"),
+    (0.95, "rather upright"),
+    (1.05, "square"),
+    (1.5, "rather lying"),
+    (3.0, "lying"),
+    (np.inf, "lying, beyond 3 : 1"),
+)
+_JPEG = {"quality": 88, "subsampling": 0}  # thin coloured lines need all colours
+# Below this many pixels a side, smoothing would blur what the network saw.
+_PIXELATED = 96
+
+
+def write_page(checked: Checked, path: pathlib.Path) -> None:
+    """Write the page.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("training.tools.check", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["uri"] = _uri
+    text = environment.get_template(_TEMPLATE).render(**_values(checked))
+    # Names of files and folders may have bytes that are no text.
+    atomic.write_bytes(path, text.encode("utf-8", "replace"))
+
+
+def _values(checked: Checked) -> dict[str, Any]:
+    census = checked.census
+    first = census.splits == 0
+    readable = np.flatnonzero(census.rows["read"][first])
+    name = pathlib.PurePath(checked.dataset.name).name or checked.dataset.name
+    return {
+        "name": name,
+        "verdict": report.verdict(checked),
+        "what_for": report.what_for(checked),
+        "splits": report.of_splits(checked),
+        "findings": [_finding(checked, found) for found in checked.findings],
+        "facts": report.facts(checked),
+        "notes": [_short(checked, found.note.text) for found in checked.facts],
+        "classes": _classes(checked),
+        "unit": checked.counts.unit,
+        "shapes": _bars(_shapes(checked)),
+        "sides": _bars(report.sides(checked)),
+        "least": LEAST_SIDE,
+        "tiny": report.SIDES.index(LEAST_SIDE),
+        "samples": [
+            dataclasses.replace(sample, name=_short(checked, sample.name))
+            for sample in samples.take(
+                checked.dataset, checked.preprocessing, checked.asked.config, readable
+            )
+        ],
+        "augmentation": checked.asked.config.augmentation,
+        "pixelated": _PIXELATED,
+    }
+
+
+def _finding(checked: Checked, found: Finding) -> dict[str, Any]:
+    splits = list(checked.splits.values())
+
+    @functools.cache
+    def image(split: int, index: int) -> np.ndarray | None:
+        return samples.thumbnail(splits[split], index, checked.counts.classes)
+
+    groups = []
+    for group in found.shown:
+        pictures = [{"pixels": image(*place), **_told(checked, *place)} for place in group]
+        if all(one["pixels"] is not None for one in pictures):
+            groups.append(pictures)
+    return {
+        "text": found.note.text,
+        "remedy": found.remedy,
+        "count": found.note.count,
+        "examples": [_short(checked, one) for one in found.further],
+        "groups": groups,
+        "wide": any(len(group) > 1 for group in groups),
+    }
+
+
+def _told(checked: Checked, split: int, index: int) -> dict[str, str]:
+    """Below an image: what it is of, its file and its split."""
+    part = list(checked.splits.values())[split]
+    label = ""
+    if checked.counts.unit == "image":
+        label = checked.counts.classes[part.labels[index]]
+    return {
+        "label": label,
+        "name": _short(checked, part.names[index]),
+        "split": checked.census.names[split],
+    }
+
+
+def _short(checked: Checked, text: str) -> str:
+    """A page goes to other people: it names files from the data set's folder on."""
+    root = pathlib.Path(checked.dataset.name)
+    folder = root if root.is_dir() else root.parent
+    return text.replace(f"{folder}/", "")
+
+
+def _classes(checked: Checked) -> dict[str, Any]:
+    """Rows of the table, most training first, and how many are left out in the middle."""
+    counts = checked.counts
+    order = np.argsort(-counts.of[0], kind="stable")
+    left = max(0, len(order) - _CLASSES)
+    half = _CLASSES // 2
+    chosen = [*order[:half], *order[half + left :]]
+    most = max(1, int(counts.of[0].max(initial=0)))
+    total = np.maximum(counts.of.sum(axis=1), 1)
+    rows = [
+        {
+            "name": counts.classes[i],
+            "of": [
+                f"{100 * count / total[s]:.2f}%" if counts.unit == "pixel" else f"{count:,}"
+                for s, count in enumerate(counts.of[:, i].tolist())
+            ],
+            "images": [f"{count:,}" for count in counts.images[:, i].tolist()],
+            "share": 100 * int(counts.of[0, i]) / most,
+        }
+        for i in chosen
+    ]
+    return {"rows": rows, "left": left, "half": half, "splits": counts.splits}
+
+
+def _shapes(checked: Checked) -> list[tuple[str, int]]:
+    rows = checked.census.rows[checked.census.rows["read"]]
+    limits = [limit for limit, _name in _SHAPES[:-1]]
+    ratio = rows["width"] / np.maximum(rows["height"], 1)
+    found = np.bincount(np.searchsorted(limits, ratio, side="right"), minlength=len(_SHAPES))
+    return [(name, int(n)) for (_limit, name), n in zip(_SHAPES, found, strict=True)]
+
+
+def _bars(counts: list[tuple[str, int]]) -> list[dict[str, Any]]:
+    most = max([1, *(count for _name, count in counts)])
+    total = max(1, sum(count for _name, count in counts))
+    return [
+        {"name": name, "count": count, "part": 100 * count / most, "share": 100 * count / total}
+        for name, count in counts
+    ]
+
+
+def _uri(pixels: np.ndarray) -> str:
+    stream = io.BytesIO()
+    small = max(pixels.shape[:2]) <= _PIXELATED
+    image = Image.fromarray(pixels)
+    image.save(stream, "PNG") if small else image.save(stream, "JPEG", **_JPEG)
+    kind = "png" if small else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
