@@ -19,7 +19,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from training.common import gpus
 from training.common.cores import WORKERS
+from training.common.gpus import GPU, half_precision
 
 _GIB = 2**30
 # A framework's import on a loaded machine takes its time; one that never ends is given up.
@@ -102,20 +104,7 @@ class Probe:
 
     def command(self, *words: str) -> str | None:
         """What a program prints; None where there is no such program, or it fails."""
-        if (program := shutil.which(words[0])) is None:
-            return None
-        try:
-            done = subprocess.run(
-                [program, *words[1:]],
-                capture_output=True,
-                text=True,
-                timeout=_SECONDS,
-                check=True,
-                stdin=subprocess.DEVNULL,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
+        return gpus.run(*words)
 
     def backend(self, name: str) -> Mapping[str, Any]:
         """What a backend says of itself; {"error": the last line} where it fails."""
@@ -146,17 +135,11 @@ class Probe:
 
     def read(self, path: str) -> str:
         """A text file of the system; "" where there is none."""
-        try:
-            return pathlib.Path(path).read_text(errors="replace")
-        except OSError:
-            return ""
+        return gpus.text_of(path)
 
     def listing(self, path: str) -> list[str]:
-        """The names in a folder of the system."""
-        try:
-            return sorted(one.name for one in pathlib.Path(path).iterdir())
-        except OSError:
-            return []
+        """The names in a folder of the system; none where there is no such folder."""
+        return gpus.names_in(path)
 
     def environment(self, name: str) -> str | None:
         """A variable of the environment."""
@@ -182,36 +165,16 @@ class Probe:
         return WORKERS
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GPU:
-    """A GPU that the system's driver knows.
-
-    Attributes:
-        memory: bytes; 0: not told.
-        capability: of CUDA, as (8, 0); None: not told.
-    """
-
-    name: str
-    memory: int = 0
-    capability: tuple[int, int] | None = None
-    driver: str = ""
-
-    def __str__(self) -> str:
-        parts = [f"{self.memory / _GIB:.0f} GiB"] if self.memory else []
-        parts += [f"driver {self.driver}"] if self.driver else []
-        return self.name + (f" ({', '.join(parts)})" if parts else "")
-
-
 def examine(probe: Probe | None = None) -> list[Finding]:
     """All findings, in the order in which they are to be read."""
     probe = probe or Probe()
-    gpus = driver_gpus(probe)
+    there = gpus.of_driver(probe.command, probe.read, probe.listing)
     parts: Sequence[Iterator[Finding]] = (
         _python(probe),
         _packages(probe),
         _machine(probe),
-        _gpus(probe, gpus),
-        _backends(probe, gpus),
+        _gpus(probe, there),
+        _backends(probe, there),
         _runtimes(probe),
         _phones(probe),
     )
@@ -303,51 +266,14 @@ def _memory(probe: Probe) -> int:
     return min(sizes, default=0)
 
 
-def driver_gpus(probe: Probe) -> list[GPU]:
-    """GPUs that NVIDIA's driver knows, whether or not a backend sees them."""
-    fields = "name,memory.total,compute_cap,driver_version"
-    listed = probe.command("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
-    if listed:
-        return [_listed(line) for line in listed.splitlines() if line.strip()]
-    root = "/proc/driver/nvidia/gpus"
-    found = []
-    for folder in probe.listing(root):
-        for line in probe.read(f"{root}/{folder}/information").splitlines():
-            if line.startswith("Model:"):
-                found.append(GPU(name=line.partition(":")[2].strip()))
-    return found
-
-
-def _listed(line: str) -> GPU:
-    name, memory, capability, driver = ([part.strip() for part in line.split(",")] + [""] * 4)[:4]
-    major, _, minor = capability.partition(".")
-    return GPU(
-        name=name,
-        memory=int(memory) * 2**20 if memory.isdigit() else 0,
-        capability=(int(major), int(minor)) if major.isdigit() and minor.isdigit() else None,
-        driver=driver,
-    )
-
-
-def half_precision(gpu: GPU) -> str:
-    """The type that a GPU gains by in training, of its generation; "" where it gains by none.
-
-    Source: NVIDIA, "CUDA C++ Programming Guide", compute capabilities: tensor cores for float16
-    from 7.0, for bfloat16 from 8.0.
-    """
-    if gpu.capability is None or gpu.capability < (7, 0):
-        return ""
-    return "bfloat16" if gpu.capability >= (8, 0) else "float16"
-
-
-def _gpus(probe: Probe, gpus: Sequence[GPU]) -> Iterator[Finding]:
-    if not gpus:
+def _gpus(probe: Probe, there: Sequence[GPU]) -> Iterator[Finding]:
+    if not there:
         yield Finding(part="GPU", text="the system's driver knows none; trainings use the CPU")
-    for gpu in gpus:
-        gains = half_precision(gpu)
+    for gpu in there:
+        gains = half_precision(gpu.capability)
         yield Finding(part="GPU", text=f"{gpu}{f', gains by {gains}' if gains else ''}")
     hidden = probe.environment("CUDA_VISIBLE_DEVICES")
-    if gpus and hidden is not None and hidden.strip() in ("", "-1"):
+    if there and hidden is not None and hidden.strip() in ("", "-1"):
         yield Finding(
             part="GPU",
             text=f"CUDA_VISIBLE_DEVICES={hidden!r} hides all GPUs from every backend",
@@ -356,7 +282,7 @@ def _gpus(probe: Probe, gpus: Sequence[GPU]) -> Iterator[Finding]:
         )
 
 
-def _backends(probe: Probe, gpus: Sequence[GPU]) -> Iterator[Finding]:
+def _backends(probe: Probe, there: Sequence[GPU]) -> Iterator[Finding]:
     used = probe.environment("KERAS_BACKEND") or "tensorflow"
     for name in _ASK:
         if probe.version(name) is None:
@@ -368,10 +294,10 @@ def _backends(probe: Probe, gpus: Sequence[GPU]) -> Iterator[Finding]:
                     remedy=f"pip install {name}",
                 )
             continue
-        yield _backend(name, probe.backend(name), gpus, used=name == used)
+        yield _backend(name, probe.backend(name), there, used=name == used)
 
 
-def _backend(name: str, said: Mapping[str, Any], gpus: Sequence[GPU], *, used: bool) -> Finding:
+def _backend(name: str, said: Mapping[str, Any], there: Sequence[GPU], *, used: bool) -> Finding:
     """What one backend sees, against what there is."""
     title = f"{name} ({'in use' if used else 'set KERAS_BACKEND=' + name})"
     worst = Level.PROBLEM if used else Level.NOTE
@@ -383,7 +309,7 @@ def _backend(name: str, said: Mapping[str, Any], gpus: Sequence[GPU], *, used: b
             remedy=f"pip install --force-reinstall {name}",
         )
     seen = list(said.get("gpus", ()))
-    if len(seen) >= len(gpus):
+    if len(seen) >= len(there):
         text = f"{title} sees {', '.join(seen)}" if seen else f"{title} uses the CPU"
         return Finding(part="backend", text=text)
     why = (
@@ -391,7 +317,7 @@ def _backend(name: str, said: Mapping[str, Any], gpus: Sequence[GPU], *, used: b
         if said.get("cuda")
         else "it is built without CUDA"
     )
-    what = f"sees {len(seen)} of {len(gpus)} GPUs" if seen else "does not see the GPU"
+    what = f"sees {len(seen)} of {len(there)} GPUs" if seen else "does not see the GPU"
     return Finding(part="backend", text=f"{title} {what}: {why}", level=worst, remedy=_CUDA[name])
 
 

@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 
 from export.tools.doctor import (
-    GPU,
     Finding,
     Level,
     Probe,
-    driver_gpus,
     examine,
-    half_precision,
     has_problem,
     lines,
 )
+from training.common import gpus
+from training.common.gpus import GPU, half_precision
 
 SMI = "NVIDIA GeForce RTX 4070, 12282, 8.9, 560.35.03"
 HERE = "tensorflow", "keras", "kerascnn", "tf_keras", "tensorflow-model-optimization"
@@ -153,7 +152,7 @@ def test_a_backend_asked_for_that_is_not_there() -> None:
 def test_without_nvidia_smi_the_driver_is_asked() -> None:
     path = "/proc/driver/nvidia/gpus/0000:01:00.0/information"
     machine = Machine(files={path: "Model: \t NVIDIA T4\nIRQ: 1"})
-    assert driver_gpus(machine) == [GPU(name="NVIDIA T4")]
+    assert gpus.of_driver(machine.command, machine.read, machine.listing) == [GPU(name="NVIDIA T4")]
 
 
 @pytest.mark.parametrize(
@@ -163,12 +162,14 @@ def test_without_nvidia_smi_the_driver_is_asked() -> None:
 def test_half_precision_by_generation(
     capability: tuple[int, int] | None, expected: str
 ) -> None:  # fmt: skip
-    assert half_precision(GPU(name="one", capability=capability)) == expected
+    assert half_precision(capability) == expected
 
 
 def test_lines_of_nvidia_smi_that_say_little() -> None:
     machine = Machine(commands={"nvidia-smi": "Tesla K80, [N/A], [N/A], 470.1"})
-    assert driver_gpus(machine) == [GPU(name="Tesla K80", driver="470.1")]
+    assert gpus.of_driver(machine.command, machine.read, machine.listing) == [
+        GPU(name="Tesla K80", driver="470.1")
+    ]
 
 
 def test_little_of_everything() -> None:
