@@ -155,7 +155,8 @@ def stop_behind(name: str) -> None:
     sys.addaudithook(watch)
 
 
-# ---- what is read ----------------------------------------------------------------------------------
+# ---- what is read
+# ----------------------------------------------------------------------------------
 
 
 def weights(path: Path) -> str:
@@ -242,7 +243,8 @@ def artefacts(run: Path) -> Texts:
     return found
 
 
-# ---- data, made from numbers alone -------------------------------------------------------------------
+# ---- data, made from numbers alone
+# -------------------------------------------------------------------
 
 
 def drawn(number: int) -> tuple[Any, Any, tuple[int, int, int, int]]:
@@ -354,7 +356,8 @@ def _existing(root: Path) -> Path:
     return root / "all.json" if (root / "all.json").exists() else root
 
 
-# ---- what is frozen ------------------------------------------------------------------------------------
+# ---- what is frozen
+# ------------------------------------------------------------------------------------
 
 LENET = ("--epochs", 2, "--batch-size", 32, "pictures_per_class=16")
 SMALL = ("--epochs", 2, "--batch-size", 8, "--image-size", 64)
@@ -598,7 +601,8 @@ for _register in (_classification, _optimizers, _detection, _two_stage, _segment
     _register()
 
 
-# ---- entries in processes of their own -------------------------------------------------------------
+# ---- entries in processes of their own
+# -------------------------------------------------------------
 
 
 def run_alone(one: Entry, folder: Path) -> tuple[Texts, str]:
@@ -651,7 +655,8 @@ def load_packages() -> None:
         importlib.import_module(name)
 
 
-# ---- golden.json -----------------------------------------------------------------------------------
+# ---- golden.json
+# -----------------------------------------------------------------------------------
 
 
 def environment() -> dict[str, str]:
