@@ -55,6 +55,7 @@ PACKAGES = (
 )
 # Fixed before a framework is loaded: the number of threads decides how sums are split.
 _ENVIRONMENT = {
+    "PYTHONPATH": str(ROOT),  # also for processes that the product starts
     "PYTHONHASHSEED": "0",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "KERAS_BACKEND": "tensorflow",
@@ -93,23 +94,21 @@ def entry(name: str, make: Callable[[], Texts]) -> None:
     ENTRIES[name] = Entry(name, make)
 
 
-# ---- the product, by its command line ------------------------------------------------------------
-
-
 def kerascnn(*arguments: object, code: int = 0) -> str:
     """Run a command within this process; what it printed.
 
     Raises:
         AssertionError: it ended with another exit code.
     """
-    from kerascnn.cli import main
+    from kerascnn import cli
 
+    assert Path(cli.__file__).is_relative_to(ROOT), f"{cli.__file__} is not of {ROOT}"
     texts = [str(argument) for argument in arguments]
     print("$ kerascnn", *texts, flush=True)
     out, ended = io.StringIO(), 0
     with mock.patch.object(sys, "argv", ["kerascnn", *texts]), contextlib.redirect_stdout(out):
         try:
-            main()
+            cli.main()
         except SystemExit as stop:
             ended = int(stop.code or 0)
     print(out.getvalue(), flush=True)
@@ -153,10 +152,6 @@ def stop_behind(name: str) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     sys.addaudithook(watch)
-
-
-# ---- what is read
-# ----------------------------------------------------------------------------------
 
 
 def weights(path: Path) -> str:
@@ -241,10 +236,6 @@ def artefacts(run: Path) -> Texts:
     for path in sorted(run.glob("stages/*/stage.json")):
         found[f"stages/{path.parent.name}.json"] = told(path)
     return found
-
-
-# ---- data, made from numbers alone
-# -------------------------------------------------------------------
 
 
 def drawn(number: int) -> tuple[Any, Any, tuple[int, int, int, int]]:
@@ -355,9 +346,6 @@ def data(kind: str) -> str:
 def _existing(root: Path) -> Path:
     return root / "all.json" if (root / "all.json").exists() else root
 
-
-# ---- what is frozen
-# ------------------------------------------------------------------------------------
 
 LENET = ("--epochs", 2, "--batch-size", 32, "pictures_per_class=16")
 SMALL = ("--epochs", 2, "--batch-size", 8, "--image-size", 64)
@@ -551,7 +539,7 @@ _STEPS = (
 def _files() -> None:
     # The small network has every variant, the larger ones what is decided by their layers.
     picture = "data/folders/disc/000.png"
-    lenet = ("lenet5", "folders", *SMALL, "--image-size", 32)
+    lenet: tuple[Any, ...] = ("lenet5", "folders", *SMALL, "--image-size", 32)
     compressed(
         "files_classification/precisions", *lenet, image=picture,
         variants=(*_QUICK, *_PLAIN, *_CONVERTER, "mixed"),
@@ -565,7 +553,7 @@ def _files() -> None:
         "--image-size", 32, *option("alpha=0.25"), image=picture,
         variants=("float32", "dynamic_int8", "weight_int4", "int8", "slim50_prune50_qat_int8"),
     )  # fmt: skip
-    ssd = ("ssdlite_mobilenet_v3_small", "coco", *SSD_SCENES, "--epochs", 1)
+    ssd: tuple[Any, ...] = ("ssdlite_mobilenet_v3_small", "coco", *SSD_SCENES, "--epochs", 1)
     box = "data/coco/000.png"
     compressed("files_detection/precisions", *ssd, variants=(*_QUICK, "int8_raw"), image=box)
     compressed(
@@ -585,7 +573,7 @@ def _files() -> None:
         "files_two_stage/mask_rcnn", "mask_rcnn_efficientnet_lite0_fpn", "coco", *rcnn,
         variants=("float32", "float16", "weight_int8"), image=box,
     )  # fmt: skip
-    unet = ("unet", "masks", *UNET, "--epochs", 1)
+    unet: tuple[Any, ...] = ("unet", "masks", *UNET, "--epochs", 1)
     photo = "data/masks/images/000.png"
     compressed(
         "files_segmentation/precisions", *unet, image=photo,
@@ -599,10 +587,6 @@ def _files() -> None:
 
 for _register in (_classification, _optimizers, _detection, _two_stage, _segmentation, _files):
     _register()
-
-
-# ---- entries in processes of their own
-# -------------------------------------------------------------
 
 
 def run_alone(one: Entry, folder: Path) -> tuple[Texts, str]:
@@ -653,10 +637,6 @@ def load_packages() -> None:
     """What all entries need, loaded once; nothing is computed, as a fork has no threads."""
     for name in ("numpy", "h5py", "PIL.Image", "tensorflow", "keras"):
         importlib.import_module(name)
-
-
-# ---- golden.json
-# -----------------------------------------------------------------------------------
 
 
 def environment() -> dict[str, str]:
@@ -792,7 +772,6 @@ def main() -> None:
     if any(os.environ.get(key) != value for key, value in _ENVIRONMENT.items()):
         os.environ.update(_ENVIRONMENT)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-    sys.path.insert(0, str(ROOT))
     load_packages()
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
