@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from export.graph.signature import BOXES, COUNT, DETECTIONS, INPUT_NAME, LABELS, MASKS, SCORES
 from export.runtime import suppression
 from export.runtime.load import (
     THREADS,
@@ -16,7 +17,6 @@ from export.runtime.load import (
     LiteRT,
     OnnxRuntime,
 )
-from export.tflite.names import BOXES, COUNT, DETECTIONS, INPUT_NAME, LABELS, MASKS, SCORES
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing

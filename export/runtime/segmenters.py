@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from export.graph.signature import INPUT_NAME, MAP, OUTPUT_NAME
 from export.runtime.load import (
     THREADS,
     KerasModel,
     LiteRT,
     OnnxRuntime,
 )
-from export.tflite.names import INPUT_NAME, MAP, OUTPUT_NAME
 from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.segmentation import Palette

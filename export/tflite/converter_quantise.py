@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from export.artefacts.variants import Variant
+from export.graph.signature import INPUT_NAME
 from export.tflite.convert import converter
 from export.tflite.flatbuffer import compact
-from export.tflite.names import INPUT_NAME
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.quiet import native_quiet

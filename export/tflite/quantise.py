@@ -11,6 +11,7 @@ from litert_quantizer.qtyping import TFLOperationName as Op
 from litert_quantizer.utils import qsv_utils
 
 from export.artefacts.variants import Variant
+from export.graph.signature import INPUT_NAME
 from export.tflite import kernel_ranges
 from export.tflite.convert import layer_of
 from export.tflite.flatbuffer import (
@@ -20,7 +21,6 @@ from export.tflite.flatbuffer import (
     prepend_uint8_input,
     repeated_tensors,
 )
-from export.tflite.names import INPUT_NAME
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.quiet import native_quiet, quiet

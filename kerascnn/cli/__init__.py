@@ -26,6 +26,7 @@ _MODULES = {
     "predict": "use",
     "info": "look",
     "debug": "compress",
+    "doctor": "look",
     "demo": "demo",
     "android": "phone",
     "web": "phone",

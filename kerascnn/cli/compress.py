@@ -58,7 +58,7 @@ def compress(
     """
     from export.artefacts import about
     from export.artefacts import variants as recipes
-    from export.compress import allowed
+    from export.tasks import allowed
     from training.common import once
     from training.engine.run import Run
 
@@ -111,8 +111,8 @@ def shrink(
     RUN is of a classifier. Tries the quick methods first, then those that train. All files stay
     in RUN; repeat the command to continue. The exit code is 1 if no file meets the budget.
     """
-    from export.compress import allowed
-    from export.compress.budget import Budget, milliseconds, size
+    from export.tasks import allowed
+    from export.tools.budget import Budget, milliseconds, size
     from training.engine.run import Run
 
     opened = Run.open(run)
@@ -159,7 +159,7 @@ def compare(runs: tuple[str, ...], out: str, device: str | None, as_json: bool) 
 
     --device adds what a phone measured.
     """
-    from export.compress import allowed
+    from export.tasks import allowed
     from training.engine.run import Run
 
     opened = [Run.open(run) for run in runs]
@@ -192,7 +192,7 @@ def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool)
 
     RUN is of a classifier. VARIANT is the name of a .tflite file of RUN, as int8.
     """
-    from export.compress import allowed
+    from export.tasks import allowed
     from training.engine.run import Run
 
     opened = Run.open(run)

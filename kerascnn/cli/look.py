@@ -1,4 +1,4 @@
-"""Commands that show what there is: models, recipes, info."""
+"""Commands that show what there is: models, recipes, info, doctor."""
 
 from __future__ import annotations
 
@@ -72,3 +72,26 @@ def info(file: str, as_json: bool) -> None:
         print_json(info_as_json(found))
     else:
         click.echo(as_text(found))
+
+
+@click.command(epilog="Example: kerascnn doctor")
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Look at this machine: packages, GPUs, runtimes.
+
+    Which GPUs the driver knows and which of them each backend sees, processor, memory, disk, and
+    the tools for phones and pages.
+
+    Each gap comes with the command that mends it. Exit code 1 if one keeps the machine from being
+    used as it could be.
+    """
+    from export.tools.doctor import examine, has_problem, lines
+
+    findings = examine()
+    if as_json:
+        print_json([one.to_dict() for one in findings])
+    else:
+        click.echo("\n".join(lines(findings)))
+    if has_problem(findings):
+        ctx.exit(1)
