@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all web android lint format bench bench-compression wheel lock clean
+.PHONY: setup demo test test-all web android lint format docs bench bench-compression wheel lock clean
 
 setup: .venv/.ready
 
@@ -43,7 +43,11 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The figures that README and CONTRIBUTING quote.
+# build/site: guides, benchmarks and the API reference; opens from disk.
+docs: setup
+	$(BIN)/mkdocs build --strict
+
+# The figures that docs/benchmarks/index.md quotes.
 bench: setup
 	$(BIN)/python benchmarks/int8_partitions.py
 	$(BIN)/python benchmarks/phone_latency.py
@@ -52,7 +56,7 @@ bench: setup
 bench-compression: setup
 	$(BIN)/python benchmarks/compression.py
 
-# dist/: sdist and wheel, with the page's runtime in both, so that `kerascnn web` needs no Node.js there.
+# dist/: sdist and wheel, with the page's runtime in both: `kerascnn web` needs no Node.js then.
 wheel: setup
 	npm ci --prefix export/deploy/web_page
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist .

@@ -14,11 +14,12 @@ from keras import layers
 from test_unshare import ANCHORS, CLASSES, SIDE, pictures, toy
 
 from export.artefacts import variants as recipes
+from export.graph.detection import with_scores
 from export.graph.lower import lower_for_int8
 from export.runtime import load as runtimes
 from export.tflite import flatbuffer
 from export.tflite.convert import to_tflite
-from export.tflite.detection import append_postprocess, with_scores
+from export.tflite.detection import append_postprocess
 from export.tflite.quantise import quantise
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.postprocess import DetectorSpec, detect, of_picture

@@ -17,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from export.artefacts import artefact
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
+from export.artefacts.significance import drop_interval, pack
 from export.onnx.convert import to_onnx
 from export.onnx.file import onnx_nonzero_weights, onnx_weight_sparsity
 from export.report import compare
@@ -33,7 +34,6 @@ from export.report.results import (
     usable,
     write_csv,
 )
-from export.report.significance import drop_interval, pack
 from export.report.table import table
 from export.runtime.benchmark import Latency
 from export.tflite import flatbuffer
