@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -158,21 +161,55 @@ def test_what_cannot_be_done_is_refused(run: Path, project: Path, tmp_path: Path
     assert models_of(project) == before
 
 
-def test_where_the_project_is_not_there_one_line_says_where_it_is(
+def tracked() -> set[str]:
+    """What of the project is not made in it: all that git keeps."""
+    root = Path(__file__).parents[2]
+    ours = ["git", "ls-files", "-coz", "--exclude-standard", "android_demo"]
+    listed = subprocess.check_output(ours, cwd=root)
+    return {name.partition("/")[2] for name in listed.decode().rstrip("\0").split("\0")}
+
+
+def test_a_folder_that_is_not_there_gets_a_copy_of_the_project(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a checkout it is beside the package; the installed package has none."""
-    with pytest.raises(InputError, match=r"it lies at .*android_demo; name it, or a copy, by -o"):
-        android.fill([str(run)], tmp_path / "nowhere")
+    """All that git keeps of it, and nothing that was made in it."""
+    source, copy = tmp_path / "source", tmp_path / "deep" / "copy"
+    for name in tracked():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(android.PROJECT / name, source / name)
+    monkeypatch.setattr(android, "PROJECT", source)
+    android.fill([str(run)], source, variants=["float32"])
+    made = ("build/a.txt", "app/build/a.txt", "lite/target/a.jar", ".gradle/a", ".idea/a.xml")
+    for name in (*made, "local.properties"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("made")
+    filled = android.fill([str(run)], copy, variants=["int8"])
+    assert filled.copied
+    assert f"{copy} is a new copy of the Android demo, with flowers-int8" in android.as_text(filled)
+    there = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
+    ours = {(ASSETS / name).as_posix() for name in ("flowers-int8.tflite", ".kerascnn.json")}
+    assert there == tracked() | ours
+    assert os.access(copy / "link-resources", os.X_OK)
+    assert not android.fill([str(run)], copy).copied
+
+
+def test_a_copy_that_was_cut_short_is_made_anew(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy" / ".partial-android_demo" / "app").mkdir(parents=True)
+    assert android.fill([str(run)], tmp_path / "copy").copied
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {
+        name.partition("/")[0] for name in tracked()
+    }
+
+
+def test_nothing_is_copied_for_files_that_are_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="no int4"):
+        android.fill([str(run)], tmp_path / "nowhere", variants=["int4"])
     monkeypatch.setattr(android, "PROJECT", tmp_path / "none")
-    with pytest.raises(InputError, match="in kerascnn's repository, not in the installed package"):
+    with pytest.raises(InputError, match=r"this installation lacks .*none; install kerascnn again"):
         android.fill([str(run)], tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
-
-
-def test_the_project_of_this_repository_is_known() -> None:
-    android._check_project(android.PROJECT)
-    assert (android.PROJECT / ASSETS).is_dir()
 
 
 def test_the_command(run: Path, project: Path, tmp_path: Path) -> None:
@@ -184,5 +221,7 @@ def test_the_command(run: Path, project: Path, tmp_path: Path) -> None:
     assert [model["name"] for model in json.loads(done.stdout)["models"]] == [
         "flowers int8", "flowers float32",
     ]  # fmt: skip
-    assert_refused(here("android", run, cwd=tmp_path), "android_demo: no Android demo there")
+    done = here("android", run, cwd=tmp_path)
+    assert "android_demo is a new copy of the Android demo" in done.stdout
+    assert models_of(tmp_path / "android_demo") == {"flowers-int8.tflite", "flowers-float32.tflite"}
     assert_refused(here("android", tmp_path, "-o", project), str(tmp_path), "run.json")
