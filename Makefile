@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all web android lint format bench bench-compression lock clean
+.PHONY: setup demo test test-all web android lint format docs bench bench-compression lock clean
 
 setup: .venv/.ready
 
@@ -43,7 +43,11 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The figures that README and CONTRIBUTING quote.
+# build/site: guides, benchmarks and the API reference; opens from disk.
+docs: setup
+	$(BIN)/mkdocs build --strict
+
+# The figures that docs/benchmarks/index.md quotes.
 bench: setup
 	$(BIN)/python benchmarks/int8_partitions.py
 	$(BIN)/python benchmarks/phone_latency.py

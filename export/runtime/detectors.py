@@ -9,20 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from export.graph.signature import BOXES, COUNT, DETECTIONS, INPUT_NAME, LABELS, MASKS, SCORES
 from export.runtime.load import (
     THREADS,
     KerasModel,
     LiteRT,
     OnnxRuntime,
-)
-from export.tflite.convert import INPUT_NAME
-from export.tflite.detection import (
-    BOXES,
-    COUNT,
-    DETECTIONS,
-    LABELS,
-    MASKS,
-    SCORES,
 )
 from kerascnn.detection import postprocess
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec

@@ -12,7 +12,7 @@ from keras import layers
 from networks import with_random_weights
 
 from export.compress import finetune
-from export.compress.finetune import FineTuningData
+from export.tasks.classification import ClassificationFineTuningData
 from export.tflite import flatbuffer
 from kerascnn.preprocessing import Preprocessing
 from training import datasets
@@ -27,12 +27,14 @@ CONFIG = TrainConfig(
 
 
 @functools.cache
-def fine_tuning_data(count: int = 256) -> FineTuningData:
+def fine_tuning_data(count: int = 256) -> ClassificationFineTuningData:
     """A few of the embedded digits."""
     train = datasets.scan("mnist", seed=0).train
     chosen = np.random.default_rng(0).permutation(len(train))[:count]
     split, _broken = decode_split(train.take(np.sort(chosen)), PICTURE)
-    return FineTuningData(train=split, source=PICTURE, preprocessing=PICTURE, classes=10)
+    return ClassificationFineTuningData(
+        train=split, source=PICTURE, preprocessing=PICTURE, classes=10
+    )
 
 
 def small() -> keras.Model:

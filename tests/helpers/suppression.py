@@ -12,9 +12,9 @@ from keras import layers
 from shared_heads import ANCHORS, SIDE, toy
 
 from export.artefacts import variants as recipes
+from export.graph.detection import with_scores
 from export.onnx.convert import to_onnx
 from export.tflite.convert import to_tflite
-from export.tflite.detection import with_scores
 from export.tflite.quantise import quantise
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.specs import DetectorSpec

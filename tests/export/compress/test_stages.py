@@ -13,7 +13,7 @@ from commands import assert_refused, here, kerascnn, kill_when
 from export.artefacts import variants as recipes
 from export.artefacts.variants import FineTuning, Settings
 from export.compress.compress import VariantBuilder, compress
-from export.compress.stages import Trained
+from export.tasks.trained import Trained
 from kerascnn.errors import InputError
 from training.common import atomic
 from training.engine.run import Run

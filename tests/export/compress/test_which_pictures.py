@@ -23,6 +23,7 @@ from export.compress import finetune, stages
 from export.compress.compress import VariantBuilder, compress
 from export.compress.finetune import share_of
 from export.tasks import base as tasks
+from export.tasks.classification import ClassificationFineTuningData
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -165,7 +166,7 @@ def test_rare_classes_weigh_as_in_the_training(photos: Path) -> None:
     asked = asked_for("classification", photos, class_weights="balanced", augmentation="none")
     fine_tuning_data = tasks.of(described(asked)).fine_tuning_data()
     config = share_of(asked.config, epochs=0.5, learning_rate=0.5)
-    assert isinstance(fine_tuning_data, finetune.FineTuningData)
+    assert isinstance(fine_tuning_data, ClassificationFineTuningData)
     counts = np.bincount(fine_tuning_data.train.labels)
     for _pictures, labels, weights in fine_tuning_data.stream(config):
         which = np.asarray(labels).argmax(axis=-1)

@@ -34,16 +34,17 @@ from export.artefacts import variants as recipes
 from export.artefacts.description import DESCRIPTION
 from export.compress.compress import compress, held_out_pictures
 from export.deploy import web
+from export.graph.detection import with_scores
+from export.graph.two_stage import with_suppression
 from export.runtime import load as runtimes
 from export.runtime.detectors import load_detector
 from export.runtime.predict import predict
 from export.runtime.segmenters import load_segmenter
 from export.tflite.convert import to_tflite
-from export.tflite.detection import append_postprocess, with_scores
+from export.tflite.detection import append_postprocess, with_float_counts
 from export.tflite.flatbuffer import append_argmax
 from export.tflite.metadata import with_metadata
 from export.tflite.quantise import quantise
-from export.tflite.two_stage import with_float_counts, with_suppression
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing

@@ -25,9 +25,10 @@ from suppression import (
 )
 from suppression import run as run_tflite
 
+from export.graph.detection import with_scores
 from export.onnx.convert import to_onnx
 from export.onnx.detection import append_nms
-from export.tflite.detection import append_postprocess, with_scores
+from export.tflite.detection import append_postprocess
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 

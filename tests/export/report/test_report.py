@@ -19,6 +19,7 @@ from report_rows import HOSTILE, Table, mistake, page, row, rows
 
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
+from export.artefacts.significance import Difference
 from export.report import chart, compare
 from export.report import page as report
 from export.report.compare import NotWritten
@@ -29,7 +30,6 @@ from export.report.page import (
     milliseconds,
 )
 from export.report.results import Choice, Result, best_choices
-from export.report.significance import Difference
 from export.report.table import table
 from export.tasks.classification import by_kind, kinds_first
 from kerascnn.preprocessing import Preprocessing

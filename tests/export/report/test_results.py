@@ -18,6 +18,7 @@ from report_rows import result
 from export.artefacts import artefact
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
+from export.artefacts.significance import drop_interval, pack
 from export.onnx.convert import to_onnx
 from export.onnx.file import onnx_nonzero_weights, onnx_weight_sparsity
 from export.report import compare
@@ -34,7 +35,6 @@ from export.report.results import (
     usable,
     write_csv,
 )
-from export.report.significance import drop_interval, pack
 from export.report.table import table
 from export.runtime.benchmark import Latency
 from export.tflite import flatbuffer

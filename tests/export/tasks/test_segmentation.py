@@ -25,20 +25,21 @@ import kerascnn
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
-from export.compress import allowed, prune
+from export.compress import prune
 from export.compress.compress import compress
-from export.compress.finetune import SegmentationFineTuningData
 from export.onnx import file as onnx_file
 from export.onnx.convert import to_onnx
 from export.report import compare
 from export.report.table import table
 from export.runtime.predict import segment, task_of
 from export.runtime.segmenters import load_segmenter, palette
+from export.tasks import allowed
 from export.tasks import base as tasks
 from export.tasks.segmentation import (
     PackedMaps,
     Segmentation,
     SegmentationAnswers,
+    SegmentationFineTuningData,
     agreement,
 )
 from export.tflite import flatbuffer
@@ -508,7 +509,7 @@ def test_lessons_by_hand(task: Segmentation) -> None:
     fine_tuning_data = dataclasses.replace(task.fine_tuning_data(), loss=loss)
     assert fine_tuning_data.steps(weighed) == 1
     pictures, wanted = next(iter(fine_tuning_data.stream(weighed)))
-    batch = fine_tuning_data._course(weighed).batch(0, 0)
+    batch = fine_tuning_data.training_data(weighed).batch(0, 0)
     expected = fine_tuning_data.preprocessing.normalise(batch["pictures"])
     np.testing.assert_allclose(np.asarray(pictures), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(wanted[..., 0], batch["gt_map"])

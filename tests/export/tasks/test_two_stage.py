@@ -26,6 +26,12 @@ from scene_detectors import CLASSES, DATA, PREPROCESSING, SIDE, network_of, spec
 
 from export.artefacts import variants as recipes
 from export.compress.compress import compress
+from export.graph.two_stage import (
+    FiledDetections,
+    FiledMasks,
+    FiledProposals,
+    with_suppression,
+)
 from export.onnx.convert import to_onnx
 from export.runtime.detectors import load_detector
 from export.runtime.predict import Instance, detect
@@ -34,14 +40,8 @@ from export.tasks.agreement import agreement, soft_iou, sure_found
 from export.tasks.detectors import Found
 from export.tasks.two_stage import TwoStageDetection
 from export.tflite.convert import to_tflite
+from export.tflite.detection import with_float_counts
 from export.tflite.metadata import with_metadata
-from export.tflite.two_stage import (
-    FiledDetections,
-    FiledMasks,
-    FiledProposals,
-    with_float_counts,
-    with_suppression,
-)
 from kerascnn.detection import two_stage
 from kerascnn.detection.nms import nms
 from kerascnn.detection.roi_align import RoIAlign, assigned_level

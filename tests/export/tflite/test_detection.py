@@ -29,11 +29,12 @@ from suppression import (
 )
 
 from export.artefacts import variants as recipes
+from export.graph.detection import with_scores
 from export.graph.lower import lower_for_int8
 from export.runtime import load as runtimes
 from export.tflite import flatbuffer
 from export.tflite.convert import to_tflite
-from export.tflite.detection import append_postprocess, with_scores
+from export.tflite.detection import append_postprocess
 from export.tflite.quantise import quantise
 from kerascnn.detection.postprocess import DetectorSpec, detect, of_picture
 from kerascnn.errors import InputError

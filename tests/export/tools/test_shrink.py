@@ -13,12 +13,12 @@ from commands import assert_refused, here
 from report_rows import row
 
 from export.artefacts import variants as recipes
-from export.compress.budget import Budget, milliseconds, size
 from export.compress.compress import all_artefacts
 from export.report.results import Choice
 from export.tflite.convert import to_tflite
 from export.tflite.flatbuffer import skeleton
 from export.tools import shrink as shrinking
+from export.tools.budget import Budget, milliseconds, size
 from export.tools.shrink import shrink
 from kerascnn.errors import InputError
 from training.engine.run import Run

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from export.artefacts import variants as recipes
-from export.compress import budget
+from export.tools import budget
 from kerascnn import zoo
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError, did_you_mean

@@ -14,17 +14,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
+from export.graph.signature import DETECTIONS, MASKS
 from export.graph.unshare import unshared
-from export.tflite.detection import (
-    COUNT,
-    DETECTIONS,
-    LABELS,
-    MASKS,
-    Extended,
-)
 from kerascnn.detection import two_stage
 from kerascnn.detection.roi_heads import Detections, Masks
 from kerascnn.detection.rpn import Proposals
@@ -166,29 +159,3 @@ def _suppressed(boxes: Any, candidate: Any, most: int, iou_threshold: float) -> 
 
 
 _FILED = {Proposals: FiledProposals, Detections: FiledDetections, Masks: FiledMasks}
-
-
-def with_float_counts(file: bytes) -> bytes:
-    """A file whose outputs have the order and the types of other detectors' files.
-
-    Args:
-        file: of `with_suppression`, quantised or not.
-
-    Returns:
-        A file that gives, float32: `boxes` (1, d, 4), `labels` (1, d), `scores` (1, d), `count`
-        (1,), and `masks` (1, d, 28, 28) if it has them.
-    """
-    graph = Extended(file)
-    outputs = {name: graph.named(name) for name in (*DETECTIONS, MASKS) if name in graph.outputs()}
-    for name in (LABELS, COUNT):
-        shape = tuple(int(n) for n in graph.outputs()[name].shape)
-        (outputs[name],) = graph.add(
-            schema.BuiltinOperator.CAST, [outputs[name]], [(f"float_{name}", shape)], _to_float()
-        )
-    return graph.ending_in(outputs)
-
-
-def _to_float() -> schema.CastOptionsT:
-    options = schema.CastOptionsT()
-    options.inDataType, options.outDataType = schema.TensorType.INT32, schema.TensorType.FLOAT32
-    return options

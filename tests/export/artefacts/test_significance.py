@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.report.significance import (
+from export.artefacts.significance import (
     difference,
     drop_interval,
     pack,
