@@ -111,10 +111,12 @@ def preprocessing(
     weights: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Preprocessing:
-    """What a model expects of a picture.
+    """What a model expects of an image.
 
     Args:
-        height, width: of the network's input, in pixels.
+        name: one of `list_models()`.
+        height: of the network's input, in pixels.
+        width: likewise.
         weights: as given to `build`; their own normalisation replaces the model's.
         **options: other fields of `Preprocessing`.
 
@@ -165,6 +167,7 @@ def features(model: keras.Model, names: Sequence[str]) -> keras.Model:
     """Cut a feature extractor out of a model of the zoo; it shares the model's weights.
 
     Args:
+        model: one that `build` made.
         names: "stem", stages ("stage2"), blocks ("stage2_block1") and a U-Net's levels ("enc1",
             "dec1"), which stand for their last tensor, or the name of any layer.
 

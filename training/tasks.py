@@ -111,7 +111,7 @@ register(
 register(
     "detection",
     training="training.detection.task:DetectionTask",
-    files="export.tasks.detection:of_run",
+    files="export.tasks.detection:of",
 )
 register(
     "segmentation",

@@ -1,6 +1,6 @@
 """What a run's task means for its files: its pictures, its answers, and when two agree.
 
-`export.tasks.classification`, `export.tasks.detection`, `export.tasks.two_stage` and
+`export.tasks.classification`, `export.tasks.one_stage`, `export.tasks.two_stage` and
 `export.tasks.segmentation` are the tasks; all else of compression is the same.
 """
 
@@ -18,11 +18,11 @@ import numpy as np
 from export.artefacts.about import About
 from export.artefacts.description import FORMAT, input_told
 from export.artefacts.variants import DEFAULT, Variant
-from export.compress.finetune import AnyFineTuningData
-from export.compress.stages import Trained
+from export.graph.signature import INPUT_NAME
 from export.onnx import file as onnx_file
 from export.runtime.verify import Verdict
-from export.tflite.convert import INPUT_NAME
+from export.tasks.fine_tuning import FineTuningData
+from export.tasks.trained import Trained
 from export.tflite.metadata import properties, with_metadata
 from training import tasks
 from training.common import once
@@ -118,7 +118,7 @@ class Task(abc.ABC):
         """(n, height, width, channels) uint8 training pictures, chosen by the seed; and labels."""
 
     @abc.abstractmethod
-    def fine_tuning_data(self) -> AnyFineTuningData:
+    def fine_tuning_data(self) -> FineTuningData:
         """What every fine-tuning of the run learns from."""
 
     def trainable(self, model: keras.Model) -> keras.Model:
@@ -252,6 +252,6 @@ def of(run: Run) -> Task:
         InputError: a task that has no files yet.
     """
     # A task holds its run, so that no other info gets this one's number.
-    return once.kept(
-        (Task, run.folder.resolve(), id(run.info)), lambda: tasks.files_of(run.task)(run)
-    )
+    key = (Task, run.folder.resolve(), id(run.info))
+    found: Task = once.kept(key, lambda: tasks.files_of(run.task)(run))
+    return found
