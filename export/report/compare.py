@@ -30,12 +30,11 @@ from export.runtime.verify import verified_of
 from export.tasks import base as tasks
 from export.tasks.classification import by_kind
 from kerascnn.errors import InputError
-from training.classification.evaluate import unequal
+from training.classification.closing import recalls, unequal
 from training.common import once
 from training.common.progress import Progress
 from training.common.wording import counted
 from training.engine import floor, summary
-from training.engine.closing import recalls
 from training.engine.run import Run, machine, versions
 from training.segmentation.metrics import TRUTH
 
