@@ -47,10 +47,12 @@ def test_quoted_files_exist(page: Path) -> None:
     """Modules, tests and benchmarks that a page names by their path."""
     if page.name == "CHANGELOG.md":
         return  # it tells of files as they were
-    packages = "kerascnn|training|export|tests|benchmarks|android_demo"
-    named = rf"(?<![\w/.-])(?:{packages})/[\w./-]*\.(?:py|md|j2|json|toml|kts)\b"
-    quoted = re.findall(named, page.read_text())
-    assert [path for path in quoted if not (ROOT / path).exists()] == []
+    folders = "kerascnn|training|export|tests|benchmarks|docs|android_demo"
+    named = rf"(?<![\w/.-])(?:{folders})/[\w./-]*\.(?:py|md|j2|json|toml|kts|ipynb)\b"
+    modules = r"(?<![\w/.-])(?:kerascnn|training|export)(?:/[a-z_0-9]+)+(?![\w./-])"
+    quoted = re.findall(f"{named}|{modules}", page.read_text())
+    missing = [path for path in quoted if not (ROOT / path).exists()]
+    assert [path for path in missing if not (ROOT / f"{path}.py").exists()] == []
 
 
 @pages
