@@ -48,7 +48,9 @@ def checked(
         raise InputError(f"--detector is for detectors, and {model} is not a detector")
     options.check(model, found.model_options, found.detector_options)
     if found.weights is not None:
-        weight_files.require(model, found.weights, row.weights, backbone=row.backbone)
+        weight_files.require(
+            model, found.weights, backbone=row.backbone, options=found.model_options
+        )
         _refuse_detectors(found.weights, model, row.task)
     if found.teacher is not None:
         Run.open(found.teacher)
