@@ -43,7 +43,7 @@ from export.runtime import benchmark
 from export.runtime.load import THREADS
 from export.tasks import base as tasks
 from export.tasks.agreement import agreement
-from export.tasks.detection import Detection
+from export.tasks.one_stage import OneStageDetection
 from export.tflite.convert import to_tflite
 from export.tflite.quantise import quantise
 from training.augment.boxes import to_network
@@ -118,7 +118,7 @@ def _files(made: list[tuple[Run, list[Artefact]]]) -> str:
         "## Files",
         "`raw` ends in coded boxes and scores; the others have their post-processing inside. The "
         "drop is from the Keras model, with its 95% interval (paired bootstrap over pictures). For "
-        "`fits` and `same` see README.",
+        "`fits` (verified) and `same` see docs/guides/detection.md.",
         "",
         "| run | file | KB | zipped KB | AP | AP50 | drop (95%) | same | pieces | fits |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -153,7 +153,7 @@ def _exact(made: list[tuple[Run, list[Artefact]]]) -> str:
     ]
     for run, artefacts in made:
         task = tasks.of(run)
-        assert isinstance(task, Detection)
+        assert isinstance(task, OneStageDetection)
         pictures = _pictures(task)
         wanted = keras_detect_fn(run.load_model(), run.preprocessing, task.spec)(pictures)
         for one in artefacts:
@@ -167,7 +167,7 @@ def _exact(made: list[tuple[Run, list[Artefact]]]) -> str:
     return "\n".join(lines)
 
 
-def _pictures(task: Detection) -> np.ndarray:
+def _pictures(task: OneStageDetection) -> np.ndarray:
     split = task.held_out.take(range(PICTURES))
     return np.stack(
         [to_network(split.picture(i), task.run.preprocessing) for i in range(len(split))]
@@ -190,7 +190,7 @@ def _latency(runs: list[Run]) -> str:
 
 def _timed(run: Run, folder: pathlib.Path) -> list[str]:
     task = tasks.of(run)
-    assert isinstance(task, Detection)
+    assert isinstance(task, OneStageDetection)
     picture = _pictures(task)[0]
     files = {name: run.artefacts / f"{name}.tflite" for name in TIMED}
     files |= _backbones(run, task, folder)
@@ -210,7 +210,7 @@ def _timed(run: Run, folder: pathlib.Path) -> list[str]:
     return rows
 
 
-def _backbones(run: Run, task: Detection, folder: pathlib.Path) -> dict[str, pathlib.Path]:
+def _backbones(run: Run, task: OneStageDetection, folder: pathlib.Path) -> dict[str, pathlib.Path]:
     model = run.load_model()
     last = model.get_layer(BACKBONES[run.info["request"]["model"]])
     backbone = keras.Model(model.inputs, last.output, name="backbone")

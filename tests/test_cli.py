@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import click
 import numpy as np
 import pytest
 from commands import assert_refused, here, kerascnn
@@ -259,7 +260,7 @@ def test_failures_at_run_time_end_with_1_and_wrong_paths_with_2(
 def test_help_of_every_command_loads_nothing_slow() -> None:
     code = (
         "import sys; from kerascnn import cli\n"
-        "for name in cli.commands.commands:\n"
+        "for name in cli.commands.list_commands(None):\n"
         "    sys.argv[1:] = [name, '--help']\n"
         "    try: cli.main()\n"
         "    except SystemExit as stop: assert not stop.code, name\n"
@@ -273,7 +274,9 @@ def test_help_of_every_command_loads_nothing_slow() -> None:
 def test_help_is_in_plain_words() -> None:
     from kerascnn import cli
 
-    for name, command in cli.commands.commands.items():
+    for name in COMMANDS:
+        command = cli.commands.get_command(click.Context(cli.commands), name)
+        assert command is not None
         told = here(name, "--help").stdout
         for dialect in (
             " a step",

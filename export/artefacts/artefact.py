@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from export.artefacts import significance
 from export.artefacts.description import inside
-from export.report import significance
-from export.report.results import ACCURACY, MIOU
 from kerascnn import outside_json as told
 from kerascnn.catalogue import TASKS
 from kerascnn.detection import spec_from_dict
@@ -25,6 +24,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common import atomic
 from training.detection.metrics import matches_interval, unpack
+from training.engine.floor import ACCURACY, MIOU
 from training.segmentation.metrics import miou_interval, unpack_counts
 
 FORMATS = (".tflite", ".onnx")

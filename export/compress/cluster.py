@@ -22,10 +22,10 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental imp
 
 from export.artefacts import variants as recipes
 from export.compress import finetune
-from export.compress.finetune import AnyFineTuningData
 from export.compress.prune import weighty_layers
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.legacy_keras import bring_back, to_tf_keras
+from export.tasks.fine_tuning import FineTuningData
 from kerascnn.errors import InputError
 from training.common.quiet import quiet
 from training.engine.config import TrainConfig
@@ -35,7 +35,7 @@ from training.engine.loop import repeatable
 def cluster(
     model: keras.Model,
     step: recipes.Cluster,
-    fine_tuning_data: AnyFineTuningData,
+    fine_tuning_data: FineTuningData,
     config: TrainConfig,
     folder: pathlib.Path,
 ) -> keras.Model:

@@ -17,25 +17,22 @@ from export.artefacts import variants as recipes
 from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import check_labels
-from export.compress.finetune import AnyFineTuningData
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.network import with_bare_layers
-from export.compress.stages import (
-    CompressionStages,
-    StageInputs,
-    Trained,
-    content_key,
-)
+from export.compress.stages import CompressionStages, StageInputs, content_key
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
+from export.graph.signature import INPUT_NAME
 from export.onnx.convert import to_onnx
 from export.onnx.file import onnx_nonzero_weights, onnx_weight_sparsity
 from export.runtime import first_run
 from export.runtime.verify import Verdict
 from export.tasks import base as tasks
 from export.tasks.classification import Classification
-from export.tflite.convert import INPUT_NAME, to_tflite
+from export.tasks.fine_tuning import FineTuningData
+from export.tasks.trained import Trained
+from export.tflite.convert import to_tflite
 from export.tflite.converter_quantise import converter_quantise
 from export.tflite.flatbuffer import nonzero_weights, weight_sparsity, with_half_precision_kernels
 from export.tflite.quantise import quantise
@@ -310,7 +307,7 @@ class VariantBuilder:
         return Run.open(name)
 
     @functools.cached_property
-    def _lessons(self) -> AnyFineTuningData:
+    def _lessons(self) -> FineTuningData:
         return self._task.fine_tuning_data()
 
     def _sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,8 +27,8 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper im
 
 from export.artefacts import variants as recipes
 from export.compress import finetune
-from export.compress.finetune import AnyFineTuningData
 from export.graph.legacy_keras import bring_back, to_tf_keras
+from export.tasks.fine_tuning import FineTuningData
 from kerascnn.errors import InputError
 from training.common.quiet import quiet
 from training.engine.config import TrainConfig
@@ -44,7 +44,7 @@ _M_BY_N = {"2of4": (2, 4)}
 def prune(
     model: keras.Model,
     step: recipes.Prune,
-    fine_tuning_data: AnyFineTuningData,
+    fine_tuning_data: FineTuningData,
     config: TrainConfig,
     folder: pathlib.Path,
 ) -> keras.Model:

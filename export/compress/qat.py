@@ -51,7 +51,6 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
 )
 
 from export.compress import finetune
-from export.compress.finetune import AnyFineTuningData
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.legacy_keras import bring_back, to_tf_keras
 from export.graph.lower import (
@@ -60,6 +59,8 @@ from export.graph.lower import (
     lower_for_int8,
     with_raw_input,
 )
+from export.tasks.fine_tuning import FineTuningData
+from export.tasks.trained import Range
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.quiet import quiet
@@ -80,8 +81,6 @@ _MOST_CLUSTERS = 256
 _ENTRANCE = "image"
 _PROBED_AT_ONCE = 8
 _ANSWERED_AT_ONCE = 64
-
-Range = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,7 +103,7 @@ class QATResult:
 
 def train_aware(
     model: keras.Model,
-    fine_tuning_data: AnyFineTuningData,
+    fine_tuning_data: FineTuningData,
     config: TrainConfig,
     folder: pathlib.Path,
     *,

@@ -30,8 +30,11 @@ from export.artefacts import variants as recipes
 from export.compress import qat
 from export.compress.channel_prune import slim
 from export.compress.cluster import cluster
-from export.compress.finetune import AnyFineTuningData, FineTuningData, share_of
+from export.compress.finetune import share_of
 from export.compress.prune import prune
+from export.tasks.classification import ClassificationFineTuningData
+from export.tasks.fine_tuning import FineTuningData
+from export.tasks.trained import Trained
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -60,32 +63,6 @@ _EDITION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Trained:
-    """A network after its steps.
-
-    Attributes:
-        key: of what it was made of.
-        model: plain Keras 3; after quantisation-aware training the lowered one.
-        preprocessing: what pictures for `model` go through.
-        parameters, macs: of the architecture, which structured pruning alone changes.
-        seconds: that all steps took.
-        ranges: after quantisation-aware training, see `export.compress.qat.QATResult`; else None.
-        answers: likewise, see `Task.simulated_answers`; None where it was not asked.
-        shared_scale: layers whose kernel should have one scale for all channels.
-    """
-
-    key: str
-    model: keras.Model
-    preprocessing: Preprocessing
-    parameters: int
-    macs: int
-    seconds: float
-    ranges: Mapping[str, qat.Range] | None = None
-    answers: Mapping[str, np.ndarray] | None = None
-    shared_scale: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class StageInputs:
     """What the steps of a run are made with; the functions are called when first needed.
 
@@ -101,7 +78,7 @@ class StageInputs:
 
     source: str
     trainable: Callable[[keras.Model], keras.Model]
-    fine_tuning_data: Callable[[], AnyFineTuningData]
+    fine_tuning_data: Callable[[], FineTuningData]
     teacher: Callable[[str], Teacher]
     teacher_key: Callable[[str], str]
     calibration: Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -210,7 +187,7 @@ class CompressionStages:
         match step:
             case recipes.Slim():
                 assert isinstance(
-                    fine_tuning_data, FineTuningData
+                    fine_tuning_data, ClassificationFineTuningData
                 )  # a detector's task refuses to be slimmed
                 model = self._slimmed(before.model, step, fine_tuning_data, config, checkpoints)
             case recipes.Prune():
@@ -235,7 +212,7 @@ class CompressionStages:
         self,
         model: keras.Model,
         step: recipes.Slim,
-        fine_tuning_data: FineTuningData,
+        fine_tuning_data: ClassificationFineTuningData,
         config: TrainConfig,
         checkpoints: pathlib.Path,
     ) -> keras.Model:
@@ -259,7 +236,10 @@ class _Scored:
     """Batches that channels are scored on, made anew in each round: bytes are a quarter as long."""
 
     def __init__(
-        self, pictures: np.ndarray, labels: np.ndarray, fine_tuning_data: FineTuningData
+        self,
+        pictures: np.ndarray,
+        labels: np.ndarray,
+        fine_tuning_data: ClassificationFineTuningData,
     ) -> None:
         self._pictures, self._labels, self._lessons = pictures, labels, fine_tuning_data
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tf2onnx import optimizer
 from tf2onnx.graph import Node
 
-from export.tflite.convert import INPUT_NAME, output_names
+from export.graph.signature import INPUT_NAME, output_names
 from training.common.quiet import quiet
 
 

@@ -9,13 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.tflite.detection import (
-    BOXES,
-    COUNT,
-    LABELS,
-    SCORES,
-    centred_anchors,
-)
+from export.graph.detection import centred_anchors
+from export.graph.signature import BOXES, COUNT, LABELS, SCORES
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 

@@ -8,14 +8,11 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from export.artefacts import significance
 from export.artefacts.artefact import Artefact, sidecar
+from export.artefacts.significance import Difference
 from export.compress.compress import all_artefacts
-from export.report import (
-    chart,
-    device_results,
-    results,
-    significance,
-)
+from export.report import chart, device_results, results
 from export.report import (
     page as report,
 )
@@ -27,7 +24,6 @@ from export.report.page import (
     RunSummary,
 )
 from export.report.results import Choice, Result
-from export.report.significance import Difference
 from export.runtime import benchmark, first_run
 from export.runtime import load as runtimes
 from export.runtime.verify import verified_of
@@ -173,7 +169,7 @@ def difference(first: Artefact, second: Artefact) -> Difference:
     if one != two:
         raise InputError(f"{first.path} and {second.path} were measured on different images")
     (_, before), (_, after) = first.answers, second.answers
-    if first.info["evaluation"]["metric"] == results.ACCURACY:
+    if first.info["evaluation"]["metric"] == floor.ACCURACY:
         return significance.difference(before, after)
     try:
         low, high = first.drop_interval(before, after)
@@ -305,13 +301,13 @@ def _below_floor(artefact: Artefact) -> str | None:
     """Why nothing is recommended of a file's network, see `training.engine.floor`."""
     measured = artefact.info["evaluation"]
     metric, value = measured["metric"], measured["value"]
-    if metric == results.MIOU:
+    if metric == floor.MIOU:
         _before, counts = artefact.answers
         pixels = counts[..., TRUTH].sum(axis=0)
         facts = floor.class_facts(pixels)
         classes, majority = facts["classes"], facts["majority"]
         return floor.below_floor(metric, value, classes=classes, majority=majority)
-    if metric == results.ACCURACY and (images := measured.get("class_pictures")):
+    if metric == floor.ACCURACY and (images := measured.get("class_pictures")):
         balanced = measured.get("balanced_accuracy")
         return floor.below_floor(metric, value, **floor.class_facts(images), balanced=balanced)
     # Earlier versions did not write how many pictures each class has.
@@ -369,11 +365,11 @@ def _initial_weights(run: Run) -> str:
 
 
 def _keras_figure(trained: Mapping[str, Any]) -> str:
-    if trained["metric"] == results.ACCURACY:
+    if trained["metric"] == floor.ACCURACY:
         right = f"accuracy {trained['held_out']:.1f}%"
         balanced = trained.get("balanced_accuracy")
         return right if balanced is None else f"{right}, balanced accuracy {balanced:.1f}%"
-    if trained["metric"] == results.MIOU:
+    if trained["metric"] == floor.MIOU:
         return f"mIoU {trained['held_out']:.1f}%"
     return f"{trained['metric']} {trained['held_out']:.1f}%, AP50 {trained['ap50'] or 0:.1f}%"
 
@@ -417,7 +413,7 @@ def _by_class(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> 
     if not told or len(told) < 2:
         return None
     if isinstance(told, dict):  # detectors' and segmentation networks': one figure a class
-        metric = "IoU" if measured["metric"] == results.MIOU else measured["metric"]
+        metric = "IoU" if measured["metric"] == floor.MIOU else measured["metric"]
         lines = [(name, None, [figure]) for name, figure in told.items()]
         return ByClass(label=label, figures=[metric], rows=lines)
     commonest = max(told, key=lambda one: one["pictures"])

@@ -17,12 +17,11 @@ import numpy as np
 from markupsafe import Markup, escape
 from PIL import Image
 
+from export.artefacts.significance import Difference
 from export.report import chart
 from export.report.device_results import DeviceResult, Phone, on_phone
 from export.report.results import (
-    ACCURACY,
     FEW,
-    MIOU,
     TOLERANCE,
     VALIDATION,
     Result,
@@ -36,10 +35,10 @@ from export.report.results import (
     same_figures,
     size_unit,
 )
-from export.report.significance import Difference
 from export.runtime.verify import NO, NOT_VERIFIED
 from training.common import atomic
 from training.common.wording import SizeUnit
+from training.engine.floor import ACCURACY, MIOU
 
 _TEMPLATE = "report.html.j2"
 _WHY = {

@@ -14,7 +14,6 @@ from training.common import atomic
 from training.common.wording import SizeUnit, unit_of
 from training.engine import floor
 
-ACCURACY, MIOU = floor.ACCURACY, floor.MIOU
 # A file this near (in points of the metric) to the best one counts as still right.
 TOLERANCE = 1.0
 # With fewer held-out images an interval tells too little to be printed.
@@ -52,7 +51,7 @@ class Result:
         bytes, download_bytes: file size, and after zlib -9, which is what a store delivers.
         metric, value, float_value: name, the artefact's figure and the Keras model's, in percent.
         drop: float_value - value, in points.
-        drop_low, drop_high: its 95% interval, see `export.report.significance`.
+        drop_low, drop_high: its 95% interval, see `export.artefacts.significance`.
         pictures: how many are held out; `None` where unknown.
         balanced_accuracy: of a classifier, the mean recall of its classes, in percent; else `None`.
         choice: what the file is chosen by; `None` for its figure on the held-out pictures.
@@ -221,7 +220,7 @@ def metric_of(results: Sequence[Result], *, unit: bool = False) -> str:
     Args:
         unit: say that it is a percentage, as all metrics are.
     """
-    metric = results[0].metric if results else ACCURACY
+    metric = results[0].metric if results else floor.ACCURACY
     return f"{metric} (%)" if unit else metric
 
 

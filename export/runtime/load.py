@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from export.tflite.convert import INPUT_NAME, OUTPUT_NAME
+from export.graph.signature import INPUT_NAME, OUTPUT_NAME
 from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.classification.evaluate import keras_predict_fn

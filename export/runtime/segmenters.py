@@ -12,19 +12,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from export.graph.signature import INPUT_NAME, MAP, OUTPUT_NAME
 from export.runtime.load import (
     THREADS,
     KerasModel,
     LiteRT,
     OnnxRuntime,
 )
-from export.tflite.convert import INPUT_NAME, OUTPUT_NAME
 from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.segmentation import Palette
 from training.segmentation.evaluate import keras_segment_fn
-
-MAP = "map"
 
 
 class Segmenter(Protocol):

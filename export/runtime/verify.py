@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from export.artefacts.significance import drop_interval
 from export.artefacts.variants import Variant
-from export.report.significance import drop_interval
 from training.classification.outputs import Outputs
 
 YES, NO, NOT_VERIFIED = "yes", "no", "not verified"

@@ -1,6 +1,6 @@
 """What a run's task means for its files: its pictures, its answers, and when two agree.
 
-`export.tasks.classification`, `export.tasks.detection`, `export.tasks.two_stage` and
+`export.tasks.classification`, `export.tasks.one_stage`, `export.tasks.two_stage` and
 `export.tasks.segmentation` are the tasks; all else of compression is the same.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import importlib
 import pathlib
 from collections.abc import Callable, Sized
 from typing import Any, Protocol
@@ -18,11 +19,11 @@ import numpy as np
 from export.artefacts.about import About
 from export.artefacts.description import FORMAT, input_told
 from export.artefacts.variants import DEFAULT, Variant
-from export.compress.finetune import AnyFineTuningData
-from export.compress.stages import Trained
+from export.graph.signature import INPUT_NAME
 from export.onnx import file as onnx_file
 from export.runtime.verify import Verdict
-from export.tflite.convert import INPUT_NAME
+from export.tasks.fine_tuning import FineTuningData
+from export.tasks.trained import Trained
 from export.tflite.metadata import properties, with_metadata
 from kerascnn.errors import InputError
 from training.common import once
@@ -118,7 +119,7 @@ class Task(abc.ABC):
         """(n, height, width, channels) uint8 training pictures, chosen by the seed; and labels."""
 
     @abc.abstractmethod
-    def fine_tuning_data(self) -> AnyFineTuningData:
+    def fine_tuning_data(self) -> FineTuningData:
         """What every fine-tuning of the run learns from."""
 
     def trainable(self, model: keras.Model) -> keras.Model:
@@ -256,20 +257,16 @@ def of(run: Run) -> Task:
 
 
 def _opened(run: Run) -> Task:
-    if run.task == "classification":
-        from export.tasks.classification import Classification
+    if run.task not in _FILES:
+        raise InputError(f"{run.folder}: no files are made for {run.task} yet")
+    module, name = _FILES[run.task].split(":")
+    opened: Task = getattr(importlib.import_module(module), name)(run)
+    return opened
 
-        return Classification(run)
-    if run.task == "detection":
-        if run.info["detector"].get("stages") == 2:
-            from export.tasks.two_stage import TwoStageDetection
 
-            return TwoStageDetection(run)
-        from export.tasks.detection import Detection
-
-        return Detection(run)
-    if run.task == "segmentation":
-        from export.tasks.segmentation import Segmentation
-
-        return Segmentation(run)
-    raise InputError(f"{run.folder}: no files are made for {run.task} yet")
+# What opens a run, by its task; loaded when it is asked for.
+_FILES = {
+    "classification": "export.tasks.classification:Classification",
+    "detection": "export.tasks.detection:of",
+    "segmentation": "export.tasks.segmentation:Segmentation",
+}

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from export.artefacts.significance import pack
 from export.artefacts.variants import Variant
-from export.compress import allowed
-from export.compress.finetune import FineTuningData
-from export.compress.stages import Trained
-from export.report.significance import pack
+from export.graph.signature import OUTPUT_NAME
 from export.runtime import verify
 from export.runtime.load import Runtime
 from export.runtime.load import load as load_runtime
 from export.runtime.verify import Verdict
+from export.tasks import allowed
 from export.tasks.base import Task
-from export.tflite.convert import OUTPUT_NAME
+from export.tasks.fine_tuning import FineTuningData
+from export.tasks.same_data import check_fingerprint
+from export.tasks.trained import Trained
 from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.classification.batches import TrainingData
+from training.classification.distillation import DistillationLoss, accuracy
 from training.classification.evaluate import (
     Evaluation,
     PredictFn,
@@ -30,14 +36,76 @@ from training.classification.evaluate import (
     keras_predict_fn,
 )
 from training.classification.task import source_for
+from training.classification.training_model import factors_of
 from training.common.wording import counted
 from training.datasets.decode import decode_split
 from training.datasets.selection import without
 from training.datasets.splits import Dataset, Split, places_by_class
 from training.engine import dataset_of_request as of_request
-from training.engine.run import Run
+from training.engine.config import TrainConfig
+from training.engine.pipeline import train_stream, with_teacher
 
 _MISTAKES_KEPT = 200
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ClassificationFineTuningData(FineTuningData):
+    """What every fine-tuning of a classifier learns from.
+
+    Attributes:
+        train: images, at the geometry of `source`.
+        source: as of `training.classification.fit.fit`.
+        classes: length of the logits.
+    """
+
+    train: Split
+    source: Preprocessing
+    classes: int
+
+    def training_data(self, config: TrainConfig) -> TrainingData:
+        """See `FineTuningData.training_data`."""
+        return TrainingData(
+            split=self.train,
+            source=self.source,
+            preprocessing=self.preprocessing,
+            classes=self.classes,
+            config=config,
+        )
+
+    def batches(self, config: TrainConfig, first_epoch: int) -> tf.data.Dataset:
+        """With the teacher's logits if there is one.
+
+        Returns:
+            ((n, height, width, channels) float32, (n, classes or 2 classes) float32).
+        """
+        stream: tf.data.Dataset = train_stream(
+            self.train,
+            source=self.source,
+            preprocessing=self.preprocessing,
+            classes=self.classes,
+            config=config,
+            first_epoch=first_epoch,
+        )
+        return with_teacher(stream, self.teacher.teacher_logits) if self.teacher else stream
+
+    def targeted(self, config: TrainConfig) -> Callable[..., tuple] | None:
+        """Where classes have weights, (n,) float32 by the class, or the mixture, of each image."""
+        factors = factors_of(config, self.train.labels, self.classes)
+        if factors is None:
+            return None
+
+        def weigh(pictures: tf.Tensor, labels: tf.Tensor) -> tuple:
+            return pictures, labels, tf.linalg.matvec(labels[:, : self.classes], factors)
+
+        return weigh
+
+    def compiled(self, config: TrainConfig) -> dict[str, Any]:
+        """Loss and metrics that fit `stream`; without a teacher the smoothed cross-entropy."""
+        return {"loss": DistillationLoss.of(config).call, "metrics": [accuracy]}
+
+    def note(self, figures: Mapping[str, float]) -> str:
+        """What is shown of a step."""
+        return f"loss {figures['loss']:.3f}, accuracy {figures['accuracy']:.1%}"
 
 
 class Classification(Task):
@@ -105,11 +173,11 @@ class Classification(Task):
             )
         return split.pictures, split.labels
 
-    def fine_tuning_data(self) -> FineTuningData:
+    def fine_tuning_data(self) -> ClassificationFineTuningData:
         preprocessing = self.run.preprocessing
         source = source_for(preprocessing, self.config)
         train, _broken = decode_split(self.dataset.train, source, root=self.dataset.name)
-        return FineTuningData(
+        return ClassificationFineTuningData(
             train=train,
             source=source,
             preprocessing=preprocessing,
@@ -255,12 +323,3 @@ def kinds_first(kinds: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     lengths = np.diff(begins, append=len(order))
     turn = np.arange(len(order)) - np.repeat(begins, lengths)
     return order[np.lexsort((place[order], turn))]
-
-
-def check_fingerprint(run: Run, found: str) -> None:
-    """Raise InputError if the data is not that of the run."""
-    if found != run.info["dataset"]["fingerprint"]:
-        raise InputError(
-            f"{run.info['request']['data']} is not the data that {run.folder} was trained on; "
-            "bring it back, or train again"
-        )

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from export.artefacts.variants import Variant
-from export.compress.stages import Trained
+from export.graph.signature import DETECTIONS
 from export.runtime.detectors import Detector, load_detector
 from export.runtime.verify import (
     NO,
@@ -35,8 +35,8 @@ from export.tasks.agreement import (
     sure_found,
 )
 from export.tasks.base import Task
-from export.tasks.classification import check_fingerprint
-from export.tflite.detection import DETECTIONS
+from export.tasks.same_data import check_fingerprint
+from export.tasks.trained import Trained
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training.augment.boxes import to_network
 from training.common.wording import counted

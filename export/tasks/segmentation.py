@@ -6,23 +6,17 @@ import dataclasses
 import functools
 import pathlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from export.artefacts.variants import Variant
-from export.compress import allowed
-from export.compress.finetune import SegmentationFineTuningData
-from export.compress.stages import Trained
+from export.graph.signature import MAP, OUTPUT_NAME
 from export.onnx import file as onnx_file
-from export.runtime.segmenters import (
-    MAP,
-    Segmenter,
-    load_segmenter,
-    palette,
-)
+from export.runtime.segmenters import Segmenter, load_segmenter, palette
 from export.runtime.verify import (
     NO,
     NOT_VERIFIED,
@@ -31,15 +25,20 @@ from export.runtime.verify import (
     Verdict,
     bounded,
 )
+from export.tasks import allowed
 from export.tasks.base import Task
-from export.tasks.classification import check_fingerprint
+from export.tasks.fine_tuning import FineTuningData
+from export.tasks.same_data import check_fingerprint
+from export.tasks.trained import Trained
 from export.tflite import flatbuffer
-from export.tflite.convert import OUTPUT_NAME
 from training.augment.boxes import to_network
 from training.common import packed
 from training.common.wording import counted
 from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.engine import dataset_of_request as of_request
+from training.engine.config import TrainConfig
+from training.engine.pipeline import map_stream
+from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.drawing import legend
 from training.segmentation.evaluate import (
     SegmentFn,
@@ -111,6 +110,55 @@ class SegmentationAnswers:
     def value(self) -> float:
         """Mean IoU, in percent; 0 where no pixel counts."""
         return 0.0 if np.isnan(self.evaluation.miou) else self.evaluation.miou
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SegmentationFineTuningData(FineTuningData):
+    """What every fine-tuning of a segmentation network learns from.
+
+    Attributes:
+        output_size: (h', w') of its answer.
+        loss: of its logits.
+    """
+
+    train: SegmentationSplit
+    output_size: tuple[int, int]
+    loss: SegmentationLoss
+
+    def training_data(self, config: TrainConfig) -> SegmentationTrainingData:
+        """See `FineTuningData.training_data`."""
+        return SegmentationTrainingData(
+            split=self.train,
+            preprocessing=self.preprocessing,
+            classes=self.loss.classes,
+            config=config,
+            output_size=self.output_size,
+        )
+
+    def batches(self, config: TrainConfig, first_epoch: int) -> tf.data.Dataset:
+        """As of `training.engine.pipeline.map_stream`."""
+        training_data = self.training_data(config)
+        return map_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
+
+    def targeted(self, config: TrainConfig) -> Callable[..., tuple]:
+        """Normalised images, and (n, h', w', 2) float32 classes and weights."""
+
+        def target(batch: dict[str, tf.Tensor]) -> tuple:
+            classes = tf.cast(batch["gt_map"], tf.float32)
+            weights = batch.get("gt_weights", tf.ones_like(classes))
+            pictures = tf.cast(batch["pictures"], tf.float32)
+            wanted = tf.stack([classes, weights], axis=-1)
+            return self.preprocessing.normalise_floats(pictures), wanted
+
+        return target
+
+    def compiled(self, config: TrainConfig) -> dict[str, Any]:
+        """The loss."""
+
+        def loss(wanted: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+            return self.loss(wanted[..., 0], logits, wanted[..., 1])
+
+        return {"loss": loss}
 
 
 class Segmentation(Task):

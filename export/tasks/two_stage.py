@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 import keras
 
 from export.artefacts.variants import Variant
-from export.compress import allowed
+from export.graph.signature import MASKS
+from export.graph.two_stage import with_suppression
+from export.tasks import allowed
 from export.tasks.detectors import DetectorTask
-from export.tflite.detection import MASKS
-from export.tflite.two_stage import with_float_counts, with_suppression
+from export.tflite.detection import with_float_counts
 from kerascnn.detection.faster_rcnn import MASK_SIZE
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError

@@ -11,10 +11,8 @@ from collections.abc import Container, Iterator
 import keras
 import tensorflow as tf
 
+from export.graph.signature import INPUT_NAME, OUTPUT_NAME, output_names
 from training.common.quiet import quiet
-
-INPUT_NAME = "image"
-OUTPUT_NAME = "logits"
 
 
 def to_tflite(model: keras.Model) -> bytes:
@@ -63,11 +61,6 @@ def converter(model: keras.Model) -> Iterator[tf.lite.TFLiteConverter]:
         except tf.errors.OpError as error:
             # TensorFlow writes the intermediate form, and has errors of its own for a full disk.
             raise OSError(f"cannot write the intermediate model: {error.message}") from error
-
-
-def output_names(model: keras.Model) -> list[str]:
-    """What a file calls the outputs: `logits` a single one, several as their layers are called."""
-    return [OUTPUT_NAME] if len(model.outputs) == 1 else list(model.output_names)
 
 
 def layer_of(tensor: str, known: Container[str]) -> str | None:

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from export.artefacts.variants import Variant
-from export.tflite.convert import INPUT_NAME, converter
+from export.graph.signature import INPUT_NAME
+from export.tflite.convert import converter
 from export.tflite.flatbuffer import compact
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing

@@ -1,4 +1,4 @@
-"""Detectors as TFLite files: the network that is written, and the post-processing behind it.
+"""The post-processing of detectors inside TFLite files.
 
 A file comes in two forms. The raw one ends in two tensors, `boxes` (codes against the anchors) and
 `scores`; the other has TFLite_Detection_PostProcess behind them, the custom operation that
@@ -13,97 +13,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
-from keras import layers
 
-from export.graph.unshare import unshared
+from export.graph.detection import centred_anchors
+from export.graph.signature import BOXES, COUNT, DETECTIONS, LABELS, MASKS, SCORES
 from export.tflite import flatbuffer
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 
-BOXES, LOGITS, SCORES = "boxes", "logits", "scores"
-LABELS, COUNT, MASKS = "labels", "count", "masks"
-# The order of the operation's outputs, by which clients without names find them.
-DETECTIONS = (BOXES, LABELS, SCORES, COUNT)
 _OPERATION = "TFLite_Detection_PostProcess"
 # With t > 1 threads, class t is never looked at (tensorflow issue 56058; so in LiteRT 2.3). Classes
 # without scores in front see to it that this is none of ours, with 2 to 16 threads.
 _IDLE = 17
-# Tensors that XNNPACK concatenates at once.
-_MOST_CONCATENATED = 5
-
-
-def single_calls(model: keras.Model) -> keras.Model:
-    """A detector as files are made from it, and as compression trains it.
-
-    Args:
-        model: functional, with outputs [boxes (n, a, 4), logits (n, a, c or c + 1)].
-
-    Returns:
-        A twin with copied weights and the same outputs, in which no layer is called twice and no
-        concatenation has more inputs than XNNPACK takes.
-
-    Raises:
-        InputError: the model has other outputs.
-    """
-    if model.output_names != [BOXES, LOGITS]:
-        raise InputError(
-            f"{model.name} is not a detector: its outputs are {', '.join(model.output_names)}, "
-            f"not {BOXES} and {LOGITS}"
-        )
-    single = unshared(model)
-    twin = keras.models.clone_model(single, call_function=_called)
-    for layer in single.layers:
-        if layer.weights:
-            twin.get_layer(layer.name).set_weights(layer.get_weights())
-    return twin
-
-
-def with_scores(model: keras.Model, spec: DetectorSpec) -> keras.Model:
-    """The network that detector files hold.
-
-    Args:
-        model: as of `single_calls`.
-
-    Returns:
-        What `single_calls` gives, with outputs [boxes (n, a, 4), scores (n, a, c or c + 1)]. Scores
-        are in 0..1; a background stays, as the first column.
-
-    Raises:
-        InputError: the model has other outputs.
-    """
-    twin = single_calls(model)
-    boxes, logits = twin.outputs
-    activation = "softmax" if spec.background else "sigmoid"
-    scores = layers.Activation(activation, dtype="float32", name=SCORES)(logits)
-    return keras.Model(twin.input, [boxes, scores], name=model.name)
-
-
-def _called(layer: keras.Layer, *args, **kwargs):
-    kwargs.pop("training", None)
-    if isinstance(layer, layers.Concatenate):
-        return layer(_in_groups(layer, list(args[0])), **kwargs)
-    return layer(*args, **kwargs)
-
-
-def _in_groups(layer: layers.Concatenate, inputs: list) -> list:
-    """No more tensors than XNNPACK concatenates: the first ones as one."""
-    number = 0
-    while len(inputs) > _MOST_CONCATENATED:
-        number += 1
-        group = layers.Concatenate(axis=layer.axis, name=f"{layer.name}_group{number}")
-        inputs = [group(inputs[:_MOST_CONCATENATED]), *inputs[_MOST_CONCATENATED:]]
-    return inputs
 
 
 def append_postprocess(file: bytes, spec: DetectorSpec) -> bytes:
     """Put decoding and suppression of overlapping boxes into a file.
 
     Args:
-        file: of `with_scores`, quantised or not.
+        file: of `export.graph.detection.with_scores`, quantised or not.
 
     Returns:
         A file that gives, in this order and with d the most detections, float32: `boxes` (1, d, 4),
@@ -163,13 +93,6 @@ def _clipped(graph: Extended, boxes: int, shape: tuple[int, ...]) -> int:
         limit, name = graph.constant(np.array([edge], np.float32)), f"boxes_clipped_at_{edge}"
         (boxes,) = graph.add(kind, [limit, boxes], [(name, shape)], schema.MaximumMinimumOptionsT())
     return boxes
-
-
-def centred_anchors(spec: DetectorSpec) -> np.ndarray:
-    """(a, 4) float32: centre's y and x, height, width."""
-    top, left, bottom, right = spec.anchors.boxes().astype(np.float64).T
-    sides = ((top + bottom) / 2, (left + right) / 2, bottom - top, right - left)
-    return np.stack(sides, axis=-1).astype(np.float32)
 
 
 def _classes(outputs: dict[str, schema.TensorT], spec: DetectorSpec) -> int:
@@ -280,3 +203,29 @@ class Extended:
         tensor.type, tensor.buffer = kind, buffer
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
+
+
+def with_float_counts(file: bytes) -> bytes:
+    """A file whose outputs have the order and the types of other detectors' files.
+
+    Args:
+        file: of `export.graph.two_stage.with_suppression`, quantised or not.
+
+    Returns:
+        A file that gives, float32: `boxes` (1, d, 4), `labels` (1, d), `scores` (1, d), `count`
+        (1,), and `masks` (1, d, 28, 28) if it has them.
+    """
+    graph = Extended(file)
+    outputs = {name: graph.named(name) for name in (*DETECTIONS, MASKS) if name in graph.outputs()}
+    for name in (LABELS, COUNT):
+        shape = tuple(int(n) for n in graph.outputs()[name].shape)
+        (outputs[name],) = graph.add(
+            schema.BuiltinOperator.CAST, [outputs[name]], [(f"float_{name}", shape)], _to_float()
+        )
+    return graph.ending_in(outputs)
+
+
+def _to_float() -> schema.CastOptionsT:
+    options = schema.CastOptionsT()
+    options.inDataType, options.outDataType = schema.TensorType.INT32, schema.TensorType.FLOAT32
+    return options

@@ -11,8 +11,9 @@ from litert_quantizer.qtyping import TFLOperationName as Op
 from litert_quantizer.utils import qsv_utils
 
 from export.artefacts.variants import Variant
+from export.graph.signature import INPUT_NAME
 from export.tflite import kernel_ranges
-from export.tflite.convert import INPUT_NAME, layer_of
+from export.tflite.convert import layer_of
 from export.tflite.flatbuffer import (
     compact,
     joining_tensors,

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
-from export.compress import allowed
+from export.graph.signature import OUTPUT_NAME
 from export.report.chart import SERIES
+from export.tasks import allowed
 from export.tflite import kernel_ranges
-from export.tflite.convert import OUTPUT_NAME
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common import atomic, once

@@ -17,8 +17,6 @@ from typing import Any
 
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
-from export.compress import allowed
-from export.compress.budget import Budget
 from export.compress.compress import VariantBuilder, all_artefacts
 from export.report.compare import measure, write
 from export.report.results import (
@@ -28,8 +26,10 @@ from export.report.results import (
     milliseconds,
     pareto,
 )
+from export.tasks import allowed
 from export.tflite.convert import to_tflite
 from export.tflite.flatbuffer import skeleton
+from export.tools.budget import Budget
 from kerascnn.errors import InputError
 from training.common import once
 from training.common.progress import say

@@ -12,8 +12,8 @@ import pytest
 from commands import assert_refused, here
 from PIL import Image
 
+from export.artefacts import significance
 from export.artefacts.artefact import Artefact, sidecar
-from export.report import significance
 from export.runtime import first_run
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing

@@ -13,7 +13,8 @@ from keras import layers
 from export.artefacts.variants import Variant
 from export.compress.qat import FIXED_RANGES, fused_dense, has_scale
 from export.compress.reconstruct.network import Format, Parts, reconstruct
-from export.tflite.convert import OUTPUT_NAME, layer_of, to_tflite
+from export.graph.signature import OUTPUT_NAME
+from export.tflite.convert import layer_of, to_tflite
 from export.tflite.quantise import kernel_bits, quantise
 from kerascnn.preprocessing import Preprocessing
 from training.common.quiet import native_quiet
