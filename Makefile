@@ -1,15 +1,15 @@
-# `make demo` and `make test` need only Python 3.11 or 3.12, make and a package index.
+# `make demo` and `make test` need only Python 3.11 to 3.13, make and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all web android lint format docs bench bench-compression lock clean
+.PHONY: setup demo test test-all web android lint format docs bench bench-compression wheel lock clean
 
 setup: .venv/.ready
 
 # The stamp is written last, so that an interrupted install is begun again.
 .venv/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
-	  { echo "kerascnn needs Python 3.11 or 3.12; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "kerascnn needs Python 3.11, 3.12 or 3.13; try: make $(MAKECMDGOALS) PYTHON=python3.13" >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
@@ -27,7 +27,7 @@ test-all: setup
 # The page for browsers: its runtime from npm, then all its tests, in node and in Chromium.
 web: setup
 	npm ci --prefix export/deploy/web_page
-	$(BIN)/python -m pytest -rs tests/export/test_web.py
+	$(BIN)/python -m pytest -rs tests/export/deploy/test_web.py
 
 # The Android demo's sources, compiled and tested by Maven: a JDK, mvn and aapt2.
 android: setup
@@ -56,9 +56,14 @@ bench: setup
 bench-compression: setup
 	$(BIN)/python benchmarks/compression.py
 
+# dist/: sdist and wheel, with the page's runtime in both: `kerascnn web` needs no Node.js then.
+wheel: setup
+	npm ci --prefix export/deploy/web_page
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist .
+
 lock: setup
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header \
 	  -o requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv runs build dist *.egg-info

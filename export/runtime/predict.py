@@ -21,10 +21,8 @@ from training.common.wording import counted
 from training.datasets.instance_masks import run_lengths
 from training.datasets.pictures import read_picture, read_pixels
 from training.datasets.segmentation import VOID
-from training.detection.drawing import write_boxes
 from training.detection.evaluate import on_picture
 from training.detection.metrics import Detections
-from training.segmentation.drawing import write_map
 from training.segmentation.evaluate import on_picture as map_on_picture
 
 # Called with what is wrong with a picture that is passed over.
@@ -220,6 +218,8 @@ def detect(
                         f"{path} finds class {label}, which its description does not name"
                     )
         if target is not None:
+            from training.detection.drawing import write_boxes
+
             write_boxes(
                 *(target, picture, found.boxes, found.labels, found.scores),
                 classes=described.labels,
@@ -266,6 +266,8 @@ def segment(
                 )
             label_map = map_on_picture(found, picture.shape[:2], preprocessing)
         if target is not None:
+            from training.segmentation.drawing import write_map
+
             write_map(target, picture, label_map, labels, described.palette)
         yield Areas(
             image=image,

@@ -19,7 +19,7 @@ from kerascnn.cli.printing import print_json
     default="android_demo",
     show_default=True,
     type=click.Path(),
-    help="Folder of the Android demo, or of a copy.",
+    help="Folder of the Android demo; a new one gets a copy of it.",
 )
 @click.option(
     "--variants", help="Variants, separated by commas.  [default: all .tflite files of the runs]"
@@ -29,8 +29,8 @@ def android(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool
     """Copy model files into the Android demo.
 
     They replace those of an earlier call. RUN is a run folder, or a .tflite file. The demo is a
-    project for Android Studio, android_demo/ in kerascnn's repository; the app shows every file
-    that it holds.
+    project for Android Studio, which is copied to where there is none yet; the app shows every
+    file that it holds.
     """
     from export.deploy.android import as_text, fill
 

@@ -63,7 +63,8 @@ def predict(
         raise InputError(f"{artefact}: no such file")
     names = named(images)
     require_description(path)
-    begin()
+    if path.suffix == ".keras":
+        begin()
     from export.runtime.predict import (
         detect,
         predict,

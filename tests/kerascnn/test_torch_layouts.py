@@ -5,18 +5,14 @@ The weights are a function of the tensors' names, so that neither they nor torch
 
 from __future__ import annotations
 
-import functools
-import gzip
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import golden_values, write_safetensors
+from checkpoints import golden_values, goldens, write_safetensors
 
 import kerascnn
 
-GOLDENS = Path(__file__).parent / "data" / "torch_goldens.json.gz"
 OURS = {
     "vgg16_bn": "vgg16",
     "legacy_seresnet50": "se_resnet50",
@@ -38,11 +34,6 @@ FAST = {
 }  # fmt: skip
 # These weights have the names and shapes of tf_efficientnet_lite0.
 ASKED = {"efficientnet_lite0": {"padding": "symmetric", "norm_epsilon": 1e-5}}
-
-
-@functools.cache
-def goldens() -> dict:
-    return json.loads(gzip.decompress(GOLDENS.read_bytes()))
 
 
 def names() -> list:

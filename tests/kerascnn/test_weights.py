@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import collections
-import gzip
 import io
-import json
 import os
 import pickle
 import struct
@@ -18,7 +16,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from checkpoints import write_safetensors
+from checkpoints import goldens, write_safetensors
 
 import kerascnn
 from kerascnn import zoo
@@ -29,8 +27,6 @@ from kerascnn.weights.fill import fill
 from kerascnn.weights.safetensors import read_safetensors
 from kerascnn.weights.torch_checkpoint import _LEGACY_MAGIC, read_checkpoint
 from training.datasets.pictures import fit_array
-
-GOLDENS = Path(__file__).parent / "data" / "torch_goldens.json.gz"
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +198,7 @@ def test_damaged_files_are_refused(state, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, np.ndarray]:
     """A resnet18 of four classes as torchvision names it."""
-    golden = json.loads(gzip.decompress(GOLDENS.read_bytes()))["resnet18"]["tensors"]
+    golden = goldens()["resnet18"]["tensors"]
     rng = np.random.default_rng(0)
     sized = {name: [4, *shape[1:]] if name.startswith("fc") else shape for name, shape in golden}
     return {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in sized.items()}

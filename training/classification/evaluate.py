@@ -9,21 +9,23 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.classification.batches import picture_batches
 from training.classification.outputs import (
     LOGITS_BYTES,
     Collected,
     Outputs,
     blocks,
 )
+from training.datasets.decode import picture_batches
 from training.datasets.splits import Split
+
+if TYPE_CHECKING:  # files are evaluated without a framework
+    import keras
 
 _PICTURES_AT_ONCE = 64
 _BINS = 15
@@ -299,6 +301,7 @@ def evaluate(predict: PredictFn, split: Split, preprocessing: Preprocessing) -> 
 
 def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> PredictFn:
     """`predict` of a Keras model, normalisation included."""
+    from keras import ops
 
     def predict(pictures: np.ndarray) -> np.ndarray:
         # Not `model.predict`: it makes a tuned stream for every call (see datasets/streams.py).
@@ -306,7 +309,7 @@ def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> Predic
             model(preprocessing.normalise(pictures[i : i + _PICTURES_AT_ONCE]), training=False)
             for i in range(0, len(pictures), _PICTURES_AT_ONCE)
         ]
-        return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
+        return np.concatenate([ops.convert_to_numpy(part) for part in parts])
 
     return predict
 
