@@ -61,6 +61,12 @@ def test_quoted_commands_are_understood(page: Path) -> None:
     assert list(_faults(page.read_text())) == []
 
 
+def test_every_command_is_on_the_page_of_commands() -> None:
+    text = (ROOT / "docs/guides/commands.md").read_text()
+    names = COMMANDS.list_commands(click.Context(COMMANDS))
+    assert [name for name in names if f"`kerascnn {name}" not in text] == []
+
+
 @pages
 def test_quoted_programs_exist(page: Path) -> None:
     text = page.read_text()
