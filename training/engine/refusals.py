@@ -41,7 +41,9 @@ def checked(
         raise InputError(f"--detector is for detectors, and {model} is not a detector")
     options.check(model, found.model_options, found.detector_options)
     if found.weights is not None:
-        weight_files.require(model, found.weights, row.weights, backbone=row.backbone)
+        weight_files.require(
+            model, found.weights, backbone=row.backbone, options=found.model_options
+        )
         _refuse_weights(found.weights, model, own)
     if found.teacher is not None:
         Run.open(found.teacher)
