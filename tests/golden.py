@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import ctypes
 import dataclasses
 import difflib
 import fcntl
@@ -69,6 +70,7 @@ _ENVIRONMENT = {
 _VOLATILE_KEYS = ("created", "versions", "machine", "seconds")
 _VOLATILE_WORDS = ("latency",)
 _SHOWN = 12  # lines of a diff
+_SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
 
 Texts = dict[str, str]
 
@@ -603,6 +605,8 @@ def run_alone(one: Entry, folder: Path) -> tuple[Texts, str]:
 def _be_child(one: Entry, folder: Path) -> None:
     """Run one entry in `folder` and end the process."""
     code = 1
+    with contextlib.suppress(AttributeError):  # Linux: end with the parent, whatever ends that
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     try:
         log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT)
         for stream in (1, 2):

@@ -61,6 +61,12 @@ def test_quoted_commands_are_understood(page: Path) -> None:
     assert list(_faults(page.read_text())) == []
 
 
+def test_every_command_is_on_the_page_of_commands() -> None:
+    text = (ROOT / "docs/guides/commands.md").read_text()
+    names = COMMANDS.list_commands(click.Context(COMMANDS))
+    assert [name for name in names if f"`kerascnn {name}" not in text] == []
+
+
 @pages
 def test_quoted_programs_exist(page: Path) -> None:
     text = page.read_text()
@@ -80,7 +86,7 @@ def test_every_page_of_figures_is_in_the_site() -> None:
 def test_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path / "site")],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -36,7 +36,7 @@ from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training.datasets import scenes
 from training.detection.metrics import Detections
-from training.detection.task import DetectorTraining
+from training.detection.train import DetectorTraining
 from training.engine import dataset_of_request as of_request
 from training.engine.request import request
 from training.engine.run import Run, write_info

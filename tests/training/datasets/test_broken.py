@@ -226,7 +226,7 @@ def test_a_run_counts_what_it_left_out_and_its_split_stays(
 
     from training.engine import dataset_of_request as of_request
 
-    chosen = of_request.with_validation(of_request.labelled(asked), asked.config)
+    chosen = of_request.with_validation(of_request.dataset_of(asked), asked.config)
     assert chosen.validation is not None
     for split in (chosen.train, chosen.validation, chosen.held_out):
         breaks(split.names[0])

@@ -23,11 +23,10 @@ from kerascnn.errors import InputError
 from training.augment.boxes import boxes_to_network
 from training.datasets.detection_sets import scan_objects
 from training.datasets.pictures import Preprocessing
-from training.datasets.selection import choosing
 from training.detection import task as train_detector
 from training.detection.fit import _Detection
 from training.detection.metrics import Detections
-from training.detection.task import DetectorTraining
+from training.detection.train import DetectorTraining
 from training.engine import dataset_of_request as of_request
 from training.engine import network
 from training.engine.closing import closing_line
@@ -260,7 +259,7 @@ def test_images_that_break_while_training_leave_the_split_as_it_was(
     data = coco(tmp_path / "data")
     whole = train(asked(data), tmp_path / "whole").info["dataset"]
     assert "to learn from" in capsys.readouterr().err
-    opened = of_request.with_validation_of(of_request.objects(asked(data)), asked(data).config)
+    opened = of_request.with_validation(of_request.dataset_of(asked(data)), asked(data).config)
     splits = [split for split in (opened.train, opened.validation, opened.held_out) if split]
     lost = [split.names[-1] for split in splits]
     for name in lost:
@@ -329,7 +328,7 @@ def test_another_confidence_is_another_run(
 
 
 def names(data: Any, fraction: float, seed: int = 0) -> list[tuple[str, ...] | None]:
-    made = choosing(data, fraction, seed)
+    made = data.with_validation(fraction, seed)
     return [part and part.names for part in (made.train, made.validation, made.held_out)]
 
 
@@ -416,12 +415,12 @@ def test_a_loss_for_a_background_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [
-        (MODEL, {"settings": {"mixup": 1.0}}, "mixup: for classifiers only"),
-        (MODEL, {"settings": {"cutmix": 1.0}}, "cutmix: for classifiers only"),
-        (MODEL, {"label_smoothing": 0.1}, "label_smoothing: for classifiers only"),
+        (MODEL, {"settings": {"mixup": 1.0}}, "mixup: for classification only"),
+        (MODEL, {"settings": {"cutmix": 1.0}}, "cutmix: for classification only"),
+        (MODEL, {"label_smoothing": 0.1}, "label_smoothing: for classification only"),
         (MODEL, {"settings": {"class_weights": "balanced"}}, "class_weights: for"),
         (MODEL, {"settings": {"pictures_per_class": 5}}, "pictures_per_class: for"),
-        (MODEL, {"teacher": "run"}, "teacher: for classifiers only"),
+        (MODEL, {"teacher": "run"}, "teacher: for classification only"),
         (MODEL, {"recipe": "modern"}, "'modern' is a recipe for classification.*there are: scenes"),
         (MODEL, {"recipe": "scenes_digits"}, "'scenes_digits' is a recipe for classification"),
         (MODEL, {"augmentation": "modern"}, "'modern' is not for detection.*none, flip, scenes"),

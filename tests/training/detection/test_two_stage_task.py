@@ -32,7 +32,7 @@ from training.detection import task as train_detector
 from training.detection.batches import DetectionTrainingData
 from training.detection.evaluate import evaluate_detector, keras_detect_fn
 from training.detection.fit import _Detection
-from training.detection.task import DetectorTraining
+from training.detection.train import DetectorTraining
 from training.engine import dataset_of_request as of_request
 from training.engine import network
 from training.engine.config import TrainConfig
