@@ -17,20 +17,25 @@ import keras
 import numpy as np
 
 from export.artefacts.about import About
-from export.artefacts.description import FORMAT, input_told
+from export.artefacts.description import FORMAT, input_metadata
+from export.artefacts.open_file import OpenFile
 from export.artefacts.variants import DEFAULT, Variant
 from export.graph.signature import INPUT_NAME
-from export.onnx import file as onnx_file
+from export.onnx import metadata as onnx_metadata
 from export.runtime.verify import Verdict
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
-from export.tflite.metadata import properties, with_metadata
+from export.tflite import metadata as tflite_metadata
 from kerascnn.errors import InputError
 from training.common import once
 from training.engine.request import TrainRequest
 from training.engine.run import Run
 
 _VERSION_DIGITS = 12
+_DESCRIBE: dict[str, Callable[..., None]] = {
+    ".tflite": tflite_metadata.describe,
+    ".onnx": onnx_metadata.describe,
+}
 
 
 class Answers(Protocol):
@@ -130,27 +135,26 @@ class Task(abc.ABC):
         """The network that a file holds."""
         return model
 
-    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
-        """A converted and quantised file, with what stands behind the network."""
-        return data
+    @abc.abstractmethod
+    def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
+        """Put what stands behind the network into a converted and quantised file."""
 
-    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
-        """The same, which says of itself all that a client has to know; nothing is done to it then.
+    def finished(self, file: OpenFile, end: str, variant: Variant) -> bytes:
+        """The bytes of a converted and quantised file, extended and described.
 
         Raises:
             InputError: a label of several lines, or a damaged about.json.
         """
-        whole = self.extended(data, end, variant)
-        told = {
-            **self.told(variant, end),
+        self.extend(file, end, variant)
+        metadata = {
+            **self.metadata(variant, end),
             # Of the network alone: another author does not make another network.
-            "version": hashlib.sha256(whole).hexdigest()[:_VERSION_DIGITS],
+            "version": hashlib.sha256(file.packed()).hexdigest()[:_VERSION_DIGITS],
         }
-        if end == ".onnx":
-            return onnx_file.with_properties(whole, properties(told))
-        return with_metadata(whole, told)
+        file.apply(_DESCRIBE[end], metadata=metadata)
+        return file.packed()
 
-    def told(self, variant: Variant, end: str) -> dict[str, Any]:
+    def metadata(self, variant: Variant, end: str) -> dict[str, Any]:
         """What a file says of itself, see `export.artefacts.description`, but for its version."""
         run = self.run
         return {
@@ -163,7 +167,7 @@ class Task(abc.ABC):
             **About.of(run).to_dict(),
             "version": "",
             "labels": list(run.labels),
-            "input": input_told(
+            "input": input_metadata(
                 INPUT_NAME, run.preprocessing, raw=variant.raw_input and end == ".tflite"
             ),
             "outputs": self.outputs(variant, end),

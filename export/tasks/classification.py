@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from export.artefacts.open_file import OpenFile
 from export.artefacts.significance import pack
 from export.artefacts.variants import Variant
 from export.graph.signature import OUTPUT_NAME
@@ -183,6 +184,9 @@ class Classification(Task):
             preprocessing=preprocessing,
             classes=len(self.run.labels),
         )
+
+    def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
+        """Nothing: logits are the answer."""
 
     def keras_answers(self, trained: Trained) -> Evaluation:
         if trained.answers is not None:

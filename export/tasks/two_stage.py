@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 
 import keras
 
+from export.artefacts.open_file import OpenFile
 from export.artefacts.variants import Variant
 from export.graph.signature import MASKS
 from export.graph.two_stage import with_suppression
 from export.tasks import allowed
 from export.tasks.detectors import DetectorTask
-from export.tflite.detection import with_float_counts
+from export.tflite.float_counts import give_float_counts
 from kerascnn.detection.faster_rcnn import MASK_SIZE
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
@@ -49,8 +50,9 @@ class TwoStageDetection(DetectorTask):
     def written(self, model: keras.Model) -> keras.Model:
         return with_suppression(model)
 
-    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
-        return data if end == ".onnx" else with_float_counts(data)
+    def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
+        if end == ".tflite":
+            file.apply(give_float_counts)
 
     @property
     def purpose(self) -> str:
