@@ -18,8 +18,9 @@ import numpy as np
 
 from export.artefacts.about import About
 from export.artefacts.description import FORMAT, input_metadata
+from export.artefacts.kinds import base as kinds
 from export.artefacts.open_file import OpenFile
-from export.artefacts.variants import DEFAULT, Variant
+from export.artefacts.variants import Variant
 from export.graph.signature import INPUT_NAME
 from export.onnx import metadata as onnx_metadata
 from export.runtime.verify import Verdict
@@ -56,22 +57,27 @@ class Task(abc.ABC):
         metric: what `Answers.value` is called.
         how_shown: what the pictures of `shown` say.
         graded: answers are better or worse, so that the weakest are shown, not the wrong ones.
-        default: variants that are made when none are asked for.
+        kind: what is known of its files without a framework.
     """
 
     metric: str
     how_shown: str
     graded: bool = True
-    default: tuple[str, ...] = DEFAULT
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.asked = TrainRequest.from_dict(run.info["request"])
         self.config = self.asked.config
+        self.kind = kinds.of(run.task)
 
-    @abc.abstractmethod
     def check(self, variant: Variant) -> None:
-        """Raise InputError for a variant that files of this task have not."""
+        """Raise InputError for a variant that files of this run cannot have."""
+        self.kind.check(variant, self.run.info)
+
+    @property
+    def default(self) -> tuple[str, ...]:
+        """Variants that are made when none are asked for."""
+        return self.kind.default(self.run.info)
 
     @abc.abstractmethod
     def pictures(self) -> int:

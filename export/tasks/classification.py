@@ -20,7 +20,6 @@ from export.runtime import verify
 from export.runtime.load import Runtime
 from export.runtime.load import load as load_runtime
 from export.runtime.verify import Verdict
-from export.tasks import allowed
 from export.tasks.base import Task
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.same_data import check_fingerprint
@@ -118,9 +117,6 @@ class Classification(Task):
         "of mistake the surest come first."
     )
     graded = False
-
-    def check(self, variant: Variant) -> None:
-        allowed.classification(variant)
 
     @functools.cached_property
     def dataset(self) -> Dataset:

@@ -14,7 +14,6 @@ from export.artefacts.open_file import OpenFile
 from export.artefacts.variants import Variant
 from export.graph.detection import single_calls, with_scores
 from export.onnx.postprocess import append_nms
-from export.tasks import allowed
 from export.tasks.detectors import DetectorTask
 from export.tasks.fine_tuning import FineTuningData
 from export.tflite.postprocess import append_postprocess
@@ -85,9 +84,6 @@ class OneStageDetection(DetectorTask):
     @functools.cached_property
     def spec(self) -> DetectorSpec:
         return DetectorSpec.from_dict(self.run.info["detector"])
-
-    def check(self, variant: Variant) -> None:
-        allowed.detection(variant)
 
     def fine_tuning_data(self) -> DetectionFineTuningData:
         return DetectionFineTuningData(

@@ -26,7 +26,6 @@ from export.runtime.verify import (
     Verdict,
     bounded,
 )
-from export.tasks import allowed
 from export.tasks.base import Task
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.same_data import check_fingerprint
@@ -190,9 +189,6 @@ class Segmentation(Task):
     def _output_size(self) -> tuple[int, int]:
         height, width = self.run.info["segmenter"]["output_size"]
         return int(height), int(width)
-
-    def check(self, variant: Variant) -> None:
-        allowed.segmentation(variant)
 
     def pictures(self) -> int:
         return len(self.held_out)

@@ -388,7 +388,7 @@ def test_files_of_different_networks_are_told_apart_on_the_same_pictures_alone()
     first, second = (Artefact(pathlib.Path(f"{name}.tflite"), described()) for name in "ab")
     assert compare.difference(first, second).within_noise
     worse = described()
-    worse["evaluation"] |= {"right": pack(RIGHT & (np.arange(100) > 50))}
+    worse["evaluation"] |= {"right": pack(RIGHT & (np.arange(100) > 50)), "value": 44.0}
     found = compare.difference(first, Artefact(pathlib.Path("worse.tflite"), worse))
     assert found.points == pytest.approx(46.0)
     assert 0 < found.low < 46 < found.high
@@ -410,7 +410,7 @@ def test_descriptions_of_earlier_versions_are_refused(tmp_path: pathlib.Path, lo
     path.write_bytes(b"a file")
     info = described(sha256=artefact.atomic.sha256(path))
     artefact.write_info(path, info)
-    np.testing.assert_array_equal(Artefact.open(path).right, RIGHT)
+    np.testing.assert_array_equal(Artefact.open(path).answers[1], RIGHT)
     (info if lost in info else info["evaluation"]).pop(lost)
     artefact.write_info(path, info)
     with pytest.raises(InputError, match=rf"lacks '{lost}'.*run kerascnn compress"):
