@@ -18,6 +18,9 @@ def _no_cache_of_the_user(_caches):
     """What is found in data sets is kept for the tests alone, and not in the user's home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERASCNN_CACHE", str(_caches / "session"))
+        patch.delenv("KERASCNN_HOME", raising=False)
+        patch.delenv("KERASCNN_MIRROR", raising=False)
+        patch.setenv("KERASCNN_OFFLINE", "1")  # no test downloads weights
         yield
 
 

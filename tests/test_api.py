@@ -43,7 +43,7 @@ def test_all_that_is_offered_is_there_and_described() -> None:
         signature = inspect.signature(getattr(kerascnn, name))
         for argument in signature.parameters:
             assert f"    {argument}: " in told, (name, argument)
-        for part in ("Returns:", "Raises:", "Example:"):
+        for part in ("Returns:", "Raises:", "Examples:"):
             assert part in told or (name, part) == ("open_run", "Returns:"), (name, part)
         assert signature.return_annotation != inspect.Signature.empty
     with pytest.raises(AttributeError, match="no attribute 'trian'"):

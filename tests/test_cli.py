@@ -21,18 +21,8 @@ from PIL import Image
 
 COMMANDS = (
     *("models", "recipes", "train", "sweep", "find-lr", "bench-data", "pack", "check"),
-    *(
-        "compress",
-        "shrink",
-        "compare",
-        "predict",
-        "evaluate",
-        "info",
-        "debug",
-        "demo",
-        "android",
-        "web",
-    ),
+    *("compress", "shrink", "compare", "predict", "evaluate", "info", "debug", "demo"),
+    *("android", "web"),
 )
 
 
@@ -122,9 +112,14 @@ CLASSIFIER_RUN = {"task": "classification", "model": "lenet5"}
         (["train", "vgg16", "--data", "mnist", "--option", "dropout=x"], None, ("a number", "'x'")),
         (["train", "vgg16", "--data", "mnist", "--option", "classes=3"], None, ("comes from",)),
         (
-            ["train", "resnet50", "--data", "mnist", "--weights", "imagenet"],
+            ["train", "resnet50", "--data", "mnist", "--weights", "imgenet"],
             None,
-            ("efficientnet_lite0", "torchvision", ".safetensors"),
+            ("imagenet-v2", "did you mean 'imagenet'", "torchvision", ".safetensors"),
+        ),
+        (
+            ["train", "resnet50", "--data", "mnist", "--weights", "imagenet"],  # KERASCNN_OFFLINE
+            None,
+            ("not in the cache", "download.pytorch.org/models/resnet50-0676ba61.pth", "put it at"),
         ),
         (["train", "resnet50", "--data", "mnist", "--weights", "no.h5"], None, ("no.h5",)),
         (["train", "lenet5", "--data", "mnist", "--teacher", "nowhere"], None, ("nowhere",)),
@@ -182,7 +177,7 @@ def a_run_of(data: Path, folder: Path, **info: object) -> str:
     from training.engine.request import request
 
     asked = request("lenet5", data=str(data), settings={"split_seed": 0})
-    dataset = {"fingerprint": of_request.labelled(asked).fingerprint, "name": str(data)}
+    dataset = {"fingerprint": of_request.dataset_of(asked).fingerprint, "name": str(data)}
     a_run(folder, task="classification", model="lenet5")
     (folder / "run.json").write_text(
         json.dumps({

@@ -30,12 +30,12 @@ from export.runtime.verify import verified_of
 from export.tasks import base as tasks
 from export.tasks.classification import by_kind
 from kerascnn.errors import InputError
-from training.classification.evaluate import unequal
+from kerascnn.weights import published
+from training.classification.closing import recalls, unequal
 from training.common import once
 from training.common.progress import Progress
 from training.common.wording import counted
 from training.engine import floor, summary
-from training.engine.closing import recalls
 from training.engine.run import Run, machine, versions
 from training.segmentation.metrics import TRUTH
 
@@ -349,7 +349,8 @@ def _initial_weights(run: Run) -> str:
     if path.is_absolute():
         # What a file in a run folder is called says nothing.
         return f"{path.parent.name}/{path.name}" if path.name == "model.keras" else path.name
-    return f"{weights} (backbone alone)" if run.task != "classification" else str(weights)
+    own = run.task == "classification" or weights in published.names(run.info["request"]["model"])
+    return str(weights) if own else f"{weights} (backbone alone)"
 
 
 def _keras_figure(trained: Mapping[str, Any]) -> str:

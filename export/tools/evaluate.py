@@ -24,6 +24,7 @@ from training.common.progress import say
 from training.common.wording import counted
 from training.datasets.broken import BrokenPictures
 from training.datasets.spelling import class_key
+from training.engine import dataset_of_request as of_request
 from training.engine.opening import notes_lines
 from training.engine.request import TrainRequest
 from training.engine.run import Run
@@ -138,7 +139,7 @@ def evaluate(source: pathlib.Path, *, data: str | None = None, split: str = HELD
     for line in notes_lines(dataset.name, dataset.notes):
         say(line)
     places = _places(path, known, dataset.name, dataset.classes)
-    parts = [scorer.relabelled(part, places) for part in _parts(dataset, split)]
+    parts = [part.relabelled(places) for part in _parts(dataset, split)]
     images, score = scorer.score(path, known, parts, broken, dataset.name)
     return Evaluated(
         file=str(path),
@@ -170,11 +171,12 @@ def _run_of(source: pathlib.Path) -> Run | None:
 def _of_run(run: Run, scorer: Scorer) -> Any:
     """The run's data, as it was trained on."""
     asked = TrainRequest.from_dict(run.info["request"])
-    dataset = scorer.of_request(asked)
+    dataset = of_request.dataset_of(asked)
     check_fingerprint(run, dataset.fingerprint)
     known = run.info["dataset"]
-    skipped, broken = set(known.get("skipped", ())), set(known.get("broken", ()))
-    return scorer.set_aside(dataset, asked.config, skipped, broken)
+    skipped = set(known.get("skipped", ())) if scorer.skips_first else ()
+    broken = set(known.get("broken", ()))
+    return of_request.with_validation(dataset, asked.config, skipped=skipped, broken=broken)
 
 
 def _parts(dataset: Any, split: str) -> list[Any]:

@@ -6,10 +6,9 @@ No framework is needed where the file is a .tflite or .onnx file.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import pathlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -27,15 +26,12 @@ from training.common.progress import Progress
 from training.datasets import detection_sets, segmentation_sets
 from training.datasets.broken import BrokenPictures
 from training.datasets.decode import decode_split, picture_batches
-from training.datasets.detection import DetectionDataset, DetectionSplit, Objects
-from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
+from training.datasets.detection import DetectionDataset, DetectionSplit
+from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
 from training.datasets.splits import Dataset, Split
 from training.detection.evaluate import detections
 from training.detection.metrics import Detections, Matches, evaluate_together, matches_interval
 from training.detection.truth import Truth
-from training.engine import dataset_of_request as of_request
-from training.engine.config import TrainConfig
-from training.engine.request import TrainRequest
 from training.segmentation.evaluate import evaluate_segmenter
 from training.segmentation.metrics import TRUTH, miou_interval
 
@@ -63,24 +59,19 @@ class Score:
 
 
 class Scorer(Protocol):
-    """What differs between tasks."""
+    """What differs between tasks.
+
+    Attributes:
+        skips_first: a training leaves out what cannot be read before it sets images aside.
+    """
+
+    skips_first: bool
 
     def scan(self, data: str) -> Any:
         """A data set with its own splits, or with those that chance draws."""
 
     def measured(self, data: str) -> Any:
         """A data set that nothing is learnt from."""
-
-    def of_request(self, asked: TrainRequest) -> Any:
-        """The data of a run."""
-
-    def set_aside(
-        self, dataset: Any, config: TrainConfig, skipped: Collection[str], broken: Collection[str]
-    ) -> Any:
-        """The same as it was trained on, without images that could not be read."""
-
-    def relabelled(self, split: Any, places: np.ndarray) -> Any:
-        """A split with (c,) other places of its classes."""
 
     def score(
         self,
@@ -101,26 +92,13 @@ class Scorer(Protocol):
 class Classification:
     """Labels; see `Scorer`."""
 
+    skips_first = False  # images are decoded once they are set aside
+
     def scan(self, data: str) -> Dataset:
         return datasets.scan(data, seed=0)
 
     def measured(self, data: str) -> Dataset:
         return datasets.measured(data)
-
-    def of_request(self, asked: TrainRequest) -> Dataset:
-        return of_request.labelled(asked)
-
-    def set_aside(
-        self,
-        dataset: Dataset,
-        config: TrainConfig,
-        skipped: Collection[str],
-        broken: Collection[str],
-    ) -> Dataset:
-        return of_request.with_validation(dataset, config, broken=broken)
-
-    def relabelled(self, split: Split, places: np.ndarray) -> Split:
-        return dataclasses.replace(split, labels=places[split.labels])
 
     def score(
         self,
@@ -154,27 +132,13 @@ class Classification:
 class Detection:
     """Boxes, and masks of objects; see `Scorer`."""
 
+    skips_first = True
+
     def scan(self, data: str) -> DetectionDataset:
         return detection_sets.scan_objects(data, seed=0)
 
     def measured(self, data: str) -> DetectionDataset:
         return detection_sets.measured(data)
-
-    def of_request(self, asked: TrainRequest) -> DetectionDataset:
-        return of_request.objects(asked)
-
-    def set_aside(
-        self,
-        dataset: DetectionDataset,
-        config: TrainConfig,
-        skipped: Collection[str],
-        broken: Collection[str],
-    ) -> DetectionDataset:
-        return of_request.with_validation_of(dataset, config, skipped=skipped, broken=broken)
-
-    def relabelled(self, split: DetectionSplit, places: np.ndarray) -> DetectionSplit:
-        annotate = functools.partial(_other_labels, split.annotate, places)
-        return dataclasses.replace(split, annotate=annotate)
 
     def score(
         self,
@@ -206,29 +170,13 @@ class Detection:
 class Segmentation:
     """A class for every pixel; see `Scorer`."""
 
+    skips_first = True
+
     def scan(self, data: str) -> SegmentationDataset:
         return segmentation_sets.scan_maps(data, seed=0)
 
     def measured(self, data: str) -> SegmentationDataset:
         return segmentation_sets.measured(data)
-
-    def of_request(self, asked: TrainRequest) -> SegmentationDataset:
-        return of_request.maps(asked)
-
-    def set_aside(
-        self,
-        dataset: SegmentationDataset,
-        config: TrainConfig,
-        skipped: Collection[str],
-        broken: Collection[str],
-    ) -> SegmentationDataset:
-        return of_request.with_validation_of(dataset, config, skipped=skipped, broken=broken)
-
-    def relabelled(self, split: SegmentationSplit, places: np.ndarray) -> SegmentationSplit:
-        table = np.full(VOID + 1, VOID, np.uint8)
-        table[: len(places)] = places
-        annotate = functools.partial(_other_classes, split.annotate, table)
-        return dataclasses.replace(split, annotate=annotate)
 
     def score(
         self,
@@ -376,18 +324,6 @@ def _chained(parts: Sequence[_Placed]) -> _Placed:
     if isinstance(parts[0], DetectionSplit):
         changes["count_at"] = None
     return dataclasses.replace(parts[0], **changes)
-
-
-def _other_labels(annotate: Callable[[int], Objects], places: np.ndarray, place: int) -> Objects:
-    objects = annotate(place)
-    return dataclasses.replace(objects, labels=places[objects.labels])
-
-
-def _other_classes(
-    annotate: Callable[[int], np.ndarray], table: np.ndarray, place: int
-) -> np.ndarray:
-    classes: np.ndarray = table[annotate(place)]
-    return classes
 
 
 def _number(value: float) -> float | None:

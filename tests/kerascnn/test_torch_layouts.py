@@ -20,6 +20,8 @@ OURS = {
     "legacy_senet154": "senet154",
     "seresnet50": "se_resnet50",
     "seresnext50_32x4d": "se_resnext50_32x4d",
+    "mobilenetv3_small_100": "mobilenet_v3_small",
+    "mobilenetv3_large_100": "mobilenet_v3_large",
     **{
         f"mobilenetv4_{kind}": f"mobilenet_v4_{kind}"
         for kind in ("conv_small", "conv_medium", "conv_large", "hybrid_medium", "hybrid_large")
@@ -29,7 +31,7 @@ OURS = {
 # One of each layout, the smallest.
 FAST = {
     "googlenet", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
-    "legacy_seresnet50", "tf_efficientnet_lite0", "mobilenetv4_conv_small",
+    "legacy_seresnet50", "tf_efficientnet_lite0", "mobilenetv3_small_100", "mobilenetv4_conv_small",
     "mobilenetv4_hybrid_medium",
 }  # fmt: skip
 # These weights have the names and shapes of tf_efficientnet_lite0.

@@ -358,8 +358,8 @@ def test_files_that_are_not_there_or_not_weights(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.pth: no such file"):
         resnet(tmp_path / "none.pth")
     with pytest.raises(InputError, match="the path of a weights file of"):
-        kerascnn.build("resnet18", weights="imagenet")
-    with pytest.raises(InputError, match="it has imagenet; give the path"):
+        kerascnn.build("resnet18", weights="coco")
+    with pytest.raises(InputError, match="it has imagenet, imagenet-timm; did you mean 'imagenet'"):
         kerascnn.build("efficientnet_lite0", weights="imagnet")
     path = tmp_path / "page.pth"
     path.write_text("<!DOCTYPE html><title>404</title>")

@@ -160,7 +160,7 @@ def run(learnt: Path, tmp_path: Path) -> Path:
     labels = ("bright", "dark", "striped")
     paths = known_files.files(folder / "artefacts", "classification", labels)
     asked = request("lenet5", data=str(learnt), settings={"split_seed": 0})
-    dataset = of_request.of_any_task(asked)
+    dataset = of_request.dataset_of(asked)
     known_files.classifier().save(folder / "model.keras")
     write_info(folder, {
         "request": asked.to_dict(), "task": "classification", "complete": True,
@@ -173,7 +173,7 @@ def run(learnt: Path, tmp_path: Path) -> Path:
 
 def test_a_run_is_measured_on_what_it_held_out(run: Path, learnt: Path) -> None:
     asked = request("lenet5", data=str(learnt), settings={"split_seed": 0})
-    held_out = of_request.of_any_task(asked).held_out
+    held_out = of_request.dataset_of(asked).held_out
     # Here the labels are the other way round: what is bright counts as dark.
     wrong = [
         np.asarray(Image.open(name)).mean() > 127 if label == 0 else

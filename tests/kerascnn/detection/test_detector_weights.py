@@ -155,7 +155,7 @@ def test_imagenet_fills_the_backbone_of_lite0() -> None:
     assert not [name for name in left if name.startswith(("stem", "stage"))]
     preprocessing = zoo.preprocessing("efficientdet_lite0", 320, 320, weights="imagenet")
     assert (preprocessing.mean, preprocessing.std) == (127.0, 128.0)
-    with pytest.raises(InputError, match="no weights 'imagenet' for efficientdet_lite1"):
+    with pytest.raises(InputError, match="efficientnet_lite1's 'imagenet' weights are not in the"):
         kerascnn.build("efficientdet_lite1", weights="imagenet")
 
 
