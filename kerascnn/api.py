@@ -95,7 +95,7 @@ class Results(list[dict[str, Any]]):
         report: the page that was written (.html), or None.
         objects: the same rows as `export.report.results.Result`.
 
-    Example:
+    Examples:
         >>> rows = run.compress()
         >>> print(rows)
         >>> rows.best["smallest"]["bytes"]
@@ -152,7 +152,7 @@ class Run:
 
     Get one from `train` or `open_run`.
 
-    Example:
+    Examples:
         >>> run = kerascnn.open_run("runs/flowers")
         >>> run.metrics["held_out"]
         91.2
@@ -276,7 +276,7 @@ class Run:
             TypeError: no such option.
             OSError: a file cannot be written.
 
-        Example:
+        Examples:
             >>> rows = run.compress(["float32", "int8"], calibration_images=100)
         """
         from export.artefacts import about
@@ -327,7 +327,7 @@ class Run:
                 no file can meet.
             TypeError: no such option.
 
-        Example:
+        Examples:
             >>> found = run.shrink(max_size="300KB", max_drop=1.0)
             >>> found["chosen"]["variant"] if found["met"] else None
             'int8'
@@ -432,7 +432,7 @@ def train(
         OSError: the folder cannot be written.
         training.engine.stopping.Stopped: SIGTERM or Ctrl-C asked to stop; the state was kept.
 
-    Example:
+    Examples:
         >>> run = kerascnn.train("mobilenet_v2", data="flowers/", epochs=5)
         >>> run.metrics["held_out"]
         88.4
@@ -495,7 +495,7 @@ def open_run(folder: Path) -> Run:
     Raises:
         InputError: no run there, a damaged one, or one whose training has not finished.
 
-    Example:
+    Examples:
         >>> kerascnn.open_run("runs/flowers").labels
         ('daisy', 'rose', 'tulip')
     """
@@ -532,7 +532,7 @@ def compare(
         export.report.results.NotWritten: a file of the report cannot be written; an OSError whose
             `rows` are the results.
 
-    Example:
+    Examples:
         >>> rows = kerascnn.compare(["runs/a", "runs/b"], "report.html")
         >>> rows.best["fastest"]["run"]
         'b'
@@ -582,7 +582,7 @@ def predict(
     Raises:
         InputError: not a model file, one that nothing describes, or an image that cannot be read.
 
-    Example:
+    Examples:
         >>> kerascnn.predict("int8.tflite", "rose.jpg", top=2)
         [{'image': 'rose.jpg', 'labels': [{'label': 'rose', 'probability': 0.97}, ...]}]
     """

@@ -48,18 +48,25 @@ class DetectorTraining:
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
         self.classes = self.dataset.classes
         self.preprocessing = tasks.of("detection").preprocessing(asked, self.dataset)
-        self.spec = _spec(asked, self.preprocessing)
+        self.spec = self._checked(_spec(asked, self.preprocessing))
         self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
         for line in enlarging_lines(
             self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
         ):
             say(line)
-        if isinstance(self.spec, TwoStageSpec):  # which it was built with, --option included
-            self.spec = self.model.get_layer("detections").spec
+        self.spec = self._of_network()
         if kind(self.spec) == "segm":
             require_masks(self.dataset.train, self.dataset.validation, self.dataset.held_out)
         self._skipped: list[str] = []
         self._broken = BrokenPictures(strict=asked.strict)
+
+    def _checked(self, spec: Any) -> Any:
+        """A spec that networks of this kind can have; raises InputError for another."""
+        return spec
+
+    def _of_network(self) -> Any:
+        """The spec that the network was built with."""
+        return self.spec
 
     def facts(self) -> dict[str, Any]:
         """What decodes the outputs, and the data's own numbers of the classes."""
@@ -185,8 +192,33 @@ def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec | T
         raise
     except (TypeError, ValueError) as error:
         raise options.cannot_build(asked.model, "--detector", asked.detector_options) from error
-    if isinstance(spec, TwoStageSpec):
-        return spec
-    if spec.loss == "multibox" and not spec.background:
-        raise InputError(f"{asked.model} has no background, which loss 'multibox' needs")
     return spec
+
+
+class OneStageTraining(DetectorTraining):
+    """Of a detector of one stage, whose outputs are decoded behind it."""
+
+    def _checked(self, spec: DetectorSpec) -> DetectorSpec:
+        if spec.loss == "multibox" and not spec.background:
+            raise InputError(f"{self._asked.model} has no background, which loss 'multibox' needs")
+        return spec
+
+
+class TwoStageTraining(DetectorTraining):
+    """Of a detector of two stages, which decodes its own outputs: its spec is within it."""
+
+    def _of_network(self) -> TwoStageSpec:
+        spec: TwoStageSpec = self.model.get_layer("detections").spec  # --option included
+        return spec
+
+
+_BY_STAGES = {1: OneStageTraining, 2: TwoStageTraining}
+
+
+def opened(asked: TrainRequest, dataset: DetectionDataset | None = None) -> DetectorTraining:
+    """The training of a request, by the stages of its detector.
+
+    Args:
+        dataset: as `DetectionTask.scan` gives it; None: it is found now.
+    """
+    return _BY_STAGES[zoo.detector_spec(asked.model).stages](asked, dataset)
