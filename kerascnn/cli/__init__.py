@@ -30,6 +30,7 @@ _MODULES = {
     "demo": "demo",
     "android": "phone",
     "web": "phone",
+    "weights": "weights",
 }
 
 
