@@ -242,7 +242,7 @@ def _packed(folder: Path) -> None:
 
 
 def _classifier(folder: Path) -> None:
-    from training.classification.task import ClassifierTraining
+    from training.classification.train import ClassifierTraining
     from training.engine.request import request
 
     asked = request("lenet5", data="mnist", epochs=1)
@@ -253,21 +253,21 @@ def _classifier(folder: Path) -> None:
 
 
 def _detector(folder: Path) -> None:
-    from training.detection.task import DetectorTraining
+    from training.detection.train import opened as open_detector
     from training.engine.request import request
 
     asked = request(
         *("ssdlite_mobilenet_v3_small",), data="scenes:96@12+6", image_size=(96, 96),
         model_options={"alpha": 0.35}, epochs=1,
     )  # fmt: skip
-    training = DetectorTraining(asked)
+    training = open_detector(asked)
     results = {"metric": "AP", "held_out": 0.0, "ap50": 0.0}
     _run(folder / "detector", asked, training, "detection", training.counts(), results)
 
 
 def _segmenter(folder: Path) -> None:
     from training.engine.request import request
-    from training.segmentation.task import SegmenterTraining
+    from training.segmentation.train import SegmenterTraining
 
     asked = request(
         *("unet",), data="scenes:64@12+6", image_size=(64, 64),

@@ -176,7 +176,7 @@ def a_run_of(data: Path, folder: Path, **info: object) -> str:
     from training.engine.request import request
 
     asked = request("lenet5", data=str(data), settings={"split_seed": 0})
-    dataset = {"fingerprint": of_request.labelled(asked).fingerprint, "name": str(data)}
+    dataset = {"fingerprint": of_request.dataset_of(asked).fingerprint, "name": str(data)}
     a_run(folder, task="classification", model="lenet5")
     (folder / "run.json").write_text(
         json.dumps({

@@ -147,6 +147,31 @@ def task_of(path: pathlib.Path) -> str:
     return facts(path).task
 
 
+def answers(
+    path: pathlib.Path,
+    images: Sequence[str],
+    *,
+    top: int = 1,
+    score: float = 0.3,
+    folder: pathlib.Path | None = None,
+    names: Mapping[str, str] | None = None,
+    refuse: Refuse | None = None,
+) -> Iterator[Prediction] | Iterator[Boxes] | Iterator[Areas]:
+    """What a file of any task says of each image; see `predict`, `detect` and `segment`.
+
+    Raises:
+        InputError: as they do; or a classifier that is to draw.
+    """
+    task = task_of(path)
+    if task == "detection":
+        return detect(path, images, score=score, folder=folder, names=names, refuse=refuse)
+    if task == "segmentation":
+        return segment(path, images, folder=folder, names=names, refuse=refuse)
+    if folder is not None:
+        raise InputError(f"{path} is a classifier, which draws nothing; leave out --out")
+    return predict(path, images, top=top, refuse=refuse)
+
+
 def predict(
     path: pathlib.Path, images: Sequence[str], *, top: int = 1, refuse: Refuse | None = None
 ) -> Iterator[Prediction]:

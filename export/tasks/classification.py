@@ -35,7 +35,8 @@ from training.classification.evaluate import (
     evaluate,
     keras_predict_fn,
 )
-from training.classification.task import source_for
+from training.classification.tf_data import train_stream, with_teacher
+from training.classification.train import source_for
 from training.classification.training_model import factors_of
 from training.common.wording import counted
 from training.datasets.decode import decode_split
@@ -43,7 +44,6 @@ from training.datasets.selection import without
 from training.datasets.splits import Dataset, Split, places_by_class
 from training.engine import dataset_of_request as of_request
 from training.engine.config import TrainConfig
-from training.engine.pipeline import train_stream, with_teacher
 
 _MISTAKES_KEPT = 200
 
@@ -124,7 +124,7 @@ class Classification(Task):
     @functools.cached_property
     def dataset(self) -> Dataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        dataset = of_request.labelled(self.asked)
+        dataset = of_request.dataset_of(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         broken = set(self.run.info["dataset"].get("broken", ()))
         return of_request.with_validation(dataset, self.config, broken=broken)

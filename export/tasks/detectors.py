@@ -42,7 +42,6 @@ from training.augment.boxes import to_network
 from training.common.wording import counted
 from training.datasets.detection import DetectionDataset, DetectionSplit
 from training.datasets.instance_masks import THRESHOLD
-from training.detection.batches import evaluation_pictures
 from training.detection.evaluate import (
     DetectFn,
     each_found,
@@ -58,9 +57,10 @@ from training.detection.metrics import (
     matches_interval,
     pack,
 )
-from training.detection.task import figures
+from training.detection.train import figures
 from training.detection.truth import Truth
 from training.engine import dataset_of_request as of_request
+from training.engine.evaluation import image_blocks
 
 _SHOWN = 24
 
@@ -107,11 +107,11 @@ class DetectorTask(Task):
     @functools.cached_property
     def dataset(self) -> DetectionDataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        dataset = of_request.objects(self.asked)
+        dataset = of_request.dataset_of(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         known = self.run.info["dataset"]
         skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
-        return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
+        return of_request.with_validation(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
     def held_out(self) -> DetectionSplit:
@@ -138,7 +138,7 @@ class DetectorTask(Task):
         """By chance, without regard to what is in them; the labels are empty."""
         order = np.random.default_rng(self.config.seed).permutation(len(self.train))
         chosen = self.train.take(np.sort(order[:count]))
-        blocks = list(evaluation_pictures(chosen, self.run.preprocessing, len(chosen)))
+        blocks = list(image_blocks(chosen, self.run.preprocessing, len(chosen)))
         return np.concatenate(blocks), np.empty(0, np.int32)
 
     def keras_answers(self, trained: Trained) -> Found:

@@ -22,7 +22,7 @@ from training.datasets.detection import DetectionSplit
 from training.detection.batches import DetectionTrainingData
 from training.detection.losses import DetectionLoss
 from training.engine.config import TrainConfig
-from training.engine.pipeline import object_stream
+from training.engine.pipeline import tiled_stream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,9 +48,9 @@ class DetectionFineTuningData(FineTuningData):
         )
 
     def batches(self, config: TrainConfig, first_epoch: int) -> tf.data.Dataset:
-        """As of `training.engine.pipeline.object_stream`."""
+        """As of `training.engine.pipeline.tiled_stream`."""
         training_data = self.training_data(config)
-        return object_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
+        return tiled_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple]:
         """Normalised images, ((n, a, 5) box deltas and label of each anchor, (n, a, 1) labels)."""

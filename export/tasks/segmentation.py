@@ -37,7 +37,7 @@ from training.common.wording import counted
 from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.engine import dataset_of_request as of_request
 from training.engine.config import TrainConfig
-from training.engine.pipeline import map_stream
+from training.engine.pipeline import tiled_stream
 from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.drawing import legend
 from training.segmentation.evaluate import (
@@ -55,7 +55,7 @@ from training.segmentation.metrics import (
     of_counts,
     pack_counts,
 )
-from training.segmentation.task import figures
+from training.segmentation.train import figures
 
 # Percent of the pixels that a float file has as its network, but for classes that are equally
 # likely to the last bits; and points of mean IoU.
@@ -136,9 +136,9 @@ class SegmentationFineTuningData(FineTuningData):
         )
 
     def batches(self, config: TrainConfig, first_epoch: int) -> tf.data.Dataset:
-        """As of `training.engine.pipeline.map_stream`."""
+        """As of `training.engine.pipeline.tiled_stream`."""
         training_data = self.training_data(config)
-        return map_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
+        return tiled_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple]:
         """Normalised images, and (n, h', w', 2) float32 classes and weights."""
@@ -170,11 +170,11 @@ class Segmentation(Task):
     @functools.cached_property
     def dataset(self) -> SegmentationDataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        dataset = of_request.maps(self.asked)
+        dataset = of_request.dataset_of(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         known = self.run.info["dataset"]
         skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
-        return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
+        return of_request.with_validation(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
     def held_out(self) -> SegmentationSplit:

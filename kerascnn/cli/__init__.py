@@ -9,6 +9,8 @@ import click
 
 import kerascnn
 from kerascnn.cli.exits import ending
+from kerascnn.cli.hashes import fix_hashes
+from training.common import framework
 
 # Where each command is; a module is imported when its command, or the list of all, is asked for.
 _MODULES = {
@@ -38,8 +40,9 @@ def main() -> None:
     """Run the command line; see `commands` for the exit codes."""
     # Chatter of native libraries, off unless somebody asked for it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A command's own exit code comes back as a number, not as an error.
-    ending(lambda: commands(standalone_mode=False))
+    with framework.preparing(fix_hashes):
+        # A command's own exit code comes back as a number, not as an error.
+        ending(lambda: commands(standalone_mode=False))
 
 
 class _Commands(click.Group):

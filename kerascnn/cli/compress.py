@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from kerascnn.cli.exits import warn
-from kerascnn.cli.framework import begin
-from kerascnn.cli.options import json_option, names_of, settings_of, settings_options
+from kerascnn.cli.options import compression_of, json_option, names_of, settings_options
 from kerascnn.cli.printing import print_json, print_results
-from kerascnn.errors import InputError
+from training.common import framework
 
 
 @click.command(epilog="Example: kerascnn compress runs/flowers --variants float32,prune75_int8")
@@ -56,26 +55,19 @@ def compress(
     float16_converter  dynamic_int8_converter  int8_converter  int16x8_converter
              the same by TensorFlow's own converter, for comparison
     """
-    from export.artefacts import about
-    from export.artefacts import variants as recipes
-    from export.tasks import allowed
-    from training.common import once
-    from training.engine.run import Run
+    from kerascnn import api
 
-    opened = Run.open(run)
-    about.check(author, license)
-    settings = settings_of(**asked)
-    names = names_of(variants) or None
-    for name in names or ():
-        allowed.check(opened, recipes.variant(name, settings))
-    begin()
-    from export.compress.compress import compress
-    from export.report.compare import compare
-
-    about.remember(opened, author=author, license=license)
-    with once.scope():  # one scan of the data for the files and for their report
-        compress(opened, names, onnx=onnx, settings=settings)
-        print_results(lambda: compare([opened], opened.folder), opened.folder, as_json)
+    opened = api.open_run(run)
+    print_results(
+        lambda: opened.compress(
+            names_of(variants) or None,
+            onnx=onnx,
+            author=author,
+            license=license,
+            **compression_of(asked),
+        ),
+        as_json,
+    )
 
 
 @click.command(epilog="Example: kerascnn shrink runs/flowers --max-size 300KB --max-drop 1.0")
@@ -111,30 +103,20 @@ def shrink(
     RUN is of a classifier. Tries the quick methods first, then those that train. All files stay
     in RUN; repeat the command to continue. The exit code is 1 if no file meets the budget.
     """
-    from export.tasks import allowed
-    from export.tools.budget import Budget, milliseconds, size
-    from training.engine.run import Run
+    from kerascnn import api
 
-    opened = Run.open(run)
-    allowed.require_classifier(opened, "shrink")
-
-    budget = Budget(
-        size=size(max_size) if max_size else None,
+    found = api.open_run(run).shrink(
+        max_size=max_size,
+        max_drop=max_drop,
+        max_latency=max_latency,
         metric=metric,
-        drop=max_drop,
-        latency_ms=milliseconds(max_latency) if max_latency else None,
+        **compression_of(asked),
     )
-    settings = settings_of(**asked)
-    begin()
-    from export.tools.shrink import as_json as search_as_json
-    from export.tools.shrink import as_text, shrink
-
-    found = shrink(opened, budget, settings=settings)
     if as_json:
-        print_json(search_as_json(found))
+        print_json(found)
     else:
-        click.echo(as_text(found, budget))
-    if found.chosen is None:
+        click.echo(str(found))
+    if not found["met"]:
         raise click.exceptions.Exit(1)
 
 
@@ -159,20 +141,9 @@ def compare(runs: tuple[str, ...], out: str, device: str | None, as_json: bool) 
 
     --device adds what a phone measured.
     """
-    from export.tasks import allowed
-    from training.engine.run import Run
+    from kerascnn import api
 
-    opened = [Run.open(run) for run in runs]
-    for each in opened:
-        allowed.require_files(each)
-    table = pathlib.Path(device) if device else None
-    if table and not table.is_file():
-        raise InputError(f"{table}: no such file; share it from the Android demo")
-    begin()
-    from export.report.compare import compare
-
-    output = pathlib.Path(out)
-    print_results(lambda: compare(opened, output, device=table, warn=warn), output, as_json)
+    print_results(lambda: api.compare(runs, out, device=device, warn=warn), as_json)
 
 
 @click.command(epilog="Example: kerascnn debug runs/flowers int8")
@@ -198,7 +169,7 @@ def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool)
     opened = Run.open(run)
     allowed.require_classifier(opened, "debug")
     allowed.require_file(opened, variant)
-    begin()
+    framework.load()
     from export.tools.debug import as_json as errors_as_json
     from export.tools.debug import as_text, debug
 

@@ -10,10 +10,10 @@ import click
 
 from kerascnn.catalogue import TASKS
 from kerascnn.cli.exits import fail
-from kerascnn.cli.framework import begin
 from kerascnn.cli.options import image_size_of, json_option, training_options, training_request
 from kerascnn.cli.printing import print_json
 from kerascnn.errors import InputError
+from training.common import framework
 from training.common.wording import counted
 
 
@@ -113,7 +113,7 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
 
     require(source)
     asked["shard_bytes"] = shard_bytes(shard_size)
-    begin()
+    framework.load()
     from training import datasets
     from training.common.progress import say
 
@@ -166,7 +166,7 @@ def bench_data(
     per second.
     """
     wanted = training_request(model, task="classification", **asked)
-    begin(any_backend=True)
+    framework.load(any_backend=True)
     from training.tools.bench_data import bench_data
 
     found = bench_data(wanted, seconds=seconds, rounds=rounds, cached=not uncached)

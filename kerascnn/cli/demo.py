@@ -7,9 +7,9 @@ import pathlib
 import click
 
 from kerascnn import zoo
-from kerascnn.cli.framework import begin
 from kerascnn.cli.options import json_option, names_of
 from kerascnn.cli.printing import print_results
+from training.common import framework
 
 
 @click.command(epilog="Example: kerascnn demo")
@@ -23,9 +23,12 @@ def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None
     """Train, compress and compare four networks on digits."""
     for name in names_of(names):
         zoo.entry(name)
-    begin()
+    framework.load()
+    from export.report.compare import output_files
     from export.tools.demo import MODELS, demo
+    from kerascnn.api import Results
 
     folder = pathlib.Path(out)
     chosen = names_of(names) or MODELS
-    print_results(lambda: demo(folder, models=chosen, epochs=epochs), folder, as_json)
+    page = output_files(folder)[0]
+    print_results(lambda: Results(demo(folder, models=chosen, epochs=epochs), page), as_json)

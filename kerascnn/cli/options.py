@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from typing import Any
 
 import click
@@ -92,26 +91,26 @@ def training_options(command: Any) -> Any:
     return command
 
 
-def training_request(
-    model: str,
-    *,
-    image_size: str | None,
-    options: tuple[str, ...],
-    detector_options: tuple[str, ...],
-    settings: tuple[str, ...],
-    **asked: Any,
-) -> Any:
-    """The `TrainRequest` that was typed; what is wrong is refused now."""
-    zoo.entry(model)
-    asked |= {
-        "image_size": image_size_of(image_size),
-        "model_options": options_of(options, "--option", "alpha=0.35"),
-        "settings": options_of(settings, "--set", "ema=0.999"),
-        "detector_options": options_of(detector_options, "--detector", "score_threshold=0.1"),
+def as_given(asked: dict[str, Any]) -> dict[str, Any]:
+    """What `training_options` took, as arguments of `kerascnn.train`."""
+    given = dict(asked)
+    return {
+        **given,
+        "image_size": image_size_of(given.pop("image_size")),
+        "options": options_of(given.pop("options"), "--option", "alpha=0.35"),
+        "settings": options_of(given.pop("settings"), "--set", "ema=0.999"),
+        "detector": options_of(given.pop("detector_options"), "--detector", "score_threshold=0.1"),
     }
+
+
+def training_request(model: str, **asked: Any) -> Any:
+    """The `TrainRequest` that was typed; what is wrong is refused now."""
     from training.engine.refusals import checked
 
-    return checked(model, **asked)
+    zoo.entry(model)
+    given = as_given(asked)
+    options, detector = given.pop("options"), given.pop("detector")
+    return checked(model, model_options=options, detector_options=detector, **given)
 
 
 def settings_options(command: Any) -> Any:
@@ -161,29 +160,14 @@ def settings_options(command: Any) -> Any:
     return command
 
 
-def settings_of(**asked: Any) -> Any:
-    from export.artefacts.variants import FineTuning, Settings
-
-    given = {key: value for key, value in asked.items() if value is not None}
-    tuning = {
-        key: given.pop(name)
-        for name, key in (
-            ("fine_tune_epochs", "epochs"),
-            ("learning_rate", "learning_rate"),
-            ("teacher", "teacher"),
-            ("distil_weight", "distil_weight"),
-            ("temperature", "temperature"),
-        )
-        if name in given
+def compression_of(asked: dict[str, Any]) -> dict[str, Any]:
+    """What `settings_options` took, as arguments of `kerascnn.Run.compress`."""
+    given = dict(asked)
+    return {
+        "calibration_images": given.pop("calibration_pictures"),
+        "spare": names_of(spare) if (spare := given.pop("spare")) is not None else None,
+        **given,
     }
-    if "teacher" in tuning:
-        from training.engine.run import Run
-
-        Run.open(tuning["teacher"])
-        tuning["teacher"] = str(pathlib.Path(tuning["teacher"]).resolve())
-    if "spare" in given:
-        given["spared"] = tuple(names_of(given.pop("spare")))
-    return Settings(fine_tuning=FineTuning(**tuning), **given)
 
 
 def names_of(text: str | None) -> list[str]:

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kerascnn.cli.exits import fail, told_of_system
 
+if TYPE_CHECKING:
+    from kerascnn.api import Results
 
-def print_results(make: Callable[[], Any], output: pathlib.Path, as_json: bool) -> None:
+
+def print_results(make: Callable[[], Results], as_json: bool) -> None:
     """The results that `make` gives, also where a file of the report cannot be written."""
-    from export.report.compare import NotWritten, output_files
-    from export.report.results import best_choices
-    from export.report.table import table
+    from export.report.results import NotWritten
+    from kerascnn.api import Results
 
-    page: str | None = str(output_files(output)[0])
     failed: NotWritten | None = None
     try:
         results = make()
     except NotWritten as error:
-        results, page, failed = error.rows, None, error
+        results, failed = Results(error.rows), error
+    page = None if results.report is None else str(results.report)
     if as_json:
-        choices = {reason: r.label for reason, r in best_choices(results).items()}
-        rows = [r.to_dict() for r in results]
-        print_json({"results": rows, "best": choices, "report": page})
+        print_json({"results": results, "best": results.best_labels, "report": page})
     else:
-        click.echo(table(results))
+        click.echo(str(results))
         if page:
             click.echo(f"report: {page}")
     if failed:

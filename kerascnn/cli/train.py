@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-import re
 import signal
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from kerascnn.cli.framework import begin, fix_hashes
 from kerascnn.cli.options import (
     DATA_HELP,
     VAL_DATA_HELP,
+    as_given,
     image_size_of,
     json_option,
     names_of,
@@ -25,6 +24,7 @@ from kerascnn.cli.options import (
 )
 from kerascnn.cli.printing import print_json
 from kerascnn.errors import InputError
+from training.common import framework
 from training.engine.stopping import Stopped
 
 
@@ -63,31 +63,18 @@ def train(
     Repeat the command to continue after an interruption. KERAS_BACKEND=jax or torch trains with
     that backend; the other commands run on tensorflow.
     """
-    from training.engine.devices import Devices
+    from kerascnn import api
 
-    asked_devices = Devices.parse(devices)
-    folder = pathlib.Path(out) if out else pathlib.Path("runs") / f"{model}-{_short(data)}"
-    request = training_request(model, data=data, folder=folder, **asked)
-    fix_hashes()
+    folder = pathlib.Path(out) if out else api.default_folder(model, data)
     with _telling_what_is_kept(folder):
-        dataset = None
-        if not asked_devices.hosts:  # else the first host alone says what there is to say
-            from training.common.progress import say
-            from training.engine.first_look import first_look
-
-            dataset = first_look(request, folder, warn=say)
-        begin(any_backend=True)
-        placement = asked_devices.open()
-        from training.engine.train import train
-
-        run = train(request, folder, placement, dataset=dataset)
-    if not placement.is_chief:
+        run = api.train(model, data=data, out=folder, devices=devices, **as_given(asked))
+    if not run.metrics:  # the first of several hosts says the rest
         return
     from training.engine.closing import below_floor, closing_line
 
     useless = below_floor(run.info)
     if as_json:
-        print_json({"run": str(folder), **run.info["results"], "below_floor": useless})
+        print_json({"run": str(folder), **run.metrics, "below_floor": useless})
         return
     click.echo(f"{folder}: {closing_line(run.info)}")
     click.echo(useless or f"next: kerascnn compress {folder}")
@@ -105,12 +92,6 @@ def _telling_what_is_kept(folder: pathlib.Path) -> Iterator[None]:
         if latest_first(folder / "checkpoints"):
             found = "interrupted; the same command goes on from the last checkpoint"
         raise Stopped(found, signal.SIGINT) from None
-
-
-def _short(data: str) -> str:
-    """A data set's name as a part of a folder's: of tfds:flowers@/data it is tfds-flowers."""
-    known, _, _ = data.partition("@")
-    return re.sub(r"[^\w.-]+", "-", known if ":" in known else pathlib.Path(data).resolve().name)
 
 
 @click.command(
@@ -180,7 +161,7 @@ def sweep(
     )
     for job in work:
         checked(**job.request, folder=pathlib.Path(out) / job.run)
-    begin(any_backend=True)
+    framework.load(any_backend=True)
     rows = sweep(work, pathlib.Path(out), **how)
     if as_json:
         print_json({"runs": rows, "table": str(pathlib.Path(out) / "sweep.csv")})
@@ -216,7 +197,7 @@ def find_lr(model: str, out: str, steps: int, as_json: bool, **asked: Any) -> No
     MODEL is trained for some steps while the rate rises; the rate is where the loss falls fastest.
     """
     request = training_request(model, task="classification", **asked)
-    begin(any_backend=True)
+    framework.load(any_backend=True)
     from training.tools.range_test import range_test
 
     found = range_test(request, pathlib.Path(out), steps=steps)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable
-from typing import Any
 
 import click
 
 from kerascnn.cli.exits import warn
-from kerascnn.cli.framework import begin
 from kerascnn.cli.options import json_option
 from kerascnn.cli.printing import print_json
 from kerascnn.errors import InputError
+from training.common import framework
 from training.common.wording import counted
 
 
@@ -64,32 +62,19 @@ def predict(
     names = named(images)
     require_description(path)
     if path.suffix == ".keras":
-        begin()
-    from export.runtime.predict import (
-        detect,
-        predict,
-        segment,
-        task_of,
-    )
+        framework.load()
+    from export.runtime.predict import answers
 
-    task, broken = task_of(path), list[InputError]()
-    if task == "classification" and out:
-        raise InputError(f"{artefact} is a classifier, which draws nothing; leave out --out")
+    broken: list[InputError] = []
 
     def refuse(error: InputError) -> None:
         broken.append(error)
         if len(names) > 1:
             warn(str(error))
 
-    found: Iterable[Any] = {
-        "classification": lambda: predict(path, list(names), top=top, refuse=refuse),
-        "detection": lambda: detect(
-            path, list(names), score=score, folder=folder, names=names, refuse=refuse
-        ),
-        "segmentation": lambda: segment(
-            path, list(names), folder=folder, names=names, refuse=refuse
-        ),
-    }[task]()
+    found = answers(
+        *(path, list(names)), top=top, score=score, folder=folder, names=names, refuse=refuse
+    )
     if as_json:
         print_json([one.as_json() for one in found])
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerascnn.detection.anchors import Anchors
@@ -28,6 +28,9 @@ class DetectorSpec:
         candidates: (anchor, class) pairs of a picture that suppression looks at, the best ones; as
             many as github.com/google/automl's `MAX_DETECTION_POINTS`. Files look at all.
     """
+
+    stages = 1
+    masks = False
 
     anchors: Anchors
     box_scales: tuple[float, float, float, float]
@@ -68,6 +71,12 @@ class DetectorSpec:
         anchors, scales = Anchors.from_dict(values["anchors"]), tuple(values["box_scales"])
         return cls(**{**values, "anchors": anchors, "box_scales": scales})
 
+    def detections(self, outputs: Sequence[Any]) -> dict[str, Any]:
+        """Detections of a network's outputs; see `kerascnn.detection.postprocess.detect`."""
+        from kerascnn.detection.postprocess import detect
+
+        return detect(self, *outputs)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TwoStageSpec:
@@ -94,6 +103,8 @@ class TwoStageSpec:
         candidates: (region, class) pairs of a picture that suppression looks at, the best ones.
         masks: whether there are masks.
     """
+
+    stages = 2
 
     anchors: Anchors
     input_size: tuple[int, int]
@@ -142,7 +153,7 @@ class TwoStageSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; "stages" tells it from a `DetectorSpec`'s."""
-        return {"stages": 2, **dataclasses.asdict(self)}
+        return {"stages": self.stages, **dataclasses.asdict(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TwoStageSpec:
@@ -151,6 +162,10 @@ class TwoStageSpec:
         for name in ("input_size", "box_scales"):
             own[name] = tuple(values[name])
         return cls(**{**own, "anchors": Anchors.from_dict(values["anchors"])})
+
+    def detections(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """The outputs of a network, which detects by itself."""
+        return outputs
 
 
 _COUNTS = (

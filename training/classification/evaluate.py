@@ -15,6 +15,7 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.classification.closing import unequal
 from training.classification.outputs import (
     LOGITS_BYTES,
     Collected,
@@ -32,8 +33,6 @@ _BINS = 15
 _TOP = 5
 # Of `Evaluation`, those that are one number.
 _FIGURES = ("accuracy", "top5", "calibration_error", "loss", "balanced_accuracy")
-# The commonest class has at least so many times the pictures of the rarest.
-_UNEQUAL = 1.5
 
 # (n, height, width, channels) uint8 -> (n, classes) float logits
 PredictFn = Callable[[np.ndarray], np.ndarray]
@@ -104,12 +103,6 @@ def class_report(labels: np.ndarray, predictions: np.ndarray, classes: int) -> C
         majority_baseline=100 * float(support.max()) / len(labels) if len(labels) else math.nan,
         majority=int(support.argmax()),
     )
-
-
-def unequal(support: Sequence[int]) -> bool:
-    """Whether classes of so many pictures are unequal, so that accuracy alone misleads."""
-    there = [count for count in support if count]
-    return bool(there) and max(there) >= _UNEQUAL * min(there)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,11 +1,16 @@
-"""How a model is trained, as one frozen value that run.json keeps."""
+"""How a model is trained, as one frozen value that run.json keeps.
+
+A common part, and settings that only some tasks have a part for: by
+`training.engine.task.Task.settings` each task says which of those are its own. For users, and in
+run.json, all names are equal.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from kerascnn.errors import InputError, did_you_mean
 from training.augment.box_policies import BOX_POLICIES
@@ -17,6 +22,35 @@ DECAYS = ("decoupled", "l2")
 CLASS_WEIGHTS = ("none", "balanced")
 MONITORS = ("auto", "accuracy", "balanced_accuracy", "loss")
 MAP_LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
+AUGMENTATIONS = tuple({**POLICIES, **BOX_POLICIES})
+
+_Value = TypeVar("_Value")
+_ANY = float("inf")
+
+
+def _setting(
+    default: _Value,
+    *,
+    choices: Sequence[str] = (),
+    least: float = -_ANY,
+    most: float = _ANY,
+    above: float = -_ANY,
+    off: object = None,
+    own: bool = False,
+) -> _Value:
+    """A field, with the values that it may have.
+
+    Args:
+        choices: words.
+        least, most: numbers, these included.
+        above: numbers, this excluded, and no infinite one.
+        off: the value that leaves its part out of a training, where that is not the default.
+        own: not of every task: those name it that have a part for it.
+    """
+    limits = {"choices": tuple(choices), "least": least, "most": most, "above": above}
+    limits |= {"off": off, "own": own}
+    found: _Value = dataclasses.field(default=default, metadata=limits)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,66 +121,57 @@ class TrainConfig:
         temperature: that both softmaxes are taken at for it.
     """
 
-    epochs: int = 30
-    batch_size: int = 64
-    min_steps: int = 0
-    accumulate: int = 1
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    reference_batch: int = 0
-    momentum: float = 0.9
+    epochs: int = _setting(30, least=1)
+    batch_size: int = _setting(64, least=1)
+    min_steps: int = _setting(0, least=0)
+    accumulate: int = _setting(1, least=1)
+    optimizer: str = _setting("adamw", choices=OPTIMIZERS)
+    learning_rate: float = _setting(1e-3, above=0)
+    reference_batch: int = _setting(0, least=0)
+    momentum: float = _setting(0.9, least=0, most=0.9999)
     nesterov: bool = True
-    rho: float = 0.9
-    epsilon: float = 1e-7
-    schedule: str = "cosine"
+    rho: float = _setting(0.9, least=0, most=0.9999)
+    epsilon: float = _setting(1e-7, above=0)
+    schedule: str = _setting("cosine", choices=SCHEDULES)
     milestones: tuple[tuple[float, float], ...] = ()
-    decay_rate: float = 0.1
-    decay_epochs: float = 10.0
-    decays: int = 0
-    weight_decay: float = 0.05
-    decay: str = "decoupled"
-    warmup_epochs: float = 1.0
-    clip_norm: float = 0.0
-    ema: float = 0.0
-    label_smoothing: float = 0.1
-    map_loss: str = "cross_entropy"
-    border_weight: float = 0.0
-    augmentation: str = "pictures"
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    class_weights: str = "none"
-    pictures_per_class: int = 0
-    validation_fraction: float = 0.1
-    watch_images: int = 2000
-    monitor: str = "auto"
-    patience: int = 0
-    freeze_epochs: int = 0
-    freeze_learning_rate: float = 1e-2
-    seed: int = 0
-    split_seed: int = 0
-    distil_weight: float = 0.7
-    temperature: float = 3.0
+    decay_rate: float = _setting(0.1, above=0)
+    decay_epochs: float = _setting(10.0, above=0)
+    decays: int = _setting(0, least=0)
+    weight_decay: float = _setting(0.05, least=0)
+    decay: str = _setting("decoupled", choices=DECAYS)
+    warmup_epochs: float = _setting(1.0, least=0)
+    clip_norm: float = _setting(0.0, least=0)
+    ema: float = _setting(0.0, least=0, most=0.99999)
+    label_smoothing: float = _setting(0.1, least=0, most=0.999, off=0.0, own=True)
+    map_loss: str = _setting("cross_entropy", choices=MAP_LOSSES, own=True)
+    border_weight: float = _setting(0.0, least=0, most=1e4, own=True)
+    augmentation: str = _setting("pictures", choices=AUGMENTATIONS)
+    mixup: float = _setting(0.0, least=0, most=100, own=True)
+    cutmix: float = _setting(0.0, least=0, most=100, own=True)
+    class_weights: str = _setting("none", choices=CLASS_WEIGHTS, own=True)
+    pictures_per_class: int = _setting(0, least=0, own=True)
+    validation_fraction: float = _setting(0.1, least=0, most=0.9)
+    watch_images: int = _setting(2000, least=0, own=True)
+    monitor: str = _setting("auto", choices=MONITORS, own=True)
+    patience: int = _setting(0, least=0)
+    freeze_epochs: int = _setting(0, least=0)
+    freeze_learning_rate: float = _setting(1e-2, above=0)
+    seed: int = _setting(0, least=0, most=2**31 - 1)
+    split_seed: int = _setting(0, least=0, most=2**31 - 1)
+    distil_weight: float = _setting(0.7, least=0, most=1, own=True)
+    temperature: float = _setting(3.0, above=0, own=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.milestones, list):  # as JSON has it
             pairs = tuple(tuple(p) if isinstance(p, list) else p for p in self.milestones)
             object.__setattr__(self, "milestones", pairs)
         _check_types(self)
-        for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                hint = did_you_mean(value, choices)
-                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
-        for name, (low, high) in _LIMITS.items():
-            if not low <= (value := getattr(self, name)) <= high:
-                limits = f"between {low:g} and {high:g}" if high < _ANY else f"at least {low:g}"
-                raise InputError(f"{name} must be {limits}, not {value}")
+        for field in dataclasses.fields(self):
+            _check_limits(field, getattr(self, field.name))
         if self.freeze_epochs > self.epochs:
             raise InputError(
                 f"freeze_epochs must be at most epochs ({self.epochs}), not {self.freeze_epochs}"
             )
-        for name in _POSITIVE:
-            if not 0 < (value := getattr(self, name)) < float("inf"):
-                raise InputError(f"{name} must be above 0, not {value}")
         self._check_milestones()
         if self.schedule == "plateau" and self.warmup_epochs:
             raise InputError("schedule 'plateau' has no warm-up; set warmup_epochs to 0")
@@ -182,6 +207,14 @@ class TrainConfig:
             plain = {**plain, "split_seed": plain["seed"]}
         return cls(**{"watch_images": 0, **plain} if "seed" in plain else plain)
 
+    def given(self, names: Collection[str]) -> list[str]:
+        """Those of some settings that have a part in the training, in the order of the fields."""
+        return [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.name in names and getattr(self, field.name) != _off(field)
+        ]
+
     @property
     def peak_learning_rate(self) -> float:
         """The learning rate for `batch_size` x `accumulate` pictures an update.
@@ -194,46 +227,36 @@ class TrainConfig:
         return self.learning_rate * self.batch_size * self.accumulate / self.reference_batch
 
 
-_CHOICES: Mapping[str, Sequence[str]] = {
-    "optimizer": OPTIMIZERS,
-    "augmentation": tuple({**POLICIES, **BOX_POLICIES}),
-    "schedule": SCHEDULES,
-    "decay": DECAYS,
-    "class_weights": CLASS_WEIGHTS,
-    "map_loss": MAP_LOSSES,
-    "monitor": MONITORS,
-}
-_ANY = float("inf")
-_LIMITS: Mapping[str, tuple[float, float]] = {
-    "epochs": (1, _ANY),
-    "batch_size": (1, _ANY),
-    "min_steps": (0, _ANY),
-    "accumulate": (1, _ANY),
-    "reference_batch": (0, _ANY),
-    "momentum": (0, 0.9999),
-    "rho": (0, 0.9999),
-    "decays": (0, _ANY),
-    "weight_decay": (0, _ANY),
-    "warmup_epochs": (0, _ANY),
-    "clip_norm": (0, _ANY),
-    "ema": (0, 0.99999),
-    "label_smoothing": (0, 0.999),
-    "border_weight": (0, 1e4),
-    "mixup": (0, 100),
-    "cutmix": (0, 100),
-    "pictures_per_class": (0, _ANY),
-    "validation_fraction": (0, 0.9),
-    "watch_images": (0, _ANY),
-    "patience": (0, _ANY),
-    "freeze_epochs": (0, _ANY),
-    "seed": (0, 2**31 - 1),
-    "split_seed": (0, 2**31 - 1),
-    "distil_weight": (0, 1),
-}
-_POSITIVE = (
-    *("learning_rate", "freeze_learning_rate", "temperature"),
-    *("epsilon", "decay_rate", "decay_epochs"),
+# Settings that are not of every task.
+OWNED = frozenset(
+    field.name for field in dataclasses.fields(TrainConfig) if field.metadata.get("own")
 )
+# The words that settings take.
+CHOICES: Mapping[str, Sequence[str]] = {
+    field.name: field.metadata["choices"]
+    for field in dataclasses.fields(TrainConfig)
+    if field.metadata and field.metadata["choices"]
+}
+
+
+def _off(field: dataclasses.Field[Any]) -> object:
+    off = field.metadata.get("off")
+    return field.default if off is None else off
+
+
+def _check_limits(field: dataclasses.Field[Any], value: Any) -> None:
+    """Raise InputError for a value of the right type that a setting cannot have."""
+    if not (limits := field.metadata):
+        return
+    choices, least, most = limits["choices"], limits["least"], limits["most"]
+    if choices and value not in choices:
+        hint = did_you_mean(value, choices)
+        raise InputError(f"{field.name} must be one of {', '.join(choices)}, not {value!r}{hint}")
+    if least > -_ANY and not least <= value <= most:
+        range_ = f"between {least:g} and {most:g}" if most < _ANY else f"at least {least:g}"
+        raise InputError(f"{field.name} must be {range_}, not {value}")
+    if limits["above"] > -_ANY and not limits["above"] < value < _ANY:
+        raise InputError(f"{field.name} must be above {limits['above']:g}, not {value}")
 
 
 def _check_types(config: TrainConfig) -> None:

@@ -120,11 +120,11 @@ def described(asked: TrainRequest) -> Run:
     preprocessing = Preprocessing(height=28, width=28, channels=1, resize="crop")
     info: dict[str, Any] = {"request": asked.to_dict(), "task": zoo.entry(asked.model).task}
     if info["task"] == "classification":
-        found: Any = of_request.labelled(asked)
+        found: Any = of_request.dataset_of(asked)
     else:
         preprocessing = zoo.preprocessing(asked.model, 96, 96, weights=None, resize="stretch")
         detects = info["task"] == "detection"
-        found = of_request.objects(asked) if detects else of_request.maps(asked)
+        found = of_request.dataset_of(asked)
         spec = zoo.detector_spec(asked.model, (96, 96, 3)) if detects else None
         info["detector"] = spec and spec.to_dict()
         info["segmenter"] = {"output_size": [96, 96]}
@@ -214,7 +214,7 @@ def test_each_step_learns_from_what_the_run_learnt_from(
     with pytest.raises(Caught):
         builder.network(variant)
     pictures = of_request.with_validation(
-        of_request.labelled(builder._task.asked), builder._task.config
+        of_request.dataset_of(builder._task.asked), builder._task.config
     )
     assert pictures.validation is not None
     aside = {*pictures.validation.names, *pictures.held_out.names}

@@ -55,7 +55,7 @@ from training.engine.request import request
 from training.engine.run import Run, write_info
 from training.segmentation.losses import SegmentationLoss
 from training.segmentation.metrics import of_counts, pack_counts
-from training.segmentation.task import SegmenterTraining
+from training.segmentation.train import SegmenterTraining
 
 VARIANTS = ("float32", "float16", "dynamic_int8", "int8", "float32_raw", "int8_raw")
 DATA = "scenes:64@12+6"

@@ -18,13 +18,13 @@ from kerascnn.preprocessing import Preprocessing
 from training.classification import task as train_classifier
 from training.classification.batches import EvaluationBatches, TrainingData, train_batches
 from training.classification.fit import fit
+from training.classification.tf_data import evaluation_stream, training_stream
 from training.datasets import decode, header
 from training.datasets.broken import BrokenPictures
 from training.datasets.pictures import check_picture, read_picture
 from training.datasets.splits import Split
 from training.engine import loop
 from training.engine.config import TrainConfig
-from training.engine.pipeline import evaluation_stream, training_stream
 from training.engine.request import request
 from training.engine.run import Run
 from training.engine.stopping import Stopped
@@ -226,7 +226,7 @@ def test_a_run_counts_what_it_left_out_and_its_split_stays(
 
     from training.engine import dataset_of_request as of_request
 
-    chosen = of_request.with_validation(of_request.labelled(asked), asked.config)
+    chosen = of_request.with_validation(of_request.dataset_of(asked), asked.config)
     assert chosen.validation is not None
     for split in (chosen.train, chosen.validation, chosen.held_out):
         breaks(split.names[0])

@@ -322,11 +322,11 @@ def test_an_old_request_reads_by_the_old_rules(old: pathlib.Path) -> None:
     assert new.reading == NOW
     before = TrainRequest.from_dict(as_of_before(new))
     assert before.reading == BEFORE
-    found = of_request.labelled(before)
+    found = of_request.dataset_of(before)
     assert found.classes == ("1", "10", "2")
     assert len(found.train) == 16  # with the thumbnail that was trained on
     assert found.fingerprint == old_fingerprint(old, found.classes)
-    now = of_request.labelled(new)
+    now = of_request.dataset_of(new)
     assert (now.classes, len(now.train)) == (("1", "2", "10"), 15)
     assert now.fingerprint != found.fingerprint
 
@@ -354,7 +354,7 @@ def test_a_run_of_before_is_gone_on_with(old: pathlib.Path, tmp_path: pathlib.Pa
     info = begun(asked(old), where)
     assert info is not None
     assert (
-        of_request.labelled(as_begun(asked(old), info)).fingerprint
+        of_request.dataset_of(as_begun(asked(old), info)).fingerprint
         == (info["dataset"]["fingerprint"])
     )
 

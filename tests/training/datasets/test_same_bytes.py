@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from training.datasets import folder, same_bytes
-from training.datasets.same_bytes import Contents, notes, shared
+from training.datasets.contents import BLOCK, Contents
+from training.datasets.same_bytes import notes, shared
 
-BLOCK = same_bytes._BLOCK
 LARGE = 20 * BLOCK
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training import datasets, recipes
+from training import datasets, recipes, tasks
 from training.augment.images import augment
 from training.augment.policies import POLICIES, draw
-from training.classification.task import preprocessing_for
+from training.classification.tf_data import train_stream
 from training.datasets import mnist, painting, scenes_digits
 from training.engine.config import TrainConfig
-from training.engine.pipeline import train_stream
 from training.engine.request import request
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -81,14 +80,16 @@ def test_its_recipe_sees_it_as_it_is(whole) -> None:
     assert asked.recipe == "scenes_digits"
     assert recipes.default_name("mobilenet_v2", "scenes-digits", "imagenet") == "finetune"
     assert asked.config.augmentation == "scenes"
-    geometry = preprocessing_for(asked, whole)
+    geometry = tasks.of("classification").preprocessing(asked, whole)
     assert (geometry.input_shape, geometry.resize) == ((96, 96, 3), "pad")
 
 
 def test_a_stream_begun_late_equals_one_from_the_start(whole) -> None:
     config = TrainConfig(epochs=2, batch_size=4, augmentation="scenes")
     split = whole.train.take(range(8))
-    geometry = preprocessing_for(request("mobilenet_v2", data="scenes-digits"), whole)
+    geometry = tasks.of("classification").preprocessing(
+        request("mobilenet_v2", data="scenes-digits"), whole
+    )
 
     def stream(first: int) -> list[np.ndarray]:
         given = train_stream(

@@ -165,7 +165,7 @@ def test_a_request_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     asked = request("mobilenet_v2", data="a", val_data="b", epochs=1)
     assert (asked.data, asked.val_data) == (str(learnt), str(measured))
     assert TrainRequest.from_dict(json.loads(json.dumps(asked.to_dict()))) == asked
-    assert sizes(of_request.labelled(asked)) == [10, 0, 6]
+    assert sizes(of_request.dataset_of(asked)) == [10, 0, 6]
     plain = asked.to_dict()
     del plain["val_data"]  # as an older version wrote it
     old = TrainRequest.from_dict(plain)
@@ -181,14 +181,14 @@ def test_weights_that_learnt_from_the_held_out_set_are_refused(tmp_path: Path) -
     learnt, measured = class_folders(tmp_path / "a", 10), class_folders(tmp_path / "b", 6)
     first = request("mobilenet_v2", data=str(measured), epochs=1)
     run = tmp_path / "run"
-    fingerprint = of_request.labelled(first).fingerprint
+    fingerprint = of_request.dataset_of(first).fingerprint
     write_info(run, {"request": first.to_dict(), "dataset": {"fingerprint": fingerprint}})
     (run / "model.keras").write_bytes(b"")
     weights = str(run / "model.keras")
     asked = request(
         "mobilenet_v2", data=str(learnt), val_data=str(measured), weights=weights, epochs=1
     )
-    found = of_request.labelled(asked)
+    found = of_request.dataset_of(asked)
     with pytest.raises(InputError, match="learnt from 4 of the 6 images"):
         refuse_leaks(asked, found.held_out, found.fingerprint, warn=pytest.fail)
 

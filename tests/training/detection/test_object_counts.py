@@ -10,7 +10,7 @@ import tiny_detectors
 
 from training.datasets.detection import DetectionSplit, Objects
 from training.datasets.detection_table import Annotations, tabulate
-from training.detection.task import _has_objects, _most_objects
+from training.detection.train import _has_objects, _most_objects
 from training.engine.config import TrainConfig
 
 OBJECTS, CROWDS = [3, 0, 1, 2], [1, 0, 1, 0]

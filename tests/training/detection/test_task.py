@@ -23,11 +23,11 @@ from kerascnn.errors import InputError
 from training.augment.boxes import boxes_to_network
 from training.datasets.detection_sets import scan_objects
 from training.datasets.pictures import Preprocessing
-from training.datasets.selection import choosing
 from training.detection import task as train_detector
 from training.detection.fit import _Detection
 from training.detection.metrics import Detections
-from training.detection.task import DetectorTraining
+from training.detection.train import DetectorTraining
+from training.detection.train import opened as open_detector
 from training.engine import dataset_of_request as of_request
 from training.engine import network
 from training.engine.closing import closing_line
@@ -216,7 +216,7 @@ def test_what_is_found_where_it_is_has_an_ap_of_100(
     tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the file's boxes to the figures of run.json, on pictures and an input of any shape."""
-    opened = DetectorTraining(asked(coco(tmp_path / "data"), image_size=(96, 64)))
+    opened = open_detector(asked(coco(tmp_path / "data"), image_size=(96, 64)))
     held_out = opened.dataset.held_out
 
     def perfect(_model: object, preprocessing: Preprocessing, _spec: object) -> Any:
@@ -260,7 +260,7 @@ def test_images_that_break_while_training_leave_the_split_as_it_was(
     data = coco(tmp_path / "data")
     whole = train(asked(data), tmp_path / "whole").info["dataset"]
     assert "to learn from" in capsys.readouterr().err
-    opened = of_request.with_validation_of(of_request.objects(asked(data)), asked(data).config)
+    opened = of_request.with_validation(of_request.dataset_of(asked(data)), asked(data).config)
     splits = [split for split in (opened.train, opened.validation, opened.held_out) if split]
     lost = [split.names[-1] for split in splits]
     for name in lost:
@@ -329,7 +329,7 @@ def test_another_confidence_is_another_run(
 
 
 def names(data: Any, fraction: float, seed: int = 0) -> list[tuple[str, ...] | None]:
-    made = choosing(data, fraction, seed)
+    made = data.with_validation(fraction, seed)
     return [part and part.names for part in (made.train, made.validation, made.held_out)]
 
 
@@ -362,7 +362,7 @@ def test_the_weights_of_a_classifiers_run_fill_the_backbone(tmp_path: Path) -> N
     for weight in classifier.weights:
         weight.assign(rng.normal(size=weight.shape).astype(np.float32))
     classifier.save(tmp_path / "model.keras")
-    opened = DetectorTraining(
+    opened = open_detector(
         asked(
             "scenes:64@4+2", weights=str(tmp_path / "model.keras"), image_size=(96, 64),
             model_options={"alpha": 0.35},
@@ -401,7 +401,7 @@ def test_the_weights_of_a_classifiers_run_fill_the_backbone(tmp_path: Path) -> N
 )
 def test_impossible_options_of_boxes(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        DetectorTraining(asked("scenes:64@2+1", recipe="detection", detector_options=options))
+        open_detector(asked("scenes:64@2+1", recipe="detection", detector_options=options))
     assert "\n" not in str(caught.value)
 
 
@@ -410,18 +410,18 @@ def test_a_loss_for_a_background_that_is_not_there() -> None:
         "efficientdet_lite0", data="scenes:64@2+1", detector_options={"loss": "multibox"}
     )
     with pytest.raises(InputError, match="no background, which loss 'multibox' needs"):
-        DetectorTraining(wrong)
+        open_detector(wrong)
 
 
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [
-        (MODEL, {"settings": {"mixup": 1.0}}, "mixup: for classifiers only"),
-        (MODEL, {"settings": {"cutmix": 1.0}}, "cutmix: for classifiers only"),
-        (MODEL, {"label_smoothing": 0.1}, "label_smoothing: for classifiers only"),
+        (MODEL, {"settings": {"mixup": 1.0}}, "mixup: for classification only"),
+        (MODEL, {"settings": {"cutmix": 1.0}}, "cutmix: for classification only"),
+        (MODEL, {"label_smoothing": 0.1}, "label_smoothing: for classification only"),
         (MODEL, {"settings": {"class_weights": "balanced"}}, "class_weights: for"),
         (MODEL, {"settings": {"pictures_per_class": 5}}, "pictures_per_class: for"),
-        (MODEL, {"teacher": "run"}, "teacher: for classifiers only"),
+        (MODEL, {"teacher": "run"}, "teacher: for classification only"),
         (MODEL, {"recipe": "modern"}, "'modern' is a recipe for classification.*there are: scenes"),
         (MODEL, {"recipe": "scenes_digits"}, "'scenes_digits' is a recipe for classification"),
         (MODEL, {"augmentation": "modern"}, "'modern' is not for detection.*none, flip, scenes"),

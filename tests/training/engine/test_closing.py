@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from training.classification.closing import recalls
 from training.classification.evaluate import class_report
-from training.engine.closing import below_floor, closing_line, recalls
+from training.engine.closing import below_floor, closing_line
 
 
 def info(labels: list[int], predictions: list[int], names: list[str]) -> dict[str, Any]:
@@ -55,9 +56,11 @@ def test_runs_of_earlier_versions_say_less():
     old = {"results": {"metric": "accuracy", "held_out": 97.12}}
     assert closing_line(old) == "97.1% of the held-out images are right"
     detector = {"metric": "AP", "held_out": 31.0, "ap50": 50.0, "ap75": None}
-    assert closing_line({"results": detector}) == "AP 31.0%, AP50 50.0% on the held-out images"
+    told = closing_line({"task": "detection", "results": detector})
+    assert told == "AP 31.0%, AP50 50.0% on the held-out images"
     nothing = {"metric": "AP", "held_out": float("nan")}
-    assert closing_line({"results": nothing}) == "no AP on the held-out images"
+    told = closing_line({"task": "detection", "results": nothing})
+    assert told == "no AP on the held-out images"
 
 
 def test_the_epoch_has_its_figure_where_the_run_knows_what_chose():
@@ -80,7 +83,8 @@ def test_a_run_at_chance_is_called_so():
 
 
 def test_detectors_and_runs_of_earlier_versions_have_a_floor():
-    detector = {"results": {"metric": "AP", "held_out": 0.04}, "labels": ["car"]}
+    results = {"metric": "AP", "held_out": 0.04}
+    detector = {"task": "detection", "results": results, "labels": ["car"]}
     assert "AP 0.0%, less than 1%" in (below_floor(detector) or "")
     assert below_floor({**detector, "results": {"metric": "AP", "held_out": 12.0}}) is None
     nothing = {**detector, "results": {"metric": "AP", "held_out": None}}
@@ -95,7 +99,8 @@ def test_a_segmentation_network_of_one_class_finds_nothing() -> None:
     results = {
         "metric": "mIoU", "held_out": 44.6, "classes_there": 2, "majority_baseline": 89.2,
     }  # fmt: skip
-    run = {"labels": ["ground", "disc", "square"], "results": results}
+    labels = ["ground", "disc", "square"]
+    run = {"task": "segmentation", "labels": labels, "results": results}
     assert "one class for every pixel has 44.6%" in (below_floor(run) or "")
     assert below_floor({**run, "results": results | {"held_out": 60.0}}) is None
 

@@ -48,7 +48,7 @@ def asked(data: Path | str, **changes) -> TrainRequest:
 def a_run(folder: Path, request_: TrainRequest) -> Path:
     """A run folder as far as others look into it; its network."""
     folder.mkdir()
-    found = of_request.labelled(request_)
+    found = of_request.dataset_of(request_)
     write_info(folder, {
         "request": request_.to_dict(), "dataset": {"fingerprint": found.fingerprint},
         "complete": True,
@@ -61,7 +61,7 @@ def a_run(folder: Path, request_: TrainRequest) -> Path:
 def look(request_: TrainRequest, **how) -> list[str]:
     """What is warned of."""
     warnings: list[str] = []
-    dataset = of_request.labelled(request_)
+    dataset = of_request.dataset_of(request_)
     refuse_leaks(request_, dataset.held_out, dataset.fingerprint, warn=warnings.append, **how)
     return warnings
 
@@ -77,13 +77,14 @@ def test_weights_outside_of_their_run_are_told_of(photos: Path, tmp_path: Path) 
 
 
 def test_the_seed_does_not_split(photos: Path) -> None:
-    one, other = (of_request.labelled(asked(photos, seed=seed)) for seed in (0, 1))
+    one, other = (of_request.dataset_of(asked(photos, seed=seed)) for seed in (0, 1))
     assert one.held_out.names == other.held_out.names
     assert one.fingerprint == other.fingerprint
-    another = of_request.labelled(asked(photos, split_seed=1))
+    another = of_request.dataset_of(asked(photos, split_seed=1))
     assert another.held_out.names != one.held_out.names
+    three = {"pictures_per_class": 3}
     few = [
-        of_request.labelled(asked(photos, settings={"pictures_per_class": 3}, **seeds)).train.names
+        of_request.dataset_of(asked(photos, settings=three, **seeds)).train.names
         for seeds in ({"seed": 0}, {"seed": 1}, {"split_seed": 1})
     ]
     assert few[0] == few[1] != few[2]
@@ -112,8 +113,8 @@ def test_another_split_than_the_weights_had_is_refused(photos: Path, tmp_path: P
     assert look(asked(photos, weights=str(weights), seed=1)) == []
     with pytest.raises(InputError) as refused:
         look(asked(photos, weights=str(weights), split_seed=1))
-    known = set(of_request.labelled(asked(photos)).train.names)
-    held_out = of_request.labelled(asked(photos, split_seed=1)).held_out.names
+    known = set(of_request.dataset_of(asked(photos)).train.names)
+    held_out = of_request.dataset_of(asked(photos, split_seed=1)).held_out.names
     count = len(known & set(held_out))
     assert count > 0
     assert f"learnt from {count} of the 6 images" in str(refused.value)
@@ -136,15 +137,15 @@ def test_copies_in_another_folder_are_known_by_what_they_hold(photos: Path, tmp_
     other = drawn(tmp_path / "other", seed=1)
     theirs = asked(other, weights=str(weights))
     assert look(theirs) == []
-    known = of_request.labelled(asked(photos)).train.names
-    for held_out in of_request.labelled(theirs).held_out.names[:2]:
+    known = of_request.dataset_of(asked(photos)).train.names
+    for held_out in of_request.dataset_of(theirs).held_out.names[:2]:
         shutil.copy(known[0], held_out)
     with pytest.raises(InputError, match=r"learnt from 2 of the 6 .*; hold out other images"):
         look(theirs)
 
 
 def test_a_pack_holds_the_same_pictures(photos: Path, tmp_path: Path) -> None:
-    source = of_request.labelled(asked(photos, split_seed=1))
+    source = of_request.dataset_of(asked(photos, split_seed=1))
     pack(source, tmp_path / "pack", seed=1, split_seed=1, report=print)
     weights = a_run(tmp_path / "a", asked(photos))
     with pytest.raises(InputError, match="of the 6 images"):

@@ -15,7 +15,7 @@ from kerascnn.errors import InputError, did_you_mean
 from kerascnn.segmentation import unet
 from training import recipes as training_recipes
 from training.engine import options
-from training.engine.config import _CHOICES, TrainConfig
+from training.engine.config import CHOICES, TrainConfig
 from training.engine.request import request
 
 
@@ -24,11 +24,11 @@ def misspelt(word: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("setting", "word"), [(name, word) for name, words in _CHOICES.items() for word in words]
+    ("setting", "word"), [(name, word) for name, words in CHOICES.items() for word in words]
 )
 def test_every_setting_that_is_one_of_some_words(setting: str, word: str) -> None:
     wrong = misspelt(word)
-    assert wrong not in _CHOICES[setting]
+    assert wrong not in CHOICES[setting]
     with pytest.raises(InputError, match=f"{setting} must be one of .*; did you mean '\\w+'\\?$"):
         TrainConfig(**{setting: wrong})
 

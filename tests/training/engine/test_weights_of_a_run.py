@@ -12,12 +12,11 @@ from checkpoints import write_safetensors
 import kerascnn
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import datasets
+from training import datasets, tasks
 from training.classification.prepare import Prepare
-from training.classification.task import preprocessing_for
+from training.classification.tf_data import evaluation_stream
 from training.datasets.splits import Split
 from training.engine.network import build, in_single_precision
-from training.engine.pipeline import evaluation_stream
 from training.engine.request import request
 
 
@@ -33,7 +32,7 @@ def test_a_file_brings_its_normalisation(weights: Path, monkeypatch) -> None:
     asked = request("resnet18", data="mnist", weights=weights.name)
     assert asked.weights == str(weights)
     assert asked.recipe == "finetune"
-    preprocessing = preprocessing_for(asked, datasets.scan("mnist", seed=0))
+    preprocessing = tasks.of("classification").preprocessing(asked, datasets.scan("mnist", seed=0))
     assert preprocessing.mean == (123.675, 116.28, 103.53)
     stored = json.loads(json.dumps(preprocessing.to_dict()))
     assert Preprocessing.from_dict(stored) == preprocessing

@@ -12,7 +12,7 @@ from kerascnn.classification.efficientnet import EFFICIENTNETS
 from kerascnn.classification.efficientnet_v2 import EFFICIENTNETS_V2
 from kerascnn.errors import InputError
 from training import recipes
-from training.engine import schedules
+from training.engine import options, schedules
 
 OF_MAPS = ("scenes_maps", "segmentation")
 OURS = ("digits", "scenes_digits", "scratch", "finetune", "scenes", "detection", *OF_MAPS)
@@ -91,10 +91,10 @@ def test_all_that_a_recipe_says_of_single_models_holds_for_them(name):
     recipe = recipes.load(name)
     for model in {*recipe.model_config, *recipe.model_options}:
         recipe.config_for(model)
-        assert set(recipe.options_for(model)) <= set(recipes.of_network(model))
-    for model, options in recipe.detector_options.items():
+        assert set(recipe.options_for(model)) <= set(options.of_network(model))
+    for model, taken in recipe.detector_options.items():
         assert zoo.entry(model).task == recipe.task
-        assert zoo.detector_spec(model, **options) != zoo.detector_spec(model)
+        assert zoo.detector_spec(model, **taken) != zoo.detector_spec(model)
 
 
 @pytest.mark.parametrize("name", OF_DETECTORS)
@@ -116,7 +116,7 @@ def test_any_segmentation_network_trains_by_any_recipe_of_theirs(model, name):
     assert config.label_smoothing == 0
     assert config.map_loss == "cross_entropy_dice"
     assert set(options) >= set(recipe.options)
-    assert set(options) <= set(recipes.of_network(model))
+    assert set(options) <= set(options.of_network(model))
 
 
 def test_who_names_no_recipe_gets_one_for_network_data_and_weights():
@@ -150,7 +150,7 @@ def test_any_network_trains_the_modern_way(model):
     for name in ("modern", "modern_sgd", "cifar", "scratch", "finetune"):
         recipe = recipes.load(name)
         recipe.config_for(model)
-        assert set(recipe.options_for(model)) <= set(recipes.of_network(model))
+        assert set(recipe.options_for(model)) <= set(options.of_network(model))
 
 
 def test_options_for_all_models_go_to_those_that_have_them():

@@ -249,7 +249,7 @@ JAX = """
 import json, pathlib, sys
 import jax, keras, numpy as np, tiny_segmenters
 from tiny_segmenters import CLASSES, PREPROCESSING
-from training import fit_segmenter
+from training.segmentation import fit as fit_segmenter
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE
 from training.segmentation.batches import SegmentationTrainingData

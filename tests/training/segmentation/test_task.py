@@ -20,7 +20,6 @@ from kerascnn.preprocessing import Preprocessing
 from training import recipes
 from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.datasets.segmentation_sets import scan_maps
-from training.datasets.selection import choosing
 from training.engine import dataset_of_request as of_request
 from training.engine import network
 from training.engine.closing import closing_line
@@ -30,7 +29,7 @@ from training.engine.run import Run
 from training.engine.train import train
 from training.segmentation import task as train_segmenter
 from training.segmentation.metrics import evaluate_maps
-from training.segmentation.task import SegmenterTraining
+from training.segmentation.train import SegmenterTraining
 
 SMALL = {"width": 2, "depth": 1}
 
@@ -213,16 +212,16 @@ def test_pixels_of_classes_and_the_size_of_the_answer_reach_the_fit(
 
 def test_pictures_that_choose_the_epoch_are_never_the_held_out_ones() -> None:
     data = tiny_dataset()
-    made = choosing(data, 0.25, 0)
+    made = data.with_validation(0.25, 0)
     assert made.held_out is data.held_out
     assert made.validation is not None
     assert len(made.validation) == 2
     assert sorted((*made.train.names, *made.validation.names)) == sorted(data.train.names)
-    assert choosing(data, 0.25, 0).validation.names == made.validation.names
-    assert choosing(data, 0.25, 1).validation.names != made.validation.names
-    assert choosing(data, 0.0, 0) is data
+    assert data.with_validation(0.25, 0).validation.names == made.validation.names
+    assert data.with_validation(0.25, 1).validation.names != made.validation.names
+    assert data.with_validation(0.0, 0) is data
     given = dataclasses.replace(data, validation=data.train.take([3]))
-    assert choosing(given, 0.25, 0) is given
+    assert given.with_validation(0.25, 0) is given
 
 
 def test_figures_without_anything_to_measure_are_none() -> None:
@@ -245,10 +244,10 @@ def test_a_runs_figures_in_words() -> None:
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [
-        ("unet", {"settings": {"mixup": 1.0}}, "mixup: for classifiers only"),
-        ("unet", {"label_smoothing": 0.1}, "label_smoothing: for classifiers only"),
-        ("unet", {"settings": {"pictures_per_class": 5}}, "pictures_per_class: for classifiers"),
-        ("unet", {"teacher": "run"}, "teacher: for classifiers only"),
+        ("unet", {"settings": {"mixup": 1.0}}, "mixup: for classification only"),
+        ("unet", {"label_smoothing": 0.1}, "label_smoothing: for classification only"),
+        ("unet", {"settings": {"pictures_per_class": 5}}, "pictures_per_class: for classification"),
+        ("unet", {"teacher": "run"}, "teacher: for classification only"),
         ("unet", {"recipe": "scenes"}, "'scenes' is a recipe for detection.*scenes_maps"),
         ("unet", {"augmentation": "modern"}, "'modern' is not for segmentation.*none, flip"),
         ("unet", {"settings": {"map_loss": "iou"}}, "map_loss must be one of cross_entropy, dice"),

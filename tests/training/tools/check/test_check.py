@@ -17,7 +17,8 @@ from PIL import Image
 
 from kerascnn.errors import InputError
 from training.datasets.detection import Objects
-from training.tools.check import counts, report
+from training.detection import inspection
+from training.tools.check import report
 from training.tools.check.check import Checked, check
 from training.tools.check.task import guessed, request
 
@@ -312,8 +313,8 @@ def test_boxes_there_twice_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch
         ids=np.arange(40),
     )
     for rows in (256, 8):
-        monkeypatch.setattr(counts, "_ROWS", rows)
-        assert counts._repeats(objects) == 3
+        monkeypatch.setattr(inspection, "ROWS", rows)
+        assert inspection.repeats_of(objects) == 3
 
 
 # --- The command ----------------------------------------------------------------------------------
