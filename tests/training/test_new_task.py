@@ -31,7 +31,7 @@ from training import tasks
 from training.engine import recipes
 from training.engine.closing import below_floor, closing_line
 from training.engine.refusals import checked
-from training.engine.run import Run
+from training.engine.run import Run, load_keras
 from training.engine.stopping import Stopped
 from training.engine.train import train
 from training.tools.check import report
@@ -110,7 +110,7 @@ def test_it_is_stopped_and_goes_on(tmp_path: pathlib.Path, monkeypatch: pytest.M
         with pytest.raises(Stop):
             train(asked, tmp_path / "run")
     again = train(asked, tmp_path / "run")
-    assert_same_weights(again.load_keras(), whole.load_keras())
+    assert_same_weights(load_keras(again), load_keras(whole))
 
 
 def test_its_data_is_checked(tmp_path: pathlib.Path) -> None:
