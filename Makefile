@@ -1,18 +1,29 @@
-# `make demo` and `make test` need only Python 3.11 or 3.12, make and a package index.
+# `make demo` and `make test` need only Python 3.11 to 3.13, make and a package index.
+# On a machine with an NVIDIA GPU: `make setup GPU=1`, or GPU=jax for JAX's own CUDA; it is remembered.
 PYTHON ?= python3
 BIN := .venv/bin
+HAD := $(shell cat .venv/.gpu 2>/dev/null)
+GPU ?= $(HAD)
+KIND := $(if $(filter-out 0,$(GPU)),$(if $(filter jax,$(GPU)),-jax-cuda,-cuda))
+LOCK := requirements$(KIND).lock
 
-.PHONY: setup demo test test-all web android lint format bench bench-compression lock clean
+.PHONY: setup demo test test-all web android lint format docs bench bench-compression wheel lock clean
 
 setup: .venv/.ready
 
+# Another kind than what is installed: begin anew.
+ifneq ($(filter-out 0,$(GPU)),$(filter-out 0,$(HAD)))
+.PHONY: .venv/.ready
+endif
+
 # The stamp is written last, so that an interrupted install is begun again.
-.venv/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
-	  { echo "kerascnn needs Python 3.11 or 3.12; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+.venv/.ready: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "kerascnn needs Python 3.11, 3.12 or 3.13; try: make $(MAKECMDGOALS) PYTHON=python3.13" >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@echo '$(GPU)' > .venv/.gpu
 	@touch $@
 
 demo: setup
@@ -27,7 +38,7 @@ test-all: setup
 # The page for browsers: its runtime from npm, then all its tests, in node and in Chromium.
 web: setup
 	npm ci --prefix export/deploy/web_page
-	$(BIN)/python -m pytest -rs tests/export/test_web.py
+	$(BIN)/python -m pytest -rs tests/export/deploy/test_web.py
 
 # The Android demo's sources, compiled and tested by Maven: a JDK, mvn and aapt2.
 android: setup
@@ -43,7 +54,11 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The figures that README and CONTRIBUTING quote.
+# build/site: guides, benchmarks and the API reference; opens from disk.
+docs: setup
+	$(BIN)/mkdocs build --strict
+
+# The figures that docs/benchmarks/index.md quotes.
 bench: setup
 	$(BIN)/python benchmarks/int8_partitions.py
 	$(BIN)/python benchmarks/phone_latency.py
@@ -52,9 +67,19 @@ bench: setup
 bench-compression: setup
 	$(BIN)/python benchmarks/compression.py
 
+# dist/: sdist and wheel, with the page's runtime in both: `kerascnn web` needs no Node.js then.
+wheel: setup
+	npm ci --prefix export/deploy/web_page
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist .
+
+RESOLVE := $(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header
+EXTRAS := $(addprefix --extra ,pretrained sweep tfds docs dev)
+
+# The locks for GPUs hold what CUDA needs beside the same versions of all else.
 lock: setup
-	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header \
-	  -o requirements.lock pyproject.toml
+	$(RESOLVE) $(EXTRAS) -o requirements.lock pyproject.toml
+	$(RESOLVE) $(EXTRAS) --extra cuda -c requirements.lock -o requirements-cuda.lock pyproject.toml
+	$(RESOLVE) $(EXTRAS) --extra jax-cuda -c requirements.lock -o requirements-jax-cuda.lock pyproject.toml
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv runs build dist *.egg-info

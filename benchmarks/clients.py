@@ -25,8 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
-# The root comes before it: tests/ has folders that are called as the packages are.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "helpers"))
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import browser

@@ -118,7 +118,7 @@ def _files(made: list[tuple[Run, list[Artefact]]]) -> str:
         "## Files",
         "`raw` ends in coded boxes and scores; the others have their post-processing inside. The "
         "drop is from the Keras model, with its 95% interval (paired bootstrap over pictures). For "
-        "`fits` and `same` see README.",
+        "`fits` (verified) and `same` see docs/guides/detection.md.",
         "",
         "| run | file | KB | zipped KB | AP | AP50 | drop (95%) | same | pieces | fits |",
         "|---|---|---|---|---|---|---|---|---|---|",

@@ -40,7 +40,7 @@ class Result:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One architecture.
+    """One architecture; its published weights are in `kerascnn.weights.published`.
 
     Attributes:
         builder: "module:function".
@@ -55,7 +55,6 @@ class Entry:
         results: published errors, precisions or overlaps; first the single model's best-known one,
             then other settings and challenge entries, then reference weights; none where nobody
             publishes of this very network.
-        weights: names that `build(weights=...)` can load.
         mean, std: input normalisation of the published model.
         backbone: the classifier in a network of another task, whose weights it takes.
         backbone_options: of the network's builder, which those weights need.
@@ -73,7 +72,6 @@ class Entry:
     task: str = "classification"
     input_shape: tuple[int, int, int] = (224, 224, 3)
     classes: int = 1000
-    weights: tuple[str, ...] = ()
     mean: float = 127.0
     std: float = 128.0
     backbone: str | None = None
@@ -438,7 +436,6 @@ def _lite(
     int8: float,
     timm: tuple[float, float],
     timm_crop: int | None = None,
-    weights: tuple[str, ...] = (),
 ) -> Entry:
     setting = f"validation, 1 crop {size}"
     return Entry(
@@ -460,7 +457,6 @@ def _lite(
             ),
         ),
         input_shape=(size, size, 3),
-        weights=weights,
     )
 
 
@@ -569,7 +565,6 @@ def _efficientdet_lite(
     float32: float,
     int8: float,
     effdet: float,
-    weights: tuple[str, ...] = (),
 ) -> Entry:
     setting = f"{_VAL2017}, {size}"
     return Entry(
@@ -589,7 +584,6 @@ def _efficientdet_lite(
         ),
         input_shape=(size, size, 3),
         classes=90,
-        weights=weights,
         backbone=f"efficientnet_lite{number}",
     )
 
@@ -606,7 +600,6 @@ def _rcnn(
     macs_source: str = "not published",
     results: tuple[Result, ...] = (),
     size: int = 800,
-    weights: tuple[str, ...] = (),
 ) -> Entry:
     return Entry(
         builder=f"{_DETECTION}.faster_rcnn:{system}_rcnn_{backbone}_fpn",
@@ -621,7 +614,6 @@ def _rcnn(
         results=results,
         input_shape=(size, size, 3),
         classes=90,
-        weights=weights,
         backbone=backbone,
         backbone_options={"frozen_norm": True},
     )
@@ -638,7 +630,6 @@ def _unet_on(
     year: int,
     parameters: int,
     parameters_source: str = "counted",
-    weights: tuple[str, ...] = (),
 ) -> Entry:
     return Entry(
         builder=f"{_SEGMENTATION}.unet:unet_{backbone}",
@@ -652,7 +643,6 @@ def _unet_on(
         macs_source="not published",
         results=(),
         classes=2,
-        weights=weights,
         backbone=backbone,
     )
 
@@ -1013,7 +1003,6 @@ ENTRIES: dict[str, Entry] = {
         float32=75.1,
         int8=74.4,
         timm=(25.170, 7.828),
-        weights=("imagenet",),
     ),
     "efficientnet_lite1": _lite(
         1, 240, 5_416_680, macs=631.0, float32=76.7, int8=75.9, timm=(23.356, 6.770)
@@ -1227,7 +1216,7 @@ ENTRIES: dict[str, Entry] = {
         ),
     ),
     "efficientdet_lite0": _efficientdet_lite(
-        0, 320, 3_243_470, float32=26.41, int8=26.10, effdet=27.1, weights=("imagenet",)
+        0, 320, 3_243_470, float32=26.41, int8=26.10, effdet=27.1
     ),
     "efficientdet_lite1": _efficientdet_lite(
         1, 384, 4_248_318, float32=31.50, int8=31.12, effdet=32.2
@@ -1248,7 +1237,6 @@ ENTRIES: dict[str, Entry] = {
         year=2020,
         parameters=7_280_310,
         size=320,
-        weights=("imagenet",),
     ),
     "mask_rcnn_efficientnet_lite0_fpn": _rcnn(
         "mask",
@@ -1257,7 +1245,6 @@ ENTRIES: dict[str, Entry] = {
         year=2020,
         parameters=7_487_249,
         size=320,
-        weights=("imagenet",),
     ),
     "faster_rcnn_mobilenet_v3_large_fpn": _rcnn(
         "faster",
@@ -1318,7 +1305,6 @@ ENTRIES: dict[str, Entry] = {
         "EfficientNet-Lite0",
         year=2020,
         parameters=5_198_050,
-        weights=("imagenet",),
     ),
 }
 # In the order of their first entries.

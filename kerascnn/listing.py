@@ -8,6 +8,7 @@ from typing import Any
 
 from kerascnn import weights
 from kerascnn.catalogue import Entry, Result
+from kerascnn.weights import published
 from kerascnn.zoo import entry
 
 _MEASURES = {
@@ -34,9 +35,9 @@ _PUBLISHED = {
     "segmentation": "intersections over union",
 }
 _FILES = (
-    "weights: names, and whose files `--weights FILE` takes: k keras.applications, v torchvision, "
-    "t timm, e efficientnet-lite-pytorch, d effdet, p plain Keras; in brackets for the backbone "
-    "alone"
+    "weights: names for --weights (+2: two more; `kerascnn weights NAME` has them all), and whose "
+    "files `--weights FILE` takes: k keras.applications, v torchvision, t timm, "
+    "e efficientnet-lite-pytorch, d effdet, p plain Keras; in brackets for the backbone alone"
 )
 _INITIALS = {
     "keras.applications": "k",
@@ -65,6 +66,7 @@ def as_json(names: Sequence[str]) -> list[dict[str, Any]]:
             "name": name,
             **dataclasses.asdict(row),
             "results": results,
+            "weights": published.names(name, row.backbone),
             "weight_files": weights.origins(name),
         })  # fmt: skip
     return rows
@@ -97,7 +99,7 @@ def page(name: str) -> str:
         f"parameters  {row.parameters:,} trainable ({row.parameters_source})",
         f"MACs        {_macs(row)} ({row.macs_source})",
         f"input       {height}x{width}x{channels}, {row.classes} classes",
-        f"weights     {', '.join(row.weights) or 'no named ones'}; files of: {files}",
+        f"weights     {_named(name, row)}; files of: {files}",
     ]
     if row.backbone:
         origins = ", ".join(weights.origins(row.backbone))
@@ -123,9 +125,25 @@ def _cells(name: str, row: Entry, tasks: Sequence[str]) -> dict[str, str]:
         "MACs": _macs(row),
         **{column: measures[column] for task in tasks for column in _MEASURES[task]},
         "input": f"{row.input_shape[0]}x{row.input_shape[1]}",
-        "weights": " ".join((*row.weights, _initials(name, row.backbone))).strip() or "-",
+        "weights": f"{_short(name, row)} {_initials(name, row.backbone)}".strip() or "-",
         "paper": row.paper,
     }
+
+
+def _named(name: str, row: Entry) -> str:
+    """Names of published weights, those of the backbone alone behind the model's own."""
+    own = published.names(name)
+    others = [one for one in published.names(name, row.backbone) if one not in own]
+    told = [*own, *(f"{one} (backbone alone)" for one in others)]
+    return ", ".join(told) or "no named ones"
+
+
+def _short(name: str, row: Entry) -> str:
+    """The first name of each benchmark, and how many more there are: "imagenet+2"."""
+    names = published.names(name, row.backbone)
+    shown = [one for one in ("coco", "imagenet") if one in names]
+    more = len(names) - len(shown)
+    return " ".join(shown) + (f"+{more}" if more else "")
 
 
 def _initials(name: str, backbone: str | None) -> str:

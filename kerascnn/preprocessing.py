@@ -19,15 +19,17 @@ _LARGEST_SIDE = 65_536
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """Fixed picture geometry and the affine map from bytes to network input.
+    """Fixed image geometry and the affine map from bytes to network input.
 
     Attributes:
-        height, width: network input in pixels.
+        height: of the network's input, in pixels.
+        width: likewise.
         channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
-        mean, std: `network_input = (byte - mean) / std`, one number or one a channel in the
+        mean: `network_input = (byte - mean) / std`, one number or one per channel in the
             network's order. With one integer mean the map is exactly representable as the
             quantisation of a uint8 tensor, which is how int8 artefacts take raw bytes (Lite
             family: 127 and 128).
+        std: likewise.
         order: of the network's three channels, "rgb" or "bgr"; bytes come as "rgb".
         resize: "stretch" (bilinear, aspect ratio not kept), "crop" (resize the shorter
             side to `height / crop_fraction`, then cut the centre) or "pad" (centre the

@@ -58,12 +58,13 @@ def build(
         name: one of `list_models()`.
         input_shape: (height, width, channels); the published size by default.
         classes: how many; the published number by default.
-        weights: None (random), a name that the model lists ("imagenet"), or the path of a weights
-            file of keras.applications (.h5, .keras), torchvision (.pth, .safetensors), timm,
-            effdet, kerascnn or a plain Keras U-Net; its layout is found from the file, and sets the
-            options that the weights were trained with (padding, epsilon). With `classes` given,
-            layers for classes that do not fit keep their random weights. A detector or a U-Net
-            takes its backbone's weights as well, and keeps the rest random.
+        weights: None (random), a name that the model lists ("imagenet", "coco": downloaded into
+            the cache when it is not there), or the path of a weights file of keras.applications
+            (.h5, .keras), torchvision (.pth, .safetensors), timm, effdet, kerascnn or a plain
+            Keras U-Net; its layout is found from the file, and sets the options that the weights
+            were trained with (padding, epsilon). With `classes` given, layers for classes that do
+            not fit keep their random weights. A detector or a U-Net takes its backbone's weights as
+            well, and keeps the rest random.
         dtype: a Keras dtype policy, such as "mixed_float16" or "mixed_bfloat16"; the logits stay
             float32 in mixed precision. The global policy by default.
         **options: of the family's builder, for example `alpha=0.35`.
@@ -85,7 +86,7 @@ def build(
     if weights is not None:
         from kerascnn.weights import find
 
-        source = find(name, weights, row.weights, backbone=row.backbone)
+        source = find(name, weights, backbone=row.backbone, options=options)
         forms = row.backbone_options if source.backbone else {}
         options = {**source.layout.options, **forms, **options}
     module, _, function = row.builder.partition(":")
@@ -111,11 +112,14 @@ def preprocessing(
     weights: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Preprocessing:
-    """What a model expects of a picture.
+    """What a model expects of an image.
 
     Args:
-        height, width: of the network's input, in pixels.
-        weights: as given to `build`; their own normalisation replaces the model's.
+        name: one of `list_models()`.
+        height: of the network's input, in pixels.
+        width: likewise.
+        weights: as given to `build`; their own normalisation, and the share of the image that
+            their publisher's crop keeps, replace the model's. No file is needed for a name.
         **options: other fields of `Preprocessing`.
 
     Raises:
@@ -123,10 +127,14 @@ def preprocessing(
     """
     row = entry(name)
     if weights is not None:
-        from kerascnn.weights import find
+        from kerascnn.weights import find, published
 
-        source = find(name, weights, row.weights, backbone=row.backbone)
-        options = {**source.layout.normalisation, **options}
+        if named := published.first(name, weights, backbone=row.backbone):
+            whole = row.task != "classification"  # no centre is cut out of it
+            options = {**(named.normalisation if whole else named.preprocessing), **options}
+        else:
+            source = find(name, weights, backbone=row.backbone)
+            options = {**source.layout.normalisation, **options}
     return row.preprocessing(height, width, **options)
 
 
@@ -165,6 +173,7 @@ def features(model: keras.Model, names: Sequence[str]) -> keras.Model:
     """Cut a feature extractor out of a model of the zoo; it shares the model's weights.
 
     Args:
+        model: one that `build` made.
         names: "stem", stages ("stage2"), blocks ("stage2_block1") and a U-Net's levels ("enc1",
             "dec1"), which stand for their last tensor, or the name of any layer.
 

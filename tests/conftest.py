@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +18,9 @@ def _no_cache_of_the_user(_caches):
     """What is found in data sets is kept for the tests alone, and not in the user's home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERASCNN_CACHE", str(_caches / "session"))
+        patch.delenv("KERASCNN_HOME", raising=False)
+        patch.delenv("KERASCNN_MIRROR", raising=False)
+        patch.setenv("KERASCNN_OFFLINE", "1")  # no test downloads weights
         yield
 
 
@@ -26,3 +30,14 @@ def _own_cache(_caches, _no_cache_of_the_user):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERASCNN_CACHE", str(_caches / str(next(_NUMBERS))))
         yield
+
+
+@pytest.fixture
+def half_precision() -> Iterator[None]:
+    """Networks that the test builds compute in float16."""
+    import keras  # not for the tests that need no framework
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy(before)

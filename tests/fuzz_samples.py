@@ -242,7 +242,7 @@ def _packed(folder: Path) -> None:
 
 
 def _classifier(folder: Path) -> None:
-    from training.classification.task import ClassifierTraining
+    from training.classification.train import ClassifierTraining
     from training.engine.request import request
 
     asked = request("lenet5", data="mnist", epochs=1)
@@ -253,7 +253,7 @@ def _classifier(folder: Path) -> None:
 
 
 def _detector(folder: Path) -> None:
-    from training.detection.task import DetectorTraining
+    from training.detection.train import DetectorTraining
     from training.engine.request import request
 
     asked = request(
@@ -267,7 +267,7 @@ def _detector(folder: Path) -> None:
 
 def _segmenter(folder: Path) -> None:
     from training.engine.request import request
-    from training.segmentation.task import SegmenterTraining
+    from training.segmentation.train import SegmenterTraining
 
     asked = request(
         *("unet",), data="scenes:64@12+6", image_size=(64, 64),

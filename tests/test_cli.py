@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import click
 import numpy as np
 import pytest
 from commands import assert_refused, here, kerascnn
@@ -110,9 +111,14 @@ CLASSIFIER_RUN = {"task": "classification", "model": "lenet5"}
         (["train", "vgg16", "--data", "mnist", "--option", "dropout=x"], None, ("a number", "'x'")),
         (["train", "vgg16", "--data", "mnist", "--option", "classes=3"], None, ("comes from",)),
         (
-            ["train", "resnet50", "--data", "mnist", "--weights", "imagenet"],
+            ["train", "resnet50", "--data", "mnist", "--weights", "imgenet"],
             None,
-            ("efficientnet_lite0", "torchvision", ".safetensors"),
+            ("imagenet-v2", "did you mean 'imagenet'", "torchvision", ".safetensors"),
+        ),
+        (
+            ["train", "resnet50", "--data", "mnist", "--weights", "imagenet"],  # KERASCNN_OFFLINE
+            None,
+            ("not in the cache", "download.pytorch.org/models/resnet50-0676ba61.pth", "put it at"),
         ),
         (["train", "resnet50", "--data", "mnist", "--weights", "no.h5"], None, ("no.h5",)),
         (["train", "lenet5", "--data", "mnist", "--teacher", "nowhere"], None, ("nowhere",)),
@@ -170,7 +176,7 @@ def a_run_of(data: Path, folder: Path, **info: object) -> str:
     from training.engine.request import request
 
     asked = request("lenet5", data=str(data), settings={"split_seed": 0})
-    dataset = {"fingerprint": of_request.labelled(asked).fingerprint, "name": str(data)}
+    dataset = {"fingerprint": of_request.dataset_of(asked).fingerprint, "name": str(data)}
     a_run(folder, task="classification", model="lenet5")
     (folder / "run.json").write_text(
         json.dumps({
@@ -254,7 +260,7 @@ def test_failures_at_run_time_end_with_1_and_wrong_paths_with_2(
 def test_help_of_every_command_loads_nothing_slow() -> None:
     code = (
         "import sys; from kerascnn import cli\n"
-        "for name in cli.commands.commands:\n"
+        "for name in cli.commands.list_commands(None):\n"
         "    sys.argv[1:] = [name, '--help']\n"
         "    try: cli.main()\n"
         "    except SystemExit as stop: assert not stop.code, name\n"
@@ -268,7 +274,9 @@ def test_help_of_every_command_loads_nothing_slow() -> None:
 def test_help_is_in_plain_words() -> None:
     from kerascnn import cli
 
-    for name, command in cli.commands.commands.items():
+    for name in COMMANDS:
+        command = cli.commands.get_command(click.Context(cli.commands), name)
+        assert command is not None
         told = here(name, "--help").stdout
         for dialect in (
             " a step",

@@ -3,8 +3,9 @@
 Two files that answered the same pictures are compared in pairs: only pictures that one of them has
 right and the other wrong speak. The interval is the percentile bootstrap over pictures (Efron and
 Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). It is as wide as it claims from
-some four such pictures on (`tests/export/test_significance.py` simulates it). With fewer it is too
-narrow, and where no picture differs it is a point, although up to 3/n of all pictures might.
+some four such pictures on (`tests/export/artefacts/test_significance.py` simulates it). With fewer
+it is too narrow, and where no picture differs it is a point, although up to 3/n of all pictures
+might.
 
 The luck of training (another seed, another order of pictures) is not in it.
 """

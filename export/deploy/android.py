@@ -1,7 +1,8 @@
 """`kerascnn android`: puts exported files into the Android demo, which shows all that it holds.
 
-The demo is a Gradle project, `android_demo/` at the top of the repository; a file says by itself
-all that the app has to know, so that nothing is worked out here.
+The demo is a Gradle project, `android_demo/` at the top of the repository and beside this file in
+an installed package, which is never written to: a folder that is not there yet gets a copy of it. A
+file says by itself all that the app has to know, so that nothing is worked out here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import shutil
 from collections.abc import Iterator, Sequence
 
 from export.deploy.phone_files import Model, PhoneFile, choose
@@ -16,13 +18,21 @@ from kerascnn.errors import InputError
 from training.common import atomic
 from training.common.wording import unit_of
 
-PROJECT = pathlib.Path(__file__).parents[2] / "android_demo"
+_HERE = pathlib.Path(__file__).parent
+# As installed, and in a checkout.
+_PLACES = (_HERE / "android_demo", _HERE.parents[1] / "android_demo")
+PROJECT = _PLACES[0] if _PLACES[0].is_dir() else _PLACES[1]
 _ASSETS = pathlib.Path("app", "src", "main", "assets")
 # By these a folder is known as the project, or one that was made of it.
 _SIGNS = (pathlib.Path("settings.gradle.kts"), _ASSETS.parent / "AndroidManifest.xml")
 _MODELS = "models"
 # Android's packager leaves out what begins with a dot.
 _LIST = ".kerascnn.json"
+_PARTIAL = f"{atomic.TEMPORARY}android_demo"
+# What Gradle, Maven, Android Studio and this command put into the project.
+_MADE = (
+    *("build", "target", ".gradle", ".idea", ".kotlin", "local.properties", "*.tflite", _LIST),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,11 +43,13 @@ class Filled:
         folder: the project's.
         models: the smallest first.
         removed: names of files that an earlier call had put there.
+        copied: whether the folder is a new copy of the project.
     """
 
     folder: str
     models: tuple[Model, ...]
     removed: tuple[str, ...]
+    copied: bool
 
 
 def fill(sources: Sequence[str], project: pathlib.Path, *, variants: Sequence[str] = ()) -> Filled:
@@ -47,15 +59,19 @@ def fill(sources: Sequence[str], project: pathlib.Path, *, variants: Sequence[st
 
     Args:
         sources: run folders, and .tflite files.
-        project: the Android demo.
+        project: the Android demo, or a folder that is not there yet or is empty, which becomes a
+            copy of it.
         variants: of the runs; none: all that they have.
 
     Raises:
         InputError: no such file or variant, a file that does not describe itself, a folder that is
             not the project, or somebody else's file of a name that is wanted.
     """
-    _check_project(project)
+    copied = _is_free(project)
+    _check_project(PROJECT if copied else project)
     models = list(_named(choose(sources, variants)))
+    if copied:
+        _copy_project(project)
     folder = project / _ASSETS / _MODELS
     earlier = _listed(folder)
     wanted = {model.file: model for model, _ in models}
@@ -76,7 +92,10 @@ def fill(sources: Sequence[str], project: pathlib.Path, *, variants: Sequence[st
         (folder / name).unlink()
     _write_list(folder, {name: model.sha256 for name, model in wanted.items()})
     return Filled(
-        folder=str(project), models=tuple(model for model, _ in models), removed=tuple(removed)
+        folder=str(project),
+        models=tuple(model for model, _ in models),
+        removed=tuple(removed),
+        copied=copied,
     )
 
 
@@ -85,8 +104,9 @@ def as_text(filled: Filled) -> str:
     unit = unit_of([model.bytes for model in filled.models])
     models = ", ".join(f"{model.file} ({unit.text(model.bytes)})" for model in filled.models)
     removed = f"removed: {', '.join(filled.removed)}\n" if filled.removed else ""
+    copied = " is a new copy of the Android demo, with" if filled.copied else ":"
     return (
-        f"{filled.folder}: {models}\n{removed}"
+        f"{filled.folder}{copied} {models}\n{removed}"
         f"next: open {filled.folder} in Android Studio and run it on a phone"
     )
 
@@ -94,16 +114,31 @@ def as_text(filled: Filled) -> str:
 def _check_project(project: pathlib.Path) -> None:
     if all((project / sign).is_file() for sign in _SIGNS):
         return
-    if (project.is_dir() and any(project.iterdir())) or project.is_file():
-        raise InputError(
-            f"{project} is not the Android demo: it has no {_SIGNS[0]}, or no manifest"
-        )
-    where = (
-        f"it lies at {PROJECT}"
-        if PROJECT.is_dir()
-        else ("it is in kerascnn's repository, not in the installed package")
+    if project == PROJECT:
+        raise InputError(f"this installation lacks {PROJECT}; install kerascnn again")
+    raise InputError(
+        f"{project} is not the Android demo: it has no {_SIGNS[0]}, or no manifest; name a new "
+        "folder by -o"
     )
-    raise InputError(f"{project}: no Android demo there; {where}; name it, or a copy, by -o")
+
+
+def _is_free(folder: pathlib.Path) -> bool:
+    """Whether nothing is there, but for what an interrupted copy may have left."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return all(path.name == _PARTIAL for path in folder.iterdir())
+
+
+def _copy_project(folder: pathlib.Path) -> None:
+    """Copy all under a temporary name, then rename; by what a project is known comes last."""
+    temporary = folder / _PARTIAL
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        shutil.copytree(PROJECT, temporary, ignore=shutil.ignore_patterns(*_MADE))
+        for path in sorted(temporary.iterdir(), key=lambda path: path.name == str(_SIGNS[0])):
+            path.rename(folder / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _named(chosen: Sequence[PhoneFile]) -> Iterator[tuple[Model, pathlib.Path]]:

@@ -1,4 +1,4 @@
-"""Accuracy against size and against latency: one drawing for README (.png) and the page (.svg).
+"""Accuracy against size and against latency: one drawing for documents (.png) and the page (.svg).
 
 Colour tells the run, the marker's shape the precision; a dot in it says that it was fine-tuned
 first (slim, prune, cluster, qat), and files on the front are named by what. A hollow marker is

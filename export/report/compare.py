@@ -23,40 +23,28 @@ from export.report.page import (
     Mistakes,
     RunSummary,
 )
-from export.report.results import Choice, Result
+from export.report.results import Choice, NotWritten, Result
 from export.runtime import benchmark, first_run
 from export.runtime import load as runtimes
 from export.runtime.verify import verified_of
 from export.tasks import base as tasks
 from export.tasks.classification import by_kind
 from kerascnn.errors import InputError
-from training.classification.evaluate import unequal
+from kerascnn.weights import published
+from training.classification.closing import recalls, unequal
 from training.common import once
 from training.common.progress import Progress
 from training.common.wording import counted
 from training.engine import summary
-from training.engine.closing import recalls
 from training.engine.run import Run, machine, versions
 
 _PICTURES_SHOWN = 60
 
 
-class NotWritten(OSError):
-    """A file of the report could not be written; the figures are there all the same.
-
-    Attributes:
-        rows: one row an artefact, as `compare` returns them.
-    """
-
-    def __init__(self, error: OSError, rows: list[Result]) -> None:
-        super().__init__(error.errno, error.strerror or str(error), error.filename)
-        self.rows = rows
-
-
 @once.scope()
 def compare(
     runs: Sequence[Run],
-    output: pathlib.Path,
+    output: pathlib.Path | None,
     *,
     title: str = "",
     device: pathlib.Path | None = None,
@@ -66,7 +54,7 @@ def compare(
 
     Args:
         output: a page, beside which the table and the chart get its name with .csv and .png; or a
-            folder, which gets report.html, results.csv and chart.png.
+            folder, which gets report.html, results.csv and chart.png. None: nothing is written.
         device: a table of the Android demo, whose figures are put beside this machine's.
         warn: is told of every line of that table that is of no artefact here.
 
@@ -83,6 +71,8 @@ def compare(
     found = [(run, a) for run in runs for a in _required(run)]
     phones = _phones(device, found, warn) if device else []
     rows = measure(found)
+    if output is None:
+        return rows
     try:
         write(output, runs, found, rows, title=title, phones=phones)
     except OSError as error:
@@ -339,7 +329,8 @@ def _initial_weights(run: Run) -> str:
     if path.is_absolute():
         # What a file in a run folder is called says nothing.
         return f"{path.parent.name}/{path.name}" if path.name == "model.keras" else path.name
-    return f"{weights} (backbone alone)" if run.task != "classification" else str(weights)
+    own = run.task == "classification" or weights in published.names(run.info["request"]["model"])
+    return str(weights) if own else f"{weights} (backbone alone)"
 
 
 def _behind(

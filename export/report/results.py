@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import math
 import pathlib
@@ -10,6 +11,7 @@ from typing import Any
 
 from export.runtime.benchmark import tied
 from export.runtime.verify import YES
+from kerascnn.errors import InputError
 from training.common import atomic
 from training.common.wording import SizeUnit, unit_of
 from training.engine import floor
@@ -183,6 +185,18 @@ class Result:
         return {name: getattr(self, name) for name in COLUMNS}
 
 
+class NotWritten(OSError):
+    """A file of the report could not be written; the figures are there all the same.
+
+    Attributes:
+        rows: one row an artefact, as `export.report.compare.compare` returns them.
+    """
+
+    def __init__(self, error: OSError, rows: list[Result]) -> None:
+        super().__init__(error.errno, error.strerror or str(error), error.filename)
+        self.rows = rows
+
+
 # Of results.csv, in order.
 COLUMNS = (
     *("run", "model", "variant", "format", "parameters", "nonzero_parameters", "macs", "bytes"),
@@ -248,6 +262,38 @@ def write_csv(path: pathlib.Path, results: Sequence[Result]) -> None:
 def write_table(path: pathlib.Path, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write figures in the form of results.csv, whole or not at all."""
     atomic.write_csv(path, names, ([_cell(value) for value in row] for row in rows))
+
+
+_TEXTS = {"run", "model", "variant", "format", "metric", "chosen_on", "verified", "sha256"}
+_COUNTS = {
+    *("parameters", "nonzero_parameters", "macs", "bytes", "download_bytes", "threads"),
+    *("peak_arena_bytes", "partitions", "pictures"),
+}
+
+
+def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a results.csv with values of their types; None where a cell is empty.
+
+    Raises:
+        InputError: it is not what `write_csv` writes.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            return [{name: _value(name, cell) for name, cell in row.items()} for row in reader]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path} is damaged ({error}); write it again: kerascnn compare") from None
+
+
+def _value(name: str, cell: str) -> Any:
+    """What `_cell` was given, to its six digits."""
+    if cell == "":
+        return None
+    if name in _TEXTS:
+        return cell
+    if cell in ("true", "false"):
+        return cell == "true"
+    return int(cell) if name in _COUNTS else float(cell)
 
 
 def pareto(results: Sequence[Result], cost: str, *, by_choice: bool = False) -> list[Result]:

@@ -10,19 +10,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from export.graph.signature import BOXES, COUNT, DETECTIONS, INPUT_NAME, LABELS, MASKS, SCORES
+from export.runtime import suppression
 from export.runtime.load import (
     THREADS,
     KerasModel,
     LiteRT,
     OnnxRuntime,
 )
-from kerascnn.detection import postprocess
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.detection.metrics import Detections
 
-# Suppression in Keras works on so many pictures at once.
+# Keras works on so many pictures at once.
 _PICTURES_AT_ONCE = 16
 
 
@@ -149,16 +149,20 @@ class KerasDetector(KerasModel):
         self._spec = spec
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
+        from keras import ops
+
+        from kerascnn.detection import postprocess
+
         found: list[Detections] = []
         for begin in range(0, len(pictures), _PICTURES_AT_ONCE):
             block = self._preprocessing.normalise(pictures[begin : begin + _PICTURES_AT_ONCE])
             outputs = self._model(block, training=False)
             if isinstance(self._spec, DetectorSpec):
-                codes, logits = map(np.asarray, outputs)
-                scores = np.asarray(postprocess.scores(self._spec, logits))
+                codes, logits = map(ops.convert_to_numpy, outputs)
+                scores = ops.convert_to_numpy(postprocess.scores(self._spec, logits))
                 found += _decoded(self._spec, codes, scores)
             else:
-                detected = {name: np.asarray(values) for name, values in outputs.items()}
+                detected = {k: ops.convert_to_numpy(values) for k, values in outputs.items()}
                 found += [_of(detected, i) for i in range(len(block))]
         return found
 
@@ -198,10 +202,10 @@ def _decoded(spec: DetectorSpec, codes: np.ndarray, scores: np.ndarray) -> list[
             f"the network has {codes.shape[1]} boxes and its description "
             f"{spec.anchors.count} anchors; use the description that belongs to it"
         )
-    selected = postprocess.select(spec, codes, scores)
-    detected = {name: np.asarray(values) for name, values in selected.items()}
     broken = [np.isnan(a).any() or np.isnan(b).any() for a, b in zip(codes, scores, strict=True)]
-    return [_broken() if nan else _of(detected, i) for i, nan in enumerate(broken)]
+    sound = np.flatnonzero(~np.asarray(broken))
+    found = iter(suppression.select(spec, codes[sound], scores[sound]))
+    return [_broken() if nan else next(found) for nan in broken]
 
 
 def _of(detected: Mapping[str, np.ndarray], index: int) -> Detections:

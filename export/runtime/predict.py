@@ -21,10 +21,8 @@ from training.common.wording import counted
 from training.datasets.instance_masks import run_lengths
 from training.datasets.pictures import read_picture, read_pixels
 from training.datasets.segmentation import VOID
-from training.detection.drawing import write_boxes
 from training.detection.evaluate import on_picture
 from training.detection.metrics import Detections
-from training.segmentation.drawing import write_map
 from training.segmentation.evaluate import on_picture as map_on_picture
 
 # Called with what is wrong with a picture that is passed over.
@@ -149,6 +147,31 @@ def task_of(path: pathlib.Path) -> str:
     return facts(path).task
 
 
+def answers(
+    path: pathlib.Path,
+    images: Sequence[str],
+    *,
+    top: int = 1,
+    score: float = 0.3,
+    folder: pathlib.Path | None = None,
+    names: Mapping[str, str] | None = None,
+    refuse: Refuse | None = None,
+) -> Iterator[Prediction] | Iterator[Boxes] | Iterator[Areas]:
+    """What a file of any task says of each image; see `predict`, `detect` and `segment`.
+
+    Raises:
+        InputError: as they do; or a classifier that is to draw.
+    """
+    task = task_of(path)
+    if task == "detection":
+        return detect(path, images, score=score, folder=folder, names=names, refuse=refuse)
+    if task == "segmentation":
+        return segment(path, images, folder=folder, names=names, refuse=refuse)
+    if folder is not None:
+        raise InputError(f"{path} is a classifier, which draws nothing; leave out --out")
+    return predict(path, images, top=top, refuse=refuse)
+
+
 def predict(
     path: pathlib.Path, images: Sequence[str], *, top: int = 1, refuse: Refuse | None = None
 ) -> Iterator[Prediction]:
@@ -220,6 +243,8 @@ def detect(
                         f"{path} finds class {label}, which its description does not name"
                     )
         if target is not None:
+            from training.detection.drawing import write_boxes
+
             write_boxes(
                 *(target, picture, found.boxes, found.labels, found.scores),
                 classes=described.labels,
@@ -266,6 +291,8 @@ def segment(
                 )
             label_map = map_on_picture(found, picture.shape[:2], preprocessing)
         if target is not None:
+            from training.segmentation.drawing import write_map
+
             write_map(target, picture, label_map, labels, described.palette)
         yield Areas(
             image=image,

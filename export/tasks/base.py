@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import hashlib
-import importlib
 import pathlib
 from collections.abc import Callable, Sized
 from typing import Any, Protocol
@@ -27,7 +26,7 @@ from export.runtime.verify import Verdict
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
 from export.tflite import metadata as tflite_metadata
-from kerascnn.errors import InputError
+from training import tasks
 from training.common import once
 from training.engine.request import TrainRequest
 from training.engine.run import Run
@@ -263,20 +262,6 @@ def of(run: Run) -> Task:
         InputError: a task that has no files yet.
     """
     # A task holds its run, so that no other info gets this one's number.
-    return once.kept((Task, run.folder.resolve(), id(run.info)), lambda: _opened(run))
-
-
-def _opened(run: Run) -> Task:
-    if run.task not in _FILES:
-        raise InputError(f"{run.folder}: no files are made for {run.task} yet")
-    module, name = _FILES[run.task].split(":")
-    opened: Task = getattr(importlib.import_module(module), name)(run)
-    return opened
-
-
-# What opens a run, by its task; loaded when it is asked for.
-_FILES = {
-    "classification": "export.tasks.classification:Classification",
-    "detection": "export.tasks.detection:of",
-    "segmentation": "export.tasks.segmentation:Segmentation",
-}
+    key = (Task, run.folder.resolve(), id(run.info))
+    found: Task = once.kept(key, lambda: tasks.files_of(run.task)(run))
+    return found

@@ -35,7 +35,7 @@ from training.classification.evaluate import (
     evaluate,
     keras_predict_fn,
 )
-from training.classification.task import source_for
+from training.classification.train import source_for
 from training.classification.training_model import factors_of
 from training.common.wording import counted
 from training.datasets.decode import decode_split
@@ -121,7 +121,7 @@ class Classification(Task):
     @functools.cached_property
     def dataset(self) -> Dataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        dataset = of_request.labelled(self.asked)
+        dataset = of_request.dataset_of(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         broken = set(self.run.info["dataset"].get("broken", ()))
         return of_request.with_validation(dataset, self.config, broken=broken)

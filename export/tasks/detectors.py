@@ -58,7 +58,7 @@ from training.detection.metrics import (
     matches_interval,
     pack,
 )
-from training.detection.task import figures
+from training.detection.train import figures
 from training.detection.truth import Truth
 from training.engine import dataset_of_request as of_request
 
@@ -107,11 +107,11 @@ class DetectorTask(Task):
     @functools.cached_property
     def dataset(self) -> DetectionDataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        dataset = of_request.objects(self.asked)
+        dataset = of_request.dataset_of(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         known = self.run.info["dataset"]
         skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
-        return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
+        return of_request.with_validation(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
     def held_out(self) -> DetectionSplit:

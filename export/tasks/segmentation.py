@@ -55,7 +55,7 @@ from training.segmentation.metrics import (
     of_counts,
     pack_counts,
 )
-from training.segmentation.task import figures
+from training.segmentation.train import figures
 
 # Percent of the pixels that a float file has as its network, but for classes that are equally
 # likely to the last bits; and points of mean IoU.
@@ -170,11 +170,11 @@ class Segmentation(Task):
     @functools.cached_property
     def dataset(self) -> SegmentationDataset:
         """The run's data; raises InputError if it is gone or has changed."""
-        dataset = of_request.maps(self.asked)
+        dataset = of_request.dataset_of(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         known = self.run.info["dataset"]
         skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
-        return of_request.with_validation_of(dataset, self.config, skipped=skipped, broken=broken)
+        return of_request.with_validation(dataset, self.config, skipped=skipped, broken=broken)
 
     @property
     def held_out(self) -> SegmentationSplit:

@@ -29,6 +29,9 @@ class DetectorSpec:
             many as github.com/google/automl's `MAX_DETECTION_POINTS`. Files look at all.
     """
 
+    stages = 1
+    masks = False
+
     anchors: Anchors
     box_scales: tuple[float, float, float, float]
     background: bool
@@ -95,6 +98,8 @@ class TwoStageSpec:
         masks: whether there are masks.
     """
 
+    stages = 2
+
     anchors: Anchors
     input_size: tuple[int, int]
     box_scales: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
@@ -142,7 +147,7 @@ class TwoStageSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; "stages" tells it from a `DetectorSpec`'s."""
-        return {"stages": 2, **dataclasses.asdict(self)}
+        return {"stages": self.stages, **dataclasses.asdict(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TwoStageSpec:

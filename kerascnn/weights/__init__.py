@@ -1,12 +1,14 @@
 """Reference checkpoints -> our models, by name tables.
 
-    file ──> read (by its first bytes) ──> tensors by name ──> layout (by a tensor it alone has)
-         ──> model.build with the layout's options ──> fill, layer by layer, by the layout's names
+    name ──> published (where it is) ──> download, once, into the cache ──┐
+    file ─────────────────────────────────────────────────────────────────┴──> read (by its first
+    bytes) ──> tensors by name ──> layout (by a tensor it alone has) ──> model.build with the
+    layout's options ──> fill, layer by layer, by the layout's names
 
 A detector or U-Net takes the files of its backbone, too: those fill the layers that the two share.
 
-Weights come from files that the user has, or from packages that the user installed (extra
-`pretrained`); nothing is downloaded, and nothing in a file is run.
+Weights come from files that the user has, from packages that the user installed (extra
+`pretrained`), or, asked for by name, from whoever publishes them. Nothing in a file is run.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ import zipfile
 from collections.abc import Mapping, Set
 from typing import Any
 
-from kerascnn.catalogue import ENTRIES
 from kerascnn.errors import InputError
 from kerascnn.weights import (
+    cache,
     effdet,
     efficientnet_pytorch,
     keras_applications,
     kerascnn_runs,
     plain_unet,
+    published,
     timm,
     torchvision,
 )
@@ -52,12 +55,14 @@ class Source:
         layout: how it names and orders its tensors.
         tensors: by name; anything with a shape that NumPy reads.
         backbone: whether it is a classifier, of which the model has the backbone alone.
+        published: what is published of it, where it was asked for by name.
     """
 
     path: pathlib.Path
     layout: Layout
     tensors: Mapping[str, Any]
     backbone: bool = False
+    published: published.Published | None = None
 
     def unused(self, used: Set[str]) -> str | None:
         """The first tensor that is not in `used` and that the layout does not ignore."""
@@ -73,54 +78,73 @@ def origins(name: str) -> tuple[str, ...]:
 def find(
     name: str,
     weights: str | os.PathLike[str],
-    named: tuple[str, ...] = (),
     *,
     backbone: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Open weights for the zoo's model `name`.
+    """Open weights for the zoo's model `name`; download them, if asked for by name.
 
     Args:
-        weights: one of `named`, or the path of a file.
-        named: names of weights that `name` has.
+        weights: a name of published weights, or the path of a file.
         backbone: the classifier in `name`, whose files fit as well.
+        options: of the builder; published files are for one width, for example.
 
     Raises:
-        InputError: no such name or file, or a file of another network or in no known layout.
+        InputError: no such name or file, a file of another network or in no known layout, or one
+            that cannot be downloaded.
     """
-    if weights in named:
-        return _recognised(name, efficientnet_pytorch.packaged_checkpoint(), backbone)
-    require(name, weights, named, backbone=backbone)
+    row = published.choose(name, os.fspath(weights), options, backbone=backbone)
+    if row is not None:
+        found = _recognised(name, fetch(row), backbone)
+        return dataclasses.replace(found, published=row)
+    require(name, weights, backbone=backbone)
     return _recognised(name, pathlib.Path(weights), backbone)
+
+
+def fetch(row: published.Published) -> pathlib.Path:
+    """The file of published weights: of an installed package, of the cache, or downloaded.
+
+    Raises:
+        InputError: it cannot be had; the message says where it is, and where to put it.
+    """
+    if row.url is None:
+        return efficientnet_pytorch.packaged_checkpoint()
+    from kerascnn.weights import download
+
+    return download.fetch(row)
 
 
 def require(
     name: str,
     weights: str | os.PathLike[str],
-    named: tuple[str, ...] = (),
     *,
     backbone: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Refuse what is neither a name of weights nor a file; no file is opened for it.
+    """Refuse what is neither a name of weights nor a file, and what cannot be had offline.
+
+    No file is opened for it, and nothing is downloaded.
 
     Args:
-        name, weights, named, backbone: as of `find`.
+        name, weights, backbone, options: as of `find`.
 
     Raises:
-        InputError: the message says what can be had: names, files, and models with such a name.
+        InputError: the message says what can be had: names, files.
     """
     asked, path = os.fspath(weights), pathlib.Path(weights)
-    if asked in named or path.exists():
+    row = published.choose(name, asked, options, backbone=backbone)
+    if row is not None:
+        if row.url is None or (cache.offline() and not cache.path_of(row).is_file()):
+            fetch(row)
+        return
+    if path.exists():
         return
     if path.suffix in SUFFIXES:
         raise InputError(f"{asked}: no such file; give the path of a weights file")
-    others = [other for other, row in ENTRIES.items() if asked in row.weights]
-    has = f"it has {', '.join(named)}; " if named else ""
-    if others and not named:
-        has = f"those by this name are for {', '.join(others)} only; "
     files = ", ".join((*origins(name), *(origins(backbone) if backbone else ()), "kerascnn"))
     raise InputError(
-        f"no weights {asked!r} for {name}; {has}give the path of a weights file of {files} "
-        f"({', '.join(SUFFIXES)})"
+        f"no weights {asked!r} for {name}; {published.unknown(name, asked, backbone)}; or give the "
+        f"path of a weights file of {files} ({', '.join(SUFFIXES)})"
     )
 
 

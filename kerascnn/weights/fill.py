@@ -177,7 +177,8 @@ class _Filling:
         if not self._torch:
             convolution = (1, 1, *shape)
             return self._read(name, convolution if len(found) == 4 else shape, layer).reshape(shape)
-        kernel = self._read(name, shape[::-1], layer)
+        theirs = (*shape[::-1], 1, 1) if len(found) == 4 else shape[::-1]
+        kernel = self._read(name, theirs, layer).reshape(shape[::-1])
         before = self._flattened(layer)
         if before is not None:
             # Theirs flattens (channels, height, width), ours (height, width, channels).

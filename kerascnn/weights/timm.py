@@ -4,6 +4,8 @@ timm has two SE-ResNets: the authors' own (`legacy_`, the stride in the first 1x
 stem pooling that is not padded in front) and its newer one. Their names tell them apart. Its two
 EfficientNet-Lites have equal names and shapes: `tf_efficientnet_lite*` are Google's weights, which
 are assumed here; for the weights without `tf_` ask for padding="symmetric" and norm_epsilon=1e-5.
+Of its MobileNetV3s its own are assumed; for `tf_mobilenetv3_*` ask for padding="same" and
+norm_epsilon=1e-3.
 """
 
 from __future__ import annotations
@@ -58,6 +60,19 @@ def efficientnet_lite_modules(place: Place) -> Modules:
     }[place.role]
     number = ("expand", "depthwise", "project").index(place.role) + expands
     return prefix + conv, f"{prefix}bn{number}"
+
+
+def _mobilenet_v3(place: Place) -> Modules:
+    ends = {
+        "last": (f"blocks.{place.stages}.0.conv", f"blocks.{place.stages}.0.bn1"),
+        "head": ("conv_head", ""),
+    }
+    if place.role in ends:
+        return ends[place.role]
+    if place.role.startswith("se_"):
+        layer = place.role.replace("se_", "se.conv_")
+        return f"blocks.{place.stage - 1}.{place.block - 1}.{layer}", ""
+    return efficientnet_lite_modules(place)
 
 
 # By role: the modules of a layer and of its norm in a block of MobileNetV4.
@@ -123,6 +138,12 @@ LAYOUTS = (
         options=_SYMMETRIC,
         normalisation=IMAGENET,
         ignored=NO_COUNTERS,
+    ),
+    _layout(
+        models=("mobilenet_v3_small", "mobilenet_v3_large"),
+        signature="blocks.0.0.conv_dw.weight",
+        modules=_mobilenet_v3,
+        options=_SYMMETRIC,
     ),
     _layout(
         models=("se_resnet50",),

@@ -20,7 +20,7 @@ from export.tflite.convert import to_tflite
 from export.tflite.quantise import quantise_file
 from kerascnn import zoo
 
-# What the demo's four networks (test_conversion.py) do not show.
+# What the demo's four networks (tflite/test_convert.py) do not show.
 FAST = {"mobilenet_v1"}
 PHONE = {
     n for n in kerascnn.list_models("classification") if n.startswith(("mobilenet", "efficientnet"))

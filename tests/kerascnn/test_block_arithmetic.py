@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import golden_values, write_safetensors
+from checkpoints import golden_values, goldens, write_safetensors
 from numpy.lib.stride_tricks import sliding_window_view
-from test_torch_layouts import goldens
 
 import kerascnn
 

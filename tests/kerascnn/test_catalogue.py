@@ -8,6 +8,7 @@ import pytest
 
 from kerascnn import listing, weights, zoo
 from kerascnn.catalogue import ENTRIES, TASKS, Result
+from kerascnn.weights import published
 
 # The challenge entries and papers' figures by which the systems are known: top-5 error, networks.
 KNOWN = [
@@ -67,8 +68,8 @@ def test_the_table_has_a_line_a_model() -> None:
     assert [line.split()[0] for line in lines[: len(names)]] == names
     resnet = next(line for line in lines if line.startswith("resnet50 "))
     assert resnet.split()[1:] == [
-        "classification", "2015", "25,557,032", "3,800", "M", "77.15", "93.29", "224x224", "kv",
-        "arXiv:1512.03385",
+        "classification", "2015", "25,557,032", "3,800", "M", "77.15", "93.29", "224x224",
+        "imagenet+2", "kv", "arXiv:1512.03385",
     ]  # fmt: skip
 
 
@@ -81,7 +82,8 @@ def test_detectors_are_listed_by_their_precision() -> None:
     assert "top-1" not in table
     large = next(line for line in lines if line.startswith("ssdlite_mobilenet_v3_large"))
     assert large.split()[1:] == [
-        "detection", "2019", "3,440,060", "583", "M", "22", "320x320", "v(kv)", "arXiv:1905.02244",
+        "detection", "2019", "3,440,060", "583", "M", "22", "320x320",
+        "coco", "imagenet+3", "v(kvt)", "arXiv:1905.02244",
     ]  # fmt: skip
     page = listing.page("efficientdet_lite0")
     assert "published precisions:\n  AP  26.41  COCO val2017, 320 (" in page
@@ -92,8 +94,8 @@ def test_rcnns_are_listed_with_what_torchvision_publishes() -> None:
     _, *lines = listing.table(zoo.list_models("detection")).splitlines()
     mask = next(line for line in lines if line.startswith("mask_rcnn_resnet50_fpn"))
     assert mask.split()[1:] == [
-        "detection", "2017", "44,401,393", "134,380", "M", "37.9", "800x800", "v(kv)",
-        "arXiv:1703.06870",
+        "detection", "2017", "44,401,393", "134,380", "M", "37.9", "800x800", "coco", "imagenet+2",
+        "v(kv)", "arXiv:1703.06870",
     ]  # fmt: skip
     page = listing.page("mask_rcnn_resnet50_fpn")
     assert "  AP   34.6  COCO val2017, 800, masks (torchvision COCO_V1)" in page
@@ -108,12 +110,13 @@ def test_segmentation_networks_are_listed_by_their_overlap() -> None:
         "unet", "segmentation", "2015", "31,031,810", "-", "92.03", "512x512", "p",
         "arXiv:1505.04597",
     ]  # fmt: skip
-    assert lines[1].split()[5:8] == ["-", "224x224", "(kv)"]
+    assert lines[1].split()[5:9] == ["-", "224x224", "imagenet+2", "(kv)"]
     assert "mIoU: published intersection over union in percent" in table
     page = listing.page("unet")
     assert "published intersections over union:\n  IoU  92.03  PhC-U373 ISBI cell" in page
     page = listing.page("unet_efficientnet_lite0")
-    assert "weights     imagenet; files of: none\nbackbone    efficientnet_lite0, alone" in page
+    names = "imagenet (backbone alone), imagenet-timm (backbone alone)"
+    assert f"weights     {names}; files of: none\nbackbone    efficientnet_lite0, alone" in page
     assert page.endswith("published intersections over union: none")
 
 
@@ -148,6 +151,7 @@ def test_json_has_every_result() -> None:
                 else:
                     assert result[error] + result[accuracy] == pytest.approx(100)
         assert row["weight_files"] == weights.origins(name)
+        assert row["weights"] == published.names(name, row["backbone"])
 
 
 @pytest.mark.parametrize("name", [n for n in ENTRIES if n != "lenet5"])

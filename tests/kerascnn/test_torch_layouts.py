@@ -5,18 +5,14 @@ The weights are a function of the tensors' names, so that neither they nor torch
 
 from __future__ import annotations
 
-import functools
-import gzip
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import golden_values, write_safetensors
+from checkpoints import golden_values, goldens, write_safetensors
 
 import kerascnn
 
-GOLDENS = Path(__file__).parent / "data" / "torch_goldens.json.gz"
 OURS = {
     "vgg16_bn": "vgg16",
     "legacy_seresnet50": "se_resnet50",
@@ -24,6 +20,8 @@ OURS = {
     "legacy_senet154": "senet154",
     "seresnet50": "se_resnet50",
     "seresnext50_32x4d": "se_resnext50_32x4d",
+    "mobilenetv3_small_100": "mobilenet_v3_small",
+    "mobilenetv3_large_100": "mobilenet_v3_large",
     **{
         f"mobilenetv4_{kind}": f"mobilenet_v4_{kind}"
         for kind in ("conv_small", "conv_medium", "conv_large", "hybrid_medium", "hybrid_large")
@@ -33,16 +31,11 @@ OURS = {
 # One of each layout, the smallest.
 FAST = {
     "googlenet", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
-    "legacy_seresnet50", "tf_efficientnet_lite0", "mobilenetv4_conv_small",
+    "legacy_seresnet50", "tf_efficientnet_lite0", "mobilenetv3_small_100", "mobilenetv4_conv_small",
     "mobilenetv4_hybrid_medium",
 }  # fmt: skip
 # These weights have the names and shapes of tf_efficientnet_lite0.
 ASKED = {"efficientnet_lite0": {"padding": "symmetric", "norm_epsilon": 1e-5}}
-
-
-@functools.cache
-def goldens() -> dict:
-    return json.loads(gzip.decompress(GOLDENS.read_bytes()))
 
 
 def names() -> list:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import collections
-import gzip
 import io
-import json
 import os
 import pickle
 import struct
@@ -18,7 +16,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from checkpoints import write_safetensors
+from checkpoints import goldens, write_safetensors
 
 import kerascnn
 from kerascnn import zoo
@@ -29,8 +27,6 @@ from kerascnn.weights.fill import fill
 from kerascnn.weights.safetensors import read_safetensors
 from kerascnn.weights.torch_checkpoint import _LEGACY_MAGIC, read_checkpoint
 from training.datasets.pictures import fit_array
-
-GOLDENS = Path(__file__).parent / "data" / "torch_goldens.json.gz"
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +198,7 @@ def test_damaged_files_are_refused(state, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, np.ndarray]:
     """A resnet18 of four classes as torchvision names it."""
-    golden = json.loads(gzip.decompress(GOLDENS.read_bytes()))["resnet18"]["tensors"]
+    golden = goldens()["resnet18"]["tensors"]
     rng = np.random.default_rng(0)
     sized = {name: [4, *shape[1:]] if name.startswith("fc") else shape for name, shape in golden}
     return {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in sized.items()}
@@ -362,8 +358,8 @@ def test_files_that_are_not_there_or_not_weights(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.pth: no such file"):
         resnet(tmp_path / "none.pth")
     with pytest.raises(InputError, match="the path of a weights file of"):
-        kerascnn.build("resnet18", weights="imagenet")
-    with pytest.raises(InputError, match="it has imagenet; give the path"):
+        kerascnn.build("resnet18", weights="coco")
+    with pytest.raises(InputError, match="it has imagenet, imagenet-timm; did you mean 'imagenet'"):
         kerascnn.build("efficientnet_lite0", weights="imagnet")
     path = tmp_path / "page.pth"
     path.write_text("<!DOCTYPE html><title>404</title>")

@@ -1,9 +1,9 @@
-// What Python answers; written by tests/web_golden.py, for tests/export/test_web.py.
+// What Python answers; written by tests/web_golden.py, for tests/export/deploy/test_web.py.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-assert.ok(process.env.GOLDEN, "GOLDEN is a folder; run: pytest tests/export/test_web.py");
+assert.ok(process.env.GOLDEN, "GOLDEN is a folder; run: pytest tests/export/deploy/test_web.py");
 export const golden = JSON.parse(readFileSync(join(process.env.GOLDEN, "golden.json"), "utf8"));
 
 const TYPES = {

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,18 +16,14 @@ import numpy as np
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment import policies
-from training.common.parallel import in_order
+from training.common.parallel import ahead, in_order
 from training.datasets.broken import BrokenPictures
-from training.datasets.decode import decoded
 from training.datasets.pictures import read_picture, read_window
 from training.datasets.splits import Split
 from training.engine import epoch_schedule as plan
 from training.engine.config import TrainConfig
 
-_AHEAD = 2
-
 Batch = tuple[dict[str, Any], np.ndarray]
-_Item = TypeVar("_Item")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -224,51 +218,3 @@ class EvaluationBatches(keras.utils.PyDataset):
             )
             sound = {first: pixels}
         return list(sound), np.stack(list(sound.values()))
-
-
-def picture_batches(
-    split: Split, preprocessing: Preprocessing, batch_size: int = 256
-) -> Iterator[np.ndarray]:
-    """(n, height, width, channels) uint8 blocks of a split, in order."""
-    for start in range(0, len(split), batch_size):
-        yield _block(split, start, start + batch_size, preprocessing)
-
-
-def _block(split: Split, start: int, stop: int, preprocessing: Preprocessing) -> np.ndarray:
-    """(n, height, width, channels) uint8, the pictures from `start` to `stop` or the end."""
-    if split.pictures is not None:
-        return split.pictures[start:stop]
-    part = split.take(range(start, min(stop, len(split))))
-    return np.stack(list(decoded(part, preprocessing)))
-
-
-def ahead(batches: Iterator[_Item]) -> Iterator[_Item]:
-    """The same, made in a thread while earlier ones are used."""
-    ready: queue.Queue[Any] = queue.Queue(_AHEAD)
-    stopped = threading.Event()
-
-    def put(item: Any) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for batch in batches:
-                put(batch)
-                if stopped.is_set():
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()

@@ -9,29 +9,30 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.classification.batches import picture_batches
+from training.classification.closing import unequal
 from training.classification.outputs import (
     LOGITS_BYTES,
     Collected,
     Outputs,
     blocks,
 )
+from training.datasets.decode import picture_batches
 from training.datasets.splits import Split
+
+if TYPE_CHECKING:  # files are evaluated without a framework
+    import keras
 
 _PICTURES_AT_ONCE = 64
 _BINS = 15
 _TOP = 5
 # Of `Evaluation`, those that are one number.
 _FIGURES = ("accuracy", "top5", "calibration_error", "loss", "balanced_accuracy")
-# The commonest class has at least so many times the pictures of the rarest.
-_UNEQUAL = 1.5
 
 # (n, height, width, channels) uint8 -> (n, classes) float logits
 PredictFn = Callable[[np.ndarray], np.ndarray]
@@ -102,12 +103,6 @@ def class_report(labels: np.ndarray, predictions: np.ndarray, classes: int) -> C
         majority_baseline=100 * float(support.max()) / len(labels) if len(labels) else math.nan,
         majority=int(support.argmax()),
     )
-
-
-def unequal(support: Sequence[int]) -> bool:
-    """Whether classes of so many pictures are unequal, so that accuracy alone misleads."""
-    there = [count for count in support if count]
-    return bool(there) and max(there) >= _UNEQUAL * min(there)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -299,6 +294,7 @@ def evaluate(predict: PredictFn, split: Split, preprocessing: Preprocessing) -> 
 
 def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> PredictFn:
     """`predict` of a Keras model, normalisation included."""
+    from keras import ops
 
     def predict(pictures: np.ndarray) -> np.ndarray:
         # Not `model.predict`: it makes a tuned stream for every call (see datasets/streams.py).
@@ -306,7 +302,7 @@ def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> Predic
             model(preprocessing.normalise(pictures[i : i + _PICTURES_AT_ONCE]), training=False)
             for i in range(0, len(pictures), _PICTURES_AT_ONCE)
         ]
-        return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
+        return np.concatenate([ops.convert_to_numpy(part) for part in parts])
 
     return predict
 

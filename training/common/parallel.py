@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from training.common.cores import WORKERS
 
@@ -14,7 +16,11 @@ from training.common.cores import WORKERS
 _CHUNK = 8
 _CHUNKS_AHEAD = 3
 
+# Items that `ahead` makes before they are asked for.
+_ITEMS_AHEAD = 2
+
 _Result = TypeVar("_Result")
+_Item = TypeVar("_Item")
 
 
 def in_order(work: Callable[[int], _Result], count: int) -> Iterator[_Result]:
@@ -31,3 +37,35 @@ def in_order(work: Callable[[int], _Result], count: int) -> Iterator[_Result]:
             yield from ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The same, made in a thread while earlier ones are used."""
+    ready: queue.Queue[Any] = queue.Queue(_ITEMS_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Any) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()

@@ -1,12 +1,17 @@
-"""Progress for people: a bar on a terminal, now and then a line in a log; both on stderr."""
+"""Progress for people: a bar on a terminal, now and then a line in a log; both on stderr.
+
+A program that shows progress in a way of its own takes it as `Event`s (`told_to`); then nothing is
+written.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
@@ -17,9 +22,46 @@ _SECONDS_BETWEEN_OTHERS = 30.0
 _SECONDS_OF_SILENCE = 10.0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Event:
+    """How far work is, or a line of text about it.
+
+    Attributes:
+        text: what is being done, as "train"; or the line.
+        done, total: steps that are done, and all of them; None of a line, and where nobody knows.
+        unit: of the steps, as "step" or "file"; empty of a line.
+        note: figures of the moment, as "loss 0.41".
+    """
+
+    text: str
+    done: int | None = None
+    total: int | None = None
+    unit: str = ""
+    note: str = ""
+
+
+Listener = Callable[[Event], None]
+# One for the process: work has threads, and what they say is said to it too.
+_listener: Listener | None = None
+
+
+@contextlib.contextmanager
+def told_to(listener: Listener) -> Iterator[None]:
+    """While open, progress goes to `listener`, and nothing is written."""
+    global _listener  # noqa: PLW0603
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
+
+
 def say(text: str) -> None:
     """Write a line to stderr without tearing a bar that is shown there."""
-    tqdm.write(text, file=sys.stderr)
+    if _listener is None:
+        tqdm.write(text, file=sys.stderr)
+    else:
+        _listener(Event(text=text))
 
 
 @contextlib.contextmanager
@@ -60,7 +102,8 @@ class Progress:
         lines: bool = False,
     ) -> None:
         self._description, self._total, self._done, self._unit = description, total, done, unit
-        self._terminal, self._lines = sys.stderr.isatty(), lines
+        # Who listens draws a bar, if any.
+        self._terminal, self._lines = sys.stderr.isatty() and _listener is None, lines
         self._bar = tqdm(
             total=total, initial=done, desc=description, unit=unit, disable=not self._terminal,
             leave=False, dynamic_ncols=True,
@@ -80,6 +123,8 @@ class Progress:
             self._paced, self._began = True, time.monotonic()
             self._done_before = self._done + count
         self._done += count
+        if self._told(""):
+            return
         self._bar.update(count)
         silent = _SECONDS_BETWEEN_OTHERS if self._lines else _SECONDS_OF_SILENCE
         if not self._terminal and self._is_late(silent):
@@ -87,6 +132,8 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Show figures behind the bar, or as a line of a log if some seconds have passed."""
+        if self._told(text):
+            return
         self._bar.set_postfix_str(text, refresh=False)
         # Whoever waits for the first step, and its compilation, is told that it came.
         rare = self._lines and self._noted
@@ -100,6 +147,21 @@ class Progress:
         """Write a line that stays, above the bar or into the log."""
         say(f"{self._description}: {text}{self._left()}")
         self._spoken = time.monotonic()
+
+    def _told(self, note: str) -> bool:
+        """Whether somebody listens, who is told."""
+        if _listener is None:
+            return False
+        _listener(
+            Event(
+                text=self._description,
+                done=self._done,
+                total=self._total,
+                unit=self._unit,
+                note=note,
+            )
+        )
+        return True
 
     def _is_late(self, seconds: float) -> bool:
         return time.monotonic() - self._spoken > seconds

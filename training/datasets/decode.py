@@ -228,3 +228,19 @@ def refuse_lost_classes(
             f"class {dataset.classes[min(lost)]!r} of {dataset.name} has no readable image left; "
             f"for one: {reasons[0]}"
         )
+
+
+def picture_batches(
+    split: Split, preprocessing: Preprocessing, batch_size: int = 256
+) -> Iterator[np.ndarray]:
+    """(n, height, width, channels) uint8 blocks of a split, in order."""
+    for start in range(0, len(split), batch_size):
+        yield _block(split, start, start + batch_size, preprocessing)
+
+
+def _block(split: Split, start: int, stop: int, preprocessing: Preprocessing) -> np.ndarray:
+    """(n, height, width, channels) uint8, the pictures from `start` to `stop` or the end."""
+    if split.pictures is not None:
+        return split.pictures[start:stop]
+    part = split.take(range(start, min(stop, len(split))))
+    return np.stack(list(decoded(part, preprocessing)))

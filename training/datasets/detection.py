@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.notes import Note
+from training.datasets.splits import PlacedSplit, SplitDataset
 
 Mask = Callable[[], np.ndarray]
 
@@ -46,55 +47,37 @@ class Objects:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class DetectionSplit:
-    """Pictures with objects, read or made when they are asked for.
+class DetectionSplit(PlacedSplit[Objects]):
+    """Images with objects; see `PlacedSplit`.
 
     Attributes:
-        names: n names to show a person: paths, or "scenes[17]".
-        places: (n,) int64, what `read` and `annotate` are asked for.
-        sizes: (n, 2) int32 heights and widths of the upright pictures.
-        read: gives the (height, width, 3) uint8 pixels at a place, red first, upright; raises
-            InputError for a picture that is broken.
-        annotate: gives the objects at a place.
         count_at: gives (n, 2) int64 of n places, how many objects and crowds there are; None where
             only `annotate` knows.
     """
 
-    names: tuple[str, ...]
-    places: np.ndarray
-    sizes: np.ndarray
-    read: Callable[[int], np.ndarray]
-    annotate: Callable[[int], Objects]
     count_at: Callable[[np.ndarray], np.ndarray] | None = None
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def picture(self, index: int) -> np.ndarray:
-        """(height, width, 3) uint8; raises InputError if it is broken."""
-        return self.read(int(self.places[index]))
 
     def objects(self, index: int) -> Objects:
         """What is in it."""
-        return self.annotate(int(self.places[index]))
+        return self.truth(index)
 
     def counts(self) -> np.ndarray:
-        """(n, 2) int64 of each picture: how many objects, crowds included, and how many crowds."""
+        """(n, 2) int64 of each image: how many objects, crowds included, and how many crowds."""
         if self.count_at is not None:
             return self.count_at(self.places)
         found = map(self.objects, range(len(self)))
         rows = [(len(objects), int(np.count_nonzero(objects.crowd))) for objects in found]
         return np.array(rows, np.int64).reshape(-1, 2)
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> DetectionSplit:
-        """The pictures at `indices`, in that order."""
-        indices = np.asarray(indices, np.int64)
-        return dataclasses.replace(
-            self,
-            names=tuple(self.names[i] for i in indices),
-            places=self.places[indices],
-            sizes=self.sizes[indices],
-        )
+    def relabelled(self, places: np.ndarray) -> DetectionSplit:
+        """The same, with (c,) other places of the classes."""
+        annotate = functools.partial(_relabelled, self.annotate, places)
+        return dataclasses.replace(self, annotate=annotate)
+
+
+def _relabelled(annotate: Callable[[int], Objects], places: np.ndarray, place: int) -> Objects:
+    objects = annotate(place)
+    return dataclasses.replace(objects, labels=places[objects.labels])
 
 
 def require_masks(*splits: DetectionSplit | None) -> None:
@@ -108,36 +91,11 @@ def require_masks(*splits: DetectionSplit | None) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class DetectionDataset:
-    """Named splits of pictures with objects.
+class DetectionDataset(SplitDataset[DetectionSplit]):
+    """Images with objects; see `SplitDataset`.
 
     Attributes:
-        name: as asked for.
-        classes: names in index order.
         category_ids: the data's own number of each class.
-        train: pictures to learn from.
-        validation: pictures that choose the best epoch, or None.
-        held_out: pictures that every reported figure is measured on.
-        fingerprint: of names, sizes and annotations, or of what generates them.
-        notes: what was clipped, dropped or set aside, counted.
-        generated: pictures are made, not read, so that none can be broken.
     """
 
-    name: str
-    classes: tuple[str, ...]
     category_ids: tuple[int, ...]
-    train: DetectionSplit
-    validation: DetectionSplit | None
-    held_out: DetectionSplit
-    fingerprint: str
-    notes: tuple[Note, ...] = ()
-    generated: bool = False
-
-    def each(self, change: Callable[[DetectionSplit], DetectionSplit]) -> DetectionDataset:
-        """The same with every split changed."""
-        return dataclasses.replace(
-            self,
-            train=change(self.train),
-            validation=None if self.validation is None else change(self.validation),
-            held_out=change(self.held_out),
-        )

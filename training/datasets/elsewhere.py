@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.detection import DetectionDataset, Objects
 from training.datasets.notes import Note
-from training.datasets.segmentation import VOID, SegmentationDataset
 from training.datasets.spelling import class_key
-from training.datasets.splits import Dataset, digest
+from training.datasets.splits import SplitDataset, digest
 
 
 class Use(enum.Enum):
@@ -38,7 +35,7 @@ class Use(enum.Enum):
 # What splits are called in names of files and folders.
 _TRAIN, _HELD_OUT = "train", ("val", "valid", "validation", "test")
 
-_AnyDataset = TypeVar("_AnyDataset", Dataset, DetectionDataset, SegmentationDataset)
+_AnyDataset = TypeVar("_AnyDataset", bound=SplitDataset[Any])
 
 
 def joined(learnt: _AnyDataset, measured: _AnyDataset) -> _AnyDataset:
@@ -51,32 +48,15 @@ def joined(learnt: _AnyDataset, measured: _AnyDataset) -> _AnyDataset:
     Raises:
         InputError: the second one has a class that the first one has not.
     """
-    split: Any = _with_places(measured, np.array(_places(learnt, measured), np.int32))
-    changes: dict[str, Any] = {
-        "held_out": split,
-        "fingerprint": digest([learnt.fingerprint.encode(), measured.fingerprint.encode()]),
-        "notes": (*learnt.notes, *_prefixed(measured), *doubled(learnt.train.names, split.names)),
-    }
-    if not isinstance(learnt, Dataset) and not isinstance(measured, Dataset):
-        changes["generated"] = learnt.generated and measured.generated
-    found: _AnyDataset = dataclasses.replace(learnt, **changes)
-    return found
-
-
-def _with_places(
-    dataset: Dataset | DetectionDataset | SegmentationDataset, places: np.ndarray
-) -> Any:
-    """The held-out pictures, with (c,) other places of the classes."""
-    if isinstance(dataset, Dataset):
-        labels = places[dataset.held_out.labels]
-        return dataclasses.replace(dataset.held_out, labels=labels)
-    if isinstance(dataset, DetectionDataset):
-        objects = functools.partial(_relabelled, dataset.held_out.annotate, places)
-        return dataclasses.replace(dataset.held_out, annotate=objects)
-    table = np.full(VOID + 1, VOID, np.uint8)
-    table[: len(places)] = places
-    maps = functools.partial(_renumbered, dataset.held_out.annotate, table)
-    return dataclasses.replace(dataset.held_out, annotate=maps)
+    split = measured.held_out.relabelled(np.array(_places(learnt, measured), np.int32))
+    notes = (*learnt.notes, *_prefixed(measured), *doubled(learnt.train.names, split.names))
+    return dataclasses.replace(
+        learnt,
+        held_out=split,
+        fingerprint=digest([learnt.fingerprint.encode(), measured.fingerprint.encode()]),
+        notes=notes,
+        generated=learnt.generated and measured.generated,
+    )
 
 
 def doubled(train: Sequence[str], held_out: Sequence[str]) -> list[Note]:
@@ -115,11 +95,8 @@ def beside(spec: str) -> list[Note]:
 
 def with_beside(dataset: _AnyDataset, spec: str) -> _AnyDataset:
     """The same with that note, if there is one."""
-    more: list[Note] = beside(spec)
-    if not more:
-        return dataset
-    found: _AnyDataset = dataclasses.replace(dataset, notes=(*dataset.notes, *more))
-    return found
+    more = beside(spec)
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *more)) if more else dataset
 
 
 def unused(splits: Mapping[str, Sequence[str]], use: Use) -> list[Note]:
@@ -157,13 +134,3 @@ def _prefixed(measured: _AnyDataset) -> list[Note]:
     return [
         dataclasses.replace(note, text=f"{measured.name}: {note.text}") for note in measured.notes
     ]
-
-
-def _relabelled(annotate: Callable[[int], Objects], places: np.ndarray, place: int) -> Objects:
-    objects = annotate(place)
-    return dataclasses.replace(objects, labels=places[objects.labels])
-
-
-def _renumbered(annotate: Callable[[int], np.ndarray], table: np.ndarray, place: int) -> np.ndarray:
-    label_map: np.ndarray = table[annotate(place)]
-    return label_map

@@ -1,4 +1,4 @@
-"""Pictures of one split that are in another one under other names, byte for byte.
+"""Images of one split that are in another one under other names, byte for byte.
 
 Files of one size are compared, first by some blocks of each, and whole where those agree. A large
 photo collection has thousands of files of one size, so that a warning looks at `MOST_FILES` files
@@ -14,7 +14,7 @@ import itertools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,90 +22,19 @@ import numpy as np
 from training.common.parallel import in_order
 from training.common.progress import Progress
 from training.datasets import kept
+from training.datasets.contents import BLOCK, GONE, PIXELS, Contents
 from training.datasets.notes import Note
-from training.datasets.records import Reader
-from training.datasets.splits import Split
+from training.datasets.splits import SplitDataset
 
 # Files that a warning opens: some seconds' work, less than that of one epoch.
 MOST_FILES = 200_000
-# Bytes at the beginning, in the middle and at the end that are compared first.
-_BLOCK = 4096
 # Bytes that a warning reads of pictures whose blocks agree.
 _MOST_BYTES = 2 << 30
 
-_GONE = -1
 # Of what is kept of a comparison; another version compares anew.
 _VERSION = 1
 
-_AnyDataset = TypeVar("_AnyDataset")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Contents:
-    """What n pictures hold, as far as it can be compared.
-
-    Attributes:
-        kind: "files" or "pixels"; those of two kinds are not compared.
-        sizes: (n,) int64 bytes; -1: gone.
-        read: gives the bytes of the picture at an index.
-        paths: n files that hold one picture each, or none.
-    """
-
-    kind: str
-    sizes: np.ndarray
-    read: Callable[[int], bytes]
-    paths: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, split: Any) -> Contents:
-        """Of a split of any task."""
-        if isinstance(split, Split) and (pictures := split.pictures) is not None:
-            size = pictures[0].nbytes if len(pictures) else 0
-            sizes = np.full(len(pictures), size, np.int64)
-            return cls(kind="pixels", sizes=sizes, read=lambda i: pictures[i].tobytes())
-        if isinstance(split, Split) and isinstance(split.read, Reader):
-            assert split.places is not None
-            sizes = np.asarray(split.read.lengths)[split.places]
-            return cls(kind="files", sizes=sizes, read=split.encoded)
-        return cls.of_files(split.names, getattr(split, "file_sizes", None))
-
-    @classmethod
-    def of_files(cls, names: Sequence[str], sizes: np.ndarray | None = None) -> Contents:
-        """Of files that hold one picture each.
-
-        Args:
-            sizes: (n,) bytes, where they are known.
-        """
-        paths = tuple(names)
-        if sizes is None:
-            sizes = np.array([_size(name) for name in paths], np.int64)
-
-        def read(index: int) -> bytes:
-            return pathlib.Path(paths[index]).read_bytes()
-
-        return cls(kind="files", sizes=sizes, read=read, paths=paths)
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def blocks(self, index: int) -> bytes:
-        """The beginning, the middle and the end of a picture; all of a small one.
-
-        Raises:
-            OSError, InputError: it is gone.
-        """
-        size = int(self.sizes[index])
-        places = (0, (size - _BLOCK) // 2, size - _BLOCK)
-        if size <= 3 * _BLOCK or not self.paths:
-            whole = self.read(index)
-            if size <= 3 * _BLOCK:
-                return whole
-            return b"".join(whole[place : place + _BLOCK] for place in places)
-        file = os.open(self.paths[index], os.O_RDONLY)
-        try:
-            return b"".join(os.pread(file, _BLOCK, place) for place in places)
-        finally:
-            os.close(file)
+_AnyDataset = TypeVar("_AnyDataset", bound=SplitDataset[Any])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -197,15 +126,14 @@ def notes(splits: Mapping[str, Contents]) -> list[Note]:
 
 def noted(dataset: _AnyDataset) -> _AnyDataset:
     """The data set of any task with these notes added; embedded ones have no such pictures."""
-    given: Any = dataset
-    if getattr(given, "generated", False) or getattr(given.train, "pictures", None) is not None:
+    if dataset.generated:
         return dataset
-    splits = {"train": given.train, "validation": given.validation, "held-out": given.held_out}
-    there = {name: Contents.of(split) for name, split in splits.items() if split is not None}
-    changed: _AnyDataset = dataclasses.replace(
-        given, notes=(*given.notes, *_kept_notes(given, there))
-    )
-    return changed
+    splits = {"train": dataset.train, "validation": dataset.validation}
+    splits["held-out"] = dataset.held_out
+    there = {name: split.contents() for name, split in splits.items() if split is not None}
+    if there["train"].kind == PIXELS:
+        return dataset
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *_kept_notes(dataset, there)))
 
 
 def _kept_notes(dataset: Any, splits: Mapping[str, Contents]) -> list[Note]:
@@ -241,7 +169,7 @@ def _changed(name: str) -> int:
     try:
         return os.stat(name).st_mtime_ns  # noqa: PTH116 - of a million files
     except (OSError, ValueError):
-        return _GONE
+        return GONE
 
 
 _WORDS = {"train": "training", "validation": "validation", "held-out": "held-out"}
@@ -285,7 +213,7 @@ def _equal(
         one = _digests(first, asked, whole=whole)
         other = _digests(second, alike, whole=whole)
         asked, alike = asked[_among(one, other)], alike[_among(other, one)]
-        small = first.sizes[asked] <= 3 * _BLOCK  # these were compared whole already
+        small = first.sizes[asked] <= 3 * BLOCK  # these were compared whole already
         found.append(asked if whole else asked[small])
         asked = asked[~small]
     return np.concatenate(found)
@@ -324,10 +252,3 @@ def _files(contents: Contents, wanted: np.ndarray) -> list[tuple[int, int] | Non
         return [None] * len(wanted)
     found = (os.stat(contents.paths[i]) for i in wanted.tolist())  # noqa: PTH116 - of a million
     return [(one.st_dev, one.st_ino) for one in found]
-
-
-def _size(name: str) -> int:
-    try:
-        return os.stat(name).st_size  # noqa: PTH116 - of a million files
-    except (OSError, ValueError):
-        return _GONE

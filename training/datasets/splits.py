@@ -1,4 +1,4 @@
-"""What every data set is: named splits of pictures with integer labels."""
+"""What every data set is: named splits of images with their truth; and those with labels."""
 
 from __future__ import annotations
 
@@ -6,23 +6,167 @@ import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.datasets.contents import FILES, PIXELS, Contents
 from training.datasets.notes import Note
+from training.datasets.records import Reader
 
 
 class SplitLike(Protocol):
-    """Pictures of any task: a `Split`, an `DetectionSplit` or a `SegmentationSplit`."""
+    """Images of any task with their truth: a `Split`, or a `PlacedSplit`."""
 
     @property
-    def names(self) -> tuple[str, ...]: ...
+    def names(self) -> tuple[str, ...]:
+        """To show a person: paths, or "mnist[17]"."""
+
+    @property
+    def sizes(self) -> np.ndarray | None:
+        """(n, 2) heights and widths, as far as they are known."""
 
     def __len__(self) -> int: ...
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> Any: ...
+    def take(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """The images at `indices`, in that order."""
+
+    def relabelled(self, places: np.ndarray) -> Self:
+        """The same, with (c,) other places of the classes."""
+
+    def contents(self) -> Contents:
+        """What the images hold, as far as it can be compared."""
+
+    def stored(self, index: int) -> bytes | np.ndarray:
+        """An encoded image, or its pixels where it lies in memory or is made; raises InputError."""
+
+    @property
+    def in_files(self) -> bool:
+        """Whether `names` are paths of files that hold one image each."""
+
+
+_Truth = TypeVar("_Truth")
+_Split = TypeVar("_Split", bound=SplitLike)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class PlacedSplit(Generic[_Truth]):
+    """Images with their truth, both read or made when they are asked for.
+
+    Attributes:
+        names: n names to show a person: paths, or "scenes[17]".
+        places: (n,) int64, what `read` and `annotate` are asked for.
+        sizes: (n, 2) int32 heights and widths of the upright images.
+        read: gives the (height, width, 3) uint8 pixels at a place, red first, upright; raises
+            InputError for an image that is broken.
+        annotate: gives the truth at a place.
+    """
+
+    names: tuple[str, ...]
+    places: np.ndarray
+    sizes: np.ndarray
+    read: Callable[[int], np.ndarray]
+    annotate: Callable[[int], _Truth]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def picture(self, index: int) -> np.ndarray:
+        """(height, width, 3) uint8; raises InputError if it is broken."""
+        return self.read(int(self.places[index]))
+
+    def truth(self, index: int) -> _Truth:
+        """What is to be found in it."""
+        return self.annotate(int(self.places[index]))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """The images at `indices`, in that order."""
+        indices = np.asarray(indices, np.int64)
+        return dataclasses.replace(
+            self,
+            names=tuple(self.names[i] for i in indices),
+            places=self.places[indices],
+            sizes=self.sizes[indices],
+        )
+
+    def relabelled(self, places: np.ndarray) -> Self:
+        """The same, with (c,) other places of the classes."""
+        raise NotImplementedError
+
+    def contents(self) -> Contents:
+        """What the images hold, as far as it can be compared."""
+        return Contents.of_files(self.names)
+
+    def stored(self, index: int) -> np.ndarray:
+        """See `picture`."""
+        return self.picture(index)
+
+    @property
+    def in_files(self) -> bool:
+        """Whether `names` are paths of files: they are, where images are not generated."""
+        return True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SplitDataset(Generic[_Split]):
+    """Named splits.
+
+    Attributes:
+        name: as asked for.
+        classes: names in index order.
+        train: images to learn from.
+        validation: images that choose the best epoch, or None: then `with_validation` sets some
+            of `train` aside, because the held-out split must not choose.
+        held_out: images that every reported figure is measured on.
+        fingerprint: of names, sizes and truth, or of what generates them.
+        notes: what was converted, left out or set aside, counted.
+        generated: images are made, not read, so that none can be broken.
+        ignored: how many files lie among the images that are none by their ending, by ending.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: _Split
+    validation: _Split | None
+    held_out: _Split
+    fingerprint: str
+    notes: tuple[Note, ...] = ()
+    generated: bool = False
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def splits(self) -> tuple[_Split, ...]:
+        """Those that there are, in this order: to learn from, to choose, held out."""
+        found = (self.train, self.validation, self.held_out)
+        return tuple(split for split in found if split is not None)
+
+    def each(self, change: Callable[[_Split], _Split]) -> Self:
+        """The same with every split changed."""
+        return dataclasses.replace(
+            self,
+            train=change(self.train),
+            validation=None if self.validation is None else change(self.validation),
+            held_out=change(self.held_out),
+        )
+
+    def with_validation(self, fraction: float, seed: int) -> Self:
+        """With images that choose the epoch set aside, if it has none: never the held-out ones.
+
+        Args:
+            fraction: of the images to learn from, of which one is left at least.
+            seed: chooses them.
+        """
+        train = self.train
+        count = min(round(fraction * len(train)), len(train) - 1)
+        if self.validation or not count:  # one may be empty, of broken images alone
+            return self
+        order = np.random.default_rng(seed).permutation(len(train))
+        return dataclasses.replace(
+            self,
+            train=train.take(np.sort(order[count:])),
+            validation=train.take(np.sort(order[:count])),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +210,30 @@ class Split:
             **{name: values[indices] for name, values in rows.items() if values is not None},
         )
 
+    def relabelled(self, places: np.ndarray) -> Split:
+        """The same, with (c,) other places of the classes."""
+        return dataclasses.replace(self, labels=places[self.labels])
+
+    def contents(self) -> Contents:
+        """What the images hold, as far as it can be compared."""
+        if (pictures := self.pictures) is not None:
+            size = pictures[0].nbytes if len(pictures) else 0
+            sizes = np.full(len(pictures), size, np.int64)
+            return Contents(kind=PIXELS, sizes=sizes, read=lambda i: pictures[i].tobytes())
+        if isinstance(self.read, Reader) and self.places is not None:
+            sizes = np.asarray(self.read.lengths)[self.places]
+            return Contents(kind=FILES, sizes=sizes, read=self.encoded)
+        return Contents.of_files(self.names, self.file_sizes)
+
+    def stored(self, index: int) -> bytes | np.ndarray:
+        """An encoded image, or its pixels where it lies in memory; raises InputError."""
+        return self.encoded(index) if self.pictures is None else self.pictures[index]
+
+    @property
+    def in_files(self) -> bool:
+        """Whether `names` are paths of files that hold one image each."""
+        return self.pictures is None and self.read is None
+
     def encoded(self, index: int) -> bytes:
         """The encoded picture, as it lies there.
 
@@ -86,41 +254,23 @@ _ROWS = ("pictures", "places", "sizes", "kinds", "blocks", "file_sizes")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Dataset:
-    """Named splits.
+class Dataset(SplitDataset[Split]):
+    """Images with labels; see `SplitDataset`.
 
     Attributes:
-        name: as asked for.
-        classes: label texts in index order.
-        train: pictures to learn from.
-        validation: pictures that choose the best epoch, or None: then `fit` sets some of
-            `train` aside, because the held-out split must not choose.
-        held_out: pictures that every reported figure is measured on.
-        resize: how pictures meet the network's size (see Preprocessing).
+        resize: how images meet the network's size (see Preprocessing).
         fingerprint: of the pixels and labels, or of the names, sizes and labels of files.
-        ignored: how many files lie among the pictures that are none by their ending, by ending.
-        notes: what else the reader has to say.
     """
 
-    name: str
-    classes: tuple[str, ...]
-    train: Split
-    validation: Split | None
-    held_out: Split
     resize: str
-    fingerprint: str
-    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    notes: tuple[Note, ...] = ()
 
-
-def each(dataset: Dataset, change: Callable[[Split], Split]) -> Dataset:
-    """The same with every split changed."""
-    return dataclasses.replace(
-        dataset,
-        train=change(dataset.train),
-        validation=None if dataset.validation is None else change(dataset.validation),
-        held_out=change(dataset.held_out),
-    )
+    def with_validation(self, fraction: float, seed: int) -> Dataset:
+        """Some images of each class; see `SplitDataset.with_validation`."""
+        if self.validation is not None or not fraction:
+            return self
+        labels, train = self.train.labels, self.train
+        kept, aside = stratified(labels, self.classes, fraction=fraction, seed=seed)
+        return dataclasses.replace(self, train=train.take(kept), validation=train.take(aside))
 
 
 def stratified(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from kerascnn.detection.postprocess import DetectorSpec, detect
-from kerascnn.detection.specs import TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.augment.boxes import boxes_from_network
 from training.common.progress import Progress
@@ -18,6 +16,9 @@ from training.datasets.detection import DetectionSplit
 from training.detection.batches import evaluation_pictures
 from training.detection.metrics import DetectionEvaluation, Detections, evaluate_detections
 from training.detection.truth import Truth
+
+if TYPE_CHECKING:  # files are evaluated without a framework
+    import keras
 
 _PICTURES_AT_ONCE = 16
 
@@ -94,13 +95,15 @@ def keras_detect_fn(
     model: keras.Model, preprocessing: Preprocessing, spec: DetectorSpec | TwoStageSpec
 ) -> DetectFn:
     """`detect` of a Keras model, normalisation and suppression included."""
+    from keras import ops
+
     run = _compiled(model, spec)
 
     def found(pictures: np.ndarray) -> list[Detections]:
         parts: list[Detections] = []
         for start in range(0, len(pictures), _PICTURES_AT_ONCE):
             block = preprocessing.normalise(pictures[start : start + _PICTURES_AT_ONCE])
-            result = {k: keras.ops.convert_to_numpy(v) for k, v in run(block).items()}
+            result = {k: ops.convert_to_numpy(v) for k, v in run(block).items()}
             parts += [_of_picture(result, i) for i in range(len(block))]
         return parts
 
@@ -120,6 +123,9 @@ def _compiled(
 
     A two-stage network detects by itself.
     """
+    from keras.backend import backend
+
+    from kerascnn.detection.postprocess import detect
 
     def detected(outputs: Any) -> dict[str, Any]:
         return detect(spec, *outputs) if isinstance(spec, DetectorSpec) else outputs
@@ -127,12 +133,11 @@ def _compiled(
     def run(pictures: Any) -> dict[str, Any]:
         return detected(model(pictures, training=False))
 
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
+    if backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.function(run, reduce_retracing=True)
-    if backend == "jax":
+    if backend() == "jax":
         import jax
 
         @jax.jit

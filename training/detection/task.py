@@ -1,197 +1,136 @@
-"""The training of a detector: its data, its network, and its figures on held-out pictures."""
+"""Detection: an image has objects with boxes, and for some networks with masks."""
 
 from __future__ import annotations
 
+import math
 import pathlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kerascnn import zoo
-from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
-from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from kerascnn.zoo import entry
 from training.augment.box_policies import BOX_POLICIES
-from training.common.progress import say
-from training.common.wording import skipped
-from training.datasets import same_bytes
-from training.datasets.broken import BrokenPictures
-from training.datasets.detection import DetectionDataset, DetectionSplit, require_masks
-from training.datasets.selection import with_sound_headers
-from training.detection.batches import DetectionTrainingData
-from training.detection.evaluate import detections, keras_detect_fn
-from training.detection.examples import write_examples
-from training.detection.fit import fit_detector, kind
-from training.detection.metrics import DetectionEvaluation, Detections, evaluate_detections
-from training.detection.pr_curve import write_per_class, write_pr_curve
+from training.datasets import coco, detection_sets, voc, yolo
+from training.datasets.detection import DetectionDataset, DetectionSplit, is_scenes
+from training.engine import closing, floor
 from training.engine import dataset_of_request as of_request
-from training.engine import network, options
-from training.engine.config import TrainConfig
-from training.engine.devices import Placement
-from training.engine.enlarging import enlarging_lines
-from training.engine.history import History
-from training.engine.loop import Fitted
-from training.engine.opening import notes_lines, opening_line, split_counts
-from training.engine.request import TrainRequest
+from training.engine.task import Figure, Form, Metric, Task
+
+if TYPE_CHECKING:
+    from training.detection.train import DetectorTraining
+    from training.engine.config import TrainConfig
+    from training.engine.inspection import Counts, Sample
+    from training.engine.request import TrainRequest
+
+AP = Figure(column="val_ap", title="val AP")
+# Beside AP, of boxes or of masks, where a network has them.
+_FIGURES = {"AP50": "ap50", "AP75": "ap75", "box AP": "box_ap"}
 
 
-class DetectorTraining:
-    """A request with its data found and its network built; see `training.engine.train.Training`."""
+class DetectionTask(Task):
+    """Detectors of one and of two stages; see `training.engine.task.Task`.
 
-    def __init__(self, asked: TrainRequest, dataset: DetectionDataset | None = None) -> None:
-        self._asked = asked
-        self.dataset = same_bytes.noted(dataset or of_request.objects(asked))
-        for line in notes_lines(self.dataset.name, self.dataset.notes):
-            say(line)
-        self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
-        self.classes = self.dataset.classes
-        self.preprocessing = _preprocessing(asked)
-        self.spec = _spec(asked, self.preprocessing)
-        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
-        for line in enlarging_lines(
-            self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
-        ):
-            say(line)
-        if isinstance(self.spec, TwoStageSpec):  # which it was built with, --option included
-            self.spec = self.model.get_layer("detections").spec
-        if kind(self.spec) == "segm":
-            require_masks(self.dataset.train, self.dataset.validation, self.dataset.held_out)
-        self._skipped: list[str] = []
-        self._broken = BrokenPictures(strict=asked.strict)
-
-    def facts(self) -> dict[str, Any]:
-        """What decodes the outputs, and the data's own numbers of the classes."""
-        return {
-            "detector": self.spec.to_dict(),
-            "category_ids": list(self.dataset.category_ids),
-        }
-
-    def fit(
-        self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
-    ) -> Fitted:
-        """Look at the pictures' headers, and train."""
-        config = self._asked.config
-        self._broken = BrokenPictures.of_run(
-            folder, strict=self._asked.strict, remember=placement.is_chief
-        )
-        self.dataset = of_request.with_validation_of(self._sound(self.dataset), config)
-        if placement.is_chief:
-            say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
-        most = DetectionTrainingData.most_objects
-        if kind(self.spec) == "segm":
-            most = _most_objects(self.dataset.train, config)
-        training_data = DetectionTrainingData(
-            split=self.dataset.train,
-            preprocessing=self.preprocessing,
-            classes=len(self.classes),
-            config=config,
-            most_objects=most,
-            broken=self._broken,
-        )
-        return fit_detector(
-            self.model,
-            self.spec,
-            training_data,
-            self.dataset.validation,
-            classes=self.classes,
-            folder=folder / "checkpoints",
-            history_file=folder / "history.csv",
-            placement=placement,
-            after_epoch=after_epoch,
-        )
-
-    def counts(self) -> dict[str, Any]:
-        """How many pictures there were for what."""
-        dataset = self.dataset
-        return {
-            **split_counts(dataset.each(self._broken.without)),
-            "skipped": self._skipped,
-            "broken": sorted(self._broken.reasons),
-            "notes": [str(note) for note in self.dataset.notes],
-        }
-
-    def results(self, folder: pathlib.Path) -> dict[str, Any]:
-        """COCO's figures on the held-out pictures; precision-recall, classes, examples as files."""
-        detect = keras_detect_fn(self.model, self.preprocessing, self.spec)
-
-        def detected(split: DetectionSplit) -> list[Detections]:
-            return detections(detect, split, self.preprocessing, title="held-out pictures")
-
-        held_out, found = self._broken.measured(
-            self.dataset.held_out, DetectionSplit.picture, detected
-        )
-        measured = evaluate_detections(found, held_out, self.classes, kind=kind(self.spec))
-        write_pr_curve(measured, folder / "precision_recall.png", self.classes)
-        write_per_class(measured, self.classes, folder / "per_class.csv")
-        write_examples(folder / "examples.png", held_out, found, self.classes)
-        if measured.kind == "bbox":
-            return {
-                "metric": "AP",
-                "held_out": measured.ap,
-                **figures(measured),
-            }
-        boxes = evaluate_detections(found, held_out, self.classes)
-        of_boxes = {"ap": boxes.ap, **figures(boxes)}
-        return {
-            "metric": "mask AP",
-            "held_out": measured.ap,
-            **figures(measured),
-            **{f"box_{name}": value for name, value in of_boxes.items()},
-        }
-
-    def _sound(self, dataset: DetectionDataset) -> DetectionDataset:
-        """Without pictures that cannot be read, which are named."""
-        if dataset.generated:
-            return dataset
-        sound = with_sound_headers(dataset, strict=self._asked.strict, skipped=self._skipped)
-        if self._skipped:
-            say(skipped(len(self._skipped)))
-        for what, split in (("training", sound.train), ("held-out", sound.held_out)):
-            if not _has_objects(split):
-                raise InputError(f"{dataset.name}: no readable {what} image has an object")
-        return sound
-
-
-def _has_objects(split: DetectionSplit) -> bool:
-    objects, crowds = split.counts().T
-    return bool((objects > crowds).any())
-
-
-def _most_objects(split: DetectionSplit, config: TrainConfig) -> int:
-    """Rows for the masks of a picture: all its objects', up to the number that boxes have.
-
-    A row is as large as the picture, so that those which stay empty would be most of a batch.
+    What is measured is AP; of networks with masks "mask AP", under the same column of a history.
     """
-    together = 4 if BOX_POLICIES[config.augmentation].mosaic else 1
-    most = int(split.counts()[:, 0].max())
-    return max(1, min(together * most, DetectionTrainingData.most_objects))
 
+    name = "detection"
+    network = "a detector"
+    metric = Metric(name="AP", judge=AP)
+    figures = (AP, Figure(column="val_ap50"))
+    policies = tuple(BOX_POLICIES)
+    settings = frozenset({"watch_images"})
+    model = "efficientdet_lite0"
+    head = ("extra", "fpn", "rpn_", "box_", "class_", "mask_")
+    decoded = True
+    lends_weights = False
 
-def figures(measured: DetectionEvaluation) -> dict[str, float | None]:
-    """COCO's twelve less three, in percent; None where there is nothing to find."""
-    names = ("ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
-    values = {name: float(getattr(measured, name)) for name in names}
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
+    def require(self, data: str) -> None:
+        """See `training.datasets.detection_sets.require`."""
+        detection_sets.require(data)
 
+    def canonical(self, data: str) -> str:
+        """The embedded scenes keep their name."""
+        return data if is_scenes(data) else super().canonical(data)
 
-def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec | TwoStageSpec:
-    """Raises InputError for an option that there is not, or that the network decides on."""
-    options.check(asked.model, {}, asked.detector_options)
-    try:
-        spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **asked.detector_options)
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise options.cannot_build(asked.model, "--detector", asked.detector_options) from error
-    if isinstance(spec, TwoStageSpec):
-        return spec
-    if spec.loss == "multibox" and not spec.background:
-        raise InputError(f"{asked.model} has no background, which loss 'multibox' needs")
-    return spec
+    def form(self, data: str) -> Form:
+        """What has boxes is for detection, outlines or not."""
+        path = pathlib.Path(data)
+        if is_scenes(data):
+            return Form.NAME
+        if path.is_dir() and voc.recognises(path):
+            return Form.ANNOTATIONS_PER_IMAGE
+        listed = path.exists() and (yolo.recognises(path) or coco.recognises(path))
+        return Form.ANNOTATIONS if listed else Form.NONE
 
+    def scan(self, asked: TrainRequest) -> DetectionDataset:
+        """The images with their objects."""
+        found: DetectionDataset = of_request.scanned(
+            detection_sets.scan_objects, asked, strict=asked.strict
+        )
+        return found
 
-def _preprocessing(asked: TrainRequest) -> Preprocessing:
-    height, width = asked.image_size or entry(asked.model).input_shape[:2]
-    return zoo.preprocessing(asked.model, height, width, weights=asked.weights, resize="stretch")
+    def default_recipe(self, data: str, weights: str | None) -> str:
+        """By the data."""
+        return "scenes" if is_scenes(data) else "detection"
+
+    def network_options(
+        self, asked: TrainRequest, preprocessing: Preprocessing
+    ) -> Mapping[str, Any]:
+        """A detector of two stages decodes boxes by itself: it is built with their options."""
+        options = asked.detector_options
+        spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **options)
+        return options if spec.stages == 2 else {}
+
+    def open(self, asked: TrainRequest, dataset: DetectionDataset) -> DetectorTraining:
+        """See `training.detection.train`."""
+        from training.detection.train import DetectorTraining
+
+        return DetectorTraining(asked, dataset)
+
+    def counts(
+        self,
+        dataset: DetectionDataset,
+        splits: Mapping[str, DetectionSplit],
+        preprocessing: Preprocessing,
+    ) -> Counts:
+        """See `training.detection.inspection.counts`."""
+        from training.detection import inspection
+
+        return inspection.counts(dataset, splits, preprocessing)
+
+    def drawn(
+        self, pixels: np.ndarray, split: DetectionSplit, index: int, classes: Sequence[str]
+    ) -> np.ndarray:
+        """With its boxes."""
+        from training.detection.drawing import draw_boxes
+
+        objects = split.objects(index)
+        return draw_boxes(pixels, objects.boxes, objects.labels, classes=classes)
+
+    def samples(
+        self,
+        dataset: DetectionDataset,
+        preprocessing: Preprocessing,
+        config: TrainConfig,
+        readable: Sequence[int] | np.ndarray,
+    ) -> list[Sample]:
+        """See `training.detection.inspection.samples`."""
+        from training.detection import inspection
+
+        return inspection.samples(dataset, preprocessing, config, readable)
+
+    def closing(self, results: Mapping[str, Any], images: str) -> list[str]:
+        """AP, and its values at two overlaps."""
+        return closing.listed(results, images, _FIGURES)
+
+    def below_floor(self, info: Mapping[str, Any]) -> str | None:
+        """Detections at random have an AP near 0."""
+        results = info["results"]
+        value = results["held_out"]
+        return floor.below_floor(
+            results["metric"],
+            math.nan if value is None else value,
+            classes=results.get("classes_there", len(info["labels"])),
+        )

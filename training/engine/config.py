@@ -1,11 +1,15 @@
-"""How a model is trained, as one frozen value that run.json keeps."""
+"""How a model is trained, as one frozen value that run.json keeps.
+
+A common part, and a section of each kind of task: by `training.engine.task.Task.settings` a task
+says which fields beside the common ones it has a part for. For users all names are equal.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from kerascnn.errors import InputError, did_you_mean
 from training.augment.box_policies import BOX_POLICIES
@@ -17,11 +21,37 @@ DECAYS = ("decoupled", "l2")
 CLASS_WEIGHTS = ("none", "balanced")
 MONITORS = ("auto", "accuracy", "balanced_accuracy", "loss")
 MAP_LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
+AUGMENTATIONS = tuple({**POLICIES, **BOX_POLICIES})
+
+_Value = TypeVar("_Value")
+_ANY = float("inf")
+
+
+def _setting(
+    default: _Value,
+    *,
+    choices: Sequence[str] = (),
+    least: float = -_ANY,
+    most: float = _ANY,
+    above: float = -_ANY,
+    off: object = None,
+) -> _Value:
+    """A field, with the values that it may have.
+
+    Args:
+        choices: words.
+        least, most: numbers, these included.
+        above: numbers, this excluded, and no infinite one.
+        off: the value that leaves its part out of a training, where that is not the default.
+    """
+    limits = {"choices": tuple(choices), "least": least, "most": most, "above": above, "off": off}
+    found: _Value = dataclasses.field(default=default, metadata=limits)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything that shapes the weights, beside the model, the data and their versions.
+class CommonSettings:
+    """Settings of every task.
 
     Attributes:
         epochs: passes over the training pictures, at most.
@@ -52,29 +82,10 @@ class TrainConfig:
         ema: highest momentum of the moving average of weights that is evaluated and kept; 0: none.
             At the update behind n others it is min(ema, (1 + n) / (10 + n)), so that the average
             of a short run looks back over a ninth of it and has forgotten the initial weights.
-        label_smoothing: of the cross-entropy.
-        map_loss: of label maps, see `training.segmentation.losses`: "cross_entropy", "dice",
-            "focal", "cross_entropy_dice".
-        border_weight: of label maps, how much more the pixels between two objects that nearly
-            touch weigh in the loss (w0 of arXiv:1505.04597, equation 2, where it is 10); 0: no
-            more than others.
         augmentation: a name in `training.augment.policies.POLICIES`, or for what finds objects or
             label maps in `training.augment.box_policies.BOX_POLICIES`.
-        mixup: alpha of the beta distribution of shares (arXiv:1710.09412); 0: none.
-        cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
-        class_weights: "balanced" weights the loss by the inverse of a class's frequency, in
-            pictures or, of label maps, in pixels.
-        pictures_per_class: at most so many training pictures a class, chosen by `split_seed`;
-            0: all.
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
-        watch_images: of detectors and segmentation networks, validation images that are evaluated
-            after each epoch, at most: the same ones after every one, drawn by `split_seed`; 0:
-            all. Figures of a finished run are always of all held-out images.
-        monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
-            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mIoU, by
-            task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
-            recalls) and "loss".
         patience: epochs without a better validation after which the training ends; 0: never.
         freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
             classifiers, what is no part of the backbone. All batch norms follow their batches, as
@@ -83,70 +94,112 @@ class TrainConfig:
         seed: of initial weights, order, augmentation and dropout.
         split_seed: which pictures are for what, where the data does not say: those held out, set
             aside, and left by `pictures_per_class`. Runs of another `seed` have the same ones.
+    """
+
+    epochs: int = _setting(30, least=1)
+    batch_size: int = _setting(64, least=1)
+    min_steps: int = _setting(0, least=0)
+    accumulate: int = _setting(1, least=1)
+    optimizer: str = _setting("adamw", choices=OPTIMIZERS)
+    learning_rate: float = _setting(1e-3, above=0)
+    reference_batch: int = _setting(0, least=0)
+    momentum: float = _setting(0.9, least=0, most=0.9999)
+    nesterov: bool = True
+    rho: float = _setting(0.9, least=0, most=0.9999)
+    epsilon: float = _setting(1e-7, above=0)
+    schedule: str = _setting("cosine", choices=SCHEDULES)
+    milestones: tuple[tuple[float, float], ...] = ()
+    decay_rate: float = _setting(0.1, above=0)
+    decay_epochs: float = _setting(10.0, above=0)
+    decays: int = _setting(0, least=0)
+    weight_decay: float = _setting(0.05, least=0)
+    decay: str = _setting("decoupled", choices=DECAYS)
+    warmup_epochs: float = _setting(1.0, least=0)
+    clip_norm: float = _setting(0.0, least=0)
+    ema: float = _setting(0.0, least=0, most=0.99999)
+    augmentation: str = _setting("pictures", choices=AUGMENTATIONS)
+    validation_fraction: float = _setting(0.1, least=0, most=0.9)
+    patience: int = _setting(0, least=0)
+    freeze_epochs: int = _setting(0, least=0)
+    freeze_learning_rate: float = _setting(1e-2, above=0)
+    seed: int = _setting(0, least=0, most=2**31 - 1)
+    split_seed: int = _setting(0, least=0, most=2**31 - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassificationSettings:
+    """Settings of classifiers.
+
+    Attributes:
+        label_smoothing: of the cross-entropy.
+        mixup: alpha of the beta distribution of shares (arXiv:1710.09412); 0: none.
+        cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
+        pictures_per_class: at most so many training pictures a class, chosen by `split_seed`;
+            0: all.
+        monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
+            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mIoU, by
+            task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
+            recalls) and "loss".
         distil_weight: share of the loss that a teacher's answers have, where there is a teacher.
         temperature: that both softmaxes are taken at for it.
     """
 
-    epochs: int = 30
-    batch_size: int = 64
-    min_steps: int = 0
-    accumulate: int = 1
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    reference_batch: int = 0
-    momentum: float = 0.9
-    nesterov: bool = True
-    rho: float = 0.9
-    epsilon: float = 1e-7
-    schedule: str = "cosine"
-    milestones: tuple[tuple[float, float], ...] = ()
-    decay_rate: float = 0.1
-    decay_epochs: float = 10.0
-    decays: int = 0
-    weight_decay: float = 0.05
-    decay: str = "decoupled"
-    warmup_epochs: float = 1.0
-    clip_norm: float = 0.0
-    ema: float = 0.0
-    label_smoothing: float = 0.1
-    map_loss: str = "cross_entropy"
-    border_weight: float = 0.0
-    augmentation: str = "pictures"
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    class_weights: str = "none"
-    pictures_per_class: int = 0
-    validation_fraction: float = 0.1
-    watch_images: int = 2000
-    monitor: str = "auto"
-    patience: int = 0
-    freeze_epochs: int = 0
-    freeze_learning_rate: float = 1e-2
-    seed: int = 0
-    split_seed: int = 0
-    distil_weight: float = 0.7
-    temperature: float = 3.0
+    label_smoothing: float = _setting(0.1, least=0, most=0.999, off=0.0)
+    mixup: float = _setting(0.0, least=0, most=100)
+    cutmix: float = _setting(0.0, least=0, most=100)
+    pictures_per_class: int = _setting(0, least=0)
+    monitor: str = _setting("auto", choices=MONITORS)
+    distil_weight: float = _setting(0.7, least=0, most=1)
+    temperature: float = _setting(3.0, above=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentationSettings:
+    """Settings of segmentation networks.
+
+    Attributes:
+        map_loss: of label maps, see `training.segmentation.losses`: "cross_entropy", "dice",
+            "focal", "cross_entropy_dice".
+        border_weight: of label maps, how much more the pixels between two objects that nearly
+            touch weigh in the loss (w0 of arXiv:1505.04597, equation 2, where it is 10); 0: no
+            more than others.
+    """
+
+    map_loss: str = _setting("cross_entropy", choices=MAP_LOSSES)
+    border_weight: float = _setting(0.0, least=0, most=1e4)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SharedSettings:
+    """Settings that several tasks have, and not all.
+
+    Attributes:
+        class_weights: "balanced" weights the loss by the inverse of a class's frequency, in
+            pictures or, of label maps, in pixels.
+        watch_images: of detectors and segmentation networks, validation images that are evaluated
+            after each epoch, at most: the same ones after every one, drawn by `split_seed`; 0:
+            all. Figures of a finished run are always of all held-out images.
+    """
+
+    class_weights: str = _setting("none", choices=CLASS_WEIGHTS)
+    watch_images: int = _setting(2000, least=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(SharedSettings, SegmentationSettings, ClassificationSettings, CommonSettings):
+    """Everything that shapes the weights, beside the model, the data and their versions."""
 
     def __post_init__(self) -> None:
         if isinstance(self.milestones, list):  # as JSON has it
             pairs = tuple(tuple(p) if isinstance(p, list) else p for p in self.milestones)
             object.__setattr__(self, "milestones", pairs)
         _check_types(self)
-        for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                hint = did_you_mean(value, choices)
-                raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
-        for name, (low, high) in _LIMITS.items():
-            if not low <= (value := getattr(self, name)) <= high:
-                limits = f"between {low:g} and {high:g}" if high < _ANY else f"at least {low:g}"
-                raise InputError(f"{name} must be {limits}, not {value}")
+        for field in dataclasses.fields(self):
+            _check_limits(field, getattr(self, field.name))
         if self.freeze_epochs > self.epochs:
             raise InputError(
                 f"freeze_epochs must be at most epochs ({self.epochs}), not {self.freeze_epochs}"
             )
-        for name in _POSITIVE:
-            if not 0 < (value := getattr(self, name)) < float("inf"):
-                raise InputError(f"{name} must be above 0, not {value}")
         self._check_milestones()
         if self.schedule == "plateau" and self.warmup_epochs:
             raise InputError("schedule 'plateau' has no warm-up; set warmup_epochs to 0")
@@ -182,6 +235,14 @@ class TrainConfig:
             plain = {**plain, "split_seed": plain["seed"]}
         return cls(**{"watch_images": 0, **plain} if "seed" in plain else plain)
 
+    def given(self, names: Collection[str]) -> list[str]:
+        """Those of some settings that have a part in the training, in the order of the fields."""
+        return [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.name in names and getattr(self, field.name) != _off(field)
+        ]
+
     @property
     def peak_learning_rate(self) -> float:
         """The learning rate for `batch_size` x `accumulate` pictures an update.
@@ -194,46 +255,35 @@ class TrainConfig:
         return self.learning_rate * self.batch_size * self.accumulate / self.reference_batch
 
 
-_CHOICES: Mapping[str, Sequence[str]] = {
-    "optimizer": OPTIMIZERS,
-    "augmentation": tuple({**POLICIES, **BOX_POLICIES}),
-    "schedule": SCHEDULES,
-    "decay": DECAYS,
-    "class_weights": CLASS_WEIGHTS,
-    "map_loss": MAP_LOSSES,
-    "monitor": MONITORS,
+_SECTIONS = (ClassificationSettings, SegmentationSettings, SharedSettings)
+# Settings that are not of every task.
+OWNED = frozenset(field.name for section in _SECTIONS for field in dataclasses.fields(section))
+# The words that settings take.
+CHOICES: Mapping[str, Sequence[str]] = {
+    field.name: field.metadata["choices"]
+    for field in dataclasses.fields(TrainConfig)
+    if field.metadata and field.metadata["choices"]
 }
-_ANY = float("inf")
-_LIMITS: Mapping[str, tuple[float, float]] = {
-    "epochs": (1, _ANY),
-    "batch_size": (1, _ANY),
-    "min_steps": (0, _ANY),
-    "accumulate": (1, _ANY),
-    "reference_batch": (0, _ANY),
-    "momentum": (0, 0.9999),
-    "rho": (0, 0.9999),
-    "decays": (0, _ANY),
-    "weight_decay": (0, _ANY),
-    "warmup_epochs": (0, _ANY),
-    "clip_norm": (0, _ANY),
-    "ema": (0, 0.99999),
-    "label_smoothing": (0, 0.999),
-    "border_weight": (0, 1e4),
-    "mixup": (0, 100),
-    "cutmix": (0, 100),
-    "pictures_per_class": (0, _ANY),
-    "validation_fraction": (0, 0.9),
-    "watch_images": (0, _ANY),
-    "patience": (0, _ANY),
-    "freeze_epochs": (0, _ANY),
-    "seed": (0, 2**31 - 1),
-    "split_seed": (0, 2**31 - 1),
-    "distil_weight": (0, 1),
-}
-_POSITIVE = (
-    *("learning_rate", "freeze_learning_rate", "temperature"),
-    *("epsilon", "decay_rate", "decay_epochs"),
-)
+
+
+def _off(field: dataclasses.Field[Any]) -> object:
+    off = field.metadata.get("off")
+    return field.default if off is None else off
+
+
+def _check_limits(field: dataclasses.Field[Any], value: Any) -> None:
+    """Raise InputError for a value of the right type that a setting cannot have."""
+    if not (limits := field.metadata):
+        return
+    choices, least, most = limits["choices"], limits["least"], limits["most"]
+    if choices and value not in choices:
+        hint = did_you_mean(value, choices)
+        raise InputError(f"{field.name} must be one of {', '.join(choices)}, not {value!r}{hint}")
+    if least > -_ANY and not least <= value <= most:
+        range_ = f"between {least:g} and {most:g}" if most < _ANY else f"at least {least:g}"
+        raise InputError(f"{field.name} must be {range_}, not {value}")
+    if limits["above"] > -_ANY and not limits["above"] < value < _ANY:
+        raise InputError(f"{field.name} must be above {limits['above']:g}, not {value}")
 
 
 def _check_types(config: TrainConfig) -> None:

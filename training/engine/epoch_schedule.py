@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from kerascnn.preprocessing import Preprocessing
-from training.augment import mixing, policies
+from training.augment import policies
 from training.datasets.splits import Split
 from training.engine.config import TrainConfig
 
@@ -79,6 +79,8 @@ def epoch(
     drawn = policies.draw(policy, rng, _sizes(split, source), target.input_shape[:2])
     rows = {"index": index, **{key: values[index] for key, values in drawn.items()}}
     if config.mixup or config.cutmix:
+        from training.augment import mixing  # loads keras, which no file needs
+
         rows["mix"] = mixing.draw(
             _generator(config.seed, number, _MIXING),
             count,

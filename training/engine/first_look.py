@@ -23,8 +23,7 @@ def first_look(asked: TrainRequest, folder: pathlib.Path, *, warn: Callable[[str
         warn: takes a line of text for each run that held-out pictures are not compared with.
 
     Returns:
-        A `Dataset`, an `DetectionDataset` or a `SegmentationDataset`; None where the run is
-        complete.
+        A `SplitDataset`; None where the run is complete.
 
     Raises:
         InputError: bad data, data that has changed since the run was begun, a folder that holds
@@ -36,7 +35,7 @@ def first_look(asked: TrainRequest, folder: pathlib.Path, *, warn: Callable[[str
         return None
     require_writable(folder)
     asked = as_begun(asked, info) if info else asked
-    dataset = of_request.of_any_task(asked)
+    dataset = of_request.dataset_of(asked)
     if info is None:
         refuse_leaks(asked, dataset.held_out, dataset.fingerprint, warn=warn)
     elif info["dataset"]["fingerprint"] != dataset.fingerprint:

@@ -15,15 +15,13 @@ from collections.abc import Callable, Iterator
 
 from kerascnn.errors import InputError
 from training.datasets import EMBEDDED
-from training.datasets.detection import DetectionSplit, is_scenes
-from training.datasets.same_bytes import Contents, shared
-from training.datasets.segmentation import SegmentationSplit
-from training.datasets.splits import Split
+from training.datasets.detection import is_scenes
+from training.datasets.same_bytes import shared
+from training.datasets.splits import SplitLike
 from training.engine import dataset_of_request as of_request
 from training.engine.request import TrainRequest
 from training.engine.run import read_info
 
-AnySplit = Split | DetectionSplit | SegmentationSplit
 # Of a file in a run's folder: stages/<steps>/model.keras.
 _DEEPEST = 3
 
@@ -46,7 +44,7 @@ class Origin:
 
 def refuse_leaks(
     asked: TrainRequest,
-    held_out: AnySplit,
+    held_out: SplitLike,
     fingerprint: str,
     *,
     teacher: str | None = None,
@@ -140,19 +138,19 @@ def _places(asked: TrainRequest) -> tuple[str, str | None]:
     return asked.data, asked.val_data
 
 
-def _learnt_from(origin: Origin) -> list[AnySplit]:
+def _learnt_from(origin: Origin) -> list[SplitLike]:
     """The pictures that a run learnt from, and those that chose its epoch.
 
     Raises:
         InputError: its data is gone or has changed.
     """
     asked = origin.request
-    dataset = of_request.of_any_task(asked)
+    dataset = of_request.dataset_of(asked)
     if dataset.fingerprint != origin.fingerprint:
         raise InputError(f"{asked.places} has changed since")
     return [split for split in (dataset.train, dataset.validation) if split]
 
 
-def _shared(held_out: AnySplit, learnt: AnySplit) -> int:
+def _shared(held_out: SplitLike, learnt: SplitLike) -> int:
     """How many of the first pictures are among the second ones."""
-    return int(shared(Contents.of(held_out), Contents.of(learnt)).same.sum())
+    return int(shared(held_out.contents(), learnt.contents()).same.sum())

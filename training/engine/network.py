@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import keras
 
 import kerascnn
-from kerascnn import zoo
-from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from kerascnn.zoo import entry
+from training import tasks
 from training.engine import options
 from training.engine.request import TrainRequest
 
@@ -22,12 +18,13 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
     """The untrained network.
 
     Args:
-        preprocessing: gives the size of the pictures.
+        preprocessing: gives the size of the images.
         classes: of the data.
 
     Raises:
         InputError: an option that the network does not take, or one that is not trained here.
     """
+    task = tasks.of_model(asked.model)
     options.check(asked.model, asked.model_options)
     keras.utils.set_random_seed(asked.config.seed)
     try:
@@ -37,7 +34,7 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
             classes=classes,
             weights=asked.weights,
             **asked.model_options,
-            **_of_boxes(asked, preprocessing),
+            **task.network_options(asked, preprocessing),
         )
     except InputError:
         raise
@@ -45,21 +42,8 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
         if not asked.model_options:
             raise  # a defect of ours
         raise options.cannot_build(asked.model, "--option", asked.model_options) from error
-    if entry(asked.model).task == "classification" and len(model.outputs) > 1:
-        raise InputError(
-            f"{asked.model} has {len(model.outputs)} outputs with these options, and is trained "
-            "here with one; leave out auxiliary"
-        )
+    task.check_network(asked.model, model)
     return model
-
-
-def _of_boxes(asked: TrainRequest, preprocessing: Preprocessing) -> Mapping[str, Any]:
-    """Options of boxes that are a network's own: one of two stages detects by itself."""
-    if entry(asked.model).task != "detection":
-        return {}
-    options = asked.detector_options
-    spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **options)
-    return options if isinstance(spec, TwoStageSpec) else {}
 
 
 def in_single_precision(

@@ -43,7 +43,7 @@ def of_network(model: str) -> dict[str, Any]:
     found = dict(signature.defaults)
     if signature.passes_on and row.backbone:
         # A two-stage detector is built with its boxes' options.
-        boxes = of_detector(model) if row.task == "detection" else {}
+        boxes = of_detector(model) if _defines(module, "detector_spec") else {}
         found = {**of_network(row.backbone), **boxes, **found}
     found = {name: value for name, value in found.items() if name not in _FROM_DATA}
     return {**found, "dtype": None}
@@ -137,6 +137,11 @@ def _signature(module: str, function: str) -> _Signature:
         ):
             return _signature(module, node.value.args[0].id)
     raise LookupError(f"{module}:{function}")
+
+
+def _defines(module: str, function: str) -> bool:
+    found = (node for node in _tree(module).body if isinstance(node, ast.FunctionDef))
+    return any(node.name == function for node in found)
 
 
 def _fields(module: str, name: str) -> dict[str, Any]:

@@ -10,20 +10,13 @@ from typing import Any
 from kerascnn import weights as weight_files
 from kerascnn.errors import InputError
 from kerascnn.zoo import entry
-from training import datasets
+from training import tasks
 from training.common.reading import DEEPEST
-from training.datasets import detection_sets as object_sets
-from training.datasets import segmentation_sets as map_sets
 from training.engine import options
 from training.engine.request import TrainRequest, request
 from training.engine.resume import begun
 from training.engine.run import Run, read_info
-
-_REQUIRE = {
-    "classification": datasets.require,
-    "detection": object_sets.require,
-    "segmentation": map_sets.require,
-}
+from training.engine.task import Task
 
 
 def checked(
@@ -41,37 +34,42 @@ def checked(
     """
     found = request(model, **asked)
     row = entry(model)
-    if task is not None and row.task != task:
-        raise InputError(f"{model} is for {row.task}, and this command takes models for {task}")
-    boxes: Mapping[str, Any] = asked.get("detector_options") or {}
-    if boxes and row.task != "detection":
+    own = tasks.of_model(model)
+    if task is not None:
+        refuse_other_tasks(model, tasks.of(task))
+    if asked.get("detector_options") and not own.decoded:
         raise InputError(f"--detector is for detectors, and {model} is not a detector")
     options.check(model, found.model_options, found.detector_options)
     if found.weights is not None:
-        weight_files.require(model, found.weights, row.weights, backbone=row.backbone)
-        _refuse_detectors(found.weights, model, row.task)
+        weight_files.require(
+            model, found.weights, backbone=row.backbone, options=found.model_options
+        )
+        _refuse_weights(found.weights, model, own)
     if found.teacher is not None:
         Run.open(found.teacher)
     if folder is not None:
         begun(found, folder)
-    _REQUIRE[row.task](asked["data"])
+    own.require(asked["data"])
     if asked.get("val_data") is not None:
-        _REQUIRE[row.task](asked["val_data"])
+        own.require(asked["val_data"])
     return found
 
 
-def _refuse_detectors(weights: str, model: str, task: str) -> None:
-    """Refuse a detector's run, or a file of one, as initial weights of another kind of network."""
+def refuse_other_tasks(model: str, task: Task) -> None:
+    """Raise InputError for a model of another task than that of a command."""
+    if (own := entry(model).task) != task.name:
+        raise InputError(f"{model} is for {own}, and this command takes models for {task.name}")
+
+
+def _refuse_weights(weights: str, model: str, task: Task) -> None:
+    """Refuse a run, or a file of one, as initial weights of a network that it lends none to."""
     path = pathlib.Path(weights).absolute()
-    if task == "detection" or not path.exists():
+    if not path.exists():
         return
     near = [path, *path.parents][: DEEPEST + 1]
     folder = next((one for one in near if (one / "run.json").is_file()), None)
     info: Mapping[str, Any] = {}
     with contextlib.suppress(InputError):  # a damaged one says nothing of its weights
         info = (folder and read_info(folder)) or {}
-    if info.get("task") == "detection":
-        raise InputError(
-            f"{weights} has weights of a detector, and {model} is not one; give weights of another "
-            "network"
-        )
+    if info.get("task") in tasks.names():
+        task.refuse_foreign_weights(weights, tasks.of(info["task"]), model)

@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
-from kerascnn.zoo import entry
-from training import datasets, recipes
-from training.augment.box_policies import BOX_POLICIES
-from training.augment.policies import POLICIES
+from training import tasks
 from training.common.reading import BEFORE, NOW, of_run
-from training.datasets.detection import is_scenes
-from training.engine.config import TrainConfig
+from training.engine import recipes
+from training.engine.config import OWNED, TrainConfig
+from training.engine.task import Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,10 +112,11 @@ def request(
         settings=settings,
         **changes,
     )
-    name = recipe or recipes.default_name(model, data, weights)
+    task = tasks.of_model(model)
+    name = recipe or task.default_recipe(data, weights)
     return TrainRequest(
         model=model,
-        data=_canonical_data(model, data),
+        data=task.canonical(data),
         config=config,
         recipe=name,
         model_options=recipes.load(name).options_for(model) | dict(model_options or {}),
@@ -128,7 +127,7 @@ def request(
         strict=strict,
         teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
         reading=min(of_run(teacher), of_run(weights)),
-        val_data=_canonical_data(model, val_data) if val_data is not None else None,
+        val_data=task.canonical(val_data) if val_data is not None else None,
     )
 
 
@@ -151,12 +150,13 @@ def configure(
     Raises:
         InputError: no such model, recipe or setting, or an impossible value.
     """
-    task = entry(model).task
-    named = recipe or recipes.default_name(model, data, weights)
-    if (other := recipes.load(named).task) != task:
-        fitting = ", ".join(name for name in recipes.NAMES if recipes.load(name).task == task)
+    task = tasks.of_model(model)
+    named = recipe or task.default_recipe(data, weights)
+    if (other := recipes.load(named).task) != task.name:
+        fitting = [name for name in recipes.names() if recipes.load(name).task == task.name]
         raise InputError(
-            f"{named!r} is a recipe for {other}, and {model} is for {task}; there are: {fitting}"
+            f"{named!r} is a recipe for {other}, and {model} is for {task.name}; there are: "
+            f"{', '.join(fitting)}"
         )
     chosen = recipes.load(named).config_for(model)
     replaced = {key: value for key, value in changes.items() if value is not None}
@@ -169,51 +169,29 @@ def configure(
     if replaced.get("schedule", "steps") != "steps":
         replaced.setdefault("milestones", ())
     config = dataclasses.replace(chosen, **replaced)
-    policies = POLICIES if task == "classification" else BOX_POLICIES
-    if config.augmentation not in policies:
+    if config.augmentation not in task.policies:
         raise InputError(
-            f"augmentation {config.augmentation!r} is not for {task} ({model}); there are: "
-            f"{', '.join(policies)}"
+            f"augmentation {config.augmentation!r} is not for {task.name} ({model}); there are: "
+            f"{', '.join(task.policies)}"
         )
-    _refuse_of_other_tasks(config, teacher, task)
+    _refuse_foreign(config, teacher, task)
+    task.check_config(config)
     return config
 
 
-# Settings that the loss of other tasks has no part for.
-_FOR_CLASSIFIERS = ("mixup", "cutmix", "pictures_per_class", "monitor")
-_FOR_MAPS = ("map_loss", "border_weight")
-
-
-def _refuse_of_other_tasks(config: TrainConfig, teacher: str | None, task: str) -> None:
-    """Raise InputError for settings that this task has no part for."""
-    plain = TrainConfig()
-
-    def changed(*names: str) -> list[str]:
-        return [name for name in names if getattr(config, name) != getattr(plain, name)]
-
-    if task != "segmentation" and (given := changed(*_FOR_MAPS)):
-        raise InputError(f"{' and '.join(given)}: for segmentation only; leave it out")
-    if task == "classification":
-        if given := changed("watch_images"):
-            raise InputError(f"{given[0]}: for detection and segmentation only; leave it out")
+def _refuse_foreign(config: TrainConfig, teacher: str | None, task: Task) -> None:
+    """Raise InputError for settings that this task has no part for, with the tasks that have."""
+    given = config.given(OWNED - task.settings)
+    given += ["teacher"] if teacher and "teacher" not in task.settings else []
+    if not given:
         return
-    if task == "detection" and (given := changed("class_weights")):
-        raise InputError(f"{given[0]}: for classifiers and segmentation only; leave it out")
-    given = changed(*_FOR_CLASSIFIERS)
-    given += ["label_smoothing"] if config.label_smoothing else []
-    given += ["teacher"] if teacher else []
-    if given:
-        raise InputError(f"{' and '.join(given)}: for classifiers only; leave it out")
-    if config.map_loss == "dice" and config.class_weights != "none":
-        raise InputError(
-            "class_weights: map_loss 'dice' weights all classes equally already; leave it out"
-        )
+    owners = _owners(given[0])
+    same = [name for name in given if _owners(name) == owners]
+    raise InputError(f"{' and '.join(same)}: for {' and '.join(owners)} only; leave it out")
 
 
-def _canonical_data(model: str, data: str) -> str:
-    if entry(model).task != "classification":
-        return data if is_scenes(data) else str(pathlib.Path(data).resolve())
-    return datasets.canonical(data)
+def _owners(setting: str) -> list[str]:
+    return [task.name for task in tasks.all_tasks() if setting in task.settings]
 
 
 def _known(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kerascnn import outside_json as told
-from kerascnn.catalogue import TASKS
 from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training import tasks
 from training.common import atomic
 from training.common.cores import WORKERS
 from training.engine import keras_files
@@ -58,7 +58,7 @@ _SHAPE: told.Shape = {
         "reading": told.whole,
         "val_data": told.maybe(told.text),
     },
-    "task": told.one_of(*TASKS),
+    "task": lambda value: value in tasks.names(),
     "created": told.text,
     "versions": told.values(told.text),
     "machine": told.values(told.text),

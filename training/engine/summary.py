@@ -1,4 +1,4 @@
-"""What a person is told of a training: a line an epoch, a warning, the closing words.
+"""What a person reads of a training: a line an epoch, a warning, the closing words.
 
 All are functions of the history, so that a training that was interrupted says the same.
 """
@@ -10,13 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.engine.config import TrainConfig
-from training.engine.history import (
-    METRICS,
-    History,
-    best_epoch,
-    judge,
-    told,
-)
+from training.engine.history import History, best_epoch, figure, figure_text, judge
+from training.engine.task import LOSS, PERCENT
 
 # Validation stands still after so many epochs, and this part of the run, that brought no more than
 # `_GAIN` of percent (of a loss: a hundredth) while the loss fell to `_FALL` of what it was.
@@ -35,10 +30,10 @@ def epoch_line(history: History, config: TrainConfig) -> str:
     name = judge(row, config.monitor)
     if name is not None:
         best = best_epoch(history, config.monitor)
-        parts.append(f"{told(name, row)} ({_standing(history, name, best)})")
+        parts.append(f"{figure_text(name, row)} ({_standing(history, name, best)})")
     elif "accuracy" in row:
-        parts.append(f"training {told('accuracy', row)}")
-    parts.append(told("loss", row))
+        parts.append(f"training {figure_text('accuracy', row)}")
+    parts.append(figure_text("loss", row))
     if len(history) <= config.freeze_epochs:
         parts.append("head alone")
     return "  ".join(parts)
@@ -50,7 +45,7 @@ def _standing(history: History, name: str, best: int) -> str:
     if best < len(history):
         if figure == chosen[name]:
             return f"equals epoch {best}"
-        return f"best {told(name, chosen).rpartition(' ')[2]}, epoch {best}"
+        return f"best {figure_text(name, chosen).rpartition(' ')[2]}, epoch {best}"
     equal = [number for number, row in enumerate(history[:-1], 1) if row.get(name) == figure]
     return f"equals epoch {equal[-1]}, at a lower loss" if equal else "best"
 
@@ -82,8 +77,8 @@ def standstill(history: History, config: TrainConfig, *, lag: float = 0.0) -> st
             "(--option norm_momentum=0.9)",
         )
     return (
-        f"warning: no better validation for {count} epochs ({told(name, row)}) while the training "
-        f"loss fell by {fell:.0%}; likely causes: {'; '.join(causes)}"
+        f"warning: no better validation for {count} epochs ({figure_text(name, row)}) while the "
+        f"training loss fell by {fell:.0%}; likely causes: {'; '.join(causes)}"
     )
 
 
@@ -101,8 +96,11 @@ def _stands_still(history: History, config: TrainConfig) -> bool:
     if not all(map(math.isfinite, figures)):
         return False
     before, lately = figures[:-count], figures[-count:]
-    if name in METRICS:
+    column = figure(name)
+    if column.unit == PERCENT and column.higher_is_better:
         stands = max(before) < _ENOUGH and max(lately) <= max(before) + _GAIN
+    elif column.higher_is_better:
+        stands = max(lately) <= 1.01 * max(before)
     else:
         stands = min(lately) >= 0.99 * min(before)
     return stands and trained[-1]["loss"] <= _FALL * trained[-count - 1]["loss"]
@@ -120,9 +118,9 @@ def figures(history: History, config: TrainConfig) -> dict[str, Any]:
     found: dict[str, Any] = {"best_epoch": best, "epochs": len(history)}
     if (name := judge(history[-1], config.monitor)) is not None:
         row = history[best - 1]
-        metric = (judge(row) or name) if name == "val_loss" else name
+        metric = (judge(row) or name) if name == LOSS.column else name
         found |= {"chosen_by": name, "validation": row[metric]}
-        if name == "val_loss":
+        if name == LOSS.column:
             found["validation_loss"] = row[name]
     return found
 
@@ -142,5 +140,5 @@ def closing(results: Mapping[str, Any]) -> str:
     name = results.get("chosen_by")
     if name is None:
         return f"last of {epochs} epochs" if epochs > 1 else "1 epoch"
-    value = results["validation_loss" if name == "val_loss" else "validation"]
-    return f"best epoch {best} of {epochs} ({told(name, {name: value})})"
+    value = results["validation_loss" if name == LOSS.column else "validation"]
+    return f"best epoch {best} of {epochs} ({figure_text(name, {name: value})})"

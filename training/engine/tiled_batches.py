@@ -16,8 +16,8 @@ import numpy as np
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES, Part, draw
 from training.augment.boxes import Rectangle, rectangles, refuse_crops
-from training.classification.batches import ahead
 from training.common.cores import WORKERS
+from training.common.parallel import ahead
 from training.datasets.broken import BrokenPictures
 from training.engine import epoch_schedule as plan
 from training.engine.config import TrainConfig

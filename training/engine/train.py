@@ -16,6 +16,7 @@ from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.zoo import entry
+from training import tasks
 from training.common import atomic
 from training.common.progress import say
 from training.engine.curves import write_curves
@@ -57,7 +58,7 @@ class Training(Protocol):
     model: keras.Model
 
     def facts(self) -> dict[str, Any]:
-        """What run.json is told of this task beyond what every run has."""
+        """What run.json notes of this task beyond what every run has."""
 
     def fit(
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
@@ -98,7 +99,7 @@ def train(
     asked = as_begun(asked, info) if info else asked
     if dataset is None:
         dataset = first_look(asked, folder, warn=say if placement.is_chief else _unsaid)
-    training = _open(asked, dataset)
+    training = tasks.of_model(asked.model).open(asked, dataset)
     if info is None:
         info = _first_info(asked, training)
         info["devices"] = placement.replicas
@@ -113,21 +114,6 @@ def train(
 
 def _unsaid(_text: str) -> None:
     """Another host says it."""
-
-
-def _open(asked: TrainRequest, dataset: Any) -> Training:
-    task = entry(asked.model).task
-    if task == "detection":
-        from training.detection.task import DetectorTraining
-
-        return DetectorTraining(asked, dataset)
-    if task == "segmentation":
-        from training.segmentation.task import SegmenterTraining
-
-        return SegmenterTraining(asked, dataset)
-    from training.classification.task import ClassifierTraining
-
-    return ClassifierTraining(asked, dataset)
 
 
 def _run(

@@ -1,7 +1,7 @@
 """Handwritten digits of 28x28 in minutes on a laptop's CPU.
 
 Command:  kerascnn demo
-Hardware, time and score: README.md, section "What the demo prints".
+Hardware, time and score: docs/guides/first_run.md, section "What it prints".
 
 The phone networks halve the picture four times instead of five (at 28 pixels the published five
 leave nothing to see: mobilenet_v2 stayed at 83% after 15 epochs), with the stem as published, so

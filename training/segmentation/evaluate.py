@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from PIL import Image
 
@@ -16,6 +15,9 @@ from training.common.parallel import in_order
 from training.common.progress import Progress
 from training.datasets.segmentation import VOID, SegmentationSplit
 from training.segmentation.metrics import SegmentationEvaluation, evaluate_maps
+
+if TYPE_CHECKING:  # files are evaluated without a framework
+    import keras
 
 _PICTURES_AT_ONCE = 16
 
@@ -89,12 +91,14 @@ def evaluate_segmenter(
 
 def keras_segment_fn(model: keras.Model, preprocessing: Preprocessing) -> SegmentFn:
     """`segment` of a Keras model, normalisation and the choice of the likeliest class included."""
+    from keras import ops
+
     run = _compiled(model)
 
     def found(pictures: np.ndarray) -> np.ndarray:
         parts = [
             np.asarray(
-                keras.ops.convert_to_numpy(
+                ops.convert_to_numpy(
                     run(preprocessing.normalise(pictures[i : i + _PICTURES_AT_ONCE]))
                 ),
                 np.uint8,
@@ -108,22 +112,23 @@ def keras_segment_fn(model: keras.Model, preprocessing: Preprocessing) -> Segmen
 
 def _compiled(model: keras.Model) -> Callable[[np.ndarray], Any]:
     """The likeliest classes, with the weights of each moment, in one piece."""
+    from keras import ops
+    from keras.backend import backend
 
     def run(pictures: Any) -> Any:
-        return keras.ops.argmax(model(pictures, training=False), axis=-1)
+        return ops.argmax(model(pictures, training=False), axis=-1)
 
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
+    if backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.function(run, reduce_retracing=True)
-    if backend == "jax":
+    if backend() == "jax":
         import jax
 
         @jax.jit
         def stateless(trainable: Any, others: Any, pictures: Any) -> Any:
             outputs, _others = model.stateless_call(trainable, others, pictures, training=False)
-            return keras.ops.argmax(outputs, axis=-1)
+            return ops.argmax(outputs, axis=-1)
 
         # Variables that it closed over would stay as they were at the first call.
         return lambda pictures: stateless(

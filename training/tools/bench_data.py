@@ -17,7 +17,7 @@ from typing import Any
 from training.classification.batches import TrainingData
 from training.classification.fit import compile_training_model, make_training_model
 from training.classification.input_pipeline import by_tf_data, training_input
-from training.classification.task import open_training_data
+from training.classification.train import open_training_data
 from training.classification.training_model import ClassificationTrainingModel
 from training.common.progress import Progress
 from training.datasets.decode import CACHE_BYTES

@@ -14,7 +14,7 @@ import keras
 
 from training.classification.fit import compile_training_model, make_training_model
 from training.classification.input_pipeline import training_input
-from training.classification.task import open_training_data
+from training.classification.train import open_training_data
 from training.common.progress import Progress
 from training.engine.devices import SINGLE
 from training.engine.loop import repeatable

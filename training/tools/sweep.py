@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kerascnn.errors import InputError
-from kerascnn.zoo import entry
+from training import tasks
 from training.common import atomic
 from training.common.cores import WORKERS
 from training.common.progress import Progress, say
@@ -68,7 +68,7 @@ def jobs(
         InputError: the same one twice, no model, or a detector.
     """
     for model in models:
-        if entry(model).task != "classification":
+        if tasks.of_model(model) is not tasks.of("classification"):
             raise InputError(
                 f"a sweep ranks classifiers, and {model} is not one; train it by itself"
             )

@@ -61,6 +61,8 @@ GAINS = {
     "legacy_senet154": 1.0,
     "seresnet50": 1.0,
     "seresnext50_32x4d": 1.0,
+    "mobilenetv3_small_100": 2.0,
+    "mobilenetv3_large_100": 1.7,
     "mobilenetv4_hybrid_medium": 0.9,
     "mobilenetv4_hybrid_large": 0.9,
 }
@@ -78,6 +80,7 @@ TIMM = (
     "legacy_seresnet50 legacy_seresnext50_32x4d legacy_senet154 seresnet50 seresnext50_32x4d "
     "tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2 "
     "tf_efficientnet_lite3 tf_efficientnet_lite4 efficientnet_lite0 "
+    "mobilenetv3_small_100 mobilenetv3_large_100 "
     "mobilenetv4_conv_small mobilenetv4_conv_medium mobilenetv4_conv_large "
     "mobilenetv4_hybrid_medium mobilenetv4_hybrid_large"
 ).split()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoints import golden_operations
 
 from kerascnn.detection.anchors import Anchors, Level, pyramid_anchors, rpn_anchors, ssd_anchors
 from kerascnn.errors import InputError
 
-GOLDENS = Path(__file__).parent.parent / "data" / "rcnn_op_goldens.npz"
 GRIDS_320 = [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]
 
 
@@ -148,8 +147,8 @@ def test_hand_worked_rpn_anchors() -> None:
     ],
 )
 def test_rpn_anchors_are_torchvisions(name: str, strides, sizes) -> None:
-    with np.load(GOLDENS) as goldens:
-        size, wanted = tuple(goldens["size"].tolist()), goldens[name][:, [1, 0, 3, 2]]
+    goldens = golden_operations()
+    size, wanted = tuple(goldens["size"].tolist()), goldens[name][:, [1, 0, 3, 2]]
     boxes = rpn_anchors(size, strides=strides, sizes=sizes).boxes()
     np.testing.assert_allclose(boxes * [*size, *size], wanted, atol=1e-4)
 

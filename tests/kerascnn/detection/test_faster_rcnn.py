@@ -200,7 +200,7 @@ def test_frozen_norms_are_no_parameters_and_do_not_move(network, pictures) -> No
         norm.set_weights(before)
         assert moved == moves
     # Of the installed package, as the classifier has them.
-    source = find("efficientnet_lite0", "imagenet", ("imagenet",))
+    source = find("efficientnet_lite0", "imagenet")
     mean = source.tensors["_bn0.running_mean"]
     np.testing.assert_array_equal(frozen.get_layer("stem_norm").moving_mean, mean)
 

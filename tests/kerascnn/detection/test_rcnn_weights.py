@@ -6,9 +6,6 @@ the tensors' names, so that neither they nor torch is needed here.
 
 from __future__ import annotations
 
-import functools
-import gzip
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from checkpoints import golden_values, write_safetensors
+from checkpoints import golden_values, goldens, write_safetensors
 from networks import with_random_norms
 
 import kerascnn
@@ -27,7 +24,6 @@ from kerascnn.weights import Source, find
 from kerascnn.weights.fill import fill
 from kerascnn.weights.layout import Layout
 
-DATA = Path(__file__).parent.parent / "data"
 OURS = {
     "fasterrcnn_resnet50_fpn": "faster_rcnn_resnet50_fpn",
     "maskrcnn_resnet50_fpn": "mask_rcnn_resnet50_fpn",
@@ -43,11 +39,7 @@ OPTIONS = {
 PIXELS = (0, 27, 95, 200, 318, 406, 433, 581, 650, 756)
 NEW, OLD = "rpn.head.conv.0.0.weight", "rpn.head.conv.weight"
 CLASS_HEADS = {"class_logits", "box_codes", "mask_logits"}
-
-
-@functools.cache
-def goldens(file: str = "rcnn_goldens.json.gz") -> dict:
-    return json.loads(gzip.decompress((DATA / file).read_bytes()))
+MASKED = goldens("rcnn_goldens.json.gz")["maskrcnn_resnet50_fpn"]
 
 
 def reference(path: Path, golden: dict) -> Path:
@@ -68,7 +60,7 @@ def picked(count: int) -> list[int]:
     "theirs", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in OURS]
 )
 def test_detections_of_the_reference(theirs: str, tmp_path: Path) -> None:
-    golden = goldens()[theirs]
+    golden = goldens("rcnn_goldens.json.gz")[theirs]
     path = reference(tmp_path / "reference.safetensors", golden)
     shape = (*golden["size"], 3)
     options = {OPTIONS[theirs]: value for theirs, value in golden["options"].items()}
@@ -185,7 +177,7 @@ def source(names: str, **changed: np.ndarray) -> Source:
     """A Mask R-CNN's file, each tensor of numbers of its own."""
     tensors = {
         name: np.broadcast_to(np.float32(0.5 + i / 1000), shape)
-        for i, (name, shape) in enumerate(named(goldens()["maskrcnn_resnet50_fpn"], names).items())
+        for i, (name, shape) in enumerate(named(MASKED, names).items())
     }
     return Source(path=Path("x.pth"), layout=layout_of(names), tensors=tensors | changed)
 
@@ -221,7 +213,7 @@ def test_tensors_are_turned_as_layers_want_them(begun) -> None:
     rng = np.random.default_rng(1)
     changed = {
         name: rng.normal(size=shape).astype(np.float32)
-        for name, shape in named(goldens()["maskrcnn_resnet50_fpn"], NEW).items()
+        for name, shape in named(MASKED, NEW).items()
         if name.startswith(("rpn.head.bbox", "roi_heads.box", "roi_heads.mask_predictor"))
     }
     fill(model, source(NEW, **changed))
@@ -246,7 +238,7 @@ def test_other_classes_leave_what_tells_them_apart_random(begun) -> None:
     model, _ = begun
     fewer = {
         name: np.zeros((shape[0] // 91 * 21, *shape[1:]), np.float32)
-        for name, shape in named(goldens()["maskrcnn_resnet50_fpn"], NEW).items()
+        for name, shape in named(MASKED, NEW).items()
         if "box_predictor" in name or "mask_fcn_logits" in name
     }
     with pytest.raises(InputError, match=r"bbox_pred\.weight .* box_codes .*give `classes`"):

@@ -5,27 +5,18 @@ tests/kerascnn/data/make_rcnn_op_goldens.py made the latter.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkpoints import golden_operations
 from keras import ops
 
 from kerascnn.detection.roi_align import RoIAlign, assigned_level, roi_align
 from kerascnn.errors import InputError
-
-GOLDENS = Path(__file__).parent.parent / "data" / "rcnn_op_goldens.npz"
-
-
-@functools.cache
-def goldens() -> dict[str, np.ndarray]:
-    with np.load(GOLDENS) as file:
-        return dict(file)
 
 
 def shares(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -173,7 +164,7 @@ def test_random_regions_are_those_of_plain_loops(size, ratio: int, aligned: bool
 
 @pytest.mark.parametrize("aligned", [False, True])
 def test_one_map_as_torchvision(aligned: bool) -> None:
-    golden = goldens()
+    golden = golden_operations()
     size = tuple(golden["size"].tolist())
     found = roi_align(
         [golden["align_map"].transpose(0, 2, 3, 1)],
@@ -187,7 +178,7 @@ def test_one_map_as_torchvision(aligned: bool) -> None:
 
 
 def test_levels_as_torchvision() -> None:
-    golden = goldens()
+    golden = golden_operations()
     size = tuple((6 * golden["size"]).tolist())
     boxes = shares(golden["pyramid_boxes"], size)[None]
     maps = [golden[f"pyramid_map{i}"].transpose(0, 2, 3, 1) for i in range(4)]

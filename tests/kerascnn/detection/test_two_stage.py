@@ -6,13 +6,12 @@ tests/kerascnn/data/make_rcnn_op_goldens.py made torchvision's.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoints import golden_operations
 from keras import ops
 
 from kerascnn import detection, zoo
@@ -21,7 +20,6 @@ from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 
-GOLDENS = Path(__file__).parent.parent / "data" / "rcnn_op_goldens.npz"
 # Two levels: four cells of a picture of 100 x 100, then one; an anchor of a quarter, then of all.
 LEVELS = (
     Level(rows=2, columns=2, sizes=((0.5, 0.5),)),
@@ -34,15 +32,9 @@ QUARTERS = [[0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1], [0.5, 0, 1, 0.5], [0.5, 0.5, 1, 
 WHOLE = [0, 0, 1, 1]
 
 
-@functools.cache
-def goldens() -> dict[str, np.ndarray]:
-    with np.load(GOLDENS) as file:
-        return dict(file)
-
-
 def ours(boxes: np.ndarray) -> np.ndarray:
     """Boxes (left, top, right, bottom) in pixels as ours."""
-    return (boxes[..., [1, 0, 3, 2]] / np.tile(goldens()["size"], 2)).astype(np.float32)
+    return (boxes[..., [1, 0, 3, 2]] / np.tile(golden_operations()["size"], 2)).astype(np.float32)
 
 
 def proposed(spec: TwoStageSpec, codes, logits) -> list[np.ndarray]:
@@ -144,7 +136,7 @@ def test_nothing_to_propose_is_no_number_to_fear() -> None:
 
 
 def test_proposals_as_torchvision() -> None:
-    golden = goldens()
+    golden = golden_operations()
     size = tuple(golden["size"].tolist())
     spec = zoo.detector_spec("faster_rcnn_resnet50_fpn", size)
     codes = golden["rpn_codes"][..., [1, 0, 3, 2]]
@@ -159,7 +151,7 @@ def test_proposals_as_torchvision() -> None:
 
 
 def test_detections_as_torchvision() -> None:
-    golden = goldens()
+    golden = golden_operations()
     size = tuple(golden["size"].tolist())
     spec = zoo.detector_spec("faster_rcnn_resnet50_fpn", size)
     codes = golden["box_codes"].reshape(1, 40, 5, 4)[..., [1, 0, 3, 2]]

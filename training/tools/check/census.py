@@ -20,7 +20,7 @@ from kerascnn.errors import InputError
 from training.common import parallel
 from training.common.cores import WORKERS
 from training.common.progress import Progress
-from training.datasets.splits import Split
+from training.datasets.splits import SplitLike
 from training.tools.check.look import (
     LOOK,
     look_at_bytes,
@@ -99,20 +99,19 @@ def take(splits: Mapping[str, Any], *, generated: bool = False) -> Census:
     )
 
 
-def _looked_at(split: Any, generated: bool) -> Iterator[_Looked]:
+def _looked_at(split: SplitLike, generated: bool) -> Iterator[_Looked]:
     """Rows of some images of a split after another, in order."""
-    if isinstance(split, Split):
-        if (pictures := split.pictures) is not None:
-            yield from _one_by_one(len(split), lambda i: look_at_pixels(pictures[i]))
-            return
-        if split.read is not None:
-            names = split.names
-            yield from _one_by_one(len(split), lambda i: look_at_bytes(split.encoded(i), names[i]))
-            return
-    elif generated:
-        yield from _one_by_one(len(split), lambda i: look_at_pixels(split.picture(i)))
+    if split.in_files and not generated:
+        yield from _files(split.names)
         return
-    yield from _files(split.names)
+
+    def look(index: int) -> np.ndarray:
+        found = split.stored(index)
+        if isinstance(found, bytes):
+            return look_at_bytes(found, split.names[index])
+        return look_at_pixels(found)
+
+    yield from _one_by_one(len(split), look)
 
 
 def _one_by_one(count: int, look: Callable[[int], np.ndarray]) -> Iterator[_Looked]:

@@ -5,25 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
-from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from kerascnn.zoo import entry
-from training.datasets.detection import DetectionDataset
-from training.datasets.segmentation import SegmentationDataset
-from training.datasets.splits import Dataset
+from training import tasks
+from training.datasets.splits import SplitDataset, SplitLike
 from training.engine import dataset_of_request as of_request
+from training.engine.inspection import Counts
 from training.engine.request import TrainRequest
 from training.tools.check import census as census_of
 from training.tools.check import counts, duplicates, files
 from training.tools.check.census import Census
-from training.tools.check.counts import Counts
 from training.tools.check.duplicates import Duplicates
 from training.tools.check.findings import Finding, finding, in_order
 
-AnyDataset = Dataset | DetectionDataset | SegmentationDataset
 TRAINING, VALIDATION, HELD_OUT = "training", "validation", "held-out"
 # Kinds of readers' notes that `counts` and `duplicates` have findings of their own for.
 _COUNTED_HERE = (
@@ -51,7 +45,7 @@ class Checked:
 
     asked: TrainRequest
     guessed: bool
-    dataset: AnyDataset
+    dataset: SplitDataset[Any]
     preprocessing: Preprocessing
     splits: dict[str, Any]
     census: Census
@@ -63,7 +57,7 @@ class Checked:
     @property
     def task(self) -> str:
         """One of the zoo's."""
-        return entry(self.asked.model).task
+        return tasks.of_model(self.asked.model).name
 
 
 def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
@@ -72,27 +66,26 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
     Raises:
         InputError: no training could read it.
     """
+    task = tasks.of_model(asked.model)
     try:
-        dataset = _scanned(asked)
+        dataset = of_request.with_validation(of_request.dataset_of(asked), asked.config)
     except InputError as error:
         if not guessed:
             raise
-        task = entry(asked.model).task
-        raise InputError(f"{error} (by its form it is for {task}; --task says otherwise)") from None
+        raise InputError(
+            f"{error} (by its form it is for {task.name}; --task says otherwise)"
+        ) from None
     parts = _parts(dataset)
     names = (TRAINING, HELD_OUT) if len(parts) == 2 else (TRAINING, VALIDATION, HELD_OUT)
     splits = dict(zip(names, parts, strict=True))
-    preprocessing = _preprocessing(asked, dataset)
-    generated = not isinstance(dataset, Dataset) and dataset.generated
-    census = census_of.take(splits, generated=generated)
+    preprocessing = task.preprocessing(asked, dataset)
+    census = census_of.take(splits, generated=dataset.generated)
     twice = duplicates.find(census.rows, census.splits)
-    counted = _counted(dataset, splits, preprocessing)
+    counted = task.counts(dataset, splits, preprocessing)
     found = files.findings_of(census, preprocessing)
-    labels = None
-    if isinstance(dataset, Dataset):
-        labels = np.concatenate([part.labels for part in _parts(dataset)])
-        found += files.unread(dataset.ignored)
-    elif not generated:
+    found += files.unread(dataset.ignored)
+    labels = task.labels(splits)
+    if labels is None and not dataset.generated:  # annotations of places in an image have a size
         found += files.other_sizes(census, splits)
     found += files.findings_of_duplicates(census, twice, labels)
     found += counts.findings_of(counted)
@@ -111,39 +104,13 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
     )
 
 
-def _scanned(asked: TrainRequest) -> AnyDataset:
-    """The data with validation images set aside."""
-    dataset: Any = of_request.of_any_task(asked)
-    if isinstance(dataset, Dataset):
-        return of_request.with_validation(dataset, asked.config)
-    return of_request.with_validation_of(dataset, asked.config)
-
-
-def _parts(dataset: Any) -> list[Any]:
+def _parts(dataset: SplitDataset[Any]) -> list[SplitLike]:
     """The splits that have images."""
-    validation = [dataset.validation] if dataset.validation is not None else []
-    return [dataset.train, *(part for part in validation if len(part)), dataset.held_out]
+    validation = [dataset.validation] if dataset.validation else []
+    return [dataset.train, *validation, dataset.held_out]
 
 
-def _preprocessing(asked: TrainRequest, dataset: AnyDataset) -> Preprocessing:
-    height, width = asked.image_size or entry(asked.model).input_shape[:2]
-    resize = "stretch"
-    if isinstance(dataset, Dataset):
-        resize = dataset.resize
-        if not asked.image_size and dataset.train.pictures is not None:
-            height, width = dataset.train.pictures.shape[1:3]
-    return zoo.preprocessing(asked.model, height, width, resize=resize)
-
-
-def _counted(dataset: AnyDataset, splits: dict[str, Any], preprocessing: Preprocessing) -> Counts:
-    if isinstance(dataset, Dataset):
-        return counts.of_images(dataset, splits)
-    if isinstance(dataset, DetectionDataset):
-        return counts.of_objects(dataset, splits, preprocessing)
-    return counts.of_maps(dataset, splits)
-
-
-def _said(dataset: AnyDataset) -> list[Finding]:
+def _said(dataset: SplitDataset[Any]) -> list[Finding]:
     """What the reader has to say, but for what is counted here anyway."""
     return [
         finding(note.kind, note.text, note.count, note.examples, serious=note.finding)

@@ -50,7 +50,7 @@ def other_sizes(census: Census, splits: Mapping[str, Any]) -> list[Finding]:
     """Images that are not as large as their annotations are for.
 
     Args:
-        splits: of objects or of label maps, which know.
+        splits: of objects or of masks, which know.
     """
     told = np.concatenate([split.sizes for split in splits.values()])
     found = np.column_stack([census.rows["height"], census.rows["width"]])

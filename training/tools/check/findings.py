@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from training.datasets.notes import Note
+from training.engine.inspection import Place
 
 # Kinds in the order in which they are told: what makes figures wrong comes first.
 ORDER = (
@@ -18,9 +19,6 @@ ORDER = (
     *("unread-files", "wrong-extension", "animated", "16-bit", "cmyk", "transparent"),
     *("small-images", "long-images"),
 )
-
-# An image: its split's place and its own.
-Place = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,13 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from training import tasks
 from training.common import atomic
-from training.tools.check import report, samples
+from training.engine.inspection import LEAST_SIDE
+from training.tools.check import report
 from training.tools.check.check import Checked
-from training.tools.check.counts import LEAST_SIDE
 from training.tools.check.findings import Finding
+from training.tools.check.samples import thumbnail
 
 _TEMPLATE = "check.html.j2"
 _CLASSES = 40  # in the table; of more, the largest and the smallest halves
@@ -76,7 +78,7 @@ def _values(checked: Checked) -> dict[str, Any]:
         "tiny": report.SIDES.index(LEAST_SIDE),
         "samples": [
             dataclasses.replace(sample, name=_short(checked, sample.name))
-            for sample in samples.take(
+            for sample in tasks.of(checked.task).samples(
                 checked.dataset, checked.preprocessing, checked.asked.config, readable
             )
         ],
@@ -86,11 +88,11 @@ def _values(checked: Checked) -> dict[str, Any]:
 
 
 def _finding(checked: Checked, found: Finding) -> dict[str, Any]:
-    splits = list(checked.splits.values())
+    splits, task = list(checked.splits.values()), tasks.of(checked.task)
 
     @functools.cache
     def image(split: int, index: int) -> np.ndarray | None:
-        return samples.thumbnail(splits[split], index, checked.counts.classes)
+        return thumbnail(task, splits[split], index, checked.counts.classes)
 
     groups = []
     for group in found.shown:

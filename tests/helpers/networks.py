@@ -1,0 +1,47 @@
+"""Networks with the statistics of trained ones, without a training."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers
+
+import kerascnn
+from training import recipes
+
+DEMO_MODELS = ("lenet5", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0")
+
+
+def lively(name: str, seed: int = 0, **options) -> keras.Model:
+    """A zoo model as the demo builds it, with batch norms as if it had been trained."""
+    channels = 1 if name == "lenet5" else 3
+    keras.utils.set_random_seed(seed)
+    options = recipes.load("digits").options_for(name) | options
+    model = kerascnn.build(name, input_shape=(28, 28, channels), classes=10, **options)
+    return with_random_norms(model, seed)
+
+
+def with_random_norms(model: keras.Model, seed: int = 0) -> keras.Model:
+    """The model, with batch norms as if it had been trained."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            n = layer.gamma.shape[0]
+            layer.set_weights([
+                rng.uniform(0.5, 1.5, n), rng.normal(0, 0.3, n),
+                rng.normal(0, 0.1, n), rng.uniform(0.5, 1.5, n),
+            ])  # fmt: skip
+    return model
+
+
+def with_random_weights(model: keras.Model, seed: int = 0) -> keras.Model:
+    """The model with norms of a trained one, kernels by fan-in, and biases that are not zero."""
+    rng = np.random.default_rng(seed)
+    for layer in with_random_norms(model, seed).layers:
+        kernel, *bias = layer.get_weights() or [None]
+        if kernel is None or kernel.ndim < 2:
+            continue
+        inputs = kernel.shape[: 2 if isinstance(layer, layers.DepthwiseConv2D) else -1]
+        kernel = rng.normal(0, np.sqrt(2 / np.prod(inputs)), kernel.shape)
+        layer.set_weights([kernel, *(rng.normal(0, 0.1, b.shape) for b in bias)])
+    return model

@@ -1,0 +1,78 @@
+"""What a training takes of machines that are described and not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from kerascnn.errors import InputError
+from training.common.gpus import GPU
+from training.engine import hardware
+from training.engine.hardware import Accelerator, Choices, Hardware, choose, device_line
+
+AMPERE = Accelerator(kind="gpu", name="NVIDIA A100", capability=(8, 0))
+TURING = Accelerator(kind="gpu", name="NVIDIA T4", capability=(7, 5))
+PASCAL = Accelerator(kind="gpu", name="GTX 1080", capability=(6, 1))
+UNKNOWN = Accelerator(kind="gpu", name="some GPU")
+TPU = Accelerator(kind="tpu", name="TPU v4")
+
+
+@pytest.mark.parametrize(
+    ("backend", "accelerators", "expected"),
+    [
+        ("tensorflow", (), ("float32", False, True)),
+        ("jax", (), ("float32", True, True)),
+        ("torch", (), ("float32", False, True)),
+        ("tensorflow", (AMPERE,), ("mixed_bfloat16", True, False)),
+        ("tensorflow", (TURING,), ("mixed_float16", True, False)),
+        ("tensorflow", (PASCAL,), ("float32", True, False)),
+        ("tensorflow", (UNKNOWN,), ("float32", True, False)),
+        ("tensorflow", (AMPERE, TURING), ("mixed_float16", True, False)),
+        ("tensorflow", (AMPERE, PASCAL), ("float32", True, False)),
+        ("jax", (AMPERE,), ("mixed_bfloat16", True, False)),
+        ("jax", (TPU,), ("mixed_bfloat16", True, False)),
+        ("torch", (AMPERE,), ("mixed_bfloat16", False, False)),
+    ],
+)
+def test_defaults_are_functions_of_what_the_backend_reports(
+    backend: str, accelerators: tuple[Accelerator, ...], expected: tuple[str, bool, bool]
+) -> None:
+    found = choose(Hardware(backend=backend, accelerators=accelerators))
+    assert (found.precision, found.jit, found.deterministic) == expected
+
+
+def test_what_is_asked_for_goes_before() -> None:
+    gpu = Hardware(backend="tensorflow", accelerators=(AMPERE,))
+    assert choose(gpu, precision="float32").precision == "float32"
+    assert choose(gpu, deterministic=True).deterministic
+    cpu = Hardware(backend="tensorflow")
+    assert choose(cpu, precision="mixed_float16", deterministic=False) == Choices(
+        precision="mixed_float16", jit=False, deterministic=False
+    )
+
+
+def test_a_misspelt_precision() -> None:
+    with pytest.raises(InputError, match=r"did you mean .*mixed_float16"):
+        choose(Hardware(backend="jax"), precision="mixed_flaot16")
+
+
+def test_the_line_names_devices_and_choices() -> None:
+    two = Hardware(backend="tensorflow", accelerators=(AMPERE, AMPERE))
+    assert device_line(two, choose(two)) == (
+        "tensorflow on 2 x NVIDIA A100: mixed_bfloat16, XLA, not deterministic"
+    )
+    cpu = Hardware(backend="jax")
+    assert device_line(cpu, choose(cpu)) == "jax on the CPU: float32, XLA, deterministic"
+
+
+def test_a_gpu_that_is_not_seen_is_warned_of() -> None:
+    there = [GPU(name="NVIDIA T4", memory=16 << 30)]
+    told = hardware.unused_gpus(Hardware(backend="tensorflow"), there)
+    assert told
+    assert "does not see NVIDIA T4 (16 GiB)" in told
+    assert hardware.unused_gpus(Hardware(backend="tensorflow"), []) is None
+    seen = Hardware(backend="tensorflow", accelerators=(TURING,))
+    assert hardware.unused_gpus(seen, there) is None
+
+
+def test_this_machine_is_asked_by_the_backend() -> None:
+    assert hardware.seen().backend in ("tensorflow", "jax", "torch")

@@ -1,0 +1,131 @@
+"""What `kerascnn check` finds of images with boxed objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kerascnn.preprocessing import Preprocessing
+from training.augment import boxes as box_augmentation
+from training.augment.box_policies import BOX_POLICIES, draw
+from training.augment.boxes import evaluation_placement
+from training.common.progress import Progress
+from training.common.wording import counted
+from training.datasets.detection import DetectionDataset, DetectionSplit, Objects
+from training.detection.drawing import draw_boxes
+from training.engine.config import TrainConfig
+from training.engine.inspection import LEAST_SIDE, Counts, Place, Sample, chosen
+
+_REPEATED = 0.95  # intersection over union of two boxes of one class
+ROWS = 256  # of boxes that are compared with all others at a time
+
+
+def counts(
+    dataset: DetectionDataset, splits: Mapping[str, DetectionSplit], preprocessing: Preprocessing
+) -> Counts:
+    """Objects of each class, crowds left out, and their sizes at the network's input."""
+    shape = len(splits), len(dataset.classes)
+    of, images = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    empty, sides = np.zeros(len(splits), np.int64), list[np.ndarray]()
+    tiny, repeated, repeats, most = list[Place](), list[Place](), 0, 0
+    with Progress("reading objects", sum(map(len, splits.values())), unit="image") as progress:
+        for number, split in enumerate(splits.values()):
+            for index in range(len(split)):
+                objects = split.objects(index)
+                labels = objects.labels[~objects.crowd]
+                of[number] += np.bincount(labels, minlength=shape[1])
+                images[number, np.unique(labels)] += 1
+                empty[number] += not len(objects)
+                most = max(most, len(labels))
+                found = _sides(objects, split.sizes[index], preprocessing)
+                sides.append(found)
+                if (found.min(axis=1, initial=np.inf) < LEAST_SIDE).any():
+                    tiny.append((number, index))
+                if again := repeats_of(objects):
+                    repeats += again
+                    repeated.append((number, index))
+                progress.step()
+                progress.note(counted(int(of.sum()), "object"))
+    return Counts(
+        unit="object",
+        remedy="add images of the rare ones; look at the AP of each class, not at their mean",
+        classes=dataset.classes,
+        splits=tuple(splits),
+        of=of,
+        images=images,
+        empty=empty,
+        sides=np.concatenate([np.zeros((0, 2), np.float32), *sides]),
+        most=most,
+        tiny=tuple(tiny),
+        repeated=tuple(repeated),
+        repeats=repeats,
+    )
+
+
+def _sides(objects: Objects, size: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """(m, 2) float32 pixels of the network's input; crowds left out."""
+    placement = evaluation_placement(size, preprocessing)
+    boxes = placement.boxes(objects.boxes[~objects.crowd])
+    return (boxes[:, 2:] - boxes[:, :2]).astype(np.float32)
+
+
+def repeats_of(objects: Objects) -> int:
+    """How many boxes lie where one of their class is already."""
+    boxes, labels = objects.boxes[~objects.crowd], objects.labels[~objects.crowd]
+    if len(boxes) < 2:
+        return 0
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
+    count = 0
+    for start in range(0, len(boxes), ROWS):  # an image may hold thousands
+        rows = slice(start, start + ROWS)
+        first = np.maximum(boxes[rows, None, :2], boxes[None, :, :2])
+        last = np.minimum(boxes[rows, None, 2:], boxes[None, :, 2:])
+        common = (last - first).clip(0).prod(axis=-1)
+        alike = common >= _REPEATED * (areas[rows, None] + areas[None] - common)
+        alike &= labels[rows, None] == labels[None]
+        count += int(np.tril(alike, start - 1).any(axis=1).sum())
+    return count
+
+
+def samples(
+    dataset: DetectionDataset,
+    preprocessing: Preprocessing,
+    config: TrainConfig,
+    readable: Sequence[int] | np.ndarray,
+) -> list[Sample]:
+    """Some images with their boxes, crowds drawn otherwise."""
+    places = chosen(readable, config.seed)
+    split, policy = dataset.train, BOX_POLICIES[config.augmentation]
+    found = []
+    for row, index in enumerate(map(int, places)):
+        picture, objects = split.picture(index), split.objects(index)
+        boxes = box_augmentation.boxes_to_network(objects.boxes, picture.shape[:2], preprocessing)
+        seen = draw_boxes(
+            box_augmentation.to_network(picture, preprocessing),
+            boxes,
+            objects.labels,
+            classes=dataset.classes,
+        )
+        changed = box_augmentation.augment(
+            policy,
+            draw(policy, places, row, seed=config.seed, epoch=0),
+            lambda i: (split.picture(i), split.objects(i)),
+            preprocessing,
+        )
+        held = [dataset.classes[label] for label in np.unique(objects.labels)]
+        found.append(
+            Sample(
+                name=split.names[index],
+                label=", ".join(held) or "no object",
+                seen=seen,
+                augmented=draw_boxes(
+                    changed.pixels,
+                    changed.boxes[~changed.crowd],
+                    changed.labels[~changed.crowd],
+                    classes=dataset.classes,
+                    truth=changed.boxes[changed.crowd],
+                ),
+            )
+        )
+    return found

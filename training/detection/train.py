@@ -1,0 +1,192 @@
+"""The training of a detector: its data, its network, and its figures on held-out pictures."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kerascnn import zoo
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training import tasks
+from training.augment.box_policies import BOX_POLICIES
+from training.common.progress import say
+from training.common.wording import skipped
+from training.datasets import same_bytes
+from training.datasets.broken import BrokenPictures
+from training.datasets.detection import DetectionDataset, DetectionSplit, require_masks
+from training.datasets.selection import with_sound_headers
+from training.detection.batches import DetectionTrainingData
+from training.detection.evaluate import detections, keras_detect_fn
+from training.detection.examples import write_examples
+from training.detection.fit import fit_detector, kind
+from training.detection.metrics import DetectionEvaluation, Detections, evaluate_detections
+from training.detection.pr_curve import write_per_class, write_pr_curve
+from training.engine import dataset_of_request as of_request
+from training.engine import network, options
+from training.engine.config import TrainConfig
+from training.engine.devices import Placement
+from training.engine.enlarging import enlarging_lines
+from training.engine.history import History
+from training.engine.loop import Fitted
+from training.engine.opening import notes_lines, opening_line, split_counts
+from training.engine.request import TrainRequest
+
+
+class DetectorTraining:
+    """A request with its data found and its network built; see `training.engine.train.Training`."""
+
+    def __init__(self, asked: TrainRequest, dataset: DetectionDataset | None = None) -> None:
+        self._asked = asked
+        self.dataset = same_bytes.noted(dataset or of_request.dataset_of(asked))
+        for line in notes_lines(self.dataset.name, self.dataset.notes):
+            say(line)
+        self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
+        self.classes = self.dataset.classes
+        self.preprocessing = tasks.of("detection").preprocessing(asked, self.dataset)
+        self.spec = _spec(asked, self.preprocessing)
+        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        for line in enlarging_lines(
+            self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
+        ):
+            say(line)
+        if isinstance(self.spec, TwoStageSpec):  # which it was built with, --option included
+            self.spec = self.model.get_layer("detections").spec
+        if kind(self.spec) == "segm":
+            require_masks(self.dataset.train, self.dataset.validation, self.dataset.held_out)
+        self._skipped: list[str] = []
+        self._broken = BrokenPictures(strict=asked.strict)
+
+    def facts(self) -> dict[str, Any]:
+        """What decodes the outputs, and the data's own numbers of the classes."""
+        return {
+            "detector": self.spec.to_dict(),
+            "category_ids": list(self.dataset.category_ids),
+        }
+
+    def fit(
+        self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
+    ) -> Fitted:
+        """Look at the pictures' headers, and train."""
+        config = self._asked.config
+        self._broken = BrokenPictures.of_run(
+            folder, strict=self._asked.strict, remember=placement.is_chief
+        )
+        self.dataset = of_request.with_validation(self._sound(self.dataset), config)
+        if placement.is_chief:
+            say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+        most = DetectionTrainingData.most_objects
+        if kind(self.spec) == "segm":
+            most = _most_objects(self.dataset.train, config)
+        training_data = DetectionTrainingData(
+            split=self.dataset.train,
+            preprocessing=self.preprocessing,
+            classes=len(self.classes),
+            config=config,
+            most_objects=most,
+            broken=self._broken,
+        )
+        return fit_detector(
+            self.model,
+            self.spec,
+            training_data,
+            self.dataset.validation,
+            classes=self.classes,
+            folder=folder / "checkpoints",
+            history_file=folder / "history.csv",
+            placement=placement,
+            after_epoch=after_epoch,
+        )
+
+    def counts(self) -> dict[str, Any]:
+        """How many pictures there were for what."""
+        dataset = self.dataset
+        return {
+            **split_counts(dataset.each(self._broken.without)),
+            "skipped": self._skipped,
+            "broken": sorted(self._broken.reasons),
+            "notes": [str(note) for note in self.dataset.notes],
+        }
+
+    def results(self, folder: pathlib.Path) -> dict[str, Any]:
+        """COCO's figures on the held-out pictures; precision-recall, classes, examples as files."""
+        detect = keras_detect_fn(self.model, self.preprocessing, self.spec)
+
+        def detected(split: DetectionSplit) -> list[Detections]:
+            return detections(detect, split, self.preprocessing, title="held-out pictures")
+
+        held_out, found = self._broken.measured(
+            self.dataset.held_out, DetectionSplit.picture, detected
+        )
+        measured = evaluate_detections(found, held_out, self.classes, kind=kind(self.spec))
+        write_pr_curve(measured, folder / "precision_recall.png", self.classes)
+        write_per_class(measured, self.classes, folder / "per_class.csv")
+        write_examples(folder / "examples.png", held_out, found, self.classes)
+        if measured.kind == "bbox":
+            return {
+                "metric": "AP",
+                "held_out": measured.ap,
+                **figures(measured),
+            }
+        boxes = evaluate_detections(found, held_out, self.classes)
+        of_boxes = {"ap": boxes.ap, **figures(boxes)}
+        return {
+            "metric": "mask AP",
+            "held_out": measured.ap,
+            **figures(measured),
+            **{f"box_{name}": value for name, value in of_boxes.items()},
+        }
+
+    def _sound(self, dataset: DetectionDataset) -> DetectionDataset:
+        """Without pictures that cannot be read, which are named."""
+        if dataset.generated:
+            return dataset
+        sound = with_sound_headers(dataset, strict=self._asked.strict, skipped=self._skipped)
+        if self._skipped:
+            say(skipped(len(self._skipped)))
+        for what, split in (("training", sound.train), ("held-out", sound.held_out)):
+            if not _has_objects(split):
+                raise InputError(f"{dataset.name}: no readable {what} image has an object")
+        return sound
+
+
+def _has_objects(split: DetectionSplit) -> bool:
+    objects, crowds = split.counts().T
+    return bool((objects > crowds).any())
+
+
+def _most_objects(split: DetectionSplit, config: TrainConfig) -> int:
+    """Rows for the masks of a picture: all its objects', up to the number that boxes have.
+
+    A row is as large as the picture, so that those which stay empty would be most of a batch.
+    """
+    together = 4 if BOX_POLICIES[config.augmentation].mosaic else 1
+    most = int(split.counts()[:, 0].max())
+    return max(1, min(together * most, DetectionTrainingData.most_objects))
+
+
+def figures(measured: DetectionEvaluation) -> dict[str, float | None]:
+    """COCO's twelve less three, in percent; None where there is nothing to find."""
+    names = ("ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
+    values = {name: float(getattr(measured, name)) for name in names}
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
+def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec | TwoStageSpec:
+    """Raises InputError for an option that there is not, or that the network decides on."""
+    options.check(asked.model, {}, asked.detector_options)
+    try:
+        spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **asked.detector_options)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise options.cannot_build(asked.model, "--detector", asked.detector_options) from error
+    if isinstance(spec, TwoStageSpec):
+        return spec
+    if spec.loss == "multibox" and not spec.background:
+        raise InputError(f"{asked.model} has no background, which loss 'multibox' needs")
+    return spec

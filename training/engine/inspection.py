@@ -1,0 +1,77 @@
+"""What `kerascnn check` finds of a task's data: how much of each class, and images to look at.
+
+Letters in shapes: c classes, s splits, k objects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+# Images of the training split that are shown.
+SAMPLES = 12
+# A cell of the finest grid of EfficientDet-Lite and of Faster R-CNN on EfficientNet-Lite0 has 8
+# pixels (SSDLite's 16): of what is smaller, less than one cell tells.
+LEAST_SIDE = 8
+
+# An image: its split's place and its own.
+Place = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Counts:
+    """What there is of each class.
+
+    Attributes:
+        unit: "image", "object" or "pixel": what is counted.
+        remedy: of classes that have far fewer of these than others.
+        classes: c names.
+        splits: s names, the training split first and the held-out one last.
+        of: (s, c) int64.
+        images: (s, c) int64 images that hold a class.
+        empty: (s,) int64 images that hold no object, or nothing but background.
+        sides: (k, 2) float32 height and width of each object at the network's input, in pixels.
+        most: objects in one image, at most.
+        tiny: places of images with an object whose shorter side is below `LEAST_SIDE`, some.
+        repeated: likewise of images with a box twice; `repeats` counts the boxes.
+        broken: images whose masks cannot be read, and why.
+    """
+
+    unit: str
+    remedy: str
+    classes: tuple[str, ...]
+    splits: tuple[str, ...]
+    of: np.ndarray
+    images: np.ndarray
+    empty: np.ndarray
+    sides: np.ndarray | None = None
+    most: int = 0
+    tiny: tuple[Place, ...] = ()
+    repeated: tuple[Place, ...] = ()
+    repeats: int = 0
+    broken: tuple[tuple[Place, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """An image of the training split.
+
+    Attributes:
+        name: of the image.
+        label: its class, or what it holds.
+        seen: (height, width, 3) uint8, as an evaluation sees it.
+        augmented: (height, width, 3) uint8, as one epoch of training does.
+    """
+
+    name: str
+    label: str
+    seen: np.ndarray
+    augmented: np.ndarray
+
+
+def chosen(readable: Sequence[int] | np.ndarray, seed: int) -> np.ndarray:
+    """Places of some images, in order; `readable` are those that can be read."""
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.permutation(np.asarray(readable))[:SAMPLES])

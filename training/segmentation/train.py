@@ -1,0 +1,185 @@
+"""The training of a segmentation network: its data, its network, its held-out figures."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from kerascnn.errors import InputError
+from training import tasks
+from training.common.progress import say
+from training.common.wording import skipped
+from training.datasets import same_bytes
+from training.datasets.broken import BrokenPictures
+from training.datasets.mask_counts import MaskCounts
+from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
+from training.datasets.selection import less_broken, with_sound_headers
+from training.engine import dataset_of_request as of_request
+from training.engine import network
+from training.engine.devices import Placement
+from training.engine.enlarging import enlarging_lines
+from training.engine.floor import class_facts
+from training.engine.history import History
+from training.engine.loop import Fitted
+from training.engine.opening import notes_lines, opening_line, split_counts
+from training.engine.request import TrainRequest
+from training.segmentation.batches import SegmentationTrainingData
+from training.segmentation.evaluate import keras_segment_fn, maps
+from training.segmentation.examples import chosen, write_examples
+from training.segmentation.fit import fit_segmenter
+from training.segmentation.losses import count_pixels
+from training.segmentation.metrics import SegmentationEvaluation, evaluate_maps, write_per_class
+
+
+class SegmenterTraining:
+    """A request with its data found and its network built; see `training.engine.train.Training`."""
+
+    def __init__(self, asked: TrainRequest, dataset: SegmentationDataset | None = None) -> None:
+        self._asked = asked
+        self.dataset = same_bytes.noted(dataset or of_request.dataset_of(asked))
+        for line in notes_lines(self.dataset.name, self.dataset.notes):
+            say(line)
+        self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
+        self.classes = self.dataset.classes
+        self.preprocessing = tasks.of("segmentation").preprocessing(asked, self.dataset)
+        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        for line in enlarging_lines(
+            self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
+        ):
+            say(line)
+        height, width = self.model.output_shape[1:3]
+        self.output_size = (int(height), int(width))
+        self._skipped: list[str] = []
+        self._broken = BrokenPictures(strict=asked.strict)
+
+    def facts(self) -> dict[str, Any]:
+        """The size of the answer, and the colours that the data was drawn with."""
+        return {
+            "segmenter": {
+                "output_size": list(self.output_size),
+                "palette": self.dataset.palette and [list(c) for c in self.dataset.palette],
+            }
+        }
+
+    def fit(
+        self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
+    ) -> Fitted:
+        """Look at the pictures' headers and at the masks, and train."""
+        config = self._asked.config
+        self._broken = BrokenPictures.of_run(
+            folder, strict=self._asked.strict, remember=placement.is_chief
+        )
+        whole = self.dataset
+        counts = None if whole.generated else MaskCounts.of(whole)
+        self.dataset = of_request.with_validation(self._sound(whole, counts), config)
+        train = self.dataset.train
+        if placement.is_chief:
+            say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+        classes = len(self.classes)
+        if counts:
+            pixels = counts.total(whole.train, train.names, classes)
+        else:
+            pixels = count_pixels(train, classes)
+        return fit_segmenter(
+            self.model,
+            SegmentationTrainingData(
+                split=train,
+                preprocessing=self.preprocessing,
+                classes=len(self.classes),
+                config=config,
+                output_size=self.output_size,
+                broken=self._broken,
+            ),
+            self.dataset.validation,
+            classes=self.classes,
+            pixels=pixels,
+            folder=folder / "checkpoints",
+            history_file=folder / "history.csv",
+            placement=placement,
+            after_epoch=after_epoch,
+        )
+
+    def counts(self) -> dict[str, Any]:
+        """How many pictures there were for what."""
+        dataset = self.dataset
+        return {
+            **split_counts(dataset.each(self._broken.without)),
+            "skipped": self._skipped,
+            "broken": sorted(self._broken.reasons),
+            "notes": [str(note) for note in self.dataset.notes],
+        }
+
+    def results(self, folder: pathlib.Path) -> dict[str, Any]:
+        """Figures on the held-out pictures; classes and examples as files."""
+        segment = keras_segment_fn(self.model, self.preprocessing)
+
+        def measure(
+            split: SegmentationSplit,
+        ) -> tuple[SegmentationEvaluation, dict[int, np.ndarray]]:
+            shown = {int(index): np.empty(0, np.uint8) for index in chosen(len(split))}
+            found = maps(segment, split, self.preprocessing, title="held-out pictures")
+            return evaluate_maps(_keeping(found, shown), split, self.classes), shown
+
+        held_out, (measured, shown) = self._broken.measured(
+            self.dataset.held_out, SegmentationSplit.both, measure
+        )
+        write_per_class(measured, self.classes, folder / "per_class.csv")
+        write_examples(
+            *(folder / "examples.png", held_out, shown, self.classes),
+            palette=self.dataset.palette,
+        )
+        facts = class_facts(measured.pixels.tolist())
+        return {
+            "metric": "mIoU",
+            "held_out": measured.miou,
+            **figures(measured),
+            # Of the truth: what one class for every pixel would reach depends on them.
+            "classes_there": facts["classes"],
+            "majority_baseline": None if math.isnan(facts["majority"]) else facts["majority"],
+        }
+
+    def _sound(
+        self, dataset: SegmentationDataset, counts: MaskCounts | None
+    ) -> SegmentationDataset:
+        """Without pictures and masks that are known to be broken, which are named."""
+        if counts is None:
+            return dataset
+        strict, skipped_ = self._asked.strict, self._skipped
+        sound = with_sound_headers(dataset, strict=strict, skipped=skipped_)
+        broken = {counts.names[number] for number in counts.reasons}
+
+        def with_sound_masks(split: SegmentationSplit) -> SegmentationSplit:
+            odd = [place for place, name in enumerate(split.names) if name in broken]
+            return less_broken(split, np.array(odd, int), split.label_map, strict, skipped_)
+
+        sound = sound.each(with_sound_masks)
+        if self._skipped:
+            say(skipped(len(self._skipped)))
+        for what, split, left in (
+            ("training", dataset.train, sound.train),
+            ("held-out", dataset.held_out, sound.held_out),
+        ):
+            if not counts.total(split, left.names, len(self.classes)).any():
+                raise InputError(
+                    f"{dataset.name}: no readable {what} image has a pixel that counts"
+                )
+        return sound
+
+
+def figures(measured: SegmentationEvaluation) -> dict[str, float | None]:
+    """The figures beside mean IoU, in percent; None where there is nothing to measure."""
+    names = ("mean_dice", "pixel_accuracy", "boundary_f1")
+    values = {name: float(getattr(measured, name)) for name in names}
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def _keeping(found: Iterable[np.ndarray], kept: dict[int, np.ndarray]) -> Iterator[np.ndarray]:
+    """The same maps; those whose index is in `kept` are put there on their way."""
+    for index, one in enumerate(found):
+        if index in kept:
+            kept[index] = one
+        yield one
