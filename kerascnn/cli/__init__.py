@@ -33,6 +33,7 @@ _MODULES = {
     "demo": "demo",
     "android": "phone",
     "web": "phone",
+    "weights": "weights",
 }
 
 

@@ -68,8 +68,8 @@ def training_options(command: Any) -> Any:
         ),
         click.option(
             "--weights",
-            help="Initial weights: a file of a run (model.keras), torchvision, timm or "
-            "keras.applications, or imagenet for models that list it in `kerascnn models`.",
+            help="Initial weights: a name that `kerascnn weights NAME` lists (imagenet, coco), "
+            "or a file of a run (model.keras), torchvision, timm or keras.applications.",
         ),
         click.option(
             "--option",
