@@ -50,6 +50,7 @@ __all__ = [
     "Run",
     "Search",
     "compare",
+    "evaluate",
     "open_run",
     "predict",
     "train",
@@ -551,6 +552,54 @@ def compare(
     output = None if out is None else pathlib.Path(out)
     with _showing(progress):
         return _compared(opened, output, device=table, title=title, warn=warn)
+
+
+def evaluate(
+    source: Path | Run,
+    data: Path | None = None,
+    *,
+    split: str = "held-out",
+    progress: Progress = True,
+) -> dict[str, Any]:
+    """Run a model file on images whose truth is known.
+
+    No framework is loaded for .tflite and .onnx files.
+
+    Args:
+        source: a .tflite or .onnx file that describes itself, the model.keras of a run, or a run,
+            which means its model.keras.
+        data: what `train` takes as data of the file's task. Its classes are found by name among the
+            file's labels; those that the data lacks are left out. By default the data of the run
+            that the file lies in.
+        split: "held-out", "validation", "train" or "all". Of `data`, "held-out" means its test
+            split, else its validation split, else all of it.
+        progress: a bar or lines (True), nothing (False), or who is told.
+
+    Returns:
+        "file", "task", "data", "split"; "images", how many; "broken", names of those that cannot be
+        read and do not count; "absent", labels that the data has no class of; "metric" ("accuracy",
+        "AP" or "mIoU"), "value" in percent, "value_low" and "value_high", its 95% interval by the
+        luck of the images; and "per_class", a list of rows, each with its "label". Beside these: of
+        classifiers "top1", "top5", "calibration_error", "loss" (in nats), "balanced_accuracy",
+        "majority_baseline"; of detectors "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
+        "ar1", "ar10", "ar100", and "box_ap", "box_ap50", "box_ap75" where "value" is of masks; of
+        segmentation networks "mean_dice", "pixel_accuracy", "boundary_f1". None where there is
+        nothing to measure.
+
+    Raises:
+        InputError: not a model file, no data, data that is gone or has changed, that has no such
+            split, or that has classes which the file does not know (they are named).
+
+    Examples:
+        >>> found = kerascnn.evaluate("runs/flowers/artefacts/int8.tflite", "more-flowers/")
+        >>> found["value"], found["value_low"], found["value_high"]
+        (87.4, 84.1, 90.6)
+    """
+    from export.tools.evaluate import evaluate
+
+    path = source.folder if isinstance(source, Run) else pathlib.Path(source)
+    with _showing(progress):
+        return evaluate(path, data=_text(data), split=split).to_dict()
 
 
 def predict(

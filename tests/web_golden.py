@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from export.artefacts.description import DESCRIPTION, input_told
+from export.artefacts.description import DESCRIPTION, input_metadata
 from kerascnn.detection.anchors import pyramid_anchors, rpn_anchors, ssd_anchors
 from kerascnn.detection.postprocess import DetectorSpec, of_picture, select
 from kerascnn.preprocessing import Preprocessing
@@ -84,7 +84,7 @@ def description(
         "license": "Apache-2.0",
         "version": "1",
         "labels": list(labels),
-        "input": input_told("image", preprocessing, raw=kind == "uint8"),
+        "input": input_metadata("image", preprocessing, raw=kind == "uint8"),
         "outputs": [
             {"name": name, "shape": [], "type": "float32", "meaning": ""} for name in outputs
         ],

@@ -13,9 +13,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from export.artefacts.open_file import OpenFile
 from export.artefacts.variants import Variant
 from export.graph.signature import MAP, OUTPUT_NAME
-from export.onnx import file as onnx_file
+from export.onnx import argmax as onnx_argmax
 from export.runtime.segmenters import Segmenter, load_segmenter, palette
 from export.runtime.verify import (
     NO,
@@ -25,12 +26,11 @@ from export.runtime.verify import (
     Verdict,
     bounded,
 )
-from export.tasks import allowed
 from export.tasks.base import Task
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.same_data import check_fingerprint
 from export.tasks.trained import Trained
-from export.tflite import flatbuffer
+from export.tflite import argmax as tflite_argmax
 from training.augment.boxes import to_network
 from training.common import packed
 from training.common.wording import counted
@@ -190,9 +190,6 @@ class Segmentation(Task):
         height, width = self.run.info["segmenter"]["output_size"]
         return int(height), int(width)
 
-    def check(self, variant: Variant) -> None:
-        allowed.segmentation(variant)
-
     def pictures(self) -> int:
         return len(self.held_out)
 
@@ -219,11 +216,10 @@ class Segmentation(Task):
             loss=SegmentationLoss.of(self.config, count_pixels(train, len(self.run.labels))),
         )
 
-    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
-        if variant.raw_outputs:
-            return data
-        append = onnx_file.append_argmax if end == ".onnx" else flatbuffer.append_argmax
-        return append(data, name=MAP)
+    def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
+        if not variant.raw_outputs:
+            argmax = onnx_argmax if end == ".onnx" else tflite_argmax
+            file.apply(argmax.append_argmax, name=MAP)
 
     def keras_answers(self, trained: Trained) -> SegmentationAnswers:
         return self._found(self.keras_function(trained), "Keras on held-out images")

@@ -26,6 +26,7 @@ _MODULES = {
     "shrink": "compress",
     "compare": "compress",
     "predict": "use",
+    "evaluate": "use",
     "info": "look",
     "debug": "compress",
     "doctor": "look",

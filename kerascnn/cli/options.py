@@ -95,11 +95,11 @@ def as_given(asked: dict[str, Any]) -> dict[str, Any]:
     """What `training_options` took, as arguments of `kerascnn.train`."""
     given = dict(asked)
     return {
-        **given,
         "image_size": image_size_of(given.pop("image_size")),
         "options": options_of(given.pop("options"), "--option", "alpha=0.35"),
         "settings": options_of(given.pop("settings"), "--set", "ema=0.999"),
         "detector": options_of(given.pop("detector_options"), "--detector", "score_threshold=0.1"),
+        **given,
     }
 
 
