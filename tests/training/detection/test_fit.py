@@ -6,9 +6,6 @@ import csv
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tiny_detectors
+from backends import Backends
 from interruptions import stop_at_step
 from tiny_detectors import CLASSES, PREPROCESSING
 
@@ -224,7 +222,7 @@ JAX = """
 import json, pathlib, sys
 import keras, numpy as np, tiny_detectors
 from tiny_detectors import CLASSES, PREPROCESSING
-from training import fit_detector
+from training.detection import fit as fit_detector
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE
 from training.detection.batches import DetectionTrainingData, evaluation_pictures
@@ -252,7 +250,7 @@ print(json.dumps(fitted.history))
 """
 
 
-def test_jax_trains_and_its_first_loss_is_tensorflows(tmp_path: Path) -> None:
+def test_jax_trains_and_its_first_loss_is_tensorflows(on_backend: Backends, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=2, batch_size=12)
     model = tiny_detectors.network(dropout=0.0)
     model.save_weights(tmp_path / "initial.weights.h5")
@@ -261,15 +259,8 @@ def test_jax_trains_and_its_first_loss_is_tensorflows(tmp_path: Path) -> None:
         training_data(config, 12).batch(0, 0), training=True
     )
     arguments = (json.dumps(dataclasses.asdict(config)), tmp_path / "initial.weights.h5", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", JAX, *map(str, arguments)],
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    first, second = json.loads(done.stdout.splitlines()[-1])
+    printed = on_backend("jax", JAX, *arguments)
+    first, second = json.loads(printed.splitlines()[-1])
     assert first["box_loss"] == pytest.approx(float(both["box_loss"]), rel=1e-4)
     assert first["class_loss"] == pytest.approx(float(both["class_loss"]), rel=1e-4)
     assert second["loss"] < first["loss"]

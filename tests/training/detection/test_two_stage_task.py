@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tiny_detectors
+from backends import Backends
 from interruptions import stop_at_step
 from tiny_detectors import CLASSES, PREPROCESSING
 
@@ -254,7 +252,7 @@ JAX = """
 import json, pathlib, sys
 import keras, numpy as np, tiny_detectors
 from tiny_detectors import CLASSES, PREPROCESSING
-from training import fit_detector
+from training.detection import fit as fit_detector
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE
 from training.detection.batches import DetectionTrainingData
@@ -275,21 +273,14 @@ print(json.dumps(fitted.history))
 
 
 @pytest.mark.slow
-def test_jax_trains_as_tensorflow_does(tmp_path: Path) -> None:
+def test_jax_trains_as_tensorflow_does(on_backend: Backends, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=3, ema=0.0, learning_rate=1e-3)
     tiny_detectors.two_stage_network().save_weights(tmp_path / "initial.weights.h5")
     (tmp_path / "tensorflow").mkdir()
     _model, fitted = fit(tmp_path / "tensorflow", config)
     arguments = (json.dumps(dataclasses.asdict(config)), tmp_path / "initial.weights.h5", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", JAX, *map(str, arguments)],
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    history = json.loads(done.stdout.splitlines()[-1])
+    printed = on_backend("jax", JAX, *arguments)
+    history = json.loads(printed.splitlines()[-1])
     # Two steps each; what is sampled of proposals may be others once weights differ by rounding.
     for name in LOSSES:
         assert history[0][name] == pytest.approx(fitted.history[0][name], rel=2e-2)

@@ -6,9 +6,6 @@ import csv
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tiny_segmenters
+from backends import Backends
 from interruptions import stop_at_step
 from tiny_segmenters import CLASSES, PREPROCESSING, SHAPE
 
@@ -249,7 +247,7 @@ JAX = """
 import json, pathlib, sys
 import jax, keras, numpy as np, tiny_segmenters
 from tiny_segmenters import CLASSES, PREPROCESSING
-from training import fit_segmenter
+from training.segmentation import fit as fit_segmenter
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE
 from training.segmentation.batches import SegmentationTrainingData
@@ -290,7 +288,7 @@ print(json.dumps([list(map(float, losses)), fitted.history]))
 
 
 @pytest.mark.slow
-def test_jax_trains_and_its_losses_are_tensorflows(tmp_path: Path) -> None:
+def test_jax_trains_and_its_losses_are_tensorflows(on_backend: Backends, tmp_path: Path) -> None:
     config = dataclasses.replace(
         CONFIG, epochs=2, batch_size=12, border_weight=5.0, class_weights="balanced"
     )
@@ -302,15 +300,8 @@ def test_jax_trains_and_its_losses_are_tensorflows(tmp_path: Path) -> None:
     batch["gt_map"][0] = VOID
     logits = np.asarray(model(PREPROCESSING.normalise(batch["pictures"]), training=True))
     np.savez(tmp_path / "given.npz", logits=logits, **batch)
-    done = subprocess.run(
-        [sys.executable, "-c", JAX, str(tmp_path)],
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    losses, (first, second) = json.loads(done.stdout.splitlines()[-1])
+    printed = on_backend("jax", JAX, tmp_path)
+    losses, (first, second) = json.loads(printed.splitlines()[-1])
     factors = np.float32([0.5, 2.0, 3.0])
     expected = [
         SegmentationLoss(name=name, classes=3, class_weights=factors)(
