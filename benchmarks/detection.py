@@ -45,7 +45,7 @@ from export.tasks import base as tasks
 from export.tasks.agreement import agreement
 from export.tasks.one_stage import OneStageDetection
 from export.tflite.convert import to_tflite
-from export.tflite.quantise import quantise
+from export.tflite.quantise import quantise_file
 from training.augment.boxes import to_network
 from training.detection.evaluate import keras_detect_fn
 from training.detection.metrics import matches_interval
@@ -220,7 +220,7 @@ def _backbones(run: Run, task: OneStageDetection, folder: pathlib.Path) -> dict[
     sample, _labels = task.sample(variant.calibration_pictures)
     files = {
         "backbone float32": float32,
-        "backbone int8": quantise(lowered, variant, run.preprocessing, sample),
+        "backbone int8": quantise_file(lowered, variant, run.preprocessing, sample),
     }
     paths = {}
     for name, data in files.items():

@@ -22,7 +22,7 @@ from export.graph.lower import lower_for_int8
 from export.runtime import benchmark
 from export.runtime import load as runtimes
 from export.tflite.convert import to_tflite
-from export.tflite.quantise import quantise
+from export.tflite.quantise import quantise_file
 from kerascnn import zoo
 
 NAMES = sys.argv[1:] or ["mobilenet_v3_small", "mobilenet_v3_large"]
@@ -39,8 +39,8 @@ def main() -> None:
         int8 = recipes.variant("int8")
         files = {
             "float32": float32,
-            "int8, as it is": quantise(float32, int8, preprocessing, pictures),
-            "int8, lowered": quantise(lowered, int8, preprocessing, pictures),
+            "int8, as it is": quantise_file(float32, int8, preprocessing, pictures),
+            "int8, lowered": quantise_file(lowered, int8, preprocessing, pictures),
         }
         with tempfile.TemporaryDirectory() as folder:
             loaded = {}

@@ -25,7 +25,7 @@ from export.graph.lower import lower_for_int8
 from export.runtime import benchmark
 from export.runtime import load as runtimes
 from export.tflite.convert import to_tflite
-from export.tflite.quantise import quantise
+from export.tflite.quantise import quantise_file
 from kerascnn import zoo
 
 PEERS = {
@@ -122,7 +122,7 @@ def int8_file(name: str, float_file: bytes) -> bytes:
     pictures = np.random.default_rng(1).integers(
         0, 256, (8, *preprocessing.input_shape), dtype=np.uint8
     )
-    return quantise(float_file, recipes.variant("int8"), preprocessing, pictures)
+    return quantise_file(float_file, recipes.variant("int8"), preprocessing, pictures)
 
 
 if __name__ == "__main__":

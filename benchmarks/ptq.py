@@ -32,7 +32,7 @@ from export.compress.reconstruct.network import with_bare_layers
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.lower import lower_for_int8, needs_lowering
 from export.tflite.convert import to_tflite
-from export.tflite.quantise import quantise
+from export.tflite.quantise import quantise_file
 from kerascnn.preprocessing import Preprocessing
 from kerascnn.weights.efficientnet_pytorch import packaged_checkpoint
 
@@ -116,14 +116,15 @@ def main() -> None:
         variant = recipes.variant(name)
         network = prepared(model, variant)
         began = _cpu_seconds()
-        plain = quantise(to_tflite(network), variant, preprocessing, calibration)
+        plain = quantise_file(to_tflite(network), variant, preprocessing, calibration)
         show(f"plain_{name}", plain, _cpu_seconds() - began)
         for part, parts in (PARTS if asked.parts else {"all": Parts()}).items():
             began = _cpu_seconds()
             file, _told = reconstructed(
                 network, variant, preprocessing, calibration, parts=parts, name=part
             )
-            show(name if part == "all" else f"{name}: {part}", file, _cpu_seconds() - began)
+            seconds = _cpu_seconds() - began
+            show(name if part == "all" else f"{name}: {part}", file.packed(), seconds)
     if asked.out:
         told = f"{asked.crops} crops, {asked.calibration} calibration crops of other photos."
         asked.out.write_text("\n".join(["# Quantisation of real weights", "", told, "", *rows, ""]))

@@ -124,7 +124,7 @@ def _files(made: list[tuple[Run, list[Artefact]]]) -> str:
 
 def _row(run: Run, one: Artefact, milliseconds: float) -> str:
     measured = one.info["evaluation"]
-    low, high = one.drop_interval(*one.answers)
+    low, high = one.kind.drop_interval(*one.answers)
     drop = measured["float_value"] - measured["value"]
     pieces = "-" if measured["partitions"] is None else measured["partitions"]
     return (

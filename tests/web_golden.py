@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from export.artefacts.description import DESCRIPTION, input_told
+from export.artefacts.description import DESCRIPTION, input_metadata
 from kerascnn.detection.anchors import pyramid_anchors, rpn_anchors, ssd_anchors
 from kerascnn.detection.postprocess import DetectorSpec, of_picture, select
 from kerascnn.preprocessing import Preprocessing
 from training.augment.boxes import boxes_from_network
 from training.classification.evaluate import softmax
+from training.common.drawing import CLASS_COLOURS
 from training.datasets.instance_masks import paste
 from training.datasets.pictures import fit_array
 from training.datasets.segmentation import VOID
-from training.detection.drawing import CLASS_COLOURS
 from training.segmentation.drawing import overlay
 from training.segmentation.evaluate import on_picture
 
@@ -84,7 +84,7 @@ def description(
         "license": "Apache-2.0",
         "version": "1",
         "labels": list(labels),
-        "input": input_told("image", preprocessing, raw=kind == "uint8"),
+        "input": input_metadata("image", preprocessing, raw=kind == "uint8"),
         "outputs": [
             {"name": name, "shape": [], "type": "float32", "meaning": ""} for name in outputs
         ],

@@ -10,22 +10,18 @@ import dataclasses
 import json
 import pathlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from export.artefacts import significance
 from export.artefacts.description import inside
+from export.artefacts.kinds import base as kinds
+from export.artefacts.kinds.base import Kind
 from kerascnn import outside_json as told
 from kerascnn.catalogue import TASKS
 from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common import atomic
-from training.detection.metrics import matches_interval, unpack
-from training.engine.floor import ACCURACY, MIOU
-from training.segmentation.metrics import miou_interval, unpack_counts
 
 FORMATS = (".tflite", ".onnx")
 # What `compare` needs to know of a file, and earlier versions did not write.
@@ -127,34 +123,14 @@ class Artefact:
         return tuple(str(label) for label in self.info["labels"])
 
     @property
-    def right(self) -> np.ndarray:
-        """(n,) bool, whether the file answered each held-out picture right, in their order."""
-        return self._answers("right")
-
-    @property
-    def float_right(self) -> np.ndarray:
-        """(n,) bool, the same of the Keras model it was made of."""
-        return self._answers("float_right")
+    def kind(self) -> Kind:
+        """What is particular of its task's files."""
+        return kinds.of_metric(self.info["evaluation"]["metric"])
 
     @property
     def answers(self) -> tuple[Any, Any]:
-        """The Keras model's and the file's on the held-out pictures, for `drop_interval`."""
-        measured = self.info["evaluation"]
-        if measured["metric"] == ACCURACY:
-            return self.float_right, self.right
-        if measured["metric"] == MIOU:
-            return unpack_counts(measured["float_counts"]), unpack_counts(measured["counts"])
-        return unpack(measured["float_matches"]), unpack(measured["matches"])
-
-    @property
-    def drop_interval(self) -> Callable[[Any, Any], tuple[float, float]]:
-        """Of two answers, as `answers` has them, the 95% interval of what the second one lost."""
-        intervals = {ACCURACY: significance.drop_interval, MIOU: miou_interval}
-        return intervals.get(self.info["evaluation"]["metric"], matches_interval)
-
-    def _answers(self, name: str) -> np.ndarray:
-        measured = self.info["evaluation"]
-        return significance.unpack(measured[name], measured["pictures"])
+        """The Keras model's and the file's on the held-out images, see `Kind.answers`."""
+        return self.kind.answers(self.info["evaluation"])
 
 
 def sidecar(path: pathlib.Path) -> pathlib.Path:

@@ -55,7 +55,7 @@ def check_labels(labels: Sequence[str]) -> None:
             )
 
 
-def input_told(name: str, preprocessing: Preprocessing, *, raw: bool) -> dict[str, Any]:
+def input_metadata(name: str, preprocessing: Preprocessing, *, raw: bool) -> dict[str, Any]:
     """How a file wants its pictures.
 
     Args:
@@ -84,9 +84,24 @@ def input_told(name: str, preprocessing: Preprocessing, *, raw: bool) -> dict[st
     }
 
 
-def to_json(told: Mapping[str, Any]) -> str:
+def to_json(metadata: Mapping[str, Any]) -> str:
     """A description as text, equal for equal ones."""
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def properties(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """A description for an .onnx file: the whole description, and what others look for by name."""
+    single = ("task", *TEXTS)
+    return {
+        PROPERTY: to_json(metadata),
+        "labels": lines(metadata["labels"]),
+        **{name: metadata[name] for name in single},
+    }
+
+
+def lines(labels: Sequence[str]) -> str:
+    """One label a line."""
+    return "".join(f"{label}\n" for label in labels)
 
 
 def read_description(path: pathlib.Path) -> dict[str, Any]:
@@ -176,46 +191,46 @@ _READERS: dict[str, Callable[[pathlib.Path], bytes | None]] = {
 }
 
 
-def _checked(told: Any) -> dict[str, Any]:
+def _checked(metadata: Any) -> dict[str, Any]:
     """The description itself; raises ValueError with the field that makes no sense."""
-    _demand(isinstance(told, dict), "no object")
-    if _is_whole(told.get("format")) and told["format"] > FORMAT:
-        raise ValueError(f"format {told['format']} of a newer version")
-    _demand(_is_whole(told.get("format")) and told["format"] == FORMAT, "format")
+    _demand(isinstance(metadata, dict), "no object")
+    if _is_whole(metadata.get("format")) and metadata["format"] > FORMAT:
+        raise ValueError(f"format {metadata['format']} of a newer version")
+    _demand(_is_whole(metadata.get("format")) and metadata["format"] == FORMAT, "format")
     for field in TEXTS:
-        _demand(isinstance(told.get(field), str), field)
-    _demand(told.get("task") in KINDS, "task")
-    _demand(_is_list(told.get("labels"), lambda one: isinstance(one, str)), "labels")
-    decoding = told.get("decoding")
-    _demand(isinstance(decoding, dict) and decoding.get("kind") in KINDS[told["task"]], "decoding")
-    outputs = told.get("outputs")
+        _demand(isinstance(metadata.get(field), str), field)
+    _demand(metadata.get("task") in KINDS, "task")
+    _demand(_is_list(metadata.get("labels"), lambda one: isinstance(one, str)), "labels")
+    decoding, kinds = metadata.get("decoding"), KINDS[metadata["task"]]
+    _demand(isinstance(decoding, dict) and decoding.get("kind") in kinds, "decoding")
+    outputs = metadata.get("outputs")
     _demand(isinstance(outputs, list) and all(map(_is_output, outputs)), "outputs")
-    _check_input(told.get("input"))
-    return told
+    _check_input(metadata.get("input"))
+    return metadata
 
 
-def _check_input(told: Any) -> None:
-    _demand(isinstance(told, dict), "input")
-    channels = told.get("channels")
+def _check_input(given: Any) -> None:
+    _demand(isinstance(given, dict), "input")
+    channels = given.get("channels")
     fine: dict[str, bool] = {
-        "name": isinstance(told.get("name"), str),
-        "height": _is_whole(told.get("height")) and 0 < told["height"] <= _LARGEST_SIDE,
-        "width": _is_whole(told.get("width")) and 0 < told["width"] <= _LARGEST_SIDE,
+        "name": isinstance(given.get("name"), str),
+        "height": _is_whole(given.get("height")) and 0 < given["height"] <= _LARGEST_SIDE,
+        "width": _is_whole(given.get("width")) and 0 < given["width"] <= _LARGEST_SIDE,
         "channels": _is_whole(channels) and channels in (1, 3),
-        "type": told.get("type") in ("float32", "uint8"),
-        "values": told.get("values") in (RAW, NORMALISED),
-        "colour": told.get("colour") == ("RGB" if channels == 3 else "grey"),
-        "order": told.get("order") in ("rgb", "bgr"),
-        "resize": told.get("resize") in ("stretch", "crop", "pad"),
-        "crop_fraction": _is_number(told.get("crop_fraction")) and 0 < told["crop_fraction"] <= 1,
+        "type": given.get("type") in ("float32", "uint8"),
+        "values": given.get("values") in (RAW, NORMALISED),
+        "colour": given.get("colour") == ("RGB" if channels == 3 else "grey"),
+        "order": given.get("order") in ("rgb", "bgr"),
+        "resize": given.get("resize") in ("stretch", "crop", "pad"),
+        "crop_fraction": _is_number(given.get("crop_fraction")) and 0 < given["crop_fraction"] <= 1,
     }
     for field in ("mean", "std"):
-        numbers = told.get(field)
+        numbers = given.get(field)
         fine[field] = _is_list(numbers, _is_number) and len(numbers) == channels
-    fine["std"] = fine["std"] and min(told["std"]) > 0
+    fine["std"] = fine["std"] and min(given["std"]) > 0
     for field, right in fine.items():
         _demand(right, f"input.{field}")
-    _demand((told["values"] == RAW) == (told["type"] == "uint8"), "input.values")
+    _demand((given["values"] == RAW) == (given["type"] == "uint8"), "input.values")
 
 
 def _is_output(one: Any) -> bool:

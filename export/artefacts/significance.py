@@ -96,17 +96,3 @@ def drop_interval(
     low = np.quantile(drops, tail, method="lower")
     high = np.quantile(drops, 1 - tail, method="higher")
     return float(low), float(high)
-
-
-def difference(right: np.ndarray, other_right: np.ndarray) -> Difference:
-    """How much more accurate one file is than another, of whatever network.
-
-    Args:
-        right, other_right: (n,) bool, on the same pictures in the same order.
-
-    Raises:
-        ValueError: no pictures, or not the same number of them.
-    """
-    low, high = drop_interval(right, other_right)
-    points = 100 * float(np.mean(right) - np.mean(other_right))
-    return Difference(points=points, low=low, high=high)

@@ -17,6 +17,7 @@ from export.artefacts import variants as recipes
 from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import check_labels
+from export.artefacts.open_file import OpenFile
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.network import with_bare_layers
@@ -24,8 +25,7 @@ from export.compress.stages import CompressionStages, StageInputs, content_key
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.graph.signature import INPUT_NAME
-from export.onnx.convert import to_onnx
-from export.onnx.file import onnx_nonzero_weights, onnx_weight_sparsity
+from export.onnx.convert import converted
 from export.runtime import first_run
 from export.runtime.verify import Verdict
 from export.tasks import base as tasks
@@ -34,7 +34,8 @@ from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
 from export.tflite.convert import to_tflite
 from export.tflite.converter_quantise import converter_quantise
-from export.tflite.flatbuffer import nonzero_weights, weight_sparsity, with_half_precision_kernels
+from export.tflite.half_precision import round_to_half
+from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -154,7 +155,8 @@ def reference_file(run: Run, variant: recipes.Variant) -> bytes:
     network = builder.network(variant)
     if variant.reconstructed and builder.reconstructs(network.trained):
         return to_tflite(network.bare(variant)[0])
-    return network.lowered(variant)[1] if variant.calibrated else network.float32
+    file = network.lowered(variant)[1] if variant.calibrated else network.float32
+    return file.packed()
 
 
 def _place(path: pathlib.Path) -> tuple[bool, int, str, bool]:
@@ -187,8 +189,9 @@ class VariantBuilder:
         """Write, run, verify and describe one file."""
         network = self.network(variant)
         began = time.monotonic()
-        bare, told = self._convert(network, variant, end)
-        data = self._task.finished(bare, end, variant)
+        file, made = self._convert(network, variant, end)
+        nonzero, sparsity = file.nonzero_weights(), file.weight_sparsity()
+        data = self._task.finished(file, end, variant)
         seconds = network.trained.seconds + time.monotonic() - began
         path = self._run.artefacts / f"{variant.name}{end}"
         # An old description must not outlive its file.
@@ -199,11 +202,11 @@ class VariantBuilder:
         reference = network.answers
         half = network.half_answers if variant.weight_bits == 16 else None
         verdict = self._task.verify(variant, answers, reference, half)
-        info = self._describe(variant, path, bare, network.trained)
+        info = self._describe(variant, path, nonzero, network.trained)
         info["seconds"] = round(seconds, 1)
-        info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, bare, path)
+        info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, sparsity, path)
         info["wrong_pictures"], info["mistakes"] = self._task.mistakes(answers)
-        info |= told
+        info |= made
         artefact.write_info(path, info)
         return Artefact(path, info)
 
@@ -222,12 +225,12 @@ class VariantBuilder:
 
     def _convert(
         self, network: _Network, variant: recipes.Variant, end: str
-    ) -> tuple[bytes, dict[str, Any]]:
+    ) -> tuple[OpenFile, dict[str, Any]]:
         """The file, and what its .json says of how it came about, if anything."""
         if end == ".onnx":
-            return to_onnx(network.model), {}
+            return converted(network.model), {}
         if variant.weight_bits == 32:
-            return network.float32, {}
+            return TFLiteModel.open(network.float32.packed()), {}
         preprocessing = network.trained.preprocessing
         pictures = self._calibration(network.trained, variant)
         if variant.mixed_bits:
@@ -320,7 +323,7 @@ class VariantBuilder:
         self,
         variant: recipes.Variant,
         path: pathlib.Path,
-        bare: bytes,
+        nonzero: int,
         trained: Trained,
     ) -> dict[str, Any]:
         run, tflite = self._run, path.suffix == ".tflite"
@@ -335,7 +338,7 @@ class VariantBuilder:
             "source": self.source,
             "key": self._key(variant, path.suffix),
             "parameters": trained.parameters,
-            "nonzero_parameters": nonzero_weights(bare) if tflite else onnx_nonzero_weights(bare),
+            "nonzero_parameters": nonzero,
             "macs": trained.macs,
             "preprocessing": run.preprocessing.to_dict(),
             "input": {
@@ -357,10 +360,9 @@ class VariantBuilder:
         reference: Any,
         verdict: Verdict,
         runtime: Any,
-        bare: bytes,
+        sparsity: float,
         path: pathlib.Path,
     ) -> dict[str, Any]:
-        tflite = path.suffix == ".tflite"
         return {
             "metric": self._task.metric,
             "value": answers.value,
@@ -374,7 +376,7 @@ class VariantBuilder:
             **verdict.to_dict(),
             "partitions": runtime.partitions,
             "operations": list(runtime.operations),
-            "sparsity": weight_sparsity(bare) if tflite else onnx_weight_sparsity(bare),
+            "sparsity": sparsity,
         }
 
     def _choice(self, runtime: Any, path: pathlib.Path) -> dict[str, Any]:
@@ -411,19 +413,19 @@ class _Network:
 
     def __init__(self, trained: Trained, task: tasks.Task) -> None:
         self.trained, self._task = trained, task
-        self._lowered: dict[bool, tuple[keras.Model, bytes, Preprocessing]] = {}
+        self._lowered: dict[bool, tuple[keras.Model, TFLiteModel, Preprocessing]] = {}
 
     @functools.cached_property
-    def float32(self) -> bytes:
-        """As a float TFLite file."""
-        return to_tflite(self.model)
+    def float32(self) -> TFLiteModel:
+        """As a float TFLite file, which others are made from: it is left as it is."""
+        return TFLiteModel.open(to_tflite(self.model))
 
     @functools.cached_property
     def model(self) -> keras.Model:
         """As files hold it."""
         return self._task.written(self.trained.model)
 
-    def lowered(self, variant: recipes.Variant) -> tuple[keras.Model, bytes, Preprocessing]:
+    def lowered(self, variant: recipes.Variant) -> tuple[keras.Model, TFLiteModel, Preprocessing]:
         """The network as integers have it: model, float file, and what pictures go through."""
         model, preprocessing = self.model, self.trained.preprocessing
         raw = variant.raw_input and not preprocessing.is_a_scale
@@ -433,7 +435,7 @@ class _Network:
             model = lower_for_int8(model)
             if raw:
                 model, preprocessing = with_raw_input(model, preprocessing)
-            self._lowered[raw] = model, to_tflite(model), preprocessing
+            self._lowered[raw] = model, TFLiteModel.open(to_tflite(model)), preprocessing
         return self._lowered[raw]
 
     def bare(self, variant: recipes.Variant) -> tuple[keras.Model, Preprocessing]:
@@ -458,7 +460,8 @@ class _Network:
         path = self._task.run.artefacts / f"{atomic.TEMPORARY}half.tflite"
         try:
             float32 = recipes.variant("float32")
-            rounded = with_half_precision_kernels(self.float32)
+            rounded = TFLiteModel.open(self.float32.packed())
+            rounded.apply(round_to_half)
             atomic.write_bytes(path, self._task.finished(rounded, ".tflite", float32))
             return self._task.file_answers(path)[0]
         finally:

@@ -8,6 +8,7 @@ writing a file of it: the rounded kernels are put into the float file.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import pathlib
@@ -21,7 +22,9 @@ from ai_edge_litert import schema_py_generated as schema
 from export.artefacts.variants import Variant
 from export.runtime import load as runtimes
 from export.tflite import flatbuffer
+from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise_weights
+from export.tflite.weights import int4_halves
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.classification.evaluate import log_softmax
@@ -79,22 +82,22 @@ class Report:
 
 
 def mixed(
-    float_file: bytes,
+    float_file: TFLiteModel,
     variant: Variant,
     preprocessing: Preprocessing,
     calibration: Iterable[np.ndarray],
-) -> tuple[bytes, Report]:
+) -> tuple[TFLiteModel, Report]:
     """Quantise each layer's kernel to a width of its own.
 
     Args:
-        float_file: from `to_tflite`, not lowered.
+        float_file: of `to_tflite`, not lowered; it is left as it is.
         variant: its `mixed_bits` are the widths to choose from, its `max_change` is the
             percentage of the pictures whose top-1 answer may change.
         preprocessing: of the network.
         calibration: training pictures, (height, width, channels) uint8 each.
 
     Returns:
-        A TFLite file with the inputs and outputs of `float_file`, and how it came about. Where
+        A file with the inputs and outputs of `float_file`, and how it came about. Where
         even the widest kernels change more answers than allowed, it has the widest.
 
     Raises:
@@ -172,7 +175,7 @@ class Trial:
     """A float file whose kernels can be exchanged for rounded ones, and pictures to run it on.
 
     Args:
-        float_file: from `to_tflite`.
+        float_file: of `to_tflite`; it is left as it is.
         pictures: (height, width, channels) uint8 each.
         preprocessing: of the network.
         bits: widths that layers may have; depthwise kernels have no 4.
@@ -187,7 +190,7 @@ class Trial:
 
     def __init__(
         self,
-        float_file: bytes,
+        float_file: TFLiteModel,
         pictures: Iterable[np.ndarray],
         preprocessing: Preprocessing,
         bits: Sequence[int],
@@ -196,7 +199,7 @@ class Trial:
         if not len(self.pictures):
             raise InputError("mixed precision needs calibration images; give at least one")
         self._file, self._preprocessing, self._bits = float_file, preprocessing, bits
-        self._model = flatbuffer.read(float_file)
+        self._model = copy.deepcopy(float_file.unpacked)  # whose kernels are exchanged
         self.kernels = _kernels(self._model)
         self._float = {layer: self._model.buffers[k.buffer].data for layer, k in self._items()}
         # What the quantiser itself writes, so that a trial is what the file will be.
@@ -226,7 +229,7 @@ class Trial:
         # Below zero by rounding alone.
         return max(0.0, float(divergence.mean())), 100 * float(changed.mean())
 
-    def write(self, bits: Mapping[str, int]) -> bytes:
+    def write(self, bits: Mapping[str, int]) -> TFLiteModel:
         """The file itself."""
         return quantise_weights(
             self._file,
@@ -297,10 +300,9 @@ def _kernel_holders(model: schema.ModelT) -> Iterable[tuple[str, str, int]]:
             yield graph.tensors[operator.outputs[0]].name.decode(), op, operator.inputs[1]
 
 
-def _widened(file: bytes) -> dict[str, np.ndarray]:
+def _widened(file: TFLiteModel) -> dict[str, np.ndarray]:
     """The kernels that a file widens while running, float32, by layer."""
-    model = flatbuffer.read(file)
-    graph = model.subgraphs[0]
+    model, graph = file.unpacked, file.graph
     sources = {
         operator.outputs[0]: graph.tensors[operator.inputs[0]]
         for operator in graph.operators
@@ -319,7 +321,7 @@ def _dequantised(tensor: schema.TensorT, data: np.ndarray) -> np.ndarray:
     if tensor.type == schema.TensorType.FLOAT16:
         return packed.view(np.float16).astype(np.float32)
     if tensor.type == schema.TensorType.INT4:
-        halves = flatbuffer.int4_halves(tensor, packed)
+        halves = int4_halves(tensor, packed)
         values = (halves.astype(np.int8) ^ 8) - 8
     else:
         values = packed.view(np.int8)

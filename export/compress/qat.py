@@ -34,7 +34,7 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -51,8 +51,10 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
 )
 
 from export.compress import finetune
+from export.graph import float_ends
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.legacy_keras import bring_back, to_tf_keras
+from export.graph.linear import LINEAR
 from export.graph.lower import (
     HardGate,
     Scale,
@@ -67,7 +69,6 @@ from training.common.quiet import quiet
 from training.engine.config import TrainConfig
 from training.engine.loop import repeatable
 
-_LINEAR = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
 # They hand their input's scale on.
 _TRANSPARENT = (
     *(layers.Cropping2D, layers.Dropout, layers.Flatten, layers.MaxPooling2D, layers.Reshape),
@@ -136,7 +137,7 @@ def train_aware(
     kept = {
         layer.name: Kept.of(layer, clustered=layer.name in clustered)
         for layer in lowered.layers
-        if isinstance(layer, _LINEAR)
+        if isinstance(layer, LINEAR)
     }
     ranges = calibrated(lowered, preprocessing, calibration)
     with quiet():
@@ -184,7 +185,8 @@ def calibrated(
     Returns:
         Ranges that hold zero, by the name of the tensor's layer; the input's is that of all bytes.
     """
-    chosen = [layer for layer in lowered.layers if has_scale(layer)]
+    floats = float_layers(lowered)
+    chosen = [layer for layer in lowered.layers if has_scale(layer, floats)]
     probe = keras.Model(lowered.inputs, [layer.output for layer in chosen])
     low, high = (float(preprocessing.normalise(np.array(b, np.uint8))) for b in (0, 255))
     found = {_ENTRANCE: (low, high), **{layer.name: (0.0, 0.0) for layer in chosen}}
@@ -200,14 +202,36 @@ def calibrated(
     }
 
 
-def has_scale(layer: keras.Layer) -> bool:
-    """Whether the layer's output is a tensor of the int8 file, with a scale of its own."""
-    if isinstance(layer, (layers.InputLayer, *_TRANSPARENT)) or _joins_levels(layer):
+def float_layers(model: keras.Model) -> frozenset[str]:
+    """Layers whose outputs stay float in the int8 file, see `export.graph.float_ends`."""
+
+    def made_by(name: str) -> tuple[str, Sequence[str]]:
+        layer = model.get_layer(name)
+        kind = _JOINING.get(type(layer), _JOINING_FUNCTIONS.get(_function(layer), ""))
+        read = [one for node in layer._inbound_nodes for one in node.parent_nodes] if kind else []
+        return kind, [node.operation.name for node in read]
+
+    outputs = [one._keras_history.operation.name for one in model.outputs]
+    ranks = {name: len(model.get_layer(name).output.shape) for name in outputs}
+    return frozenset(float_ends.float_ends(outputs, made_by, rank=ranks.__getitem__))
+
+
+_JOINING: dict[type, str] = {
+    layers.Concatenate: float_ends.CONCATENATION,
+    layers.Reshape: float_ends.RESHAPE,
+}
+_JOINING_FUNCTIONS = {"sigmoid": float_ends.LOGISTIC, "softmax": float_ends.SOFTMAX}
+
+
+def has_scale(layer: keras.Layer, floats: Container[str]) -> bool:
+    """Whether the layer's output is a tensor of the int8 file, with a scale of its own.
+
+    Args:
+        floats: of `float_layers`.
+    """
+    if isinstance(layer, (layers.InputLayer, *_TRANSPARENT)) or layer.name in floats:
         return False
     readers = list(_readers(layer))
-    if not readers:
-        # The logits of pixels stay float.
-        return len(layer.output.shape) != 4
     if len(readers) != 1:
         return True
     (reader,) = readers
@@ -215,14 +239,9 @@ def has_scale(layer: keras.Layer) -> bool:
     if isinstance(reader, layers.Concatenate):
         return False
     # The converter makes one operation of these pairs.
-    if isinstance(layer, _LINEAR) and isinstance(reader, HardGate | Scale):
+    if isinstance(layer, LINEAR) and isinstance(reader, HardGate | Scale):
         return False
     return not (isinstance(layer, _FUSING) and _function(reader) in _FUSED)
-
-
-def _joins_levels(layer: keras.Layer) -> bool:
-    """Whether it puts a detector's levels together at the end, which stays float."""
-    return isinstance(layer, layers.Concatenate) and all(map(_joins_levels, _readers(layer)))
 
 
 def fused_dense(lowered: keras.Model) -> dict[str, str]:
@@ -240,7 +259,7 @@ def fused_dense(lowered: keras.Model) -> dict[str, str]:
     }
 
 
-_FUSING = (*_LINEAR, layers.Add, layers.Multiply)
+_FUSING = (*LINEAR, layers.Add, layers.Multiply)
 _FUSED = ("relu", "relu6")
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-_LINEAR = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
+from export.graph.linear import LINEAR
 
 
 def fold_batch_norms(model: keras.Model) -> keras.Model:
@@ -56,7 +56,7 @@ def _foldable(
             continue
         maker = norm.input._keras_history.operation
         alone = len(maker._outbound_nodes) == 1
-        if isinstance(maker, _LINEAR) and alone and maker.activation is keras.activations.linear:
+        if isinstance(maker, LINEAR) and alone and maker.activation is keras.activations.linear:
             found[norm.name] = (norm, maker)
     return found
 

@@ -31,9 +31,9 @@ import numpy as np
 from keras import layers, ops
 
 from export.graph.legacy_keras import register_elementwise
+from export.graph.linear import LINEAR
 from kerascnn.preprocessing import Preprocessing
 
-_LINEAR = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
 _HOMOGENEOUS = (
     layers.AveragePooling2D,
     layers.Cropping2D,
@@ -159,7 +159,7 @@ class _Lowering:
         kwargs.pop("training", None)
         inputs: Sequence = keras.tree.flatten(args)
         factors = [self.factor(x) for x in inputs]
-        if isinstance(layer, _LINEAR):
+        if isinstance(layer, LINEAR):
             return self._linear(layer, layer(*args, **kwargs), factors[0])
         if isinstance(layer, layers.Multiply):
             return self._carry(layer(*args, **kwargs), math.prod(factors))
@@ -221,10 +221,10 @@ class _Lowering:
 def _bare(layer: keras.Layer) -> keras.Layer:
     """A clone; of a linear layer without the activation that it carries, which it remembers."""
     config = layer.get_config()
-    if isinstance(layer, _LINEAR):
+    if isinstance(layer, LINEAR):
         config["activation"] = "linear"
     clone = type(layer).from_config(config)
-    if isinstance(layer, _LINEAR):
+    if isinstance(layer, LINEAR):
         clone._carried = layer.activation
     return clone
 

@@ -20,29 +20,33 @@ from tf2onnx import optimizer
 from tf2onnx.graph import Node
 
 from export.graph.signature import INPUT_NAME, output_names
+from export.onnx.model import ONNXModel
 from training.common.quiet import quiet
 
 
 def to_onnx(model: keras.Model) -> bytes:
+    """As `converted`, in bytes; equal networks give equal ones."""
+    return converted(model).packed()
+
+
+def converted(model: keras.Model) -> ONNXModel:
     """Convert a functional network.
 
     Returns:
-        A checked ONNX file, `image` (batch, height, width, channels) float32 -> float32, by the
-        names of `output_names`, any batch unless the network has one of its own. Equal networks
-        give equal bytes.
+        A checked file, `image` (batch, height, width, channels) float32 -> float32, by the names of
+        `output_names`, any batch unless the network has one of its own.
     """
     picture = keras.InputSpec(shape=model.input_shape, dtype="float32", name=INPUT_NAME)
     with quiet(), _lean(model.count_params()), tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.onnx"
         _plain(model).export(path, format="onnx", input_signature=[picture], verbose=False)
-        converted = onnx.load(path)
-    _drop_idle_reshapes(converted)
-    _canonise(converted.graph, output_names(model))
+        proto = onnx.load(path)
+    _drop_idle_reshapes(proto)
+    _canonise(proto.graph, output_names(model))
     if model.input_shape[0] is None:
-        _free_batch(converted.graph)
-    onnx.checker.check_model(converted, full_check=True)
-    serialised: bytes = converted.SerializeToString(deterministic=True)
-    return serialised
+        _free_batch(proto.graph)
+    onnx.checker.check_model(proto, full_check=True)
+    return ONNXModel(proto)
 
 
 # From so many parameters on, garbage of the conversion is worth the time of looking for it.

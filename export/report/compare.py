@@ -8,8 +8,8 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from export.artefacts import significance
 from export.artefacts.artefact import Artefact, sidecar
+from export.artefacts.kinds import base as kinds
 from export.artefacts.significance import Difference
 from export.compress.compress import all_artefacts
 from export.report import chart, device_results, results
@@ -35,9 +35,8 @@ from training.classification.closing import recalls, unequal
 from training.common import once
 from training.common.progress import Progress
 from training.common.wording import counted
-from training.engine import floor, summary
+from training.engine import summary
 from training.engine.run import Run, machine, versions
-from training.segmentation.metrics import TRUTH
 
 _PICTURES_SHOWN = 60
 
@@ -158,10 +157,8 @@ def difference(first: Artefact, second: Artefact) -> Difference:
     if one != two:
         raise InputError(f"{first.path} and {second.path} were measured on different images")
     (_, before), (_, after) = first.answers, second.answers
-    if first.info["evaluation"]["metric"] == floor.ACCURACY:
-        return significance.difference(before, after)
     try:
-        low, high = first.drop_interval(before, after)
+        low, high = first.kind.drop_interval(before, after)
     except ValueError as error:
         raise InputError(f"{first.path} and {second.path} do not compare: {error}") from error
     points = first.info["evaluation"]["value"] - second.info["evaluation"]["value"]
@@ -235,7 +232,7 @@ def _same_pictures(runs: Sequence[Run]) -> None:
 def _result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
     info = artefact.info
     measured: Mapping[str, Any] = info["evaluation"]
-    low, high = artefact.drop_interval(*artefact.answers)
+    low, high = artefact.kind.drop_interval(*artefact.answers)
     return Result(
         run=run.name,
         model=info["model"],
@@ -265,7 +262,7 @@ def _result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
         sparsity=measured["sparsity"],
         seconds=info["seconds"],
         verified=verified_of(measured),
-        below_floor=_below_floor(artefact) or "",
+        below_floor=artefact.kind.below_floor(measured, len(artefact.labels)) or "",
         agreement=measured["agreement"],
         max_logit_diff=measured["max_logit_diff"],
         partitions=measured["partitions"],
@@ -284,23 +281,6 @@ def _choice(measured: Mapping[str, Any]) -> Choice | None:
         value=float(told["value"]),
         float_value=float(told["float_value"]),
     )
-
-
-def _below_floor(artefact: Artefact) -> str | None:
-    """Why nothing is recommended of a file's network, see `training.engine.floor`."""
-    measured = artefact.info["evaluation"]
-    metric, value = measured["metric"], measured["value"]
-    if metric == floor.MIOU:
-        _before, counts = artefact.answers
-        pixels = counts[..., TRUTH].sum(axis=0)
-        facts = floor.class_facts(pixels)
-        classes, majority = facts["classes"], facts["majority"]
-        return floor.below_floor(metric, value, classes=classes, majority=majority)
-    if metric == floor.ACCURACY and (images := measured.get("class_pictures")):
-        balanced = measured.get("balanced_accuracy")
-        return floor.below_floor(metric, value, **floor.class_facts(images), balanced=balanced)
-    # Earlier versions did not write how many pictures each class has.
-    return floor.below_floor(metric, value, classes=len(artefact.labels))
 
 
 def _facts(run: Run) -> dict[str, str]:
@@ -324,7 +304,7 @@ def _facts(run: Run) -> dict[str, str]:
         f"augmentation: {config['augmentation']}",
         "Random seed": str(config["seed"])
         + (f"; of the split {config['split_seed']}" if "split_seed" in config else ""),
-        "Keras model": f"{_keras_figure(trained)} on the held-out images; "
+        "Keras model": f"{kinds.of(run.task).keras_figure(trained)} on the held-out images; "
         f"{summary.closing(trained)}",
         "Training": f"{trained['seconds']:.0f} s, started {run.info['created']}, "
         f"on {run.info['machine']['processor']}",
@@ -351,16 +331,6 @@ def _initial_weights(run: Run) -> str:
         return f"{path.parent.name}/{path.name}" if path.name == "model.keras" else path.name
     own = run.task == "classification" or weights in published.names(run.info["request"]["model"])
     return str(weights) if own else f"{weights} (backbone alone)"
-
-
-def _keras_figure(trained: Mapping[str, Any]) -> str:
-    if trained["metric"] == floor.ACCURACY:
-        right = f"accuracy {trained['held_out']:.1f}%"
-        balanced = trained.get("balanced_accuracy")
-        return right if balanced is None else f"{right}, balanced accuracy {balanced:.1f}%"
-    if trained["metric"] == floor.MIOU:
-        return f"mIoU {trained['held_out']:.1f}%"
-    return f"{trained['metric']} {trained['held_out']:.1f}%, AP50 {trained['ap50'] or 0:.1f}%"
 
 
 def _behind(
@@ -402,7 +372,7 @@ def _by_class(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> 
     if not told or len(told) < 2:
         return None
     if isinstance(told, dict):  # detectors' and segmentation networks': one figure a class
-        metric = "IoU" if measured["metric"] == floor.MIOU else measured["metric"]
+        metric = artefact.kind.class_metric or measured["metric"]
         lines = [(name, None, [figure]) for name, figure in told.items()]
         return ByClass(label=label, figures=[metric], rows=lines)
     commonest = max(told, key=lambda one: one["pictures"])

@@ -17,6 +17,8 @@ import numpy as np
 from markupsafe import Markup, escape
 from PIL import Image
 
+from export.artefacts.kinds import base as kinds
+from export.artefacts.kinds.base import Kind
 from export.artefacts.significance import Difference
 from export.report import chart
 from export.report.device_results import DeviceResult, Phone, on_phone
@@ -26,6 +28,7 @@ from export.report.results import (
     VALIDATION,
     Result,
     best_choices,
+    capitalised,
     chosen_on,
     chosen_text,
     metric_of,
@@ -38,7 +41,6 @@ from export.report.results import (
 from export.runtime.verify import NO, NOT_VERIFIED
 from training.common import atomic
 from training.common.wording import SizeUnit
-from training.engine.floor import ACCURACY, MIOU
 
 _TEMPLATE = "report.html.j2"
 _WHY = {
@@ -214,8 +216,9 @@ def write_report(
         legend=_legend(results),
         columns=_columns(results, phones),
         metric=metric_of(results),
+        metric_title=capitalised(metric_of(results)),
         intervals=any(r.has_interval for r in results),
-        draws="10,000" if metric_of(results) == ACCURACY else "1,000",
+        draws=f"{_kind(results).resamples:,}",
         rows=_rows(results, phones),
         by_class=by_class,
         runs=runs,
@@ -261,7 +264,7 @@ def _difference(value: float) -> str:
     return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.3f}"
 
 
-def _drop_meaning(metric: str, draws: str = "1,000") -> str:
+def _drop_meaning(metric: str, draws: str) -> str:
     return (
         f"points of {metric} lost against the Keras model; negative is a gain. Below it, its 95% "
         f"interval on other images of the same kind: the middle 95% of the drops on {draws} random "
@@ -297,7 +300,7 @@ _COLUMNS = (
         text=lambda r: _points(r.drop),
         remark=_drop_remark,
         key=lambda r: r.drop,
-        meaning=_drop_meaning(ACCURACY, "10,000"),
+        meaning="",  # by the metric
     ),
     _Column(
         title="Size",
@@ -393,47 +396,11 @@ _COLUMNS = (
 )
 
 
-# What is otherwise in a column of that title, for detectors.
-_OF_DETECTORS: dict[str, dict[str, str]] = {
-    "Accuracy, %": {
-        "title": "AP, %",
-        "meaning": "COCO's average precision, IoU 0.5 to 0.95, of the file in its own runtime on "
-        "the held-out images",
-    },
-    "Drop": {"meaning": _drop_meaning("AP")},
-    "Same top-1, %": {
-        "title": "Same detections, %",
-        "meaning": "of a float file: detections equal to the Keras model's to a pixel and 0.01 of "
-        "a score; of a quantised one: what the Keras model is sure of (score 0.3) and it finds too",
-    },
-    "Logit difference": {
-        "title": "Score difference",
-        "meaning": "largest difference of a score among detections that both have",
-    },
-}
-# The same for segmentation networks.
-_OF_SEGMENTERS: dict[str, dict[str, str]] = {
-    "Accuracy, %": {
-        "title": "mIoU, %",
-        "meaning": "intersection over union of the file's masks and the true ones, all held-out "
-        "images together, in its own runtime; the mean over classes",
-    },
-    "Drop": {"meaning": _drop_meaning("mIoU")},
-    "Same top-1, %": {
-        "title": "Same pixels, %",
-        "meaning": "share of the pixels that the file gives the class that the Keras model does",
-    },
-    "Logit difference": {
-        "title": "IoU difference",
-        "meaning": "largest difference of a class's IoU from the Keras model's, in points",
-    },
-}
-
-
 def _columns(results: Sequence[Result], phones: Sequence[Phone]) -> tuple[_Column, ...]:
     """Those of the metric that the results have, phones' after this machine's latency."""
-    metric = metric_of(results)
-    otherwise = {ACCURACY: {}, MIOU: _OF_SEGMENTERS}.get(metric, _OF_DETECTORS)
+    kind = _kind(results)
+    drop = {"meaning": _drop_meaning(kind.metrics[0], f"{kind.resamples:,}")}
+    otherwise = {**kind.columns, "Drop": drop}
     columns = [
         dataclasses.replace(c, **otherwise.get(c.title, {}))  # type: ignore[arg-type]
         for c in _COLUMNS
@@ -594,7 +561,9 @@ def _cautions(results: Sequence[Result], by_class: ByClass | None) -> list[str]:
             f"{by_class.label}: {by_class.summary}."
         )
     if few := [r.pictures for r in results if r.few_pictures and r.pictures]:
-        point = f": one image is {100 / few[0]:.1f} points" if _is_share(results) else ""
+        point = (
+            f": one image is {100 / few[0]:.1f} points" if _kind(results).share_of_images else ""
+        )
         said.append(
             f"Fewer than {FEW} held-out images{point}, so small differences may be luck; no "
             "intervals are given."
@@ -602,9 +571,9 @@ def _cautions(results: Sequence[Result], by_class: ByClass | None) -> list[str]:
     return said
 
 
-def _is_share(results: Sequence[Result]) -> bool:
-    """Whether one image more or less is a fixed number of points."""
-    return metric_of(results) == ACCURACY
+def _kind(results: Sequence[Result]) -> Kind:
+    """Whose files they are."""
+    return kinds.of_metric(metric_of(results))
 
 
 def _sentence(text: str) -> str:
@@ -674,8 +643,7 @@ def _joined(words: Sequence[str]) -> str:
 
 def _charts(results: Sequence[Result], phones: Sequence[Phone]) -> list[dict[str, Any]]:
     """All charts, each drawn for a wide and for a narrow window; texts are escaped in there."""
-    metric = metric_of(results)
-    metric = metric if metric == MIOU else metric[0].upper() + metric[1:]
+    metric = capitalised(metric_of(results))
     bound = functools.partial
     drawings: dict[str, Callable[..., str]] = {
         f"{metric} against size": bound(chart.accuracy_size_svg, results)

@@ -238,6 +238,12 @@ def metric_of(results: Sequence[Result], *, unit: bool = False) -> str:
     return f"{metric} (%)" if unit else metric
 
 
+def capitalised(metric: str) -> str:
+    """At the beginning of a title: "Accuracy", "Mask AP"; "mIoU" has its capitals."""
+    first = metric.split(maxsplit=1)[0]
+    return metric if first != first.lower() else metric[0].upper() + metric[1:]
+
+
 def size_unit(results: Sequence[Result]) -> SizeUnit:
     """MB where even the smallest download has one, else KB."""
     return unit_of([count for r in results for count in (r.bytes, r.download_bytes)])

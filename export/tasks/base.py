@@ -16,20 +16,26 @@ import keras
 import numpy as np
 
 from export.artefacts.about import About
-from export.artefacts.description import FORMAT, input_told
-from export.artefacts.variants import DEFAULT, Variant
+from export.artefacts.description import FORMAT, input_metadata
+from export.artefacts.kinds import base as kinds
+from export.artefacts.open_file import OpenFile
+from export.artefacts.variants import Variant
 from export.graph.signature import INPUT_NAME
-from export.onnx import file as onnx_file
+from export.onnx import metadata as onnx_metadata
 from export.runtime.verify import Verdict
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
-from export.tflite.metadata import properties, with_metadata
+from export.tflite import metadata as tflite_metadata
 from training import tasks
 from training.common import once
 from training.engine.request import TrainRequest
 from training.engine.run import Run
 
 _VERSION_DIGITS = 12
+_DESCRIBE: dict[str, Callable[..., None]] = {
+    ".tflite": tflite_metadata.describe,
+    ".onnx": onnx_metadata.describe,
+}
 
 
 class Answers(Protocol):
@@ -50,22 +56,27 @@ class Task(abc.ABC):
         metric: what `Answers.value` is called.
         how_shown: what the pictures of `shown` say.
         graded: answers are better or worse, so that the weakest are shown, not the wrong ones.
-        default: variants that are made when none are asked for.
+        kind: what is known of its files without a framework.
     """
 
     metric: str
     how_shown: str
     graded: bool = True
-    default: tuple[str, ...] = DEFAULT
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.asked = TrainRequest.from_dict(run.info["request"])
         self.config = self.asked.config
+        self.kind = kinds.of(run.task)
 
-    @abc.abstractmethod
     def check(self, variant: Variant) -> None:
-        """Raise InputError for a variant that files of this task have not."""
+        """Raise InputError for a variant that files of this run cannot have."""
+        self.kind.check(variant, self.run.info)
+
+    @property
+    def default(self) -> tuple[str, ...]:
+        """Variants that are made when none are asked for."""
+        return self.kind.default(self.run.info)
 
     @abc.abstractmethod
     def pictures(self) -> int:
@@ -129,27 +140,26 @@ class Task(abc.ABC):
         """The network that a file holds."""
         return model
 
-    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
-        """A converted and quantised file, with what stands behind the network."""
-        return data
+    @abc.abstractmethod
+    def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
+        """Put what stands behind the network into a converted and quantised file."""
 
-    def finished(self, data: bytes, end: str, variant: Variant) -> bytes:
-        """The same, which says of itself all that a client has to know; nothing is done to it then.
+    def finished(self, file: OpenFile, end: str, variant: Variant) -> bytes:
+        """The bytes of a converted and quantised file, extended and described.
 
         Raises:
             InputError: a label of several lines, or a damaged about.json.
         """
-        whole = self.extended(data, end, variant)
-        told = {
-            **self.told(variant, end),
+        self.extend(file, end, variant)
+        metadata = {
+            **self.metadata(variant, end),
             # Of the network alone: another author does not make another network.
-            "version": hashlib.sha256(whole).hexdigest()[:_VERSION_DIGITS],
+            "version": hashlib.sha256(file.packed()).hexdigest()[:_VERSION_DIGITS],
         }
-        if end == ".onnx":
-            return onnx_file.with_properties(whole, properties(told))
-        return with_metadata(whole, told)
+        file.apply(_DESCRIBE[end], metadata=metadata)
+        return file.packed()
 
-    def told(self, variant: Variant, end: str) -> dict[str, Any]:
+    def metadata(self, variant: Variant, end: str) -> dict[str, Any]:
         """What a file says of itself, see `export.artefacts.description`, but for its version."""
         run = self.run
         return {
@@ -162,7 +172,7 @@ class Task(abc.ABC):
             **About.of(run).to_dict(),
             "version": "",
             "labels": list(run.labels),
-            "input": input_told(
+            "input": input_metadata(
                 INPUT_NAME, run.preprocessing, raw=variant.raw_input and end == ".tflite"
             ),
             "outputs": self.outputs(variant, end),

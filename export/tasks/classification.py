@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from export.artefacts.open_file import OpenFile
 from export.artefacts.significance import pack
 from export.artefacts.variants import Variant
 from export.graph.signature import OUTPUT_NAME
@@ -19,7 +20,6 @@ from export.runtime import verify
 from export.runtime.load import Runtime
 from export.runtime.load import load as load_runtime
 from export.runtime.verify import Verdict
-from export.tasks import allowed
 from export.tasks.base import Task
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.same_data import check_fingerprint
@@ -35,6 +35,7 @@ from training.classification.evaluate import (
     evaluate,
     keras_predict_fn,
 )
+from training.classification.tf_data import train_stream, with_teacher
 from training.classification.train import source_for
 from training.classification.training_model import factors_of
 from training.common.wording import counted
@@ -43,7 +44,6 @@ from training.datasets.selection import without
 from training.datasets.splits import Dataset, Split, places_by_class
 from training.engine import dataset_of_request as of_request
 from training.engine.config import TrainConfig
-from training.engine.pipeline import train_stream, with_teacher
 
 _MISTAKES_KEPT = 200
 
@@ -118,9 +118,6 @@ class Classification(Task):
     )
     graded = False
 
-    def check(self, variant: Variant) -> None:
-        allowed.classification(variant)
-
     @functools.cached_property
     def dataset(self) -> Dataset:
         """The run's data; raises InputError if it is gone or has changed."""
@@ -183,6 +180,9 @@ class Classification(Task):
             preprocessing=preprocessing,
             classes=len(self.run.labels),
         )
+
+    def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
+        """Nothing: logits are the answer."""
 
     def keras_answers(self, trained: Trained) -> Evaluation:
         if trained.answers is not None:

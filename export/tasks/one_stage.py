@@ -10,19 +10,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from export.artefacts.open_file import OpenFile
 from export.artefacts.variants import Variant
 from export.graph.detection import single_calls, with_scores
-from export.onnx.detection import append_nms
-from export.tasks import allowed
+from export.onnx.postprocess import append_nms
 from export.tasks.detectors import DetectorTask
 from export.tasks.fine_tuning import FineTuningData
-from export.tflite.detection import append_postprocess
+from export.tflite.postprocess import append_postprocess
 from kerascnn.detection.specs import DetectorSpec
 from training.datasets.detection import DetectionSplit
 from training.detection.batches import DetectionTrainingData
 from training.detection.losses import DetectionLoss
 from training.engine.config import TrainConfig
-from training.engine.pipeline import object_stream
+from training.engine.pipeline import tiled_stream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,9 +48,9 @@ class DetectionFineTuningData(FineTuningData):
         )
 
     def batches(self, config: TrainConfig, first_epoch: int) -> tf.data.Dataset:
-        """As of `training.engine.pipeline.object_stream`."""
+        """As of `training.engine.pipeline.tiled_stream`."""
         training_data = self.training_data(config)
-        return object_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
+        return tiled_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple]:
         """Normalised images, ((n, a, 5) box deltas and label of each anchor, (n, a, 1) labels)."""
@@ -85,9 +85,6 @@ class OneStageDetection(DetectorTask):
     def spec(self) -> DetectorSpec:
         return DetectorSpec.from_dict(self.run.info["detector"])
 
-    def check(self, variant: Variant) -> None:
-        allowed.detection(variant)
-
     def fine_tuning_data(self) -> DetectionFineTuningData:
         return DetectionFineTuningData(
             train=self.train,
@@ -102,11 +99,10 @@ class OneStageDetection(DetectorTask):
     def written(self, model: keras.Model) -> keras.Model:
         return with_scores(model, self.spec)
 
-    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
-        if variant.raw_outputs:
-            return data
-        append = append_nms if end == ".onnx" else append_postprocess
-        return append(data, self.spec)
+    def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
+        if not variant.raw_outputs:
+            append = append_nms if end == ".onnx" else append_postprocess
+            file.apply(append, spec=self.spec)
 
     def decoding(self, variant: Variant) -> dict[str, Any]:
         if not variant.raw_outputs:

@@ -13,9 +13,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from export.artefacts.open_file import OpenFile
 from export.artefacts.variants import Variant
 from export.graph.signature import MAP, OUTPUT_NAME
-from export.onnx import file as onnx_file
+from export.onnx import argmax as onnx_argmax
 from export.runtime.segmenters import Segmenter, load_segmenter, palette
 from export.runtime.verify import (
     NO,
@@ -25,19 +26,18 @@ from export.runtime.verify import (
     Verdict,
     bounded,
 )
-from export.tasks import allowed
 from export.tasks.base import Task
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.same_data import check_fingerprint
 from export.tasks.trained import Trained
-from export.tflite import flatbuffer
+from export.tflite import argmax as tflite_argmax
 from training.augment.boxes import to_network
 from training.common import packed
 from training.common.wording import counted
 from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.engine import dataset_of_request as of_request
 from training.engine.config import TrainConfig
-from training.engine.pipeline import map_stream
+from training.engine.pipeline import tiled_stream
 from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.drawing import legend
 from training.segmentation.evaluate import (
@@ -136,9 +136,9 @@ class SegmentationFineTuningData(FineTuningData):
         )
 
     def batches(self, config: TrainConfig, first_epoch: int) -> tf.data.Dataset:
-        """As of `training.engine.pipeline.map_stream`."""
+        """As of `training.engine.pipeline.tiled_stream`."""
         training_data = self.training_data(config)
-        return map_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
+        return tiled_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple]:
         """Normalised images, and (n, h', w', 2) float32 classes and weights."""
@@ -190,9 +190,6 @@ class Segmentation(Task):
         height, width = self.run.info["segmenter"]["output_size"]
         return int(height), int(width)
 
-    def check(self, variant: Variant) -> None:
-        allowed.segmentation(variant)
-
     def pictures(self) -> int:
         return len(self.held_out)
 
@@ -219,11 +216,10 @@ class Segmentation(Task):
             loss=SegmentationLoss.of(self.config, count_pixels(train, len(self.run.labels))),
         )
 
-    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
-        if variant.raw_outputs:
-            return data
-        append = onnx_file.append_argmax if end == ".onnx" else flatbuffer.append_argmax
-        return append(data, name=MAP)
+    def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
+        if not variant.raw_outputs:
+            argmax = onnx_argmax if end == ".onnx" else tflite_argmax
+            file.apply(argmax.append_argmax, name=MAP)
 
     def keras_answers(self, trained: Trained) -> SegmentationAnswers:
         return self._found(self.keras_function(trained), "Keras on held-out images")

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 
 import keras
 
+from export.artefacts.kinds.detection import NO_LOSSES
+from export.artefacts.open_file import OpenFile
 from export.artefacts.variants import Variant
 from export.graph.signature import MASKS
 from export.graph.two_stage import with_suppression
-from export.tasks import allowed
 from export.tasks.detectors import DetectorTask
-from export.tflite.detection import with_float_counts
+from export.tflite.float_counts import give_float_counts
 from kerascnn.detection.faster_rcnn import MASK_SIZE
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
@@ -26,7 +27,6 @@ from training.engine.run import Run
 class TwoStageDetection(DetectorTask):
     """See `export.tasks.base.Task`."""
 
-    default = allowed.TWO_STAGE_PRECISIONS
     integers: ClassVar[Mapping[str, tuple[str, str]]] = {
         ".tflite": ("float32", "float32"),
         ".onnx": ("int32", "int32"),
@@ -40,17 +40,15 @@ class TwoStageDetection(DetectorTask):
     def spec(self) -> TwoStageSpec:
         return TwoStageSpec.from_dict(self.run.info["detector"])
 
-    def check(self, variant: Variant) -> None:
-        allowed.two_stage(variant)
-
     def fine_tuning_data(self) -> Any:
-        raise InputError(allowed.NO_LOSSES)
+        raise InputError(NO_LOSSES)
 
     def written(self, model: keras.Model) -> keras.Model:
         return with_suppression(model)
 
-    def extended(self, data: bytes, end: str, variant: Variant) -> bytes:
-        return data if end == ".onnx" else with_float_counts(data)
+    def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
+        if end == ".tflite":
+            file.apply(give_float_counts)
 
     @property
     def purpose(self) -> str:

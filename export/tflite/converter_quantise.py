@@ -11,7 +11,7 @@ import tensorflow as tf
 from export.artefacts.variants import Variant
 from export.graph.signature import INPUT_NAME
 from export.tflite.convert import converter
-from export.tflite.flatbuffer import compact
+from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.quiet import native_quiet
@@ -24,7 +24,7 @@ def converter_quantise(
     variant: Variant,
     preprocessing: Preprocessing,
     calibration: Iterable[np.ndarray] = (),
-) -> bytes:
+) -> TFLiteModel:
     """Convert and quantise a functional classifier in one go.
 
     Args:
@@ -36,7 +36,7 @@ def converter_quantise(
             calibrated activations.
 
     Returns:
-        A TFLite file. With int8 activations it takes `image` (1, height, width, channels) uint8,
+        A file. With int8 activations it takes `image` (1, height, width, channels) uint8,
         raw bytes, else float32; all give `logits` (1, classes) float32.
 
     Raises:
@@ -58,7 +58,9 @@ def converter_quantise(
             if variant.raw_input:
                 work.inference_input_type = tf.uint8
         converted: bytes = work.convert()
-    return compact(converted)
+    file = TFLiteModel.open(converted)
+    file.compact()
+    return file
 
 
 def _representative(

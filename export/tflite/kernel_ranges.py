@@ -23,8 +23,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from litert_quantizer.qtyping import TFLOperationName as Op
 
-from export.tflite import flatbuffer
 from export.tflite.convert import layer_of
+from export.tflite.model import TFLiteModel
 
 # A bias may have a quarter of an int32's steps: the products are summed on top of it.
 _MOST_STEPS = 2.0**29
@@ -88,10 +88,10 @@ class Kernel:
         return re.sub(r"_\d+$", "", parts[1]) if len(parts) > 1 else self.name
 
 
-def kernels(float_file: bytes) -> Iterator[Kernel]:
+def kernels(float_file: TFLiteModel) -> Iterator[Kernel]:
     """All kernels of a float TFLite file that are constants, in the order in which they are met."""
-    model = flatbuffer.read(float_file)
-    for operator in model.subgraphs[0].operators:
+    model = float_file.unpacked
+    for operator in float_file.graph.operators:
         code = model.operatorCodes[operator.opcodeIndex].builtinCode
         if code in _KERNEL_HOLDERS:
             index = operator.inputs[_KERNEL_HOLDERS[code][1]]
@@ -99,7 +99,7 @@ def kernels(float_file: bytes) -> Iterator[Kernel]:
                 yield Kernel(model, operator)
 
 
-def given(float_file: bytes, bounds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def given(float_file: TFLiteModel, bounds: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Ranges of kernels that lie on a grid.
 
     Args:
@@ -119,7 +119,7 @@ def given(float_file: bytes, bounds: Mapping[str, np.ndarray]) -> dict[str, Any]
 
 
 def needed(
-    float_file: bytes, activations: Mapping[str, Any], activation_bits: int
+    float_file: TFLiteModel, activations: Mapping[str, Any], activation_bits: int
 ) -> dict[str, Any]:
     """Ranges of kernels with dead channels, wide enough for their biases.
 
@@ -145,7 +145,7 @@ def needed(
     return found
 
 
-def dead_channels(float_file: bytes) -> dict[str, int]:
+def dead_channels(float_file: TFLiteModel) -> dict[str, int]:
     """How many channels of each kernel are nearly zero while their bias is not, by layer.
 
     Nearly: below a millionth of the bias and of the largest weight of the kernel, so that int8

@@ -1,4 +1,4 @@
-"""What a file says of itself, for clients that have it alone.
+"""The last pass: what a file says of itself, for clients that have it alone.
 
 A .tflite file has TFLite Metadata, which MediaPipe and Android's Task library read: a flatbuffer of
 its own in the model, under the name TFLITE_METADATA, and a zip behind the model. The numbers of
@@ -8,9 +8,7 @@ is in the zip, as kerascnn.json beside labels.txt; an .onnx file has the same am
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import flatbuffers
@@ -19,12 +17,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from export.artefacts import description
 from export.artefacts.description import DESCRIPTION
-from export.tflite import flatbuffer
+from export.tflite.model import TFLiteModel
 
 _NAME, _IDENTIFIER = b"TFLITE_METADATA", b"M001"
 _LABELS_FILE = "labels.txt"
 _PARSER = "1.0.0"  # the oldest reader of the schema that knows all fields written here
-_OLDEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the file's bytes must not depend on the day
 
 # Numbers of the schema's unions and enumerations.
 _IMAGE, _BOUNDING_BOX = 2, 3
@@ -38,62 +35,43 @@ _TYPES = {
 }
 
 
-def with_metadata(file: bytes, told: Mapping[str, Any]) -> bytes:
+def describe(model: TFLiteModel, *, metadata: Mapping[str, Any]) -> None:
     """Describe a .tflite file inside itself, in place of any description that it has.
 
-    It is the last thing that is done to a file: editing it later would lose what lies behind the
-    flatbuffer.
-
     Args:
-        file: with one signature.
-        told: as `export.artefacts.description` has it; names of tensors, and shapes and types of
-            outputs, are read off the file.
-
-    Returns:
-        The file, with TFLite Metadata, `labels.txt` and `kerascnn.json` inside.
+        model: a file, which gets TFLite Metadata, `labels.txt` and `kerascnn.json` inside.
+        metadata: as `export.artefacts.description` has it; names of tensors, and shapes and types
+            of outputs, are read off the file.
 
     Raises:
         InputError: labels of more than one line.
     """
-    description.check_labels(told["labels"])
-    model = flatbuffer.read(file)
-    told = _with_tensors(model, told)
+    description.check_labels(metadata["labels"])
+    metadata = _with_tensors(model.unpacked, metadata)
     plain = schema.BufferT()
-    plain.data = np.frombuffer(_packed(_plain(model, told)), np.uint8)
-    entries = [one for one in model.metadata or [] if one.name != _NAME]
-    if len(entries) < len(model.metadata or []):
+    plain.data = np.frombuffer(_packed(_plain(model.unpacked, metadata)), np.uint8)
+    known = model.unpacked.metadata or []
+    entries = [one for one in known if one.name != _NAME]
+    if len(entries) < len(known):
         # Buffers go by number: that of the earlier description is taken again.
-        (index,) = (one.buffer for one in model.metadata if one.name == _NAME)
-        model.buffers[index] = plain
+        (index,) = (one.buffer for one in known if one.name == _NAME)
+        model.unpacked.buffers[index] = plain
     else:
-        index = len(model.buffers)
-        model.buffers.append(plain)
+        index = len(model.unpacked.buffers)
+        model.unpacked.buffers.append(plain)
     entry = schema.MetadataT()
     entry.name, entry.buffer = _NAME, index
-    model.metadata = [*entries, entry]
-    stored = {_LABELS_FILE: lines(told["labels"]), DESCRIPTION: description.to_json(told)}
-    return _with_files(flatbuffer.write(model), stored)
-
-
-def properties(told: Mapping[str, Any]) -> dict[str, str]:
-    """The same for an .onnx file: the whole description, and what others look for by name."""
-    single = ("task", *description.TEXTS)
-    return {
-        description.PROPERTY: description.to_json(told),
-        "labels": lines(told["labels"]),
-        **{name: told[name] for name in single},
+    model.unpacked.metadata = [*entries, entry]
+    model.stored = {
+        _LABELS_FILE: description.lines(metadata["labels"]),
+        DESCRIPTION: description.to_json(metadata),
     }
 
 
-def lines(labels: Sequence[str]) -> str:
-    """One label a line."""
-    return "".join(f"{label}\n" for label in labels)
-
-
-def _with_tensors(model: schema.ModelT, told: Mapping[str, Any]) -> dict[str, Any]:
+def _with_tensors(model: schema.ModelT, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The description with what the file says of its tensors, outputs in the file's order."""
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
-    meanings = {one["name"]: one["meaning"] for one in told["outputs"]}
+    meanings = {one["name"]: one["meaning"] for one in metadata["outputs"]}
     named = {int(one.tensorIndex): one.name.decode() for one in signature.outputs}
     outputs = []
     for index in map(int, graph.outputs):
@@ -106,51 +84,51 @@ def _with_tensors(model: schema.ModelT, told: Mapping[str, Any]) -> dict[str, An
             "tensor": tensor.name.decode(),
         })  # fmt: skip
     taken = graph.tensors[graph.inputs[0]].name.decode()
-    return {**told, "input": {**told["input"], "tensor": taken}, "outputs": outputs}
+    return {**metadata, "input": {**metadata["input"], "tensor": taken}, "outputs": outputs}
 
 
-def _plain(model: schema.ModelT, told: Mapping[str, Any]) -> Mapping[int, Any]:
+def _plain(model: schema.ModelT, metadata: Mapping[str, Any]) -> Mapping[int, Any]:
     """ModelMetadata."""
-    kind = told["decoding"]["kind"]
-    outputs = [_output(one, kind) for one in told["outputs"]]
+    kind = metadata["decoding"]["kind"]
+    outputs = [_output(one, kind) for one in metadata["outputs"]]
     root = {
-        0: told["name"],
-        1: told["description"],
-        2: told["version"],
-        3: [{2: [_picture(model, told["input"])], 3: outputs}],
-        4: told["author"],
-        5: told["license"],
+        0: metadata["name"],
+        1: metadata["description"],
+        2: metadata["version"],
+        3: [{2: [_picture(model, metadata["input"])], 3: outputs}],
+        4: metadata["author"],
+        5: metadata["license"],
         6: [{0: DESCRIPTION, 1: "all of this, and what this has no words for", 2: _ANY_FILE}],
         7: _PARSER,
     }
     return {field: value for field, value in root.items() if value}
 
 
-def _picture(model: schema.ModelT, told: Mapping[str, Any]) -> Mapping[int, Any]:
+def _picture(model: schema.ModelT, metadata: Mapping[str, Any]) -> Mapping[int, Any]:
     """TensorMetadata of the input."""
-    mean, std = told["mean"], told["std"]
-    if told["values"] == description.RAW:
+    mean, std = metadata["mean"], metadata["std"]
+    if metadata["values"] == description.RAW:
         # Clients may normalise and then quantise as the tensor says: bytes come out as they were.
         tensor = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
         scale, zero = tensor.quantization.scale[0], tensor.quantization.zeroPoint[0]
         mean, std = [float(zero)] * len(mean), [1 / float(scale)] * len(std)
     numbers = {0: np.array(mean, np.float32), 1: np.array(std, np.float32)}
-    colour = _GREY if told["colour"] == "grey" else _RGB
-    if told["order"] != "rgb":
+    colour = _GREY if metadata["colour"] == "grey" else _RGB
+    if metadata["order"] != "rgb":
         # The schema knows no blue first; MediaPipe then refuses the file, which is better than
         # answers to pictures with red and blue exchanged.
         colour = _UNKNOWN_COLOUR
     return {
-        0: told["name"],
+        0: metadata["name"],
         3: {0: _IMAGE, 1: {0: colour}},
         4: [{0: _NORMALISATION, 1: numbers}],
     }
 
 
-def _output(told: Mapping[str, Any], kind: str) -> Mapping[int, Any]:
+def _output(metadata: Mapping[str, Any], kind: str) -> Mapping[int, Any]:
     """TensorMetadata of an output."""
-    name = told["name"]
-    plain = {0: name, 1: told["meaning"]}
+    name = metadata["name"]
+    plain = {0: name, 1: metadata["meaning"]}
     if kind == "detections" and name == "boxes":
         # Where left, top, right and bottom stand, as shares (which is the default).
         corners = {0: np.array([1, 0, 3, 2], np.uint32), 1: _BOUNDARIES}
@@ -160,15 +138,6 @@ def _output(told: Mapping[str, Any], kind: str) -> Mapping[int, Any]:
     if name not in labelled:
         return plain
     return {**plain, 6: [{0: _LABELS_FILE, 2: labelled[name]}]}
-
-
-def _with_files(file: bytes, stored: Mapping[str, str]) -> bytes:
-    """A file with a zip behind it, uncompressed: clients read texts where they lie."""
-    whole = io.BytesIO(file)
-    with zipfile.ZipFile(whole, "a") as archive:
-        for name, text in stored.items():
-            archive.writestr(zipfile.ZipInfo(name, _OLDEST_ZIP_DATE), text)
-    return whole.getvalue()
 
 
 def _packed(root: Mapping[int, Any]) -> bytes:

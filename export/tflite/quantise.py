@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from litert_quantizer import calibrator, qtyping, quantizer, recipe_manager
@@ -14,13 +15,9 @@ from export.artefacts.variants import Variant
 from export.graph.signature import INPUT_NAME
 from export.tflite import kernel_ranges
 from export.tflite.convert import layer_of
-from export.tflite.flatbuffer import (
-    compact,
-    joining_tensors,
-    map_logits,
-    prepend_uint8_input,
-    repeated_tensors,
-)
+from export.tflite.model import TFLiteModel
+from export.tflite.tensors import float_tensors, repeated_tensors
+from export.tflite.uint8_input import take_uint8
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.quiet import native_quiet, quiet
@@ -47,8 +44,13 @@ _CAST = recipe_manager.AlgorithmName.FLOAT_CASTING
 _UNTOUCHED = recipe_manager.AlgorithmName.NO_QUANTIZE
 
 
+def quantise_file(float_file: bytes, *given: Any, **options: Any) -> bytes:
+    """As `quantise`, from bytes to bytes."""
+    return quantise(TFLiteModel.open(float_file), *given, **options).packed()
+
+
 def quantise(
-    float_file: bytes,
+    float_file: TFLiteModel,
     variant: Variant,
     preprocessing: Preprocessing,
     calibration: Iterable[np.ndarray] = (),
@@ -56,12 +58,13 @@ def quantise(
     trained: Mapping[str, tuple[float, float]] | None = None,
     shared_scale: Sequence[str] = (),
     kernel_bounds: Mapping[str, np.ndarray] | None = None,
-) -> bytes:
+) -> TFLiteModel:
     """Quantise a TFLite file.
 
     Args:
-        float_file: from `to_tflite`; of the lowered network where `variant` is calibrated (there
-            is neither an int8 HARD_SWISH in the delegate nor an int16 one at all).
+        float_file: of `to_tflite`, which is left as it is; of the lowered network where `variant`
+            is calibrated (there is neither an int8 HARD_SWISH in the delegate nor an int16 one at
+            all).
         variant: what to make; `mixed` has a function of its own, `export.compress.mixed.mixed`.
         preprocessing: of `float_file`; its normalisation becomes the scale of the raw input.
         calibration: training pictures, (height, width, channels) uint8 each, for variants with
@@ -73,13 +76,9 @@ def quantise(
             largest weight, or what a dead channel's bias needs (`export.tflite.kernel_ranges`).
 
     Returns:
-        A TFLite file. With int8 activations it takes `image` (1, height, width, channels) uint8,
-        raw bytes, else the float32 that `float_file` takes; all give the outputs of `float_file`,
-        float32. Where these are several, as a detector's, what joins the levels behind the last
-        convolutions stays float: in int8 a concatenation would give all levels one scale, and a
-        sigmoid tell no scores above 0.996 apart. Where each pixel has logits, their convolution
-        stays float: of int8 logits the two largest are equal on 0.4 to 3% of the pixels (U-Nets on
-        scenes with a mean IoU of 64 and 23%), which then fall to the first class, the background.
+        A file. With int8 activations it takes `image` (1, height, width, channels) uint8, raw
+        bytes, else the float32 that `float_file` takes; all give the outputs of `float_file`,
+        float32. What stays float at its end is decided by `export.graph.float_ends`.
 
     Raises:
         InputError: no calibration picture, where the variant needs some.
@@ -87,9 +86,9 @@ def quantise(
     manager = _recipe_for(float_file, variant, shared_scale)
     given = kernel_ranges.given(float_file, kernel_bounds or {})
     with quiet(), native_quiet():
-        work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
+        work = _quantizer(float_file, manager)
         if not variant.calibrated:
-            return compact(bytes(work.quantize(given).quantized_model))
+            return _compact(work.quantize(given))
         ranges = _ranges(float_file, manager, preprocessing, calibration)
         if not ranges:
             raise InputError(f"{variant.name} needs calibration images; give at least one")
@@ -106,22 +105,22 @@ def quantise(
         ranges[_input_tensor(work)] = {"min": np.full(shape, low), "max": np.full(shape, high)}
         ranges |= given
         ranges |= kernel_ranges.needed(float_file, ranges, _activation_bits(variant))
-        quantised = bytes(work.quantize(ranges).quantized_model)
+        quantised = _compact(work.quantize(ranges))
     if variant.raw_input:
-        return prepend_uint8_input(quantised, name=INPUT_NAME)
-    return compact(quantised)
+        quantised.apply(take_uint8, name=INPUT_NAME)
+    return quantised
 
 
-def quantise_weights(float_file: bytes, bits: Mapping[str, int]) -> bytes:
+def quantise_weights(float_file: TFLiteModel, bits: Mapping[str, int]) -> TFLiteModel:
     """Store each layer's kernel in a number of bits of its own, widened for float arithmetic.
 
     Args:
-        float_file: from `to_tflite`.
+        float_file: of `to_tflite`, which is left as it is.
         bits: by layer (the name of its output tensor): 4 or 8 (symmetric, a scale for each
             output channel) or 16 (half precision). Layers that are not named stay float32.
 
     Returns:
-        A TFLite file with the inputs and outputs of `float_file`.
+        A file with the inputs and outputs of `float_file`.
     """
     manager = recipe_manager.RecipeManager()
     for layer, number in bits.items():
@@ -131,12 +130,12 @@ def quantise_weights(float_file: bytes, bits: Mapping[str, int]) -> bytes:
         else:
             manager.add_weight_only_config(scope, Op.ALL_SUPPORTED, number)
     with quiet(), native_quiet():
-        work = quantizer.Quantizer(bytearray(float_file), manager.get_quantization_recipe())
-        return compact(bytes(work.quantize().quantized_model))
+        work = _quantizer(float_file, manager)
+        return _compact(work.quantize())
 
 
 def kernel_bits(
-    float_file: bytes, variant: Variant, shared_scale: Sequence[str] = ()
+    float_file: TFLiteModel, variant: Variant, shared_scale: Sequence[str] = ()
 ) -> dict[str, int]:
     """Bits of each kernel that `quantise` will store as integers, by the name of its constant."""
     manager = _recipe_for(float_file, variant, shared_scale)
@@ -149,17 +148,29 @@ def kernel_bits(
     return found
 
 
+def _quantizer(
+    float_file: TFLiteModel, manager: recipe_manager.RecipeManager
+) -> quantizer.Quantizer:
+    return quantizer.Quantizer(bytearray(float_file.packed()), manager.get_quantization_recipe())
+
+
+def _compact(made: quantizer.QuantizationResult) -> TFLiteModel:
+    file = TFLiteModel.open(bytes(made.quantized_model))
+    file.compact()
+    return file
+
+
 def _activation_bits(variant: Variant) -> int:
     return 16 if variant.activations == "int16" else 8
 
 
 def _recipe_for(
-    float_file: bytes, variant: Variant, shared_scale: Sequence[str]
+    float_file: TFLiteModel, variant: Variant, shared_scale: Sequence[str]
 ) -> recipe_manager.RecipeManager:
     """The variant's recipe, with what has to stay float in this file."""
     manager = _recipe(variant, shared_scale)
     if variant.calibrated:
-        for name in [*joining_tensors(float_file), *map_logits(float_file)]:
+        for name in float_tensors(float_file):
             scope = f"^{re.escape(name)};$"
             manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
     return manager
@@ -210,7 +221,7 @@ def _share_scales(
 
 
 def _ranges(
-    float_file: bytes,
+    float_file: TFLiteModel,
     manager: recipe_manager.RecipeManager,
     preprocessing: Preprocessing,
     pictures: Iterable[np.ndarray],
@@ -221,7 +232,7 @@ def _ranges(
     clips what the others need: 12 to 23 dB more noise in the logits of the demo's networks.
     """
     work = calibrator.Calibrator(
-        bytes(float_file), num_threads=1, qsv_update_func=qsv_utils.min_max_update
+        float_file.packed(), num_threads=1, qsv_update_func=qsv_utils.min_max_update
     )
     for picture in pictures:  # of many, `calibrate` would make one list of floats
         feed = {INPUT_NAME: preprocessing.normalise(picture[None])}

@@ -20,6 +20,7 @@ from export.graph.signature import OUTPUT_NAME
 from export.report.chart import SERIES
 from export.tasks import allowed
 from export.tflite import kernel_ranges
+from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common import atomic, once
@@ -122,7 +123,7 @@ def debug(
     return Diagnosis(
         layers=tuple(layers),
         suspect=suspect,
-        dead_channels=kernel_ranges.dead_channels(reference),
+        dead_channels=kernel_ranges.dead_channels(TFLiteModel.open(reference)),
         table=table,
         chart=chart,
     )

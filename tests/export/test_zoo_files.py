@@ -17,7 +17,7 @@ from export.graph.lower import lower_for_int8, needs_lowering
 from export.onnx.convert import to_onnx
 from export.runtime import load as runtimes
 from export.tflite.convert import to_tflite
-from export.tflite.quantise import quantise
+from export.tflite.quantise import quantise_file
 from kerascnn import zoo
 
 # What the demo's four networks (tflite/test_convert.py) do not show.
@@ -71,7 +71,9 @@ def test_int8_files_of_phone_networks_are_one_piece(name: str, tmp_path) -> None
     model, preprocessing, pictures = small(name)
     path = tmp_path / "int8.tflite"
     lowered = lower_for_int8(model) if needs_lowering(model) else model
-    path.write_bytes(quantise(to_tflite(lowered), recipes.variant("int8"), preprocessing, pictures))
+    path.write_bytes(
+        quantise_file(to_tflite(lowered), recipes.variant("int8"), preprocessing, pictures)
+    )
     runtime = runtimes.load(path, preprocessing)
     assert runtime.operations == ("QUANTIZE", "DELEGATE")
 

@@ -15,7 +15,7 @@ from export.artefacts import variants as recipes
 from export.graph.detection import with_scores
 from export.onnx.convert import to_onnx
 from export.tflite.convert import to_tflite
-from export.tflite.quantise import quantise
+from export.tflite.quantise import quantise_file
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.preprocessing import Preprocessing
@@ -173,7 +173,7 @@ def written(precision: str, background: bool = False) -> bytes:
     file = float_file(background)
     if precision == "float32":
         return file
-    return quantise(file, recipes.variant(precision), PREPROCESSING, some)
+    return quantise_file(file, recipes.variant(precision), PREPROCESSING, some)
 
 
 @functools.cache

@@ -77,6 +77,20 @@ def scan(
         ) from error
 
 
+def measured(root: pathlib.Path, *, reading: int = NOW) -> Dataset:
+    """Pictures that are all held out: those of test/, else val/, else train/, else all of them.
+
+    Raises:
+        InputError: as of `scan`; a class may have a single picture.
+    """
+    try:
+        return _Scan(root, None, reading).measured()
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or root} cannot be read ({error.strerror}); restore it"
+        ) from error
+
+
 class _LayoutError(InputError):
     """The folder is not laid out for a classifier; for another task it may be."""
 
@@ -126,6 +140,14 @@ class _Scan:
                 self._classes(held_out, classes)
             ),
         )  # fmt: skip
+
+    def measured(self) -> Dataset:
+        """The data set, with nothing to learn from."""
+        splits = self._split_folders(self._root)
+        order = (splits.get(part) for part in ("test", "validation", "train"))
+        classes = self._classes(next(filter(None, order), self._root))
+        part = self._read(classes)
+        return self._dataset(classes, _take(part, np.empty(0, np.int64)), None, part)
 
     def _of_classes(self, seed: int) -> Dataset:
         classes = self._classes(self._root)

@@ -85,9 +85,9 @@ class DetectionTask(Task):
 
     def open(self, asked: TrainRequest, dataset: DetectionDataset) -> DetectorTraining:
         """See `training.detection.train`."""
-        from training.detection.train import DetectorTraining
+        from training.detection.train import opened
 
-        return DetectorTraining(asked, dataset)
+        return opened(asked, dataset)
 
     def counts(
         self,

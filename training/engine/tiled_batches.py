@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,22 +19,14 @@ from training.augment.boxes import Rectangle, rectangles, refuse_crops
 from training.common.cores import WORKERS
 from training.common.parallel import ahead
 from training.datasets.broken import BrokenPictures
-from training.engine import epoch_schedule as plan
+from training.datasets.splits import PlacedSplit
+from training.engine import epoch_schedule
 from training.engine.config import TrainConfig
 
 TiledBatch = dict[str, np.ndarray]
 # `map`, or that of a pool of threads.
 MapFunction = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 _Tile = TypeVar("_Tile")
-
-
-class Pictures(Protocol):
-    """An `DetectionSplit` or a `SegmentationSplit`."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    def __len__(self) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +48,7 @@ class TiledTrainingData:
         InputError: pictures that are cropped, or not of 3 channels.
     """
 
-    split: Pictures
+    split: PlacedSplit[Any]
     preprocessing: Preprocessing
     classes: int
     config: TrainConfig
@@ -78,7 +70,13 @@ class TiledTrainingData:
 
     @property
     def _whole(self) -> int:
-        return plan.batch_of(len(self.split), self.config)
+        return epoch_schedule.batch_of(len(self.split), self.config)
+
+    @property
+    def signature(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and type of each array of a batch."""
+        shape = (self.batch_size, *self.preprocessing.input_shape)
+        return {"pictures": (shape, np.uint8)}
 
     def names(self, epoch: int, step: int) -> list[str]:
         """The pictures of this host's part of a batch, for a message."""
@@ -94,7 +92,7 @@ class TiledTrainingData:
 
     def rows(self, epoch: int) -> np.ndarray:
         """(steps, pictures of all hosts) positions in the split, in an epoch's order."""
-        order = plan.order(len(self.split), seed=self.config.seed, epoch=epoch)
+        order = epoch_schedule.order(len(self.split), seed=self.config.seed, epoch=epoch)
         return order[: self.steps * self._whole].reshape(self.steps, self._whole)
 
     def made(self, epoch: int, rows: np.ndarray, mapped: MapFunction) -> TiledBatch:

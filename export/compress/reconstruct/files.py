@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -11,10 +12,11 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 from export.artefacts.variants import Variant
-from export.compress.qat import FIXED_RANGES, fused_dense, has_scale
+from export.compress.qat import FIXED_RANGES, float_layers, fused_dense, has_scale
 from export.compress.reconstruct.network import Format, Parts, reconstruct
 from export.graph.signature import OUTPUT_NAME
 from export.tflite.convert import layer_of, to_tflite
+from export.tflite.model import TFLiteModel
 from export.tflite.quantise import kernel_bits, quantise
 from kerascnn.preprocessing import Preprocessing
 from training.common.quiet import native_quiet
@@ -30,11 +32,11 @@ def reconstructed(
     pictures: np.ndarray,
     *,
     shared_scale: Sequence[str] = (),
-    float_file: bytes | None = None,
-    plain: bytes | None = None,
+    float_file: TFLiteModel | None = None,
+    plain: TFLiteModel | None = None,
     name: str = "",
     parts: Parts | None = None,
-) -> tuple[bytes, dict[str, Any] | None]:
+) -> tuple[TFLiteModel, dict[str, Any] | None]:
     """Write a network, reconstructed, in a precision.
 
     Args:
@@ -58,7 +60,7 @@ def reconstructed(
     if plain is not None and len(pictures) > 1:
         back[_HELD_BACK - 1 :: _HELD_BACK] = True
         back[-1] = True
-    float_file = float_file or to_tflite(model)
+    float_file = float_file or TFLiteModel.open(to_tflite(model))
     found = reconstruct(
         model,
         _format(model, float_file, variant, preprocessing, shared_scale),
@@ -69,7 +71,7 @@ def reconstructed(
     ranges = dict(found.ranges)
     ranges |= {dense: ranges[relu] for dense, relu in _fused(model, ranges).items()}
     file = quantise(
-        to_tflite(found.model),
+        TFLiteModel.open(to_tflite(found.model)),
         variant,
         preprocessing,
         pictures[~back] if variant.calibrated else (),
@@ -79,10 +81,10 @@ def reconstructed(
     )
     if plain is None or not back.any():
         return file, None
-    wanted = answers(float_file, preprocessing, pictures[back])
+    wanted = answers(float_file.packed(), preprocessing, pictures[back])
     decibels = {
-        "plain_db": noise(answers(plain, preprocessing, pictures[back]), wanted),
-        "reconstructed_db": noise(answers(file, preprocessing, pictures[back]), wanted),
+        "plain_db": noise(answers(plain.packed(), preprocessing, pictures[back]), wanted),
+        "reconstructed_db": noise(answers(file.packed(), preprocessing, pictures[back]), wanted),
     }
     better = decibels["reconstructed_db"] >= decibels["plain_db"]
     told = {**decibels, "pictures": int(back.sum()), "written": better}
@@ -129,7 +131,7 @@ def noise(got: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
 
 def _format(
     model: keras.Model,
-    float_file: bytes,
+    float_file: TFLiteModel,
     variant: Variant,
     preprocessing: Preprocessing,
     shared_scale: Container[str],
@@ -148,7 +150,7 @@ def _format(
     return Format(
         bits=lambda layer: bits.get(layer.name),
         activations=variant.activations,
-        has_scale=has_scale,
+        has_scale=functools.partial(has_scale, floats=float_layers(model)),
         fixed=fixed if variant.calibrated else {},
         kept=shared_scale,
     )

@@ -10,8 +10,6 @@ _PLACES = 4
 _FEWEST_PLACES = 1500
 _MOST_POSITIONS = 128  # in one picture: neighbours say the same
 
-LINEAR = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
-
 
 def groups_of(layer: layers.Layer) -> int:
     """Groups that `matrix` has, see `export.compress.reconstruct.rounding`."""

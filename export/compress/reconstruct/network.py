@@ -12,7 +12,6 @@ from keras import layers
 
 from export.compress.reconstruct import rounding
 from export.compress.reconstruct.inputs import (
-    LINEAR,
     channel_scales,
     covariances,
     kernel_of,
@@ -30,6 +29,7 @@ from export.compress.reconstruct.walk import (
     floats_at_once,
     steps,
 )
+from export.graph.linear import LINEAR
 from training.common.progress import Progress
 
 # Bytes of activations, of both networks together.

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from export.artefacts.significance import (
-    difference,
     drop_interval,
     pack,
     unpack,
@@ -106,16 +105,6 @@ def test_the_interval_holds_the_true_drop_as_often_as_it_claims(
         low, high = drop_interval(*answers(*counts), resamples=1000)
         held += low <= 100 * (lost - gained) <= high
     assert least < held / 600 < most
-
-
-def test_a_difference_of_two_files_has_the_same_interval():
-    before, after = answers(30, 2, 368)
-    found = difference(before, after)
-    assert found.points == pytest.approx(7.0)
-    assert (found.low, found.high) == drop_interval(before, after)
-    assert not found.within_noise
-    assert difference(*answers(3, 2, 395)).within_noise
-    assert difference(before, before).within_noise
 
 
 @pytest.mark.parametrize("shapes", [((3,), (4,)), ((0,), (0,)), ((2, 2), (2, 2))])

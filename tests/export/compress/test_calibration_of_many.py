@@ -99,10 +99,10 @@ def test_pictures_are_floats_one_at_a_time_while_ranges_are_found() -> None:
         for _ in range(400):
             yield rng.integers(0, 256, (64, 64, 3), np.uint8)
 
-    quantise.quantise(float_file, recipes.variant("int8"), plain, list(pictures())[:2])
+    quantise.quantise_file(float_file, recipes.variant("int8"), plain, list(pictures())[:2])
     tracemalloc.start()
     try:
-        quantise.quantise(float_file, recipes.variant("int8"), plain, pictures())
+        quantise.quantise_file(float_file, recipes.variant("int8"), plain, pictures())
         peak = tracemalloc.get_traced_memory()[1] / (1 << 20)
     finally:
         tracemalloc.stop()

@@ -28,7 +28,7 @@ from export.compress.cluster import cluster
 from export.compress.qat import clustered_layers
 from export.graph.lower import lower_for_int8
 from export.tflite.convert import to_tflite
-from export.tflite.quantise import quantise
+from export.tflite.quantise import quantise_file
 from kerascnn.errors import InputError
 
 VALUES = 16
@@ -103,7 +103,7 @@ def test_files_have_few_values_too(clustered, kind: str) -> None:
     shared = clustered_layers(model)
     found = {}
     for precision, file in (("int8", lowered), ("weight_int8", to_tflite(model))):
-        data = quantise(
+        data = quantise_file(
             file, recipes.variant(precision), PICTURE, pictures, shared_scale=sorted(shared)
         )
         found[precision] = int8_kernels(data)

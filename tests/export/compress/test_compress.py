@@ -26,7 +26,8 @@ from export.runtime.predict import predict
 from export.runtime.verify import Verdict, bounded, verified_of
 from export.runtime.verify import verify as verify_outputs
 from export.tflite import flatbuffer
-from export.tflite.flatbuffer import with_half_precision_kernels
+from export.tflite.half_precision import round_to_half
+from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 from training import datasets
 from training.classification.evaluate import Evaluation
@@ -417,7 +418,7 @@ def test_half_precision_rounds_kernels_alone(made) -> None:
     from export.tflite import flatbuffer
 
     before = flatbuffer.read(made[0].path.read_bytes())
-    after = flatbuffer.read(with_half_precision_kernels(made[0].path.read_bytes()))
+    after = flatbuffer.read(TFLiteModel.edited(made[0].path.read_bytes(), round_to_half))
     changed = [
         len(t.shape)
         for t in before.subgraphs[0].tensors

@@ -20,6 +20,7 @@ from export.compress.mixed import (
 )
 from export.runtime import load as runtimes
 from export.tflite.convert import to_tflite
+from export.tflite.model import TFLiteModel
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -41,7 +42,7 @@ def lenet() -> tuple[bytes, Preprocessing, np.ndarray]:
 
 def test_trials_answer_as_the_written_file(tmp_path) -> None:
     file, preprocessing, pictures = setting("mobilenet_v2")
-    trial = Trial(file, pictures, preprocessing, BITS)
+    trial = Trial(TFLiteModel.open(file), pictures, preprocessing, BITS)
     # Each width on every kind of layer that may have it.
     chosen = {
         layer: trial.widths(layer)[i // 3 % len(trial.widths(layer))]
@@ -51,7 +52,7 @@ def test_trials_answer_as_the_written_file(tmp_path) -> None:
     assert kinds >= {("CONV_2D", b) for b in BITS} | {("DEPTHWISE_CONV_2D", b) for b in (8, 16)}
     assert ("DEPTHWISE_CONV_2D", 4) not in kinds
     path = tmp_path / "mixed.tflite"
-    path.write_bytes(trial.write(chosen))
+    path.write_bytes(trial.write(chosen).packed())
     written = runtimes.load(path, preprocessing).predict(pictures)
     simulated = trial._logits(chosen)
     np.testing.assert_allclose(simulated, written, atol=1e-5 * np.abs(written).max())
@@ -61,7 +62,7 @@ def test_trials_answer_as_the_written_file(tmp_path) -> None:
 
 def test_error_grows_with_fewer_bits(lenet) -> None:
     file, preprocessing, pictures = lenet
-    trial = Trial(file, pictures, preprocessing, BITS)
+    trial = Trial(TFLiteModel.open(file), pictures, preprocessing, BITS)
     found = sensitivities(trial)
     assert [s.bits for s in found] == [8, 4] * 5
     assert sum(s.weights for s in found[::2]) == 61_470  # LeNet-5 without its 236 biases
@@ -74,7 +75,8 @@ def test_error_grows_with_fewer_bits(lenet) -> None:
 def test_no_more_answers_change_than_allowed(lenet, allowed: float, tmp_path) -> None:
     file, preprocessing, pictures = lenet
     variant = recipes.variant("mixed", recipes.Settings(max_change=allowed))
-    written, report = mixed(file, variant, preprocessing, pictures)
+    opened, report = mixed(TFLiteModel.open(file), variant, preprocessing, pictures)
+    written = opened.packed()
     path = tmp_path / "x.tflite"
     for data, name in ((file, "float"), (written, "mixed")):
         (tmp_path / f"{name}.tflite").write_bytes(data)
@@ -87,8 +89,8 @@ def test_no_more_answers_change_than_allowed(lenet, allowed: float, tmp_path) ->
     if allowed == 99:
         assert {layer.bits for layer in report.layers} == {4}
     assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
-    again, same = mixed(file, variant, preprocessing, pictures)
-    assert again == written
+    again, same = mixed(TFLiteModel.open(file), variant, preprocessing, pictures)
+    assert again.packed() == written
     assert same == report
 
 
@@ -149,11 +151,11 @@ def test_layers_that_share_a_kernel_have_the_same_bits(tmp_path) -> None:
     model = keras.Model(inputs, keras.layers.Dense(4)(x))
     preprocessing = Preprocessing(height=8, width=8, channels=3)
     pictures = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
-    trial = Trial(to_tflite(model), pictures, preprocessing, BITS)
+    trial = Trial(TFLiteModel.open(to_tflite(model)), pictures, preprocessing, BITS)
     assert sorted(len(k.layers) for k in trial.kernels.values()) == [1, 1, 2]
     (layer,) = (layer for layer, k in trial.kernels.items() if len(k.layers) == 2)
     path = tmp_path / "x.tflite"
-    path.write_bytes(trial.write({layer: 4}))
+    path.write_bytes(trial.write({layer: 4}).packed())
     got = runtimes.load(path, preprocessing).predict(pictures)
     np.testing.assert_allclose(got, trial._logits({layer: 4}), atol=1e-5)
 
@@ -161,7 +163,7 @@ def test_layers_that_share_a_kernel_have_the_same_bits(tmp_path) -> None:
 def test_no_pictures_is_said(lenet) -> None:
     file, preprocessing, _pictures = lenet
     with pytest.raises(InputError, match="needs calibration images"):
-        mixed(file, recipes.variant("mixed"), preprocessing, [])
+        mixed(TFLiteModel.open(file), recipes.variant("mixed"), preprocessing, [])
 
 
 class Trials:

@@ -24,8 +24,8 @@ from fine_tuned import (
 from export.artefacts.variants import SPARED, Prune
 from export.compress import finetune
 from export.compress.prune import prune, weighty_layers
-from export.tflite import flatbuffer
 from export.tflite.convert import to_tflite
+from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 
 
@@ -111,7 +111,9 @@ def assert_in_file(model: keras.Model, holds: Callable[[np.ndarray], bool]) -> N
         assert not np.signbit(stored[stored == 0]).any(), name
         assert holds(stored), name
     zeros = sum(np.count_nonzero(kernel == 0) for kernel in kernels)
-    assert flatbuffer.weight_sparsity(file) == zeros / sum(kernel.size for kernel in kernels)
+    assert TFLiteModel.open(file).weight_sparsity() == zeros / sum(
+        kernel.size for kernel in kernels
+    )
 
 
 def test_zeros_are_in_the_file(pruned: dict[str, keras.Model]) -> None:

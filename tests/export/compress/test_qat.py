@@ -29,6 +29,7 @@ from export.compress import qat
 from export.compress.qat import (
     Kept,
     QATResult,
+    float_layers,
     fused_dense,
     has_scale,
     lowered_for_training,
@@ -38,8 +39,9 @@ from export.graph.fold_norm import fold_batch_norms
 from export.runtime import load as runtimes
 from export.tflite import flatbuffer
 from export.tflite.convert import layer_of, to_tflite
-from export.tflite.flatbuffer import map_logits
-from export.tflite.quantise import quantise
+from export.tflite.model import TFLiteModel
+from export.tflite.quantise import quantise_file
+from export.tflite.tensors import float_tensors
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -96,16 +98,17 @@ def test_each_scale_of_the_file_is_one_layers(name: str, options: dict) -> None:
 
 
 def assert_contract(lowered: keras.Model, preprocessing: Preprocessing) -> None:
-    chosen = {layer.name for layer in lowered.layers if has_scale(layer)}
+    chosen = {layer.name for layer in lowered.layers if has_scale(layer, float_layers(lowered))}
     dense = fused_dense(lowered)
     file = to_tflite(lowered)
+    floats = float_tensors(TFLiteModel.open(file))
     names = [tensor.name.decode() for tensor in flatbuffer.read(file).subgraphs[0].tensors]
     found = []
     for kind, _, outputs in operations(file):
         readers = [k for k, inputs, _ in operations(file) if outputs[0] in inputs]
         owner = layer_of(names[outputs[0]], chosen | dense.keys())
         owner = dense.get(owner, owner)
-        if readers == ["CONCATENATION"] or names[outputs[0]] in map_logits(file):
+        if readers == ["CONCATENATION"] or names[outputs[0]] in floats:
             assert owner is None, names[outputs[0]]
         elif kind in _SCALED:
             assert owner is not None, names[outputs[0]]
@@ -128,7 +131,7 @@ def assert_scales(lowered: keras.Model, file: bytes, preprocessing: Preprocessin
     }
     ranges |= {dense: ranges[relu] for dense, relu in fused_dense(lowered).items()}
     int8 = recipes.variant("int8")
-    data = quantise(file, int8, preprocessing, pictures[:1], trained=ranges)
+    data = quantise_file(file, int8, preprocessing, pictures[:1], trained=ranges)
     tensors = flatbuffer.read(data).subgraphs[0].tensors
     seen = set()
     for kind, _, outputs in operations(data):
@@ -175,7 +178,7 @@ def test_pairs_that_the_converter_makes_one_of(body) -> None:
     model = with_random_weights(keras.Model(inputs, layers.Dense(5, name="logits")(x), name="net"))
     preprocessing = Preprocessing(height=8, width=8, channels=3)
     lowered, _ = lowered_for_training(model, preprocessing)
-    chosen = {layer.name for layer in lowered.layers if has_scale(layer)}
+    chosen = {layer.name for layer in lowered.layers if has_scale(layer, float_layers(lowered))}
     file = to_tflite(lowered)
     names = [tensor.name.decode() for tensor in flatbuffer.read(file).subgraphs[0].tensors]
     owners = [layer_of(names[o[0]], chosen) for _, _, o in operations(file)]
@@ -237,7 +240,7 @@ def aware_of(model: keras.Model, folder: Path, preprocessing=PICTURE, **options)
 
 
 def file_of(aware: QATResult, clustered=()) -> bytes:
-    return quantise(
+    return quantise_file(
         to_tflite(aware.model),
         recipes.variant("qat_int8"),
         aware.preprocessing,

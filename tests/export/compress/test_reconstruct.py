@@ -20,16 +20,18 @@ from export.compress.reconstruct import (
 )
 from export.compress.reconstruct.files import answers, noise, reconstructed
 from export.compress.reconstruct.inputs import (
-    LINEAR,
     covariances,
     kernel_of,
     matrix,
 )
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.reconstruct.ranges import fake_quantised, range_by_error
+from export.graph.linear import LINEAR
 from export.tflite import flatbuffer
 from export.tflite.convert import layer_of, to_tflite
-from export.tflite.quantise import quantise
+from export.tflite.model import TFLiteModel
+from export.tflite.quantise import quantise_file
+from export.tflite.weights import int4_halves
 from kerascnn.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.0, std=128.0)
@@ -127,7 +129,7 @@ def integers_of(file: bytes) -> dict[str, np.ndarray]:
         packed = np.ascontiguousarray(data, np.uint8)
         values = packed.view(np.int8)
         if tensor.type == schema.TensorType.INT4:
-            values = (flatbuffer.int4_halves(tensor, packed).astype(np.int8) ^ 8) - 8
+            values = (int4_halves(tensor, packed).astype(np.int8) ^ 8) - 8
         axis = tensor.quantization.quantizedDimension
         scales = np.asarray(tensor.quantization.scale)
         found[layer] = np.moveaxis(values.reshape(tensor.shape), axis, -1) * scales
@@ -155,14 +157,15 @@ def test_rounded_kernels_are_in_the_file_as_they_are(precision: str, monkeypatch
     monkeypatch.setattr("export.compress.reconstruct.files.reconstruct", recorded)
     variant = recipes.variant(precision)
     calibration, pictures = pictures_of(2, 40, SIDE), pictures_of(1, 24, SIDE)
-    file, _told = reconstructed(network(), variant, PREPROCESSING, calibration)
+    opened, _told = reconstructed(network(), variant, PREPROCESSING, calibration)
+    file = opened.packed()
     found = integers_of(file)
     assert set(found) == set(kept[0].bounds) == set(KERNELS)
     for name, values in found.items():
         layer = kept[0].model.get_layer(name)
         np.testing.assert_allclose(values, as_stored(layer), rtol=1e-5, atol=1e-9)
         assert not np.allclose(values, as_stored(network().get_layer(name)), rtol=1e-5)
-    plain = quantise(float_file(), variant, PREPROCESSING, calibration)
+    plain = quantise_file(float_file(), variant, PREPROCESSING, calibration)
     wanted = answers(float_file(), PREPROCESSING, pictures)
     before, after = (noise(answers(f, PREPROCESSING, pictures), wanted) for f in (plain, file))
     assert after > before
@@ -192,8 +195,9 @@ def test_every_channel_has_the_mean_of_the_float_network() -> None:
 
 def test_the_better_file_is_written() -> None:
     variant, calibration = recipes.variant("weight_int8"), pictures_of(2, 40, SIDE)
-    file, told = reconstructed(network(), variant, PREPROCESSING, calibration, plain=float_file())
-    assert file == float_file()
+    plain = TFLiteModel.open(float_file())
+    file, told = reconstructed(network(), variant, PREPROCESSING, calibration, plain=plain)
+    assert file is plain
     assert told is not None
     assert told["written"] is False
     assert told["plain_db"] > told["reconstructed_db"]

@@ -40,11 +40,13 @@ from export.runtime import load as runtimes
 from export.runtime.detectors import load_detector
 from export.runtime.predict import predict
 from export.runtime.segmenters import load_segmenter
+from export.tflite.argmax import append_argmax
 from export.tflite.convert import to_tflite
-from export.tflite.detection import append_postprocess, with_float_counts
-from export.tflite.flatbuffer import append_argmax
-from export.tflite.metadata import with_metadata
-from export.tflite.quantise import quantise
+from export.tflite.float_counts import give_float_counts
+from export.tflite.metadata import describe
+from export.tflite.model import TFLiteModel
+from export.tflite.postprocess import append_postprocess
+from export.tflite.quantise import quantise_file
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -237,12 +239,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, File]:
     ) -> None:
         kind = "uint8" if "int8" in name else "float32"
         told = web_golden.description(task, preprocessing, labels, decoding, kind=kind)
-        (folder / f"{name}.tflite").write_bytes(with_metadata(data, told))
+        (folder / f"{name}.tflite").write_bytes(TFLiteModel.edited(data, describe, metadata=told))
         made[name] = File(path=folder / f"{name}.tflite", preprocessing=preprocessing)
 
     classifier = to_tflite(_classifier())
     write("class_float32", classifier, "classification", PREPROCESSING, LABELS, {"kind": "logits"})
-    quantised = quantise(classifier, recipes.variant("int8"), BYTES, _calibration(BYTES))
+    quantised = quantise_file(classifier, recipes.variant("int8"), BYTES, _calibration(BYTES))
     write("class_int8", quantised, "classification", BYTES, LABELS, {"kind": "logits"})
 
     spec, seen = tiny_detectors.spec(score_threshold=0.2), tiny_detectors.PREPROCESSING
@@ -252,9 +254,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, File]:
     )
     codes = {"kind": "codes", **spec.to_dict()}
     detector("detect_raw", raw, decoding=codes)
-    detector("detect_float32", append_postprocess(raw, spec), decoding={"kind": "detections"})
-    quantised = quantise(raw, recipes.variant("int8"), seen, _calibration(seen))
-    detector("detect_int8", append_postprocess(quantised, spec), decoding={"kind": "detections"})
+    detector(
+        "detect_float32",
+        TFLiteModel.edited(raw, append_postprocess, spec=spec),
+        decoding={"kind": "detections"},
+    )
+    quantised = quantise_file(raw, recipes.variant("int8"), seen, _calibration(seen))
+    detector(
+        "detect_int8",
+        TFLiteModel.edited(quantised, append_postprocess, spec=spec),
+        decoding={"kind": "detections"},
+    )
 
     raw = to_tflite(_segmenter())
     segmenter = functools.partial(
@@ -262,7 +272,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, File]:
         labels=tiny_segmenters.CLASSES,
     )  # fmt: skip
     segmenter("map_raw", raw, decoding={"kind": "map_logits"})
-    segmenter("map_float32", append_argmax(raw, name="map"), decoding={"kind": "map"})
+    segmenter(
+        "map_float32", TFLiteModel.edited(raw, append_argmax, name="map"), decoding={"kind": "map"}
+    )
     return made
 
 
@@ -453,9 +465,11 @@ def test_detectors_find_what_they_find_in_python(
 def test_detectors_of_two_stages_with_masks(tmp_path: Path) -> None:
     path, labels = tmp_path / "masks.tflite", tuple(str(digit) for digit in range(10))
     seen, spec = scene_detectors.PREPROCESSING, scene_detectors.spec_of()
-    data = with_float_counts(to_tflite(with_suppression(scene_detectors.network_of(spec))))
+    data = TFLiteModel.edited(
+        to_tflite(with_suppression(scene_detectors.network_of(spec))), give_float_counts
+    )
     told = web_golden.description("detection", seen, labels, {"kind": "detections"})
-    path.write_bytes(with_metadata(data, told))
+    path.write_bytes(TFLiteModel.edited(data, describe, metadata=told))
     detector = load_detector(path, seen, spec)
     web.write_page([str(path)], tmp_path / "page")
     running = browser.Browser(tmp_path / "profile")

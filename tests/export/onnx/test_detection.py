@@ -27,8 +27,10 @@ from suppression import run as run_tflite
 
 from export.graph.detection import with_scores
 from export.onnx.convert import to_onnx
-from export.onnx.detection import append_nms
-from export.tflite.detection import append_postprocess
+from export.onnx.model import ONNXModel
+from export.onnx.postprocess import append_nms
+from export.tflite.model import TFLiteModel
+from export.tflite.postprocess import append_postprocess
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 
@@ -45,7 +47,10 @@ def passing_file(spec: DetectorSpec, columns: int) -> bytes:
 
 
 def fed(spec: DetectorSpec, codes: np.ndarray, logits: np.ndarray) -> dict[str, np.ndarray]:
-    return run(append_nms(passing_file(spec, logits.shape[-1]), spec), picture_of(codes, logits))
+    return run(
+        ONNXModel.edited(passing_file(spec, logits.shape[-1]), append_nms, spec=spec),
+        picture_of(codes, logits),
+    )
 
 
 @pytest.mark.parametrize("ties", [False, True], ids=["plain", "ties"])
@@ -103,7 +108,7 @@ def test_equal_scores_go_by_label_and_anchor() -> None:
 
 def test_it_is_a_checked_file_of_one_picture_with_named_outputs() -> None:
     spec = spec_of(6, 3, max_detections=5)
-    model = onnx.load_from_string(append_nms(raw_file(), spec))
+    model = onnx.load_from_string(ONNXModel.edited(raw_file(), append_nms, spec=spec))
     onnx.checker.check_model(model, full_check=True)
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -127,15 +132,19 @@ def test_raw_outputs_are_keras_of_any_batch_and_bytes_repeat() -> None:
     assert not kinds & {"Shape", "Gather", "Cast", "Tile", "Resize"}
     again = to_onnx(with_scores(toy(), spec))
     assert again == raw_file()
-    assert append_nms(again, spec) == append_nms(raw_file(), spec)
+    assert ONNXModel.edited(again, append_nms, spec=spec) == ONNXModel.edited(
+        raw_file(), append_nms, spec=spec
+    )
 
 
 def test_both_formats_of_a_network_detect_the_same() -> None:
     spec = spec_of(6, 3, score_threshold=0.2)
     picture = np.random.default_rng(1).integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)
     picture = PREPROCESSING.normalise(picture)
-    one = run(append_nms(raw_file(), spec), picture)
-    other = run_tflite(append_postprocess(written("float32"), spec), picture)
+    one = run(ONNXModel.edited(raw_file(), append_nms, spec=spec), picture)
+    other = run_tflite(
+        TFLiteModel.edited(written("float32"), append_postprocess, spec=spec), picture
+    )
     count = int(one["count"][0])
     assert count == int(other["count"][0]) > 0
     # As sets: a hundred scores have some as near to one another as two runtimes round.
@@ -150,7 +159,7 @@ def test_both_formats_of_a_network_detect_the_same() -> None:
 def test_what_does_not_belong_together_is_refused() -> None:
     for file, spec in (
         (raw_file(), spec_of(5, 3)),
-        (append_nms(raw_file(), spec_of(6, 3)), spec_of(6, 3)),
+        (ONNXModel.edited(raw_file(), append_nms, spec=spec_of(6, 3)), spec_of(6, 3)),
     ):
         with pytest.raises(InputError, match="convert the network that they belong to"):
-            append_nms(file, spec)
+            ONNXModel.edited(file, append_nms, spec=spec)

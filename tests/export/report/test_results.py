@@ -20,7 +20,7 @@ from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.significance import drop_interval, pack
 from export.onnx.convert import to_onnx
-from export.onnx.file import onnx_nonzero_weights, onnx_weight_sparsity
+from export.onnx.model import ONNXModel
 from export.report import compare
 from export.report.results import (
     Choice,
@@ -39,7 +39,8 @@ from export.report.table import table
 from export.runtime.benchmark import Latency
 from export.tflite import flatbuffer
 from export.tflite.convert import to_tflite
-from export.tflite.quantise import quantise
+from export.tflite.model import TFLiteModel
+from export.tflite.quantise import quantise_file
 from kerascnn import zoo
 from kerascnn.errors import InputError
 
@@ -356,7 +357,7 @@ def test_files_of_different_networks_are_told_apart_on_the_same_pictures_alone()
     first, second = (Artefact(pathlib.Path(f"{name}.tflite"), described()) for name in "ab")
     assert compare.difference(first, second).within_noise
     worse = described()
-    worse["evaluation"] |= {"right": pack(RIGHT & (np.arange(100) > 50))}
+    worse["evaluation"] |= {"right": pack(RIGHT & (np.arange(100) > 50)), "value": 44.0}
     found = compare.difference(first, Artefact(pathlib.Path("worse.tflite"), worse))
     assert found.points == pytest.approx(46.0)
     assert 0 < found.low < 46 < found.high
@@ -378,7 +379,7 @@ def test_descriptions_of_earlier_versions_are_refused(tmp_path: pathlib.Path, lo
     path.write_bytes(b"a file")
     info = described(sha256=artefact.atomic.sha256(path))
     artefact.write_info(path, info)
-    np.testing.assert_array_equal(Artefact.open(path).right, RIGHT)
+    np.testing.assert_array_equal(Artefact.open(path).answers[1], RIGHT)
     (info if lost in info else info["evaluation"]).pop(lost)
     artefact.write_info(path, info)
     with pytest.raises(InputError, match=rf"lacks '{lost}'.*run kerascnn compress"):
@@ -433,8 +434,8 @@ def file_of(*constants: tuple[str, list[int], np.ndarray, list[int] | None]) -> 
 )
 def test_weights_that_are_not_zero_are_counted(kind, shape, stored, zeros, count: int):
     one = (kind, shape, stored, zeros)
-    assert flatbuffer.nonzero_weights(file_of(one)) == count
-    assert flatbuffer.nonzero_weights(file_of(one, one)) == 2 * count
+    assert TFLiteModel.open(file_of(one)).nonzero_weights() == count
+    assert TFLiteModel.open(file_of(one, one)).nonzero_weights() == 2 * count
 
 
 def test_every_kind_of_file_has_the_weights_of_its_network():
@@ -450,13 +451,15 @@ def test_every_kind_of_file_has_the_weights_of_its_network():
     wanted = sum(int(np.count_nonzero(w)) for w in model.get_weights())
     file = to_tflite(model)
     preprocessing = zoo.entry("lenet5").preprocessing(28, 28, resize="pad")
-    assert flatbuffer.nonzero_weights(file) == wanted
+    assert TFLiteModel.open(file).nonzero_weights() == wanted
     for name in ("float16", "dynamic_int8", "weight_int4"):
-        written = quantise(file, recipes.variant(name), preprocessing)
-        assert flatbuffer.nonzero_weights(written) == wanted, name
+        written = quantise_file(file, recipes.variant(name), preprocessing)
+        assert TFLiteModel.open(written).nonzero_weights() == wanted, name
     exported = to_onnx(model)
-    assert onnx_nonzero_weights(exported) == wanted
-    assert onnx_weight_sparsity(exported) == pytest.approx(flatbuffer.weight_sparsity(file))
+    assert ONNXModel.open(exported).nonzero_weights() == wanted
+    assert ONNXModel.open(exported).weight_sparsity() == pytest.approx(
+        TFLiteModel.open(file).weight_sparsity()
+    )
 
 
 def test_the_choices_are_for_phones() -> None:

@@ -10,9 +10,11 @@ import pytest
 from shared_heads import SIDE, toy
 from suppression import PREPROCESSING, raw_file, spec_of, written
 
-from export.onnx.detection import append_nms
+from export.onnx.model import ONNXModel
+from export.onnx.postprocess import append_nms
 from export.runtime.detectors import load_detector
-from export.tflite.detection import append_postprocess
+from export.tflite.model import TFLiteModel
+from export.tflite.postprocess import append_postprocess
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training.detection.metrics import Detections
@@ -39,9 +41,9 @@ def files(folder: pathlib.Path, spec: DetectorSpec) -> list[pathlib.Path]:
     return [
         folder / "model.keras",
         stored(folder, "raw.tflite", raw),
-        stored(folder, "whole.tflite", append_postprocess(raw, spec)),
+        stored(folder, "whole.tflite", TFLiteModel.edited(raw, append_postprocess, spec=spec)),
         stored(folder, "raw.onnx", onnx),
-        stored(folder, "whole.onnx", append_nms(onnx, spec)),
+        stored(folder, "whole.onnx", ONNXModel.edited(onnx, append_nms, spec=spec)),
     ]
 
 
@@ -79,7 +81,9 @@ def test_int8_takes_bytes_in_both_forms(tmp_path, pictures) -> None:
     # Int8 has many equal scores: where only some fit in, each form has its own.
     spec = spec_of(6, 3, score_threshold=0.5, max_detections=400)
     raw = stored(tmp_path, "raw.tflite", written("int8"))
-    whole = stored(tmp_path, "whole.tflite", append_postprocess(written("int8"), spec))
+    whole = stored(
+        tmp_path, "whole.tflite", TFLiteModel.edited(written("int8"), append_postprocess, spec=spec)
+    )
     one, other = (load_detector(path, PREPROCESSING, spec) for path in (raw, whole))
     assert_same(other.detect(pictures), one.detect(pictures))
     assert one.operations == ("QUANTIZE", "DELEGATE")
@@ -88,7 +92,9 @@ def test_int8_takes_bytes_in_both_forms(tmp_path, pictures) -> None:
 
 def test_a_file_with_the_operation_runs_with_several_threads(tmp_path, pictures) -> None:
     spec = spec_of(6, 3, score_threshold=0.2)
-    path = stored(tmp_path, "x.tflite", append_postprocess(written("float32"), spec))
+    path = stored(
+        tmp_path, "x.tflite", TFLiteModel.edited(written("float32"), append_postprocess, spec=spec)
+    )
     one, two = (load_detector(path, PREPROCESSING, spec, threads=n) for n in (1, 2))
     assert_same(two.detect(pictures), one.detect(pictures))
     assert sorted(two.operations) == sorted(("DELEGATE", *POSTPROCESS))

@@ -17,10 +17,12 @@ from ai_edge_litert import schema_py_generated as schema
 from commands import assert_refused, here
 
 from export.artefacts.description import FORMAT, read_description
-from export.onnx.file import with_properties
+from export.onnx.metadata import describe as describe_onnx
+from export.onnx.model import ONNXModel
 from export.runtime.info import as_text, info
 from export.tflite import flatbuffer
-from export.tflite.metadata import properties, with_metadata
+from export.tflite.metadata import describe
+from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 
@@ -70,7 +72,7 @@ def told_of(preprocessing: Preprocessing = PREPROCESSING, **changes: Any) -> dic
 
 
 def described(told: dict[str, Any], operations: Sequence[str] = ("CONV_2D",)) -> bytes:
-    return with_metadata(tflite(operations), told)
+    return TFLiteModel.edited(tflite(operations), describe, metadata=told)
 
 
 def shown(folder: Path, file: bytes, name: str = "model.tflite") -> str:
@@ -154,7 +156,7 @@ def onnx_model(told: dict[str, Any] | None, *, domain: str = "") -> bytes:
     node = onnx.helper.make_node("Relu", ["image"], ["logits"], domain=domain)
     graph = onnx.helper.make_graph([node], "toy", ends[:1], ends[1:])
     file: bytes = onnx.helper.make_model(graph).SerializeToString()
-    return file if told is None else with_properties(file, properties(told))
+    return file if told is None else ONNXModel.edited(file, describe_onnx, metadata=told)
 
 
 def test_onnx_files_say_the_same(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from commands import assert_refused, here
 from networks import with_random_norms
@@ -18,7 +22,7 @@ from scans import scans_of_commands
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
-from export.compress.compress import compress
+from export.compress.compress import VariantBuilder, compress
 from export.report.compare import compare
 from export.report.table import table
 from export.runtime.predict import Boxes, detect, task_of
@@ -31,12 +35,13 @@ from export.tasks.agreement import (
     sure_found,
 )
 from export.tasks.detectors import Found
+from export.tflite import flatbuffer
 from kerascnn import zoo
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training.datasets import scenes
 from training.detection.metrics import Detections
-from training.detection.train import DetectorTraining
+from training.detection.train import opened as open_detector
 from training.engine import dataset_of_request as of_request
 from training.engine.request import request
 from training.engine.run import Run, write_info
@@ -56,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         model_options={"alpha": 0.35},
         epochs=1,
     )
-    training = DetectorTraining(asked)
+    training = open_detector(asked)
     model = with_random_norms(training.model)
     rng = np.random.default_rng(0)
     for layer in model.layers:
@@ -144,6 +149,37 @@ def test_a_file_is_described(run: Run, made: dict[str, Artefact]) -> None:
 
 def test_what_is_there_is_not_made_again(run: Run, made: dict[str, Artefact]) -> None:
     assert compress(run, VARIANTS)[1] is False
+
+
+def test_a_file_is_unpacked_once_whatever_is_done_to_it(
+    run: Run, made: dict[str, Artefact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = collections.Counter[str]()
+    for name in ("read", "write"):
+        plain = getattr(flatbuffer, name)
+        monkeypatch.setattr(flatbuffer, name, _counting(counts, name, plain))
+    monkeypatch.setattr(onnx, "load_from_string", _counting(counts, "parse", onnx.load_from_string))
+    builder = VariantBuilder(run)
+    builder.make(recipes.variant("int8"), ".tflite")
+    # The float file is looked into, the quantised one edited; packed for its version's sake, and
+    # with what it says of itself.
+    assert counts == {"read": 2, "write": 2}
+    counts.clear()
+    builder.make(recipes.variant("float16"), ".tflite")
+    assert counts["read"] == 2  # its own, and one with kernels rounded to half to hold it against
+    counts.clear()
+    builder.make(recipes.variant("float32"), ".onnx")
+    assert not counts
+
+
+def _counting(
+    counts: collections.Counter[str], name: str, plain: Callable[..., Any]
+) -> Callable[..., Any]:
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        counts[name] += 1
+        return plain(*args, **kwargs)
+
+    return counted
 
 
 @pytest.mark.parametrize("name", ["slim50_int8", "mixed", "distil_qat_int8", "int8_converter"])

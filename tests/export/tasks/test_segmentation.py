@@ -27,8 +27,9 @@ from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
 from export.compress import prune
 from export.compress.compress import compress
-from export.onnx import file as onnx_file
+from export.onnx import argmax as onnx_argmax
 from export.onnx.convert import to_onnx
+from export.onnx.model import ONNXModel
 from export.report import compare
 from export.report.table import table
 from export.runtime.predict import segment, task_of
@@ -43,8 +44,10 @@ from export.tasks.segmentation import (
     agreement,
 )
 from export.tflite import flatbuffer
+from export.tflite.argmax import append_argmax
 from export.tflite.convert import to_tflite
-from export.tflite.quantise import quantise
+from export.tflite.model import TFLiteModel
+from export.tflite.quantise import quantise_file
 from kerascnn.cli import commands
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -394,11 +397,13 @@ def test_other_forms_keep_one_piece(options: dict[str, Any], tmp_path: Path) -> 
     preprocessing, pictures = plain(model), pictures_for(model)
     logits = np.asarray(model(preprocessing.normalise(pictures), training=False))
     float_file = to_tflite(model)
-    (tmp_path / "a.onnx").write_bytes(onnx_file.append_argmax(to_onnx(model), name="map"))
-    int8 = quantise(float_file, recipes.variant("int8"), preprocessing, pictures)
+    (tmp_path / "a.onnx").write_bytes(
+        ONNXModel.edited(to_onnx(model), onnx_argmax.append_argmax, name="map")
+    )
+    int8 = quantise_file(float_file, recipes.variant("int8"), preprocessing, pictures)
     for name, data, least in (("f.tflite", float_file, 1.0), ("i.tflite", int8, 0.85)):
         path = tmp_path / name
-        path.write_bytes(flatbuffer.append_argmax(data, name="map"))
+        path.write_bytes(TFLiteModel.edited(data, append_argmax, name="map"))
         segmenter = load_segmenter(path, preprocessing)
         assert segmenter.partitions == 1, segmenter.operations
         found = segmenter.segment(pictures)
@@ -421,16 +426,18 @@ def test_equal_logits_give_the_first_class(tmp_path: Path) -> None:
     picture = np.zeros((1, 2, 2, 3), np.uint8)
     picture[0, 0, 0] = 255  # the others are below zero: 0 is the largest there
     float_file = to_tflite(model)
-    int8 = quantise(float_file, recipes.variant("int8"), preprocessing, picture)
-    (tmp_path / "a.tflite").write_bytes(flatbuffer.append_argmax(float_file, name="map"))
-    (tmp_path / "b.tflite").write_bytes(flatbuffer.append_argmax(int8, name="map"))
-    (tmp_path / "c.onnx").write_bytes(onnx_file.append_argmax(to_onnx(model), name="map"))
+    int8 = quantise_file(float_file, recipes.variant("int8"), preprocessing, picture)
+    (tmp_path / "a.tflite").write_bytes(TFLiteModel.edited(float_file, append_argmax, name="map"))
+    (tmp_path / "b.tflite").write_bytes(TFLiteModel.edited(int8, append_argmax, name="map"))
+    (tmp_path / "c.onnx").write_bytes(
+        ONNXModel.edited(to_onnx(model), onnx_argmax.append_argmax, name="map")
+    )
     for path in sorted(tmp_path.iterdir()):
         found = load_segmenter(path, preprocessing).segment(picture)
         assert found.tolist() == [[[1, 0], [0, 0]]], path.name
     # The last convolution is float: int8 logits would be equal more often.
     assert operations(int8) == ["QUANTIZE", "DEQUANTIZE", "CONV_2D"]
-    assert operations(flatbuffer.append_argmax(int8, name="map"))[-1] == "ARG_MAX"
+    assert operations(TFLiteModel.edited(int8, append_argmax, name="map"))[-1] == "ARG_MAX"
 
 
 def operations(file: bytes) -> list[str]:
@@ -443,7 +450,7 @@ def operations(file: bytes) -> list[str]:
 
 
 def test_an_onnx_file_takes_any_batch() -> None:
-    data = onnx_file.append_argmax(to_onnx(tiny()), name="map")
+    data = ONNXModel.edited(to_onnx(tiny()), onnx_argmax.append_argmax, name="map")
     (output,) = onnx.load_from_string(data).graph.output
     sides = output.type.tensor_type.shape.dim
     assert [side.dim_param or side.dim_value for side in sides] == ["batch", 16, 16]

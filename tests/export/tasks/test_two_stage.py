@@ -40,8 +40,9 @@ from export.tasks.agreement import agreement, soft_iou, sure_found
 from export.tasks.detectors import Found
 from export.tasks.two_stage import TwoStageDetection
 from export.tflite.convert import to_tflite
-from export.tflite.detection import with_float_counts
-from export.tflite.metadata import with_metadata
+from export.tflite.float_counts import give_float_counts
+from export.tflite.metadata import describe
+from export.tflite.model import TFLiteModel
 from kerascnn.detection import two_stage
 from kerascnn.detection.nms import nms
 from kerascnn.detection.roi_align import RoIAlign, assigned_level
@@ -76,11 +77,11 @@ def filed(network: keras.Model) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def file(filed: keras.Model) -> bytes:
-    bare = with_float_counts(to_tflite(filed))
+    bare = TFLiteModel.edited(to_tflite(filed), give_float_counts)
     labels = tuple(str(i) for i in range(CLASSES))
     told = web_golden.description("detection", PREPROCESSING, labels, {"kind": "detections"})
     outputs = [{"name": name, "meaning": ""} for name in OUTPUTS]
-    return with_metadata(bare, told | {"outputs": outputs})
+    return TFLiteModel.edited(bare, describe, metadata=told | {"outputs": outputs})
 
 
 @pytest.fixture(scope="module")

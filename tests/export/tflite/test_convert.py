@@ -13,8 +13,9 @@ from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.onnx.convert import to_onnx
 from export.runtime import load as runtimes
 from export.tflite.convert import to_tflite
-from export.tflite.flatbuffer import weight_sparsity, with_half_precision_kernels
-from export.tflite.quantise import quantise
+from export.tflite.half_precision import round_to_half
+from export.tflite.model import TFLiteModel
+from export.tflite.quantise import quantise_file
 from kerascnn import zoo
 from kerascnn.blocks import squeeze_excite
 
@@ -43,7 +44,9 @@ def test_float32_and_int8_are_one_piece_and_agree(name: str, tmp_path) -> None:
     lowered = to_tflite(lower_for_int8(model)) if needs_lowering(model) else float_path.read_bytes()
     int8_path = tmp_path / "int8.tflite"
     int8_path.write_bytes(
-        quantise(lowered, recipes.variant("int8"), preprocessing, bytes_of(preprocessing, seed=2))
+        quantise_file(
+            lowered, recipes.variant("int8"), preprocessing, bytes_of(preprocessing, seed=2)
+        )
     )
     runtime = runtimes.load(int8_path, preprocessing)
     assert runtime.partitions == 1
@@ -64,7 +67,9 @@ def test_large_network_is_one_piece_in_int8_too(tmp_path) -> None:
     path = tmp_path / "int8.tflite"
     pictures = bytes_of(preprocessing, seed=2, count=8)
     path.write_bytes(
-        quantise(to_tflite(lower_for_int8(model)), recipes.variant("int8"), preprocessing, pictures)
+        quantise_file(
+            to_tflite(lower_for_int8(model)), recipes.variant("int8"), preprocessing, pictures
+        )
     )
     assert runtimes.load(path, preprocessing).partitions == 1
 
@@ -128,7 +133,7 @@ def test_int8_takes_raw_bytes_whatever_the_normalisation(normalisation, tmp_path
     np.testing.assert_allclose(got, wanted, atol=2e-5 * np.abs(wanted).max())
     path = tmp_path / "int8.tflite"
     calibration = bytes_of(preprocessing, seed=2)
-    path.write_bytes(quantise(to_tflite(twin), recipes.variant("int8"), raw, calibration))
+    path.write_bytes(quantise_file(to_tflite(twin), recipes.variant("int8"), raw, calibration))
     runtime = runtimes.load(path, preprocessing)
     assert runtime._input["dtype"] == np.uint8
     assert runtime._input["quantization"] == (1, 0)
@@ -144,7 +149,7 @@ def test_weight_variants_of_a_depthwise_network(variant: str, tmp_path) -> None:
     wanted = model.predict(preprocessing.normalise(pictures), verbose=0)
     float_file = to_tflite(model)
     path = tmp_path / "x.tflite"
-    path.write_bytes(quantise(float_file, recipes.variant(variant), preprocessing))
+    path.write_bytes(quantise_file(float_file, recipes.variant(variant), preprocessing))
     runtime = runtimes.load(path, preprocessing)
     shares = {"float16": 0.6, "dynamic_int8": 0.4, "weight_int8": 0.4, "weight_int4": 0.28}
     assert path.stat().st_size < shares[variant] * len(float_file)
@@ -154,7 +159,7 @@ def test_weight_variants_of_a_depthwise_network(variant: str, tmp_path) -> None:
     assert np.corrcoef(runtime.predict(pictures).ravel(), wanted.ravel())[0, 1] > least
     if variant == "float16":
         half = tmp_path / "half.tflite"
-        half.write_bytes(with_half_precision_kernels(float_file))
+        half.write_bytes(TFLiteModel.edited(float_file, round_to_half))
         reference = runtimes.load(half, preprocessing).predict(pictures)
         np.testing.assert_allclose(runtime.predict(pictures), reference, atol=1e-5)
 
@@ -179,4 +184,6 @@ def test_sparsity_is_read_from_the_file() -> None:
     kernel[:, ::2] = 0
     head.set_weights([kernel, bias])
     total = sum(w.size for w in model.get_weights() if w.ndim > 1)
-    assert weight_sparsity(to_tflite(model)) == pytest.approx(kernel.size / 2 / total, abs=1e-6)
+    assert TFLiteModel.open(to_tflite(model)).weight_sparsity() == pytest.approx(
+        kernel.size / 2 / total, abs=1e-6
+    )

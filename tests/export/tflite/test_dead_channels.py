@@ -20,7 +20,8 @@ from export.runtime import load as runtimes
 from export.tflite import kernel_ranges
 from export.tflite.convert import to_tflite
 from export.tflite.converter_quantise import converter_quantise
-from export.tflite.quantise import quantise
+from export.tflite.model import TFLiteModel
+from export.tflite.quantise import quantise_file
 from kerascnn import zoo
 from kerascnn.preprocessing import Preprocessing
 
@@ -50,7 +51,7 @@ def test_every_kind_of_layer_keeps_the_bias(precision: str, dead: float, tmp_pat
     model, float_file = converted(dead)
     preprocessing = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.0, std=128.0)
     pictures, calibration = pictures_of(1, 24, SIDE), pictures_of(2, 24, SIDE)
-    file = quantise(float_file, recipes.variant(precision), preprocessing, calibration)
+    file = quantise_file(float_file, recipes.variant(precision), preprocessing, calibration)
     got, runtime = answers(file, preprocessing, pictures, tmp_path / "x.tflite")
     wanted = model.predict_on_batch(preprocessing.normalise(pictures))
     # Without a single dead channel 42 to 47 dB, with a lost constant 0.
@@ -85,9 +86,9 @@ def test_a_tenth_of_the_norms_dead(precision: str, tmp_path) -> None:
     variant = recipes.variant(precision)
     folded = fold_batch_norms(model)
     if variant.tool == "converter":
-        file = converter_quantise(folded, variant, preprocessing, calibration)
+        file = converter_quantise(folded, variant, preprocessing, calibration).packed()
     else:
-        file = quantise(to_tflite(folded), variant, preprocessing, calibration)
+        file = quantise_file(to_tflite(folded), variant, preprocessing, calibration)
     got, runtime = answers(file, preprocessing, pictures, tmp_path / "x.tflite")
     wanted = model.predict_on_batch(preprocessing.normalise(pictures))
     # Without dead channels 14 (int8) and 18 dB, with lost constants 8.
@@ -97,6 +98,6 @@ def test_a_tenth_of_the_norms_dead(precision: str, tmp_path) -> None:
 
 
 def test_dead_channels_are_counted() -> None:
-    found = kernel_ranges.dead_channels(converted(1e-13)[1])
+    found = kernel_ranges.dead_channels(TFLiteModel.open(converted(1e-13)[1]))
     assert found == {"stem": 4, "depthwise": 4, "up": 4, "project": 6, "dense": 8}
-    assert not kernel_ranges.dead_channels(to_tflite(every_kind(0.1)))
+    assert not kernel_ranges.dead_channels(TFLiteModel.open(to_tflite(every_kind(0.1))))

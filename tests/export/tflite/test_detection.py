@@ -34,8 +34,9 @@ from export.graph.lower import lower_for_int8
 from export.runtime import load as runtimes
 from export.tflite import flatbuffer
 from export.tflite.convert import to_tflite
-from export.tflite.detection import append_postprocess
-from export.tflite.quantise import quantise
+from export.tflite.model import TFLiteModel
+from export.tflite.postprocess import append_postprocess
+from export.tflite.quantise import quantise_file
 from kerascnn.detection.postprocess import DetectorSpec, detect, of_picture
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -49,7 +50,7 @@ def passing_file(spec: DetectorSpec, columns: int) -> bytes:
 def fed(
     spec: DetectorSpec, codes: np.ndarray, logits: np.ndarray, threads: int = 1
 ) -> dict[str, np.ndarray]:
-    file = append_postprocess(passing_file(spec, logits.shape[-1]), spec)
+    file = TFLiteModel.edited(passing_file(spec, logits.shape[-1]), append_postprocess, spec=spec)
     return run(file, picture_of(codes, logits), threads)
 
 
@@ -137,7 +138,9 @@ def test_equal_scores_go_by_label_and_anchor(threads: int) -> None:
 
 def test_names_shapes_and_order_are_what_clients_expect() -> None:
     spec = spec_of(2, max_detections=5)
-    interpreter = Interpreter(model_content=append_postprocess(passing_file(spec, 1), spec))
+    interpreter = Interpreter(
+        model_content=TFLiteModel.edited(passing_file(spec, 1), append_postprocess, spec=spec)
+    )
     details = interpreter.get_output_details()
     assert [tuple(detail["shape"]) for detail in details] == [(1, 5, 4), (1, 5), (1, 5), (1,)]
     assert {detail["dtype"] for detail in details} == {np.float32}
@@ -202,7 +205,7 @@ def test_every_precision_gives_named_floats_and_takes_the_operation(
     for name in ("boxes", "scores"):
         assert raw[name].dtype == np.float32
         assert np.corrcoef(raw[name].ravel(), reference[name].ravel())[0, 1] > 0.98
-    found = run(append_postprocess(file, spec), fed_with)
+    found = run(TFLiteModel.edited(file, append_postprocess, spec=spec), fed_with)
     assert_equal(found, by_numpy(spec, raw["boxes"], raw["scores"]))
 
 
@@ -211,7 +214,7 @@ def test_a_file_is_one_piece_and_the_operation_stands_behind_it(precision: str, 
     file = written(precision)
     whole = ["DELEGATE"] + ["QUANTIZE"] * (precision == "int8")
     assert operations(file, tmp_path) == whole
-    found = operations(append_postprocess(file, spec_of(6, 3)), tmp_path)
+    found = operations(TFLiteModel.edited(file, append_postprocess, spec=spec_of(6, 3)), tmp_path)
     # The further piece shifts labels and clips boxes.
     assert found == sorted([*whole, "TFLite_Detection_PostProcess", "DELEGATE"])
 
@@ -230,7 +233,7 @@ def test_trained_ranges_go_through_up_sampling_without_an_operation() -> None:
     lowered = to_tflite(with_scores(lower_for_int8(toy()), spec_of(6, 3)))
     some = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
     ranges = {"p3_act": (0.0, 5.0)}  # which is pooled, and doubled again
-    file = quantise(lowered, recipes.variant("int8"), PREPROCESSING, some, trained=ranges)
+    file = quantise_file(lowered, recipes.variant("int8"), PREPROCESSING, some, trained=ranges)
     graph = flatbuffer.read(file).subgraphs[0]
     names = (b"/p3_act", b"/p4_", b"/coarse_")
     same = [t for t in graph.tensors if t.type == 9 and any(name in t.name for name in names)]
@@ -240,15 +243,19 @@ def test_trained_ranges_go_through_up_sampling_without_an_operation() -> None:
 
 def test_anchors_stay_one_constant_and_the_file_grows_by_little_else() -> None:
     file, spec = written("float32"), spec_of(6, 3)
-    grown = len(append_postprocess(file, spec)) - len(file)
+    grown = len(TFLiteModel.edited(file, append_postprocess, spec=spec)) - len(file)
     assert 0 < grown - 16 * spec.anchors.count < 1500
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
     with pytest.raises(InputError, match=r"convert the network that they belong to"):
-        append_postprocess(written("float32"), spec_of(5, 3))
+        TFLiteModel.edited(written("float32"), append_postprocess, spec=spec_of(5, 3))
     with pytest.raises(InputError, match="float boxes"):
-        append_postprocess(append_postprocess(written("float32"), spec_of(6, 3)), spec_of(6, 3))
+        TFLiteModel.edited(
+            TFLiteModel.edited(written("float32"), append_postprocess, spec=spec_of(6, 3)),
+            append_postprocess,
+            spec=spec_of(6, 3),
+        )
     inputs = keras.Input((4,))
     classifier = keras.Model(inputs, layers.Dense(3, name="logits")(inputs))
     with pytest.raises(InputError, match="is not a detector"):

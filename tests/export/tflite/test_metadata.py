@@ -23,15 +23,17 @@ from shared_heads import SIDE
 from suppression import PREPROCESSING, run, spec_of, written
 
 from export.artefacts import variants as recipes
-from export.artefacts.description import input_told
-from export.onnx.file import with_properties
+from export.artefacts.description import input_metadata
+from export.onnx.metadata import describe as describe_onnx
+from export.onnx.model import ONNXModel
 from export.runtime import load as runtimes
 from export.runtime.detectors import load_detector
 from export.tflite import flatbuffer
 from export.tflite.convert import to_tflite
-from export.tflite.detection import append_postprocess
-from export.tflite.metadata import properties, with_metadata
-from export.tflite.quantise import quantise
+from export.tflite.metadata import describe
+from export.tflite.model import TFLiteModel
+from export.tflite.postprocess import append_postprocess
+from export.tflite.quantise import quantise_file
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 
@@ -59,18 +61,18 @@ def told_of(
         "license": "MIT",
         "version": "1",
         "labels": list(labels),
-        "input": input_told("image", preprocessing, raw=raw),
+        "input": input_metadata("image", preprocessing, raw=raw),
         "outputs": [{"name": name, "meaning": f"{name} of it"} for name in names],
         "decoding": {"kind": "detections" if task == "detection" else "logits"},
     }
 
 
 def described(file: bytes, *given: Any, **options: Any) -> bytes:
-    return with_metadata(file, told_of(*given, **options))
+    return TFLiteModel.edited(file, describe, metadata=told_of(*given, **options))
 
 
 def detector(precision: str = "float32") -> bytes:
-    return append_postprocess(written(precision), SPEC)
+    return TFLiteModel.edited(written(precision), append_postprocess, spec=SPEC)
 
 
 class Reading:
@@ -207,7 +209,7 @@ def test_what_the_schema_has_no_words_for() -> None:
     told = json.loads(stored_in(file)["kerascnn.json"])["input"]
     assert (told["order"], told["mean"], told["std"]) == ("bgr", [1, 2, 3], [1, 1, 2])
     # A file that takes bytes takes them with red first, and so are its numbers.
-    told = input_told("image", blue, raw=True)
+    told = input_metadata("image", blue, raw=True)
     assert (told["order"], told["mean"], told["std"]) == ("rgb", [3, 2, 1], [2, 1, 1])
     assert (told["type"], told["values"]) == ("uint8", "raw bytes")
 
@@ -233,7 +235,7 @@ def test_onnx_files_have_the_same_as_properties() -> None:
     bare = onnx.helper.make_model(graph)
     onnx.helper.set_model_props(bare, {"other": "stays", "author": "somebody else"})
     told = told_of(task="classification")
-    file = with_properties(bare.SerializeToString(), properties(told))
+    file = ONNXModel.edited(bare.SerializeToString(), describe_onnx, metadata=told)
     found = {one.key: one.value for one in onnx.load_from_string(file).metadata_props}
     assert json.loads(found.pop("kerascnn")) == told
     assert found == {
@@ -241,7 +243,7 @@ def test_onnx_files_have_the_same_as_properties() -> None:
         "model": "toy", "variant": "float32", "name": "toy", "description": "Finds animals.",
         "author": "Jo Doe", "license": "MIT", "version": "1",
     }  # fmt: skip
-    assert with_properties(file, properties(told)) == file
+    assert ONNXModel.edited(file, describe_onnx, metadata=told) == file
 
 
 @pytest.fixture(scope="session")
@@ -302,7 +304,7 @@ def test_mediapipe_classifies_as_we_do(precision: str, mediapipe, tmp_path) -> N
     model, raw = classifier(), precision == "int8"
     file = to_tflite(model)
     if precision != "float32":
-        file = quantise(file, recipes.variant(precision), PREPROCESSING, pictures)
+        file = quantise_file(file, recipes.variant(precision), PREPROCESSING, pictures)
     file = described(file, raw=raw, task="classification")
     rows = asked(mediapipe, "classification", pictures[0], file, tmp_path)
     ours = runtimes.load(tmp_path / "model.tflite", PREPROCESSING).predict(pictures[:1])[0]

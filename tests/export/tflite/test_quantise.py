@@ -15,7 +15,7 @@ from export.graph.lower import lower_for_int8
 from export.runtime import load as runtimes
 from export.tflite.convert import to_tflite
 from export.tflite.converter_quantise import converter_quantise
-from export.tflite.quantise import quantise
+from export.tflite.quantise import quantise_file
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from training.common.quiet import native_quiet, quiet
@@ -53,7 +53,7 @@ def test_int16x8_takes_floats_and_agrees(name: str, tmp_path) -> None:
     pictures = bytes_of(preprocessing, seed=1)
     variant = recipes.variant("int16x8")
     runtime = loaded(
-        quantise(file, variant, preprocessing, bytes_of(preprocessing, seed=2)),
+        quantise_file(file, variant, preprocessing, bytes_of(preprocessing, seed=2)),
         preprocessing,
         tmp_path,
     )
@@ -73,18 +73,18 @@ def test_ranges_are_of_all_pictures_whatever_their_order() -> None:
     faint = np.full((30, *preprocessing.input_shape), 120, np.uint8)
     variant = recipes.variant("int8")
     first, last = (
-        quantise(file, variant, preprocessing, np.concatenate(order))
+        quantise_file(file, variant, preprocessing, np.concatenate(order))
         for order in ((loud, faint), (faint, loud))
     )
     assert first == last
-    assert first != quantise(file, variant, preprocessing, faint)
+    assert first != quantise_file(file, variant, preprocessing, faint)
 
 
 def test_no_calibration_pictures_is_said() -> None:
     model, file = lowered("lenet5")
     preprocessing = preprocessing_of("lenet5")
     with pytest.raises(InputError, match="int8 needs calibration images"):
-        quantise(file, recipes.variant("int8"), preprocessing)
+        quantise_file(file, recipes.variant("int8"), preprocessing)
     with pytest.raises(InputError, match="int16x8_converter needs calibration images"):
         converter_quantise(model, recipes.variant("int16x8_converter"), preprocessing)
 
@@ -98,7 +98,7 @@ def test_the_converter_agrees_with_litert_quantizer(precision: str, tmp_path) ->
     calibration = bytes_of(preprocessing, seed=2).clip(9, 240)
     own = converter_quantise(
         model, recipes.variant(f"{precision}_converter"), preprocessing, calibration
-    )
+    ).packed()
     runtime = loaded(own, preprocessing, tmp_path)
     if precision == "int8":
         assert runtime._input["quantization"] == (1 / 128, 127)
@@ -107,7 +107,7 @@ def test_the_converter_agrees_with_litert_quantizer(precision: str, tmp_path) ->
         assert runtime._input["dtype"] == np.float32
     shares = {"float16": 0.6, "dynamic_int8": 0.32, "int8": 0.32, "int16x8": 0.33}
     assert len(own) < shares[precision] * len(file)
-    other = quantise(file, recipes.variant(precision), preprocessing, calibration)
+    other = quantise_file(file, recipes.variant(precision), preprocessing, calibration)
     got = runtime.predict(pictures)
     wanted = loaded(other, preprocessing, tmp_path).predict(pictures)
     assert correlation(got, wanted) > (0.98 if precision == "int8" else 0.999)
@@ -159,5 +159,5 @@ def test_dynamic_int8_survives_outliers_before_depthwise_layers(tmp_path) -> Non
     collapsed = loaded(throughout, preprocessing, tmp_path).predict(pictures)
     assert correlation(collapsed, wanted) < 0.95
     for name in ("dynamic_int8", "weight_int8"):
-        ours = quantise(file, recipes.variant(name), preprocessing)
+        ours = quantise_file(file, recipes.variant(name), preprocessing)
         assert correlation(loaded(ours, preprocessing, tmp_path).predict(pictures), wanted) > 0.99

@@ -382,7 +382,7 @@ def test_files_are_one_piece_for_the_delegate(name, shape, options, tmp_path) ->
     from export.artefacts import variants as recipes
     from export.runtime import load as runtimes
     from export.tflite.convert import to_tflite
-    from export.tflite.quantise import quantise
+    from export.tflite.quantise import quantise_file
 
     keras.utils.set_random_seed(0)
     model = with_random_norms(kerascnn.build(name, input_shape=shape, classes=5, **options))
@@ -395,7 +395,7 @@ def test_files_are_one_piece_for_the_delegate(name, shape, options, tmp_path) ->
     assert runtime.operations == ("DELEGATE",)
     scale = np.abs(wanted).max()
     np.testing.assert_allclose(runtime.predict(pictures) / scale, wanted / scale, atol=1e-4)
-    int8 = quantise(converted, recipes.variant("int8"), preprocessing, pictures)
+    int8 = quantise_file(converted, recipes.variant("int8"), preprocessing, pictures)
     (tmp_path / "int8.tflite").write_bytes(int8)
     runtime = runtimes.load(tmp_path / "int8.tflite", preprocessing)
     assert runtime.operations == ("QUANTIZE", "DELEGATE")

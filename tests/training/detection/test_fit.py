@@ -225,7 +225,8 @@ from tiny_detectors import CLASSES, PREPROCESSING
 from training.detection import fit as fit_detector
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE
-from training.detection.batches import DetectionTrainingData, evaluation_pictures
+from training.detection.batches import DetectionTrainingData
+from training.engine.evaluation import image_blocks
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 config, weights, folder = json.loads(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 model, spec = tiny_detectors.network(dropout=0.0), tiny_detectors.spec()
@@ -240,7 +241,7 @@ def evaluated(find, *arguments, **kind):
     found.append(find(pictures)[0].boxes)
     return evaluate(find, *arguments, **kind)
 fit_detector.evaluate_detector = evaluated
-(pictures,) = evaluation_pictures(validation, PREPROCESSING, 6)
+(pictures,) = image_blocks(validation, PREPROCESSING, 6)
 fitted = fit_detector.fit_detector(
     model, spec, course, validation, classes=CLASSES, folder=folder / "checkpoints",
     history_file=folder / "history.csv", placement=SINGLE,

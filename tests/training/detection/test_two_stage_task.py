@@ -30,7 +30,7 @@ from training.detection import task as train_detector
 from training.detection.batches import DetectionTrainingData
 from training.detection.evaluate import evaluate_detector, keras_detect_fn
 from training.detection.fit import _Detection
-from training.detection.train import DetectorTraining
+from training.detection.train import opened as open_detector
 from training.engine import dataset_of_request as of_request
 from training.engine import network
 from training.engine.config import TrainConfig
@@ -137,7 +137,7 @@ def test_options_of_boxes_reach_the_network_and_the_spec(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(kerascnn, "build", build)
     options = {"proposals": 7, "score_threshold": 0.2}
-    opened = DetectorTraining(asked("scenes:64@2+1", detector_options=options))
+    opened = open_detector(asked("scenes:64@2+1", detector_options=options))
     assert given.items() >= options.items()
     # Those that are not given are the recipe's.
     assert (given["rpn_samples"], given["head_units"], given["frozen_norm"]) == (128, 256, False)
@@ -182,7 +182,7 @@ def test_rows_of_masks_are_as_many_as_there_can_be_objects() -> None:
 )
 def test_impossible_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        DetectorTraining(asked(data="scenes:64@2+1", detector_options=options))
+        open_detector(asked(data="scenes:64@2+1", detector_options=options))
     assert "\n" not in str(caught.value)
 
 

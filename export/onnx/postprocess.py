@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.graph.detection import centred_anchors
 from export.graph.signature import BOXES, COUNT, LABELS, SCORES
+from export.onnx.model import ONNXModel
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 
@@ -18,23 +19,19 @@ _CODES, _ALL_SCORES = "codes", "all_scores"
 _BEST, _ORDER = "best_scores", "order"
 
 
-def append_nms(file: bytes, spec: DetectorSpec) -> bytes:
+def append_nms(model: ONNXModel, *, spec: DetectorSpec) -> None:
     """Put decoding and suppression of overlapping boxes into a file.
 
     Args:
-        file: from `to_onnx`, of `export.tflite.detection.with_scores`.
-
-    Returns:
-        A checked file for a batch of one that gives, with d the most detections: `boxes` (1, d, 4)
-        float32, `labels` (1, d) int64, `scores` (1, d) float32, best first, and `count` (1,) int32
-        of those that are valid. Behind them come boxes of zeros with label -1 and score 0. Boxes
-        are clipped to the picture; equal scores go by label, then by anchor. Equal files give equal
-        bytes.
+        model: of `export.graph.detection.with_scores`; afterwards it is checked, for a batch of
+            one, and gives, with d the most detections: `boxes` (1, d, 4) float32, `labels` (1, d)
+            int64, `scores` (1, d) float32, best first, and `count` (1,) int32 of those that are
+            valid. Behind them come boxes of zeros with label -1 and score 0. Boxes are clipped to
+            the image; equal scores go by label, then by anchor.
 
     Raises:
         InputError: the file has other outputs than `spec` describes.
     """
-    model = onnx.load_from_string(file)
     graph = model.graph
     shapes = {value.name: _shape(value) for value in graph.output}
     anchors = spec.anchors.count
@@ -57,9 +54,7 @@ def append_nms(file: bytes, spec: DetectorSpec) -> bytes:
         (COUNT, TensorProto.INT32, (1,)),
     ):
         graph.output.append(helper.make_tensor_value_info(name, kind, shape))
-    onnx.checker.check_model(model, full_check=True)
-    serialised: bytes = model.SerializeToString(deterministic=True)
-    return serialised
+    onnx.checker.check_model(model.proto, full_check=True)
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:

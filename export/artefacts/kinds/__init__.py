@@ -1,0 +1,1 @@
+"""What is particular of the files of each task, known before a framework is loaded."""

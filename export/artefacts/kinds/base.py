@@ -1,0 +1,118 @@
+"""The frame that each task's kind of file fills, and the registry that finds it."""
+
+from __future__ import annotations
+
+import abc
+import importlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from export.artefacts.variants import DEFAULT, Cluster, Prune, Qat, Variant
+from kerascnn.errors import InputError
+
+
+class Kind(abc.ABC):
+    """The files of one task: which there are, and how their figures are judged.
+
+    Attributes:
+        metrics: what `Task.metric` of its runs may be called.
+        class_metric: what a class's own figure is called; empty where that is the metric.
+        resamples: draws of the bootstrap behind `drop_interval`.
+        share_of_images: the metric is one, so that an image more or less is as many points
+            everywhere.
+        columns: of the report: by the title that a classifier's column has, its own title and
+            meaning.
+    """
+
+    metrics: ClassVar[tuple[str, ...]]
+    class_metric: ClassVar[str] = ""
+    resamples: ClassVar[int] = 1000
+    share_of_images: ClassVar[bool] = False
+    columns: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+
+    @abc.abstractmethod
+    def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
+        """Raise InputError for a variant that the networks of a run cannot have.
+
+        Args:
+            info: of its run.json.
+        """
+
+    def default(self, info: Mapping[str, Any]) -> tuple[str, ...]:
+        """Variants that are made when none are asked for."""
+        return DEFAULT
+
+    @abc.abstractmethod
+    def answers(self, evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The Keras model's and the file's on the held-out images, for `drop_interval`.
+
+        Args:
+            evaluation: of the .json beside the file.
+        """
+
+    @abc.abstractmethod
+    def drop_interval(self, before: Any, after: Any) -> tuple[float, float]:
+        """The 95% interval of what the second of two answers lost, in points.
+
+        Raises:
+            ValueError: they are not of the same images.
+        """
+
+    @abc.abstractmethod
+    def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
+        """Why nothing is recommended of a file's network; None where it finds something.
+
+        Args:
+            classes: how many labels it has.
+        """
+
+    @abc.abstractmethod
+    def keras_figure(self, results: Mapping[str, Any]) -> str:
+        """What the network of a run is worth, as in "accuracy 97.1%".
+
+        Args:
+            results: of its run.json.
+        """
+
+
+def shared_steps(variant: Variant) -> bool:
+    """Whether all its steps are those that are for other tasks than classification, too."""
+    taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
+    return not taught and all(isinstance(step, Prune | Cluster | Qat) for step in variant.steps)
+
+
+_REGISTERED: dict[str, str] = {}
+_OPENED: dict[str, Kind] = {}
+
+
+def register(task: str, kind: str) -> None:
+    """Add the kind of file of a task, or put another one in its place; nothing is imported.
+
+    Args:
+        kind: "package.module:Class".
+    """
+    _REGISTERED[task] = kind
+    _OPENED.pop(task, None)
+
+
+def of(task: str) -> Kind:
+    """The kind of file of a task; raises InputError for one without files."""
+    if task not in _REGISTERED:
+        raise InputError(f"no files are made for {task} yet")
+    if task not in _OPENED:
+        module, _, name = _REGISTERED[task].partition(":")
+        _OPENED[task] = getattr(importlib.import_module(module), name)()
+    return _OPENED[task]
+
+
+def of_metric(metric: str) -> Kind:
+    """The kind of file whose figures are called so; raises InputError where there is none."""
+    for kind in map(of, _REGISTERED):
+        if metric in kind.metrics:
+            return kind
+    raise InputError(f"no file is judged by {metric!r}")
+
+
+register("classification", "export.artefacts.kinds.classification:ClassificationKind")
+register("detection", "export.artefacts.kinds.detection:DetectionKind")
+register("segmentation", "export.artefacts.kinds.segmentation:SegmentationKind")

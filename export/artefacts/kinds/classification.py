@@ -1,0 +1,56 @@
+"""Files of classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from export.artefacts import significance
+from export.artefacts.kinds.base import Kind
+from export.artefacts.variants import Variant
+from kerascnn.errors import InputError
+from training.engine import floor
+
+
+class ClassificationKind(Kind):
+    """See `Kind`."""
+
+    metrics = (floor.ACCURACY,)
+    resamples = 10_000
+    share_of_images = True
+
+    def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
+        """All but raw forms."""
+        if variant.raw_outputs:
+            raise InputError(
+                f"{variant.name}: only detectors and segmentation networks have a raw form"
+            )
+
+    def answers(self, evaluation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Two (n,) bool, whether each image is answered right."""
+        count = evaluation["pictures"]
+        before, after = (
+            significance.unpack(evaluation[name], count) for name in ("float_right", "right")
+        )
+        return before, after
+
+    def drop_interval(self, before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+        """See `significance.drop_interval`."""
+        return significance.drop_interval(before, after)
+
+    def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
+        """By the images of each class; earlier versions did not write how many there are."""
+        value = evaluation["value"]
+        if images := evaluation.get("class_pictures"):
+            balanced = evaluation.get("balanced_accuracy")
+            facts = floor.class_facts(images)
+            return floor.below_floor(floor.ACCURACY, value, **facts, balanced=balanced)
+        return floor.below_floor(floor.ACCURACY, value, classes=classes)
+
+    def keras_figure(self, results: Mapping[str, Any]) -> str:
+        """With the balanced accuracy, where it is known."""
+        right = f"accuracy {results['held_out']:.1f}%"
+        balanced = results.get("balanced_accuracy")
+        return right if balanced is None else f"{right}, balanced accuracy {balanced:.1f}%"

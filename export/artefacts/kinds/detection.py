@@ -1,0 +1,98 @@
+"""Files of detectors, of one stage and of two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from export.artefacts.kinds.base import Kind, shared_steps
+from export.artefacts.variants import Variant
+from kerascnn.errors import InputError
+from training.detection.metrics import matches_interval, unpack
+from training.engine import floor
+
+_TWO_STAGE = ("float32", "float16", "dynamic_int8", "weight_int8")
+NO_LOSSES = "steps that train have the losses of one-stage detectors alone"
+
+
+class DetectionKind(Kind):
+    """See `Kind`; `info["detector"]["stages"]` is 2 of a two-stage detector."""
+
+    metrics = ("AP", "mask AP")
+    columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "Accuracy, %": {
+            "title": "AP, %",
+            "meaning": "COCO's average precision, IoU 0.5 to 0.95, of the file in its own runtime "
+            "on the held-out images",
+        },
+        "Same top-1, %": {
+            "title": "Same detections, %",
+            "meaning": "of a float file: detections equal to the Keras model's to a pixel and 0.01 "
+            "of a score; of a quantised one: what the Keras model is sure of (score 0.3) and it "
+            "finds too",
+        },
+        "Logit difference": {
+            "title": "Score difference",
+            "meaning": "largest difference of a score among detections that both have",
+        },
+    }
+
+    def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
+        """Fewer where a second stage looks at what the first one found."""
+        if _stages(info) == 2:
+            _check_two_stage(variant)
+        elif not shared_steps(variant) or variant.mixed_bits or variant.tool == "converter":
+            raise InputError(
+                f"{variant.name}: for classifiers only; detectors have float32, float16, "
+                "dynamic_int8, weight_int8, weight_int4, int8 and int16x8, with prune, cluster and "
+                "qat in front, and _raw behind"
+            )
+
+    def default(self, info: Mapping[str, Any]) -> tuple[str, ...]:
+        """Of a two-stage detector all that it has."""
+        return _TWO_STAGE if _stages(info) == 2 else super().default(info)
+
+    def answers(self, evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
+        """What COCO's evaluation matched in each image."""
+        return unpack(evaluation["float_matches"]), unpack(evaluation["matches"])
+
+    def drop_interval(self, before: Any, after: Any) -> tuple[float, float]:
+        """See `matches_interval`."""
+        return matches_interval(before, after)
+
+    def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
+        """Below an AP of one percent."""
+        return floor.below_floor(evaluation["metric"], evaluation["value"], classes=classes)
+
+    def keras_figure(self, results: Mapping[str, Any]) -> str:
+        """With the AP at an IoU of 0.5."""
+        metric, held_out = results["metric"], results["held_out"]
+        return f"{metric} {held_out:.1f}%, AP50 {results['ap50'] or 0:.1f}%"
+
+
+def _stages(info: Mapping[str, Any]) -> int:
+    return int(info["detector"].get("stages", 1))
+
+
+def _check_two_stage(variant: Variant) -> None:
+    if variant.name not in _TWO_STAGE:
+        raise InputError(
+            f"{variant.name}: two-stage detectors have {', '.join(_TWO_STAGE[:-1])} and "
+            f"{_TWO_STAGE[-1]}; {_reason(variant)}"
+        )
+
+
+def _reason(variant: Variant) -> str:
+    """Why there is no such file of a two-stage detector."""
+    if variant.steps or variant.fine_tuning:
+        return NO_LOSSES
+    if variant.raw_outputs:
+        return "without suppression inside, their second stage has no regions to look at"
+    if variant.calibrated:
+        return (
+            "its integers would round coordinates and scores between the stages, by which regions "
+            "are chosen and read"
+        )
+    if variant.weight_bits == 4:
+        return "weights of 4 bits move boxes so far that a sixth of AP was lost where it was tried"
+    return "the others are for classifiers only"

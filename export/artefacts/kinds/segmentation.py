@@ -1,0 +1,65 @@
+"""Files of segmentation networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from export.artefacts.kinds.base import Kind, shared_steps
+from export.artefacts.variants import Variant
+from kerascnn.errors import InputError
+from training.engine import floor
+from training.segmentation.metrics import TRUTH, miou_interval, unpack_counts
+
+
+class SegmentationKind(Kind):
+    """See `Kind`."""
+
+    metrics = (floor.MIOU,)
+    class_metric = "IoU"
+    columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "Accuracy, %": {
+            "title": "mIoU, %",
+            "meaning": "intersection over union of the file's masks and the true ones, all "
+            "held-out images together, in its own runtime; the mean over classes",
+        },
+        "Same top-1, %": {
+            "title": "Same pixels, %",
+            "meaning": "share of the pixels that the file gives the class that the Keras model "
+            "does",
+        },
+        "Logit difference": {
+            "title": "IoU difference",
+            "meaning": "largest difference of a class's IoU from the Keras model's, in points",
+        },
+    }
+
+    def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
+        """Without the steps that need labels of images."""
+        if not shared_steps(variant) or variant.mixed_bits:
+            raise InputError(
+                f"{variant.name}: for classifiers only; segmentation networks have every variant "
+                "but slim, distil and mixed, and _raw behind for their logits"
+            )
+
+    def answers(self, evaluation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Counts of pixels by image and class."""
+        return unpack_counts(evaluation["float_counts"]), unpack_counts(evaluation["counts"])
+
+    def drop_interval(self, before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+        """See `miou_interval`."""
+        return miou_interval(before, after)
+
+    def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
+        """Against one class everywhere."""
+        pixels = self.answers(evaluation)[1][..., TRUTH].sum(axis=0)
+        facts = floor.class_facts(pixels)
+        there, majority = facts["classes"], facts["majority"]
+        value = evaluation["value"]
+        return floor.below_floor(floor.MIOU, value, classes=there, majority=majority)
+
+    def keras_figure(self, results: Mapping[str, Any]) -> str:
+        """The mean over classes."""
+        return f"mIoU {results['held_out']:.1f}%"
