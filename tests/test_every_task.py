@@ -28,9 +28,9 @@ from export.compress.compress import compress
 from export.report.compare import compare
 from export.tasks import base as tasks
 from kerascnn import blocks, zoo
-from kerascnn.catalogue import ENTRIES
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training import tasks as registry
 from training.engine import network
 from training.engine.request import TrainRequest, request
 from training.engine.run import Run
@@ -280,4 +280,4 @@ def test_it_is_the_same_in_batches_of_any_size(run: Run) -> None:
 
 
 def test_every_task_has_its_row() -> None:
-    assert {case.task for case in CASES.values()} == {entry.task for entry in ENTRIES.values()}
+    assert {case.task for case in CASES.values()} == set(registry.names())

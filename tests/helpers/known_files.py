@@ -11,13 +11,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import tiny_detectors
+from export.artefacts.onnx_file import with_properties
 from keras import layers
 from PIL import Image
 from web_golden import description
 
 from export.graph.detection import with_scores
 from export.onnx.convert import to_onnx
-from export.onnx.file import with_properties
 from export.tflite.convert import to_tflite
 from export.tflite.metadata import properties, with_metadata
 from kerascnn.preprocessing import Preprocessing
