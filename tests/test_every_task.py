@@ -31,7 +31,7 @@ from kerascnn import blocks, zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import tasks as registry
-from training.engine import network
+from training.engine import checkpoint, network
 from training.engine.request import TrainRequest, request
 from training.engine.run import Run
 from training.engine.stopping import Stopped
@@ -188,11 +188,14 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     case: Case, run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_tiny_network(case, monkeypatch)
-    for _time in range(2):  # within the first epoch, and at its end
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for kept in ((0, 1), (1, 0)):  # within the first epoch, and at its end
         with pytest.MonkeyPatch.context() as patch:
             stop_at_step(1, patch)
-            with pytest.raises(Stopped):
+            with pytest.raises(Stopped, match="same command goes on"):
                 train(asked(case, data), tmp_path / "run")
+        newest = checkpoint.latest_first(checkpoints)[0]
+        assert newest == checkpoint.epoch_path(checkpoints, *kept)
     assert not (tmp_path / "run" / "model.keras").exists()
     gone_on = train(asked(case, data), tmp_path / "run")
     assert_same_weights(gone_on.load_model(), run.load_model())

@@ -13,6 +13,7 @@ from commands import here, kerascnn, kill_when
 
 from training.engine.run import Run
 
+COMPRESS = ("compress", "--variants", "float16,dynamic_int8,int8")
 TRAIN = ("train", "lenet5", "--data", "mnist", "--epochs", 3, "--out")
 
 
@@ -36,7 +37,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken") / "run"
     assert here(*TRAIN, folder).returncode == 0
     # A process: the order of an ONNX file's nodes hangs on PYTHONHASHSEED.
-    assert kerascnn("compress", folder).returncode == 0
+    assert kerascnn(*COMPRESS, folder).returncode == 0
     return folder
 
 
@@ -50,8 +51,8 @@ def test_train_and_compress_killed(unbroken: Path, tmp_path: Path) -> None:
     for a, b in zip(weights(unbroken), weights(run), strict=True):
         np.testing.assert_array_equal(a, b)
 
-    kill_when((run / "artefacts" / "dynamic_int8.tflite").exists, "compress", run)
-    done = kerascnn("compress", run)
+    kill_when((run / "artefacts" / "dynamic_int8.tflite").exists, *COMPRESS, run)
+    done = kerascnn(*COMPRESS, run)
     assert done.returncode == 0, done.stderr
     assert digests(run) == digests(unbroken)
     assert files(run) == files(unbroken)

@@ -28,7 +28,7 @@ from training.detection.batches import DetectionTrainingData
 from training.detection.evaluate import evaluate_detector, keras_detect_fn
 from training.detection.losses import DetectionLoss
 from training.detection.training_model import DetectionTrainingModel
-from training.engine import checkpoint, loop
+from training.engine import loop
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE, Placement
 from training.engine.history import best_epoch
@@ -97,23 +97,6 @@ def test_the_network_that_is_kept_has_the_ap_of_its_epoch(unbroken, validation) 
     assert max(figures) == pytest.approx(measured.ap)
     assert measured.ap > 1
     assert len(set(figures)) > 3
-
-
-def test_stopped_within_and_between_epochs_it_goes_on_to_the_same_weights(
-    unbroken, validation: DetectionSplit, tmp_path: Path
-) -> None:
-    whole, fitted, _folder = unbroken
-    for step, kept in ((2, (0, 2)), (1, (1, 0))):
-        with pytest.MonkeyPatch.context() as patch:
-            stop_at_step(step, patch)
-            with pytest.raises(Stopped, match="same command goes on"):
-                run(tmp_path, validation=validation)
-        newest = checkpoint.latest_first(tmp_path / "checkpoints")[0]
-        assert newest == checkpoint.epoch_path(tmp_path / "checkpoints", *kept)
-    model, gone_on = run(tmp_path, validation=validation)
-    for a, b in zip(whole.variables, model.variables, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=a.path)
-    assert gone_on.history == fitted.history
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import tiny_detectors
 from backends import Backends
-from interruptions import stop_at_step
 from tiny_detectors import CLASSES, PREPROCESSING
 
 import kerascnn
@@ -38,7 +37,6 @@ from training.engine.devices import SINGLE
 from training.engine.loop import Fitted
 from training.engine.request import TrainRequest, request
 from training.engine.run import Run
-from training.engine.stopping import Stopped
 from training.engine.train import train
 
 MODEL = "mask_rcnn_efficientnet_lite0_fpn"
@@ -209,21 +207,6 @@ def fit(
         folder=folder / "checkpoints", history_file=folder / "history.csv", placement=SINGLE,
     )  # fmt: skip
     return model, fitted
-
-
-@pytest.mark.slow
-def test_stopped_within_and_between_epochs_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    validation = tiny_detectors.split(14).take(range(9, 14))
-    whole, fitted = fit(tmp_path / "whole", validation=validation)
-    for step in (1, 1):  # within the first epoch, and at its end
-        with pytest.MonkeyPatch.context() as patch:
-            stop_at_step(step, patch)
-            with pytest.raises(Stopped):
-                fit(tmp_path / "broken", validation=validation)
-    model, gone_on = fit(tmp_path / "broken", validation=validation)
-    for a, b in zip(whole.variables, model.variables, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=a.path)
-    assert gone_on.history == fitted.history
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from kerascnn import zoo
 from kerascnn.errors import InputError
 from training.datasets import scenes
 from training.datasets.segmentation import VOID, SegmentationSplit
-from training.engine import checkpoint, loop
+from training.engine import loop
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE, Placement
 from training.engine.loop import Fitted
@@ -104,22 +104,6 @@ def test_the_network_that_is_kept_has_the_iou_of_its_epoch(unbroken, validation)
     assert fitted.best_epoch == 1 + figures.index(max(figures))
     assert measured.miou > 70
     assert len(set(figures)) > 3
-
-
-def test_stopped_within_an_epoch_it_goes_on_to_the_same_weights(
-    unbroken, validation: SegmentationSplit, tmp_path: Path
-) -> None:
-    whole, fitted, _folder = unbroken
-    with pytest.MonkeyPatch.context() as patch:
-        stop_at_step(5, patch)  # the second of three in the second epoch
-        with pytest.raises(Stopped, match="same command goes on"):
-            run(tmp_path, validation=validation)
-    newest = checkpoint.latest_first(tmp_path / "checkpoints")[0]
-    assert newest == checkpoint.epoch_path(tmp_path / "checkpoints", 1, 2)
-    model, gone_on = run(tmp_path, validation=validation)
-    for a, b in zip(whole.variables, model.variables, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=a.path)
-    assert gone_on.history == fitted.history
 
 
 def training_model(name: str = "cross_entropy_dice") -> SegmentationTrainingModel:
