@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from export.onnx.file import with_properties
 from onnx import helper, numpy_helper
 from web_golden import description
 
 from export.artefacts.description import inside
 from export.artefacts.protobuf import byte_fields
-from export.onnx.file import with_properties
 from export.tflite.metadata import properties
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
