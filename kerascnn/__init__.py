@@ -1,7 +1,7 @@
 """Vision models for phones: train, compress, verify and compare them.
 
 `build`, `features` and `list_models` give the zoo: classic CNNs as Keras 3 functional builders,
-exact to their papers. `train`, `open_run`, `compare` and `predict` do what the command
+exact to their papers. `train`, `open_run`, `compare`, `evaluate` and `predict` do what the command
 line does; see `kerascnn.api`. Bad input raises `InputError`. Importing this package imports neither
 keras nor a backend.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Run,
         Search,
         compare,
+        evaluate,
         open_run,
         predict,
         train,
@@ -39,6 +40,7 @@ __all__ = [
     "__version__",
     "build",
     "compare",
+    "evaluate",
     "features",
     "list_models",
     "open_run",

@@ -50,6 +50,7 @@ __all__ = [
     "Run",
     "Search",
     "compare",
+    "evaluate",
     "open_run",
     "predict",
     "train",
@@ -95,7 +96,7 @@ class Results(list[dict[str, Any]]):
         report: the page that was written (.html), or None.
         objects: the same rows as `export.report.results.Result`.
 
-    Example:
+    Examples:
         >>> rows = run.compress()
         >>> print(rows)
         >>> rows.best["smallest"]["bytes"]
@@ -152,7 +153,7 @@ class Run:
 
     Get one from `train` or `open_run`.
 
-    Example:
+    Examples:
         >>> run = kerascnn.open_run("runs/flowers")
         >>> run.metrics["held_out"]
         91.2
@@ -276,7 +277,7 @@ class Run:
             TypeError: no such option.
             OSError: a file cannot be written.
 
-        Example:
+        Examples:
             >>> rows = run.compress(["float32", "int8"], calibration_images=100)
         """
         from export.artefacts import about
@@ -327,7 +328,7 @@ class Run:
                 no file can meet.
             TypeError: no such option.
 
-        Example:
+        Examples:
             >>> found = run.shrink(max_size="300KB", max_drop=1.0)
             >>> found["chosen"]["variant"] if found["met"] else None
             'int8'
@@ -400,8 +401,8 @@ def train(
         epochs: passes over the training images.
         batch_size: images per step.
         image_size: pixels of a side, or (height, width).
-        weights: a file of a run (model.keras), torchvision, timm or keras.applications; or
-            "imagenet" for models that list it.
+        weights: a name that `kerascnn weights NAME` lists ("imagenet", "coco"), or a file of a run
+            (model.keras), torchvision, timm or keras.applications.
         seed: random seed.
         split_seed: of the held-out split.
         optimizer: "adamw", "sgd" or "rmsprop".
@@ -432,7 +433,7 @@ def train(
         OSError: the folder cannot be written.
         training.engine.stopping.Stopped: SIGTERM or Ctrl-C asked to stop; the state was kept.
 
-    Example:
+    Examples:
         >>> run = kerascnn.train("mobilenet_v2", data="flowers/", epochs=5)
         >>> run.metrics["held_out"]
         88.4
@@ -495,7 +496,7 @@ def open_run(folder: Path) -> Run:
     Raises:
         InputError: no run there, a damaged one, or one whose training has not finished.
 
-    Example:
+    Examples:
         >>> kerascnn.open_run("runs/flowers").labels
         ('daisy', 'rose', 'tulip')
     """
@@ -532,7 +533,7 @@ def compare(
         export.report.results.NotWritten: a file of the report cannot be written; an OSError whose
             `rows` are the results.
 
-    Example:
+    Examples:
         >>> rows = kerascnn.compare(["runs/a", "runs/b"], "report.html")
         >>> rows.best["fastest"]["run"]
         'b'
@@ -553,6 +554,54 @@ def compare(
         return _compared(opened, output, device=table, title=title, warn=warn)
 
 
+def evaluate(
+    source: Path | Run,
+    data: Path | None = None,
+    *,
+    split: str = "held-out",
+    progress: Progress = True,
+) -> dict[str, Any]:
+    """Run a model file on images whose truth is known.
+
+    No framework is loaded for .tflite and .onnx files.
+
+    Args:
+        source: a .tflite or .onnx file that describes itself, the model.keras of a run, or a run,
+            which means its model.keras.
+        data: what `train` takes as data of the file's task. Its classes are found by name among the
+            file's labels; those that the data lacks are left out. By default the data of the run
+            that the file lies in.
+        split: "held-out", "validation", "train" or "all". Of `data`, "held-out" means its test
+            split, else its validation split, else all of it.
+        progress: a bar or lines (True), nothing (False), or who is told.
+
+    Returns:
+        "file", "task", "data", "split"; "images", how many; "broken", names of those that cannot be
+        read and do not count; "absent", labels that the data has no class of; "metric" ("accuracy",
+        "AP" or "mIoU"), "value" in percent, "value_low" and "value_high", its 95% interval by the
+        luck of the images; and "per_class", a list of rows, each with its "label". Beside these: of
+        classifiers "top1", "top5", "calibration_error", "loss" (in nats), "balanced_accuracy",
+        "majority_baseline"; of detectors "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
+        "ar1", "ar10", "ar100", and "box_ap", "box_ap50", "box_ap75" where "value" is of masks; of
+        segmentation networks "mean_dice", "pixel_accuracy", "boundary_f1". None where there is
+        nothing to measure.
+
+    Raises:
+        InputError: not a model file, no data, data that is gone or has changed, that has no such
+            split, or that has classes which the file does not know (they are named).
+
+    Examples:
+        >>> found = kerascnn.evaluate("runs/flowers/artefacts/int8.tflite", "more-flowers/")
+        >>> found["value"], found["value_low"], found["value_high"]
+        (87.4, 84.1, 90.6)
+    """
+    from export.tools.evaluate import evaluate
+
+    path = source.folder if isinstance(source, Run) else pathlib.Path(source)
+    with _showing(progress):
+        return evaluate(path, data=_text(data), split=split).to_dict()
+
+
 def predict(
     file: Path | Run,
     images: Path | np.ndarray | Sequence[Path | np.ndarray],
@@ -568,6 +617,7 @@ def predict(
     Args:
         file: a .tflite or .onnx file that describes itself, the model.keras of a run, or a run.
         images: one or several: image files, folders, or arrays (height, width, 3) uint8, red first.
+            A file that is named twice is looked at once.
         top: labels per image (classifiers).
         score: the lowest score of an object (detectors).
         out: gets each image with its boxes or segmentation drawn, as NAME.png; not of classifiers.
@@ -582,7 +632,7 @@ def predict(
     Raises:
         InputError: not a model file, one that nothing describes, or an image that cannot be read.
 
-    Example:
+    Examples:
         >>> kerascnn.predict("int8.tflite", "rose.jpg", top=2)
         [{'image': 'rose.jpg', 'labels': [{'label': 'rose', 'probability': 0.97}, ...]}]
     """

@@ -253,14 +253,14 @@ def _classifier(folder: Path) -> None:
 
 
 def _detector(folder: Path) -> None:
-    from training.detection.train import DetectorTraining
+    from training.detection.train import opened as open_detector
     from training.engine.request import request
 
     asked = request(
         *("ssdlite_mobilenet_v3_small",), data="scenes:96@12+6", image_size=(96, 96),
         model_options={"alpha": 0.35}, epochs=1,
     )  # fmt: skip
-    training = DetectorTraining(asked)
+    training = open_detector(asked)
     results = {"metric": "AP", "held_out": 0.0, "ap50": 0.0}
     _run(folder / "detector", asked, training, "detection", training.counts(), results)
 

@@ -15,7 +15,7 @@ def test_classes_have_the_colours_of_our_reports():
     source = (UI / "Palette.kt").read_text()
     listed = re.search(r"intArrayOf\((.*?)\)\n", source, re.DOTALL)
     colours = re.findall(r"0xff([0-9a-f]{6})", listed[1])
-    assert tuple(f"#{colour}" for colour in colours) == box_drawing.CLASS_COLOURS
+    assert tuple(f"#{colour}" for colour in colours) == drawing.CLASS_COLOURS
     for name, colour in (("INK", drawing.INK), ("MUTED", drawing.MUTED)):
         assert f"const val {name} = 0xff{colour.removeprefix('#')}.toInt()" in source
 

@@ -21,7 +21,8 @@ from PIL import Image
 
 COMMANDS = (
     *("models", "recipes", "train", "sweep", "find-lr", "bench-data", "pack", "check"),
-    *("compress", "shrink", "compare", "predict", "info", "debug", "demo", "android", "web"),
+    *("compress", "shrink", "compare", "predict", "evaluate", "info", "debug", "demo"),
+    *("android", "web"),
 )
 
 

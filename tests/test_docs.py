@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import shlex
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
+import kerascnn
 from kerascnn import cli
 from kerascnn.catalogue import ENTRIES
 
@@ -68,6 +71,13 @@ def test_every_command_is_on_the_page_of_commands() -> None:
 
 
 @pages
+def test_quoted_python_is_understood(page: Path) -> None:
+    """Every name of `kerascnn` and every member of a run exists, and takes the arguments given."""
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert [fault for block in blocks for fault in _faults_of_python(block)] == []
+
+
+@pages
 def test_quoted_programs_exist(page: Path) -> None:
     text = page.read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -108,8 +118,10 @@ def _faults(text: str) -> Iterator[str]:
         if command is None:
             yield f"no such command: {line}"
             continue
+        if any(word == "..." or word.startswith("[") for word in words):
+            continue  # a form, not a command
         try:
-            command.make_context(words[1], words[2:] if "..." not in words else ["--help"])
+            command.make_context(words[1], words[2:])
         except click.exceptions.Exit:  # --help
             pass
         except click.UsageError as error:
@@ -119,6 +131,27 @@ def _faults(text: str) -> Iterator[str]:
         model = words[2] if words[1] == "train" and len(words) > 2 else ""
         if re.fullmatch("[a-z][a-z0-9_]+", model) and model not in ENTRIES:
             yield f"no such model: {line}"
+
+
+def _faults_of_python(source: str) -> Iterator[str]:
+    if "..." in source or not re.match(r"[a-z#@(\[]", source):  # a part of a file
+        return
+    roots = {"kerascnn": kerascnn, "run": kerascnn.Run}
+    for node in ast.walk(ast.parse(source)):
+        called = node.func if isinstance(node, ast.Call) else node
+        if not isinstance(called, ast.Attribute) or not isinstance(called.value, ast.Name):
+            continue
+        root = roots.get(called.value.id)
+        if root is None:
+            continue
+        if not hasattr(root, called.attr):
+            yield f"no such name: {ast.unparse(called)}"
+        elif isinstance(node, ast.Call):
+            taken = inspect.signature(getattr(root, called.attr)).parameters
+            anything = any(one.kind is one.VAR_KEYWORD for one in taken.values())
+            given = {keyword.arg for keyword in node.keywords if keyword.arg}
+            if not anything and (wrong := given - set(taken)):
+                yield f"{ast.unparse(called)} has no {sorted(wrong)}"
 
 
 def _quoted_commands(text: str) -> Iterator[tuple[str, bool]]:

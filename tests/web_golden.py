@@ -19,10 +19,10 @@ from kerascnn.detection.postprocess import DetectorSpec, of_picture, select
 from kerascnn.preprocessing import Preprocessing
 from training.augment.boxes import boxes_from_network
 from training.classification.evaluate import softmax
+from training.common.drawing import CLASS_COLOURS
 from training.datasets.instance_masks import paste
 from training.datasets.pictures import fit_array
 from training.datasets.segmentation import VOID
-from training.detection.drawing import CLASS_COLOURS
 from training.segmentation.drawing import overlay
 from training.segmentation.evaluate import on_picture
 

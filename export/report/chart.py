@@ -481,11 +481,17 @@ def _name(results: Sequence[Result], result: Result, axes: Any) -> str:
     """
     rest = result.label[len(result.run) + 1 :]
     if len(_unique(r.run for r in results)) == 1:
-        return textwrap.shorten(rest, _LINE, placeholder="…")
+        return _cut(rest)
     # Half the panel, a letter being some 5.8 points wide.
     if len(result.label) <= min(_LINE, _width(axes) / 2 / 5.8):
         return result.label
-    return "\n".join(textwrap.shorten(part, _LINE, placeholder="…") for part in (result.run, rest))
+    return "\n".join(_cut(part) for part in (result.run, rest))
+
+
+def _cut(name: str) -> str:
+    """A name in one line: a variant has no blanks to be broken at."""
+    line = " ".join(name.split())
+    return line if len(line) <= _LINE else f"{line[: _LINE - 1]}…"
 
 
 class _Writer:

@@ -33,6 +33,7 @@ class Detector(Protocol):
         partitions, operations: as of `export.runtime.load.Runtime`. The post-processing operation
             is never delegated, and a file with it has a piece behind it that shifts its labels: a
             network in one piece has two then.
+        masks: whether detections have masks.
     """
 
     @property
@@ -40,6 +41,9 @@ class Detector(Protocol):
 
     @property
     def operations(self) -> tuple[str, ...]: ...
+
+    @property
+    def masks(self) -> bool: ...
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
         """Detections of each of (n, height, width, channels) uint8, in shares of these.
@@ -99,6 +103,7 @@ class LiteRTDetector(LiteRT):
         named = self._interpreter.get_signature_runner().get_output_details()
         self._indices = {name: detail["index"] for name, detail in named.items()}
         self._inside = _has_postprocess(path, self._indices.keys(), spec)
+        self.masks = MASKS in self._indices
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
         return _detections(self._spec, self._inside, map(self._outputs, pictures))
@@ -120,6 +125,7 @@ class OnnxDetector(OnnxRuntime):
         self._spec = spec
         self._names = [output.name for output in self._session.get_outputs()]
         self._inside = _has_postprocess(path, self._names, spec)
+        self.masks = MASKS in self._names
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
         return _detections(self._spec, self._inside, map(self._outputs, pictures))
@@ -147,6 +153,7 @@ class KerasDetector(KerasModel):
                 f"outputs, not {'boxes and logits' if wanted is list else 'detections'}"
             )
         self._spec = spec
+        self.masks = wanted is dict and MASKS in outputs
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
         from keras import ops

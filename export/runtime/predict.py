@@ -194,7 +194,7 @@ def predict(
         picture = _read(refuse, read_picture, image, preprocessing)
         if picture is None:
             continue
-        with _answering(path):
+        with answering(path):
             probabilities = softmax(runtime.predict(picture[None])[0])
             if probabilities.shape != (len(labels),):
                 raise InputError(
@@ -234,7 +234,7 @@ def detect(
         if picture is None:
             continue
         fitted = to_network(picture, described.preprocessing)[None]
-        with _answering(path):
+        with answering(path):
             whole = detector.detect(fitted)[0]
             found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
             for label in found.labels:
@@ -283,7 +283,7 @@ def segment(
         if picture is None:
             continue
         fitted = to_network(picture, preprocessing)[None]
-        with _answering(path):
+        with answering(path):
             found = segmenter.segment(fitted)[0]
             if found.max() >= len(labels):
                 raise InputError(
@@ -302,7 +302,7 @@ def segment(
 
 
 @contextlib.contextmanager
-def _answering(path: pathlib.Path) -> Iterator[None]:
+def answering(path: pathlib.Path) -> Iterator[None]:
     """A file from elsewhere can answer anything, in any shape, or end in any error."""
     try:
         yield

@@ -35,6 +35,7 @@ from training.classification.evaluate import (
     evaluate,
     keras_predict_fn,
 )
+from training.classification.tf_data import train_stream, with_teacher
 from training.classification.train import source_for
 from training.classification.training_model import factors_of
 from training.common.wording import counted
@@ -43,7 +44,6 @@ from training.datasets.selection import without
 from training.datasets.splits import Dataset, Split, places_by_class
 from training.engine import dataset_of_request as of_request
 from training.engine.config import TrainConfig
-from training.engine.pipeline import train_stream, with_teacher
 
 _MISTAKES_KEPT = 200
 

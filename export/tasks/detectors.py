@@ -42,7 +42,6 @@ from training.augment.boxes import to_network
 from training.common.wording import counted
 from training.datasets.detection import DetectionDataset, DetectionSplit
 from training.datasets.instance_masks import THRESHOLD
-from training.detection.batches import evaluation_pictures
 from training.detection.evaluate import (
     DetectFn,
     each_found,
@@ -61,6 +60,7 @@ from training.detection.metrics import (
 from training.detection.train import figures
 from training.detection.truth import Truth
 from training.engine import dataset_of_request as of_request
+from training.engine.evaluation import image_blocks
 
 _SHOWN = 24
 
@@ -138,7 +138,7 @@ class DetectorTask(Task):
         """By chance, without regard to what is in them; the labels are empty."""
         order = np.random.default_rng(self.config.seed).permutation(len(self.train))
         chosen = self.train.take(np.sort(order[:count]))
-        blocks = list(evaluation_pictures(chosen, self.run.preprocessing, len(chosen)))
+        blocks = list(image_blocks(chosen, self.run.preprocessing, len(chosen)))
         return np.concatenate(blocks), np.empty(0, np.int32)
 
     def keras_answers(self, trained: Trained) -> Found:

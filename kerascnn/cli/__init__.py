@@ -26,12 +26,14 @@ _MODULES = {
     "shrink": "compress",
     "compare": "compress",
     "predict": "use",
+    "evaluate": "use",
     "info": "look",
     "debug": "compress",
     "doctor": "look",
     "demo": "demo",
     "android": "phone",
     "web": "phone",
+    "weights": "weights",
 }
 
 

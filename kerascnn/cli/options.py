@@ -68,8 +68,8 @@ def training_options(command: Any) -> Any:
         ),
         click.option(
             "--weights",
-            help="Initial weights: a file of a run (model.keras), torchvision, timm or "
-            "keras.applications, or imagenet for models that list it in `kerascnn models`.",
+            help="Initial weights: a name that `kerascnn weights NAME` lists (imagenet, coco), "
+            "or a file of a run (model.keras), torchvision, timm or keras.applications.",
         ),
         click.option(
             "--option",
@@ -95,11 +95,11 @@ def as_given(asked: dict[str, Any]) -> dict[str, Any]:
     """What `training_options` took, as arguments of `kerascnn.train`."""
     given = dict(asked)
     return {
-        **given,
         "image_size": image_size_of(given.pop("image_size")),
         "options": options_of(given.pop("options"), "--option", "alpha=0.35"),
         "settings": options_of(given.pop("settings"), "--set", "ema=0.999"),
         "detector": options_of(given.pop("detector_options"), "--detector", "score_threshold=0.1"),
+        **given,
     }
 
 

@@ -91,20 +91,25 @@ def located(row: Published) -> pathlib.Path | None:
     return path
 
 
-def verify(row: Published) -> None:
-    """Compare a file in the cache with its digest, and remember that it was.
+def verify(row: Published, path: pathlib.Path | None = None) -> None:
+    """Compare a file with its digest, and remember that it was, if it is in the cache.
+
+    Args:
+        row: what is published of it.
+        path: of the file, where it is not in the cache but in a package.
 
     Raises:
         InputError: it has another one; the message names both.
     """
-    path = path_of(row)
+    path = path or path_of(row)
     wanted = Digest.of_row(row) or _told_of(path)
     if wanted is not None and not wanted.fits(path):
         raise InputError(
             f"{path} is not {row.described} as published: its {wanted.kind.upper()} is "
             f"{digits_of(path, wanted.kind)[: len(wanted.digits)]}, not {wanted.digits}; delete it"
         )
-    remember(path)
+    if row.url is not None:
+        remember(path)
 
 
 def remember(path: pathlib.Path) -> None:

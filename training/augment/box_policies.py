@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from training.augment import distractors
+from training.common import random_streams
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,8 +122,6 @@ OVERLAPS = (None, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 # Windows that are tried before a picture stays whole (torchvision's RandomIoUCrop).
 _TRIES = 40
 
-# After those of `training.engine.epoch_schedule`, whose generators must be others.
-_PURPOSE = 3
 # Columns of uniform numbers a part. Each purpose has its own, used or not, so that what one policy
 # draws another draws too.
 _FLIP, _SCALE, _ASPECT, _ZOOM, _ZOOM_RATIO, _OVERLAP = range(6)
@@ -186,7 +185,7 @@ def draw(policy: BoxPolicy, batch: np.ndarray, row: int, *, seed: int, epoch: in
             among them, so that none is read more than once.
         row: of the picture in the batch.
     """
-    rng = np.random.default_rng([seed, epoch, _PURPOSE, int(batch[row])])
+    rng = random_streams.of_epoch(seed, epoch, random_streams.TILES, int(batch[row]))
     whole = rng.random(_MOSAIC_COLUMNS)
     rows = rng.random((4, _COLUMNS))
     tries = rng.random((_TRIES if policy.overlap_crop else 0, 4))

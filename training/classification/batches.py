@@ -1,6 +1,6 @@
 """Batches of NumPy arrays, without tensorflow: what the loop eats under jax and torch.
 
-`training.engine.pipeline` gives the same batches by tf.data.
+`training.classification.tf_data` gives the same batches by tf.data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from training.common.parallel import ahead, in_order
 from training.datasets.broken import BrokenPictures
 from training.datasets.pictures import read_picture, read_window
 from training.datasets.splits import Split
-from training.engine import epoch_schedule as plan
+from training.engine import epoch_schedule
 from training.engine.config import TrainConfig
 
 Batch = tuple[dict[str, Any], np.ndarray]
@@ -52,7 +52,7 @@ class TrainingData:
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return plan.steps_per_epoch(self.split, self.config)
+        return epoch_schedule.steps_per_epoch(self.split, self.config)
 
     @property
     def read_at(self) -> Preprocessing:
@@ -64,11 +64,11 @@ class TrainingData:
     @property
     def batch_size(self) -> int:
         """Pictures in this host's part of a batch."""
-        return plan.batch_size(self.split, self.config) // self.shard[1]
+        return epoch_schedule.batch_size(self.split, self.config) // self.shard[1]
 
     def epoch(self, number: int) -> dict[str, np.ndarray]:
-        """Rows of all batches of an epoch (`plan.epoch`), with the axes (step, row, ...)."""
-        drawn = plan.epoch(
+        """Rows of all batches of `epoch_schedule.epoch`, with the axes (step, row, ...)."""
+        drawn = epoch_schedule.epoch(
             self.split,
             source=self.source,
             target=self.preprocessing,
@@ -80,6 +80,13 @@ class TrainingData:
             key: rows.reshape(self.steps, count, self.batch_size, *rows.shape[1:])[:, index]
             for key, rows in drawn.items()
         }
+
+    def one_batch(self) -> dict[str, np.ndarray]:
+        """Rows with the types and shapes of all: (1, row, ...)."""
+        whole = epoch_schedule.batch_size(self.split, self.config)
+        config = dataclasses.replace(self.config, batch_size=whole, min_steps=0)
+        few = dataclasses.replace(self, split=self.split.take(range(whole)), config=config)
+        return few.epoch(0)
 
     def read(self, index: int, load: Callable[[int], np.ndarray]) -> np.ndarray:
         """What `load` gives of a picture, or of the one that stands in for it if it is broken.

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training import tasks
 from training.classification.balanced_accuracy import BalancedAccuracy
 from training.classification.batches import TrainingData
 from training.classification.distillation import DistillationLoss, Teacher, accuracy
@@ -21,14 +21,8 @@ from training.classification.training_model import ClassificationTrainingModel, 
 from training.datasets.broken import BrokenPictures
 from training.datasets.pictures import check_picture
 from training.datasets.splits import Split
-from training.engine import (
-    checkpoint,
-    loop,
-    optimizers,
-)
-from training.engine import (
-    epoch_schedule as plan,
-)
+from training.engine import epoch_schedule, optimizers
+from training.engine import fit as engine
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE, Placement
 from training.engine.history import History
@@ -36,7 +30,6 @@ from training.engine.loop import (
     Fitted,
     TrainingTask,
     can_jit,
-    repeatable,
     without_averages_in_place,
 )
 
@@ -68,13 +61,12 @@ def fit(
             `distil_weight` and `temperature`.
         placement: the devices and hosts to train on; all hosts see the same `folder`.
         after_epoch: is given the history after each epoch, and when a training goes on.
-        broken: is told of pictures that cannot be read.
+        broken: takes images that cannot be read.
 
     Raises:
         InputError: the loss is no longer a number.
         Stopped: a signal asked to stop; the same call goes on from there.
     """
-    repeatable(config.seed)
     training_data = TrainingData(
         split=train,
         source=source,
@@ -84,21 +76,20 @@ def fit(
         broken=broken or BrokenPictures(),
     )
     _check_batch(training_data, placement)
-    with placement.scope():
+
+    def open_task() -> TrainingTask:
         training_model = make_training_model(model, training_data, teacher, placement)
-    fitted = loop.train(
-        _Classification(training_model, training_data, validation, placement),
+        return _Classification(training_model, training_data, validation, placement)
+
+    return engine.fit(
+        model,
+        open_task,
+        seed=config.seed,
         folder=folder,
         history_file=history_file,
         placement=placement,
         after_epoch=after_epoch,
     )
-    if training_model.network is not model:
-        # All variables: the weights, and how far dropout has drawn.
-        checkpoint.assign(
-            model.variables, [np.asarray(v) for v in training_model.network.variables]
-        )
-    return fitted
 
 
 def _check_batch(training_data: TrainingData, placement: Placement) -> None:
@@ -169,7 +160,9 @@ def _all_readable(validation: Split, training_data: TrainingData, placement: Pla
 
 
 class _Classification(TrainingTask):
-    """Pictures with one label each."""
+    """Images with one label each."""
+
+    head = tasks.of("classification").head
 
     def __init__(
         self,
@@ -179,9 +172,13 @@ class _Classification(TrainingTask):
         placement: Placement,
     ) -> None:
         self.training_model, self.network = training_model, training_model.network
-        self.config = plan.with_real_batch(training_data.config, len(training_data.split))
+        self.config = epoch_schedule.with_real_batch(training_data.config, len(training_data.split))
         self.steps = training_data.steps
-        self._course, self._validation, self._placement = training_data, validation, placement
+        self._training_data, self._validation, self._placement = (
+            training_data,
+            validation,
+            placement,
+        )
         self.broken = training_data.broken
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
@@ -192,7 +189,7 @@ class _Classification(TrainingTask):
     def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
         return self._placement.distribute(
             lambda shard: training_input(
-                dataclasses.replace(self._course, shard=shard),
+                dataclasses.replace(self._training_data, shard=shard),
                 first_epoch=first_epoch,
                 last_epoch=last_epoch,
                 first_step=first_step,
@@ -202,7 +199,7 @@ class _Classification(TrainingTask):
     def validation(self) -> Any:
         if self._validation is None:
             return None
-        training_data, placement = self._course, self._placement
+        training_data, placement = self._training_data, self._placement
         validation = _all_readable(self._validation, training_data, placement)
         if not len(validation):
             return None
@@ -217,10 +214,7 @@ class _Classification(TrainingTask):
         return placement.distribute_evaluation(feed)
 
     def names(self, epoch: int, step: int) -> list[str]:
-        return self._course.names(epoch, step)
-
-    def is_head(self, layer: keras.Layer) -> bool:
-        return layer.name == "logits"
+        return self._training_data.names(epoch, step)
 
     def note(self, logs: dict[str, float]) -> str:
         return f"loss {float(logs['loss']):.3f}, accuracy {float(logs['accuracy']):.1%}"

@@ -33,7 +33,7 @@ def training_input(
     span = {"first_epoch": first_epoch, "last_epoch": last_epoch, "first_step": first_step}
     if by_tf_data(training_data.split):
         _leave_devices_to_the_backend()
-        from training.engine.pipeline import training_stream
+        from training.classification.tf_data import training_stream
 
         return training_stream(training_data, **span)
     return batches.train_batches(training_data, **span)
@@ -50,7 +50,7 @@ def evaluation_input(
     """What Keras evaluates a `ClassificationTrainingModel` on, any number of times."""
     given: dict[str, Any] = {"classes": classes, "batch_size": batch_size, "broken": broken}
     if keras.backend.backend() == "tensorflow":
-        from training.engine.pipeline import evaluation_stream
+        from training.classification.tf_data import evaluation_stream
 
         return evaluation_stream(split, preprocessing, **given)
     return batches.EvaluationBatches(split, preprocessing, **given)

@@ -19,40 +19,34 @@ from training.classification.evaluate import class_report, evaluate, keras_predi
 from training.classification.fit import fit
 from training.common.progress import say
 from training.datasets import same_bytes
-from training.datasets.broken import BrokenPictures
-from training.datasets.decode import CACHE_BYTES, Broken, decode_dataset
+from training.datasets.decode import CACHE_BYTES, decode_dataset
 from training.datasets.pictures import check_picture
 from training.datasets.splits import Dataset
 from training.engine import dataset_of_request as of_request
 from training.engine import network
 from training.engine.config import TrainConfig
 from training.engine.devices import Placement
-from training.engine.enlarging import enlarging_lines
 from training.engine.history import History
 from training.engine.loop import Fitted
-from training.engine.opening import opening_line, split_counts
 from training.engine.refusals import refuse_other_tasks
 from training.engine.request import TrainRequest
 from training.engine.run import Run
+from training.engine.training import OpenedTraining
 
 # Stored pictures have so many times the pixels a side that a window of them is cut to: windows
 # are cut from the whole picture, whatever its shape.
 _MORE_PIXELS = 1.25
 
 
-class ClassifierTraining:
-    """A request with its data found and its network built; see `training.engine.train.Training`."""
+class ClassifierTraining(OpenedTraining):
+    """Of a classifier; see `training.engine.training.OpenedTraining`."""
 
     def __init__(self, asked: TrainRequest, dataset: Dataset | None = None) -> None:
-        self._asked = asked
-        self.dataset = _noted(dataset or of_request.dataset_of(asked))
-        self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
-        self.classes = self.dataset.classes
-        self.preprocessing = tasks.of("classification").preprocessing(asked, self.dataset)
-        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        super().__init__(asked, dataset)
         self.teacher = _teacher(asked, self.dataset, self.preprocessing)
-        self._skipped: list[Broken] = []
-        self._broken = BrokenPictures(strict=asked.strict)
+
+    def _say_notes(self) -> None:
+        _say_notes(self.dataset)
 
     def facts(self) -> dict[str, Any]:
         """Nothing that other tasks have not, but the teacher."""
@@ -66,10 +60,8 @@ class ClassifierTraining:
         """Read the pictures, and train."""
         asked, whole = self._asked, self.dataset
         source = source_for(self.preprocessing, asked.config)
-        self._broken = BrokenPictures.of_run(
-            folder, strict=asked.strict, remember=placement.is_chief
-        )
-        self.dataset, self._skipped = decode_dataset(
+        self._begin(folder, placement)
+        self.dataset, skipped = decode_dataset(
             of_request.with_validation(whole, asked.config),
             train=source,
             evaluation=self.preprocessing,
@@ -77,12 +69,10 @@ class ClassifierTraining:
             report=say,
             set_aside=whole.validation is None,
         )
+        self._skipped = [image.name for image in skipped]
         if placement.is_chief:
-            say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
-            for line in enlarging_lines(
-                self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
-            ):
-                say(line)
+            self._say_splits()
+            self._say_sizes()
         return fit(
             self.model,
             train=self.dataset.train,
@@ -97,15 +87,6 @@ class ClassifierTraining:
             after_epoch=after_epoch,
             broken=self._broken,
         )
-
-    def counts(self) -> dict[str, Any]:
-        """How many pictures there were for what."""
-        return {
-            **split_counts(self.dataset.each(self._broken.without)),
-            "skipped": [picture.name for picture in self._skipped],
-            "broken": sorted(self._broken.reasons),
-            "notes": [str(note) for note in self.dataset.notes],
-        }
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
         """Figures on the held-out pictures; and the confusion matrix as a file and a picture."""
@@ -130,15 +111,13 @@ class ClassifierTraining:
         }
 
 
-def _noted(dataset: Dataset) -> Dataset:
-    """The same; what there is to say of it is said."""
+def _say_notes(dataset: Dataset) -> None:
+    """Show what there is to say of a data set."""
     if dataset.ignored:
         endings = ", ".join(f"{n} {ending}" for ending, n in sorted(dataset.ignored.items()))
         say(f"skipped files that are not images: {endings}")
-    dataset = same_bytes.noted(dataset)
     for note in dataset.notes:
         say(str(note))
-    return dataset
 
 
 def open_training_data(
@@ -154,7 +133,8 @@ def open_training_data(
     """
     task = tasks.of("classification")
     refuse_other_tasks(asked.model, task)
-    dataset = _noted(of_request.dataset_of(asked))
+    dataset = same_bytes.noted(of_request.dataset_of(asked))
+    _say_notes(dataset)
     preprocessing = task.preprocessing(asked, dataset)
     model = network.build(asked, preprocessing, classes=len(dataset.classes))
     source = source_for(preprocessing, asked.config)

@@ -21,6 +21,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from training.common import atomic, fonts
 
 BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
+# The rest of Okabe and Ito's palette, and its order: neighbours differ in brightness too.
+_ORANGE, _SKY, _YELLOW, _PURPLE = "#e69f00", "#56b4e9", "#f0e442", "#cc79a7"
+CLASS_COLOURS = (VERMILION, _SKY, _YELLOW, BLUE, _ORANGE, GREEN, _PURPLE)
 INK, MUTED, GRID, CARD, BAND = "#1d2430", "#5b6675", "#e2e6ec", "#fffffe", "#f1f3f6"
 # What all drawings share; titles come from folder names, so none is read as mathematics.
 _STYLE = {

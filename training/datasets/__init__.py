@@ -17,7 +17,7 @@ from training.datasets import folder, mnist, pack, scenes_digits, tfds
 from training.datasets.elsewhere import Use, joined, unused, with_beside
 from training.datasets.splits import Dataset, Split
 
-__all__ = ["EMBEDDED", "Dataset", "canonical", "require", "scan"]
+__all__ = ["EMBEDDED", "Dataset", "canonical", "measured", "require", "scan"]
 
 EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
 
@@ -55,6 +55,23 @@ def scan(
             "hold out pictures of the same kind"
         )
     return joined(_all_learnt(learnt), _all_measured(measured))
+
+
+def measured(spec: str) -> Dataset:
+    """Find a data set that nothing is learnt from; all its images are held out.
+
+    Of one with splits of its own those of its test split are, else of its validation split.
+
+    Args:
+        spec: as of `scan`.
+
+    Raises:
+        InputError: as of `scan`.
+    """
+    require(spec)
+    if _is_class_folder(spec):
+        return folder.measured(pathlib.Path(spec))
+    return _all_measured(_scan(spec, 0))
 
 
 def _all_learnt(dataset: Dataset) -> Dataset:

@@ -41,6 +41,18 @@ def scan_objects(
     return joined(learnt, _scan(val_data, seed, strict, Use.MEASURE, reading))
 
 
+def measured(spec: str) -> DetectionDataset:
+    """A data set that nothing is learnt from: its test split, else its validation split, else all.
+
+    Args:
+        spec: as of `scan_objects`.
+
+    Raises:
+        InputError: as of `scan_objects`.
+    """
+    return _scan(spec, 0, False, Use.MEASURE, NOW)
+
+
 def _scan(spec: str, seed: int, strict: bool, use: Use, reading: int) -> DetectionDataset:
     if is_scenes(spec):
         return scenes.scan(spec)

@@ -62,6 +62,18 @@ def scan_maps(
     return joined(learnt, _scan(val_data, seed, strict, Use.MEASURE, reading, named))
 
 
+def measured(spec: str) -> SegmentationDataset:
+    """A data set that nothing is learnt from: its test split, else its validation split, else all.
+
+    Args:
+        spec: as of `scan_maps`.
+
+    Raises:
+        InputError: as of `scan_maps`.
+    """
+    return _scan(spec, 0, False, Use.MEASURE, NOW)
+
+
 def _scan(
     spec: str, seed: int, strict: bool, use: Use, reading: int, named: ClassFile | None = None
 ) -> SegmentationDataset:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from kerascnn.errors import InputError
-from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES, Part
 from training.augment.boxes import (
     Augmented,
@@ -16,23 +16,17 @@ from training.augment.boxes import (
     Tile,
     assembled,
     make_tile,
-    refuse_crops,
-    to_network,
 )
-from training.common.parallel import in_order
+from training.common import random_streams
 from training.datasets import mask_bits
 from training.datasets.detection import DetectionSplit
 from training.engine.tiled_batches import (
     MapFunction,
     TiledBatch,
     TiledTrainingData,
-    tiled_batches,
 )
 
 DetectionBatch = TiledBatch
-# After those of `training.engine.epoch_schedule` and `training.augment.box_policies`, whose
-# generators must be others.
-_PURPOSE = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,6 +74,24 @@ class DetectionTrainingData(TiledTrainingData):
         """
         return super().batch(epoch, step)
 
+    @property
+    def signature(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """See `TiledTrainingData.signature`."""
+        count, most = self.batch_size, self.most_objects
+        found = {
+            **super().signature,
+            "gt_boxes": ((count, most, 4), np.float32),
+            "gt_labels": ((count, most), np.int32),
+            "gt_crowd": ((count, most), np.bool_),
+        }
+        if self.masks:
+            height, width = self.preprocessing.input_shape[:2]
+            shape = (count, most, height, mask_bits.row_bytes(width))
+            found["gt_masks"] = (shape, np.uint8)
+        if self.chance:
+            found["chance"] = ((count, self.chance), np.float32)
+        return found
+
     def made(self, epoch: int, rows: np.ndarray, mapped: MapFunction) -> DetectionBatch:
         policy = BOX_POLICIES[self.config.augmentation]
 
@@ -93,11 +105,11 @@ class DetectionTrainingData(TiledTrainingData):
         pictures = (assembled(parts, self.preprocessing) for parts in tiles)
         batch = padded(list(pictures), self.most_objects)
         if self.chance:
-            batch["chance"] = np.stack([self._chances(epoch, int(i)) for i in self._own(rows)])
+            batch["chance"] = np.stack([self._chances(epoch, int(i)) for i in self.own_rows(rows)])
         return batch
 
     def _chances(self, epoch: int, picture: int) -> np.ndarray:
-        rng = np.random.default_rng([self.config.seed, epoch, _PURPOSE, picture])
+        rng = random_streams.of_epoch(self.config.seed, epoch, random_streams.SAMPLING, picture)
         return rng.random(self.chance, dtype=np.float32)
 
 
@@ -123,31 +135,3 @@ def padded(pictures: list[Augmented], most: int) -> DetectionBatch:
         if picture.masks is not None and "gt_masks" in batch:
             batch["gt_masks"][row, : len(stay)] = picture.masks[stay]
     return batch
-
-
-def object_batches(
-    training_data: DetectionTrainingData, *, first_epoch: int, last_epoch: int, first_step: int = 0
-) -> Iterator[DetectionBatch]:
-    """Batches from a step of `first_epoch` up to `last_epoch`, made ahead in threads."""
-    return tiled_batches(
-        training_data, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
-    )
-
-
-def evaluation_pictures(
-    split: DetectionSplit, preprocessing: Preprocessing, batch_size: int
-) -> Iterator[np.ndarray]:
-    """(n, height, width, 3) uint8 blocks of a split, in order; the last one may be short.
-
-    Raises:
-        InputError: a picture that cannot be read.
-    """
-    refuse_crops(preprocessing)
-    block: list[np.ndarray] = []
-    for picture in in_order(lambda i: to_network(split.picture(i), preprocessing), len(split)):
-        block.append(picture)
-        if len(block) == batch_size:
-            yield np.stack(block)
-            block = []
-    if block:
-        yield np.stack(block)

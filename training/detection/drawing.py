@@ -17,17 +17,11 @@ from PIL import Image, ImageColor, ImageDraw
 from kerascnn.errors import InputError
 from training.common import atomic
 from training.common.drawing import (
-    BLUE,
-    GREEN,
+    CLASS_COLOURS,
     INK,
-    VERMILION,
     shorten,
 )
 from training.common.fonts import Letters
-
-# The rest of Okabe and Ito's palette, and its order: neighbours differ in brightness too.
-_ORANGE, _SKY, _YELLOW, _PURPLE = "#e69f00", "#56b4e9", "#f0e442", "#cc79a7"
-CLASS_COLOURS = (VERMILION, _SKY, _YELLOW, BLUE, _ORANGE, GREEN, _PURPLE)
 
 _WHITE = "#ffffff"
 _TINT = 0.45  # share of the class's colour in a mask

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.augment.boxes import boxes_from_network
-from training.common.progress import Progress
 from training.datasets.detection import DetectionSplit
-from training.detection.batches import evaluation_pictures
 from training.detection.metrics import DetectionEvaluation, Detections, evaluate_detections
 from training.detection.truth import Truth
+from training.engine.evaluation import IMAGES_AT_ONCE, answers, compiled
 
 if TYPE_CHECKING:  # files are evaluated without a framework
     import keras
-
-_PICTURES_AT_ONCE = 16
 
 # (n, height, width, 3) uint8 at the network's geometry -> n Detections, in shares of that.
 DetectFn = Callable[[np.ndarray], list[Detections]]
@@ -29,7 +26,7 @@ DetectFn = Callable[[np.ndarray], list[Detections]]
 def each_found(
     detect: DetectFn, split: DetectionSplit, preprocessing: Preprocessing, *, title: str = ""
 ) -> Iterator[Detections]:
-    """Yield what is found in each picture of a split, in shares of it, clipped to it.
+    """What is found in each picture of a split, in shares of it, clipped to it.
 
     Args:
         title: of a progress bar; none is shown without.
@@ -37,15 +34,7 @@ def each_found(
     Raises:
         InputError: a picture that cannot be read.
     """
-    blocks = evaluation_pictures(split, preprocessing, _PICTURES_AT_ONCE)
-    with Progress(title, len(split) if title else 0, unit="picture") as progress:
-        index = 0
-        for block in blocks:
-            for one in detect(block):
-                yield on_picture(one, split.sizes[index], preprocessing)
-                index += 1
-            if title:
-                progress.step(len(block))
+    return answers(detect, split, preprocessing, on_picture, title=title)
 
 
 def detections(
@@ -97,12 +86,12 @@ def keras_detect_fn(
     """`detect` of a Keras model, normalisation and suppression included."""
     from keras import ops
 
-    run = _compiled(model, spec)
+    run = compiled(model, spec.detections)
 
     def found(pictures: np.ndarray) -> list[Detections]:
         parts: list[Detections] = []
-        for start in range(0, len(pictures), _PICTURES_AT_ONCE):
-            block = preprocessing.normalise(pictures[start : start + _PICTURES_AT_ONCE])
+        for start in range(0, len(pictures), IMAGES_AT_ONCE):
+            block = preprocessing.normalise(pictures[start : start + IMAGES_AT_ONCE])
             result = {k: ops.convert_to_numpy(v) for k, v in run(block).items()}
             parts += [_of_picture(result, i) for i in range(len(block))]
         return parts
@@ -114,41 +103,3 @@ def _of_picture(result: dict[str, np.ndarray], index: int) -> Detections:
     count = int(result["count"][index])
     # Copies: a view of few detections would keep a whole batch.
     return Detections(**{k: v[index][:count].copy() for k, v in result.items() if k != "count"})
-
-
-def _compiled(
-    model: keras.Model, spec: DetectorSpec | TwoStageSpec
-) -> Callable[[np.ndarray], dict[str, Any]]:
-    """`detect` with the weights of each moment, in one piece: suppression is many operations.
-
-    A two-stage network detects by itself.
-    """
-    from keras.backend import backend
-
-    from kerascnn.detection.postprocess import detect
-
-    def detected(outputs: Any) -> dict[str, Any]:
-        return detect(spec, *outputs) if isinstance(spec, DetectorSpec) else outputs
-
-    def run(pictures: Any) -> dict[str, Any]:
-        return detected(model(pictures, training=False))
-
-    if backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(run, reduce_retracing=True)
-    if backend() == "jax":
-        import jax
-
-        @jax.jit
-        def stateless(trainable: Any, others: Any, pictures: Any) -> dict[str, Any]:
-            outputs, _others = model.stateless_call(trainable, others, pictures, training=False)
-            return detected(outputs)
-
-        # Variables that it closed over would stay as they were at the first call.
-        return lambda pictures: stateless(
-            [v.value for v in model.trainable_variables],
-            [v.value for v in model.non_trainable_variables],
-            pictures,
-        )
-    return run

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from kerascnn.errors import InputError
 from training.common import atomic
 from training.common.drawing import (
+    CLASS_COLOURS,
     INK,
     MUTED,
     drawing,
@@ -21,7 +22,6 @@ from training.common.drawing import (
     shorten,
     title_above,
 )
-from training.detection.drawing import CLASS_COLOURS
 from training.detection.metrics import DetectionEvaluation
 
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))

@@ -12,12 +12,9 @@ from kerascnn import zoo
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training import tasks
 from training.augment.box_policies import BOX_POLICIES
 from training.common.progress import say
 from training.common.wording import skipped
-from training.datasets import same_bytes
-from training.datasets.broken import BrokenPictures
 from training.datasets.detection import DetectionDataset, DetectionSplit, require_masks
 from training.datasets.selection import with_sound_headers
 from training.detection.batches import DetectionTrainingData
@@ -27,39 +24,35 @@ from training.detection.fit import fit_detector, kind
 from training.detection.metrics import DetectionEvaluation, Detections, evaluate_detections
 from training.detection.pr_curve import write_per_class, write_pr_curve
 from training.engine import dataset_of_request as of_request
-from training.engine import network, options
+from training.engine import options
 from training.engine.config import TrainConfig
 from training.engine.devices import Placement
-from training.engine.enlarging import enlarging_lines
 from training.engine.history import History
 from training.engine.loop import Fitted
-from training.engine.opening import notes_lines, opening_line, split_counts
 from training.engine.request import TrainRequest
+from training.engine.training import OpenedTraining
 
 
-class DetectorTraining:
-    """A request with its data found and its network built; see `training.engine.train.Training`."""
+class DetectorTraining(OpenedTraining):
+    """Of a detector; see `training.engine.training.OpenedTraining`."""
 
     def __init__(self, asked: TrainRequest, dataset: DetectionDataset | None = None) -> None:
-        self._asked = asked
-        self.dataset = same_bytes.noted(dataset or of_request.dataset_of(asked))
-        for line in notes_lines(self.dataset.name, self.dataset.notes):
-            say(line)
-        self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
-        self.classes = self.dataset.classes
-        self.preprocessing = tasks.of("detection").preprocessing(asked, self.dataset)
-        self.spec = _spec(asked, self.preprocessing)
-        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
-        for line in enlarging_lines(
-            self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
-        ):
-            say(line)
-        if isinstance(self.spec, TwoStageSpec):  # which it was built with, --option included
-            self.spec = self.model.get_layer("detections").spec
-        if kind(self.spec) == "segm":
-            require_masks(self.dataset.train, self.dataset.validation, self.dataset.held_out)
-        self._skipped: list[str] = []
-        self._broken = BrokenPictures(strict=asked.strict)
+        super().__init__(asked, dataset)
+        self._say_sizes()
+        self.spec = self._of_network()
+        if self.spec.masks:
+            require_masks(*self.dataset.splits)
+
+    def _check(self) -> None:
+        self.spec = self._checked(_spec(self._asked, self.preprocessing))
+
+    def _checked(self, spec: Any) -> Any:
+        """A spec that networks of this kind can have; raises InputError for another."""
+        return spec
+
+    def _of_network(self) -> Any:
+        """The spec that the network was built with."""
+        return self.spec
 
     def facts(self) -> dict[str, Any]:
         """What decodes the outputs, and the data's own numbers of the classes."""
@@ -73,12 +66,10 @@ class DetectorTraining:
     ) -> Fitted:
         """Look at the pictures' headers, and train."""
         config = self._asked.config
-        self._broken = BrokenPictures.of_run(
-            folder, strict=self._asked.strict, remember=placement.is_chief
-        )
+        self._begin(folder, placement)
         self.dataset = of_request.with_validation(self._sound(self.dataset), config)
         if placement.is_chief:
-            say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+            self._say_splits()
         most = DetectionTrainingData.most_objects
         if kind(self.spec) == "segm":
             most = _most_objects(self.dataset.train, config)
@@ -101,16 +92,6 @@ class DetectorTraining:
             placement=placement,
             after_epoch=after_epoch,
         )
-
-    def counts(self) -> dict[str, Any]:
-        """How many pictures there were for what."""
-        dataset = self.dataset
-        return {
-            **split_counts(dataset.each(self._broken.without)),
-            "skipped": self._skipped,
-            "broken": sorted(self._broken.reasons),
-            "notes": [str(note) for note in self.dataset.notes],
-        }
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
         """COCO's figures on the held-out pictures; precision-recall, classes, examples as files."""
@@ -185,8 +166,33 @@ def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec | T
         raise
     except (TypeError, ValueError) as error:
         raise options.cannot_build(asked.model, "--detector", asked.detector_options) from error
-    if isinstance(spec, TwoStageSpec):
-        return spec
-    if spec.loss == "multibox" and not spec.background:
-        raise InputError(f"{asked.model} has no background, which loss 'multibox' needs")
     return spec
+
+
+class OneStageTraining(DetectorTraining):
+    """Of a detector of one stage, whose outputs are decoded behind it."""
+
+    def _checked(self, spec: DetectorSpec) -> DetectorSpec:
+        if spec.loss == "multibox" and not spec.background:
+            raise InputError(f"{self._asked.model} has no background, which loss 'multibox' needs")
+        return spec
+
+
+class TwoStageTraining(DetectorTraining):
+    """Of a detector of two stages, which decodes its own outputs: its spec is within it."""
+
+    def _of_network(self) -> TwoStageSpec:
+        spec: TwoStageSpec = self.model.get_layer("detections").spec  # --option included
+        return spec
+
+
+_BY_STAGES = {1: OneStageTraining, 2: TwoStageTraining}
+
+
+def opened(asked: TrainRequest, dataset: DetectionDataset | None = None) -> DetectorTraining:
+    """The training of a request, by the stages of its detector.
+
+    Args:
+        dataset: as `DetectionTask.scan` gives it; None: it is found now.
+    """
+    return _BY_STAGES[zoo.detector_spec(asked.model).stages](asked, dataset)

@@ -1,7 +1,8 @@
 """How a model is trained, as one frozen value that run.json keeps.
 
-A common part, and a section of each kind of task: by `training.engine.task.Task.settings` a task
-says which fields beside the common ones it has a part for. For users all names are equal.
+A common part, and settings that only some tasks have a part for: by
+`training.engine.task.Task.settings` each task says which of those are its own. For users, and in
+run.json, all names are equal.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def _setting(
     most: float = _ANY,
     above: float = -_ANY,
     off: object = None,
+    own: bool = False,
 ) -> _Value:
     """A field, with the values that it may have.
 
@@ -43,15 +45,17 @@ def _setting(
         least, most: numbers, these included.
         above: numbers, this excluded, and no infinite one.
         off: the value that leaves its part out of a training, where that is not the default.
+        own: not of every task: those name it that have a part for it.
     """
-    limits = {"choices": tuple(choices), "least": least, "most": most, "above": above, "off": off}
+    limits = {"choices": tuple(choices), "least": least, "most": most, "above": above}
+    limits |= {"off": off, "own": own}
     found: _Value = dataclasses.field(default=default, metadata=limits)
     return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CommonSettings:
-    """Settings of every task.
+class TrainConfig:
+    """Everything that shapes the weights, beside the model, the data and their versions.
 
     Attributes:
         epochs: passes over the training pictures, at most.
@@ -82,10 +86,29 @@ class CommonSettings:
         ema: highest momentum of the moving average of weights that is evaluated and kept; 0: none.
             At the update behind n others it is min(ema, (1 + n) / (10 + n)), so that the average
             of a short run looks back over a ninth of it and has forgotten the initial weights.
+        label_smoothing: of the cross-entropy.
+        map_loss: of label maps, see `training.segmentation.losses`: "cross_entropy", "dice",
+            "focal", "cross_entropy_dice".
+        border_weight: of label maps, how much more the pixels between two objects that nearly
+            touch weigh in the loss (w0 of arXiv:1505.04597, equation 2, where it is 10); 0: no
+            more than others.
         augmentation: a name in `training.augment.policies.POLICIES`, or for what finds objects or
             label maps in `training.augment.box_policies.BOX_POLICIES`.
+        mixup: alpha of the beta distribution of shares (arXiv:1710.09412); 0: none.
+        cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
+        class_weights: "balanced" weights the loss by the inverse of a class's frequency, in
+            pictures or, of label maps, in pixels.
+        pictures_per_class: at most so many training pictures a class, chosen by `split_seed`;
+            0: all.
         validation_fraction: part of the training pictures set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
+        watch_images: of detectors and segmentation networks, validation images that are evaluated
+            after each epoch, at most: the same ones after every one, drawn by `split_seed`; 0:
+            all. Figures of a finished run are always of all held-out images.
+        monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
+            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mIoU, by
+            task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
+            recalls) and "loss".
         patience: epochs without a better validation after which the training ends; 0: never.
         freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
             classifiers, what is no part of the backbone. All batch norms follow their batches, as
@@ -94,6 +117,8 @@ class CommonSettings:
         seed: of initial weights, order, augmentation and dropout.
         split_seed: which pictures are for what, where the data does not say: those held out, set
             aside, and left by `pictures_per_class`. Runs of another `seed` have the same ones.
+        distil_weight: share of the loss that a teacher's answers have, where there is a teacher.
+        temperature: that both softmaxes are taken at for it.
     """
 
     epochs: int = _setting(30, least=1)
@@ -117,77 +142,24 @@ class CommonSettings:
     warmup_epochs: float = _setting(1.0, least=0)
     clip_norm: float = _setting(0.0, least=0)
     ema: float = _setting(0.0, least=0, most=0.99999)
+    label_smoothing: float = _setting(0.1, least=0, most=0.999, off=0.0, own=True)
+    map_loss: str = _setting("cross_entropy", choices=MAP_LOSSES, own=True)
+    border_weight: float = _setting(0.0, least=0, most=1e4, own=True)
     augmentation: str = _setting("pictures", choices=AUGMENTATIONS)
+    mixup: float = _setting(0.0, least=0, most=100, own=True)
+    cutmix: float = _setting(0.0, least=0, most=100, own=True)
+    class_weights: str = _setting("none", choices=CLASS_WEIGHTS, own=True)
+    pictures_per_class: int = _setting(0, least=0, own=True)
     validation_fraction: float = _setting(0.1, least=0, most=0.9)
+    watch_images: int = _setting(2000, least=0, own=True)
+    monitor: str = _setting("auto", choices=MONITORS, own=True)
     patience: int = _setting(0, least=0)
     freeze_epochs: int = _setting(0, least=0)
     freeze_learning_rate: float = _setting(1e-2, above=0)
     seed: int = _setting(0, least=0, most=2**31 - 1)
     split_seed: int = _setting(0, least=0, most=2**31 - 1)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassificationSettings:
-    """Settings of classifiers.
-
-    Attributes:
-        label_smoothing: of the cross-entropy.
-        mixup: alpha of the beta distribution of shares (arXiv:1710.09412); 0: none.
-        cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
-        pictures_per_class: at most so many training pictures a class, chosen by `split_seed`;
-            0: all.
-        monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
-            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mIoU, by
-            task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
-            recalls) and "loss".
-        distil_weight: share of the loss that a teacher's answers have, where there is a teacher.
-        temperature: that both softmaxes are taken at for it.
-    """
-
-    label_smoothing: float = _setting(0.1, least=0, most=0.999, off=0.0)
-    mixup: float = _setting(0.0, least=0, most=100)
-    cutmix: float = _setting(0.0, least=0, most=100)
-    pictures_per_class: int = _setting(0, least=0)
-    monitor: str = _setting("auto", choices=MONITORS)
-    distil_weight: float = _setting(0.7, least=0, most=1)
-    temperature: float = _setting(3.0, above=0)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SegmentationSettings:
-    """Settings of segmentation networks.
-
-    Attributes:
-        map_loss: of label maps, see `training.segmentation.losses`: "cross_entropy", "dice",
-            "focal", "cross_entropy_dice".
-        border_weight: of label maps, how much more the pixels between two objects that nearly
-            touch weigh in the loss (w0 of arXiv:1505.04597, equation 2, where it is 10); 0: no
-            more than others.
-    """
-
-    map_loss: str = _setting("cross_entropy", choices=MAP_LOSSES)
-    border_weight: float = _setting(0.0, least=0, most=1e4)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SharedSettings:
-    """Settings that several tasks have, and not all.
-
-    Attributes:
-        class_weights: "balanced" weights the loss by the inverse of a class's frequency, in
-            pictures or, of label maps, in pixels.
-        watch_images: of detectors and segmentation networks, validation images that are evaluated
-            after each epoch, at most: the same ones after every one, drawn by `split_seed`; 0:
-            all. Figures of a finished run are always of all held-out images.
-    """
-
-    class_weights: str = _setting("none", choices=CLASS_WEIGHTS)
-    watch_images: int = _setting(2000, least=0)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig(SharedSettings, SegmentationSettings, ClassificationSettings, CommonSettings):
-    """Everything that shapes the weights, beside the model, the data and their versions."""
+    distil_weight: float = _setting(0.7, least=0, most=1, own=True)
+    temperature: float = _setting(3.0, above=0, own=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.milestones, list):  # as JSON has it
@@ -255,9 +227,10 @@ class TrainConfig(SharedSettings, SegmentationSettings, ClassificationSettings, 
         return self.learning_rate * self.batch_size * self.accumulate / self.reference_batch
 
 
-_SECTIONS = (ClassificationSettings, SegmentationSettings, SharedSettings)
 # Settings that are not of every task.
-OWNED = frozenset(field.name for section in _SECTIONS for field in dataclasses.fields(section))
+OWNED = frozenset(
+    field.name for field in dataclasses.fields(TrainConfig) if field.metadata.get("own")
+)
 # The words that settings take.
 CHOICES: Mapping[str, Sequence[str]] = {
     field.name: field.metadata["choices"]

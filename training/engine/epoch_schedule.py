@@ -13,11 +13,10 @@ import numpy as np
 
 from kerascnn.preprocessing import Preprocessing
 from training.augment import policies
+from training.common import random_streams
 from training.datasets.splits import Split
 from training.engine.config import TrainConfig
 
-# What a generator is for, so that one more draw of one kind does not shift the others.
-_ORDER, _AUGMENTATION, _MIXING = range(3)
 # Shards that are shuffled together; a whole shuffle would read a disk at random places.
 _SHARDS_AT_ONCE = 16
 
@@ -75,14 +74,14 @@ def epoch(
     policy = policies.POLICIES[config.augmentation]
     count = steps_per_epoch(split, config) * batch_size(split, config)
     index = order(len(split), seed=config.seed, epoch=number, blocks=split.blocks)[:count]
-    rng = _generator(config.seed, number, _AUGMENTATION)
+    rng = random_streams.of_epoch(config.seed, number, random_streams.AUGMENTATION)
     drawn = policies.draw(policy, rng, _sizes(split, source), target.input_shape[:2])
     rows = {"index": index, **{key: values[index] for key, values in drawn.items()}}
     if config.mixup or config.cutmix:
         from training.augment import mixing  # loads keras, which no file needs
 
         rows["mix"] = mixing.draw(
-            _generator(config.seed, number, _MIXING),
+            random_streams.of_epoch(config.seed, number, random_streams.MIXING),
             count,
             mixup=config.mixup,
             cutmix=config.cutmix,
@@ -101,7 +100,7 @@ def order(count: int, *, seed: int, epoch: int, blocks: np.ndarray | None = None
     Returns:
         (count,) int64.
     """
-    rng = _generator(seed, epoch, _ORDER)
+    rng = random_streams.of_epoch(seed, epoch, random_streams.ORDER)
     if blocks is None:
         return rng.permutation(count)
     shards = rng.permutation(int(blocks.max()) + 1)
@@ -115,7 +114,3 @@ def _sizes(split: Split, source: Preprocessing) -> np.ndarray:
     if source.resize == "stretch" and split.sizes is not None:
         return split.sizes
     return np.full((len(split), 2), source.input_shape[:2], np.int32)
-
-
-def _generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
-    return np.random.default_rng([seed, epoch, purpose])

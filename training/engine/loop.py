@@ -4,8 +4,7 @@ Weights after any step are a function of (request, data) alone, whether or not t
 killed on the way: what chance decides derives from seed, epoch and step
     (`training.engine.epoch_schedule`), and a
 checkpoint holds every variable of network and optimiser, the metrics of a begun epoch too.
-What is trained, on what and by which loss is a `TrainingTask`: `training.classification.fit` has
-the classifiers'.
+What is trained, on what and by which loss is a `TrainingTask`; each task has its own.
 """
 
 from __future__ import annotations
@@ -76,7 +75,8 @@ class TrainingTask(abc.ABC):
         network: what is trained; its variables are what a checkpoint keeps.
         config: how to train.
         steps: batches in an epoch.
-        broken: what the batches tell of pictures that cannot be read.
+        broken: images that could not be read, as the batches meet them.
+        head: beginnings of the names of the layers that learn while the rest is frozen.
     """
 
     training_model: keras.Model
@@ -84,6 +84,7 @@ class TrainingTask(abc.ABC):
     config: TrainConfig
     steps: int
     broken: BrokenPictures
+    head: tuple[str, ...]
 
     @abc.abstractmethod
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
@@ -96,10 +97,6 @@ class TrainingTask(abc.ABC):
     @abc.abstractmethod
     def names(self, epoch: int, step: int) -> list[str]:
         """The pictures of one batch, for a message."""
-
-    @abc.abstractmethod
-    def is_head(self, layer: keras.Layer) -> bool:
-        """Whether a layer learns while the rest is frozen."""
 
     @abc.abstractmethod
     def note(self, logs: dict[str, float]) -> str:
@@ -241,7 +238,9 @@ class _Loop:
         """Compile for the epochs from `first` to `last`."""
         frozen = last <= self.config.freeze_epochs
         for layer, trainable in zip(self.work.network.layers, self._trainable, strict=True):
-            _set_trainable(layer, trainable and (not frozen or self.work.is_head(layer)))
+            _set_trainable(
+                layer, trainable and (not frozen or layer.name.startswith(self.work.head))
+            )
             if trainable and not layer.trainable:
                 _follow_batches(layer)
         config = self.config

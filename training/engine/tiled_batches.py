@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,22 +19,15 @@ from training.augment.boxes import Rectangle, rectangles, refuse_crops
 from training.common.cores import WORKERS
 from training.common.parallel import ahead
 from training.datasets.broken import BrokenPictures
-from training.engine import epoch_schedule as plan
+from training.datasets.splits import PlacedSplit
+from training.engine import epoch_schedule
 from training.engine.config import TrainConfig
 
 TiledBatch = dict[str, np.ndarray]
 # `map`, or that of a pool of threads.
 MapFunction = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 _Tile = TypeVar("_Tile")
-
-
-class Pictures(Protocol):
-    """An `DetectionSplit` or a `SegmentationSplit`."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    def __len__(self) -> int: ...
+_Loaded = TypeVar("_Loaded")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +49,7 @@ class TiledTrainingData:
         InputError: pictures that are cropped, or not of 3 channels.
     """
 
-    split: Pictures
+    split: PlacedSplit[Any]
     preprocessing: Preprocessing
     classes: int
     config: TrainConfig
@@ -78,11 +71,17 @@ class TiledTrainingData:
 
     @property
     def _whole(self) -> int:
-        return plan.batch_of(len(self.split), self.config)
+        return epoch_schedule.batch_of(len(self.split), self.config)
+
+    @property
+    def signature(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and type of each array of a batch."""
+        shape = (self.batch_size, *self.preprocessing.input_shape)
+        return {"pictures": (shape, np.uint8)}
 
     def names(self, epoch: int, step: int) -> list[str]:
         """The pictures of this host's part of a batch, for a message."""
-        return [self.split.names[i] for i in self._own(self.rows(epoch)[step])]
+        return [self.split.names[i] for i in self.own_rows(self.rows(epoch)[step])]
 
     def batch(self, epoch: int, step: int) -> TiledBatch:
         """One batch.
@@ -94,17 +93,27 @@ class TiledTrainingData:
 
     def rows(self, epoch: int) -> np.ndarray:
         """(steps, pictures of all hosts) positions in the split, in an epoch's order."""
-        order = plan.order(len(self.split), seed=self.config.seed, epoch=epoch)
+        order = epoch_schedule.order(len(self.split), seed=self.config.seed, epoch=epoch)
         return order[: self.steps * self._whole].reshape(self.steps, self._whole)
 
     def made(self, epoch: int, rows: np.ndarray, mapped: MapFunction) -> TiledBatch:
         """The batch of these rows; `batch` without its order."""
         raise NotImplementedError
 
-    def _own(self, rows: np.ndarray) -> np.ndarray:
+    def own_rows(self, rows: np.ndarray) -> np.ndarray:
         """This host's rows of a batch."""
         start = self.shard[0] * self.batch_size
         return rows[start : start + self.batch_size]
+
+    def sound(self, source: int, load: Callable[[int], _Loaded]) -> _Loaded:
+        """What `load` gives of a position of the split, or of the next one that can be read.
+
+        Raises:
+            InputError: none can be read; or see `BrokenPictures.add`.
+        """
+        count = len(self.split)
+        others = ((source + step) % count for step in range(count))
+        return self.broken.first_sound(others, self.split.names, load)
 
     def _tiles(
         self,
@@ -131,9 +140,7 @@ class TiledTrainingData:
                 jobs.setdefault(part.picture, []).append((slot, number, part, area))
 
         def work(source: int) -> list[tuple[int, int, _Tile]]:
-            count = len(self.split)
-            others = ((source + step) % count for step in range(count))
-            make = self.broken.first_sound(others, self.split.names, opened)
+            make = self.sound(source, opened)
             return [(slot, number, make(part, area)) for slot, number, part, area in jobs[source]]
 
         tiles: list[dict[int, _Tile]] = [{} for _ in range(self.batch_size)]

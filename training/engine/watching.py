@@ -6,12 +6,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from training.common import random_streams
 from training.datasets.splits import SplitLike
 from training.engine.config import TrainConfig
-
-# After the seed, so that the images are others than those that other draws by it take.
-_PURPOSE = 7
-
 
 _AnySplit = TypeVar("_AnySplit", bound=SplitLike)
 
@@ -25,7 +22,9 @@ def watching(split: _AnySplit, config: TrainConfig) -> _AnySplit:
     most = config.watch_images
     if not most or len(split) <= most:
         return split
-    order = np.random.default_rng([config.split_seed, _PURPOSE]).permutation(len(split))
+    order = random_streams.of_run(config.split_seed, random_streams.WATCHING).permutation(
+        len(split)
+    )
     few: _AnySplit = split.take(np.sort(order[:most]))
     return few
 

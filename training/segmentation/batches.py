@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,6 @@ from training.engine.tiled_batches import (
     MapFunction,
     TiledBatch,
     TiledTrainingData,
-    tiled_batches,
 )
 from training.segmentation.border_weights import border_weights
 
@@ -72,6 +72,15 @@ class SegmentationTrainingData(TiledTrainingData):
         """
         return super().batch(epoch, step)
 
+    @property
+    def signature(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """See `TiledTrainingData.signature`."""
+        shape = (self.batch_size, *self.answer)
+        found = {**super().signature, "gt_map": (shape, np.uint8)}
+        if self.config.border_weight:
+            found["gt_weights"] = (shape, np.float32)
+        return found
+
     def made(self, epoch: int, rows: np.ndarray, mapped: MapFunction) -> SegmentationBatch:
         def opened(source: int) -> Callable[[Part, Rectangle], MapTile]:
             picture, label_map = self.split.picture(source), self.split.label_map(source)
@@ -94,16 +103,3 @@ class SegmentationTrainingData(TiledTrainingData):
             weights = border_weights(picture.label_map, weight=self.config.border_weight)
             row["gt_weights"] = weights[inside]
         return row
-
-
-def map_batches(
-    training_data: SegmentationTrainingData,
-    *,
-    first_epoch: int,
-    last_epoch: int,
-    first_step: int = 0,
-) -> Iterator[SegmentationBatch]:
-    """Batches from a step of `first_epoch` up to `last_epoch`, made ahead in threads."""
-    return tiled_batches(
-        training_data, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
-    )

@@ -1,6 +1,6 @@
 """Label maps drawn on pictures: a tint and a contour a class, and a legend below.
 
-A class has the colour that boxes of the same objects have (`training.detection.drawing`). Seven
+A class has the colour that boxes of the same objects have (`training.common.drawing`). Seven
 colours are what colour-blind people tell apart: the next seven classes have stripes of them, the
 next dots. What is no object's, where maps are made of objects, stays as it is.
 """
@@ -15,10 +15,9 @@ from PIL import Image, ImageColor, ImageDraw
 
 from kerascnn.errors import InputError
 from training.common import atomic
-from training.common.drawing import INK, MUTED, shorten
+from training.common.drawing import CLASS_COLOURS, INK, MUTED, shorten
 from training.common.fonts import Letters
 from training.datasets.segmentation import BACKGROUND, VOID, Palette
-from training.detection.drawing import CLASS_COLOURS
 
 _SOLID, _STRIPES, _DOTS = range(3)  # looks of a tint
 _TINTS = 3

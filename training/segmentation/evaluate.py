@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from kerascnn.preprocessing import Preprocessing
-from training.augment.boxes import evaluation_placement, refuse_crops, to_network
+from training.augment.boxes import evaluation_placement
 from training.augment.masks import middle
-from training.common.parallel import in_order
-from training.common.progress import Progress
 from training.datasets.segmentation import VOID, SegmentationSplit
+from training.engine.evaluation import IMAGES_AT_ONCE, answers, compiled
 from training.segmentation.metrics import SegmentationEvaluation, evaluate_maps
 
 if TYPE_CHECKING:  # files are evaluated without a framework
     import keras
-
-_PICTURES_AT_ONCE = 16
 
 # (n, h, w, 3) uint8 at the network's geometry -> (n, h', w') classes, in whole numbers; h' and w'
 # may be smaller, as those of a network that does not pad are.
@@ -40,14 +37,9 @@ def maps(
     Raises:
         InputError: a picture that cannot be read.
     """
-    index = 0
-    with Progress(title, len(split) if title else 0, unit="image") as progress:
-        for block in _blocks(split, preprocessing):
-            for one in np.asarray(segment(block)):
-                yield on_picture(one, split.sizes[index], preprocessing)
-                index += 1
-            if title:
-                progress.step(len(block))
+    return answers(
+        lambda block: np.asarray(segment(block)), split, preprocessing, on_picture, title=title
+    )
 
 
 def on_picture(
@@ -93,60 +85,18 @@ def keras_segment_fn(model: keras.Model, preprocessing: Preprocessing) -> Segmen
     """`segment` of a Keras model, normalisation and the choice of the likeliest class included."""
     from keras import ops
 
-    run = _compiled(model)
+    run = compiled(model, lambda logits: ops.argmax(logits, axis=-1))
 
     def found(pictures: np.ndarray) -> np.ndarray:
         parts = [
             np.asarray(
                 ops.convert_to_numpy(
-                    run(preprocessing.normalise(pictures[i : i + _PICTURES_AT_ONCE]))
+                    run(preprocessing.normalise(pictures[i : i + IMAGES_AT_ONCE]))
                 ),
                 np.uint8,
             )
-            for i in range(0, len(pictures), _PICTURES_AT_ONCE)
+            for i in range(0, len(pictures), IMAGES_AT_ONCE)
         ]
         return np.concatenate(parts)
 
     return found
-
-
-def _compiled(model: keras.Model) -> Callable[[np.ndarray], Any]:
-    """The likeliest classes, with the weights of each moment, in one piece."""
-    from keras import ops
-    from keras.backend import backend
-
-    def run(pictures: Any) -> Any:
-        return ops.argmax(model(pictures, training=False), axis=-1)
-
-    if backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(run, reduce_retracing=True)
-    if backend() == "jax":
-        import jax
-
-        @jax.jit
-        def stateless(trainable: Any, others: Any, pictures: Any) -> Any:
-            outputs, _others = model.stateless_call(trainable, others, pictures, training=False)
-            return ops.argmax(outputs, axis=-1)
-
-        # Variables that it closed over would stay as they were at the first call.
-        return lambda pictures: stateless(
-            [v.value for v in model.trainable_variables],
-            [v.value for v in model.non_trainable_variables],
-            pictures,
-        )
-    return run
-
-
-def _blocks(split: SegmentationSplit, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
-    """(n, h, w, 3) uint8 pictures of a split at the network's geometry, in order."""
-    refuse_crops(preprocessing)
-    block: list[np.ndarray] = []
-    for picture in in_order(lambda i: to_network(split.picture(i), preprocessing), len(split)):
-        block.append(picture)
-        if len(block) == _PICTURES_AT_ONCE:
-            yield np.stack(block)
-            block = []
-    if block:
-        yield np.stack(block)

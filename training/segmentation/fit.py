@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
-from kerascnn.errors import InputError
+from training import tasks
 from training.datasets.segmentation import SegmentationSplit
-from training.engine import (
-    checkpoint,
-    loop,
-    optimizers,
-)
-from training.engine import (
-    epoch_schedule as plan,
-)
-from training.engine.config import TrainConfig
+from training.engine import fit as engine
 from training.engine.devices import Placement
 from training.engine.history import History
-from training.engine.loop import (
-    Fitted,
-    TrainingTask,
-    can_jit,
-    repeatable,
-    without_averages_in_place,
-)
-from training.engine.watching import counted, watching
-from training.segmentation.batches import SegmentationTrainingData, map_batches
+from training.engine.loop import Fitted, TrainingTask
+from training.engine.tiled_training import TiledTraining, require_one_device
+from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.evaluate import evaluate_segmenter, keras_segment_fn
 from training.segmentation.losses import SegmentationLoss, class_prior_biases
-from training.segmentation.metrics import SegmentationEvaluation
 from training.segmentation.training_model import SegmentationTrainingModel
-
-# Layers of a segmentation network that no classifier has.
-_OWN_LAYERS = ("dec", "logits")
 
 
 def fit_segmenter(
@@ -53,37 +33,33 @@ def fit_segmenter(
     pixels: np.ndarray,
     after_epoch: Callable[[History], None] | None = None,
 ) -> Fitted:
-    """Train `model` in place, going on from the checkpoints in `folder` if there are any.
+    """Train `model` in place; see `training.engine.fit`.
 
     Args:
-        validation: pictures whose mean IoU chooses the best epoch, some of them where they are
-            many (`training.engine.watching`); with None, or where no pixel of theirs counts, the
-            last epoch is kept.
-        folder, history_file, after_epoch: see `training.engine.loop.train`.
+        validation: images whose mean IoU chooses the best epoch; with None, or where no pixel of
+            theirs counts, the last epoch is kept.
         placement: one device.
-        pixels: (c,) of each class in the pictures to learn from (`count_pixels`).
-
-    Raises:
-        InputError: several devices, or the loss is no longer a number.
-        Stopped: a signal asked to stop; the same call goes on from there.
+        pixels: (c,) of each class in the images to learn from (`count_pixels`).
     """
-    if placement.replicas > 1:
-        raise InputError("segmentation networks are trained on one device; leave out --devices")
-    repeatable(training_data.config.seed)
-    loss = SegmentationLoss.of(training_data.config, pixels)
-    _begin_at_shares(model, class_prior_biases(pixels, loss.class_weights))
-    network = placement.twin(model)
-    training_model = SegmentationTrainingModel(network, training_data.preprocessing, loss)
-    fitted = loop.train(
-        _Segmentation(training_model, training_data, validation, classes),
+    require_one_device(placement, "segmentation networks")
+
+    def open_task() -> TrainingTask:
+        loss = SegmentationLoss.of(training_data.config, pixels)
+        _begin_at_shares(model, class_prior_biases(pixels, loss.class_weights))
+        training_model = SegmentationTrainingModel(
+            placement.twin(model), training_data.preprocessing, loss
+        )
+        return _Segmentation(training_model, training_data, validation, classes)
+
+    return engine.fit(
+        model,
+        open_task,
+        seed=training_data.config.seed,
         folder=folder,
         history_file=history_file,
         placement=placement,
         after_epoch=after_epoch,
     )
-    if network is not model:
-        checkpoint.assign(model.variables, [np.asarray(v) for v in network.variables])
-    return fitted
 
 
 def _begin_at_shares(model: keras.Model, biases: np.ndarray) -> None:
@@ -93,8 +69,10 @@ def _begin_at_shares(model: keras.Model, biases: np.ndarray) -> None:
         bias.assign(biases)
 
 
-class _Segmentation(TrainingTask):
-    """Pictures with label maps."""
+class _Segmentation(TiledTraining):
+    """Images with masks."""
+
+    head = tasks.of("segmentation").head
 
     def __init__(
         self,
@@ -103,57 +81,16 @@ class _Segmentation(TrainingTask):
         validation: SegmentationSplit | None,
         classes: Sequence[str],
     ) -> None:
-        self.training_model, self.network = training_model, training_model.network
-        self.config = plan.with_real_batch(training_data.config, len(training_data.split))
-        self.steps = training_data.steps
-        self._course, self._validation, self._classes = training_data, validation, classes
-        self._watching = None if validation is None else watching(validation, training_data.config)
+        super().__init__(training_model, training_data, validation)
+        self._classes = classes
         self._segment = keras_segment_fn(self.network, training_data.preprocessing)
-        self.broken = training_data.broken
 
-    def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
-        self.training_model.compile(
-            optimizer=without_averages_in_place(optimizers.build(config, rate)),
-            jit_compile=can_jit(),
+    def readable(self, split: SegmentationSplit, index: int) -> object:
+        return split.both(index)
+
+    def figures(self, split: SegmentationSplit) -> dict[str, float]:
+        found = evaluate_segmenter(
+            *(self._segment, split, self.training_data.preprocessing, self._classes),
+            boundaries=False,
         )
-        self.training_model.optimizer.build(self.training_model.trainable_variables)
-        return [v for metric in self.training_model.metrics for v in metric.variables]
-
-    def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
-        span = {"first_epoch": first_epoch, "last_epoch": last_epoch, "first_step": first_step}
-        if keras.backend.backend() == "tensorflow":
-            from training.engine.pipeline import map_stream
-
-            return map_stream(self._course, **span)
-        return _alone(map_batches(self._course, **span))
-
-    def validate(self) -> dict[str, float]:
-        if self._validation is None or self._watching is None:
-            return {}
-
-        def measure(split: SegmentationSplit) -> SegmentationEvaluation:
-            return evaluate_segmenter(
-                *(self._segment, split, self._course.preprocessing, self._classes),
-                boundaries=False,
-            )
-
-        _sound, found = self.broken.measured(self._watching, SegmentationSplit.both, measure)
-        if math.isnan(found.miou):  # nothing counts in these pictures: they choose no epoch
-            return {}
-        figures = {"val_miou": found.miou, "val_dice": found.mean_dice}
-        return figures | counted(self._validation, self._watching)
-
-    def names(self, epoch: int, step: int) -> list[str]:
-        return self._course.names(epoch, step)
-
-    def is_head(self, layer: keras.Layer) -> bool:
-        return layer.name.startswith(_OWN_LAYERS)
-
-    def note(self, logs: dict[str, float]) -> str:
-        return f"loss {float(logs['loss']):.3f}"
-
-
-def _alone(batches: Iterator[dict[str, np.ndarray]]) -> Iterator[tuple[dict[str, np.ndarray]]]:
-    """As Keras takes inputs without labels beside them."""
-    for batch in batches:
-        yield (batch,)
+        return {"val_miou": found.miou, "val_dice": found.mean_dice}

@@ -10,23 +10,18 @@ from typing import Any
 import numpy as np
 
 from kerascnn.errors import InputError
-from training import tasks
 from training.common.progress import say
 from training.common.wording import skipped
-from training.datasets import same_bytes
-from training.datasets.broken import BrokenPictures
 from training.datasets.mask_counts import MaskCounts
 from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
 from training.datasets.selection import less_broken, with_sound_headers
 from training.engine import dataset_of_request as of_request
-from training.engine import network
 from training.engine.devices import Placement
-from training.engine.enlarging import enlarging_lines
 from training.engine.floor import class_facts
 from training.engine.history import History
 from training.engine.loop import Fitted
-from training.engine.opening import notes_lines, opening_line, split_counts
 from training.engine.request import TrainRequest
+from training.engine.training import OpenedTraining
 from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.evaluate import keras_segment_fn, maps
 from training.segmentation.examples import chosen, write_examples
@@ -35,26 +30,14 @@ from training.segmentation.losses import count_pixels
 from training.segmentation.metrics import SegmentationEvaluation, evaluate_maps, write_per_class
 
 
-class SegmenterTraining:
-    """A request with its data found and its network built; see `training.engine.train.Training`."""
+class SegmenterTraining(OpenedTraining):
+    """Of a segmentation network; see `training.engine.training.OpenedTraining`."""
 
     def __init__(self, asked: TrainRequest, dataset: SegmentationDataset | None = None) -> None:
-        self._asked = asked
-        self.dataset = same_bytes.noted(dataset or of_request.dataset_of(asked))
-        for line in notes_lines(self.dataset.name, self.dataset.notes):
-            say(line)
-        self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
-        self.classes = self.dataset.classes
-        self.preprocessing = tasks.of("segmentation").preprocessing(asked, self.dataset)
-        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
-        for line in enlarging_lines(
-            self.dataset.train.sizes, self.preprocessing, asked=asked.image_size is not None
-        ):
-            say(line)
+        super().__init__(asked, dataset)
+        self._say_sizes()
         height, width = self.model.output_shape[1:3]
         self.output_size = (int(height), int(width))
-        self._skipped: list[str] = []
-        self._broken = BrokenPictures(strict=asked.strict)
 
     def facts(self) -> dict[str, Any]:
         """The size of the answer, and the colours that the data was drawn with."""
@@ -70,15 +53,13 @@ class SegmenterTraining:
     ) -> Fitted:
         """Look at the pictures' headers and at the masks, and train."""
         config = self._asked.config
-        self._broken = BrokenPictures.of_run(
-            folder, strict=self._asked.strict, remember=placement.is_chief
-        )
+        self._begin(folder, placement)
         whole = self.dataset
         counts = None if whole.generated else MaskCounts.of(whole)
         self.dataset = of_request.with_validation(self._sound(whole, counts), config)
         train = self.dataset.train
         if placement.is_chief:
-            say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+            self._say_splits()
         classes = len(self.classes)
         if counts:
             pixels = counts.total(whole.train, train.names, classes)
@@ -102,16 +83,6 @@ class SegmenterTraining:
             placement=placement,
             after_epoch=after_epoch,
         )
-
-    def counts(self) -> dict[str, Any]:
-        """How many pictures there were for what."""
-        dataset = self.dataset
-        return {
-            **split_counts(dataset.each(self._broken.without)),
-            "skipped": self._skipped,
-            "broken": sorted(self._broken.reasons),
-            "notes": [str(note) for note in self.dataset.notes],
-        }
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
         """Figures on the held-out pictures; classes and examples as files."""

@@ -34,7 +34,7 @@ from kerascnn.errors import InputError, did_you_mean
 from kerascnn.weights.published import effdet, keras_applications, timm, torchvision
 from kerascnn.weights.published.row import Evaluation, Published, told
 
-__all__ = ["ROWS", "Evaluation", "Published", "choose", "first", "names", "rows", "unknown"]
+__all__ = ["ROWS", "Evaluation", "Published", "choose", "first", "names", "rows", "told", "unknown"]
 
 ROWS: tuple[Published, ...] = (
     *torchvision.ROWS,
@@ -50,13 +50,16 @@ _DEFAULTS: Mapping[str, Any] = {"alpha": 1.0, "minimalistic": False, "batch_norm
 
 def names(model: str, backbone: str | None = None) -> tuple[str, ...]:
     """Names of weights that a model has, then those of its backbone alone."""
-    found = dict.fromkeys(row.name for row in rows(model, backbone))
-    return tuple(sorted(found, key=lambda name: name not in _FIRST))
+    return tuple(dict.fromkeys(row.name for row in rows(model, backbone)))
 
 
 def rows(model: str, backbone: str | None = None) -> tuple[Published, ...]:
-    """The rows of a model, then those of its backbone."""
-    return tuple(row for one in (model, backbone) for row in ROWS if one and row.model == one)
+    """The rows of a model, then those of its backbone, each with the best-known name first."""
+    found = []
+    for one in (model, backbone):
+        own = [row for row in ROWS if row.model == one]
+        found += sorted(own, key=lambda row: row.name not in _FIRST)
+    return tuple(found)
 
 
 def choose(

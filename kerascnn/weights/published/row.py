@@ -85,7 +85,7 @@ class Published:
 
 def told(options: Mapping[str, Any]) -> str:
     """ " with alpha=0.35", or nothing without options."""
-    joined = " and ".join(f"{key}={value}" for key, value in options.items())
+    joined = " and ".join(f"{key}={str(value).lower()}" for key, value in options.items())
     return f" with {joined}" if joined else ""
 
 

@@ -587,6 +587,17 @@ def test_files_on_the_front_say_what_was_trained(tmp_path: pathlib.Path):
     chart.write_png(tmp_path / "chart.png", crowd)
 
 
+def test_long_names_are_cut_within_a_word():
+    long = "distil_slim25_prune2of4_cluster32_qat_int8"
+    made = [
+        row(run, long, "tflite", size, 98.4, 0.0)
+        for run, size in (("lenet5", 9_000), ("b", 10_000))
+    ]
+    for results in (made, made[:1]):
+        svg = chart.accuracy_size_svg(results)
+        assert ">distil_slim25_prune2of4_cluster32…</text>" in svg
+
+
 def test_a_perfect_score_has_its_tick():
     svg = chart.accuracy_size_svg([row("lenet5", "float32", "tflite", 250_000, 100.0, 0.0)])
     assert ">100.0</text>" in svg

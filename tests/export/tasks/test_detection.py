@@ -41,7 +41,7 @@ from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from training.datasets import scenes
 from training.detection.metrics import Detections
-from training.detection.train import DetectorTraining
+from training.detection.train import opened as open_detector
 from training.engine import dataset_of_request as of_request
 from training.engine.request import request
 from training.engine.run import Run, write_info
@@ -61,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         model_options={"alpha": 0.35},
         epochs=1,
     )
-    training = DetectorTraining(asked)
+    training = open_detector(asked)
     model = with_random_norms(training.model)
     rng = np.random.default_rng(0)
     for layer in model.layers:

@@ -19,10 +19,10 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import datasets
 from training.classification.distillation import DistillationLoss, Teacher, accuracy
+from training.classification.tf_data import train_stream, with_teacher
 from training.datasets.splits import Dataset
 from training.engine import checkpoint
 from training.engine.config import TrainConfig
-from training.engine.pipeline import train_stream, with_teacher
 from training.engine.request import TrainRequest, request
 from training.engine.run import Run, read_info, write_info
 from training.engine.train import train

@@ -18,13 +18,13 @@ from kerascnn.preprocessing import Preprocessing
 from training.classification import task as train_classifier
 from training.classification.batches import EvaluationBatches, TrainingData, train_batches
 from training.classification.fit import fit
+from training.classification.tf_data import evaluation_stream, training_stream
 from training.datasets import decode, header
 from training.datasets.broken import BrokenPictures
 from training.datasets.pictures import check_picture, read_picture
 from training.datasets.splits import Split
 from training.engine import loop
 from training.engine.config import TrainConfig
-from training.engine.pipeline import evaluation_stream, training_stream
 from training.engine.request import request
 from training.engine.run import Run
 from training.engine.stopping import Stopped

@@ -8,9 +8,9 @@ import pytest
 from training import datasets, recipes, tasks
 from training.augment.images import augment
 from training.augment.policies import POLICIES, draw
+from training.classification.tf_data import train_stream
 from training.datasets import mnist, painting, scenes_digits
 from training.engine.config import TrainConfig
-from training.engine.pipeline import train_stream
 from training.engine.request import request
 
 LUMA = np.array([0.299, 0.587, 0.114])

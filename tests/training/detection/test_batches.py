@@ -17,14 +17,10 @@ from training.datasets.broken import BrokenPictures
 from training.datasets.detection import DetectionSplit, Objects
 from training.datasets.mask_bits import unpacked
 from training.datasets.pictures import read_pixels
-from training.detection.batches import (
-    DetectionBatch,
-    DetectionTrainingData,
-    evaluation_pictures,
-    object_batches,
-    padded,
-)
+from training.detection.batches import DetectionBatch, DetectionTrainingData, padded
 from training.engine.config import TrainConfig
+from training.engine.evaluation import image_blocks
+from training.engine.tiled_batches import tiled_batches
 
 NETWORK = Preprocessing(height=32, width=48, channels=3, resize="stretch")
 CONFIG = TrainConfig(epochs=3, batch_size=4, augmentation="scenes", seed=7)
@@ -126,9 +122,9 @@ def test_fewer_pictures_than_a_batch_are_one_batch() -> None:
 
 @pytest.mark.usefixtures("mosaics")
 def test_a_training_goes_on_from_the_middle() -> None:
-    whole = list(object_batches(training_data(), first_epoch=0, last_epoch=3))
+    whole = list(tiled_batches(training_data(), first_epoch=0, last_epoch=3))
     assert len(whole) == 6
-    rest = list(object_batches(training_data(), first_epoch=1, last_epoch=3, first_step=1))
+    rest = list(tiled_batches(training_data(), first_epoch=1, last_epoch=3, first_step=1))
     for one, two in zip(whole[3:], rest, strict=True):
         assert_same(one, two)
     assert_same(whole[3], training_data().batch(1, 1))
@@ -288,13 +284,13 @@ def test_chance_is_of_seed_epoch_and_picture() -> None:
 
 
 def test_tf_data_gives_masks_and_chance_too() -> None:
-    from training.engine.pipeline import object_stream
+    from training.engine.pipeline import tiled_stream
 
     with_masks = dataclasses.replace(split(), annotate=drawn_masks)
     for options in ({}, {"split": with_masks, "masks": True, "chance": 7}):
         one = training_data(**options)
-        stream = object_stream(one, first_epoch=1, last_epoch=3, first_step=1)
-        batches = object_batches(one, first_epoch=1, last_epoch=3, first_step=1)
+        stream = tiled_stream(one, first_epoch=1, last_epoch=3, first_step=1)
+        batches = tiled_batches(one, first_epoch=1, last_epoch=3, first_step=1)
         for (found,), expected in zip(stream, batches, strict=True):
             assert found.keys() == expected.keys()
             for key, values in expected.items():
@@ -326,17 +322,17 @@ def test_the_next_picture_stands_in_for_a_broken_one(capsys: pytest.CaptureFixtu
     # As if the sixth picture, and its objects, were the seventh.
     places = np.where(split().places == 5, 6, split().places)
     mended = dataclasses.replace(split(), places=places)
-    found = list(object_batches(training_data(split=bad), first_epoch=0, last_epoch=3))
-    wanted = list(object_batches(training_data(split=mended), first_epoch=0, last_epoch=3))
+    found = list(tiled_batches(training_data(split=bad), first_epoch=0, last_epoch=3))
+    wanted = list(tiled_batches(training_data(split=mended), first_epoch=0, last_epoch=3))
     for one, other in zip(found, wanted, strict=True):
         for key, values in one.items():
             np.testing.assert_array_equal(values, other[key])
     assert capsys.readouterr().err.count("broken, left out: p5 is not a readable") == 1
     strict = training_data(split=bad, broken=BrokenPictures(strict=True))
     with pytest.raises(InputError, match="p5"):
-        list(object_batches(strict, first_epoch=0, last_epoch=20))
+        list(tiled_batches(strict, first_epoch=0, last_epoch=20))
     with pytest.raises(InputError, match="p5"):
-        list(evaluation_pictures(bad, NETWORK, 4))
+        list(image_blocks(bad, NETWORK, 4))
 
 
 def test_without_any_picture_that_can_be_read_training_ends() -> None:
@@ -345,7 +341,7 @@ def test_without_any_picture_that_can_be_read_training_ends() -> None:
 
     bad = dataclasses.replace(split(), read=broken)
     with pytest.raises(InputError, match="no image can stand in for it"):
-        next(object_batches(training_data(split=bad), first_epoch=0, last_epoch=1))
+        next(tiled_batches(training_data(split=bad), first_epoch=0, last_epoch=1))
 
 
 def test_a_picture_that_is_gone_is_an_error_and_not_broken() -> None:
@@ -356,13 +352,13 @@ def test_a_picture_that_is_gone_is_an_error_and_not_broken() -> None:
 
     lost = training_data(split=dataclasses.replace(split(), read=gone))
     with pytest.raises(InputError, match=r"/nowhere/5\.png: no such image"):
-        list(object_batches(lost, first_epoch=0, last_epoch=20))
+        list(tiled_batches(lost, first_epoch=0, last_epoch=20))
     assert lost.broken.reasons == {}
 
 
 def test_who_stops_early_leaves_no_threads() -> None:
     before = set(threading.enumerate())  # tqdm's monitor may be there, of another test
-    stream = object_batches(training_data(), first_epoch=0, last_epoch=1000)
+    stream = tiled_batches(training_data(), first_epoch=0, last_epoch=1000)
     next(stream)
     workers = set(threading.enumerate()) - before
     assert workers
@@ -373,11 +369,11 @@ def test_who_stops_early_leaves_no_threads() -> None:
 
 
 def test_evaluation_pictures_come_in_order() -> None:
-    blocks = list(evaluation_pictures(split(), NETWORK, 4))
+    blocks = list(image_blocks(split(), NETWORK, 4))
     assert [len(block) for block in blocks] == [4, 4, 2]
     expected = np.stack([to_network(read(place), NETWORK) for place in range(10)])
     np.testing.assert_array_equal(np.concatenate(blocks), expected)
-    assert list(evaluation_pictures(split(0), NETWORK, 4)) == []
+    assert list(image_blocks(split(0), NETWORK, 4)) == []
 
 
 def test_cropping_is_refused() -> None:
@@ -385,4 +381,4 @@ def test_cropping_is_refused() -> None:
     with pytest.raises(InputError, match="not 'crop'"):
         training_data(preprocessing=crop)
     with pytest.raises(InputError, match="not 'crop'"):
-        next(evaluation_pictures(split(), crop, 4))
+        next(image_blocks(split(), crop, 4))

@@ -11,8 +11,8 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training.common.drawing import INK
-from training.detection.drawing import CLASS_COLOURS, draw_boxes, write_boxes
+from training.common.drawing import CLASS_COLOURS, INK
+from training.detection.drawing import draw_boxes, write_boxes
 
 NAMES = ["one", "two", "three"]
 MIDDLE = [0.25, 0.25, 0.75, 0.75]

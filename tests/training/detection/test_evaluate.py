@@ -16,7 +16,6 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.boxes import boxes_to_network
 from training.datasets.detection import DetectionSplit
-from training.detection.batches import evaluation_pictures
 from training.detection.evaluate import (
     DetectFn,
     detections,
@@ -26,6 +25,7 @@ from training.detection.evaluate import (
 )
 from training.detection.examples import chosen, example, write_examples
 from training.detection.metrics import Detections
+from training.engine.evaluation import image_blocks
 
 Boxes = Callable[[np.ndarray], np.ndarray]
 
@@ -106,7 +106,7 @@ def test_a_keras_model_detects_block_by_block_with_the_weights_of_the_moment() -
     model = tiny_detectors.network()
     spec = tiny_detectors.spec(score_threshold=0.3)
     find = keras_detect_fn(model, PREPROCESSING, spec)
-    (pictures,) = evaluation_pictures(tiny_detectors.split(19), PREPROCESSING, 19)
+    (pictures,) = image_blocks(tiny_detectors.split(19), PREPROCESSING, 19)
     assert pictures.shape == (19, *SHAPE)
     before = find(pictures)
     kernel = model.get_layer("class_map2_predict").kernel

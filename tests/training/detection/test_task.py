@@ -27,6 +27,7 @@ from training.detection import task as train_detector
 from training.detection.fit import _Detection
 from training.detection.metrics import Detections
 from training.detection.train import DetectorTraining
+from training.detection.train import opened as open_detector
 from training.engine import dataset_of_request as of_request
 from training.engine import network
 from training.engine.closing import closing_line
@@ -215,7 +216,7 @@ def test_what_is_found_where_it_is_has_an_ap_of_100(
     tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the file's boxes to the figures of run.json, on pictures and an input of any shape."""
-    opened = DetectorTraining(asked(coco(tmp_path / "data"), image_size=(96, 64)))
+    opened = open_detector(asked(coco(tmp_path / "data"), image_size=(96, 64)))
     held_out = opened.dataset.held_out
 
     def perfect(_model: object, preprocessing: Preprocessing, _spec: object) -> Any:
@@ -361,7 +362,7 @@ def test_the_weights_of_a_classifiers_run_fill_the_backbone(tmp_path: Path) -> N
     for weight in classifier.weights:
         weight.assign(rng.normal(size=weight.shape).astype(np.float32))
     classifier.save(tmp_path / "model.keras")
-    opened = DetectorTraining(
+    opened = open_detector(
         asked(
             "scenes:64@4+2", weights=str(tmp_path / "model.keras"), image_size=(96, 64),
             model_options={"alpha": 0.35},
@@ -400,7 +401,7 @@ def test_the_weights_of_a_classifiers_run_fill_the_backbone(tmp_path: Path) -> N
 )
 def test_impossible_options_of_boxes(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        DetectorTraining(asked("scenes:64@2+1", recipe="detection", detector_options=options))
+        open_detector(asked("scenes:64@2+1", recipe="detection", detector_options=options))
     assert "\n" not in str(caught.value)
 
 
@@ -409,7 +410,7 @@ def test_a_loss_for_a_background_that_is_not_there() -> None:
         "efficientdet_lite0", data="scenes:64@2+1", detector_options={"loss": "multibox"}
     )
     with pytest.raises(InputError, match="no background, which loss 'multibox' needs"):
-        DetectorTraining(wrong)
+        open_detector(wrong)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tiny_detectors
-from interruptions import stop_at_step
+from backends import Backends
 from tiny_detectors import CLASSES, PREPROCESSING
 
 import kerascnn
@@ -32,7 +29,7 @@ from training.detection import task as train_detector
 from training.detection.batches import DetectionTrainingData
 from training.detection.evaluate import evaluate_detector, keras_detect_fn
 from training.detection.fit import _Detection
-from training.detection.train import DetectorTraining
+from training.detection.train import opened as open_detector
 from training.engine import dataset_of_request as of_request
 from training.engine import network
 from training.engine.config import TrainConfig
@@ -40,7 +37,6 @@ from training.engine.devices import SINGLE
 from training.engine.loop import Fitted
 from training.engine.request import TrainRequest, request
 from training.engine.run import Run
-from training.engine.stopping import Stopped
 from training.engine.train import train
 
 MODEL = "mask_rcnn_efficientnet_lite0_fpn"
@@ -139,7 +135,7 @@ def test_options_of_boxes_reach_the_network_and_the_spec(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(kerascnn, "build", build)
     options = {"proposals": 7, "score_threshold": 0.2}
-    opened = DetectorTraining(asked("scenes:64@2+1", detector_options=options))
+    opened = open_detector(asked("scenes:64@2+1", detector_options=options))
     assert given.items() >= options.items()
     # Those that are not given are the recipe's.
     assert (given["rpn_samples"], given["head_units"], given["frozen_norm"]) == (128, 256, False)
@@ -184,7 +180,7 @@ def test_rows_of_masks_are_as_many_as_there_can_be_objects() -> None:
 )
 def test_impossible_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        DetectorTraining(asked(data="scenes:64@2+1", detector_options=options))
+        open_detector(asked(data="scenes:64@2+1", detector_options=options))
     assert "\n" not in str(caught.value)
 
 
@@ -214,21 +210,6 @@ def fit(
 
 
 @pytest.mark.slow
-def test_stopped_within_and_between_epochs_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    validation = tiny_detectors.split(14).take(range(9, 14))
-    whole, fitted = fit(tmp_path / "whole", validation=validation)
-    for step in (1, 1):  # within the first epoch, and at its end
-        with pytest.MonkeyPatch.context() as patch:
-            stop_at_step(step, patch)
-            with pytest.raises(Stopped):
-                fit(tmp_path / "broken", validation=validation)
-    model, gone_on = fit(tmp_path / "broken", validation=validation)
-    for a, b in zip(whole.variables, model.variables, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=a.path)
-    assert gone_on.history == fitted.history
-
-
-@pytest.mark.slow
 @pytest.mark.usefixtures("half_precision")
 def test_half_precision_trains(tmp_path: Path) -> None:
     model, fitted = fit(tmp_path, dataclasses.replace(CONFIG, epochs=3), tiny_detectors.split(3))
@@ -254,7 +235,7 @@ JAX = """
 import json, pathlib, sys
 import keras, numpy as np, tiny_detectors
 from tiny_detectors import CLASSES, PREPROCESSING
-from training import fit_detector
+from training.detection import fit as fit_detector
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE
 from training.detection.batches import DetectionTrainingData
@@ -275,21 +256,14 @@ print(json.dumps(fitted.history))
 
 
 @pytest.mark.slow
-def test_jax_trains_as_tensorflow_does(tmp_path: Path) -> None:
+def test_jax_trains_as_tensorflow_does(on_backend: Backends, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=3, ema=0.0, learning_rate=1e-3)
     tiny_detectors.two_stage_network().save_weights(tmp_path / "initial.weights.h5")
     (tmp_path / "tensorflow").mkdir()
     _model, fitted = fit(tmp_path / "tensorflow", config)
     arguments = (json.dumps(dataclasses.asdict(config)), tmp_path / "initial.weights.h5", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", JAX, *map(str, arguments)],
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    history = json.loads(done.stdout.splitlines()[-1])
+    printed = on_backend("jax", JAX, *arguments)
+    history = json.loads(printed.splitlines()[-1])
     # Two steps each; what is sampled of proposals may be others once weights differ by rounding.
     for name in LOSSES:
         assert history[0][name] == pytest.approx(fitted.history[0][name], rel=2e-2)

@@ -14,14 +14,14 @@ from kerascnn.preprocessing import Preprocessing
 from training import recipes
 from training.augment.policies import POLICIES
 from training.classification.batches import EvaluationBatches, TrainingData, train_batches
-from training.datasets.splits import Split
-from training.engine.config import TrainConfig
-from training.engine.pipeline import (
+from training.classification.tf_data import (
     evaluation_stream,
     train_stream,
     training_stream,
     with_teacher,
 )
+from training.datasets.splits import Split
+from training.engine.config import TrainConfig
 from training.engine.request import TrainRequest, request
 
 SOURCE = Preprocessing(height=20, width=20, channels=3, resize="stretch")

@@ -14,9 +14,9 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import datasets, tasks
 from training.classification.prepare import Prepare
+from training.classification.tf_data import evaluation_stream
 from training.datasets.splits import Split
 from training.engine.network import build, in_single_precision
-from training.engine.pipeline import evaluation_stream
 from training.engine.request import request
 
 

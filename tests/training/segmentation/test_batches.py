@@ -16,7 +16,8 @@ from training.augment.masks import assembled_map, make_map_tile, map_to_network
 from training.datasets.broken import BrokenPictures
 from training.datasets.segmentation import VOID, SegmentationSplit
 from training.engine.config import TrainConfig
-from training.segmentation.batches import SegmentationBatch, SegmentationTrainingData, map_batches
+from training.engine.tiled_batches import tiled_batches
+from training.segmentation.batches import SegmentationBatch, SegmentationTrainingData
 from training.segmentation.border_weights import border_weights
 
 NETWORK = Preprocessing(height=32, width=48, channels=3, resize="stretch")
@@ -167,9 +168,9 @@ def test_a_smaller_answer_is_the_middle() -> None:
 
 @pytest.mark.usefixtures("mosaics")
 def test_a_training_goes_on_from_the_middle() -> None:
-    whole = list(map_batches(training_data(), first_epoch=0, last_epoch=3))
+    whole = list(tiled_batches(training_data(), first_epoch=0, last_epoch=3))
     assert len(whole) == 6
-    rest = list(map_batches(training_data(), first_epoch=1, last_epoch=3, first_step=1))
+    rest = list(tiled_batches(training_data(), first_epoch=1, last_epoch=3, first_step=1))
     for one, two in zip(whole[3:], rest, strict=True):
         assert_same(one, two)
     assert_same(whole[3], training_data().batch(1, 1))
@@ -192,13 +193,13 @@ def test_hosts_share_a_batch() -> None:
 
 
 def test_tf_data_gives_the_same() -> None:
-    from training.engine.pipeline import map_stream
+    from training.engine.pipeline import tiled_stream
 
     for weight in (0.0, 10.0):
         config = dataclasses.replace(CONFIG, border_weight=weight)
         one = training_data(config=config, output_size=(16, 16))
-        stream = map_stream(one, first_epoch=1, last_epoch=3, first_step=1)
-        batches = map_batches(one, first_epoch=1, last_epoch=3, first_step=1)
+        stream = tiled_stream(one, first_epoch=1, last_epoch=3, first_step=1)
+        batches = tiled_batches(one, first_epoch=1, last_epoch=3, first_step=1)
         for (found,), expected in zip(stream, batches, strict=True):
             assert_same({key: np.asarray(values) for key, values in found.items()}, expected)
 
@@ -238,15 +239,15 @@ def test_the_next_picture_stands_in_for_one_whose_mask_is_broken(
 
     bad = dataclasses.replace(split(), annotate=broken)
     mended = dataclasses.replace(split(), places=np.where(split().places == 5, 6, split().places))
-    found = list(map_batches(training_data(split=bad), first_epoch=0, last_epoch=3))
-    wanted = list(map_batches(training_data(split=mended), first_epoch=0, last_epoch=3))
+    found = list(tiled_batches(training_data(split=bad), first_epoch=0, last_epoch=3))
+    wanted = list(tiled_batches(training_data(split=mended), first_epoch=0, last_epoch=3))
     for one, other in zip(found, wanted, strict=True):
         for key, values in one.items():
             np.testing.assert_array_equal(values, other[key])
     assert capsys.readouterr().err.count("broken, left out: p5.png is not") == 1
     strict = training_data(split=bad, broken=BrokenPictures(strict=True))
     with pytest.raises(InputError, match=r"p5\.png"):
-        list(map_batches(strict, first_epoch=0, last_epoch=20))
+        list(tiled_batches(strict, first_epoch=0, last_epoch=20))
 
 
 def test_cropping_is_refused() -> None:

@@ -10,8 +10,8 @@ import tiny_segmenters
 from PIL import Image, ImageColor
 
 from kerascnn.errors import InputError
+from training.common.drawing import CLASS_COLOURS
 from training.datasets.segmentation import BACKGROUND, VOID
-from training.detection.drawing import CLASS_COLOURS
 from training.segmentation import examples as segmentation_examples
 from training.segmentation.drawing import (
     draw_map,

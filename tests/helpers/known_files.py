@@ -1,0 +1,101 @@
+"""Files whose answers can be worked out by hand, and images for them.
+
+The classifier and the segmentation network say "bright" where red, green and blue are above half on
+average, else "dark"; never "striped".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tiny_detectors
+from keras import layers
+from PIL import Image
+from web_golden import description
+
+from export.graph.detection import with_scores
+from export.onnx import metadata as onnx_metadata
+from export.onnx.convert import to_onnx
+from export.onnx.model import ONNXModel
+from export.tflite import metadata as tflite_metadata
+from export.tflite.convert import to_tflite
+from export.tflite.model import TFLiteModel
+from kerascnn.preprocessing import Preprocessing
+
+LABELS = ("dark", "bright", "striped")
+SIDE = 8
+PREPROCESSING = Preprocessing(
+    height=SIDE, width=SIDE, channels=3, mean=0.0, std=255.0, resize="stretch"
+)
+
+
+def classifier() -> keras.Model:
+    """From (n, 8, 8, 3) in 0..1 to three logits."""
+    image = keras.Input((SIDE, SIDE, 3), name="image")
+    logits = layers.Dense(3, name="logits")
+    model = keras.Model(image, logits(layers.GlobalAveragePooling2D()(image)))
+    logits.set_weights(_weights((3, 3)))
+    return model
+
+
+def segmenter() -> keras.Model:
+    """From (n, 8, 8, 3) in 0..1 to three logits of each pixel."""
+    image = keras.Input((SIDE, SIDE, 3), name="image")
+    logits = layers.Conv2D(3, 1, name="logits")
+    model = keras.Model(image, logits(image))
+    logits.set_weights(_weights((1, 1, 3, 3)))
+    return model
+
+
+def _weights(shape: tuple[int, ...]) -> list[np.ndarray]:
+    kernel = np.broadcast_to(np.array([-4.0, 4.0, 0.0]), shape)
+    return [kernel, np.array([6.0, -6.0, -99.0])]
+
+
+def files(folder: Path, task: str, labels: tuple[str, ...] = LABELS) -> tuple[Path, Path]:
+    """A .tflite and an .onnx file of one network, which describe themselves."""
+    preprocessing, decoding = PREPROCESSING, {"kind": "logits"}
+    if task == "classification":
+        model = classifier()
+    elif task == "segmentation":
+        model, decoding = segmenter(), {"kind": "map_logits"}
+    else:
+        spec = tiny_detectors.spec(score_threshold=0.05)
+        model = with_scores(tiny_detectors.network(), spec)
+        preprocessing, decoding = tiny_detectors.PREPROCESSING, {"kind": "codes", **spec.to_dict()}
+    told = description(task, preprocessing, labels, decoding)
+    paths = folder / "model.tflite", folder / "model.onnx"
+    folder.mkdir(parents=True, exist_ok=True)
+    described = (
+        TFLiteModel.edited(to_tflite(model), tflite_metadata.describe, metadata=told),
+        ONNXModel.edited(to_onnx(model), onnx_metadata.describe, metadata=told),
+    )
+    for path, data in zip(paths, described, strict=True):
+        path.write_bytes(data)
+    return paths
+
+
+def class_folders(root: Path, **values: tuple[int, ...]) -> Path:
+    """Images of one value each, as root/bright/0.png."""
+    for name, greys in values.items():
+        (root / name).mkdir(parents=True)
+        for number, grey in enumerate(greys):
+            pixels = np.full((10, 12, 3), grey, np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+def masks(root: Path) -> Path:
+    """Two images, the left half dark and the right one bright; the second mask has it reversed."""
+    pixels = np.zeros((SIDE, SIDE), np.uint8)
+    pixels[:, SIDE // 2 :] = 1
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for number, mask in enumerate((pixels, 1 - pixels)):
+        image = np.repeat(pixels[..., None] * 255, 3, axis=2)
+        Image.fromarray(image).save(root / "images" / f"{number}.png")
+        Image.fromarray(mask).save(root / "masks" / f"{number}.png")
+    (root / "classes.txt").write_text("dark\nbright\n")
+    return root

@@ -1,0 +1,106 @@
+"""How a network that takes whole images is run on a split, whatever it answers.
+
+Keras, TFLite and ONNX share it: what answers is a function of NumPy arrays. No framework is
+imported before a Keras model is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from kerascnn.preprocessing import Preprocessing
+from training.augment.boxes import refuse_crops, to_network
+from training.common.parallel import in_order
+from training.common.progress import Progress
+from training.datasets.splits import PlacedSplit
+
+if TYPE_CHECKING:  # files are evaluated without a framework
+    import keras
+
+# Images that are run at once.
+IMAGES_AT_ONCE = 16
+
+_Answer = TypeVar("_Answer")
+_OnImage = TypeVar("_OnImage")
+
+
+def image_blocks(
+    split: PlacedSplit[Any], preprocessing: Preprocessing, batch_size: int = IMAGES_AT_ONCE
+) -> Iterator[np.ndarray]:
+    """(n, height, width, 3) uint8 blocks of a split, in order; the last one may be short.
+
+    Raises:
+        InputError: an image that cannot be read.
+    """
+    refuse_crops(preprocessing)
+    block: list[np.ndarray] = []
+    for image in in_order(lambda i: to_network(split.picture(i), preprocessing), len(split)):
+        block.append(image)
+        if len(block) == batch_size:
+            yield np.stack(block)
+            block = []
+    if block:
+        yield np.stack(block)
+
+
+def answers(
+    function: Callable[[np.ndarray], Iterable[_Answer]],
+    split: PlacedSplit[Any],
+    preprocessing: Preprocessing,
+    on_image: Callable[[_Answer, Sequence[int] | np.ndarray, Preprocessing], _OnImage],
+    *,
+    title: str = "",
+) -> Iterator[_OnImage]:
+    """What is answered for each image of a split, brought from the network's input onto it.
+
+    Args:
+        function: from a block of images to an answer for each.
+        on_image: takes an answer and the (height, width) of the image.
+        title: of a progress bar; none is shown without.
+
+    Raises:
+        InputError: an image that cannot be read.
+    """
+    index = 0
+    with Progress(title, len(split) if title else 0, unit="image") as progress:
+        for block in image_blocks(split, preprocessing):
+            for one in function(block):
+                yield on_image(one, split.sizes[index], preprocessing)
+                index += 1
+            if title:
+                progress.step(len(block))
+
+
+def compiled(model: keras.Model, decode: Callable[[Any], Any]) -> Callable[[np.ndarray], Any]:
+    """A model and what decodes its outputs, with the weights of each moment, in one piece.
+
+    Args:
+        decode: a pure function of operations of `keras.ops`.
+    """
+    from keras.backend import backend
+
+    def run(images: Any) -> Any:
+        return decode(model(images, training=False))
+
+    if backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(run, reduce_retracing=True)
+    if backend() == "jax":
+        import jax
+
+        @jax.jit
+        def stateless(trainable: Any, others: Any, images: Any) -> Any:
+            outputs, _others = model.stateless_call(trainable, others, images, training=False)
+            return decode(outputs)
+
+        # Variables that it closed over would stay as they were at the first call.
+        return lambda images: stateless(
+            [v.value for v in model.trainable_variables],
+            [v.value for v in model.non_trainable_variables],
+            images,
+        )
+    return run

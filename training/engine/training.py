@@ -1,0 +1,93 @@
+"""The frame of a task's `training.engine.train.Training`: its data noted, its network built."""
+
+from __future__ import annotations
+
+import abc
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from training import tasks
+from training.common.progress import say
+from training.datasets import same_bytes
+from training.datasets.broken import BrokenPictures
+from training.engine import dataset_of_request as of_request
+from training.engine import network
+from training.engine.devices import Placement
+from training.engine.enlarging import enlarging_lines
+from training.engine.history import History
+from training.engine.loop import Fitted
+from training.engine.opening import notes_lines, opening_line, split_counts
+from training.engine.request import TrainRequest
+
+
+class OpenedTraining(abc.ABC):
+    """A request with its data found and its network built; see `training.engine.train.Training`.
+
+    Args:
+        dataset: as `Task.scan` gives it; None: it is found now.
+
+    Raises:
+        InputError: bad data, or a network that does not go with it.
+    """
+
+    def __init__(self, asked: TrainRequest, dataset: Any = None) -> None:
+        self._asked = asked
+        self.task = tasks.of_model(asked.model)
+        self.dataset = same_bytes.noted(dataset or of_request.dataset_of(asked))
+        self._say_notes()
+        self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
+        self.classes = self.dataset.classes
+        self.preprocessing = self.task.preprocessing(asked, self.dataset)
+        self._check()
+        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        self._skipped: list[str] = []
+        self._broken = BrokenPictures(strict=asked.strict)
+
+    def _say_notes(self) -> None:
+        """Show what the reader of the data noted."""
+        for line in notes_lines(self.dataset.name, self.dataset.notes):
+            say(line)
+
+    def _check(self) -> None:
+        """Raise InputError for what is known before the network is built."""
+        return None
+
+    def _say_sizes(self) -> None:
+        """Show that images are enlarged, if they are, and what mends that."""
+        asked = self._asked.image_size is not None
+        for line in enlarging_lines(self.dataset.train.sizes, self.preprocessing, asked=asked):
+            say(line)
+
+    def _begin(self, folder: pathlib.Path, placement: Placement) -> None:
+        """Remember which images of a run that goes on were found broken."""
+        self._broken = BrokenPictures.of_run(
+            folder, strict=self._asked.strict, remember=placement.is_chief
+        )
+
+    def _say_splits(self) -> None:
+        """Show how many images are for what."""
+        say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json notes of this task beyond what every run has."""
+        return {}
+
+    @abc.abstractmethod
+    def fit(
+        self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
+    ) -> Fitted:
+        """Train, going on with what is in `folder`."""
+
+    def counts(self) -> dict[str, Any]:
+        """How many images there were for what, and which were broken; after `results`."""
+        return {
+            **split_counts(self.dataset.each(self._broken.without)),
+            "skipped": self._skipped,
+            "broken": sorted(self._broken.reasons),
+            "notes": [str(note) for note in self.dataset.notes],
+        }
+
+    @abc.abstractmethod
+    def results(self, folder: pathlib.Path) -> dict[str, Any]:
+        """Figures on the held-out images, and files that show them; after `fit`."""
