@@ -401,8 +401,8 @@ def train(
         epochs: passes over the training images.
         batch_size: images per step.
         image_size: pixels of a side, or (height, width).
-        weights: a file of a run (model.keras), torchvision, timm or keras.applications; or
-            "imagenet" for models that list it.
+        weights: a name that `kerascnn weights NAME` lists ("imagenet", "coco"), or a file of a run
+            (model.keras), torchvision, timm or keras.applications.
         seed: random seed.
         split_seed: of the held-out split.
         optimizer: "adamw", "sgd" or "rmsprop".

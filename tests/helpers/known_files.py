@@ -16,11 +16,11 @@ from PIL import Image
 from web_golden import description
 
 from export.graph.detection import with_scores
+from export.onnx import metadata as onnx_metadata
 from export.onnx.convert import to_onnx
-from export.onnx.metadata import describe as describe_onnx
 from export.onnx.model import ONNXModel
+from export.tflite import metadata as tflite_metadata
 from export.tflite.convert import to_tflite
-from export.tflite.metadata import describe
 from export.tflite.model import TFLiteModel
 from kerascnn.preprocessing import Preprocessing
 
@@ -68,8 +68,12 @@ def files(folder: Path, task: str, labels: tuple[str, ...] = LABELS) -> tuple[Pa
     told = description(task, preprocessing, labels, decoding)
     paths = folder / "model.tflite", folder / "model.onnx"
     folder.mkdir(parents=True, exist_ok=True)
-    paths[0].write_bytes(TFLiteModel.edited(to_tflite(model), describe, metadata=told))
-    paths[1].write_bytes(ONNXModel.edited(to_onnx(model), describe_onnx, metadata=told))
+    described = (
+        TFLiteModel.edited(to_tflite(model), tflite_metadata.describe, metadata=told),
+        ONNXModel.edited(to_onnx(model), onnx_metadata.describe, metadata=told),
+    )
+    for path, data in zip(paths, described, strict=True):
+        path.write_bytes(data)
     return paths
 
 

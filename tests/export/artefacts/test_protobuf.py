@@ -13,7 +13,7 @@ from web_golden import description
 
 from export.artefacts.description import inside
 from export.artefacts.protobuf import byte_fields
-from export.onnx.metadata import describe as describe_onnx
+from export.onnx.metadata import describe
 from export.onnx.model import ONNXModel
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -35,7 +35,7 @@ def model(**changes: object) -> onnx.ModelProto:
 
 def test_a_description_is_found(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    path.write_bytes(ONNXModel.edited(model().SerializeToString(), describe_onnx, metadata=TOLD))
+    path.write_bytes(ONNXModel.edited(model().SerializeToString(), describe, metadata=TOLD))
     assert inside(path) == {**TOLD}
 
 
@@ -84,7 +84,7 @@ def test_what_is_no_message_is_refused(data: bytes, words: str, tmp_path: Path) 
 
 def test_a_file_that_is_cut_anywhere_is_refused_or_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    whole = ONNXModel.edited(model().SerializeToString(), describe_onnx, metadata=TOLD)
+    whole = ONNXModel.edited(model().SerializeToString(), describe, metadata=TOLD)
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
         with contextlib.suppress(InputError):
