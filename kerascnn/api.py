@@ -401,8 +401,8 @@ def train(
         epochs: passes over the training images.
         batch_size: images per step.
         image_size: pixels of a side, or (height, width).
-        weights: a file of a run (model.keras), torchvision, timm or keras.applications; or
-            "imagenet" for models that list it.
+        weights: a name that `kerascnn weights NAME` lists ("imagenet", "coco"), or a file of a run
+            (model.keras), torchvision, timm or keras.applications.
         seed: random seed.
         split_seed: of the held-out split.
         optimizer: "adamw", "sgd" or "rmsprop".
@@ -617,6 +617,7 @@ def predict(
     Args:
         file: a .tflite or .onnx file that describes itself, the model.keras of a run, or a run.
         images: one or several: image files, folders, or arrays (height, width, 3) uint8, red first.
+            A file that is named twice is looked at once.
         top: labels per image (classifiers).
         score: the lowest score of an object (detectors).
         out: gets each image with its boxes or segmentation drawn, as NAME.png; not of classifiers.

@@ -304,8 +304,13 @@ def _digest_sent(response: requests.Response) -> cache.Digest | None:
 
 def _plain(error: requests.RequestException) -> str:
     """What lies at the bottom of an error: "Connection refused" without the pools around it."""
+    import requests
+
     inner = getattr(error.args[0], "reason", error) if error.args else error
-    return reason(inner).rpartition("): ")[2]
+    text = reason(inner).rpartition("): ")[2]
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "its proxy does not answer: " + text.rstrip(')"')
+    return text
 
 
 def _pause(attempt: int) -> None:

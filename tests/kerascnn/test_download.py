@@ -209,6 +209,13 @@ def test_without_a_server_the_address_and_the_place_are_told(row: Published) -> 
     assert "\n" not in told
 
 
+def test_a_proxy_that_is_gone_is_told_apart(row: Published, monkeypatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match=r"its proxy does not answer: .*refused; download http"):
+        download.fetch(row)
+
+
 def test_a_missing_file_and_a_server_in_trouble(row: Published, server: FileServer) -> None:
     server.answers = [503, 429]
     assert download.fetch(row)

@@ -92,6 +92,18 @@ def test_a_row_is_complete_and_its_file_has_a_layout(row: Published) -> None:
         assert any(one.normalisation == row.normalisation for one in layouts)
 
 
+@pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.backbone])
+def test_a_builder_takes_what_the_weights_of_its_backbone_need(name: str) -> None:
+    entry = ENTRIES[name]
+    parameters = inspect.signature(_builder(name)).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        parameters = {**parameters, **inspect.signature(_builder(entry.backbone)).parameters}
+    sources = {row.source for row in published.rows(name, entry.backbone)}
+    for layout in weights._layouts(entry.backbone):
+        if layout.origin in sources:
+            assert {*layout.options, *entry.backbone_options} <= set(parameters)
+
+
 def _builder(model: str):
     module, _, function = ENTRIES[model].builder.partition(":")
     found = getattr(importlib.import_module(module), function)
