@@ -25,7 +25,7 @@ import pytest
 from interruptions import Stop, assert_same_weights, break_off_after, stop_at_step
 from PIL import Image
 
-from kerascnn import catalogue, zoo
+from kerascnn import catalogue, listing, zoo
 from kerascnn.errors import InputError
 from training import tasks
 from training.engine import recipes
@@ -88,6 +88,7 @@ def test_it_is_trained_and_described(tmp_path: pathlib.Path) -> None:
     # The lower the better: what another task would call worse.
     assert results["best_epoch"] == 1 + errors.index(min(errors))
     assert results["chosen_by"] == "val_error"
+    assert "published results: none" in listing.page(MODEL)
     opened = Run.open(tmp_path / "run")
     assert closing_line(opened.info).startswith(
         f"off by {results['held_out']:.3f} on 10 held-out images; best epoch"
