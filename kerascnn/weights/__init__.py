@@ -95,10 +95,11 @@ def find(
     """
     row = published.choose(name, os.fspath(weights), options, backbone=backbone)
     if row is not None:
-        found = _recognised(name, fetch(row), backbone)
+        found = _recognised(name, fetch(row), backbone, row)
         return dataclasses.replace(found, published=row)
     require(name, weights, backbone=backbone)
-    return _recognised(name, pathlib.Path(weights), backbone)
+    path = pathlib.Path(weights)
+    return _recognised(name, path, backbone, published.of_file(path.name))
 
 
 def fetch(row: published.Published) -> pathlib.Path:
@@ -148,14 +149,19 @@ def require(
     )
 
 
-def _recognised(name: str, path: pathlib.Path, backbone: str | None) -> Source:
+def _recognised(
+    name: str, path: pathlib.Path, backbone: str | None, row: published.Published | None = None
+) -> Source:
+    """A file with its layout; `row` is what is published of it."""
     kind, tensors = read(path)
     models = (name, backbone) if backbone else (name,)
-    for model in models:
-        for layout in (*_layouts(model), kerascnn_runs.layout(model)):
-            if layout.kind == kind and (found := layout.read(tensors)):
-                own, values = found
-                return Source(path=path, layout=own, tensors=values, backbone=model == backbone)
+    if source := _source(path, kind, tensors, models):
+        return source
+    if row is not None and row.source == keras_applications.ORIGIN and row.model in models:
+        from kerascnn.weights import keras_order
+
+        if source := _source(path, kind, keras_order.named(row, tensors), models):
+            return source
     known = [layout for model in models for layout in _layouts(model)]
     wanted = ", ".join(f"{layout.signature} ({layout.origin})" for layout in known) or "none"
     first = next(iter(tensors), "nothing")
@@ -163,6 +169,18 @@ def _recognised(name: str, path: pathlib.Path, backbone: str | None) -> Source:
         f"{path} holds no weights of {name} in a known layout; it begins with {first}, and one of "
         f"these tensors tells a layout: {wanted}"
     )
+
+
+def _source(
+    path: pathlib.Path, kind: str, tensors: Mapping[str, Any], models: tuple[str, ...]
+) -> Source | None:
+    """The first layout of `models`, a network and its backbone, that the tensors have."""
+    for model in models:
+        for layout in (*_layouts(model), kerascnn_runs.layout(model)):
+            if layout.kind == kind and (found := layout.read(tensors)):
+                own, values = found
+                return Source(path=path, layout=own, tensors=values, backbone=model != models[0])
+    return None
 
 
 def _layouts(name: str) -> list[Layout]:

@@ -8,6 +8,7 @@ import inspect
 import re
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -283,3 +284,69 @@ def test_a_model_is_built_with_weights_by_name(
         again.get_layer("stem").get_weights()[0], model.get_layer("stem").get_weights()[0]
     )
     assert again.output_shape == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "theirs", "options"),
+    [
+        ("mobilenet_v2", "imagenet-96", "MobileNetV2", {"alpha": 0.35}),
+        pytest.param("mobilenet_v1", "imagenet-128", "MobileNet", {"alpha": 0.25},
+                     marks=pytest.mark.slow),
+        pytest.param("mobilenet_v3_small", "imagenet", "MobileNetV3Small", {"minimalistic": True},
+                     marks=pytest.mark.slow),
+        pytest.param("efficientnet_b0", "imagenet-keras", "EfficientNetB0", {},
+                     marks=pytest.mark.slow),
+        pytest.param("efficientnet_v2_b0", "imagenet", "EfficientNetV2B0", {},
+                     marks=pytest.mark.slow),
+        pytest.param("resnet50", "imagenet-keras", "ResNet50", {}, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_files_whose_layers_have_older_names_are_read_as_keras_reads_them(
+    model: str, name: str, theirs: str, options: dict, tmp_path: Path
+) -> None:
+    row = published.choose(model, name, options)
+    assert row is not None
+    size = row.evaluation.size
+    reference = getattr(keras.applications, theirs)(
+        weights=None, input_shape=(size, size, 3), **options
+    )
+    plain, older = tmp_path / "plain.h5", tmp_path / row.file
+    reference.save(plain)
+    _write_with_older_names(plain, older)
+    ours = {"input_shape": (64, 64, 3), **options}
+    by_name = kerascnn.build(model, weights=plain, **ours)
+    by_order = kerascnn.build(model, weights=older, **ours)
+    for one, other in zip(by_name.get_weights(), by_order.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    # Not by chance: under a name that nobody publishes, it is refused.
+    older.rename(tmp_path / "own.h5")
+    with pytest.raises(InputError, match=r"own\.h5 holds no weights of"):
+        kerascnn.build(model, weights=tmp_path / "own.h5", **ours)
+
+
+def _write_with_older_names(path: Path, older: Path) -> None:
+    """The same weights in a file like the published ones, with a name of its own per layer."""
+    with h5py.File(path) as file, h5py.File(older, "w") as written:
+        layers = list(map(str, file["model_weights"].attrs["layer_names"]))
+        for number, layer in enumerate(layers):
+            group = file["model_weights"][layer]
+            names = list(map(str, group.attrs["weight_names"]))
+            copy = written.create_group(f"old_{number}")
+            ends = [f"old_{number}/{name.rpartition('/')[2]}:0" for name in names]
+            for name, end in zip(names, ends, strict=True):
+                copy.create_dataset(end, data=group[name][()])
+            copy.attrs["weight_names"] = [end.encode() for end in ends]
+        # In two attributes, as Keras does with long lists.
+        old = [f"old_{number}".encode() for number in range(len(layers))]
+        written.attrs["layer_names0"], written.attrs["layer_names1"] = old[:5], old[5:]
+
+
+def test_a_file_of_another_width_is_not_read_by_order(tmp_path: Path) -> None:
+    row = published.choose("mobilenet_v1", "imagenet-128")
+    assert row is not None
+    path = tmp_path / "plain.h5"
+    reference = keras.applications.MobileNet(alpha=0.25, weights=None, input_shape=(128, 128, 3))
+    reference.save(path)
+    _write_with_older_names(path, tmp_path / row.file)
+    with pytest.raises(InputError, match=r"its old_\d+/kernel has shape .*, where conv1 wants"):
+        kerascnn.build("mobilenet_v1", weights=tmp_path / row.file)
