@@ -617,6 +617,7 @@ def predict(
     Args:
         file: a .tflite or .onnx file that describes itself, the model.keras of a run, or a run.
         images: one or several: image files, folders, or arrays (height, width, 3) uint8, red first.
+            A file that is named twice is looked at once.
         top: labels per image (classifiers).
         score: the lowest score of an object (detectors).
         out: gets each image with its boxes or segmentation drawn, as NAME.png; not of classifiers.

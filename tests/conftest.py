@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+from backends import Backends
 
 _NUMBERS = itertools.count()
 
@@ -41,3 +42,11 @@ def half_precision() -> Iterator[None]:
     keras.config.set_dtype_policy("mixed_float16")
     yield
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture(scope="session")
+def on_backend() -> Iterator[Backends]:
+    """`on_backend("jax", script, *arguments)` runs a script under another backend of Keras."""
+    backends = Backends()
+    yield backends
+    backends.close()

@@ -118,8 +118,10 @@ def _faults(text: str) -> Iterator[str]:
         if command is None:
             yield f"no such command: {line}"
             continue
+        if any(word == "..." or word.startswith("[") for word in words):
+            continue  # a form, not a command
         try:
-            command.make_context(words[1], words[2:] if "..." not in words else ["--help"])
+            command.make_context(words[1], words[2:])
         except click.exceptions.Exit:  # --help
             pass
         except click.UsageError as error:

@@ -13,6 +13,7 @@ from commands import here, kerascnn, kill_when
 
 from training.engine.run import Run
 
+COMPRESS = ("compress", "--variants", "float16,dynamic_int8,int8")
 TRAIN = ("train", "lenet5", "--data", "mnist", "--epochs", 3, "--out")
 
 
@@ -34,8 +35,9 @@ def files(folder: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken") / "run"
-    assert kerascnn(*TRAIN, folder).returncode == 0
-    assert kerascnn("compress", folder).returncode == 0
+    assert here(*TRAIN, folder).returncode == 0
+    # A process: the order of an ONNX file's nodes hangs on PYTHONHASHSEED.
+    assert kerascnn(*COMPRESS, folder).returncode == 0
     return folder
 
 
@@ -43,14 +45,14 @@ def test_train_and_compress_killed(unbroken: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     kill_when((run / "checkpoints" / "epoch-00001.npz").exists, *TRAIN, run)
     assert not (run / "model.keras").exists()
-    done = kerascnn(*TRAIN, run)
+    done = here(*TRAIN, run)
     assert done.returncode == 0, done.stderr
     assert "continuing after epoch" in done.stderr
     for a, b in zip(weights(unbroken), weights(run), strict=True):
         np.testing.assert_array_equal(a, b)
 
-    kill_when((run / "artefacts" / "dynamic_int8.tflite").exists, "compress", run)
-    done = kerascnn("compress", run)
+    kill_when((run / "artefacts" / "dynamic_int8.tflite").exists, *COMPRESS, run)
+    done = kerascnn(*COMPRESS, run)
     assert done.returncode == 0, done.stderr
     assert digests(run) == digests(unbroken)
     assert files(run) == files(unbroken)
@@ -64,7 +66,7 @@ def test_a_terminated_training_keeps_its_step(unbroken: Path, tmp_path: Path) ->
     kept = sorted((run / "checkpoints").glob("epoch-*.npz"))
     assert kept
     assert not list(run.rglob(".partial-*"))
-    done = kerascnn(*TRAIN, run)
+    done = here(*TRAIN, run)
     assert done.returncode == 0, done.stderr
     assert "continuing after" in done.stderr
     for a, b in zip(weights(unbroken), weights(run), strict=True):

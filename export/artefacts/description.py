@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from export.artefacts.protobuf import byte_fields
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 
@@ -37,6 +38,8 @@ KINDS = {
     "segmentation": ("map", "map_logits"),
 }
 PROPERTY = "kerascnn"  # of an .onnx file
+# Numbers of fields in onnx.proto: of a ModelProto, and of a StringStringEntryProto in it.
+_METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
 TEXTS = ("model", "variant", "name", "description", "author", "license", "version")
 # A stranger's file is not read beyond these. Neither format has larger files, and a description of
 # 20,000 labels takes half a megabyte.
@@ -170,19 +173,18 @@ def _in_tflite(path: pathlib.Path) -> bytes | None:
 
 
 def _in_onnx(path: pathlib.Path) -> bytes | None:
-    import onnx
-
-    data = path.read_bytes()
+    data = memoryview(path.read_bytes())
     try:
-        # Parsed alone: what it refers to outside of itself is not opened.
-        model = onnx.load_from_string(data)
-    except Exception as error:
+        # Parsed alone: the graph is passed over, and what it refers to outside of itself.
+        properties = [dict(byte_fields(f)) for n, f in byte_fields(data) if n == _METADATA_PROPS]
+    except ValueError as error:
         raise InputError(
             f"{path} is not an ONNX model, or is damaged ({error}); get it again"
         ) from None
-    texts = [one.value for one in model.metadata_props if one.key == PROPERTY]
-    # What is no UTF-8 comes as bytes.
-    return next((one if isinstance(one, bytes) else one.encode() for one in texts), None)
+    texts = [
+        one[_VALUE] for one in properties if one.get(_KEY) == PROPERTY.encode() and _VALUE in one
+    ]
+    return bytes(texts[0]) if texts else None
 
 
 _READERS: dict[str, Callable[[pathlib.Path], bytes | None]] = {

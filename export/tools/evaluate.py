@@ -108,7 +108,7 @@ def evaluate(source: pathlib.Path, *, data: str | None = None, split: str = HELD
         data: what `train` takes as data of the task; its classes are those of the file, or some of
             them, by name. None: the data of the run that the file is in.
         split: one of `SPLITS`. Of `data`, "held-out" is its test split, else its validation split,
-            else all of it.
+            else all of it; the others are as a training would take them.
 
     Raises:
         InputError: not a model file, one in no run where `data` is None, data that is gone or has

@@ -29,8 +29,14 @@ from training.datasets.decode import decode_split, picture_batches
 from training.datasets.detection import DetectionDataset, DetectionSplit
 from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
 from training.datasets.splits import Dataset, Split
-from training.detection.evaluate import detections
-from training.detection.metrics import Detections, Matches, evaluate_together, matches_interval
+from training.detection.evaluate import each_found
+from training.detection.metrics import (
+    DetectionEvaluation,
+    Detections,
+    Matches,
+    evaluate_together,
+    matches_interval,
+)
 from training.detection.truth import Truth
 from training.segmentation.evaluate import evaluate_segmenter
 from training.segmentation.metrics import TRUTH, miou_interval
@@ -158,13 +164,15 @@ class Detection:
                     raise InputError(f"{path} finds classes that its description does not name")
             return found
 
-        def measure(split: DetectionSplit) -> list[Detections]:
-            return detections(detect, split, known.preprocessing, title=path.name)
+        def measure(split: DetectionSplit) -> list[DetectionEvaluation]:
+            kinds = dict.fromkeys(["segm" if detector.masks else "bbox", "bbox"])
+            truths = [Truth.of(split, known.labels, kind) for kind in kinds]
+            # One after the other: the masks of thousands of images would not fit into memory.
+            found = each_found(detect, split, known.preprocessing, title=path.name)
+            return evaluate_together(found, truths)
 
         split, found = broken.measured(_chained(parts), DetectionSplit.picture, measure)
-        kinds = dict.fromkeys(["segm" if detector.masks else "bbox", "bbox"])
-        truths = [Truth.of(split, known.labels, kind) for kind in kinds]
-        return len(split), _of_detections(evaluate_together(found, truths), known)
+        return len(split), _of_detections(found, known)
 
 
 class Segmentation:
@@ -249,7 +257,7 @@ def _of_labels(found: Evaluation, labels: np.ndarray, known: ModelFacts) -> Scor
     )
 
 
-def _of_detections(found: Sequence[Any], known: ModelFacts) -> Score:
+def _of_detections(found: Sequence[DetectionEvaluation], known: ModelFacts) -> Score:
     """Of COCO's figures of masks, where there are any, and then of boxes."""
     first, *boxes = found
     names = ("ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")

@@ -11,15 +11,17 @@ from pathlib import Path
 import keras
 import numpy as np
 import tiny_detectors
-from export.onnx.file import with_properties
 from keras import layers
 from PIL import Image
 from web_golden import description
 
 from export.graph.detection import with_scores
+from export.onnx import metadata as onnx_metadata
 from export.onnx.convert import to_onnx
+from export.onnx.model import ONNXModel
+from export.tflite import metadata as tflite_metadata
 from export.tflite.convert import to_tflite
-from export.tflite.metadata import properties, with_metadata
+from export.tflite.model import TFLiteModel
 from kerascnn.preprocessing import Preprocessing
 
 LABELS = ("dark", "bright", "striped")
@@ -66,8 +68,12 @@ def files(folder: Path, task: str, labels: tuple[str, ...] = LABELS) -> tuple[Pa
     told = description(task, preprocessing, labels, decoding)
     paths = folder / "model.tflite", folder / "model.onnx"
     folder.mkdir(parents=True, exist_ok=True)
-    paths[0].write_bytes(with_metadata(to_tflite(model), told))
-    paths[1].write_bytes(with_properties(to_onnx(model), properties(told)))
+    described = (
+        TFLiteModel.edited(to_tflite(model), tflite_metadata.describe, metadata=told),
+        ONNXModel.edited(to_onnx(model), onnx_metadata.describe, metadata=told),
+    )
+    for path, data in zip(paths, described, strict=True):
+        path.write_bytes(data)
     return paths
 
 

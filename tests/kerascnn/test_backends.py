@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from backends import Backends
 from networks import with_random_norms
 
 import kerascnn
@@ -55,9 +51,9 @@ NAMES = [
     "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in NAMES]
 )
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_one_step_and_the_same_logits(backend: str, name: str, tmp_path) -> None:
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
+def test_one_step_and_the_same_logits(
+    on_backend: Backends, backend: str, name: str, tmp_path
+) -> None:
     shape = (32, 32, 1 if name == "lenet5" else 3)
     model = kerascnn.build(name, input_shape=shape, classes=3)
     model.save(tmp_path / "model.keras")
@@ -65,7 +61,7 @@ def test_one_step_and_the_same_logits(backend: str, name: str, tmp_path) -> None
     np.save(tmp_path / "pictures.npy", pictures)
     np.save(tmp_path / "logits.npy", model.predict_on_batch(pictures))
     files = [str(tmp_path / f) for f in ("model.keras", "pictures.npy", "logits.npy")]
-    run(SCRIPT, backend, name, *files)
+    on_backend(backend, SCRIPT, backend, name, *files)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +69,7 @@ def test_one_step_and_the_same_logits(backend: str, name: str, tmp_path) -> None
     ["ssdlite_mobilenet_v3_small", pytest.param("efficientdet_lite0", marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_detectors_say_the_same(backend: str, name: str, tmp_path) -> None:
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
+def test_detectors_say_the_same(on_backend: Backends, backend: str, name: str, tmp_path) -> None:
     # An odd size, at which pyramids crop.
     model = with_random_norms(kerascnn.build(name, input_shape=(75, 64, 3), classes=3))
     model.save(tmp_path / "model.keras")
@@ -85,16 +79,4 @@ def test_detectors_say_the_same(backend: str, name: str, tmp_path) -> None:
     np.save(tmp_path / "boxes.npy", boxes)
     np.save(tmp_path / "logits.npy", logits)
     files = ("model.keras", "pictures.npy", "boxes.npy", "logits.npy")
-    run(DETECTOR_SCRIPT, backend, name, *(str(tmp_path / file) for file in files))
-
-
-def run(script: str, backend: str, *arguments: str) -> None:
-    """Run a script under a backend, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", script, backend, *arguments],
-        env=os.environ | {"KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    on_backend(backend, DETECTOR_SCRIPT, backend, name, *(tmp_path / file for file in files))

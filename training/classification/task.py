@@ -16,7 +16,7 @@ from training.augment.policies import POLICIES
 from training.datasets import tfds
 from training.datasets.splits import Dataset, Split, few
 from training.engine import dataset_of_request as of_request
-from training.engine.task import Figure, Form, Metric, Task
+from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
 
 if TYPE_CHECKING:
     import keras
@@ -41,6 +41,7 @@ class ClassificationTask(Task):
             column="val_balanced_accuracy",
             title="val balanced accuracy",
             monitor="balanced_accuracy",
+            mark="balanced accuracy",
         ),
         Figure(column="accuracy"),
     )
@@ -51,6 +52,19 @@ class ClassificationTask(Task):
     })  # fmt: skip
     model = "efficientnet_lite0"
     head = ("logits",)
+    curves = Curves(
+        title="accuracy (%)",
+        scores=(
+            Line(column="accuracy", label="training", look=Look.TRAINING),
+            Line(column="val_accuracy", label="validation", look=Look.VALIDATION),
+            Line(
+                column="val_balanced_accuracy",
+                label="balanced",
+                look=Look.SECOND,
+                monitor="balanced_accuracy",
+            ),
+        ),
+    )
 
     def require(self, data: str) -> None:
         """See `training.datasets.require`."""

@@ -13,8 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from tqdm import tqdm
-
 # Between the lines of a log, at least: of work that has figures to tell (`Progress.note`), of work
 # that has lines of its own (`Progress.line`) beside them, and of work that only counts.
 _SECONDS_BETWEEN_LINES = 5.0
@@ -59,6 +57,8 @@ def told_to(listener: Listener) -> Iterator[None]:
 def say(text: str) -> None:
     """Write a line to stderr without tearing a bar that is shown there."""
     if _listener is None:
+        from tqdm import tqdm  # late: most commands that answer at once show no bar
+
         tqdm.write(text, file=sys.stderr)
     else:
         _listener(Event(text=text))
@@ -67,6 +67,8 @@ def say(text: str) -> None:
 @contextlib.contextmanager
 def busy(description: str) -> Iterator[None]:
     """While open, tell now and then that work goes on whose steps cannot be counted."""
+    from tqdm import tqdm
+
     ended, began = threading.Event(), time.monotonic()
 
     def tell() -> None:
@@ -104,6 +106,8 @@ class Progress:
         self._description, self._total, self._done, self._unit = description, total, done, unit
         # Who listens draws a bar, if any.
         self._terminal, self._lines = sys.stderr.isatty() and _listener is None, lines
+        from tqdm import tqdm
+
         self._bar = tqdm(
             total=total, initial=done, desc=description, unit=unit, disable=not self._terminal,
             leave=False, dynamic_ncols=True,
@@ -179,4 +183,4 @@ class Progress:
         if not 0 < (steps := self._done - self._done_before) < self._total - self._done_before:
             return ""
         seconds = (time.monotonic() - self._began) / steps * (self._total - self._done)
-        return f", {tqdm.format_interval(seconds)} left"
+        return f", {self._bar.format_interval(seconds)} left"

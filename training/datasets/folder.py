@@ -47,6 +47,8 @@ VALIDATION_NAMES = ("val", "validation", "valid")
 _EXACT = {"train": ("train",), "validation": VALIDATION_NAMES, "test": ("test",)}
 _LOOSE = _EXACT | {"train": ("train", "training"), "test": ("test", "testing")}
 
+_NUMBERS = {1: "one", 2: "two"}
+
 # Class by class, the folders that have its pictures: one, or one for each spelling.
 _Classes = Mapping[str, Sequence[pathlib.Path]]
 
@@ -81,7 +83,7 @@ def measured(root: pathlib.Path, *, reading: int = NOW) -> Dataset:
     """Pictures that are all held out: those of test/, else val/, else train/, else all of them.
 
     Raises:
-        InputError: as of `scan`; a class may have a single picture.
+        InputError: as of `scan`; but there may be one class, and one picture of it.
     """
     try:
         return _Scan(root, None, reading).measured()
@@ -145,7 +147,7 @@ class _Scan:
         """The data set, with nothing to learn from."""
         splits = self._split_folders(self._root)
         order = (splits.get(part) for part in ("test", "validation", "train"))
-        classes = self._classes(next(filter(None, order), self._root))
+        classes = self._classes(next(filter(None, order), self._root), least=1)
         part = self._read(classes)
         return self._dataset(classes, _take(part, np.empty(0, np.int64)), None, part)
 
@@ -189,7 +191,7 @@ class _Scan:
         return found
 
     def _classes(
-        self, folder: pathlib.Path, wanted: Iterable[str] | None = None
+        self, folder: pathlib.Path, wanted: Iterable[str] | None = None, *, least: int = 2
     ) -> dict[str, list[pathlib.Path]]:
         """The class folders in a folder, by class, in the order of the classes or of `wanted`."""
         found: dict[str, list[pathlib.Path]] = {}
@@ -200,10 +202,10 @@ class _Scan:
             found.setdefault(name, []).append(path)
         if wanted is not None:
             return {name: found[name] for name in wanted if name in found}
-        if len(found) < 2:
+        if len(found) < least:
             there = f"only {next(iter(found))!r}" if found else "none"
             raise _LayoutError(
-                f"{folder} needs at least two class folders, and has {there}; "
+                f"{folder} needs at least {_NUMBERS[least]} class folders, and has {there}; "
                 "put the images of each class into a folder of its own"
             )
         refuse_odd_names(str(folder), tuple(found))

@@ -19,7 +19,6 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from kerascnn.errors import InputError
 from training.datasets.folder import HELD_OUT_FRACTION, VALIDATION_NAMES
@@ -176,6 +175,7 @@ def _features(spec: str, info: Any) -> tuple[str, str]:
 def _split(info: Any, name: str, image: str, label: str) -> Split:
     """Go through the records of a split."""
     import tensorflow_datasets as tfds
+    from tqdm import tqdm
 
     fields = tfds.features.FeaturesDict({key: info.features[key] for key in (image, label)})
     decoders = {image: tfds.decode.SkipDecoding()}

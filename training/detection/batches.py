@@ -105,7 +105,7 @@ class DetectionTrainingData(TiledTrainingData):
         pictures = (assembled(parts, self.preprocessing) for parts in tiles)
         batch = padded(list(pictures), self.most_objects)
         if self.chance:
-            batch["chance"] = np.stack([self._chances(epoch, int(i)) for i in self._own(rows)])
+            batch["chance"] = np.stack([self._chances(epoch, int(i)) for i in self.own_rows(rows)])
         return batch
 
     def _chances(self, epoch: int, picture: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from training.datasets import coco, detection_sets, voc, yolo
 from training.datasets.detection import DetectionDataset, DetectionSplit, is_scenes
 from training.engine import closing, floor
 from training.engine import dataset_of_request as of_request
-from training.engine.task import Figure, Form, Metric, Task
+from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
 
 if TYPE_CHECKING:
     from training.detection.train import DetectorTraining
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from training.engine.inspection import Counts, Sample
     from training.engine.request import TrainRequest
 
-AP = Figure(column="val_ap", title="val AP")
+AP = Figure(column="val_ap", title="val AP", mark="AP")
 # Beside AP, of boxes or of masks, where a network has them.
 _FIGURES = {"AP50": "ap50", "AP75": "ap75", "box AP": "box_ap"}
 
@@ -43,6 +43,19 @@ class DetectionTask(Task):
     settings = frozenset({"watch_images"})
     model = "efficientdet_lite0"
     head = ("extra", "fpn", "rpn_", "box_", "class_", "mask_")
+    curves = Curves(
+        title="average precision (%)",
+        scores=(
+            Line(column="val_ap", label="validation, IoU 0.5 to 0.95", look=Look.VALIDATION),
+            Line(column="val_ap50", label="IoU 0.5", look=Look.SECOND),
+        ),
+        losses=(
+            Line(column="loss", label="training, sum of its parts", look=Look.TRAINING),
+            Line(column="box_loss", label="boxes", look=Look.PART),
+            Line(column="class_loss", label="classes", look=Look.SECOND_PART),
+            Line(column="val_loss", label="validation", look=Look.VALIDATION),
+        ),
+    )
     decoded = True
     lends_weights = False
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from kerascnn.errors import InputError
+from training import tasks
 from training.common.drawing import (
     BLUE,
     GREEN,
@@ -27,26 +28,30 @@ from training.common.drawing import (
     title_above,
 )
 from training.engine.history import best_epoch, judge
+from training.engine.history import figure as figure_of
+from training.engine.task import LOSS, LOSSES, Look, Task
 
-_UNITS = {"val_ap": "AP ", "val_miou": "mIoU ", "val_balanced_accuracy": "balanced accuracy "}
 _DOTTED = 40  # epochs, up to which each has a dot
 _TITLE = 62  # letters
 _LOWEST_SHARE = 1e-4  # of the highest learning rate; what lies below is drawn at it
 
 
 def write_curves(
-    history: list[dict[str, float]], path: pathlib.Path, *, title: str, monitor: str = "auto"
+    history: list[dict[str, float]],
+    path: pathlib.Path,
+    *,
+    title: str,
+    monitor: str = "auto",
+    task: Task | None = None,
 ) -> None:
     """Draw a training; the epoch whose weights are kept is marked where validation chose it.
 
     Args:
-        history: one row an epoch with epoch, learning_rate, loss and accuracy, and val_loss and
-            val_accuracy where there are validation pictures; of a detector box_loss, class_loss,
-            val_ap and val_ap50 in their place, of a segmentation network val_miou and val_dice.
-            Accuracy, AP, IoU and dice are in percent.
+        history: a row per epoch with epoch, learning_rate, loss, and the columns of the task.
         path: of the .png.
         title: in one line; a long one is cut.
         monitor: of the training's configuration.
+        task: of the training; None: by the columns.
 
     Raises:
         InputError: the history has no epoch.
@@ -54,10 +59,15 @@ def write_curves(
     if not history:
         raise InputError(f"{path}: there is no epoch to draw; train for at least one")
     with drawing(names=[title]):
-        save(draw_curves(history, title, monitor), path)
+        save(draw_curves(history, title, monitor, task), path)
 
 
-def draw_curves(history: Sequence[dict[str, float]], title: str, monitor: str = "auto") -> Figure:
+def draw_curves(
+    history: Sequence[dict[str, float]],
+    title: str,
+    monitor: str = "auto",
+    task: Task | None = None,
+) -> Figure:
     """The drawing of `write_curves`: axes for loss, the task's figure (%), and learning rate."""
     figure = Figure(figsize=(8.4, 8.8))
     FigureCanvasAgg(figure)
@@ -67,70 +77,52 @@ def draw_curves(history: Sequence[dict[str, float]], title: str, monitor: str = 
     figure.subplots_adjust(left=0.085, right=0.975, top=0.885, bottom=0.065, hspace=0.2)
     figure.text(0.02, 0.97, shorten(title, _TITLE), fontsize=13, weight="bold", va="center")
     epochs = _column(history, "epoch")
-    measure, loss_looks, score_looks = _looks(history[-1], monitor)
-    for axes, looks, text in (
-        (losses, loss_looks, "loss"),
-        (scores, score_looks, f"{measure} (%)"),
+    curves = (task or _task_of(history)).curves
+    for axes, lines, text in (
+        (losses, curves.losses, "loss"),
+        (scores, curves.scores, curves.title),
     ):
         title_above(axes, text)
-        for name, look in looks.items():
-            values = _column(history, name)
-            if np.isfinite(values).any():
-                _line(axes, epochs, values, **look)
+        for line in lines:
+            values = _column(history, line.column)
+            if np.isfinite(values).any() and line.monitor in ("", monitor):
+                _line(axes, epochs, values, label=line.label, **_LOOKS[line.look])
     _draw_rates(rates, epochs, _column(history, "learning_rate"))
     for axes in (losses, scores, rates):
         axes.grid(True)
     _mark_best(history, monitor, losses, scores, rates)
     _epoch_axis(rates, epochs)
     legend_row(figure, losses, 0.936)
-    if score_looks is not _SCORE_LOOKS and len(scores.get_lines()):
+    if _labels(scores) - _labels(losses):
         scores.legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0.2
         )
     return figure
 
 
-_Looks = dict[str, dict[str, Any]]
-# Dashes tell lines apart in grey.
-_TRAINING: dict[str, Any] = {"color": BLUE, "linestyle": (0, (4, 1.3))}
-_VALIDATION: dict[str, Any] = {"color": VERMILION}
-# By column: the lines of the axes for loss, and of those for the task's figure.
-_LOSS_LOOKS: _Looks = {
-    "loss": _TRAINING | {"label": "training"},
-    "val_loss": _VALIDATION | {"label": "validation"},
-}
-_DETECTOR_LOSS_LOOKS: _Looks = {
-    "loss": _TRAINING | {"label": "training, sum of its parts"},
-    "box_loss": {"color": GREEN, "linestyle": (0, (1, 1)), "label": "boxes"},
-    "class_loss": {"color": MUTED, "linestyle": (0, (4, 1.3, 1, 1.3)), "label": "classes"},
-    "val_loss": _VALIDATION | {"label": "validation"},
-}
-_SCORE_LOOKS: _Looks = {
-    "accuracy": _TRAINING | {"label": "training"},
-    "val_accuracy": _VALIDATION | {"label": "validation"},
-}
-_BALANCED: _Looks = {
-    "val_balanced_accuracy": _VALIDATION | {"label": "balanced", "linestyle": (0, (1, 1))},
-}
-_DETECTOR_SCORE_LOOKS: _Looks = {
-    "val_ap": _VALIDATION | {"label": "validation, IoU 0.5 to 0.95"},
-    "val_ap50": _VALIDATION | {"label": "IoU 0.5", "linestyle": (0, (1, 1))},
-}
-_MAP_SCORE_LOOKS: _Looks = {
-    "val_miou": _VALIDATION | {"label": "validation, IoU"},
-    "val_dice": _VALIDATION | {"label": "dice", "linestyle": (0, (1, 1))},
+def _labels(axes: Any) -> set[str]:
+    return set(axes.get_legend_handles_labels()[1])
+
+
+_LOOKS: Mapping[Look, Mapping[str, Any]] = {
+    Look.TRAINING: {"color": BLUE, "linestyle": (0, (4, 1.3))},
+    Look.VALIDATION: {"color": VERMILION},
+    Look.SECOND: {"color": VERMILION, "linestyle": (0, (1, 1))},
+    Look.PART: {"color": GREEN, "linestyle": (0, (1, 1))},
+    Look.SECOND_PART: {"color": MUTED, "linestyle": (0, (4, 1.3, 1, 1.3))},
 }
 
 
-def _looks(row: Mapping[str, float], monitor: str) -> tuple[str, _Looks, _Looks]:
-    """What a row of a history measures, and the lines of both axes."""
-    if monitor == "balanced_accuracy":
-        return "accuracy", _LOSS_LOOKS, _SCORE_LOOKS | _BALANCED
-    if "box_loss" in row:
-        return "average precision", _DETECTOR_LOSS_LOOKS, _DETECTOR_SCORE_LOOKS
-    if "accuracy" in row:
-        return "accuracy", _LOSS_LOOKS, _SCORE_LOOKS
-    return "mean over classes", _LOSS_LOOKS, _MAP_SCORE_LOOKS
+def _task_of(history: Sequence[Mapping[str, float]]) -> Task:
+    """The task whose columns a history has, the last one where it has those of none."""
+    there = set().union(*history) - {line.column for line in LOSSES}
+    every = tasks.all_tasks()
+    known = (task for task in every if there & _columns(task))
+    return next(known, every[-1])
+
+
+def _columns(task: Task) -> set[str]:
+    return {line.column for line in (*task.curves.losses, *task.curves.scores)}
 
 
 def _column(history: Sequence[dict[str, float]], name: str) -> np.ndarray:
@@ -183,17 +175,16 @@ def _mark_best(
     for axes in (losses, scores, rates):
         axes.axvline(row["epoch"], color=INK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     ring = {"marker": "o", "markersize": 10, "markeredgewidth": 1.4, "linestyle": "none"}
-    score = math.nan if name == "val_loss" else row[name]
+    score = math.nan if name == LOSS.column else row[name]
     for axes, value in ((losses, row.get("val_loss", math.nan)), (scores, score)):
         if math.isfinite(value):
             axes.plot(
                 [row["epoch"]], [value], **ring, color=INK, markerfacecolor="none", clip_on=False
             )
-    figure = f"loss {row[name]:.4g}"
-    if name != "val_loss":
-        figure = f"{_UNITS.get(name, '')}{row[name]:.4g}%"
+    judged = figure_of(name)
+    text = f"{judged.mark} {row[name]:.4g}{judged.unit}".strip()
     losses.annotate(
-        f"best: epoch {row['epoch']:g}, {figure} on validation images",
+        f"best: epoch {row['epoch']:g}, {text} on validation images",
         *((1, 1), (0, 7)),
         xycoords="axes fraction",
         textcoords="offset points",

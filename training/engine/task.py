@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
+import functools
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ class Figure:
         unit: `PERCENT`, or empty.
         higher_is_better: else the lower one is.
         monitor: the word of `TrainConfig.monitor` that means it; empty where it never judges.
+        mark: what stands before its value in the drawing of a training, where that is not plain.
     """
 
     column: str
@@ -46,6 +48,7 @@ class Figure:
     unit: str = PERCENT
     higher_is_better: bool = True
     monitor: str = ""
+    mark: str = ""
 
     def text(self, value: float) -> str:
         """For a person: "val accuracy 71.9%"; what has no unit has three places."""
@@ -75,7 +78,14 @@ class Form(enum.IntEnum):
 
 
 # What every task has on validation, where its training model is evaluated by Keras.
-LOSS = Figure(column="val_loss", title="val loss", unit="", higher_is_better=False, monitor="loss")
+LOSS = Figure(
+    column="val_loss",
+    title="val loss",
+    unit="",
+    higher_is_better=False,
+    monitor="loss",
+    mark="loss",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +99,52 @@ class Metric:
 
     name: str
     judge: Figure
+
+
+class Look(enum.Enum):
+    """How a line is drawn; dashes tell lines apart in grey."""
+
+    TRAINING = enum.auto()
+    VALIDATION = enum.auto()
+    SECOND = enum.auto()  # of validation
+    PART = enum.auto()  # of the loss
+    SECOND_PART = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line in the drawing of a training.
+
+    Attributes:
+        column: of the history.
+        label: in the legend.
+        look: how it is drawn.
+        monitor: the word of `TrainConfig.monitor` for which alone it is drawn; empty: always.
+    """
+
+    column: str
+    label: str
+    look: Look
+    monitor: str = ""
+
+
+LOSSES = (
+    Line(column="loss", label="training", look=Look.TRAINING),
+    Line(column="val_loss", label="validation", look=Look.VALIDATION),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curves:
+    """What is drawn of a training: the losses, and below them the task's own figures.
+
+    Attributes:
+        title: of those figures, with their unit.
+    """
+
+    title: str
+    scores: tuple[Line, ...]
+    losses: tuple[Line, ...] = LOSSES
 
 
 class Task(abc.ABC):
@@ -119,6 +175,14 @@ class Task(abc.ABC):
     head: tuple[str, ...] = ()
     decoded: bool = False
     lends_weights: bool = True
+
+    @functools.cached_property
+    def curves(self) -> Curves:
+        """What is drawn of a training."""
+        judge = self.metric.judge
+        line = Line(column=judge.column, label="validation", look=Look.VALIDATION)
+        unit = f" ({judge.unit})" if judge.unit else ""
+        return Curves(title=f"{self.metric.name}{unit}", scores=(line,))
 
     # Data -------------------------------------------------------------------------------------
 

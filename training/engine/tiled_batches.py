@@ -27,6 +27,7 @@ TiledBatch = dict[str, np.ndarray]
 # `map`, or that of a pool of threads.
 MapFunction = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 _Tile = TypeVar("_Tile")
+_Loaded = TypeVar("_Loaded")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +81,7 @@ class TiledTrainingData:
 
     def names(self, epoch: int, step: int) -> list[str]:
         """The pictures of this host's part of a batch, for a message."""
-        return [self.split.names[i] for i in self._own(self.rows(epoch)[step])]
+        return [self.split.names[i] for i in self.own_rows(self.rows(epoch)[step])]
 
     def batch(self, epoch: int, step: int) -> TiledBatch:
         """One batch.
@@ -99,10 +100,20 @@ class TiledTrainingData:
         """The batch of these rows; `batch` without its order."""
         raise NotImplementedError
 
-    def _own(self, rows: np.ndarray) -> np.ndarray:
+    def own_rows(self, rows: np.ndarray) -> np.ndarray:
         """This host's rows of a batch."""
         start = self.shard[0] * self.batch_size
         return rows[start : start + self.batch_size]
+
+    def sound(self, source: int, load: Callable[[int], _Loaded]) -> _Loaded:
+        """What `load` gives of a position of the split, or of the next one that can be read.
+
+        Raises:
+            InputError: none can be read; or see `BrokenPictures.add`.
+        """
+        count = len(self.split)
+        others = ((source + step) % count for step in range(count))
+        return self.broken.first_sound(others, self.split.names, load)
 
     def _tiles(
         self,
@@ -129,9 +140,7 @@ class TiledTrainingData:
                 jobs.setdefault(part.picture, []).append((slot, number, part, area))
 
         def work(source: int) -> list[tuple[int, int, _Tile]]:
-            count = len(self.split)
-            others = ((source + step) % count for step in range(count))
-            make = self.broken.first_sound(others, self.split.names, opened)
+            make = self.sound(source, opened)
             return [(slot, number, make(part, area)) for slot, number, part, area in jobs[source]]
 
         tiles: list[dict[int, _Tile]] = [{} for _ in range(self.batch_size)]

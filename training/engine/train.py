@@ -123,7 +123,7 @@ def _run(
     info: dict[str, Any],
     placement: Placement,
 ) -> Run:
-    pictures = _Pictures(folder, asked.model, asked.config.monitor)
+    pictures = _Pictures(folder, asked)
     fitted = training.fit(folder, placement, pictures.after_epoch)
     if not placement.is_chief:
         placement.barrier()  # whoever looks into the folder next finds a whole run
@@ -149,8 +149,8 @@ def _run(
 class _Pictures:
     """What people look at while a run trains: the curves, and TensorBoard's log."""
 
-    def __init__(self, folder: pathlib.Path, title: str, monitor: str) -> None:
-        self._folder, self._title, self._monitor = folder, title, monitor
+    def __init__(self, folder: pathlib.Path, asked: TrainRequest) -> None:
+        self._folder, self._asked = folder, asked
         self._log: TensorBoardLog | None = None
         self._drawn = -math.inf
 
@@ -167,7 +167,9 @@ class _Pictures:
     def draw(self, history: History) -> None:
         """Draw the curves anew."""
         path = self._folder / "curves.png"
-        write_curves(history, path, title=self._title, monitor=self._monitor)
+        model, monitor = self._asked.model, self._asked.config.monitor
+        task = tasks.of_model(model)
+        write_curves(history, path, title=model, monitor=monitor, task=task)
         self._drawn = time.monotonic()
 
 

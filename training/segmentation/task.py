@@ -17,7 +17,7 @@ from training.datasets.detection import is_scenes
 from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
 from training.engine import closing, floor
 from training.engine import dataset_of_request as of_request
-from training.engine.task import Figure, Form, Metric, Task
+from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
 
 if TYPE_CHECKING:
     from training.engine.config import TrainConfig
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from training.engine.request import TrainRequest
     from training.segmentation.train import SegmenterTraining
 
-MIOU = Figure(column="val_miou", title="val mIoU")
+MIOU = Figure(column="val_miou", title="val mIoU", mark="mIoU")
 # Beside mIoU.
 _FIGURES = {"dice": "mean_dice", "boundary F1": "boundary_f1"}
 
@@ -41,6 +41,13 @@ class SegmentationTask(Task):
     settings = frozenset({"map_loss", "border_weight", "class_weights", "watch_images"})
     model = "unet_efficientnet_lite0"
     head = ("dec", "logits")
+    curves = Curves(
+        title="mean over classes (%)",
+        scores=(
+            Line(column="val_miou", label="validation, IoU", look=Look.VALIDATION),
+            Line(column="val_dice", label="dice", look=Look.SECOND),
+        ),
+    )
 
     def require(self, data: str) -> None:
         """See `training.datasets.segmentation_sets.require`."""

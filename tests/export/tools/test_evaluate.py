@@ -142,8 +142,10 @@ def test_other_splits_of_other_data(files: Files, photos: Path) -> None:
 
 
 def test_a_class_of_one_image_can_be_measured(files: Files, tmp_path: Path) -> None:
-    data = known_files.class_folders(tmp_path / "few", dark=(3,), bright=(250,))
-    assert evaluate(files["classification"][0], data=str(data)).score.value == 100
+    data = known_files.class_folders(tmp_path / "few", dark=(3,))
+    found = evaluate(files["classification"][0], data=str(data))
+    assert (found.images, found.score.value) == (1, 100)
+    assert found.absent == ("bright", "striped")
 
 
 @pytest.fixture

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from backends import Backends
 from keras import ops
 
 from kerascnn.detection.anchors import Anchors, Level, ssd_anchors
@@ -250,7 +248,7 @@ check([tied[key] for key in ("boxes", "labels", "scores", "count")], wanted[7:])
 """
 
 
-def test_jax_matches_and_detects_the_same(tmp_path: Path) -> None:
+def test_jax_matches_and_detects_the_same(on_backend: Backends, tmp_path: Path) -> None:
     from kerascnn.detection import matching
 
     codes, logits = _outputs(9)
@@ -266,14 +264,7 @@ def test_jax_matches_and_detects_the_same(tmp_path: Path) -> None:
     wanted = [ops.convert_to_numpy(x) for x in (matched, *aims, *found)]
     assert len(np.unique(wanted[0])) > 3
     (tmp_path / "problem").write_bytes(pickle.dumps((SSD, codes, logits, shares, truth, wanted)))
-    done = subprocess.run(
-        [sys.executable, "-c", JAX, str(tmp_path / "problem")],
-        env=os.environ | {"KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    on_backend("jax", JAX, tmp_path / "problem")
 
 
 def test_json_brings_back_the_same() -> None:

@@ -5,16 +5,13 @@ In a process of its own, compiled, which shows as well that all shapes are known
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from backends import Backends
 from keras import ops
 
 import kerascnn
@@ -89,21 +86,9 @@ def loss(weights):
 gradients = jax.jit(jax.grad(loss))(weights)
 assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in gradients)
 """
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="no jax")
 
 
-def run(script: str, *files: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, files)],
-        env=os.environ | {"KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_operations_are_the_same(tmp_path: Path) -> None:
+def test_operations_are_the_same(on_backend: Backends, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     spec = zoo.detector_spec("faster_rcnn_resnet50_fpn", (64, 64), proposals=30)
     boxes = np.sort(rng.uniform(-0.1, 1.1, (2, 6, 2, 2)), axis=2).reshape(2, 6, 4)
@@ -145,11 +130,11 @@ def test_operations_are_the_same(tmp_path: Path) -> None:
     assert not wanted["kept"].all()
     np.savez(tmp_path / "given.npz", **given)
     np.savez(tmp_path / "wanted.npz", **wanted)
-    run(SCRIPT, tmp_path / "given.npz", tmp_path / "wanted.npz")
+    on_backend("jax", SCRIPT, tmp_path / "given.npz", tmp_path / "wanted.npz")
 
 
 @pytest.mark.slow
-def test_a_network_says_the_same_and_has_gradients(tmp_path: Path) -> None:
+def test_a_network_says_the_same_and_has_gradients(on_backend: Backends, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = kerascnn.build(
         "mask_rcnn_efficientnet_lite0_fpn", input_shape=(64, 96, 3), classes=3, frozen_norm=False,
@@ -166,4 +151,5 @@ def test_a_network_says_the_same_and_has_gradients(tmp_path: Path) -> None:
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "pictures.npy", pictures)
     np.savez(tmp_path / "wanted.npz", **wanted)
-    run(NETWORK, tmp_path / "model.keras", tmp_path / "pictures.npy", tmp_path / "wanted.npz")
+    files = (tmp_path / name for name in ("model.keras", "pictures.npy", "wanted.npz"))
+    on_backend("jax", NETWORK, *files)

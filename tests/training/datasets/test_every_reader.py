@@ -309,8 +309,8 @@ def test_an_image_that_is_learnt_from_is_not_held_out_unsaid(reader: Reader, pla
     [
         (datasets.scan, "mnist"),
         (datasets.scan, "scenes-digits"),
-        (scan_objects, "scenes:32@8+4"),
-        (scan_maps, "scenes:32@8+4"),
+        (scan_objects, "scenes:64@8+4"),
+        (scan_maps, "scenes:64@8+4"),
     ],
 )
 def test_embedded_sets_come_whole_and_always_the_same(scan: Any, spec: str) -> None:

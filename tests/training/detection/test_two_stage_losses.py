@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 import rcnn_case
 import tensorflow as tf
+from backends import Backends
 from keras import ops
 
 from kerascnn.detection.anchors import Anchors, Level
@@ -468,13 +466,6 @@ for name, wanted in zip(names, slopes, strict=True):
 """
 
 
-def test_jax_finds_the_same(case, tmp_path: Path) -> None:
+def test_jax_finds_the_same(on_backend: Backends, case, tmp_path: Path) -> None:
     (tmp_path / "case").write_bytes(pickle.dumps((ANSWERS, *case)))
-    done = subprocess.run(
-        [sys.executable, "-c", JAX, str(tmp_path / "case")],
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    on_backend("jax", JAX, tmp_path / "case")

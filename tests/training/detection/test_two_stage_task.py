@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tiny_detectors
-from interruptions import stop_at_step
+from backends import Backends
 from tiny_detectors import CLASSES, PREPROCESSING
 
 import kerascnn
@@ -40,7 +37,6 @@ from training.engine.devices import SINGLE
 from training.engine.loop import Fitted
 from training.engine.request import TrainRequest, request
 from training.engine.run import Run
-from training.engine.stopping import Stopped
 from training.engine.train import train
 
 MODEL = "mask_rcnn_efficientnet_lite0_fpn"
@@ -214,21 +210,6 @@ def fit(
 
 
 @pytest.mark.slow
-def test_stopped_within_and_between_epochs_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    validation = tiny_detectors.split(14).take(range(9, 14))
-    whole, fitted = fit(tmp_path / "whole", validation=validation)
-    for step in (1, 1):  # within the first epoch, and at its end
-        with pytest.MonkeyPatch.context() as patch:
-            stop_at_step(step, patch)
-            with pytest.raises(Stopped):
-                fit(tmp_path / "broken", validation=validation)
-    model, gone_on = fit(tmp_path / "broken", validation=validation)
-    for a, b in zip(whole.variables, model.variables, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=a.path)
-    assert gone_on.history == fitted.history
-
-
-@pytest.mark.slow
 @pytest.mark.usefixtures("half_precision")
 def test_half_precision_trains(tmp_path: Path) -> None:
     model, fitted = fit(tmp_path, dataclasses.replace(CONFIG, epochs=3), tiny_detectors.split(3))
@@ -275,21 +256,14 @@ print(json.dumps(fitted.history))
 
 
 @pytest.mark.slow
-def test_jax_trains_as_tensorflow_does(tmp_path: Path) -> None:
+def test_jax_trains_as_tensorflow_does(on_backend: Backends, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=3, ema=0.0, learning_rate=1e-3)
     tiny_detectors.two_stage_network().save_weights(tmp_path / "initial.weights.h5")
     (tmp_path / "tensorflow").mkdir()
     _model, fitted = fit(tmp_path / "tensorflow", config)
     arguments = (json.dumps(dataclasses.asdict(config)), tmp_path / "initial.weights.h5", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", JAX, *map(str, arguments)],
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    history = json.loads(done.stdout.splitlines()[-1])
+    printed = on_backend("jax", JAX, *arguments)
+    history = json.loads(printed.splitlines()[-1])
     # Two steps each; what is sampled of proposals may be others once weights differ by rounding.
     for name in LOSSES:
         assert history[0][name] == pytest.approx(fitted.history[0][name], rel=2e-2)

@@ -202,7 +202,7 @@ def test_an_average_of_sixty_pictures_has_forgotten_where_it_began():
 _TRAIN = """
 import json
 import keras, numpy as np
-from training import optimizers, schedules
+from training.engine import optimizers, schedules
 from training.engine.config import TrainConfig
 keras.utils.set_random_seed(0)
 found = {}

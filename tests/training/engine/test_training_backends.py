@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import pytest
-from commands import kerascnn as command
+from backends import Backends
+from commands import here
 from histories import history
 
 import kerascnn
@@ -31,21 +28,6 @@ TRAIN = (
 )  # fmt: skip
 
 
-def trained(backend: str, weights: Path, folder: Path) -> list[dict[str, float]]:
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    where = ("--weights", str(weights), "--out", str(folder))
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW, *TRAIN, *where],
-        env=os.environ | {"KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return history(folder)
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """To begin with: random ones differ by backend."""
@@ -58,21 +40,22 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def by_tensorflow(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("tensorflow") / "run"
-    done = command(*TRAIN, "--weights", weights, "--out", folder)
+    done = here(*TRAIN, "--weights", weights, "--out", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_same_curve_without_tensorflow_and_an_export_with_it(
-    backend: str, weights: Path, by_tensorflow: Path, tmp_path: Path
+    on_backend: Backends, backend: str, weights: Path, by_tensorflow: Path, tmp_path: Path
 ) -> None:
-    found = trained(backend, weights, tmp_path / "run")
+    on_backend(backend, WITHOUT_TENSORFLOW, *TRAIN, "--weights", weights, "--out", tmp_path / "run")
+    found = history(tmp_path / "run")
     for row, expected in zip(found, history(by_tensorflow), strict=True):
         assert row == pytest.approx(expected, rel=1e-3)
     run = Run.open(tmp_path / "run")
     assert backend in run.info["versions"]
-    done = command("compress", run.folder, "--variants", "float32,int8", "--no-onnx")
+    done = here("compress", run.folder, "--variants", "float32,int8", "--no-onnx")
     assert done.returncode == 0, done.stderr
     with (run.folder / "results.csv").open() as stream:
         rows = list(csv.DictReader(stream))

@@ -6,9 +6,6 @@ import csv
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tiny_segmenters
+from backends import Backends
 from interruptions import stop_at_step
 from tiny_segmenters import CLASSES, PREPROCESSING, SHAPE
 
@@ -23,7 +21,7 @@ from kerascnn import zoo
 from kerascnn.errors import InputError
 from training.datasets import scenes
 from training.datasets.segmentation import VOID, SegmentationSplit
-from training.engine import checkpoint, loop
+from training.engine import loop
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE, Placement
 from training.engine.loop import Fitted
@@ -106,22 +104,6 @@ def test_the_network_that_is_kept_has_the_iou_of_its_epoch(unbroken, validation)
     assert fitted.best_epoch == 1 + figures.index(max(figures))
     assert measured.miou > 70
     assert len(set(figures)) > 3
-
-
-def test_stopped_within_an_epoch_it_goes_on_to_the_same_weights(
-    unbroken, validation: SegmentationSplit, tmp_path: Path
-) -> None:
-    whole, fitted, _folder = unbroken
-    with pytest.MonkeyPatch.context() as patch:
-        stop_at_step(5, patch)  # the second of three in the second epoch
-        with pytest.raises(Stopped, match="same command goes on"):
-            run(tmp_path, validation=validation)
-    newest = checkpoint.latest_first(tmp_path / "checkpoints")[0]
-    assert newest == checkpoint.epoch_path(tmp_path / "checkpoints", 1, 2)
-    model, gone_on = run(tmp_path, validation=validation)
-    for a, b in zip(whole.variables, model.variables, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=a.path)
-    assert gone_on.history == fitted.history
 
 
 def training_model(name: str = "cross_entropy_dice") -> SegmentationTrainingModel:
@@ -290,7 +272,7 @@ print(json.dumps([list(map(float, losses)), fitted.history]))
 
 
 @pytest.mark.slow
-def test_jax_trains_and_its_losses_are_tensorflows(tmp_path: Path) -> None:
+def test_jax_trains_and_its_losses_are_tensorflows(on_backend: Backends, tmp_path: Path) -> None:
     config = dataclasses.replace(
         CONFIG, epochs=2, batch_size=12, border_weight=5.0, class_weights="balanced"
     )
@@ -302,15 +284,8 @@ def test_jax_trains_and_its_losses_are_tensorflows(tmp_path: Path) -> None:
     batch["gt_map"][0] = VOID
     logits = np.asarray(model(PREPROCESSING.normalise(batch["pictures"]), training=True))
     np.savez(tmp_path / "given.npz", logits=logits, **batch)
-    done = subprocess.run(
-        [sys.executable, "-c", JAX, str(tmp_path)],
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    losses, (first, second) = json.loads(done.stdout.splitlines()[-1])
+    printed = on_backend("jax", JAX, tmp_path)
+    losses, (first, second) = json.loads(printed.splitlines()[-1])
     factors = np.float32([0.5, 2.0, 3.0])
     expected = [
         SegmentationLoss(name=name, classes=3, class_weights=factors)(

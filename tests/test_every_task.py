@@ -1,0 +1,286 @@
+"""From a folder to an answer, the same for every task; a new task is one more row of CASES.
+
+The networks learn next to nothing, on a few images: what is tested is the way, not the figures.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import small_sets
+import tiny_detectors
+import tiny_segmenters
+from commands import assert_refused, here
+from interruptions import assert_same_weights, stop_at_step
+
+from export.artefacts.artefact import Artefact
+from export.artefacts.description import read_description
+from export.compress.compress import compress
+from export.report.compare import compare
+from export.tasks import base as tasks
+from kerascnn import blocks, zoo
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training import tasks as registry
+from training.engine import checkpoint, network
+from training.engine.request import TrainRequest, request
+from training.engine.run import Run
+from training.engine.stopping import Stopped
+from training.engine.train import train
+
+COUNT, SIDE, EPOCHS = 12, 64, 4
+VARIANTS = ("float32", "int8")
+
+
+def classifier(input_shape: tuple[int, ...], classes: int) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    x = inputs = blocks.picture_input(input_shape)
+    x = blocks.Conventions(activation="relu6", norm_momentum=0.5).conv(x, 8, 3, name="stem")
+    return keras.Model(inputs, blocks.classifier(x, classes, dropout=0.2), name="tiny")
+
+
+def two_stage(input_shape: tuple[int, ...], classes: int) -> keras.Model:
+    return tiny_detectors.two_stage_network(input_shape, classes, masks=False)
+
+
+def two_stage_spec(input_shape: tuple[int, ...]) -> Any:
+    return tiny_detectors.two_stage_spec(input_shape, masks=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A task as a user meets it.
+
+    Attributes:
+        task, metric: as run.json has them.
+        model: of the zoo; `network` stands for it, as it is built and traced within a second.
+        data: writes COUNT images with their truth, and gives the place.
+        spec: what a detector's outputs mean.
+        answer: a key that every answer of `predict --json` has, beside "image".
+        changes: of the request, where a constant answer would be no proof of equality.
+    """
+
+    task: str
+    metric: str
+    model: str
+    data: Callable[..., Path]
+    network: Callable[[tuple[int, ...], int], keras.Model]
+    spec: Callable[[tuple[int, ...]], Any] | None = None
+    answer: str
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+CASES = {
+    "classification": Case(
+        task="classification", metric="accuracy", model="mobilenet_v2",
+        data=small_sets.class_folders, network=classifier, answer="labels",
+    ),
+    "detection": Case(
+        task="detection", metric="AP", model="ssdlite_mobilenet_v3_small",
+        data=small_sets.coco, network=tiny_detectors.network, spec=tiny_detectors.spec,
+        answer="objects",
+    ),
+    "two-stage detection": Case(
+        task="detection", metric="AP", model="faster_rcnn_efficientnet_lite0_fpn",
+        data=small_sets.coco, network=two_stage, spec=two_stage_spec, answer="objects",
+    ),
+    "segmentation": Case(
+        task="segmentation", metric="mIoU", model="unet",
+        data=small_sets.masks, network=tiny_segmenters.network, answer="classes",
+        changes={
+            "learning_rate": 0.05, "warmup_epochs": 0, "augmentation": "none",
+            "settings": {"ema": 0.5, "class_weights": "balanced"},
+        },
+    ),
+}  # fmt: skip
+# Its graphs are ten times as large; tests/training/detection has a fast test of each part.
+SLOW = {"two-stage detection"}
+
+
+def with_tiny_network(case: Case, patch: pytest.MonkeyPatch) -> None:
+    def build(_asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -> keras.Model:
+        return case.network(preprocessing.input_shape, classes)
+
+    patch.setattr(network, "build", build)
+    if case.spec is not None:
+        spec = case.spec
+        patch.setattr(
+            zoo, "detector_spec", lambda _name, input_shape, **_options: spec(input_shape)
+        )
+
+
+def asked(case: Case, data: Path, **changes: Any) -> TrainRequest:
+    given = {
+        "epochs": EPOCHS, "batch_size": 4, "image_size": (32, 48), "validation_fraction": 0.2,
+        "settings": {"ema": 0.5},
+    }  # fmt: skip
+    return request(case.model, data=str(data), **{**given, **case.changes, **changes})
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in CASES],
+)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def data(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return case.data(tmp_path_factory.mktemp("data") / "data", COUNT, side=SIDE)
+
+
+@pytest.fixture(scope="module")
+def run(case: Case, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        with_tiny_network(case, patch)
+        return train(asked(case, data), tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def made(run: Run) -> list[Artefact]:
+    artefacts, written = compress(run, VARIANTS)
+    assert written
+    return artefacts
+
+
+def image_of(data: Path) -> Path:
+    return min((data if data.is_dir() else data.parent).rglob("*.png"))
+
+
+def test_a_run_says_what_was_asked_and_found(case: Case, run: Run, data: Path) -> None:
+    info = run.info
+    assert (info["task"], info["complete"]) == (case.task, True)
+    assert TrainRequest.from_dict(info["request"]) == asked(case, data)
+    counted = [info["dataset"][part] for part in ("train", "validation", "held_out")]
+    assert sum(counted) == COUNT
+    assert min(counted) > 0
+    results = info["results"]
+    assert (results["metric"], results["best_epoch"] in range(1, EPOCHS + 1)) == (
+        case.metric,
+        True,
+    )
+    assert 0 <= results["held_out"] <= 100
+    assert run.labels == tuple((run.folder / "labels.txt").read_text().split())
+
+
+def test_a_run_has_its_files(run: Run) -> None:
+    there = {path.name for path in run.folder.iterdir()}
+    assert there >= {"run.json", "model.keras", "labels.txt", "history.csv", "curves.png"}
+    assert "checkpoints" not in there
+    with (run.folder / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["epoch"]) for row in rows] == [*range(1, EPOCHS + 1)]
+    assert all(math.isfinite(float(row["loss"])) for row in rows)
+    assert run.load_model().input_shape == (None, 32, 48, 3)
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    case: Case, run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_tiny_network(case, monkeypatch)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for kept in ((0, 1), (1, 0)):  # within the first epoch, and at its end
+        with pytest.MonkeyPatch.context() as patch:
+            stop_at_step(1, patch)
+            with pytest.raises(Stopped, match="same command goes on"):
+                train(asked(case, data), tmp_path / "run")
+        newest = checkpoint.latest_first(checkpoints)[0]
+        assert newest == checkpoint.epoch_path(checkpoints, *kept)
+    assert not (tmp_path / "run" / "model.keras").exists()
+    gone_on = train(asked(case, data), tmp_path / "run")
+    assert_same_weights(gone_on.load_model(), run.load_model())
+    assert gone_on.info["results"]["held_out"] == run.info["results"]["held_out"]
+    assert (gone_on.folder / "history.csv").read_text() == (run.folder / "history.csv").read_text()
+
+
+def test_a_complete_run_is_not_trained_again(
+    case: Case, run: Run, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run.folder / "run.json").read_bytes()
+    train(asked(case, data), run.folder)
+    assert "is complete" in capsys.readouterr().err
+    with pytest.raises(InputError, match="seed: 0 there, 1 asked for"):
+        train(asked(case, data, seed=1), run.folder)
+    assert (run.folder / "run.json").read_bytes() == before
+
+
+def test_files_are_made_once_and_answer_as_keras_does(
+    case: Case, run: Run, made: list[Artefact]
+) -> None:
+    assert {one.path.name for one in made} == {
+        *(f"{name}.tflite" for name in VARIANTS), "float32.onnx",
+    }  # fmt: skip
+    for one in made:
+        measured = one.info["evaluation"]
+        assert measured["metric"] == case.metric
+        assert measured["pictures"] == run.info["dataset"]["held_out"]
+        if one.path.stem == "float32":
+            assert measured["fits"], (one.path.name, measured["rule"])
+            assert measured["value"] == pytest.approx(run.info["results"]["held_out"], abs=0.1)
+    assert compress(run, VARIANTS)[1] is False
+    assert tasks.of(run).metric == case.metric
+
+
+def test_a_comparison_has_a_row_a_file(
+    case: Case, run: Run, made: list[Artefact], tmp_path: Path
+) -> None:
+    rows = compare([run], tmp_path)
+    assert {(row.metric, row.model, row.verified) for row in rows if row.variant == "float32"} == {
+        (case.metric, case.model, "yes")
+    }
+    with (tmp_path / "results.csv").open(newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == len(rows) == len(made)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert case.metric.lower() in page.lower()
+
+
+def test_a_file_says_what_it_is(case: Case, run: Run, made: list[Artefact]) -> None:
+    for one in made:
+        told = read_description(one.path)
+        assert (told["task"], told["variant"]) == (case.task, one.path.stem)
+        assert told["labels"] == list(run.labels) == one.info["labels"]
+        assert told["description"]
+        assert told["input"]["name"]
+        assert all(output["name"] and output["meaning"] for output in told["outputs"])
+
+
+def test_a_file_answers_images(
+    case: Case, made: list[Artefact], data: Path, tmp_path: Path
+) -> None:
+    image = image_of(data)
+    for one in made:
+        done = here("predict", one.path, image, "--json")
+        assert done.returncode == 0, done.stderr
+        (answer,) = json.loads(done.stdout)
+        assert Path(answer["image"]).name == image.name
+        assert case.answer in answer
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    assert_refused(here("predict", made[0].path, broken), "broken.png")
+
+
+def test_it_is_the_same_in_batches_of_any_size(run: Run) -> None:
+    """As files take images one by one, and Keras many at once."""
+    model = run.load_model()
+    pixels = np.random.default_rng(0).uniform(-1, 1, (3, 32, 48, 3)).astype(np.float32)
+    for whole, alone in zip(
+        keras.tree.flatten(model(pixels, training=False)),
+        keras.tree.flatten(model(pixels[:1], training=False)),
+        strict=True,
+    ):
+        if "float" in str(whole.dtype):
+            np.testing.assert_allclose(whole[:1], alone, atol=1e-4)
+
+
+def test_every_task_has_its_row() -> None:
+    assert {case.task for case in CASES.values()} == set(registry.names())

@@ -1,0 +1,162 @@
+"""A task that kerascnn does not have is added by the registries alone: how bright an image is.
+
+What a new task takes, here in tests/helpers/brightness:
+
+    data.py       the reader: a `PlacedSplit` of its truth, a `SplitDataset` of these
+    network.py    the builder
+    recipe.py     how it is trained
+    task.py       the `Task`: metric, settings, data, closing words; imports no framework
+    training.py   batches with their signature, the training model with its loss, and figures
+
+and three entries: in `kerascnn.catalogue.ENTRIES`, in `training.engine.recipes` and in
+`training.tasks`. Within the package the last two are one line each.
+"""
+
+from __future__ import annotations
+
+import csv
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from interruptions import Stop, assert_same_weights, break_off_after, stop_at_step
+from PIL import Image
+
+from kerascnn import catalogue, zoo
+from kerascnn.errors import InputError
+from training import tasks
+from training.engine import recipes
+from training.engine.closing import below_floor, closing_line
+from training.engine.refusals import checked
+from training.engine.run import Run
+from training.engine.stopping import Stopped
+from training.engine.train import train
+from training.tools.check import report
+from training.tools.check.check import check
+
+MODEL = "brightness_tiny"
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    row = catalogue.Entry(
+        builder="brightness.network:tiny",
+        title="Brightness",
+        year=2026,
+        paper="none",
+        parameters=117,
+        parameters_source="counted",
+        macs=None,
+        macs_source="not published",
+        results=(),
+        task="brightness",
+        input_shape=(16, 16, 3),
+        classes=1,
+    )
+    monkeypatch.setitem(catalogue.ENTRIES, MODEL, row)
+    monkeypatch.setattr(recipes, "_REGISTERED", {"brightness": "brightness.recipe"})
+    tasks.register("brightness", training="brightness.task:BrightnessTask")
+    yield
+    tasks.unregister("brightness")
+
+
+def folder(place: pathlib.Path, count: int = 40) -> pathlib.Path:
+    place.mkdir()
+    rng = np.random.default_rng(0)
+    with (place / "values.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        for number in range(count):
+            level = float(rng.uniform(0, 1))
+            pixels = np.clip(rng.normal(255 * level, 12, (20, 24, 3)), 0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number}.png")
+            rows.writerow([f"{number}.png", level])
+    return place
+
+
+def test_it_is_trained_and_described(tmp_path: pathlib.Path) -> None:
+    asked = checked(MODEL, data=str(folder(tmp_path / "data")), epochs=12)
+    run = train(asked, tmp_path / "run")
+    results = run.info["results"]
+    assert results["metric"] == "mean error"
+    assert results["held_out"] < 0.5 * results["mean_baseline"]
+    assert run.task == "brightness"
+    history = list(csv.DictReader((tmp_path / "run" / "history.csv").read_text().splitlines()))
+    errors = [float(row["val_error"]) for row in history]
+    # The lower the better: what another task would call worse.
+    assert results["best_epoch"] == 1 + errors.index(min(errors))
+    assert results["chosen_by"] == "val_error"
+    opened = Run.open(tmp_path / "run")
+    assert closing_line(opened.info).startswith(
+        f"off by {results['held_out']:.3f} on 10 held-out images; best epoch"
+    )
+    assert below_floor(opened.info) is None
+    mean = {**opened.info, "results": {**results, "held_out": results["mean_baseline"]}}
+    assert "finds nothing yet" in (below_floor(mean) or "")
+
+
+def test_it_is_stopped_and_goes_on(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = checked(MODEL, data=str(folder(tmp_path / "data")))
+    whole = train(asked, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        stop_at_step(9, patched)
+        with pytest.raises(Stopped):
+            train(asked, tmp_path / "run")
+    with monkeypatch.context() as patched:
+        break_off_after(2, patched)
+        with pytest.raises(Stop):
+            train(asked, tmp_path / "run")
+    again = train(asked, tmp_path / "run")
+    assert_same_weights(again.load_keras(), whole.load_keras())
+
+
+def test_its_data_is_checked(tmp_path: pathlib.Path) -> None:
+    data = folder(tmp_path / "data")
+    found = check(checked(MODEL, data=str(data)))
+    assert report.as_json(found, None)["splits"]["held-out"]["images"] == 10
+    (data / "3.png").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"3\.png"):
+        check(checked(MODEL, data=str(data)))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"settings": {"mixup": 0.2}}, "mixup: for classification only"),
+        ({"settings": {"class_weights": "balanced"}}, "for classification and segmentation only"),
+        ({"augmentation": "mosaic"}, "'mosaic' is not for brightness .*: none"),
+        ({"recipe": "scenes"}, "'scenes' is a recipe for detection, .*: brightness"),
+        ({"detector_options": {"score_threshold": 0.1}}, "is not a detector"),
+    ],
+)
+def test_what_it_has_no_part_for_is_refused(tmp_path: pathlib.Path, given, message) -> None:
+    with pytest.raises(InputError, match=message):
+        checked(MODEL, data=str(tmp_path), **given)
+
+
+def test_no_data_is_told(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(InputError, match=r"has no values\.csv"):
+        checked(MODEL, data=str(tmp_path))
+    with pytest.raises(InputError, match="no files are made for brightness yet"):
+        tasks.files_of("brightness")
+    with pytest.raises(InputError, match="did you mean 'brightness'"):
+        tasks.of("brightnes")
+
+
+def test_no_task_imports_a_framework_before_it_trains() -> None:
+    code = (
+        "import sys; from training import tasks; tasks.all_tasks(); "
+        "sys.exit(str({'keras', 'tensorflow', 'jax', 'torch', 'matplotlib'} & set(sys.modules)) "
+        "if {'keras', 'tensorflow', 'jax', 'torch', 'matplotlib'} & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_task_has_a_model_of_its_own() -> None:
+    for task in tasks.all_tasks():
+        assert zoo.entry(task.model).task == task.name
+        assert task.metric.judge in task.figures
+        assert recipes.load(task.default_recipe("a folder", None)).task == task.name
