@@ -13,6 +13,7 @@ Weights come from files that the user has, from packages that the user installed
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -68,6 +69,23 @@ class Source:
         """The first tensor that is not in `used` and that the layout does not ignore."""
         ignored = re.compile(self.layout.ignored)
         return next((n for n in self.tensors if n not in used and not ignored.fullmatch(n)), None)
+
+    def by_order(self) -> Source | None:
+        """The same file with its layers named by their order; None where that does not count.
+
+        It counts for files that keras.applications publishes, some layers of which have names of
+        older versions.
+        """
+        row = self.published or published.of_file(self.path.name)
+        if row is None or row.source != keras_applications.ORIGIN:
+            return None
+        from kerascnn.weights import keras_order
+
+        with contextlib.suppress(InputError):  # another file of that name
+            named = keras_order.named(row, self.tensors)
+            if found := _source(self.path, "keras", named, (row.model,)):
+                return dataclasses.replace(found, backbone=self.backbone, published=self.published)
+        return None
 
 
 def origins(name: str) -> tuple[str, ...]:

@@ -324,21 +324,44 @@ def test_files_whose_layers_have_older_names_are_read_as_keras_reads_them(
         kerascnn.build(model, weights=tmp_path / "own.h5", **ours)
 
 
-def _write_with_older_names(path: Path, older: Path) -> None:
-    """The same weights in a file like the published ones, with a name of its own per layer."""
+@pytest.mark.parametrize("classes", [None, 5])
+def test_one_layer_with_an_older_name_is_found(
+    narrow: bytes, tmp_path: Path, classes: int | None
+) -> None:
+    row = published.choose("mobilenet_v1", "imagenet-128", {"alpha": 0.25})
+    assert row is not None
+    (tmp_path / "plain.h5").write_bytes(narrow)
+    _write_with_older_names(tmp_path / "plain.h5", tmp_path / row.file, {"conv_preds": "probs"})
+    options = {"alpha": 0.25, "input_shape": (64, 64, 3), "classes": classes}
+    model = kerascnn.build("mobilenet_v1", weights=tmp_path / row.file, **options)
+    plain = kerascnn.build("mobilenet_v1", weights=tmp_path / "plain.h5", **options)
+    for layer in model.layers[: -1 if classes else None]:
+        for one, other in zip(
+            layer.get_weights(), plain.get_layer(layer.name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def _write_with_older_names(path: Path, older: Path, renamed: dict[str, str] | None = None) -> None:
+    """The same weights in a file like the published ones, with other names of all layers, or some.
+
+    The lists of names are in two attributes, as Keras writes long ones.
+    """
     with h5py.File(path) as file, h5py.File(older, "w") as written:
         layers = list(map(str, file["model_weights"].attrs["layer_names"]))
-        for number, layer in enumerate(layers):
+        new = [f"old_{number}" for number in range(len(layers))]
+        if renamed is not None:
+            new = [renamed.get(layer, layer) for layer in layers]
+        for layer, name in zip(layers, new, strict=True):
             group = file["model_weights"][layer]
             names = list(map(str, group.attrs["weight_names"]))
-            copy = written.create_group(f"old_{number}")
-            ends = [f"old_{number}/{name.rpartition('/')[2]}:0" for name in names]
-            for name, end in zip(names, ends, strict=True):
-                copy.create_dataset(end, data=group[name][()])
+            copy = written.create_group(name)
+            ends = [f"{name}/{one.rpartition('/')[2]}:0" for one in names]
+            for one, end in zip(names, ends, strict=True):
+                copy.create_dataset(end, data=group[one][()])
             copy.attrs["weight_names"] = [end.encode() for end in ends]
-        # In two attributes, as Keras does with long lists.
-        old = [f"old_{number}".encode() for number in range(len(layers))]
-        written.attrs["layer_names0"], written.attrs["layer_names1"] = old[:5], old[5:]
+        encoded = [name.encode() for name in new]
+        written.attrs["layer_names0"], written.attrs["layer_names1"] = encoded[:5], encoded[5:]
 
 
 def test_a_file_of_another_width_is_not_read_by_order(tmp_path: Path) -> None:
