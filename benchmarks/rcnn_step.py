@@ -216,7 +216,8 @@ def _ours() -> tuple[str, int, Step]:
     import kerascnn
     from kerascnn import zoo
     from training.detection.two_stage_training_model import TwoStageTrainingModel
-    from training.engine.loop import can_jit
+    from training.engine import hardware
+    from training.engine.config import TrainConfig
 
     keras.utils.set_random_seed(0)
     network = kerascnn.build(NETWORK, input_shape=(SIZE, SIZE, 3))
@@ -226,7 +227,7 @@ def _ours() -> tuple[str, int, Step]:
     spec = zoo.detector_spec(NETWORK, (SIZE, SIZE))
     training_model = TwoStageTrainingModel(network, zoo.preprocessing(NETWORK, SIZE, SIZE), spec)
     optimizer = keras.optimizers.SGD(RATE, momentum=MOMENTUM)
-    training_model.compile(optimizer=optimizer, jit_compile=can_jit())
+    training_model.compile(optimizer=optimizer, jit_compile=hardware.chosen(TrainConfig()).jit)
     backend = __import__(keras.backend.backend())
     version = f"keras {keras.__version__}, {backend.__name__} {backend.__version__}"
     parameters = sum(int(np.prod(w.shape)) for w in network.trainable_weights)

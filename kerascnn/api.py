@@ -365,6 +365,8 @@ def train(
     weights: Path | None = None,
     seed: int | None = None,
     split_seed: int | None = None,
+    precision: str | None = None,
+    deterministic: bool | None = None,
     optimizer: str | None = None,
     learning_rate: float | None = None,
     weight_decay: float | None = None,
@@ -405,6 +407,10 @@ def train(
             (model.keras), torchvision, timm or keras.applications.
         seed: random seed.
         split_seed: of the held-out split.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16"; by default what the hardware is
+            fast in. Files come from float32 weights in each.
+        deterministic: whether every run gives the same weights to the last bit; by default on a
+            CPU alone.
         optimizer: "adamw", "sgd" or "rmsprop".
         learning_rate: the peak, after warm-up.
         weight_decay: not of biases and normalisation.
@@ -439,6 +445,7 @@ def train(
         88.4
     """
     from training.common.progress import say
+    from training.engine.config import yes_or_no
     from training.engine.devices import Devices
     from training.engine.refusals import checked
 
@@ -462,6 +469,8 @@ def train(
         batch_size=batch_size,
         seed=seed,
         split_seed=split_seed,
+        precision=precision,
+        deterministic=yes_or_no(deterministic),
         optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,

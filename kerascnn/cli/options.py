@@ -42,6 +42,15 @@ def training_options(command: Any) -> Any:
         click.option(
             "--split-seed", type=int, help="Seed of the held-out split.  [default: 0]"
         ),
+        click.option(
+            "--precision",
+            help="float32, mixed_bfloat16 or mixed_float16.  [default: by the hardware]",
+        ),
+        click.option(
+            "--deterministic/--no-deterministic",
+            default=None,
+            help="Weights equal to the last bit in every run.  [default: on a CPU alone]",
+        ),
         click.option("--optimizer", help="adamw, sgd or rmsprop."),
         click.option("--learning-rate", type=float, help="Peak learning rate, after warm-up."),
         click.option(
@@ -105,11 +114,13 @@ def as_given(asked: dict[str, Any]) -> dict[str, Any]:
 
 def training_request(model: str, **asked: Any) -> Any:
     """The `TrainRequest` that was typed; what is wrong is refused now."""
+    from training.engine.config import yes_or_no
     from training.engine.refusals import checked
 
     zoo.entry(model)
     given = as_given(asked)
     options, detector = given.pop("options"), given.pop("detector")
+    given["deterministic"] = yes_or_no(given["deterministic"])
     return checked(model, model_options=options, detector_options=detector, **given)
 
 

@@ -21,7 +21,7 @@ from training.classification.training_model import ClassificationTrainingModel, 
 from training.datasets.broken import BrokenPictures
 from training.datasets.pictures import check_picture
 from training.datasets.splits import Split
-from training.engine import epoch_schedule, optimizers
+from training.engine import epoch_schedule, hardware, optimizers
 from training.engine import fit as engine
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE, Placement
@@ -29,7 +29,6 @@ from training.engine.history import History
 from training.engine.loop import (
     Fitted,
     TrainingTask,
-    can_jit,
     without_averages_in_place,
 )
 
@@ -84,7 +83,7 @@ def fit(
     return engine.fit(
         model,
         open_task,
-        seed=config.seed,
+        config=config,
         folder=folder,
         history_file=history_file,
         placement=placement,
@@ -137,7 +136,7 @@ def compile_training_model(
         optimizer=without_averages_in_place(optimizer),
         loss=loss,
         metrics=[metric, BalancedAccuracy(training_model.network.output_shape[-1])],
-        jit_compile=can_jit() and placement.can_jit,
+        jit_compile=hardware.chosen(config).jit and placement.can_jit,
     )
     training_model.optimizer.build(training_model.trainable_variables)
     return metric

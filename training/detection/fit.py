@@ -59,7 +59,7 @@ def fit_detector(
     return engine.fit(
         model,
         lambda: opened(placement.twin(model), spec, training_data, validation, classes),
-        seed=training_data.config.seed,
+        config=training_data.config,
         folder=folder,
         history_file=history_file,
         placement=placement,

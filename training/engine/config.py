@@ -21,11 +21,20 @@ SCHEDULES = ("constant", "cosine", "exponential", "plateau", "steps")
 DECAYS = ("decoupled", "l2")
 CLASS_WEIGHTS = ("none", "balanced")
 MONITORS = ("auto", "accuracy", "balanced_accuracy", "loss")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+DETERMINISTIC = ("auto", "yes", "no")
+# What runs did that know no such setting.
+_BEFORE = {"watch_images": 0, "precision": "float32", "deterministic": "yes"}
 MAP_LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
 AUGMENTATIONS = tuple({**POLICIES, **BOX_POLICIES})
 
 _Value = TypeVar("_Value")
 _ANY = float("inf")
+
+
+def yes_or_no(asked: bool | None) -> str | None:
+    """The word of a setting such as `deterministic`; None where nothing was asked."""
+    return None if asked is None else ("yes" if asked else "no")
 
 
 def _setting(
@@ -119,6 +128,11 @@ class TrainConfig:
             aside, and left by `pictures_per_class`. Runs of another `seed` have the same ones.
         distil_weight: share of the loss that a teacher's answers have, where there is a teacher.
         temperature: that both softmaxes are taken at for it.
+        precision: of the layers' arithmetic, a Keras dtype policy; variables stay float32, and so
+            do files. "auto": half precision on accelerators that are faster in it, else float32
+            (`training.engine.hardware`).
+        deterministic: whether the same training gives the same weights to the last bit: "yes",
+            "no", or "auto", which is "yes" on a CPU alone, as it costs a GPU its speed.
     """
 
     epochs: int = _setting(30, least=1)
@@ -160,6 +174,8 @@ class TrainConfig:
     split_seed: int = _setting(0, least=0, most=2**31 - 1)
     distil_weight: float = _setting(0.7, least=0, most=1, own=True)
     temperature: float = _setting(3.0, above=0, own=True)
+    precision: str = _setting("auto", choices=PRECISIONS)
+    deterministic: str = _setting("auto", choices=DETERMINISTIC)
 
     def __post_init__(self) -> None:
         if isinstance(self.milestones, list):  # as JSON has it
@@ -194,7 +210,8 @@ class TrainConfig:
     def from_dict(cls, plain: Mapping[str, Any]) -> TrainConfig:
         """Read what a run.json holds.
 
-        An older one splits by its only seed, and is watched by all its validation images.
+        An older one splits by its only seed, is watched by all its validation images, and was
+        trained in float32 and repeatably.
 
         Raises:
             InputError: a field that there is not, or an impossible value.
@@ -205,7 +222,7 @@ class TrainConfig:
             )
         if "split_seed" not in plain and "seed" in plain:
             plain = {**plain, "split_seed": plain["seed"]}
-        return cls(**{"watch_images": 0, **plain} if "seed" in plain else plain)
+        return cls(**{**_BEFORE, **plain} if "seed" in plain else plain)
 
     def given(self, names: Collection[str]) -> list[str]:
         """Those of some settings that have a part in the training, in the order of the fields."""

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from training.engine import checkpoint, loop
+from training.engine import checkpoint, hardware, loop
+from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE, Placement
 from training.engine.history import History
 from training.engine.loop import Fitted, TrainingTask
@@ -18,7 +19,7 @@ def fit(
     model: keras.Model,
     open_task: Callable[[], TrainingTask],
     *,
-    seed: int,
+    config: TrainConfig,
     folder: pathlib.Path,
     history_file: pathlib.Path,
     placement: Placement = SINGLE,
@@ -30,7 +31,7 @@ def fit(
         open_task: makes what is trained; called where all that is random follows from the seed,
             in the scope of the devices. Its network is the model, or a twin of it
             (`Placement.twin`) whose variables are given back.
-        seed: of the run.
+        config: of the run; gives its seed, and what it takes of the hardware.
         folder: a directory for checkpoints, this run's own; all hosts see the same one.
         history_file: a .csv with a row per epoch, written anew after each.
         placement: the devices and hosts to train on.
@@ -40,7 +41,7 @@ def fit(
         InputError: devices that the task does not train on, or the loss is no longer a number.
         Stopped: a signal asked to stop; the same call goes on from there.
     """
-    loop.repeatable(seed)
+    loop.repeatable(config.seed, deterministic=hardware.chosen(config).deterministic)
     with placement.scope():
         task = open_task()
     fitted = loop.train(

@@ -12,12 +12,9 @@ from typing import Any
 
 import keras
 
-from kerascnn.errors import InputError, did_you_mean
 from training.common import gpus
 from training.common.gpus import GPU, half_precision
-
-AUTO = "auto"
-PRECISIONS = (AUTO, "float32", "mixed_bfloat16", "mixed_float16")
+from training.engine.config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,33 +109,25 @@ def _of_torch() -> list[Accelerator]:
     ]
 
 
-def choose(
-    hardware: Hardware, *, precision: str = AUTO, deterministic: bool | None = None
-) -> Choices:
-    """The defaults of a machine, and what was asked for in their place.
+def choose(hardware: Hardware, config: TrainConfig) -> Choices:
+    """What a training takes: what its configuration says, and for "auto" the machine's defaults.
 
-    On accelerators: half precision where all of them train faster in it, XLA, and no determinism,
+    On accelerators: half precision where all of them are faster in it, XLA, and no determinism,
     which costs them speed. On a CPU: float32 and determinism; XLA under jax alone, since it makes
     depthwise networks five times slower under tensorflow.
-
-    Args:
-        precision: one of `PRECISIONS`.
-        deterministic: None takes the default.
-
-    Raises:
-        InputError: no such precision.
     """
-    if precision not in PRECISIONS:
-        raise InputError(
-            f"no precision {precision!r}{did_you_mean(precision, PRECISIONS)}; there are: "
-            f"{', '.join(PRECISIONS)}"
-        )
     fast = bool(hardware.accelerators)
+    precision, deterministic = config.precision, config.deterministic
     return Choices(
-        precision=_precision(hardware) if precision == AUTO else precision,
+        precision=_precision(hardware) if precision == "auto" else precision,
         jit=hardware.backend == "jax" or (fast and hardware.backend == "tensorflow"),
-        deterministic=not fast if deterministic is None else deterministic,
+        deterministic=not fast if deterministic == "auto" else deterministic == "yes",
     )
+
+
+def chosen(config: TrainConfig) -> Choices:
+    """`choose` for what the backend reports."""
+    return choose(seen(), config)
 
 
 def _precision(hardware: Hardware) -> str:

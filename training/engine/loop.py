@@ -144,9 +144,13 @@ def train(
     return loop.finish()
 
 
-def repeatable(seed: int) -> None:
-    """Make what follows a function of the seed, before anything is drawn."""
-    if keras.backend.backend() == "tensorflow":
+def repeatable(seed: int, *, deterministic: bool = True) -> None:
+    """Make what follows a function of the seed, before anything is drawn.
+
+    Args:
+        deterministic: to the last bit, which makes some operations slower on a GPU.
+    """
+    if deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
@@ -161,16 +165,6 @@ def without_averages_in_place(optimizer: keras.Optimizer) -> keras.Optimizer:
     """
     optimizer.finalize_variable_values = lambda _variables: None
     return optimizer
-
-
-def can_jit() -> bool:
-    """XLA makes depthwise networks five times slower on a CPU, and all faster on a GPU."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return bool(tf.config.list_physical_devices("GPU"))
-    return backend == "jax"
 
 
 class _Loop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import keras
 
@@ -10,7 +11,7 @@ import kerascnn
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import tasks
-from training.engine import options
+from training.engine import hardware, options
 from training.engine.request import TrainRequest
 
 
@@ -33,7 +34,7 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
             input_shape=preprocessing.input_shape,
             classes=classes,
             weights=asked.weights,
-            **asked.model_options,
+            **with_precision(asked),
             **task.network_options(asked, preprocessing),
         )
     except InputError:
@@ -46,14 +47,22 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
     return model
 
 
+def with_precision(asked: TrainRequest) -> dict[str, Any]:
+    """The builder's options, with the precision that the hardware or the configuration gives."""
+    precision = hardware.chosen(asked.config).precision
+    mixed = {} if precision == "float32" else {"dtype": precision}
+    return {**mixed, **asked.model_options}
+
+
 def in_single_precision(
     asked: TrainRequest, preprocessing: Preprocessing, model: keras.Model, *, classes: int
 ) -> keras.Model:
     """The model for export: one trained in mixed precision, rebuilt without it."""
-    options = {key: value for key, value in asked.model_options.items() if key != "dtype"}
-    if len(options) == len(asked.model_options):
+    if "dtype" not in with_precision(asked):
         return model
-    plain = dataclasses.replace(asked, model_options=options)
+    options = {key: value for key, value in asked.model_options.items() if key != "dtype"}
+    config = dataclasses.replace(asked.config, precision="float32")
+    plain = dataclasses.replace(asked, model_options=options, config=config)
     rebuilt = build(plain, preprocessing, classes=classes)
     rebuilt.set_weights(model.get_weights())
     return rebuilt

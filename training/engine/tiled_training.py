@@ -12,10 +12,10 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from training.datasets.splits import PlacedSplit
-from training.engine import epoch_schedule, optimizers
+from training.engine import epoch_schedule, hardware, optimizers
 from training.engine.config import TrainConfig
 from training.engine.devices import Placement
-from training.engine.loop import TrainingTask, can_jit, without_averages_in_place
+from training.engine.loop import TrainingTask, without_averages_in_place
 from training.engine.tiled_batches import TiledTrainingData, tiled_batches
 from training.engine.watching import counted, watching
 
@@ -61,7 +61,7 @@ class TiledTraining(TrainingTask):
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
         self.training_model.compile(
             optimizer=without_averages_in_place(optimizers.build(config, rate)),
-            jit_compile=can_jit(),
+            jit_compile=hardware.chosen(config).jit,
         )
         self.training_model.optimizer.build(self.training_model.trainable_variables)
         return [v for metric in self.training_model.metrics for v in metric.variables]

@@ -19,6 +19,7 @@ from kerascnn.zoo import entry
 from training import tasks
 from training.common import atomic
 from training.common.progress import say
+from training.engine import hardware
 from training.engine.curves import write_curves
 from training.engine.devices import SINGLE, Placement
 from training.engine.first_look import first_look
@@ -100,8 +101,15 @@ def train(
     if dataset is None:
         dataset = first_look(asked, folder, warn=say if placement.is_chief else _unsaid)
     training = tasks.of_model(asked.model).open(asked, dataset)
+    used = hardware.seen()
+    choices = hardware.choose(used, asked.config)
+    if placement.is_chief:
+        say(hardware.device_line(used, choices))
+        if warning := hardware.unused_gpus(used):
+            say(f"warning: {warning}")
     if info is None:
         info = _first_info(asked, training)
+        info["hardware"] = choices.to_dict()
         info["devices"] = placement.replicas
         if placement.is_chief:
             write_info(folder, info)  # also finds out now whether the folder can be written

@@ -54,7 +54,7 @@ def fit_segmenter(
     return engine.fit(
         model,
         open_task,
-        seed=training_data.config.seed,
+        config=training_data.config,
         folder=folder,
         history_file=history_file,
         placement=placement,

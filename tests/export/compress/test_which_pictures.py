@@ -73,6 +73,8 @@ OWN: dict[str, str] = {
     "ema": "few epochs at a low rate have nothing to be averaged",
     "monitor": _EPOCH,
     "patience": _EPOCH,
+    "precision": "a step of fine-tuning computes in float32",
+    "deterministic": "fine-tuning is always repeatable",
     "watch_images": _EPOCH,
     "distil_weight": "of the variant: --distil-weight",
     "temperature": "of the variant: --temperature",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
 from training.common.gpus import GPU
-from training.engine import hardware
+from training.engine import hardware, network
+from training.engine.config import TrainConfig
 from training.engine.hardware import Accelerator, Choices, Hardware, choose, device_line
+from training.engine.request import request
 
 AMPERE = Accelerator(kind="gpu", name="NVIDIA A100", capability=(8, 0))
 TURING = Accelerator(kind="gpu", name="NVIDIA T4", capability=(7, 5))
@@ -36,32 +42,62 @@ TPU = Accelerator(kind="tpu", name="TPU v4")
 def test_defaults_are_functions_of_what_the_backend_reports(
     backend: str, accelerators: tuple[Accelerator, ...], expected: tuple[str, bool, bool]
 ) -> None:
-    found = choose(Hardware(backend=backend, accelerators=accelerators))
+    found = choose(Hardware(backend=backend, accelerators=accelerators), TrainConfig())
     assert (found.precision, found.jit, found.deterministic) == expected
 
 
 def test_what_is_asked_for_goes_before() -> None:
     gpu = Hardware(backend="tensorflow", accelerators=(AMPERE,))
-    assert choose(gpu, precision="float32").precision == "float32"
-    assert choose(gpu, deterministic=True).deterministic
+    assert choose(gpu, TrainConfig(precision="float32")).precision == "float32"
+    assert choose(gpu, TrainConfig(deterministic="yes")).deterministic
     cpu = Hardware(backend="tensorflow")
-    assert choose(cpu, precision="mixed_float16", deterministic=False) == Choices(
-        precision="mixed_float16", jit=False, deterministic=False
-    )
+    asked = TrainConfig(precision="mixed_float16", deterministic="no")
+    assert choose(cpu, asked) == Choices(precision="mixed_float16", jit=False, deterministic=False)
 
 
 def test_a_misspelt_precision() -> None:
     with pytest.raises(InputError, match=r"did you mean .*mixed_float16"):
-        choose(Hardware(backend="jax"), precision="mixed_flaot16")
+        TrainConfig(precision="mixed_flaot16")
+
+
+def test_a_run_of_before_was_trained_in_float32_and_repeatably() -> None:
+    plain = dataclasses.asdict(TrainConfig())
+    del plain["precision"], plain["deterministic"]
+    gpu = Hardware(backend="tensorflow", accelerators=(AMPERE,))
+    found = choose(gpu, TrainConfig.from_dict(plain))
+    assert (found.precision, found.deterministic) == ("float32", True)
+
+
+def test_the_network_is_built_in_the_precision_of_the_hardware(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = Hardware(backend="tensorflow", accelerators=(TURING,))
+    monkeypatch.setattr(hardware, "seen", lambda: gpu)
+    asked = request("lenet5", data="mnist")
+    assert network.with_precision(asked) == {"dtype": "mixed_float16"}
+    preprocessing = Preprocessing(height=28, width=28, channels=1)
+    model = network.build(asked, preprocessing, classes=10)
+    assert model.get_layer("conv2d").compute_dtype == "float16"
+    plain = network.in_single_precision(asked, preprocessing, model, classes=10)
+    assert plain.get_layer("conv2d").compute_dtype == "float32"
+    assert all(
+        np.array_equal(one, other)
+        for one, other in zip(plain.get_weights(), model.get_weights(), strict=True)
+    )
+    given = request("lenet5", data="mnist", model_options={"dtype": "float32"})
+    assert network.with_precision(given) == {"dtype": "float32"}
 
 
 def test_the_line_names_devices_and_choices() -> None:
     two = Hardware(backend="tensorflow", accelerators=(AMPERE, AMPERE))
-    assert device_line(two, choose(two)) == (
+    assert device_line(two, choose(two, TrainConfig())) == (
         "tensorflow on 2 x NVIDIA A100: mixed_bfloat16, XLA, not deterministic"
     )
     cpu = Hardware(backend="jax")
-    assert device_line(cpu, choose(cpu)) == "jax on the CPU: float32, XLA, deterministic"
+    assert (
+        device_line(cpu, choose(cpu, TrainConfig()))
+        == "jax on the CPU: float32, XLA, deterministic"
+    )
 
 
 def test_a_gpu_that_is_not_seen_is_warned_of() -> None:
