@@ -16,13 +16,14 @@ import pytest
 # Answers come by a pipe of their own, as scripts and libraries print. Our modules are imported
 # anew for each script, so that none sees what another one patched.
 _CHILD = """
-import contextlib, io, json, os, sys, traceback
+import contextlib, io, json, linecache, os, sys, traceback
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 import keras
 kept = set(sys.modules)
 for line in sys.stdin:
     script, arguments = json.loads(line)
+    linecache.cache["<script>"] = len(script), None, script.splitlines(True), "<script>"
     sys.argv, printed, error = ["-c", *arguments], io.StringIO(), None
     try:
         with contextlib.redirect_stdout(printed):
@@ -65,11 +66,14 @@ class Backends:
         if not answer:
             del self._children[backend]
             errors.seek(0)
-            raise AssertionError(f"the process ended with {child.wait()}: {errors.read()}")
+            said = errors.read()
+            errors.close()
+            child.communicate()
+            raise AssertionError(f"the process ended with {child.returncode}: {said}")
         printed, error, ended = json.loads(answer)
         if ended:
             self._children.pop(backend)
-            child.wait()
+            child.communicate()
             errors.close()
         assert error is None, error
         return str(printed)
