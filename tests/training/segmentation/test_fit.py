@@ -117,7 +117,7 @@ def test_void_alone_chooses_no_epoch(validation: SegmentationSplit) -> None:
         validation, annotate=lambda place: np.full_like(validation.annotate(place), VOID)
     )
     for given, names in ((validation, {"val_miou", "val_dice"}), (void, set()), (None, set())):
-        work = fit_segmenter._Segmentation(training_model(), training_data(), given, CLASSES)
+        work = fit_segmenter.Segmentation(training_model(), training_data(), given, CLASSES)
         assert set(work.validate()) == names
 
 
@@ -176,7 +176,7 @@ def test_logits_begin_at_the_classes_shares_unless_they_have_learnt(
     np.testing.assert_allclose(np.exp(begun[1]), [1 / 3] * 3, rtol=1e-2)
     learnt = tiny_segmenters.network()
     learnt.get_layer("logits").bias.assign([0.0, 0.5, 0.0])
-    fit_segmenter._begin_at_shares(learnt, class_prior_biases(np.array([6, 1, 0])))
+    fit_segmenter.begin_at_shares(learnt, class_prior_biases(np.array([6, 1, 0])))
     assert np.array(learnt.get_layer("logits").bias).tolist() == [0.0, 0.5, 0.0]
 
 
