@@ -110,7 +110,7 @@ def test_it_is_stopped_and_goes_on(tmp_path: pathlib.Path, monkeypatch: pytest.M
         with pytest.raises(Stop):
             train(asked, tmp_path / "run")
     again = train(asked, tmp_path / "run")
-    assert_same_weights(load_keras(again), load_keras(whole))
+    assert_same_weights(load_keras(again.model_path), load_keras(whole.model_path))
 
 
 def test_its_data_is_checked(tmp_path: pathlib.Path) -> None:

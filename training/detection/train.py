@@ -195,4 +195,5 @@ def opened(asked: TrainRequest, dataset: DetectionDataset | None = None) -> Dete
     Args:
         dataset: as `DetectionTask.scan` gives it; None: it is found now.
     """
-    return _BY_STAGES[zoo.detector_spec(asked.model).stages](asked, dataset)
+    published = zoo.detector_spec(asked.model, zoo.entry(asked.model).input_shape)
+    return _BY_STAGES[published.stages](asked, dataset)

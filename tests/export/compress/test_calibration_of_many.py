@@ -46,7 +46,7 @@ def task(lenet_run: Run, monkeypatch: pytest.MonkeyPatch) -> Classification:
         resize="stretch",
         fingerprint=lenet_run.info["dataset"]["fingerprint"],
     )
-    monkeypatch.setattr(of_request, "labelled", lambda _asked: dataset)
+    monkeypatch.setattr(of_request, "dataset_of", lambda _asked: dataset)
     return Classification(lenet_run)
 
 

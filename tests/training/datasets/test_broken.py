@@ -15,7 +15,7 @@ from PIL import Image
 from kerascnn import blocks
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.classification import task as train_classifier
+from training.classification import train as train_classifier
 from training.classification.batches import EvaluationBatches, TrainingData, train_batches
 from training.classification.fit import fit
 from training.classification.tf_data import evaluation_stream, training_stream

@@ -22,15 +22,14 @@ from kerascnn.detection.faster_rcnn import two_stage_detector
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.datasets import scenes
+from training import tasks
+from training.datasets import detection_sets, scenes
 from training.datasets.detection import DetectionDataset, DetectionSplit
 from training.detection import fit as fit_detector
-from training.detection import task as train_detector
+from training.detection import train as train_detector
 from training.detection.batches import DetectionTrainingData
 from training.detection.evaluate import evaluate_detector, keras_detect_fn
-from training.detection.fit import Detection
 from training.detection.train import opened as open_detector
-from training.engine import dataset_of_request as of_request
 from training.engine import network
 from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE
@@ -85,7 +84,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "build", build)
         patch.setattr(zoo, "detector_spec", spec)
-        patch.setattr(of_request, "scan_objects", rectangles)
+        patch.setattr(detection_sets, "scan_objects", rectangles)
         return train(asked(), tmp_path_factory.mktemp("rcnn") / "run")
 
 
@@ -147,7 +146,9 @@ def test_options_of_boxes_reach_the_network_and_the_spec(monkeypatch: pytest.Mon
 
 def test_heads_are_what_no_classifier_has() -> None:
     layers = [layer for layer in tiny_detectors.two_stage_network().layers if layer.weights]
-    backbone = {layer.name for layer in layers if not Detection.is_head(None, layer)}
+    backbone = {
+        layer.name for layer in layers if not layer.name.startswith(tasks.of("detection").head)
+    }
     assert backbone == {
         f"{name}{norm}"
         for name in ("stem", "stage1_block1_expand", "stage2_block1_expand")

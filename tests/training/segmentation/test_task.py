@@ -18,16 +18,16 @@ from PIL import Image
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import recipes
+from training.datasets import segmentation_sets
 from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.datasets.segmentation_sets import scan_maps
-from training.engine import dataset_of_request as of_request
 from training.engine import network
 from training.engine.closing import closing_line
 from training.engine.devices import SINGLE
 from training.engine.request import TrainRequest, request
 from training.engine.run import Run
 from training.engine.train import train
-from training.segmentation import task as train_segmenter
+from training.segmentation import train as train_segmenter
 from training.segmentation.metrics import evaluate_maps
 from training.segmentation.train import SegmenterTraining
 
@@ -117,7 +117,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> list[SegmentationDataset]:
         return tiny_segmenters.network(preprocessing.input_shape, classes)
 
     monkeypatch.setattr(network, "build", build)
-    monkeypatch.setattr(of_request, "scan_maps", lambda _spec, **_given: data[0])
+    monkeypatch.setattr(segmentation_sets, "scan_maps", lambda _spec, **_given: data[0])
     return data
 
 
