@@ -78,7 +78,7 @@ class CompressionOptions(TypedDict, total=False):
 
     calibration_images: int | None
     max_change: float | None
-    spare: Sequence[str] | None
+    spare: Sequence[str] | str | None
     slim_score: str | None
     fine_tune_epochs: int | None
     learning_rate: float | None
@@ -685,7 +685,8 @@ def _settings(**options: Unpack[CompressionOptions]) -> Settings:
         OpenedRun.open(tuning["teacher"])
         tuning["teacher"] = str(pathlib.Path(tuning["teacher"]).resolve())
     if "spare" in given:
-        given["spared"] = tuple(given.pop("spare"))
+        words = given.pop("spare")
+        given["spared"] = (words,) if isinstance(words, str) else tuple(words)
     if "calibration_images" in given:
         given["calibration_pictures"] = given.pop("calibration_images")
     return Settings(fine_tuning=FineTuning(**tuning), **given)

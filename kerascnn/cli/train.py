@@ -64,11 +64,12 @@ def train(
     that backend; the other commands run on tensorflow.
     """
     from kerascnn import api
+    from training.engine.devices import Devices
 
     folder = pathlib.Path(out) if out else api.default_folder(model, data)
     with _telling_what_is_kept(folder):
         run = api.train(model, data=data, out=folder, devices=devices, **as_given(asked))
-    if not run.metrics:  # the first of several hosts says the rest
+    if Devices.parse(devices).host:  # the first of several hosts says the rest
         return
     from training.engine.closing import below_floor, closing_line
 

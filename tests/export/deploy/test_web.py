@@ -149,7 +149,7 @@ def test_the_folder_has_page_runtime_and_models(run: Path, packages: Path, tmp_p
         assert (folder / model.file).read_bytes() == source.read_bytes()
         assert model.bytes == source.stat().st_size
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    there = {path.name for path in web.SOURCES.iterdir() if path.suffix in web._PAGE}
+    there = {path.name for path in web.SOURCES.iterdir() if path.suffix in web.PAGE}
     assert {"index.html", "main.js", "style.css", "icon.svg", "page.webmanifest"} <= there <= files
     assert not [name for name in files if "package" in name or "threaded" in name]
     script = (folder / "litert" / "litert.js").read_text()
