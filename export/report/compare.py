@@ -288,6 +288,7 @@ def _facts(run: Run) -> dict[str, str]:
     config = request["config"]
     pixels = "x".join(str(side) for side in run.preprocessing.input_shape)
     options = ", ".join(f"{k}={v}" for k, v in request["model_options"].items())
+    worth = kinds.of_metric(trained["metric"])
     unreadable = len(data["skipped"]) + len(data.get("broken", ()))
     return {
         "Model": request["model"] + (f" ({options})" if options else ""),
@@ -304,7 +305,7 @@ def _facts(run: Run) -> dict[str, str]:
         f"augmentation: {config['augmentation']}",
         "Random seed": str(config["seed"])
         + (f"; of the split {config['split_seed']}" if "split_seed" in config else ""),
-        "Keras model": f"{kinds.of(run.task).keras_figure(trained)} on the held-out images; "
+        "Keras model": f"{worth.keras_figure(trained)} on the held-out images; "
         f"{summary.closing(trained)}",
         "Training": f"{trained['seconds']:.0f} s, started {run.info['created']}, "
         f"on {run.info['machine']['processor']}",
