@@ -39,6 +39,55 @@ class Result:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskFacts:
+    """What all models of a task have in common.
+
+    Attributes:
+        measures: columns of `kerascnn models` with their best-known published results.
+        published: what those results are.
+        note: what the columns mean; empty for none.
+        whole: images are seen whole, since the answer is of places in them; else the centre.
+        decoded: a `DetectorSpec` or `TwoStageSpec` says what the outputs mean.
+    """
+
+    measures: tuple[str, ...] = ()
+    published: str = "results"
+    note: str = ""
+    whole: bool = True
+    decoded: bool = False
+
+
+TASK_FACTS: Mapping[str, TaskFacts] = {
+    "classification": TaskFacts(
+        measures=("top-1", "top-5"),
+        published="accuracies",
+        note=(
+            "top-1, top-5: published accuracy in percent on ImageNet (*: on MNIST) of a single "
+            "network; ensembles, settings and sources: kerascnn models NAME"
+        ),
+        whole=False,
+    ),
+    "detection": TaskFacts(
+        measures=("AP",),
+        published="precisions",
+        note=(
+            "AP: published average precision in percent on COCO; settings and sources: "
+            "kerascnn models NAME"
+        ),
+        decoded=True,
+    ),
+    "segmentation": TaskFacts(
+        measures=("mIoU",),
+        published="intersections over union",
+        note=(
+            "mIoU: published intersection over union in percent; its data, settings and sources: "
+            "kerascnn models NAME"
+        ),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
     """One architecture; its published weights are in `kerascnn.weights.published`.
 
@@ -77,10 +126,15 @@ class Entry:
     backbone: str | None = None
     backbone_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def facts(self) -> TaskFacts:
+        """Of its task; of a task that this catalogue does not know, nothing but defaults."""
+        return TASK_FACTS.get(self.task, TaskFacts())
+
     def preprocessing(self, height: int, width: int, **options: Any) -> Preprocessing:
         """This architecture's preprocessing at a picture size."""
         values = {"channels": self.input_shape[2], "mean": self.mean, "std": self.std, **options}
-        if self.task != "classification":  # the whole picture, whose shares boxes and maps are
+        if self.facts.whole:
             values.setdefault("resize", "stretch")
         return Preprocessing(height=height, width=width, **values)
 

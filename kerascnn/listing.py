@@ -7,33 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from kerascnn import weights
-from kerascnn.catalogue import Entry, Result
+from kerascnn.catalogue import TASK_FACTS, Entry, Result
 from kerascnn.weights import published
 from kerascnn.zoo import entry
 
-_MEASURES = {
-    "classification": ("top-1", "top-5"),
-    "detection": ("AP",),
-    "segmentation": ("mIoU",),
-}
 _TO_THE_RIGHT = {"parameters", "MACs", "top-1", "top-5", "AP", "mIoU", "input"}
-_ACCURACIES = (
-    "top-1, top-5: published accuracy in percent on ImageNet (*: on MNIST) of a single network; "
-    "ensembles, settings and sources: kerascnn models NAME"
-)
-_PRECISIONS = (
-    "AP: published average precision in percent on COCO; settings and sources: kerascnn models NAME"
-)
-_OVERLAPS = (
-    "mIoU: published intersection over union in percent; its data, settings and sources: "
-    "kerascnn models NAME"
-)
-_NOTES = {"classification": _ACCURACIES, "detection": _PRECISIONS, "segmentation": _OVERLAPS}
-_PUBLISHED = {
-    "classification": "accuracies",
-    "detection": "precisions",
-    "segmentation": "intersections over union",
-}
 _FILES = (
     "weights: names for --weights (+2: two more; `kerascnn weights NAME` has them all), and whose "
     "files `--weights FILE` takes: k keras.applications, v torchvision, t timm, "
@@ -74,7 +52,7 @@ def as_json(names: Sequence[str]) -> list[dict[str, Any]]:
 
 def table(names: Sequence[str]) -> str:
     """One line per model."""
-    tasks = [task for task in _MEASURES if any(entry(name).task == task for name in names)]
+    tasks = [task for task in TASK_FACTS if any(entry(name).task == task for name in names)]
     rows = [_cells(name, entry(name), tasks) for name in names]
     columns = list(rows[0]) if rows else []
     rows.insert(0, {column: column for column in columns})
@@ -86,7 +64,7 @@ def table(names: Sequence[str]) -> str:
             for c in columns
         )
         lines.append("  ".join(cells).rstrip())
-    return "\n".join((*lines, "", *(_NOTES[task] for task in tasks), _FILES))
+    return "\n".join((*lines, "", *(TASK_FACTS[task].note for task in tasks), _FILES))
 
 
 def page(name: str) -> str:
@@ -104,7 +82,7 @@ def page(name: str) -> str:
     if row.backbone:
         origins = ", ".join(weights.origins(row.backbone))
         lines.append(f"backbone    {row.backbone}, alone from files of: {origins}")
-    lines.append(f"published {_PUBLISHED[row.task]}:{'' if row.results else ' none'}")
+    lines.append(f"published {row.facts.published}:{'' if row.results else ' none'}")
     return "\n".join((*lines, *(f"  {_result(result)}" for result in row.results)))
 
 
@@ -123,7 +101,7 @@ def _cells(name: str, row: Entry, tasks: Sequence[str]) -> dict[str, str]:
         "year": str(row.year),
         "parameters": f"{row.parameters:,}",
         "MACs": _macs(row),
-        **{column: measures[column] for task in tasks for column in _MEASURES[task]},
+        **{column: measures[column] for task in tasks for column in TASK_FACTS[task].measures},
         "input": f"{row.input_shape[0]}x{row.input_shape[1]}",
         "weights": f"{_short(name, row)} {_initials(name, row.backbone)}".strip() or "-",
         "paper": row.paper,

@@ -130,8 +130,10 @@ def preprocessing(
         from kerascnn.weights import find, published
 
         if named := published.first(name, weights, backbone=row.backbone):
-            whole = row.task != "classification"  # no centre is cut out of it
-            options = {**(named.normalisation if whole else named.preprocessing), **options}
+            options = {
+                **(named.normalisation if row.facts.whole else named.preprocessing),
+                **options,
+            }
         else:
             source = find(name, weights, backbone=row.backbone)
             options = {**source.layout.normalisation, **options}
@@ -158,7 +160,7 @@ def detector_spec(
         InputError: a model that detects nothing.
     """
     row = entry(name)
-    if row.task != "detection":
+    if not row.facts.decoded:
         raise InputError(
             f"{name} is not a detector; the detectors are {', '.join(list_models('detection'))}"
         )

@@ -132,10 +132,10 @@ def _torch_zip(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 
 def _torch_legacy(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    from kerascnn.weights.torch_checkpoint import _LEGACY_MAGIC
+    from kerascnn.weights.torch_checkpoint import LEGACY_MAGIC
 
     out = io.BytesIO()
-    for value in (_LEGACY_MAGIC, 1001, {"little_endian": True}):
+    for value in (LEGACY_MAGIC, 1001, {"little_endian": True}):
         pickle.dump(value, out, 2)
     out.write(_torch_pickle(tensors))
     pickle.dump([str(number) for number in range(len(tensors))], out, 2)

@@ -37,7 +37,7 @@ from training.engine.run import Run
 from training.engine.stopping import Stopped
 from training.engine.train import train
 
-COUNT, SIDE, EPOCHS = 12, 64, 4
+COUNT, SIDE, EPOCHS, SHAPE = 12, 64, 4, (32, 48, 3)
 VARIANTS = ("float32", "int8")
 
 
@@ -113,9 +113,11 @@ def with_tiny_network(case: Case, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(network, "build", build)
     if case.spec is not None:
         spec = case.spec
-        patch.setattr(
-            zoo, "detector_spec", lambda _name, input_shape, **_options: spec(input_shape)
-        )
+
+        def spec_of(_name: str, input_shape: tuple[int, ...] = SHAPE, **_options: Any) -> Any:
+            return spec(input_shape)
+
+        patch.setattr(zoo, "detector_spec", spec_of)
 
 
 def asked(case: Case, data: Path, **changes: Any) -> TrainRequest:

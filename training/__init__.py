@@ -1,1 +1,1 @@
-"""From pictures to runs/<name>/model.keras."""
+"""From images to runs/<name>/model.keras."""

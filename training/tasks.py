@@ -1,7 +1,7 @@
 """The registry of tasks: from a name to what the task means for a training and for files.
 
 A task is registered by strings, so that nothing of it is imported before it is asked for. What a
-new task adds, and where, is in docs/guides (extending); `tests/training/test_new_task.py` adds one.
+new task adds, and where, is in docs/extending/task.md; `tests/training/test_new_task.py` adds one.
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ from kerascnn.errors import InputError, did_you_mean
 # What fine-tuning leaves as it is unless told otherwise: the first layer sees the picture itself
 # (U-Net's is enc1_conv1), a depthwise kernel has 9 or 25 weights a channel, the logits have the
 # fewest weights to spare.
-SPARED = ("stem", "enc1_conv1", "depthwise", "logits")
-SLIM_SCORES = ("taylor", "norm", "l1")
+FIRST_LAYERS, LAST_LAYER = ("stem", "enc1_conv1"), "logits"
+SPARED = (*FIRST_LAYERS, "depthwise", LAST_LAYER)
+CHANNEL_SCORES = ("taylor", "norm", "l1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class FineTuning:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Slim:
+class ChannelPrune:
     """Structured pruning: whole channels are removed.
 
     Attributes:
@@ -81,9 +82,9 @@ class Slim:
     def __post_init__(self) -> None:
         _check(1 <= self.macs <= 99, f"slim keeps between 1 and 99% of the MACs, not {self.macs}")
         _check(
-            self.score in SLIM_SCORES,
-            f"channels are scored by {', '.join(SLIM_SCORES)}, not {self.score!r}"
-            f"{did_you_mean(str(self.score), SLIM_SCORES)}",
+            self.score in CHANNEL_SCORES,
+            f"channels are scored by {', '.join(CHANNEL_SCORES)}, not {self.score!r}"
+            f"{did_you_mean(str(self.score), CHANNEL_SCORES)}",
         )
 
     @property
@@ -152,7 +153,7 @@ class Qat:
         return "qat"
 
 
-Step = Slim | Prune | Cluster | Qat
+Step = ChannelPrune | Prune | Cluster | Qat
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -365,7 +366,7 @@ _STEP = re.compile(
     r"(?P<distil>distil)|slim(?P<slim>[-\d.]+)|(?P<two_of_four>prune2of4)"
     r"|prune(?P<prune>[-\d.]+)(?P<block>x4)?|cluster(?P<cluster>[-\d.]+)|(?P<qat>qat)"
 )
-_ORDER = (Slim, Prune, Cluster, Qat)
+_ORDER = (ChannelPrune, Prune, Cluster, Qat)
 
 
 def variant(name: str, settings: Settings | None = None) -> Variant:
@@ -412,7 +413,7 @@ def _split(name: str) -> tuple[list[str], str]:
 
 def _step(name: str, match: re.Match[str], settings: Settings) -> Step:
     if match["slim"]:
-        return Slim(macs=_whole(name, match["slim"], "slim"), score=settings.slim_score)
+        return ChannelPrune(macs=_whole(name, match["slim"], "slim"), score=settings.slim_score)
     if match["two_of_four"]:
         return Prune(sparsity=50, pattern="2of4", spared=settings.spared)
     if match["prune"]:
@@ -468,7 +469,7 @@ def _filled(
 
 def _told(step: Step) -> str:
     match step:
-        case Slim():
+        case ChannelPrune():
             return f"channels removed to {step.macs}% of the MACs by {step.score}"
         case Prune():
             pattern = {"free": "", "2of4": " as 2 of 4", "1x4": " in blocks of 1x4"}[step.pattern]

@@ -60,7 +60,7 @@ _ELEMENTWISE = (
 )
 
 
-def slim(
+def prune_channels(
     model: keras.Model,
     *,
     macs: float,
@@ -558,14 +558,14 @@ def _cut(model: keras.Model, graph: _Graph, keep: np.ndarray) -> keras.Model:
                 config["target_shape"] = (*config["target_shape"][:-1], width)
         return type(layer).from_config(config)
 
-    slimmed = keras.models.clone_model(model, clone_function=narrowed)
-    slimmed.dtype_policy = model.dtype_policy
+    narrower = keras.models.clone_model(model, clone_function=narrowed)
+    narrower.dtype_policy = model.dtype_policy
     if not model.trainable:
-        slimmed.trainable = False
+        narrower.trainable = False
     for layer in model.layers:
         weights = _narrowed_weights(layer, graph, keep)
-        slimmed.get_layer(layer.name).set_weights(weights)
-    return slimmed
+        narrower.get_layer(layer.name).set_weights(weights)
+    return narrower
 
 
 def _narrowed_weights(layer, graph: _Graph, keep: np.ndarray) -> list[np.ndarray]:

@@ -29,7 +29,6 @@ from export.onnx.convert import converted
 from export.runtime import first_run
 from export.runtime.verify import Verdict
 from export.tasks import base as tasks
-from export.tasks.classification import Classification
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
 from export.tflite.convert import to_tflite
@@ -43,15 +42,12 @@ from training.classification.distillation import Teacher
 from training.common import atomic, once
 from training.common.progress import Progress, say
 from training.common.wording import counted
-from training.datasets.splits import Split
 from training.engine.leaks import refuse_leaks
 from training.engine.run import Run, versions
 
 _MISTAKES_KEPT = 200
 # Raised when the same recipe writes another file: those of before are made again.
 _EDITION = 5
-# Tasks whose files are reconstructed, see `export.compress.reconstruct`.
-_RECONSTRUCTED = ("classification",)
 
 
 @once.scope()
@@ -126,29 +122,6 @@ def all_artefacts(run: Run) -> list[Artefact]:
     return found
 
 
-def judging_pictures(run: Run) -> Split:
-    """A classifier's pictures that faults are looked for on: set aside, or else held out.
-
-    They are not decoded.
-
-    Raises:
-        InputError: the data set is gone or has changed.
-    """
-    task = tasks.of(run)
-    assert isinstance(task, Classification)
-    dataset = task.dataset
-    return task.readable(dataset.validation or dataset.held_out)
-
-
-def held_out_pictures(run: Run) -> Split:
-    """A classifier's held-out split, decoded at its network's geometry.
-
-    Raises:
-        InputError: the data set is gone or has changed.
-    """
-    return Classification(run).held_out
-
-
 def reference_file(run: Run, variant: recipes.Variant) -> bytes:
     """The float TFLite file, with the same names of layers, that a variant is quantised from."""
     builder = VariantBuilder(run)
@@ -173,7 +146,7 @@ class VariantBuilder:
         check_labels(run.labels)
         self._run, self._task = run, tasks.of(run)
         self.source = atomic.sha256(run.model_path)
-        self._stages = CompressionStages(run, self._material())
+        self._stages = CompressionStages(run, self._inputs())
         self._networks: dict[str, _Network] = {}
         self._samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -272,7 +245,7 @@ class VariantBuilder:
 
         What training for int8 found is kept as it is.
         """
-        return self._run.task in _RECONSTRUCTED and trained.ranges is None
+        return self._task.kind.reconstructed and trained.ranges is None
 
     def _key(self, variant: recipes.Variant, end: str) -> str:
         made_of = {
@@ -286,11 +259,11 @@ class VariantBuilder:
         }
         return content_key(made_of)
 
-    def _material(self) -> StageInputs:
+    def _inputs(self) -> StageInputs:
         return StageInputs(
             source=self.source,
             trainable=self._task.trainable,
-            fine_tuning_data=lambda: self._lessons,
+            fine_tuning_data=lambda: self._fine_tuning_data,
             teacher=lambda name: Teacher.open(
                 self._teaching(name), classes=self._run.labels, student=self._run.preprocessing
             ),
@@ -310,7 +283,7 @@ class VariantBuilder:
         return Run.open(name)
 
     @functools.cached_property
-    def _lessons(self) -> FineTuningData:
+    def _fine_tuning_data(self) -> FineTuningData:
         return self._task.fine_tuning_data()
 
     def _sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -63,7 +63,7 @@ def fine_tune(
             initial_epoch=done,
             steps_per_epoch=steps,
             shuffle=False,
-            callbacks=[*callbacks, _Watch(folder, progress, name, fine_tuning_data.note)],
+            callbacks=[*callbacks, Watch(folder, progress, name, fine_tuning_data.note)],
             verbose=0,
         )
 
@@ -113,7 +113,7 @@ def _restore(model: tf_keras.Model, folder: pathlib.Path) -> int:
     return 0
 
 
-class _Watch(tf_keras.callbacks.Callback):
+class Watch(tf_keras.callbacks.Callback):
     """Shows progress, stops at a loss that is no number, keeps every epoch."""
 
     def __init__(

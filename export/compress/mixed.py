@@ -204,7 +204,7 @@ class Trial:
         self._float = {layer: self._model.buffers[k.buffer].data for layer, k in self._items()}
         # What the quantiser itself writes, so that a trial is what the file will be.
         self._rounded = {b: _widened(self.write(self._all(b))) for b in bits}
-        self._own = self._logits({})
+        self._own = self.logits({})
 
     def widths(self, layer: str) -> list[int]:
         """Bits that the layer may have, widest first."""
@@ -222,7 +222,7 @@ class Trial:
 
     def together(self, bits: Mapping[str, int]) -> tuple[float, float]:
         """Error and percent changed (see `Sensitivity`); layers that are not named stay float32."""
-        own, found = self._own, self._logits(bits)
+        own, found = self._own, self.logits(bits)
         rows = blocks(*own.shape)
         divergence = np.concatenate([_divergence(own[some], found[some]) for some in rows])
         changed = np.argmax(found, axis=-1) != np.argmax(own, axis=-1)
@@ -236,7 +236,7 @@ class Trial:
             {name: b for layer, b in bits.items() for name in self.kernels[layer].layers},
         )
 
-    def _logits(self, bits: Mapping[str, int]) -> np.ndarray:
+    def logits(self, bits: Mapping[str, int]) -> np.ndarray:
         for layer, kernel in self._items():
             data = self._rounded[bits[layer]][layer] if layer in bits else self._float[layer]
             self._model.buffers[kernel.buffer].data = data.view(np.uint8).reshape(-1)
@@ -277,7 +277,7 @@ def _report(trial: Trial, found: Sequence[Sensitivity], chosen: Mapping[str, int
 def _kernels(model: schema.ModelT) -> dict[str, Kernel]:
     graph = model.subgraphs[0]
     shared: dict[int, Kernel] = {}
-    for layer, op, index in _kernel_holders(model):
+    for layer, op, index in kernel_holders(model):
         tensor = graph.tensors[index]
         if tensor.type != schema.TensorType.FLOAT32 or model.buffers[tensor.buffer].data is None:
             continue
@@ -291,7 +291,7 @@ def _kernels(model: schema.ModelT) -> dict[str, Kernel]:
     return {kernel.layers[0]: kernel for kernel in shared.values()}
 
 
-def _kernel_holders(model: schema.ModelT) -> Iterable[tuple[str, str, int]]:
+def kernel_holders(model: schema.ModelT) -> Iterable[tuple[str, str, int]]:
     """Name of the output tensor, operation and index of the kernel's tensor."""
     graph = model.subgraphs[0]
     for operator in graph.operators:
@@ -311,7 +311,7 @@ def _widened(file: TFLiteModel) -> dict[str, np.ndarray]:
     }
     return {
         layer: _dequantised(sources[index], model.buffers[sources[index].buffer].data)
-        for layer, _op, index in _kernel_holders(model)
+        for layer, _op, index in kernel_holders(model)
         if index in sources
     }
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from export.artefacts import variants as recipes
 from export.compress import qat
-from export.compress.channel_prune import slim
+from export.compress.channel_prune import prune_channels
 from export.compress.cluster import cluster
 from export.compress.finetune import share_of
 from export.compress.prune import prune
@@ -50,7 +50,7 @@ from training.engine.run import Run, load_keras, versions
 
 # Shares of the run's epochs and of its learning rate.
 _SHARES: dict[type, tuple[float, float]] = {
-    recipes.Slim: (0.6, 0.5),
+    recipes.ChannelPrune: (0.6, 0.5),
     recipes.Prune: (0.5, 0.5),
     recipes.Cluster: (0.15, 0.05),
     recipes.Qat: (0.15, 0.01),
@@ -88,8 +88,8 @@ class StageInputs:
 class CompressionStages:
     """The stages of one run."""
 
-    def __init__(self, run: Run, material: StageInputs) -> None:
-        self._run, self._material = run, material
+    def __init__(self, run: Run, inputs: StageInputs) -> None:
+        self._run, self._inputs = run, inputs
         # Its learning rate is that of the batches that the run had.
         config = TrainConfig.from_dict(run.info["request"]["config"])
         pictures = run.info["dataset"].get("train", config.batch_size)
@@ -115,7 +115,7 @@ class CompressionStages:
         return current
 
     def _keys(self, variant: recipes.Variant) -> list[str]:
-        keys = [self._material.source]
+        keys = [self._inputs.source]
         data = self._run.info["dataset"]["fingerprint"]
         for step in variant.steps:
             tuning = variant.fine_tuning
@@ -124,7 +124,7 @@ class CompressionStages:
                 "before": keys[-1],
                 "step": {"name": step.name, **dataclasses.asdict(step)},
                 "config": dataclasses.asdict(self._config_of(step, tuning)),
-                "teacher": self._material.teacher_key(tuning.teacher) if tuning.teacher else None,
+                "teacher": self._inputs.teacher_key(tuning.teacher) if tuning.teacher else None,
                 "data": data,
                 "edition": _EDITION,
                 "calibration": variant.calibration_pictures if step == recipes.Qat() else None,
@@ -176,20 +176,22 @@ class CompressionStages:
     ) -> None:
         tuning = variant.fine_tuning
         assert tuning is not None
-        before = dataclasses.replace(before, model=self._material.trainable(before.model))
+        before = dataclasses.replace(before, model=self._inputs.trainable(before.model))
         config = self._config_of(step, tuning)
-        fine_tuning_data = self._material.fine_tuning_data()
+        fine_tuning_data = self._inputs.fine_tuning_data()
         if tuning.teacher:
             fine_tuning_data = dataclasses.replace(
-                fine_tuning_data, teacher=self._material.teacher(tuning.teacher)
+                fine_tuning_data, teacher=self._inputs.teacher(tuning.teacher)
             )
         checkpoints = folder / f"checkpoints-{key[:12]}"
         match step:
-            case recipes.Slim():
+            case recipes.ChannelPrune():
                 assert isinstance(
                     fine_tuning_data, ClassificationFineTuningData
-                )  # a detector's task refuses to be slimmed
-                model = self._slimmed(before.model, step, fine_tuning_data, config, checkpoints)
+                )  # channels of other tasks' networks are not pruned
+                model = self._fewer_channels(
+                    before.model, step, fine_tuning_data, config, checkpoints
+                )
             case recipes.Prune():
                 model = prune(before.model, step, fine_tuning_data, config, checkpoints)
             case recipes.Cluster():
@@ -200,24 +202,24 @@ class CompressionStages:
                     fine_tuning_data,
                     config,
                     checkpoints,
-                    calibration=self._material.calibration(variant.calibration_pictures)[0],
-                    judge=self._material.simulated,
+                    calibration=self._inputs.calibration(variant.calibration_pictures)[0],
+                    judge=self._inputs.simulated,
                     clustered=before.shared_scale,
                 )
                 _write_aware(folder, aware)
                 model = aware.model
         _save(folder, model)
 
-    def _slimmed(
+    def _fewer_channels(
         self,
         model: keras.Model,
-        step: recipes.Slim,
+        step: recipes.ChannelPrune,
         fine_tuning_data: ClassificationFineTuningData,
         config: TrainConfig,
         checkpoints: pathlib.Path,
     ) -> keras.Model:
-        pictures, labels = self._material.calibration(_SCORED_PICTURES)
-        smaller = _slimmest(model, step, _Scored(pictures, labels, fine_tuning_data))
+        pictures, labels = self._inputs.calibration(_SCORED_PICTURES)
+        smaller = _least_pruned(model, step, _Scored(pictures, labels, fine_tuning_data))
         fit(
             smaller,
             train=fine_tuning_data.train,
@@ -241,13 +243,13 @@ class _Scored:
         labels: np.ndarray,
         fine_tuning_data: ClassificationFineTuningData,
     ) -> None:
-        self._pictures, self._labels, self._lessons = pictures, labels, fine_tuning_data
+        self._pictures, self._labels, self._fine_tuning_data = pictures, labels, fine_tuning_data
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in range(0, len(self._pictures), _SCORED_AT_ONCE):
             chosen = slice(start, start + _SCORED_AT_ONCE)
-            pictures = self._lessons.preprocessing.normalise(self._pictures[chosen])
-            yield pictures, one_hot(self._labels[chosen], self._lessons.classes)
+            pictures = self._fine_tuning_data.preprocessing.normalise(self._pictures[chosen])
+            yield pictures, one_hot(self._labels[chosen], self._fine_tuning_data.classes)
 
 
 def content_key(made_of: Mapping[str, Any]) -> str:
@@ -255,13 +257,13 @@ def content_key(made_of: Mapping[str, Any]) -> str:
     return digest([json.dumps(made_of, sort_keys=True).encode()])
 
 
-def _slimmest(
-    model: keras.Model, step: recipes.Slim, batches: Iterable[tuple[np.ndarray, np.ndarray]]
+def _least_pruned(
+    model: keras.Model, step: recipes.ChannelPrune, batches: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> keras.Model:
-    """Slim in steps of 8 channels, or of fewer where a network is too narrow for that."""
+    """Prune in steps of 8 channels, or of fewer where a network is too narrow for that."""
     for divisor in _DIVISORS:
         try:
-            return slim(
+            return prune_channels(
                 model, macs=step.macs / 100, score=step.score, batches=batches, divisor=divisor
             )
         except InputError as error:
@@ -334,11 +336,11 @@ def _read(folder: pathlib.Path, key: str, before: Trained, step: recipes.Step) -
             answers=_answers(folder),
             shared_scale=before.shared_scale,
         )
-    slimmed = isinstance(step, recipes.Slim)
+    fewer_channels = isinstance(step, recipes.ChannelPrune)
     clustered = isinstance(step, recipes.Cluster)
     return read(
         preprocessing=before.preprocessing,
-        parameters=count_parameters(model) if slimmed else before.parameters,
-        macs=count_macs(model) if slimmed else before.macs,
+        parameters=count_parameters(model) if fewer_channels else before.parameters,
+        macs=count_macs(model) if fewer_channels else before.macs,
         shared_scale=qat.clustered_layers(model) if clustered else before.shared_scale,
     )

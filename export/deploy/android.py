@@ -68,7 +68,7 @@ def fill(sources: Sequence[str], project: pathlib.Path, *, variants: Sequence[st
             not the project, or somebody else's file of a name that is wanted.
     """
     copied = _is_free(project)
-    _check_project(PROJECT if copied else project)
+    check_project(PROJECT if copied else project)
     models = list(_named(choose(sources, variants)))
     if copied:
         _copy_project(project)
@@ -111,7 +111,7 @@ def as_text(filled: Filled) -> str:
     )
 
 
-def _check_project(project: pathlib.Path) -> None:
+def check_project(project: pathlib.Path) -> None:
     if all((project / sign).is_file() for sign in _SIGNS):
         return
     if project == PROJECT:

@@ -20,7 +20,7 @@ from training.common.wording import unit_of
 
 SOURCES = pathlib.Path(__file__).parent / "web_page"
 _LIST, _MODELS, _RUNTIME = "models.json", "models", "litert"
-_PAGE = (".html", ".css", ".js", ".svg", ".webmanifest")
+PAGE = (".html", ".css", ".js", ".svg", ".webmanifest")
 # With relaxed SIMD and without: a browser loads one of them.
 _BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal")
 # Browsers know no packages: a file names its neighbour by its place.
@@ -107,7 +107,7 @@ def _check_folder(folder: pathlib.Path) -> None:
 
 def _sources() -> dict[str, bytes]:
     """Files of the page itself, by their places."""
-    files = [path for path in sorted(SOURCES.iterdir()) if path.suffix in _PAGE]
+    files = [path for path in sorted(SOURCES.iterdir()) if path.suffix in PAGE]
     files.append(SOURCES / _RUNTIME / "LICENSE.txt")
     return {path.relative_to(SOURCES).as_posix(): path.read_bytes() for path in files}
 

@@ -90,7 +90,7 @@ def measure(found: Sequence[tuple[Run, Artefact]]) -> list[Result]:
         calls[str(artefact.path)] = task.load(artefact.path).once(task.timed_picture())
     with Progress("timing", benchmark.ROUNDS, unit="round") as progress:
         latencies = benchmark.interleaved(calls, after_round=progress.step)
-    return [_result(run, a, latencies[str(a.path)]) for run, a in found]
+    return [result(run, a, latencies[str(a.path)]) for run, a in found]
 
 
 def write(
@@ -229,7 +229,7 @@ def _same_pictures(runs: Sequence[Run]) -> None:
             )
 
 
-def _result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
+def result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
     info = artefact.info
     measured: Mapping[str, Any] = info["evaluation"]
     low, high = artefact.kind.drop_interval(*artefact.answers)
@@ -351,7 +351,7 @@ def _behind(
     return behind
 
 
-def _looked_at(rows: Sequence[Result]) -> int:
+def looked_at(rows: Sequence[Result]) -> int:
     """Place of the file that is shown in detail: the recommended one, else the best."""
     chosen = results.best_choices(rows).get("smallest")
     return rows.index(chosen or max(rows, key=lambda r: (r.fits, r.value, -r.bytes)))
@@ -365,7 +365,7 @@ def _name_of(rows: Sequence[Result], row: Result) -> str:
 
 def _by_class(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> ByClass | None:
     """Of the file that is shown in detail; None of old files, and where there is one class."""
-    place = _looked_at(rows)
+    place = looked_at(rows)
     _run, artefact = found[place]
     measured = artefact.info["evaluation"]
     told, label = measured.get("per_class"), _name_of(rows, rows[place])
@@ -389,7 +389,7 @@ def _by_class(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> 
 
 def _mistakes(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> Mistakes:
     """Those of the file that is shown in detail."""
-    place = _looked_at(rows)
+    place = looked_at(rows)
     run, artefact = found[place]
     task = tasks.of(run)
     shown, note = [], ""

@@ -592,7 +592,7 @@ def _cards(results: Sequence[Result], behind: Mapping[Result, Difference]) -> li
             "why": "; ".join(_WHY[reason].format(split=split) for reason in why),
             "label": _path(results, result),
             "glyph": Markup(chart.glyph(results, result)),
-            "remarks": _remarks(result, behind.get(result)),
+            "remarks": remarks(result, behind.get(result)),
             "figures": _figures(results, result),
             "latency": _latency_note([result]),
         }
@@ -611,7 +611,7 @@ def _figures(results: Sequence[Result], result: Result) -> dict[str, str]:
     return figures
 
 
-def _remarks(result: Result, behind: Difference | None) -> list[str]:
+def remarks(result: Result, behind: Difference | None) -> list[str]:
     """How certain a recommended file's loss is, in words."""
     said = []
     if result.same_answers:

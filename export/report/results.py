@@ -73,7 +73,7 @@ class Result:
             the detections that are Keras' too; of a segmentation network, share of the pixels.
         max_logit_diff: largest difference of a logit from Keras'; of a detector, of a score; of a
             segmentation network, of a class's IoU, in points.
-        partitions: pieces that the XNNPACK delegate took; 1 is a graph run whole; `None` for ONNX.
+        partitions: of the graph that the XNNPACK delegate took; 1 is the whole; `None` for ONNX.
         sha256: of the file.
     """
 

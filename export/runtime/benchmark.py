@@ -65,7 +65,7 @@ def interleaved(
             samples[name].append(times)
         order = order[::-1]
         after_round()
-    return {name: _summary(turn) for name, turn in samples.items()}
+    return {name: summary(turn) for name, turn in samples.items()}
 
 
 def tied(
@@ -109,7 +109,7 @@ def _calls_a_turn(call: Callable[[], Any]) -> int:
     return max(1, min(_MOST_CALLS_A_TURN, int(_SECONDS_A_TURN / max(seconds, 1e-9))))
 
 
-def _summary(turns: Sequence[Sequence[float]]) -> Latency:
+def summary(turns: Sequence[Sequence[float]]) -> Latency:
     median, p95 = np.percentile(np.concatenate([np.empty(0), *map(np.asarray, turns)]), [50, 95])
     rounds = tuple(float(np.median(times)) for times in turns)
     tail = 50 * (1 - _LEVEL)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from kerascnn.errors import InputError
 from training.common import atomic
 
-_CHILD = pathlib.Path(__file__).with_name("first_run_child.py")
+CHILD = pathlib.Path(__file__).with_name("first_run_child.py")
 _SUFFIXES = (".tflite", ".onnx")
 # The slowest files (int16x8 of the largest networks) take a minute.
 _CPU_SECONDS = 600
@@ -39,7 +39,7 @@ def require(paths: Sequence[pathlib.Path]) -> None:
     left = [path for path, digest in digests.items() if digest not in _sound]
     if not left:
         return
-    arguments = [sys.executable, "-I", str(_CHILD), str(_memory()), str(_CPU_SECONDS)]
+    arguments = [sys.executable, "-I", str(CHILD), str(memory()), str(_CPU_SECONDS)]
     done = subprocess.run(
         [*arguments, *(str(path.resolve()) for path in left)],
         capture_output=True,
@@ -65,7 +65,7 @@ def vouch(path: pathlib.Path) -> None:
     _sound.add(atomic.sha256(path))
 
 
-def _memory() -> int:
+def memory() -> int:
     """Half of the machine's, in bytes of address space."""
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(max(there // 2, 2**32), _MOST_MEMORY)

@@ -137,7 +137,7 @@ class ByClass:
         """Whether `outside` and `balanced` reach what they must; so does what is not there."""
         return not (self.outside < self.least_outside or self.balanced < self.least_balanced)
 
-    def told(self) -> str:
+    def text(self) -> str:
         """What `holds` demands and what was found."""
         if self.classes < 2:
             return "they are all of one class"
@@ -215,7 +215,7 @@ def _of_answers(agreed: ByClass) -> tuple[str, str]:
     """Verdict and rule of a quantised classifier."""
     rule = (
         f"same top-1 as Keras on {agreed.overall:.1f}% of {agreed.count} images, at least "
-        f"{LEAST_AGREEMENT:g}%; {agreed.told()}"
+        f"{LEAST_AGREEMENT:g}%; {agreed.text()}"
     )
     if agreed.overall < LEAST_AGREEMENT or not agreed.holds:
         return NO, rule

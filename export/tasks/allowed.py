@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 from export.artefacts.kinds import base as kinds
 from export.artefacts.variants import Variant, variant
 from kerascnn.errors import InputError
+from training import tasks
 
 if TYPE_CHECKING:
     from training.engine.run import Run
-
-_HELD = {"detection": "a detector", "segmentation": "a segmentation network"}
 
 
 def require_classifier(run: Run, command: str) -> None:
     """Raise InputError for a run that a command has no measure for."""
     if run.task != "classification":
-        held = _HELD[run.task]
+        held = tasks.of(run.task).network
         raise InputError(f"{run.folder} holds {held}, and kerascnn {command} takes classifiers")
 
 

@@ -148,6 +148,10 @@ class Classification(Task):
         )
         return split if len(split) else None
 
+    def judging(self) -> Split:
+        """Pictures that faults are looked for on, not decoded: set aside, or else held out."""
+        return self.readable(self.dataset.validation or self.dataset.held_out)
+
     def pictures(self) -> int:
         return len(self.held_out)
 

@@ -230,7 +230,7 @@ class DetectorTask(Task):
         shares = [(name, one) for name, one in (("Keras", found), ("the file", known)) if one.count]
         rule = f"what one is sure of (score {SURE:g}), the other has at {self._overlap} "
         rule += f"{SAME_IOU:g}, at least {LEAST_FOUND:g}%" + "".join(
-            f"; of {one.count} detections of {whom} {one.overall:.1f}%: {one.told()}"
+            f"; of {one.count} detections of {whom} {one.overall:.1f}%: {one.text()}"
             for whom, one in shares
         )
         if any(one.overall < LEAST_FOUND or not one.holds for _, one in shares):

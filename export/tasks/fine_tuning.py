@@ -13,6 +13,7 @@ from kerascnn.preprocessing import Preprocessing
 from training.classification.distillation import Teacher
 from training.datasets import streams
 from training.engine.config import TrainConfig
+from training.engine.pipeline import tiled_stream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,9 +34,10 @@ class FineTuningData(abc.ABC):
     def training_data(self, config: TrainConfig) -> Any:
         """The same as the training has it."""
 
-    @abc.abstractmethod
     def batches(self, config: TrainConfig, first_epoch: int) -> tf.data.Dataset:
         """The training's own batches from `first_epoch` to the last epoch."""
+        training_data = self.training_data(config)
+        return tiled_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple] | None:
         """What makes of a batch what `compiled` takes; None where it is that already."""

@@ -22,7 +22,6 @@ from training.datasets.detection import DetectionSplit
 from training.detection.batches import DetectionTrainingData
 from training.detection.losses import DetectionLoss
 from training.engine.config import TrainConfig
-from training.engine.pipeline import tiled_stream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,11 +45,6 @@ class DetectionFineTuningData(FineTuningData):
             classes=self.classes,
             config=config,
         )
-
-    def batches(self, config: TrainConfig, first_epoch: int) -> tf.data.Dataset:
-        """As of `training.engine.pipeline.tiled_stream`."""
-        training_data = self.training_data(config)
-        return tiled_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple]:
         """Normalised images, ((n, a, 5) box deltas and label of each anchor, (n, a, 1) labels)."""

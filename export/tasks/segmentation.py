@@ -37,7 +37,6 @@ from training.common.wording import counted
 from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.engine import dataset_of_request as of_request
 from training.engine.config import TrainConfig
-from training.engine.pipeline import tiled_stream
 from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.drawing import legend
 from training.segmentation.evaluate import (
@@ -134,11 +133,6 @@ class SegmentationFineTuningData(FineTuningData):
             config=config,
             output_size=self.output_size,
         )
-
-    def batches(self, config: TrainConfig, first_epoch: int) -> tf.data.Dataset:
-        """As of `training.engine.pipeline.tiled_stream`."""
-        training_data = self.training_data(config)
-        return tiled_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple]:
         """Normalised images, and (n, h', w', 2) float32 classes and weights."""

@@ -29,12 +29,12 @@ def write(model: schema.ModelT) -> bytes:
 
     A quantised network has thousands of equal ones: the zero points of every layer of a width.
     """
-    builder = _Sharing(1 << 20)
+    builder = Sharing(1 << 20)
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
 
 
-class _Sharing(flatbuffers.Builder):
+class Sharing(flatbuffers.Builder):
     """A builder that writes equal arrays once; the format lets tables share them."""
 
     def __init__(self, size: int) -> None:

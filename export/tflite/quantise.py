@@ -11,7 +11,7 @@ from litert_quantizer import calibrator, qtyping, quantizer, recipe_manager
 from litert_quantizer.qtyping import TFLOperationName as Op
 from litert_quantizer.utils import qsv_utils
 
-from export.artefacts.variants import Variant
+from export.artefacts.variants import FIRST_LAYERS, Variant
 from export.graph.signature import INPUT_NAME
 from export.tflite import kernel_ranges
 from export.tflite.convert import layer_of
@@ -25,7 +25,7 @@ from training.common.quiet import native_quiet, quiet
 _SIGNATURE = "serving_default"
 # Scopes are names of output tensors. The converter calls the graph's own output
 # StatefulPartitionedCall, which makes it the name of the logits layer.
-_FIRST_AND_LAST = r".*/(stem|enc1_conv1)(_\d+)?/.*|StatefulPartitionedCall.*"
+_FIRST_AND_LAST = rf".*/({'|'.join(FIRST_LAYERS)})(_\d+)?/.*|StatefulPartitionedCall.*"
 
 _KERNEL_HOLDERS = (
     Op.CONV_2D,

@@ -50,7 +50,7 @@ class Budget:
             ratios.append((result.latency_ms or 0.0) / self.latency_ms)
         return max(ratios)
 
-    def told(self) -> str:
+    def text(self) -> str:
         """For people."""
         parts = [] if self.size is None else [f"{self.metric} {self.size / 1000:,.1f} KB"]
         parts += [] if self.latency_ms is None else [f"{self.latency_ms:g} ms"]

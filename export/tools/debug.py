@@ -19,6 +19,7 @@ from export.artefacts.artefact import Artefact
 from export.graph.signature import OUTPUT_NAME
 from export.report.chart import SERIES
 from export.tasks import allowed
+from export.tasks.classification import Classification
 from export.tflite import kernel_ranges
 from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
@@ -101,7 +102,7 @@ def debug(
     # Late: with it come the libraries of all trainings.
     from export.compress import compress
 
-    known = compress.judging_pictures(run)
+    known = Classification(run).judging()
     spread = np.linspace(0, len(known) - 1, min(pictures, len(known))).round()
     # The few, even where all of them would not fit into memory.
     chosen, _broken = decode_split(known.take(spread.astype(int)), run.preprocessing)

@@ -137,11 +137,11 @@ def as_text(search: Search, budget: Budget) -> str:
     if search.chosen:
         row = search.chosen
         lines.append(
-            f"within the budget ({budget.told()}): {row.label}, {_figures(row)}{_held_out(row)}"
+            f"within the budget ({budget.text()}): {row.label}, {_figures(row)}{_held_out(row)}"
         )
     else:
         row = search.nearest
-        lines.append(f"no file is within the budget ({budget.told()})")
+        lines.append(f"no file is within the budget ({budget.text()})")
         lines.append(f"closest: {row.label}, {_figures(row)}")
         lines += [f"Pareto-optimal: {r.label}, {_figures(r)}" for r in search.front]
     lines.append(f"({chosen_text([search.chosen or search.nearest])})")
@@ -183,7 +183,7 @@ def _hopeless(
 
     Zeros and shared values shorten a download; a file of as many bits is as long, and as fast.
     """
-    slimmed = [step.name for step in variant.steps if isinstance(step, recipes.Slim)]
+    slimmed = [step.name for step in variant.steps if isinstance(step, recipes.ChannelPrune)]
     plain = "_".join([*slimmed, variant.precision])
     sibling = measured.get(plain)
     if variant.name == plain or sibling is None:

@@ -13,6 +13,7 @@ Weights come from files that the user has, from packages that the user installed
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -69,6 +70,23 @@ class Source:
         ignored = re.compile(self.layout.ignored)
         return next((n for n in self.tensors if n not in used and not ignored.fullmatch(n)), None)
 
+    def by_order(self) -> Source | None:
+        """The same file with its layers named by their order; None where that does not count.
+
+        It counts for files that keras.applications publishes, some layers of which have names of
+        older versions.
+        """
+        row = self.published or published.of_file(self.path.name)
+        if row is None or row.source != keras_applications.ORIGIN:
+            return None
+        from kerascnn.weights import keras_order
+
+        with contextlib.suppress(InputError):  # another file of that name
+            named = keras_order.named(row, self.tensors)
+            if found := _source(self.path, "keras", named, (row.model,)):
+                return dataclasses.replace(found, backbone=self.backbone, published=self.published)
+        return None
+
 
 def origins(name: str) -> tuple[str, ...]:
     """Whose files `name` can load: keras.applications, torchvision, timm, ..."""
@@ -95,10 +113,11 @@ def find(
     """
     row = published.choose(name, os.fspath(weights), options, backbone=backbone)
     if row is not None:
-        found = _recognised(name, fetch(row), backbone)
+        found = _recognised(name, fetch(row), backbone, row)
         return dataclasses.replace(found, published=row)
     require(name, weights, backbone=backbone)
-    return _recognised(name, pathlib.Path(weights), backbone)
+    path = pathlib.Path(weights)
+    return _recognised(name, path, backbone, published.of_file(path.name))
 
 
 def fetch(row: published.Published) -> pathlib.Path:
@@ -148,14 +167,19 @@ def require(
     )
 
 
-def _recognised(name: str, path: pathlib.Path, backbone: str | None) -> Source:
+def _recognised(
+    name: str, path: pathlib.Path, backbone: str | None, row: published.Published | None = None
+) -> Source:
+    """A file with its layout; `row` is what is published of it."""
     kind, tensors = read(path)
     models = (name, backbone) if backbone else (name,)
-    for model in models:
-        for layout in (*_layouts(model), kerascnn_runs.layout(model)):
-            if layout.kind == kind and (found := layout.read(tensors)):
-                own, values = found
-                return Source(path=path, layout=own, tensors=values, backbone=model == backbone)
+    if source := _source(path, kind, tensors, models):
+        return source
+    if row is not None and row.source == keras_applications.ORIGIN and row.model in models:
+        from kerascnn.weights import keras_order
+
+        if source := _source(path, kind, keras_order.named(row, tensors), models):
+            return source
     known = [layout for model in models for layout in _layouts(model)]
     wanted = ", ".join(f"{layout.signature} ({layout.origin})" for layout in known) or "none"
     first = next(iter(tensors), "nothing")
@@ -163,6 +187,18 @@ def _recognised(name: str, path: pathlib.Path, backbone: str | None) -> Source:
         f"{path} holds no weights of {name} in a known layout; it begins with {first}, and one of "
         f"these tensors tells a layout: {wanted}"
     )
+
+
+def _source(
+    path: pathlib.Path, kind: str, tensors: Mapping[str, Any], models: tuple[str, ...]
+) -> Source | None:
+    """The first layout of `models`, a network and its backbone, that the tensors have."""
+    for model in models:
+        for layout in (*_layouts(model), kerascnn_runs.layout(model)):
+            if layout.kind == kind and (found := layout.read(tensors)):
+                own, values = found
+                return Source(path=path, layout=own, tensors=values, backbone=model != models[0])
+    return None
 
 
 def _layouts(name: str) -> list[Layout]:

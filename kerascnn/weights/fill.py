@@ -42,6 +42,22 @@ def fill(model: keras.Model, source: Source, *, keep_misfitting_head: bool = Fal
     Raises:
         InputError: names the first tensor that does not fit, or that no layer wants.
     """
+    try:
+        values = _values(model, source, keep_misfitting_head)
+    except InputError:
+        by_order = source.by_order()
+        if by_order is None:
+            raise
+        values = _values(model, by_order, keep_misfitting_head)
+    # Only now, so that a file that does not fit changes nothing.
+    for name, arrays in values.items():
+        model.get_layer(name).set_weights(arrays)
+
+
+def _values(
+    model: keras.Model, source: Source, keep_misfitting_head: bool
+) -> dict[str, list[np.ndarray]]:
+    """What each layer gets, by its name."""
     filling = _Filling(model, source)
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     wanted = places(layers)
@@ -49,7 +65,7 @@ def fill(model: keras.Model, source: Source, *, keep_misfitting_head: bool = Fal
         wanted = {n: p for n, p in wanted.items() if p.stage or p.role in _OF_BACKBONES}
         filling.give_up_ends(wanted.values())
         filling.give_up_dense()
-    values = {}
+    values: dict[str, list[np.ndarray]] = {}
     for name, place in wanted.items():
         conv, norm = source.layout.modules(place)
         try:
@@ -63,9 +79,7 @@ def fill(model: keras.Model, source: Source, *, keep_misfitting_head: bool = Fal
     left = filling.unused()
     if left is not None:
         raise filling.error(f"no layer wants its tensor {left}")
-    # Only now, so that a file that does not fit changes nothing.
-    for name, arrays in values.items():
-        layers[name].set_weights(arrays)
+    return values
 
 
 def _is_replaceable(layer: keras.Layer) -> bool:

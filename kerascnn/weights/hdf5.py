@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import pathlib
 import re
 import zipfile
@@ -94,11 +95,11 @@ def _variables(root: h5py.File, path: pathlib.Path) -> Iterator[tuple[str, Any]]
         yield from _numbered(layers, path)
         return
     legacy = _member(root, "model_weights", path) or root
-    if "layer_names" not in legacy.attrs:
+    if not {"layer_names", "layer_names0"} & set(legacy.attrs):
         raise InputError(f"{path} holds no Keras weights")
-    for layer in map(_text, legacy.attrs["layer_names"]):
+    for layer in _names(legacy, "layer_names"):
         group = _member(legacy, layer, path)
-        names = [_text(name) for name in group.attrs["weight_names"]] if group is not None else []
+        names = [] if group is None else _names(group, "weight_names")
         # A network inside another is stored as one layer, with the names of its own layers.
         nested = len({full.partition("/")[0] for full in names if "/" in full}) > 1
         for full in names:
@@ -106,6 +107,15 @@ def _variables(root: h5py.File, path: pathlib.Path) -> Iterator[tuple[str, Any]]
             if variable is None:
                 raise InputError(f"{path} is damaged: {full} is missing in layer {layer}")
             yield f"{full.rpartition('/')[0] if nested else layer}/{_role(full)}", variable
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names, which Keras cuts into attributes with numbers where it is too long."""
+    if attribute in group.attrs:
+        return [_text(name) for name in group.attrs[attribute]]
+    parts = (f"{attribute}{number}" for number in itertools.count())
+    there = itertools.takewhile(lambda part: part in group.attrs, parts)
+    return [_text(name) for part in there for name in group.attrs[part]]
 
 
 def _numbered(layers: h5py.Group, path: pathlib.Path) -> Iterator[tuple[str, Any]]:

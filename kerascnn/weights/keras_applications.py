@@ -9,7 +9,8 @@ import functools
 
 from kerascnn.weights.layout import IMAGENET, Layout, Modules, Place
 
-_layout = functools.partial(Layout, origin="keras.applications", kind="keras")
+ORIGIN = "keras.applications"
+_layout = functools.partial(Layout, origin=ORIGIN, kind="keras")
 # "caffe": bytes in the order blue, green, red, less their mean.
 _CAFFE = {"mean": (103.939, 116.779, 123.68), "std": 1.0, "order": "bgr"}
 # "tf": bytes from -1 to 1.

@@ -33,7 +33,7 @@ _DTYPES = {
 _MODULES = ("torch", "torch.storage")
 _ORDERED_DICT = Name("collections", "OrderedDict")
 _TENSOR = Name("torch._utils", "_rebuild_tensor_v2")
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _MOST_DIMENSIONS = 32
 _MOST_NUMBERS = 2**48  # in one storage; petabytes
 
@@ -206,7 +206,7 @@ def _check_entries(path: pathlib.Path, archive: zipfile.ZipFile) -> None:
 def _read_legacy(path: pathlib.Path) -> Any:
     storages = _Storages()
     stream = io.BytesIO(path.read_bytes())
-    if inert_pickle.load(stream) != _LEGACY_MAGIC:
+    if inert_pickle.load(stream) != LEGACY_MAGIC:
         raise InputError(f"{path} is not a PyTorch checkpoint")
     inert_pickle.load(stream)  # protocol version
     inert_pickle.load(stream)  # sizes of the writer's C types

@@ -164,7 +164,7 @@ def onnx_file(path: Path, operation: str = "Relu", sides: tuple = ("n", 8, 8, 3)
 def test_sound_files_run_once_a_content(tmp_path: Path, monkeypatch) -> None:
     path = onnx_file(tmp_path / "a.onnx")
     first_run.require([path])
-    monkeypatch.setattr(first_run, "_CHILD", tmp_path / "none.py")
+    monkeypatch.setattr(first_run, "CHILD", tmp_path / "none.py")
     first_run.require([path])
     with pytest.raises(InputError, match=r"b\.onnx cannot be tried"):
         first_run.require([path, onnx_file(tmp_path / "b.onnx", "Neg")])
@@ -192,7 +192,7 @@ def test_a_crash_is_the_files_own(tmp_path: Path, monkeypatch) -> None:
     """Whichever file it is, and whatever this version of a runtime crashes on."""
     child = tmp_path / "child.py"
     child.write_text(CRASHES)
-    monkeypatch.setattr(first_run, "_CHILD", child)
+    monkeypatch.setattr(first_run, "CHILD", child)
     files = [tmp_path / name for name in ("good.tflite", "evil.tflite", "more.tflite")]
     for path in files:
         path.write_text(path.name)
@@ -202,7 +202,7 @@ def test_a_crash_is_the_files_own(tmp_path: Path, monkeypatch) -> None:
 
 def test_files_that_ask_for_all_memory_are_refused(tmp_path: Path, monkeypatch) -> None:
     """A picture of a terabyte; the bound is on address space, so that none of it is touched."""
-    monkeypatch.setattr(first_run, "_memory", lambda: 2**32)
+    monkeypatch.setattr(first_run, "memory", lambda: 2**32)
     with pytest.raises(InputError, match=r"huge\.onnx"):
         first_run.require([onnx_file(tmp_path / "huge.onnx", sides=(1, 2**19, 2**19, 3))])
 

@@ -31,7 +31,11 @@ for line in sys.stdin:
         error = f"exit code {stop.code}" if stop.code else None
     except BaseException:
         error = traceback.format_exc()
-    print(json.dumps([printed.getvalue(), error]), file=answers, flush=True)
+    # A trained network may load tensorflow, of which the next script may want to be without.
+    ended = "tensorflow" in sys.modules
+    print(json.dumps([printed.getvalue(), error, ended]), file=answers, flush=True)
+    if ended:
+        break
     keras.utils.clear_session()
     for name in set(sys.modules) - kept:
         if name.partition(".")[0] in {"kerascnn", "training", "export", *OURS}:
@@ -50,8 +54,7 @@ class Backends:
 
         The test is skipped where the backend is not installed, and fails where the script does.
         """
-        if importlib.util.find_spec(backend) is None:
-            pytest.skip(f"{backend} is not installed")
+        self.require(backend)
         if backend not in self._children:
             self._children[backend] = self._begun(backend)
         child, errors = self._children[backend]
@@ -63,9 +66,19 @@ class Backends:
             del self._children[backend]
             errors.seek(0)
             raise AssertionError(f"the process ended with {child.wait()}: {errors.read()}")
-        printed, error = json.loads(answer)
+        printed, error, ended = json.loads(answer)
+        if ended:
+            self._children.pop(backend)
+            child.wait()
+            errors.close()
         assert error is None, error
         return str(printed)
+
+    @staticmethod
+    def require(backend: str) -> None:
+        """Skip the test where the backend is not installed; for those with much to prepare."""
+        if importlib.util.find_spec(backend) is None:
+            pytest.skip(f"{backend} is not installed")
 
     def close(self) -> None:
         """End them."""

@@ -79,14 +79,14 @@ class Stop(Exception):
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
     """Let the next training end as by a kill, when so many checkpoints are written."""
-    real, count = finetune._Watch.on_epoch_end, itertools.count(1)
+    real, count = finetune.Watch.on_epoch_end, itertools.count(1)
 
     def on_epoch_end(self, *arguments) -> None:
         real(self, *arguments)
         if next(count) == epochs:
             raise Stop
 
-    monkeypatch.setattr(finetune._Watch, "on_epoch_end", on_epoch_end)
+    monkeypatch.setattr(finetune.Watch, "on_epoch_end", on_epoch_end)
 
 
 def assert_same(one: keras.Model, other: keras.Model) -> None:

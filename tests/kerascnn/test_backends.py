@@ -54,6 +54,7 @@ NAMES = [
 def test_one_step_and_the_same_logits(
     on_backend: Backends, backend: str, name: str, tmp_path
 ) -> None:
+    on_backend.require(backend)
     shape = (32, 32, 1 if name == "lenet5" else 3)
     model = kerascnn.build(name, input_shape=shape, classes=3)
     model.save(tmp_path / "model.keras")
@@ -70,6 +71,7 @@ def test_one_step_and_the_same_logits(
 )
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_detectors_say_the_same(on_backend: Backends, backend: str, name: str, tmp_path) -> None:
+    on_backend.require(backend)
     # An odd size, at which pyramids crop.
     model = with_random_norms(kerascnn.build(name, input_shape=(75, 64, 3), classes=3))
     model.save(tmp_path / "model.keras")

@@ -8,6 +8,7 @@ import inspect
 import re
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -283,3 +284,92 @@ def test_a_model_is_built_with_weights_by_name(
         again.get_layer("stem").get_weights()[0], model.get_layer("stem").get_weights()[0]
     )
     assert again.output_shape == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "theirs", "options"),
+    [
+        ("mobilenet_v2", "imagenet-96", "MobileNetV2", {"alpha": 0.35}),
+        pytest.param("mobilenet_v1", "imagenet-128", "MobileNet", {"alpha": 0.25},
+                     marks=pytest.mark.slow),
+        pytest.param("mobilenet_v3_small", "imagenet", "MobileNetV3Small", {"minimalistic": True},
+                     marks=pytest.mark.slow),
+        pytest.param("efficientnet_b0", "imagenet-keras", "EfficientNetB0", {},
+                     marks=pytest.mark.slow),
+        pytest.param("efficientnet_v2_b0", "imagenet", "EfficientNetV2B0", {},
+                     marks=pytest.mark.slow),
+        pytest.param("resnet50", "imagenet-keras", "ResNet50", {}, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_files_whose_layers_have_older_names_are_read_as_keras_reads_them(
+    model: str, name: str, theirs: str, options: dict, tmp_path: Path
+) -> None:
+    row = published.choose(model, name, options)
+    assert row is not None
+    size = row.evaluation.size
+    reference = getattr(keras.applications, theirs)(
+        weights=None, input_shape=(size, size, 3), **options
+    )
+    plain, older = tmp_path / "plain.h5", tmp_path / row.file
+    reference.save(plain)
+    _write_with_older_names(plain, older)
+    ours = {"input_shape": (64, 64, 3), **options}
+    by_name = kerascnn.build(model, weights=plain, **ours)
+    by_order = kerascnn.build(model, weights=older, **ours)
+    for one, other in zip(by_name.get_weights(), by_order.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    # Not by chance: under a name that nobody publishes, it is refused.
+    older.rename(tmp_path / "own.h5")
+    with pytest.raises(InputError, match=r"own\.h5 holds no weights of"):
+        kerascnn.build(model, weights=tmp_path / "own.h5", **ours)
+
+
+@pytest.mark.parametrize("classes", [None, 5])
+def test_one_layer_with_an_older_name_is_found(
+    narrow: bytes, tmp_path: Path, classes: int | None
+) -> None:
+    row = published.choose("mobilenet_v1", "imagenet-128", {"alpha": 0.25})
+    assert row is not None
+    (tmp_path / "plain.h5").write_bytes(narrow)
+    _write_with_older_names(tmp_path / "plain.h5", tmp_path / row.file, {"conv_preds": "probs"})
+    options = {"alpha": 0.25, "input_shape": (64, 64, 3), "classes": classes}
+    model = kerascnn.build("mobilenet_v1", weights=tmp_path / row.file, **options)
+    plain = kerascnn.build("mobilenet_v1", weights=tmp_path / "plain.h5", **options)
+    for layer in model.layers[: -1 if classes else None]:
+        for one, other in zip(
+            layer.get_weights(), plain.get_layer(layer.name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def _write_with_older_names(path: Path, older: Path, renamed: dict[str, str] | None = None) -> None:
+    """The same weights in a file like the published ones, with other names of all layers, or some.
+
+    The lists of names are in two attributes, as Keras writes long ones.
+    """
+    with h5py.File(path) as file, h5py.File(older, "w") as written:
+        layers = list(map(str, file["model_weights"].attrs["layer_names"]))
+        new = [f"old_{number}" for number in range(len(layers))]
+        if renamed is not None:
+            new = [renamed.get(layer, layer) for layer in layers]
+        for layer, name in zip(layers, new, strict=True):
+            group = file["model_weights"][layer]
+            names = list(map(str, group.attrs["weight_names"]))
+            copy = written.create_group(name)
+            ends = [f"{name}/{one.rpartition('/')[2]}:0" for one in names]
+            for one, end in zip(names, ends, strict=True):
+                copy.create_dataset(end, data=group[one][()])
+            copy.attrs["weight_names"] = [end.encode() for end in ends]
+        encoded = [name.encode() for name in new]
+        written.attrs["layer_names0"], written.attrs["layer_names1"] = encoded[:5], encoded[5:]
+
+
+def test_a_file_of_another_width_is_not_read_by_order(tmp_path: Path) -> None:
+    row = published.choose("mobilenet_v1", "imagenet-128")
+    assert row is not None
+    path = tmp_path / "plain.h5"
+    reference = keras.applications.MobileNet(alpha=0.25, weights=None, input_shape=(128, 128, 3))
+    reference.save(path)
+    _write_with_older_names(path, tmp_path / row.file)
+    with pytest.raises(InputError, match=r"its old_\d+/kernel has shape .*, where conv1 wants"):
+        kerascnn.build("mobilenet_v1", weights=tmp_path / row.file)

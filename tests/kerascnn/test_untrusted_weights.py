@@ -16,7 +16,7 @@ from checkpoints import write_safetensors
 
 from kerascnn.errors import InputError
 from kerascnn.weights.safetensors import read_safetensors
-from kerascnn.weights.torch_checkpoint import _LEGACY_MAGIC, read_checkpoint
+from kerascnn.weights.torch_checkpoint import LEGACY_MAGIC, read_checkpoint
 
 VALUES = np.arange(6, dtype="<f4")
 
@@ -69,7 +69,7 @@ def zip_file(path: Path, pickled: bytes, values: bytes = VALUES.tobytes()) -> Pa
 def legacy_file(
     path: Path, pickled: bytes, values: bytes = VALUES.tobytes(), keys: tuple[str, ...] = ("0",)
 ) -> Path:
-    head = b"".join(pickle.dumps(v, 2) for v in (_LEGACY_MAGIC, 1001, {"little_endian": True}))
+    head = b"".join(pickle.dumps(v, 2) for v in (LEGACY_MAGIC, 1001, {"little_endian": True}))
     tail = pickle.dumps(list(keys), 2) + struct.pack("<q", len(values) // 4) + values
     path.write_bytes(head + pickled + tail)
     return path

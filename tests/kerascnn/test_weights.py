@@ -25,7 +25,7 @@ from kerascnn.weights import find
 from kerascnn.weights.efficientnet_pytorch import packaged_checkpoint
 from kerascnn.weights.fill import fill
 from kerascnn.weights.safetensors import read_safetensors
-from kerascnn.weights.torch_checkpoint import _LEGACY_MAGIC, read_checkpoint
+from kerascnn.weights.torch_checkpoint import LEGACY_MAGIC, read_checkpoint
 from training.datasets.pictures import fit_array
 
 
@@ -102,7 +102,7 @@ class Bomb:
 def test_code_in_a_checkpoint_is_refused(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     legacy = tmp_path / "legacy.pth"
-    legacy.write_bytes(pickle.dumps(_LEGACY_MAGIC) + pickle.dumps(Bomb()))
+    legacy.write_bytes(pickle.dumps(LEGACY_MAGIC) + pickle.dumps(Bomb()))
     zipped = tmp_path / "zipped.pth"
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr("model/data.pkl", pickle.dumps({"w": Bomb()}))
@@ -154,7 +154,7 @@ VALUES = np.arange(6, dtype="<f4")
 
 
 def legacy_file(path: Path, pickled: bytes) -> Path:
-    head = b"".join(pickle.dumps(v, 2) for v in (_LEGACY_MAGIC, 1001, {"little_endian": True}))
+    head = b"".join(pickle.dumps(v, 2) for v in (LEGACY_MAGIC, 1001, {"little_endian": True}))
     tail = pickle.dumps(["0"], 2) + struct.pack("<q", 6) + VALUES.tobytes()
     path.write_bytes(head + pickled + tail)
     return path

@@ -25,13 +25,13 @@ import pytest
 from interruptions import Stop, assert_same_weights, break_off_after, stop_at_step
 from PIL import Image
 
-from kerascnn import catalogue, zoo
+from kerascnn import catalogue, listing, zoo
 from kerascnn.errors import InputError
 from training import tasks
 from training.engine import recipes
 from training.engine.closing import below_floor, closing_line
 from training.engine.refusals import checked
-from training.engine.run import Run
+from training.engine.run import Run, load_keras
 from training.engine.stopping import Stopped
 from training.engine.train import train
 from training.tools.check import report
@@ -88,6 +88,7 @@ def test_it_is_trained_and_described(tmp_path: pathlib.Path) -> None:
     # The lower the better: what another task would call worse.
     assert results["best_epoch"] == 1 + errors.index(min(errors))
     assert results["chosen_by"] == "val_error"
+    assert "published results: none" in listing.page(MODEL)
     opened = Run.open(tmp_path / "run")
     assert closing_line(opened.info).startswith(
         f"off by {results['held_out']:.3f} on 10 held-out images; best epoch"
@@ -109,7 +110,7 @@ def test_it_is_stopped_and_goes_on(tmp_path: pathlib.Path, monkeypatch: pytest.M
         with pytest.raises(Stop):
             train(asked, tmp_path / "run")
     again = train(asked, tmp_path / "run")
-    assert_same_weights(again.load_keras(), whole.load_keras())
+    assert_same_weights(load_keras(again), load_keras(whole))
 
 
 def test_its_data_is_checked(tmp_path: pathlib.Path) -> None:

@@ -1,7 +1,7 @@
-"""What may happen to training pictures with boxed objects, and how chance decides on it.
+"""What may happen to training images with boxed objects, and how chance decides on it.
 
-Each picture of each epoch has a generator of its own (`draw`), so that augmentation is a function
-of (seed, epoch, picture) and of the pictures that share its batch: nothing depends on what was made
+Each image of each epoch has a generator of its own (`draw`), so that augmentation is a function
+of (seed, epoch, image) and of the images that share its batch: nothing depends on what was made
 before. `training.augment.boxes` does what was drawn.
 """
 
@@ -18,9 +18,9 @@ from training.common import random_streams
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BoxPolicy:
-    """What may happen to a picture; everything is off by default.
+    """What may happen to an image; everything is off by default.
 
-    Sizes are against the picture as an evaluation sees it. A picture that is larger than the
+    Sizes are against the image as an evaluation sees it. An image that is larger than the
     network's input then is cropped at a random place, a smaller one lies at a random place of it.
 
     Attributes:
@@ -35,14 +35,14 @@ class BoxPolicy:
         mosaic: probability that three others of the batch are put together with it around a
             centre, each in a rectangle (arXiv:2004.10934, section 3.4).
         mosaic_centre: range of the centre, in shares of either side.
-        mosaic_scale: in the place of `scale` there; more where the picture would not fill its
+        mosaic_scale: in the place of `scale` there; more where the image would not fill its
             rectangle. `zoom_out` and `overlap_crop` stay away.
         recolour: probability of each change of colour by itself.
         brightness, contrast, saturation: most by which the factor differs from 1.
         gain: likewise of a factor a channel.
-        negative: probability that contrast is turned round, so that dark is bright; of pictures
+        negative: probability that contrast is turned round, so that dark is bright; of images
             whose contrast stays, thus 1 - `recolour` at most.
-        distractors: probability of shapes on what a label map has as class 0
+        distractors: probability of shapes on what a mask has as class 0
             (`training.augment.distractors`).
         kept: share of an object's box from which it is still to be found once it has been cut.
         ignored: share from which what is left of it counts as a crowd: neither to be found, nor
@@ -70,7 +70,7 @@ class BoxPolicy:
 
     @property
     def moves(self) -> bool:
-        """Whether pictures leave the place that an evaluation gives them."""
+        """Whether images leave the place that an evaluation gives them."""
         resized = (self.scale, self.aspect) != ((1.0, 1.0), (1.0, 1.0))
         return resized or bool(self.zoom_out) or self.overlap_crop
 
@@ -112,14 +112,14 @@ BOX_POLICIES: Mapping[str, BoxPolicy] = {
         distractors=0.5,
     ),
     "detection": _DETECTION,
-    # Half of the pictures stay whole, as they are in an evaluation.
+    # Half of the images stay whole, as they are in an evaluation.
     "mosaic": dataclasses.replace(_DETECTION, mosaic=0.5),
     "ssd": dataclasses.replace(_DETECTION, scale=(1.0, 1.0), zoom_out=0.5, overlap_crop=True),
 }
 
-# Least overlaps of a window with an object: None is the whole picture, 0 any window (section 2.2).
+# Least overlaps of a window with an object: None is the whole image, 0 any window (section 2.2).
 OVERLAPS = (None, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
-# Windows that are tried before a picture stays whole (torchvision's RandomIoUCrop).
+# Windows that are tried before an image stays whole (torchvision's RandomIoUCrop).
 _TRIES = 40
 
 # Columns of uniform numbers a part. Each purpose has its own, used or not, so that what one policy
@@ -127,7 +127,7 @@ _TRIES = 40
 _FLIP, _SCALE, _ASPECT, _ZOOM, _ZOOM_RATIO, _OVERLAP = range(6)
 _PLACE, _RECOLOUR, _FACTORS = slice(6, 8), slice(8, 12), slice(12, 18)
 _COLUMNS = 18
-# The own picture lies in any of the four rectangles.
+# The own image lies in any of the four rectangles.
 _MOSAIC, _OWN = range(2)
 _CENTRE = slice(2, 4)
 _MOSAIC_COLUMNS = 4
@@ -135,7 +135,7 @@ _MOSAIC_COLUMNS = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
-    """What happens to one picture on its way into one of the batch.
+    """What happens to one image on its way into one of the batch.
 
     Attributes:
         picture: its position in the split.
@@ -166,7 +166,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """What one picture of a batch is made of.
+    """What one image of a batch is made of.
 
     Attributes:
         parts: one; or four, of the rectangles from left to right and then down.
@@ -178,12 +178,12 @@ class Drawn:
 
 
 def draw(policy: BoxPolicy, batch: np.ndarray, row: int, *, seed: int, epoch: int) -> Drawn:
-    """Draw what happens to one picture of a batch.
+    """Draw what happens to one image of a batch.
 
     Args:
-        batch: (n,) positions in the split of all pictures of the batch: those of a mosaic are
+        batch: (n,) positions in the split of all images of the batch: those of a mosaic are
             among them, so that none is read more than once.
-        row: of the picture in the batch.
+        row: of the image in the batch.
     """
     rng = random_streams.of_epoch(seed, epoch, random_streams.TILES, int(batch[row]))
     whole = rng.random(_MOSAIC_COLUMNS)

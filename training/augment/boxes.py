@@ -1,9 +1,9 @@
-"""Random changes of training pictures with boxed objects: boxes move with pixels.
+"""Random changes of training images with boxed objects: boxes move with pixels.
 
 All that moves pixels is one map, a `Placement`: the rectangle of whole pixels of the network's
-input into which the source picture is stretched, hanging over where it is cropped. Pixels follow it
+input into which the source image is stretched, hanging over where it is cropped. Pixels follow it
 by one resampling, boxes by the same numbers. It is done on the host, by NumPy and Pillow, so that
-pictures of any size come to one, and every backend gets the same bytes.
+images of any size come to one, and every backend gets the same bytes.
 
 Letters in shapes: h w height and width in pixels, m objects.
 """
@@ -26,14 +26,14 @@ from training.datasets.pictures import fit_array
 
 # Shorter sides are less than a network tells from noise: such objects are ignored.
 LEAST_SIDE = 2
-# Around a picture: the mean grey; black where an evaluation pads, which does so with black.
+# Around an image: the mean grey; black where an evaluation pads, which does so with black.
 _GREY, _BLACK = 127, 0
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as `training.datasets.pictures`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where a whole picture lies on the network's input, in its pixels.
+    """Where a whole image lies on the network's input, in its pixels.
 
     Attributes:
         top, left: may be negative.
@@ -48,13 +48,13 @@ class Placement:
     flip: bool = False
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
-        """(m, 4) shares of the picture to (m, 4) pixels of the input, float64 and not clipped."""
+        """(m, 4) shares of the image to (m, 4) pixels of the input, float64 and not clipped."""
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         boxes = _mirrored(boxes) if self.flip else boxes
         return boxes * self._sides + self._corner
 
     def shares(self, boxes: np.ndarray) -> np.ndarray:
-        """The way back: (m, 4) pixels of the input to (m, 4) shares of the picture, float64."""
+        """The way back: (m, 4) pixels of the input to (m, 4) shares of the image, float64."""
         shares = (np.asarray(boxes, np.float64).reshape(-1, 4) - self._corner) / self._sides
         return _mirrored(shares) if self.flip else shares
 
@@ -92,7 +92,7 @@ class Rectangle:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Tile:
-    """What one source picture gives to one picture for the network.
+    """What one source image gives to one image for the network.
 
     Attributes:
         seen: what of the input it covers; may be empty.
@@ -114,7 +114,7 @@ class Tile:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Augmented:
-    """A picture for the network.
+    """An image for the network.
 
     Attributes:
         pixels: (height, width, 3) uint8.
@@ -132,15 +132,15 @@ class Augmented:
 
 
 def _mirrored(boxes: np.ndarray) -> np.ndarray:
-    """(m, 4) shares of a picture, left to right."""
+    """(m, 4) shares of an image, left to right."""
     return np.stack([boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], axis=1)
 
 
-# --- As an evaluation sees pictures ---------------------------------------------------------------
+# --- As an evaluation sees images ---------------------------------------------------------------
 
 
 def refuse_crops(preprocessing: Preprocessing) -> None:
-    """Raise InputError for a geometry that hides objects, or for grey pictures."""
+    """Raise InputError for a geometry that hides objects, or for grey images."""
     if preprocessing.resize == "crop":
         raise InputError(
             "images with boxes or label maps are seen whole: resize is 'stretch' or 'pad', not "
@@ -153,13 +153,13 @@ def refuse_crops(preprocessing: Preprocessing) -> None:
 def evaluation_placement(
     size: Sequence[int] | np.ndarray, preprocessing: Preprocessing
 ) -> Placement:
-    """Where `training.datasets.pictures.fit` puts a picture.
+    """Where `training.datasets.pictures.fit` puts an image.
 
-    "stretch" fills the input. "pad" puts a picture that is smaller both ways into the middle, as
+    "stretch" fills the input. "pad" puts an image that is smaller both ways into the middle, as
     large as it is (the odd pixel to the right and below), and stretches others.
 
     Args:
-        size: (height, width) of the picture in pixels.
+        size: (height, width) of the image in pixels.
 
     Raises:
         InputError: "crop".
@@ -174,7 +174,7 @@ def evaluation_placement(
 
 
 def to_network(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """A picture at the network's size, as in training's evaluation, `predict` and on the phone.
+    """An image at the network's size, as in training's evaluation, `predict` and on the phone.
 
     Args:
         picture: (h, w, 3) uint8.
@@ -192,11 +192,11 @@ def to_network(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
 def boxes_to_network(
     boxes: np.ndarray, size: Sequence[int] | np.ndarray, preprocessing: Preprocessing
 ) -> np.ndarray:
-    """Shares of a picture to shares of the network's input; the same where it is stretched.
+    """Shares of an image to shares of the network's input; the same where it is stretched.
 
     Args:
         boxes: (..., 4).
-        size: (height, width) of the picture in pixels.
+        size: (height, width) of the image in pixels.
 
     Returns:
         (..., 4) float32, not clipped.
@@ -230,7 +230,7 @@ def augment(
     *,
     masks: bool = False,
 ) -> Augmented:
-    """One picture of a batch.
+    """One image of a batch.
 
     Args:
         drawn: of `box_policies.draw`.
@@ -267,7 +267,7 @@ def make_tile(
     *,
     masks: bool = False,
 ) -> Tile:
-    """Do to a source picture and its objects what was drawn for them.
+    """Do to a source image and its objects what was drawn for them.
 
     Args:
         area: the part of the network's input for it.
@@ -297,7 +297,7 @@ def make_tile(
 
 
 def assembled(tiles: Sequence[Tile], preprocessing: Preprocessing) -> Augmented:
-    """Put the tiles of one picture in their places."""
+    """Put the tiles of one image in their places."""
     boxes = np.concatenate([tile.boxes for tile in tiles]) / _sides(preprocessing)
     return Augmented(
         pixels=pixels_of([(tile.seen, tile.pixels) for tile in tiles], preprocessing),
@@ -348,10 +348,10 @@ def placed(
     preprocessing: Preprocessing,
     boxes: np.ndarray,
 ) -> Placement:
-    """Where a picture comes to lie; in a rectangle of a mosaic, so large that it fills it.
+    """Where an image comes to lie; in a rectangle of a mosaic, so large that it fills it.
 
     Args:
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
         boxes: (m, 4) what a window is to hold, if one is drawn; without any, all of it is seen.
     """
     base = evaluation_placement(size, preprocessing)
@@ -366,7 +366,7 @@ def placed(
         window = _overlap_window(boxes, part.overlap, part.tries, size)
         first = (first - window[:2] * room) / window[2:]
         sides = sides / window[2:]
-    # Half a pixel goes up, as in `fit`, whose pixels an unchanged picture has.
+    # Half a pixel goes up, as in `fit`, whose pixels an unchanged image has.
     top, left = (math.ceil(value - 0.5) for value in first)
     bottom, right = (math.ceil(value - 0.5) for value in first + sides)
     return Placement(
@@ -412,7 +412,7 @@ def _overlap_window(
 
 
 def seen_in(area: Rectangle, placement: Placement) -> Rectangle:
-    """What of the area the picture covers; empty at its edge if nothing."""
+    """What of the area the image covers; empty at its edge if nothing."""
     top, left = max(placement.top, area.top), max(placement.left, area.left)
     bottom = min(placement.top + placement.height, area.bottom)
     right = min(placement.left + placement.width, area.right)
@@ -420,13 +420,13 @@ def seen_in(area: Rectangle, placement: Placement) -> Rectangle:
 
 
 def _source(placement: Placement, seen: Rectangle) -> np.ndarray:
-    """(4,) shares of the picture that, mirrored as it is, come to lie there."""
+    """(4,) shares of the image that, mirrored as it is, come to lie there."""
     corners = np.array([[seen.top, seen.left, seen.bottom, seen.right]], np.float64)
     return placement.shares(corners)[0].clip(0, 1)
 
 
 def resampled(picture: np.ndarray, placement: Placement, seen: Rectangle) -> np.ndarray:
-    """What is seen of a picture.
+    """What is seen of an image.
 
     Args:
         picture: (h, w, 3) uint8.
@@ -447,10 +447,10 @@ def resampled(picture: np.ndarray, placement: Placement, seen: Rectangle) -> np.
 
 
 def nearest(plane: np.ndarray, placement: Placement, seen: Rectangle) -> np.ndarray:
-    """What is seen of a label map or mask: the value at the middle of each pixel, nothing between.
+    """What is seen of a mask: the value at the middle of each pixel, nothing between.
 
     Args:
-        plane: (h, w) of the picture that is placed.
+        plane: (h, w) of the image that is placed.
 
     Returns:
         (seen.height, seen.width) of its type.

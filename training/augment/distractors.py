@@ -1,6 +1,6 @@
-"""Shapes on the background of training pictures, which an object is not to be taken for.
+"""Shapes on the background of training images, which an object is not to be taken for.
 
-Few photos have few outlines. Discs and quadrangles of what the picture has elsewhere, darker or
+Few photos have few outlines. Discs and quadrangles of what the image has elsewhere, darker or
 brighter, have many more: a network that takes any strong edge for an object learns that it is none
 (domain randomisation, arXiv:1703.06907, section III).
 
@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import numpy as np
 
-MOST = 12  # shapes in a picture
-# Columns of uniform numbers a shape; the first row's are also of the picture as a whole.
+MOST = 12  # shapes in an image
+# Columns of uniform numbers a shape; the first row's are also of the image as a whole.
 _COUNT, _SIDE, _ROUND = 0, 1, 2
 _CENTRE, _RATIO, _OWN_SIDE, _TURN = slice(3, 5), 5, 6, 7
 _SHIFT, _BRIGHTNESS, _OFFSET, _OPACITY = slice(8, 10), 10, 11, 12
 COLUMNS = 13
 
-_SIDES = (0.06, 0.4)  # of the picture's shorter one
-_OWN_SIDES = (0.75, 1.33)  # of the picture's own
+_SIDES = (0.06, 0.4)  # of the image's shorter one
+_OWN_SIDES = (0.75, 1.33)  # of the image's own
 
 
 def cluttered(pixels: np.ndarray, label_map: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The picture with shapes where its class is 0; other classes stay as they are.
+    """The image with shapes where its class is 0; other classes stay as they are.
 
     Args:
         pixels: (h, w, 3) uint8.

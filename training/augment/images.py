@@ -1,6 +1,6 @@
-"""Random changes of training pictures, on any backend and the same on each.
+"""Random changes of training images, on any backend and the same on each.
 
-What chance decides is drawn beforehand in NumPy, one row a picture (`draw`). Applying the rows to
+What chance decides is drawn beforehand in NumPy, one row an image (`draw`). Applying the rows to
 a batch (`augment`) is a pure function of Keras operations with static shapes: it runs in a traced
 or compiled step, in a tf.data pipeline and eagerly. Keras' own layers draw while they run, and
 some of them once a batch; their affine operation has no XLA kernel.
@@ -27,7 +27,7 @@ def augment(policy: Policy, pictures: Any, drawn: Mapping[str, Any], size: tuple
 
     Args:
         pictures: (b, h, w, 1 or 3) float32, 0 to 255.
-        drawn: rows of `draw` for these pictures. Without "window" they are taken whole, which
+        drawn: rows of `draw` for these images. Without "window" they are taken whole, which
             saves the resampling where a decoder has cut them to `size` already.
         size: (height, width) of the network, as `draw` had it.
 
@@ -162,7 +162,7 @@ def _recoloured(pictures: Any, drawn: Mapping[str, Any]) -> Any:
 
 
 def _without(pictures: Any, erased: Any, noise: Any) -> Any:
-    """Boxes filled with noise: a sheet of random bytes, another part of it for each picture."""
+    """Boxes filled with noise: a sheet of random bytes, another part of it for each image."""
     height, width, channels = pictures.shape[1:]
     sheet = np.random.default_rng(0).integers(0, 256, (2 * height, width * channels))
     lines = ops.reshape(noise, (-1, 1)) + ops.arange(height, dtype="int32")

@@ -1,9 +1,9 @@
-"""Random changes of training pictures with label maps: classes move with pixels.
+"""Random changes of training images with masks: classes move with pixels.
 
-What is drawn (`training.augment.box_policies`) and where a picture comes to lie (a `Placement` of
+What is drawn (`training.augment.box_policies`) and where an image comes to lie (a `Placement` of
 `training.augment.boxes`) are those of boxes. Pixels are interpolated, classes are those nearest
 to the middle of each pixel. A map has no boxes: where a policy draws a window that holds an object,
-all of the picture is seen.
+all of the image is seen.
 
 Letters in shapes: h w height and width in pixels.
 """
@@ -36,7 +36,7 @@ _NO_BOXES = np.zeros((0, 4))
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class MapTile:
-    """What one source picture gives to one picture for the network.
+    """What one source image gives to one image for the network.
 
     Attributes:
         seen: what of the input it covers; may be empty.
@@ -51,11 +51,11 @@ class MapTile:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class AugmentedMap:
-    """A picture for the network.
+    """An image for the network.
 
     Attributes:
         pixels: (height, width, 3) uint8.
-        label_map: (height, width) uint8, `VOID` around what is seen of pictures.
+        label_map: (height, width) uint8, `VOID` around what is seen of images.
     """
 
     pixels: np.ndarray
@@ -63,13 +63,13 @@ class AugmentedMap:
 
 
 def map_to_network(label_map: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """A map where an evaluation puts its picture (`box_augmentation.to_network`).
+    """A map where an evaluation puts its image (`box_augmentation.to_network`).
 
     Args:
         label_map: (h, w) uint8.
 
     Returns:
-        (height, width) uint8, `VOID` where the picture is padded.
+        (height, width) uint8, `VOID` where the image is padded.
 
     Raises:
         InputError: "crop".
@@ -86,7 +86,7 @@ def make_map_tile(
     label_map: np.ndarray,
     preprocessing: Preprocessing,
 ) -> MapTile:
-    """Do to a source picture and its map what was drawn for them.
+    """Do to a source image and its map what was drawn for them.
 
     Args:
         area: the part of the network's input for it.
@@ -101,7 +101,7 @@ def make_map_tile(
 
 
 def assembled_map(tiles: Sequence[MapTile], preprocessing: Preprocessing) -> AugmentedMap:
-    """Put the tiles of one picture in their places."""
+    """Put the tiles of one image in their places."""
     return AugmentedMap(
         pixels=pixels_of([(tile.seen, tile.pixels) for tile in tiles], preprocessing),
         label_map=_map_of([(tile.seen, tile.label_map) for tile in tiles], preprocessing),

@@ -1,6 +1,6 @@
-"""Mixup (arXiv:1710.09412) and CutMix (arXiv:1905.04899): training on pairs of pictures.
+"""Mixup (arXiv:1710.09412) and CutMix (arXiv:1905.04899): training on pairs of images.
 
-The pictures of a pair are neighbours in the batch, so that a batch split over devices in even
+The images of a pair are neighbours in the batch, so that a batch split over devices in even
 parts needs nothing from elsewhere. What chance decides is drawn in NumPy, as in
 `training.augment.images`.
 """
@@ -19,14 +19,14 @@ def draw(
     """Draw how pairs are mixed.
 
     Args:
-        count: of pictures; positions 2k and 2k + 1 are a pair and get the same row.
+        count: of images; positions 2k and 2k + 1 are a pair and get the same row.
         mixup: alpha of the beta distribution of shares; 0: none.
         cutmix: likewise; with both, each pair takes either one.
-        size: (height, width) of the pictures, for a box of whole pixels.
+        size: (height, width) of the images, for a box of whole pixels.
 
     Returns:
-        (count, 5) float32: share of the own picture and label; top, left, height and width of the
-        box that comes from the other one, as shares of the picture, all 0 in mixup.
+        (count, 5) float32: share of the own image and label; top, left, height and width of the
+        box that comes from the other one, as shares of the image, all 0 in mixup.
     """
     pairs = (count + 1) // 2
     u = rng.random((pairs, 3))
@@ -49,7 +49,7 @@ def _boxes(share: np.ndarray, place: np.ndarray, size: np.ndarray) -> np.ndarray
 
 
 def mix_pictures(pictures: Any, mix: Any) -> Any:
-    """Mix each picture with its neighbour; the last of an odd number stays as it is.
+    """Mix each image with its neighbour; the last of an odd number stays as it is.
 
     Args:
         pictures: (b, h, w, c) float32.
@@ -72,7 +72,7 @@ def mix_pictures(pictures: Any, mix: Any) -> Any:
 
 
 def mix_labels(labels: Any, mix: Any) -> Any:
-    """Mix labels as their pictures are mixed.
+    """Mix labels as their images are mixed.
 
     Args:
         labels: (b, classes) float32, one-hot.

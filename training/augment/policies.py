@@ -1,7 +1,7 @@
-"""What may happen to training pictures, and how chance decides on it: NumPy alone.
+"""What may happen to training images, and how chance decides on it: NumPy alone.
 
-One row a picture is drawn beforehand (`draw`), so that augmentation is a function of (seed, epoch,
-picture) under every backend. `training.augment.images` does to a batch what was drawn for it.
+One row an image is drawn beforehand (`draw`), so that augmentation is a function of (seed, epoch,
+image) under every backend. `training.augment.images` does to a batch what was drawn for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from kerascnn.errors import InputError
 
-# The window that the papers' sides of ImageNet pictures are meant for.
+# The window that the papers' sides of ImageNet images are meant for.
 _PAPERS_WINDOW = 224
 # Principal components of the RGB values of ImageNet, on a scale of 0 to 1 (facebook's
 # fb.resnet.torch, datasets/imagenet.lua): standard deviations, and directions in columns.
@@ -30,13 +30,13 @@ OPERATIONS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What may happen to a picture; everything is off by default.
+    """What may happen to an image; everything is off by default.
 
     Attributes:
-        shorter_side: a window of the network's size, at a random place of the picture resized so
+        shorter_side: a window of the network's size, at a random place of the image resized so
             that its shorter side is between these two, for a 224 window and in proportion for
             others (AlexNet 2012, section 4.1: 256; arXiv:1409.1556, section 3.1: 256 to 512).
-        area: a window that holds this share of the picture (arXiv:1409.4842, section 6).
+        area: a window that holds this share of the image (arXiv:1409.4842, section 6).
         aspect: width to height of such a window over that of the network, log-uniform.
         flip: one of two mirrored, left to right.
         rotation: degrees to either side.
@@ -44,8 +44,8 @@ class Policy:
         shear: x by share of y.
         move: share of either side, in any fraction of pixels.
         shift: share of either side, in whole pixels (arXiv:1512.03385, section 4.2).
-        outside: what lies around a picture: "black", "mirrored" or "edge" (the nearest pixel).
-        negative: probability of 255 minus the picture.
+        outside: what lies around an image: "black", "mirrored" or "edge" (the nearest pixel).
+        negative: probability of 255 minus the image.
         gains: range of a factor a channel.
         pca: standard deviation, in those of ImageNet, of one colour added to all pixels (AlexNet
             2012, section 4.1). One channel takes the mean of the three.
@@ -53,7 +53,7 @@ class Policy:
         magnitude: of these, 0 to 10. Ranges are AutoAugment's (arXiv:1805.09501, table 6), each
             from nothing at 0 to its strong end at 10; directions and blends take either sign.
         erase: probability that a box is replaced by noise (arXiv:1708.04896).
-        erased_area: share of the picture that the box holds.
+        erased_area: share of the image that the box holds.
         erased_aspect: height to width of the box, log-uniform.
     """
 
@@ -78,12 +78,12 @@ class Policy:
 
     @property
     def crops(self) -> bool:
-        """Whether windows are cut out of larger pictures: `draw` gives "window"."""
+        """Whether windows are cut out of larger images: `draw` gives "window"."""
         return self.shorter_side is not None or self.area is not None
 
     @property
     def warps(self) -> bool:
-        """Whether pictures are rotated, zoomed, sheared or moved: `draw` gives "matrix"."""
+        """Whether images are rotated, zoomed, sheared or moved: `draw` gives "matrix"."""
         return any((self.rotation, self.zoom, self.shear, self.move))
 
 
@@ -113,7 +113,7 @@ POLICIES: Mapping[str, Policy] = {
     "modern": dataclasses.replace(_INCEPTION, operations=2, magnitude=9, erase=0.25),
 }
 
-# Columns of uniform numbers a picture. Each purpose has its own, used or not, so that what one
+# Columns of uniform numbers an image. Each purpose has its own, used or not, so that what one
 # policy draws for a window another draws too.
 _FLIP, _NEGATIVE, _SIDE, _ERASE, _NOISE = range(5)
 _PLACE, _SHIFT, _ERASED_PLACE = slice(5, 7), slice(7, 9), slice(9, 11)
@@ -128,19 +128,19 @@ _ROWS_AT_ONCE = 8192  # bounds memory: a row is 592 bytes
 def draw(
     policy: Policy, rng: np.random.Generator, sizes: np.ndarray, target: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Draw what happens to each picture of an epoch; row i is the same whatever the others are.
+    """Draw what happens to each image of an epoch; row i is the same whatever the others are.
 
     Args:
-        sizes: (n, 2) heights and widths of the original pictures.
+        sizes: (n, 2) heights and widths of the original images.
         target: height and width of the network.
 
     Returns:
         Arrays with n rows, as far as the policy has them:
-        window: (n, 4) float32 top, left, height and width as shares of the whole picture.
+        window: (n, 4) float32 top, left, height and width as shares of the whole image.
         flip: (n,) float32, 1 where mirrored.
         shift: (n, 2) float32, whole pixels of the network to move down and right, before the
             flip.
-        matrix: (n, 2, 3) float32, from (x, y, 1) of a changed to (x, y) of an unchanged picture,
+        matrix: (n, 2, 3) float32, from (x, y, 1) of a changed to (x, y) of an unchanged image,
             in pixel numbers of the network.
         negative: (n,) float32, 1 where inverted.
         gains: (n, 3) float32 factors.
@@ -150,7 +150,7 @@ def draw(
         noise: (n,) int32, where in a sheet of noise that of an erased box begins.
 
     Raises:
-        InputError: sizes that are no (n, 2), or a picture without pixels.
+        InputError: sizes that are no (n, 2), or an image without pixels.
     """
     sizes = np.asarray(sizes, np.int64)
     if sizes.ndim != 2 or sizes.shape[1] != 2 or (sizes < 1).any():
@@ -198,7 +198,7 @@ def _rows(
 def _side_windows(
     sides: tuple[int, int], u: np.ndarray, sizes: np.ndarray, target: tuple[int, int]
 ) -> np.ndarray:
-    """Windows at whole pixels of the picture as it would be resized, so as not to blur it."""
+    """Windows at whole pixels of the image as it would be resized, so as not to blur it."""
     low, high = sides
     side = low + np.floor(u[:, _SIDE] * (high - low + 1))
     scale = (target / sizes).max(axis=1) * side / _PAPERS_WINDOW
@@ -214,7 +214,7 @@ def _area_windows(
     sizes: np.ndarray,
     target: tuple[int, int],
 ) -> np.ndarray:
-    """Ten tries a picture, then the largest centred window of an allowed shape."""
+    """Ten tries an image, then the largest centred window of an allowed shape."""
     network = target[1] / target[0]
     low, high = aspect[0] * network, aspect[1] * network
     fits, box = _first_fit(sizes, area, (low, high), u[:, _AREAS], u[:, _ASPECTS])
@@ -236,7 +236,7 @@ def _first_fit(
     areas: np.ndarray,
     aspects: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first box, width over height in `aspect`, that fits its picture.
+    """The first box, width over height in `aspect`, that fits its image.
 
     Args:
         areas, aspects: (n, tries) uniform numbers.
@@ -264,7 +264,7 @@ def _erased(policy: Policy, u: np.ndarray, target: tuple[int, int]) -> np.ndarra
 
 
 def _matrices(policy: Policy, u: np.ndarray, target: tuple[int, int]) -> np.ndarray:
-    """(n, 6) numbers from -1 to 1 to (n, 2, 3), about the middle of the picture."""
+    """(n, 6) numbers from -1 to 1 to (n, 2, 3), about the middle of the image."""
     height, width = target
     angle = np.radians(policy.rotation) * u[:, 0]
     zoom_x, zoom_y = 1 + policy.zoom * u[:, 1], 1 + policy.zoom * u[:, 2]

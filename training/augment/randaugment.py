@@ -1,6 +1,6 @@
 """RandAugment (arXiv:1909.13719) of whole batches, on any backend.
 
-Pictures of a batch take different operations at a time. Instead of all fourteen, each picture goes
+Images of a batch take different operations at a time. Instead of all fourteen, each image goes
 once through a nearest-neighbour map, a blend and a table of 256 values, two of which change
 nothing. Each operation gives what Pillow gives. Channels are worked on as planes of their own: that
 spares broadcasts, which are slow on a CPU.
@@ -27,7 +27,7 @@ _NUDGE = 1 / 1024
 
 
 def randaugmented(magnitude: float, pictures: Any, operations: Any) -> Any:
-    """(b, h, w, c) pictures and (b, slots) codes; whole numbers come out."""
+    """(b, h, w, c) images and (b, slots) codes; whole numbers come out."""
     # A little more than a half: what should be a tie is not quite one under every backend.
     planes = [
         ops.clip(ops.floor(pictures[..., i] + (0.5 + 1 / 64)), 0.0, 255.0)
@@ -51,7 +51,7 @@ def randaugmented(magnitude: float, pictures: Any, operations: Any) -> Any:
 
 
 def _is(code: Any, *names: str) -> Any:
-    """(b, 1) whether a picture's operation is one of these."""
+    """(b, 1) whether an image's operation is one of these."""
     chosen = dict.fromkeys(names, (True, True))
     return ops.take(_per_code(chosen, False, "bool"), code, axis=0)[:, None]
 
@@ -113,18 +113,18 @@ def _luma(planes: list[Any]) -> Any:
 
 
 def _factors(magnitude: float) -> tuple[float, float]:
-    """Of the enhancing operations: 1 leaves a picture as it is, AutoAugment has 0.1 to 1.9."""
+    """Of the enhancing operations: 1 leaves an image as it is, AutoAugment has 0.1 to 1.9."""
     return 1 + 0.09 * magnitude, 1 - 0.09 * magnitude
 
 
 def _gain(magnitude: float, code: Any, name: str) -> Any:
-    """(b, 1, 1) the factor less 1 where a picture's operation is the named one; 0 elsewhere."""
+    """(b, 1, 1) the factor less 1 where an image's operation is the named one; 0 elsewhere."""
     table = _per_code({name: _factors(magnitude)}, 1.0, "float64") - 1
     return ops.take(table.astype(np.float32), code, axis=0)[:, None, None]
 
 
 def _blended(magnitude: float, planes: list[Any], code: Any) -> list[Any]:
-    """Color and sharpness: away from, or towards, the grey or the smoothed picture."""
+    """Color and sharpness: away from, or towards, the grey or the smoothed image."""
     color, sharpness = (_gain(magnitude, code, name) for name in ("color", "sharpness"))
     grey = _luma(planes)
     changed = [p + color * (p - grey) + sharpness * _detail(p) for p in planes]
@@ -164,7 +164,7 @@ _TABLED = (
 
 
 def _fixed_tables(magnitude: float) -> np.ndarray:
-    """(codes, 256) float32 of the operations that do not look at the picture."""
+    """(codes, 256) float32 of the operations that do not look at the image."""
     ramp = np.arange(256)
     brighter, darker = (np.floor(f * ramp + _NUDGE).clip(0, 255) for f in _factors(magnitude))
     threshold = 256 - round(25.6 * magnitude)
@@ -215,7 +215,7 @@ def _histogram(values: Any) -> Any:
 
 
 def picked(values: Any, number: Any) -> Any:
-    """(b, n, ...) values at (b, ...) int32 numbers along axis 1, for each picture its own."""
+    """(b, n, ...) values at (b, ...) int32 numbers along axis 1, for each image its own."""
     if keras.backend.backend() == "jax":  # what is mapped stays on its device
         return ops.vectorized_map(lambda both: ops.take(*both, axis=0), (values, number))
     length, *rest = values.shape[1:]  # quicker elsewhere

@@ -31,13 +31,13 @@ class TrainingData:
     """What a training learns from, in whatever form its batches come.
 
     Attributes:
-        split: pictures, in memory or as files, at the geometry of `source`.
+        split: images, in memory or as files, at the geometry of `source`.
         source: how they are stored, or are to be read.
         preprocessing: geometry and normalisation of the network's input.
         classes: length of the one-hot labels.
         config: gives order, augmentation and mixing.
         shard: (index, count): this host's part of every batch.
-        broken: is told of pictures that cannot be read; the next one of the same class that can
+        broken: is told of images that cannot be read; the next one of the same class that can
             stands in for each.
     """
 
@@ -63,7 +63,7 @@ class TrainingData:
 
     @property
     def batch_size(self) -> int:
-        """Pictures in this host's part of a batch."""
+        """Images in this host's part of a batch."""
         return epoch_schedule.batch_size(self.split, self.config) // self.shard[1]
 
     def epoch(self, number: int) -> dict[str, np.ndarray]:
@@ -89,13 +89,13 @@ class TrainingData:
         return few.epoch(0)
 
     def read(self, index: int, load: Callable[[int], np.ndarray]) -> np.ndarray:
-        """What `load` gives of a picture, or of the one that stands in for it if it is broken.
+        """What `load` gives of an image, or of the one that stands in for it if it is broken.
 
         Args:
-            load: reads the picture at a position of the split; raises InputError.
+            load: reads the image at a position of the split; raises InputError.
 
         Raises:
-            InputError: no picture of its class can be read; or see `BrokenPictures.add`.
+            InputError: no image of its class can be read; or see `BrokenPictures.add`.
         """
         return self.broken.first_sound(self._and_others(index), self.split.names, load)
 
@@ -107,12 +107,12 @@ class TrainingData:
         yield from (int(place) for place in np.roll(others, -behind)[:-1])
 
     def names(self, epoch: int, step: int) -> list[str]:
-        """The pictures of one batch, for a message."""
+        """The images of one batch, for a message."""
         return [self.split.names[i] for i in self.epoch(epoch)["index"][step]]
 
 
 def split_rows(rows: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """(index, the batch without its pictures) out of flat rows."""
+    """(index, the batch without its images) out of flat rows."""
     drawn = {key: value for key, value in rows.items() if key not in ("index", "mix")}
     batch: dict[str, Any] = {"drawn": drawn}
     if "mix" in rows:
@@ -167,12 +167,12 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
 class EvaluationBatches(keras.utils.PyDataset):
     """Batches in order and without chance; the last one may be short.
 
-    Pictures that cannot be read are left out, and a batch is shorter then; the first picture that
+    Images that cannot be read are left out, and a batch is shorter then; the first image that
     can be read stands in for a batch of which nothing is left.
 
     Args:
         split: at the network's geometry.
-        broken: is told of pictures that cannot be read.
+        broken: is told of images that cannot be read.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class EvaluationBatches(keras.utils.PyDataset):
         return {"pictures": pictures}, one_hot(self._split.labels[places], self._classes)
 
     def _readable(self, places: Iterable[int]) -> tuple[list[int], np.ndarray]:
-        """Those of some places whose pictures can be read, or the first of all; and these."""
+        """Those of some places whose images can be read, or the first of all; and these."""
         split, names = self._split, self._split.names
 
         def read(place: int) -> np.ndarray:

@@ -51,7 +51,7 @@ _COLOURS = LinearSegmentedColormap.from_list("share", [CARD, "#b9d5e8", BLUE, "#
 
 
 class Confused(NamedTuple):
-    """A class taken for another: in how many pictures, and in what percent of the true class's."""
+    """A class taken for another: in how many images, and in what percent of the true class's."""
 
     true: str
     predicted: str
@@ -64,7 +64,7 @@ Counts: TypeAlias = Any
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> csr_array:
-    """Count the pictures of each true class by the predicted one.
+    """Count the images of each true class by the predicted one.
 
     Args:
         labels: (n,) true class indices.
@@ -151,7 +151,7 @@ def draw_confusion(matrix: Counts, class_names: Sequence[str]) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     # Small cells must differ more from white to be seen.
     norm = PowerNorm(0.5 if classes <= _NAMED else 0.25, vmin=0, vmax=100)
-    axes.set_facecolor(BAND)  # what a class without pictures has for a row
+    axes.set_facecolor(BAND)  # what a class without images has for a row
     axes.imshow(shares, cmap=_COLOURS, norm=norm, interpolation="nearest", aspect="equal")
     _names(axes, [class_names[i] for i in shown], cell)
     if classes <= _COUNTED:
@@ -209,7 +209,7 @@ def _shown(counts: csr_array) -> np.ndarray:
 
 
 def _shares(counts: csr_array, shown: np.ndarray) -> np.ma.MaskedArray:
-    """Percent of each whole row, of the classes that are shown; masked without pictures."""
+    """Percent of each whole row, of the classes that are shown; masked without images."""
     pictures = counts.sum(axis=1)[shown][:, None]
     shares = np.full((len(shown), len(shown)), math.nan)
     np.divide(100 * counts[shown][:, shown].toarray(), pictures, out=shares, where=pictures > 0)

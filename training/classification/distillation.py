@@ -1,7 +1,7 @@
 """Knowledge distillation: a trained network's answers as part of another one's labels.
 
 Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network"
-(arXiv:1503.02531), section 2. The teacher sees the very pictures that the student sees, augmented
+(arXiv:1503.02531), section 2. The teacher sees the very images that the student sees, augmented
 as they are, and its logits travel beside the labels: (n, classes) one-hot becomes (n, 2 classes).
 """
 
@@ -31,7 +31,7 @@ class DistillationLoss(keras.losses.Loss):
 
     `y_true` is (n, 2 classes), the one-hot labels and the teacher's logits, and `y_pred`
     (n, classes), the student's logits. T^2 keeps the two gradients in proportion whatever T is.
-    For (n, classes) labels, of pictures that no teacher saw, it is the cross entropy alone.
+    For (n, classes) labels, of images that no teacher saw, it is the cross entropy alone.
 
     Args:
         weight: w, the teacher's share of the loss, 0 to 1.
@@ -104,7 +104,7 @@ class Teacher:
             student: the student's geometry and normalisation.
 
         Raises:
-            InputError: other classes, another shape of picture, or no readable network.
+            InputError: other classes, another shape of image, or no readable network.
         """
         if run.labels != tuple(classes):
             raise InputError(

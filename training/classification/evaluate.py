@@ -1,4 +1,4 @@
-"""Metrics of anything that maps pictures to logits: Keras, TFLite and ONNX share them.
+"""Metrics of anything that maps images to logits: Keras, TFLite and ONNX share them.
 
 Calibration error is that of Guo et al., "On Calibration of Modern Neural Networks"
 (arXiv:1706.04599), equation 3.
@@ -43,11 +43,11 @@ class ClassReport:
     """Recall and precision of every class, all in percent.
 
     Attributes:
-        recall: (classes,) of a class's pictures, those that got its label; NaN without pictures.
-        precision: (classes,) of the pictures that got a label, those that are of its class; NaN
-            for a label that no picture got.
-        support: (classes,) int64, pictures of each class.
-        balanced_accuracy: mean recall of the classes that have pictures.
+        recall: (classes,) of a class's images, those that got its label; NaN without images.
+        precision: (classes,) of the images that got a label, those that are of its class; NaN
+            for a label that no image got.
+        support: (classes,) int64, images of each class.
+        balanced_accuracy: mean recall of the classes that have images.
         majority_baseline: accuracy of always answering the commonest class.
         majority: index of that class, the first of several.
     """
@@ -115,13 +115,13 @@ class Evaluation:
     Attributes:
         outputs: what is kept of the logits.
         accuracy: top-1, in percent.
-        top5: pictures whose class is among the five likeliest, in percent; with fewer than five
+        top5: images whose class is among the five likeliest, in percent; with fewer than five
             classes all are.
         calibration_error: distance between confidence and accuracy, in percent: the mean over 15
-            equal bins of confidence, weighted by their pictures.
+            equal bins of confidence, weighted by their images.
         loss: mean negative log-likelihood of the true class, in nats.
-        per_class: (classes,) recall in percent, NaN for a class without pictures.
-        balanced_accuracy: mean of `per_class` over the classes that have pictures.
+        per_class: (classes,) recall in percent, NaN for a class without images.
+        balanced_accuracy: mean of `per_class` over the classes that have images.
     """
 
     outputs: Outputs
@@ -144,7 +144,7 @@ class Evaluation:
             keep_bytes: see `training.classification.outputs`.
 
         Raises:
-            InputError: no pictures, not a label a picture, or a label that is no class.
+            InputError: no images, not a label an image, or a label that is no class.
         """
         return cls.of_blocks([logits] if len(logits) else [], labels, keep_bytes=keep_bytes)
 
@@ -200,7 +200,7 @@ class Evaluation:
     def figure(self, monitor: str) -> float:
         """What choices are made by (`TrainConfig.monitor`), in percent.
 
-        Balanced accuracy is the mean of the accuracies of the classes that have pictures.
+        Balanced accuracy is the mean of the accuracies of the classes that have images.
         """
         if monitor == "balanced_accuracy":
             return float(np.nanmean(self.per_class))
@@ -285,7 +285,7 @@ def evaluate(predict: PredictFn, split: Split, preprocessing: Preprocessing) -> 
     """Run `predict` over a split and compare its answers with the labels.
 
     Raises:
-        InputError: the split has no pictures, a label is no class of `predict`, or a file cannot
+        InputError: the split has no images, a label is no class of `predict`, or a file cannot
             be read.
     """
     answers = (predict(block) for block in picture_batches(split, preprocessing))

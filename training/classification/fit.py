@@ -52,8 +52,8 @@ def fit(
     """Train `model` in place, going on from the checkpoints in `folder` if there are any.
 
     Args:
-        train: pictures to learn from, at the geometry of `source`.
-        validation: pictures that choose the best epoch; with None the last epoch is kept.
+        train: images to learn from, at the geometry of `source`.
+        validation: images that choose the best epoch; with None the last epoch is kept.
         preprocessing: geometry and normalisation of the network's input.
         folder: a directory for checkpoints, this run's own.
         history_file: a .csv with a row an epoch, written anew after each.
@@ -93,7 +93,7 @@ def fit(
 
 
 def _check_batch(training_data: TrainingData, placement: Placement) -> None:
-    """Raise InputError if devices cannot share batches evenly, pairs of mixed pictures whole."""
+    """Raise InputError if devices cannot share batches evenly, pairs of mixed images whole."""
     placement.check_batch(training_data.batch_size)
     part = training_data.batch_size // placement.replicas
     mixes = training_data.config.mixup or training_data.config.cutmix
@@ -144,10 +144,10 @@ def compile_training_model(
 
 
 def _all_readable(validation: Split, training_data: TrainingData, placement: Placement) -> Split:
-    """What is left of the pictures that choose the epoch, as far as is known.
+    """What is left of the images that choose the epoch, as far as is known.
 
     Devices share a batch evenly, and their part of one must not vanish: for several of them all
-    pictures are looked at.
+    images are looked at.
     """
     if validation.pictures is not None:
         return validation

@@ -57,7 +57,7 @@ def evaluation_input(
 
 
 def _leave_devices_to_the_backend() -> None:
-    """Keep tensorflow, where it only reads pictures, from taking the memory of all GPUs."""
+    """Keep tensorflow, where it only reads images, from taking the memory of all GPUs."""
     if keras.backend.backend() == "tensorflow":
         return
     import tensorflow as tf

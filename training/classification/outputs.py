@@ -17,7 +17,7 @@ import numpy as np
 # Up to here all logits are kept: those of 50,000 images in 1,000 classes are.
 LOGITS_BYTES = 256 << 20
 # Logits that are worked on at once, in float64.
-_AT_ONCE = 1 << 20
+AT_ONCE = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,5 +132,5 @@ class Collected:
 
 def blocks(count: int, classes: int) -> list[slice]:
     """Rows of (count, classes) that are worked on at once."""
-    size = max(1, _AT_ONCE // max(1, classes))
+    size = max(1, AT_ONCE // max(1, classes))
     return [slice(first, min(first + size, count)) for first in range(0, count, size)]

@@ -28,7 +28,7 @@ class Prepare:
     policy: str
 
     def for_training(self, batch: dict[str, Any]) -> Any:
-        """Augmented, mixed and normalised pictures; (n, height, width, channels) float32."""
+        """Augmented, mixed and normalised images; (n, height, width, channels) float32."""
         pictures = augmentation.augment(
             policies.POLICIES[self.policy],
             ops.cast(batch["pictures"], "float32"),
@@ -40,9 +40,9 @@ class Prepare:
         return self.preprocessing.normalise_floats(pictures)
 
     def for_evaluation(self, batch: dict[str, Any]) -> Any:
-        """Pictures, normalised; (n, height, width, channels) float32."""
+        """Images, normalised; (n, height, width, channels) float32."""
         return self.preprocessing.normalise_floats(ops.cast(batch["pictures"], "float32"))
 
     def labels(self, batch: dict[str, Any], labels: Any) -> Any:
-        """One-hot labels, mixed as the pictures are; (n, classes) float32."""
+        """One-hot labels, mixed as the images are; (n, classes) float32."""
         return mixing.mix_labels(labels, batch["mix"]) if "mix" in batch else labels

@@ -77,8 +77,8 @@ def train_stream(
     """Shuffled, augmented, mixed and normalised batches from `first_epoch` to the last epoch.
 
     Args:
-        split: pictures, in memory or as files.
-        source: geometry of the pictures in `split`.
+        split: images, in memory or as files.
+        source: geometry of the images in `split`.
         preprocessing: geometry and normalisation of the network's input.
         classes: length of the one-hot labels.
 
@@ -104,10 +104,10 @@ def with_teacher(
 
     Args:
         stream: batches of ((n, height, width, channels), (n, classes)), as `train_stream` gives.
-        teacher_logits: a pure function of the pictures.
+        teacher_logits: a pure function of the images.
 
     Returns:
-        Batches of (the same pictures, (n, 2 classes) float32).
+        Batches of (the same images, (n, 2 classes) float32).
     """
 
     def add(pictures: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -149,7 +149,7 @@ def evaluation_stream(
 
 
 def _loader(training_data: TrainingData) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
-    """From a picture's number and window to its (h, w, c) bytes at the stored geometry."""
+    """From an image's number and window to its (h, w, c) bytes at the stored geometry."""
     split = training_data.split
     kinds = tf.constant(
         np.zeros(len(split), np.uint8) if split.kinds is None else split.kinds, tf.uint8
@@ -169,7 +169,7 @@ def _loader(training_data: TrainingData) -> Callable[[tf.Tensor, tf.Tensor | Non
 def _second_loader(
     training_data: TrainingData,
 ) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
-    """The same, where that fails: another picture stands in for one that is broken."""
+    """The same, where that fails: another image stands in for one that is broken."""
     split, load = training_data.split, _loader(training_data)
 
     def read(index: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -193,7 +193,7 @@ def _second_loader(
 
 
 def _unreadable(split: Split, place: int, error: str) -> InputError:
-    """Why, as Pillow says it; libjpeg's reason where Pillow can read the picture."""
+    """Why, as Pillow says it; libjpeg's reason where Pillow can read the image."""
     name = split.names[place]
     try:
         check_picture(split.encoded(place), name)

@@ -1,4 +1,4 @@
-"""The training of a classifier: its data, its network, and its figures on held-out pictures."""
+"""The training of a classifier: its data, its network, and its figures on held-out images."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from training.engine.request import TrainRequest
 from training.engine.run import Run
 from training.engine.training import OpenedTraining
 
-# Stored pictures have so many times the pixels a side that a window of them is cut to: windows
-# are cut from the whole picture, whatever its shape.
+# Stored images have so many times the pixels a side that a window of them is cut to: windows
+# are cut from the whole image, whatever its shape.
 _MORE_PIXELS = 1.25
 
 
@@ -57,7 +57,7 @@ class ClassifierTraining(OpenedTraining):
     def fit(
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
-        """Read the pictures, and train."""
+        """Read the images, and train."""
         asked, whole = self._asked, self.dataset
         source = source_for(self.preprocessing, asked.config)
         self._begin(folder, placement)
@@ -89,7 +89,7 @@ class ClassifierTraining(OpenedTraining):
         )
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
-        """Figures on the held-out pictures; and the confusion matrix as a file and a picture."""
+        """Figures on the held-out images; and the confusion matrix as a file and an image."""
         predict = keras_predict_fn(self.model, self.preprocessing)
         held_out, found = self._broken.measured(
             self.dataset.held_out,
@@ -126,7 +126,7 @@ def open_training_data(
     """The untrained network of a request and what it learns from, for a look at how it trains.
 
     Args:
-        cache_bytes: decoded pictures are kept if they fit.
+        cache_bytes: decoded images are kept if they fit.
 
     Raises:
         InputError: bad data or an impossible model.
@@ -165,7 +165,7 @@ def _teacher(asked: TrainRequest, dataset: Dataset, preprocessing: Preprocessing
 
 
 def source_for(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessing:
-    """How training pictures are stored: whole, where augmentation cuts windows out of them."""
+    """How training images are stored: whole, where augmentation cuts windows out of them."""
     if preprocessing.resize != "crop" or not POLICIES[config.augmentation].crops:
         return preprocessing
     more = _MORE_PIXELS / preprocessing.crop_fraction

@@ -1,6 +1,6 @@
 """A network as it is trained: bytes go in, and augmentation is a part of the training step.
 
-So pictures travel to a device as bytes, a quarter of their size, and are changed there, by the
+So images travel to a device as bytes, a quarter of their size, and are changed there, by the
 same code under every backend. Keras' own `fit` trains it.
 """
 
@@ -21,7 +21,7 @@ class ClassificationTrainingModel(keras.Model):
     """A network behind `Prepare`, with a teacher's answers beside it if there is one.
 
     Args:
-        network: functional, from normalised pictures to (n, classes) logits.
+        network: functional, from normalised images to (n, classes) logits.
         prepare: what is done to a batch before it.
         class_weights: (classes,) factors of the loss, or None for 1.
         teacher: its answers are put behind the labels for the loss; not trained.
@@ -71,7 +71,7 @@ class ClassificationTrainingModel(keras.Model):
         )
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Keras' metrics of the mixed labels; each picture counts alike."""
+        """Keras' metrics of the mixed labels; each image counts alike."""
         logits = y_pred["logits"] if isinstance(y_pred, dict) else y_pred
         return super().compute_metrics(x, self.prepare.labels(x, y), logits)
 
@@ -80,13 +80,13 @@ def factors_of(config: TrainConfig, labels: np.ndarray, classes: int) -> np.ndar
     """What a configuration weighs each class with in the loss; (classes,) float32, None for 1.
 
     Args:
-        labels: (n,) of all pictures that are learnt from.
+        labels: (n,) of all images that are learnt from.
     """
     return balanced(labels, classes) if config.class_weights == "balanced" else None
 
 
 def balanced(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Factors that make each class weigh the same; (classes,) float32, 1 on average over pictures.
+    """Factors that make each class weigh the same; (classes,) float32, 1 on average over images.
 
     Source: King and Zeng, "Logistic Regression in Rare Events Data", 2001, section 4.2.
     """

@@ -116,7 +116,7 @@ def _held(path: pathlib.Path, letters: Iterable[str]) -> set[str]:
         face = FT2Font(str(path))
     except (OSError, RuntimeError):
         return set()
-    # Neither matplotlib nor Pillow scale pictures of letters, which most emoji fonts hold.
+    # Neither matplotlib nor Pillow scale images of letters, which most emoji fonts hold.
     if FaceFlags.SCALABLE not in face.face_flags or FaceFlags.COLOR in face.face_flags:
         return set()
     return {one for one in letters if face.get_char_index(ord(one))}

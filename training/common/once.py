@@ -1,6 +1,6 @@
 """What is made once while a command runs: a data set is scanned once for all its files and runs.
 
-A scan of COCO takes minutes, and every file of every run wants to know its pictures. Outside of
+A scan of COCO takes minutes, and every file of every run wants to know its images. Outside of
 `scope` nothing is kept: data that changes between two calls is read anew.
 """
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from training.common.cores import WORKERS
 
-# What a thread takes at once, and how many of these wait for it: small pictures are decoded in less
+# What a thread takes at once, and how many of these wait for it: small images are decoded in less
 # time than it takes to hand them over.
 _CHUNK = 8
 _CHUNKS_AHEAD = 3

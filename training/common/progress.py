@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 
 # Between the lines of a log, at least: of work that has figures to tell (`Progress.note`), of work
 # that has lines of its own (`Progress.line`) beside them, and of work that only counts.
-_SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_OTHERS = 30.0
-_SECONDS_OF_SILENCE = 10.0
+SECONDS_OF_SILENCE = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def busy(description: str) -> Iterator[None]:
     ended, began = threading.Event(), time.monotonic()
 
     def tell() -> None:
-        while not ended.wait(_SECONDS_OF_SILENCE):
+        while not ended.wait(SECONDS_OF_SILENCE):
             say(f"{description}: {tqdm.format_interval(time.monotonic() - began)} so far")
 
     teller = threading.Thread(target=tell, daemon=True)
@@ -130,7 +130,7 @@ class Progress:
         if self._told(""):
             return
         self._bar.update(count)
-        silent = _SECONDS_BETWEEN_OTHERS if self._lines else _SECONDS_OF_SILENCE
+        silent = _SECONDS_BETWEEN_OTHERS if self._lines else SECONDS_OF_SILENCE
         if not self._terminal and self._is_late(silent):
             self._speak("")
 
@@ -142,7 +142,7 @@ class Progress:
         # Whoever waits for the first step, and its compilation, is told that it came.
         rare = self._lines and self._noted
         self._noted = True
-        late = self._is_late(_SECONDS_BETWEEN_OTHERS if rare else _SECONDS_BETWEEN_LINES)
+        late = self._is_late(_SECONDS_BETWEEN_OTHERS if rare else SECONDS_BETWEEN_LINES)
         last = self._total is not None and self._done >= self._total and not self._lines
         if not self._terminal and (late or last):
             self._speak(f", {text}")

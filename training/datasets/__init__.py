@@ -1,6 +1,6 @@
-"""Labelled pictures, embedded or from folders, packs and tensorflow-datasets, behind one shape.
+"""Labelled images, embedded or from folders, packs and tensorflow-datasets, behind one shape.
 
-`scan(spec, seed=...)` finds the pictures and their labels; `decode.decode_dataset` reads them at a
+`scan(spec, seed=...)` finds the images and their labels; `decode.decode_dataset` reads them at a
 network's geometry.
 """
 
@@ -37,7 +37,7 @@ def scan(
             a class, the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
         seed: chooses the split where the data has none of its own.
         to_pack: it is read once and not trained on, so that it may be of any size.
-        val_data: another one, whose pictures are held out instead (see `elsewhere`).
+        val_data: another one, whose images are held out instead (see `elsewhere`).
         reading: the rules to read folders by, see `training.common.reading`.
 
     Raises:
@@ -75,7 +75,7 @@ def measured(spec: str) -> Dataset:
 
 
 def _all_learnt(dataset: Dataset) -> Dataset:
-    """With nothing held out: the held-out pictures of a folder without splits go back."""
+    """With nothing held out: the held-out images of a folder without splits go back."""
     nothing = dataset.held_out.take([])
     if _has_splits(dataset):
         chooses = dataset.validation or dataset.held_out

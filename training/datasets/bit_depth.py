@@ -1,15 +1,15 @@
-"""Pictures of 16 bits a channel, whose values may use fewer: to 8 bits.
+"""Images of 16 bits a channel, whose values may use fewer: to 8 bits.
 
 Cameras and scanners of 10 and 12 bits write their values into the low bits of 16-bit PNG files;
-as a share of 65,535 the brightest would be 16 of 255. How many bits are used is told, picture by
-picture and the same way wherever one is read, by
+as a share of 65,535 the brightest would be 16 of 255. How many bits are used is told, image by
+image and the same way wherever one is read, by
 
 1. the file's sBIT chunk (PNG 1.2, 4.2.6: the significant bits), if no value is above them,
 2. else the largest value: up to 255 it is 8 bits, up to 1,023 10, up to 4,095 12, and else 16.
 
-Colours are looked at together (`deep_png`). So a dark picture of a 12-bit camera without a value
+Colours are looked at together (`deep_png`). So a dark image of a 12-bit camera without a value
 above 1,023 is taken for one of 10 bits, and is lit up; an sBIT chunk prevents it, as a chunk of 16
-does for dark pictures of 16 bits.
+does for dark images of 16 bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def to_eight_bits(picture: Image.Image, data: bytes) -> Image.Image:
-    """A decoded picture, with 8 bits a pixel in place of 16.
+    """A decoded image, with 8 bits a pixel in place of 16.
 
     Args:
         data: of the file.
@@ -42,7 +42,7 @@ def eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def bits_used(largest: int, significant: int | None = None) -> int:
-    """Of how many bits the values of a 16-bit picture are.
+    """Of how many bits the values of a 16-bit image are.
 
     Args:
         largest: of its values.

@@ -1,6 +1,6 @@
-"""Pictures that turn out to be broken when they are decoded, behind a look at their headers.
+"""Images that turn out to be broken when they are decoded, behind a look at their headers.
 
-While training, the next picture that can be read stands in for a broken one: what a batch holds is
+While training, the next image that can be read stands in for a broken one: what a batch holds is
 still a function of (seed, epoch, step) and of the files, so that a training that goes on is exact.
 In evaluation it is left out of the figures. Either way it is named once, counted and remembered.
 """
@@ -31,7 +31,7 @@ class BrokenPictures:
 
     Args:
         file: a .json of names with reasons, read now and written at each new one; None: none.
-        strict: a broken picture is an error.
+        strict: a broken image is an error.
 
     Attributes:
         reasons: why each is broken, in one line, by its name.
@@ -56,11 +56,11 @@ class BrokenPictures:
         return cls(folder / "broken.json" if remember else None, strict=strict)
 
     def add(self, name: str, error: InputError) -> None:
-        """Remember a picture that cannot be read.
+        """Remember an image that cannot be read.
 
         Raises:
             InputError: this one, if `strict`, or where the file is gone or the disk fails: then
-                not the picture is broken, and it may come back.
+                not the image is broken, and it may come back.
         """
         with self._lock:
             if self._strict or _of_system(error):
@@ -76,7 +76,7 @@ class BrokenPictures:
     def first_sound(
         self, places: Iterable[int], names: Sequence[str], load: Callable[[int], _Result]
     ) -> _Result:
-        """What `load` gives of the first place whose picture can be read.
+        """What `load` gives of the first place whose image can be read.
 
         Nothing is left out because it was found broken before: what is used does not depend on
         what this process has seen.
@@ -95,10 +95,10 @@ class BrokenPictures:
         raise self.refusal
 
     def sift(self, split: _AnySplit, look: Callable[[int], object]) -> _AnySplit:
-        """The pictures of a split that can be read; all are decoded.
+        """The images of a split that can be read; all are decoded.
 
         Args:
-            look: reads what belongs to the picture at an index; raises InputError.
+            look: reads what belongs to the image at an index; raises InputError.
         """
 
         def error(index: int) -> InputError | None:
@@ -133,15 +133,15 @@ class BrokenPictures:
         look: Callable[[_AnySplit, int], object],
         measure: Callable[[_AnySplit], _Result],
     ) -> tuple[_AnySplit, _Result]:
-        """Measure on the pictures of a split that can be read.
+        """Measure on the images of a split that can be read.
 
         Args:
-            look: reads what belongs to the picture at an index of a split.
-            measure: reads all pictures of a split; raises InputError where one is broken. Then it
+            look: reads what belongs to the image at an index of a split.
+            measure: reads all images of a split; raises InputError where one is broken. Then it
                 is called once more, without those.
 
         Returns:
-            The pictures that were measured on, and what `measure` gives.
+            The images that were measured on, and what `measure` gives.
         """
         sound = self.without(split)
         try:

@@ -1,19 +1,19 @@
-"""COCO's JSON: pictures, annotations and categories in one file a split.
+"""COCO's JSON: images, annotations and categories in one file a split.
 
-    --data FILE.json    one file; its pictures lie beside it or in a folder near by (see `_FOLDERS`)
+    --data FILE.json    one file; its images lie beside it or in a folder near by (see `_FOLDERS`)
     --data DIR          DIR/annotations/instances_train*.json, instances_val*.json, instances_test*
     --data DIR          DIR/train/_annotations.coco.json, DIR/valid/..., DIR/test/... (Roboflow)
     --data DIR          DIR or DIR/annotations with a single .json file
 
     --data DIR          DIR or DIR/annotations with train.json, val.json, test.json
 
-Boxes are x, y, width and height in pixels of the upright picture, from 0. An annotation without a
-box, or with an impossible one, takes that of its outline; without width and height a picture is
+Boxes are x, y, width and height in pixels of the upright image, from 0. An annotation without a
+box, or with an impossible one, takes that of its outline; without width and height an image is
 asked for them. An annotation that is otherwise broken (numbers that are none, references to
-nothing, an outline far outside) is left out, as is a picture that is missing, up to the limit of
+nothing, an outline far outside) is left out, as is an image that is missing, up to the limit of
 `faults`. Categories that contradict each other are refused. Two things differ from pycocotools. An
 annotation id that comes twice makes it lose one object and count another twice; since nothing
-refers to these ids, all are numbered anew here. A box that has no area in its picture is dropped.
+refers to these ids, all are numbered anew here. A box that has no area in its image is dropped.
 
 Source: https://cocodataset.org/#format-data and pycocotools 2.0.11.
 """
@@ -61,9 +61,9 @@ _PREFIXES = {TRAIN: "train", VALIDATION: "val", TEST: "test"}
 _REQUIRED = object()
 _TRIANGLE = 6  # numbers of the smallest polygon
 _NO_CROWD = (None, 0, "0", "")  # of iscrowd
-# In place of a picture's place: its file is missing; its id is that of two.
+# In place of an image's place: its file is missing; its id is that of two.
 _GONE, _NOWHERE = -1, -2
-_PROBED = 20  # pictures that are looked for to tell their folder
+_PROBED = 20  # images that are looked for to tell their folder
 
 
 def recognises(path: pathlib.Path) -> bool:
@@ -74,10 +74,10 @@ def recognises(path: pathlib.Path) -> bool:
 def scan(
     path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
 ) -> DetectionDataset:
-    """Read annotations and find the pictures; none is decoded yet.
+    """Read annotations and find the images; none is decoded yet.
 
     Raises:
-        InputError: files that cannot be read or are inconsistent; missing pictures.
+        InputError: files that cannot be read or are inconsistent; missing images.
     """
     found = {part: _kept(file, strict) for part, file in _files(path).items()}
     notes = [note for file in found.values() for note in file.notes]
@@ -254,7 +254,7 @@ def _annotations(
     categories: Sequence[int],
     strict: bool,
 ) -> tuple[Annotations, list[Note]]:
-    """Those that are sound and whose pictures are there, and notes of the others."""
+    """Those that are sound and whose images are there, and notes of the others."""
     taken = _Annotations(path, places, sizes, categories, strict)
     for at, record in enumerate(records):
         taken.take(at, record)
@@ -301,7 +301,7 @@ class _Annotations:
         self.crowd = bytearray()
 
     def take(self, at: int, record: dict) -> None:
-        """Add one, unless it is broken or its picture is not there."""
+        """Add one, unless it is broken or its image is not there."""
         try:
             place = self._place(record)
             if place in (_GONE, _NOWHERE):
@@ -329,9 +329,9 @@ class _Annotations:
             self._thin += [called for part in outline if len(part) < _TRIANGLE]
 
     def near_shapes(self, records: Sequence[dict]) -> Shapes | None:
-        """The outlines, without annotations whose polygons lie far outside of their pictures.
+        """The outlines, without annotations whose polygons lie far outside of their images.
 
-        A polygon's edge costs memory by its length, in and out of the picture.
+        A polygon's edge costs memory by its length, in and out of the image.
         """
         shapes = collect(self._outlines)
         if shapes is None or not len(shapes.points):
@@ -507,7 +507,7 @@ def _total(encoded: bytes) -> int:
 
 
 def _pictures(path: pathlib.Path, names: Sequence[str]) -> list[pathlib.Path]:
-    """Where the pictures lie: in the folder near the file that has most of the first ones."""
+    """Where the images lie: in the folder near the file that has most of the first ones."""
     split = path.stem.removeprefix("instances_")
     near, above = path.parent, path.parent.parent
     folders = [near / split, near / "images", near, above / split, above / "images" / split]
@@ -591,7 +591,7 @@ def _text(value: Any) -> str:
 
 
 def _side(value: Any) -> int:
-    """0 where the picture is to be asked."""
+    """0 where the image is to be asked."""
     try:
         return int(value) if 1 <= _whole(value) < 2**31 else 0
     except (TypeError, ValueError, OverflowError):

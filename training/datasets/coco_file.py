@@ -1,7 +1,7 @@
 """What a COCO file says, and how it is kept between two looks at it.
 
 Reading half a gigabyte of JSON takes most of a minute, and what it says is some arrays. They are
-kept in the cache (`kept`) for as long as the file is the same, and its picture files are of the
+kept in the cache (`kept`) for as long as the file is the same, and its image files are of the
 same sizes in bytes; a file that is soon read is not kept.
 """
 
@@ -31,8 +31,8 @@ class CocoFile:
 
     Attributes:
         listed: all names that the file has.
-        present: (n,) int64, which of them there are pictures of.
-        files: n pictures that are there.
+        present: (n,) int64, which of them there are images of.
+        files: n images that are there.
         sizes, weights: (n, 2) int64 heights and widths, and (n,) bytes.
         categories: names by id.
         group: id of a category that is but the name of all the others, or None.
@@ -51,7 +51,7 @@ class CocoFile:
 
     @property
     def names(self) -> list[str]:
-        """Of the n pictures, as the file has them."""
+        """Of the n images, as the file has them."""
         return [self.listed[place] for place in self.present]
 
 
@@ -62,11 +62,11 @@ def keeping(
     *,
     strict: bool,
 ) -> CocoFile:
-    """What the file says, from the cache if it and its pictures are as they were.
+    """What the file says, from the cache if it and its images are as they were.
 
     Args:
         read: reads the file.
-        find: gives the paths of its pictures by their names.
+        find: gives the paths of its images by their names.
         strict: what is broken is an error; then nothing was left out.
     """
     try:
@@ -115,7 +115,7 @@ def _opened(
     arrays: Mapping[str, np.ndarray],
     find: Callable[[Sequence[str]], list[pathlib.Path]],
 ) -> CocoFile | None:
-    """The file as it was kept; None if its pictures have changed since."""
+    """The file as it was kept; None if its images have changed since."""
     about = json.loads(arrays["about"].tobytes())
     present, weights = arrays["present"], arrays["weights"]
     files = find(about["listed"])

@@ -23,8 +23,8 @@ class Contents:
     Attributes:
         kind: `FILES` or `PIXELS`; those of two kinds are not compared.
         sizes: (n,) int64 bytes; -1: gone.
-        read: gives the bytes of the picture at an index.
-        paths: n files that hold one picture each, or none.
+        read: gives the bytes of the image at an index.
+        paths: n files that hold one image each, or none.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Contents:
 
     @classmethod
     def of_files(cls, names: Sequence[str], sizes: np.ndarray | None = None) -> Contents:
-        """Of files that hold one picture each.
+        """Of files that hold one image each.
 
         Args:
             sizes: (n,) bytes, where they are known.
@@ -52,7 +52,7 @@ class Contents:
         return len(self.sizes)
 
     def blocks(self, index: int) -> bytes:
-        """The beginning, the middle and the end of a picture; all of a small one.
+        """The beginning, the middle and the end of an image; all of a small one.
 
         Raises:
             OSError, InputError: it is gone.

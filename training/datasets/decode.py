@@ -1,4 +1,4 @@
-"""Decode pictures in parallel, once, into memory, or look at their headers; name what is broken.
+"""Decode images in parallel, once, into memory, or look at their headers; name what is broken.
 
 Pillow lets go of the interpreter while it decodes and resizes, so that threads are enough.
 """
@@ -25,13 +25,13 @@ from training.datasets.pictures import (
 )
 from training.datasets.splits import Dataset, Split
 
-# Above this, pictures are decoded again in every epoch instead of kept.
+# Above this, images are decoded again in every epoch instead of kept.
 CACHE_BYTES = 4 << 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Broken:
-    """A picture that could not be read, and why, in one line."""
+    """An image that could not be read, and why, in one line."""
 
     name: str
     reason: str
@@ -45,18 +45,18 @@ def decode_split(
     headers: Headers | None = None,
     root: str | None = None,
 ) -> tuple[Split, list[Broken]]:
-    """Read every picture of a split at the given geometry.
+    """Read every image of a split at the given geometry.
 
     Args:
-        split: encoded pictures, or an array (which is converted and resized).
+        split: encoded images, or an array (which is converted and resized).
         preprocessing: the geometry; `mean` and `std` are not applied.
-        cache_bytes: keep the decoded pictures if they fit, else only look at their headers; nor
+        cache_bytes: keep the decoded images if they fit, else only look at their headers; nor
             that where `sizes` and `kinds` say that it has been done.
         headers: of the split's files, where they were looked at already.
         root: of the data set, under which looks at headers are kept; None: nowhere.
 
     Returns:
-        The split without its broken pictures, with `sizes` and `kinds`, with `pictures` if they
+        The split without its broken images, with `sizes` and `kinds`, with `pictures` if they
         fit; and the broken ones.
     """
     if split.pictures is not None:
@@ -109,7 +109,7 @@ def _look(splits: Sequence[Split], root: str | None) -> list[Headers]:
 def _with_headers(
     split: Split, headers: Headers | None, root: str | None
 ) -> tuple[Split, list[Broken]]:
-    """The pictures that have a sound header, with `sizes` and `kinds`; and the others."""
+    """The images that have a sound header, with `sizes` and `kinds`; and the others."""
     if split.sizes is not None and split.kinds is not None:
         return split, []
     found = headers or _look([split], root)[0]
@@ -120,10 +120,10 @@ def _with_headers(
 
 
 def decoded(split: Split, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
-    """(height, width, channels) uint8 of each encoded picture, in order, some ahead in threads.
+    """(height, width, channels) uint8 of each encoded image, in order, some ahead in threads.
 
     Raises:
-        InputError: a picture that cannot be read.
+        InputError: an image that cannot be read.
     """
 
     def read(index: int) -> np.ndarray:
@@ -133,7 +133,7 @@ def decoded(split: Split, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
 
 
 def _read_all(split: Split, preprocessing: Preprocessing) -> Iterator[Decoded | InputError]:
-    """Each picture at that geometry; or why not."""
+    """Each image at that geometry; or why not."""
 
     def look(index: int) -> Decoded | InputError:
         name = split.names[index]
@@ -169,17 +169,17 @@ def decode_dataset(
     cache_bytes: int = CACHE_BYTES,
     set_aside: bool = False,
 ) -> tuple[Dataset, list[Broken]]:
-    """Decode all splits; broken pictures are reported by name and left out.
+    """Decode all splits; broken images are reported by name and left out.
 
     Args:
         train, evaluation: geometry of the training split and of the others.
-        strict: raise at the first broken picture instead.
-        report: takes one line of text a broken picture, and one with their count.
-        set_aside: the validation pictures come from the training split; a class that loses its
+        strict: raise at the first broken image instead.
+        report: takes one line of text a broken image, and one with their count.
+        set_aside: the validation images come from the training split; a class that loses its
             last one among them has others to learn from.
 
     Raises:
-        InputError: `strict`, or a class that lost its last picture.
+        InputError: `strict`, or a class that lost its last image.
     """
     broken: list[Broken] = []
     others = [split for split in (dataset.validation, dataset.held_out) if split is not None]
@@ -216,11 +216,11 @@ def decode_dataset(
 def refuse_lost_classes(
     dataset: Dataset, labels: np.ndarray, left: np.ndarray, reasons: Sequence[str]
 ) -> None:
-    """Raise InputError if a class lost its last picture.
+    """Raise InputError if a class lost its last image.
 
     Args:
         labels: (n,) of a split.
-        left: (m,) of its pictures that could be read.
+        left: (m,) of its images that could be read.
         reasons: why the others could not.
     """
     if lost := set(labels.tolist()) - set(left.tolist()):
@@ -239,7 +239,7 @@ def picture_batches(
 
 
 def _block(split: Split, start: int, stop: int, preprocessing: Preprocessing) -> np.ndarray:
-    """(n, height, width, channels) uint8, the pictures from `start` to `stop` or the end."""
+    """(n, height, width, channels) uint8, the images from `start` to `stop` or the end."""
     if split.pictures is not None:
         return split.pictures[start:stop]
     part = split.take(range(start, min(stop, len(split))))

@@ -1,9 +1,9 @@
-"""Large pictures: how they are opened, and the memory that decoding them may take.
+"""Large images: how they are opened, and the memory that decoding them may take.
 
-Phones take pictures of 200 megapixels. JPEGs are decoded at a half, a quarter or an eighth of their
+Phones take images of 200 megapixels. JPEGs are decoded at a half, a quarter or an eighth of their
 sides, which is still more than any network takes; other formats as they are, within a limit that
 all threads share. Pillow's own limit is a number of pixels, beyond which it prints a warning and
-then refuses, whatever the format; so pictures are opened without it, and looked at here.
+then refuses, whatever the format; so images are opened without it, and looked at here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImag
 
 # Naming the formats keeps Pillow's rarer parsers away from untrusted bytes.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-JPEGS = ("JPEG", "MPO")  # the latter has more pictures behind the first
-# Pictures of more pixels are decoded at reduced size, or one after the other.
+JPEGS = ("JPEG", "MPO")  # the latter has more images behind the first
+# Images of more pixels are decoded at reduced size, or one after the other.
 LARGE_PIXELS = 1 << 26
-# What pictures that take more than `_FREE_BYTES` each may take at once, in all of a process.
+# What images that take more than `_FREE_BYTES` each may take at once, in all of a process.
 MOST_BYTES = 2 * 10**9
 _FREE_BYTES = 4 * LARGE_PIXELS
 
@@ -65,7 +65,7 @@ def is_large(opened: Image.Image) -> bool:
 
 
 def reduction(opened: Image.Image) -> int:
-    """By what the sides of a large picture are divided: 1, 2, 4 or 8 for a JPEG."""
+    """By what the sides of a large image are divided: 1, 2, 4 or 8 for a JPEG."""
     factor = 1
     while opened.width * opened.height > LARGE_PIXELS * factor**2:
         factor *= 2

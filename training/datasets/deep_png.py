@@ -21,7 +21,7 @@ _LAYOUTS = {2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def with_low_bits(picture: Image.Image, data: bytes) -> Image.Image:
-    """A decoded picture; where it is a PNG of 16 bits a channel and dark, at its own brightness.
+    """A decoded image; where it is a PNG of 16 bits a channel and dark, at its own brightness.
 
     Args:
         data: of the file.

@@ -1,4 +1,4 @@
-"""What a data set of pictures with boxed objects is; readers of formats and generators make it."""
+"""What a data set of images with boxed objects is; readers of formats and generators make it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def is_scenes(spec: str) -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Objects:
-    """The objects of one picture.
+    """The objects of one image.
 
     Attributes:
-        boxes: (m, 4) float32 top, left, bottom and right as shares of the upright picture.
+        boxes: (m, 4) float32 top, left, bottom and right as shares of the upright image.
         labels: (m,) int32, indices into the data set's classes.
         crowd: (m,) bool; a crowd's box stands for many objects, and is neither to be found nor a
             mistake to find.
-        areas: (m,) float32 pixels of the picture as it lies: of the mask where there is one, else
+        areas: (m,) float32 pixels of the image as it lies: of the mask where there is one, else
             of the box. They sort objects into small, medium and large.
         ids: (m,) int64, the annotations' own numbers.
         masks: m functions that give (height, width) bool, or None where objects have boxes alone.

@@ -1,4 +1,4 @@
-"""Pictures with boxed objects, embedded or in the form of COCO, Pascal VOC or YOLO."""
+"""Images with boxed objects, embedded or in the form of COCO, Pascal VOC or YOLO."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def scan_objects(
     Args:
         spec: "scenes" (see that module), a COCO .json, a YOLO .yaml, or a folder in the layout of
             COCO, Pascal VOC or YOLO (see theirs).
-        seed: splits the pictures where the data has no splits of its own.
+        seed: splits the images where the data has no splits of its own.
         strict: what is broken is an error; else it is left out, and a note counts it.
-        val_data: another one, whose pictures are held out instead (see `elsewhere`).
+        val_data: another one, whose images are held out instead (see `elsewhere`).
         reading: the rules to read by, see `training.common.reading`.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Annotations of many pictures as arrays sorted by picture; what the readers of formats share.
+"""Annotations of many images as arrays sorted by image; what the readers of formats share.
 
-A million annotations are a few arrays here, and become `Objects` a picture at a time. Boxes are
-clipped to their pictures. Those that have no area then are dropped; pycocotools would keep them as
+A million annotations are a few arrays here, and become `Objects` an image at a time. Boxes are
+clipped to their images. Those that have no area then are dropped; pycocotools would keep them as
 objects that no detection finds. Either is counted in a note.
 
 | parts                 | train       | validation       | held out          |
@@ -109,10 +109,10 @@ def collect(outlines: Iterable[Outline]) -> Shapes | None:
 
 
 def refuse_other_size(name: str, found: Sequence[int], wanted: Sequence[int], what: str) -> None:
-    """Raise InputError for a picture that is not as large as what was annotated.
+    """Raise InputError for an image that is not as large as what was annotated.
 
     Args:
-        found: height and width of the picture, upright.
+        found: height and width of the image, upright.
         wanted: those of `what` ("annotations are").
     """
     if tuple(found) == tuple(wanted):
@@ -132,7 +132,7 @@ class Annotations:
     """What a format says of k objects, in any order.
 
     Attributes:
-        pictures: (k,) int64, which picture each is in.
+        pictures: (k,) int64, which image each is in.
         boxes: (k, 4) float64 top, left, bottom, right in pixels; finite, bottom >= top.
         labels: (k,) int64.
         crowd: (k,) bool.
@@ -152,12 +152,12 @@ class Annotations:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """Pictures and their annotations, sorted by picture.
+    """Images and their annotations, sorted by image.
 
     Attributes:
-        files: n picture files.
+        files: n image files.
         sizes: (n, 2) int32 heights and widths, upright.
-        starts: (n + 1,) int64, where each picture's annotations begin.
+        starts: (n + 1,) int64, where each image's annotations begin.
         rows: (k,) int64, each annotation's place in `shapes`.
         boxes, labels, crowd, areas, ids: (k, ...) as in `Objects`; an area of NaN is the mask's.
         shapes: outlines, if there are any.
@@ -182,7 +182,7 @@ class Table:
         return len(self.files)
 
     def split(self, places: np.ndarray) -> DetectionSplit:
-        """Some of the pictures."""
+        """Some of the images."""
         return DetectionSplit(
             names=tuple(self.files[place] for place in places),
             places=places.astype(np.int64),
@@ -193,13 +193,13 @@ class Table:
         )
 
     def count_at(self, places: np.ndarray) -> np.ndarray:
-        """(n, 2) int64 of n pictures: how many objects, crowds included, and how many crowds."""
+        """(n, 2) int64 of n images: how many objects, crowds included, and how many crowds."""
         crowds = np.concatenate([[0], np.cumsum(self.crowd)])
         first, last = self.starts[places], self.starts[places + 1]
         return np.stack([last - first, crowds[last] - crowds[first]], axis=1).astype(np.int64)
 
     def count(self, places: np.ndarray, classes: int) -> np.ndarray:
-        """(classes,) int64, how many objects some of the pictures have, crowds left out."""
+        """(classes,) int64, how many objects some of the images have, crowds left out."""
         chosen = np.zeros(len(self.files), bool)
         chosen[places] = True
         chosen = np.repeat(chosen, np.diff(self.starts)) & ~self.crowd
@@ -217,7 +217,7 @@ class Table:
         return pixels
 
     def annotate(self, place: int) -> Objects:
-        """The objects of a picture; one without an outline among others has its box as mask."""
+        """The objects of an image; one without an outline among others has its box as mask."""
         rows = np.arange(self.starts[place], self.starts[place + 1])
         areas = self.areas[rows]
         for i in np.flatnonzero(np.isnan(areas)):
@@ -255,11 +255,11 @@ def tabulate(
     weights: np.ndarray,
     annotations: Annotations,
 ) -> Table:
-    """Clip boxes to their pictures, drop what is empty then, and sort by picture.
+    """Clip boxes to their images, drop what is empty then, and sort by image.
 
     Args:
         source: what notes call it.
-        files: n pictures.
+        files: n images.
         names: theirs as the annotations have them, for the fingerprint.
         sizes: (n, 2) heights and widths.
         weights: (n,) int64 bytes of the files, likewise.
@@ -331,7 +331,7 @@ def _changes(
     dropped: np.ndarray,
     boxed: np.ndarray,
 ) -> tuple[Note, ...]:
-    """Notes of k annotations in these pictures; the last three are (k,) bool."""
+    """Notes of k annotations in these images; the last three are (k,) bool."""
     said = (
         ("clipped-boxes", clipped, "boxes were clipped to their images"),
         (
@@ -365,8 +365,8 @@ def assemble(
     """A data set of tables named TRAIN, VALIDATION and TEST, or of one named ALL.
 
     Args:
-        seed: splits the latter by pictures.
-        use: what the pictures are for.
+        seed: splits the latter by images.
+        use: what the images are for.
         notes: what there is to say beside the tables' own.
 
     Raises:
@@ -441,7 +441,7 @@ def divided(
     Args:
         parts: of data set `name`, named as those or ALL; each has its length.
         seed: holds a fifth of ALL out.
-        use: what the pictures are for; TEST has no picture where all are learnt from, and TRAIN
+        use: what the images are for; TEST has no image where all are learnt from, and TRAIN
             none where all are held out.
 
     Returns:

@@ -25,7 +25,7 @@ from training.datasets.splits import SplitDataset, digest
 
 
 class Use(enum.Enum):
-    """What the pictures of a data set are for."""
+    """What the images of a data set are for."""
 
     SPLIT = "split"  # some are learnt from and some held out
     LEARN = "learn"  # none is held out
@@ -39,7 +39,7 @@ _AnyDataset = TypeVar("_AnyDataset", bound=SplitDataset[Any])
 
 
 def joined(learnt: _AnyDataset, measured: _AnyDataset) -> _AnyDataset:
-    """The pictures to learn from of one data set, with the held-out ones of another.
+    """The images to learn from of one data set, with the held-out ones of another.
 
     Args:
         learnt: as `Use.LEARN` gives it.
@@ -60,7 +60,7 @@ def joined(learnt: _AnyDataset, measured: _AnyDataset) -> _AnyDataset:
 
 
 def doubled(train: Sequence[str], held_out: Sequence[str]) -> list[Note]:
-    """A note of pictures that are in both."""
+    """A note of images that are in both."""
     both = sorted(set(train) & set(held_out))
     if not both:
         return []
@@ -103,7 +103,7 @@ def unused(splits: Mapping[str, Sequence[str]], use: Use) -> list[Note]:
     """Notes of splits that are neither learnt from nor measured on.
 
     Args:
-        splits: names of the pictures of each.
+        splits: names of the images of each.
     """
     why = "--val-data is measured on" if use is Use.LEARN else "another split is measured on"
     return [

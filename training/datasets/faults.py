@@ -82,7 +82,7 @@ class Faults:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Present:
-    """Which of n picture files are there, and what they are like.
+    """Which of n image files are there, and what they are like.
 
     Attributes:
         places: (m,) int64, those that are there, in order.
@@ -100,7 +100,7 @@ class Present:
 def present(
     source: str, files: Sequence[Path], sizes: np.ndarray | None = None, *, strict: bool
 ) -> Present:
-    """Look for picture files, and into those whose size is not known.
+    """Look for image files, and into those whose size is not known.
 
     Args:
         source: what notes call them.

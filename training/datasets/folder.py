@@ -1,4 +1,4 @@
-"""A folder of pictures: one sub-folder a class, with or without train/, val/ and test/ above.
+"""A folder of images: one sub-folder a class, with or without train/, val/ and test/ above.
 
 | the folder has        | train      | validation          | held out            |
 |-----------------------|------------|---------------------|---------------------|
@@ -49,14 +49,14 @@ _LOOSE = _EXACT | {"train": ("train", "training"), "test": ("test", "testing")}
 
 _NUMBERS = {1: "one", 2: "two"}
 
-# Class by class, the folders that have its pictures: one, or one for each spelling.
+# Class by class, the folders that have its images: one, or one for each spelling.
 _Classes = Mapping[str, Sequence[pathlib.Path]]
 
 
 def scan(
     root: pathlib.Path, *, seed: int, val_root: pathlib.Path | None = None, reading: int = NOW
 ) -> Dataset:
-    """Find pictures and labels; nothing is decoded yet.
+    """Find images and labels; nothing is decoded yet.
 
     Args:
         seed: holds a fifth out where there are class folders alone.
@@ -80,10 +80,10 @@ def scan(
 
 
 def measured(root: pathlib.Path, *, reading: int = NOW) -> Dataset:
-    """Pictures that are all held out: those of test/, else val/, else train/, else all of them.
+    """Images that are all held out: those of test/, else val/, else train/, else all of them.
 
     Raises:
-        InputError: as of `scan`; but there may be one class, and one picture of it.
+        InputError: as of `scan`; but there may be one class, and one image of it.
     """
     try:
         return _Scan(root, None, reading).measured()
@@ -99,7 +99,7 @@ class _LayoutError(InputError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class _Part:
-    """One split: its pictures, and what each is called in the fingerprint."""
+    """One split: its images, and what each is called in the fingerprint."""
 
     split: Split
     keys: Sequence[str]
@@ -171,7 +171,7 @@ class _Scan:
         loose = _chosen(_LOOSE, {path.name.lower(): path for path in there})
         if "train" not in exact and len(loose) > 1:
             return loose  # Train/ and Test/; of Train/ alone it may be a class
-        # Beside car/ and bus/, a train/ with pictures and no folders in it is a class.
+        # Beside car/ and bus/, a train/ with images and no folders in it is a class.
         alone = exact.get("train") if len(exact) == 1 < len(there) else None
         return {} if alone and not self._folders(alone) and _pictures_in(alone) else exact
 
@@ -220,7 +220,7 @@ class _Scan:
             raise _LayoutError(f"{other} and {train} have different classes: {names}")
 
     def _held_out(self, classes: _Classes) -> _Part:
-        """The pictures that lie elsewhere."""
+        """The images that lie elsewhere."""
         assert self._val_root is not None
         root = self._val_root
         if root.resolve() == self._root.resolve():
@@ -240,7 +240,7 @@ class _Scan:
         return self._read({name: there.get(name, []) for name in classes}, root=root)
 
     def _read(self, classes: _Classes, *, root: pathlib.Path | None = None) -> _Part:
-        """The pictures of class folders, class by class, each folder's in the order of the text.
+        """The images of class folders, class by class, each folder's in the order of the text.
 
         Args:
             root: what keys begin below; they begin with `//` if it is another than the data's own.
@@ -275,7 +275,7 @@ class _Scan:
         return _Part(split=split, keys=keys)
 
     def _list(self, folder: pathlib.Path) -> Listing:
-        """The pictures of a class folder; what else lies there is counted."""
+        """The images of a class folder; what else lies there is counted."""
         if self._reading == BEFORE:
             paths = [p for p in folder.rglob("*") if p.is_file() and not _hidden_before(p)]
             names = sorted(str(p) for p in paths if p.suffix.lower() in SUFFIXES)
@@ -323,7 +323,7 @@ class _Scan:
         )
 
     def _beside(self, classes: _Classes) -> list[Note]:
-        """Notes of pictures beside class folders, and of classes that are spelt in two ways."""
+        """Notes of images beside class folders, and of classes that are spelt in two ways."""
         if self._reading == BEFORE:
             return []
         found = []
@@ -357,7 +357,7 @@ def _take(part: _Part, places: np.ndarray) -> _Part:
 
 
 def _pictures_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The pictures that lie in a folder itself."""
+    """The images that lie in a folder itself."""
     with os.scandir(folder) as entries:
         names = sorted(
             entry.name
@@ -376,7 +376,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _fingerprint(parts: Iterable[_Part]) -> str:
-    """`splits.digest` of each picture's path, size and label, without a list of them."""
+    """`splits.digest` of each image's path, size and label, without a list of them."""
     total = hashlib.sha256()
     for part in parts:
         sizes, labels = part.split.file_sizes, part.split.labels

@@ -1,6 +1,6 @@
 """Decode and crop in one: of a JPEG, only the window that is wanted, at no more than its size.
 
-libjpeg skips what lies outside a window, and gives halves, quarters and eighths of a picture for
+libjpeg skips what lies outside a window, and gives halves, quarters and eighths of an image for
 less than the whole one. Other formats, and JPEGs that are not plain (CMYK, say), go by Pillow.
 """
 
@@ -23,11 +23,11 @@ _RATIOS = (1, 2, 4, 8)
 def decode_window(
     encoded: tf.Tensor, window: tf.Tensor | None, kind: tf.Tensor, preprocessing: Preprocessing
 ) -> tf.Tensor:
-    """Decode a part of a picture and resize it; a pure function for `tf.data.Dataset.map`.
+    """Decode a part of an image and resize it; a pure function for `tf.data.Dataset.map`.
 
     Args:
-        encoded: scalar string, the file's bytes, of a picture that has been found readable.
-        window: (4,) float32 top, left, height and width as shares of the upright picture, or None
+        encoded: scalar string, the file's bytes, of an image that has been found readable.
+        window: (4,) float32 top, left, height and width as shares of the upright image, or None
             for the geometry that `preprocessing` says.
         kind: scalar uint8, see `Split.kinds`.
 
@@ -82,7 +82,7 @@ def _cut_and_resize(
     ratio: int,
     channels: int,
 ) -> tf.Tensor:
-    """A box, (top, left) and (height, width) in fractions of pixels, of the reduced picture.
+    """A box, (top, left) and (height, width) in fractions of pixels, of the reduced image.
 
     As Pillow does, with pixels around the box as far as the filter reaches.
     """

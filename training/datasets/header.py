@@ -1,4 +1,4 @@
-"""What the front and the end of a picture file tell, without its pixels: a look at whole data sets.
+"""What the front and the end of an image file tell, without its pixels: a look at whole data sets.
 
 A file whose front cannot be read, or whose end is not where it should be, is decoded: that decides.
 What is broken between the two is found by whoever decodes it (`training.datasets.broken`). Verdicts
@@ -39,7 +39,7 @@ _VERSION = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Header:
-    """What is known of a picture that has a sound front and end.
+    """What is known of an image that has a sound front and end.
 
     Attributes:
         size: (height, width) of the file's own pixels, upright.
@@ -47,7 +47,7 @@ class Header:
         format: one of `decode_memory.FORMATS`, or MPO.
         mode: Pillow's: "RGB", "L", "I;16", "P" ...
         orientation: EXIF's, 1 to 8.
-        frames: more than one of an animation, or of a camera's file with several pictures.
+        frames: more than one of an animation, or of a camera's file with several images.
         large: it is decoded at reduced size (`decode_memory`).
     """
 
@@ -61,7 +61,7 @@ class Header:
 
 
 def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -> Header:
-    """Look at the front and the end of a picture file; decode it only where these do not tell.
+    """Look at the front and the end of an image file; decode it only where these do not tell.
 
     Args:
         source: a path, or the file's bytes.
@@ -106,7 +106,7 @@ def _length(file: IO[bytes]) -> int:
 
 def _is_whole(opened: Image.Image, file: IO[bytes]) -> bool:
     """Whether a file ends as its format says."""
-    # Behind a JPEG's front: a picture within its EXIF data has an end of its own.
+    # Behind a JPEG's front: an image within its EXIF data has an end of its own.
     front = file.tell() if opened.format == "JPEG" else _FRONT
     length = _length(file)
     if opened.format == "PNG":
@@ -187,7 +187,7 @@ class Headers:
 
 
 def look(names: Sequence[str], *, root: str | None) -> Headers:
-    """Look at picture files, less those whose verdict is kept: of these no file is opened.
+    """Look at image files, less those whose verdict is kept: of these no file is opened.
 
     What was looked at is kept also where the look is interrupted.
 
@@ -213,10 +213,10 @@ def look(names: Sequence[str], *, root: str | None) -> Headers:
 
 
 def look_at_encoded(names: Sequence[str], encoded: Callable[[int], bytes]) -> Headers:
-    """The same of pictures that are no files of their own; nothing is kept.
+    """The same of images that are no files of their own; nothing is kept.
 
     Args:
-        names: of n pictures, for messages.
+        names: of n images, for messages.
         encoded: gives the bytes of one.
     """
     table = _Table.unknown(names, np.full((len(names), 2), -1))

@@ -1,10 +1,10 @@
-"""Masks of single objects: from the frames of their boxes to pictures, and as COCO's run lengths.
+"""Masks of single objects: from the frames of their boxes to images, and as COCO's run lengths.
 
 A detector gives a small square of probabilities, which its box stretches. Pasting is torchvision's
 arithmetic (torchvision/models/detection/roi_heads.py, `paste_masks_in_image`), so that equal masks
 cover equal pixels: a border of zeros, one cell wide, around the mask; the box grown by as much, its
 edges cut to whole pixels, the last ones inside; bilinear values at pixel centres. Only what lies in
-the picture is worked out.
+the image is worked out.
 
 s cells a side of a mask, d detections, h and w pixels.
 """
@@ -23,17 +23,17 @@ from kerascnn.errors import InputError
 
 # Probabilities above it are the object's, as in Mask R-CNN (arXiv:1703.06870), section 3.1.
 THRESHOLD = 0.5
-_FAR = 2.0**30  # pixels: outside of any picture, and a whole number without overflow
+_FAR = 2.0**30  # pixels: outside of any image, and a whole number without overflow
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Window:
-    """What a mask covers of a picture, and nothing of what it cannot reach.
+    """What a mask covers of an image, and nothing of what it cannot reach.
 
     Attributes:
-        rows, columns: of the picture, inside it.
+        rows, columns: of the image, inside it.
         covered: (rows, columns) bool.
-        size: (h, w) of the picture.
+        size: (h, w) of the image.
     """
 
     rows: slice
@@ -47,7 +47,7 @@ class Window:
         return int(np.count_nonzero(self.covered))
 
     def iou(self, other: Window) -> float:
-        """Overlap with another mask of the picture; masks that cover nothing are equal."""
+        """Overlap with another mask of the image; masks that cover nothing are equal."""
         shared = int(np.count_nonzero(self._seen_by(other) & other._seen_by(self)))
         union = self.area + other.area - shared
         return shared / union if union else 1.0
@@ -73,7 +73,7 @@ class Window:
         return whole
 
     def run_lengths(self) -> dict[str, Any]:
-        """`encode` of the whole picture, of which no pixel is looked at beside the window's."""
+        """`encode` of the whole image, of which no pixel is looked at beside the window's."""
         height, width = self.size
         # Down the columns, one after another: where the mask begins and where it has ended.
         down = np.pad(self.covered.T, ((0, 0), (1, 1)))
@@ -104,13 +104,13 @@ def windows(
 
 
 def paste(mask: np.ndarray, box: np.ndarray, size: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Which pixels of a picture a mask covers.
+    """Which pixels of an image a mask covers.
 
     Args:
         mask: (s, s) float32 probabilities in the frame of the box.
-        box: (4,) top, left, bottom and right as shares of the picture; what reaches over the edge
+        box: (4,) top, left, bottom and right as shares of the image; what reaches over the edge
             is cut off.
-        size: (h, w) of the picture.
+        size: (h, w) of the image.
 
     Returns:
         (h, w) bool, all False for a box that is no number.
@@ -160,7 +160,7 @@ def checked(masks: np.ndarray | None, count: int, what: str) -> np.ndarray:
 def _window(
     mask: np.ndarray, box: np.ndarray, size: tuple[int, ...]
 ) -> tuple[slice, slice, np.ndarray]:
-    """Rows and columns of the picture that the grown box takes, and which of them are covered."""
+    """Rows and columns of the image that the grown box takes, and which of them are covered."""
     cells = len(mask)
     edges = np.asarray(box, np.float32) * np.tile(np.asarray(size, np.float32), 2)
     if not np.isfinite(edges).all():
@@ -187,10 +187,10 @@ def _mixed(values: np.ndarray, between: _Between) -> np.ndarray:
 
 
 def _between(first: int, last: int, side: int, cells: int) -> tuple[slice, _Between]:
-    """Which cells each pixel from `first` to `last` lies between, along one side of a picture.
+    """Which cells each pixel from `first` to `last` lies between, along one side of an image.
 
     Returns:
-        The p pixels inside the picture; and of each the cell before it, the border's being 0, and
+        The p pixels inside the image; and of each the cell before it, the border's being 0, and
         how much it and the next one count.
     """
     begin, end = max(first, 0), min(last + 1, side)

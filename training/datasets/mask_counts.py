@@ -1,4 +1,4 @@
-"""How many pixels each class has in each label map of a data set, and which maps are broken.
+"""How many pixels each class has in each mask of a data set, and which maps are broken.
 
 Every map is read once for that, and again only when the data changes: a
     `SegmentationDataset.fingerprint`
@@ -24,10 +24,10 @@ _VERSION = 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class MaskCounts:
-    """Of n label maps, m of all their classes together that have a pixel.
+    """Of n masks, m of all their classes together that have a pixel.
 
     Attributes:
-        names: n of the pictures.
+        names: n of the images.
         maps, classes, pixels: (m,) number of a map, a class in it, how many pixels it has.
         reasons: why a map is broken, by its number.
         firsts: the number of each split's first map, by the split's identity.
@@ -62,11 +62,11 @@ class MaskCounts:
         return counted
 
     def total(self, split: SegmentationSplit, names: Sequence[str], classes: int) -> np.ndarray:
-        """(classes,) int64 pixels in the maps of some pictures of a split.
+        """(classes,) int64 pixels in the maps of some images of a split.
 
         Args:
             split: of the data set that was counted.
-            names: of its pictures.
+            names: of its images.
         """
         first = self.firsts[id(split)]
         wanted, asked = np.zeros(len(self.names), bool), set(names)

@@ -1,4 +1,4 @@
-"""Mask pictures: which value or colour is which class.
+"""Mask images: which value or colour is which class.
 
     palette PNG       numbers of its palette; its colours, where a file of classes has all of them
     8-bit grey        numbers; or levels, where a file of classes has nothing but greys

@@ -1,4 +1,4 @@
-"""Folders of pictures and of masks, a mask for each picture.
+"""Folders of images and of masks, a mask for each image.
 
     --data DIR    DIR/images and DIR/masks
     --data DIR    the same with train, val (or valid, validation) and test in both of them
@@ -6,13 +6,13 @@
     --data DIR    DIR/train and DIR/train_masks (or trainannot, train_labels), DIR/val, ... (CamVid)
     --data DIR    DIR/train/a.jpg beside DIR/train/a_mask.png, DIR/val/..., or all in DIR (Roboflow)
 
-Pictures may also be in image, imgs, img or JPEGImages; masks in mask, labels, label, annotations,
+Images may also be in image, imgs, img or JPEGImages; masks in mask, labels, label, annotations,
 annotation or SegmentationClass. The mask of a.jpg is a.png or a_mask.png (see `_ENDINGS`), at the
 same place if there are folders within folders. What masks mean is in `mask_files`, and how classes
 are named in `class_files`: the file is looked for in DIR and then beside the masks.
 
-A picture without a mask, or with a broken one or one of another size, is left out, up to the limit
-of `faults`. Without splits a fifth of the pictures is held out.
+An image without a mask, or with a broken one or one of another size, is left out, up to the limit
+of `faults`. Without splits a fifth of the images is held out.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _MASKS = (
     *("annotations", "annotation", "segmentationclass"),
 )
 _PARTS = {part: (*names, "training") if part == TRAIN else names for part, names in FOLDERS.items()}
-# Of a folder of masks beside that of pictures: train, trainannot.
+# Of a folder of masks beside that of images: train, trainannot.
 _BESIDE = ("annot", "_annot", "_labels", "_masks", "_mask")
 # Of a mask's name: a.jpg, a_mask.png.
 _ENDINGS = ("", "_mask", "_L", "_P", "_label", "_labels", "_gt", "_seg", "_segmentation")
-_MARK = "_mask"  # tells masks from the pictures beside them
+_MARK = "_mask"  # tells masks from the images beside them
 _LOSSLESS = (".png", ".bmp")
 
-# Where pictures and masks of a part lie; the same folder twice where they are mixed.
+# Where images and masks of a part lie; the same folder twice where they are mixed.
 _Places = tuple[pathlib.Path, pathlib.Path]
 
 
@@ -64,14 +64,14 @@ def scan(
     reading: int = NOW,
     named: ClassFile | None = None,
 ) -> SegmentationDataset:
-    """Find pictures and their masks; few are decoded yet (see `mask_table`).
+    """Find images and their masks; few are decoded yet (see `mask_table`).
 
     Args:
         reading: the rules to list folders by, see `training.common.reading`.
         named: what masks mean where no file in DIR says so.
 
     Raises:
-        InputError: too many pictures without a sound mask; what classes are cannot be told.
+        InputError: too many images without a sound mask; what classes are cannot be told.
     """
     notes: list[Note] = []
     places = _places(path, notes)
@@ -192,7 +192,7 @@ def _pairs(
     listings: Listings,
     strict: bool,
 ) -> list[Pair]:
-    """Each picture with its mask, by name; what has none is left out."""
+    """Each image with its mask, by name; what has none is left out."""
     there = listings.of(masks)
     files = listings.of(pictures)
     if pictures == masks:
@@ -232,7 +232,7 @@ def _missing(
     masks: pathlib.Path,
     there: Mapping[str, pathlib.Path],
 ) -> tuple[str, str]:
-    """Why a picture has no mask, and what to do about it; `there` is what lies there, by key."""
+    """Why an image has no mask, and what to do about it; `there` is what lies there, by key."""
     key = _key(pictures, file)
     names = (key + ending for ending in _ENDINGS)
     if blurred := next((there[name] for name in names if name in there), None):

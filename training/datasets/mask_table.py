@@ -1,4 +1,4 @@
-"""Pictures and their mask files: looked at once, decoded when they are asked for.
+"""Images and their mask files: looked at once, decoded when they are asked for.
 
 A look at a mask takes its bytes, for the fingerprint, and its size. Pixels are decoded then only
 where they decide what masks mean: where no file names more than two classes.
@@ -50,7 +50,7 @@ _SOFT = 16
 _MIDDLE = 128
 _HARD = 9  # times as many pixels are black or white
 
-# A picture and its mask.
+# An image and its mask.
 Pair = tuple[pathlib.Path, pathlib.Path]
 
 
@@ -59,8 +59,8 @@ class _Looked:
     """What a look at a pair found.
 
     Attributes:
-        pair: the picture and the mask.
-        weight: bytes of the picture.
+        pair: the image and the mask.
+        weight: bytes of the image.
         size: (height, width) of both.
         digest: of the mask's file.
         pixels: (256,) uint32 of each value, if they matter.
@@ -75,7 +75,7 @@ class _Looked:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class MaskTable:
-    """Pictures and masks.
+    """Images and masks.
 
     Attributes:
         pictures, masks: n files each.
@@ -94,7 +94,7 @@ class MaskTable:
         return len(self.pictures)
 
     def split(self, places: np.ndarray) -> SegmentationSplit:
-        """Some of the pictures."""
+        """Some of the images."""
         return SegmentationSplit(
             names=tuple(self.pictures[place] for place in places),
             places=places.astype(np.int64),
@@ -144,8 +144,8 @@ def assemble_maps(
         root: its folder.
         classes: a file that names them, if there is any.
         seed: splits ALL.
-        use: what the pictures are for.
-        strict: a picture or a mask that is missing, broken or of another size than the other one
+        use: what the images are for.
+        strict: an image or a mask that is missing, broken or of another size than the other one
             is an error; else both are left out.
         notes: what there is to say beside what is seen here.
 

@@ -1,4 +1,4 @@
-"""Label maps painted from annotated objects: of COCO, YOLO, or whatever has masks.
+"""Masks painted from annotated objects: of COCO, YOLO, or whatever has masks.
 
 What is no object's is the background, class 0. Where objects overlap, the smaller one is seen: they
 are painted in order of area, the largest first. A crowd stands for many objects of which nobody
@@ -25,12 +25,12 @@ from training.datasets.splits import digest
 
 
 def of_objects(dataset: DetectionDataset) -> SegmentationDataset:
-    """The same pictures with label maps.
+    """The same images with masks.
 
     A class that is called "background" already is the same as what is no object's.
 
     Raises:
-        InputError: objects have boxes alone, or more classes than a label map can have.
+        InputError: objects have boxes alone, or more classes than a mask can have.
     """
     names = [name for name in dataset.classes if name != BACKGROUND]
     classes = (BACKGROUND, *names)
@@ -72,7 +72,7 @@ def of_objects(dataset: DetectionDataset) -> SegmentationDataset:
 def _label_map(
     annotate: Callable[[int], Objects], sizes: np.ndarray, labels: np.ndarray, place: int
 ) -> np.ndarray:
-    """(h, w) uint8 of the picture at a place."""
+    """(h, w) uint8 of the image at a place."""
     objects = annotate(place)
     assert objects.masks is not None
     return paint(objects, labels, (int(sizes[place, 0]), int(sizes[place, 1])))

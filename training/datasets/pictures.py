@@ -1,4 +1,4 @@
-"""Picture files to uint8 arrays, the same way in training, evaluation and `predict`."""
+"""Image files to uint8 arrays, the same way in training, evaluation and `predict`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from training.datasets.decode_memory import (
 from training.datasets.deep_png import with_low_bits
 
 _ORIENTATION = 0x0112  # EXIF
-_ROWS = 64  # of a large picture at once
+_ROWS = 64  # of a large image at once
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 
-# How a stored picture becomes upright, by EXIF orientation (CIPA DC-008, 4.6.4): turned over from
+# How a stored image becomes upright, by EXIF orientation (CIPA DC-008, 4.6.4): turned over from
 # top to bottom, from left to right, and then its axes exchanged. The first entry is no orientation.
 FLIP_Y = np.array([0, 0, 0, 1, 1, 0, 1, 1, 0], bool)
 FLIP_X = np.array([0, 0, 1, 1, 0, 0, 0, 1, 1], bool)
@@ -39,7 +39,7 @@ SWAP = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1], bool)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What is known of a picture that could be decoded.
+    """What is known of an image that could be decoded.
 
     Attributes:
         size: (height, width) of the file's own pixels, upright.
@@ -52,7 +52,7 @@ class Checked:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decoded(Checked):
-    """A picture file, read.
+    """An image file, read.
 
     Attributes:
         pixels: (height, width, channels) uint8, at the network's geometry.
@@ -66,7 +66,7 @@ def read_picture(
 ) -> np.ndarray:
     """Decode a file and bring it to the network's geometry.
 
-    Grey, palette, CMYK, 16-bit and transparent pictures are converted (16 bits as `bit_depth` has
+    Grey, palette, CMYK, 16-bit and transparent images are converted (16 bits as `bit_depth` has
     it, transparency onto white); the EXIF orientation is applied. Large ones are decoded at reduced
     size (`decode_memory`).
 
@@ -78,7 +78,7 @@ def read_picture(
         (height, width, channels) uint8.
 
     Raises:
-        InputError: missing, truncated, too large, or not a JPEG, PNG, WebP or BMP picture.
+        InputError: missing, truncated, too large, or not a JPEG, PNG, WebP or BMP image.
     """
     return read_decoded(source, preprocessing, name).pixels
 
@@ -132,7 +132,7 @@ def read_stored(
         name: of bytes, for messages.
 
     Returns:
-        The picture, and its format, one of `decode_memory.FORMATS`.
+        The image, and its format, one of `decode_memory.FORMATS`.
 
     Raises:
         InputError: as `read_picture`.
@@ -142,10 +142,10 @@ def read_stored(
 
 
 def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(height, width) of a picture, upright, from the front of its file.
+    """(height, width) of an image, upright, from the front of its file.
 
     Raises:
-        InputError: missing, or not a JPEG, PNG, WebP or BMP picture.
+        InputError: missing, or not a JPEG, PNG, WebP or BMP image.
     """
     with (
         complaining_of(str(path)),
@@ -182,7 +182,7 @@ def read_window(
     """Decode a file and resize a part of it; otherwise as `read_picture`.
 
     Args:
-        window: top, left, height and width as shares of the upright picture; None: `read_picture`.
+        window: top, left, height and width as shares of the upright image; None: `read_picture`.
     """
     if window is None:
         return read_picture(source, preprocessing, name)
@@ -210,7 +210,7 @@ def read_window(
 
 
 def shrunk(data: bytes, longer_side: int, name: str) -> tuple[bytes, Checked] | None:
-    """The picture made smaller, as a JPEG of quality 95; None if it is small already.
+    """The image made smaller, as a JPEG of quality 95; None if it is small already.
 
     Raises:
         InputError: as `read_picture`.
@@ -234,7 +234,7 @@ def shrunk(data: bytes, longer_side: int, name: str) -> tuple[bytes, Checked] | 
 
 
 def refuse_too_large(opened: Image.Image, encoded: int) -> None:
-    """Raise TooLargeError for a picture that `read_picture` would refuse; it is not decoded yet.
+    """Raise TooLargeError for an image that `read_picture` would refuse; it is not decoded yet.
 
     Args:
         encoded: bytes of its file.
@@ -248,7 +248,7 @@ def refuse_too_large(opened: Image.Image, encoded: int) -> None:
 def image_opened(
     source: str | os.PathLike[str] | bytes, name: str
 ) -> Iterator[tuple[Image.Image, bytes]]:
-    """A picture and its bytes; whatever goes wrong with them is an InputError that names it."""
+    """An image and its bytes; whatever goes wrong with them is an InputError that names it."""
     with complaining_of(name if isinstance(source, bytes) else str(pathlib.Path(source))):
         data = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
         with contextlib.closing(open_image(io.BytesIO(data))) as opened:
@@ -277,7 +277,7 @@ def pixels_loaded(
 
 @contextlib.contextmanager
 def complaining_of(name: str) -> Iterator[None]:
-    """Whatever is wrong with a picture file of this name becomes an InputError."""
+    """Whatever is wrong with an image file of this name becomes an InputError."""
     try:
         yield
     except InputError:
@@ -330,7 +330,7 @@ def _power(ratio: int) -> int:
 
 
 def copies_of(opened: Image.Image, channels: int) -> int:
-    """Bytes a pixel that `in_channels` takes beside the picture's own, at most."""
+    """Bytes a pixel that `in_channels` takes beside the image's own, at most."""
     if opened.mode.startswith("I"):
         return 12
     if opened.has_transparency_data:
@@ -350,7 +350,7 @@ def _stored(
 
 
 def fit(picture: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """Resize and crop a picture of the right mode; (height, width, channels) uint8."""
+    """Resize and crop an image of the right mode; (height, width, channels) uint8."""
     target = (preprocessing.width, preprocessing.height)
     smaller = picture.width <= target[0] and picture.height <= target[1]
     if preprocessing.resize == "crop":
@@ -395,7 +395,7 @@ def in_channels(opened: Image.Image, data: bytes, channels: int) -> Image.Image:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-# How a stored picture becomes upright, by EXIF orientation; as ImageOps.exif_transpose.
+# How a stored image becomes upright, by EXIF orientation; as ImageOps.exif_transpose.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -419,7 +419,7 @@ def turned_by(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _array(picture: Image.Image) -> np.ndarray:
-    """(height, width, 3) uint8 of a large picture, without the copies that np.array makes."""
+    """(height, width, 3) uint8 of a large image, without the copies that np.array makes."""
     pixels = np.empty((picture.height, picture.width, 3), np.uint8)
     for top in range(0, picture.height, _ROWS):
         bottom = min(top + _ROWS, picture.height)

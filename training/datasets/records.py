@@ -1,4 +1,4 @@
-"""TFRecord files read without TensorFlow: record by record, or a picture's bytes at their place.
+"""TFRecord files read without TensorFlow: record by record, or an image's bytes at their place.
 
 A record is a length of eight bytes, its checksum, the data and their checksum (checksums, of four
 bytes each, are not looked at): https://www.tensorflow.org/tutorials/load_data/tfrecord
@@ -21,11 +21,11 @@ FRAME = 16  # bytes of a record beside its data
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """`Split.read` of pictures in files that hold many; any thread may call it.
+    """`Split.read` of images in files that hold many; any thread may call it.
 
     Attributes:
         files: of one split.
-        shards, offsets, lengths: (n,) where each picture lies in them.
+        shards, offsets, lengths: (n,) where each image lies in them.
     """
 
     files: tuple[pathlib.Path, ...]

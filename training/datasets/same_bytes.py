@@ -28,7 +28,7 @@ from training.datasets.splits import SplitDataset
 
 # Files that a warning opens: some seconds' work, less than that of one epoch.
 MOST_FILES = 200_000
-# Bytes that a warning reads of pictures whose blocks agree.
+# Bytes that a warning reads of images whose blocks agree.
 _MOST_BYTES = 2 << 30
 
 # Of what is kept of a comparison; another version compares anew.
@@ -39,7 +39,7 @@ _AnyDataset = TypeVar("_AnyDataset", bound=SplitDataset[Any])
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Shared:
-    """Which pictures of a first split are in a second one.
+    """Which images of a first split are in a second one.
 
     Attributes:
         same: (n,) bool, of the first one's.
@@ -66,7 +66,7 @@ def shared(
         most_bytes: read so many at most of those whose blocks agree; the others count as different.
 
     Raises:
-        OSError, InputError: a picture is gone.
+        OSError, InputError: an image is gone.
     """
     same = np.zeros(len(first), bool)
     if first.kind != second.kind:
@@ -92,7 +92,7 @@ def shared(
 
 
 def notes(splits: Mapping[str, Contents]) -> list[Note]:
-    """Of pictures that are in two splits under other names; a note for each pair of splits.
+    """Of images that are in two splits under other names; a note for each pair of splits.
 
     Args:
         splits: "train", "validation" and "held-out", those that there are.
@@ -106,7 +106,7 @@ def notes(splits: Mapping[str, Contents]) -> list[Note]:
                 other_names=True, most_files=MOST_FILES, most_bytes=_MOST_BYTES,
             )  # fmt: skip
         except OSError:
-            continue  # whoever reads the picture names it
+            continue  # whoever reads the image names it
         if count := int(both.same.sum()):
             names = [first.paths[i] for i in np.flatnonzero(both.same)] if first.paths else []
             text = (
@@ -125,7 +125,7 @@ def notes(splits: Mapping[str, Contents]) -> list[Note]:
 
 
 def noted(dataset: _AnyDataset) -> _AnyDataset:
-    """The data set of any task with these notes added; embedded ones have no such pictures."""
+    """The data set of any task with these notes added; embedded ones have no such images."""
     if dataset.generated:
         return dataset
     splits = {"train": dataset.train, "validation": dataset.validation}
@@ -202,7 +202,7 @@ def _equal(
     alike: np.ndarray,
     most_bytes: int | None,
 ) -> np.ndarray:
-    """Which of the first pictures at `asked` equal one of the second at `alike`."""
+    """Which of the first images at `asked` equal one of the second at `alike`."""
     linked = _among(_files(first, asked), _files(second, alike))  # two names of one file
     found, asked = [asked[linked]], asked[~linked]
     for whole in (False, True):
@@ -226,7 +226,7 @@ def _among(one: Sequence[object], other: Sequence[object]) -> np.ndarray:
 
 
 def _digests(contents: Contents, wanted: np.ndarray, *, whole: bool) -> list[bytes]:
-    """Of the blocks, or of all, of some pictures, with their sizes; of each file once."""
+    """Of the blocks, or of all, of some images, with their sizes; of each file once."""
     files = _files(contents, wanted)
     rows: dict[object, int] = {}
     of_row = [rows.setdefault(row if file is None else file, row) for row, file in enumerate(files)]

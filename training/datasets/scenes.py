@@ -113,7 +113,7 @@ class _Digit:
     Attributes:
         stroke: 8-bit grey, how much of the colour each pixel takes; the digit's own pixels are
             those that take half or more.
-        left: the stroke's first column, in the picture; negative where it begins outside.
+        left: the stroke's first column, in the image; negative where it begins outside.
         top: its first row, likewise.
         hues: what was drawn for its colour.
     """
@@ -126,7 +126,7 @@ class _Digit:
 
     @property
     def frame(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom, as Pillow has them; may reach beyond the picture."""
+        """Left, top, right and bottom, as Pillow has them; may reach beyond the image."""
         return (
             self.left,
             self.top,
@@ -343,7 +343,7 @@ def _fits(part: _Part, digit: _Digit, digits: list[_Digit], owner: np.ndarray) -
 
 
 def _own(part: _Part, digit: _Digit) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Where in the picture a digit lies, and which pixels there are its own."""
+    """Where in the image a digit lies, and which pixels there are its own."""
     left, top, right, bottom = _inside(digit.frame, part)
     stroke = digit.stroke.crop(
         (left - digit.left, top - digit.top, right - digit.left, bottom - digit.top)
@@ -352,7 +352,7 @@ def _own(part: _Part, digit: _Digit) -> tuple[tuple[slice, slice], np.ndarray]:
 
 
 def _pixels(digit: _Digit) -> int:
-    """How many a digit has, inside and outside the picture."""
+    """How many a digit has, inside and outside the image."""
     return sum(digit.stroke.histogram()[128:])
 
 
@@ -445,7 +445,7 @@ def _photo_bytes() -> list[bytes]:
 
 
 def _brightness(luma: Image.Image) -> tuple[int, int]:
-    """Mean and standard deviation of an 8-bit grey picture, as whole numbers."""
+    """Mean and standard deviation of an 8-bit grey image, as whole numbers."""
     counts = np.array(luma.histogram(), np.int64)
     values = np.arange(256)
     mean = int(counts @ values) // int(counts.sum())

@@ -22,7 +22,7 @@ from training.datasets.splits import Dataset, Split, digest
 
 SIDE = 96
 
-# Part of the data set's definition, as everything below: another value makes other pictures.
+# Part of the data set's definition, as everything below: another value makes other images.
 _SEED = 20_26
 _TRAIN_PHOTOS = (
     ("skimage.data", "astronaut.png"),
@@ -45,7 +45,7 @@ _CRISPER = np.clip(2 * (np.arange(256) - 64), 0, 255).astype(np.uint8)
 
 @functools.cache
 def scan() -> Dataset:
-    """The embedded pictures, (96, 96, 3), with their fixed split."""
+    """The embedded images, (96, 96, 3), with their fixed split."""
     digits = mnist.scan()
     train, painted = _paint(digits.train, _TRAIN_PHOTOS, part=0)
     held_out, painted_held_out = _paint(digits.held_out, _HELD_OUT_PHOTOS, part=1)
@@ -64,7 +64,7 @@ def scan() -> Dataset:
 def _paint(
     digits: Split, photos: tuple[tuple[str, str], ...], *, part: int
 ) -> tuple[Split, np.ndarray]:
-    """Every digit of a split on a random crop of one of the photos; and its pictures alone."""
+    """Every digit of a split on a random crop of one of the photos; and its images alone."""
     opened = [painting.photo(package, file) for package, file in photos]
     # Whole numbers, not floats, so that every machine makes the same choices.
     draws = np.random.default_rng([_SEED, part]).integers(0, 1 << 16, (len(digits), 12)).tolist()
@@ -78,7 +78,7 @@ def _paint(
 
 
 def _scene(digit: np.ndarray, photo: Image.Image, draw: list[int]) -> np.ndarray:
-    """One (96, 96, 3) picture of a (28, 28) digit, by eleven numbers below 2**16."""
+    """One (96, 96, 3) image of a (28, 28) digit, by eleven numbers below 2**16."""
     mask = _mask(digit, pick(draw[0], *_DIGIT_SIDES), pick(draw[1], -_SLANT, _SLANT))
     left = pick(draw[2], 0, SIDE - mask.width)
     top = pick(draw[3], 0, SIDE - mask.height)

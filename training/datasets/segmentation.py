@@ -1,6 +1,6 @@
-"""What a data set of pictures with label maps is; readers of formats and generators make it.
+"""What a data set of images with masks is; readers of formats and generators make it.
 
-A label map has the class of every pixel. Letters in shapes: n pictures, c classes, h w pixels.
+A mask has the class of every pixel. Letters in shapes: n images, c classes, h w pixels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from training.datasets.splits import PlacedSplit, SplitDataset
 
-# No class: what was left undecided, and what is outside of a picture. It counts nowhere.
+# No class: what was left undecided, and what is outside of an image. It counts nowhere.
 VOID = 255
 # So many classes leave room for `VOID` in a byte.
 MOST_CLASSES = VOID

@@ -1,4 +1,4 @@
-"""Pictures with label maps: embedded, as mask pictures, or painted from annotated objects."""
+"""Images with masks: embedded, as mask images, or painted from annotated objects."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def scan_maps(
     val_data: str | None = None,
     reading: int = NOW,
 ) -> SegmentationDataset:
-    """Find a data set of label maps.
+    """Find a data set of masks.
 
     Args:
-        spec: "scenes" (see that module), a folder of pictures and of masks (`map_folder`) or in the
+        spec: "scenes" (see that module), a folder of images and of masks (`map_folder`) or in the
             layout of Pascal VOC (`voc_maps`); or objects with outlines, as a COCO .json, a YOLO
             .yaml, or a folder in their layout (`object_maps`).
-        seed: splits the pictures where the data has no splits of its own.
+        seed: splits the images where the data has no splits of its own.
         strict: what is broken is an error; else it is left out, and a note counts it.
-        val_data: another one, whose pictures are held out instead (see `elsewhere`). Where no file
+        val_data: another one, whose images are held out instead (see `elsewhere`). Where no file
             there names the classes of masks, those of `spec` are meant.
         reading: the rules to read by, see `training.common.reading`.
 

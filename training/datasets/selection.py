@@ -18,18 +18,18 @@ _AnyDataset = TypeVar("_AnyDataset", bound=SplitDataset[Any])
 
 
 def with_sound_headers(dataset: _AnyDataset, *, strict: bool, skipped: list[str]) -> _AnyDataset:
-    """A data set without pictures whose headers say that they are broken; they are named.
+    """A data set without images whose headers say that they are broken; they are named.
 
     What is odd, of another size than its annotations are for say, is read as a whole, and that
     decides.
 
     Args:
         dataset: of files, whose splits are `PlacedSplit`s.
-        strict: a broken picture is an error.
+        strict: a broken image is an error.
         skipped: names of broken ones are appended.
 
     Raises:
-        InputError: a broken picture, if `strict`.
+        InputError: a broken image, if `strict`.
     """
     splits = dataset.splits
     headers = header.look([name for split in splits for name in split.names], root=dataset.name)
@@ -82,5 +82,5 @@ def less_broken(
 
 
 def without(split: _AnySplit, names: Collection[str]) -> _AnySplit:
-    """The split less the pictures of these names."""
+    """The split less the images of these names."""
     return split.take([i for i, name in enumerate(split.names) if name not in names])

@@ -171,18 +171,18 @@ class SplitDataset(Generic[_Split]):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split:
-    """Pictures with labels: encoded ones at their places, or an array already in memory.
+    """Images with labels: encoded ones at their places, or an array already in memory.
 
     Attributes:
         labels: (n,) int32, indices into `Dataset.classes`.
         names: n names to show a person: paths, or "mnist[17]".
         pictures: (n, height, width, channels) uint8, or None where they are decoded when needed.
-        read: gives the bytes of the encoded picture at a place; None: `names` are files.
+        read: gives the bytes of the encoded image at a place; None: `names` are files.
         places: (n,) int64, what `read` is asked for.
         sizes: (n, 2) int32, original heights and widths, upright; known once decoded.
         kinds: (n,) uint8, 1 to 8 for an ordinary JPEG by its EXIF orientation, 0 for all that
             Pillow alone should decode; known once decoded.
-        blocks: (n,) int32 number of the file that holds each picture, where many share one.
+        blocks: (n,) int32 number of the file that holds each image, where many share one.
         file_sizes: (n,) int64 bytes of the files `names`; known where folders were listed.
     """
 
@@ -200,7 +200,7 @@ class Split:
         return len(self.labels)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Split:
-        """The pictures at `indices`, in that order."""
+        """The images at `indices`, in that order."""
         indices = np.asarray(indices, np.int64)
         rows = {name: getattr(self, name) for name in _ROWS}
         return dataclasses.replace(
@@ -235,7 +235,7 @@ class Split:
         return self.pictures is None and self.read is None
 
     def encoded(self, index: int) -> bytes:
-        """The encoded picture, as it lies there.
+        """The encoded image, as it lies there.
 
         Raises:
             InputError: it cannot be read.
@@ -276,13 +276,13 @@ class Dataset(SplitDataset[Split]):
 def stratified(
     labels: np.ndarray, classes: Sequence[str], *, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split indices so that every class gives about `fraction` of its pictures, at least one.
+    """Split indices so that every class gives about `fraction` of its images, at least one.
 
     Returns:
         Sorted index arrays (kept, set_aside); neither lacks a class.
 
     Raises:
-        InputError: a class has a single picture.
+        InputError: a class has a single image.
     """
     rng = np.random.default_rng(seed)
     kept, aside = [], []
@@ -301,7 +301,7 @@ def stratified(
 
 
 def places_by_class(labels: np.ndarray) -> list[np.ndarray]:
-    """Where each class that occurs has its pictures, in ascending order; classes by index.
+    """Where each class that occurs has its images, in ascending order; classes by index.
 
     One sort: a look through all labels for each class takes minutes of 14 million in 21,841.
 
@@ -319,10 +319,10 @@ def places_by_class(labels: np.ndarray) -> list[np.ndarray]:
 
 
 def few(dataset: Dataset, per_class: int, *, seed: int) -> Dataset:
-    """The same with fewer pictures to learn from; the other splits are as they were.
+    """The same with fewer images to learn from; the other splits are as they were.
 
     Args:
-        per_class: training pictures that are left of each class, at most.
+        per_class: training images that are left of each class, at most.
         seed: chooses them.
     """
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 """`tfds:NAME`: what tensorflow-datasets has prepared on this machine (https://www.tensorflow.org/datasets).
 
 Nothing is downloaded and nothing is decoded: the files' records are gone through once, for labels
-and for the place of each picture's bytes, which are read from there when they are needed.
+and for the place of each image's bytes, which are read from there when they are needed.
 
 | the data set has            | train       | validation          | held out            |
 |-----------------------------|-------------|---------------------|---------------------|
@@ -56,16 +56,16 @@ def canonical(spec: str) -> str:
 
 
 def scan(spec: str, *, seed: int, most_bytes: int | None = MOST_BYTES) -> Dataset:
-    """Find the pictures and labels of a prepared data set.
+    """Find the images and labels of a prepared data set.
 
     Args:
         spec: "tfds:NAME[:VERSION][@DATA_DIR]", NAME with its config where it has several.
-        seed: chooses the held-out pictures where it has a training split alone.
+        seed: chooses the held-out images where it has a training split alone.
         most_bytes: refuse a larger one; None: any.
 
     Raises:
         InputError: tensorflow-datasets is not installed, the set is not prepared, is too large,
-            or is not one of 8-bit pictures with one class each.
+            or is not one of 8-bit images with one class each.
     """
     info = _info(spec, _Name.parse(spec))
     image, label = _features(spec, info)
@@ -152,7 +152,7 @@ def _prepared(data_dir: str) -> str:
 
 
 def _features(spec: str, info: Any) -> tuple[str, str]:
-    """Names of the picture and of its class."""
+    """Names of the image and of its class."""
     import tensorflow_datasets as tfds
 
     features = dict(info.features) if isinstance(info.features, tfds.features.FeaturesDict) else {}

@@ -1,14 +1,14 @@
-"""Pascal VOC's XML: a file a picture.
+"""Pascal VOC's XML: a file an image.
 
     --data DIR    DIR/Annotations/*.xml, DIR/JPEGImages/ and lists in DIR/ImageSets/Main/:
                   train.txt, val.txt, test.txt, or trainval.txt in place of the first two
-    --data DIR    DIR/*.xml beside the pictures, as labelling tools write it
-    --data DIR    DIR/train/*.xml, DIR/val/ (or valid/, validation/), DIR/test/, with the pictures
+    --data DIR    DIR/*.xml beside the images, as labelling tools write it
+    --data DIR    DIR/train/*.xml, DIR/val/ (or valid/, validation/), DIR/test/, with the images
 
-A file or an object that is broken is left out, as is a picture that is missing, and a held-out
-object of a class that no training picture has, up to the limit of `faults`.
+A file or an object that is broken is left out, as is an image that is missing, and a held-out
+object of a class that no training image has, up to the limit of `faults`.
 
-Without splits a fifth of the pictures is held out. A `bndbox` counts pixels from 1 and its last
+Without splits a fifth of the images is held out. A `bndbox` counts pixels from 1 and its last
 ones are inside: xmin 1 and xmax 1 are one pixel, from 0 to 1 here. What a tool writes that counts
 from 0 is read as one pixel more at the top and left, and clipped at the edge with a note. A
 `difficult` object is a crowd here: not to be found, and no mistake to find. (The devkit asks for
@@ -80,7 +80,7 @@ def recognises(path: pathlib.Path) -> bool:
 def scan(
     path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
 ) -> DetectionDataset:
-    """Read annotations and find the pictures; none is decoded yet.
+    """Read annotations and find the images; none is decoded yet.
 
     Classes are the names of the training objects, sorted, and numbered from 1.
 
@@ -141,7 +141,7 @@ def _listed(path: pathlib.Path, listing: pathlib.Path) -> list[pathlib.Path]:
 def _read(
     part: str, files: Sequence[pathlib.Path], notes: list[Note], strict: bool
 ) -> list[_Picture]:
-    """The pictures that are there, as their files have them."""
+    """The images that are there, as their files have them."""
     pictures: dict[pathlib.Path, dict[str, list[pathlib.Path]]] = {}
     unreadable = Faults("unreadable-labels", "files of objects cannot be read", strict=strict)
     missing = Faults("missing-images", "images are missing", strict=strict)
@@ -189,7 +189,7 @@ def _read(
 
 
 def _pictures_near(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    """Pictures by name and by name without ending."""
+    """Images by name and by name without ending."""
     above = folder.parent if folder.name == "Annotations" else folder
     found: dict[str, list[pathlib.Path]] = {}
     for place in (folder, above / "images", above / "JPEGImages"):
@@ -206,7 +206,7 @@ def _pictures_near(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
 def _called_as(
     file: pathlib.Path, root: ElementTree.Element, pictures: Mapping[str, list[pathlib.Path]]
 ) -> list[pathlib.Path]:
-    """The pictures that a file may be of, the last one first of all; none if there is none."""
+    """The images that a file may be of, the last one first of all; none if there is none."""
     named = pathlib.PurePosixPath((root.findtext("filename") or "").strip().replace("\\", "/")).name
     if pathlib.PurePosixPath(named).stem == file.stem and named in pictures:
         return pictures[named]
@@ -317,7 +317,7 @@ def _table(
 
 
 def _unlabelled(path: pathlib.Path, files: Mapping[str, Sequence[pathlib.Path]]) -> list[Note]:
-    """A note of pictures that have no file, where no list says which ones are meant."""
+    """A note of images that have no file, where no list says which ones are meant."""
     if (path / "ImageSets").is_dir():
         return []
     labelled = {file.with_suffix("") for listed in files.values() for file in listed}

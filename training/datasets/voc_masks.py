@@ -1,4 +1,4 @@
-"""Pascal VOC's masks of classes: a palette PNG a picture.
+"""Pascal VOC's masks of classes: a palette PNG an image.
 
     --data DIR    DIR/SegmentationClass/*.png, DIR/JPEGImages/ and lists in
                   DIR/ImageSets/Segmentation/: train.txt, val.txt, test.txt, or trainval.txt in
@@ -6,8 +6,8 @@
 
 Without lists of splits, or with others (CVAT's default.txt), a fifth of the masks is held out. The
 classes are VOC's twenty and the background, unless a file of classes lies in DIR (`class_files`);
-their outlines, of value 255, count nowhere. A list whose pictures all have no mask is left out:
-VOC keeps those of its test pictures.
+their outlines, of value 255, count nowhere. A list whose images all have no mask is left out:
+VOC keeps those of its test images.
 
 Source: the development kits of 2007 and 2012, devkit_doc.pdf, section 4 and VOClabelcolormap.m.
 """
@@ -53,10 +53,10 @@ def recognises(path: pathlib.Path) -> bool:
 def scan(
     path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT
 ) -> SegmentationDataset:
-    """Find masks and their pictures; few are decoded yet (see `mask_table`).
+    """Find masks and their images; few are decoded yet (see `mask_table`).
 
     Raises:
-        InputError: too many masks or pictures of a list that are missing, broken, or differ in
+        InputError: too many masks or images of a list that are missing, broken, or differ in
             size.
     """
     notes: list[Note] = []
@@ -130,7 +130,7 @@ def _pairs(
     notes: list[Note],
     strict: bool,
 ) -> list[Pair]:
-    """Pictures and masks of a list; what is missing is left out."""
+    """Images and masks of a list; what is missing is left out."""
     faults = Faults("missing-masks", "masks or their images are missing", strict=strict)
     found, shared = [], []
     for name in dict.fromkeys(names):

@@ -1,19 +1,19 @@
 """YOLO's text files: a line an object, of "class centre-x centre-y width height" as shares.
 
     --data FILE.yaml   path (of the data, from the file's folder), train, val, test (each a folder,
-                       a .txt list of pictures, or several), names
+                       a .txt list of images, or several), names
     --data DIR         DIR/data.yaml, or the folder's only .yaml file
-    --data DIR         DIR/classes.txt or obj.names, a class a line, and the pictures in
+    --data DIR         DIR/classes.txt or obj.names, a class a line, and the images in
                        images/train, images/val, images/test, or train/, valid/, test/, or anywhere
 
 The labels of images/val/a.jpg are labels/val/a.txt: the last folder `images` becomes `labels`, and
-where there are none they lie beside the picture. A picture without labels has no object. A line of
+where there are none they lie beside the image. An image without labels has no object. A line of
 three and more points, "class x y x y x y ...", is an outline, and its box the least one around it.
 A line that comes twice is one object.
 
-Shares are of the upright picture. What is up to 0.05 outside of 0 to 1, as tools that move boxes
+Shares are of the upright image. What is up to 0.05 outside of 0 to 1, as tools that move boxes
 write it, is clipped; with --strict 0.001, which is rounding. A line that is otherwise broken is
-left out, as is a picture that is missing, up to the limit of `faults`. A split other than train
+left out, as is an image that is missing, up to the limit of `faults`. A split other than train
 that is not there, or has no labels at all, is left out if another one can be measured on. Numbers
 of `names` are those of the labels; names from 1 on are taken from 0 on where the labels are. `nc`
 without `names` is classes "0", "1" ... A yaml file's `download` is not looked at.
@@ -71,7 +71,7 @@ class _Layout:
 
     Attributes:
         file: that describes it.
-        root: of names of pictures.
+        root: of names of images.
         classes: in order of their numbers.
         numbers: of the labels, in the same order.
         pictures: of each split.
@@ -125,7 +125,7 @@ def scan(
     use: Use = Use.SPLIT,
     reading: int = NOW,
 ) -> DetectionDataset:
-    """Read labels and the pictures' sizes; none is decoded yet.
+    """Read labels and the images' sizes; none is decoded yet.
 
     Raises:
         InputError: files that contradict each other; too much that is broken or missing.
@@ -213,7 +213,7 @@ def _described(file: pathlib.Path, strict: bool, reading: int) -> _Layout:
 
 
 def _once(part: str, files: list[pathlib.Path], notes: list[Note]) -> list[pathlib.Path]:
-    """Each of a list's pictures once."""
+    """Each of a list's images once."""
     again = [file for file, count in collections.Counter(files).items() if count > 1]
     if again:
         text = f"{part}: {len(again):,} images are listed more than once: each was taken once"
@@ -347,7 +347,7 @@ def _pictures(
 
 
 def _inside(folder: pathlib.Path, listings: Listings) -> list[pathlib.Path]:
-    """The pictures below a folder; raises InputError if there is none."""
+    """The images below a folder; raises InputError if there is none."""
     found = listings.of(folder)
     if not found:
         endings = " ".join(sorted(SUFFIXES))
@@ -423,7 +423,7 @@ def _table(
 
 
 def _labels_of(picture: pathlib.Path, reading: int) -> pathlib.Path:
-    """In `labels` where the picture is in `images`, else beside it."""
+    """In `labels` where the image is in `images`, else beside it."""
     beside = picture.with_suffix(".txt")
     parts = list(beside.parts)
     folders = parts[:-1]
@@ -439,7 +439,7 @@ def _labels_of(picture: pathlib.Path, reading: int) -> pathlib.Path:
 def _of_places(
     part: str, files: Sequence[pathlib.Path], labels: Sequence[pathlib.Path]
 ) -> list[Note]:
-    """Notes of pictures without labels, with those of another one, and with labels elsewhere."""
+    """Notes of images without labels, with those of another one, and with labels elsewhere."""
     pairs = list(zip(files, labels, strict=True))
     lacking = [str(file) for file, place in pairs if not place.is_file()]
     counts = collections.Counter(labels)
@@ -486,7 +486,7 @@ def _read_all(
     notes: list[Note],
     strict: bool,
 ) -> list[_Labels | None]:
-    """What files of labels say; None where one cannot be read, and its picture is left out."""
+    """What files of labels say; None where one cannot be read, and its image is left out."""
     classes = {number: place for place, number in enumerate(numbers)}
     lines = Faults("broken-annotations", "lines of labels are broken", strict=strict)
     unreadable = Faults("unreadable-labels", "files of labels cannot be read", strict=strict)

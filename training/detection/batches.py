@@ -31,15 +31,15 @@ DetectionBatch = TiledBatch
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class DetectionTrainingData(TiledTrainingData):
-    """What a detector learns from; a `TiledTrainingData` of pictures with boxes.
+    """What a detector learns from; a `TiledTrainingData` of images with boxes.
 
     Attributes:
-        most_objects: rows of padded ground truth; of more objects in a picture the largest stay.
+        most_objects: rows of padded ground truth; of more objects in an image the largest stay.
         masks: whether batches have the objects' masks.
-        chance: uniform random numbers a picture, for what the loss samples; 0: none.
+        chance: uniform random numbers an image, for what the loss samples; 0: none.
 
     Raises:
-        InputError: pictures that are cropped, or not of 3 channels; masks of objects with boxes
+        InputError: images that are cropped, or not of 3 channels; masks of objects with boxes
             alone.
     """
 
@@ -61,16 +61,16 @@ class DetectionTrainingData(TiledTrainingData):
 
         Returns:
             "pictures": (n, height, width, 3) uint8.
-            "gt_boxes": (n, most_objects, 4) float32 shares of these pictures.
+            "gt_boxes": (n, most_objects, 4) float32 shares of these images.
             "gt_labels": (n, most_objects) int32, padded with -1.
             "gt_crowd": (n, most_objects) bool, what is neither to be found nor background.
             "gt_masks": (n, most_objects, height, bytes) uint8, a bit a pixel, 1 on the object
                 (`training.datasets.mask_bits`); where `masks`.
             "chance": (n, chance) float32 from 0 to below 1, of the seed, the epoch and the
-                picture; where `chance`.
+                image; where `chance`.
 
         Raises:
-            InputError: no picture can be read; or see `BrokenPictures.add`.
+            InputError: no image can be read; or see `BrokenPictures.add`.
         """
         return super().batch(epoch, step)
 
@@ -114,7 +114,7 @@ class DetectionTrainingData(TiledTrainingData):
 
 
 def padded(pictures: list[Augmented], most: int) -> DetectionBatch:
-    """A batch, as `DetectionTrainingData.batch` has it, of pictures with any number of objects."""
+    """A batch, as `DetectionTrainingData.batch` has it, of images with any number of objects."""
     batch = {
         "pictures": np.stack([picture.pixels for picture in pictures]),
         "gt_boxes": np.zeros((len(pictures), most, 4), np.float32),

@@ -1,4 +1,4 @@
-"""Boxes and masks drawn on pictures.
+"""Boxes and masks drawn on images.
 
 What was found stands in bands of the class's colour, the truth in dashes. A mask is tinted, and has
 a line around it, so that two objects of a class that touch are told apart.
@@ -46,7 +46,7 @@ class _Rectangle(NamedTuple):
         )
 
     def within(self, size: tuple[int, int]) -> _Rectangle:
-        """The part inside a picture of this width and height."""
+        """The part inside an image of this width and height."""
         wide, high = size
         return _Rectangle(
             *(max(self.left, 0), max(self.top, 0), min(self.right, wide), min(self.bottom, high))
@@ -73,9 +73,9 @@ def draw_boxes(
     truth: np.ndarray | None = None,
     masks: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Draw boxes with their classes' names on a copy of a picture.
+    """Draw boxes with their classes' names on a copy of an image.
 
-    Lines and letters grow with the picture. A box that is no number, or lies outside, is left
+    Lines and letters grow with the image. A box that is no number, or lies outside, is left
     out, with its mask; higher scores lie above lower ones.
 
     Args:
@@ -92,7 +92,7 @@ def draw_boxes(
 
     Raises:
         InputError: not a label (and score, and mask) a box, a label that is no class, a mask of
-            another size than the picture, or not a picture.
+            another size than the image, or not an image.
     """
     _check(picture, boxes, labels, scores, classes)
     size = picture.shape[1], picture.shape[0]
@@ -150,7 +150,7 @@ class _Strip(NamedTuple):
 
 
 class _Strips:
-    """Names beside boxes: none leaves the picture, and few hide another."""
+    """Names beside boxes: none leaves the image, and few hide another."""
 
     def __init__(self, image: Image.Image, height: int, names: Collection[str]) -> None:
         self.size = image.size
@@ -182,7 +182,7 @@ class _Strips:
             self.letters.write(self.canvas, corner, text, _contrast(colour))
 
     def _places(self, box: _Rectangle, wide: int) -> Iterator[_Rectangle]:
-        """Above the box, below it, then inside; pushed into the picture where it is too near."""
+        """Above the box, below it, then inside; pushed into the image where it is too near."""
         across, down = self.size
         tops = (box.top - self.high, box.bottom, box.top, box.bottom - self.high)
         for top, left in itertools.product(tops, (box.left, box.right - wide)):
@@ -191,7 +191,7 @@ class _Strips:
                 yield _Rectangle(*pushed, pushed[0] + wide, pushed[1] + self.high)
 
     def _fitting(self, name: str, score: str) -> str:
-        """As much of the name as the picture is wide for, nothing where no letter is."""
+        """As much of the name as the image is wide for, nothing where no letter is."""
         for letters in range(_LETTERS, 0, -1):
             text = f"{shorten(name, letters)} {score}".strip()
             if self._width(text) <= self.size[0]:
@@ -240,7 +240,7 @@ def _line_width(size: tuple[int, int]) -> int:
 
 
 def _letter_height(size: tuple[int, int]) -> int:
-    """A small picture is looked at as it is, a large one shrunk to the screen."""
+    """A small image is looked at as it is, a large one shrunk to the screen."""
     return min(max(11, round(0.016 * (size[0] * size[1]) ** 0.5)), min(size) // 6)
 
 
@@ -264,7 +264,7 @@ def _tint(picture: np.ndarray, mask: np.ndarray, colour: str, line: int) -> None
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return
-    # The part of the picture that the mask and its edge take.
+    # The part of the image that the mask and its edge take.
     part = tuple(slice(max(0, each[0] - 1), each[-1] + 2) for each in (rows, columns))
     pixels, mask = picture[part], mask[part]
     paint = np.array(ImageColor.getrgb(colour))

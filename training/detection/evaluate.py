@@ -1,4 +1,4 @@
-"""Detections of anything that maps pictures to boxes: Keras, TFLite and ONNX share the metric."""
+"""Detections of anything that maps images to boxes: Keras, TFLite and ONNX share the metric."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ DetectFn = Callable[[np.ndarray], list[Detections]]
 def each_found(
     detect: DetectFn, split: DetectionSplit, preprocessing: Preprocessing, *, title: str = ""
 ) -> Iterator[Detections]:
-    """What is found in each picture of a split, in shares of it, clipped to it.
+    """What is found in each image of a split, in shares of it, clipped to it.
 
     Args:
         title: of a progress bar; none is shown without.
 
     Raises:
-        InputError: a picture that cannot be read.
+        InputError: an image that cannot be read.
     """
     return answers(detect, split, preprocessing, on_picture, title=title)
 
@@ -40,20 +40,20 @@ def each_found(
 def detections(
     detect: DetectFn, split: DetectionSplit, preprocessing: Preprocessing, *, title: str = ""
 ) -> list[Detections]:
-    """`each_found` of all pictures, at once."""
+    """`each_found` of all images, at once."""
     return list(each_found(detect, split, preprocessing, title=title))
 
 
 def on_picture(
     found: Detections, size: Sequence[int] | np.ndarray, preprocessing: Preprocessing
 ) -> Detections:
-    """Detections in shares of the network's input, as shares of the picture, clipped to it.
+    """Detections in shares of the network's input, as shares of the image, clipped to it.
 
     Masks stay in the frames of their boxes. A network with masks clips its boxes to its input
-    before it looks at them, so that nothing is left to clip where the picture is stretched.
+    before it looks at them, so that nothing is left to clip where the image is stretched.
 
     Args:
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
     """
     boxes = np.clip(boxes_from_network(found.boxes, size, preprocessing), 0.0, 1.0)
     return dataclasses.replace(found, boxes=boxes)
@@ -71,7 +71,7 @@ def evaluate_detector(
 ) -> DetectionEvaluation:
     """COCO's figures of a detector on a split; see `each_found` and `evaluate_detections`.
 
-    What was found in a picture is forgotten when it is compared.
+    What was found in an image is forgotten when it is compared.
 
     Args:
         truth: of the split and `kind`, where it was made before.

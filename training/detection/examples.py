@@ -1,4 +1,4 @@
-"""Held-out pictures with what was found in them and what is there, for a person to look at."""
+"""Held-out images with what was found in them and what is there, for a person to look at."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from training.detection.metrics import Detections
 SHOWN_SCORE = 0.3
 MOST_SHOWN = 20  # detections an image: an untrained detector finds a hundred everywhere
 _COLUMNS, _MOST = 4, 12
-_SIDE = 320  # pixels that a picture is shown in
+_SIDE = 320  # pixels that an image is shown in
 _GAP = 8
 
 
 def example(
     split: DetectionSplit, index: int, found: Detections, classes: Sequence[str]
 ) -> np.ndarray:
-    """One picture with its detections from `SHOWN_SCORE` on, and the truth's boxes in dashes.
+    """One image with its detections from `SHOWN_SCORE` on, and the truth's boxes in dashes.
 
     Of many detections the surest `MOST_SHOWN` are drawn.
 
@@ -46,17 +46,17 @@ def example(
 
 
 def chosen(count: int) -> np.ndarray:
-    """Positions of the pictures to show: up to twelve, evenly over the split."""
+    """Positions of the images to show: up to twelve, evenly over the split."""
     return np.unique(np.linspace(0, count - 1, min(count, _MOST)).round().astype(int))
 
 
 def write_examples(
     path: pathlib.Path, split: DetectionSplit, found: Sequence[Detections], classes: Sequence[str]
 ) -> None:
-    """Write some pictures of a split side by side as a .png.
+    """Write some images of a split side by side as a .png.
 
     Args:
-        found: one a picture of the split, in its order.
+        found: one an image of the split, in its order.
     """
     pictures = [example(split, int(i), found[i], classes) for i in chosen(len(split))]
     columns = min(_COLUMNS, len(pictures))

@@ -67,7 +67,7 @@ def fit_detector(
     )
 
 
-class _Detection(TiledTraining):
+class Detection(TiledTraining):
     """Images with boxes, and with masks where the detector has them."""
 
     head = tasks.of("detection").head
@@ -108,7 +108,7 @@ class _Detection(TiledTraining):
         return f"{super().note(logs)} ({', '.join(parts)})"
 
 
-class _OneStage(_Detection):
+class _OneStage(Detection):
     """Anchors have classes and boxes."""
 
     def __init__(
@@ -124,7 +124,7 @@ class _OneStage(_Detection):
         super().__init__(training_model, spec, training_data, validation, classes)
 
 
-class _TwoStage(_Detection):
+class _TwoStage(Detection):
     """Regions that the network proposes have classes, boxes and, for some networks, masks."""
 
     def __init__(
@@ -141,7 +141,7 @@ class _TwoStage(_Detection):
         super().__init__(training_model, spec, training_data, validation, classes)
 
 
-_BY_STAGES: Mapping[int, Callable[..., _Detection]] = {1: _OneStage, 2: _TwoStage}
+_BY_STAGES: Mapping[int, Callable[..., Detection]] = {1: _OneStage, 2: _TwoStage}
 
 
 def kind(spec: DetectorSpec | TwoStageSpec) -> str:

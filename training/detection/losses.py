@@ -1,9 +1,9 @@
 """What detectors learn by: SSD's multibox loss and the focal loss, on any backend.
 
-Shapes: n pictures, a anchors, m ground-truth boxes (padded), c classes.
+Shapes: n images, a anchors, m ground-truth boxes (padded), c classes.
 
 Both losses are two numbers, one for the boxes and one for the classes, divided by the number of
-matched anchors of the batch, so that a picture weighs by the objects in it.
+matched anchors of the batch, so that an image weighs by the objects in it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class DetectionLoss:
 def _multibox(labels: Any, logits: Any) -> Any:
     """Cross-entropy of matched anchors and of the hardest others, three for each matched one.
 
-    A picture without objects gives its three hardest anchors.
+    An image without objects gives its three hardest anchors.
     """
     entropy = _softmax_entropy(labels, logits)
     matched = labels >= 0

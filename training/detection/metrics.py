@@ -1,11 +1,11 @@
 """COCO's average precision of anything that finds boxes or masks: Keras, TFLite and ONNX share it.
 
 The metric is COCOeval's of pycocotools, to the last digit (`training.detection.matching`). What it
-matched, picture by picture, is kept: two files that saw the same pictures are compared by a paired
-bootstrap over pictures (percentiles; Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+matched, image by image, is kept: two files that saw the same images are compared by a paired
+bootstrap over images (percentiles; Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
 chapter 13).
 
-n pictures, c classes, d detections, s cells a side of a mask, t = 10 thresholds of IoU: 0.5, 0.55
+n images, c classes, d detections, s cells a side of a mask, t = 10 thresholds of IoU: 0.5, 0.55
 ... 0.95.
 """
 
@@ -36,10 +36,10 @@ _FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "a
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Detections:
-    """What was found in one picture, the highest score first.
+    """What was found in one image, the highest score first.
 
     Attributes:
-        boxes: (d, 4) float32 top, left, bottom and right as shares of the upright picture.
+        boxes: (d, 4) float32 top, left, bottom and right as shares of the upright image.
         labels: (d,) int32 class indices.
         scores: (d,) float32.
         masks: (d, s, s) float32 probabilities in the frame of each box, or None.
@@ -78,7 +78,7 @@ class Detections:
         )
 
     def pasted(self, size: Sequence[int] | np.ndarray) -> list[np.ndarray] | None:
-        """(height, width) bool of each mask on a picture of that size; None without masks."""
+        """(height, width) bool of each mask on an image of that size; None without masks."""
         if self.masks is None:
             return None
         return instance_masks.paste_all(self.masks, self.boxes, size)
@@ -89,15 +89,15 @@ class Detections:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Matches:
-    """What COCOeval matched, at most 100 detections a picture and class; enough for AP.
+    """What COCOeval matched, at most 100 detections an image and class; enough for AP.
 
     Detections stand class by class, in each the highest score first. Those of a class after its
-    last hit are left out: they do not change AP, whichever pictures are drawn.
+    last hit are left out: they do not change AP, whichever images are drawn.
 
     Attributes:
         objects: (n, c) how many objects are to be found.
         labels: (d,) class of each detection.
-        pictures: (d,) index of its picture.
+        pictures: (d,) index of its image.
         hits: (d, t) bool, whether it found an object.
         ignored: (d, t) bool, whether it is neither a hit nor a mistake: it found a crowd.
     """
@@ -117,7 +117,7 @@ class DetectionEvaluation:
         ap: average precision, the mean over IoU of 0.5 to 0.95 and classes.
         ap50, ap75: at one IoU.
         ap_small, ap_medium, ap_large: of objects below 32², to 96², and above, in pixels.
-        ar1, ar10, ar100: average recall with so many detections a picture and class.
+        ar1, ar10, ar100: average recall with so many detections an image and class.
         per_class: (c,) AP.
         per_class50: (c,) AP at IoU 0.5.
         objects: (c,) objects to be found; crowds are not counted.
@@ -230,19 +230,19 @@ def evaluate_detections(
 ) -> DetectionEvaluation:
     """Compare detections with the objects of a split, as COCOeval does.
 
-    Boxes count as they are given: what reaches over the picture's edge is not cut.
+    Boxes count as they are given: what reaches over the image's edge is not cut.
 
     Args:
-        found: one a picture of the split, in its order; none is kept.
-        split: its pictures are not read. Or the `Truth` of one, which is made once for several
+        found: one an image of the split, in its order; none is kept.
+        split: its images are not read. Or the `Truth` of one, which is made once for several
             evaluations, and has its own classes and kind.
         classes: names in index order.
-        kind: "bbox", or "segm" for masks, which are pasted into the picture
+        kind: "bbox", or "segm" for masks, which are pasted into the image
             (`training.datasets.instance_masks`) and compared as run lengths. What is small, medium
             or large among detections goes by the area of the box or the mask.
 
     Raises:
-        InputError: no pictures, not one of `found` a picture, or a label that is no class; for
+        InputError: no images, not one of `found` an image, or a label that is no class; for
             "segm", detections or objects without masks.
     """
     truth = split if isinstance(split, Truth) else Truth.of(split, classes, kind)
@@ -273,7 +273,7 @@ def ap_interval(
     resamples: int = 1000,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Interval of the AP that was lost between two evaluations of the same pictures.
+    """Interval of the AP that was lost between two evaluations of the same images.
 
     Arguments, results and errors are those of `matches_interval`.
     """
@@ -293,9 +293,9 @@ def matches_interval(
     """Interval of the AP that was lost, from what was matched.
 
     Args:
-        before, after: on the same pictures in the same order.
+        before, after: on the same images in the same order.
         seed: equal arguments give equal intervals.
-        resamples: how often the n pictures are drawn anew, with replacement.
+        resamples: how often the n images are drawn anew, with replacement.
         level: share of the resamples that the interval holds, at the least.
 
     Returns:
@@ -303,7 +303,7 @@ def matches_interval(
         are no objects.
 
     Raises:
-        ValueError: the two are not of the same pictures.
+        ValueError: the two are not of the same images.
     """
     if not np.array_equal(before.objects, after.objects):
         raise ValueError(
@@ -436,10 +436,10 @@ def _of_class(matches: Matches) -> np.ndarray:
 
 
 def _resampled_ap(matches: Matches, times: np.ndarray) -> np.ndarray:
-    """AP in percent of pictures drawn anew.
+    """AP in percent of images drawn anew.
 
     Args:
-        times: (n, r) how often each picture is in each of r draws.
+        times: (n, r) how often each image is in each of r draws.
 
     Returns:
         (r,), NaN for a draw without objects.
@@ -468,9 +468,9 @@ def _class_ap(
 ) -> np.ndarray:
     """(r,) AP of one class, interpolated at 101 recalls, the mean over thresholds.
 
-    A detection of a picture that was drawn k times counts k times. That its copies are added in
+    A detection of an image that was drawn k times counts k times. That its copies are added in
     one step changes nothing: precision between them is no better than after the last. Only where
-    detections of one picture have equal scores might copies stand in another order.
+    detections of one image have equal scores might copies stand in another order.
 
     Args:
         times: (d, r), highest score first.

@@ -1,4 +1,4 @@
-"""Precision against recall of a detector as a picture, and its figures by class as a table."""
+"""Precision against recall of a detector as an image, and its figures by class as a table."""
 
 from __future__ import annotations
 

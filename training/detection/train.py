@@ -1,4 +1,4 @@
-"""The training of a detector: its data, its network, and its figures on held-out pictures."""
+"""The training of a detector: its data, its network, and its figures on held-out images."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class DetectorTraining(OpenedTraining):
     def fit(
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
-        """Look at the pictures' headers, and train."""
+        """Look at the images' headers, and train."""
         config = self._asked.config
         self._begin(folder, placement)
         self.dataset = of_request.with_validation(self._sound(self.dataset), config)
@@ -94,7 +94,7 @@ class DetectorTraining(OpenedTraining):
         )
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
-        """COCO's figures on the held-out pictures; precision-recall, classes, examples as files."""
+        """COCO's figures on the held-out images; precision-recall, classes, examples as files."""
         detect = keras_detect_fn(self.model, self.preprocessing, self.spec)
 
         def detected(split: DetectionSplit) -> list[Detections]:
@@ -123,7 +123,7 @@ class DetectorTraining(OpenedTraining):
         }
 
     def _sound(self, dataset: DetectionDataset) -> DetectionDataset:
-        """Without pictures that cannot be read, which are named."""
+        """Without images that cannot be read, which are named."""
         if dataset.generated:
             return dataset
         sound = with_sound_headers(dataset, strict=self._asked.strict, skipped=self._skipped)
@@ -141,9 +141,9 @@ def _has_objects(split: DetectionSplit) -> bool:
 
 
 def _most_objects(split: DetectionSplit, config: TrainConfig) -> int:
-    """Rows for the masks of a picture: all its objects', up to the number that boxes have.
+    """Rows for the masks of an image: all its objects', up to the number that boxes have.
 
-    A row is as large as the picture, so that those which stay empty would be most of a batch.
+    A row is as large as the image, so that those which stay empty would be most of a batch.
     """
     together = 4 if BOX_POLICIES[config.augmentation].mosaic else 1
     most = int(split.counts()[:, 0].max())

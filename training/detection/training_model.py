@@ -18,7 +18,7 @@ class DetectionTrainingModel(keras.Model):
     """A detector behind its normalisation and in front of its loss.
 
     Args:
-        network: functional, from normalised pictures to [codes (n, a, 4), logits (n, a, ...)].
+        network: functional, from normalised images to [codes (n, a, 4), logits (n, a, ...)].
         preprocessing: of the network.
         loss: of its outputs.
     """

@@ -1,7 +1,7 @@
 """What two-stage detectors learn by: sampled anchors, sampled regions and masks, on any backend.
 
-Letters beside those of `kerascnn.detection`: s anchors or regions that are sampled of a picture,
-p those of them that may be positive (the first of the s), r regions of a picture before sampling.
+Letters beside those of `kerascnn.detection`: s anchors or regions that are sampled of an image,
+p those of them that may be positive (the first of the s), r regions of an image before sampling.
 
 Shapes are static: what there are too few of is filled up with slots that do not count. What chance
 decides comes with the batch, one number an anchor and one a region.
@@ -55,7 +55,7 @@ class Truth(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What is looked at of a picture's anchors or regions, the positive ones first.
+    """What is looked at of an image's anchors or regions, the positive ones first.
 
     Attributes:
         index: (n, s) int32 position.
@@ -72,7 +72,7 @@ class Regions(NamedTuple):
     """Sampled regions of a batch, and what is to be found in them.
 
     Attributes:
-        boxes: (n, s, 4) float32; the whole picture where nothing counts.
+        boxes: (n, s, 4) float32; the whole image where nothing counts.
         matched: (n, s) int32 index of the object, 0 where there is none.
         labels: (n, s) int32, -1 for background.
         positive, counted: as of `Sample`.
@@ -107,7 +107,7 @@ class RCNNLoss:
 
     @property
     def positives(self) -> int:
-        """p of the regions of a picture: those that masks are made for."""
+        """p of the regions of an image: those that masks are made for."""
         return _positives(self.spec.samples, self.spec.positive_share)
 
     @functools.cached_property
@@ -115,7 +115,7 @@ class RCNNLoss:
         return self.spec.anchors.boxes()
 
     def chances(self, most_objects: int) -> int:
-        """How many numbers of chance a picture needs, with m = `most_objects`."""
+        """How many numbers of chance an image needs, with m = `most_objects`."""
         return self.spec.anchors.count + self.proposing.proposals + most_objects
 
     def of_anchors(self, truth: Truth, codes: Any, logits: Any, chance: Any) -> tuple[Any, Any]:
@@ -206,7 +206,7 @@ class RCNNLoss:
             logits: (n, p, side, side, c + 1) of the network, the background first.
             gt_masks: (n, m, h, b) uint8, bits of the objects' pixels
                 (`training.datasets.mask_bits`).
-            width: w of the pictures, in pixels.
+            width: w of the images, in pixels.
         """
         logits = ops.cast(logits, "float32")
         side = logits.shape[2]
@@ -247,7 +247,7 @@ def match_anchors(anchors: Any, truth: Truth, *, positive_iou: float, negative_i
 
 
 def sample(matched: Any, chance: Any, samples: int, positive_share: float) -> Sample:
-    """Take `samples` of each picture, at most a share of them positive, the rest background.
+    """Take `samples` of each image, at most a share of them positive, the rest background.
 
     Args:
         matched: (n, a) int32, an object's index, -1 for background, -2 for what is neither.
@@ -280,7 +280,7 @@ def mask_targets(gt_masks: Any, boxes: Any, matched: Any, side: int, width: int)
 
     Args:
         gt_masks: (n, m, h, b) uint8, packed masks of `width` pixels.
-        boxes: (n, p, 4) regions, shares of the same picture.
+        boxes: (n, p, 4) regions, shares of the same image.
         matched: (n, p) int32 index of the mask.
         side: cells of the target, along either side.
 
@@ -329,7 +329,7 @@ def _mask_pixels(bits: Any, mask: Any, row: Any, column: Any) -> Any:
 
 
 def _samples(first: Any, last: Any, side: int, pixels: int) -> tuple[Any, Any]:
-    """Where cells from `first` to `last`, shares of the picture's `pixels`, are sampled.
+    """Where cells from `first` to `last`, shares of the image's `pixels`, are sampled.
 
     Returns:
         The pixel before each sample, (n, p, side * taps) int32, and how far the sample is on the
@@ -343,7 +343,7 @@ def _samples(first: Any, last: Any, side: int, pixels: int) -> tuple[Any, Any]:
 
 
 def _match_regions(boxes: Any, truth: Truth, positive_iou: float) -> Any:
-    """(n, r) int32 of regions (n, r, 4), which are others in each picture; see `matching.match`."""
+    """(n, r) int32 of regions (n, r, 4), which are others in each image; see `matching.match`."""
 
     def matched(one: tuple[Any, ...]) -> Any:
         regions, *objects = one

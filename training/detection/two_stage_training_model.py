@@ -21,7 +21,7 @@ class TwoStageTrainingModel(keras.Model):
     """A two-stage detector behind its normalisation and in front of its losses.
 
     Args:
-        network: functional, from normalised pictures to detections; its stages are cut out of it.
+        network: functional, from normalised images to detections; its stages are cut out of it.
         preprocessing: of the network.
         spec: of the network.
     """

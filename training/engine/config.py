@@ -58,15 +58,15 @@ class TrainConfig:
     """Everything that shapes the weights, beside the model, the data and their versions.
 
     Attributes:
-        epochs: passes over the training pictures, at most.
-        batch_size: pictures a step; the last pictures of an epoch that fill no batch are left
+        epochs: passes over the training images, at most.
+        batch_size: images a step; the last images of an epoch that fill no batch are left
             out of it.
-        min_steps: batches in an epoch, at least: where pictures are few, batches are smaller (of 4
+        min_steps: batches in an epoch, at least: where images are few, batches are smaller (of 4
             or more), so that a short training has updates enough; 0: as `batch_size` gives.
         accumulate: steps whose mean gradient is one update.
         optimizer: "adamw"; "rmsprop" (TensorFlow's, epsilon within the root); "sgd".
         learning_rate: the peak, after a linear warm-up.
-        reference_batch: `learning_rate` is meant for so many pictures an update, and is scaled
+        reference_batch: `learning_rate` is meant for so many images an update, and is scaled
             linearly to the present ones (arXiv:1706.02677); 0: it is taken as it is.
         momentum: of sgd and rmsprop.
         nesterov: of sgd.
@@ -87,20 +87,20 @@ class TrainConfig:
             At the update behind n others it is min(ema, (1 + n) / (10 + n)), so that the average
             of a short run looks back over a ninth of it and has forgotten the initial weights.
         label_smoothing: of the cross-entropy.
-        map_loss: of label maps, see `training.segmentation.losses`: "cross_entropy", "dice",
+        map_loss: of masks, see `training.segmentation.losses`: "cross_entropy", "dice",
             "focal", "cross_entropy_dice".
-        border_weight: of label maps, how much more the pixels between two objects that nearly
+        border_weight: of masks, how much more the pixels between two objects that nearly
             touch weigh in the loss (w0 of arXiv:1505.04597, equation 2, where it is 10); 0: no
             more than others.
         augmentation: a name in `training.augment.policies.POLICIES`, or for what finds objects or
-            label maps in `training.augment.box_policies.BOX_POLICIES`.
+            masks in `training.augment.box_policies.BOX_POLICIES`.
         mixup: alpha of the beta distribution of shares (arXiv:1710.09412); 0: none.
-        cutmix: alpha (arXiv:1905.04899); with both, each pair of pictures takes either; 0: none.
+        cutmix: alpha (arXiv:1905.04899); with both, each pair of images takes either; 0: none.
         class_weights: "balanced" weights the loss by the inverse of a class's frequency, in
-            pictures or, of label maps, in pixels.
-        pictures_per_class: at most so many training pictures a class, chosen by `split_seed`;
+            images or, of masks, in pixels.
+        pictures_per_class: at most so many training images a class, chosen by `split_seed`;
             0: all.
-        validation_fraction: part of the training pictures set aside to choose the best epoch,
+        validation_fraction: part of the training images set aside to choose the best epoch,
             where the data has no split for that; 0 trains on all and keeps the last epoch.
         watch_images: of detectors and segmentation networks, validation images that are evaluated
             after each epoch, at most: the same ones after every one, drawn by `split_seed`; 0:
@@ -115,7 +115,7 @@ class TrainConfig:
             they do afterwards: a head behind stored statistics would meet other features then.
         freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
         seed: of initial weights, order, augmentation and dropout.
-        split_seed: which pictures are for what, where the data does not say: those held out, set
+        split_seed: which images are for what, where the data does not say: those held out, set
             aside, and left by `pictures_per_class`. Runs of another `seed` have the same ones.
         distil_weight: share of the loss that a teacher's answers have, where there is a teacher.
         temperature: that both softmaxes are taken at for it.
@@ -217,9 +217,9 @@ class TrainConfig:
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate for `batch_size` x `accumulate` pictures an update.
+        """The learning rate for `batch_size` x `accumulate` images an update.
 
-        Of a training whose pictures fill no such batch: see
+        Of a training whose images fill no such batch: see
             `training.engine.epoch_schedule.with_real_batch`.
         """
         if not self.reference_batch:

@@ -1,4 +1,4 @@
-"""The curves of a training as a picture: loss, accuracy and learning rate by epoch."""
+"""The curves of a training as an image: loss, accuracy and learning rate by epoch."""
 
 from __future__ import annotations
 

@@ -101,15 +101,15 @@ class Placement:
     def evaluation_batch(self, pictures: int, batch_size: int) -> int:
         """A size for the batches of `distribute_evaluation`, at most `batch_size`.
 
-        Under tensorflow the last one leaves no device without a picture: layers fail on none.
+        Under tensorflow the last one leaves no device without an image: layers fail on none.
         """
         return batch_size
 
     def distribute_evaluation(self, batches: Any) -> Any:
-        """What `fit` is given as `validation_data`, for figures of all pictures on every host.
+        """What `fit` is given as `validation_data`, for figures of all images on every host.
 
         Args:
-            batches: all pictures, on every host, the last batch possibly short; a
+            batches: all images, on every host, the last batch possibly short; a
                 tf.data.Dataset under tensorflow, a keras.utils.PyDataset under jax.
         """
         return batches

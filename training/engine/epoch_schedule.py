@@ -1,4 +1,4 @@
-"""What the batches of an epoch hold: which pictures, in what order, and what chance does to them.
+"""What the batches of an epoch hold: which images, in what order, and what chance does to them.
 
 Everything random about the data is drawn here, in NumPy, before the epoch begins. It is a function
 of (seed, epoch) alone: the same under every backend, on any number of devices, and in a training
@@ -21,17 +21,17 @@ from training.engine.config import TrainConfig
 _SHARDS_AT_ONCE = 16
 
 
-# Pictures that a batch is not cut below for the sake of `min_steps`: batch norms want some.
+# Images that a batch is not cut below for the sake of `min_steps`: batch norms want some.
 _SMALLEST_BATCH = 4
 
 
 def batch_size(split: Split, config: TrainConfig) -> int:
-    """Pictures in each batch: as asked, or fewer where there are few pictures."""
+    """Images in each batch: as asked, or fewer where there are few images."""
     return batch_of(len(split), config)
 
 
 def batch_of(pictures: int, config: TrainConfig) -> int:
-    """Pictures in each batch of a training on so many.
+    """Images in each batch of a training on so many.
 
     As many as asked for, at most all, and so few that an epoch has `min_steps` of them.
     """
@@ -62,14 +62,14 @@ def epoch(
 
     Args:
         split: to learn from.
-        source: geometry that its pictures are stored at.
+        source: geometry that its images are stored at.
         target: the network's.
         number: of the epoch, from 0.
 
     Returns:
-        Rows in the order in which the pictures come, as many as fill batches: "index", int64
-        positions in the split; what `policies.draw` has for these pictures; and "mix", those of
-        `mixing.draw`, where pictures are mixed.
+        Rows in the order in which the images come, as many as fill batches: "index", int64
+        positions in the split; what `policies.draw` has for these images; and "mix", those of
+        `mixing.draw`, where images are mixed.
     """
     policy = policies.POLICIES[config.augmentation]
     count = steps_per_epoch(split, config) * batch_size(split, config)
@@ -91,10 +91,10 @@ def epoch(
 
 
 def order(count: int, *, seed: int, epoch: int, blocks: np.ndarray | None = None) -> np.ndarray:
-    """The pictures of an epoch in random order, each once.
+    """The images of an epoch in random order, each once.
 
     Args:
-        blocks: (count,) shard of each picture, or None. Shards come in random order, and pictures
+        blocks: (count,) shard of each image, or None. Shards come in random order, and images
             are shuffled among those of 16 shards.
 
     Returns:

@@ -20,14 +20,14 @@ def first_look(asked: TrainRequest, folder: pathlib.Path, *, warn: Callable[[str
 
     Args:
         folder: of the run that is to be trained or gone on with.
-        warn: takes a line of text for each run that held-out pictures are not compared with.
+        warn: takes a line of text for each run that held-out images are not compared with.
 
     Returns:
         A `SplitDataset`; None where the run is complete.
 
     Raises:
         InputError: bad data, data that has changed since the run was begun, a folder that holds
-            another run, or weights or a teacher that know the pictures to be held out.
+            another run, or weights or a teacher that know the images to be held out.
         OSError: the folder cannot be written.
     """
     info = begun(asked, folder)

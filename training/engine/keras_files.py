@@ -42,7 +42,7 @@ def check(path: pathlib.Path) -> None:
     except Exception:
         return
     try:
-        wanted, held = _bytes_of(config), sizes.get(_WEIGHTS, 0)
+        wanted, held = bytes_of(config), sizes.get(_WEIGHTS, 0)
     except Exception as error:
         raise unreadable(path, error) from error
     if wanted > held + _SLACK:
@@ -60,7 +60,7 @@ def unreadable(path: pathlib.Path, error: Exception) -> InputError:
     )
 
 
-def _bytes_of(config: dict) -> int:
+def bytes_of(config: dict) -> int:
     """Of all variables of a model."""
     import keras
 
@@ -69,10 +69,10 @@ def _bytes_of(config: dict) -> int:
         model = keras.saving.deserialize_keras_object(
             {**config, "compile_config": None}, safe_mode=True
         )
-        return sum(math.prod(one.shape) * _size(one.dtype) for one in model.variables)
+        return sum(math.prod(one.shape) * size(one.dtype) for one in model.variables)
 
 
-def _size(dtype: str) -> int:
+def size(dtype: str) -> int:
     """Bytes of a number: of "bfloat16" two, of "bool" one."""
     bits = re.search(r"\d+", dtype)
     return max(1, int(bits[0]) // 8) if bits else 1

@@ -1,9 +1,9 @@
-"""Whether pictures that a run holds out were known to its initial weights or its teacher.
+"""Whether images that a run holds out were known to its initial weights or its teacher.
 
 Weights and teachers that are a run's, one of its stages' or artefacts', are followed from run to
-run. The pictures of each are found again by its own request, and compared by what their files hold:
-sizes first, so that few files are read. What is not compared: pictures that were written anew
-(`kerascnn pack --max-side`), embedded pictures with files, and weights that lie outside of the
+run. The images of each are found again by its own request, and compared by what their files hold:
+sizes first, so that few files are read. What is not compared: images that were written anew
+(`kerascnn pack --max-side`), embedded images with files, and weights that lie outside of the
 folder of their run, of which a .keras file gets a warning.
 """
 
@@ -54,12 +54,12 @@ def refuse_leaks(
 
     Args:
         held_out: the request's.
-        fingerprint: of its data: the same one has the same held-out pictures.
+        fingerprint: of its data: the same one has the same held-out images.
         teacher: a run folder, in place of the request's own weights and teacher.
         warn: takes a line of text for each run that cannot be looked at.
 
     Raises:
-        InputError: one of these runs learnt from pictures that this one holds out.
+        InputError: one of these runs learnt from images that this one holds out.
     """
     first = dataclasses.replace(asked, weights=None, teacher=teacher) if teacher else asked
     for origin in _origins(first, warn, set()):
@@ -134,12 +134,12 @@ def _both_embedded(*requests: TrainRequest) -> bool:
 
 
 def _places(asked: TrainRequest) -> tuple[str, str | None]:
-    """Where a request's pictures are."""
+    """Where a request's images are."""
     return asked.data, asked.val_data
 
 
 def _learnt_from(origin: Origin) -> list[SplitLike]:
-    """The pictures that a run learnt from, and those that chose its epoch.
+    """The images that a run learnt from, and those that chose its epoch.
 
     Raises:
         InputError: its data is gone or has changed.
@@ -152,5 +152,5 @@ def _learnt_from(origin: Origin) -> list[SplitLike]:
 
 
 def _shared(held_out: SplitLike, learnt: SplitLike) -> int:
-    """How many of the first pictures are among the second ones."""
+    """How many of the first images are among the second ones."""
     return int(shared(held_out.contents(), learnt.contents()).same.sum())

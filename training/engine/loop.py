@@ -47,9 +47,9 @@ from training.engine.stopping import Stopped, StopRequests
 
 # A long epoch's state is kept this often.
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
-# Of the training pictures: mixed labels tell nothing of it, a resumed epoch's count is partial.
+# Of the training images: mixed labels tell nothing of it, a resumed epoch's count is partial.
 _UNKEPT = "balanced_accuracy"
-_NAMED = 4  # pictures of a bad batch, in a message
+_NAMED = 4  # images of a bad batch, in a message
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Fitted:
     """What a training found.
 
     Attributes:
-        history: one dict an epoch; loss and metrics are of the (augmented) training pictures.
+        history: one dict an epoch; loss and metrics are of the (augmented) training images.
         best_epoch: number, from 1, of the epoch whose weights the model now has.
         seconds: spent training, earlier processes included.
     """
@@ -96,7 +96,7 @@ class TrainingTask(abc.ABC):
 
     @abc.abstractmethod
     def names(self, epoch: int, step: int) -> list[str]:
-        """The pictures of one batch, for a message."""
+        """The images of one batch, for a message."""
 
     @abc.abstractmethod
     def note(self, logs: dict[str, float]) -> str:
@@ -127,7 +127,7 @@ def train(
         after_epoch: is given the history after each epoch, and when a training goes on.
 
     Raises:
-        InputError: the loss is no longer a number, or a picture cannot be read for which none can
+        InputError: the loss is no longer a number, or an image cannot be read for which none can
             stand in (see `training.datasets.broken`).
         Stopped: a signal asked to stop; the same call goes on from there.
     """

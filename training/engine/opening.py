@@ -18,7 +18,7 @@ def opening_line(*, train: int, validation: int, held_out: int, classes: int) ->
 
 
 def split_counts(dataset: Any) -> dict[str, int]:
-    """How many pictures a data set of any kind has for what."""
+    """How many images a data set of any kind has for what."""
     return {
         "train": len(dataset.train),
         "validation": len(dataset.validation) if dataset.validation else 0,

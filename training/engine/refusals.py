@@ -30,7 +30,7 @@ def checked(
         task: of the models that the command is for; None: all.
 
     Raises:
-        InputError: anything that is wrong and needs neither a network nor a picture to be told.
+        InputError: anything that is wrong and needs neither a network nor an image to be told.
     """
     found = request(model, **asked)
     row = entry(model)

@@ -31,7 +31,7 @@ class TrainRequest:
             is built with them, since it proposes and detects by itself.
         image_size: (height, width); None for the data set's own or the model's published size.
         weights: initial weights by name or as a file's absolute path, or None.
-        strict: a broken picture or annotation is an error.
+        strict: a broken image or annotation is an error.
         teacher: a run folder's absolute path; its network's answers are part of the loss.
         reading: the rules to read folders by, see `training.common.reading`.
     """

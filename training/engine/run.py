@@ -150,7 +150,7 @@ class Run:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What the network expects of a picture."""
+        """What the network expects of an image."""
         return Preprocessing.from_dict(self.info["preprocessing"])
 
     @property

@@ -58,7 +58,7 @@ class TensorBoardLog:
         """Add an epoch.
 
         Args:
-            row: "epoch", which is the step, and figures by name, those of validation pictures
+            row: "epoch", which is the step, and figures by name, those of validation images
                 with "val_" before it.
         """
         for run in _RUNS:

@@ -1,6 +1,6 @@
-"""What training data with boxes and with label maps share: batches made of tiles.
+"""What training data with boxes and with masks share: batches made of tiles.
 
-A picture for the network is put together of tiles, one from each source picture that was drawn for
+An image for the network is put together of tiles, one from each source image that was drawn for
 it: four in a mosaic, else one (`training.augment.box_policies`).
 """
 
@@ -43,10 +43,10 @@ class TiledTrainingData:
         classes: how many there are.
         config: gives order, seed, batch size and augmentation, a name in `BOX_POLICIES`.
         shard: (index, count): this host's part of every batch.
-        broken: is told of pictures that cannot be read; the next one that can stands in for each.
+        broken: is told of images that cannot be read; the next one that can stands in for each.
 
     Raises:
-        InputError: pictures that are cropped, or not of 3 channels.
+        InputError: images that are cropped, or not of 3 channels.
     """
 
     split: PlacedSplit[Any]
@@ -66,7 +66,7 @@ class TiledTrainingData:
 
     @property
     def batch_size(self) -> int:
-        """Pictures in this host's part of a batch."""
+        """Images in this host's part of a batch."""
         return self._whole // self.shard[1]
 
     @property
@@ -80,19 +80,19 @@ class TiledTrainingData:
         return {"pictures": (shape, np.uint8)}
 
     def names(self, epoch: int, step: int) -> list[str]:
-        """The pictures of this host's part of a batch, for a message."""
+        """The images of this host's part of a batch, for a message."""
         return [self.split.names[i] for i in self.own_rows(self.rows(epoch)[step])]
 
     def batch(self, epoch: int, step: int) -> TiledBatch:
         """One batch.
 
         Raises:
-            InputError: no picture can be read; or see `BrokenPictures.add`.
+            InputError: no image can be read; or see `BrokenPictures.add`.
         """
         return self.made(epoch, self.rows(epoch)[step], map)
 
     def rows(self, epoch: int) -> np.ndarray:
-        """(steps, pictures of all hosts) positions in the split, in an epoch's order."""
+        """(steps, images of all hosts) positions in the split, in an epoch's order."""
         order = epoch_schedule.order(len(self.split), seed=self.config.seed, epoch=epoch)
         return order[: self.steps * self._whole].reshape(self.steps, self._whole)
 
@@ -122,10 +122,10 @@ class TiledTrainingData:
         mapped: MapFunction,
         opened: Callable[[int], Callable[[Part, Rectangle], _Tile]],
     ) -> list[list[_Tile]]:
-        """The tiles of each of this host's pictures of a batch.
+        """The tiles of each of this host's images of a batch.
 
         Args:
-            opened: reads the picture at a position of the split and gives what makes a tile of it;
+            opened: reads the image at a position of the split and gives what makes a tile of it;
                 raises InputError where it cannot be read.
         """
         # A source is read once, its tiles are made, and it is let go: a batch of photos at their

@@ -44,7 +44,7 @@ class Training(Protocol):
 
     Attributes:
         name, fingerprint: of the data.
-        dataset: with the held-out pictures; the others are what they are after `fit`.
+        dataset: with the held-out images; the others are what they are after `fit`.
         classes: of the data, in the order of the logits.
         preprocessing: of the network.
         model: what is trained, in place.
@@ -66,10 +66,10 @@ class Training(Protocol):
         """Train, going on with what is in `folder`."""
 
     def counts(self) -> dict[str, Any]:
-        """How many pictures there were for what, and which were broken; after `results`."""
+        """How many images there were for what, and which were broken; after `results`."""
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
-        """Figures on the held-out pictures, and files that show them; after `fit`."""
+        """Figures on the held-out images, and files that show them; after `fit`."""
 
 
 def train(
@@ -87,7 +87,7 @@ def train(
 
     Raises:
         InputError: bad data, an impossible model, a folder that holds another run, a teacher that
-            cannot teach this, or weights or a teacher that know the pictures to be held out.
+            cannot teach this, or weights or a teacher that know the images to be held out.
         OSError: the folder cannot be written.
         Stopped: a signal asked to stop; what was trained is kept.
     """
@@ -136,7 +136,7 @@ def _run(
         plain.save(temporary)
     atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in training.classes))
     info["results"] = training.results(folder)
-    info["dataset"] |= training.counts()  # held-out pictures that are broken are known now
+    info["dataset"] |= training.counts()  # held-out images that are broken are known now
     info["results"] |= figures(fitted.history, asked.config)
     info["results"] |= {"seconds": round(fitted.seconds, 1)}
     info["complete"] = True
@@ -160,7 +160,7 @@ class _Pictures:
             self._log = TensorBoardLog(self._folder / "tensorboard", history)
         else:
             self._log.epoch(history[-1])
-        # A drawing takes as long as an epoch of few small pictures.
+        # A drawing takes as long as an epoch of few small images.
         if time.monotonic() - self._drawn > _SECONDS_BETWEEN_DRAWINGS:
             self.draw(history)
 

@@ -31,14 +31,14 @@ SegmentationBatch = TiledBatch
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class SegmentationTrainingData(TiledTrainingData):
-    """What a segmentation network learns from; a `TiledTrainingData` of pictures with label maps.
+    """What a segmentation network learns from; a `TiledTrainingData` of images with masks.
 
     Attributes:
         output_size: (h', w') of the network's answer; None: that of its input. A smaller one is
             the middle of the input, as unpadded convolutions leave it (arXiv:1505.04597, fig. 1).
 
     Raises:
-        InputError: pictures that are cropped, or not of 3 channels; an output larger than the
+        InputError: images that are cropped, or not of 3 channels; an output larger than the
             input.
     """
 
@@ -68,7 +68,7 @@ class SegmentationTrainingData(TiledTrainingData):
             "gt_weights": (n, h', w') float32 of `border_weights`, where `config.border_weight`.
 
         Raises:
-            InputError: no picture can be read; or see `BrokenPictures.add`.
+            InputError: no image can be read; or see `BrokenPictures.add`.
         """
         return super().batch(epoch, step)
 

@@ -7,7 +7,7 @@ pixel to the borders of the nearest and the second nearest object. w_c, which ba
 An object is a connected region of one class but the first, which is what is no object's. Pixels
 that touch at a corner alone are not connected: a line that is one pixel thin keeps two objects
 apart, diagonal as it may be. An object's border is those of its own pixels that have a neighbour
-above, below or beside them that is not its own; where the picture cuts it, there is none.
+above, below or beside them that is not its own; where the image cuts it, there is none.
 """
 
 from __future__ import annotations

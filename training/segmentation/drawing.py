@@ -1,4 +1,4 @@
-"""Label maps drawn on pictures: a tint and a contour a class, and a legend below.
+"""Masks drawn on images: a tint and a contour a class, and a legend below.
 
 A class has the colour that boxes of the same objects have (`training.common.drawing`). Seven
 colours are what colour-blind people tell apart: the next seven classes have stripes of them, the
@@ -35,7 +35,7 @@ def draw_map(
     classes: Sequence[str],
     palette: Palette | None = None,
 ) -> np.ndarray:
-    """Draw a label map on a copy of a picture, and the names of the classes in it below.
+    """Draw a mask on a copy of an image, and the names of the classes in it below.
 
     Args:
         picture: (h, w, 3) uint8.
@@ -47,7 +47,7 @@ def draw_map(
         (h + the legend's, w, 3) uint8.
 
     Raises:
-        InputError: a map of another size, one with what is no class, or not a picture.
+        InputError: a map of another size, one with what is no class, or not an image.
     """
     drawn = overlay(picture, label_map, classes, palette)
     present = np.flatnonzero(np.bincount(label_map.ravel(), minlength=VOID + 1))
@@ -81,7 +81,7 @@ def overlay(
     classes: Sequence[str],
     palette: Palette | None = None,
 ) -> np.ndarray:
-    """The picture with tints and contours alone; (h, w, 3) uint8. The rest is as `draw_map`."""
+    """The image with tints and contours alone; (h, w, 3) uint8. The rest is as `draw_map`."""
     _check(picture, label_map, classes)
     colours, share = _looks(label_map, classes, palette)
     line = max(1, round((picture.shape[0] * picture.shape[1]) ** 0.5 / 320))
@@ -176,7 +176,7 @@ def _look(label: int, classes: Sequence[str], palette: Palette | None) -> int:
 
 
 def _is_bare(label: int, classes: Sequence[str]) -> bool:
-    """Whether a class is drawn by leaving the picture as it is."""
+    """Whether a class is drawn by leaving the image as it is."""
     return label == 0 and classes[0] == BACKGROUND
 
 
@@ -206,7 +206,7 @@ def _outlines(label_map: np.ndarray, line: int) -> np.ndarray:
 
 
 def _letters(shape: tuple[int, ...]) -> int:
-    """Their height: a small picture is looked at as it is, a large one shrunk to the screen."""
+    """Their height: a small image is looked at as it is, a large one shrunk to the screen."""
     return max(10, round(0.02 * (shape[0] * shape[1]) ** 0.5))
 
 

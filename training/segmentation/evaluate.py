@@ -1,4 +1,4 @@
-"""Label maps of anything that maps pictures to them: Keras, TFLite and ONNX share the metrics."""
+"""Masks of anything that maps images to them: Keras, TFLite and ONNX share the metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SegmentFn = Callable[[np.ndarray], np.ndarray]
 def maps(
     segment: SegmentFn, split: SegmentationSplit, preprocessing: Preprocessing, *, title: str = ""
 ) -> Iterator[np.ndarray]:
-    """The map of each picture of a split at the picture's own size, as `on_picture` makes it.
+    """The map of each image of a split at the image's own size, as `on_picture` makes it.
 
     Args:
         title: of a progress bar; none is shown without.
@@ -35,7 +35,7 @@ def maps(
         (h, w) uint8.
 
     Raises:
-        InputError: a picture that cannot be read.
+        InputError: an image that cannot be read.
     """
     return answers(
         lambda block: np.asarray(segment(block)), split, preprocessing, on_picture, title=title
@@ -45,13 +45,13 @@ def maps(
 def on_picture(
     found: np.ndarray, size: Sequence[int] | np.ndarray, preprocessing: Preprocessing
 ) -> np.ndarray:
-    """A map of the network's output on the picture, each pixel that of the nearest one.
+    """A map of the network's output on the image, each pixel that of the nearest one.
 
     What lies outside of the output, where that is smaller than the input, is `VOID`.
 
     Args:
         found: (h', w') classes.
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
 
     Returns:
         (height, width) uint8.

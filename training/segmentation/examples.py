@@ -1,4 +1,4 @@
-"""Held-out pictures with their label maps, true and found, for a person to look at."""
+"""Held-out images with their masks, true and found, for a person to look at."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from training.datasets.segmentation import Palette, SegmentationSplit
 from training.segmentation.drawing import legend, overlay
 
 _COLUMNS, _MOST = 2, 12
-_SIDE = 240  # pixels that a picture is shown in
+_SIDE = 240  # pixels that an image is shown in
 _GAP, _BETWEEN = 8, 24
 _HEAD = 24
 _TITLES = ("picture", "truth", "found")
 
 
 def chosen(count: int) -> np.ndarray:
-    """Positions of the pictures to show: up to twelve, evenly over the split."""
+    """Positions of the images to show: up to twelve, evenly over the split."""
     return np.unique(np.linspace(0, count - 1, min(count, _MOST)).round().astype(int))
 
 
@@ -33,7 +33,7 @@ def example(
     classes: Sequence[str],
     palette: Palette | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A picture, its true map on it, and the one that was found.
+    """An image, its true map on it, and the one that was found.
 
     Args:
         picture: (h, w, 3) uint8.
@@ -65,10 +65,10 @@ def write_examples(
     *,
     palette: Palette | None = None,
 ) -> None:
-    """Write pictures of a split, two in a row, as a .png: each as it is, true and found.
+    """Write images of a split, two in a row, as a .png: each as it is, true and found.
 
     Args:
-        found: (h, w) maps by position in the split, of the pictures to show.
+        found: (h, w) maps by position in the split, of the images to show.
     """
     indices = sorted(found)
     columns = min(_COLUMNS, len(indices))

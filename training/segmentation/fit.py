@@ -45,11 +45,11 @@ def fit_segmenter(
 
     def open_task() -> TrainingTask:
         loss = SegmentationLoss.of(training_data.config, pixels)
-        _begin_at_shares(model, class_prior_biases(pixels, loss.class_weights))
+        begin_at_shares(model, class_prior_biases(pixels, loss.class_weights))
         training_model = SegmentationTrainingModel(
             placement.twin(model), training_data.preprocessing, loss
         )
-        return _Segmentation(training_model, training_data, validation, classes)
+        return Segmentation(training_model, training_data, validation, classes)
 
     return engine.fit(
         model,
@@ -62,14 +62,14 @@ def fit_segmenter(
     )
 
 
-def _begin_at_shares(model: keras.Model, biases: np.ndarray) -> None:
+def begin_at_shares(model: keras.Model, biases: np.ndarray) -> None:
     """Give the logits these biases, unless they have learnt some already."""
     bias = model.get_layer("logits").bias
     if not np.any(np.asarray(bias)):
         bias.assign(biases)
 
 
-class _Segmentation(TiledTraining):
+class Segmentation(TiledTraining):
     """Images with masks."""
 
     head = tasks.of("segmentation").head

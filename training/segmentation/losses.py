@@ -1,6 +1,6 @@
 """What segmentation networks learn by: cross-entropy, dice, focal, on any backend.
 
-Shapes: n pictures, h w pixels of the network's output, c classes.
+Shapes: n images, h w pixels of the network's output, c classes.
 
 Every loss is one number of a batch. A pixel that is `VOID` counts nowhere, and a batch of nothing
 else has the loss 0. Weights of pixels, such as those of borders (U-Net, arXiv:1505.04597, equation
@@ -29,7 +29,7 @@ _TINY = 1e-7  # keeps what was divided by it nothing: a sum over no pixel is 0 o
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class SegmentationLoss:
-    """A loss of logits against label maps.
+    """A loss of logits against masks.
 
     Attributes:
         name: "cross_entropy": the weighted mean over pixels; "focal": of cross-entropies that
@@ -54,7 +54,7 @@ class SegmentationLoss:
         """The loss that a configuration asks for.
 
         Args:
-            pixels: (c,) of each class in the pictures to learn from (`count_pixels`).
+            pixels: (c,) of each class in the images to learn from (`count_pixels`).
         """
         weighed = config.class_weights == "balanced"
         return cls(

@@ -1,10 +1,10 @@
-"""Mean IoU and its kin of anything that finds label maps: Keras, TFLite and ONNX share them.
+"""Mean IoU and its kin of anything that finds masks: Keras, TFLite and ONNX share them.
 
-All but the boundaries' figure come from counts of pixels, which are kept picture by picture: two
-files that saw the same pictures are compared by a paired bootstrap over pictures (percentiles;
+All but the boundaries' figure come from counts of pixels, which are kept image by image: two
+files that saw the same images are compared by a paired bootstrap over images (percentiles;
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 
-n pictures, c classes, h w pixels of a picture at its own size, r resamples.
+n images, c classes, h w pixels of an image at its own size, r resamples.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kerascnn.errors import InputError
 from training.common import atomic, packed
 from training.datasets.segmentation import VOID, SegmentationSplit
 
-# Of the picture's diagonal (Csurka et al. 2013, section 3).
+# Of the image's diagonal (Csurka et al. 2013, section 3).
 TOLERANCE = 0.0075
 INTERSECTION, TRUTH, FOUND = range(3)
 _RESAMPLES_AT_ONCE = 100
@@ -35,17 +35,17 @@ class SegmentationEvaluation:
 
     Attributes:
         miou: the mean of `per_class` over classes that occur in truth or in what was found.
-        per_class: (c,) intersection over union of all pixels of all pictures.
+        per_class: (c,) intersection over union of all pixels of all images.
         dice: (c,) twice the intersection over the sum of both, likewise.
         mean_dice: the mean of `dice` over the same classes.
         pixel_accuracy: pixels whose class was found.
         boundary_f1: F1 of contours (Csurka et al., "What is a good evaluation measure for semantic
-            segmentation?", BMVC 2013): the mean over pictures of the mean over the classes that
-            have a contour in a picture, in truth or found; see `boundary_scores`. NaN where it was
+            segmentation?", BMVC 2013): the mean over images of the mean over the classes that
+            have a contour in an image, in truth or found; see `boundary_scores`. NaN where it was
             not asked for.
-        boundary: (c,) the mean over those pictures, class by class.
+        boundary: (c,) the mean over those images, class by class.
         pixels: (c,) pixels of the truth.
-        counts: (n, c, 3) int64 pixels of each picture and class: of the intersection, of the truth,
+        counts: (n, c, 3) int64 pixels of each image and class: of the intersection, of the truth,
             and found.
     """
 
@@ -72,17 +72,17 @@ def evaluate_maps(
     *,
     boundaries: bool = True,
 ) -> SegmentationEvaluation:
-    """Compare found label maps with those of a split. Pixels that either has `VOID` do not count.
+    """Compare found masks with those of a split. Pixels that either has `VOID` do not count.
 
     Args:
-        found: one map a picture of the split, in its order and at the picture's own size; one is
+        found: one map an image of the split, in its order and at the image's own size; one is
             looked at before the next is asked for.
-        split: its pictures are not read.
+        split: its images are not read.
         classes: names in index order.
         boundaries: whether contours are compared, which takes as long again.
 
     Raises:
-        InputError: no pictures, not one map a picture, another size than the picture's, or what is
+        InputError: no images, not one map an image, another size than the image's, or what is
             no class.
     """
     if not len(split):
@@ -152,11 +152,11 @@ def _histogram(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def boundary_scores(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
-    """(c,) F1 of each class's contours in one picture, in percent; NaN where neither map has one.
+    """(c,) F1 of each class's contours in one image, in percent; NaN where neither map has one.
 
     A pixel is on the contour of its class where one of its four neighbours is of another class.
-    The picture's edge, and what borders on `VOID`, is none. Precision is the share of what was
-    found that has true contour of its class within 0.75% of the picture's diagonal, recall the
+    The image's edge, and what borders on `VOID`, is none. Precision is the share of what was
+    found that has true contour of its class within 0.75% of the image's diagonal, recall the
     share of the truth that has found contour as near.
 
     Args:
@@ -235,12 +235,12 @@ def miou_interval(
     resamples: int = 1000,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Interval of the mean IoU that was lost between two evaluations of the same pictures.
+    """Interval of the mean IoU that was lost between two evaluations of the same images.
 
     Args:
-        before, after: (n, c, 3) `counts` of the same pictures in the same order.
+        before, after: (n, c, 3) `counts` of the same images in the same order.
         seed: equal arguments give equal intervals.
-        resamples: how often the n pictures are drawn anew, with replacement.
+        resamples: how often the n images are drawn anew, with replacement.
         level: share of the resamples that the interval holds, at the least.
 
     Returns:
@@ -248,7 +248,7 @@ def miou_interval(
         pixel counts.
 
     Raises:
-        ValueError: the two are not of the same pictures.
+        ValueError: the two are not of the same images.
     """
     if before.shape != after.shape or (before[..., TRUTH] != after[..., TRUTH]).any():
         raise ValueError(f"counts of the same images, not {before.shape} and {after.shape}")
@@ -322,10 +322,10 @@ def _overlaps(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _resampled_miou(counts: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """(r,) mean IoU in percent of pictures drawn anew; NaN where no pixel counts.
+    """(r,) mean IoU in percent of images drawn anew; NaN where no pixel counts.
 
     Args:
-        times: (r, n) how often each picture is in each draw.
+        times: (r, n) how often each image is in each draw.
     """
     flat = counts.reshape(len(counts), -1).astype(np.float64)  # exact up to 2^53 pixels
     iou, _dice = _overlaps((times @ flat).reshape(len(times), *counts.shape[1:]))

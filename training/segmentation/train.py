@@ -51,7 +51,7 @@ class SegmenterTraining(OpenedTraining):
     def fit(
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
-        """Look at the pictures' headers and at the masks, and train."""
+        """Look at the images' headers and at the masks, and train."""
         config = self._asked.config
         self._begin(folder, placement)
         whole = self.dataset
@@ -85,7 +85,7 @@ class SegmenterTraining(OpenedTraining):
         )
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
-        """Figures on the held-out pictures; classes and examples as files."""
+        """Figures on the held-out images; classes and examples as files."""
         segment = keras_segment_fn(self.model, self.preprocessing)
 
         def measure(
@@ -116,7 +116,7 @@ class SegmenterTraining(OpenedTraining):
     def _sound(
         self, dataset: SegmentationDataset, counts: MaskCounts | None
     ) -> SegmentationDataset:
-        """Without pictures and masks that are known to be broken, which are named."""
+        """Without images and masks that are known to be broken, which are named."""
         if counts is None:
             return dataset
         strict, skipped_ = self._asked.strict, self._skipped

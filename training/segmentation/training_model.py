@@ -1,4 +1,4 @@
-"""A segmentation network as it is trained: bytes and label maps go in, and its loss comes out."""
+"""A segmentation network as it is trained: bytes and masks go in, and its loss comes out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SegmentationTrainingModel(keras.Model):
     """A network behind its normalisation and in front of its loss.
 
     Args:
-        network: functional, from normalised pictures to (n, h', w', c) logits.
+        network: functional, from normalised images to (n, h', w', c) logits.
         preprocessing: of the network.
         loss: of its logits.
     """
@@ -40,5 +40,5 @@ class SegmentationTrainingModel(keras.Model):
         return self.map_loss(x["gt_map"], y_pred, x.get("gt_weights"))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Keras' own of the loss: label maps are compared after the epoch."""
+        """Keras' own of the loss: masks are compared after the epoch."""
         return self.get_metrics_result()

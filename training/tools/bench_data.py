@@ -30,7 +30,7 @@ _LONG = 1_000_000  # epochs: more than any bench lasts
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """Pictures per second, medians of the rounds.
+    """Images per second, medians of the rounds.
 
     Attributes:
         pipeline: of the input pipeline alone.

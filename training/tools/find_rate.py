@@ -1,4 +1,4 @@
-"""Which learning rate: what a range test's curve says (arXiv:1506.01186), and its picture.
+"""Which learning rate: what a range test's curve says (arXiv:1506.01186), and its image.
 
 The test trains for some hundred steps while the rate rises exponentially, as fastai has it
 (Smith lets it rise linearly), until the loss is four times its best. A good rate lies where the

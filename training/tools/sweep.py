@@ -202,7 +202,7 @@ def _told(row: Mapping[str, Any]) -> str:
 
 
 def ranked_by(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What tells the best row: "validation", or "held_out" where a run set no pictures aside."""
+    """What tells the best row: "validation", or "held_out" where a run set no images aside."""
     finished = [row for row in rows if not row["error"]]
     return "held_out" if any(row["validation"] is None for row in finished) else "validation"
 

@@ -20,6 +20,7 @@ class Kind(abc.ABC):
         resamples: draws of the bootstrap behind `drop_interval`.
         share_of_images: the metric is one, so that an image more or less is as many points
             everywhere.
+        reconstructed: kernels are rounded by what they do, see `export.compress.reconstruct`.
         columns: of the report: by the title that a classifier's column has, its own title and
             meaning.
     """
@@ -28,6 +29,7 @@ class Kind(abc.ABC):
     class_metric: ClassVar[str] = ""
     resamples: ClassVar[int] = 1000
     share_of_images: ClassVar[bool] = False
+    reconstructed: ClassVar[bool] = False
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
     @abc.abstractmethod
@@ -92,6 +94,12 @@ def register(task: str, kind: str) -> None:
         kind: "package.module:Class".
     """
     _REGISTERED[task] = kind
+    _OPENED.pop(task, None)
+
+
+def unregister(task: str) -> None:
+    """Take a kind of file out, as a test does with its own."""
+    _REGISTERED.pop(task, None)
     _OPENED.pop(task, None)
 
 

@@ -20,6 +20,7 @@ class ClassificationKind(Kind):
     metrics = (floor.ACCURACY,)
     resamples = 10_000
     share_of_images = True
+    reconstructed = True
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
         """All but raw forms."""

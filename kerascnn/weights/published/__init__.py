@@ -34,7 +34,18 @@ from kerascnn.errors import InputError, did_you_mean
 from kerascnn.weights.published import effdet, keras_applications, timm, torchvision
 from kerascnn.weights.published.row import Evaluation, Published, told
 
-__all__ = ["ROWS", "Evaluation", "Published", "choose", "first", "names", "rows", "told", "unknown"]
+__all__ = [
+    "ROWS",
+    "Evaluation",
+    "Published",
+    "choose",
+    "first",
+    "names",
+    "of_file",
+    "rows",
+    "told",
+    "unknown",
+]
 
 ROWS: tuple[Published, ...] = (
     *torchvision.ROWS,
@@ -95,6 +106,11 @@ def first(
 ) -> Published | None:
     """Any row of a name: all of one name expect the same of an image."""
     return next((row for row in rows(model, backbone) if row.name == os.fspath(name)), None)
+
+
+def of_file(name: str) -> Published | None:
+    """The row of a file that has the published name."""
+    return next((row for row in ROWS if row.file == name), None)
 
 
 def unknown(model: str, name: str, backbone: str | None = None) -> str:

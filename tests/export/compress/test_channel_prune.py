@@ -12,7 +12,7 @@ from keras import layers
 from networks import with_random_weights
 
 import kerascnn
-from export.compress.channel_prune import slim, widths
+from export.compress.channel_prune import prune_channels, widths
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 
@@ -50,7 +50,7 @@ def pictures_for(model: keras.Model, count: int = 2) -> np.ndarray:
     return np.random.default_rng(1).normal(0, 1, shape).astype("float32")
 
 
-def silence(model: keras.Model, slimmed: keras.Model) -> None:
+def silence(model: keras.Model, narrower: keras.Model) -> None:
     """Make all channels zero that the slim model lacks.
 
     A channel is known by a value that no other of its layer has: a norm's mean, or a bias.
@@ -60,7 +60,7 @@ def silence(model: keras.Model, slimmed: keras.Model) -> None:
         is_norm = isinstance(layer, layers.BatchNormalization)
         if is_norm or (weights and layer.use_bias):
             mark = 2 if is_norm else -1
-            remaining = slimmed.get_layer(layer.name).get_weights()
+            remaining = narrower.get_layer(layer.name).get_weights()
             removed = ~np.isin(weights[mark], remaining[mark])
             for weight in weights[:2]:  # scale and offset, or kernel and bias
                 weight[..., removed] = 0
@@ -82,42 +82,42 @@ def built(name: str, options: dict) -> keras.Model:
 def test_removed_channels_are_as_good_as_zero(name: str, options: dict) -> None:
     model = built(name, options)
     divisor = 2 if name == "lenet5" else 8  # which has 6 and 16 channels
-    slimmed = slim(model, macs=SHARE, score="norm", divisor=divisor)
-    assert_smaller(model, slimmed, divisor)
+    narrower = prune_channels(model, macs=SHARE, score="norm", divisor=divisor)
+    assert_smaller(model, narrower, divisor)
     pictures = pictures_for(model)
     whole = model(pictures, training=False).numpy()
-    silence(model, slimmed)
+    silence(model, narrower)
     expected = model(pictures, training=False).numpy()
-    answers = slimmed(pictures, training=False).numpy()
+    answers = narrower(pictures, training=False).numpy()
     scale = np.abs(expected).max()
     assert np.abs(expected[0] - expected[1]).max() > 5e-3 * scale
     assert np.abs(whole - expected).max() > 5e-3 * scale
     np.testing.assert_allclose(answers, expected, rtol=0, atol=2e-5 * scale)
 
 
-def assert_smaller(model: keras.Model, slimmed: keras.Model, divisor: int) -> None:
-    share = count_macs(slimmed) / count_macs(model)
+def assert_smaller(model: keras.Model, narrower: keras.Model, divisor: int) -> None:
+    share = count_macs(narrower) / count_macs(model)
     assert 0.9 * SHARE < share <= SHARE
-    assert count_parameters(slimmed) < count_parameters(model)
-    assert [layer.name for layer in slimmed.layers] == [layer.name for layer in model.layers]
-    assert slimmed.input_shape == model.input_shape
-    assert slimmed.output_shape == (None, CLASSES)
-    before, after = widths(model), widths(slimmed)
+    assert count_parameters(narrower) < count_parameters(model)
+    assert [layer.name for layer in narrower.layers] == [layer.name for layer in model.layers]
+    assert narrower.input_shape == model.input_shape
+    assert narrower.output_shape == (None, CLASSES)
+    before, after = widths(model), widths(narrower)
     for layer, width in after.items():
         assert width in (before[layer], width // divisor * divisor) or before[layer] < 16, layer
         assert width >= min(before[layer], max(divisor, before[layer] / 8)), layer
 
 
-def test_a_slim_model_is_saved_trained_and_slimmed_again(tmp_path: Path) -> None:
+def test_a_slim_model_is_saved_trained_and_narrower_again(tmp_path: Path) -> None:
     model = built("mobilenet_v1", {"alpha": 0.5})
     model.get_layer("stem").trainable = False
-    slimmed = slim(model, macs=0.6, score="l1")
-    assert not slimmed.get_layer("stem").trainable
-    slimmed.save(tmp_path / "slim.keras")
+    narrower = prune_channels(model, macs=0.6, score="l1")
+    assert not narrower.get_layer("stem").trainable
+    narrower.save(tmp_path / "slim.keras")
     loaded = keras.models.load_model(tmp_path / "slim.keras", compile=False)
     pictures = pictures_for(model)
-    np.testing.assert_array_equal(loaded(pictures), slimmed(pictures))
-    again = slim(loaded, macs=0.5, score="l1")
+    np.testing.assert_array_equal(loaded(pictures), narrower(pictures))
+    again = prune_channels(loaded, macs=0.5, score="l1")
     assert count_macs(again) <= 0.5 * count_macs(loaded)
 
 
@@ -125,8 +125,8 @@ def test_the_model_stays_as_it_is_and_results_repeat() -> None:
     model = conv_net(32, 32, norm=True)
     before = [w.copy() for w in model.get_weights()]
     batches = [(pictures_for(model, 4), np.eye(2, dtype="float32")[[0, 1, 1, 0]])]
-    first = slim(model, macs=0.5, score="taylor", batches=batches)
-    second = slim(model, macs=0.5, score="taylor", batches=iter(batches))
+    first = prune_channels(model, macs=0.5, score="taylor", batches=batches)
+    second = prune_channels(model, macs=0.5, score="taylor", batches=iter(batches))
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     first.set_weights([w + 1 for w in first.get_weights()])
@@ -145,9 +145,9 @@ def conv_net(*filters: int, norm: bool) -> keras.Model:
     return with_random_weights(keras.Model(inputs, layers.Dense(2, name="logits")(x), name="tiny"))
 
 
-def kept_channels(model: keras.Model, slimmed: keras.Model, layer: str) -> list[int]:
+def kept_channels(model: keras.Model, narrower: keras.Model, layer: str) -> list[int]:
     """Which of a layer's channels are left, by their biases."""
-    before, after = (m.get_layer(layer).get_weights()[1] for m in (model, slimmed))
+    before, after = (m.get_layer(layer).get_weights()[1] for m in (model, narrower))
     return np.flatnonzero(np.isin(before, after)).tolist()
 
 
@@ -167,8 +167,8 @@ def test_l1_removes_the_smallest_kernels() -> None:
     model = conv_net(4, norm=False)
     even(model, "conv1")
     scaled_channels(model, "conv1", 0, [3.0, 0.2, 2.0, 0.1])
-    slimmed = slim(model, macs=0.5, score="l1", divisor=2)
-    assert kept_channels(model, slimmed, "conv1") == [0, 2]
+    narrower = prune_channels(model, macs=0.5, score="l1", divisor=2)
+    assert kept_channels(model, narrower, "conv1") == [0, 2]
 
 
 def test_norm_removes_the_smallest_scales_whatever_the_kernels() -> None:
@@ -177,16 +177,16 @@ def test_norm_removes_the_smallest_scales_whatever_the_kernels() -> None:
     scaled_channels(model, "conv1", 0, [0.1, 3.0, 0.1, 3.0])
     gamma = np.array([0.9, -0.1, -0.8, 0.2])
     model.get_layer("norm1").set_weights([gamma, np.ones(4), np.zeros(4), np.ones(4)])
-    slimmed = slim(model, macs=0.5, score="norm", divisor=2)
-    assert kept_channels(model, slimmed, "conv1") == [0, 2]
+    narrower = prune_channels(model, macs=0.5, score="norm", divisor=2)
+    assert kept_channels(model, narrower, "conv1") == [0, 2]
 
 
 def test_norm_falls_back_to_kernels_where_no_norm_is() -> None:
     model = conv_net(4, norm=False)
     even(model, "conv1")
     scaled_channels(model, "conv1", 0, [0.1, 3.0, 0.2, 2.0])
-    slimmed = slim(model, macs=0.5, score="norm", divisor=2)
-    assert kept_channels(model, slimmed, "conv1") == [1, 3]
+    narrower = prune_channels(model, macs=0.5, score="norm", divisor=2)
+    assert kept_channels(model, narrower, "conv1") == [1, 3]
 
 
 @pytest.mark.parametrize("norm", [True, False])
@@ -198,9 +198,9 @@ def test_taylor_removes_what_the_logits_do_not_hear(norm: bool) -> None:
     model.get_layer("logits").set_weights([kernel, bias])
     scaled_channels(model, "norm1" if norm else "conv1", 0, [1.0, 5.0, 5.0, 1.0])
     batches = [(pictures_for(model, 16), np.eye(2, dtype="float32")[np.arange(16) % 2])]
-    slimmed = slim(model, macs=0.5, score="taylor", batches=batches, divisor=2)
-    assert kept_channels(model, slimmed, "conv1") == [0, 3]
-    by_size = slim(model, macs=0.5, score="norm" if norm else "l1", divisor=2)
+    narrower = prune_channels(model, macs=0.5, score="taylor", batches=batches, divisor=2)
+    assert kept_channels(model, narrower, "conv1") == [0, 3]
+    by_size = prune_channels(model, macs=0.5, score="norm" if norm else "l1", divisor=2)
     assert kept_channels(model, by_size, "conv1") == [1, 2]
 
 
@@ -217,8 +217,10 @@ def test_taylor_is_parameter_times_gradient_picture_by_picture() -> None:
     model.get_layer("logits").set_weights([kernel])
     pictures = np.ones((2, 4, 4, 4), "float32")
     labels = np.eye(2, dtype="float32")
-    slimmed = slim(model, macs=0.5, score="taylor", batches=[(pictures, labels)], divisor=2)
-    assert kept_channels(model, slimmed, "conv1") == [0, 1]
+    narrower = prune_channels(
+        model, macs=0.5, score="taylor", batches=[(pictures, labels)], divisor=2
+    )
+    assert kept_channels(model, narrower, "conv1") == [0, 1]
 
 
 def test_dear_channels_go_first() -> None:
@@ -227,7 +229,7 @@ def test_dear_channels_go_first() -> None:
     for number, width in enumerate((16, 16, 64), 1):
         weights = [np.ones(width), *model.get_layer(f"norm{number}").get_weights()[1:]]
         model.get_layer(f"norm{number}").set_weights(weights)
-    after = widths(slim(model, macs=0.7, score="norm"))
+    after = widths(prune_channels(model, macs=0.7, score="norm"))
     assert after["conv1"] == 16
     assert after["conv3"] < 64 or after["conv2"] < 16
 
@@ -267,11 +269,11 @@ def stacked(x):
 )
 def test_unusual_ways_of_channels_are_followed(body: Callable, macs: float) -> None:
     model = around(body)
-    slimmed = slim(model, macs=macs, score="l1")
-    assert widths(slimmed)["first"] < 32
+    narrower = prune_channels(model, macs=macs, score="l1")
+    assert widths(narrower)["first"] < 32
     pictures = pictures_for(model)
-    silence(model, slimmed)
-    np.testing.assert_allclose(slimmed(pictures), model(pictures), rtol=0, atol=1e-5)
+    silence(model, narrower)
+    np.testing.assert_allclose(narrower(pictures), model(pictures), rtol=0, atol=1e-5)
 
 
 def grouped(x):
@@ -321,18 +323,18 @@ def test_what_cannot_be_followed_keeps_its_channels(body: Callable) -> None:
     model = around(body)
     score = "l1" if body is grouped else "taylor"  # grouped ones compile for a minute on a CPU
     batches = [(pictures_for(model), np.eye(2))]
-    slimmed = slim(model, macs=0.8, score=score, batches=batches)
-    after = widths(slimmed)
+    narrower = prune_channels(model, macs=0.8, score=score, batches=batches)
+    after = widths(narrower)
     assert after.pop("last") < 64
     assert all(after[name] == widths(model)[name] for name in after)
     if body is not grouped:
-        assert slimmed(pictures_for(model)).shape == (2, 2)
+        assert narrower(pictures_for(model)).shape == (2, 2)
 
 
 def test_a_channel_that_all_share_stays() -> None:
-    slimmed = slim(around(one_for_all), macs=0.5, score="l1")
-    assert widths(slimmed)["one"] == 1
-    assert widths(slimmed)["first"] < 32
+    narrower = prune_channels(around(one_for_all), macs=0.5, score="l1")
+    assert widths(narrower)["one"] == 1
+    assert widths(narrower)["first"] < 32
 
 
 def test_auxiliary_logits_stay() -> None:
@@ -340,13 +342,13 @@ def test_auxiliary_logits_stay() -> None:
     x = layers.Conv2D(64, 3, name="conv1")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     heads = [layers.Dense(16, name=name)(x) for name in ("logits", "aux_logits")]
-    slimmed = slim(keras.Model(inputs, heads), macs=0.5, score="l1")
-    assert widths(slimmed) == {"conv1": 32, "logits": 16, "aux_logits": 16}
+    narrower = prune_channels(keras.Model(inputs, heads), macs=0.5, score="l1")
+    assert widths(narrower) == {"conv1": 32, "logits": 16, "aux_logits": 16}
 
 
 def test_resnext_loses_channels_around_its_groups() -> None:
     model = kerascnn.build("resnext50_32x4d", input_shape=(32, 32, 3), classes=2, width=0.25)
-    before, after = widths(model), widths(slim(model, macs=0.7, score="norm"))
+    before, after = widths(model), widths(prune_channels(model, macs=0.7, score="norm"))
     assert all(after[name] == before[name] for name in before if name.endswith(("conv1", "conv2")))
     assert after["stage2_block1_conv3"] < before["stage2_block1_conv3"]
 
@@ -354,51 +356,51 @@ def test_resnext_loses_channels_around_its_groups() -> None:
 @pytest.mark.parametrize("macs", [0, 1, 1.5, -0.5, float("nan")])
 def test_an_impossible_share_is_refused(macs: float) -> None:
     with pytest.raises(InputError, match="between 0 and 1"):
-        slim(conv_net(16, norm=True), macs=macs, score="norm")
+        prune_channels(conv_net(16, norm=True), macs=macs, score="norm")
 
 
 def test_an_unknown_score_is_refused() -> None:
     with pytest.raises(InputError, match="taylor, norm, l1, not 'l2'"):
-        slim(conv_net(16, norm=True), macs=0.5, score="l2")
+        prune_channels(conv_net(16, norm=True), macs=0.5, score="l2")
 
 
 def test_a_divisor_of_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="divisor"):
-        slim(conv_net(16, norm=True), macs=0.5, score="l1", divisor=0)
+        prune_channels(conv_net(16, norm=True), macs=0.5, score="l1", divisor=0)
 
 
 def test_taylor_without_pictures_is_refused() -> None:
     with pytest.raises(InputError, match="needs batches"):
-        slim(conv_net(16, norm=True), macs=0.5, score="taylor")
+        prune_channels(conv_net(16, norm=True), macs=0.5, score="taylor")
 
 
 def test_a_share_below_the_floors_is_refused_with_the_least() -> None:
     model = conv_net(64, norm=True)
     with pytest.raises(InputError, match=r"0\.125 of the MACs") as refusal:
-        slim(model, macs=0.1, score="norm")
+        prune_channels(model, macs=0.1, score="norm")
     assert "\n" not in str(refusal.value)
-    assert widths(slim(model, macs=0.125, score="norm"))["conv1"] == 8
+    assert widths(prune_channels(model, macs=0.125, score="norm"))["conv1"] == 8
 
 
 def test_a_convolution_that_is_called_twice_is_refused() -> None:
     conv = layers.Conv2D(3, 1, name="again")
     inputs = keras.Input((8, 8, 3))
     with pytest.raises(InputError, match="'again' is called more than once"):
-        slim(keras.Model(inputs, conv(conv(inputs))), macs=0.5, score="l1")
+        prune_channels(keras.Model(inputs, conv(conv(inputs))), macs=0.5, score="l1")
 
 
 def test_models_without_graph_or_size_are_refused() -> None:
     with pytest.raises(InputError, match="functional"):
-        slim(keras.Sequential([layers.Dense(2)]), macs=0.5, score="l1")
+        prune_channels(keras.Sequential([layers.Dense(2)]), macs=0.5, score="l1")
     inputs = keras.Input((None, None, 3))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(16, 1)(inputs))
     with pytest.raises(InputError, match="no fixed image size"):
-        slim(keras.Model(inputs, layers.Dense(2)(x)), macs=0.5, score="l1")
+        prune_channels(keras.Model(inputs, layers.Dense(2)(x)), macs=0.5, score="l1")
 
 
 def test_a_layer_that_another_model_shares_is_no_hindrance() -> None:
     model = conv_net(32, norm=True)
     other = keras.Input((16, 16, 3))
     model.get_layer("conv1")(other)
-    slimmed = slim(model, macs=0.5, score="norm")
-    assert slimmed.get_layer("conv1").filters == 16
+    narrower = prune_channels(model, macs=0.5, score="norm")
+    assert narrower.get_layer("conv1").filters == 16

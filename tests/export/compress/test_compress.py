@@ -18,13 +18,14 @@ from export.artefacts import artefact
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
-from export.compress.compress import all_artefacts, compress, held_out_pictures
+from export.compress.compress import all_artefacts, compress
 from export.report.compare import compare
 from export.report.device_results import COLUMNS
 from export.runtime import load as runtimes
 from export.runtime.predict import predict
 from export.runtime.verify import Verdict, bounded, verified_of
 from export.runtime.verify import verify as verify_outputs
+from export.tasks.classification import Classification
 from export.tflite import flatbuffer
 from export.tflite.half_precision import round_to_half
 from export.tflite.model import TFLiteModel
@@ -70,7 +71,7 @@ def test_int8_takes_raw_bytes(lenet_run: Run, made: list[Artefact]) -> None:
     """Held against the interpreter itself, fed with pixels as they come from a file."""
     from ai_edge_litert.interpreter import Interpreter
 
-    split = held_out_pictures(lenet_run)
+    split = Classification(lenet_run).held_out
     assert split.pictures is not None
     runner = Interpreter(str(made[3].path)).get_signature_runner()
     right = 0
@@ -141,7 +142,7 @@ def test_changed_data_is_refused(lenet_run: Run, tmp_path: Path) -> None:
     info = json.loads(json.dumps(lenet_run.info))
     info["dataset"]["fingerprint"] = "0"
     with pytest.raises(InputError, match="mnist is not the data"):
-        held_out_pictures(Run(tmp_path, info))
+        _ = Classification(Run(tmp_path, info)).held_out
 
 
 def test_unknown_variant_offers_the_closest(lenet_run: Run) -> None:
@@ -151,7 +152,7 @@ def test_unknown_variant_offers_the_closest(lenet_run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["float32.tflite", "int8.tflite", "float32.onnx", "model.keras"])
 def test_predict_from_every_kind_of_file(lenet_run: Run, made, name: str, tmp_path: Path) -> None:
-    split = held_out_pictures(lenet_run)
+    split = Classification(lenet_run).held_out
     assert split.pictures is not None
     images = []
     for index in range(0, 100, 5):
@@ -166,7 +167,7 @@ def test_predict_from_every_kind_of_file(lenet_run: Run, made, name: str, tmp_pa
 
 
 def test_predict_and_compare_as_commands(lenet_run: Run, made, tmp_path: Path) -> None:
-    split = held_out_pictures(lenet_run)
+    split = Classification(lenet_run).held_out
     assert split.pictures is not None
     (tmp_path / "broken.png").write_text("no picture")
     Image.fromarray(split.pictures[0, ..., 0]).save(tmp_path / "digit.png")
@@ -194,7 +195,7 @@ def test_predict_and_compare_as_commands(lenet_run: Run, made, tmp_path: Path) -
 def test_a_file_alone_predicts_as_it_does_beside_its_json(
     lenet_run: Run, made: list[Artefact], tmp_path: Path
 ) -> None:
-    split = held_out_pictures(lenet_run)
+    split = Classification(lenet_run).held_out
     assert split.pictures is not None
     Image.fromarray(split.pictures[0][..., 0]).save(tmp_path / "digit.png")
     for one in made:

@@ -144,9 +144,9 @@ def test_a_broken_training_goes_on_to_the_same_weights(
     keras.utils.set_random_seed(5)  # another process would have other states of chance
     trained: list[int] = []
     with monkeypatch.context() as patch:
-        real = finetune._Watch.on_epoch_end
+        real = finetune.Watch.on_epoch_end
         patch.setattr(
-            finetune._Watch,
+            finetune.Watch,
             "on_epoch_end",
             lambda self, epoch, logs=None: (trained.append(epoch), real(self, epoch, logs)),
         )

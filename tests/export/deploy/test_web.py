@@ -32,7 +32,7 @@ from PIL import Image
 
 from export.artefacts import variants as recipes
 from export.artefacts.description import DESCRIPTION
-from export.compress.compress import compress, held_out_pictures
+from export.compress.compress import compress
 from export.deploy import web
 from export.graph.detection import with_scores
 from export.graph.two_stage import with_suppression
@@ -40,6 +40,7 @@ from export.runtime import load as runtimes
 from export.runtime.detectors import load_detector
 from export.runtime.predict import predict
 from export.runtime.segmenters import load_segmenter
+from export.tasks.classification import Classification
 from export.tflite.argmax import append_argmax
 from export.tflite.convert import to_tflite
 from export.tflite.float_counts import give_float_counts
@@ -148,7 +149,7 @@ def test_the_folder_has_page_runtime_and_models(run: Path, packages: Path, tmp_p
         assert (folder / model.file).read_bytes() == source.read_bytes()
         assert model.bytes == source.stat().st_size
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    there = {path.name for path in web.SOURCES.iterdir() if path.suffix in web._PAGE}
+    there = {path.name for path in web.SOURCES.iterdir() if path.suffix in web.PAGE}
     assert {"index.html", "main.js", "style.css", "icon.svg", "page.webmanifest"} <= there <= files
     assert not [name for name in files if "package" in name or "threaded" in name]
     script = (folder / "litert" / "litert.js").read_text()
@@ -410,7 +411,7 @@ def test_a_run_goes_from_compress_to_the_browser(lenet_run: Run, tmp_path: Path)
     variants = ("float32", "int8")
     files, _ = compress(lenet_run, variants, onnx=False)
     made = web.write_page([str(lenet_run.folder)], tmp_path / "page", variants=variants)
-    digits = held_out_pictures(lenet_run).pictures
+    digits = Classification(lenet_run).held_out.pictures
     assert digits is not None
     pictures = photos()[:4]
     for i, digit in enumerate(digits[:6]):

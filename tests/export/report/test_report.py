@@ -178,7 +178,7 @@ def test_same_answers_are_said_so(tmp_path: pathlib.Path):
     assert body[0][head.index("Drop")] == "0.0same answers"
     assert "same answers as the Keras model on every held-out image" in text
     level = Difference(points=0.0, low=0.0, high=0.0)
-    said = report._remarks(same[0], level)
+    said = report.remarks(same[0], level)
     assert said[-1] == "as good as the most accurate on every held-out image"
 
 
@@ -355,7 +355,7 @@ def test_equal_classes_have_no_majority():
 
 def test_where_nothing_is_recommended_the_best_file_is_shown():
     bad = [dataclasses.replace(r, below_floor="nothing yet", metric="AP") for r in rows()]
-    assert bad[compare._looked_at(bad)].label == "mobilenet_v3_small float16"
+    assert bad[compare.looked_at(bad)].label == "mobilenet_v3_small float16"
     found: Any = [(None, told({"metric": "AP", "per_class": {"a": 0.0, "b": None}}))] * len(bad)
     shown = compare._by_class(found, bad)
     assert shown is not None

@@ -306,7 +306,7 @@ def described(**given: Any) -> dict[str, Any]:
 
 def test_a_row_is_what_stands_beside_the_file():
     made = Artefact(pathlib.Path("slim50_int8.tflite"), described())
-    row = compare._result(
+    row = compare.result(
         types.SimpleNamespace(name="digits"), made, Latency(median_ms=0.1, p95_ms=0.2)
     )
     assert (row.parameters, row.macs, row.nonzero_parameters) == (30_000, 200_000, 29_000)
@@ -321,7 +321,7 @@ def row_of(**evaluation: Any) -> Result:
     info = described()
     info["evaluation"] |= evaluation
     made = Artefact(pathlib.Path("int8.tflite"), info)
-    return compare._result(
+    return compare.result(
         types.SimpleNamespace(name="digits"), made, Latency(median_ms=0.1, p95_ms=0.2)
     )
 

@@ -39,7 +39,7 @@ def test_every_round_has_a_median_and_all_have_an_interval(monkeypatch: pytest.M
 
 def test_the_interval_of_a_median_holds_it_and_is_the_same_again() -> None:
     turns = np.random.default_rng(0).normal(2.0, 0.2, (20, 5))
-    one, again = (benchmark._summary(turns.tolist()) for _ in range(2))
+    one, again = (benchmark.summary(turns.tolist()) for _ in range(2))
     assert one == again
     assert one.low_ms is not None
     assert one.high_ms is not None

@@ -510,7 +510,7 @@ def test_maps_are_kept_on_their_way() -> None:
         np.testing.assert_array_equal(kept[index], one)
 
 
-def test_lessons_by_hand(task: Segmentation) -> None:
+def test_fine_tuning_data_by_hand(task: Segmentation) -> None:
     weighed = dataclasses.replace(task.config, border_weight=10.0, augmentation="none", epochs=1)
     loss = SegmentationLoss(name="cross_entropy", classes=CLASSES)
     fine_tuning_data = dataclasses.replace(task.fine_tuning_data(), loss=loss)
@@ -533,7 +533,7 @@ def test_lessons_by_hand(task: Segmentation) -> None:
     assert set(np.unique(next(iter(fine_tuning_data.stream(alike)))[1][..., 1])) == {1.0}
 
 
-def test_lessons_take_the_runs_loss(run: Run) -> None:
+def test_fine_tuning_data_takes_the_runs_loss(run: Run) -> None:
     asked = json.loads(json.dumps(run.info["request"]))
     asked["config"] |= {"map_loss": "focal", "class_weights": "balanced"}
     fine_tuning_data = tasks.of(Run(run.folder, {**run.info, "request": asked})).fine_tuning_data()

@@ -28,7 +28,7 @@ def int8() -> bytes:
 
 
 def test_equal_lists_are_written_once(int8: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flatbuffer._Sharing, "CreateNumpyVector", _apart)
+    monkeypatch.setattr(flatbuffer.Sharing, "CreateNumpyVector", _apart)
     apart = flatbuffer.write(flatbuffer.read(int8))
     assert len(int8) < 0.9 * len(apart)
     assert np.array_equal(_logits(int8), _logits(apart))
@@ -56,7 +56,7 @@ def test_what_a_graph_takes_without_constants(int8: bytes) -> None:
 
 
 def _apart(self, x: np.ndarray) -> int:
-    return super(flatbuffer._Sharing, self).CreateNumpyVector(x)
+    return super(flatbuffer.Sharing, self).CreateNumpyVector(x)
 
 
 def _logits(file: bytes) -> np.ndarray:

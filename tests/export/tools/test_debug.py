@@ -15,7 +15,7 @@ from networks import lively
 from PIL import Image
 
 from export.artefacts import variants as recipes
-from export.compress.mixed import _kernel_holders
+from export.compress.mixed import kernel_holders
 from export.graph.lower import lower_for_int8, with_raw_input
 from export.tflite import flatbuffer
 from export.tflite.convert import to_tflite
@@ -50,7 +50,7 @@ def errors(float_file: bytes, artefact: bytes, **options):
 
 
 def convolutions(file: bytes) -> int:
-    return len(list(_kernel_holders(flatbuffer.read(file))))
+    return len(list(kernel_holders(flatbuffer.read(file))))
 
 
 def test_a_file_equals_itself(float_file: bytes) -> None:
@@ -82,7 +82,7 @@ def test_a_planted_fault_is_found(float_file: bytes) -> None:
     )
     graph = model.subgraphs[0]
     maker = {o.outputs[0]: o for o in graph.operators}
-    (index,) = (i for layer, _op, i in _kernel_holders(model) if FAULTY in layer)
+    (index,) = (i for layer, _op, i in kernel_holders(model) if FAULTY in layer)
     quantization = graph.tensors[maker[index].inputs[0]].quantization
     quantization.scale = quantization.scale * np.where(
         np.arange(len(quantization.scale)) == 3, 40, 1

@@ -33,7 +33,7 @@ def test_figures_are_the_same_however_the_logits_come_and_are_kept(
     size: int, keep: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Evaluation.of(LOGITS, LABELS)
-    monkeypatch.setattr(outputs, "_AT_ONCE", 21)
+    monkeypatch.setattr(outputs, "AT_ONCE", 21)
     found = Evaluation.of_blocks(in_blocks(size), LABELS, keep_bytes=keep)
     assert figures(found) == figures(whole)
     np.testing.assert_array_equal(found.predictions, LOGITS.argmax(axis=-1))

@@ -15,7 +15,7 @@ def test_work_that_only_counts_breaks_its_silence_in_a_log(
     with Progress("checking", 3, unit="file") as some:
         some.step()
     assert capsys.readouterr().err == ""  # there was no silence yet
-    monkeypatch.setattr(progress, "_SECONDS_OF_SILENCE", -1.0)
+    monkeypatch.setattr(progress, "SECONDS_OF_SILENCE", -1.0)
     with Progress("checking", 3, unit="file") as some:
         some.step()
         some.step(2)
@@ -27,12 +27,12 @@ def test_work_that_only_counts_breaks_its_silence_in_a_log(
 def test_nobody_needs_to_know_how_much_there_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "_SECONDS_OF_SILENCE", -1.0)
+    monkeypatch.setattr(progress, "SECONDS_OF_SILENCE", -1.0)
     with Progress("listing", None, unit="file") as some:
         some.step(12)
         some.note("a/")
     assert capsys.readouterr().err == "listing: 12 files\n"
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
     with Progress("listing", None, unit="file") as some:
         some.note("a/")
     assert capsys.readouterr().err == "listing: 0 files, a/\n"
@@ -42,7 +42,7 @@ def test_what_cannot_be_counted_says_that_it_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = threading.Event()
-    monkeypatch.setattr(progress, "_SECONDS_OF_SILENCE", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_OF_SILENCE", 0.0)
     monkeypatch.setattr(progress, "say", lambda text: (print(text), said.set()))
     with busy("reading coco.json"):
         assert said.wait(60)

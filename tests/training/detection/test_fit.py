@@ -150,7 +150,7 @@ def test_pictures_without_objects_choose_no_epoch() -> None:
     )
     for places, names in ((range(10), {"val_ap", "val_ap50"}), ([4, 9], set())):
         validation = every.take(places)
-        work = fit_detector._Detection(training_model, spec, training_data(), validation, CLASSES)
+        work = fit_detector.Detection(training_model, spec, training_data(), validation, CLASSES)
         assert set(work.validate()) == names
     assert sum(len(validation.objects(i)) for i in range(2)) == 0
 

@@ -24,7 +24,7 @@ from training.augment.boxes import boxes_to_network
 from training.datasets.detection_sets import scan_objects
 from training.datasets.pictures import Preprocessing
 from training.detection import task as train_detector
-from training.detection.fit import _Detection
+from training.detection.fit import Detection
 from training.detection.metrics import Detections
 from training.detection.train import DetectorTraining
 from training.detection.train import opened as open_detector
@@ -369,7 +369,7 @@ def test_the_weights_of_a_classifiers_run_fill_the_backbone(tmp_path: Path) -> N
         )
     )  # fmt: skip
     own = [layer for layer in opened.model.layers if layer.weights]
-    heads = [layer for layer in own if _Detection.is_head(None, layer)]
+    heads = [layer for layer in own if Detection.is_head(None, layer)]
     backbone = [layer for layer in own if layer not in heads]
     roles = {layer.name.partition("_")[0] for layer in backbone}
     assert roles == {"stem", "stage1", "stage2", "stage3", "stage4", "last"}

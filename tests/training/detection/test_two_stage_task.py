@@ -28,7 +28,7 @@ from training.detection import fit as fit_detector
 from training.detection import task as train_detector
 from training.detection.batches import DetectionTrainingData
 from training.detection.evaluate import evaluate_detector, keras_detect_fn
-from training.detection.fit import _Detection
+from training.detection.fit import Detection
 from training.detection.train import opened as open_detector
 from training.engine import dataset_of_request as of_request
 from training.engine import network
@@ -147,7 +147,7 @@ def test_options_of_boxes_reach_the_network_and_the_spec(monkeypatch: pytest.Mon
 
 def test_heads_are_what_no_classifier_has() -> None:
     layers = [layer for layer in tiny_detectors.two_stage_network().layers if layer.weights]
-    backbone = {layer.name for layer in layers if not _Detection.is_head(None, layer)}
+    backbone = {layer.name for layer in layers if not Detection.is_head(None, layer)}
     assert backbone == {
         f"{name}{norm}"
         for name in ("stem", "stage1_block1_expand", "stage2_block1_expand")

@@ -87,8 +87,8 @@ def test_networks_of_the_zoo_ask_for_what_they_hold(make, tmp_path: Path) -> Non
     network.save(tmp_path / "model.keras")
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         config = json.loads(archive.read("config.json"))
-    assert keras_files._bytes_of(config) == sum(
-        int(keras.ops.size(v)) * keras_files._size(v.dtype) for v in network.variables
+    assert keras_files.bytes_of(config) == sum(
+        int(keras.ops.size(v)) * keras_files.size(v.dtype) for v in network.variables
     )
     again = load_keras(tmp_path / "model.keras")
     assert [v.shape for v in again.variables] == [v.shape for v in network.variables]

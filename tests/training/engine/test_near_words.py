@@ -50,7 +50,7 @@ SPEC = zoo.detector_spec("ssdlite_mobilenet_v2", (96, 96, 3)).to_dict()
     [
         (lambda: budget.Budget(metric="downlod"), "download"),
         (lambda: recipes.variant("imt8"), "int8"),
-        (lambda: recipes.Slim(macs=50, score="tailor"), "taylor"),
+        (lambda: recipes.ChannelPrune(macs=50, score="tailor"), "taylor"),
         (lambda: zoo.entry("mobilenetv2"), "mobilenet_v2"),
         (lambda: zoo.entry("ResNet50"), "resnet50"),
         (lambda: training_recipes.load("finetun"), "finetune"),

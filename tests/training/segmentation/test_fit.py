@@ -116,7 +116,7 @@ def test_void_alone_chooses_no_epoch(validation: SegmentationSplit) -> None:
         validation, annotate=lambda place: np.full_like(validation.annotate(place), VOID)
     )
     for given, names in ((validation, {"val_miou", "val_dice"}), (void, set()), (None, set())):
-        work = fit_segmenter._Segmentation(training_model(), training_data(), given, CLASSES)
+        work = fit_segmenter.Segmentation(training_model(), training_data(), given, CLASSES)
         assert set(work.validate()) == names
 
 
@@ -175,7 +175,7 @@ def test_logits_begin_at_the_classes_shares_unless_they_have_learnt(
     np.testing.assert_allclose(np.exp(begun[1]), [1 / 3] * 3, rtol=1e-2)
     learnt = tiny_segmenters.network()
     learnt.get_layer("logits").bias.assign([0.0, 0.5, 0.0])
-    fit_segmenter._begin_at_shares(learnt, class_prior_biases(np.array([6, 1, 0])))
+    fit_segmenter.begin_at_shares(learnt, class_prior_biases(np.array([6, 1, 0])))
     assert np.array(learnt.get_layer("logits").bias).tolist() == [0.0, 0.5, 0.0]
 
 
@@ -198,7 +198,7 @@ def test_frozen_epochs_move_the_decoder_alone(tmp_path: Path) -> None:
 def test_what_a_classifier_has_is_frozen_in_the_zoos_own() -> None:
     model = zoo.build("unet_mobilenet_v2", input_shape=(64, 64, 3), alpha=0.35)
     own = [layer for layer in model.layers if layer.weights]
-    heads = [layer for layer in own if fit_segmenter._Segmentation.is_head(None, layer)]
+    heads = [layer for layer in own if fit_segmenter.Segmentation.is_head(None, layer)]
     backbone = {layer.name.partition("_")[0].rstrip("0123456789") for layer in own} - {"dec"}
     assert {layer.name.partition("_")[0].rstrip("0123456789") for layer in heads} == {
         "dec", "logits",

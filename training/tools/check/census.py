@@ -65,7 +65,7 @@ def take(splits: Mapping[str, Any], *, generated: bool = False) -> Census:
     """Look at every image.
 
     Args:
-        splits: by name, of labelled images, of objects or of label maps.
+        splits: by name, of labelled images, of objects or of masks.
         generated: these images are made, not read.
     """
     counts = tuple(map(len, splits.values()))

@@ -1,4 +1,4 @@
-"""Images that are in a data set twice: the same bytes, or nearly the same picture.
+"""Images that are in a data set twice: the same bytes, or nearly the same image.
 
 Two images are alike if their `phash` differ in at most 3 of 64 bits and their `dhash` in at most 4.
 Pairs within that distance are found without comparing all with all: of four 16-bit pieces of two
