@@ -214,8 +214,11 @@ _WORDS = {
     "top5": "top-5",
     "ap50": "AP50",
     "ap75": "AP75",
+    **{f"ap_{size}": f"AP {size}" for size in ("small", "medium", "large")},
+    **{f"ar{count}": f"AR{count}" for count in (1, 10, 100)},
     "box_ap": "box AP",
     "box_ap50": "box AP50",
+    "box_ap75": "box AP75",
     "boundary_f1": "boundary F1",
     "mean_dice": "dice",
 }

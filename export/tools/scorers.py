@@ -314,7 +314,7 @@ def _without_detections(matches: Matches) -> Matches:
 
 def _interval(low: float, high: float) -> _Interval:
     """Of a figure, by what was lost against one of 0."""
-    return _number(-high), _number(-low)
+    return _number(0.0 - high), _number(0.0 - low)  # never minus zero
 
 
 def _chained(parts: Sequence[_Placed]) -> _Placed:
