@@ -289,7 +289,7 @@ def test_the_simulation_is_the_file_of_gates_and_of_an_uneven_normalisation(
 def test_kernels_are_on_the_files_grid(trained: QATResult) -> None:
     stored = int8_kernels(file_of(trained))
     for layer in trained.model.layers:
-        if not isinstance(layer, qat._LINEAR):
+        if not isinstance(layer, qat.LINEAR):
             continue
         kernel = np.asarray(layer.kernel)
         if isinstance(layer, layers.DepthwiseConv2D):
