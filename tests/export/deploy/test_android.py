@@ -163,7 +163,7 @@ def test_what_cannot_be_done_is_refused(run: Path, project: Path, tmp_path: Path
 
 def tracked() -> set[str]:
     """What of the project is not made in it: all that git keeps."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     ours = ["git", "ls-files", "-coz", "--exclude-standard", "android_demo"]
     listed = subprocess.check_output(ours, cwd=root)
     return {name.partition("/")[2] for name in listed.decode().rstrip("\0").split("\0")}
