@@ -28,7 +28,7 @@ from unittest import mock
 # A script of its own: pytest puts this folder into the path by itself.
 sys.path.insert(1, str(Path(__file__).parent / "helpers"))
 
-import fuzz_samples  # noqa: E402
+import fuzz_samples
 
 _MEMORY = 3 * 2**30  # bytes that an input may take beside what is there before it
 _SECONDS = 60  # of the processor
