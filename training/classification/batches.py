@@ -18,6 +18,7 @@ from kerascnn.preprocessing import Preprocessing
 from training.augment import policies
 from training.common.parallel import ahead, in_order
 from training.datasets.broken import BrokenPictures
+from training.datasets.decode import CACHE_BYTES
 from training.datasets.pictures import read_picture, read_window
 from training.datasets.splits import Split
 from training.engine import epoch_schedule
@@ -168,7 +169,8 @@ class EvaluationBatches(keras.utils.PyDataset):
     """Batches in order and without chance; the last one may be short.
 
     Images that cannot be read are left out, and a batch is shorter then; the first image that
-    can be read stands in for a batch of which nothing is left.
+    can be read stands in for a batch of which nothing is left. Images that are read from files
+    are kept behind their first pass, if all of them fit into memory.
 
     Args:
         split: at the network's geometry.
@@ -188,6 +190,8 @@ class EvaluationBatches(keras.utils.PyDataset):
         self._broken = broken or BrokenPictures()
         self._split, self._preprocessing = split, preprocessing
         self._classes, self._batch_size = classes, batch_size
+        self._keeps = len(split) * int(np.prod(preprocessing.input_shape)) <= CACHE_BYTES
+        self._kept: dict[int, tuple[Sequence[int], np.ndarray]] = {}
 
     def __len__(self) -> int:
         return math.ceil(len(self._split) / self._batch_size)
@@ -198,8 +202,12 @@ class EvaluationBatches(keras.utils.PyDataset):
         places: Sequence[int] = range(start, stop)
         if self._split.pictures is not None:
             pictures = self._split.pictures[start:stop]
+        elif number in self._kept:
+            places, pictures = self._kept[number]
         else:
             places, pictures = self._readable(places)
+            if self._keeps:
+                self._kept[number] = places, pictures
         return {"pictures": pictures}, one_hot(self._split.labels[places], self._classes)
 
     def _readable(self, places: Iterable[int]) -> tuple[list[int], np.ndarray]:

@@ -27,6 +27,9 @@ from training.datasets.splits import Dataset, Split
 
 # Above this, images are decoded again in every epoch instead of kept.
 CACHE_BYTES = 4 << 30
+# More images than this that are only evaluated are not decoded before the first step: an epoch
+# decodes those that choose it when it ends, and held-out ones are decoded behind the last one.
+MOST_AT_START = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,14 +185,21 @@ def decode_dataset(
         InputError: `strict`, or a class that lost its last image.
     """
     broken: list[Broken] = []
+
+    def cache_of(split: Split) -> int:
+        waits = split is not dataset.train and len(split) > MOST_AT_START
+        return 0 if waits else cache_bytes
+
     others = [split for split in (dataset.validation, dataset.held_out) if split is not None]
     geometries = [(dataset.train, train), *((split, evaluation) for split in others)]
-    large = [split for split, geometry in geometries if _lies_on_disk(split, geometry, cache_bytes)]
+    large = [
+        split for split, geometry in geometries if _lies_on_disk(split, geometry, cache_of(split))
+    ]
     headers = dict(zip(map(id, large), _look(large, dataset.name), strict=True))
 
     def decode(split: Split, geometry: Preprocessing, *, whole: bool = True) -> Split:
         decoded, errors = decode_split(
-            split, geometry, cache_bytes=cache_bytes, headers=headers.get(id(split))
+            split, geometry, cache_bytes=cache_of(split), headers=headers.get(id(split))
         )
         broken.extend(errors)
         for error in errors:

@@ -18,7 +18,7 @@ from kerascnn.preprocessing import Preprocessing
 from training import datasets
 from training.common import atomic
 from training.common.parallel import in_order
-from training.datasets import decode_memory
+from training.datasets import decode, decode_memory
 from training.datasets.decode import decode_dataset, decode_split, decoded
 from training.datasets.pictures import read_picture
 from training.datasets.splits import Split, few, stratified
@@ -215,6 +215,42 @@ def test_a_class_that_lost_all_pictures_is_refused(pets: Path) -> None:
         decode_dataset(
             whole, train=STRETCH, evaluation=STRETCH, strict=False, report=lambda _line: None
         )
+
+
+def test_many_images_that_are_only_evaluated_wait_until_they_are(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their headers are looked at; a later pass over them takes them from memory."""
+    from training.classification import batches
+    from training.classification.batches import EvaluationBatches
+
+    (pets / "cats" / "bad.png").write_text("x")
+    whole = datasets.scan(str(pets), seed=0)
+    given = {"train": STRETCH, "evaluation": STRETCH, "strict": False}
+    now, _broken = decode_dataset(whole, **given, report=lambda _line: None)
+    monkeypatch.setattr(decode, "MOST_AT_START", 1)
+    later, broken = decode_dataset(whole, **given, report=lambda _line: None)
+    assert [Path(one.name).name for one in broken] == ["bad.png"]
+    assert later.train.pictures is not None
+    assert later.held_out.pictures is None
+    assert later.held_out.names == now.held_out.names
+    opened: list[str] = []
+    read = batches.read_picture
+    monkeypatch.setattr(
+        batches, "read_picture", lambda *given: opened.append(given[2]) or read(*given)
+    )
+
+    def passes(times: int) -> list[np.ndarray]:
+        opened.clear()
+        found = EvaluationBatches(later.held_out, STRETCH, classes=2, batch_size=3)
+        every = [[found[i][0]["pictures"] for i in range(len(found))] for _ in range(times)]
+        return [np.concatenate(one) for one in every]
+
+    assert all(np.array_equal(one, now.held_out.pictures) for one in passes(3))
+    assert sorted(opened) == sorted(later.held_out.names)
+    monkeypatch.setattr(batches, "CACHE_BYTES", 0)  # more than memory may hold
+    assert all(np.array_equal(one, now.held_out.pictures) for one in passes(2))
+    assert len(opened) == 2 * len(later.held_out)
 
 
 def test_cached_and_streamed_pictures_are_equal(pets: Path) -> None:

@@ -77,9 +77,9 @@ def test_the_network_is_built_in_the_precision_of_the_hardware(
     assert network.with_precision(asked) == {"dtype": "mixed_float16"}
     preprocessing = Preprocessing(height=28, width=28, channels=1)
     model = network.build(asked, preprocessing, classes=10)
-    assert model.get_layer("conv2d").compute_dtype == "float16"
+    assert model.get_layer("stage2_block1_conv").compute_dtype == "float16"
     plain = network.in_single_precision(asked, preprocessing, model, classes=10)
-    assert plain.get_layer("conv2d").compute_dtype == "float32"
+    assert plain.get_layer("stage2_block1_conv").compute_dtype == "float32"
     assert all(
         np.array_equal(one, other)
         for one, other in zip(plain.get_weights(), model.get_weights(), strict=True)
