@@ -24,7 +24,7 @@ MONITORS = ("auto", "accuracy", "balanced_accuracy", "loss")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 DETERMINISTIC = ("auto", "yes", "no")
 # What runs did that know no such setting.
-_BEFORE = {"watch_images": 0, "precision": "float32", "deterministic": "yes"}
+BEFORE = {"watch_images": 0, "precision": "float32", "deterministic": "yes"}
 MAP_LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
 AUGMENTATIONS = tuple({**POLICIES, **BOX_POLICIES})
 
@@ -222,7 +222,7 @@ class TrainConfig:
             )
         if "split_seed" not in plain and "seed" in plain:
             plain = {**plain, "split_seed": plain["seed"]}
-        return cls(**{**_BEFORE, **plain} if "seed" in plain else plain)
+        return cls(**{**BEFORE, **plain} if "seed" in plain else plain)
 
     def given(self, names: Collection[str]) -> list[str]:
         """Those of some settings that have a part in the training, in the order of the fields."""

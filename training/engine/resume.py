@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kerascnn.errors import InputError
+from training.engine.config import BEFORE, TrainConfig
 from training.engine.request import TrainRequest
 from training.engine.run import read_info
 
@@ -34,14 +35,19 @@ def begun(asked: TrainRequest, folder: pathlib.Path) -> dict[str, Any] | None:
 def as_begun(asked: TrainRequest, info: Mapping[str, Any]) -> TrainRequest:
     """The request with what a run keeps of its time.
 
-    That is the rules that its folders are read by, and that all validation images watched it.
+    That is the rules that its folders are read by, and what runs did that know no such setting,
+    where nothing else is asked for.
     """
     before = TrainRequest.from_dict(info["request"])
-    asked = dataclasses.replace(asked, reading=before.reading)
-    if "watch_images" in info["request"]["config"]:
-        return asked
-    config = dataclasses.replace(asked.config, watch_images=before.config.watch_images)
-    return dataclasses.replace(asked, config=config)
+    plain = TrainConfig()
+    kept = {
+        name: getattr(before.config, name)
+        for name in BEFORE
+        if name not in info["request"]["config"]
+        and getattr(asked.config, name) == getattr(plain, name)
+    }
+    config = dataclasses.replace(asked.config, **kept)
+    return dataclasses.replace(asked, reading=before.reading, config=config)
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:

@@ -189,6 +189,9 @@ def test_runs_from_before_a_setting_are_still_complete(teacher_run: Path) -> Non
     assert (teacher_run / "model.keras").stat().st_mtime_ns == before
     with pytest.raises(InputError, match=r"mixup: 0\.0 there, 0\.2 asked for"):
         train(request("lenet5", data="mnist", epochs=1, mixup=0.2), teacher_run)
+    half = request("lenet5", data="mnist", epochs=1, precision="mixed_bfloat16")
+    with pytest.raises(InputError, match=r"precision: float32 there, mixed_bfloat16 asked for"):
+        train(half, teacher_run)
     write_info(teacher_run, info)
 
 
