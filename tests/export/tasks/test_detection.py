@@ -39,10 +39,9 @@ from export.tflite import flatbuffer
 from kerascnn import zoo
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
-from training.datasets import scenes
+from training.datasets import detection_sets, scenes
 from training.detection.metrics import Detections
 from training.detection.train import opened as open_detector
-from training.engine import dataset_of_request as of_request
 from training.engine.request import request
 from training.engine.run import Run, write_info
 
@@ -215,7 +214,7 @@ def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Pat
 def test_the_data_is_scanned_once_a_command(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert scans_of_commands(run, tmp_path, monkeypatch, of_request, "scan_objects") == [1, 1]
+    assert scans_of_commands(run, tmp_path, monkeypatch, detection_sets, "scan_objects") == [1, 1]
 
 
 def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:

@@ -51,9 +51,9 @@ from export.tflite.quantise import quantise_file
 from kerascnn.cli import commands
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.datasets import segmentation_sets
 from training.datasets.segmentation import VOID
 from training.datasets.segmentation_sets import scan_maps
-from training.engine import dataset_of_request as of_request
 from training.engine.request import request
 from training.engine.run import Run, write_info
 from training.segmentation.losses import SegmentationLoss
@@ -214,7 +214,7 @@ def test_compare_speaks_of_miou(run: Run, made: dict[str, Artefact], tmp_path: P
 def test_the_data_is_scanned_once_a_command(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert scans_of_commands(run, tmp_path, monkeypatch, of_request, "scan_maps") == [1, 1]
+    assert scans_of_commands(run, tmp_path, monkeypatch, segmentation_sets, "scan_maps") == [1, 1]
 
 
 def test_runs_of_two_metrics_do_not_compare(run: Run, tmp_path: Path) -> None:

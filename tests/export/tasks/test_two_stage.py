@@ -370,7 +370,7 @@ def test_a_file_is_described(task: TwoStageDetection) -> None:
             ("count", [1], count),
             ("masks", [1, 40, 28, 28], "float32"),
         ]
-        alone = task.told(variant, end)
+        alone = task.metadata(variant, end)
         assert alone["outputs"] == told["outputs"]
         assert alone["decoding"] == {"kind": "detections"}
         assert "and their masks" in alone["description"]

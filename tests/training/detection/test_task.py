@@ -470,4 +470,7 @@ def test_the_command_line_refuses_in_one_line(
 
 def test_the_command_line_tells_ap() -> None:
     found = {"metric": "AP", "held_out": 12.34, "ap50": 34.5, "ap75": None}
-    assert closing_line({"results": found}) == "AP 12.3%, AP50 34.5% on the held-out images"
+    assert (
+        closing_line({"task": "detection", "results": found})
+        == "AP 12.3%, AP50 34.5% on the held-out images"
+    )
