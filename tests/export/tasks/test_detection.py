@@ -25,7 +25,8 @@ from export.artefacts.description import read_description
 from export.compress.compress import VariantBuilder, compress
 from export.report.compare import compare
 from export.report.table import table
-from export.runtime.predict import Boxes, detect, task_of
+from export.runtime.model_facts import facts
+from export.runtime.predict import Boxes, detect
 from export.tasks import base as tasks
 from export.tasks.agreement import (
     PIXELS,
@@ -165,7 +166,9 @@ def test_a_file_is_unpacked_once_whatever_is_done_to_it(
     assert counts == {"read": 2, "write": 2}
     counts.clear()
     builder.make(recipes.variant("float16"), ".tflite")
-    assert counts["read"] == 2  # its own, and one with kernels rounded to half to hold it against
+    # The float file, since int8 was made of a lowered one; its own, and the float file with kernels
+    # rounded to half, to hold it against.
+    assert counts["read"] == 3
     counts.clear()
     builder.make(recipes.variant("float32"), ".onnx")
     assert not counts
@@ -222,7 +225,7 @@ def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path
     wide = np.asarray(Image.fromarray(picture).resize((192, 96)))
     Image.fromarray(wide).save(tmp_path / "wide.png")
     path = made["float32.tflite"].path
-    assert task_of(path) == "detection"
+    assert facts(path).task == "detection"
     (found,) = detect(path, [str(tmp_path / "wide.png")], score=0.3, folder=tmp_path / "drawn")
     assert found.objects
     assert found.drawn == str(tmp_path / "drawn" / "wide.png")
