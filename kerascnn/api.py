@@ -308,7 +308,8 @@ class Run:
 
         arguments.flag(onnx, "onnx")
         for value, argument in ((author, "author"), (license, "license")):
-            arguments.word(value or "", argument)
+            if value is not None:
+                arguments.word(value, argument)
         about.check(author, license)
         settings = _settings(**options)
         names = None if variants is None else arguments.words(variants, "variants")
@@ -484,9 +485,11 @@ def train(
     zoo.entry(model)
     place = arguments.path(data, "data", what="a path, or a name as 'mnist'")
     val_place = arguments.optional_path(val_data, "val_data")
-    arguments.word(recipe or "", "recipe")
-    for value, argument in ((strict, "strict"), (deterministic or False, "deterministic")):
-        arguments.flag(value, argument)
+    if recipe is not None:
+        arguments.word(recipe, "recipe")
+    arguments.flag(strict, "strict")
+    if deterministic is not None:
+        arguments.flag(deterministic, "deterministic")
     for given, argument, example in (
         (settings, "settings", "{'ema': 0.999}"),
         (options, "options", "{'alpha': 0.35}"),

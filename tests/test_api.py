@@ -74,6 +74,7 @@ def test_bad_input_is_one_kind_of_error(tmp_path: Path) -> None:
         ({"image_size": 0}, "image_size"),
         ({"image_size": (32, True)}, "image_size"),
         ({"deterministic": "yes"}, "deterministic must be True or False, not 'yes'"),
+        ({"deterministic": 0}, "deterministic must be True or False, not 0"),
         ({"strict": "no"}, "strict must be True or False"),
         ({"settings": ["ema"]}, "settings must be a dictionary"),
         ({"options": 3}, "options must be a dictionary"),

@@ -174,7 +174,7 @@ def test_what_a_file_has_no_part_for_is_refused(tmp_path: Path) -> None:
                 if option == fitting[task]:
                     assert done.returncode == 0, done.stderr
                 else:
-                    assert_refused(done, f"{file} is ", f"leave out {option}")
+                    assert_refused(done, f"{file} is ", f"leave out {option[2:]}")
 
 
 def test_a_run_is_refused_before_its_network_is_loaded(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_run_is_refused_before_its_network_is_loaded(tmp_path: Path) -> None:
     picture(tmp_path / "x.png")
     for option, value in (("--score", "0.3"), ("-o", "drawn")):
         done = alone(["predict", "run/model.keras", "x.png", option, value], cwd=tmp_path)
-        assert_refused(done, "run/model.keras is a classifier", "leave out --")
+        assert_refused(done, "run/model.keras is a classifier", "leave out ")
         assert not {"tensorflow", "keras"} & set(ast.literal_eval(done.stdout.splitlines()[-1]))
 
 

@@ -208,7 +208,7 @@ def _refuse_foreign(path: pathlib.Path, task: str, given: Sequence[str]) -> None
     for name in given:
         if name not in kinds.of(task).asked:
             kind = tasks.of(task).network
-            raise InputError(f"{path} is {kind}, which {_FOREIGN[name]}; leave out --{name}")
+            raise InputError(f"{path} is {kind}, which {_FOREIGN[name]}; leave out {name}")
 
 
 def labels(path: pathlib.Path, images: Sequence[str], asked: Asked) -> Iterator[Prediction]:
