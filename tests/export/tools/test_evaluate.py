@@ -122,7 +122,7 @@ def test_broken_images_are_left_out_and_named(files: Files, photos: Path, tmp_pa
     ("arguments", "words"),
     [
         (["--data", "more"], ("more has classes that", "does not know: night", "did you mean")),
-        ([], ("is in no run folder", "--data")),
+        ([], ("is in no run folder", "give data")),
         (["--data", "photos", "--split", "val"], ("no split 'val'", "validation")),
         (["--data", "photos", "--split", "validation"], ("photos has no validation images",)),
         (["--data", "nowhere"], ("nowhere: no such folder",)),

@@ -275,7 +275,7 @@ def test_interval_is_of_the_same_pictures() -> None:
     split, answers = random_case(6, 1)
     figures = evaluate_detections(answers, split, ["a", "b", "c"])
     fewer = evaluate_detections(answers[:5], split.take(range(5)), ["a", "b", "c"])
-    with pytest.raises(ValueError, match="objects of the same pictures"):
+    with pytest.raises(ValueError, match="objects of the same images"):
         ap_interval(figures, fewer)
 
 
