@@ -473,16 +473,16 @@ def test_the_facts_of_a_run():
 
 
 @pytest.mark.parametrize(
-    ("weights", "task", "text"),
+    ("weights", "model", "text"),
     [
-        ("imagenet", "classification", "imagenet"),
-        ("imagenet", "detection", "imagenet (backbone alone)"),
-        ("/home/jane/runs/a/model.keras", "detection", "a/model.keras"),
-        ("/home/jane/resnet50-0676ba61.pth", "classification", "resnet50-0676ba61.pth"),
+        ("imagenet", "lenet5", "imagenet"),
+        ("imagenet", "ssdlite_mobilenet_v2", "imagenet (backbone alone)"),
+        ("/home/jane/runs/a/model.keras", "ssdlite_mobilenet_v2", "a/model.keras"),
+        ("/home/jane/resnet50-0676ba61.pth", "lenet5", "resnet50-0676ba61.pth"),
     ],
 )
-def test_initial_weights_are_named_without_the_user_s_folders(weights: str, task: str, text: str):
-    assert facts_of(weights=weights, task=task)["Initial weights"] == text
+def test_initial_weights_are_named_without_the_user_s_folders(weights: str, model: str, text: str):
+    assert facts_of(weights=weights, model=model)["Initial weights"] == text
 
 
 def test_data_is_named_without_the_user_s_folders():
