@@ -646,11 +646,11 @@ def predict(
         [{'image': 'rose.jpg', 'labels': [{'label': 'rose', 'probability': 0.97}, ...]}]
     """
     from export.artefacts.artefact import require_description
+    from export.artefacts.description import require_file
     from export.runtime.picture_args import named
 
     path = file._opened.model_path if isinstance(file, Run) else pathlib.Path(file)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    require_file(path)
     with _as_files(images) as (paths, shown):
         names = named(paths)
         require_description(path)

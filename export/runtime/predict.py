@@ -37,10 +37,10 @@ class Prediction:
     image: str
     labels: tuple[tuple[str, float], ...]
 
-    def as_text(self, name: str | None = None) -> str:
-        """One line: each label with its probability; `name` in place of `image`."""
+    def as_text(self) -> str:
+        """One line: each label with its probability."""
         ranked = ", ".join(f"{label} {value:.1%}" for label, value in self.labels)
-        return f"{name or self.image}: {ranked}"
+        return f"{self.image}: {ranked}"
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -87,14 +87,10 @@ class Boxes:
         """Plain data."""
         return dataclasses.asdict(self)
 
-    def as_text(self, name: str | None = None) -> str:
-        """A line per object: score and corners, (x, y) of the upper left one first; at most ten.
-
-        Args:
-            name: in place of `image`.
-        """
+    def as_text(self) -> str:
+        """A line per object: score and corners, (x, y) of the upper left one first; at most ten."""
         count = counted(len(self.objects), "object") if self.objects else "nothing found"
-        lines = [f"{name or self.image}: {count}" + (f" -> {self.drawn}" if self.drawn else "")]
+        lines = [f"{self.image}: {count}" + (f" -> {self.drawn}" if self.drawn else "")]
         lines += [
             f"  {box.label} {box.score:.0%} "
             f"({box.left:.0f}, {box.top:.0f})-({box.right:.0f}, {box.bottom:.0f})"
@@ -132,10 +128,10 @@ class Areas:
         """Plain data."""
         return dataclasses.asdict(self)
 
-    def as_text(self, name: str | None = None) -> str:
-        """One line: each class with its share of the picture; `name` in place of `image`."""
+    def as_text(self) -> str:
+        """One line: each class with its share of the picture."""
         told = ", ".join(f"{area.label} {area.share:.1%}" for area in self.classes)
-        return f"{name or self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
+        return f"{self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
 
 
 def task_of(path: pathlib.Path) -> str:
@@ -145,6 +141,13 @@ def task_of(path: pathlib.Path) -> str:
         "classification" (`predict`), "detection" (`detect`) or "segmentation" (`segment`).
     """
     return facts(path).task
+
+
+def require_folder(folder: pathlib.Path) -> None:
+    """Raise InputError for a place for drawings that is, or lies in, a file."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise InputError(f"--out {folder}: {there} is a file; give a folder for the drawings")
 
 
 def answers(
@@ -160,8 +163,10 @@ def answers(
     """What a file of any task says of each image; see `predict`, `detect` and `segment`.
 
     Raises:
-        InputError: as they do; or a classifier that is to draw.
+        InputError: as they do; a classifier that is to draw; or a file in place of `folder`.
     """
+    if folder is not None:
+        require_folder(folder)
     task = task_of(path)
     if task == "detection":
         return detect(path, images, score=score, folder=folder, names=names, refuse=refuse)
