@@ -336,7 +336,7 @@ class Run:
         from export.tasks import allowed
         from export.tools.budget import Budget, milliseconds, size
 
-        allowed.require_classifier(self._opened, "shrink")
+        allowed.require_command(self._opened, "shrink")
         budget = Budget(
             size=size(max_size) if isinstance(max_size, str) else max_size,
             metric=metric,

@@ -79,6 +79,11 @@ def all_tasks() -> tuple[Task, ...]:
     return tuple(map(of, names()))
 
 
+def networks_for(command: str) -> str:
+    """Whose networks a command takes, as in "a classifier": see `Task.commands`."""
+    return " or ".join(task.network for task in all_tasks() if command in task.commands)
+
+
 def files_of(name: str) -> Any:
     """What makes the file side of a run: a function or class of one argument, the `Run`.
 

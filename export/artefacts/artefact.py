@@ -17,7 +17,6 @@ from export.artefacts.description import inside
 from export.artefacts.kinds import base as kinds
 from export.artefacts.kinds.base import Kind
 from kerascnn import outside_json as told
-from kerascnn.catalogue import TASKS
 from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -28,7 +27,7 @@ FORMATS = (".tflite", ".onnx")
 _FIGURES = ("parameters", "macs", "nonzero_parameters", "seconds")
 _REMEDY = "it is of an earlier version, or damaged; run kerascnn compress"
 _SHAPE: told.Shape = {
-    "task": told.one_of(*TASKS),
+    "task": lambda task: task in kinds.names(),
     "model": told.text,
     "variant": {"name": told.text},
     "labels": told.items(told.text, least=1),

@@ -8,6 +8,7 @@
      "outputs": [{"name", "shape", "type", "meaning"}, ...],
      "decoding": {"kind": "logits" | "detections" | "codes" | "map" | "map_logits", ...}}
 
+The kinds of decoding are those of the task (`export.artefacts.kinds.base.Kind.decodings`).
 `kerascnn.preprocessing.Preprocessing` says what its words of the input mean. Inputs and outputs go
 by the names of the signature; those of .tflite files also have the name of their "tensor", and
 outputs are in the file's order. "version" tells networks apart: it is a hash of the file's.
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from export.artefacts.extent import has_zip_entry, is_cut_short
+from export.artefacts.kinds import base as kinds
 from export.artefacts.protobuf import byte_fields
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -34,11 +36,6 @@ from training.common import atomic
 DESCRIPTION = "kerascnn.json"
 FORMAT = 1
 RAW, NORMALISED = "raw bytes", "(byte - mean) / std"
-KINDS = {
-    "classification": ("logits",),
-    "detection": ("detections", "codes"),
-    "segmentation": ("map", "map_logits"),
-}
 PROPERTY = "kerascnn"  # of an .onnx file
 # Numbers of fields in onnx.proto: of a ModelProto, and of a StringStringEntryProto in it.
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
@@ -225,10 +222,10 @@ def _checked(metadata: Any) -> dict[str, Any]:
     _demand(_is_whole(metadata.get("format")) and metadata["format"] == FORMAT, "format")
     for field in TEXTS:
         _demand(isinstance(metadata.get(field), str), field)
-    _demand(metadata.get("task") in KINDS, "task")
+    _demand(metadata.get("task") in kinds.names(), "task")
     _demand(_is_list(metadata.get("labels"), lambda one: isinstance(one, str)), "labels")
-    decoding, kinds = metadata.get("decoding"), KINDS[metadata["task"]]
-    _demand(isinstance(decoding, dict) and decoding.get("kind") in kinds, "decoding")
+    decoding, known = metadata.get("decoding"), tuple(kinds.of(metadata["task"]).decodings)
+    _demand(isinstance(decoding, dict) and decoding.get("kind") in known, "decoding")
     outputs = metadata.get("outputs")
     _demand(isinstance(outputs, list) and all(map(_is_output, outputs)), "outputs")
     _check_input(metadata.get("input"))

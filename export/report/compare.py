@@ -31,6 +31,7 @@ from export.tasks import base as tasks
 from export.tasks.classification import by_kind
 from kerascnn.errors import InputError
 from kerascnn.weights import published
+from kerascnn.zoo import entry
 from training.classification.closing import recalls, unequal
 from training.common import once
 from training.common.progress import Progress
@@ -330,7 +331,8 @@ def _initial_weights(run: Run) -> str:
     if path.is_absolute():
         # What a file in a run folder is called says nothing.
         return f"{path.parent.name}/{path.name}" if path.name == "model.keras" else path.name
-    own = run.task == "classification" or weights in published.names(run.info["request"]["model"])
+    model = run.info["request"]["model"]
+    own = entry(model).backbone is None or weights in published.names(model)
     return str(weights) if own else f"{weights} (backbone alone)"
 
 

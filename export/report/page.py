@@ -517,7 +517,7 @@ def _causes(results: Sequence[Result]) -> list[str]:
     return causes.split("; ") if causes else []
 
 
-# Between the two parts of what `training.engine.floor` says.
+# Between the two parts of what `Kind.below_floor` says.
 _LIKELY = ". Likely causes: "
 
 

@@ -14,7 +14,6 @@ from export.runtime.verify import YES
 from kerascnn.errors import InputError
 from training.common import atomic
 from training.common.wording import SizeUnit, unit_of
-from training.engine import floor
 
 # A file this near (in points of the metric) to the best one counts as still right.
 TOLERANCE = 1.0
@@ -67,7 +66,7 @@ class Result:
             calibration, search and conversion.
         verified: "yes": the file ran in its runtime and agreed with Keras as its variant demands;
             "no": it did not; "not verified": the held-out pictures do not tell.
-        below_floor: why nothing is recommended of its network (`training.engine.floor`); else
+        below_floor: why nothing is recommended of its network (`Kind.below_floor`); else
             empty.
         agreement: share of pictures with Keras' top-1 answer, in percent; of a detector, share of
             the detections that are Keras' too; of a segmentation network, share of the pixels.
@@ -228,13 +227,16 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.{3 if value < 1 else 2 if value < 10 else 1}f}"
 
 
+_METRIC_OF_NONE = "accuracy"
+
+
 def metric_of(results: Sequence[Result], *, unit: bool = False) -> str:
     """What the figures of one report are: they are all of one data set, and so of one metric.
 
     Args:
         unit: say that it is a percentage, as all metrics are.
     """
-    metric = results[0].metric if results else floor.ACCURACY
+    metric = results[0].metric if results else _METRIC_OF_NONE
     return f"{metric} (%)" if unit else metric
 
 
@@ -325,7 +327,7 @@ def best_choices(results: Sequence[Result]) -> dict[str, Result]:
     """The files to take, by reason: "smallest", "fastest" and "most accurate".
 
     They are chosen among the verified files of networks that find something
-    (`training.engine.floor`), by `choice_value` where every file has one of a split set aside for
+    (`Kind.below_floor`), by `choice_value` where every file has one of a split set aside for
     that, else by the held-out figures (`chosen_on`). Files that leave decoding to the app
     (`..._raw`) are chosen only where there are no whole ones, and .onnx files only where there are
     no .tflite ones: the choices are for phones, and latencies in two runtimes do not compare. The

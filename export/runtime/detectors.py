@@ -145,15 +145,14 @@ class KerasDetector(KerasModel):
         self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: _Spec
     ) -> None:
         super().__init__(path, preprocessing, threads)
-        outputs = self._model.output
-        wanted = list if isinstance(spec, DetectorSpec) else dict
-        if not isinstance(outputs, wanted) or (wanted is list and len(outputs) != 2):
+        outputs, self._decoder = self._model.output, _decoder(spec)
+        coded = self._decoder is not None
+        if not isinstance(outputs, list if coded else dict) or (coded and len(outputs) != 2):
             raise InputError(
                 f"{path} does not fit its description: it gives {len(self._model.outputs)} "
-                f"outputs, not {'boxes and logits' if wanted is list else 'detections'}"
+                f"outputs, not {'boxes and logits' if coded else 'detections'}"
             )
-        self._spec = spec
-        self.masks = wanted is dict and MASKS in outputs
+        self.masks = not coded and MASKS in outputs
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
         from keras import ops
@@ -164,10 +163,10 @@ class KerasDetector(KerasModel):
         for begin in range(0, len(pictures), _PICTURES_AT_ONCE):
             block = self._preprocessing.normalise(pictures[begin : begin + _PICTURES_AT_ONCE])
             outputs = self._model(block, training=False)
-            if isinstance(self._spec, DetectorSpec):
+            if self._decoder is not None:
                 codes, logits = map(ops.convert_to_numpy, outputs)
-                scores = ops.convert_to_numpy(postprocess.scores(self._spec, logits))
-                found += _decoded(self._spec, codes, scores)
+                scores = ops.convert_to_numpy(postprocess.scores(self._decoder, logits))
+                found += _decoded(self._decoder, codes, scores)
             else:
                 detected = {k: ops.convert_to_numpy(values) for k, values in outputs.items()}
                 found += [_of(detected, i) for i in range(len(block))]
@@ -176,16 +175,17 @@ class KerasDetector(KerasModel):
 
 def _has_postprocess(path: pathlib.Path, outputs: Collection[str], spec: _Spec) -> bool:
     """Whether a file's outputs are detections; else they are codes and scores."""
-    masked = MASKS in outputs if spec is None else isinstance(spec, TwoStageSpec) and spec.masks
+    masked = MASKS in outputs if spec is None else spec.masks
     whole = (*DETECTIONS, MASKS) if masked else DETECTIONS
     if set(outputs) == set(whole):
         return True
-    if isinstance(spec, DetectorSpec) and set(outputs) == {BOXES, SCORES}:
+    coded = _decoder(spec) is not None
+    if coded and set(outputs) == {BOXES, SCORES}:
         return False
     raw = f" or, without post-processing, {BOXES} and {SCORES}"
     raise InputError(
         f"{path} does not fit its description: its outputs are {', '.join(sorted(outputs))}, "
-        f"not {', '.join(whole)}{raw if isinstance(spec, DetectorSpec) else ''}"
+        f"not {', '.join(whole)}{raw if coded else ''}"
     )
 
 
@@ -193,13 +193,18 @@ def _detections(
     spec: _Spec, inside: bool, pictures: Iterator[dict[str, np.ndarray]]
 ) -> list[Detections]:
     """Detections out of the outputs for one picture after the other."""
-    if inside or not isinstance(spec, DetectorSpec):
+    decoder = _decoder(spec)
+    if inside or decoder is None:
         return [_of(outputs, 0) for outputs in pictures]
     found: list[Detections] = []
     while block := list(itertools.islice(pictures, _PICTURES_AT_ONCE)):
         codes, scores = (np.concatenate([one[name] for one in block]) for name in (BOXES, SCORES))
-        found += _decoded(spec, codes, scores[..., 1:] if spec.background else scores)
+        found += _decoded(decoder, codes, scores[..., 1:] if decoder.background else scores)
     return found
+
+
+def _decoder(spec: _Spec) -> DetectorSpec | None:
+    return None if spec is None else spec.decoder
 
 
 def _decoded(spec: DetectorSpec, codes: np.ndarray, scores: np.ndarray) -> list[Detections]:

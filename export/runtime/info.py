@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from export.artefacts.description import RAW, read_description
+from export.artefacts.kinds import base as kinds
 from kerascnn.errors import InputError
 from training.common.wording import unit_of
 
@@ -18,13 +19,6 @@ _MOST = 100_000  # operations; the largest network of the zoo has a few thousand
 _FLEX = "Flex"  # begins the name of an operation that TensorFlow itself computes
 # A custom operation that every LiteRT runtime brings along.
 _WELL_KNOWN = ("TFLite_Detection_PostProcess",)
-_ANSWERS = {
-    "logits": "softmax of logits",
-    "detections": "boxes, labels, scores and count, as they are",
-    "codes": "boxes against anchors, to be decoded and suppressed",
-    "map": "a class for each pixel, as it is",
-    "map_logits": "logits of each pixel, of which the largest is the class",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +95,7 @@ def as_text(found: Info) -> str:
         "outputs": "; ".join(
             f"{one['name']} {_sides(one['shape'])} {one['type']}" for one in told["outputs"]
         ),
-        "answer": _ANSWERS[told["decoding"]["kind"]],
+        "answer": kinds.of(told["task"]).decodings[told["decoding"]["kind"]],
         "labels": f"{len(labels)}: {shown}{more}",
         "author": told["author"] or "unknown (set it: kerascnn compress --author)",
         "licence": told["license"] or "unknown (set it: kerascnn compress --license)",

@@ -6,10 +6,11 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from export.artefacts.kinds import base as kinds
 from export.runtime import load as runtimes
 from export.runtime.detectors import load_detector
 from export.runtime.model_facts import facts
@@ -134,13 +135,28 @@ class Areas:
         return f"{self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
 
 
-def task_of(path: pathlib.Path) -> str:
-    """Which function is for this file; raises InputError as they do.
+class Answer(Protocol):
+    """What a file says of an image."""
 
-    Returns:
-        "classification" (`predict`), "detection" (`detect`) or "segmentation" (`segment`).
-    """
-    return facts(path).task
+    @property
+    def image(self) -> str: ...
+
+    def as_text(self) -> str:
+        """For a terminal."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What to tell of each image; see `predict`, `detect` and `segment`."""
+
+    top: int = 1
+    score: float = 0.3
+    folder: pathlib.Path | None = None
+    names: Mapping[str, str] | None = None
+    refuse: Refuse | None = None
 
 
 def require_folder(folder: pathlib.Path) -> None:
@@ -159,22 +175,42 @@ def answers(
     folder: pathlib.Path | None = None,
     names: Mapping[str, str] | None = None,
     refuse: Refuse | None = None,
-) -> Iterator[Prediction] | Iterator[Boxes] | Iterator[Areas]:
+) -> Iterator[Answer]:
     """What a file of any task says of each image; see `predict`, `detect` and `segment`.
 
     Raises:
-        InputError: as they do; a classifier that is to draw; or a file in place of `folder`.
+        InputError: as they do; a file whose answers cannot be drawn and are to be; or a file in
+            place of `folder`.
     """
     if folder is not None:
         require_folder(folder)
-    task = task_of(path)
-    if task == "detection":
-        return detect(path, images, score=score, folder=folder, names=names, refuse=refuse)
-    if task == "segmentation":
-        return segment(path, images, folder=folder, names=names, refuse=refuse)
-    if folder is not None:
+    asked = Asked(top=top, score=score, folder=folder, names=names, refuse=refuse)
+    function = kinds.loaded(kinds.of(facts(path).task).predicted)
+    found: Iterator[Answer] = function(path, images, asked)
+    return found
+
+
+def labels(path: pathlib.Path, images: Sequence[str], asked: Asked) -> Iterator[Prediction]:
+    """`predict` for `answers`; raises InputError where it is to draw."""
+    if asked.folder is not None:
         raise InputError(f"{path} is a classifier, which draws nothing; leave out --out")
-    return predict(path, images, top=top, refuse=refuse)
+    return predict(path, images, top=asked.top, refuse=asked.refuse)
+
+
+def objects(path: pathlib.Path, images: Sequence[str], asked: Asked) -> Iterator[Boxes]:
+    """`detect` for `answers`."""
+    return detect(
+        *(path, images),
+        score=asked.score,
+        folder=asked.folder,
+        names=asked.names,
+        refuse=asked.refuse,
+    )
+
+
+def pixels(path: pathlib.Path, images: Sequence[str], asked: Asked) -> Iterator[Areas]:
+    """`segment` for `answers`."""
+    return segment(path, images, folder=asked.folder, names=asked.names, refuse=asked.refuse)
 
 
 def predict(

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from training.engine.run import Run
 
 
-def require_classifier(run: Run, command: str) -> None:
-    """Raise InputError for a run that a command has no measure for."""
-    if run.task != "classification":
-        held = tasks.of(run.task).network
-        raise InputError(f"{run.folder} holds {held}, and kerascnn {command} takes classifiers")
+def require_command(run: Run, command: str) -> None:
+    """Raise InputError for a run whose task a command has no measure for."""
+    task = tasks.of(run.task)
+    if command not in task.commands:
+        raise InputError(
+            f"{run.folder} holds {task.network}, and kerascnn {command} takes "
+            f"{tasks.networks_for(command)}"
+        )
 
 
 def require_files(run: Run) -> None:

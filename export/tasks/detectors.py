@@ -245,7 +245,7 @@ class DetectorTask(Task):
 
     @property
     def _overlap(self) -> str:
-        return "IoU" if self.metric == "AP" else "mask IoU"
+        return "mask IoU" if self.spec.masks else "IoU"
 
     def kept(self, answers: Found, reference: Found, own: Found) -> dict[str, Any]:
         measured = answers.evaluation

@@ -96,7 +96,7 @@ def debug(
     Raises:
         InputError: no such artefact, or the run's data set is gone or has changed.
     """
-    allowed.require_classifier(run, "debug")
+    allowed.require_command(run, "debug")
     recipe = recipes.variant(variant)
     artefact = Artefact.open(allowed.require_file(run, variant))
     # Late: with it come the libraries of all trainings.

@@ -16,9 +16,10 @@ import numpy as np
 
 from export.artefacts.artefact import require_description
 from export.artefacts.description import require_file
+from export.artefacts.kinds import base as kinds
 from export.runtime.model_facts import ModelFacts, facts
 from export.tasks.same_data import check_fingerprint
-from export.tools.scorers import SCORERS, Score, Scorer
+from export.tools.scorers import Score, Scorer
 from kerascnn.errors import InputError, did_you_mean
 from training.common import atomic, framework
 from training.common.progress import say
@@ -131,7 +132,7 @@ def evaluate(source: pathlib.Path, *, data: str | None = None, split: str = HELD
     if path.suffix == ".keras":
         framework.load()
     known = facts(path)
-    scorer = SCORERS[known.task]
+    scorer: Scorer = kinds.loaded(kinds.of(known.task).scorer)()
     if data is not None:
         dataset = scorer.measured(data) if split == HELD_OUT else scorer.scan(data)
         broken = BrokenPictures()

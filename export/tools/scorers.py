@@ -50,7 +50,7 @@ class Score:
     """Figures of a file on some images, in percent (but "loss"); None where there is none.
 
     Attributes:
-        metric: what `value` is: "accuracy", "AP" or "mIoU".
+        metric: what `value` is, as "accuracy".
         low, high: 95% interval of `value` by the luck of the images.
         figures: further ones by name.
         per_class: a row per label: its "label" first, then figures and counts.
@@ -65,7 +65,7 @@ class Score:
 
 
 class Scorer(Protocol):
-    """What differs between tasks.
+    """What differs between tasks; `export.artefacts.kinds.base.Kind.scorer` names a task's.
 
     Attributes:
         skips_first: a training leaves out what cannot be read before it sets images aside.
@@ -171,7 +171,9 @@ class Detection:
             found = each_found(detect, split, known.preprocessing, title=path.name)
             return evaluate_together(found, truths)
 
-        split, found = broken.measured(_chained(parts), DetectionSplit.picture, measure)
+        split, found = broken.measured(
+            _chained(parts, count_at=None), DetectionSplit.picture, measure
+        )
         return len(split), _of_detections(found, known)
 
 
@@ -212,13 +214,6 @@ class Segmentation:
 
         split, found = broken.measured(_chained(parts), SegmentationSplit.both, measure)
         return len(split), _of_masks(found, known)
-
-
-SCORERS: dict[str, Scorer] = {
-    "classification": Classification(),
-    "detection": Detection(),
-    "segmentation": Segmentation(),
-}
 
 
 def _checked(path: pathlib.Path, logits: np.ndarray, known: ModelFacts) -> np.ndarray:
@@ -317,8 +312,8 @@ def _interval(low: float, high: float) -> _Interval:
     return _number(0.0 - high), _number(0.0 - low)  # never minus zero
 
 
-def _chained(parts: Sequence[_Placed]) -> _Placed:
-    """Several splits, one behind the other."""
+def _chained(parts: Sequence[_Placed], **unknown: None) -> _Placed:
+    """Several splits, one behind the other; `unknown` are fields that are not known of them."""
     if len(parts) == 1:
         return parts[0]
     owners = [(part, int(place)) for part in parts for place in part.places]
@@ -328,9 +323,8 @@ def _chained(parts: Sequence[_Placed]) -> _Placed:
         "sizes": np.concatenate([part.sizes for part in parts]),
         "read": lambda index: owners[index][0].read(owners[index][1]),
         "annotate": lambda index: owners[index][0].annotate(owners[index][1]),
+        **unknown,
     }
-    if isinstance(parts[0], DetectionSplit):
-        changes["count_at"] = None
     return dataclasses.replace(parts[0], **changes)
 
 

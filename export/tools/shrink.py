@@ -98,7 +98,7 @@ def shrink(
         InputError: a detector's run; a network that finds nothing yet; or an impossible budget,
             smaller than the graph alone is without any weight.
     """
-    allowed.require_classifier(run, "shrink")
+    allowed.require_command(run, "shrink")
     variants = [recipes.variant(name, settings) for name in ladder]
     _check_possible(run, budget)
     builder = VariantBuilder(run)

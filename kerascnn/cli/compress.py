@@ -167,7 +167,7 @@ def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool)
     from training.engine.run import Run
 
     opened = Run.open(run)
-    allowed.require_classifier(opened, "debug")
+    allowed.require_command(opened, "debug")
     allowed.require_file(opened, variant)
     framework.load()
     from export.tools.debug import as_json as errors_as_json

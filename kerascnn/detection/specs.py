@@ -32,6 +32,11 @@ class DetectorSpec:
     stages = 1
     masks = False
 
+    @property
+    def decoder(self) -> DetectorSpec | None:
+        """By what a client decodes codes and scores; None where a network has detections alone."""
+        return self
+
     anchors: Anchors
     box_scales: tuple[float, float, float, float]
     background: bool
@@ -105,6 +110,11 @@ class TwoStageSpec:
     """
 
     stages = 2
+
+    @property
+    def decoder(self) -> DetectorSpec | None:
+        """None: the network detects by itself."""
+        return None
 
     anchors: Anchors
     input_size: tuple[int, int]

@@ -7,24 +7,33 @@ What a new task takes, here in tests/helpers/brightness:
     recipe.py     how it is trained
     task.py       the `Task`: metric, settings, data, closing words; imports no framework
     training.py   batches with their signature, the training model with its loss, and figures
+    numbers.py    what a network or a file answers for a split
+    kind.py       the `Kind` of its files: variants, intervals, words; imports no framework
+    files.py      the file side's `Task`: images, answers, when two agree, what the report shows
+    answers.py    what `predict` and `evaluate` say of a file
 
-and three entries: in `kerascnn.catalogue.ENTRIES`, in `training.engine.recipes` and in
-`training.tasks`. Within the package the last two are one line each.
+and four entries: in `kerascnn.catalogue.ENTRIES`, in `training.engine.recipes`, in `training.tasks`
+and in `export.artefacts.kinds.base`. Within the package the last three are one line each.
 """
 
 from __future__ import annotations
 
 import csv
 import pathlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from interruptions import Stop, assert_same_weights, break_off_after, stop_at_step
 from PIL import Image
 
+import kerascnn
+from export.artefacts.kinds import base as kinds
+from export.runtime.info import as_text, info
 from kerascnn import catalogue, listing, zoo
 from kerascnn.errors import InputError
 from training import tasks
@@ -40,8 +49,7 @@ from training.tools.check.check import check
 MODEL = "brightness_tiny"
 
 
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def register(patched: pytest.MonkeyPatch) -> Iterator[None]:
     row = catalogue.Entry(
         builder="brightness.network:tiny",
         title="Brightness",
@@ -56,11 +64,22 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         input_shape=(16, 16, 3),
         classes=1,
     )
-    monkeypatch.setitem(catalogue.ENTRIES, MODEL, row)
-    monkeypatch.setattr(recipes, "_REGISTERED", {"brightness": "brightness.recipe"})
-    tasks.register("brightness", training="brightness.task:BrightnessTask")
+    patched.setitem(catalogue.ENTRIES, MODEL, row)
+    patched.setattr(recipes, "_REGISTERED", {"brightness": "brightness.recipe"})
+    tasks.register(
+        "brightness",
+        training="brightness.task:BrightnessTask",
+        files="brightness.files:BrightnessFiles",
+    )
+    kinds.register("brightness", "brightness.kind:BrightnessKind")
     yield
+    kinds.unregister("brightness")
     tasks.unregister("brightness")
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield from register(monkeypatch)
 
 
 def folder(place: pathlib.Path, count: int = 40) -> pathlib.Path:
@@ -96,6 +115,76 @@ def test_it_is_trained_and_described(tmp_path: pathlib.Path) -> None:
     assert below_floor(opened.info) is None
     mean = {**opened.info, "results": {**results, "held_out": results["mean_baseline"]}}
     assert "finds nothing yet" in (below_floor(mean) or "")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A run; each test registers the task again, and takes it out."""
+    place = tmp_path_factory.mktemp("brightness")
+    with pytest.MonkeyPatch.context() as patched:
+        registering = register(patched)
+        next(registering)
+        asked = checked(MODEL, data=str(folder(place / "data")), epochs=12)
+        train(asked, place / "run")
+        next(registering, None)
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def rows(trained: pathlib.Path) -> list[dict[str, Any]]:
+    """Of the report, once its files are made."""
+    with pytest.MonkeyPatch.context() as patched:
+        registering = register(patched)
+        next(registering)
+        made = kerascnn.open_run(trained).compress(["float32", "int8"], progress=False)
+        next(registering, None)
+    return list(made)
+
+
+def test_its_files_are_verified_and_reported(
+    trained: pathlib.Path, rows: list[dict[str, Any]]
+) -> None:
+    named = {f"{row['variant']}.{row['format']}": row for row in rows}
+    assert set(named) == {"float32.tflite", "int8.tflite", "float32.onnx"}
+    for row in rows:
+        assert row["metric"] == "variance explained"
+        assert row["verified"] == "yes"
+        assert 50 < row["value"] <= 100
+        assert row["drop_low"] <= row["drop"] <= row["drop_high"]
+    assert named["float32.tflite"]["max_logit_diff"] < 1e-3
+    assert named["int8.tflite"]["max_logit_diff"] > named["float32.tflite"]["max_logit_diff"]
+    page = (trained / "report.html").read_text()
+    assert "Variance explained" in page
+    assert "taken for" in page
+    run = kerascnn.open_run(trained)
+    assert len(run.compress(["float32", "int8"], progress=False)) == 3
+    with pytest.raises(InputError, match="have the plain precisions alone"):
+        run.compress(["qat_int8"], progress=False)
+    with pytest.raises(InputError, match="holds a brightness network, and kerascnn shrink takes"):
+        run.shrink(max_size="1KB")
+
+
+@pytest.mark.parametrize("name", ["float32.tflite", "int8.tflite", "float32.onnx"])
+def test_its_files_are_used_alone(
+    trained: pathlib.Path, rows: list[dict[str, Any]], name: str, tmp_path: pathlib.Path
+) -> None:
+    path = shutil.copy(trained / "artefacts" / name, tmp_path)
+    told = info(pathlib.Path(path)).told
+    assert (told["task"], told["decoding"]) == ("brightness", {"kind": "number"})
+    assert "a number, as it is" in as_text(info(pathlib.Path(path)))
+    image = str(trained.parent / "data" / "3.png")
+    (found,) = kerascnn.predict(path, image)
+    level = np.asarray(Image.open(image)).mean() / 255
+    assert found == {"image": image, "value": pytest.approx(level, abs=0.15)}
+    measured = kerascnn.evaluate(path, data=str(trained.parent / "data"), split="all")
+    assert measured["metric"] == "variance explained"
+    assert measured["value_low"] < measured["value"] < measured["value_high"]
+
+
+def test_its_run_is_evaluated(trained: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+    (row,) = (row for row in rows if (row["variant"], row["format"]) == ("int8", "tflite"))
+    measured = kerascnn.evaluate(trained / "artefacts" / "int8.tflite")
+    assert measured["value"] == pytest.approx(row["value"], abs=1e-3)
 
 
 def test_it_is_stopped_and_goes_on(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +229,7 @@ def test_what_it_has_no_part_for_is_refused(tmp_path: pathlib.Path, given, messa
 def test_no_data_is_told(tmp_path: pathlib.Path) -> None:
     with pytest.raises(InputError, match=r"has no values\.csv"):
         checked(MODEL, data=str(tmp_path))
+    tasks.register("brightness", training="brightness.task:BrightnessTask")
     with pytest.raises(InputError, match="no files are made for brightness yet"):
         tasks.files_of("brightness")
     with pytest.raises(InputError, match="did you mean 'brightness'"):

@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.engine import floor
+from training.classification import floor
+from training.engine.floor import class_facts
 
 # The commonest class has at least so many times the images of the rarest.
 _UNEQUAL = 1.5
@@ -61,15 +62,14 @@ def below_floor(info: Mapping[str, Any]) -> str | None:
     common.
     """
     results = info["results"]
-    metric, value = results["metric"], results["held_out"]
+    value = results["held_out"]
     figure = math.nan if value is None else value
     if per_class := results.get("per_class"):
-        facts = floor.class_facts([one["pictures"] for one in per_class])
+        facts = class_facts([one["pictures"] for one in per_class])
         balanced = results["balanced_accuracy"]
-        return floor.below_floor(metric, figure, **facts, balanced=balanced)
+        return floor.below_floor(figure, **facts, balanced=balanced)
     majority = results.get("majority_baseline")
     return floor.below_floor(
-        metric,
         figure,
         classes=results.get("classes_there", len(info["labels"])),
         majority=math.nan if majority is None else majority,

@@ -52,6 +52,7 @@ class ClassificationTask(Task):
     })  # fmt: skip
     model = "efficientnet_lite0"
     head = ("logits",)
+    commands = frozenset({"sweep", "debug", "shrink"})
     curves = Curves(
         title="accuracy (%)",
         scores=(

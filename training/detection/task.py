@@ -14,7 +14,8 @@ from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES
 from training.datasets import coco, detection_sets, voc, yolo
 from training.datasets.detection import DetectionDataset, DetectionSplit, is_scenes
-from training.engine import closing, floor
+from training.detection import floor
+from training.engine import closing
 from training.engine import dataset_of_request as of_request
 from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
 
@@ -142,8 +143,4 @@ class DetectionTask(Task):
         """Detections at random have an AP near 0."""
         results = info["results"]
         value = results["held_out"]
-        return floor.below_floor(
-            results["metric"],
-            math.nan if value is None else value,
-            classes=results.get("classes_there", len(info["labels"])),
-        )
+        return floor.below_floor(results["metric"], math.nan if value is None else value)

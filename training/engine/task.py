@@ -163,6 +163,7 @@ class Task(abc.ABC):
             in `TrainConfig.freeze_epochs`.
         decoded: a spec, whose fields `--detector` sets, says what the outputs mean.
         lends_weights: a run's network is a source of weights for networks of other tasks.
+        commands: of kerascnn, those that need a measure which not every task has, and this one has.
     """
 
     name: str
@@ -175,6 +176,7 @@ class Task(abc.ABC):
     head: tuple[str, ...] = ()
     decoded: bool = False
     lends_weights: bool = True
+    commands: frozenset[str] = frozenset()
 
     @functools.cached_property
     def curves(self) -> Curves:

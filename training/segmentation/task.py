@@ -15,9 +15,10 @@ from training.augment.box_policies import BOX_POLICIES
 from training.datasets import mask_folder, segmentation_sets, voc_masks
 from training.datasets.detection import is_scenes
 from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
-from training.engine import closing, floor
+from training.engine import closing
 from training.engine import dataset_of_request as of_request
 from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
+from training.segmentation import floor
 
 if TYPE_CHECKING:
     from training.engine.config import TrainConfig
@@ -119,7 +120,6 @@ class SegmentationTask(Task):
         results = info["results"]
         value, majority = results["held_out"], results.get("majority_baseline")
         return floor.below_floor(
-            results["metric"],
             math.nan if value is None else value,
             classes=results.get("classes_there", len(info["labels"])),
             majority=math.nan if majority is None else majority,

@@ -68,9 +68,10 @@ def jobs(
         InputError: the same one twice, no model, or a detector.
     """
     for model in models:
-        if tasks.of_model(model) is not tasks.of("classification"):
+        if "sweep" not in tasks.of_model(model).commands:
             raise InputError(
-                f"a sweep ranks classifiers, and {model} is not one; train it by itself"
+                f"a sweep takes {tasks.networks_for('sweep')}, and {model} is not one; train it by "
+                "itself"
             )
     for what, values in (("model", models), ("recipe", recipes), ("seed", seeds)):
         if not values or len(set(values)) != len(values):

@@ -23,6 +23,11 @@ class Kind(abc.ABC):
         reconstructed: kernels are rounded by what they do, see `export.compress.reconstruct`.
         columns: of the report: by the title that a classifier's column has, its own title and
             meaning.
+        decodings: ways in which outputs become answers, as "decoding" of a file's description
+            names them, each with what it is for a person.
+        predicted: "package.module:function" of (path, images, `export.runtime.predict.Asked`),
+            what a file says of images.
+        scorer: "package.module:Class" of an `export.tools.scorers.Scorer`.
     """
 
     metrics: ClassVar[tuple[str, ...]]
@@ -31,6 +36,9 @@ class Kind(abc.ABC):
     share_of_images: ClassVar[bool] = False
     reconstructed: ClassVar[bool] = False
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    decodings: ClassVar[Mapping[str, str]]
+    predicted: ClassVar[str]
+    scorer: ClassVar[str]
 
     @abc.abstractmethod
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
@@ -103,14 +111,25 @@ def unregister(task: str) -> None:
     _OPENED.pop(task, None)
 
 
+def names() -> tuple[str, ...]:
+    """All tasks with files, in the order of their registration."""
+    return tuple(_REGISTERED)
+
+
 def of(task: str) -> Kind:
     """The kind of file of a task; raises InputError for one without files."""
     if task not in _REGISTERED:
         raise InputError(f"no files are made for {task} yet")
     if task not in _OPENED:
-        module, _, name = _REGISTERED[task].partition(":")
-        _OPENED[task] = getattr(importlib.import_module(module), name)()
+        opened: Kind = loaded(_REGISTERED[task])()
+        _OPENED[task] = opened
     return _OPENED[task]
+
+
+def loaded(where: str) -> Any:
+    """What "package.module:name" names; imports its module."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def of_metric(metric: str) -> Kind:

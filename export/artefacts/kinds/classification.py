@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,16 +11,20 @@ from export.artefacts import significance
 from export.artefacts.kinds.base import Kind
 from export.artefacts.variants import Variant
 from kerascnn.errors import InputError
-from training.engine import floor
+from training.classification import floor
+from training.engine.floor import class_facts
 
 
 class ClassificationKind(Kind):
     """See `Kind`."""
 
-    metrics = (floor.ACCURACY,)
+    metrics = ("accuracy",)
     resamples = 10_000
     share_of_images = True
     reconstructed = True
+    decodings: ClassVar[Mapping[str, str]] = {"logits": "softmax of logits"}
+    predicted = "export.runtime.predict:labels"
+    scorer = "export.tools.scorers:Classification"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
         """All but raw forms."""
@@ -46,9 +50,8 @@ class ClassificationKind(Kind):
         value = evaluation["value"]
         if images := evaluation.get("class_pictures"):
             balanced = evaluation.get("balanced_accuracy")
-            facts = floor.class_facts(images)
-            return floor.below_floor(floor.ACCURACY, value, **facts, balanced=balanced)
-        return floor.below_floor(floor.ACCURACY, value, classes=classes)
+            return floor.below_floor(value, **class_facts(images), balanced=balanced)
+        return floor.below_floor(value, classes=classes)
 
     def keras_figure(self, results: Mapping[str, Any]) -> str:
         """With the balanced accuracy, where it is known."""

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from export.artefacts.kinds.base import Kind, shared_steps
 from export.artefacts.variants import Variant
 from kerascnn.errors import InputError
-from training.detection.metrics import matches_interval, unpack
-from training.engine import floor
+from training.detection import floor
 
 _TWO_STAGE = ("float32", "float16", "dynamic_int8", "weight_int8")
 NO_LOSSES = "steps that train have the losses of one-stage detectors alone"
@@ -36,6 +35,12 @@ class DetectionKind(Kind):
             "meaning": "largest difference of a score among detections that both have",
         },
     }
+    decodings: ClassVar[Mapping[str, str]] = {
+        "detections": "boxes, labels, scores and count, as they are",
+        "codes": "boxes against anchors, to be decoded and suppressed",
+    }
+    predicted = "export.runtime.predict:objects"
+    scorer = "export.tools.scorers:Detection"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
         """Fewer where a second stage looks at what the first one found."""
@@ -54,15 +59,19 @@ class DetectionKind(Kind):
 
     def answers(self, evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
         """What COCO's evaluation matched in each image."""
+        from training.detection.metrics import unpack  # `info` needs none of it
+
         return unpack(evaluation["float_matches"]), unpack(evaluation["matches"])
 
     def drop_interval(self, before: Any, after: Any) -> tuple[float, float]:
-        """See `matches_interval`."""
+        """See `training.detection.metrics.matches_interval`."""
+        from training.detection.metrics import matches_interval
+
         return matches_interval(before, after)
 
     def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
         """Below an AP of one percent."""
-        return floor.below_floor(evaluation["metric"], evaluation["value"], classes=classes)
+        return floor.below_floor(evaluation["metric"], evaluation["value"])
 
     def keras_figure(self, results: Mapping[str, Any]) -> str:
         """With the AP at an IoU of 0.5."""

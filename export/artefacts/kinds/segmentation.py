@@ -10,14 +10,14 @@ import numpy as np
 from export.artefacts.kinds.base import Kind, shared_steps
 from export.artefacts.variants import Variant
 from kerascnn.errors import InputError
-from training.engine import floor
-from training.segmentation.metrics import TRUTH, miou_interval, unpack_counts
+from training.engine.floor import class_facts
+from training.segmentation import floor
 
 
 class SegmentationKind(Kind):
     """See `Kind`."""
 
-    metrics = (floor.MIOU,)
+    metrics = ("mIoU",)
     class_metric = "IoU"
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "Accuracy, %": {
@@ -35,6 +35,12 @@ class SegmentationKind(Kind):
             "meaning": "largest difference of a class's IoU from the Keras model's, in points",
         },
     }
+    decodings: ClassVar[Mapping[str, str]] = {
+        "map": "a class for each pixel, as it is",
+        "map_logits": "logits of each pixel, of which the largest is the class",
+    }
+    predicted = "export.runtime.predict:pixels"
+    scorer = "export.tools.scorers:Segmentation"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
         """Without the steps that need labels of images."""
@@ -46,19 +52,25 @@ class SegmentationKind(Kind):
 
     def answers(self, evaluation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Counts of pixels by image and class."""
+        from training.segmentation.metrics import unpack_counts  # `info` needs none of it
+
         return unpack_counts(evaluation["float_counts"]), unpack_counts(evaluation["counts"])
 
     def drop_interval(self, before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-        """See `miou_interval`."""
+        """See `training.segmentation.metrics.miou_interval`."""
+        from training.segmentation.metrics import miou_interval
+
         return miou_interval(before, after)
 
     def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
         """Against one class everywhere."""
+        from training.segmentation.metrics import TRUTH
+
         pixels = self.answers(evaluation)[1][..., TRUTH].sum(axis=0)
-        facts = floor.class_facts(pixels)
+        facts = class_facts(pixels)
         there, majority = facts["classes"], facts["majority"]
         value = evaluation["value"]
-        return floor.below_floor(floor.MIOU, value, classes=there, majority=majority)
+        return floor.below_floor(value, classes=there, majority=majority)
 
     def keras_figure(self, results: Mapping[str, Any]) -> str:
         """The mean over classes."""

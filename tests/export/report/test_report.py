@@ -34,7 +34,7 @@ from export.report.table import table
 from export.tasks.classification import by_kind, kinds_first
 from kerascnn.preprocessing import Preprocessing
 from training.classification.evaluate import class_report
-from training.engine.floor import below_floor
+from training.detection.floor import below_floor
 from training.engine.run import Run
 
 
@@ -183,7 +183,7 @@ def test_same_answers_are_said_so(tmp_path: pathlib.Path):
 
 
 def test_a_network_that_finds_nothing_is_not_recommended(tmp_path: pathlib.Path):
-    why = below_floor("AP", 0.1, classes=2)
+    why = below_floor("AP", 0.1)
     assert why is not None
     found = [
         dataclasses.replace(r, metric="AP", value=0.1, below_floor=why, verified="yes")

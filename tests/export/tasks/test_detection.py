@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import onnx
 import pytest
 from commands import assert_refused, here
 from networks import with_random_norms
@@ -23,9 +22,11 @@ from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
 from export.compress.compress import VariantBuilder, compress
+from export.onnx.model import ONNXModel
 from export.report.compare import compare
 from export.report.table import table
-from export.runtime.predict import Boxes, detect, task_of
+from export.runtime.model_facts import facts
+from export.runtime.predict import Boxes, detect
 from export.tasks import base as tasks
 from export.tasks.agreement import (
     PIXELS,
@@ -157,7 +158,7 @@ def test_a_file_is_unpacked_once_whatever_is_done_to_it(
     for name in ("read", "write"):
         plain = getattr(flatbuffer, name)
         monkeypatch.setattr(flatbuffer, name, _counting(counts, name, plain))
-    monkeypatch.setattr(onnx, "load_from_string", _counting(counts, "parse", onnx.load_from_string))
+    monkeypatch.setattr(ONNXModel, "open", _counting(counts, "open", ONNXModel.open))
     builder = VariantBuilder(run)
     builder.make(recipes.variant("int8"), ".tflite")
     # The float file is looked into, the quantised one edited; packed for its version's sake, and
@@ -165,10 +166,12 @@ def test_a_file_is_unpacked_once_whatever_is_done_to_it(
     assert counts == {"read": 2, "write": 2}
     counts.clear()
     builder.make(recipes.variant("float16"), ".tflite")
-    assert counts["read"] == 2  # its own, and one with kernels rounded to half to hold it against
+    # The float file, since int8 was made of a lowered one; its own, and the float file with kernels
+    # rounded to half, to hold it against.
+    assert counts["read"] == 3
     counts.clear()
     builder.make(recipes.variant("float32"), ".onnx")
-    assert not counts
+    assert not counts  # the converter's own graph is described, and written
 
 
 def _counting(
@@ -222,7 +225,7 @@ def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path
     wide = np.asarray(Image.fromarray(picture).resize((192, 96)))
     Image.fromarray(wide).save(tmp_path / "wide.png")
     path = made["float32.tflite"].path
-    assert task_of(path) == "detection"
+    assert facts(path).task == "detection"
     (found,) = detect(path, [str(tmp_path / "wide.png")], score=0.3, folder=tmp_path / "drawn")
     assert found.objects
     assert found.drawn == str(tmp_path / "drawn" / "wide.png")

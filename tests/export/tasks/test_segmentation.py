@@ -32,7 +32,8 @@ from export.onnx.convert import to_onnx
 from export.onnx.model import ONNXModel
 from export.report import compare
 from export.report.table import table
-from export.runtime.predict import segment, task_of
+from export.runtime.model_facts import facts
+from export.runtime.predict import segment
 from export.runtime.segmenters import load_segmenter, palette
 from export.tasks import allowed
 from export.tasks import base as tasks
@@ -186,7 +187,7 @@ def test_variants_for_classifiers_are_refused(run: Run, name: str) -> None:
 
 def test_commands_for_classifiers_say_so(run: Run) -> None:
     with pytest.raises(InputError, match="holds a segmentation network, and kerascnn shrink"):
-        allowed.require_classifier(run, "shrink")
+        allowed.require_command(run, "shrink")
 
 
 def test_other_data_is_refused(run: Run) -> None:
@@ -328,7 +329,7 @@ def test_predict_draws_maps(run: Run, made: dict[str, Artefact], tmp_path: Path)
     wide = np.asarray(Image.fromarray(picture).resize((192, 96)))
     Image.fromarray(wide).save(tmp_path / "wide.png")
     path, images = made["float32.tflite"].path, [str(tmp_path / "wide.png")]
-    assert task_of(path) == task_of(run.model_path) == "segmentation"
+    assert facts(path).task == facts(run.model_path).task == "segmentation"
     (found,) = segment(path, images, folder=tmp_path / "drawn")
     assert found.drawn == str(tmp_path / "drawn" / "wide.png")
     with Image.open(found.drawn) as drawn:

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from brightness.data import BrightnessSplit
+from brightness.data import BrightnessSplit, truths
+from brightness.numbers import numbers
 from kerascnn.preprocessing import Preprocessing
 from training import tasks
 from training.augment.boxes import to_network
@@ -69,11 +70,9 @@ def mean_error(model: keras.Model, split: BrightnessSplit, preprocessing: Prepro
     run = evaluation.compiled(model, lambda outputs: outputs)
 
     def answer(images: np.ndarray) -> np.ndarray:
-        return ops.convert_to_numpy(run(preprocessing.normalise(images)))[:, 0]
+        return ops.convert_to_numpy(run(preprocessing.normalise(images)))
 
-    found = evaluation.answers(answer, split, preprocessing, lambda one, _size, _how: float(one))
-    wanted = [split.truth(index) for index in range(len(split))]
-    return float(np.mean(np.abs(np.array(list(found)) - wanted)))
+    return float(np.mean(np.abs(numbers(answer, split, preprocessing) - truths(split))))
 
 
 class Brightness(TiledTraining):
@@ -115,7 +114,7 @@ class BrightnessTraining(OpenedTraining):
         return fit.fit(
             self.model,
             open_task,
-            seed=config.seed,
+            config=config,
             folder=folder / "checkpoints",
             history_file=folder / "history.csv",
             placement=placement,
@@ -124,7 +123,7 @@ class BrightnessTraining(OpenedTraining):
 
     def results(self, folder: pathlib.Path) -> dict[str, Any]:
         held_out = self.dataset.held_out
-        wanted = np.array([held_out.truth(index) for index in range(len(held_out))])
+        wanted = truths(held_out)
         return {
             "metric": self.task.metric.name,
             "held_out": mean_error(self.model, held_out, self.preprocessing),

@@ -112,11 +112,11 @@ def test_any_detector_trains_by_any_recipe_of_theirs(model, name):
 @pytest.mark.parametrize("model", kerascnn.list_models("segmentation"))
 def test_any_segmentation_network_trains_by_any_recipe_of_theirs(model, name):
     recipe = recipes.load(name)
-    config, options = recipe.config_for(model), recipe.options_for(model)
+    config, taken = recipe.config_for(model), recipe.options_for(model)
     assert config.label_smoothing == 0
     assert config.map_loss == "cross_entropy_dice"
-    assert set(options) >= set(recipe.options)
-    assert set(options) <= set(options.of_network(model))
+    assert set(taken) >= set(recipe.options)
+    assert set(taken) <= set(options.of_network(model))
 
 
 def test_who_names_no_recipe_gets_one_for_network_data_and_weights():

@@ -232,12 +232,15 @@ def test_figures_without_anything_to_measure_are_none() -> None:
     assert figures == {"mean_dice": None, "pixel_accuracy": None, "boundary_f1": None}
     json.dumps(figures, allow_nan=False)
     results = {"metric": "mIoU", "held_out": float("nan"), **figures}
-    assert closing_line({"results": results}) == "no mIoU on the held-out images"
+    assert (
+        closing_line({"task": "segmentation", "results": results})
+        == "no mIoU on the held-out images"
+    )
 
 
 def test_a_runs_figures_in_words() -> None:
     results = {"metric": "mIoU", "held_out": 85.04, "mean_dice": 91.2, "boundary_f1": 88.8}
-    told = closing_line({"results": results})
+    told = closing_line({"task": "segmentation", "results": results})
     assert told == "mIoU 85.0%, dice 91.2%, boundary F1 88.8% on the held-out images"
 
 

@@ -6,7 +6,10 @@ import math
 
 import pytest
 
-from training.engine.floor import below_floor, class_facts, floor_of
+from training.classification.floor import below_floor, floor_of
+from training.detection import floor as detection
+from training.engine.floor import class_facts
+from training.segmentation import floor as segmentation
 
 
 def test_accuracy_has_to_exceed_the_commonest_class_and_its_luck() -> None:
@@ -14,13 +17,13 @@ def test_accuracy_has_to_exceed_the_commonest_class_and_its_luck() -> None:
     assert (facts["classes"], facts["pictures"], facts["smallest"]) == (2, 164, 51)
     assert facts["majority"] == pytest.approx(68.9, abs=0.01)
     # 68.9 and 1.645 standard errors of 3.61 points.
-    assert floor_of("accuracy", classes=2, majority=facts["majority"], pictures=164) == (
+    assert floor_of(classes=2, majority=facts["majority"], pictures=164) == (
         pytest.approx(74.85, abs=0.01)
     )
-    assert floor_of("accuracy", classes=10) == 10
-    assert below_floor("accuracy", 81.9, **facts) is None
+    assert floor_of(classes=10) == 10
+    assert below_floor(81.9, **facts) is None
     for chance in (68.9, 74.8, 50.0, math.nan):
-        told = below_floor("accuracy", chance, **facts)
+        told = below_floor(chance, **facts)
         assert told is not None
         assert told.startswith(f"this network finds nothing yet: accuracy {chance:.1f}%")
         assert "one class for every image has 68.9% (on 164 images up to 74.8% by luck)" in told
@@ -31,42 +34,42 @@ def test_accuracy_has_to_exceed_the_commonest_class_and_its_luck() -> None:
 def test_a_network_that_misses_no_rare_class_may_be_right_less_often() -> None:
     """960 of 1,000 are of one class."""
     facts = class_facts([960, 40])
-    assert below_floor("accuracy", 90.0, **facts)
-    assert below_floor("accuracy", 90.0, **facts, balanced=88.0) is None
+    assert below_floor(90.0, **facts)
+    assert below_floor(90.0, **facts, balanced=88.0) is None
     # 50 and 1.645 * sqrt(0.5 / 40) / 2 = 59.2
-    assert below_floor("accuracy", 50.0, **facts, balanced=59.0)
-    assert below_floor("accuracy", 50.0, **facts, balanced=59.4) is None
+    assert below_floor(50.0, **facts, balanced=59.0)
+    assert below_floor(50.0, **facts, balanced=59.4) is None
     # The constant answer.
-    told = below_floor("accuracy", 96.0, **facts, balanced=50.0)
+    told = below_floor(96.0, **facts, balanced=50.0)
     assert told is not None
     assert "Likely causes: one class is far more common (class_weights=balanced)" in told
-    even = below_floor("accuracy", 50.0, **class_facts([20, 20]))
+    even = below_floor(50.0, **class_facts([20, 20]))
     assert even is not None
     assert "far more common" not in even
 
 
 def test_one_class_tells_nothing() -> None:
-    told = below_floor("accuracy", 100.0, **class_facts([0, 20]))
+    told = below_floor(100.0, **class_facts([0, 20]))
     assert told is not None
     assert told.startswith("all held-out images are of one class")
 
 
 @pytest.mark.parametrize("metric", ["AP", "mask AP"])
 def test_an_ap_of_nothing(metric: str) -> None:
-    told = below_floor(metric, 0.0, classes=10)
+    told = detection.below_floor(metric, 0.0)
     assert told is not None
     assert told.startswith(f"this network finds nothing yet: {metric} 0.0%, less than 1%.")
     assert "objects too small" in told
-    assert below_floor(metric, 3.0, classes=10) is None
-    nothing = below_floor(metric, math.nan, classes=10)
+    assert detection.below_floor(metric, 3.0) is None
+    nothing = detection.below_floor(metric, math.nan)
     assert nothing is not None
     assert "nothing to find" in nothing
 
 
 def test_one_class_for_every_pixel() -> None:
     """Two classes, 88.8% background: 44.4% without any object, seen as a network's figure."""
-    assert floor_of("mIoU", classes=2, majority=88.8) == pytest.approx(45.4)
-    told = below_floor("mIoU", 44.4, classes=2, majority=88.8)
+    assert segmentation.floor_of(classes=2, majority=88.8) == pytest.approx(45.4)
+    told = segmentation.below_floor(44.4, classes=2, majority=88.8)
     assert told is not None
     assert "mIoU 44.4%, and one class for every pixel has 44.4%" in told
-    assert below_floor("mIoU", 46.0, classes=2, majority=88.8) is None
+    assert segmentation.below_floor(46.0, classes=2, majority=88.8) is None

@@ -1,0 +1,25 @@
+"""What a detector reaches without looking: detections by chance have an AP near 0."""
+
+from __future__ import annotations
+
+import math
+
+from training.engine.floor import CAUSES, NOTHING, NOTHING_TO_FIND, SMALL, with_causes
+
+# Below this AP, in percent, a detector counts as finding nothing.
+LEAST_AP = 1.0
+
+
+def below_floor(metric: str, value: float) -> str | None:
+    """Why nothing is recommended of a network, with likely causes; None where it finds something.
+
+    Args:
+        metric: what the figure is called: AP of boxes, or of masks.
+        value: the figure, in percent; NaN where there is nothing to find.
+    """
+    if value > LEAST_AP:
+        return None
+    if math.isnan(value):
+        return NOTHING_TO_FIND
+    found = f"{NOTHING}: {metric} {value:.1f}%, less than {LEAST_AP:g}%"
+    return with_causes(found, [*CAUSES, SMALL])
