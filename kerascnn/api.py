@@ -704,6 +704,7 @@ def predict(
         [{'image': 'rose.jpg', 'labels': [{'label': 'rose', 'probability': 0.97}, ...]}]
     """
     from export.artefacts.artefact import require_description
+    from export.artefacts.description import require_file
     from export.runtime.picture_args import named
 
     named_file = file._opened.model_path if isinstance(file, Run) else file
@@ -714,8 +715,7 @@ def predict(
         arguments.number(score, "score", least=0, most=1)
     target = arguments.optional_path(out, "out")
     folder = None if target is None else pathlib.Path(target)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    require_file(path)
     with _as_files(images) as (paths, shown):
         names = named(paths)
         require_description(path)

@@ -93,6 +93,9 @@ CLASSIFIER_RUN = {"task": "classification", "model": "lenet5"}
         (["find-lr", DETECTOR[1], *DETECTOR[2:]], None, ("models for classification",)),
         (["bench-data", DETECTOR[1], *DETECTOR[2:]], None, ("models for classification",)),
         (["train", "lenet5", "--data", "nowhere"], None, ("nowhere", "scenes-digits")),
+        (["train", "lenet5", "--data", "run/boxes.json"], CLASSIFIER_RUN, ("COCO, for detectors",)),
+        (["train", "lenet5", "--data", "run/model.keras"], CLASSIFIER_RUN, ("is a file; for cl",)),
+        (["pack", "run/boxes.json", "-o", "out"], CLASSIFIER_RUN, ("COCO, for detectors",)),
         (["train", DETECTOR[1], "--data", "nowhere"], None, ("nowhere",)),
         (["train", "unet", "--data", "."], None, ("not a data set of label maps",)),
         ([*DETECTOR, "--detector", "agnostic=true"], None, ("no option", "agnostic", "min_scale")),
@@ -378,6 +381,9 @@ def test_unknown_model_offers_the_closest() -> None:
         (["compress", "nowhere"], "nowhere"),
         (["compare", "nowhere"], "nowhere"),
         (["predict", "nowhere.tflite", "x.png"], "nowhere.tflite"),
+        (["evaluate", "runs/nope"], "runs/nope: no such file"),
+        (["chek", "photos"], "did you mean 'check'"),
+        (["zzzz"], "No such command 'zzzz'"),
     ],
 )
 def test_bad_arguments(arguments: list[str], culprit: str, tmp_path: Path) -> None:

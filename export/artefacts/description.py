@@ -26,10 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from export.artefacts.extent import has_zip_entry, is_cut_short
 from export.artefacts.kinds import base as kinds
 from export.artefacts.protobuf import byte_fields
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.common import atomic
 
 DESCRIPTION = "kerascnn.json"
 FORMAT = 1
@@ -125,12 +127,32 @@ def read_description(path: pathlib.Path) -> dict[str, Any]:
     return found
 
 
+def require_file(path: pathlib.Path) -> None:
+    """Raise InputError for what is no file; of a folder with model files the message names one."""
+    if path.is_file():
+        return
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file")
+    files = [
+        file
+        for pattern in ("artefacts/int8.tflite", "artefacts/*.tflite", "*.tflite", "artefacts/*")
+        for file in sorted(path.glob(pattern))
+        if file.suffix in _READERS and not file.name.startswith(atomic.TEMPORARY)
+    ]
+    what = "a run folder" if (path / "run.json").is_file() else "a folder"
+    remedy = "name a model file"
+    if files:
+        remedy = f"name one of its files, as {files[0]}"
+    elif (path / "model.keras").is_file():
+        remedy = f"name {path / 'model.keras'}, or make files: kerascnn compress {path}"
+    raise InputError(f"{path} is {what}; {remedy}")
+
+
 def inside(path: pathlib.Path) -> dict[str, Any] | None:
     """As `read_description`; None of a file that does not describe itself."""
+    require_file(path)
     if path.suffix not in _READERS:
         raise InputError(f"{path} is not an exported file; it should end in .tflite or .onnx")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     if path.stat().st_size > _LARGEST_FILE:
         raise InputError(f"{path} is longer than any {path.suffix} file can be")
     text = _READERS[path.suffix](path)
@@ -154,6 +176,8 @@ def _in_tflite(path: pathlib.Path) -> bytes | None:
         file.seek(max(0, path.stat().st_size - _LARGEST_END))
         end = io.BytesIO(file.read())
     if not zipfile.is_zipfile(end):
+        if is_cut_short(path) or has_zip_entry(end.getvalue()):
+            raise InputError(f"{path} is damaged: it is cut short; get it again")
         return None
     try:
         with zipfile.ZipFile(end) as archive:

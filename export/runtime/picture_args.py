@@ -11,7 +11,7 @@ from training.datasets.pictures import SUFFIXES
 
 
 def named(arguments: Sequence[str]) -> dict[str, str]:
-    """Picture files with the names that results go by.
+    """Picture files with the names that their drawings go by.
 
     Args:
         arguments: files, which go by what was typed, and folders, whose pictures (at any depth, in

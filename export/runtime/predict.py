@@ -40,10 +40,10 @@ class Prediction:
     image: str
     labels: tuple[tuple[str, float], ...]
 
-    def as_text(self, name: str | None = None) -> str:
-        """One line: each label with its probability; `name` in place of `image`."""
+    def as_text(self) -> str:
+        """One line: each label with its probability."""
         ranked = ", ".join(f"{label} {value:.1%}" for label, value in self.labels)
-        return f"{name or self.image}: {ranked}"
+        return f"{self.image}: {ranked}"
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -90,14 +90,10 @@ class Boxes:
         """Plain data."""
         return dataclasses.asdict(self)
 
-    def as_text(self, name: str | None = None) -> str:
-        """A line per object: score and corners, (x, y) of the upper left one first; at most ten.
-
-        Args:
-            name: in place of `image`.
-        """
+    def as_text(self) -> str:
+        """A line per object: score and corners, (x, y) of the upper left one first; at most ten."""
         count = counted(len(self.objects), "object") if self.objects else "nothing found"
-        lines = [f"{name or self.image}: {count}" + (f" -> {self.drawn}" if self.drawn else "")]
+        lines = [f"{self.image}: {count}" + (f" -> {self.drawn}" if self.drawn else "")]
         lines += [
             f"  {box.label} {box.score:.0%} "
             f"({box.left:.0f}, {box.top:.0f})-({box.right:.0f}, {box.bottom:.0f})"
@@ -135,10 +131,10 @@ class Areas:
         """Plain data."""
         return dataclasses.asdict(self)
 
-    def as_text(self, name: str | None = None) -> str:
-        """One line: each class with its share of the picture; `name` in place of `image`."""
+    def as_text(self) -> str:
+        """One line: each class with its share of the picture."""
         told = ", ".join(f"{area.label} {area.share:.1%}" for area in self.classes)
-        return f"{name or self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
+        return f"{self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
 
 
 class Answer(Protocol):
@@ -147,8 +143,8 @@ class Answer(Protocol):
     @property
     def image(self) -> str: ...
 
-    def as_text(self, name: str | None = None) -> str:
-        """For a terminal; `name` in place of `image`."""
+    def as_text(self) -> str:
+        """For a terminal."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -163,6 +159,13 @@ class Asked:
     folder: pathlib.Path | None = None
     names: Mapping[str, str] | None = None
     refuse: Refuse | None = None
+
+
+def require_folder(folder: pathlib.Path) -> None:
+    """Raise InputError for a place for drawings that is, or lies in, a file."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise InputError(f"--out {folder}: {there} is a file; give a folder for the drawings")
 
 
 def answers(
@@ -182,8 +185,10 @@ def answers(
 
     Raises:
         InputError: as they do; or what files of another task alone are asked for, before this one
-            is run.
+            is run; or a file in place of `folder`.
     """
+    if folder is not None:
+        require_folder(folder)
     task = declared(path).task
     limits = {"top": top, "score": score}
     given: dict[str, Any] = {name: one for name, one in limits.items() if one is not None}

@@ -33,7 +33,8 @@ def append_postprocess(model: TFLiteModel, *, spec: DetectorSpec) -> None:
         model: of `export.graph.detection.with_scores`, quantised or not; afterwards it gives, in
             this order and with d the most detections, float32: `boxes` (1, d, 4), `labels` (1, d),
             `scores` (1, d), best first, and `count` (1,) of those that are valid. Boxes are clipped
-            to the image; equal scores go by label, then by anchor.
+            to the image; equal scores go by label, then by anchor, on one thread (on several the
+            labels come as their threads end).
 
     Raises:
         InputError: the file has other outputs than `spec` describes.

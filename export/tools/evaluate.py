@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from export.artefacts.artefact import require_description
+from export.artefacts.description import require_file
 from export.artefacts.kinds import base as kinds
 from export.runtime.model_facts import ModelFacts, facts
 from export.tasks.same_data import check_fingerprint
@@ -118,14 +119,15 @@ def evaluate(source: pathlib.Path, *, data: str | None = None, split: str = HELD
     if split not in SPLITS:
         hint = did_you_mean(split, SPLITS) or ";"
         raise InputError(f"no split {split!r}{hint} there are: {', '.join(SPLITS)}")
+    if not source.exists():
+        raise InputError(f"{source}: no such file or run folder")
     run = _run_of(source)
     path = source / "model.keras" if source.is_dir() else source
     if run is None and data is None:
         raise InputError(
             f"{path} is in no run folder, so that no held-out images are known; give data"
         )
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    require_file(path)
     require_description(path)
     if path.suffix == ".keras":
         framework.load()

@@ -10,6 +10,7 @@ import click
 import kerascnn
 from kerascnn.cli.exits import ending
 from kerascnn.cli.hashes import fix_hashes
+from kerascnn.errors import did_you_mean
 from training.common import framework
 
 # Where each command is; a module is imported when its command, or the list of all, is asked for.
@@ -58,6 +59,14 @@ class _Commands(click.Group):
         module = importlib.import_module(f"kerascnn.cli.{_MODULES[cmd_name]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _MODULES and (hint := did_you_mean(name, _MODULES)):
+            ctx.fail(f"No such command {name!r}{hint}")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(

@@ -108,11 +108,13 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
     SOURCE is what `train --data` takes; then train with `--data` and the pack's folder. Repeat the
     command to continue after an interruption.
     """
-    from training.datasets import require
+    from training.datasets import canonical, require
     from training.datasets.pack import pack, shard_bytes
+    from training.datasets.paths import refuse_within
 
     require(source)
     asked["shard_bytes"] = shard_bytes(shard_size)
+    refuse_within(pathlib.Path(out), source, canonical(source), flag="")
     framework.load()
     from training import datasets
     from training.common.progress import say

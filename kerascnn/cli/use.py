@@ -44,16 +44,16 @@ def predict(
     """Run a model file on images.
 
     ARTEFACT is a .tflite, .onnx or .keras file: a classifier prints labels, a detector objects, a
-    segmentation network the share of each class. IMAGES are files or folders, whose images are
-    named by their path within the folder. An image that cannot be read is skipped; the exit code is
+    segmentation network the share of each class. IMAGES are files or folders; answers name each
+    image by its path, in text as in JSON. An image that cannot be read is skipped; the exit code is
     2 then.
     """
     path, folder = pathlib.Path(artefact), pathlib.Path(out) if out else None
     from export.artefacts.artefact import require_description
+    from export.artefacts.description import require_file
     from export.runtime.picture_args import named
 
-    if not path.is_file():
-        raise InputError(f"{artefact}: no such file")
+    require_file(path)
     names = named(images)
     require_description(path)
     from export.runtime.predict import answers
@@ -72,7 +72,7 @@ def predict(
         print_json([one.as_json() for one in found])
     else:
         for one in found:
-            click.echo(one.as_text(names[one.image]))
+            click.echo(one.as_text())
     if broken and len(names) == 1:
         raise broken[0]
     if broken:

@@ -19,7 +19,13 @@ from kerascnn.cli.printing import print_json
     metavar="KEY=VALUE",
     help="Option of the network that they are for: alpha=0.35, minimalistic=true, batch_norm=true.",
 )
-@click.option("--fetch", is_flag=True, help="Download those that are not in the cache.")
+@click.option(
+    "--fetch",
+    is_flag=True,
+    help="Download those that are not in the cache: without --option, of the network that is built "
+    "without options.",
+)
+@click.option("--all", "every", is_flag=True, help="With --fetch: for all options of the network.")
 @click.option("--verify", is_flag=True, help="Compare files in the cache with published digests.")
 @json_option
 @click.pass_context
@@ -29,6 +35,7 @@ def weights(
     name: str | None,
     options: tuple[str, ...],
     fetch: bool,
+    every: bool,
     verify: bool,
     as_json: bool,
 ) -> None:
@@ -46,8 +53,12 @@ def weights(
 
     if fetch and model is None:
         raise InputError("--fetch takes the NAME of a network: kerascnn weights resnet50 --fetch")
+    if every and (options or not fetch):
+        raise InputError(
+            "--all is for --fetch without --option: kerascnn weights NAME --fetch --all"
+        )
     asked = options_of(options, "--option", "alpha=0.35")
-    rows = inventory.selected(model, name, asked)
+    rows = inventory.selected(model, name, asked, default=fetch and not every)
     items = [inventory.fetched(row) if fetch else inventory.looked_at(row) for row in rows]
     if verify:
         items = [inventory.verified(item) for item in items]

@@ -51,13 +51,17 @@ def selected(
     model: str | None = None,
     name: str | None = None,
     options: Mapping[str, Any] | None = None,
+    *,
+    default: bool = False,
 ) -> tuple[Published, ...]:
     """Rows of the table: all, those of a model and its backbone, or those of one name.
 
     Args:
         model: a zoo name.
         name: of weights.
-        options: of the builder; with them, the one row that fits.
+        options: of the builder; with them, of each name the one row that fits.
+        default: without options the rows of a network that is built without any, too, as a training
+            would want them; else all.
 
     Raises:
         InputError: no such model, or no such weights of it.
@@ -73,10 +77,8 @@ def selected(
             f"no weights{f' {name!r}' if name else ''} for {model}; "
             f"{published.unknown(model, name or '', backbone)}"
         )
-    if options:
-        names = dict.fromkeys(row.name for row in found)
-        chosen = (published.choose(model, one, options, backbone=backbone) for one in names)
-        found = tuple(row for row in chosen if row)
+    if options or default:
+        found = published.fitting(model, found, options or {})
     return found
 
 

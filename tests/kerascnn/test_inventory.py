@@ -11,7 +11,7 @@ from commands import assert_refused, here
 from file_server import serving
 
 from kerascnn.catalogue import ENTRIES
-from kerascnn.weights import cache, published
+from kerascnn.weights import cache, inventory, published
 from training.engine.refusals import checked
 from training.engine.request import TrainRequest
 
@@ -44,11 +44,35 @@ def test_a_network_is_listed_with_its_backbone() -> None:
         (["lenet5"], ("nobody publishes weights of it by name",)),
         (["--fetch"], ("--fetch takes the NAME of a network",)),
         (["mobilenet_v2", "imagenet", "--option", "alpha=0.6"], ("with alpha=0.6; there are:",)),
+        (["mobilenet_v2", "--option", "alpha=0.6"], ("no weights with alpha=0.6; there are:",)),
+        (["mobilenet_v2", "--all"], ("--all is for --fetch without --option",)),
+        (["mobilenet_v2", "--fetch", "--all", "--option", "alpha=0.5"], ("--all is for --fetch",)),
+        # What a training with --weights imagenet needs.
+        (["mobilenet_v2", "imagenet", "--fetch"], ("'imagenet' weights", "tf_kernels_1.0_224.h5")),
+        (["mobilenet_v2", "--fetch", "--option", "alpha=0.35"], ("tf_kernels_0.35_224.h5",)),
+        (["mobilenet_v2", "imagenet", "--fetch", "--all"], ("with alpha=1.4 weights",)),
         (["resnet50", "--fetch"], ("KERASCNN_OFFLINE is set; download https://download.pytorch",)),
     ],
 )
 def test_what_cannot_be_had_is_refused(arguments: list[str], culprits: tuple[str, ...]) -> None:
     assert_refused(here("weights", *arguments), *culprits)
+
+
+def test_an_option_lists_what_is_for_it() -> None:
+    done = here("weights", "mobilenet_v2", "--option", "alpha=0.35", "--json")
+    assert [(row["name"], row["options"]) for row in json.loads(done.stdout)] == [
+        (name, {"alpha": 0.35})
+        for name in ("imagenet", "imagenet-192", "imagenet-160", "imagenet-128", "imagenet-96")
+    ]
+
+
+def test_without_options_the_files_of_the_network_without_options_are_meant() -> None:
+    rows = inventory.selected("mobilenet_v2", default=True)
+    assert {row.name for row in rows} == set(published.names("mobilenet_v2"))
+    assert [row.options for row in rows] == [{}] * len(rows)
+    assert inventory.selected("mobilenet_v2", "imagenet", default=True) == (
+        published.choose("mobilenet_v2", "imagenet"),
+    )
 
 
 def test_files_are_fetched_and_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

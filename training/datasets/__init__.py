@@ -125,8 +125,24 @@ def require(spec: str) -> None:
     """Raise InputError for what `scan` finds nothing in; no folder is read."""
     if spec in EMBEDDED or spec.startswith(tfds.PREFIX) or pathlib.Path(spec).is_dir():
         return
+    path = pathlib.Path(spec)
+    if path.exists():
+        raise InputError(
+            f"{spec} is a file{_for_others(path)}; for classifiers give a folder with one "
+            "sub-folder per class, or a pack"
+        )
     there = ", ".join((*EMBEDDED, "tfds:NAME"))
     raise InputError(f"{spec}: no such folder, and no other data set (there are: {there})")
+
+
+def _for_others(path: pathlib.Path) -> str:
+    """What a file is that holds data of other tasks, by its name; empty of another file."""
+    from training.datasets import coco, yolo
+
+    for layout, reader in (("COCO", coco), ("YOLO", yolo)):
+        if reader.recognises(path):
+            return f" in the form of {layout}, for detectors and segmentation networks"
+    return ""
 
 
 def canonical(spec: str) -> str:

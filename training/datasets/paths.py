@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from kerascnn.errors import InputError
 from training.common.reading import BEFORE, NOW
 from training.datasets.notes import Note
 
@@ -243,3 +244,28 @@ class _Walk:
 
 def _identity(found: os.stat_result) -> _Identity:
     return found.st_dev, found.st_ino
+
+
+def refuse_within(out: pathlib.Path, data: str, canonical: str, *, flag: str = "--data") -> None:
+    """Refuse a place for results that is data or lies inside it: they would be read as data.
+
+    Args:
+        out: where results are to go; nothing needs to be there yet.
+        data: as it was typed.
+        canonical: the same from any working directory: a name, or an absolute path.
+        flag: that `data` came by, for the message; empty of an argument.
+
+    Raises:
+        InputError: it is, or does; the message names both.
+    """
+    place = pathlib.Path(canonical)
+    if not place.is_absolute():  # data that is known by a name lies nowhere in particular
+        return
+    place, target = place.resolve(), out.resolve()
+    if place != target and place not in target.parents:
+        return
+    how = "is" if place == target else "lies inside"
+    named = f"{flag} {data}" if flag else data
+    raise InputError(
+        f"--out {out} {how} {named}, whose files it would change; name a folder outside of it"
+    )

@@ -12,6 +12,7 @@ from kerascnn.errors import InputError
 from kerascnn.zoo import entry
 from training import tasks
 from training.common.reading import DEEPEST
+from training.datasets.paths import refuse_within
 from training.engine import options
 from training.engine.request import TrainRequest, request
 from training.engine.resume import begun
@@ -47,11 +48,13 @@ def checked(
         _refuse_weights(found.weights, model, own)
     if found.teacher is not None:
         Run.open(found.teacher)
-    if folder is not None:
-        begun(found, folder)
-    own.require(asked["data"])
-    if asked.get("val_data") is not None:
-        own.require(asked["val_data"])
+    new = folder is not None and begun(found, folder) is None
+    for flag, data in (("--data", asked["data"]), ("--val-data", asked.get("val_data"))):
+        if data is None:
+            continue
+        own.require(data)
+        if folder is not None and new:
+            refuse_within(folder, data, own.canonical(data), flag=flag)
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.engine.config import TrainConfig
-from training.engine.history import History, best_epoch, figure, figure_text, judge
+from training.engine.history import History, best_epoch, figure, figure_text, judge, standing
 from training.engine.task import LOSS, PERCENT
 
 # Validation stands still after so many epochs, and this part of the run, that brought no more than
@@ -29,8 +29,7 @@ def epoch_line(history: History, config: TrainConfig) -> str:
     parts = [f"epoch {len(history)}/{config.epochs}"]
     name = judge(row, config.monitor)
     if name is not None:
-        best = best_epoch(history, config.monitor)
-        parts.append(f"{figure_text(name, row)} ({_standing(history, name, best)})")
+        parts.append(f"{figure_text(name, row)} ({_standing(history, name, config.monitor)})")
     elif "accuracy" in row:
         parts.append(f"training {figure_text('accuracy', row)}")
     parts.append(figure_text("loss", row))
@@ -39,15 +38,20 @@ def epoch_line(history: History, config: TrainConfig) -> str:
     return "  ".join(parts)
 
 
-def _standing(history: History, name: str, best: int) -> str:
+def _standing(history: History, name: str, monitor: str) -> str:
     """How the last epoch stands: "best", or which one is; of equal figures the loss decides."""
+    best = best_epoch(history, monitor)
     figure, chosen = history[-1][name], history[best - 1]
     if best < len(history):
         if figure == chosen[name]:
             return f"equals epoch {best}"
         return f"best {figure_text(name, chosen).rpartition(' ')[2]}, epoch {best}"
     equal = [number for number, row in enumerate(history[:-1], 1) if row.get(name) == figure]
-    return f"equals epoch {equal[-1]}, at a lower loss" if equal else "best"
+    if not equal:
+        return "best"
+    # Of those that it equals, the one that was the best until now.
+    before = max(equal, key=lambda number: standing(history[number - 1], monitor))
+    return f"equals epoch {before}, at a lower loss"
 
 
 def standstill(history: History, config: TrainConfig, *, lag: float = 0.0) -> str | None:

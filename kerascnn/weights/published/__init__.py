@@ -27,7 +27,7 @@ name tables of this package and with the catalogue.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
@@ -40,6 +40,7 @@ __all__ = [
     "Published",
     "choose",
     "first",
+    "fitting",
     "names",
     "of_file",
     "rows",
@@ -90,15 +91,31 @@ def choose(
         InputError: the model has weights of this name, but not for these options.
     """
     named = [row for row in rows(model, backbone) if row.name == name]
-    if not named:
-        return None
-    wanted = {key: (options or {}).get(key, default) for key, default in _DEFAULTS.items()}
-    for row in named:
-        if {**_DEFAULTS, **row.options} == wanted:
-            return row
+    return fitting(model, named, options or {})[0] if named else None
+
+
+def fitting(
+    model: str, found: Sequence[Published], options: Mapping[str, Any]
+) -> tuple[Published, ...]:
+    """Those of some rows that are for these options, or for a network that is built without any.
+
+    Args:
+        model: whose rows they are, and its backbone's; at least one.
+        options: of the builder.
+
+    Raises:
+        InputError: none is; the message says what there is.
+    """
+    wanted = {key: options.get(key, default) for key, default in _DEFAULTS.items()}
+    fit = tuple(row for row in found if {**_DEFAULTS, **row.options} == wanted)
+    if fit:
+        return fit
     asked = {key: value for key, value in wanted.items() if value != _DEFAULTS[key]}
-    there = ", ".join((told(row.options) or " without options").strip() for row in named)
-    raise InputError(f"{model} has no weights {name!r}{told(asked)}; there are: {there}")
+    forms = dict.fromkeys((told(row.options) or " without options").strip() for row in found)
+    names = {row.name for row in found}
+    named = f" {names.pop()!r}" if len(names) == 1 else ""
+    form = told(asked) or " without options"
+    raise InputError(f"{model} has no weights{named}{form}; there are: {', '.join(forms)}")
 
 
 def first(

@@ -17,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from commands import assert_refused, here
 
 from export.artefacts.description import FORMAT, read_description
+from export.artefacts.extent import is_cut_short
 from export.onnx.metadata import describe as describe_onnx
 from export.onnx.model import ONNXModel
 from export.runtime.info import as_text, info
@@ -202,6 +203,8 @@ FINE = json.dumps(told_of())
 BAD = {
     "a text": (b"this is no model", "not a TFLite model"),
     "nothing": (b"", "not a TFLite model"),
+    "its beginning": (described(told_of())[:100], "is damaged: it is cut short"),
+    "no end of its zip": (described(told_of())[:-1], "is damaged: it is cut short"),
     "a bare model": (tflite(), "does not describe itself"),
     "labels alone": (with_entries({"labels.txt": "a\n"}), "does not describe itself"),
     "compressed": (
@@ -263,6 +266,32 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         ("bare.onnx", "does not describe itself"),
     ):
         assert_refused(here("info", name, cwd=tmp_path), name, reason)
+
+
+def test_of_a_run_folder_one_of_its_files_is_named(tmp_path: Path) -> None:
+    files = tmp_path / "run" / "artefacts"
+    files.mkdir(parents=True)
+    assert_refused(here("info", "run", cwd=tmp_path), "run is a folder; name a model file")
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "run" / "model.keras").write_text("")
+    told = here("predict", "run", "x.png", cwd=tmp_path)
+    assert_refused(told, "run is a run folder; name run/model.keras, or make files: kerascnn compr")
+    for name in ("float32.onnx", "float32.tflite", "float32.json", ".partial-int8.tflite"):
+        (files / name).write_text("")
+    for command in (("info", "run"), ("predict", "run", "x.png")):
+        told = here(*command, cwd=tmp_path)
+        assert_refused(told, "is a run folder; name one of its files, as run/artefacts/float32.tf")
+    (files / "int8.tflite").write_text("")
+    assert_refused(here("info", "run", cwd=tmp_path), "as run/artefacts/int8.tflite")
+
+
+def test_a_model_is_whole_wherever_its_last_part_is(tmp_path: Path) -> None:
+    path, whole = tmp_path / "model.tflite", tflite()
+    path.write_bytes(whole)
+    assert not is_cut_short(path)
+    for length in range(8, len(whole) - 8, 7):
+        path.write_bytes(whole[:length])
+        assert is_cut_short(path), length
 
 
 @pytest.mark.parametrize("end", [".tflite", ".onnx"])

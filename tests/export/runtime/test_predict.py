@@ -73,7 +73,8 @@ def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
     file.write_text("")
     done = here("predict", file, photos)
     assert done.returncode == 2
-    assert done.stdout.splitlines() == ["b.png: dog 100.0%", "sub/a.png: dog 100.0%"]
+    paths = [str(photos / "b.png"), str(photos / "sub" / "a.png")]
+    assert done.stdout.splitlines() == [f"{path}: dog 100.0%" for path in paths]
     warning, last = done.stderr.splitlines()
     assert warning.startswith(f"kerascnn: warning: {photos / 'a.png'} is not a readable")
     assert last == "kerascnn: 1 image of 3 could not be read, see above"
@@ -81,8 +82,16 @@ def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
     assert len(alone) == 1
     assert alone[0].startswith(f"kerascnn: {photos / 'a.png'} is not a readable")
     found = json.loads(here("predict", file, photos, "--json").stdout)
-    assert [row["image"] for row in found] == [str(photos / "b.png"), str(photos / "sub" / "a.png")]
+    assert [row["image"] for row in found] == paths
     assert here("predict", file, photos / "b.png").returncode == 0
+
+
+def test_drawings_do_not_go_into_a_file(photos: Path) -> None:
+    file, taken = photos.parent / "model.tflite", photos.parent / "mk.py"
+    taken.write_text("")
+    for folder in (taken, taken / "drawn"):
+        with pytest.raises(InputError, match=r"mk\.py is a file; give a folder"):
+            predicting.answers(file, [str(photos / "b.png")], folder=folder)
 
 
 def boxes(count: int) -> Boxes:
@@ -98,8 +107,8 @@ def boxes(count: int) -> Boxes:
 
 def test_objects_are_listed_line_by_line_and_the_rest_counted() -> None:
     assert boxes(0).as_text() == "street.jpg: nothing found -> out/street.png"
-    assert boxes(1).as_text("s.jpg").splitlines() == [
-        "s.jpg: 1 object -> out/street.png",
+    assert boxes(1).as_text().splitlines() == [
+        "street.jpg: 1 object -> out/street.png",
         "  car 90% (2, 1)-(4, 3)",
     ]
     lines = boxes(100).as_text().splitlines()

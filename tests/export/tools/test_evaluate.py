@@ -126,12 +126,14 @@ def test_broken_images_are_left_out_and_named(files: Files, photos: Path, tmp_pa
         (["--data", "photos", "--split", "val"], ("no split 'val'", "validation")),
         (["--data", "photos", "--split", "validation"], ("photos has no validation images",)),
         (["--data", "nowhere"], ("nowhere: no such folder",)),
+        (["--data", "coco.json"], ("coco.json is a file in the form of COCO, for detectors",)),
     ],
 )
 def test_refusals(
     arguments: list[str], words: tuple[str, ...], files: Files, photos: Path, tmp_path: Path
 ) -> None:
     known_files.class_folders(tmp_path / "more", dark=(3,), night=(4,))
+    (tmp_path / "coco.json").write_text("{}")
     path = files["classification"][0]
     assert_refused(here("evaluate", path, *arguments, cwd=tmp_path), *words)
 

@@ -28,9 +28,9 @@ class Brightness:
     image: str
     value: float
 
-    def as_text(self, name: str | None = None) -> str:
+    def as_text(self) -> str:
         """One line."""
-        return f"{name or self.image}: {self.value:.2f}"
+        return f"{self.image}: {self.value:.2f}"
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -13,6 +13,7 @@ from kerascnn import zoo
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError, did_you_mean
 from kerascnn.segmentation import unet
+from kerascnn.zoo import entry
 from training import recipes as training_recipes
 from training.engine import options
 from training.engine.config import CHOICES, TrainConfig
@@ -68,3 +69,10 @@ def test_what_is_like_nothing_gets_no_offer() -> None:
     assert did_you_mean("qwertz", ("loss", "accuracy")) == ""
     assert did_you_mean("x" * 10**6, ("x" * 50,)) == ""
     assert did_you_mean("LOSS", ("loss", "accuracy")) == "; did you mean 'loss'?"
+
+
+def test_all_words_of_a_beginning_are_offered() -> None:
+    with pytest.raises(InputError, match="mean 'ssdlite_mobilenet_v3_small' or 'ssdlite_mobilenet"):
+        entry("ssdlite_mobilenet_v3")
+    many = tuple(f"loss{number}" for number in range(9))
+    assert " or " not in did_you_mean("loss", many)

@@ -58,6 +58,14 @@ def test_of_equal_figures_none_is_called_best() -> None:
     assert "val accuracy 84.3% (equals epoch 3)" in epoch_line(rows, CONFIG)
 
 
+def test_an_epoch_equals_the_one_that_was_the_best() -> None:
+    rows = history(60.0, 84.31, 70.0, 84.31, 84.31)
+    rows[1]["val_loss"], rows[3]["val_loss"] = 0.8, 0.9
+    assert "(equals epoch 2)" in epoch_line(rows[:4], CONFIG)
+    rows[4]["val_loss"] = 0.5
+    assert "(equals epoch 2, at a lower loss)" in epoch_line(rows, CONFIG)
+
+
 def test_the_closing_words_count_the_epochs() -> None:
     rows = history(79.5, 84.3, 71.9)
     found = figures(rows, CONFIG)
