@@ -27,7 +27,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
-from kerascnn import zoo
+from kerascnn import arguments, zoo
 from kerascnn.errors import InputError, did_you_mean
 from training.common import framework
 from training.common.progress import Event as ProgressEvent
@@ -59,6 +59,11 @@ __all__ = [
 Path: TypeAlias = str | os.PathLike[str]
 # True: a bar, or lines; False: nothing; a callable: is told.
 Progress: TypeAlias = bool | Callable[[ProgressEvent], None]
+
+# Options of compression, by their type.
+_WHOLE = frozenset({"calibration_images", "fine_tune_epochs"})
+_NUMBERS = frozenset({"max_change", "learning_rate", "distil_weight", "temperature"})
+_IMAGES = "image files, folders or arrays"
 
 
 class CompressionOptions(TypedDict, total=False):
@@ -148,6 +153,19 @@ class Search(dict[str, Any]):
         return self._text
 
 
+class Artefacts(dict[str, pathlib.Path]):
+    """Files of a run by name, as "int8.tflite"; a name that there is not is told with those."""
+
+    def __init__(self, files: Mapping[str, pathlib.Path], folder: pathlib.Path) -> None:
+        super().__init__(files)
+        self._folder = folder
+
+    def __missing__(self, name: object) -> pathlib.Path:
+        there = f"there are: {', '.join(self)}" if self else "there are none yet; see Run.compress"
+        hint = did_you_mean(str(name), self) or ";"
+        raise KeyError(f"{self._folder} has no file {name!r}{hint} {there}")
+
+
 class Run:
     """A trained network in its folder, with the files that were made of it.
 
@@ -212,12 +230,15 @@ class Run:
 
     @property
     def artefacts(self) -> dict[str, pathlib.Path]:
-        """Exported files by name, as "int8.tflite"; each has a .json beside it."""
+        """Exported files by name, as "int8.tflite"; each has a .json beside it.
+
+        A KeyError names those that there are.
+        """
         from export.artefacts.artefact import FORMATS, sidecar
 
         files = sorted(self._opened.artefacts.glob("*"))
         whole = (path for path in files if path.suffix in FORMATS and sidecar(path).is_file())
-        return {path.name: path for path in whole}
+        return Artefacts({path.name: path for path in whole}, self._opened.artefacts)
 
     @property
     def results(self) -> list[dict[str, Any]]:
@@ -285,9 +306,15 @@ class Run:
         from export.tasks import allowed
         from training.common import once
 
+        arguments.flag(onnx, "onnx")
+        for value, argument in ((author, "author"), (license, "license")):
+            if value is not None:
+                arguments.word(value, argument)
         about.check(author, license)
         settings = _settings(**options)
-        names = [variants] if isinstance(variants, str) else variants
+        names = None if variants is None else arguments.words(variants, "variants")
+        if names is not None and not any(names):
+            raise InputError("variants names none; name one or more, or leave it out")
         for name in names or ():
             allowed.check(self._opened, recipes.variant(name, settings))
         framework.load()
@@ -337,11 +364,16 @@ class Run:
         from export.tools.budget import Budget, milliseconds, size
 
         allowed.require_command(self._opened, "shrink")
+        for limit, argument in ((max_size, "max_size"), (max_latency, "max_latency")):
+            if limit is not None and not isinstance(limit, str):
+                arguments.number(limit, argument)
+        arguments.number(max_drop, "max_drop")
+        arguments.word(metric, "metric")
         budget = Budget(
-            size=size(max_size) if isinstance(max_size, str) else max_size,
+            size=None if max_size is None else size(str(max_size)),
             metric=metric,
             drop=max_drop,
-            latency_ms=milliseconds(max_latency) if isinstance(max_latency, str) else max_latency,
+            latency_ms=None if max_latency is None else milliseconds(str(max_latency)),
         )
         settings = _settings(**options)
         framework.load()
@@ -449,21 +481,36 @@ def train(
     from training.engine.devices import Devices
     from training.engine.refusals import checked
 
+    arguments.word(model, "model")
     zoo.entry(model)
+    place = arguments.path(data, "data", what="a path, or a name as 'mnist'")
+    val_place = arguments.optional_path(val_data, "val_data")
+    if recipe is not None:
+        arguments.word(recipe, "recipe")
+    arguments.flag(strict, "strict")
+    if deterministic is not None:
+        arguments.flag(deterministic, "deterministic")
+    for given, argument, example in (
+        (settings, "settings", "{'ema': 0.999}"),
+        (options, "options", "{'alpha': 0.35}"),
+        (detector, "detector", "{'score_threshold': 0.1}"),
+    ):
+        arguments.mapping(given, argument, example=example)
     asked_devices = Devices.parse(str(devices))
-    folder = pathlib.Path(out) if out is not None else default_folder(model, os.fspath(data))
+    where = arguments.optional_path(out, "out")
+    folder = default_folder(model, place) if where is None else pathlib.Path(where)
     request = checked(
         model,
         folder=folder,
-        data=os.fspath(data),
-        val_data=_text(val_data),
+        data=place,
+        val_data=val_place,
         recipe=recipe,
         model_options=options,
         detector_options=detector,
-        image_size=(image_size, image_size) if isinstance(image_size, int) else image_size,
-        weights=_text(weights),
+        image_size=arguments.image_size(image_size),
+        weights=arguments.optional_path(weights, "weights", what="a name or a path"),
         strict=strict,
-        teacher=_text(teacher),
+        teacher=arguments.optional_path(teacher, "teacher", what="a run folder"),
         settings=settings,
         epochs=epochs,
         batch_size=batch_size,
@@ -509,11 +556,11 @@ def open_run(folder: Path) -> Run:
         >>> kerascnn.open_run("runs/flowers").labels
         ('daisy', 'rose', 'tulip')
     """
-    return Run(OpenedRun.open(folder))
+    return Run(OpenedRun.open(arguments.path(folder, "folder", what="a run folder")))
 
 
 def compare(
-    runs: Sequence[Run | Path],
+    runs: Run | Path | Sequence[Run | Path],
     out: Path | None = None,
     *,
     device: Path | None = None,
@@ -524,7 +571,7 @@ def compare(
     """Time the files of several runs against each other, and write one report.
 
     Args:
-        runs: runs, or their folders; of one data set and split.
+        runs: runs, or their folders, or one of these; of one data set and split.
         out: the report (.html), beside which the table and the chart get its name with .csv and
             .png; or a folder, which gets report.html, results.csv and chart.png. None: nothing is
             written.
@@ -549,16 +596,23 @@ def compare(
     """
     from export.tasks import allowed
 
-    opened = [run._opened if isinstance(run, Run) else OpenedRun.open(run) for run in runs]
+    opened = [_opened(run) for run in _several(runs)]
     if not opened:
         raise InputError("there are no runs to compare; name at least one")
     for each in opened:
         allowed.require_files(each)
-    table = pathlib.Path(device) if device is not None else None
-    if table and not table.is_file():
-        raise InputError(f"{table}: no such file; share it from the Android demo")
+    allowed.require_same_data(opened)
+    arguments.word(title, "title")
+    shared, page = arguments.optional_path(device, "device"), arguments.optional_path(out, "out")
+    table = None if shared is None else pathlib.Path(shared)
+    if table is not None:
+        if not table.is_file():
+            raise InputError(f"{table}: no such file; share it from the Android demo")
+        from export.report import device_results  # it draws, which takes a while to load
+
+        device_results.read(table)  # what is no such table is refused now
     framework.load()
-    output = None if out is None else pathlib.Path(out)
+    output = None if page is None else pathlib.Path(page)
     with _showing(progress):
         return _compared(opened, output, device=table, title=title, warn=warn)
 
@@ -606,17 +660,20 @@ def evaluate(
     """
     from export.tools.evaluate import evaluate
 
-    path = source.folder if isinstance(source, Run) else pathlib.Path(source)
+    named = source.folder if isinstance(source, Run) else source
+    path = pathlib.Path(arguments.path(named, "source", what="a model file, or a run"))
+    place = arguments.optional_path(data, "data")
+    arguments.word(split, "split")
     with _showing(progress):
-        return evaluate(path, data=_text(data), split=split).to_dict()
+        return evaluate(path, data=place, split=split).to_dict()
 
 
 def predict(
     file: Path | Run,
     images: Path | np.ndarray | Sequence[Path | np.ndarray],
     *,
-    top: int = 1,
-    score: float = 0.3,
+    top: int | None = None,
+    score: float | None = None,
     out: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Run a model file on images, as a phone would.
@@ -627,8 +684,8 @@ def predict(
         file: a .tflite or .onnx file that describes itself, the model.keras of a run, or a run.
         images: one or several: image files, folders, or arrays (height, width, 3) uint8, red first.
             A file that is named twice is looked at once.
-        top: labels per image (classifiers).
-        score: the lowest score of an object (detectors).
+        top: labels per image (of classifiers alone; 1 by default).
+        score: the lowest score of an object, 0 to 1 (of detectors alone; 0.3 by default).
         out: gets each image with its boxes or segmentation drawn, as NAME.png; not of classifiers.
 
     Returns:
@@ -639,7 +696,8 @@ def predict(
         "share"}. "drawn" is the file that was written to `out`, or None (not of classifiers).
 
     Raises:
-        InputError: not a model file, one that nothing describes, or an image that cannot be read.
+        InputError: not a model file, one that nothing describes, an argument that is for files of
+            another task, or an image that cannot be read.
 
     Examples:
         >>> kerascnn.predict("int8.tflite", "rose.jpg", top=2)
@@ -649,16 +707,20 @@ def predict(
     from export.artefacts.description import require_file
     from export.runtime.picture_args import named
 
-    path = file._opened.model_path if isinstance(file, Run) else pathlib.Path(file)
+    named_file = file._opened.model_path if isinstance(file, Run) else file
+    path = pathlib.Path(arguments.path(named_file, "file", what="a model file, or a run"))
+    if top is not None:
+        top = arguments.whole(top, "top", least=1)
+    if score is not None:
+        arguments.number(score, "score", least=0, most=1)
+    target = arguments.optional_path(out, "out")
+    folder = None if target is None else pathlib.Path(target)
     require_file(path)
     with _as_files(images) as (paths, shown):
         names = named(paths)
         require_description(path)
-        if path.suffix == ".keras":
-            framework.load()
         from export.runtime.predict import answers
 
-        folder = None if out is None else pathlib.Path(out)
         found = answers(path, list(names), top=top, score=score, folder=folder, names=names)
         return [{**one.as_json(), "image": shown.get(one.image, one.image)} for one in found]
 
@@ -679,6 +741,12 @@ def _settings(**options: Unpack[CompressionOptions]) -> Settings:
         hint = did_you_mean(min(unknown), CompressionOptions.__annotations__)
         raise TypeError(f"no option {min(unknown)!r} of compression{hint}")
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    for name in given.keys() & _NUMBERS:
+        arguments.number(given[name], name)
+    for name in given.keys() & _WHOLE:
+        given[name] = arguments.whole(given[name], name)
+    if "slim_score" in given:
+        arguments.word(given["slim_score"], "slim_score")
     tuning = {
         field: given.pop(name)
         for name, field in (
@@ -691,14 +759,29 @@ def _settings(**options: Unpack[CompressionOptions]) -> Settings:
         if name in given
     }
     if "teacher" in tuning:
-        OpenedRun.open(tuning["teacher"])
-        tuning["teacher"] = str(pathlib.Path(tuning["teacher"]).resolve())
+        teacher = arguments.path(tuning["teacher"], "teacher", what="a run folder")
+        OpenedRun.open(teacher)
+        tuning["teacher"] = str(pathlib.Path(teacher).resolve())
     if "spare" in given:
-        words = given.pop("spare")
-        given["spared"] = (words,) if isinstance(words, str) else tuple(words)
+        given["spared"] = tuple(arguments.words(given.pop("spare"), "spare"))
     if "calibration_images" in given:
         given["calibration_pictures"] = given.pop("calibration_images")
     return Settings(fine_tuning=FineTuning(**tuning), **given)
+
+
+def _several(runs: Run | Path | Sequence[Run | Path]) -> list[Any]:
+    """Runs of what `compare` takes; a text is one folder, not its letters."""
+    if isinstance(runs, Run | str | os.PathLike):
+        return [runs]
+    if not isinstance(runs, Iterable) or isinstance(runs, bytes):
+        raise arguments.wrong("runs", "runs or their folders", runs)
+    return list(runs)
+
+
+def _opened(run: Run | Path) -> OpenedRun:
+    if isinstance(run, Run):
+        return run._opened
+    return OpenedRun.open(arguments.path(run, "runs", what="runs or their folders"))
 
 
 def _compared(
@@ -719,6 +802,8 @@ def _compared(
 @contextlib.contextmanager
 def _showing(progress: Progress) -> Iterator[None]:
     """While open, progress goes where the caller wants it."""
+    if not callable(progress):
+        arguments.flag(progress, "progress")
     if progress is True:
         yield
         return
@@ -734,9 +819,12 @@ def _as_files(
     """Paths of images, arrays written as PNG for as long as this is open; and arrays' numbers."""
     import numpy as np
 
-    several: list[Any] = (
-        [images] if isinstance(images, str | os.PathLike | np.ndarray) else list(images)
-    )
+    if isinstance(images, str | os.PathLike | np.ndarray):
+        several: list[Any] = [images]
+    elif isinstance(images, Iterable) and not isinstance(images, bytes):
+        several = list(images)
+    else:
+        raise arguments.wrong("images", _IMAGES, images)
     if not several:
         raise InputError("there are no images; give at least one")
     with tempfile.TemporaryDirectory() as folder:
@@ -746,7 +834,7 @@ def _as_files(
                 path = str(_written(image, pathlib.Path(folder) / f"image-{number}.png"))
                 shown[path] = str(number)
             else:
-                path = os.fspath(image)
+                path = arguments.path(image, "images", what=_IMAGES)
             paths.append(path)
         yield paths, shown
 
@@ -762,7 +850,3 @@ def _written(image: np.ndarray, path: pathlib.Path) -> pathlib.Path:
         )
     Image.fromarray(image).save(path, compress_level=0)
     return path
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else os.fspath(path)

@@ -48,7 +48,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
-            raise ValueError(f"pictures have 1 or 3 channels, not {self.channels}")
+            raise ValueError(f"images have 1 or 3 channels, not {self.channels}")
         if self.resize not in ("stretch", "crop", "pad"):
             raise ValueError(f"resize is 'stretch', 'crop' or 'pad', not {self.resize!r}")
         if self.order not in ("rgb", "bgr"):

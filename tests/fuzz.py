@@ -140,15 +140,16 @@ def pack(folder: Path) -> None:
 
 def run(folder: Path) -> None:
     """All that commands make of a run.json before they load its network."""
-    from export.report.compare import _facts, _same_pictures
+    from export.report.compare import _facts
     from export.tasks import base as tasks
+    from export.tasks.allowed import require_same_data
     from training.engine.request import TrainRequest
     from training.engine.run import Run
 
     opened = Run.open(folder / "run")
     TrainRequest.from_dict(opened.info["request"])
     task = tasks.of(opened)
-    _same_pictures([opened, opened])
+    require_same_data([opened, opened])
     _facts(opened)
     _ = task.purpose, opened.labels, opened.preprocessing.input_shape
     if opened.task != "classification":

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import known_files
+import known_runs
 import numpy as np
 import pytest
 from report_rows import result
@@ -63,6 +64,144 @@ def test_bad_input_is_one_kind_of_error(tmp_path: Path) -> None:
     ):
         with pytest.raises(kerascnn.InputError, match=words):
             call()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"image_size": "a"}, "image_size must be pixels of a side.*'a'"),
+        ({"image_size": (1, 2, 3)}, r"image_size .*\(1, 2, 3\)"),
+        ({"image_size": 0}, "image_size"),
+        ({"image_size": (32, True)}, "image_size"),
+        ({"deterministic": "yes"}, "deterministic must be True or False, not 'yes'"),
+        ({"deterministic": 0}, "deterministic must be True or False, not 0"),
+        ({"strict": "no"}, "strict must be True or False"),
+        ({"settings": ["ema"]}, "settings must be a dictionary"),
+        ({"options": 3}, "options must be a dictionary"),
+        ({"detector": {1: 2}}, "detector must be a dictionary"),
+        ({"data": 3}, "data must be a path"),
+        ({"val_data": b"x"}, "val_data must be a path"),
+        ({"out": 3}, "out must be a path, not 3"),
+        ({"weights": 3}, "weights must be"),
+        ({"teacher": 3}, "teacher must be"),
+        ({"recipe": 3}, "recipe must be a word"),
+        ({"model": 3}, "model must be a word"),
+        ({"epochs": "2"}, "epochs must be a whole number"),
+        ({"progress": "no"}, "progress must be True or False"),
+    ],
+)
+def test_a_training_is_asked_for_in_the_right_types(
+    asked: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    given = {"model": "lenet5", "data": "mnist", "out": tmp_path / "run", **asked}
+    with pytest.raises(kerascnn.InputError, match=words):
+        kerascnn.train(**given)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"images": 3}, "images must be .*, not 3"),
+        ({"images": None}, "images must be .*, not None"),
+        ({"images": [None]}, "images must be .*, not None"),
+        ({"file": None}, "file must be a model file"),
+        ({"top": "x"}, "top must be a whole number of 1 or more, not 'x'"),
+        ({"top": 0}, "top must be .*not 0"),
+        ({"top": 1.5}, "top must be"),
+        ({"score": 2}, "score must be a number from 0 to 1, not 2"),
+        ({"score": float("nan")}, "score must be"),
+        ({"out": 3}, "out must be a path"),
+    ],
+)
+def test_answers_are_asked_for_in_the_right_types(
+    asked: dict[str, object], words: str, files: tuple[Path, Path]
+) -> None:
+    given = {"file": files[0], "images": np.zeros((4, 4, 3), np.uint8), **asked}
+    with pytest.raises(kerascnn.InputError, match=words):
+        kerascnn.predict(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"variants": []}, "variants names none"),
+        ({"variants": ""}, "variants names none"),
+        ({"variants": 3}, "variants must be a list of words"),
+        ({"variants": [3]}, "variants must be a word"),
+        ({"onnx": "no"}, "onnx must be True or False"),
+        ({"author": 3}, "author must be a word"),
+        ({"calibration_images": "x"}, "calibration_images must be a whole number"),
+        ({"max_change": "x"}, "max_change must be a number"),
+        ({"learning_rate": "x"}, "learning_rate must be a number"),
+        ({"slim_score": 3}, "slim_score must be a word"),
+        ({"spare": 3}, "spare must be a list of words"),
+        ({"teacher": 3}, "teacher must be a run folder"),
+    ],
+)
+def test_files_are_asked_for_in_the_right_types(
+    asked: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    run = kerascnn.open_run(known_runs.a_run(tmp_path / "run"))
+    with pytest.raises(kerascnn.InputError, match=words):
+        run.compress(**asked)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"max_size": 300}, "300 bytes; did you mean 300KB"),
+        ({"max_size": "300"}, "300 bytes; did you mean 300KB"),
+        ({"max_size": []}, "max_size must be a number"),
+        ({"max_latency": [5]}, "max_latency must be a number"),
+        ({"max_size": "1MB", "max_drop": "x"}, "max_drop must be a number"),
+        ({"max_size": "1MB", "metric": 3}, "metric must be a word"),
+    ],
+)
+def test_a_budget_is_given_in_the_right_types(
+    asked: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    run = kerascnn.open_run(known_runs.a_run(tmp_path / "run"))
+    with pytest.raises(kerascnn.InputError, match=words):
+        run.shrink(**asked)  # type: ignore[arg-type]
+
+
+def test_a_file_that_there_is_not_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    run = kerascnn.open_run(known_runs.a_run(tmp_path / "run"))
+    assert run.artefacts == {}
+    with pytest.raises(KeyError, match="there are none yet"):
+        run.artefacts["int8.tflite"]
+    for name in ("int8.tflite", "int8.json", "float32.tflite", "float32.json"):
+        (tmp_path / "run" / "artefacts").mkdir(exist_ok=True)
+        (tmp_path / "run" / "artefacts" / name).touch()
+    assert isinstance(run.artefacts, dict)
+    assert list(run.artefacts) == ["float32.tflite", "int8.tflite"]
+    words = "int9.tflite.*did you mean 'int8.tflite'.*float32.tflite, int8.tflite"
+    with pytest.raises(KeyError, match=words):
+        run.artefacts["int9.tflite"]
+    assert run.artefacts.get("int9.tflite") is None
+
+
+def test_one_run_is_compared_by_its_path(tmp_path: Path) -> None:
+    folder = known_runs.a_run(tmp_path / "d")
+    for one in (folder, str(folder), kerascnn.open_run(folder), [folder]):
+        with pytest.raises(kerascnn.InputError, match=r"d has no exported files"):
+            kerascnn.compare(one, "r.html")
+    for wrong in (3, [3], b"d"):
+        with pytest.raises(kerascnn.InputError, match="runs must be runs or their folders"):
+            kerascnn.compare(wrong)  # type: ignore[arg-type]
+
+
+def test_evaluate_speaks_of_arguments(files: tuple[Path, Path]) -> None:
+    with pytest.raises(kerascnn.InputError, match=r"; give data$"):
+        kerascnn.evaluate(files[0])
+    for wrong, words in (
+        ({"source": 3}, "source must be"),
+        ({"data": 3}, "data must be a path"),
+        ({"split": 3}, "split must be a word"),
+    ):
+        with pytest.raises(kerascnn.InputError, match=words):
+            kerascnn.evaluate(**{"source": files[0], **wrong})  # type: ignore[arg-type]
 
 
 def test_images_are_files_folders_or_arrays(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -14,10 +14,14 @@ from pathlib import Path
 from unittest import mock
 
 import click
+import known_files
 import numpy as np
 import pytest
 from commands import assert_refused, here, kerascnn
+from known_runs import a_run, measured_run
 from PIL import Image
+
+from training import tasks as registry
 
 COMMANDS = (
     *("models", "recipes", "train", "sweep", "find-lr", "bench-data", "pack", "check"),
@@ -70,22 +74,6 @@ def alone(arguments: list[str], cwd: Path | None = None) -> subprocess.Completed
     )  # fmt: skip
 
 
-def a_run(folder: Path, *, task: str, model: str, **changes: object) -> Path:
-    """What commands read of a trained run before they load a framework."""
-    from kerascnn import zoo
-    from training.engine.request import request
-
-    asked = request(model, data="mnist" if task == "classification" else "scenes", **changes)
-    info = {"request": asked.to_dict(), "task": task, "complete": True}
-    if task == "detection":
-        info["detector"] = zoo.detector_spec(model).to_dict()
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(info))
-    (folder / "model.keras").write_text("")
-    (folder / "boxes.json").write_text("{}")
-    return folder
-
-
 DETECTOR_RUN = {"task": "detection", "model": "ssdlite_mobilenet_v2"}
 CLASSIFIER_RUN = {"task": "classification", "model": "lenet5"}
 
@@ -100,6 +88,8 @@ CLASSIFIER_RUN = {"task": "classification", "model": "lenet5"}
         (["compare", "run"], CLASSIFIER_RUN, ("no exported files",)),
         (["compress", "run", "--variants", "slim50_int8"], DETECTOR_RUN, ("slim50_int8",)),
         (["compress", "run", "--variants", "int8_raw"], CLASSIFIER_RUN, ("int8_raw",)),
+        (["compress", "run", "--variants", ""], CLASSIFIER_RUN, ("variants names none",)),
+        (["shrink", "run", "--max-size", "300"], CLASSIFIER_RUN, ("300 bytes", "300KB?")),
         (["find-lr", DETECTOR[1], *DETECTOR[2:]], None, ("models for classification",)),
         (["bench-data", DETECTOR[1], *DETECTOR[2:]], None, ("models for classification",)),
         (["train", "lenet5", "--data", "nowhere"], None, ("nowhere", "scenes-digits")),
@@ -159,6 +149,48 @@ def test_refusals_need_no_framework(
         ast.literal_eval(done.stdout.splitlines()[-1])
     )
     assert "__init__" not in done.stderr
+
+
+def test_what_cannot_be_compared_is_refused_without_a_framework(tmp_path: Path) -> None:
+    measured_run(tmp_path / "a", "1")
+    measured_run(tmp_path / "b", "2")
+    measured_run(tmp_path / "c", "1", metric="AP")
+    (tmp_path / "phone.csv").write_text("no table\n")
+    for arguments, words in (
+        (["compare", "a", "b"], "a and b were measured on different images"),
+        (["compare", "a", "c"], "a is measured by accuracy and c by AP"),
+        (["compare", "a", "--device", "phone.csv"], "phone.csv, line 1: no column"),
+    ):
+        done = alone(arguments, cwd=tmp_path)
+        assert_refused(done, words)
+        assert not {"tensorflow", "keras"} & set(ast.literal_eval(done.stdout.splitlines()[-1]))
+
+
+def test_what_a_file_has_no_part_for_is_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "x.png")
+    names = {task: known_files.files(tmp_path / task, task) for task in registry.names()}
+    fitting = {"classification": "--top", "detection": "--score", "segmentation": ""}
+    for task, files in names.items():
+        for option, value in (("--top", "2"), ("--score", "0.4")):
+            for file in files:
+                done = here("predict", file, tmp_path / "x.png", option, value)
+                if option == fitting[task]:
+                    assert done.returncode == 0, done.stderr
+                else:
+                    assert_refused(done, f"{file} is ", f"leave out {option[2:]}")
+
+
+def test_a_run_is_refused_before_its_network_is_loaded(tmp_path: Path) -> None:
+    a_run(tmp_path / "run", **CLASSIFIER_RUN)
+    path = tmp_path / "run" / "run.json"
+    preprocessing = {"height": 28, "width": 28, "channels": 1}
+    told = {**json.loads(path.read_text()), "preprocessing": preprocessing, "labels": ["a", "b"]}
+    path.write_text(json.dumps(told))
+    picture(tmp_path / "x.png")
+    for option, value in (("--score", "0.3"), ("-o", "drawn")):
+        done = alone(["predict", "run/model.keras", "x.png", option, value], cwd=tmp_path)
+        assert_refused(done, "run/model.keras is a classifier", "leave out ")
+        assert not {"tensorflow", "keras"} & set(ast.literal_eval(done.stdout.splitlines()[-1]))
 
 
 def test_all_differences_of_a_run_are_named_without_a_framework(tmp_path: Path) -> None:

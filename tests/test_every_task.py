@@ -27,6 +27,7 @@ from export.artefacts.description import read_description
 from export.compress.compress import compress
 from export.report.compare import compare
 from export.tasks import base as tasks
+from export.tools.evaluate import evaluate
 from kerascnn import blocks, zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -107,8 +108,12 @@ SLOW = {"two-stage detection"}
 
 
 def with_tiny_network(case: Case, patch: pytest.MonkeyPatch) -> None:
-    def build(_asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -> keras.Model:
-        return case.network(preprocessing.input_shape, classes)
+    def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -> keras.Model:
+        keras.config.set_dtype_policy(network.with_precision(asked).get("dtype", "float32"))
+        try:
+            return case.network(preprocessing.input_shape, classes)
+        finally:
+            keras.config.set_dtype_policy("float32")
 
     patch.setattr(network, "build", build)
     if case.spec is not None:
@@ -214,6 +219,33 @@ def test_a_complete_run_is_not_trained_again(
     with pytest.raises(InputError, match="seed: 0 there, 1 asked for"):
         train(asked(case, data, seed=1), run.folder)
     assert (run.folder / "run.json").read_bytes() == before
+
+
+def test_figures_are_of_the_network_that_is_saved(
+    case: Case, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training in half precision saves float32, whose answers are others."""
+    with_tiny_network(case, monkeypatch)
+    precisions = []
+
+    def noting(opened: Any, folder: Path, saved: keras.Model) -> dict[str, Any]:
+        precisions.append(
+            [{one.compute_dtype for one in model.layers} for model in (opened.model, saved)]
+        )
+        return results(opened, folder, saved)
+
+    kind = type(registry.of_model(case.model).open(asked(case, data), None))
+    results = kind.results
+    monkeypatch.setattr(kind, "results", noting)
+    trained = train(asked(case, data, epochs=1, precision="mixed_bfloat16"), tmp_path / "run")
+    ((in_training, in_file),) = precisions
+    assert "bfloat16" in in_training
+    assert in_file == {"float32"}
+    told = trained.info["results"]
+    found = evaluate(tmp_path / "run").to_dict()
+    assert found["value"] == pytest.approx(told["held_out"], abs=1e-9)
+    for name in {"loss", "calibration_error", "mean_dice", "ap50", "ar100"} & found.keys():
+        assert found[name] == pytest.approx(told[name], rel=1e-5), name
 
 
 def test_files_are_made_once_and_answer_as_keras_does(

@@ -27,6 +27,7 @@ from export.report.results import Choice, NotWritten, Result
 from export.runtime import benchmark, first_run
 from export.runtime import load as runtimes
 from export.runtime.verify import verified_of
+from export.tasks import allowed
 from export.tasks import base as tasks
 from export.tasks.classification import by_kind
 from kerascnn.errors import InputError
@@ -67,7 +68,7 @@ def compare(
             broken or knows none of the artefacts.
         NotWritten: a file of the report cannot be written; it holds the rows.
     """
-    _same_pictures(runs)
+    allowed.require_same_data(runs)
     runs = _told_apart(runs)
     found = [(run, a) for run in runs for a in _required(run)]
     phones = _phones(device, found, warn) if device else []
@@ -210,24 +211,6 @@ def _phones(
             f"{table} has results of none of these files; name the runs that it measured"
         )
     return phones
-
-
-def _same_pictures(runs: Sequence[Run]) -> None:
-    first = runs[0]
-    for other in runs[1:]:
-        keys = ("name", "fingerprint")
-        one, two = ([run.info["dataset"][k] for k in keys] for run in (first, other))
-        if one != two:
-            raise InputError(
-                f"{first.folder} and {other.folder} were measured on different images "
-                f"({one[0]} and {two[0]}); compare runs of one data set and split"
-            )
-        metric, another = (run.info["results"]["metric"] for run in (first, other))
-        if metric != another:
-            raise InputError(
-                f"{first.folder} is measured by {metric} and {other.folder} by {another}; compare "
-                "runs of one metric"
-            )
 
 
 def result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:

@@ -49,13 +49,13 @@ def table(results: Sequence[Result]) -> str:
         ]
         lines.append("  ".join(texts).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([*lines, "", *_notes(results), *_choices(results)])
+    return "\n".join([*lines, "", *_notes(results, bool(front)), *_choices(results)])
 
 
-def _notes(results: Sequence[Result]) -> list[str]:
+def _notes(results: Sequence[Result], starred: bool) -> list[str]:
     """What the columns mean."""
-    notes = [
-        "* Pareto-optimal in size",
+    notes = ["* Pareto-optimal in size"] if starred else []
+    notes += [
         f"drop: points of {metric_of(results)} lost against the Keras model; negative is a gain",
     ]
     if any(r.has_interval for r in results):

@@ -61,6 +61,14 @@ def facts(path: pathlib.Path) -> ModelFacts:
         InputError: a file that is not a model, that nothing describes, or that is not the one that
             the .json beside it describes.
     """
+    found = declared(path)
+    if path.suffix != ".keras":
+        first_run.require([path])
+    return found
+
+
+def declared(path: pathlib.Path) -> ModelFacts:
+    """As `facts`, of a file that is not run."""
     if path.suffix == ".keras" and path.is_file():
         run = Run.open(path.parent)
         return _of_info(run.info, run.task, run.preprocessing, run.labels)
@@ -70,12 +78,9 @@ def facts(path: pathlib.Path) -> ModelFacts:
     if own is None:
         beside = Artefact.open(path)
         task = beside.info.get("task", "classification")
-        found = _of_info(beside.info, task, beside.preprocessing, beside.labels)
-    else:
-        _require_same(path)
-        found = _of_description(path, own)
-    first_run.require([path])
-    return found
+        return _of_info(beside.info, task, beside.preprocessing, beside.labels)
+    _require_same(path)
+    return _of_description(path, own)
 
 
 def _of_info(

@@ -13,11 +13,13 @@ import numpy as np
 from export.artefacts.kinds import base as kinds
 from export.runtime import load as runtimes
 from export.runtime.detectors import load_detector
-from export.runtime.model_facts import facts
+from export.runtime.model_facts import declared, facts
 from export.runtime.segmenters import load_segmenter
 from kerascnn.errors import InputError, reason
+from training import tasks
 from training.augment.boxes import to_network
 from training.classification.evaluate import softmax
+from training.common import framework
 from training.common.wording import counted
 from training.datasets.instance_masks import run_lengths
 from training.datasets.pictures import read_picture, read_pixels
@@ -170,30 +172,52 @@ def answers(
     path: pathlib.Path,
     images: Sequence[str],
     *,
-    top: int = 1,
-    score: float = 0.3,
+    top: int | None = None,
+    score: float | None = None,
     folder: pathlib.Path | None = None,
     names: Mapping[str, str] | None = None,
     refuse: Refuse | None = None,
 ) -> Iterator[Answer]:
     """What a file of any task says of each image; see `predict`, `detect` and `segment`.
 
+    Args:
+        top, score: None: as `Asked` has them.
+
     Raises:
-        InputError: as they do; a file whose answers cannot be drawn and are to be; or a file in
-            place of `folder`.
+        InputError: as they do; a file in place of `folder`; or what files of another task alone
+            are asked for, before this one is run.
     """
+    task = declared(path).task
+    limits = {"top": top, "score": score}
+    given: dict[str, Any] = {name: one for name, one in limits.items() if one is not None}
+    _refuse_foreign(path, task, [*given, *([] if folder is None else ["out"])])
     if folder is not None:
         require_folder(folder)
-    asked = Asked(top=top, score=score, folder=folder, names=names, refuse=refuse)
-    function = kinds.loaded(kinds.of(facts(path).task).predicted)
+    if path.suffix == ".keras":
+        framework.load()
+    asked = Asked(**given, folder=folder, names=names, refuse=refuse)
+    function = kinds.loaded(kinds.of(task).predicted)
     found: Iterator[Answer] = function(path, images, asked)
     return found
 
 
+_FOREIGN = {
+    "out": "draws nothing",
+    "score": "finds no objects",
+    "top": "gives no labels of whole images",
+}
+
+
+def _refuse_foreign(path: pathlib.Path, task: str, given: Sequence[str]) -> None:
+    """Raise InputError for what the answers of a task have no part for."""
+    for name in given:
+        if name not in kinds.of(task).asked:
+            kind = tasks.of(task).network
+            raise InputError(f"{path} is {kind}, which {_FOREIGN[name]}; leave out {name}")
+
+
 def labels(path: pathlib.Path, images: Sequence[str], asked: Asked) -> Iterator[Prediction]:
-    """`predict` for `answers`; raises InputError where it is to draw."""
-    if asked.folder is not None:
-        raise InputError(f"{path} is a classifier, which draws nothing; leave out --out")
+    """`predict` for `answers`."""
     return predict(path, images, top=asked.top, refuse=asked.refuse)
 
 

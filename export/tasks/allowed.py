@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from export.artefacts.kinds import base as kinds
@@ -30,6 +31,25 @@ def require_files(run: Run) -> None:
         raise InputError(
             f"{run.folder} has no exported files; make them: kerascnn compress {run.folder}"
         )
+
+
+def require_same_data(runs: Sequence[Run]) -> None:
+    """Raise InputError for runs whose figures are of different images, or of different kinds."""
+    first = runs[0]
+    for other in runs[1:]:
+        keys = ("name", "fingerprint")
+        one, two = ([run.info["dataset"][k] for k in keys] for run in (first, other))
+        if one != two:
+            raise InputError(
+                f"{first.folder} and {other.folder} were measured on different images "
+                f"({one[0]} and {two[0]}); compare runs of one data set and split"
+            )
+        metric, another = (run.info["results"]["metric"] for run in (first, other))
+        if metric != another:
+            raise InputError(
+                f"{first.folder} is measured by {metric} and {other.folder} by {another}; compare "
+                "runs of one metric"
+            )
 
 
 def require_file(run: Run, name: str) -> pathlib.Path:

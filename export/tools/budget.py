@@ -7,6 +7,7 @@ import dataclasses
 from export.report.results import Result
 from kerascnn.errors import InputError, did_you_mean
 
+_FEWEST = 1000  # bytes that may be written without a unit
 METRICS = {"file": "bytes", "download": "download_bytes"}
 
 
@@ -61,16 +62,19 @@ def size(text: str) -> int:
     """Bytes of `300KB`, `1.2MB`, `1.2M`, `48000`; KB is 1,000 bytes, KiB 1,024.
 
     Raises:
-        InputError: anything else.
+        InputError: anything else; or a number below 1,000 without a unit.
     """
     units = {"": 1, "B": 1, "K": 1000, "KB": 1000, "M": 10**6, "MB": 10**6, "KIB": 1024,
              "MIB": 1024**2}  # fmt: skip
     number = text.strip().rstrip("BKMIbkmi ")
     unit = text.strip()[len(number) :].strip().upper()
     try:
-        return round(float(number) * units[unit])
+        found = round(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):
         raise InputError(f"--max-size must be like 300KB or 1.2MB, not {text!r}") from None
+    if not unit and 0 < found < _FEWEST:  # no file is so small
+        raise InputError(f"--max-size {number} means {found} bytes; did you mean {number}KB?")
+    return found
 
 
 def milliseconds(text: str) -> float:

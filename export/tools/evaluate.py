@@ -125,7 +125,7 @@ def evaluate(source: pathlib.Path, *, data: str | None = None, split: str = HELD
     path = source / "model.keras" if source.is_dir() else source
     if run is None and data is None:
         raise InputError(
-            f"{path} is in no run folder, so that no held-out images are known; name images: --data"
+            f"{path} is in no run folder, so that no held-out images are known; give data"
         )
     require_file(path)
     require_description(path)
@@ -192,7 +192,7 @@ def _parts(dataset: Any, split: str) -> list[Any]:
     found = splits.values() if split == "all" else [splits[split]]
     parts = [part for part in found if part is not None and len(part)]
     if not parts:
-        raise InputError(f"{dataset.name} has no {split} images; choose another --split")
+        raise InputError(f"{dataset.name} has no {split} images; choose another split")
     return parts
 
 
@@ -214,6 +214,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 _WORDS = {
+    "ap": "AP",
     "top5": "top-5",
     "ap50": "AP50",
     "ap75": "AP75",

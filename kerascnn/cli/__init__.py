@@ -79,5 +79,6 @@ def commands() -> None:
     """Train, compress and verify vision models for phones.
 
     Exit codes: 0 done; 1 failed at run time (disk full, no permission), or nothing met what was
-    asked (`shrink`, `sweep`), or something was found (`check`); 2 bad input; 130 interrupted.
+    asked (`shrink`, `sweep`), or something was found (`check`, `doctor`); 2 bad input;
+    130 interrupted.
     """

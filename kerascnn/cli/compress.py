@@ -60,7 +60,7 @@ def compress(
     opened = api.open_run(run)
     print_results(
         lambda: opened.compress(
-            names_of(variants) or None,
+            None if variants is None else names_of(variants),
             onnx=onnx,
             author=author,
             license=license,

@@ -10,7 +10,6 @@ from kerascnn.cli.exits import warn
 from kerascnn.cli.options import json_option
 from kerascnn.cli.printing import print_json
 from kerascnn.errors import InputError
-from training.common import framework
 from training.common.wording import counted
 
 
@@ -20,16 +19,12 @@ from training.common.wording import counted
 @click.option(
     "--top",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Labels per image (classifiers).",
+    help="Labels per image (classifiers).  [default: 1]",
 )
 @click.option(
     "--score",
     type=click.FloatRange(0, 1),
-    default=0.3,
-    show_default=True,
-    help="Lowest score of an object (detectors).",
+    help="Lowest score of an object (detectors).  [default: 0.3]",
 )
 @click.option(
     "-o",
@@ -41,8 +36,8 @@ from training.common.wording import counted
 def predict(
     artefact: str,
     images: tuple[str, ...],
-    top: int,
-    score: float,
+    top: int | None,
+    score: float | None,
     out: str | None,
     as_json: bool,
 ) -> None:
@@ -61,8 +56,6 @@ def predict(
     require_file(path)
     names = named(images)
     require_description(path)
-    if path.suffix == ".keras":
-        framework.load()
     from export.runtime.predict import answers
 
     broken: list[InputError] = []

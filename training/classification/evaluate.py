@@ -263,7 +263,7 @@ class _Judged:
 def _unfitting(shape: Sequence[Any], labels: np.ndarray) -> str:
     return (
         f"logits of shape ({', '.join(map(str, shape))}) do not fit labels of shape "
-        f"{labels.shape}; give one row of logits a picture"
+        f"{labels.shape}; give one row of logits an image"
     )
 
 

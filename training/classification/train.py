@@ -88,9 +88,9 @@ class ClassifierTraining(OpenedTraining):
             broken=self._broken,
         )
 
-    def results(self, folder: pathlib.Path) -> dict[str, Any]:
+    def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         """Figures on the held-out images; and the confusion matrix as a file and an image."""
-        predict = keras_predict_fn(self.model, self.preprocessing)
+        predict = keras_predict_fn(saved, self.preprocessing)
         held_out, found = self._broken.measured(
             self.dataset.held_out,
             lambda split, index: check_picture(split.encoded(index), split.names[index]),

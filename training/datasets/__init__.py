@@ -52,7 +52,7 @@ def scan(
     if (learnt.train.pictures is None) != (measured.train.pictures is None):
         raise InputError(
             f"{spec} and {val_data}: one is embedded and the other one has files; "
-            "hold out pictures of the same kind"
+            "hold out images of the same kind"
         )
     return joined(_all_learnt(learnt), _all_measured(measured))
 

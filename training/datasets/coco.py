@@ -470,7 +470,7 @@ def _ids(path: pathlib.Path, records: list[dict]) -> tuple[np.ndarray, list[Note
 def _runs(outline: dict, height: int, width: int) -> bytes:
     """COCO's compressed run lengths; pycocotools reads past the end of what it does not check."""
     if list(outline["size"]) != [height, width]:
-        raise ValueError(f"is {outline['size']} in size and its picture [{height}, {width}]")
+        raise ValueError(f"is {outline['size']} in size and its image [{height}, {width}]")
     counts = outline["counts"]
     if isinstance(counts, list):
         total = sum(counts) if min(counts, default=0) >= 0 else -1

@@ -79,5 +79,5 @@ def _reader(spec: str) -> ModuleType:
     raise InputError(
         f"{spec} is not a data set of objects; give a COCO .json file, or a folder with "
         "annotations/instances_train*.json, train/_annotations.coco.json (COCO), "
-        "Annotations/*.xml, .xml beside pictures (Pascal VOC), data.yaml or classes.txt (YOLO)"
+        "Annotations/*.xml, .xml beside images (Pascal VOC), data.yaml or classes.txt (YOLO)"
     )

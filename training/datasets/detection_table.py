@@ -118,7 +118,7 @@ def refuse_other_size(name: str, found: Sequence[int], wanted: Sequence[int], wh
     if tuple(found) == tuple(wanted):
         return
     sides = f"{wanted[1]} x {wanted[0]} pixels, upright it has {found[1]} x {found[0]}"
-    remedy = "bring the annotated picture back, or annotate this one"
+    remedy = "bring the annotated image back, or annotate this one"
     if tuple(found) == tuple(wanted)[::-1]:
         remedy = (
             "if it was annotated lying as it is stored, remove its EXIF orientation "

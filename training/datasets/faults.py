@@ -126,7 +126,7 @@ def present(
         except InputError as error:
             return str(error)
 
-    with Progress("reading sizes", len(unknown), unit="picture") as progress:
+    with Progress("reading sizes", len(unknown), unit="image") as progress:
         for at, found in zip(unknown.tolist(), in_order(look, len(unknown)), strict=True):
             progress.step()
             if isinstance(found, str):

@@ -210,7 +210,7 @@ def _pairs(
         if mask is None:
             faults.add(*_missing(file, pictures, masks, keys))
         elif key in found:
-            faults.add(f"{found[key][0]} and {file} have one mask, {mask}", "remove a picture")
+            faults.add(f"{found[key][0]} and {file} have one mask, {mask}", "remove an image")
         else:
             found[key] = file, mask
     notes += faults.settle(str(masks) if part == ALL else part, len(files))

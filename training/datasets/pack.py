@@ -243,7 +243,7 @@ class _Work:
         given = {name: part for name, part in zip(_SPLITS, parts, strict=True) if part is not None}
         written = {}
         total = sum(map(len, given.values()))
-        with Progress("packing", total, unit="picture") as progress:
+        with Progress("packing", total, unit="image") as progress:
             for name, split in given.items():
                 order = np.arange(len(split))
                 if name == "train":
@@ -470,7 +470,7 @@ def _png(pixels: np.ndarray) -> bytes:
 def _begin(folder: pathlib.Path, asked: dict[str, Any], source: str) -> None:
     """Make the folder, or find the unfinished pack in it to be of the same."""
     if folder.resolve().is_relative_to(pathlib.Path(source).resolve()):
-        raise InputError(f"{folder} lies in {source}, whose pictures it is to hold; name another")
+        raise InputError(f"{folder} lies in {source}, whose images it is to hold; name another")
     plan = folder / _UNFINISHED / PACK_FILE
     if plan.is_file():
         try:

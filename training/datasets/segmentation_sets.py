@@ -104,6 +104,6 @@ def _reader(spec: str) -> ModuleType:
             return reader
     raise InputError(
         f"{spec} is not a data set of label maps; give a folder with images/ and masks/ (a PNG for "
-        "each picture), with JPEGImages/ and SegmentationClass/ (Pascal VOC), or objects with "
+        "each image), with JPEGImages/ and SegmentationClass/ (Pascal VOC), or objects with "
         "outlines (COCO, YOLO)"
     )

@@ -84,7 +84,7 @@ def scan(spec: str, *, seed: int, most_bytes: int | None = MOST_BYTES) -> Datase
         del splits["test"]
     for name, split in splits.items():
         if not len(split) or (split.labels < 0).any():
-            raise InputError(f"{spec} has pictures without a class in its split {name!r}, or none")
+            raise InputError(f"{spec} has images without a class in its split {name!r}, or none")
     return _dataset(spec, info, splits, tuple(info.features[label].names), seed)
 
 
@@ -182,7 +182,7 @@ def _split(info: Any, name: str, image: str, label: str) -> Split:
     files = tuple(pathlib.Path(str(path)) for path in info.splits[name].filepaths)
     rows: list[tuple[int, int, int, int]] = []
     progress = tqdm(
-        total=info.splits[name].num_examples, desc=f"finding the pictures of {name}", unit="",
+        total=info.splits[name].num_examples, desc=f"finding the images of {name}", unit="",
         leave=False, disable=None,
     )  # fmt: skip
     with progress:

@@ -200,7 +200,7 @@ def _described(file: pathlib.Path, strict: bool, reading: int) -> _Layout:
     for part in absent:  # of several folders, all must be there
         pictures.pop(part, None)
     if not pictures and not absent:
-        raise InputError(f"{file} names neither train nor val; add the folders of their pictures")
+        raise InputError(f"{file} names neither train nor val; add the folders of their images")
     return _Layout(
         file=file,
         root=base,

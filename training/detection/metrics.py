@@ -176,7 +176,7 @@ class Evaluator:
         """
         truth, index = self._truth, self._seen
         if index == len(truth):
-            raise InputError(f"detections of more pictures than the {index} there are; give fewer")
+            raise InputError(f"detections of more images than the {index} there are; give fewer")
         whole = _finite(found, truth.kind == "segm")
         self._broken += len(found) - len(whole)
         what = f"{truth.names[index]}: detections"
@@ -197,8 +197,8 @@ class Evaluator:
         truth = self._truth
         if self._seen != len(truth):
             raise InputError(
-                f"detections of {self._seen} pictures do not fit {len(truth)} pictures; give one "
-                "Detections a picture"
+                f"detections of {self._seen} images do not fit {len(truth)} images; give one "
+                "Detections an image"
             )
         judged = self._ledger.closed()
         precision, recall = coco_matching.accumulate(judged)
@@ -248,8 +248,8 @@ def evaluate_detections(
     truth = split if isinstance(split, Truth) else Truth.of(split, classes, kind)
     if isinstance(found, Sequence) and len(found) != len(truth):
         raise InputError(
-            f"detections of {len(found)} pictures do not fit {len(truth)} pictures; give one "
-            "Detections a picture"
+            f"detections of {len(found)} images do not fit {len(truth)} images; give one "
+            "Detections an image"
         )
     return evaluate_together(found, [truth])[0]
 
@@ -307,7 +307,7 @@ def matches_interval(
     """
     if not np.array_equal(before.objects, after.objects):
         raise ValueError(
-            f"objects of the same pictures, not {before.objects.shape} and {after.objects.shape}"
+            f"objects of the same images, not {before.objects.shape} and {after.objects.shape}"
         )
     count = len(before.objects)
     chance = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from training.engine.history import History
 from training.engine.loop import Fitted
 from training.engine.request import TrainRequest
 from training.engine.training import OpenedTraining
+
+if TYPE_CHECKING:
+    import keras
 
 
 class DetectorTraining(OpenedTraining):
@@ -93,12 +96,12 @@ class DetectorTraining(OpenedTraining):
             after_epoch=after_epoch,
         )
 
-    def results(self, folder: pathlib.Path) -> dict[str, Any]:
+    def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         """COCO's figures on the held-out images; precision-recall, classes, examples as files."""
-        detect = keras_detect_fn(self.model, self.preprocessing, self.spec)
+        detect = keras_detect_fn(saved, self.preprocessing, self.spec)
 
         def detected(split: DetectionSplit) -> list[Detections]:
-            return detections(detect, split, self.preprocessing, title="held-out pictures")
+            return detections(detect, split, self.preprocessing, title="held-out images")
 
         held_out, found = self._broken.measured(
             self.dataset.held_out, DetectionSplit.picture, detected

@@ -117,7 +117,7 @@ def _runs(objects: Objects, size: np.ndarray, name: str) -> list[dict[str, Any]]
         mask = draw()
         if mask.shape != tuple(size):
             raise InputError(
-                f"{name}: a mask of {mask.shape} pixels on a picture of {tuple(map(int, size))}; "
+                f"{name}: a mask of {mask.shape} pixels on an image of {tuple(map(int, size))}; "
                 "bring the annotations that belong to it"
             )
         runs.append(instance_masks.encode(mask))

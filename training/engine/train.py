@@ -69,8 +69,12 @@ class Training(Protocol):
     def counts(self) -> dict[str, Any]:
         """How many images there were for what, and which were broken; after `results`."""
 
-    def results(self, folder: pathlib.Path) -> dict[str, Any]:
-        """Figures on the held-out images, and files that show them; after `fit`."""
+    def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
+        """Figures on the held-out images, and files that show them; after `fit`.
+
+        Args:
+            saved: the network of model.keras: the trained one, or its twin in single precision.
+        """
 
 
 def train(
@@ -143,7 +147,7 @@ def _run(
     with atomic.replacing(folder / "model.keras") as temporary:
         plain.save(temporary)
     atomic.write_text(folder / "labels.txt", "".join(f"{c}\n" for c in training.classes))
-    info["results"] = training.results(folder)
+    info["results"] = training.results(folder, plain)
     info["dataset"] |= training.counts()  # held-out images that are broken are known now
     info["results"] |= figures(fitted.history, asked.config)
     info["results"] |= {"seconds": round(fitted.seconds, 1)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from training import tasks
 from training.common.progress import say
@@ -19,6 +19,9 @@ from training.engine.history import History
 from training.engine.loop import Fitted
 from training.engine.opening import notes_lines, opening_line, split_counts
 from training.engine.request import TrainRequest
+
+if TYPE_CHECKING:
+    import keras
 
 
 class OpenedTraining(abc.ABC):
@@ -89,5 +92,5 @@ class OpenedTraining(abc.ABC):
         }
 
     @abc.abstractmethod
-    def results(self, folder: pathlib.Path) -> dict[str, Any]:
-        """Figures on the held-out images, and files that show them; after `fit`."""
+    def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
+        """Figures of the saved network on the held-out images, and files that show them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from training.segmentation.examples import chosen, write_examples
 from training.segmentation.fit import fit_segmenter
 from training.segmentation.losses import count_pixels
 from training.segmentation.metrics import SegmentationEvaluation, evaluate_maps, write_per_class
+
+if TYPE_CHECKING:
+    import keras
 
 
 class SegmenterTraining(OpenedTraining):
@@ -84,15 +87,15 @@ class SegmenterTraining(OpenedTraining):
             after_epoch=after_epoch,
         )
 
-    def results(self, folder: pathlib.Path) -> dict[str, Any]:
+    def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         """Figures on the held-out images; classes and examples as files."""
-        segment = keras_segment_fn(self.model, self.preprocessing)
+        segment = keras_segment_fn(saved, self.preprocessing)
 
         def measure(
             split: SegmentationSplit,
         ) -> tuple[SegmentationEvaluation, dict[int, np.ndarray]]:
             shown = {int(index): np.empty(0, np.uint8) for index in chosen(len(split))}
-            found = maps(segment, split, self.preprocessing, title="held-out pictures")
+            found = maps(segment, split, self.preprocessing, title="held-out images")
             return evaluate_maps(_keeping(found, shown), split, self.classes), shown
 
         held_out, (measured, shown) = self._broken.measured(

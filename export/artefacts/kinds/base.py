@@ -27,6 +27,8 @@ class Kind(abc.ABC):
             names them, each with what it is for a person.
         predicted: "package.module:function" of (path, images, `export.runtime.predict.Asked`),
             what a file says of images.
+        asked: of "top", "score" and "out" of `kerascnn predict`, those that these answers have a
+            part for.
         scorer: "package.module:Class" of an `export.tools.scorers.Scorer`.
     """
 
@@ -38,6 +40,7 @@ class Kind(abc.ABC):
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     decodings: ClassVar[Mapping[str, str]]
     predicted: ClassVar[str]
+    asked: ClassVar[frozenset[str]] = frozenset()
     scorer: ClassVar[str]
 
     @abc.abstractmethod

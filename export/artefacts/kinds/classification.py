@@ -24,6 +24,7 @@ class ClassificationKind(Kind):
     reconstructed = True
     decodings: ClassVar[Mapping[str, str]] = {"logits": "softmax of logits"}
     predicted = "export.runtime.predict:labels"
+    asked = frozenset({"top"})
     scorer = "export.tools.scorers:Classification"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:

@@ -40,6 +40,7 @@ class DetectionKind(Kind):
         "codes": "boxes against anchors, to be decoded and suppressed",
     }
     predicted = "export.runtime.predict:objects"
+    asked = frozenset({"score", "out"})
     scorer = "export.tools.scorers:Detection"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:

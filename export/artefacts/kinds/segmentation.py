@@ -40,6 +40,7 @@ class SegmentationKind(Kind):
         "map_logits": "logits of each pixel, of which the largest is the class",
     }
     predicted = "export.runtime.predict:pixels"
+    asked = frozenset({"out"})
     scorer = "export.tools.scorers:Segmentation"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:

@@ -312,8 +312,8 @@ def test_the_figures_outlive_a_report_that_cannot_be_written(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device", "report.html")
 
-    for name in ("_same_pictures", "_told_apart"):
-        monkeypatch.setattr(compare, name, lambda runs: runs)
+    monkeypatch.setattr(compare.allowed, "require_same_data", lambda runs: runs)
+    monkeypatch.setattr(compare, "_told_apart", lambda runs: runs)
     monkeypatch.setattr(compare, "measure", lambda _found: rows())
     monkeypatch.setattr(compare, "write", full)
     with pytest.raises(NotWritten, match="No space") as caught:
@@ -473,16 +473,16 @@ def test_the_facts_of_a_run():
 
 
 @pytest.mark.parametrize(
-    ("weights", "task", "text"),
+    ("weights", "model", "text"),
     [
-        ("imagenet", "classification", "imagenet"),
-        ("imagenet", "detection", "imagenet (backbone alone)"),
-        ("/home/jane/runs/a/model.keras", "detection", "a/model.keras"),
-        ("/home/jane/resnet50-0676ba61.pth", "classification", "resnet50-0676ba61.pth"),
+        ("imagenet", "lenet5", "imagenet"),
+        ("imagenet", "ssdlite_mobilenet_v2", "imagenet (backbone alone)"),
+        ("/home/jane/runs/a/model.keras", "ssdlite_mobilenet_v2", "a/model.keras"),
+        ("/home/jane/resnet50-0676ba61.pth", "lenet5", "resnet50-0676ba61.pth"),
     ],
 )
-def test_initial_weights_are_named_without_the_user_s_folders(weights: str, task: str, text: str):
-    assert facts_of(weights=weights, task=task)["Initial weights"] == text
+def test_initial_weights_are_named_without_the_user_s_folders(weights: str, model: str, text: str):
+    assert facts_of(weights=weights, model=model)["Initial weights"] == text
 
 
 def test_data_is_named_without_the_user_s_folders():

@@ -55,6 +55,11 @@ def test_a_table_by_hand() -> None:
     ]
 
 
+def test_a_star_is_explained_where_there_is_one() -> None:
+    assert "Pareto" in table([result()])
+    assert "Pareto" not in table([result(verified="no"), result(verified="not verified")])
+
+
 def test_few_pictures_have_no_interval_and_say_so() -> None:
     text = table([result(pictures=20, drop=5.0, drop_low=0.0, drop_high=15.0, agreement=95.0)])
     assert "+5.0  " in text

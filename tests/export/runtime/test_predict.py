@@ -65,7 +65,8 @@ def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
         labels=("cat", "dog"),
     )
     monkeypatch.setattr(artefact, "require_description", lambda _path: None)
-    monkeypatch.setattr(predicting, "facts", lambda _path: described)
+    for name in ("facts", "declared"):
+        monkeypatch.setattr(predicting, name, lambda _path: described)
     monkeypatch.setattr(runtimes, "load", lambda *_arguments: Sure())
     (photos / "a.png").write_text("no picture")
     file = photos.parent / "model.tflite"

@@ -89,7 +89,10 @@ def test_boxes_are_judged_as_in_training(files: Files, tmp_path: Path) -> None:
     data = small_sets.coco(tmp_path / "data", 10)
     split = detection_sets.measured(str(data)).held_out
     for path in files["detection"]:
-        found = evaluate(path, data=str(data)).to_dict()
+        evaluated = evaluate(path, data=str(data))
+        heads = next(line for line in evaluated.as_text().splitlines() if line.startswith("label"))
+        assert heads.split() == ["label", "objects", "AP", "AP50"]
+        found = evaluated.to_dict()
         detector = load_detector(path, tiny_detectors.PREPROCESSING, tiny_detectors.spec())
         wanted = evaluate_detector(
             detector.detect, split, tiny_detectors.PREPROCESSING, small_sets.CLASSES
@@ -119,7 +122,7 @@ def test_broken_images_are_left_out_and_named(files: Files, photos: Path, tmp_pa
     ("arguments", "words"),
     [
         (["--data", "more"], ("more has classes that", "does not know: night", "did you mean")),
-        ([], ("is in no run folder", "--data")),
+        ([], ("is in no run folder", "give data")),
         (["--data", "photos", "--split", "val"], ("no split 'val'", "validation")),
         (["--data", "photos", "--split", "validation"], ("photos has no validation images",)),
         (["--data", "nowhere"], ("nowhere: no such folder",)),

@@ -121,11 +121,11 @@ class BrightnessTraining(OpenedTraining):
             after_epoch=after_epoch,
         )
 
-    def results(self, folder: pathlib.Path) -> dict[str, Any]:
+    def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         held_out = self.dataset.held_out
         wanted = truths(held_out)
         return {
             "metric": self.task.metric.name,
-            "held_out": mean_error(self.model, held_out, self.preprocessing),
+            "held_out": mean_error(saved, held_out, self.preprocessing),
             "mean_baseline": float(np.mean(np.abs(wanted - wanted.mean()))),
         }

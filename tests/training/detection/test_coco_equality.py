@@ -183,7 +183,7 @@ def test_images_come_one_by_one() -> None:
         assert (streamed.ap, streamed.kind) == (whole.ap, "segm")
     evaluator = Evaluator(truth)
     evaluator.add(answers[0])
-    with pytest.raises(InputError, match="detections of 1 pictures do not fit 8 pictures"):
+    with pytest.raises(InputError, match="detections of 1 images do not fit 8 images"):
         evaluator.evaluation()
-    with pytest.raises(InputError, match="detections of more pictures than the 8 there are"):
+    with pytest.raises(InputError, match="detections of more images than the 8 there are"):
         evaluate_detections(iter([*answers, answers[0]]), truth, CLASSES)

@@ -218,7 +218,7 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     here = split_of([objects([[0, 0, 20, 20]], [1])])
     with pytest.raises(InputError, match="no images to evaluate"):
         evaluate_detections([], split_of([]), ["a"])
-    with pytest.raises(InputError, match="detections of 2 pictures do not fit 1 pictures"):
+    with pytest.raises(InputError, match="detections of 2 images do not fit 1 images"):
         evaluate_detections([NOTHING] * 2, here, ["a", "b"])
     with pytest.raises(InputError, match="picture 0: objects have labels from 1 to 1 and there"):
         evaluate_detections([NOTHING], here, ["a"])
@@ -275,7 +275,7 @@ def test_interval_is_of_the_same_pictures() -> None:
     split, answers = random_case(6, 1)
     figures = evaluate_detections(answers, split, ["a", "b", "c"])
     fewer = evaluate_detections(answers[:5], split.take(range(5)), ["a", "b", "c"])
-    with pytest.raises(ValueError, match="objects of the same pictures"):
+    with pytest.raises(ValueError, match="objects of the same images"):
         ap_interval(figures, fewer)
 
 
@@ -446,7 +446,7 @@ def test_masks_that_are_missing_or_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="picture 0: detections have no masks; evaluate boxes"):
         segm([found(box, [0], [0.9])], [truth])
     small = masked(box, [0], [np.ones((4, 5), bool)])
-    with pytest.raises(InputError, match=r"picture 0: a mask of \(4, 5\) pixels on a picture of"):
+    with pytest.raises(InputError, match=r"picture 0: a mask of \(4, 5\) pixels on an image of"):
         segm([answers], [small])
     with pytest.raises(InputError, match="kind must be 'bbox' or 'segm', not 'keypoints'"):
         evaluate_detections([answers], split_of([truth]), "a", kind="keypoints")

@@ -230,7 +230,7 @@ def test_what_is_found_where_it_is_has_an_ap_of_100(
         ]
 
     monkeypatch.setattr(train_detector, "keras_detect_fn", perfect)
-    results = opened.results(tmp_path)
+    results = opened.results(tmp_path, opened.model)
     assert results["held_out"] == pytest.approx(100)
     assert results["ar100"] == pytest.approx(100)
 

@@ -128,7 +128,7 @@ def test_what_is_found_as_it_is_has_an_iou_of_100(
     held_out = opened.dataset.held_out
     true = iter([held_out.label_map(index) for index in range(len(held_out))])
     monkeypatch.setattr(train_segmenter, "maps", lambda *_arguments, **_options: true)
-    results = opened.results(tmp_path)
+    results = opened.results(tmp_path, opened.model)
     maps = np.concatenate([held_out.label_map(i).ravel() for i in range(len(held_out))])
     pixels = np.bincount(maps[maps != VOID], minlength=3)
     share = 100 * pixels.max() / pixels.sum()
