@@ -41,6 +41,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_train_and_compress_killed(unbroken: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     kill_when((run / "checkpoints" / "epoch-00001.npz").exists, *TRAIN, run)

@@ -65,10 +65,8 @@ def test_one_step_and_the_same_logits(
     on_backend(backend, SCRIPT, backend, name, *files)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["ssdlite_mobilenet_v3_small", pytest.param("efficientdet_lite0", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ssdlite_mobilenet_v3_small", "efficientdet_lite0"])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_detectors_say_the_same(on_backend: Backends, backend: str, name: str, tmp_path) -> None:
     on_backend.require(backend)

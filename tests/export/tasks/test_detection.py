@@ -151,6 +151,7 @@ def test_what_is_there_is_not_made_again(run: Run, made: dict[str, Artefact]) ->
     assert compress(run, VARIANTS)[1] is False
 
 
+@pytest.mark.slow
 def test_a_file_is_unpacked_once_whatever_is_done_to_it(
     run: Run, made: dict[str, Artefact], monkeypatch: pytest.MonkeyPatch
 ) -> None:

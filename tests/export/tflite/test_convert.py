@@ -20,6 +20,8 @@ from kerascnn import zoo
 from kerascnn.blocks import squeeze_excite
 
 PICTURES = 24
+# `make demo` converts and verifies them, too.
+SEEN_IN_THE_DEMO = ("mobilenet_v2", "efficientnet_lite0")
 
 
 def bytes_of(preprocessing, seed: int, count: int = PICTURES) -> np.ndarray:
@@ -27,7 +29,10 @@ def bytes_of(preprocessing, seed: int, count: int = PICTURES) -> np.ndarray:
     return rng.integers(0, 256, (count, *preprocessing.input_shape), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", DEMO_MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in SEEN_IN_THE_DEMO)) for n in DEMO_MODELS],
+)
 def test_float32_and_int8_are_one_piece_and_agree(name: str, tmp_path) -> None:
     model = lively(name)
     preprocessing = zoo.entry(name).preprocessing(28, 28, resize="pad")
@@ -141,7 +146,13 @@ def test_int8_takes_raw_bytes_whatever_the_normalisation(normalisation, tmp_path
     assert np.corrcoef(runtime.predict(pictures).ravel(), wanted.ravel())[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("variant", ["float16", "dynamic_int8", "weight_int8", "weight_int4"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        *("dynamic_int8", "weight_int4"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "weight_int8")),
+    ],
+)
 def test_weight_variants_of_a_depthwise_network(variant: str, tmp_path) -> None:
     model = lively("mobilenet_v2")
     preprocessing = zoo.entry("mobilenet_v2").preprocessing(28, 28)

@@ -182,7 +182,7 @@ def on_one_device(tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def test_two_devices_train_as_one_does(backend, on_one_device, tmp_path):
     (two,) = _run(tmp_path, backend, [{"devices": "all", "virtual": 2}])
     assert two["replicas"] == 2

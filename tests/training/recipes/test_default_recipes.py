@@ -47,6 +47,7 @@ def test_fine_tuning(tmp_path: Path) -> None:
     assert run.info["results"]["held_out"] > 75
 
 
+@pytest.mark.slow
 def test_scratch(tmp_path: Path) -> None:
     """91.7%; 33.3%, which is chance, with norms at 0.99 and one batch an epoch (no `min_steps`)."""
     run = trained(
