@@ -187,12 +187,12 @@ def answers(
         InputError: as they do; a file in place of `folder`; or what files of another task alone
             are asked for, before this one is run.
     """
+    if folder is not None:
+        require_folder(folder)
     task = declared(path).task
     limits = {"top": top, "score": score}
     given: dict[str, Any] = {name: one for name, one in limits.items() if one is not None}
     _refuse_foreign(path, task, [*given, *([] if folder is None else ["out"])])
-    if folder is not None:
-        require_folder(folder)
     if path.suffix == ".keras":
         framework.load()
     asked = Asked(**given, folder=folder, names=names, refuse=refuse)
