@@ -16,9 +16,10 @@ from export.runtime.load import (
     KerasModel,
     LiteRT,
     OnnxRuntime,
+    by_ending,
 )
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
-from kerascnn.errors import InputError, reason
+from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.detection.metrics import Detections
 
@@ -75,18 +76,7 @@ def load_detector(
     Raises:
         InputError: another ending, a file that its runtime refuses, or one that is no detector.
     """
-    if path.suffix not in _LOADERS:
-        raise InputError(f"{path} is not a model file; it should end in .keras, .tflite or .onnx")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        return _LOADERS[path.suffix](path, preprocessing, threads, spec)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a model that its runtime can run ({reason(error)})"
-        ) from error
+    return by_ending(path, _LOADERS, preprocessing, threads, spec)
 
 
 _Spec = DetectorSpec | TwoStageSpec | None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from training.common.quiet import native_quiet
 
 # What Android's and ours default to; more threads than one hide what a file costs.
 THREADS = 1
+_Loaded = TypeVar("_Loaded")
 
 
 class Runtime(Protocol):
@@ -39,24 +40,38 @@ class Runtime(Protocol):
         """A call that runs the network on one prepared picture: what a latency measures."""
 
 
-def load(path: pathlib.Path, preprocessing: Preprocessing, *, threads: int = THREADS) -> Runtime:
-    """Load a file by its ending.
+def by_ending(
+    path: pathlib.Path, loaders: Mapping[str, Callable[..., _Loaded]], *given: Any
+) -> _Loaded:
+    """What the loader of a file's ending makes of it.
+
+    Args:
+        loaders: by ending; each takes the path, and `given`.
 
     Raises:
-        InputError: another ending, or a file that its runtime refuses.
+        InputError: another ending, no file, or one that its runtime refuses.
     """
-    if path.suffix not in _LOADERS:
+    if path.suffix not in loaders:
         raise InputError(f"{path} is not a model file; it should end in .keras, .tflite or .onnx")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        return _LOADERS[path.suffix](path, preprocessing, threads)
+        return loaders[path.suffix](path, *given)
     except InputError:
         raise
     except Exception as error:
         raise InputError(
             f"{path} is not a model that its runtime can run ({reason(error)})"
         ) from error
+
+
+def load(path: pathlib.Path, preprocessing: Preprocessing, *, threads: int = THREADS) -> Runtime:
+    """Load a file by its ending.
+
+    Raises:
+        InputError: another ending, or a file that its runtime refuses.
+    """
+    return by_ending(path, _LOADERS, preprocessing, threads)
 
 
 class LiteRT:

@@ -18,8 +18,9 @@ from export.runtime.load import (
     KerasModel,
     LiteRT,
     OnnxRuntime,
+    by_ending,
 )
-from kerascnn.errors import InputError, reason
+from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.segmentation import Palette
 from training.segmentation.evaluate import keras_segment_fn
@@ -54,18 +55,7 @@ def load_segmenter(
     Raises:
         InputError: another ending, a file that its runtime refuses, or one that gives no maps.
     """
-    if path.suffix not in _LOADERS:
-        raise InputError(f"{path} is not a model file; it should end in .keras, .tflite or .onnx")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        return _LOADERS[path.suffix](path, preprocessing, threads)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a model that its runtime can run ({reason(error)})"
-        ) from error
+    return by_ending(path, _LOADERS, preprocessing, threads)
 
 
 def palette(info: Mapping[str, Any]) -> Palette | None:
