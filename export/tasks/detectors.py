@@ -34,13 +34,12 @@ from export.tasks.agreement import (
     errors,
     sure_found,
 )
-from export.tasks.base import Task
-from export.tasks.same_data import check_fingerprint
+from export.tasks.placed import PlacedTask
 from export.tasks.trained import Trained
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training.augment.boxes import to_network
 from training.common.wording import counted
-from training.datasets.detection import DetectionDataset, DetectionSplit
+from training.datasets.detection import DetectionSplit
 from training.datasets.instance_masks import THRESHOLD
 from training.detection.evaluate import (
     DetectFn,
@@ -59,8 +58,6 @@ from training.detection.metrics import (
 )
 from training.detection.train import figures
 from training.detection.truth import Truth
-from training.engine import dataset_of_request as of_request
-from training.engine.evaluation import image_blocks
 
 _SHOWN = 24
 
@@ -85,7 +82,7 @@ class Found:
         return 0.0 if np.isnan(self.evaluation.ap) else self.evaluation.ap
 
 
-class DetectorTask(Task):
+class DetectorTask(PlacedTask[DetectionSplit]):
     """See `Task`; detectors of one stage and of two differ in what is abstract."""
 
     metric = "AP"
@@ -103,43 +100,6 @@ class DetectorTask(Task):
     @abc.abstractmethod
     def spec(self) -> DetectorSpec | TwoStageSpec:
         """What the run's detector gives."""
-
-    @functools.cached_property
-    def dataset(self) -> DetectionDataset:
-        """The run's data; raises InputError if it is gone or has changed."""
-        dataset = of_request.dataset_of(self.asked)
-        check_fingerprint(self.run, dataset.fingerprint)
-        known = self.run.info["dataset"]
-        skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
-        return of_request.with_validation(dataset, self.config, skipped=skipped, broken=broken)
-
-    @property
-    def held_out(self) -> DetectionSplit:
-        """Pictures that figures are measured on."""
-        return self.dataset.held_out
-
-    @property
-    def train(self) -> DetectionSplit:
-        """Pictures that the run learnt from."""
-        return self.dataset.train
-
-    @property
-    def validation(self) -> DetectionSplit | None:
-        return self.dataset.validation or None
-
-    def pictures(self) -> int:
-        return len(self.held_out)
-
-    def simulated_answers(self, function: Callable[[np.ndarray], Any]) -> None:
-        """The simulation is not asked: the file is, against the network that it was made of."""
-        return
-
-    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """By chance, without regard to what is in them; the labels are empty."""
-        order = np.random.default_rng(self.config.seed).permutation(len(self.train))
-        chosen = self.train.take(np.sort(order[:count]))
-        blocks = list(image_blocks(chosen, self.run.preprocessing, len(chosen)))
-        return np.concatenate(blocks), np.empty(0, np.int32)
 
     def keras_answers(self, trained: Trained) -> Found:
         return self._found(self.keras_function(trained), "Keras on held-out images")

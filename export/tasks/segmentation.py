@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -26,16 +25,13 @@ from export.runtime.verify import (
     Verdict,
     bounded,
 )
-from export.tasks.base import Task
 from export.tasks.fine_tuning import FineTuningData
-from export.tasks.same_data import check_fingerprint
+from export.tasks.placed import PlacedTask
 from export.tasks.trained import Trained
 from export.tflite import argmax as tflite_argmax
-from training.augment.boxes import to_network
 from training.common import packed
 from training.common.wording import counted
-from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
-from training.engine import dataset_of_request as of_request
+from training.datasets.segmentation import VOID, SegmentationSplit
 from training.engine.config import TrainConfig
 from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.drawing import legend
@@ -155,54 +151,19 @@ class SegmentationFineTuningData(FineTuningData):
         return {"loss": loss}
 
 
-class Segmentation(Task):
+class Segmentation(PlacedTask[SegmentationSplit]):
     """See `export.tasks.base.Task`."""
 
     metric = "mIoU"
     how_shown = "On the left the true mask, on the right the predicted one."
-
-    @functools.cached_property
-    def dataset(self) -> SegmentationDataset:
-        """The run's data; raises InputError if it is gone or has changed."""
-        dataset = of_request.dataset_of(self.asked)
-        check_fingerprint(self.run, dataset.fingerprint)
-        known = self.run.info["dataset"]
-        skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
-        return of_request.with_validation(dataset, self.config, skipped=skipped, broken=broken)
-
-    @property
-    def held_out(self) -> SegmentationSplit:
-        """Pictures that figures are measured on."""
-        return self.dataset.held_out
-
-    @property
-    def validation(self) -> SegmentationSplit | None:
-        return self.dataset.validation or None
 
     @property
     def _output_size(self) -> tuple[int, int]:
         height, width = self.run.info["segmenter"]["output_size"]
         return int(height), int(width)
 
-    def pictures(self) -> int:
-        return len(self.held_out)
-
-    def simulated_answers(self, function: SegmentFn) -> None:
-        """The simulation is not asked: the file is, against the network that it was made of."""
-        return
-
-    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """By chance, without regard to what is in them; the labels are empty."""
-        train = self.dataset.train
-        order = np.random.default_rng(self.config.seed).permutation(len(train))
-        pictures = [
-            to_network(train.picture(int(index)), self.run.preprocessing)
-            for index in np.sort(order[:count])
-        ]
-        return np.stack(pictures), np.empty(0, np.int32)
-
     def fine_tuning_data(self) -> SegmentationFineTuningData:
-        train = self.dataset.train
+        train = self.train
         return SegmentationFineTuningData(
             train=train,
             preprocessing=self.run.preprocessing,
