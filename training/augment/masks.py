@@ -63,7 +63,7 @@ class AugmentedMap:
 
 
 def map_to_network(label_map: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """A map where an evaluation puts its image (`box_augmentation.to_network`).
+    """A map where an evaluation puts its image (`boxes.to_network`).
 
     Args:
         label_map: (h, w) uint8.

@@ -8,8 +8,7 @@ from typing import Any
 from keras import ops
 
 from kerascnn.preprocessing import Preprocessing
-from training.augment import images as augmentation
-from training.augment import mixing, policies
+from training.augment import images, mixing, policies
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,7 +16,7 @@ class Prepare:
     """The last steps before the first layer, as pure functions of a batch.
 
     A batch is {"pictures": (n, h, w, c) uint8, "drawn": {...}, "mix": (n, 5)}: the rows of
-    `plan.epoch`, without "mix" where nothing is mixed and without both for an evaluation.
+    `epoch_schedule.epoch`, without "mix" where nothing is mixed and without both for an evaluation.
 
     Attributes:
         preprocessing: geometry and normalisation of the network's input.
@@ -29,7 +28,7 @@ class Prepare:
 
     def for_training(self, batch: dict[str, Any]) -> Any:
         """Augmented, mixed and normalised images; (n, height, width, channels) float32."""
-        pictures = augmentation.augment(
+        pictures = images.augment(
             policies.POLICIES[self.policy],
             ops.cast(batch["pictures"], "float32"),
             batch["drawn"],

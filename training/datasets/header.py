@@ -22,8 +22,7 @@ from PIL import Image
 from kerascnn.errors import InputError
 from training.common.parallel import in_order
 from training.common.progress import Progress, say
-from training.datasets import kept
-from training.datasets import pictures as preprocessing
+from training.datasets import kept, pictures
 from training.datasets.decode_memory import JPEGS, is_large, open_image
 from training.datasets.pictures import SWAP, check_picture
 
@@ -68,10 +67,10 @@ def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -
         name: of bytes, for messages.
 
     Raises:
-        InputError: as `preprocessing.read_picture`, in the same words.
+        InputError: as `pictures.read_picture`, in the same words.
     """
     name = name if isinstance(source, bytes) else str(pathlib.Path(source))
-    with contextlib.ExitStack() as opened_files, preprocessing.complaining_of(name):
+    with contextlib.ExitStack() as opened_files, pictures.complaining_of(name):
         file: IO[bytes] = (
             io.BytesIO(source)
             if isinstance(source, bytes)
@@ -79,7 +78,7 @@ def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -
         )
         with open_image(file) as opened:
             place = file.tell()  # behind a JPEG's front, and where Pillow reads on
-            preprocessing.refuse_too_large(opened, _length(file))
+            pictures.refuse_too_large(opened, _length(file))
             file.seek(place)
             whole = _is_whole(opened, file)
             file.seek(place)
@@ -143,7 +142,7 @@ def _orientation(opened: Image.Image, file: IO[bytes]) -> int:
             opened.load()  # it lies behind the pixels
         elif "exif" not in opened.info:
             return 1  # else Pillow would look behind the pixels
-    return preprocessing.orientation_of(opened)
+    return pictures.orientation_of(opened)
 
 
 def _kind(header: Header, file: IO[bytes]) -> int:

@@ -41,19 +41,15 @@ def of_folder(root: Path) -> str:
     """What a folder looks like that is no classifier's, and what to do; "" if like nothing."""
     from training.datasets import (
         coco,
+        mask_folder,
         voc,
+        voc_masks,
         yolo,
     )  # which use `folder`
-    from training.datasets import (
-        mask_folder as map_folder,
-    )
-    from training.datasets import (
-        voc_masks as voc_maps,
-    )
 
     for reader, form, task in (
-        (voc_maps, "Pascal VOC's masks", "segmentation"),
-        (map_folder, "images with masks", "segmentation"),
+        (voc_masks, "Pascal VOC's masks", "segmentation"),
+        (mask_folder, "images with masks", "segmentation"),
         (voc, "Pascal VOC", "detection"),
         (coco, "COCO", "detection or segmentation"),
         (yolo, "YOLO", "detection or segmentation"),

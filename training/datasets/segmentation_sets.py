@@ -10,15 +10,11 @@ from kerascnn.errors import InputError
 from training.common.reading import NOW
 from training.datasets import (
     coco,
+    mask_folder,
     scenes,
     voc,
+    voc_masks,
     yolo,
-)
-from training.datasets import (
-    mask_folder as map_folder,
-)
-from training.datasets import (
-    voc_masks as voc_maps,
 )
 from training.datasets.class_files import ClassFile
 from training.datasets.detection import is_scenes
@@ -26,7 +22,7 @@ from training.datasets.elsewhere import Use, joined, with_beside
 from training.datasets.masks_of_objects import of_objects
 from training.datasets.segmentation import SegmentationDataset
 
-_MASKS = (voc_maps, map_folder)
+_MASKS = (voc_masks, mask_folder)
 _OBJECTS = (yolo, voc, coco)
 
 
@@ -41,9 +37,9 @@ def scan_maps(
     """Find a data set of masks.
 
     Args:
-        spec: "scenes" (see that module), a folder of images and of masks (`map_folder`) or in the
-            layout of Pascal VOC (`voc_maps`); or objects with outlines, as a COCO .json, a YOLO
-            .yaml, or a folder in their layout (`object_maps`).
+        spec: "scenes" (see that module), a folder of images and of masks (`mask_folder`) or in the
+            layout of Pascal VOC (`voc_masks`); or objects with outlines, as a COCO .json, a YOLO
+            .yaml, or a folder in their layout (`masks_of_objects`).
         seed: splits the images where the data has no splits of its own.
         strict: what is broken is an error; else it is left out, and a note counts it.
         val_data: another one, whose images are held out instead (see `elsewhere`). Where no file
@@ -81,8 +77,8 @@ def _scan(
         return scenes.scan_maps(spec)
     reader, path = _reader(spec), pathlib.Path(spec)
     how: dict[str, Any] = {"seed": seed, "strict": strict, "use": use}
-    if reader is map_folder:
-        return map_folder.scan(path, **how, reading=reading, named=named)
+    if reader is mask_folder:
+        return mask_folder.scan(path, **how, reading=reading, named=named)
     if reader is yolo:
         return of_objects(yolo.scan(path, **how, reading=reading))
     found = reader.scan(path, **how)

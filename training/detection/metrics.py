@@ -25,11 +25,11 @@ from kerascnn.errors import InputError
 from training.common import packed
 from training.datasets import instance_masks
 from training.datasets.detection import DetectionSplit
-from training.detection import matching as coco_matching
+from training.detection import matching
 from training.detection.matching import RECALLS, Judged
 from training.detection.truth import Truth, check_labels, pixels
 
-_THRESHOLDS = len(coco_matching.THRESHOLDS)
+_THRESHOLDS = len(matching.THRESHOLDS)
 _RESAMPLES_AT_ONCE = 100
 _FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
 
@@ -163,7 +163,7 @@ class Evaluator:
 
     def __init__(self, truth: Truth) -> None:
         self._truth = truth
-        self._ledger = coco_matching.Ledger(len(truth.classes))
+        self._ledger = matching.Ledger(len(truth.classes))
         self._seen = self._broken = 0
         self._counts = np.zeros(len(truth.classes), np.int64)
 
@@ -201,8 +201,8 @@ class Evaluator:
                 "Detections an image"
             )
         judged = self._ledger.closed()
-        precision, recall = coco_matching.accumulate(judged)
-        stats = coco_matching.summarize(precision, recall)
+        precision, recall = matching.accumulate(judged)
+        stats = matching.summarize(precision, recall)
         # (t, 101, c) of objects of any size, NaN without objects
         precision = np.where(precision < 0, math.nan, precision)[..., 0]
         return DetectionEvaluation(
@@ -425,8 +425,8 @@ def _matches(judged: Judged) -> Matches:
         objects=judged.objects,
         labels=np.repeat(np.arange(len(counts)), counts),
         pictures=judged.images[kept].astype(np.int64),
-        hits=coco_matching.bits(judged.hits[kept, 0]).T,
-        ignored=coco_matching.bits(judged.ignored[kept, 0]).T,
+        hits=matching.bits(judged.hits[kept, 0]).T,
+        ignored=matching.bits(judged.ignored[kept, 0]).T,
     )
 
 

@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from kerascnn.errors import InputError
 from training.datasets.detection import DetectionSplit, Objects
 from training.datasets.instance_masks import paste
-from training.detection import matching as coco_matching
+from training.detection import matching
 from training.detection.metrics import (
     DetectionEvaluation,
     Detections,
@@ -150,13 +150,13 @@ def test_figures_are_the_librarys(kind: str, seed: int) -> None:
 def test_every_match_is_the_librarys() -> None:
     split, answers = case(11, 10, most=250)
     judge = library(split, answers, "bbox")
-    truth, ledger = Truth.of(split, CLASSES), coco_matching.Ledger(len(CLASSES))
+    truth, ledger = Truth.of(split, CLASSES), matching.Ledger(len(CLASSES))
     evaluator = Evaluator(truth)
     evaluator._ledger = ledger
     for found in answers:
         evaluator.add(found)
     judged = ledger.closed()
-    precision, recall = coco_matching.accumulate(judged)
+    precision, recall = matching.accumulate(judged)
     assert np.array_equal(precision, judge.eval["precision"][..., 2])
     assert np.array_equal(recall, judge.eval["recall"][:, :, 0])
     assert (judged.ranks == 99).any()
@@ -168,8 +168,8 @@ def test_every_match_is_the_librarys() -> None:
             for one in wanted:
                 here = np.flatnonzero(judged.images[own] == one["image_id"]) + own.start
                 here = here[np.argsort(judged.ranks[here])]
-                ignored = coco_matching.bits(judged.ignored[here, area])
-                hits = coco_matching.bits(judged.hits[here, area])
+                ignored = matching.bits(judged.ignored[here, area])
+                hits = matching.bits(judged.hits[here, area])
                 assert np.array_equal(ignored, one["dtIgnore"])
                 assert np.array_equal(hits, (one["dtMatches"] > 0) & ~ignored)
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from kerascnn.errors import InputError
-from training.datasets import pictures as preprocessing
+from training.datasets import pictures
 from training.datasets.pictures import JPEGS, SWAP
 
 # What `LOOK["format"]` and `LOOK["mode"]` count; the first is all that is no file.
@@ -59,22 +59,22 @@ def look_at_bytes(data: bytes, name: str) -> np.ndarray:
         InputError: it cannot be read, in the words of `training.datasets.pictures`.
     """
     row = np.zeros((), LOOK)
-    with preprocessing.image_opened(data, name) as (opened, _data):
+    with pictures.image_opened(data, name) as (opened, _data):
         format_, width, height = str(opened.format), opened.width, opened.height
         row["depth"] = data[_PNG_DEPTH] if format_ == "PNG" else 8
         row["frames"] = getattr(opened, "n_frames", 1) if format_ in ("PNG", "WEBP") else 1
         row["mode"] = _MODES.get(opened.mode, 0)
-        divisor = preprocessing.divisor_for(opened, _SIDE, _SIDE)
-        more = preprocessing.copies_of(opened, 3)
-        with preprocessing.pixels_loaded(opened, data, divisor, more=more):
-            turned = preprocessing.orientation_of(opened)
+        divisor = pictures.divisor_for(opened, _SIDE, _SIDE)
+        more = pictures.copies_of(opened, 3)
+        with pictures.pixels_loaded(opened, data, divisor, more=more):
+            turned = pictures.orientation_of(opened)
             row["transparent"] = _is_transparent(opened)
-            grey = _shades(preprocessing.in_channels(opened, data, 1))
+            grey = _shades(pictures.in_channels(opened, data, 1))
     format_ = "JPEG" if format_ in JPEGS else format_
     row["format"] = FILE_FORMATS.index(format_) if format_ in FILE_FORMATS else 0
     row["width"], row["height"] = (height, width) if SWAP[turned] else (width, height)
     row["turned"], row["read"] = turned, True
-    return _hashed(row, preprocessing.turned_by(grey[..., None], turned)[..., 0], data)
+    return _hashed(row, pictures.turned_by(grey[..., None], turned)[..., 0], data)
 
 
 def look_at_pixels(pixels: np.ndarray) -> np.ndarray:
