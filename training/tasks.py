@@ -6,33 +6,18 @@ new task adds, and where, is in docs/extending/task.md; `tests/training/test_new
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from kerascnn.errors import InputError, did_you_mean
 from kerascnn.zoo import entry
+from training.common.registry import Registry, loaded
 
 if TYPE_CHECKING:
     from training.engine.task import Task
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Registered:
-    """Where a task is found.
-
-    Attributes:
-        training: "package.module:Class" of a `training.engine.task.Task`.
-        files: "package.module:name" of what makes an `export.tasks.base.Task` of a `Run`; empty
-            where no files are made.
-    """
-
-    training: str
-    files: str
-
-
-_REGISTERED: dict[str, Registered] = {}
-_OPENED: dict[str, Task] = {}
+_TASKS: Registry[Task] = Registry()
+_FILES: dict[str, str] = {}
 
 
 def register(name: str, *, training: str, files: str = "") -> None:
@@ -40,21 +25,23 @@ def register(name: str, *, training: str, files: str = "") -> None:
 
     Args:
         name: as `kerascnn.catalogue.Entry.task` and run.json have it.
-        training, files: see `Registered`.
+        training: "package.module:Class" of a `training.engine.task.Task`.
+        files: "package.module:name" of what makes an `export.tasks.base.Task` of a `Run`; empty
+            where no files are made.
     """
-    _REGISTERED[name] = Registered(training=training, files=files)
-    _OPENED.pop(name, None)
+    _TASKS.register(name, training)
+    _FILES[name] = files
 
 
 def unregister(name: str) -> None:
     """Take a task out, as a test does with its own."""
-    _REGISTERED.pop(name, None)
-    _OPENED.pop(name, None)
+    _TASKS.unregister(name)
+    _FILES.pop(name, None)
 
 
 def names() -> tuple[str, ...]:
     """All tasks, in the order of their registration."""
-    return tuple(_REGISTERED)
+    return _TASKS.names()
 
 
 def of(name: str) -> Task:
@@ -63,10 +50,8 @@ def of(name: str) -> Task:
     Raises:
         InputError: no such task.
     """
-    if name not in _OPENED:
-        opened: Task = _load(_registered(name).training)()
-        _OPENED[name] = opened
-    return _OPENED[name]
+    _require(name)
+    return _TASKS.of(name)
 
 
 def of_model(model: str) -> Task:
@@ -90,22 +75,16 @@ def files_of(name: str) -> Any:
     Raises:
         InputError: no such task, or one without files.
     """
-    where = _registered(name).files
-    if not where:
+    _require(name)
+    if not _FILES[name]:
         raise InputError(f"no files are made for {name} yet")
-    return _load(where)
+    return loaded(_FILES[name])
 
 
-def _registered(name: str) -> Registered:
-    if name not in _REGISTERED:
-        hint = did_you_mean(name, _REGISTERED) or ";"
-        raise InputError(f"no task {name!r}{hint} there are: {', '.join(_REGISTERED)}")
-    return _REGISTERED[name]
-
-
-def _load(where: str) -> Any:
-    module, _, attribute = where.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def _require(name: str) -> None:
+    if name not in _TASKS:
+        hint = did_you_mean(name, names()) or ";"
+        raise InputError(f"no task {name!r}{hint} there are: {', '.join(names())}")
 
 
 register(

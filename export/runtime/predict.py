@@ -20,6 +20,7 @@ from training import tasks
 from training.augment.boxes import to_network
 from training.classification.evaluate import softmax
 from training.common import framework
+from training.common.registry import loaded
 from training.common.wording import counted
 from training.datasets.instance_masks import run_lengths
 from training.datasets.pictures import read_picture, read_pixels
@@ -196,7 +197,7 @@ def answers(
     if path.suffix == ".keras":
         framework.load()
     asked = Asked(**given, folder=folder, names=names, refuse=refuse)
-    function = kinds.loaded(kinds.of(task).predicted)
+    function = loaded(kinds.of(task).predicted)
     found: Iterator[Answer] = function(path, images, asked)
     return found
 

@@ -23,6 +23,7 @@ from export.tools.scorers import Score, Scorer
 from kerascnn.errors import InputError, did_you_mean
 from training.common import atomic, framework
 from training.common.progress import say
+from training.common.registry import loaded
 from training.common.wording import counted
 from training.datasets.broken import BrokenPictures
 from training.datasets.spelling import class_key
@@ -132,7 +133,7 @@ def evaluate(source: pathlib.Path, *, data: str | None = None, split: str = HELD
     if path.suffix == ".keras":
         framework.load()
     known = facts(path)
-    scorer: Scorer = kinds.loaded(kinds.of(known.task).scorer)()
+    scorer: Scorer = loaded(kinds.of(known.task).scorer)()
     if data is not None:
         dataset = scorer.measured(data) if split == HELD_OUT else scorer.scan(data)
         broken = BrokenPictures()

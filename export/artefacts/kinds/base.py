@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import abc
-import importlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from export.artefacts.variants import DEFAULT, Cluster, Prune, Qat, Variant
 from kerascnn.errors import InputError
+from training.common.registry import Registry
 
 
 class Kind(abc.ABC):
@@ -94,8 +94,7 @@ def shared_steps(variant: Variant) -> bool:
     return not taught and all(isinstance(step, Prune | Cluster | Qat) for step in variant.steps)
 
 
-_REGISTERED: dict[str, str] = {}
-_OPENED: dict[str, Kind] = {}
+_KINDS: Registry[Kind] = Registry()
 
 
 def register(task: str, kind: str) -> None:
@@ -104,40 +103,29 @@ def register(task: str, kind: str) -> None:
     Args:
         kind: "package.module:Class".
     """
-    _REGISTERED[task] = kind
-    _OPENED.pop(task, None)
+    _KINDS.register(task, kind)
 
 
 def unregister(task: str) -> None:
     """Take a kind of file out, as a test does with its own."""
-    _REGISTERED.pop(task, None)
-    _OPENED.pop(task, None)
+    _KINDS.unregister(task)
 
 
 def names() -> tuple[str, ...]:
     """All tasks with files, in the order of their registration."""
-    return tuple(_REGISTERED)
+    return _KINDS.names()
 
 
 def of(task: str) -> Kind:
     """The kind of file of a task; raises InputError for one without files."""
-    if task not in _REGISTERED:
+    if task not in _KINDS:
         raise InputError(f"no files are made for {task} yet")
-    if task not in _OPENED:
-        opened: Kind = loaded(_REGISTERED[task])()
-        _OPENED[task] = opened
-    return _OPENED[task]
-
-
-def loaded(where: str) -> Any:
-    """What "package.module:name" names; imports its module."""
-    module, _, name = where.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return _KINDS.of(task)
 
 
 def of_metric(metric: str) -> Kind:
     """The kind of file whose figures are called so; raises InputError where there is none."""
-    for kind in map(of, _REGISTERED):
+    for kind in map(of, names()):
         if metric in kind.metrics:
             return kind
     raise InputError(f"no file is judged by {metric!r}")
