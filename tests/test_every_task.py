@@ -234,7 +234,7 @@ def test_figures_are_of_the_network_that_is_saved(
         )
         return results(opened, folder, saved)
 
-    kind = type(registry.of_model(case.model).open(asked(case, data), None))
+    kind = type(registry.of_request(request := asked(case, data)).open(request, None))
     results = kind.results
     monkeypatch.setattr(kind, "results", noting)
     trained = train(asked(case, data, epochs=1, precision="mixed_bfloat16"), tmp_path / "run")

@@ -13,6 +13,7 @@ from kerascnn.zoo import entry
 from training.common.registry import Registry, loaded
 
 if TYPE_CHECKING:
+    from training.engine.request import TrainRequest
     from training.engine.task import Task
 
 
@@ -57,6 +58,11 @@ def of(name: str) -> Task:
 def of_model(model: str) -> Task:
     """The task of a model of the zoo; raises InputError for another name."""
     return of(entry(model).task)
+
+
+def of_request(asked: TrainRequest) -> Task:
+    """The task of a request: the one that it names, else that of its model."""
+    return of(asked.task) if asked.task else of_model(asked.model)
 
 
 def all_tasks() -> tuple[Task, ...]:

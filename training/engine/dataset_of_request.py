@@ -30,7 +30,7 @@ def dataset_of(asked: TrainRequest) -> Any:
     Raises:
         InputError: there are none, or they are inconsistent.
     """
-    return tasks.of_model(asked.model).scan(asked)
+    return tasks.of_request(asked).scan(asked)
 
 
 def scanned(scan: Callable[..., Any], asked: TrainRequest, **more: Any) -> Any:

@@ -25,7 +25,7 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
     Raises:
         InputError: an option that the network does not take, or one that is not trained here.
     """
-    task = tasks.of_model(asked.model)
+    task = tasks.of_request(asked)
     options.check(asked.model, asked.model_options)
     keras.utils.set_random_seed(asked.config.seed)
     try:

@@ -23,6 +23,7 @@ class TrainRequest:
     Attributes:
         model: a zoo name.
         data: an embedded set's name or a folder's absolute path.
+        task: the name of the task; None: the model's own.
         val_data: another one's, whose images are held out instead; None: of `data`.
         config: how to train.
         recipe: the name of the recipe that `config` began as.
@@ -48,6 +49,7 @@ class TrainRequest:
     teacher: str | None = None
     reading: int = NOW
     val_data: str | None = None
+    task: str | None = None
 
     @property
     def places(self) -> str:

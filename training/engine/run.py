@@ -56,6 +56,7 @@ _SHAPE: told.Shape = {
         "strict": told.flag,
         "teacher": told.maybe(told.text),
         "reading": told.whole,
+        "task": told.maybe(told.text),
         "val_data": told.maybe(told.text),
     },
     "task": lambda value: value in tasks.names(),

@@ -15,7 +15,6 @@ import keras
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from kerascnn.zoo import entry
 from training import tasks
 from training.common import atomic
 from training.common.progress import say
@@ -104,7 +103,7 @@ def train(
     asked = as_begun(asked, info) if info else asked
     if dataset is None:
         dataset = first_look(asked, folder, warn=say if placement.is_chief else _unsaid)
-    training = tasks.of_model(asked.model).open(asked, dataset)
+    training = tasks.of_request(asked).open(asked, dataset)
     used = hardware.seen()
     choices = hardware.choose(used, asked.config)
     if placement.is_chief:
@@ -180,7 +179,7 @@ class _Pictures:
         """Draw the curves anew."""
         path = self._folder / "curves.png"
         model, monitor = self._asked.model, self._asked.config.monitor
-        task = tasks.of_model(model)
+        task = tasks.of_request(self._asked)
         write_curves(history, path, title=model, monitor=monitor, task=task)
         self._drawn = time.monotonic()
 
@@ -188,7 +187,7 @@ class _Pictures:
 def _first_info(asked: TrainRequest, training: Training) -> dict[str, Any]:
     return {
         "request": asked.to_dict(),
-        "task": entry(asked.model).task,
+        "task": tasks.of_request(asked).name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "machine": machine(),

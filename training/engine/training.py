@@ -36,7 +36,7 @@ class OpenedTraining(abc.ABC):
 
     def __init__(self, asked: TrainRequest, dataset: Any = None) -> None:
         self._asked = asked
-        self.task = tasks.of_model(asked.model)
+        self.task = tasks.of_request(asked)
         self.dataset = same_bytes.noted(dataset or of_request.dataset_of(asked))
         self._say_notes()
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint

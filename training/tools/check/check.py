@@ -57,7 +57,7 @@ class Checked:
     @property
     def task(self) -> str:
         """One of the zoo's."""
-        return tasks.of_model(self.asked.model).name
+        return tasks.of_request(self.asked).name
 
 
 def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
@@ -66,7 +66,7 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
     Raises:
         InputError: no training could read it.
     """
-    task = tasks.of_model(asked.model)
+    task = tasks.of_request(asked)
     try:
         dataset = of_request.with_validation(of_request.dataset_of(asked), asked.config)
     except InputError as error:
