@@ -31,7 +31,7 @@ from training.engine.loop import Fitted
 from training.engine.refusals import refuse_other_tasks
 from training.engine.request import TrainRequest
 from training.engine.run import Run
-from training.engine.training import OpenedTraining
+from training.engine.training import OpenedTraining, Ready
 
 # Stored images have so many times the pixels a side that a window of them is cut to: windows
 # are cut from the whole image, whatever its shape.
@@ -41,8 +41,10 @@ _MORE_PIXELS = 1.25
 class ClassifierTraining(OpenedTraining):
     """Of a classifier; see `training.engine.training.OpenedTraining`."""
 
-    def __init__(self, asked: TrainRequest, dataset: Dataset | None = None) -> None:
-        super().__init__(asked, dataset)
+    def __init__(
+        self, asked: TrainRequest, dataset: Dataset | None = None, ready: Ready | None = None
+    ) -> None:
+        super().__init__(asked, dataset, ready)
         self.teacher = _teacher(asked, self.dataset, self.preprocessing)
 
     def _say_notes(self) -> None:
@@ -58,26 +60,13 @@ class ClassifierTraining(OpenedTraining):
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
         """Read the images, and train."""
-        asked, whole = self._asked, self.dataset
-        source = source_for(self.preprocessing, asked.config)
-        self._begin(folder, placement)
-        self.dataset, skipped = decode_dataset(
-            of_request.with_validation(whole, asked.config),
-            train=source,
-            evaluation=self.preprocessing,
-            strict=asked.strict,
-            report=say,
-            set_aside=whole.validation is None,
-        )
-        self._skipped = [image.name for image in skipped]
-        if placement.is_chief:
-            self._say_splits()
-            self._say_sizes()
+        asked = self._asked
+        self.look(folder, placement)
         return fit(
             self.model,
             train=self.dataset.train,
             validation=self.dataset.validation,
-            source=source,
+            source=source_for(self.preprocessing, asked.config),
             preprocessing=self.preprocessing,
             config=asked.config,
             folder=folder / "checkpoints",
@@ -87,6 +76,22 @@ class ClassifierTraining(OpenedTraining):
             after_epoch=after_epoch,
             broken=self._broken,
         )
+
+    def _read(self) -> None:
+        asked, whole = self._asked, self.dataset
+        self.dataset, skipped = decode_dataset(
+            of_request.with_validation(whole, asked.config),
+            train=source_for(self.preprocessing, asked.config),
+            evaluation=self.preprocessing,
+            strict=asked.strict,
+            report=say,
+            set_aside=whole.validation is None,
+        )
+        self._skipped = [image.name for image in skipped]
+
+    def _say_splits(self) -> None:
+        super()._say_splits()
+        self._say_sizes()
 
     def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         """Figures on the held-out images; and the confusion matrix as a file and an image."""

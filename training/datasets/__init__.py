@@ -29,6 +29,7 @@ def scan(
     to_pack: bool = False,
     val_data: str | None = None,
     reading: int = NOW,
+    sparse: bool = False,
 ) -> Dataset:
     """Find a data set.
 
@@ -39,15 +40,16 @@ def scan(
         to_pack: it is read once and not trained on, so that it may be of any size.
         val_data: another one, whose images are held out instead (see `elsewhere`).
         reading: the rules to read folders by, see `training.common.reading`.
+        sparse: nothing is to be learnt from few images: see `folder.scan`.
 
     Raises:
         InputError: no such set or folder, an empty class, fewer than two classes.
     """
     if val_data is None:
-        return with_beside(_scan(spec, seed, to_pack, reading), spec)
+        return with_beside(_scan(spec, seed, to_pack, reading, sparse), spec)
     if _is_class_folder(spec) and _is_class_folder(val_data):
         root, other = pathlib.Path(spec), pathlib.Path(val_data)
-        return folder.scan(root, seed=seed, val_root=other, reading=reading)
+        return folder.scan(root, seed=seed, val_root=other, reading=reading, sparse=sparse)
     learnt, measured = _scan(spec, seed, reading=reading), _scan(val_data, seed, reading=reading)
     if (learnt.train.pictures is None) != (measured.train.pictures is None):
         raise InputError(
@@ -111,14 +113,18 @@ def _is_class_folder(spec: str) -> bool:
     return spec not in EMBEDDED and path.is_dir() and not pack.is_pack(path)
 
 
-def _scan(spec: str, seed: int, to_pack: bool = False, reading: int = NOW) -> Dataset:
+def _scan(
+    spec: str, seed: int, to_pack: bool = False, reading: int = NOW, sparse: bool = False
+) -> Dataset:
     require(spec)
     if spec in EMBEDDED:
         return EMBEDDED[spec]()
     if spec.startswith(tfds.PREFIX):
         return tfds.scan(spec, seed=seed, most_bytes=None if to_pack else tfds.MOST_BYTES)
     path = pathlib.Path(spec)
-    return pack.scan(path) if pack.is_pack(path) else folder.scan(path, seed=seed, reading=reading)
+    if pack.is_pack(path):
+        return pack.scan(path)
+    return folder.scan(path, seed=seed, reading=reading, sparse=sparse)
 
 
 def require(spec: str) -> None:
