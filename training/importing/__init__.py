@@ -1,1 +1,1 @@
-"""Networks that were trained elsewhere: from a file, or a name and weights, to a run folder."""
+"""From networks that were made elsewhere to runs of ours."""
