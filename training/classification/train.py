@@ -8,14 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerascnn.preprocessing import Preprocessing
 from training import tasks
 from training.augment.policies import POLICIES
+from training.classification import imported
+from training.classification.agreement import AGREEMENT
 from training.classification.batches import TrainingData
 from training.classification.confusion import confusion_matrix, write_confusion
 from training.classification.distillation import Teacher
-from training.classification.evaluate import class_report, evaluate, keras_predict_fn
+from training.classification.evaluate import (
+    PredictFn,
+    class_report,
+    evaluate,
+    keras_predict_fn,
+)
 from training.classification.fit import fit
 from training.common.progress import say
 from training.datasets import same_bytes
@@ -96,6 +104,8 @@ class ClassifierTraining(OpenedTraining):
     def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         """Figures on the held-out images; and the confusion matrix as a file and an image."""
         predict = keras_predict_fn(saved, self.preprocessing)
+        if self._asked.imported is not None and not self._asked.imported.labelled:
+            return self._own_answers(folder, predict)
         held_out, found = self._broken.measured(
             self.dataset.held_out,
             lambda split, index: check_picture(split.encoded(index), split.names[index]),
@@ -113,6 +123,17 @@ class ClassifierTraining(OpenedTraining):
             "calibration_error": found.calibration_error,
             "loss": found.loss,
             **by_class.to_dict(self.classes),
+        }
+
+    def _own_answers(self, folder: pathlib.Path, predict: PredictFn) -> dict[str, Any]:
+        """Of images without labels: the network's answers are what its files are held against."""
+        self.dataset = imported.answered(self.dataset, predict, self.preprocessing, self._broken)
+        imported.write_answers(folder / imported.ANSWERS, self.dataset)
+        answers = self.dataset.held_out.labels
+        return {
+            "metric": AGREEMENT,
+            "held_out": 100.0,
+            "classes_there": len(np.unique(answers)),
         }
 
 

@@ -24,11 +24,13 @@ class Labels:
     Attributes:
         names: in the order of the outputs.
         synsets: what folders of ImageNet are called, likewise; empty of others.
+        synonyms: all names of each output, the label first; empty where that has no others.
         said: where they are from.
     """
 
     names: tuple[str, ...]
     synsets: tuple[str, ...] = ()
+    synonyms: tuple[tuple[str, ...], ...] = ()
     said: str = ""
 
 
@@ -99,6 +101,7 @@ def imagenet(outputs: int) -> Labels | None:
     return Labels(
         names=(*front, *known.LABELS),
         synsets=(*front, *known.SYNSETS),
+        synonyms=(*((one,) for one in front), *known.SYNONYMS),
         said="ImageNet's labels" + (" behind a background" if front else ""),
     )
 
@@ -160,12 +163,11 @@ def _known(labels: Labels) -> dict[str, list[int]]:
     """Outputs by what folders may be called; the surer way first."""
     ways: list[dict[str, list[int]]] = [{}, {}, {}, {}]
     for place, name in enumerate(labels.names):
-        spellings = [[class_key(name)], [_plain(name)], [_plain(w) for w in name.split(",")]]
-        for way, words in zip(ways, spellings, strict=False):
+        others = labels.synonyms[place] if labels.synonyms else name.split(",")
+        spellings = [[class_key(name)], [_plain(name)], labels.synsets[place : place + 1]]
+        for way, words in zip(ways, [*spellings, map(_plain, others)], strict=True):
             for word in dict.fromkeys(words):
                 way.setdefault(word, []).append(place)
-    for place, name in enumerate(labels.synsets):
-        ways[3].setdefault(name, []).append(place)
     merged: dict[str, list[int]] = {}
     for way in ways:
         for word, found in way.items():

@@ -16,6 +16,8 @@ import shutil
 import time
 from collections.abc import Iterator
 
+import numpy as np
+
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import tasks
@@ -23,6 +25,7 @@ from training.classification import imported as imported_data
 from training.common import atomic, once
 from training.common.progress import say
 from training.datasets import unlabelled
+from training.datasets.decode import decode_split
 from training.datasets.splits import Dataset, places_by_class
 from training.engine.first_look import require_writable
 from training.engine.imported import Imported
@@ -37,6 +40,7 @@ from training.importing.source import Opened, open_source
 
 _TASK = "classification"
 _RECIPE = "finetune"
+_GUESSED_BY = 64  # images
 
 
 @once.scope()
@@ -145,23 +149,30 @@ def _labels(asked: ImportRequest, opened: Opened, data: Dataset) -> naming.Label
 def _preprocessing(asked: ImportRequest, opened: Opened, dataset: Dataset) -> Preprocessing:
     """What images go through: what is known of the network, else what was said, else a guess."""
     height, width, channels = opened.model.input_shape[1:]
+    resize = asked.resize or dataset.resize
     known = opened.preprocessing
-    if asked.preprocessing is not None:
-        if known is not None and opened.inside and asked.preprocessing != "none":
-            raise InputError(
-                f"{asked.source} normalises images itself, by what stands in its graph; leave out "
-                "--preprocessing"
-            )
-        if known is None or not opened.inside:
-            known = normalising.named(asked.preprocessing, height, width, channels)
-    if known is None:
+    if opened.inside and asked.preprocessing not in (None, "none"):
         raise InputError(
-            f"how {asked.source} wants its images is not known: --preprocessing with one of "
-            "0-1, -1-1, imagenet, caffe, none"
+            f"{asked.source} normalises images itself, by what stands in its graph; leave out "
+            "--preprocessing"
         )
-    return dataclasses.replace(
-        known, height=height, width=width, resize=asked.resize or dataset.resize
-    )
+    if asked.preprocessing is not None and not opened.inside:
+        known = normalising.named(asked.preprocessing, height, width, channels)
+    if known is None:
+        known = _guessed(opened, dataset, resize)
+    return dataclasses.replace(known, height=height, width=width, resize=resize)
+
+
+def _guessed(opened: Opened, dataset: Dataset, resize: str) -> Preprocessing:
+    """By what the network answers to some of the images; it is said aloud."""
+    height, width, channels = opened.model.input_shape[1:]
+    bytes_ = normalising.named("none", height, width, channels, resize=resize)
+    spread = np.linspace(0, len(dataset.train) - 1, min(_GUESSED_BY, len(dataset.train)))
+    split, _broken = decode_split(dataset.train.take(spread.round().astype(int)), bytes_)
+    assert split.pictures is not None  # so few always fit
+    found = normalising.guess(opened.model, split.pictures)
+    say(f"{found.sentence}; another one: --preprocessing {', '.join(normalising.NAMES)}")
+    return normalising.named(found.name, height, width, channels)
 
 
 def _write(place: pathlib.Path, request: TrainRequest, dataset: Dataset, ready: Ready) -> None:
