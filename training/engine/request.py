@@ -120,9 +120,16 @@ def request(
     )
     task = tasks.of_model(model)
     name = recipe or task.default_recipe(data, weights)
+    learnt = task.canonical(data)
+    measured = task.canonical(val_data) if val_data is not None else None
+    if learnt == measured:
+        raise InputError(
+            f"the validation data is {val_data}, which is learnt from; leave it out, so that some "
+            "of its images are held out"
+        )
     return TrainRequest(
         model=model,
-        data=task.canonical(data),
+        data=learnt,
         config=config,
         recipe=name,
         model_options=recipes.load(name).options_for(model) | dict(model_options or {}),
@@ -133,7 +140,7 @@ def request(
         strict=strict,
         teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
         reading=min(of_run(teacher), of_run(weights)),
-        val_data=task.canonical(val_data) if val_data is not None else None,
+        val_data=measured,
     )
 
 
