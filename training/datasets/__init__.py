@@ -13,7 +13,7 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from training.common.reading import NOW
-from training.datasets import folder, mnist, pack, scenes_digits, tfds
+from training.datasets import folder, imagenet, mnist, pack, scenes_digits, tfds
 from training.datasets.elsewhere import Use, joined, unused, with_beside
 from training.datasets.splits import Dataset, Split
 
@@ -46,6 +46,8 @@ def scan(
         InputError: no such set or folder, an empty class, fewer than two classes.
     """
     if val_data is None:
+        if _is_imagenet(spec):
+            return imagenet.scan(pathlib.Path(spec))
         return with_beside(_scan(spec, seed, to_pack, reading, sparse), spec)
     if _is_class_folder(spec) and _is_class_folder(val_data):
         root, other = pathlib.Path(spec), pathlib.Path(val_data)
@@ -71,6 +73,8 @@ def measured(spec: str) -> Dataset:
         InputError: as of `scan`.
     """
     require(spec)
+    if _is_imagenet(spec):
+        return imagenet.measured(pathlib.Path(spec))
     if _is_class_folder(spec):
         return folder.measured(pathlib.Path(spec))
     return _all_measured(_scan(spec, 0))
@@ -106,6 +110,12 @@ def _together(dataset: Dataset) -> Split:
     names = [name for split in splits for name in split.names]
     both = Split(labels=np.concatenate([split.labels for split in splits]), names=tuple(names))
     return both.take(sorted(range(len(names)), key=names.__getitem__))
+
+
+def _is_imagenet(spec: str) -> bool:
+    """Whether it is ImageNet's validation images in one folder; see `imagenet`."""
+    path = pathlib.Path(spec)
+    return spec not in EMBEDDED and not pack.is_pack(path) and imagenet.recognises(path)
 
 
 def _is_class_folder(spec: str) -> bool:
