@@ -78,15 +78,18 @@ class ClassificationTask(Task):
         return datasets.canonical(data)
 
     def form(self, data: str) -> Form:
-        """A folder with one of images for each class, or a name."""
+        """A folder with one of images for each class, a table, or a name."""
         if data in datasets.EMBEDDED or data.startswith(tfds.PREFIX):
             return Form.NAME
-        return Form.FOLDER if pathlib.Path(data).is_dir() else Form.NONE
+        path = pathlib.Path(data)
+        return Form.FOLDER if path.is_dir() or datasets.is_table(path) else Form.NONE
 
     def scan(self, asked: TrainRequest) -> Dataset:
         """The labelled images, at most `pictures_per_class` of each class to learn from."""
         found: Dataset = (
-            imported.scan(asked) if asked.imported else of_request.scanned(datasets.scan, asked)
+            imported.scan(asked)
+            if asked.imported
+            else of_request.scanned(datasets.scan, asked, strict=asked.strict)
         )
         if per_class := asked.config.pictures_per_class:
             return few(found, per_class, seed=asked.config.split_seed)

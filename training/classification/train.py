@@ -192,7 +192,7 @@ def _teacher(asked: TrainRequest, dataset: Dataset, preprocessing: Preprocessing
 
 def source_for(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessing:
     """How training images are stored: whole, where augmentation cuts windows out of them."""
-    if preprocessing.resize != "crop" or not POLICIES[config.augmentation].crops:
+    if not preprocessing.crops or not POLICIES[config.augmentation].crops:
         return preprocessing
     more = _MORE_PIXELS / preprocessing.crop_fraction
     return dataclasses.replace(

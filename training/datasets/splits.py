@@ -13,7 +13,7 @@ import numpy as np
 from kerascnn.errors import InputError
 from training.datasets.contents import FILES, PIXELS, Contents
 from training.datasets.notes import Note
-from training.datasets.records import Reader
+from training.datasets.records import Placed
 
 
 class SplitLike(Protocol):
@@ -220,7 +220,7 @@ class Split:
             size = pictures[0].nbytes if len(pictures) else 0
             sizes = np.full(len(pictures), size, np.int64)
             return Contents(kind=PIXELS, sizes=sizes, read=lambda i: pictures[i].tobytes())
-        if isinstance(self.read, Reader) and self.places is not None:
+        if isinstance(self.read, Placed) and self.places is not None:
             sizes = np.asarray(self.read.lengths)[self.places]
             return Contents(kind=FILES, sizes=sizes, read=self.encoded)
         return Contents.of_files(self.names, self.file_sizes)
