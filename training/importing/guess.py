@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from kerascnn.preprocessing import Preprocessing
-from training.classification.evaluate import Evaluation, keras_predict_fn
+from training.classification.evaluate import evaluate, keras_predict_fn
 from training.datasets.decode import decode_split
 from training.datasets.splits import Split
 from training.importing import preprocessing as normalising
@@ -54,7 +54,7 @@ def _by_labels(
     for name in names:
         each = normalising.named(name, bytes_.height, bytes_.width, bytes_.channels)
         predict = keras_predict_fn(model, dataclasses.replace(each, resize=bytes_.resize))
-        found[name] = Evaluation.of(predict(split.pictures), split.labels)
+        found[name] = evaluate(predict, split, bytes_)
     order = sorted(found, key=lambda name: (-found[name].accuracy, found[name].loss))
     best, second = order[:2]
     most_common = 100 * float(np.bincount(split.labels).max()) / len(split)

@@ -26,6 +26,7 @@ from training.datasets import unlabelled
 from training.datasets.splits import Dataset, places_by_class
 from training.engine.first_look import require_writable
 from training.engine.imported import Imported
+from training.engine.leaks import refuse_leaks
 from training.engine.request import TrainRequest, configure
 from training.engine.run import Run, write_info
 from training.engine.train import first_info
@@ -38,6 +39,13 @@ from training.importing.source import Opened, open_source
 
 _TASK = "classification"
 _RECIPE = "finetune"
+_DEEPEST = 4  # of a file in the folder of a run: stages/<steps>/model.keras
+_RESIZED = {
+    "stretch": "stretched",
+    "pad": "padded, or stretched,",
+    "crop": "resized and cut",
+    "centre": "resized and cut",
+}
 
 
 @once.scope()
@@ -61,6 +69,7 @@ def import_network(asked: ImportRequest, folder: pathlib.Path) -> Run:
     for line in opened.said:
         say(line)
     request, dataset = _request(asked, opened)
+    _refuse_leaks(request, dataset)
     assert request.imported is not None
     labelled = request.imported.labelled
     preprocessing = _preprocessing(asked, opened, dataset, labelled=labelled)
@@ -150,8 +159,10 @@ def _preprocessing(
 ) -> Preprocessing:
     """What images go through: what is known of the network, else what was said, else a guess."""
     height, width, channels = opened.model.input_shape[1:]
-    resize = asked.resize or dataset.resize
     known = opened.preprocessing
+    resize = asked.resize or _resize(opened, dataset)
+    if asked.resize is None and not (known and known.crops):
+        say(f"images are {_RESIZED[resize]} to {height}x{width} (another way: --resize)")
     if opened.inside and asked.preprocessing not in (None, "none"):
         raise InputError(
             f"{asked.source} normalises images itself, by what stands in its graph; leave out "
@@ -163,6 +174,28 @@ def _preprocessing(
         known, sentence = guessed(opened.model, dataset.train, labelled=labelled, resize=resize)
         say(sentence)
     return dataclasses.replace(known, height=height, width=width, resize=resize)
+
+
+def _refuse_leaks(request: TrainRequest, dataset: Dataset) -> None:
+    """Raise InputError for a network of a run here that learnt from the images to be held out."""
+    assert request.imported is not None
+    source = pathlib.Path(request.weights or request.imported.source)
+    near = [source, *source.parents][:_DEEPEST]
+    if source.is_absolute() and any((folder / "run.json").is_file() for folder in near):
+        of_run = dataclasses.replace(request, weights=str(source))
+        refuse_leaks(of_run, dataset.held_out, dataset.fingerprint, warn=say)
+
+
+def _resize(opened: Opened, dataset: Dataset) -> str:
+    """How images meet the network's size where nobody says: as Keras' own loaders do it.
+
+    Those of ImageNet's classes are cut; drawings of digits, and such, are as their data has them.
+    """
+    if opened.published and opened.preprocessing is not None:
+        return opened.preprocessing.resize
+    if dataset.resize != "crop" or (opened.preprocessing and opened.preprocessing.crops):
+        return dataset.resize
+    return "crop" if naming.imagenet(int(opened.model.output_shape[-1])) else "stretch"
 
 
 def _write(place: pathlib.Path, request: TrainRequest, dataset: Dataset, ready: Ready) -> None:
