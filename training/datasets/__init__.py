@@ -14,7 +14,16 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from training.common.reading import NOW
-from training.datasets import folder, label_table, mnist, pack, parquet, scenes_digits, tfds
+from training.datasets import (
+    folder,
+    imagenet,
+    label_table,
+    mnist,
+    pack,
+    parquet,
+    scenes_digits,
+    tfds,
+)
 from training.datasets.elsewhere import Use, joined, unused, with_beside
 from training.datasets.splits import Dataset, Split
 
@@ -31,6 +40,7 @@ def scan(
     val_data: str | None = None,
     reading: int = NOW,
     strict: bool = False,
+    sparse: bool = False,
 ) -> Dataset:
     """Find a data set.
 
@@ -43,16 +53,19 @@ def scan(
         val_data: another one, whose images are held out instead (see `elsewhere`).
         reading: the rules to read folders by, see `training.common.reading`.
         strict: a broken row of a table is an error; else it is left out, and a note counts it.
+        sparse: nothing is to be learnt from few images: see `folder.scan`.
 
     Raises:
         InputError: no such set or folder, an empty class, fewer than two classes.
     """
-    how = _How(seed=seed, to_pack=to_pack, reading=reading, strict=strict)
+    how = _How(seed=seed, to_pack=to_pack, reading=reading, strict=strict, sparse=sparse)
     if val_data is None:
+        if _is_imagenet(spec):
+            return imagenet.scan(pathlib.Path(spec))
         return with_beside(_scan(spec, how), spec)
     if _is_class_folder(spec) and _is_class_folder(val_data):
         root, other = pathlib.Path(spec), pathlib.Path(val_data)
-        return folder.scan(root, seed=seed, val_root=other, reading=reading)
+        return folder.scan(root, seed=seed, val_root=other, reading=reading, sparse=sparse)
     learnt, measured = _scan(spec, how, Use.LEARN), _scan(val_data, how, Use.MEASURE)
     if (learnt.train.pictures is None) != (measured.train.pictures is None):
         raise InputError(
@@ -74,6 +87,8 @@ def measured(spec: str) -> Dataset:
         InputError: as of `scan`.
     """
     require(spec)
+    if _is_imagenet(spec):
+        return imagenet.measured(pathlib.Path(spec))
     if _is_class_folder(spec):
         return folder.measured(pathlib.Path(spec))
     return _scan(spec, _How(), Use.MEASURE)
@@ -111,6 +126,12 @@ def _together(dataset: Dataset) -> Split:
     return both.take(sorted(range(len(names)), key=names.__getitem__))
 
 
+def _is_imagenet(spec: str) -> bool:
+    """Whether it is ImageNet's validation images in one folder; see `imagenet`."""
+    path = pathlib.Path(spec)
+    return spec not in EMBEDDED and not pack.is_pack(path) and imagenet.recognises(path)
+
+
 def _is_class_folder(spec: str) -> bool:
     path = pathlib.Path(spec)
     return spec not in EMBEDDED and path.is_dir() and not pack.is_pack(path) and not _reader(path)
@@ -134,6 +155,7 @@ class _How:
     to_pack: bool = False
     reading: int = NOW
     strict: bool = False
+    sparse: bool = False
 
 
 def _scan(spec: str, how: _How, use: Use = Use.SPLIT) -> Dataset:
@@ -160,7 +182,7 @@ def _whole(spec: str, how: _How) -> Dataset:
     path = pathlib.Path(spec)
     if pack.is_pack(path):
         return pack.scan(path)
-    return folder.scan(path, seed=how.seed, reading=how.reading)
+    return folder.scan(path, seed=how.seed, reading=how.reading, sparse=how.sparse)
 
 
 def _is_name(spec: str) -> bool:

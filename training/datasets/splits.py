@@ -274,19 +274,37 @@ class Dataset(SplitDataset[Split]):
 
 
 def stratified(
-    labels: np.ndarray, classes: Sequence[str], *, fraction: float, seed: int
+    labels: np.ndarray,
+    classes: Sequence[str],
+    *,
+    fraction: float,
+    seed: int,
+    sparse: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split indices so that every class gives about `fraction` of its images, at least one.
 
+    Args:
+        sparse: classes may have a single image: those are split as if they were one class.
+
     Returns:
-        Sorted index arrays (kept, set_aside); neither lacks a class.
+        Sorted index arrays (kept, set_aside); neither lacks a class, unless `sparse`.
 
     Raises:
-        InputError: a class has a single image.
+        InputError: a class has a single image; with `sparse`, there is one image in all.
     """
     rng = np.random.default_rng(seed)
     kept, aside = [], []
-    for places in places_by_class(labels):
+    groups = places_by_class(labels)
+    if sparse:
+        if len(labels) < 2:
+            raise InputError("there is a single image, so that none can be held out; add images")
+        alone = [places for places in groups if len(places) == 1]
+        groups = [places for places in groups if len(places) > 1]
+        if len(alone) == 1 and groups:
+            kept += alone
+        elif alone:
+            groups.append(np.concatenate(alone))
+    for places in groups:
         members = rng.permutation(places)
         if len(members) < 2:
             name = classes[labels[places[0]]]

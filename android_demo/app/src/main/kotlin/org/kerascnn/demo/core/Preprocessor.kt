@@ -1,6 +1,7 @@
 package org.kerascnn.demo.core
 
 import java.nio.ByteBuffer
+import kotlin.math.max
 
 /** Where a picture of a size lies on the network's input, in the input's pixels. */
 data class Placement(
@@ -56,18 +57,20 @@ class Preprocessor(private val input: InputSpec) {
     /** The picture at the network's size. */
     internal fun fitted(picture: Raster): Raster {
         if (input.resize == Resize.CROP) return cropped(picture)
+        if (input.resize == Resize.CENTRE) return centre(picture)
         if (!isPadded(picture.width, picture.height)) {
-            return Resampling.bilinear(picture, input.width, input.height)
+            return Resampling.resized(picture, input.width, input.height, input.interpolation)
         }
         val place = placement(picture.width, picture.height)
         return picture.placed(place.left, place.top, input.width, input.height)
     }
 
+    // rint gives the even one of two whole numbers that are equally near, as Python's round.
+    private val wide = Math.rint(input.width / input.cropFraction).toInt()
+    private val high = Math.rint(input.height / input.cropFraction).toInt()
+
     /** Pillow's ImageOps.fit to a larger frame, of which the middle is taken. */
     private fun cropped(picture: Raster): Raster {
-        // rint gives the even one of two whole numbers that are equally near, as Python's round.
-        val wide = Math.rint(input.width / input.cropFraction).toInt()
-        val high = Math.rint(input.height / input.cropFraction).toInt()
         val given = picture.width.toDouble() / picture.height
         val wanted = wide.toDouble() / high
         var (width, height) = picture.width.toDouble() to picture.height.toDouble()
@@ -80,9 +83,23 @@ class Preprocessor(private val input: InputSpec) {
             (left + width).toFloat(),
             (top + height).toFloat(),
         )
-        val framed = Resampling.bilinear(picture, wide, high, box)
+        val framed = Resampling.resized(picture, wide, high, input.interpolation, box)
         val (beside, above) = (wide - input.width) / 2 to (high - input.height) / 2
         return framed.part(beside, above, input.width, input.height)
+    }
+
+    /** torchvision's Resize and CenterCrop: see `covering` in training/datasets/pictures.py. */
+    private fun centre(picture: Raster): Raster {
+        var (width, height) = wide to high
+        if (picture.width.toLong() * high <= picture.height.toLong() * wide) {
+            height = max(high, (wide.toLong() * picture.height / picture.width).toInt())
+        } else {
+            width = max(wide, (high.toLong() * picture.width / picture.height).toInt())
+        }
+        val covered = Resampling.resized(picture, width, height, input.interpolation)
+        val left = Math.rint((width - input.width) / 2.0).toInt()
+        val top = Math.rint((height - input.height) / 2.0).toInt()
+        return covered.part(left, top, input.width, input.height)
     }
 
     private fun normalise(bytes: ByteArray) {
