@@ -42,14 +42,15 @@ internal object Resampling {
         Box(0f, 0f, picture.width.toFloat(), picture.height.toFloat())
 
     /** For each new pixel the first old one, and the weights of that and those behind it. */
-    private class Weights(
+    class Weights(
         val first: IntArray,
         val count: IntArray,
         val shares: IntArray,
         val longest: Int,
     )
 
-    private fun weights(size: Int, from: Float, to: Float, target: Int): Weights {
+    /** @param bits behind the point of a weight. */
+    fun weights(size: Int, from: Float, to: Float, target: Int, bits: Int = PRECISION): Weights {
         val scale = (to - from).toDouble() / target
         val support = max(scale, 1.0)
         val longest = 2 * ceil(support).toInt() + 1
@@ -69,8 +70,10 @@ internal object Resampling {
             made.count[i] = end - begin
             for (j in 0 until end - begin) {
                 val fraction = if (sum != 0.0) row[j] / sum else row[j]
-                made.shares[i * longest + j] = (0.5 + fraction * (1 shl PRECISION)).toInt()
+                made.shares[i * longest + j] = (0.5 + fraction * (1 shl bits)).toInt()
             }
+            // What weighs nothing at the end need not be added.
+            while (made.count[i] > 1 && made.shares[i * longest + made.count[i] - 1] == 0) made.count[i]--
         }
         return made
     }
