@@ -102,7 +102,7 @@ def _of_description(path: pathlib.Path, own: Mapping[str, Any]) -> ModelFacts:
     try:
         if (colours := decoding.get("palette")) is not None and not _PALETTE(colours):
             raise ValueError("palette")
-        taken = {name: own["input"][name] for name in _PREPROCESSING}
+        taken = {name: own["input"][name] for name in _PREPROCESSING if name in own["input"]}
         return ModelFacts(
             task=own["task"],
             preprocessing=Preprocessing.from_dict(taken),

@@ -26,6 +26,8 @@ from training.common import atomic
 from training.common.cores import WORKERS
 from training.engine import keras_files
 from training.engine.config import TrainConfig
+from training.engine.imported import SHAPE as IMPORTED
+from training.engine.imported import Imported
 
 if TYPE_CHECKING:  # run.json is read before a framework is needed
     import keras
@@ -58,6 +60,7 @@ _SHAPE: told.Shape = {
         "reading": told.whole,
         "task": told.maybe(told.text),
         "val_data": told.maybe(told.text),
+        "imported": told.maybe(told.values(told.anything)),
     },
     "task": lambda value: value in tasks.names(),
     "created": told.text,
@@ -204,6 +207,9 @@ def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
 def _check_parts(info: Mapping[str, Any]) -> None:
     """What has a type of its own can be made of it; raises all that a wrong value may raise."""
     TrainConfig.from_dict(info["request"]["config"])
+    if imported := info["request"].get("imported"):
+        told.check(imported, IMPORTED, "request.imported")
+        Imported.from_dict(imported)
     if "preprocessing" in info:
         Preprocessing.from_dict(info["preprocessing"])
     if "detector" in info:

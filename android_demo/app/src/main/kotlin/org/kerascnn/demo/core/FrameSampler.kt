@@ -80,13 +80,16 @@ class FrameSampler(private val input: InputSpec) {
         val (pixel, line) = input.channels to input.channels * input.width
         return Plan(
             width, height, turn, place,
-            Axis(height, 1, rows), Axis(width, 1, columns),
-            Axis(height, 2, rows), Axis(width, 2, columns),
+            axis(height, 1, rows), axis(width, 1, columns),
+            axis(height, 2, rows), axis(width, 2, columns),
             begin = across.place * pixel + down.place * line,
             rowStep = if (swapped) pixel else line,
             columnStep = if (swapped) line else pixel,
         )
     }
+
+    private fun axis(pixels: Int, coarser: Int, span: Span) =
+        Axis(input.interpolation, pixels, coarser, span)
 
     private fun putGrey(bright: IntArray, count: Int, begin: Int, step: Int) {
         var at = begin
@@ -114,9 +117,10 @@ class FrameSampler(private val input: InputSpec) {
         (if (value < 0) 0 else if (value > 255) 255 else value).toByte()
 
     /** Along rows or columns of a plane: of which numbers each sampled one is made. */
-    private class Axis(pixels: Int, coarser: Int, span: Span) {
+    private class Axis(filter: Interpolation, pixels: Int, coarser: Int, span: Span) {
         val size = span.count
         private val weights = Resampling.weights(
+            filter,
             (pixels + coarser - 1) / coarser,
             span.from / coarser,
             span.to / coarser,
@@ -174,7 +178,9 @@ class FrameSampler(private val input: InputSpec) {
                     sum += (sums[from] shr DROPPED) * columns.shares[j]
                     from += step
                 }
-                sampled[column] = sum shr BITS
+                // Filters with negative weights overshoot.
+                val number = sum shr BITS
+                sampled[column] = if (number < 0) 0 else if (number > MOST) MOST else number
             }
             return sampled
         }
@@ -191,6 +197,7 @@ class FrameSampler(private val input: InputSpec) {
     private companion object {
         const val BITS = 14 // behind the point of a weight
         const val FRACTION = 6 // and of what is sampled
+        const val MOST = 255 shl FRACTION
         const val DROPPED = BITS - FRACTION
         const val HALF = 1 shl (FRACTION - 1)
         const val GREY = 128 shl FRACTION

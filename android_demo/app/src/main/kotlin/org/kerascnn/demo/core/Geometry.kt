@@ -1,5 +1,7 @@
 package org.kerascnn.demo.core
 
+import kotlin.math.max
+
 /**
  * How a side of a picture lies on a side of the network's input.
  *
@@ -25,8 +27,12 @@ internal data class Span(
 
 /** Where pictures of any size go on the network's input; see kerascnn/preprocessing.py. */
 internal class Geometry(private val input: InputSpec) {
-    /** Pillow's ImageOps.fit to a larger frame, of which the middle is taken. */
+    /** A part of the picture that is resized, and where on that the network's first pixel is. */
     class Crop(val box: Resampling.Box, val width: Int, val height: Int, val left: Int, val top: Int)
+
+    // rint gives the even one of two whole numbers that are equally near, as Python's round.
+    private val wide = Math.rint(input.width / input.cropFraction).toInt()
+    private val high = Math.rint(input.height / input.cropFraction).toInt()
 
     fun placement(width: Int, height: Int): Placement {
         if (!isPadded(width, height)) {
@@ -39,10 +45,15 @@ internal class Geometry(private val input: InputSpec) {
     fun isPadded(width: Int, height: Int): Boolean =
         input.resize == Resize.PAD && width <= input.width && height <= input.height
 
-    fun crop(pictureWidth: Int, pictureHeight: Int): Crop {
-        // rint gives the even one of two whole numbers that are equally near, as Python's round.
-        val wide = Math.rint(input.width / input.cropFraction).toInt()
-        val high = Math.rint(input.height / input.cropFraction).toInt()
+    /** Null where the network sees the whole picture. */
+    fun crop(width: Int, height: Int): Crop? = when (input.resize) {
+        Resize.CROP -> fitted(width, height)
+        Resize.CENTRE -> centre(width, height)
+        Resize.STRETCH, Resize.PAD -> null
+    }
+
+    /** Pillow's ImageOps.fit to a larger frame, of which the middle is taken. */
+    private fun fitted(pictureWidth: Int, pictureHeight: Int): Crop {
         val given = pictureWidth.toDouble() / pictureHeight
         val wanted = wide.toDouble() / high
         var (width, height) = pictureWidth.toDouble() to pictureHeight.toDouble()
@@ -58,21 +69,31 @@ internal class Geometry(private val input: InputSpec) {
         return Crop(box, wide, high, (wide - input.width) / 2, (high - input.height) / 2)
     }
 
-    fun across(width: Int, height: Int): Span {
-        if (input.resize == Resize.CROP) {
-            val crop = crop(width, height)
-            return Span(crop.box.left, crop.box.right, crop.width, crop.left, input.width, 0)
+    /** torchvision's Resize and CenterCrop: see `covering` in training/datasets/pictures.py. */
+    private fun centre(pictureWidth: Int, pictureHeight: Int): Crop {
+        var (width, height) = wide to high
+        if (pictureWidth.toLong() * high <= pictureHeight.toLong() * wide) {
+            height = max(high, (wide.toLong() * pictureHeight / pictureWidth).toInt())
+        } else {
+            width = max(wide, (high.toLong() * pictureWidth / pictureHeight).toInt())
         }
+        val left = Math.rint((width - input.width) / 2.0).toInt()
+        val top = Math.rint((height - input.height) / 2.0).toInt()
+        val whole = Resampling.Box(0f, 0f, pictureWidth.toFloat(), pictureHeight.toFloat())
+        return Crop(whole, width, height, left, top)
+    }
+
+    fun across(width: Int, height: Int): Span {
+        val crop = crop(width, height)
         val place = placement(width, height)
-        return Span(0f, width.toFloat(), place.width, 0, place.width, place.left)
+        return crop?.let { Span(it.box.left, it.box.right, it.width, it.left, input.width, 0) }
+            ?: Span(0f, width.toFloat(), place.width, 0, place.width, place.left)
     }
 
     fun down(width: Int, height: Int): Span {
-        if (input.resize == Resize.CROP) {
-            val crop = crop(width, height)
-            return Span(crop.box.top, crop.box.bottom, crop.height, crop.top, input.height, 0)
-        }
+        val crop = crop(width, height)
         val place = placement(width, height)
-        return Span(0f, height.toFloat(), place.height, 0, place.height, place.top)
+        return crop?.let { Span(it.box.top, it.box.bottom, it.height, it.top, input.height, 0) }
+            ?: Span(0f, height.toFloat(), place.height, 0, place.height, place.top)
     }
 }

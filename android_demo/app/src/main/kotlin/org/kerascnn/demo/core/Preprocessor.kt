@@ -25,17 +25,17 @@ class Preprocessor(private val input: InputSpec) {
 
     /** The picture at the network's size. */
     internal fun fitted(picture: Raster): Raster {
-        if (input.resize == Resize.CROP) return cropped(picture)
+        geometry.crop(picture.width, picture.height)?.let { return cropped(picture, it) }
         if (!geometry.isPadded(picture.width, picture.height)) {
-            return Resampling.bilinear(picture, input.width, input.height)
+            return Resampling.resized(picture, input.width, input.height, input.interpolation)
         }
         val place = placement(picture.width, picture.height)
         return picture.placed(place.left, place.top, input.width, input.height)
     }
 
-    private fun cropped(picture: Raster): Raster {
-        val crop = geometry.crop(picture.width, picture.height)
-        val framed = Resampling.bilinear(picture, crop.width, crop.height, crop.box)
+    private fun cropped(picture: Raster, crop: Geometry.Crop): Raster {
+        val framed =
+            Resampling.resized(picture, crop.width, crop.height, input.interpolation, crop.box)
         return framed.part(crop.left, crop.top, input.width, input.height)
     }
 }

@@ -100,6 +100,8 @@ class FrameSamplerTest {
         spec(50, 50, resize = Resize.PAD),
         spec(28, 28, channels = 1),
         spec(300, 500),
+        spec(96, 80).copy(interpolation = Interpolation.BICUBIC),
+        spec(96, 80, resize = Resize.CENTRE).copy(interpolation = Interpolation.BICUBIC),
     )
 
     @Test

@@ -17,6 +17,9 @@ class PreprocessorTest {
         std = emptyList(),
         resize = Resize.valueOf(told.getString("resize").uppercase()),
         cropFraction = told.getDouble("crop_fraction"),
+        interpolation = Interpolation.valueOf(
+            told.optString("interpolation", "bilinear").uppercase(),
+        ),
     )
 
     private val grey = InputSpec(
