@@ -17,7 +17,7 @@ from export.artefacts.significance import drop_interval
 from export.runtime.detectors import load_detector
 from export.runtime.load import load
 from export.runtime.model_facts import ModelFacts
-from export.runtime.predict import answering
+from export.runtime.predictor import answering
 from export.runtime.segmenters import load_segmenter
 from kerascnn.errors import InputError
 from training import datasets

@@ -13,13 +13,17 @@ import numpy as np
 
 from kerascnn.errors import InputError
 from training.common.reading import NOW
-from training.datasets import folder, mnist, pack, scenes_digits, tfds
+from training.datasets import folder, mnist, mnist_photos, pack, scenes_digits, tfds
 from training.datasets.elsewhere import Use, joined, unused, with_beside
 from training.datasets.splits import Dataset, Split
 
 __all__ = ["EMBEDDED", "Dataset", "canonical", "measured", "require", "scan"]
 
-EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
+EMBEDDED = {
+    "mnist": mnist.scan,
+    "mnist-photos": mnist_photos.scan,
+    "scenes-digits": scenes_digits.scan,
+}
 
 
 def scan(
@@ -33,8 +37,8 @@ def scan(
     """Find a data set.
 
     Args:
-        spec: the name of an embedded set ("mnist", "scenes-digits"), a folder with one sub-folder
-            a class, the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
+        spec: the name of an embedded set ("mnist", "mnist-photos", "scenes-digits"), a folder with
+            one sub-folder a class, the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
         seed: chooses the split where the data has none of its own.
         to_pack: it is read once and not trained on, so that it may be of any size.
         val_data: another one, whose images are held out instead (see `elsewhere`).
