@@ -51,6 +51,7 @@ __all__ = [
     "Search",
     "compare",
     "evaluate",
+    "import_model",
     "open_run",
     "predict",
     "train",
@@ -169,7 +170,7 @@ class Artefacts(dict[str, pathlib.Path]):
 class Run:
     """A trained network in its folder, with the files that were made of it.
 
-    Get one from `train` or `open_run`.
+    Get one from `train`, `import_model` or `open_run`.
 
     Examples:
         >>> run = kerascnn.open_run("runs/flowers")
@@ -424,10 +425,11 @@ def train(
 
     Args:
         model: one of `list_models()`.
-        data: of classifiers a folder with one sub-folder per class, a pack, "tfds:NAME", "mnist" or
-            "scenes-digits"; of detectors a COCO .json, a folder in COCO, Pascal VOC or YOLO layout,
-            or "scenes"; of segmentation networks the same with outlines, or a folder of images and
-            one of masks.
+        data: of classifiers a folder with one sub-folder per class, a table of images and labels
+            (.csv, .tsv), Hugging Face's image folders and .parquet files, a pack, "tfds:NAME",
+            "mnist" or "scenes-digits"; of detectors a COCO .json, a folder in COCO, Pascal VOC or
+            YOLO layout, or "scenes"; of segmentation networks the same with outlines, or a folder
+            of images and one of masks.
         out: the run folder; by default runs/MODEL-DATA.
         val_data: data of the same kind whose images are held out, with the classes of `data`; by
             default images of `data` are held out.
@@ -541,6 +543,105 @@ def train(
         from training.engine import train as training
 
         return Run(training.train(request, folder, placement, dataset=dataset))
+
+
+def import_model(
+    source: Path,
+    *,
+    data: Path,
+    out: Path | None = None,
+    val_data: Path | None = None,
+    weights: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    preprocessing: str | None = None,
+    resize: str | None = None,
+    labels: Path | None = None,
+    unlabelled: bool = False,
+    name: str | None = None,
+    recipe: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress = True,
+) -> Run:
+    """Make a run of a classifier that was trained elsewhere; nothing is trained.
+
+    The network is measured on held-out images. What takes a trained run then takes this one: its
+    steps of compression that train learn from the images that are not held out.
+
+    Args:
+        source: a .keras or .h5 file of a whole network, or one of `list_models()` with `weights`.
+            No code that may be in a file is run.
+        data: a folder with one sub-folder per class, a pack, "tfds:NAME", "mnist" or
+            "scenes-digits", with some of the network's classes; or a folder of images without
+            labels, which is enough for what needs none: then files are held against the network's
+            own answers, and the metric is "agreement".
+        out: the run folder; by default runs/NAME-DATA.
+        val_data: data of the same kind whose images are held out; by default images of `data` are.
+        weights: of a network of the zoo: a name that `kerascnn weights NAME` lists ("imagenet"), or
+            a file.
+        options: of a network of the zoo, as {"alpha": 0.35}.
+        image_size: pixels of a side, or (height, width); by default the network's own.
+        preprocessing: "0-1", "-1-1", "imagenet", "caffe" or "none" (bytes as they are); by default
+            what stands inside of the network, or is published of its weights, else a guess.
+        resize: "crop", "stretch" or "pad": how images meet the network's size; by default "crop".
+        labels: a file with a label a line, in the order of the outputs; by default the classes of
+            the data in natural order if there are as many, or ImageNet's.
+        unlabelled: all images below `data` count, whatever their folders are called.
+        name: what files and reports call the network; by default by the source.
+        recipe: of the steps of compression that train (see `kerascnn recipes`); by default
+            "finetune".
+        settings: any of its settings by name, as {"epochs": 5}.
+        progress: a bar or lines (True), nothing (False), or who is told.
+
+    Returns:
+        The run. A run of the same import is returned as it is.
+
+    Raises:
+        InputError: no readable network, one that cannot be taken (the layer is named), classes that
+            it does not know (they are named), or a folder that holds something else.
+        OSError: the folder cannot be written.
+
+    Examples:
+        >>> run = kerascnn.import_model("my_model.keras", data="flowers/")
+        >>> run.compress(["float32", "int8"])
+    """
+    from training.importing.asked import begun, import_request
+
+    for value, argument in (
+        (preprocessing, "preprocessing"),
+        (resize, "resize"),
+        (name, "name"),
+        (recipe, "recipe"),
+    ):
+        if value is not None:
+            arguments.word(value, argument)
+    arguments.flag(unlabelled, "unlabelled")
+    arguments.mapping(options, "options", example="{'alpha': 0.35}")
+    arguments.mapping(settings, "settings", example="{'epochs': 5}")
+    place = arguments.path(data, "data", what="a path, or a name as 'mnist'")
+    request = import_request(
+        arguments.path(source, "source", what="a model file, or a name of the zoo"),
+        data=place,
+        val_data=arguments.optional_path(val_data, "val_data"),
+        weights=arguments.optional_path(weights, "weights", what="a name or a path"),
+        options=options,
+        image_size=arguments.image_size(image_size),
+        preprocessing=preprocessing,
+        resize=resize,
+        labels=arguments.optional_path(labels, "labels", what="a file"),
+        unlabelled=unlabelled,
+        name=name,
+        recipe=recipe,
+        settings=settings,
+    )
+    where = arguments.optional_path(out, "out")
+    folder = default_folder(request.called, place) if where is None else pathlib.Path(where)
+    begun(request, folder)
+    framework.load()
+    from training.importing.run import import_network
+
+    with _showing(progress):
+        return Run(import_network(request, folder))
 
 
 def open_run(folder: Path) -> Run:

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from export.runtime import load as runtimes
 from export.runtime.answers import Area, Areas, Box, Boxes, Instance, Prediction
-from export.runtime.detectors import load_detector
 from export.runtime.model_facts import ModelFacts
 from export.runtime.predictor import Asked, Found, Predictor, Seen, answering, made
-from export.runtime.segmenters import load_segmenter
+from export.runtime.subjects import Subject
 from kerascnn.errors import InputError
 from training.augment.boxes import to_network
 from training.classification.evaluate import softmax
@@ -32,7 +30,7 @@ class Classifier(Predictor):
 
     def __init__(self, path: pathlib.Path, known: ModelFacts, asked: Asked) -> None:
         super().__init__(path, known, asked)
-        self._runtime = runtimes.load(path, known.preprocessing, threads=asked.threads)
+        self._runtime = Subject(path=path, known=known).classifier(threads=asked.threads)
 
     def fit(self, pixels: np.ndarray) -> np.ndarray:
         """Resized, or cut, as the file wants it; grey for networks of grey images."""
@@ -75,8 +73,7 @@ class Detector(Predictor):
 
     def __init__(self, path: pathlib.Path, known: ModelFacts, asked: Asked) -> None:
         super().__init__(path, known, asked)
-        preprocessing, spec = known.preprocessing, known.spec
-        self._detector = load_detector(path, preprocessing, spec, threads=asked.threads)
+        self._detector = Subject(path=path, known=known).detector(threads=asked.threads)
 
     def fit(self, pixels: np.ndarray) -> np.ndarray:
         """As in training's evaluation."""
@@ -114,7 +111,7 @@ class Segmenter(Predictor):
 
     def __init__(self, path: pathlib.Path, known: ModelFacts, asked: Asked) -> None:
         super().__init__(path, known, asked)
-        self._segmenter = load_segmenter(path, known.preprocessing, threads=asked.threads)
+        self._segmenter = Subject(path=path, known=known).segmenter(threads=asked.threads)
 
     def fit(self, pixels: np.ndarray) -> np.ndarray:
         """As in training's evaluation."""

@@ -494,7 +494,7 @@ def test_sure_found_by_masks() -> None:
 def test_all_files_of_a_run(network, spec, tmp_path: pathlib.Path) -> None:
     run = run_of(network, spec, "mask AP", tmp_path / "masks")
     made = {one.path.name: one for one in compress(run)[0]}
-    names = [f"{name}.tflite" for name in TwoStageDetection.default]
+    names = [f"{name}.tflite" for name in TwoStageDetection(run).default]
     assert list(made) == [*names, "float32.onnx"]
     for name, artefact in made.items():
         measured = artefact.info["evaluation"]

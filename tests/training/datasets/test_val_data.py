@@ -213,3 +213,9 @@ def test_notes_say_where_they_are_from(tmp_path: Path) -> None:
     (measured / "labels" / "v0.txt").unlink()
     found = scan_objects(str(learnt), seed=0, val_data=str(measured))
     assert said(found) == (f"{measured}: all: 1 of 3 images have no labels: no object",)
+
+
+def test_data_does_not_measure_itself(tmp_path: Path) -> None:
+    class_folders(tmp_path / "a", 3)
+    with pytest.raises(InputError, match="which is learnt from; leave it out"):
+        request("lenet5", data=str(tmp_path / "a"), val_data=str(tmp_path / "b" / ".." / "a"))
