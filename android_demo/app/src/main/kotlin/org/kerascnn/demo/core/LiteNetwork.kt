@@ -17,15 +17,18 @@ internal class LiteNetwork private constructor(
 ) : Network {
     private val inputName: String
     private val results: Map<String, Result>
+    private val given: Map<String, Any>
 
     /** Where the runtime writes an output. */
     private class Result(tensor: Tensor, private val type: NumberType) {
-        val shape: IntArray = tensor.shape()
+        private val shape: IntArray = tensor.shape()
         val buffer: ByteBuffer = direct(tensor.numBytes())
+        private val values = FloatArray(buffer.limit() / type.bytes)
+        private val output = Output(shape, values)
 
+        /** The same every time. */
         fun output(): Output {
             buffer.fromStart()
-            val values = FloatArray(buffer.limit() / type.bytes)
             when (type) {
                 NumberType.FLOAT32 -> buffer.asFloatBuffer().get(values)
                 NumberType.INT32 -> buffer.asIntBuffer().let { ints ->
@@ -35,7 +38,7 @@ internal class LiteNetwork private constructor(
                     values[at] = (buffer.get(at).toInt() and 0xff).toFloat()
                 }
             }
-            return Output(shape, values)
+            return output
         }
     }
 
@@ -52,6 +55,7 @@ internal class LiteNetwork private constructor(
             val output = interpreter.getOutputTensorFromSignature(name, SIGNATURE)
             Result(output, typeOf(output) ?: throw broken("$name: ${output.dataType()}"))
         }
+        given = results.mapValues { it.value.buffer }
     }
 
     override val lastNanos: Long
@@ -59,10 +63,7 @@ internal class LiteNetwork private constructor(
 
     override fun run(input: ByteBuffer): Map<String, Output> {
         for (result in results.values) result.buffer.fromStart()
-        asked {
-            val given = results.mapValues { it.value.buffer as Any }
-            interpreter.runSignature(mapOf(inputName to input as Any), given, SIGNATURE)
-        }
+        asked { interpreter.runSignature(mapOf(inputName to input as Any), given, SIGNATURE) }
         return results.mapValues { it.value.output() }
     }
 

@@ -11,7 +11,7 @@ interface Network : AutoCloseable {
      * Run once.
      *
      * @param input all numbers of the input.
-     * @return what the signature's outputs hold, by name.
+     * @return what the signature's outputs hold, by name; valid until the next run.
      * @throws ModelProblem the runtime gave up.
      */
     fun run(input: ByteBuffer): Map<String, Output>

@@ -42,6 +42,9 @@ object ResultsCsv {
     )
     private const val LONGEST = 80 // letters of a name, as many as the reader takes
     private const val DIGITS = 6
+
+    /** A sheet takes a cell that begins so for something to work out; an apostrophe makes it text. */
+    private val FORMULAS = setOf("=", "+", "-", "@")
     private val UNSEEN = setOf(CharCategory.CONTROL, CharCategory.FORMAT)
 
     /** As text: a line of column names, then one a row. */
@@ -93,6 +96,7 @@ object ResultsCsv {
         .filter(String::isNotEmpty)
         .joinToString(" ")
         .take(LONGEST)
+        .let { if (it.take(1) in FORMULAS) "'$it" else it }
 
     private fun quoted(cell: String): String =
         if (cell.any { it in ",\"\r\n" }) "\"${cell.replace("\"", "\"\"")}\"" else cell

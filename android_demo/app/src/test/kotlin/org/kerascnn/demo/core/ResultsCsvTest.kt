@@ -59,6 +59,15 @@ class ResultsCsvTest {
     }
 
     @Test
+    fun `no cell is a formula`() {
+        for (begin in listOf("=", "+", "-", "@", "\t=", " @")) {
+            val text = ResultsCsv.write(listOf(row.copy(file = "${begin}1.tflite")))
+            val cell = text.trimEnd().substringAfterLast(",")
+            assertEquals("'${begin.trim()}1.tflite", cell)
+        }
+    }
+
+    @Test
     fun `a name is as long as the reader takes`() {
         val text = ResultsCsv.write(listOf(row.copy(device = "x".repeat(100))))
         assertEquals(80, text.count { it == 'x' } - "max_logit_diff".count { it == 'x' })

@@ -128,6 +128,7 @@ class MainActivityTest {
             Intent.ACTION_OPEN_DOCUMENT
         }
         assertEquals(picker, intent.action)
+        assertEquals("image/*", intent.type)
     }
 
     @Test
