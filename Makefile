@@ -38,7 +38,7 @@ test-all: setup
 # The page for browsers: its runtime from npm, then all its tests, in node and in Chromium.
 web: setup
 	npm ci --prefix export/deploy/web_page
-	$(BIN)/python -m pytest -rs tests/export/deploy/test_web.py
+	$(BIN)/python -m pytest -rs tests/export/deploy/test_web*.py
 
 # The Android demo's sources, compiled and tested by Maven: a JDK, mvn and aapt2.
 android: setup
