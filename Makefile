@@ -73,7 +73,7 @@ wheel: setup
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist .
 
 RESOLVE := $(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header
-EXTRAS := $(addprefix --extra ,pretrained sweep tfds video parquet docs dev)
+EXTRAS := $(addprefix --extra ,pretrained sweep tfds video parquet web docs dev)
 
 # The locks for GPUs hold what CUDA needs beside the same versions of all else.
 lock: setup

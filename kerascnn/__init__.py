@@ -1,9 +1,9 @@
 """Vision models for phones: train, compress, verify and compare them.
 
 `build`, `features` and `list_models` give the zoo: classic CNNs as Keras 3 functional builders,
-exact to their papers. `train`, `open_run`, `compare`, `evaluate` and `predict` do what the command
-line does; see `kerascnn.api`. Bad input raises `InputError`. Importing this package imports neither
-keras nor a backend.
+exact to their papers. `train`, `import_model`, `open_run`, `compare`, `evaluate` and `predict` do
+what the command line does; see `kerascnn.api`. Bad input raises `InputError`. Importing this
+package imports neither keras nor a backend.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Search,
         compare,
         evaluate,
+        import_model,
         open_run,
         predict,
         train,
@@ -42,6 +43,7 @@ __all__ = [
     "compare",
     "evaluate",
     "features",
+    "import_model",
     "list_models",
     "open_run",
     "predict",

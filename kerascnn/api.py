@@ -51,6 +51,7 @@ __all__ = [
     "Search",
     "compare",
     "evaluate",
+    "import_model",
     "open_run",
     "predict",
     "train",
@@ -169,7 +170,7 @@ class Artefacts(dict[str, pathlib.Path]):
 class Run:
     """A trained network in its folder, with the files that were made of it.
 
-    Get one from `train` or `open_run`.
+    Get one from `train`, `import_model` or `open_run`.
 
     Examples:
         >>> run = kerascnn.open_run("runs/flowers")
@@ -424,10 +425,11 @@ def train(
 
     Args:
         model: one of `list_models()`.
-        data: of classifiers a folder with one sub-folder per class, a pack, "tfds:NAME", "mnist" or
-            "scenes-digits"; of detectors a COCO .json, a folder in COCO, Pascal VOC or YOLO layout,
-            or "scenes"; of segmentation networks the same with outlines, or a folder of images and
-            one of masks.
+        data: of classifiers a folder with one sub-folder per class, a table of images and labels
+            (.csv, .tsv), Hugging Face's image folders and .parquet files, a pack, "tfds:NAME",
+            "mnist" or "scenes-digits"; of detectors a COCO .json, a folder in COCO, Pascal VOC or
+            YOLO layout, or "scenes"; of segmentation networks the same with outlines, or a folder
+            of images and one of masks.
         out: the run folder; by default runs/MODEL-DATA.
         val_data: data of the same kind whose images are held out, with the classes of `data`; by
             default images of `data` are held out.
@@ -541,6 +543,105 @@ def train(
         from training.engine import train as training
 
         return Run(training.train(request, folder, placement, dataset=dataset))
+
+
+def import_model(
+    source: Path,
+    *,
+    data: Path,
+    out: Path | None = None,
+    val_data: Path | None = None,
+    weights: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    preprocessing: str | None = None,
+    resize: str | None = None,
+    labels: Path | None = None,
+    unlabelled: bool = False,
+    name: str | None = None,
+    recipe: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress = True,
+) -> Run:
+    """Make a run of a classifier that was trained elsewhere; nothing is trained.
+
+    The network is measured on held-out images. What takes a trained run then takes this one: its
+    steps of compression that train learn from the images that are not held out.
+
+    Args:
+        source: a .keras or .h5 file of a whole network, or one of `list_models()` with `weights`.
+            No code that may be in a file is run.
+        data: a folder with one sub-folder per class, a pack, "tfds:NAME", "mnist" or
+            "scenes-digits", with some of the network's classes; or a folder of images without
+            labels, which is enough for what needs none: then files are held against the network's
+            own answers, and the metric is "agreement".
+        out: the run folder; by default runs/NAME-DATA.
+        val_data: data of the same kind whose images are held out; by default images of `data` are.
+        weights: of a network of the zoo: a name that `kerascnn weights NAME` lists ("imagenet"), or
+            a file.
+        options: of a network of the zoo, as {"alpha": 0.35}.
+        image_size: pixels of a side, or (height, width); by default the network's own.
+        preprocessing: "0-1", "-1-1", "imagenet", "caffe" or "none" (bytes as they are); by default
+            what stands inside of the network, or is published of its weights, else a guess.
+        resize: "crop", "stretch" or "pad": how images meet the network's size; by default "crop".
+        labels: a file with a label a line, in the order of the outputs; by default the classes of
+            the data in natural order if there are as many, or ImageNet's.
+        unlabelled: all images below `data` count, whatever their folders are called.
+        name: what files and reports call the network; by default by the source.
+        recipe: of the steps of compression that train (see `kerascnn recipes`); by default
+            "finetune".
+        settings: any of its settings by name, as {"epochs": 5}.
+        progress: a bar or lines (True), nothing (False), or who is told.
+
+    Returns:
+        The run. A run of the same import is returned as it is.
+
+    Raises:
+        InputError: no readable network, one that cannot be taken (the layer is named), classes that
+            it does not know (they are named), or a folder that holds something else.
+        OSError: the folder cannot be written.
+
+    Examples:
+        >>> run = kerascnn.import_model("my_model.keras", data="flowers/")
+        >>> run.compress(["float32", "int8"])
+    """
+    from training.importing.asked import begun, import_request
+
+    for value, argument in (
+        (preprocessing, "preprocessing"),
+        (resize, "resize"),
+        (name, "name"),
+        (recipe, "recipe"),
+    ):
+        if value is not None:
+            arguments.word(value, argument)
+    arguments.flag(unlabelled, "unlabelled")
+    arguments.mapping(options, "options", example="{'alpha': 0.35}")
+    arguments.mapping(settings, "settings", example="{'epochs': 5}")
+    place = arguments.path(data, "data", what="a path, or a name as 'mnist'")
+    request = import_request(
+        arguments.path(source, "source", what="a model file, or a name of the zoo"),
+        data=place,
+        val_data=arguments.optional_path(val_data, "val_data"),
+        weights=arguments.optional_path(weights, "weights", what="a name or a path"),
+        options=options,
+        image_size=arguments.image_size(image_size),
+        preprocessing=preprocessing,
+        resize=resize,
+        labels=arguments.optional_path(labels, "labels", what="a file"),
+        unlabelled=unlabelled,
+        name=name,
+        recipe=recipe,
+        settings=settings,
+    )
+    where = arguments.optional_path(out, "out")
+    folder = default_folder(request.called, place) if where is None else pathlib.Path(where)
+    begun(request, folder)
+    framework.load()
+    from training.importing.run import import_network
+
+    with _showing(progress):
+        return Run(import_network(request, folder))
 
 
 def open_run(folder: Path) -> Run:
@@ -675,29 +776,40 @@ def predict(
     top: int | None = None,
     score: float | None = None,
     out: Path | None = None,
+    threads: int | None = None,
+    every: int = 1,
+    fps: float | None = None,
+    start: float = 0.0,
+    end: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Run a model file on images, as a phone would.
+    """Run a model file on images and videos, as a phone would.
 
     No framework is loaded for .tflite and .onnx files.
 
     Args:
         file: a .tflite or .onnx file that describes itself, the model.keras of a run, or a run.
-        images: one or several: image files, folders, or arrays (height, width, 3) uint8, red first.
-            A file that is named twice is looked at once.
+        images: one or several: image files, folders, patterns ("photos/**/*.jpg"), videos (of the
+            extra kerascnn[video]), or arrays (height, width, 3) uint8, red first. A file that is
+            named twice is looked at once.
         top: labels per image (of classifiers alone; 1 by default).
         score: the lowest score of an object, 0 to 1 (of detectors alone; 0.3 by default).
-        out: gets each image with its boxes or segmentation drawn, as NAME.png; not of classifiers.
+        out: gets each image with what was found drawn on it, as NAME.png, and each video as
+            NAME.mp4; or, with a video's ending, the file of one video.
+        threads: of the runtime (1 by default).
+        every, fps: of a video each so many-th frame, or at most so many per second.
+        start, end: of a video, in seconds.
 
     Returns:
-        A dictionary per image, with its path or number as "image", and: of a classifier "labels", a
-        list of {"label", "probability"}; of a detector "objects", a list of {"label", "score",
-        "top", "left", "bottom", "right"} in pixels, with "mask" in COCO's run lengths where the
-        network has masks; of a segmentation network "classes", a list of {"label", "pixels",
-        "share"}. "drawn" is the file that was written to `out`, or None (not of classifiers).
+        A dictionary per image or frame, with its path or number as "image" (of a frame also "frame"
+        and "time", in seconds), and: of a classifier "labels", a list of {"label", "probability"};
+        of a detector "objects", a list of {"label", "score", "top", "left", "bottom", "right"} in
+        pixels, with "mask" in COCO's run lengths where the network has masks; of a segmentation
+        network "classes", a list of {"label", "pixels", "share"}. "drawn" is the file that was
+        written to `out`; without one it is None, and of a classifier not there.
 
     Raises:
         InputError: not a model file, one that nothing describes, an argument that is for files of
-            another task, or an image that cannot be read.
+            another task, an extra that is not installed, or an image that cannot be read.
 
     Examples:
         >>> kerascnn.predict("int8.tflite", "rose.jpg", top=2)
@@ -705,24 +817,33 @@ def predict(
     """
     from export.artefacts.artefact import require_description
     from export.artefacts.description import require_file
-    from export.runtime.picture_args import named
+    from export.runtime.picture_args import sources
+    from export.runtime.sources import Clip
 
     named_file = file._opened.model_path if isinstance(file, Run) else file
     path = pathlib.Path(arguments.path(named_file, "file", what="a model file, or a run"))
     if top is not None:
         top = arguments.whole(top, "top", least=1)
+    if threads is not None:
+        threads = arguments.whole(threads, "threads", least=1)
     if score is not None:
         arguments.number(score, "score", least=0, most=1)
+    if fps is not None:
+        arguments.number(fps, "fps", least=1e-3, most=1000)
+    for name, given in (("start", start), ("end", end)):
+        if given is not None:
+            arguments.number(given, name, least=0)
+    clip = Clip(every=arguments.whole(every, "every", least=1), fps=fps, start=start, end=end)
     target = arguments.optional_path(out, "out")
-    folder = None if target is None else pathlib.Path(target)
     require_file(path)
     with _as_files(images) as (paths, shown):
-        names = named(paths)
+        found = sources(paths)
         require_description(path)
-        from export.runtime.predict import answers
+        from export.runtime.predict import Order, answers
 
-        found = answers(path, list(names), top=top, score=score, folder=folder, names=names)
-        return [{**one.as_json(), "image": shown.get(one.image, one.image)} for one in found]
+        order = Order(out=None if target is None else pathlib.Path(target), clip=clip)
+        told = answers(path, found, top=top, score=score, threads=threads, order=order)
+        return [{**one.as_json(), "image": shown.get(one.image, one.image)} for one in told]
 
 
 def default_folder(model: str, data: str) -> pathlib.Path:

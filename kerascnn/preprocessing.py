@@ -15,6 +15,8 @@ import numpy as np
 from kerascnn import outside_json as told
 
 _LARGEST_SIDE = 65_536
+RESIZES = ("stretch", "crop", "pad", "centre")
+INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,10 +33,14 @@ class Preprocessing:
             family: 127 and 128).
         std: likewise.
         order: of the network's three channels, "rgb" or "bgr"; bytes come as "rgb".
-        resize: "stretch" (bilinear, aspect ratio not kept), "crop" (resize the shorter
-            side to `height / crop_fraction`, then cut the centre) or "pad" (centre the
-            picture on black if it is smaller than the input, else "stretch").
-        crop_fraction: share of the resized picture that "crop" keeps.
+        resize: "stretch" (aspect ratio not kept), "crop" (resize the shorter side to
+            `height / crop_fraction`, then cut the centre, between pixels where it lies
+            there), "centre" (the same as torchvision and timm do it: the longer side is rounded
+            down to whole pixels, and so is the cut) or "pad" (centre the picture on black if it
+            is smaller than the input, else "stretch").
+        crop_fraction: share of the resized picture that "crop" and "centre" keep.
+        interpolation: of every resizing, "bilinear" or "bicubic" (a = -0.5); both as Pillow has
+            them, with a filter as wide as what a new pixel covers (antialiasing).
     """
 
     height: int
@@ -45,12 +51,17 @@ class Preprocessing:
     order: str = "rgb"
     resize: str = "crop"
     crop_fraction: float = 0.875
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise ValueError(f"images have 1 or 3 channels, not {self.channels}")
-        if self.resize not in ("stretch", "crop", "pad"):
-            raise ValueError(f"resize is 'stretch', 'crop' or 'pad', not {self.resize!r}")
+        if self.resize not in RESIZES:
+            raise ValueError(f"resize is one of {', '.join(RESIZES)}, not {self.resize!r}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"interpolation is 'bilinear' or 'bicubic', not {self.interpolation!r}"
+            )
         if self.order not in ("rgb", "bgr"):
             raise ValueError(f"channels are in the order 'rgb' or 'bgr', not {self.order!r}")
         sizes = {np.size(self.mean), np.size(self.std)} - {1, self.channels}
@@ -62,6 +73,16 @@ class Preprocessing:
     def input_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of the network input."""
         return (self.height, self.width, self.channels)
+
+    @property
+    def crops(self) -> bool:
+        """Whether parts of an image are never seen."""
+        return self.resize in ("crop", "centre")
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """(height, width) of what "crop" and "centre" cut the input out of."""
+        return (round(self.height / self.crop_fraction), round(self.width / self.crop_fraction))
 
     @property
     def is_a_scale(self) -> bool:
@@ -81,8 +102,15 @@ class Preprocessing:
         return (values - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form that travels with runs and artefacts."""
-        return dataclasses.asdict(self)
+        """The JSON form that travels with runs and artefacts.
+
+        Bilinear interpolation is not named: files that were made before it had a name, and their
+        hashes, stay the same.
+        """
+        told = dataclasses.asdict(self)
+        if self.interpolation == "bilinear":
+            del told["interpolation"]
+        return told
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:

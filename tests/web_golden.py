@@ -16,7 +16,7 @@ from PIL import Image
 from export.artefacts.description import DESCRIPTION, input_metadata
 from kerascnn.detection.anchors import pyramid_anchors, rpn_anchors, ssd_anchors
 from kerascnn.detection.postprocess import DetectorSpec, of_picture, select
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.preprocessing import INTERPOLATIONS, Preprocessing
 from training.augment.boxes import boxes_from_network
 from training.classification.evaluate import softmax
 from training.common.drawing import CLASS_COLOURS
@@ -129,13 +129,15 @@ def _resizes() -> list[dict[str, Any]]:
         ((53, 62, 1), (9, 22), (25.5, 2.8, 48.4, 28.8)),
     ]
     told = []
-    for seed, (shape, size, box) in enumerate(asked):
+    each = [(seed, one, way) for seed, one in enumerate(asked) for way in INTERPOLATIONS]
+    for seed, (shape, size, box), interpolation in each:
         picture = _bytes(*shape, seed=seed)
         image = Image.fromarray(picture[..., 0] if shape[2] == 1 else picture)
-        resized = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
+        resized = image.resize((size[1], size[0]), Image.Resampling[interpolation.upper()], box)
         told.append({
             "picture": coded(picture),
             "box": box,
+            "interpolation": interpolation,
             "wanted": coded(np.asarray(resized).reshape(*size, shape[2])),
         })  # fmt: skip
     return told
@@ -145,11 +147,20 @@ def _fits() -> list[dict[str, Any]]:
     """Every geometry; sides over the fraction that lie between whole numbers, too."""
     told = []
     for channels in (1, 3):
-        for resize, fraction in (("stretch", 1.0), ("pad", 1.0), ("crop", 0.875), ("crop", 0.4)):
+        for resize, fraction, interpolation in (
+            ("stretch", 1.0, "bilinear"),
+            ("stretch", 1.0, "bicubic"),
+            ("pad", 1.0, "bilinear"),
+            ("crop", 0.875, "bilinear"),
+            ("crop", 0.875, "bicubic"),
+            ("crop", 0.4, "bilinear"),
+            ("centre", 0.875, "bicubic"),
+            ("centre", 0.7, "bilinear"),
+        ):
             for height, width in ((24, 24), (5, 7), (21, 35)):
                 preprocessing = Preprocessing(
                     height=height, width=width, channels=channels, resize=resize,
-                    crop_fraction=fraction,
+                    crop_fraction=fraction, interpolation=interpolation,
                 )  # fmt: skip
                 for size in ((40, 61), (61, 40), (4, 6), (21, 20), (height, width)):
                     picture = _bytes(*size, channels, seed=len(told))

@@ -17,6 +17,30 @@ android {
         versionName = "1.0"
     }
 
+    buildTypes {
+        release {
+            isMinifyEnabled = true
+            isShrinkResources = true
+            proguardFiles(
+                getDefaultProguardFile("proguard-android-optimize.txt"),
+                "proguard-rules.pro",
+            )
+        }
+    }
+
+    splits {
+        abi {
+            // A file for each kind of processor, and one for all. A bundle is split by the store, and
+            // the plugin refuses both at once.
+            val tasks = gradle.startParameter.taskNames
+            isEnable = tasks.any { it.contains("release", ignoreCase = true) } &&
+                tasks.none { it.contains("bundle", ignoreCase = true) }
+            reset()
+            include("arm64-v8a", "armeabi-v7a", "x86_64")
+            isUniversalApk = true
+        }
+    }
+
     androidResources {
         // Models are mapped into memory where they lie in the package.
         noCompress += "tflite"
@@ -41,10 +65,13 @@ kotlin {
 }
 
 dependencies {
-    implementation(libs.tensorflow.lite)
-    implementation(libs.tensorflow.lite.gpu)
-    // Classes that the GPU delegate needs and no longer carries; this one's own API is older.
-    implementation(libs.tensorflow.lite.gpu.api) { isTransitive = false }
+    implementation(libs.litert)
+    implementation(libs.litert.api)
+    implementation(libs.litert.gpu)
+    // Classes that the GPU delegate needs and does not carry.
+    implementation(libs.litert.gpu.api)
+    // Android's own is empty in tests without Robolectric.
+    testImplementation(libs.json)
     testImplementation(libs.junit)
     testImplementation(libs.robolectric)
 }

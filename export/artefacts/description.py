@@ -4,7 +4,8 @@
      "labels": [...],
      "input": {"name", "height", "width", "channels", "type": "float32" | "uint8",
                "values": "(byte - mean) / std" | "raw bytes", "mean": [...], "std": [...],
-               "colour": "RGB" | "grey", "order", "resize", "crop_fraction"},
+               "colour": "RGB" | "grey", "order", "resize", "crop_fraction",
+               "interpolation": "bicubic" where it is not "bilinear"},
      "outputs": [{"name", "shape", "type", "meaning"}, ...],
      "decoding": {"kind": "logits" | "detections" | "codes" | "map" | "map_logits", ...}}
 
@@ -30,7 +31,7 @@ from export.artefacts.extent import has_zip_entry, is_cut_short
 from export.artefacts.kinds import base as kinds
 from export.artefacts.protobuf import byte_fields
 from kerascnn.errors import InputError
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.preprocessing import INTERPOLATIONS, RESIZES, Preprocessing
 from training.common import atomic
 
 DESCRIPTION = "kerascnn.json"
@@ -244,7 +245,8 @@ def _check_input(given: Any) -> None:
         "values": given.get("values") in (RAW, NORMALISED),
         "colour": given.get("colour") == ("RGB" if channels == 3 else "grey"),
         "order": given.get("order") in ("rgb", "bgr"),
-        "resize": given.get("resize") in ("stretch", "crop", "pad"),
+        "resize": given.get("resize") in RESIZES,
+        "interpolation": given.get("interpolation", "bilinear") in INTERPOLATIONS,
         "crop_fraction": _is_number(given.get("crop_fraction")) and 0 < given["crop_fraction"] <= 1,
     }
     for field in ("mean", "std"):

@@ -22,6 +22,7 @@ from ai_edge_litert import schema_py_generated as schema
 from export.artefacts.variants import Variant
 from export.runtime import load as runtimes
 from export.tflite import flatbuffer
+from export.tflite.kernel_operations import DEPTHWISE, KERNEL_OPERATIONS, TRANSPOSED
 from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise_weights
 from export.tflite.weights import int4_halves
@@ -31,10 +32,8 @@ from training.classification.evaluate import log_softmax
 from training.classification.outputs import blocks
 from training.common.progress import Progress
 
-_DEPTHWISE = "DEPTHWISE_CONV_2D"
-_KERNEL_HOLDERS = {
-    getattr(schema.BuiltinOperator, op): op for op in ("CONV_2D", _DEPTHWISE, "FULLY_CONNECTED")
-}
+# Kernels of transposed convolutions are not searched for: they stay float32.
+_SEARCHED = {code: one for code, one in KERNEL_OPERATIONS.items() if one is not TRANSPOSED}
 # Answers are counted here, not timed.
 _THREADS = min(4, os.cpu_count() or 1)
 
@@ -208,7 +207,7 @@ class Trial:
 
     def widths(self, layer: str) -> list[int]:
         """Bits that the layer may have, widest first."""
-        depthwise = self.kernels[layer].op == _DEPTHWISE
+        depthwise = self.kernels[layer].op == DEPTHWISE.name
         return sorted((b for b in self._bits if not (depthwise and b == 4)), reverse=True)
 
     def alone(self, layer: str, bits: int) -> Sensitivity:
@@ -295,9 +294,10 @@ def kernel_holders(model: schema.ModelT) -> Iterable[tuple[str, str, int]]:
     """Name of the output tensor, operation and index of the kernel's tensor."""
     graph = model.subgraphs[0]
     for operator in graph.operators:
-        op = _KERNEL_HOLDERS.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
-        if op is not None:
-            yield graph.tensors[operator.outputs[0]].name.decode(), op, operator.inputs[1]
+        one = _SEARCHED.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
+        if one is not None:
+            name = graph.tensors[operator.outputs[0]].name.decode()
+            yield name, one.name, operator.inputs[one.kernel]
 
 
 def _widened(file: TFLiteModel) -> dict[str, np.ndarray]:

@@ -109,11 +109,15 @@ def _input(told: Mapping[str, Any]) -> str:
     mean, std = (_numbers(told[name]) for name in ("mean", "std"))
     values = RAW if told["values"] == RAW else f"(byte - {mean}) / {std}"
     colour = "BGR" if told["order"] == "bgr" else told["colour"]
+    middle = f"the middle {told['crop_fraction']:.1%} of the shorter side"
     fitted = {
         "stretch": "stretched",
         "pad": "centred on black, stretched if larger",
-        "crop": f"the middle {told['crop_fraction']:.1%} of the shorter side",
+        "crop": middle,
+        "centre": middle,
     }[told["resize"]]
+    if "interpolation" in told:
+        fitted += f", {told['interpolation']}"
     size = f"{told['height']} x {told['width']}"
     return f"{told['name']} {size} {colour}, {told['type']}: {values}; {fitted}"
 

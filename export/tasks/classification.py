@@ -26,6 +26,7 @@ from export.tasks.same_data import check_fingerprint
 from export.tasks.trained import Trained
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.classification import imported
 from training.classification.batches import TrainingData
 from training.classification.distillation import DistillationLoss, accuracy
 from training.classification.evaluate import (
@@ -111,12 +112,16 @@ class ClassificationFineTuningData(FineTuningData):
 class Classification(Task):
     """See `export.tasks.base.Task`."""
 
-    metric = "accuracy"
     how_shown = (
         "Each says what it is, what the file took it for, and how sure the file was; of each kind "
         "of mistake the surest come first."
     )
     graded = False
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        """Accuracy; agreement with the network where images have no labels."""
+        return str(self.run.info["results"].get("metric", "accuracy"))
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -124,7 +129,8 @@ class Classification(Task):
         dataset = of_request.dataset_of(self.asked)
         check_fingerprint(self.run, dataset.fingerprint)
         broken = set(self.run.info["dataset"].get("broken", ()))
-        return of_request.with_validation(dataset, self.config, broken=broken)
+        dataset = of_request.with_validation(dataset, self.config, broken=broken)
+        return imported.truth_of(self.run, dataset)
 
     @functools.cached_property
     def held_out(self) -> Split:

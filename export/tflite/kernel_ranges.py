@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from litert_quantizer.qtyping import TFLOperationName as Op
 
 from export.tflite.convert import layer_of
+from export.tflite.kernel_operations import KERNEL_OPERATIONS
 from export.tflite.model import TFLiteModel
 
 # A bias may have a quarter of an int32's steps: the products are summed on top of it.
@@ -32,22 +32,6 @@ _INT8_TOP, _INT4_TOP = 127, 7
 _OFF_GRID = 1e-2  # of a step: the rounding of float32, with room
 # Steps of an activation's range, see `export.tflite.quantise`.
 _STEPS = {8: 255, 16: 32767}
-
-_Operator = schema.BuiltinOperator
-# Positions of input, kernel and bias, and the kernel's axis of output channels.
-_KERNEL_HOLDERS = {
-    _Operator.CONV_2D: (0, 1, 2, 0),
-    _Operator.DEPTHWISE_CONV_2D: (0, 1, 2, 3),
-    _Operator.FULLY_CONNECTED: (0, 1, 2, 0),
-    _Operator.TRANSPOSE_CONV: (2, 1, 3, 0),
-}
-
-_NAMES = {
-    _Operator.CONV_2D: Op.CONV_2D,
-    _Operator.DEPTHWISE_CONV_2D: Op.DEPTHWISE_CONV_2D,
-    _Operator.FULLY_CONNECTED: Op.FULLY_CONNECTED,
-    _Operator.TRANSPOSE_CONV: Op.CONV_2D_TRANSPOSE,
-}
 
 
 class Kernel:
@@ -66,13 +50,14 @@ class Kernel:
     def __init__(self, model: schema.ModelT, operator: schema.OperatorT) -> None:
         graph = model.subgraphs[0]
         code = model.operatorCodes[operator.opcodeIndex].builtinCode
-        source, kernel, bias, axis = _KERNEL_HOLDERS[code]
-        self.operation = _NAMES[code]
-        tensor = graph.tensors[operator.inputs[kernel]]
+        places = KERNEL_OPERATIONS[code]
+        bias, axis = places.bias, places.axis
+        self.operation = places.quantiser
+        tensor = graph.tensors[operator.inputs[places.kernel]]
         self.name = tensor.name.decode()
         self.output = graph.tensors[operator.outputs[0]].name.decode()
-        self.source = graph.tensors[operator.inputs[source]].name.decode()
-        whole = _floats(model, operator.inputs[kernel])
+        self.source = graph.tensors[operator.inputs[places.source]].name.decode()
+        whole = _floats(model, operator.inputs[places.kernel])
         self.values = np.moveaxis(whole, axis, 0).reshape(whole.shape[axis], -1)
         self.shape = tuple(n if i == axis else 1 for i, n in enumerate(whole.shape))
         has_bias = len(operator.inputs) > bias and operator.inputs[bias] >= 0
@@ -93,8 +78,8 @@ def kernels(float_file: TFLiteModel) -> Iterator[Kernel]:
     model = float_file.unpacked
     for operator in float_file.graph.operators:
         code = model.operatorCodes[operator.opcodeIndex].builtinCode
-        if code in _KERNEL_HOLDERS:
-            index = operator.inputs[_KERNEL_HOLDERS[code][1]]
+        if code in KERNEL_OPERATIONS:
+            index = operator.inputs[KERNEL_OPERATIONS[code].kernel]
             if _is_constant(model, index):
                 yield Kernel(model, operator)
 

@@ -15,6 +15,7 @@ from export.artefacts.variants import FIRST_LAYERS, Variant
 from export.graph.signature import INPUT_NAME
 from export.tflite import kernel_ranges
 from export.tflite.convert import layer_of
+from export.tflite.kernel_operations import QUANTISERS
 from export.tflite.model import TFLiteModel
 from export.tflite.tensors import float_tensors, repeated_tensors
 from export.tflite.uint8_input import take_uint8
@@ -27,12 +28,6 @@ _SIGNATURE = "serving_default"
 # StatefulPartitionedCall, which makes it the name of the logits layer.
 _FIRST_AND_LAST = rf".*/({'|'.join(FIRST_LAYERS)})(_\d+)?/.*|StatefulPartitionedCall.*"
 
-_KERNEL_HOLDERS = (
-    Op.CONV_2D,
-    Op.CONV_2D_TRANSPOSE,
-    Op.DEPTHWISE_CONV_2D,
-    Op.FULLY_CONNECTED,
-)
 _HALF = qtyping.OpQuantizationConfig(
     weight_tensor_config=qtyping.TensorQuantizationConfig(
         num_bits=16, dtype=qtyping.TensorDataType.FLOAT
@@ -179,7 +174,7 @@ def _recipe_for(
 def _recipe(variant: Variant, shared_scale: Sequence[str]) -> recipe_manager.RecipeManager:
     manager = recipe_manager.RecipeManager()
     if variant.weight_bits == 16:
-        for kind in _KERNEL_HOLDERS:
+        for kind in QUANTISERS:
             manager.add_quantization_config(".*", kind, _HALF, algorithm_key=_CAST)
     elif variant.calibrated:
         bits = _activation_bits(variant)

@@ -21,6 +21,7 @@ from export.report.chart import SERIES
 from export.tasks import allowed
 from export.tasks.classification import Classification
 from export.tflite import kernel_ranges
+from export.tflite.kernel_operations import KERNEL_NAMES
 from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -417,7 +418,7 @@ def _errors(artefact: _Recording, sums: dict[int, _Sums]) -> list[LayerError]:
 
 
 def _has_kernel(layer: LayerError) -> bool:
-    return layer.op in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    return layer.op in KERNEL_NAMES
 
 
 def _cells(layer: LayerError) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from keyword import iskeyword
 
 import click
 
@@ -18,6 +19,7 @@ _MODULES = {
     "models": "look",
     "recipes": "look",
     "train": "train",
+    "import": "bring",
     "find-lr": "train",
     "bench-data": "data",
     "sweep": "train",
@@ -26,7 +28,7 @@ _MODULES = {
     "compress": "compress",
     "shrink": "compress",
     "compare": "compress",
-    "predict": "use",
+    "predict": "predict",
     "evaluate": "use",
     "info": "look",
     "debug": "compress",
@@ -57,7 +59,8 @@ class _Commands(click.Group):
         if cmd_name not in _MODULES:
             return None
         module = importlib.import_module(f"kerascnn.cli.{_MODULES[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, f"{name}_" if iskeyword(name) else name)
         return command
 
     def resolve_command(

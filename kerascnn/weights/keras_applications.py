@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import functools
 
-from kerascnn.weights.layout import IMAGENET, Layout, Modules, Place
+from kerascnn.weights.layout import CAFFE, IMAGENET, Layout, Modules, Place
 
 ORIGIN = "keras.applications"
 _layout = functools.partial(Layout, origin=ORIGIN, kind="keras")
-# "caffe": bytes in the order blue, green, red, less their mean.
-_CAFFE = {"mean": (103.939, 116.779, 123.68), "std": 1.0, "order": "bgr"}
 # "tf": bytes from -1 to 1.
 _INCEPTION = {"mean": 127.5, "std": 127.5}
 
@@ -110,7 +108,7 @@ LAYOUTS = (
         models=("vgg16", "vgg19"),
         signature="block1_conv1/kernel",
         modules=_vgg,
-        normalisation=_CAFFE,
+        normalisation=CAFFE,
     ),
     _layout(
         models=("resnet50", "resnet101", "resnet152"),
@@ -122,7 +120,7 @@ LAYOUTS = (
             "downsample_in": "conv1",
             "small_stem": False,
         },
-        normalisation=_CAFFE,
+        normalisation=CAFFE,
     ),
     _layout(
         models=("mobilenet_v1",),

@@ -246,6 +246,9 @@ def test_preprocessing_of_a_name_needs_no_file() -> None:
     second = zoo.preprocessing("resnet50", 224, 224, weights="imagenet-v2")
     assert second.mean == (123.675, 116.28, 103.53)
     assert second.crop_fraction == pytest.approx(224 / 232)
+    assert second.interpolation == "bilinear"
+    timm = zoo.preprocessing("efficientnet_lite1", 240, 240, weights="imagenet")
+    assert timm.interpolation == "bicubic"
     caffe = zoo.preprocessing("resnet50", 224, 224, weights="imagenet-keras")
     assert (caffe.order, caffe.crop_fraction) == ("bgr", 0.875)
     box = zoo.preprocessing("ssdlite_mobilenet_v3_large", 320, 320, weights="imagenet-v2")

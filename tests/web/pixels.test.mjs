@@ -4,13 +4,13 @@ import { test } from "node:test";
 
 import { describe } from "../../export/deploy/web_page/metadata.js";
 import { fit, toInput, withChannels } from "../../export/deploy/web_page/preprocess.js";
-import { bilinear } from "../../export/deploy/web_page/resample.js";
+import { resized } from "../../export/deploy/web_page/resample.js";
 import { golden, numbers, picture, rgba, same, stored } from "./golden.mjs";
 
-test("bilinear resizing is Pillow's", () => {
-  for (const { picture: coded, box, wanted } of golden.resizes) {
+test("resizing is Pillow's", () => {
+  for (const { picture: coded, box, interpolation, wanted } of golden.resizes) {
     const [height, width] = wanted.shape;
-    const found = bilinear(picture(coded), width, height, box ?? undefined);
+    const found = resized(picture(coded), width, height, interpolation, box ?? undefined);
     assert.deepEqual([found.height, found.width], [height, width]);
     same(found.data, numbers(wanted));
   }
@@ -18,7 +18,8 @@ test("bilinear resizing is Pillow's", () => {
 
 test("every geometry is that of training", () => {
   assert.ok(golden.fits.length > 100);
-  for (const { picture: coded, input, wanted } of golden.fits) {
+  for (const { picture: coded, input: told, wanted } of golden.fits) {
+    const input = { interpolation: "bilinear", ...told };
     same(fit(picture(coded), input).data, numbers(wanted), JSON.stringify(input));
   }
 });

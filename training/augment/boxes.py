@@ -141,10 +141,10 @@ def _mirrored(boxes: np.ndarray) -> np.ndarray:
 
 def refuse_crops(preprocessing: Preprocessing) -> None:
     """Raise InputError for a geometry that hides objects, or for grey images."""
-    if preprocessing.resize == "crop":
+    if preprocessing.crops:
         raise InputError(
             "images with boxes or label maps are seen whole: resize is 'stretch' or 'pad', not "
-            "'crop'"
+            f"{preprocessing.resize!r}"
         )
     if preprocessing.channels != 3:
         raise InputError(f"images are seen in 3 channels, not {preprocessing.channels}")

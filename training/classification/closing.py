@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.classification import floor
+from training.classification.agreement import AGREEMENT
 from training.engine.floor import class_facts
 
 # The commonest class has at least so many times the images of the rarest.
@@ -43,6 +44,10 @@ def _isolated(label: str) -> str:
 
 def parts(results: Mapping[str, Any], images: str) -> list[str]:
     """Accuracy, and by class where these are unequal; see `training.engine.task.Task.closing`."""
+    if results.get("metric") == AGREEMENT:
+        return [
+            f"files are held against the network's own answers on {images}, which have no labels"
+        ]
     right = f"{results['held_out']:.1f}% of {images} are right"
     per_class = results.get("per_class") or []
     if not unequal([one["pictures"] for one in per_class]):
@@ -62,6 +67,8 @@ def below_floor(info: Mapping[str, Any]) -> str | None:
     common.
     """
     results = info["results"]
+    if results.get("metric") == AGREEMENT:
+        return None
     value = results["held_out"]
     figure = math.nan if value is None else value
     if per_class := results.get("per_class"):

@@ -13,6 +13,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import datasets
 from training.augment.policies import POLICIES
+from training.classification import imported
 from training.datasets import tfds
 from training.datasets.splits import Dataset, Split, few
 from training.engine import dataset_of_request as of_request
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from training.engine.config import TrainConfig
     from training.engine.inspection import Counts, Sample
     from training.engine.request import TrainRequest
+    from training.engine.training import Ready
 
 ACCURACY = Figure(column="val_accuracy", title="val accuracy", monitor="accuracy")
 
@@ -76,14 +78,19 @@ class ClassificationTask(Task):
         return datasets.canonical(data)
 
     def form(self, data: str) -> Form:
-        """A folder with one of images for each class, or a name."""
+        """A folder with one of images for each class, a table, or a name."""
         if data in datasets.EMBEDDED or data.startswith(tfds.PREFIX):
             return Form.NAME
-        return Form.FOLDER if pathlib.Path(data).is_dir() else Form.NONE
+        path = pathlib.Path(data)
+        return Form.FOLDER if path.is_dir() or datasets.is_table(path) else Form.NONE
 
     def scan(self, asked: TrainRequest) -> Dataset:
         """The labelled images, at most `pictures_per_class` of each class to learn from."""
-        found: Dataset = of_request.scanned(datasets.scan, asked)
+        found: Dataset = (
+            imported.scan(asked)
+            if asked.imported
+            else of_request.scanned(datasets.scan, asked, strict=asked.strict)
+        )
         if per_class := asked.config.pictures_per_class:
             return few(found, per_class, seed=asked.config.split_seed)
         return found
@@ -92,7 +99,8 @@ class ClassificationTask(Task):
         """Fine-tuning where there are weights; else by the data."""
         if weights:
             return "finetune"
-        return {"mnist": "digits", "scenes-digits": "scenes_digits"}.get(data, "scratch")
+        of_digits = {"mnist": "digits", "mnist-photos": "digits", "scenes-digits": "scenes_digits"}
+        return of_digits.get(data, "scratch")
 
     def check_network(self, name: str, model: keras.Model) -> None:
         """Auxiliary outputs have no loss."""
@@ -114,11 +122,13 @@ class ClassificationTask(Task):
             asked.model, height, width, weights=asked.weights, resize=dataset.resize
         )
 
-    def open(self, asked: TrainRequest, dataset: Dataset) -> ClassifierTraining:
+    def open(
+        self, asked: TrainRequest, dataset: Dataset, ready: Ready | None = None
+    ) -> ClassifierTraining:
         """See `training.classification.train`."""
         from training.classification.train import ClassifierTraining
 
-        return ClassifierTraining(asked, dataset)
+        return ClassifierTraining(asked, dataset, ready)
 
     def counts(
         self, dataset: Dataset, splits: Mapping[str, Split], preprocessing: Preprocessing

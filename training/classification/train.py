@@ -8,14 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerascnn.preprocessing import Preprocessing
 from training import tasks
 from training.augment.policies import POLICIES
+from training.classification import imported
+from training.classification.agreement import AGREEMENT
 from training.classification.batches import TrainingData
 from training.classification.confusion import confusion_matrix, write_confusion
 from training.classification.distillation import Teacher
-from training.classification.evaluate import class_report, evaluate, keras_predict_fn
+from training.classification.evaluate import (
+    PredictFn,
+    class_report,
+    evaluate,
+    keras_predict_fn,
+)
 from training.classification.fit import fit
 from training.common.progress import say
 from training.datasets import same_bytes
@@ -31,7 +39,7 @@ from training.engine.loop import Fitted
 from training.engine.refusals import refuse_other_tasks
 from training.engine.request import TrainRequest
 from training.engine.run import Run
-from training.engine.training import OpenedTraining
+from training.engine.training import OpenedTraining, Ready
 
 # Stored images have so many times the pixels a side that a window of them is cut to: windows
 # are cut from the whole image, whatever its shape.
@@ -41,8 +49,10 @@ _MORE_PIXELS = 1.25
 class ClassifierTraining(OpenedTraining):
     """Of a classifier; see `training.engine.training.OpenedTraining`."""
 
-    def __init__(self, asked: TrainRequest, dataset: Dataset | None = None) -> None:
-        super().__init__(asked, dataset)
+    def __init__(
+        self, asked: TrainRequest, dataset: Dataset | None = None, ready: Ready | None = None
+    ) -> None:
+        super().__init__(asked, dataset, ready)
         self.teacher = _teacher(asked, self.dataset, self.preprocessing)
 
     def _say_notes(self) -> None:
@@ -58,26 +68,13 @@ class ClassifierTraining(OpenedTraining):
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
         """Read the images, and train."""
-        asked, whole = self._asked, self.dataset
-        source = source_for(self.preprocessing, asked.config)
-        self._begin(folder, placement)
-        self.dataset, skipped = decode_dataset(
-            of_request.with_validation(whole, asked.config),
-            train=source,
-            evaluation=self.preprocessing,
-            strict=asked.strict,
-            report=say,
-            set_aside=whole.validation is None,
-        )
-        self._skipped = [image.name for image in skipped]
-        if placement.is_chief:
-            self._say_splits()
-            self._say_sizes()
+        asked = self._asked
+        self.look(folder, placement)
         return fit(
             self.model,
             train=self.dataset.train,
             validation=self.dataset.validation,
-            source=source,
+            source=source_for(self.preprocessing, asked.config),
             preprocessing=self.preprocessing,
             config=asked.config,
             folder=folder / "checkpoints",
@@ -88,9 +85,27 @@ class ClassifierTraining(OpenedTraining):
             broken=self._broken,
         )
 
+    def _read(self) -> None:
+        asked, whole = self._asked, self.dataset
+        self.dataset, skipped = decode_dataset(
+            of_request.with_validation(whole, asked.config),
+            train=source_for(self.preprocessing, asked.config),
+            evaluation=self.preprocessing,
+            strict=asked.strict,
+            report=say,
+            set_aside=whole.validation is None,
+        )
+        self._skipped = [image.name for image in skipped]
+
+    def _say_splits(self) -> None:
+        super()._say_splits()
+        self._say_sizes()
+
     def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         """Figures on the held-out images; and the confusion matrix as a file and an image."""
         predict = keras_predict_fn(saved, self.preprocessing)
+        if self._asked.imported is not None and not self._asked.imported.labelled:
+            return self._own_answers(folder, predict)
         held_out, found = self._broken.measured(
             self.dataset.held_out,
             lambda split, index: check_picture(split.encoded(index), split.names[index]),
@@ -108,6 +123,17 @@ class ClassifierTraining(OpenedTraining):
             "calibration_error": found.calibration_error,
             "loss": found.loss,
             **by_class.to_dict(self.classes),
+        }
+
+    def _own_answers(self, folder: pathlib.Path, predict: PredictFn) -> dict[str, Any]:
+        """Of images without labels: the network's answers are what its files are held against."""
+        self.dataset = imported.answered(self.dataset, predict, self.preprocessing, self._broken)
+        imported.write_answers(folder / imported.ANSWERS, self.dataset)
+        answers = self.dataset.held_out.labels
+        return {
+            "metric": AGREEMENT,
+            "held_out": 100.0,
+            "classes_there": len(np.unique(answers)),
         }
 
 
@@ -166,7 +192,7 @@ def _teacher(asked: TrainRequest, dataset: Dataset, preprocessing: Preprocessing
 
 def source_for(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessing:
     """How training images are stored: whole, where augmentation cuts windows out of them."""
-    if preprocessing.resize != "crop" or not POLICIES[config.augmentation].crops:
+    if not preprocessing.crops or not POLICIES[config.augmentation].crops:
         return preprocessing
     more = _MORE_PIXELS / preprocessing.crop_fraction
     return dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Labelled images, embedded or from folders, packs and tensorflow-datasets, behind one shape.
+"""Labelled images, embedded or from folders, tables, packs and collections, behind one shape.
 
 `scan(spec, seed=...)` finds the images and their labels; `decode.decode_dataset` reads them at a
 network's geometry.
@@ -8,18 +8,33 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from types import ModuleType
 
 import numpy as np
 
 from kerascnn.errors import InputError
 from training.common.reading import NOW
-from training.datasets import folder, mnist, pack, scenes_digits, tfds
+from training.datasets import (
+    folder,
+    imagenet,
+    label_table,
+    mnist,
+    mnist_photos,
+    pack,
+    parquet,
+    scenes_digits,
+    tfds,
+)
 from training.datasets.elsewhere import Use, joined, unused, with_beside
 from training.datasets.splits import Dataset, Split
 
-__all__ = ["EMBEDDED", "Dataset", "canonical", "measured", "require", "scan"]
+__all__ = ["EMBEDDED", "Dataset", "canonical", "is_table", "measured", "require", "scan"]
 
-EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
+EMBEDDED = {
+    "mnist": mnist.scan,
+    "mnist-photos": mnist_photos.scan,
+    "scenes-digits": scenes_digits.scan,
+}
 
 
 def scan(
@@ -29,32 +44,40 @@ def scan(
     to_pack: bool = False,
     val_data: str | None = None,
     reading: int = NOW,
+    strict: bool = False,
+    sparse: bool = False,
 ) -> Dataset:
     """Find a data set.
 
     Args:
-        spec: the name of an embedded set ("mnist", "scenes-digits"), a folder with one sub-folder
-            a class, the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
+        spec: the name of an embedded set ("mnist", "mnist-photos", "scenes-digits"), a folder with
+            one sub-folder a class, a table or a folder with one (`label_table`), .parquet files or
+            a folder of them (`parquet`), the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
         seed: chooses the split where the data has none of its own.
         to_pack: it is read once and not trained on, so that it may be of any size.
         val_data: another one, whose images are held out instead (see `elsewhere`).
         reading: the rules to read folders by, see `training.common.reading`.
+        strict: a broken row of a table is an error; else it is left out, and a note counts it.
+        sparse: nothing is to be learnt from few images: see `folder.scan`.
 
     Raises:
         InputError: no such set or folder, an empty class, fewer than two classes.
     """
+    how = _How(seed=seed, to_pack=to_pack, reading=reading, strict=strict, sparse=sparse)
     if val_data is None:
-        return with_beside(_scan(spec, seed, to_pack, reading), spec)
+        if _is_imagenet(spec):
+            return imagenet.scan(pathlib.Path(spec))
+        return with_beside(_scan(spec, how), spec)
     if _is_class_folder(spec) and _is_class_folder(val_data):
         root, other = pathlib.Path(spec), pathlib.Path(val_data)
-        return folder.scan(root, seed=seed, val_root=other, reading=reading)
-    learnt, measured = _scan(spec, seed, reading=reading), _scan(val_data, seed, reading=reading)
+        return folder.scan(root, seed=seed, val_root=other, reading=reading, sparse=sparse)
+    learnt, measured = _scan(spec, how, Use.LEARN), _scan(val_data, how, Use.MEASURE)
     if (learnt.train.pictures is None) != (measured.train.pictures is None):
         raise InputError(
             f"{spec} and {val_data}: one is embedded and the other one has files; "
             "hold out images of the same kind"
         )
-    return joined(_all_learnt(learnt), _all_measured(measured))
+    return joined(learnt, measured)
 
 
 def measured(spec: str) -> Dataset:
@@ -69,9 +92,11 @@ def measured(spec: str) -> Dataset:
         InputError: as of `scan`.
     """
     require(spec)
+    if _is_imagenet(spec):
+        return imagenet.measured(pathlib.Path(spec))
     if _is_class_folder(spec):
         return folder.measured(pathlib.Path(spec))
-    return _all_measured(_scan(spec, 0))
+    return _scan(spec, _How(), Use.MEASURE)
 
 
 def _all_learnt(dataset: Dataset) -> Dataset:
@@ -106,30 +131,78 @@ def _together(dataset: Dataset) -> Split:
     return both.take(sorted(range(len(names)), key=names.__getitem__))
 
 
+def _is_imagenet(spec: str) -> bool:
+    """Whether it is ImageNet's validation images in one folder; see `imagenet`."""
+    path = pathlib.Path(spec)
+    return spec not in EMBEDDED and not pack.is_pack(path) and imagenet.recognises(path)
+
+
 def _is_class_folder(spec: str) -> bool:
     path = pathlib.Path(spec)
-    return spec not in EMBEDDED and path.is_dir() and not pack.is_pack(path)
+    return spec not in EMBEDDED and path.is_dir() and not pack.is_pack(path) and not _reader(path)
 
 
-def _scan(spec: str, seed: int, to_pack: bool = False, reading: int = NOW) -> Dataset:
+def _reader(path: pathlib.Path) -> ModuleType | None:
+    """What reads a file, or a folder that has one instead of folders of classes."""
+    return next((one for one in (label_table, parquet) if one.recognises(path)), None)
+
+
+def is_table(path: pathlib.Path) -> bool:
+    """Whether a file is a table of labelled images."""
+    return path.is_file() and _reader(path) is not None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _How:
+    """The arguments of `scan` that say how a data set is read."""
+
+    seed: int = 0
+    to_pack: bool = False
+    reading: int = NOW
+    strict: bool = False
+    sparse: bool = False
+
+
+def _scan(spec: str, how: _How, use: Use = Use.SPLIT) -> Dataset:
     require(spec)
+    path = pathlib.Path(spec)
+    reader = None if _is_name(spec) or pack.is_pack(path) else _reader(path)
+    if reader is label_table:
+        return label_table.scan(path, seed=how.seed, strict=how.strict, use=use)
+    if reader is parquet:
+        most = None if how.to_pack else parquet.MOST_BYTES
+        return parquet.scan(path, seed=how.seed, strict=how.strict, use=use, most_bytes=most)
+    change = {Use.LEARN: _all_learnt, Use.MEASURE: _all_measured}.get(use)
+    found = _whole(spec, how)
+    return change(found) if change else found
+
+
+def _whole(spec: str, how: _How) -> Dataset:
+    """Those whose readers know nothing of uses."""
     if spec in EMBEDDED:
         return EMBEDDED[spec]()
     if spec.startswith(tfds.PREFIX):
-        return tfds.scan(spec, seed=seed, most_bytes=None if to_pack else tfds.MOST_BYTES)
+        most = None if how.to_pack else tfds.MOST_BYTES
+        return tfds.scan(spec, seed=how.seed, most_bytes=most)
     path = pathlib.Path(spec)
-    return pack.scan(path) if pack.is_pack(path) else folder.scan(path, seed=seed, reading=reading)
+    if pack.is_pack(path):
+        return pack.scan(path)
+    return folder.scan(path, seed=how.seed, reading=how.reading, sparse=how.sparse)
+
+
+def _is_name(spec: str) -> bool:
+    return spec in EMBEDDED or spec.startswith(tfds.PREFIX)
 
 
 def require(spec: str) -> None:
     """Raise InputError for what `scan` finds nothing in; no folder is read."""
-    if spec in EMBEDDED or spec.startswith(tfds.PREFIX) or pathlib.Path(spec).is_dir():
-        return
     path = pathlib.Path(spec)
+    if _is_name(spec) or path.is_dir() or _reader(path):
+        return
     if path.exists():
         raise InputError(
             f"{spec} is a file{_for_others(path)}; for classifiers give a folder with one "
-            "sub-folder per class, or a pack"
+            "sub-folder per class, a table of images and labels (.csv), or a pack"
         )
     there = ", ".join((*EMBEDDED, "tfds:NAME"))
     raise InputError(f"{spec}: no such folder, and no other data set (there are: {there})")

@@ -48,6 +48,7 @@ from training.datasets.detection_table import (
     Shapes,
     assemble,
     collect,
+    measured_part,
     tabulate,
 )
 from training.datasets.elsewhere import Use
@@ -100,6 +101,18 @@ def scan(
         use=use,
         notes=notes,
     )
+
+
+def measured_file(path: pathlib.Path) -> pathlib.Path:
+    """The annotations that a measurement needs: of COCO as it comes, instances_val2017.json alone.
+
+    Its archive of annotations has those of all splits, whose images need not be there.
+
+    Raises:
+        InputError: two files of one split.
+    """
+    files = _files(path)
+    return files[measured_part(files)] if files else path
 
 
 def _files(path: pathlib.Path) -> dict[str, pathlib.Path]:

@@ -50,6 +50,8 @@ def measured(spec: str) -> DetectionDataset:
     Raises:
         InputError: as of `scan_objects`.
     """
+    if not is_scenes(spec) and _reader(spec) is coco:
+        spec = str(coco.measured_file(pathlib.Path(spec)))
     return _scan(spec, 0, False, Use.MEASURE, NOW)
 
 

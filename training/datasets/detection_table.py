@@ -426,10 +426,11 @@ def left_out(parts: Iterable[str], use: Use) -> list[str]:
     if use is Use.LEARN:
         return [TEST] if {VALIDATION, TEST} <= set(parts) else []
     there = list(parts)
-    return [part for part in there if part != _measured(there)]
+    return [part for part in there if part != measured_part(there)]
 
 
-def _measured(parts: Collection[str]) -> str:
+def measured_part(parts: Collection[str]) -> str:
+    """The part that is held out where nothing is learnt from."""
     return next(part for part in (TEST, VALIDATION, ALL, TRAIN) if part in parts)
 
 
@@ -453,7 +454,7 @@ def divided(
     whole = {key: (part, np.arange(len(part))) for key, part in parts.items()}
     nothing = np.arange(0)
     if use is Use.MEASURE:
-        measured = _measured(whole)
+        measured = measured_part(whole)
         return {TRAIN: (parts[measured], nothing), TEST: whole[measured]}
     if use is Use.LEARN:
         learnt = TRAIN if TRAIN in whole else ALL

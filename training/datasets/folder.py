@@ -54,7 +54,12 @@ _Classes = Mapping[str, Sequence[pathlib.Path]]
 
 
 def scan(
-    root: pathlib.Path, *, seed: int, val_root: pathlib.Path | None = None, reading: int = NOW
+    root: pathlib.Path,
+    *,
+    seed: int,
+    val_root: pathlib.Path | None = None,
+    reading: int = NOW,
+    sparse: bool = False,
 ) -> Dataset:
     """Find images and labels; nothing is decoded yet.
 
@@ -62,13 +67,14 @@ def scan(
         seed: holds a fifth out where there are class folders alone.
         val_root: a folder of class folders that is held out instead.
         reading: the rules to read by, see `training.common.reading`.
+        sparse: there may be one class, and classes of one image, as in `splits.stratified`.
 
     Raises:
         InputError: fewer than two classes, an empty class, splits with different classes, or
             `val_root` has a class that `root` has not.
     """
     try:
-        return _Scan(root, val_root, reading).run(seed)
+        return _Scan(root, val_root, reading, sparse=sparse).run(seed)
     except _LayoutError as error:
         if hint := lookalikes.of_folder(root):
             raise InputError(f"{error}; {hint}") from None
@@ -108,8 +114,16 @@ class _Part:
 class _Scan:
     """One look at a folder."""
 
-    def __init__(self, root: pathlib.Path, val_root: pathlib.Path | None, reading: int) -> None:
+    def __init__(
+        self,
+        root: pathlib.Path,
+        val_root: pathlib.Path | None,
+        reading: int,
+        *,
+        sparse: bool = False,
+    ) -> None:
         self._root, self._val_root, self._reading = root, val_root, reading
+        self._sparse = sparse
         self._listings: list[Listing] = []
         self._ignored: collections.Counter[str] = collections.Counter()
         self._notes: list[Note] = []
@@ -157,7 +171,11 @@ class _Scan:
         if self._val_root:
             return self._dataset(classes, everything, None, self._held_out(classes))
         kept, aside = stratified(
-            everything.split.labels, tuple(classes), fraction=HELD_OUT_FRACTION, seed=seed
+            everything.split.labels,
+            tuple(classes),
+            fraction=HELD_OUT_FRACTION,
+            seed=seed,
+            sparse=self._sparse,
         )
         return self._dataset(classes, _take(everything, kept), None, _take(everything, aside))
 
@@ -191,7 +209,7 @@ class _Scan:
         return found
 
     def _classes(
-        self, folder: pathlib.Path, wanted: Iterable[str] | None = None, *, least: int = 2
+        self, folder: pathlib.Path, wanted: Iterable[str] | None = None, *, least: int | None = None
     ) -> dict[str, list[pathlib.Path]]:
         """The class folders in a folder, by class, in the order of the classes or of `wanted`."""
         found: dict[str, list[pathlib.Path]] = {}
@@ -202,6 +220,7 @@ class _Scan:
             found.setdefault(name, []).append(path)
         if wanted is not None:
             return {name: found[name] for name in wanted if name in found}
+        least = least or (1 if self._sparse else 2)
         if len(found) < least:
             there = f"only {next(iter(found))!r}" if found else "none"
             raise _LayoutError(

@@ -18,6 +18,8 @@ from training.datasets.pictures import (
 )
 
 _RATIOS = (1, 2, 4, 8)
+# TensorFlow's names of Pillow's filters, and how many pixels these reach.
+_KERNELS = {"bilinear": ("triangle", 1.0), "bicubic": ("keyscubic", 2.0)}
 
 
 def decode_window(
@@ -64,9 +66,9 @@ def _jpeg(
 
     def at(ratio: int) -> tf.Tensor:
         box = (first * sides / ratio, share * sides / ratio)
-        return _cut_and_resize(encoded, box, tf.math.ceil(sides / ratio), target, ratio, channels)
+        whole = tf.math.ceil(sides / ratio)
+        return _cut_and_resize(encoded, box, whole, target, ratio, preprocessing)
 
-    channels = preprocessing.channels
     smaller = tf.reduce_sum([tf.cast(spare >= ratio, tf.int32) for ratio in _RATIOS[1:]])
     picture = tf.switch_case(smaller, [lambda ratio=ratio: at(ratio) for ratio in _RATIOS])
     picture = tf.cond(flip_y, lambda: picture[::-1], lambda: picture)
@@ -80,7 +82,7 @@ def _cut_and_resize(
     sides: tf.Tensor,
     target: tf.Tensor,
     ratio: int,
-    channels: int,
+    preprocessing: Preprocessing,
 ) -> tf.Tensor:
     """A box, (top, left) and (height, width) in fractions of pixels, of the reduced image.
 
@@ -88,13 +90,14 @@ def _cut_and_resize(
     """
     first, share = box
     scale = tf.cast(target, tf.float32) / share
-    reach = tf.math.ceil(1.0 / tf.minimum(scale, 1.0)) + 1.0
+    kernel, support = _KERNELS[preprocessing.interpolation]
+    reach = tf.math.ceil(support / tf.minimum(scale, 1.0)) + 1.0
     low = tf.clip_by_value(tf.floor(first - reach), 0.0, sides - 1.0)
     high = tf.clip_by_value(tf.math.ceil(first + share + reach), low + 1.0, sides)
     cut = tf.image.decode_and_crop_jpeg(
         encoded,
         tf.cast(tf.concat([low, high - low], axis=0), tf.int32),
-        channels=channels,
+        channels=preprocessing.channels,
         ratio=ratio,
         dct_method="INTEGER_ACCURATE",
     )
@@ -103,7 +106,7 @@ def _cut_and_resize(
         size=target,
         scale=scale,
         translation=(low - first) * scale,
-        kernel_type="triangle",
+        kernel_type=kernel,
         antialias=True,
     )[0]
     return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)

@@ -204,7 +204,7 @@ def read_window(
         bottom, right = np.minimum((first + share) * sides, sides)
         picture = in_channels(opened, data, preprocessing.channels)
         size = (int(target[1]), int(target[0]))
-        cut = picture.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom))
+        cut = picture.resize(size, resampling(preprocessing), (left, top, right, bottom))
         pixels = np.asarray(cut, np.uint8).reshape(*target, preprocessing.channels)
     return turned_by(pixels, turned)
 
@@ -354,18 +354,43 @@ def fit(picture: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     target = (preprocessing.width, preprocessing.height)
     smaller = picture.width <= target[0] and picture.height <= target[1]
     if preprocessing.resize == "crop":
-        fraction = preprocessing.crop_fraction
-        border = (round(target[0] / fraction), round(target[1] / fraction))
-        picture = ImageOps.fit(picture, border, Image.Resampling.BILINEAR)
+        border = preprocessing.frame[::-1]
+        picture = ImageOps.fit(picture, border, resampling(preprocessing))
         left, top = (border[0] - target[0]) // 2, (border[1] - target[1]) // 2
+        picture = picture.crop((left, top, left + target[0], top + target[1]))
+    elif preprocessing.resize == "centre":
+        size = covering(picture.size, preprocessing)
+        if picture.size != size:
+            picture = picture.resize(size, resampling(preprocessing))
+        # As Python rounds, to the even one of two whole numbers that are equally near.
+        left, top = (round((size[i] - target[i]) / 2) for i in range(2))
         picture = picture.crop((left, top, left + target[0], top + target[1]))
     elif preprocessing.resize == "pad" and smaller:
         canvas = Image.new(picture.mode, target)
         canvas.paste(picture, ((target[0] - picture.width) // 2, (target[1] - picture.height) // 2))
         picture = canvas
     elif picture.size != target:
-        picture = picture.resize(target, Image.Resampling.BILINEAR)
+        picture = picture.resize(target, resampling(preprocessing))
     return np.asarray(picture, np.uint8).reshape(preprocessing.input_shape)
+
+
+def resampling(preprocessing: Preprocessing) -> Image.Resampling:
+    """Pillow's filter of a geometry."""
+    return Image.Resampling[preprocessing.interpolation.upper()]
+
+
+def covering(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """(width, height) that "centre" cuts from: one side as the frame's, the other rounded down.
+
+    Source: torchvision.transforms.functional's `_compute_resized_output_size`, of square frames.
+
+    Args:
+        size: (width, height) of the picture.
+    """
+    (width, height), (high, wide) = size, preprocessing.frame
+    if width * high <= height * wide:
+        return wide, max(high, int(wide * height / width))
+    return max(wide, int(high * width / height)), high
 
 
 def fit_array(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

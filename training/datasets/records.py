@@ -6,6 +6,7 @@ bytes each, are not looked at): https://www.tensorflow.org/tutorials/load_data/t
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import os
 import pathlib
@@ -19,8 +20,22 @@ FRONT = 12  # bytes before the data of a record
 FRAME = 16  # bytes of a record beside its data
 
 
+class Placed(abc.ABC):
+    """`Split.read` of encoded images that lie in files of many.
+
+    Attributes:
+        lengths: (n,) int64 bytes of the image at each place.
+    """
+
+    lengths: np.ndarray
+
+    @abc.abstractmethod
+    def __call__(self, place: int) -> bytes:
+        """The image at a place; raises InputError where it is gone. Any thread may call it."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Reader:
+class Reader(Placed):
     """`Split.read` of images in files that hold many; any thread may call it.
 
     Attributes:

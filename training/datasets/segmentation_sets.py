@@ -67,6 +67,8 @@ def measured(spec: str) -> SegmentationDataset:
     Raises:
         InputError: as of `scan_maps`.
     """
+    if not is_scenes(spec) and _reader(spec) is coco:
+        spec = str(coco.measured_file(pathlib.Path(spec)))
     return _scan(spec, 0, False, Use.MEASURE, NOW)
 
 

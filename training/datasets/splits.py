@@ -13,7 +13,7 @@ import numpy as np
 from kerascnn.errors import InputError
 from training.datasets.contents import FILES, PIXELS, Contents
 from training.datasets.notes import Note
-from training.datasets.records import Reader
+from training.datasets.records import Placed
 
 
 class SplitLike(Protocol):
@@ -212,7 +212,9 @@ class Split:
 
     def relabelled(self, places: np.ndarray) -> Split:
         """The same, with (c,) other places of the classes."""
-        return dataclasses.replace(self, labels=places[self.labels])
+        known = self.labels >= 0  # of images without labels it is -1
+        labels = np.where(known, places[self.labels], self.labels).astype(places.dtype)
+        return dataclasses.replace(self, labels=labels)
 
     def contents(self) -> Contents:
         """What the images hold, as far as it can be compared."""
@@ -220,7 +222,7 @@ class Split:
             size = pictures[0].nbytes if len(pictures) else 0
             sizes = np.full(len(pictures), size, np.int64)
             return Contents(kind=PIXELS, sizes=sizes, read=lambda i: pictures[i].tobytes())
-        if isinstance(self.read, Reader) and self.places is not None:
+        if isinstance(self.read, Placed) and self.places is not None:
             sizes = np.asarray(self.read.lengths)[self.places]
             return Contents(kind=FILES, sizes=sizes, read=self.encoded)
         return Contents.of_files(self.names, self.file_sizes)
@@ -274,19 +276,37 @@ class Dataset(SplitDataset[Split]):
 
 
 def stratified(
-    labels: np.ndarray, classes: Sequence[str], *, fraction: float, seed: int
+    labels: np.ndarray,
+    classes: Sequence[str],
+    *,
+    fraction: float,
+    seed: int,
+    sparse: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split indices so that every class gives about `fraction` of its images, at least one.
 
+    Args:
+        sparse: classes may have a single image: those are split as if they were one class.
+
     Returns:
-        Sorted index arrays (kept, set_aside); neither lacks a class.
+        Sorted index arrays (kept, set_aside); neither lacks a class, unless `sparse`.
 
     Raises:
-        InputError: a class has a single image.
+        InputError: a class has a single image; with `sparse`, there is one image in all.
     """
     rng = np.random.default_rng(seed)
     kept, aside = [], []
-    for places in places_by_class(labels):
+    groups = places_by_class(labels)
+    if sparse:
+        if len(labels) < 2:
+            raise InputError("there is a single image, so that none can be held out; add images")
+        alone = [places for places in groups if len(places) == 1]
+        groups = [places for places in groups if len(places) > 1]
+        if len(alone) == 1 and groups:
+            kept += alone
+        elif alone:
+            groups.append(np.concatenate(alone))
+    for places in groups:
         members = rng.permutation(places)
         if len(members) < 2:
             name = classes[labels[places[0]]]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from training.engine.config import TrainConfig
     from training.engine.inspection import Counts, Sample
     from training.engine.request import TrainRequest
+    from training.engine.training import Ready
 
 AP = Figure(column="val_ap", title="val AP", mark="AP")
 # Beside AP, of boxes or of masks, where a network has them.
@@ -97,11 +98,13 @@ class DetectionTask(Task):
         spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **options)
         return options if spec.stages == 2 else {}
 
-    def open(self, asked: TrainRequest, dataset: DetectionDataset) -> DetectorTraining:
+    def open(
+        self, asked: TrainRequest, dataset: DetectionDataset, ready: Ready | None = None
+    ) -> DetectorTraining:
         """See `training.detection.train`."""
         from training.detection.train import opened
 
-        return opened(asked, dataset)
+        return opened(asked, dataset, ready)
 
     def counts(
         self,

@@ -30,7 +30,7 @@ from training.engine.devices import Placement
 from training.engine.history import History
 from training.engine.loop import Fitted
 from training.engine.request import TrainRequest
-from training.engine.training import OpenedTraining
+from training.engine.training import OpenedTraining, Ready
 
 if TYPE_CHECKING:
     import keras
@@ -39,8 +39,13 @@ if TYPE_CHECKING:
 class DetectorTraining(OpenedTraining):
     """Of a detector; see `training.engine.training.OpenedTraining`."""
 
-    def __init__(self, asked: TrainRequest, dataset: DetectionDataset | None = None) -> None:
-        super().__init__(asked, dataset)
+    def __init__(
+        self,
+        asked: TrainRequest,
+        dataset: DetectionDataset | None = None,
+        ready: Ready | None = None,
+    ) -> None:
+        super().__init__(asked, dataset, ready)
         self._say_sizes()
         self.spec = self._of_network()
         if self.spec.masks:
@@ -69,10 +74,7 @@ class DetectorTraining(OpenedTraining):
     ) -> Fitted:
         """Look at the images' headers, and train."""
         config = self._asked.config
-        self._begin(folder, placement)
-        self.dataset = of_request.with_validation(self._sound(self.dataset), config)
-        if placement.is_chief:
-            self._say_splits()
+        self.look(folder, placement)
         most = DetectionTrainingData.most_objects
         if kind(self.spec) == "segm":
             most = _most_objects(self.dataset.train, config)
@@ -95,6 +97,9 @@ class DetectorTraining(OpenedTraining):
             placement=placement,
             after_epoch=after_epoch,
         )
+
+    def _read(self) -> None:
+        self.dataset = of_request.with_validation(self._sound(self.dataset), self._asked.config)
 
     def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         """COCO's figures on the held-out images; precision-recall, classes, examples as files."""
@@ -192,11 +197,14 @@ class TwoStageTraining(DetectorTraining):
 _BY_STAGES = {1: OneStageTraining, 2: TwoStageTraining}
 
 
-def opened(asked: TrainRequest, dataset: DetectionDataset | None = None) -> DetectorTraining:
+def opened(
+    asked: TrainRequest, dataset: DetectionDataset | None = None, ready: Ready | None = None
+) -> DetectorTraining:
     """The training of a request, by the stages of its detector.
 
     Args:
         dataset: as `DetectionTask.scan` gives it; None: it is found now.
+        ready: see `OpenedTraining`.
     """
     published = zoo.detector_spec(asked.model, zoo.entry(asked.model).input_shape)
-    return _BY_STAGES[published.stages](asked, dataset)
+    return _BY_STAGES[published.stages](asked, dataset, ready)

@@ -13,6 +13,7 @@ from training import tasks
 from training.common.reading import BEFORE, NOW, of_run
 from training.engine import recipes
 from training.engine.config import OWNED, TrainConfig
+from training.engine.imported import Imported
 from training.engine.task import Task
 
 
@@ -21,7 +22,7 @@ class TrainRequest:
     """Everything that a run is made of; run.json keeps it, and it repeats the run.
 
     Attributes:
-        model: a zoo name.
+        model: a zoo name; of an imported network of none, what it is called.
         data: an embedded set's name or a folder's absolute path.
         task: the name of the task; None: the model's own.
         val_data: another one's, whose images are held out instead; None: of `data`.
@@ -35,6 +36,7 @@ class TrainRequest:
         strict: a broken image or annotation is an error.
         teacher: a run folder's absolute path; its network's answers are part of the loss.
         reading: the rules to read folders by, see `training.common.reading`.
+        imported: where the network is from, if it was not trained here.
     """
 
     model: str
@@ -50,6 +52,7 @@ class TrainRequest:
     reading: int = NOW
     val_data: str | None = None
     task: str | None = None
+    imported: Imported | None = None
 
     @property
     def places(self) -> str:
@@ -64,13 +67,14 @@ class TrainRequest:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TrainRequest:
         """Read the JSON form; what an older version did not ask is what it did without asking."""
-        size = plain.get("image_size")
+        size, imported = plain.get("image_size"), plain.get("imported")
         try:
             return cls(**{
                 "reading": BEFORE,
                 **plain,
                 "config": TrainConfig.from_dict(plain["config"]),
                 "image_size": tuple(size) if size else None,
+                "imported": None if imported is None else Imported.from_dict(imported),
             })  # fmt: skip
         except TypeError as error:
             raise InputError(
@@ -148,18 +152,20 @@ def configure(
     weights: str | None = None,
     teacher: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    task: Task | None = None,
     **changes: Any,
 ) -> TrainConfig:
     """The configuration of a request; it needs no framework, and refuses what is wrong at once.
 
     Args:
         settings: fields of TrainConfig to replace, by name.
+        task: of a network that is not the zoo's; None: the model's own.
         **changes: the same; None leaves the recipe's value.
 
     Raises:
         InputError: no such model, recipe or setting, or an impossible value.
     """
-    task = tasks.of_model(model)
+    task = task or tasks.of_model(model)
     named = recipe or task.default_recipe(data, weights)
     if (other := recipes.load(named).task) != task.name:
         fitting = [name for name in recipes.names() if recipes.load(name).task == task.name]

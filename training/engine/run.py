@@ -24,8 +24,10 @@ from kerascnn.preprocessing import Preprocessing
 from training import tasks
 from training.common import atomic
 from training.common.cores import WORKERS
-from training.engine import keras_files
+from training.engine import h5_files, keras_files
 from training.engine.config import TrainConfig
+from training.engine.imported import SHAPE as IMPORTED
+from training.engine.imported import Imported
 
 if TYPE_CHECKING:  # run.json is read before a framework is needed
     import keras
@@ -58,6 +60,7 @@ _SHAPE: told.Shape = {
         "reading": told.whole,
         "task": told.maybe(told.text),
         "val_data": told.maybe(told.text),
+        "imported": told.maybe(told.values(told.anything)),
     },
     "task": lambda value: value in tasks.names(),
     "created": told.text,
@@ -165,7 +168,9 @@ class Run:
 
 
 def load_keras(path: pathlib.Path) -> keras.Model:
-    """Read a .keras file, refusing any that carries code or asks for more weights than it has.
+    """Read a .keras or .h5 file of Keras 3.
+
+    One that carries code or asks for more weights than it has is refused.
 
     Raises InputError.
     """
@@ -175,6 +180,8 @@ def load_keras(path: pathlib.Path) -> keras.Model:
     import kerascnn.detection.faster_rcnn
     import kerascnn.layers  # noqa: F401
 
+    if path.suffix in h5_files.ENDINGS:
+        return keras_files.load_h5(path)
     keras_files.check(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
@@ -204,6 +211,9 @@ def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
 def _check_parts(info: Mapping[str, Any]) -> None:
     """What has a type of its own can be made of it; raises all that a wrong value may raise."""
     TrainConfig.from_dict(info["request"]["config"])
+    if imported := info["request"].get("imported"):
+        told.check(imported, IMPORTED, "request.imported")
+        Imported.from_dict(imported)
     if "preprocessing" in info:
         Preprocessing.from_dict(info["preprocessing"])
     if "detector" in info:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from training.engine.inspection import Counts, Sample
     from training.engine.request import TrainRequest
     from training.engine.train import Training
+    from training.engine.training import Ready
 
 PERCENT = "%"
 
@@ -243,11 +244,12 @@ class Task(abc.ABC):
     # Training ---------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def open(self, asked: TrainRequest, dataset: Any) -> Training:
+    def open(self, asked: TrainRequest, dataset: Any, ready: Ready | None = None) -> Training:
         """The request with its data read and its network built; imports the framework.
 
         Args:
             dataset: as `scan` gives it.
+            ready: the network, where it is there already; `kerascnn import` has one.
 
         Raises:
             InputError: data or a network that do not go together.

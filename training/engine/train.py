@@ -57,6 +57,9 @@ class Training(Protocol):
     preprocessing: Preprocessing
     model: keras.Model
 
+    def look(self, folder: pathlib.Path, placement: Placement = SINGLE) -> None:
+        """Find out which images can be read, and set those aside that choose; `fit` does so."""
+
     def facts(self) -> dict[str, Any]:
         """What run.json notes of this task beyond what every run has."""
 
@@ -111,7 +114,7 @@ def train(
         if warning := hardware.unused_gpus(used):
             say(f"warning: {warning}")
     if info is None:
-        info = _first_info(asked, training)
+        info = first_info(asked, training)
         info["hardware"] = choices.to_dict()
         info["devices"] = placement.replicas
         if placement.is_chief:
@@ -184,7 +187,8 @@ class _Pictures:
         self._drawn = time.monotonic()
 
 
-def _first_info(asked: TrainRequest, training: Training) -> dict[str, Any]:
+def first_info(asked: TrainRequest, training: Training) -> dict[str, Any]:
+    """The run.json of a run of which nothing is known yet but its request, data and network."""
     return {
         "request": asked.to_dict(),
         "task": tasks.of_request(asked).name,

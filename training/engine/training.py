@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from training.datasets import same_bytes
 from training.datasets.broken import BrokenPictures
 from training.engine import dataset_of_request as of_request
 from training.engine import network
-from training.engine.devices import Placement
+from training.engine.devices import SINGLE, Placement
 from training.engine.enlarging import enlarging_lines
 from training.engine.history import History
 from training.engine.loop import Fitted
@@ -23,27 +24,50 @@ from training.engine.request import TrainRequest
 if TYPE_CHECKING:
     import keras
 
+    from kerascnn.preprocessing import Preprocessing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Ready:
+    """A network that is there, so that none is built.
+
+    Attributes:
+        preprocessing: what it expects of an image.
+    """
+
+    model: keras.Model
+    preprocessing: Preprocessing
+
 
 class OpenedTraining(abc.ABC):
     """A request with its data found and its network built; see `training.engine.train.Training`.
 
     Args:
         dataset: as `Task.scan` gives it; None: it is found now.
+        ready: the network; None: it is built.
 
     Raises:
         InputError: bad data, or a network that does not go with it.
     """
 
-    def __init__(self, asked: TrainRequest, dataset: Any = None) -> None:
+    def __init__(
+        self, asked: TrainRequest, dataset: Any = None, ready: Ready | None = None
+    ) -> None:
         self._asked = asked
         self.task = tasks.of_request(asked)
         self.dataset = same_bytes.noted(dataset or of_request.dataset_of(asked))
         self._say_notes()
         self.name, self.fingerprint = self.dataset.name, self.dataset.fingerprint
         self.classes = self.dataset.classes
-        self.preprocessing = self.task.preprocessing(asked, self.dataset)
+        if ready is None:
+            self.preprocessing = self.task.preprocessing(asked, self.dataset)
+        else:
+            self.preprocessing = ready.preprocessing
         self._check()
-        self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        if ready is None:
+            self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+        else:
+            self.model = ready.model
         self._skipped: list[str] = []
         self._broken = BrokenPictures(strict=asked.strict)
 
@@ -71,6 +95,22 @@ class OpenedTraining(abc.ABC):
     def _say_splits(self) -> None:
         """Show how many images are for what."""
         say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+
+    def look(self, folder: pathlib.Path, placement: Placement = SINGLE) -> None:
+        """Find out which images can be read, and set those aside that choose.
+
+        Args:
+            folder: of the run, which remembers what is broken.
+            placement: the first host says what there is to say.
+        """
+        self._begin(folder, placement)
+        self._read()
+        if placement.is_chief:
+            self._say_splits()
+
+    @abc.abstractmethod
+    def _read(self) -> None:
+        """Of `look`: put the readable images into the splits of `dataset`."""
 
     def facts(self) -> dict[str, Any]:
         """What run.json notes of this task beyond what every run has."""

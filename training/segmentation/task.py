@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from training.engine.config import TrainConfig
     from training.engine.inspection import Counts, Sample
     from training.engine.request import TrainRequest
+    from training.engine.training import Ready
     from training.segmentation.train import SegmenterTraining
 
 MIOU = Figure(column="val_miou", title="val mIoU", mark="mIoU")
@@ -82,11 +83,13 @@ class SegmentationTask(Task):
                 "class_weights: map_loss 'dice' weights all classes equally already; leave it out"
             )
 
-    def open(self, asked: TrainRequest, dataset: SegmentationDataset) -> SegmenterTraining:
+    def open(
+        self, asked: TrainRequest, dataset: SegmentationDataset, ready: Ready | None = None
+    ) -> SegmenterTraining:
         """See `training.segmentation.train`."""
         from training.segmentation.train import SegmenterTraining
 
-        return SegmenterTraining(asked, dataset)
+        return SegmenterTraining(asked, dataset, ready)
 
     def counts(
         self,

@@ -21,7 +21,7 @@ from training.engine.floor import class_facts
 from training.engine.history import History
 from training.engine.loop import Fitted
 from training.engine.request import TrainRequest
-from training.engine.training import OpenedTraining
+from training.engine.training import OpenedTraining, Ready
 from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.evaluate import keras_segment_fn, maps
 from training.segmentation.examples import chosen, write_examples
@@ -36,11 +36,17 @@ if TYPE_CHECKING:
 class SegmenterTraining(OpenedTraining):
     """Of a segmentation network; see `training.engine.training.OpenedTraining`."""
 
-    def __init__(self, asked: TrainRequest, dataset: SegmentationDataset | None = None) -> None:
-        super().__init__(asked, dataset)
+    def __init__(
+        self,
+        asked: TrainRequest,
+        dataset: SegmentationDataset | None = None,
+        ready: Ready | None = None,
+    ) -> None:
+        super().__init__(asked, dataset, ready)
         self._say_sizes()
         height, width = self.model.output_shape[1:3]
         self.output_size = (int(height), int(width))
+        self._counts: MaskCounts | None = None
 
     def facts(self) -> dict[str, Any]:
         """The size of the answer, and the colours that the data was drawn with."""
@@ -55,17 +61,11 @@ class SegmenterTraining(OpenedTraining):
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
         """Look at the images' headers and at the masks, and train."""
-        config = self._asked.config
-        self._begin(folder, placement)
-        whole = self.dataset
-        counts = None if whole.generated else MaskCounts.of(whole)
-        self.dataset = of_request.with_validation(self._sound(whole, counts), config)
-        train = self.dataset.train
-        if placement.is_chief:
-            self._say_splits()
-        classes = len(self.classes)
-        if counts:
-            pixels = counts.total(whole.train, train.names, classes)
+        config, whole = self._asked.config, self.dataset
+        self.look(folder, placement)
+        train, classes = self.dataset.train, len(self.classes)
+        if self._counts:
+            pixels = self._counts.total(whole.train, train.names, classes)
         else:
             pixels = count_pixels(train, classes)
         return fit_segmenter(
@@ -85,6 +85,13 @@ class SegmenterTraining(OpenedTraining):
             history_file=folder / "history.csv",
             placement=placement,
             after_epoch=after_epoch,
+        )
+
+    def _read(self) -> None:
+        whole = self.dataset
+        self._counts = None if whole.generated else MaskCounts.of(whole)
+        self.dataset = of_request.with_validation(
+            self._sound(whole, self._counts), self._asked.config
         )
 
     def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:

@@ -12,19 +12,20 @@ from export.artefacts.kinds.base import Kind
 from export.artefacts.variants import Variant
 from kerascnn.errors import InputError
 from training.classification import floor
+from training.classification.agreement import AGREEMENT
 from training.engine.floor import class_facts
 
 
 class ClassificationKind(Kind):
     """See `Kind`."""
 
-    metrics = ("accuracy",)
+    metrics = ("accuracy", AGREEMENT)
     resamples = 10_000
     share_of_images = True
     reconstructed = True
     decodings: ClassVar[Mapping[str, str]] = {"logits": "softmax of logits"}
-    predicted = "export.runtime.predict:labels"
-    asked = frozenset({"top"})
+    predicted = "export.runtime.predictors:Classifier"
+    asked = frozenset({"top", "out"})
     scorer = "export.tools.scorers:Classification"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
@@ -32,6 +33,12 @@ class ClassificationKind(Kind):
         if variant.raw_outputs:
             raise InputError(
                 f"{variant.name}: only detectors and segmentation networks have a raw form"
+            )
+        imported = info["request"].get("imported")
+        if variant.steps and imported is not None and not imported["labelled"]:
+            raise InputError(
+                f"{variant.name} trains, which needs labels, and the images of the run have none; "
+                "import the network with --data of labelled images, or leave this variant out"
             )
 
     def answers(self, evaluation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +56,8 @@ class ClassificationKind(Kind):
     def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
         """By the images of each class; earlier versions did not write how many there are."""
         value = evaluation["value"]
+        if evaluation.get("metric") == AGREEMENT:
+            return None
         if images := evaluation.get("class_pictures"):
             balanced = evaluation.get("balanced_accuracy")
             return floor.below_floor(value, **class_facts(images), balanced=balanced)
@@ -56,6 +65,8 @@ class ClassificationKind(Kind):
 
     def keras_figure(self, results: Mapping[str, Any]) -> str:
         """With the balanced accuracy, where it is known."""
+        if results.get("metric") == AGREEMENT:
+            return "its own answers are the truth that files are held against (agreement)"
         right = f"accuracy {results['held_out']:.1f}%"
         balanced = results.get("balanced_accuracy")
         return right if balanced is None else f"{right}, balanced accuracy {balanced:.1f}%"

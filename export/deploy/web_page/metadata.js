@@ -24,7 +24,8 @@ const KINDS = {
  *
  * @param {Uint8Array} bytes the whole file.
  * @returns {object} kerascnn.json, with `input.mean` and `input.std` of one number a channel (but
- *     for raw bytes), and `input.order`, `input.resize` and `input.crop_fraction` always there.
+ *     for raw bytes), and `input.order`, `input.resize`, `input.crop_fraction` and
+ *     `input.interpolation` always there.
  * @throws {Problem} no model, no description of itself, or one that makes no sense.
  */
 export function describe(bytes) {
@@ -101,7 +102,8 @@ function checked(told) {
   for (const name of TEXTS) demand(typeof (told[name] ?? "") === "string", name);
   demand(KINDS[told.task].includes(told.decoding?.kind), "decoding");
   if (told.decoding.kind === "codes") checkDetector(told.decoding);
-  const input = { order: "rgb", resize: "stretch", crop_fraction: 0.875, ...told.input };
+  const missing = { order: "rgb", resize: "stretch", crop_fraction: 0.875 };
+  const input = { ...missing, interpolation: "bilinear", ...told.input };
   for (const side of ["height", "width"]) {
     demand(Number.isInteger(input[side]) && input[side] > 0, `input.${side}`);
     demand(input[side] <= LARGEST_SIDE, `input.${side}`);
@@ -111,9 +113,11 @@ function checked(told) {
   demand([RAW, NORMALISED].includes(input.values), "input.values");
   demand(input.values === RAW || input.type === "float32", "input.values");
   demand(["rgb", "bgr"].includes(input.order), "input.order");
-  demand(["stretch", "crop", "pad"].includes(input.resize), "input.resize");
+  demand(["stretch", "crop", "pad", "centre"].includes(input.resize), "input.resize");
+  demand(["bilinear", "bicubic"].includes(input.interpolation), "input.interpolation");
   // What lies outside of a cropped picture would never be found.
-  demand(input.resize !== "crop" || told.task === "classification", "input.resize");
+  const cropped = ["crop", "centre"].includes(input.resize);
+  demand(!cropped || told.task === "classification", "input.resize");
   demand(isNumber(input.crop_fraction), "input.crop_fraction");
   demand(input.crop_fraction > 0 && input.crop_fraction <= 1, "input.crop_fraction");
   for (const name of input.values === RAW ? [] : ["mean", "std"]) {

@@ -4,7 +4,7 @@
  * `input` is that of a description (metadata.js), a picture that of resample.js.
  */
 import { RAW } from "./metadata.js";
-import { bilinear } from "./resample.js";
+import { resized } from "./resample.js";
 
 /** RGB, or grey by ITU-R 601 luma as Pillow rounds it, of a canvas's RGBA. */
 export function withChannels({ data, width, height }, channels) {
@@ -26,10 +26,11 @@ export function withChannels({ data, width, height }, channels) {
 export function fit(picture, input) {
   const { height, width } = input;
   if (input.resize === "crop") return cropped(picture, input);
+  if (input.resize === "centre") return centre(picture, input);
   if (input.resize === "pad" && picture.width <= width && picture.height <= height) {
     return centred(picture, input);
   }
-  return bilinear(picture, width, height);
+  return resized(picture, width, height, input.interpolation);
 }
 
 /** Numbers in the type that the file takes. */
@@ -63,18 +64,32 @@ export function placement({ width, height }, input) {
   return { top, left, height, width };
 }
 
+function frame(input) {
+  return [input.width, input.height].map((side) => halfEven(side / input.crop_fraction));
+}
+
 /** Pillow's ImageOps.fit to a larger frame, of which the middle is taken. */
 function cropped(picture, input) {
-  const [wide, high] = [input.width, input.height].map((side) =>
-    halfEven(side / input.crop_fraction),
-  );
+  const [wide, high] = frame(input);
   const [given, wanted] = [picture.width / picture.height, wide / high];
   let [width, height] = [picture.width, picture.height];
   if (given > wanted) width = wanted * picture.height;
   else if (given < wanted) height = picture.width / wanted;
   const [left, top] = [(picture.width - width) * 0.5, (picture.height - height) * 0.5];
-  const framed = bilinear(picture, wide, high, [left, top, left + width, top + height]);
+  const box = [left, top, left + width, top + height];
+  const framed = resized(picture, wide, high, input.interpolation, box);
   return copied(framed, (wide - input.width) >> 1, (high - input.height) >> 1, input);
+}
+
+/** torchvision's Resize and CenterCrop: see `covering` in training/datasets/pictures.py. */
+function centre(picture, input) {
+  let [width, height] = frame(input);
+  const upright = picture.width * height <= picture.height * width;
+  if (upright) height = Math.max(height, Math.trunc((width * picture.height) / picture.width));
+  else width = Math.max(width, Math.trunc((height * picture.width) / picture.height));
+  const covered = resized(picture, width, height, input.interpolation);
+  const [left, top] = [(width - input.width) / 2, (height - input.height) / 2].map(halfEven);
+  return copied(covered, left, top, input);
 }
 
 function copied(picture, left, top, { width, height }) {

@@ -7,25 +7,33 @@
 
 const PRECISION = 32 - 8 - 2; // bits behind the point of a weight
 
+/** How many pixels each filter reaches, and the weight of one at a distance. */
+const FILTERS = {
+  bilinear: { reach: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
+  bicubic: { reach: 2, weight: cubic },
+};
+
 /**
- * Resize bilinearly, with the filter as wide as what a new pixel covers.
+ * Resize, with the filter as wide as what a new pixel covers.
  *
  * @param {object} picture
  * @param {number} width
  * @param {number} height
+ * @param {string} interpolation "bilinear" or "bicubic".
  * @param {number[]} box left, top, right and bottom of the part that is taken, in pixels.
  * @returns {object} the new picture.
  */
-export function bilinear(picture, width, height, box = [0, 0, picture.width, picture.height]) {
+export function resized(picture, width, height, interpolation, box = whole(picture)) {
+  const filter = FILTERS[interpolation];
   const [left, top, right, bottom] = box.map(Math.fround); // the C code has floats here
   const passes = [
     (made) => {
       if (width === made.width && left === 0 && right === width) return made;
-      return across(made, width, weights(made.width, left, right, width));
+      return across(made, width, weights(filter, made.width, left, right, width));
     },
     (made) => {
       if (height === made.height && top === 0 && bottom === height) return made;
-      return down(made, height, weights(made.height, top, bottom, height));
+      return down(made, height, weights(filter, made.height, top, bottom, height));
     },
   ];
   // Pillow 13 takes the cheaper order, and rounds to bytes in between.
@@ -34,10 +42,22 @@ export function bilinear(picture, width, height, box = [0, 0, picture.width, pic
   return passes.reduce((made, pass) => pass(made), picture);
 }
 
+function whole({ width, height }) {
+  return [0, 0, width, height];
+}
+
+/** Keys' cubic convolution with a = -0.5. */
+function cubic(at) {
+  const x = Math.abs(at);
+  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * -0.5 : 0;
+}
+
 /** For each new pixel the first old one, and the weights of that and those behind it. */
-function weights(size, from, to, target) {
+function weights(filter, size, from, to, target) {
   const scale = Math.fround(to - from) / target;
-  const support = Math.max(scale, 1);
+  const stretch = Math.max(scale, 1);
+  const support = filter.reach * stretch;
   const longest = 2 * Math.ceil(support) + 1;
   const first = new Int32Array(target);
   const count = new Int32Array(target);
@@ -49,7 +69,7 @@ function weights(size, from, to, target) {
     const row = [];
     let sum = 0;
     for (let j = begin; j < end; j++) {
-      const share = Math.max(0, 1 - Math.abs((j - centre + 0.5) / support));
+      const share = filter.weight((j - centre + 0.5) / stretch);
       row.push(share);
       sum += share;
     }
@@ -57,7 +77,8 @@ function weights(size, from, to, target) {
     count[i] = end - begin;
     row.forEach((share, j) => {
       const fraction = sum ? share / sum : share;
-      shares[i * longest + j] = Math.trunc(0.5 + fraction * (1 << PRECISION));
+      const half = fraction < 0 ? -0.5 : 0.5;
+      shares[i * longest + j] = Math.trunc(half + fraction * (1 << PRECISION));
     });
   }
   return { first, count, shares, longest };

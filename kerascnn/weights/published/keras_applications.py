@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kerascnn.weights.layout import IMAGENET
+from kerascnn.weights.layout import CAFFE, IMAGENET
 from kerascnn.weights.published.row import HALF, Evaluation, Published
 
 _BUCKET = "https://storage.googleapis.com/tensorflow/keras-applications"
 _EFFICIENTNETS = "https://storage.googleapis.com/keras-applications"
-_CAFFE = {"mean": (103.939, 116.779, 123.68), "std": 1.0, "order": "bgr"}
 _SLIM = "github.com/tensorflow/models, slim/nets"
 _KERNELS = "weights_tf_dim_ordering_tf_kernels"
 # Of whom the weights are ported, where it is not Google.
@@ -112,7 +111,7 @@ def _vgg(depth: int, md5: str, top1: float, top5: float) -> Published:
         name="imagenet-keras",
         top1=top1,
         top5=top5,
-        normalisation=_CAFFE,
+        normalisation=CAFFE,
         licence=_OXFORD,
     )
 
@@ -125,7 +124,7 @@ def _resnet(depth: int, md5: str, top1: float, top5: float) -> Published:
         name="imagenet-keras",
         top1=top1,
         top5=top5,
-        normalisation=_CAFFE,
+        normalisation=CAFFE,
         licence=_KAIMING_HE,
     )
 

@@ -77,10 +77,12 @@ class Published:
     @property
     def preprocessing(self) -> dict[str, Any]:
         """Fields of `kerascnn.preprocessing.Preprocessing`, but for its size and `resize`."""
-        share = {}
+        asked: dict[str, Any] = {}
         if self.evaluation.resize == "crop" and self.evaluation.resized:
-            share = {"crop_fraction": self.evaluation.size / self.evaluation.resized}
-        return {**self.normalisation, **share}
+            asked["crop_fraction"] = self.evaluation.size / self.evaluation.resized
+        if self.evaluation.interpolation is not None:
+            asked["interpolation"] = self.evaluation.interpolation
+        return {**self.normalisation, **asked}
 
 
 def told(options: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ from export.graph.detection import with_scores
 from export.graph.two_stage import with_suppression
 from export.runtime import load as runtimes
 from export.runtime.detectors import load_detector
-from export.runtime.predict import predict
+from export.runtime.predict import answers
 from export.runtime.segmenters import load_segmenter
 from export.tasks.classification import Classification
 from export.tflite.argmax import append_argmax
@@ -418,7 +418,7 @@ def test_a_run_goes_from_compress_to_the_browser(lenet_run: Run, tmp_path: Path)
             page = Page(running, address, [model.name for model in made.models])
             for file, variant in zip(files, variants, strict=True):
                 page.choose(f"{lenet_run.folder.name} {variant}")
-                for told in predict(file.path, [str(path) for path in pictures], top=5):
+                for told in answers(file.path, [str(path) for path in pictures], top=5):
                     found = page.answers(Path(told.image))
                     assert found[0]["label"] == told.labels[0][0]
                     shares = {row["label"]: row["share"] for row in found}

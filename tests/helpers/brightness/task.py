@@ -17,6 +17,7 @@ from training.engine.task import Figure, Metric, Task
 if TYPE_CHECKING:
     from brightness.training import BrightnessTraining
     from training.engine.request import TrainRequest
+    from training.engine.training import Ready
 
 ERROR = Figure(column="val_error", title="val error", unit="", higher_is_better=False)
 
@@ -44,11 +45,14 @@ class BrightnessTask(Task):
         return "brightness"
 
     def open(
-        self, asked: TrainRequest, dataset: data.BrightnessDataset | None
+        self,
+        asked: TrainRequest,
+        dataset: data.BrightnessDataset | None,
+        ready: Ready | None = None,
     ) -> BrightnessTraining:
         from brightness.training import BrightnessTraining
 
-        return BrightnessTraining(asked, dataset)
+        return BrightnessTraining(asked, dataset, ready)
 
     def counts(
         self,

@@ -94,10 +94,8 @@ class BrightnessTraining(OpenedTraining):
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
         require_one_device(placement, "brightness networks")
-        self._begin(folder, placement)
         config = self._asked.config
-        self.dataset = of_request.with_validation(self.dataset, config)
-        self._say_splits()
+        self.look(folder, placement)
         data = BrightnessData(
             split=self.dataset.train,
             preprocessing=self.preprocessing,
@@ -120,6 +118,9 @@ class BrightnessTraining(OpenedTraining):
             placement=placement,
             after_epoch=after_epoch,
         )
+
+    def _read(self) -> None:
+        self.dataset = of_request.with_validation(self.dataset, self._asked.config)
 
     def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         held_out = self.dataset.held_out

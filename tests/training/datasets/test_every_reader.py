@@ -64,6 +64,56 @@ def class_folders_with_splits(root: Path) -> Path:
     return root
 
 
+def table(root: Path) -> Path:
+    rows = ["file,label"]
+    for number in range(COUNT):
+        image(root / "images" / f"{number:02}.png", number)
+        rows.append(f"{number:02},{CLASSES[number % 2]}")
+    (root / "labels.csv").write_text("\n".join(rows))
+    return root / "labels.csv"
+
+
+def table_with_splits(root: Path) -> Path:
+    rows = []
+    for number in range(COUNT):
+        image(root / f"{number:02}.png", number)
+        part = ("train", "train", "valid", "test")[number // 2 % 4]
+        rows.append(f"{number:02}.png;{CLASSES[number % 2]};{part}")
+    (root / "labels.csv").write_text("\n".join(rows))
+    return root / "labels.csv"
+
+
+def image_folder(root: Path) -> Path:
+    """Hugging Face's form with splits."""
+    for number in range(COUNT):
+        part = ("train", "train", "validation", "test")[number // 2 % 4]
+        image(root / part / f"{number:02}.png", number)
+        with (root / part / "metadata.jsonl").open("a") as file:
+            row = {"file_name": f"{number:02}.png", "label": CLASSES[number % 2]}
+            file.write(json.dumps(row) + "\n")
+    return root
+
+
+def parquet_files(root: Path) -> Path:
+    """As `datasets.Dataset.to_parquet` writes them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = []
+    for number in range(COUNT):
+        image(root.parent / "one.png", number)
+        encoded = (root.parent / "one.png").read_bytes()
+        rows.append({"image": {"bytes": encoded, "path": f"{number:02}.png"}, "label": number % 2})
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": CLASSES}}
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    (root / "data").mkdir(parents=True)
+    for shard in range(2):
+        part = pa.Table.from_pylist(rows[12 * shard : 12 * shard + 12])
+        path = root / "data" / f"train-{shard:05}-of-00002.parquet"
+        pq.write_table(part.replace_schema_metadata(told), path, row_group_size=5)
+    return root
+
+
 def packed(root: Path) -> Path:
     source = class_folders(root.parent / f"{root.name}-source")
     dataset = datasets.scan(str(source), seed=0, to_pack=True)
@@ -141,6 +191,12 @@ READERS = {
         splits=True,
         decoded_later=True,
     ),
+    "table": Reader(scan=datasets.scan, write=table, decoded_later=True),
+    "table with splits": Reader(
+        scan=datasets.scan, write=table_with_splits, splits=True, decoded_later=True
+    ),
+    "image folder": Reader(scan=datasets.scan, write=image_folder, splits=True, decoded_later=True),
+    "parquet": Reader(scan=datasets.scan, write=parquet_files, listed=False, decoded_later=True),
     "pack": Reader(scan=datasets.scan, write=packed, listed=False, splits=True, decoded_later=True),
     "COCO": Reader(scan=scan_objects, write=coco, decoded_later=True),
     "Pascal VOC": Reader(scan=scan_objects, write=voc, decoded_later=True),
@@ -149,8 +205,10 @@ READERS = {
     "COCO as masks": Reader(scan=scan_maps, write=coco, decoded_later=True),
 }
 every = pytest.mark.parametrize("form", READERS)
-# The images of a pack are no files.
-of_files = pytest.mark.parametrize("form", [form for form in READERS if form != "pack"])
+# The images of others are no files.
+of_files = pytest.mark.parametrize(
+    "form", [form for form in READERS if form not in ("pack", "parquet")]
+)
 
 
 @pytest.fixture

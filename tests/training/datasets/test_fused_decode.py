@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -40,7 +41,8 @@ def expected(data: bytes, window: np.ndarray, preprocessing: Preprocessing) -> n
     box = (left * upright.width, top * upright.height,
            (left + width) * upright.width, (top + height) * upright.height)  # fmt: skip
     size = (preprocessing.width, preprocessing.height)
-    pixels = np.asarray(upright.resize(size, Image.Resampling.BILINEAR, box))
+    how = Image.Resampling[preprocessing.interpolation.upper()]
+    pixels = np.asarray(upright.resize(size, how, box))
     return pixels.reshape(preprocessing.input_shape)
 
 
@@ -70,6 +72,16 @@ def test_orientations_and_channels(orientation, preprocessing, mode) -> None:
     wanted = expected(data, WINDOW, preprocessing)
     assert_close(fused(data, WINDOW, preprocessing), wanted)
     assert_close(read_window(data, WINDOW, preprocessing), wanted)
+
+
+@pytest.mark.parametrize("preprocessing", [COLOUR, GREY])
+@pytest.mark.parametrize("side", [20, 90, 300])
+def test_bicubic_windows_are_pillows(side: int, preprocessing: Preprocessing) -> None:
+    cubic = dataclasses.replace(preprocessing, interpolation="bicubic")
+    data = jpeg(scene(side, side + 41), orientation=6, subsampling=0)
+    wanted = expected(data, WINDOW, cubic)
+    assert_close(fused(data, WINDOW, cubic), wanted, mean=1.5)
+    assert_close(read_window(data, WINDOW, cubic), wanted, mean=1.5)
 
 
 @pytest.mark.parametrize("orientation", [1, 7])

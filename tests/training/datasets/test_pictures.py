@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import struct
 import threading
@@ -19,6 +20,8 @@ from training.datasets import decode_memory
 from training.datasets.header import read_header
 from training.datasets.pictures import (
     check_picture,
+    covering,
+    fit,
     read_decoded,
     read_picture,
     read_pixels,
@@ -211,3 +214,87 @@ def test_a_header_tells_what_would_be_refused(monkeypatch) -> None:
     assert (read_header(data).kind, read_header(data).size) == (0, (320, 240))
     with pytest.raises(InputError, match="100,000 x 100,000 pixels"):
         read_header(png_of(100_000, 100_000))
+
+
+# Crops by torchvision 0.29.2's own `_compute_resized_output_size`, `resize` and `center_crop` on
+# Pillow 13 images, of which timm 1.0.31's `transforms_imagenet_eval` is made too: size of
+# `waves`, the network's side, the shorter side before the cut, the filter, and the CRC-32 of the
+# bytes.
+TORCHVISION = [
+    ((50, 67), 28, 32, "bilinear", 911792685),
+    ((50, 67), 28, 29, "bicubic", 3240415555),
+    ((50, 67), 24, 27, "bilinear", 1403101921),
+    ((50, 67), 32, 32, "bicubic", 628200594),
+    ((67, 50), 28, 32, "bilinear", 4035144419),
+    ((67, 50), 28, 29, "bicubic", 1289217576),
+    ((67, 50), 24, 27, "bilinear", 1563203255),
+    ((67, 50), 32, 32, "bicubic", 1742402794),
+    ((48, 48), 28, 32, "bilinear", 4249430932),
+    ((48, 48), 24, 27, "bilinear", 2536554781),
+    ((31, 90), 28, 32, "bilinear", 464592658),
+    ((31, 90), 28, 29, "bicubic", 231573224),
+    ((31, 90), 24, 27, "bilinear", 1854128547),
+    ((40, 41), 28, 32, "bilinear", 2199055597),
+    ((40, 41), 28, 29, "bicubic", 813162860),
+    ((40, 41), 32, 32, "bicubic", 1785069042),
+]
+
+
+def waves(height: int, width: int) -> Image.Image:
+    y, x = np.mgrid[:height, :width]
+    values = [(x * 7 + y * y) % 256, (x * y) // 3 % 256, (255 - x * x // 5 + 3 * y) % 256]
+    return Image.fromarray(np.stack(values, axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("size", "side", "resized", "interpolation", "crc"), TORCHVISION)
+def test_centres_are_torchvisions(
+    size: tuple[int, int], side: int, resized: int, interpolation: str, crc: int
+) -> None:
+    preprocessing = Preprocessing(
+        height=side, width=side, channels=3, resize="centre", crop_fraction=side / resized,
+        interpolation=interpolation,
+    )  # fmt: skip
+    assert zlib.crc32(fit(waves(*size), preprocessing).tobytes()) == crc
+
+
+def test_crops_are_nearly_torchvisions() -> None:
+    """ "crop" cuts between pixels, so that it is the same of square images alone."""
+    crop = Preprocessing(height=28, width=28, channels=3, crop_fraction=28 / 32)
+    centre = dataclasses.replace(crop, resize="centre")
+    smooth = Image.fromarray(scene(200, 270).astype(np.uint8))
+    one, other = (fit(smooth, each).astype(int) for each in (crop, centre))
+    assert 0 < np.abs(one - other).mean() < 3
+    square = waves(48, 48)
+    assert (fit(square, crop) == fit(square, centre)).all()
+
+
+def test_a_wide_network_sees_a_centre_of_its_own_shape() -> None:
+    wide = Preprocessing(height=20, width=40, channels=3, resize="centre", crop_fraction=0.8)
+    for size in ((31, 90), (90, 31), (25, 50), (3, 3)):
+        width, height = covering((size[1], size[0]), wide)
+        assert width >= 50
+        assert height >= 25
+        assert width == 50 or height == 25
+        assert fit(waves(*size), wide).shape == (20, 40, 3)
+
+
+def test_windows_are_resized_by_the_filter_that_is_asked_for() -> None:
+    stream = io.BytesIO()
+    waves(40, 60).save(stream, "PNG")
+    window = np.float32([0.1, 0.2, 0.5, 0.5])
+    cubic = Preprocessing(height=9, width=9, channels=3, interpolation="bicubic")
+    found = read_window(stream.getvalue(), window, cubic)
+    box = tuple(np.float32([0.2, 0.1, 0.7, 0.6]) * np.float32([60, 40, 60, 40]))
+    wanted = waves(40, 60).resize((9, 9), Image.Resampling.BICUBIC, box)
+    assert np.abs(found.astype(int) - np.asarray(wanted).astype(int)).max() <= 1
+
+
+def test_bilinear_is_not_named_in_what_travels() -> None:
+    plain = Preprocessing(height=9, width=9, channels=3)
+    assert "interpolation" not in plain.to_dict()
+    cubic = dataclasses.replace(plain, interpolation="bicubic")
+    assert cubic.to_dict()["interpolation"] == "bicubic"
+    for one in (plain, cubic):
+        assert Preprocessing.from_dict(one.to_dict()) == one
+    with pytest.raises(ValueError, match="interpolation is 'bilinear' or 'bicubic'"):
+        Preprocessing.from_dict({**plain.to_dict(), "interpolation": "nearest"})

@@ -306,7 +306,7 @@ def _sizes(census: Census, preprocessing: Preprocessing) -> Iterable[Finding]:
     ratio = np.ones(len(rows))
     np.divide(width * preprocessing.height, height * preprocessing.width, out=ratio, where=there)
     long = np.flatnonzero(np.maximum(ratio, 1 / ratio) > _LONG)
-    fate = "most of each is cut off" if preprocessing.resize == "crop" else "they are squeezed"
+    fate = "most of each is cut off" if preprocessing.crops else "they are squeezed"
     yield _some(
         census,
         "long-images",

@@ -28,6 +28,8 @@ internal object DescriptionReader {
         val task = Task.entries.find { it.name.lowercase() == taskName }
             ?: throw ModelProblem(ModelProblem.Kind.UNKNOWN_TASK, taskName)
         val labels = told.list("labels") { it as? String }
+        // A byte a pixel, of which one is for what does not count.
+        told.demand(task != Task.SEGMENTATION || labels.size <= Answer.ClassMap.VOID, "labels")
         val input = input(told.inside("input"), task)
         return ModelDescription(
             task = task,
@@ -70,10 +72,12 @@ internal object DescriptionReader {
             "stretch" to Resize.STRETCH,
             "pad" to Resize.PAD,
             "crop" to Resize.CROP,
+            "centre" to Resize.CENTRE,
             missing = Resize.STRETCH,
         )
         // What lies outside of a cropped picture would never be found.
-        told.demand(resize != Resize.CROP || task == Task.CLASSIFICATION, "resize")
+        val whole = resize == Resize.STRETCH || resize == Resize.PAD
+        told.demand(whole || task == Task.CLASSIFICATION, "resize")
         return InputSpec(
             name = told.textOr("name"),
             height = told.whole("height", 1..LARGEST_SIDE),
@@ -86,6 +90,12 @@ internal object DescriptionReader {
             reversed = told.choice("order", "rgb" to false, "bgr" to true, missing = false),
             resize = resize,
             cropFraction = told.numberOr("crop_fraction", 0.875) { it > 0 && it <= 1 },
+            interpolation = told.choice(
+                "interpolation",
+                "bilinear" to Interpolation.BILINEAR,
+                "bicubic" to Interpolation.BICUBIC,
+                missing = Interpolation.BILINEAR,
+            ),
         )
     }
 

@@ -1,6 +1,8 @@
 package org.kerascnn.demo.core
 
 import java.nio.ByteBuffer
+import kotlin.math.abs
+import kotlin.math.max
 
 enum class Task { CLASSIFICATION, DETECTION, SEGMENTATION }
 
@@ -8,7 +10,25 @@ enum class Task { CLASSIFICATION, DETECTION, SEGMENTATION }
 enum class NumberType(val bytes: Int) { FLOAT32(4), INT32(4), UINT8(1) }
 
 /** How a picture comes to the network's size; see kerascnn/preprocessing.py. */
-enum class Resize { STRETCH, PAD, CROP }
+enum class Resize { STRETCH, PAD, CROP, CENTRE }
+
+/** How it is resized: by Pillow's filters. `reach` is in pixels. */
+enum class Interpolation(val reach: Int) {
+    BILINEAR(1),
+    BICUBIC(2),
+    ;
+
+    /** Of a pixel at a distance; of BICUBIC Keys' cubic convolution with a = -0.5. */
+    fun weight(distance: Double): Double {
+        val x = abs(distance)
+        return when {
+            this == BILINEAR -> max(0.0, 1 - x)
+            x < 1 -> (1.5 * x - 2.5) * x * x + 1
+            x < 2 -> (((x - 5) * x + 8) * x - 4) * -0.5
+            else -> 0.0
+        }
+    }
+}
 
 /**
  * What the network is given.
@@ -16,7 +36,7 @@ enum class Resize { STRETCH, PAD, CROP }
  * @param raw whether it takes bytes as they are; otherwise (byte - mean) / std.
  * @param mean one number a channel, as `std`, in the network's order; empty where raw.
  * @param reversed whether blue comes first.
- * @param cropFraction share of the resized picture that CROP keeps.
+ * @param cropFraction share of the resized picture that CROP and CENTRE keep.
  */
 data class InputSpec(
     val name: String,
@@ -30,6 +50,7 @@ data class InputSpec(
     val reversed: Boolean = false,
     val resize: Resize = Resize.STRETCH,
     val cropFraction: Double = 0.875,
+    val interpolation: Interpolation = Interpolation.BILINEAR,
 )
 
 /** @param tensor its name in the file, where that is told. */

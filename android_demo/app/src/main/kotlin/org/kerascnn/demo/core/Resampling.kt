@@ -1,6 +1,5 @@
 package org.kerascnn.demo.core
 
-import kotlin.math.abs
 import kotlin.math.ceil
 import kotlin.math.max
 import kotlin.math.min
@@ -16,20 +15,26 @@ internal object Resampling {
     /** Sides of a part of a picture, in pixels; the C code has floats here. */
     class Box(val left: Float, val top: Float, val right: Float, val bottom: Float)
 
-    /** Resize bilinearly, with the filter as wide as what a new pixel covers. */
-    fun bilinear(picture: Raster, width: Int, height: Int, box: Box = whole(picture)): Raster {
+    /** Resize, with the filter as wide as what a new pixel covers. */
+    fun resized(
+        picture: Raster,
+        width: Int,
+        height: Int,
+        filter: Interpolation,
+        box: Box = whole(picture),
+    ): Raster {
         val across = { made: Raster ->
             if (width == made.width && box.left == 0f && box.right == width.toFloat()) {
                 made
             } else {
-                across(made, width, weights(made.width, box.left, box.right, width))
+                across(made, width, weights(filter, made.width, box.left, box.right, width))
             }
         }
         val down = { made: Raster ->
             if (height == made.height && box.top == 0f && box.bottom == height.toFloat()) {
                 made
             } else {
-                down(made, height, weights(made.height, box.top, box.bottom, height))
+                down(made, height, weights(filter, made.height, box.top, box.bottom, height))
             }
         }
         // Pillow 13 takes the cheaper order, and rounds to bytes in between.
@@ -42,16 +47,25 @@ internal object Resampling {
         Box(0f, 0f, picture.width.toFloat(), picture.height.toFloat())
 
     /** For each new pixel the first old one, and the weights of that and those behind it. */
-    private class Weights(
+    class Weights(
         val first: IntArray,
         val count: IntArray,
         val shares: IntArray,
         val longest: Int,
     )
 
-    private fun weights(size: Int, from: Float, to: Float, target: Int): Weights {
+    /** @param bits behind the point of a weight. */
+    fun weights(
+        filter: Interpolation,
+        size: Int,
+        from: Float,
+        to: Float,
+        target: Int,
+        bits: Int = PRECISION,
+    ): Weights {
         val scale = (to - from).toDouble() / target
-        val support = max(scale, 1.0)
+        val stretch = max(scale, 1.0)
+        val support = filter.reach * stretch
         val longest = 2 * ceil(support).toInt() + 1
         val made = Weights(IntArray(target), IntArray(target), IntArray(target * longest), longest)
         val row = DoubleArray(longest)
@@ -61,7 +75,7 @@ internal object Resampling {
             val end = min(size, (centre + support + 0.5).toInt())
             var sum = 0.0
             for (j in begin until end) {
-                val share = max(0.0, 1 - abs((j - centre + 0.5) / support))
+                val share = filter.weight((j - centre + 0.5) / stretch)
                 row[j - begin] = share
                 sum += share
             }
@@ -69,8 +83,11 @@ internal object Resampling {
             made.count[i] = end - begin
             for (j in 0 until end - begin) {
                 val fraction = if (sum != 0.0) row[j] / sum else row[j]
-                made.shares[i * longest + j] = (0.5 + fraction * (1 shl PRECISION)).toInt()
+                val half = if (fraction < 0) -0.5 else 0.5
+                made.shares[i * longest + j] = (half + fraction * (1 shl bits)).toInt()
             }
+            // What weighs nothing at the end need not be added.
+            while (made.count[i] > 1 && made.shares[i * longest + made.count[i] - 1] == 0) made.count[i]--
         }
         return made
     }

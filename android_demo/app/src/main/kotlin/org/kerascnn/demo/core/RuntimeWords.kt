@@ -1,8 +1,9 @@
 package org.kerascnn.demo.core
 
-/** What kind of problem the runtime means by its messages. */
+/** What kind of problem the runtime, LiteRT 1.x or TensorFlow Lite, means by its messages. */
 internal object RuntimeWords {
-    // Of tensorflow/lite: core/api/op_resolver.cc, kernels/register.cc, core/subgraph.cc.
+    // Of tflite (LiteRT) and tensorflow/lite: core/api/op_resolver.cc, core/interpreter_builder.cc,
+    // core/subgraph.cc.
     private val OPERATIONS = listOf(
         Regex("Didn't find op for builtin opcode '([^']*)' version '([0-9]+)'"),
         Regex("[Uu]nresolved custom op: ([A-Za-z0-9_]+)"),
@@ -11,7 +12,11 @@ internal object RuntimeWords {
         Regex("Node number [0-9]+ \\((?![A-Za-z0-9]*Delegate)([A-Za-z0-9_]+)\\) failed to prepare"),
         Regex("Select TensorFlow op\\(s\\), included in the given model, (?:is|are) not supported"),
     )
-    private val NOT_A_MODEL = Regex("not a valid (?:TensorFlow ?Lite|TFLite|flatbuffer) model")
+    // Of java/src/main/native/nativeinterpreterwrapper_jni.cc, and of what verifies a file below it.
+    private val NOT_A_MODEL = Regex(
+        "(?:not|does not encode) a valid (?:(?:TensorFlow ?Lite|TFLite|LiteRT|[Ff]lat[Bb]uffer) )?model" +
+            "|Model provided (?:is schema version|has model identifier)",
+    )
 
     fun problem(error: Throwable): ModelProblem {
         val words = error.message.orEmpty().trim().ifEmpty { error.javaClass.simpleName }

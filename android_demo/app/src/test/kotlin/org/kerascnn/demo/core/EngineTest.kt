@@ -92,6 +92,21 @@ class EngineTest {
             "ByteBuffer is not a valid TensorFlow Lite model flatbuffer",
             "ByteBuffer is not a valid TensorFlow Lite model flatbuffer",
         )
+        // LiteRT's own, where the file is cut off behind what is verified, or of another schema.
+        for (words in listOf(
+            "ByteBuffer does not encode a valid model: The model is cut off",
+            "Contents of x.tflite does not encode a valid TensorFlow Lite model: no",
+            "Internal error: Cannot create interpreter: Model provided is schema version 9 not equal " +
+                "to supported version 3.",
+        )) assertTold(Kind.BROKEN, words, words)
+        assertTold(
+            Kind.UNSUPPORTED_OP,
+            "STABLEHLO_CASE 1",
+            "Internal error: Cannot create interpreter: Didn't find op for builtin opcode " +
+                "'STABLEHLO_CASE' version '1'. An older version of this builtin might be supported. " +
+                "Are you using an old TFLite binary with a newer model?\n",
+        )
+        assertTold(Kind.UNSUPPORTED_OP, "300", "Op builtin_code out of range: 300. Are you using old TFLite binary")
         val refusal = "Internal error: Failed to apply delegate"
         assertTold(Kind.RUNTIME, refusal, "$refusal\nmore")
         assertTold(Kind.RUNTIME, "IllegalArgumentException", null)

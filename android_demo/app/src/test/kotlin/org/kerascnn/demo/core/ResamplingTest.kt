@@ -5,14 +5,16 @@ import org.junit.Test
 
 class ResamplingTest {
     @Test
-    fun `bilinear is Pillow's to the last bit`() = Golden.each("resizes") { case ->
+    fun `resizing is Pillow's to the last bit`() = Golden.each("resizes") { case ->
         val (picture, wanted) = case.coded("picture").raster() to case.coded("wanted")
         val (height, width) = wanted.shape.toList()
+        val filter = Interpolation.valueOf(case.getString("interpolation").uppercase())
         val made = if (case.isNull("box")) {
-            Resampling.bilinear(picture, width, height)
+            Resampling.resized(picture, width, height, filter)
         } else {
             val (left, top, right, bottom) = case.getJSONArray("box").floats().toList()
-            Resampling.bilinear(picture, width, height, Resampling.Box(left, top, right, bottom))
+            val box = Resampling.Box(left, top, right, bottom)
+            Resampling.resized(picture, width, height, filter, box)
         }
         assertArrayEquals(wanted.bytes(), made.bytes)
     }

@@ -1,0 +1,152 @@
+"""The data of a classifier that was imported: its classes are the network's, in their order."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training import datasets
+from training.common import atomic
+from training.datasets import unlabelled
+from training.datasets.broken import BrokenPictures
+from training.datasets.decode import picture_batches
+from training.datasets.pictures import check_picture
+from training.datasets.splits import Dataset, Split
+from training.engine import dataset_of_request as of_request
+from training.engine.imported import Imported
+from training.engine.request import TrainRequest
+from training.engine.run import Run
+
+# What images without labels are held against; in the run's folder.
+ANSWERS = "answers.csv"
+_COLUMNS = ("image", "label")
+PredictFn = Callable[[np.ndarray], np.ndarray]
+
+
+def scan(asked: TrainRequest) -> Dataset:
+    """The data of a request for an imported network, with the network's classes.
+
+    Labels of data that has none are `unlabelled.UNKNOWN`.
+
+    Raises:
+        InputError: no data, or a class that it had not when the network was imported.
+    """
+    assert asked.imported is not None
+    return aligned(as_it_is(asked), asked.imported)
+
+
+def as_it_is(asked: TrainRequest) -> Dataset:
+    """The same with the data's own classes; there may be few images, and few classes."""
+    assert asked.imported is not None
+    if not asked.imported.labelled:
+        return _scanned(unlabelled.scan, asked)
+    return _scanned(datasets.scan, asked, sparse=True)
+
+
+def _scanned(scan_: Any, asked: TrainRequest, **more: Any) -> Dataset:
+    found: Dataset = of_request.scanned(scan_, asked, **more)
+    return found
+
+
+def aligned(dataset: Dataset, imported: Imported) -> Dataset:
+    """A data set with the labels of an imported network in place of its own."""
+    if imported.labelled:
+        if new := [name for name in dataset.classes if name not in imported.places]:
+            raise InputError(
+                f"{dataset.name} has the class {new[0]!r}, which it had not when the network was "
+                "imported; take it out, or import again"
+            )
+        places = np.array([imported.places[name] for name in dataset.classes], np.int32)
+        dataset = dataset.each(lambda split: split.relabelled(places))
+    return dataclasses.replace(dataset, classes=imported.labels)
+
+
+def answered(
+    dataset: Dataset, predict: PredictFn, preprocessing: Preprocessing, broken: BrokenPictures
+) -> Dataset:
+    """A data set without labels, whose held-out and validation images have the network's answers.
+
+    Args:
+        predict: of the network.
+        broken: is told of images that cannot be read, which are left out.
+    """
+
+    def told(split: Split) -> Split:
+        def answers(some: Split) -> np.ndarray:
+            blocks = picture_batches(some, preprocessing)
+            found = [predict(block).argmax(axis=-1) for block in blocks]
+            return np.concatenate(found).astype(np.int32)
+
+        sound, labels = broken.measured(
+            split, lambda one, index: check_picture(one.encoded(index), one.names[index]), answers
+        )
+        return dataclasses.replace(sound, labels=labels)
+
+    return dataclasses.replace(
+        dataset,
+        validation=dataset.validation and told(dataset.validation),
+        held_out=told(dataset.held_out),
+    )
+
+
+def write_answers(path: pathlib.Path, dataset: Dataset) -> None:
+    """Write what `answered` put into a data set: a line an image."""
+    splits = filter(None, (dataset.validation, dataset.held_out))
+    rows = [
+        [_key(name, dataset.name), dataset.classes[label]]
+        for split in splits
+        for name, label in zip(split.names, split.labels.tolist(), strict=True)
+    ]
+    atomic.write_csv(path, _COLUMNS, rows)
+
+
+def with_answers(dataset: Dataset, path: pathlib.Path) -> Dataset:
+    """The same of a file; images that it lacks are left out.
+
+    Raises:
+        InputError: the file is gone or damaged.
+    """
+    places = {name: place for place, name in enumerate(dataset.classes)}
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            head, *rows = csv.reader(stream)
+        if head != [*_COLUMNS]:
+            raise ValueError("other columns")
+        known = {image: places[label] for image, label in rows}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} is gone or damaged ({error}): it has the answers that files are held against; "
+            "import again"
+        ) from None
+
+    def told(split: Split) -> Split:
+        keys = [_key(name, dataset.name) for name in split.names]
+        there = [index for index, key in enumerate(keys) if key in known]
+        labels = np.array([known[keys[index]] for index in there], np.int32)
+        return dataclasses.replace(split.take(there), labels=labels)
+
+    return dataclasses.replace(
+        dataset,
+        validation=dataset.validation and told(dataset.validation),
+        held_out=told(dataset.held_out),
+    )
+
+
+def truth_of(run: Run, dataset: Dataset) -> Dataset:
+    """The data of a run with what its files are held against; as it is, where it has labels."""
+    imported = run.info["request"].get("imported")
+    if imported is None or imported["labelled"]:
+        return dataset
+    return with_answers(dataset, run.folder / ANSWERS)
+
+
+def _key(name: str, root: str) -> str:
+    path = pathlib.Path(name)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else name

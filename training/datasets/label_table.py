@@ -1,0 +1,316 @@
+"""A table of images and their labels: `file,label[,split]` as .csv or .tsv, and its relatives.
+
+    file,label,split          id,breed            image,cat,dog         0001.jpg;cat
+    a/1.jpg,cat,train         000bec,beagle       1.jpg,1,0             0002.jpg;dog
+
+| rows say                  | train       | validation       | held out           |
+|---------------------------|-------------|------------------|--------------------|
+| train, val and test       | train       | val              | test               |
+| train and another one     | train       | set aside by fit | the other          |
+| train, or nothing         | four fifths | set aside by fit | a stratified fifth |
+
+Headings and columns are read by `table_columns`, files are found by `table_files`. Also a folder of
+Hugging Face's `imagefolder` form: `metadata.csv` or `metadata.jsonl`, with a column `file_name`,
+beside images or in each of train/, validation/ and test/
+(https://huggingface.co/docs/datasets/image_dataset).
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from kerascnn.errors import InputError
+from training.datasets import delimited
+from training.datasets.detection_table import ALL, TEST
+from training.datasets.elsewhere import Use
+from training.datasets.faults import Faults, weigh
+from training.datasets.notes import Note
+from training.datasets.paths import is_hidden
+from training.datasets.spelling import class_key
+from training.datasets.splits import Dataset, Split
+from training.datasets.table_columns import PARTS, columns
+from training.datasets.table_files import TableFiles
+from training.datasets.table_labels import named, one_each
+from training.datasets.table_splits import assembled
+
+METADATA = tuple(f"metadata{suffix}" for suffix in (".csv", ".jsonl"))
+SEVERAL = (";", "|")
+_YES = frozenset({"1", "1.0", "true"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Row:
+    """An image of a table.
+
+    Attributes:
+        table, line: where it says so.
+        key: the file as the table has it, for the fingerprint.
+        file: absolute path.
+        labels: what the row says it is.
+        part: what it is for, or `ALL`.
+    """
+
+    table: pathlib.Path
+    line: int
+    key: str
+    file: str
+    labels: tuple[str, ...]
+    part: str
+
+    @property
+    def place(self) -> str:
+        """For messages."""
+        return f"{self.table}, line {self.line}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """What tables say, of images that are there.
+
+    Attributes:
+        rows: of them all; no file twice.
+        sizes: (n,) int64 bytes of the files.
+        classes: of columns of 0 and 1, in their order; else none.
+        notes: of what was left out.
+    """
+
+    rows: Sequence[Row]
+    sizes: np.ndarray
+    classes: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+
+def recognises(path: pathlib.Path) -> bool:
+    """Whether a place is a table of labels, or a folder with a table that Hugging Face reads."""
+    return path.suffix.lower() in delimited.SUFFIXES if path.is_file() else bool(_tables(path))
+
+
+def scan(path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT) -> Dataset:
+    """Find images of one label each; none is opened.
+
+    Args:
+        path: a table, or a folder of `imagefolder`'s form.
+        seed: chooses the held-out images where the table names none.
+        strict: what is broken is an error; else it is left out, and a note counts it.
+        use: what the images are for.
+
+    Raises:
+        InputError: it cannot be read, is not clear, or has images of several labels.
+    """
+    table = read(path, strict=strict)
+    told = one_each(path, table.rows)
+    name = named(_beside(path), told)
+    whole = Split(
+        labels=name.indices.astype(np.int32),
+        names=tuple(row.file for row in table.rows),
+        file_sizes=table.sizes,
+    )
+    return assembled(
+        str(path),
+        name.classes,
+        whole,
+        [row.part for row in table.rows],
+        [row.key for row in table.rows],
+        seed=seed,
+        use=use,
+        notes=(*table.notes, *name.notes),
+    )
+
+
+def read(path: pathlib.Path, *, strict: bool, several: bool = False) -> Table:
+    """Read a table, or those of a folder.
+
+    Args:
+        strict: as of `scan`.
+        several: whether a row may have any number of labels, and files several rows.
+
+    Raises:
+        InputError: as of `scan`.
+    """
+    rows: list[Row] = []
+    notes: list[Note] = []
+    classes = []
+    for file in [path] if path.is_file() else _tables(path):
+        found = _Reading(file, path, strict, several)
+        rows += found.rows
+        notes += found.notes
+        classes.append(found.classes)
+    if any(one != classes[0] for one in classes):
+        raise InputError(f"{path}: its tables have different columns of classes; make them alike")
+    rows, more = _each_once(str(path), rows, strict, several)
+    sizes = weigh([pathlib.Path(row.file) for row in rows])
+    gone = Faults("missing-images", "images are missing", strict=strict)
+    for at in np.flatnonzero(sizes < 0).tolist():
+        gone.add(f"{rows[at].place}: {rows[at].file} is not a file", "restore it")
+    more += gone.settle(str(path), len(rows))
+    there = np.flatnonzero(sizes >= 0)
+    return Table(
+        rows=[rows[at] for at in there],
+        sizes=sizes[there],
+        classes=classes[0],
+        notes=(*notes, *more),
+    )
+
+
+def _tables(root: pathlib.Path) -> list[pathlib.Path]:
+    """The metadata files of a folder that has no folders of classes."""
+    below = _folders(root)
+    parts = [one for one in below if one.name.lower() in PARTS]
+    train = next((one for one in parts if one.name.lower() == "train"), None)
+    classes = [one for one in (_folders(train) if train else below) if one not in parts]
+    if len(classes) > 1:
+        return []
+    for places in ([root], parts):
+        named = [place / name for place in places for name in METADATA]
+        if found := [file for file in named if file.is_file()]:
+            return found
+    return []
+
+
+def _folders(root: pathlib.Path) -> list[pathlib.Path]:
+    """Those in a folder, without hidden ones."""
+    try:
+        return [one for one in sorted(root.iterdir()) if one.is_dir() and not is_hidden(one.name)]
+    except OSError:
+        return []
+
+
+def _part_of(name: str) -> str:
+    return PARTS.get(name.lower(), ALL)
+
+
+def _beside(path: pathlib.Path) -> pathlib.Path:
+    """Where a file of classes may lie."""
+    return path.parent if path.is_file() else path
+
+
+class _Reading:
+    """One table.
+
+    Attributes:
+        rows, notes, classes: as of `Table`; files may be there twice.
+    """
+
+    def __init__(self, file: pathlib.Path, root: pathlib.Path, strict: bool, several: bool) -> None:
+        self._file, self._several = file, several
+        self._part = _part_of(file.parent.name) if file.parent != root != file else ALL
+        self._files = TableFiles(file)
+        table = delimited.read(file)
+        self._columns = columns(table, self._files.find, self._files.places)
+        self.classes = tuple(class_key(self._columns.names[at]) for at in self._columns.flags)
+        below = file.parent.relative_to(root).as_posix() if root.is_dir() else "."
+        self._front = "" if below == "." else f"{below}/"
+        self._broken = Faults("broken-rows", "rows are broken", strict=strict)
+        self._unlabelled = Faults("rows-without-label", "rows have no label", strict=strict)
+        self._missing = Faults("missing-images", "images are missing", strict=strict)
+        first = self._columns.first
+        lines = zip(table.lines[first:], table.rows[first:], strict=True)
+        found = [row for line, cells in lines if (row := self._row(line, cells))]
+        self.rows, notes = self._labelled(found)
+        total = len(table.rows) - first
+        faults = (self._broken, self._unlabelled, self._missing)
+        notes += [note for fault in faults for note in fault.settle(str(file), total)]
+        self.notes = [*table.notes, *notes]
+
+    def _row(self, line: int, cells: list[str]) -> Row | None:
+        where, told = f"{self._file}, line {line}", self._columns
+        if len(cells) < told.width:
+            self._broken.add(f"{where}: {len(cells)} cells", f"write {told.width} at least")
+            return None
+        name = cells[told.file]
+        if (part := self._part_of(cells)) is None:
+            self._broken.add(f"{where}: it says not what it is for", "write train, val or test")
+            return None
+        if (file := self._files.find(name)) is None:
+            why = "nothing is downloaded" if "://" in name else f"looked in {self._files.places}"
+            self._missing.add(
+                f"{where}: {name!r:.120} is not there ({why})", "restore it, or remove the row"
+            )
+            return None
+        return Row(
+            table=self._file, line=line, key=self._front + name, file=file,
+            labels=self._labels(cells), part=part,
+        )  # fmt: skip
+
+    def _part_of(self, cells: Sequence[str]) -> str | None:
+        """What an image is for: by its column, else in Hugging Face's form by its folder."""
+        told = self._columns
+        if told.split is not None:
+            return told.parts.get(cells[told.split].lower() if len(cells) > told.split else "")
+        first, slash, _rest = cells[told.file].partition("/")
+        if slash and self._part == ALL and self._file.name.lower() in METADATA:
+            return _part_of(first)
+        return self._part
+
+    def _labelled(self, rows: list[Row]) -> tuple[list[Row], list[Note]]:
+        """Those with a label, where each must have one; a test split without any is none."""
+        if self._several:
+            return rows, []
+        with_label = {row.part for row in rows if row.labels}
+        blind = [row for row in rows if row.part == TEST and TEST not in with_label]
+        kept = []
+        for row in rows:
+            if row.labels:
+                kept.append(row)
+            elif row.part in with_label or not blind:
+                self._unlabelled.add(
+                    f"{row.place}: {row.key!r:.120} has no label", "add it, or remove the row"
+                )
+        if not blind:
+            return kept, []
+        text = f"{self._file}: the {len(blind):,} images of its test split have no labels: left out"
+        return kept, [Note.of("unlabelled-split", text, [row.key for row in blind], finding=False)]
+
+    def _labels(self, cells: Sequence[str]) -> tuple[str, ...]:
+        """What a row says of its image."""
+        told = self._columns
+        if told.label is None:
+            pairs = zip(told.flags, self.classes, strict=True)
+            return tuple(name for at, name in pairs if cells[at].lower() in _YES)
+        return labels_of(cells[told.label])
+
+
+def labels_of(cell: str) -> tuple[str, ...]:
+    """The labels in a cell, each once, in its order."""
+    for other in SEVERAL[1:]:
+        cell = cell.replace(other, SEVERAL[0])
+    found = (class_key(" ".join(part.split())) for part in cell.split(SEVERAL[0]))
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _each_once(
+    source: str, rows: Sequence[Row], strict: bool, several: bool
+) -> tuple[list[Row], list[Note]]:
+    """One row of each file; what contradicts itself is left out."""
+    groups: dict[str, list[Row]] = collections.defaultdict(list)
+    for row in rows:
+        groups[row.file].append(row)
+    kept, repeated = [], []
+    other = Faults("contradictory-rows", "images have contradictory rows", strict=strict)
+    for file, group in groups.items():
+        first = group[0]
+        if len(group) > 1:
+            repeated.append(os.path.basename(file))  # noqa: PTH119 - of a million files
+            if len({row.part for row in group}) > 1:
+                other.add(f"{first.place}: {first.key} is in two splits", "leave one of the rows")
+                continue
+            labels = tuple(dict.fromkeys(label for row in group for label in row.labels))
+            if set(labels) != set(first.labels) and not several:
+                other.add(
+                    f"{first.place}: {first.key} is {first.labels[0]!r} and {labels[-1]!r}",
+                    "leave one of the rows",
+                )
+                continue
+            first = dataclasses.replace(first, labels=labels)
+        kept.append(first)
+    notes = other.settle(source, len(groups))
+    if not several and len(repeated) > len(other):
+        text = f"{source}: {len(repeated):,} images are there more than once: each is taken once"
+        notes.append(Note.of("repeated-rows", text, repeated))
+    return kept, notes

@@ -1,0 +1,47 @@
+"""Where the network of a run is from that was not trained here, and what its outputs mean."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from kerascnn import outside_json as told
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What a run keeps of its import; see `training.importing`.
+
+    Attributes:
+        source: a zoo name, or the absolute path of a file.
+        sha256: of the file; None of a name.
+        asked: what the import was told, by which the same one is known again.
+        labels: what the outputs are called, in their order.
+        places: of each class of the data, the output that means it.
+        labelled: whether the data says what its images show. Where it does not, the network's own
+            answers are the truth that files are held against.
+    """
+
+    source: str
+    sha256: str | None = None
+    asked: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    places: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    labelled: bool = True
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Imported:
+        """Read the JSON form; raises TypeError for another one."""
+        return cls(**{**plain, "labels": tuple(plain.get("labels", ()))})
+
+
+# What is there of these in a run.json is of these types.
+SHAPE: Mapping[str, told.Shape] = {
+    "source": told.text,
+    "sha256": told.maybe(told.text),
+    "asked": told.values(told.anything),
+    "labels": told.items(told.text),
+    "places": told.values(told.whole),
+    "labelled": told.flag,
+}

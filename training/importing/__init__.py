@@ -1,0 +1,1 @@
+"""From networks that were made elsewhere to runs of ours."""

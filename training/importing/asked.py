@@ -1,0 +1,195 @@
+"""What an import is asked for; checked before a framework is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kerascnn import weights as weight_files
+from kerascnn import zoo
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import RESIZES
+from training import datasets, tasks
+from training.common import atomic
+from training.datasets.paths import refuse_within
+from training.engine import options
+from training.engine.run import read_info
+
+FILES = (".keras", ".h5", ".hdf5")
+NORMALISATIONS = ("0-1", "-1-1", "imagenet", "caffe", "none")
+_ODD = re.compile(r"[^\w.-]+")
+# What a file may be called that says nothing of what is in it.
+_NAMELESS = ("model", "saved_model", "weights", "best", "final", "keras")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImportRequest:
+    """Everything that an imported run is made of.
+
+    Attributes:
+        source: a zoo name, or the absolute path of a file.
+        data: an embedded set's name or a folder's absolute path.
+        val_data: another one's, whose images are held out instead.
+        weights: of a zoo name: a name of weights, or a file's absolute path.
+        options: of the zoo's builder.
+        image_size: (height, width); None: the network's own.
+        preprocessing: one of `NORMALISATIONS`, or None: what is inside of the network, or a guess.
+        resize: one of `RESIZES`, or None: by the data and the weights.
+        labels: the absolute path of a file with a label a line, or None.
+        unlabelled: nothing is known of the images, whatever their folders are called.
+        name: what files and reports call the network; None: by the source.
+        recipe, settings: of the steps of compression that train.
+    """
+
+    source: str
+    data: str
+    val_data: str | None = None
+    weights: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    image_size: tuple[int, int] | None = None
+    preprocessing: str | None = None
+    resize: str | None = None
+    labels: str | None = None
+    unlabelled: bool = False
+    name: str | None = None
+    recipe: str | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def in_zoo(self) -> bool:
+        """Whether the source is a name."""
+        return not pathlib.Path(self.source).is_absolute()
+
+    @property
+    def called(self) -> str:
+        """The name of the network, without letters that files' names should not have."""
+        if self.name is not None:
+            return self.name
+        if self.in_zoo:
+            return self.source
+        path = pathlib.Path(self.source)
+        named = path if path.stem.lower() not in _NAMELESS else path.parent
+        return _ODD.sub("-", named.stem).strip("-.") or "network"
+
+    def digest(self) -> str | None:
+        """Of the file; None of a name."""
+        return None if self.in_zoo else atomic.sha256(pathlib.Path(self.source))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, equal after a round trip through JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+
+def import_request(source: str, *, data: str, **asked: Any) -> ImportRequest:
+    """Fill a request from what was typed.
+
+    Args:
+        source: a zoo name or a path.
+        **asked: see `ImportRequest`; paths may be relative.
+
+    Raises:
+        InputError: anything that is wrong and needs neither a network nor an image to be told.
+    """
+    path = pathlib.Path(source)
+    if path.exists() or path.suffix in FILES:
+        _require_file(path)
+        for flag, key in (("--weights", "weights"), ("--option", "options")):
+            if asked.get(key):
+                raise InputError(f"{flag} is for a network of the zoo by its name, not for {path}")
+        place = str(path.resolve())
+    else:
+        _require_zoo(source, asked.get("weights"), asked.get("options") or {})
+        place = source
+    for flag, value, known in (
+        ("--preprocessing", asked.get("preprocessing"), NORMALISATIONS),
+        ("--resize", asked.get("resize"), RESIZES),
+    ):
+        if value is not None and value not in known:
+            raise InputError(f"{flag} must be one of {', '.join(known)}, not {value!r}")
+    name = asked.get("name")
+    if name is not None and (_ODD.search(name) or not name.strip("-.")):
+        raise InputError(f"--name must be letters, digits, _, - and ., not {name!r}")
+    for spec in filter(None, (data, asked.get("val_data"))):
+        datasets.require(spec)
+    found = ImportRequest(source=place, data=datasets.canonical(data), **_canonical(asked))
+    if found.unlabelled:
+        _require_folders(found)
+    return found
+
+
+def begun(asked: ImportRequest, folder: pathlib.Path) -> Mapping[str, Any] | None:
+    """The run.json of a run of this very import, or None where there is nothing yet.
+
+    Raises:
+        InputError: a folder of something else; the message says of what.
+    """
+    info = read_info(folder)
+    if info is None:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError(f"--out {folder} is not empty, and not a run; name another folder")
+        for flag, spec in (("--data", asked.data), ("--val-data", asked.val_data)):
+            if spec is not None:
+                refuse_within(folder, spec, spec, flag=flag)
+        return None
+    imported = info["request"].get("imported")
+    if imported is None:
+        raise InputError(f"{folder} holds a run that was trained here; name another folder: --out")
+    before, now = imported.get("asked", {}), asked.to_dict()
+    differences = [key for key in now if before.get(key) != now[key]]
+    if imported.get("sha256") != asked.digest():
+        differences.append("the file's content")
+    if differences:
+        raise InputError(
+            f"{folder} holds another import ({', '.join(differences)} differs); name another "
+            "folder with --out, or delete it"
+        )
+    return info
+
+
+def _require_file(path: pathlib.Path) -> None:
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a {' or '.join(FILES[:2])} file")
+    if path.suffix not in FILES:
+        raise InputError(f"{path} must end in {', '.join(FILES)}: a whole network, not its weights")
+
+
+def _require_zoo(name: str, weights: str | None, given: Mapping[str, Any]) -> None:
+    row = zoo.entry(name)
+    options.check(name, given)
+    if weights is None:
+        from kerascnn.weights import published
+
+        has = published.names(name)
+        there = f"--weights {has[0]}" if has else "--weights FILE"
+        raise InputError(f"{name} has random weights without --weights; give {there}")
+    weight_files.require(name, weights, backbone=None, options=given)
+    if row.task != "classification":
+        raise InputError(
+            f"{name} is {tasks.of(row.task).network}; kerascnn import takes classifiers"
+        )
+
+
+def _require_folders(asked: ImportRequest) -> None:
+    for spec in filter(None, (asked.data, asked.val_data)):
+        if not pathlib.Path(spec).is_dir():
+            raise InputError(f"--unlabelled is for a folder of images, not for {spec}")
+
+
+def _canonical(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Paths that mean the same from any working directory; what is not given is left out."""
+    found = {key: value for key, value in asked.items() if value is not None}
+    if "val_data" in found:
+        found["val_data"] = datasets.canonical(found["val_data"])
+    for key in ("weights", "labels"):
+        if key in found and pathlib.Path(found[key]).exists():
+            found[key] = str(pathlib.Path(found[key]).resolve())
+    if "labels" in found and not pathlib.Path(found["labels"]).is_file():
+        raise InputError(f"--labels {found['labels']}: no such file; give one with a label a line")
+    return found

@@ -1,0 +1,196 @@
+"""What a network's outputs are called, and which of them a folder of the data means."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from kerascnn.errors import InputError, did_you_mean
+from training.datasets.paths import natural_key
+from training.datasets.spelling import class_key
+
+_NAMED = 5
+_SYNSET = re.compile(r"n\d{8}")
+_SPACES = re.compile(r"[\s_-]+")
+_BACKGROUND = "background"  # which networks of TF-Slim have in front of ImageNet's classes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Names of outputs.
+
+    Attributes:
+        names: in the order of the outputs.
+        synsets: what folders of ImageNet are called, likewise; empty of others.
+        synonyms: all names of each output, the label first; empty where that has no others.
+        said: where they are from.
+    """
+
+    names: tuple[str, ...]
+    synsets: tuple[str, ...] = ()
+    synonyms: tuple[tuple[str, ...], ...] = ()
+    said: str = ""
+
+
+def from_file(path: pathlib.Path, outputs: int) -> Labels:
+    """A label a line.
+
+    Raises:
+        InputError: another number than that of the outputs, or a name twice.
+    """
+    names = read(path)
+    if len(names) != outputs:
+        raise InputError(
+            f"{path} has {len(names):,} labels and the network {outputs:,} outputs; give a label a "
+            "line, in the order of the outputs"
+        )
+    if "" in names:
+        raise InputError(f"{path} has no label in line {names.index('') + 1}")
+    refuse_doubled(names, str(path))
+    return Labels(names=names, said=f"labels of {path}", synsets=_synsets_of(names))
+
+
+def read(path: pathlib.Path) -> tuple[str, ...]:
+    """The lines of a file, without empty ones at its end; raises InputError."""
+    try:
+        found = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a text file of labels ({error})") from None
+    names = tuple(class_key(line.strip()) for line in found)
+    while names and not names[-1]:
+        names = names[:-1]
+    return names
+
+
+def choose(outputs: int, *, source: str, classes: Sequence[str], data: str) -> Labels:
+    """Labels that nobody gave: those of the data where their number fits, else ImageNet's.
+
+    Args:
+        source: of the network, for messages.
+        classes: of the data, in its order; empty of images without labels.
+
+    Raises:
+        InputError: neither has as many as the network has outputs.
+    """
+    of_imagenet = imagenet(outputs)
+    if of_imagenet and (len(classes) != outputs or _are_of(of_imagenet, classes)):
+        return of_imagenet
+    if len(classes) == outputs:
+        ordered = tuple(sorted(classes, key=natural_key))
+        return Labels(
+            names=ordered,
+            said=f"labels in the natural order of {data}'s folders: {_some(ordered)} (another "
+            "order: --labels FILE)",
+        )
+    there = f"{data} has {len(classes):,} classes" if classes else f"{data} has no classes"
+    raise InputError(
+        f"{source} has {outputs:,} outputs and {there}; say what they mean: --labels FILE, a label "
+        "a line"
+    )
+
+
+def imagenet(outputs: int) -> Labels | None:
+    """ImageNet's labels, where there are as many outputs, or one more in front of them."""
+    if outputs not in (1000, 1001):
+        return None
+    from training.importing import imagenet as known
+
+    front = (_BACKGROUND,) if outputs == 1001 else ()
+    return Labels(
+        names=(*front, *known.LABELS),
+        synsets=(*front, *known.SYNSETS),
+        synonyms=(*((one,) for one in front), *known.SYNONYMS),
+        said="ImageNet's labels" + (" behind a background" if front else ""),
+    )
+
+
+def places(labels: Labels, classes: Iterable[str], *, data: str, source: str) -> dict[str, int]:
+    """Of each class of the data, the output that means it.
+
+    By its name, whatever its case and spaces; by ImageNet's names of folders; or by one of the
+    words of a label of several ("tench, Tinca tinca").
+
+    Raises:
+        InputError: classes that the network does not know; all are counted, the first are named.
+    """
+    found, strange = {}, []
+    known = _known(labels)
+    for name in classes:
+        place = known.get(class_key(name)) or known.get(_plain(name))
+        if place is None:
+            strange.append(name)
+        elif len(place) > 1:
+            raise InputError(
+                f"{data}: {len(place)} outputs of {source} are called {name!r}; call the folder by "
+                "its synset, or give --labels FILE with different names"
+            )
+        else:
+            found[name] = place[0]
+    if strange:
+        hint = did_you_mean(strange[0], labels.names) or ";"
+        raise InputError(
+            f"{data} has classes that {source} does not know: {_some(strange)}{hint} its labels "
+            f"are {_some(labels.names)}; correct the folders' names, take them out, or say what "
+            "the outputs mean: --labels FILE; without regard to folders: --unlabelled"
+        )
+    _refuse_shared(found, data, labels)
+    return found
+
+
+def refuse_doubled(names: Sequence[str], where: str) -> None:
+    """Raise InputError for a label that two outputs have."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"{where} has the label {name!r} twice; give each output its own")
+        seen.add(name)
+
+
+def _refuse_shared(found: Mapping[str, int], data: str, labels: Labels) -> None:
+    by_place: dict[int, str] = {}
+    for name, place in found.items():
+        if place in by_place:
+            raise InputError(
+                f"{data}: {by_place[place]!r} and {name!r} are both the label "
+                f"{labels.names[place]!r}; put their images into one folder"
+            )
+        by_place[place] = name
+
+
+def _known(labels: Labels) -> dict[str, list[int]]:
+    """Outputs by what folders may be called; the surer way first."""
+    ways: list[dict[str, list[int]]] = [{}, {}, {}, {}]
+    for place, name in enumerate(labels.names):
+        others = labels.synonyms[place] if labels.synonyms else name.split(",")
+        spellings = [[class_key(name)], [_plain(name)], labels.synsets[place : place + 1]]
+        for way, words in zip(ways, [*spellings, map(_plain, others)], strict=True):
+            for word in dict.fromkeys(words):
+                way.setdefault(word, []).append(place)
+    merged: dict[str, list[int]] = {}
+    for way in ways:
+        for word, found in way.items():
+            merged.setdefault(word, found)
+    return merged
+
+
+def _synsets_of(names: Sequence[str]) -> tuple[str, ...]:
+    """ImageNet's folders go with its labels however a file words these: by their number."""
+    found = imagenet(len(names))
+    return found.synsets if found else ()
+
+
+def _are_of(labels: Labels, classes: Iterable[str]) -> bool:
+    """Whether folders are called as ImageNet's are."""
+    known = _known(labels)
+    return all(class_key(name) in known or _plain(name) in known for name in classes)
+
+
+def _plain(name: str) -> str:
+    return _SPACES.sub(" ", class_key(name).strip()).casefold()
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", ... ({len(names):,} in all)" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

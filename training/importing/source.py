@@ -1,0 +1,113 @@
+"""From a source to a network that the engine takes: plain, named, and ending in logits."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import keras
+
+import kerascnn
+from kerascnn import zoo
+from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
+from training.common.progress import busy
+from training.engine.run import Run, load_keras
+from training.importing import labels
+from training.importing.asked import ImportRequest
+from training.importing.plain import plain
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Opened:
+    """A network from elsewhere.
+
+    Attributes:
+        model: see `PlainNetwork`.
+        preprocessing: what is known of it: what stood inside of the network, or what is published
+            of its weights; None: nothing is.
+        inside: whether that stood inside of it.
+        published: whether it is of published weights, or of a run: then all of it is known.
+        labels: what its outputs are called, where that came along.
+        said: what a person should know of it.
+    """
+
+    model: keras.Model
+    preprocessing: Preprocessing | None = None
+    inside: bool = False
+    published: bool = False
+    labels: tuple[str, ...] | None = None
+    said: tuple[str, ...] = ()
+
+
+def open_source(asked: ImportRequest) -> Opened:
+    """The network of a request; one of the zoo has a class for each label that was given.
+
+    Raises:
+        InputError: no readable network, or one that cannot be taken; the layer is named.
+    """
+    opened = _of_zoo(asked) if asked.in_zoo else _of_file(asked)
+    _require_classifier(asked, opened.model)
+    opened.model.name = asked.called
+    opened.model.trainable = True  # steps of compression train all of it, whatever was frozen
+    return opened
+
+
+def _of_zoo(asked: ImportRequest) -> Opened:
+    row = zoo.entry(asked.source)
+    height, width = asked.image_size or row.input_shape[:2]
+    shape = (height, width, row.input_shape[2])
+    with busy(f"building {asked.source}"):
+        model = kerascnn.build(
+            asked.source,
+            input_shape=shape,
+            classes=len(labels.read(pathlib.Path(asked.labels))) if asked.labels else None,
+            weights=asked.weights,
+            **asked.options,
+        )
+    if len(model.outputs) > 1:
+        raise InputError(f"{asked.source} has auxiliary outputs with these options; leave them out")
+    known = zoo.preprocessing(asked.source, height, width, weights=asked.weights)
+    return Opened(model=model, preprocessing=known, published=True)
+
+
+def _of_file(asked: ImportRequest) -> Opened:
+    path = pathlib.Path(asked.source)
+    with busy(f"reading {path.name}"):
+        found = plain(_read(path), image_size=asked.image_size)
+    run = Run.open(path.parent) if _is_of_run(path) else None
+    preprocessing, said = found.preprocessing, list(found.notes)
+    if preprocessing is None and run is not None:
+        preprocessing = run.preprocessing
+        said.append(f"preprocessing and labels of the run {path.parent}")
+    if found.activation == "sigmoid":
+        said.append("the outputs end in a sigmoid; an image has one label here: the likeliest")
+    return Opened(
+        model=found.model,
+        preprocessing=preprocessing,
+        inside=found.preprocessing is not None,
+        published=found.preprocessing is None and run is not None,
+        labels=run.labels if run else None,
+        said=tuple(said),
+    )
+
+
+def _read(path: pathlib.Path) -> keras.Model:
+    if path.suffix == ".keras":
+        return load_keras(path)
+    from training.importing.legacy_h5 import read_legacy
+
+    return read_legacy(path)
+
+
+def _is_of_run(path: pathlib.Path) -> bool:
+    return path.name == "model.keras" and (path.parent / "run.json").is_file()
+
+
+def _require_classifier(asked: ImportRequest, model: keras.Model) -> None:
+    shape = model.output_shape
+    if len(model.outputs) != 1 or not isinstance(shape, tuple) or len(shape) != 2:
+        raise InputError(
+            f"{asked.source} has outputs of shape {shape}; kerascnn import takes classifiers, "
+            "whose output is (images, classes)"
+        )
