@@ -96,13 +96,19 @@ def write_page(
 
 
 def as_text(page: Page) -> str:
-    """What was written, and how to open it."""
+    """What was written."""
     unit = unit_of([model.bytes for model in page.models])
     models = ", ".join(f"{model.name} ({unit.text(model.bytes)})" for model in page.models)
     return (
         f"{page.folder}: {models}\n"
         f"{unit.text(page.bytes)} in total; a phone loads {unit.text(page.visit_bytes)} "
-        "with the first model\n"
+        "with the first model"
+    )
+
+
+def next_step(page: Page) -> str:
+    """How to open it."""
+    return (
         f"next: python -m http.server -d {page.folder}, and open http://localhost:8000\n"
         "(browsers allow the camera only on localhost and https pages; --serve serves both)"
     )

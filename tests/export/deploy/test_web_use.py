@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.client
+import json
 import os
 import re
 import shutil
@@ -503,25 +504,38 @@ def test_qr_codes_are_those_of_the_address() -> None:
     assert not any(rows[1])
 
 
+def test_addresses_are_told_with_what_to_expect() -> None:
+    alone = page_server.Addresses(here="http://localhost:8000", wifi=None, certificate="")
+    assert "no network" in page_server.as_text(alone)
+    both = dataclasses.replace(alone, wifi="https://192.168.1.5:8001", certificate="AB:CD")
+    lines = page_server.as_text(both).splitlines()
+    assert lines[0] == "http://localhost:8000 on this machine (Ctrl+C ends)"
+    assert lines[1].startswith("https://192.168.1.5:8001 for phones on the same Wi-Fi")
+    assert lines[3] == "  AB:CD"
+    assert lines[4:]  # the QR code, or how to get it
+
+
 @needs_openssl
 @needs_browser
 def test_the_command_serves_until_it_is_interrupted(
     classifier: Path, running: browser.Browser, picture: Path, tmp_path: Path
 ) -> None:
     """With threads; its page's policy holds in workers too."""
-    command = [*COMMAND, "web", str(classifier), "-o", "page", "--serve", "--port", "0"]
+    command = [*COMMAND, "web", str(classifier), "-o", "page", "--serve", "--port", "0", "--json"]
     seen = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=seen
     ) as process:
         assert process.stdout is not None
         try:
-            address = ""
+            lines = []
             for line in process.stdout:
-                if line.startswith("http://localhost"):
-                    address = line.split()[0]
+                lines.append(line)
+                if line == "}\n":
                     break
-            page = Page(running, address, ["small"])
+            made = json.loads("".join(lines))
+            assert made["folder"] == "page"
+            page = Page(running, made["serve"]["here"], ["small"])
             assert not page.problem()
             assert running.evaluate("crossOriginIsolated")
             threads = min(4, os.cpu_count() or 1)
