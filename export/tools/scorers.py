@@ -16,7 +16,7 @@ import numpy as np
 
 from export.artefacts.significance import drop_interval
 from export.runtime.model_facts import ModelFacts
-from export.runtime.predict import answering
+from export.runtime.predictor import answering
 from export.runtime.subjects import Subject
 from export.tasks.agreement import errors, sure_found
 from kerascnn.errors import InputError
