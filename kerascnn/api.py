@@ -759,8 +759,10 @@ def evaluate(
         preprocessing: "0-1", "-1-1", "imagenet", "caffe", "none", or numbers: "MEAN,STD".
         layout: "nhwc" or "nchw", of an .onnx file's input.
         image_size: in pixels, where the file takes any.
-        resize, crop_fraction, interpolation: how images meet that size; see
+        resize: how images meet that size: "stretch", "crop", "centre" or "pad"; see
             `kerascnn.preprocessing.Preprocessing`.
+        crop_fraction: share of the image that "crop" and "centre" keep.
+        interpolation: "bilinear" or "bicubic".
         page: gets it all as one HTML file.
         progress: a bar or lines (True), nothing (False), or who is told.
 
@@ -798,8 +800,8 @@ def evaluate(
     arguments.word(split, "split")
     arguments.flag(published, "published")
     arguments.mapping(options or {}, "options", example="{'alpha': 0.35}")
-    given = {"preprocessing": preprocessing, "layout": layout, "resize": resize}
-    for name, text in {**given, "interpolation": interpolation}.items():
+    texts = {"preprocessing": preprocessing, "layout": layout, "resize": resize}
+    for name, text in {**texts, "interpolation": interpolation}.items():
         if text is not None:
             arguments.word(text, name)
     if crop_fraction is not None:
@@ -811,7 +813,9 @@ def evaluate(
     asked = Asked(
         split=split,
         told=Told(
-            **given,
+            preprocessing=preprocessing,
+            layout=layout,
+            resize=resize,
             labels=None if names is None else pathlib.Path(names),
             image_size=arguments.image_size(image_size),
             crop_fraction=crop_fraction,
