@@ -162,6 +162,10 @@ def _require_file(path: pathlib.Path) -> None:
 
 def _require_zoo(name: str, weights: str | None, given: Mapping[str, Any]) -> None:
     row = zoo.entry(name)
+    if row.task != "classification":
+        raise InputError(
+            f"{name} is {tasks.of(row.task).network}; kerascnn import takes classifiers"
+        )
     options.check(name, given)
     if weights is None:
         from kerascnn.weights import published
@@ -170,10 +174,6 @@ def _require_zoo(name: str, weights: str | None, given: Mapping[str, Any]) -> No
         there = f"--weights {has[0]}" if has else "--weights FILE"
         raise InputError(f"{name} has random weights without --weights; give {there}")
     weight_files.require(name, weights, backbone=None, options=given)
-    if row.task != "classification":
-        raise InputError(
-            f"{name} is {tasks.of(row.task).network}; kerascnn import takes classifiers"
-        )
 
 
 def _require_folders(asked: ImportRequest) -> None:
