@@ -9,8 +9,11 @@ the app's tests run on the whole.
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
+import struct
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,12 +26,14 @@ if __name__ == "__main__":  # tests/kerascnn would be found first
 
 import numpy as np
 import web_golden
+from PIL import Image
 
 from kerascnn.detection.anchors import ssd_anchors
 from kerascnn.detection.postprocess import DetectorSpec, of_picture, select
 from kerascnn.preprocessing import Preprocessing
 from training.classification.evaluate import softmax
 from training.datasets.instance_masks import paste
+from training.datasets.pictures import read_pixels
 from training.detection.evaluate import on_picture
 from training.detection.metrics import Detections
 from training.segmentation.evaluate import on_picture as map_on_picture
@@ -52,7 +57,7 @@ def golden() -> dict[str, Any]:
         web_golden.write_golden(Path(folder))
         told: dict[str, Any] = json.loads((Path(folder) / "golden.json").read_text())
     whole = [*_labels(), *_detections(), *_codes(), *_maps()]
-    return {**told, "answers": json.loads(json.dumps(whole))}
+    return {**told, "display_p3": _display_p3(), "answers": json.loads(json.dumps(whole))}
 
 
 def committed(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,6 +66,51 @@ def committed(told: Mapping[str, Any]) -> dict[str, Any]:
         name: _some(cases) if isinstance(cases, list) and name not in _WHOLE else cases
         for name, cases in told.items()
     }
+
+
+def _display_p3() -> dict[str, Any]:
+    """A PNG file in the colours of many phones' photos, and what a network sees: its own bytes."""
+    pixels = _rng(4).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    pixels[0, :3] = np.eye(3, dtype=np.uint8) * 255  # of full red, green and blue most is lost
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", icc_profile=_profile())
+    return {
+        "file": base64.b64encode(file.getvalue()).decode(),
+        "wanted": web_golden.coded(read_pixels(file.getvalue())),
+    }
+
+
+def _profile() -> bytes:
+    """Display P3 as an ICC profile (ICC.1:2010, 7 and 9.2), with a plain gamma of 2.2."""
+
+    def fixed(*numbers: float) -> bytes:
+        return struct.pack(f">{len(numbers)}i", *(round(number * 65536) for number in numbers))
+
+    def xyz(*numbers: float) -> bytes:
+        return b"XYZ \0\0\0\0" + fixed(*numbers)
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(2.2 * 256), 0)
+    name = b"Display P3\0"
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(79),
+        b"cprt": b"text\0\0\0\0CC0\0",
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        b"rXYZ": xyz(0.5151, 0.2412, -0.0011),
+        b"gXYZ": xyz(0.2920, 0.6922, 0.0419),
+        b"bXYZ": xyz(0.1571, 0.0666, 0.7841),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve),
+    }
+    table, data = struct.pack(">I", len(tags)), b""
+    for tag, value in tags.items():
+        at = 128 + 4 + 12 * len(tags) + len(data)
+        table += tag + struct.pack(">II", at, len(value))
+        data += value + bytes(-len(value) % 4)
+    head = struct.pack(
+        ">I4sI4s4s4s12s4sIIIIQI12s48x",
+        *(128 + len(table) + len(data), b"    ", 0x02400000, b"mntr", b"RGB ", b"XYZ "),
+        *(bytes(12), b"acsp", 0, 0, 0, 0, 0, 0, fixed(0.9642, 1.0, 0.8249)),
+    )
+    return head + table + data
 
 
 def _some(cases: list[Any]) -> list[Any]:

@@ -26,7 +26,10 @@ sealed interface Answer {
     /** Objects, the best first. */
     class Boxes(val found: List<Detection>) : Answer
 
-    /** A class for each pixel of the picture, row by row; [VOID] where the network says nothing. */
+    /**
+     * A class for each pixel of the picture, row by row; [VOID] where the network says nothing. The
+     * same memory holds the next answer for a picture of this size.
+     */
     class ClassMap(val width: Int, val height: Int, val classes: ByteArray) : Answer {
         companion object {
             const val VOID = 255

@@ -12,6 +12,10 @@ class Decoder(private val description: ModelDescription) {
     private val input = description.input
     private val suppression =
         (description.decoding as? Decoding.Codes)?.let { Suppression(it.detector, classes) }
+    private val maps = ClassMaps(input)
+
+    /** A class for each number of a map, in the network's place. */
+    private var found = ByteArray(0)
 
     /**
      * @param placement where the picture lay on the input.
@@ -55,9 +59,7 @@ class Decoder(private val description: ModelDescription) {
         val all = count.toLong() * side * side
         if (side < 1 || output.values.size.toLong() != all) throw broken("masks")
         val cells = side * side
-        return List(count) {
-            Mask(side, output.values.copyOfRange(it * cells, (it + 1) * cells))
-        }
+        return List(count) { Mask(side, output.values, it * cells) }
     }
 
     private fun selected(outputs: Map<String, Output>, placement: Placement): List<Detection> {
@@ -103,18 +105,22 @@ class Decoder(private val description: ModelDescription) {
         val fits = height in 1..input.height && width in 1..input.width
         val all = height.toLong() * width * depth
         if (!fits || output.values.size.toLong() != all) throw broken(name)
-        val found = ByteArray(height * width) { pixel ->
-            val label = if (depth > 1) best(output.values, pixel * depth) else output.values[pixel]
-            if (!(label >= 0 && label < classes)) throw broken(name)
-            label.toInt().toByte()
+        if (found.size != height * width) found = ByteArray(height * width)
+        for (pixel in found.indices) {
+            val label = if (depth > 1) best(output.values, pixel * depth) else whole(output.values[pixel])
+            if (label !in 0 until classes) throw broken(name)
+            found[pixel] = label.toByte()
         }
-        return ClassMaps.onPicture(found, width, height, input, placement)
+        return maps.onPicture(found, width, height, placement)
     }
 
-    private fun best(logits: FloatArray, begin: Int): Float {
+    /** A class; none of those there are for what is no number. */
+    private fun whole(label: Float): Int = if (label >= 0) label.toInt() else -1
+
+    private fun best(logits: FloatArray, begin: Int): Int {
         var best = 0
         for (i in 1 until classes) if (logits[begin + i] > logits[begin + best]) best = i
-        return best.toFloat()
+        return best
     }
 
     /** An output with as many numbers as the product of the sides, where some are given. */

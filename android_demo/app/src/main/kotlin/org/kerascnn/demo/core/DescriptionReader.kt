@@ -28,6 +28,8 @@ internal object DescriptionReader {
         val task = Task.entries.find { it.name.lowercase() == taskName }
             ?: throw ModelProblem(ModelProblem.Kind.UNKNOWN_TASK, taskName)
         val labels = told.list("labels") { it as? String }
+        // A byte a pixel, of which one is for what does not count.
+        told.demand(task != Task.SEGMENTATION || labels.size <= Answer.ClassMap.VOID, "labels")
         val input = input(told.inside("input"), task)
         return ModelDescription(
             task = task,

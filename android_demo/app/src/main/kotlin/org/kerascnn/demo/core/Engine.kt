@@ -11,8 +11,19 @@ interface Answerer : AutoCloseable {
     /** Nanoseconds of the network alone for the last answer. */
     val lastNanos: Long
 
+    val facts: RuntimeFacts
+        get() = RuntimeFacts()
+
     /** @throws ModelProblem the runtime gave up, or outputs are not what the file says. */
     fun answer(picture: Picture): Answer
+
+    /**
+     * Answer what a `FrameSampler` made of a frame. A map's classes and objects' masks are valid until
+     * the next answer.
+     *
+     * @throws ModelProblem as for a picture.
+     */
+    fun answer(prepared: Prepared): Answer
 }
 
 /** A .tflite file that is open, and all that stands between it and a picture. */
@@ -43,10 +54,13 @@ class Engine private constructor(
     override val lastNanos: Long
         get() = network.lastNanos
 
-    override fun answer(picture: Picture): Answer {
-        val outputs = network.run(preprocessor.fill(picture))
-        return decoder.decode(outputs, preprocessor.placement(picture))
-    }
+    override val facts: RuntimeFacts
+        get() = network.facts
+
+    override fun answer(picture: Picture): Answer = answer(preprocessor.prepare(picture))
+
+    override fun answer(prepared: Prepared): Answer =
+        decoder.decode(network.run(prepared.input), prepared.placement)
 
     override fun close() = network.close()
 

@@ -47,19 +47,21 @@ internal object Resampling {
         Box(0f, 0f, picture.width.toFloat(), picture.height.toFloat())
 
     /** For each new pixel the first old one, and the weights of that and those behind it. */
-    private class Weights(
+    class Weights(
         val first: IntArray,
         val count: IntArray,
         val shares: IntArray,
         val longest: Int,
     )
 
-    private fun weights(
+    /** @param bits behind the point of a weight. */
+    fun weights(
         filter: Interpolation,
         size: Int,
         from: Float,
         to: Float,
         target: Int,
+        bits: Int = PRECISION,
     ): Weights {
         val scale = (to - from).toDouble() / target
         val stretch = max(scale, 1.0)
@@ -82,8 +84,10 @@ internal object Resampling {
             for (j in 0 until end - begin) {
                 val fraction = if (sum != 0.0) row[j] / sum else row[j]
                 val half = if (fraction < 0) -0.5 else 0.5
-                made.shares[i * longest + j] = (half + fraction * (1 shl PRECISION)).toInt()
+                made.shares[i * longest + j] = (half + fraction * (1 shl bits)).toInt()
             }
+            // What weighs nothing at the end need not be added.
+            while (made.count[i] > 1 && made.shares[i * longest + made.count[i] - 1] == 0) made.count[i]--
         }
         return made
     }

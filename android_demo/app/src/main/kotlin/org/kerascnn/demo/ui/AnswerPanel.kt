@@ -24,8 +24,11 @@ class AnswerPanel(private val list: ViewGroup) {
         val swatch = view.part<View>(R.id.swatch)
         val bar = view.part<ShareBar>(R.id.bar)
         swatch.visibility = if (row?.swatch == null) View.GONE else View.VISIBLE
-        swatch.background = row?.swatch?.let {
-            BitmapDrawable(view.resources, AnswerRows.bitmap(it))
+        if (swatch.tag !== row?.swatch) {
+            swatch.tag = row?.swatch
+            swatch.background = row?.swatch?.let {
+                BitmapDrawable(view.resources, AnswerRows.bitmap(it))
+            }
         }
         bar.visibility = if (row == null) View.GONE else View.VISIBLE
         bar.share = row?.share ?: 0f

@@ -17,19 +17,25 @@ object AnswerRows {
     const val SWATCH = 28
     private const val MOST = 30
 
-    /** Rows of an answer, the most important first; boxes from a score on. */
+    private val swatches = HashMap<Int, IntArray>()
+
+    /** Of whom the patterns of a map are; patterns are made once a model. */
+    private var patternsOf: ModelDescription? = null
+    private val patterns = HashMap<Int, IntArray>()
+
+    /** Rows of an answer, the most important first; boxes from a score on. On the main thread. */
     fun of(
         context: Context,
         description: ModelDescription,
-        answer: Answer,
+        answered: Session.Answered,
         lowestScore: Float,
-    ): List<AnswerRow> = when (answer) {
+    ): List<AnswerRow> = when (val answer = answered.answer) {
         is Answer.Labels -> answer.top.map { row(description, it.label, it.score, null) }
         is Answer.Boxes -> answer.found
             .filter { it.score >= lowestScore }
             .take(MOST)
             .map { row(description, it.label, it.score, plain(Palette.colourOf(it.label))) }
-        is Answer.ClassMap -> areas(context, description, answer)
+        is Answer.ClassMap -> areas(context, description, answered)
     }
 
     private fun row(description: ModelDescription, label: Int, score: Float, swatch: IntArray?) =
@@ -47,28 +53,34 @@ object AnswerRows {
     private fun areas(
         context: Context,
         description: ModelDescription,
-        map: Answer.ClassMap,
+        answered: Session.Answered,
     ): List<AnswerRow> {
-        val pixels = IntArray(256)
-        for (each in map.classes) pixels[each.toInt() and 0xff]++
-        val looks = StageView.looks(description)
+        val pixels = answered.areas
+        if (patternsOf !== description) {
+            patternsOf = description
+            patterns.clear()
+        }
         return pixels.indices
             .filter { pixels[it] > 0 }
             .sortedByDescending { pixels[it] }
             .take(MOST)
             .map { label ->
-                val share = pixels[label].toFloat() / map.classes.size
+                val share = pixels[label] / (answered.width.toFloat() * answered.height)
                 val name = if (label == Answer.ClassMap.VOID && description.labels.size <= label) {
                     context.getString(R.string.not_counted)
                 } else {
                     nameOf(description, label)
                 }
                 val percent = Numbers.percent(share.toDouble())
-                AnswerRow(name, percent, share, pattern(looks, label))
+                val swatch = patterns.getOrPut(label) {
+                    pattern(MapLooks(description.labels, description.decoding.palette), label)
+                }
+                AnswerRow(name, percent, share, swatch)
             }
     }
 
-    private fun plain(colour: Int) = IntArray(SWATCH * SWATCH) { colour }
+    private fun plain(colour: Int) =
+        swatches.getOrPut(colour) { IntArray(SWATCH * SWATCH) { colour } }
 
     /** As in the picture, on white; what is left bare has a frame. */
     private fun pattern(looks: MapLooks, label: Int): IntArray {

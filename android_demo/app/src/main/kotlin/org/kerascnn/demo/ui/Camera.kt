@@ -19,22 +19,23 @@ import android.os.HandlerThread
 import android.os.Looper
 import android.util.Size
 import android.view.Surface
-import org.kerascnn.demo.core.Picture
+import org.kerascnn.demo.core.YuvFrame
 
 /**
  * The phone's camera: shown on a SurfaceTexture, and handed on frame by frame.
  *
  * Everything of it happens on a thread of its own; `stop` may be called at any time. A frame that
- * nobody waits for is dropped before it is converted.
+ * nobody waits for is dropped before it is looked at.
  *
  * @param wanted whether a frame would be looked at now; asked on the camera's thread.
- * @param onFrame a frame in the sensor's orientation; called on the camera's thread.
+ * @param onFrame a frame in the sensor's orientation, which is gone when the call returns; called on
+ *     the camera's thread.
  * @param onProblem what went wrong; called on the main thread, once, after which nothing comes.
  */
 class Camera(
     private val context: Context,
     private val wanted: () -> Boolean,
-    private val onFrame: (Picture) -> Unit,
+    private val onFrame: (YuvFrame) -> Unit,
     private val onProblem: (Problem) -> Unit,
 ) {
     /** A camera and how its buffers lie. */
@@ -169,8 +170,7 @@ class Camera(
 
     private fun take(frames: ImageReader) {
         val image = frames.acquireLatestImage() ?: return
-        val picture = image.use { if (stopped || !wanted()) null else Frames.picture(it) }
-        picture?.let(onFrame)
+        image.use { if (!stopped && wanted()) onFrame(Frames.of(it)) }
     }
 
     /** A camera can be gone at any call: that is told, and never thrown. */

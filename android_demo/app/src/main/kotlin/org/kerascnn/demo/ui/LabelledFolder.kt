@@ -12,20 +12,27 @@ class LabelledFolder(private val context: Context, private val tree: Uri) {
 
     /** Its own name. */
     val name: String
-        get() = DocumentsContract.getTreeDocumentId(tree).substringAfterLast('/').substringAfterLast(':')
+        get() = try {
+            root().substringAfterLast('/').substringAfterLast(':')
+        } catch (_: IOException) {
+            tree.toString()
+        }
 
     /**
      * All pictures, each with the name of its folder, in the order of their names.
      *
      * @throws IOException the folder is gone, or closed to us.
      */
-    fun pictures(): List<Pair<String, Uri>> = children(DocumentsContract.getTreeDocumentId(tree))
+    fun pictures(): List<Pair<String, Uri>> = children(root())
         .filter { it.type == Document.MIME_TYPE_DIR }
         .flatMap { folder ->
             children(folder.id)
                 .filter { it.type.startsWith("image/") }
                 .map { folder.name to DocumentsContract.buildDocumentUriUsingTree(tree, it.id) }
         }
+
+    /** @throws IOException it is no folder. */
+    private fun root(): String = foreign { DocumentsContract.getTreeDocumentId(tree) }
 
     private fun children(id: String): List<Child> {
         val columns = arrayOf(
@@ -35,7 +42,7 @@ class LabelledFolder(private val context: Context, private val tree: Uri) {
         )
         val inside = DocumentsContract.buildChildDocumentsUriUsingTree(tree, id)
         val found = mutableListOf<Child>()
-        try {
+        foreign {
             val cursor = context.contentResolver.query(inside, columns, null, null, null)
                 ?: throw IOException("nothing behind $inside")
             cursor.use {
@@ -43,8 +50,6 @@ class LabelledFolder(private val context: Context, private val tree: Uri) {
                     found += Child(it.getString(0), it.getString(1).orEmpty(), it.getString(2).orEmpty())
                 }
             }
-        } catch (refused: RuntimeException) { // what another app's provider throws
-            throw IOException(refused.message, refused)
         }
         return found.sortedBy(Child::name)
     }

@@ -7,19 +7,20 @@ import android.os.Handler
 import android.os.Looper
 import android.view.TextureView
 import org.kerascnn.demo.R
-import org.kerascnn.demo.core.Picture
+import org.kerascnn.demo.core.YuvFrame
 
 /**
  * The camera's picture in a view, upright however the phone is held, and its frames likewise.
  *
  * @param wanted, onProblem as of `Camera`.
- * @param onFrame an upright frame; called on the camera's thread.
+ * @param onFrame a frame, and by how many degrees clockwise it is to be turned; it is gone when the
+ *     call returns, which is on the camera's thread.
  */
 class LiveView(
     private val context: Context,
     private val view: TextureView,
     private val wanted: () -> Boolean,
-    private val onFrame: (Picture) -> Unit,
+    private val onFrame: (YuvFrame, turn: Int) -> Unit,
     private val onProblem: (Problem) -> Unit,
 ) {
     private val main = Handler(Looper.getMainLooper())
@@ -62,7 +63,7 @@ class LiveView(
 
     private fun open() {
         close()
-        val made = Camera(context, wanted, { onFrame(it.turned(turn)) }, ::end)
+        val made = Camera(context, wanted, { onFrame(it, turn) }, ::end)
         camera = made
         lens = made.find()
         if (lens == null) {

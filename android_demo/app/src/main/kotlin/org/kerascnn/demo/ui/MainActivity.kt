@@ -54,12 +54,13 @@ class MainActivity : Activity() {
             this,
             part(R.id.viewfinder),
             session::isIdle,
-            onFrame = { frame -> session.offer(frame, look) },
+            onFrame = { frame, turn -> session.offer(frame, turn, look) },
             onProblem = ::failCamera,
         )
         panel = AnswerPanel(part(R.id.answers))
         listen()
         restore(savedInstanceState)
+        session.lowestScore = threshold / PERCENT
         session.listener = ::show
         if (session.state is Session.State.None) openFirst()
         show()
@@ -119,6 +120,8 @@ class MainActivity : Activity() {
                 override fun onProgressChanged(bar: SeekBar, value: Int, byUser: Boolean) {
                     if (!byUser) return
                     threshold = value
+                    session.lowestScore = value / PERCENT
+                    session.redraw()
                     show()
                 }
 
@@ -176,7 +179,7 @@ class MainActivity : Activity() {
 
     private fun choosePicture() {
         val picked = if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU) {
-            Intent(MediaStore.ACTION_PICK_IMAGES)
+            Intent(MediaStore.ACTION_PICK_IMAGES).setType(PICTURES) // no videos
         } else {
             documents()
         }
@@ -186,7 +189,7 @@ class MainActivity : Activity() {
 
     private fun documents() = Intent(Intent.ACTION_OPEN_DOCUMENT)
         .addCategory(Intent.CATEGORY_OPENABLE)
-        .setType("image/*")
+        .setType(PICTURES)
 
     private fun start(intent: Intent, code: Int, otherwise: Intent? = null) {
         try {
@@ -404,7 +407,7 @@ class MainActivity : Activity() {
             stage.contentDescription = if (session.still == null) null else getString(R.string.picture_alone)
             return
         }
-        val shown = AnswerRows.of(this, description, answered.answer, share)
+        val shown = AnswerRows.of(this, description, answered, share)
         stage.show(description, answered, share)
         panel.show(shown)
         stage.contentDescription = getString(
@@ -429,6 +432,7 @@ class MainActivity : Activity() {
     }
 
     private companion object {
+        const val PICTURES = "image/*"
         const val ASK_NOTHING = 0
         const val ASK_PICTURE = 1
         const val ASK_MODEL = 2

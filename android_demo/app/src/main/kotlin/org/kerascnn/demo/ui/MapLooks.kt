@@ -29,20 +29,63 @@ class MapLooks(private val labels: List<String>, private val palette: IntArray?)
         return Look(Palette.colourOf(number), Pattern.entries[pattern])
     }
 
-    /** What is laid over a picture: `height` rows of ARGB, alpha the tint's share. */
+    // Of 256 classes: ARGB on a pattern, between its parts, and on a line; 0 where nothing is drawn.
+    private val patterns = Array(256) { of(it).pattern }
+    private val on = IntArray(256) { tint(it, if (patterns[it] == Pattern.SOLID) TINT else STRONG) }
+    private val between = IntArray(256) { tint(it, WEAK) }
+    private val lines = IntArray(256) { tint(it, 1.0) }
+    private var edge = BooleanArray(0)
+    private var made = IntArray(0)
+
+    private fun tint(label: Int, share: Double): Int =
+        if (isBare(label)) 0 else (255 * share).roundToInt() shl 24 or (of(label).colour and 0xffffff)
+
+    /**
+     * What is laid over a picture: `height` rows of ARGB, alpha the tint's share. The next call writes
+     * over it.
+     */
     fun overlay(classes: ByteArray, width: Int, height: Int): IntArray {
         val line = max(1, sqrt(width.toDouble() * height / LINE_PIXELS).roundToInt())
-        val edge = outlines(classes, width, line)
-        val looks = arrayOfNulls<Look>(256)
-        val made = IntArray(classes.size)
-        for (at in classes.indices) {
-            val label = classes[at].toInt() and 0xff
-            if (isBare(label)) continue
-            val look = looks[label] ?: of(label).also { looks[label] = it }
-            val share = if (edge[at]) 1.0 else share(look.pattern, at / width, at % width, 4 * line)
-            made[at] = (255 * share).roundToInt() shl 24 or (look.colour and 0xffffff)
+        if (made.size != width * height) {
+            made = IntArray(width * height)
+            edge = BooleanArray(width * height)
+        }
+        outlines(classes, width, height, line)
+        var at = 0
+        for (row in 0 until height) {
+            for (column in 0 until width) {
+                val label = classes[at].toInt() and 0xff
+                made[at] = when {
+                    edge[at] -> lines[label]
+                    isOn(patterns[label], row, column, 4 * line) -> on[label]
+                    else -> between[label]
+                }
+                at++
+            }
         }
         return made
+    }
+
+    /** Where another class is within `line` pixels up, down, left or right. */
+    private fun outlines(classes: ByteArray, width: Int, height: Int, line: Int) {
+        edge.fill(false)
+        for (step in 1..line) {
+            for (at in 0 until (height - step) * width) {
+                val below = at + step * width
+                if (classes[at] != classes[below]) {
+                    edge[at] = true
+                    edge[below] = true
+                }
+            }
+            for (row in 0 until height) {
+                for (at in row * width until (row + 1) * width - step) {
+                    if (classes[at] != classes[at + step]) {
+                        edge[at] = true
+                        edge[at + step] = true
+                    }
+                }
+            }
+        }
     }
 
     companion object {
@@ -53,33 +96,17 @@ class MapLooks(private val labels: List<String>, private val palette: IntArray?)
         private const val WEAK = 0.25 // and between them
 
         /** The tint's share at a pixel, 0 to 1. */
-        fun share(pattern: Pattern, row: Int, column: Int, period: Int): Double {
-            val on = when (pattern) {
-                Pattern.SOLID -> return TINT
+        fun share(pattern: Pattern, row: Int, column: Int, period: Int): Double = when {
+            pattern == Pattern.SOLID -> TINT
+            isOn(pattern, row, column, period) -> STRONG
+            else -> WEAK
+        }
+
+        private fun isOn(pattern: Pattern, row: Int, column: Int, period: Int): Boolean =
+            when (pattern) {
+                Pattern.SOLID -> true
                 Pattern.STRIPES -> (row + column) % (2 * period) < period
                 Pattern.DOTS -> row % period < period / 2 && column % period < period / 2
             }
-            return if (on) STRONG else WEAK
-        }
-
-        /** Where another class is within `line` pixels up, down, left or right. */
-        private fun outlines(classes: ByteArray, width: Int, line: Int): BooleanArray {
-            val edge = BooleanArray(classes.size)
-            for (step in 1..line) {
-                for (at in classes.indices) {
-                    val below = at + step * width
-                    if (below < classes.size && classes[at] != classes[below]) {
-                        edge[at] = true
-                        edge[below] = true
-                    }
-                    val right = at + step
-                    if (at % width + step < width && classes[at] != classes[right]) {
-                        edge[at] = true
-                        edge[right] = true
-                    }
-                }
-            }
-            return edge
-        }
     }
 }

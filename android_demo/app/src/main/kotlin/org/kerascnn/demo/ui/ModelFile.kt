@@ -2,7 +2,6 @@ package org.kerascnn.demo.ui
 
 import android.content.Context
 import android.net.Uri
-import android.os.ParcelFileDescriptor
 import android.provider.OpenableColumns
 import java.io.FileInputStream
 import java.io.IOException
@@ -50,26 +49,7 @@ sealed class ModelFile {
 
         override fun name(context: Context): String = nameOf(context, uri)
 
-        override fun bytes(context: Context): ByteBuffer = try {
-            val file = context.contentResolver.openFileDescriptor(uri, "r")
-                ?: throw IOException("nothing behind $uri")
-            file.use { mapped(it) } ?: whole(context)
-        } catch (refused: SecurityException) {
-            throw IOException(refused)
-        }
-
-        /** Null where it is a stream, as from a cloud. */
-        private fun mapped(file: ParcelFileDescriptor): ByteBuffer? = try {
-            val channel = FileInputStream(file.fileDescriptor).channel
-            channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size()).takeIf { it.limit() > 0 }
-        } catch (_: IOException) {
-            null
-        }
-
-        private fun whole(context: Context): ByteBuffer {
-            val stream = context.contentResolver.openInputStream(uri)
-            return stream?.use(::whole) ?: throw IOException("nothing behind $uri")
-        }
+        override fun bytes(context: Context): ByteBuffer = CachedFiles(context).bytes(uri)
     }
 
     companion object {
@@ -77,7 +57,7 @@ sealed class ModelFile {
         private const val OPENED = "opened:"
         private const val FOLDER = "models"
         private const val SUFFIX = ".tflite"
-        private const val MOST_BYTES = 1 shl 29
+        private const val MOST_BYTES = 1 shl 30
         private const val PIECE = 1 shl 16
 
         /** The file of a key. */
@@ -114,9 +94,9 @@ sealed class ModelFile {
             while (true) {
                 val length = stream.read(piece)
                 if (length < 0) break
-                if (bytes.position() + length > MOST_BYTES) throw IOException("more than 512 MiB")
+                if (bytes.position() + length > MOST_BYTES) throw IOException("more than 1024 MiB")
                 if (bytes.remaining() < length) {
-                    val larger = ByteBuffer.allocateDirect(2 * bytes.capacity() + length)
+                    val larger = ByteBuffer.allocateDirect(minOf(2L * bytes.capacity() + length, MOST_BYTES.toLong()).toInt())
                     bytes.readable()
                     bytes = larger.put(bytes)
                 }

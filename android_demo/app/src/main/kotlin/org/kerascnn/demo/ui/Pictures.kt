@@ -7,12 +7,20 @@ import android.media.ExifInterface
 import android.net.Uri
 import java.io.IOException
 import java.io.InputStream
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
 import org.kerascnn.demo.core.Picture
 
-/** Still pictures: read upright, and shown. */
+/**
+ * Still pictures: read upright, and shown.
+ *
+ * Networks see the bytes of a file as they are. A colour profile, as the Display-P3 of many phones'
+ * photos, is not applied: neither was it when the network learnt and was measured, nor does the page
+ * in the browser do so.
+ */
 object Pictures {
-    /** Larger ones are read at a half, a quarter, ... of their size. */
-    private const val MOST_PIXELS = 12_000_000L
+    /** Larger ones are read at a half, a quarter, ... of their size; phones' 16 megapixels are not. */
+    private const val MOST_PIXELS = 1L shl 24
 
     /** Decoders turn pictures of these formats by themselves. */
     private val TURNED_BY_DECODER = setOf("image/heif", "image/heic", "image/avif")
@@ -25,14 +33,15 @@ object Pictures {
      */
     fun read(resolver: ContentResolver, uri: Uri): Picture? {
         val bounds = BitmapFactory.Options().apply { inJustDecodeBounds = true }
-        open(resolver, uri).use { BitmapFactory.decodeStream(it, null, bounds) }
+        open(resolver, uri).use { foreign { BitmapFactory.decodeStream(it, null, bounds) } }
         if (bounds.outWidth <= 0 || bounds.outHeight <= 0) return null
         val options = BitmapFactory.Options().apply {
             inSampleSize = sample(bounds.outWidth, bounds.outHeight)
             // What lies under a transparent pixel counts, as it does on the desktop.
             inPremultiplied = false
+            inPreferredConfig = Bitmap.Config.ARGB_8888
         }
-        val bitmap = open(resolver, uri).use { BitmapFactory.decodeStream(it, null, options) }
+        val bitmap = open(resolver, uri).use { foreign { BitmapFactory.decodeStream(it, null, options) } }
             ?: return null
         val orientation = if (bounds.outMimeType in TURNED_BY_DECODER) {
             ExifInterface.ORIENTATION_NORMAL
@@ -42,19 +51,42 @@ object Pictures {
         return upright(of(bitmap), orientation).also { bitmap.recycle() }
     }
 
-    /** The pixels of a bitmap. */
-    fun of(bitmap: Bitmap): Picture {
+    /** The pixels of a bitmap, whose bytes are red, green, blue and alpha in its own colours. */
+    private fun of(bitmap: Bitmap): Picture {
         val (width, height) = bitmap.width to bitmap.height
+        if (bitmap.config != Bitmap.Config.ARGB_8888) return converted(bitmap)
+        // getPixels would convert from the picture's colours to sRGB.
+        val bytes = ByteBuffer.allocateDirect(bitmap.byteCount).order(ByteOrder.BIG_ENDIAN)
+        bitmap.copyPixelsToBuffer(bytes)
+        bytes.moveTo(0)
         val pixels = IntArray(width * height)
-        bitmap.getPixels(pixels, 0, width, 0, 0, width, height)
-        for (at in pixels.indices) pixels[at] = pixels[at] and 0xffffff
+        val row = IntArray(bitmap.rowBytes / Int.SIZE_BYTES)
+        for (y in 0 until height) {
+            bytes.moveTo(y * bitmap.rowBytes)
+            bytes.asIntBuffer().get(row)
+            for (x in 0 until width) pixels[y * width + x] = row[x] ushr 8
+        }
         return Picture(width, height, pixels)
+    }
+
+    /** Of 16 bits a channel: what the phone makes 8 of. */
+    private fun converted(bitmap: Bitmap): Picture {
+        val pixels = IntArray(bitmap.width * bitmap.height)
+        bitmap.getPixels(pixels, 0, bitmap.width, 0, 0, bitmap.width, bitmap.height)
+        for (at in pixels.indices) pixels[at] = pixels[at] and 0xffffff
+        return Picture(bitmap.width, bitmap.height, pixels)
     }
 
     /** What a view draws. */
     fun bitmap(picture: Picture): Bitmap {
-        val opaque = IntArray(picture.pixels.size) { picture.pixels[it] or (0xff shl 24) }
-        return Bitmap.createBitmap(opaque, picture.width, picture.height, Bitmap.Config.ARGB_8888)
+        val (width, height) = picture.width to picture.height
+        val made = Bitmap.createBitmap(width, height, Bitmap.Config.ARGB_8888)
+        val row = IntArray(width)
+        for (y in 0 until height) {
+            for (x in 0 until width) row[x] = picture.pixels[y * width + x] or (0xff shl 24)
+            made.setPixels(row, 0, width, 0, y, width, 1)
+        }
+        return made
     }
 
     /** The power of two by which a picture is made smaller. */
@@ -85,15 +117,12 @@ object Pictures {
     }
 
     private fun orientation(stream: InputStream): Int = try {
-        ExifInterface(stream)
+        foreign { ExifInterface(stream) }
             .getAttributeInt(ExifInterface.TAG_ORIENTATION, ExifInterface.ORIENTATION_NORMAL)
     } catch (_: IOException) {
         ExifInterface.ORIENTATION_NORMAL // a damaged EXIF block is no reason to refuse a picture
     }
 
-    private fun open(resolver: ContentResolver, uri: Uri): InputStream = try {
-        resolver.openInputStream(uri) ?: throw IOException("nothing behind $uri")
-    } catch (refused: SecurityException) {
-        throw IOException(refused)
-    }
+    private fun open(resolver: ContentResolver, uri: Uri): InputStream =
+        foreign { resolver.openInputStream(uri) } ?: throw IOException("nothing behind $uri")
 }

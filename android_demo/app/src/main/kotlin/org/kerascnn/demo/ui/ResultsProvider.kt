@@ -33,7 +33,7 @@ class ResultsProvider : ContentProvider() {
     }
 
     override fun openFile(uri: Uri, mode: String): ParcelFileDescriptor {
-        if (uri != URI || mode != "r") throw FileNotFoundException("$uri is not there for $mode")
+        if (uri != uri(here()) || mode != "r") throw FileNotFoundException("$uri is not there for $mode")
         return ParcelFileDescriptor.open(
             file(here()),
             ParcelFileDescriptor.MODE_READ_ONLY,
@@ -56,12 +56,15 @@ class ResultsProvider : ContentProvider() {
     companion object {
         const val MIME = "text/csv"
         private const val NAME = "results-from-phone.csv"
-        val URI: Uri = Uri.parse("content://org.kerascnn.demo.results/$NAME")
+
+        /** The authority is the manifest's, which follows the application's id. */
+        fun uri(context: Context): Uri =
+            Uri.parse("content://${context.packageName}.results/$NAME")
 
         /** Write the table; it is there until the next one. */
         fun write(context: Context, csv: String): Uri {
             file(context).apply { parentFile?.mkdirs() }.writeText(csv)
-            return URI
+            return uri(context)
         }
 
         private fun file(context: Context): File = File(context.cacheDir, "shared/$NAME")

@@ -9,8 +9,11 @@ import java.util.concurrent.RejectedExecutionException
 import java.util.concurrent.atomic.AtomicInteger
 import org.kerascnn.demo.core.Answer
 import org.kerascnn.demo.core.Answerer
+import org.kerascnn.demo.core.FrameSampler
 import org.kerascnn.demo.core.ModelDescription
 import org.kerascnn.demo.core.Picture
+import org.kerascnn.demo.core.Placement
+import org.kerascnn.demo.core.YuvFrame
 
 /**
  * A model at work: loaded and asked on one thread, which the GPU's delegate demands.
@@ -42,6 +45,8 @@ class Session(private val context: Context) {
     /**
      * @param width, height of the picture.
      * @param source what the picture was of, so that late answers are not shown.
+     * @param overlay what is laid over the picture.
+     * @param areas of a map: how many pixels each of 256 classes has; empty otherwise.
      */
     class Answered(
         val answer: Answer,
@@ -50,7 +55,17 @@ class Session(private val context: Context) {
         val networkMilliseconds: Double,
         val allMilliseconds: Double,
         val source: Int,
-    )
+        val overlay: Bitmap? = null,
+        val areas: IntArray = NOTHING,
+    ) {
+        /** The same with another overlay. */
+        fun with(overlay: Bitmap?) = Answered(
+            answer, width, height, networkMilliseconds, allMilliseconds, source, overlay, areas,
+        )
+    }
+
+    /** What makes a model's input of frames; of the camera's thread while a frame is offered. */
+    private class Eyes(val generation: Int, val sampler: FrameSampler)
 
     private val main = Handler(Looper.getMainLooper())
     private val worker = Executors.newSingleThreadExecutor()
@@ -61,8 +76,16 @@ class Session(private val context: Context) {
     private var engine: Answerer? = null
     private var engineGeneration = 0
     private var engineSetup: Setup? = null
+    private var painter: OverlayPainter? = null
 
+    /** What `answered` was made of, or is being made of. */
+    private var last: Answered? = null
+
+    @Volatile private var eyes: Eyes? = null
     @Volatile private var ready = false
+
+    /** Of objects whose masks are drawn, from 0 to 1. */
+    @Volatile var lowestScore = 0f
 
     /** Called after every change. */
     var listener: (() -> Unit)? = null
@@ -86,6 +109,8 @@ class Session(private val context: Context) {
         run {
             engine?.close()
             engine = null
+            painter = null
+            last = null
             engineGeneration = mine
             engineSetup = setup
             val result = guarded({ State.Failed(file, it) }, setup) { load(file, setup) }
@@ -96,15 +121,41 @@ class Session(private val context: Context) {
     /** Answer a picture after all that wait before it. */
     fun ask(picture: Picture, source: Int) {
         waiting.incrementAndGet()
-        run { answer(picture, source) }
+        run {
+            answer(source, System.nanoTime()) {
+                it.answer(picture) to Placement(picture.width, picture.height, 0, 0, 0, 0)
+            }
+        }
     }
 
-    /** Answer a camera's frame if none waits. */
-    fun offer(frame: Picture, source: Int) {
-        if (ready && waiting.compareAndSet(0, 1)) run { answer(frame, source) }
+    /**
+     * Answer a camera's frame if none waits; it is not looked at after the call.
+     *
+     * @param turn degrees clockwise by which it stands upright.
+     */
+    fun offer(frame: YuvFrame, turn: Int, source: Int) {
+        val looking = eyes
+        if (looking == null || !ready || !waiting.compareAndSet(0, 1)) return
+        val start = System.nanoTime()
+        val prepared = looking.sampler.sample(frame, turn)
+        run {
+            answer(source, start) { engine ->
+                // Of another model by now: nobody wants it.
+                if (looking.generation == engineGeneration) engine.answer(prepared) to prepared.placement else null
+            }
+        }
     }
 
-    /** Whether a frame would be answered now. */
+    /** Draw the last answer again: `lowestScore` is another. */
+    fun redraw() = run {
+        val (mine, drawn, painter) = Triple(engineGeneration, last, painter)
+        if (drawn == null || painter == null) return@run
+        if ((drawn.answer as? Answer.Boxes)?.found.orEmpty().none { it.mask != null }) return@run
+        val again = drawn.with(painter.painted(drawn.answer, drawn.width, drawn.height, lowestScore))
+        main.post { if (mine == generation && answered?.answer === again.answer) take(again) }
+    }
+
+    /** Whether a frame would be answered now: the last one was, and is shown. */
     fun isIdle(): Boolean = ready && waiting.get() == 0
 
     fun forgetAnswer() {
@@ -114,6 +165,7 @@ class Session(private val context: Context) {
     fun close() {
         generation++
         ready = false
+        eyes = null
         listener = null
         run {
             engine?.close()
@@ -127,23 +179,40 @@ class Session(private val context: Context) {
         val size = bytes.limit().toLong()
         val opened = Engines.current.open(bytes, setup)
         engine = opened
+        painter = OverlayPainter(opened.description)
+        eyes = Eyes(engineGeneration, FrameSampler(opened.description.input))
         return State.Ready(file, opened.description, size)
     }
 
-    private fun answer(picture: Picture, source: Int) {
+    /** @param ask gives an answer, and the size of what it is of. */
+    private fun answer(source: Int, start: Long, ask: (Answerer) -> Pair<Answer, Placement>?) {
         val mine = engineGeneration
         val asked = engine
         val made: Any? = asked?.let {
-            guarded<Any>({ it }, engineSetup) {
-                val start = System.nanoTime()
-                val answer = asked.answer(picture)
-                val all = (System.nanoTime() - start) / NANOS
-                val network = asked.lastNanos / NANOS
-                Answered(answer, picture.width, picture.height, network, all, source)
+            guarded<Any?>({ it }, engineSetup) {
+                ask(asked)?.let { (answer, place) ->
+                    answered(answer, place.pictureWidth, place.pictureHeight, asked.lastNanos, start, source)
+                }
             }
         }
-        waiting.decrementAndGet()
-        main.post { if (mine == generation) take(made) }
+        if (made is Answered) last = made
+        main.post {
+            waiting.decrementAndGet()
+            if (mine == generation) take(made)
+        }
+    }
+
+    private fun answered(answer: Answer, width: Int, height: Int, network: Long, start: Long, source: Int): Answered {
+        val overlay = painter?.painted(answer, width, height, lowestScore)
+        val areas = if (answer is Answer.ClassMap) areas(answer) else NOTHING
+        val all = System.nanoTime() - start
+        return Answered(answer, width, height, network / NANOS, all / NANOS, source, overlay, areas)
+    }
+
+    private fun areas(map: Answer.ClassMap): IntArray {
+        val pixels = IntArray(256)
+        for (each in map.classes) pixels[each.toInt() and 0xff]++
+        return pixels
     }
 
     private fun take(made: Any?) {
@@ -173,5 +242,6 @@ class Session(private val context: Context) {
 
     private companion object {
         const val NANOS = 1e6
+        val NOTHING = IntArray(0)
     }
 }

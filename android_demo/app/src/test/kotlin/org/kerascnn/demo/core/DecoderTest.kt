@@ -88,7 +88,7 @@ class DecoderTest {
         return true
     }
 
-    private fun whole(pasted: Mask.Pasted, case: Case): List<Int> = List(case.width * case.height) {
+    private fun whole(pasted: MaskPaster, case: Case): List<Int> = List(case.width * case.height) {
         val (y, x) = it / case.width - pasted.top to it % case.width - pasted.left
         val inside = y in 0 until pasted.height && x in 0 until pasted.width
         if (inside && pasted.covered[y * pasted.width + x]) 1 else 0

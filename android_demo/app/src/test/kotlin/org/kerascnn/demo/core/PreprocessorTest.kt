@@ -39,7 +39,7 @@ class PreprocessorTest {
         description.getJSONObject("input").put("resize", "stretch") // to the size that it has
         val file = Files.around(description)
         val coded = case.coded("bytes")
-        val filled = Preprocessor(ModelDescription.read(file).input).fill(coded.picture())
+        val filled = Preprocessor(ModelDescription.read(file).input).prepare(coded.picture()).input
         val wanted = case.coded("wanted").floats()
         assertEquals(4 * wanted.size, filled.remaining())
         val numbers = FloatArray(wanted.size).also { filled.asFloatBuffer().get(it) }
@@ -60,7 +60,7 @@ class PreprocessorTest {
         )
         val preprocessor = Preprocessor(input)
         for (first in listOf(0x010203, 0x7fff80)) {
-            val filled = preprocessor.fill(Picture(2, 1, intArrayOf(first, 0xfffefd)))
+            val filled = preprocessor.prepare(Picture(2, 1, intArrayOf(first, 0xfffefd))).input
             val bytes = ByteArray(filled.remaining()).also { filled.duplicate().get(it) }
             val wanted = listOf(first shr 16, first shr 8, first, 0xff, 0xfe, 0xfd)
             assertEquals(wanted.map(Int::toByte), bytes.toList())
@@ -69,7 +69,7 @@ class PreprocessorTest {
 
     @Test
     fun `what pads a picture is a black pixel, normalised`() {
-        val filled = Preprocessor(grey).fill(Picture(1, 1, intArrayOf(0xffffff)))
+        val filled = Preprocessor(grey).prepare(Picture(1, 1, intArrayOf(0xffffff))).input
         val numbers = FloatArray(6).also { filled.asFloatBuffer().get(it) }
         assertArrayEquals(floatArrayOf(-2f, 3.1f, -2f, -2f, -2f, -2f), numbers, 1e-6f)
     }
@@ -78,8 +78,8 @@ class PreprocessorTest {
     fun `placements are where pictures lie`() {
         val preprocessor = Preprocessor(grey)
         val small = Picture(1, 1, IntArray(1))
-        assertEquals(Placement(1, 1, 1, 0, 1, 1), preprocessor.placement(small))
+        assertEquals(Placement(1, 1, 1, 0, 1, 1), preprocessor.prepare(small).placement)
         val wide = Picture(4, 1, IntArray(4))
-        assertEquals(Placement(4, 1, 0, 0, 3, 2), preprocessor.placement(wide))
+        assertEquals(Placement(4, 1, 0, 0, 3, 2), preprocessor.prepare(wide).placement)
     }
 }

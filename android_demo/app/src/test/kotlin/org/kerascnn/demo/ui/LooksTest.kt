@@ -71,7 +71,7 @@ class LooksTest {
         // Five rows and columns in the middle of nine are sure, however a cell is interpolated.
         val mask = Mask(1, floatArrayOf(1f))
         val found = Detection(2, 0.9f, 2f / 9, 2f / 9, 7f / 9, 7f / 9, mask)
-        val made = MaskLooks.overlay(listOf(found), 9, 9)
+        val made = MaskLooks().overlay(listOf(found), 9, 9)
         val pasted = mask.pasted(found, 9, 9)
         val colour = Palette.CLASS_COLOURS[2]
         assertTrue(pasted.covered.count { it } > 9)
@@ -96,7 +96,7 @@ class LooksTest {
     @Test
     fun `the better of two masks lies on top`() {
         fun found(label: Int) = Detection(label, 1f, 0f, 0f, 1f, 1f, Mask(2, FloatArray(4) { 1f }))
-        val made = MaskLooks.overlay(listOf(found(1), found(0)), 20, 20)
+        val made = MaskLooks().overlay(listOf(found(1), found(0)), 20, 20)
         assertEquals(Palette.CLASS_COLOURS[1] and 0xffffff, made[10 * 20 + 10] and 0xffffff)
     }
 }

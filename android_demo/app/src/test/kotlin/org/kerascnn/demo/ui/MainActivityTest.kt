@@ -128,6 +128,7 @@ class MainActivityTest {
             Intent.ACTION_OPEN_DOCUMENT
         }
         assertEquals(picker, intent.action)
+        assertEquals("image/*", intent.type)
     }
 
     @Test
@@ -149,6 +150,14 @@ class MainActivityTest {
         activity.awaitModel("mobilenet_v2 · float32")
         activity.click(R.id.camera)
         assertEquals(activity.getString(R.string.problem_no_camera), activity.told())
+    }
+
+    @Test
+    fun `the settings say what becomes of pictures`() {
+        val activity = started().get()
+        activity.click(R.id.settings)
+        val view = shadowOf(checkNotNull(ShadowAlertDialog.getLatestAlertDialog())).view
+        assertEquals(activity.getString(R.string.privacy), view.part<TextView>(R.id.privacy).text.toString())
     }
 
     @Test

@@ -11,6 +11,7 @@ import org.kerascnn.demo.core.Answer
 import org.kerascnn.demo.core.Answerer
 import org.kerascnn.demo.core.ModelDescription
 import org.kerascnn.demo.core.Picture
+import org.kerascnn.demo.core.Prepared
 import org.robolectric.Shadows.shadowOf
 
 /** Files that describe themselves, and what answers in the runtime's place. */
@@ -73,6 +74,12 @@ class FakeAnswerer(
     override val lastNanos = 12_340_000L
 
     override fun answer(picture: Picture): Answer = answer.invoke(picture)
+
+    /** As of a black picture. */
+    override fun answer(prepared: Prepared): Answer {
+        val (width, height) = prepared.placement
+        return answer(Picture(width, height, IntArray(width * height)))
+    }
 
     override fun close() = Unit
 }

@@ -27,7 +27,9 @@ class StageTest {
         return ModelDescription.read(ByteBuffer.wrap(Samples.model(json)))
     }
 
-    private fun answered(answer: Answer) = Session.Answered(answer, 100, 50, 1.0, 1.0, 0)
+    private fun answered(told: ModelDescription, answer: Answer) = Session.Answered(
+        answer, 100, 50, 1.0, 1.0, 0, OverlayPainter(told).painted(answer, 100, 50, 0f),
+    )
 
     /** A view of 400 x 400 on which a picture of 100 x 50 lies from row 100 to row 300. */
     private fun drawn(change: (StageView) -> Unit): Bitmap {
@@ -47,7 +49,7 @@ class StageTest {
         for (mirrored in listOf(false, true)) {
             val drawn = drawn {
                 it.mirrored = mirrored
-                it.show(told, answered(boxes), 0f)
+                it.show(told, answered(told, boxes), 0f)
             }
             fun at(x: Int, y: Int) = drawn.getPixel(if (mirrored) 399 - x else x, y)
             assertEquals(Palette.CLASS_COLOURS[0], at(200, 250))
@@ -61,7 +63,7 @@ class StageTest {
     fun `a map's classes are tinted in their place`() {
         val told = described("segmentation", "background", "cat")
         val classes = ByteArray(100 * 50) { at -> if (at % 100 >= 50) 1 else 0 }
-        val drawn = drawn { it.show(told, answered(Answer.ClassMap(100, 50, classes)), 0f) }
+        val drawn = drawn { it.show(told, answered(told, Answer.ClassMap(100, 50, classes)), 0f) }
         assertEquals(0, drawn.getPixel(100, 200))
         assertEquals(0, drawn.getPixel(300, 50))
         val tint = drawn.getPixel(300, 200)
