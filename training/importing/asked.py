@@ -75,6 +75,12 @@ class ImportRequest:
         named = path if path.stem.lower() not in _NAMELESS else path.parent
         return _ODD.sub("-", named.stem).strip("-.") or "network"
 
+    @property
+    def shown_data(self) -> str:
+        """The data, for messages."""
+        path = pathlib.Path(self.data)
+        return path.name if path.is_absolute() else self.data
+
     def digest(self) -> str | None:
         """Of the file; None of a name."""
         return None if self.in_zoo else atomic.sha256(pathlib.Path(self.source))
