@@ -241,13 +241,15 @@ class ForeignClassifier(_Foreign):
 
     Attributes:
         probabilities: whether they are; None before the first answer.
+        rounded: whether they are of 8 bits.
     """
 
     def __init__(self, file: OpenedFile, form: Form, preprocessing: Preprocessing) -> None:
         super().__init__(file, form, preprocessing)
         # A softmax of 8 bits has this scale by TFLite's specification, and rounds to sums of any
         # size.
-        self.probabilities = True if file.outputs[0].scale == _SOFTMAX else None
+        self.rounded = file.outputs[0].scale == _SOFTMAX
+        self.probabilities = True if self.rounded else None
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         """See `export.runtime.load.Runtime.predict`."""

@@ -286,7 +286,8 @@ class _Measurement:
 
     def _scored(self, subject: Subject) -> tuple[Scored, BrokenPictures, tuple[str, ...]]:
         """The score, what is broken, and labels that the data lacks."""
-        parts, absent, labels = self._parts, (), subject.known.labels
+        parts, labels = self._parts, subject.known.labels
+        absent: tuple[str, ...] = ()
         if self._labelled:
             places = places_of(subject.path, labels, self._name, self._dataset.classes)
             parts = [part.relabelled(places) for part in parts]
@@ -437,6 +438,8 @@ _AGREED = {
     "same_top1": "same top-1 {:.2f}%",
     "snr_db": "signal to noise of logits {:.1f} dB",
     "largest_difference": "largest difference {:.3g}",
+    "snr_of_probabilities_db": "signal to noise of probabilities {:.1f} dB",
+    "largest_difference_of_probabilities": "largest difference {:.1f} points",
     "found_again": "{:.1f}% of its sure boxes found again",
     "in_reference": "{:.1f}% of this file's sure boxes in it",
     "same_pixels": "{:.2f}% of pixels equal",
@@ -446,7 +449,9 @@ _AGREED = {
 
 def _agreed(name: str, value: float | None) -> str:
     if value is None:
-        return _AGREED[name].partition(" {")[0] + (" no noise" if name == "snr_db" else " -")
+        return _AGREED[name].partition(" {")[0] + (
+            " without noise" if name.endswith("_db") else " -"
+        )
     return _AGREED[name].format(value)
 
 

@@ -22,7 +22,7 @@ from export.tasks.agreement import errors, sure_found
 from kerascnn.errors import InputError
 from training import datasets
 from training.augment.boxes import to_network
-from training.classification.evaluate import Evaluation, class_report
+from training.classification.evaluate import Evaluation, class_report, softmax
 from training.common.progress import Progress
 from training.datasets import detection_sets, segmentation_sets
 from training.datasets.broken import BrokenPictures
@@ -99,6 +99,7 @@ class Scored:
             `Maps`.
         show: draws an image, by its place in `names`: (h, w, 3) uint8.
         places: in `names`, of the images of `Score.worst`.
+        rounded: answers are probabilities of 8 bits.
     """
 
     score: Score
@@ -107,6 +108,7 @@ class Scored:
     answers: Any = None
     show: Callable[[int], np.ndarray] | None = None
     places: tuple[int, ...] = ()
+    rounded: bool = False
 
 
 class Maps:
@@ -227,6 +229,7 @@ class Classification:
             answers=found.outputs if keep else None,
             show=lambda place: _photo(*owners[place]),
             places=places,
+            rounded=bool(getattr(runtime, "rounded", False)),
         )
 
     def unlabelled(self, folder: pathlib.Path) -> Split:
@@ -235,11 +238,20 @@ class Classification:
 
     def agreement(self, found: Scored, wanted: Scored, classes: int) -> dict[str, float | None]:
         one, other = found.answers, wanted.answers
-        same = 100 * float(np.mean(one.predictions == other.predictions))
+        same = {"same_top1": 100 * float(np.mean(one.predictions == other.predictions))}
+        if found.rounded or wanted.rounded:
+            # The logarithm of a probability that 8 bits have no number for is none.
+            ours, theirs = softmax(one.logits), softmax(other.logits)
+            gaps = ours - theirs
+            return same | {
+                "snr_of_probabilities_db": decibels(
+                    float(np.square(theirs).sum()), float(np.square(gaps).sum())
+                ),
+                "largest_difference_of_probabilities": _number(100 * np.abs(gaps).max()),
+            }
         logits = [each.logits - each.logits.mean(axis=-1, keepdims=True) for each in (one, other)]
         gaps = logits[0].astype(np.float64) - logits[1]
-        return {
-            "same_top1": same,
+        return same | {
             "snr_db": decibels(
                 np.square(logits[1].astype(np.float64)).sum(), np.square(gaps).sum()
             ),
@@ -467,8 +479,12 @@ def _placed(names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _photo(split: Split, place: int) -> np.ndarray:
+    """The image itself where it is a file, else what there is of it."""
+    name = split.names[place]
+    if split.read is None and pathlib.Path(name).is_file():
+        return read_pixels(name)
     stored = split.stored(place)
-    return read_pixels(stored, split.names[place]) if isinstance(stored, bytes) else stored
+    return read_pixels(stored, name) if isinstance(stored, bytes) else stored
 
 
 def _checked(path: pathlib.Path, logits: np.ndarray, known: ModelFacts) -> np.ndarray:

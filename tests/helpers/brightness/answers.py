@@ -16,7 +16,8 @@ from export.runtime.answers import Answer
 from export.runtime.load import load
 from export.runtime.model_facts import ModelFacts
 from export.runtime.predictor import Asked, Found, Predictor, Seen, answering, made
-from export.tools.scorers import Score
+from export.runtime.subjects import Subject
+from export.tools.scorers import Score, Scored
 from training.augment.boxes import to_network
 from training.datasets.broken import BrokenPictures
 
@@ -75,14 +76,16 @@ class BrightnessScorer:
 
     def score(
         self,
-        path: pathlib.Path,
-        known: ModelFacts,
+        subject: Subject,
         parts: Sequence[data.BrightnessSplit],
         broken: BrokenPictures,
         root: str,
-    ) -> tuple[int, Score]:
+        *,
+        keep: bool = False,
+    ) -> Scored:
         """The figure of files, by the images of all parts."""
-        runtime = load(path, known.preprocessing)
+        known = subject.known
+        runtime = load(subject.path, known.preprocessing)
         found = np.concatenate([numbers(runtime.predict, p, known.preprocessing) for p in parts])
         truth = np.concatenate([data.truths(part) for part in parts])
         right, pair = np.array([truth, truth]), np.array([truth, found])
@@ -95,4 +98,5 @@ class BrightnessScorer:
             figures={},
             per_class=({"label": known.labels[0], "images": len(found)},),
         )
-        return len(found), score
+        names = tuple(name for part in parts for name in part.names)
+        return Scored(score=score, names=names)
