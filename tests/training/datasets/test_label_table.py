@@ -264,6 +264,16 @@ def test_lines_of_json(tmp_path: Path) -> None:
         scan(table(tmp_path, *rows, "{", name="metadata.jsonl"))
 
 
+def test_few_images_that_nothing_is_learnt_from(tmp_path: Path) -> None:
+    """As `kerascnn import` reads them: one class, and classes of one image."""
+    one = scan(table(tmp_path / "a", "file,label", "00.png,cat", "01.png,cat"), sparse=True)
+    assert one.classes == ("cat",)
+    rows = ("00.png,cat,test", "01.png,dog,test", "02.png,cat,train")
+    few = scan(table(tmp_path / "b", "file,label,split", *rows), sparse=True)
+    assert few.classes == ("cat", "dog")
+    assert len(few.held_out) == 2
+
+
 def test_held_out_rows_of_another_table(tmp_path: Path) -> None:
     path = table(tmp_path / "a", "file,label", *(f"{n},{c}" for n, c in PAIRS))
     other = table(tmp_path / "b", "file,label", "03.png,dog")
