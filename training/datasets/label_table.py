@@ -113,7 +113,7 @@ def scan(
     """
     table = read(path, strict=strict)
     told = one_each(path, table.rows)
-    name = named(_beside(path), told)
+    name = named(path, told)
     whole = Split(
         labels=name.indices.astype(np.int32),
         names=tuple(row.file for row in table.rows),
@@ -192,11 +192,6 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
 
 def _part_of(name: str) -> str:
     return PARTS.get(name.lower(), ALL)
-
-
-def _beside(path: pathlib.Path) -> pathlib.Path:
-    """Where a file of classes may lie."""
-    return path.parent if path.is_file() else path
 
 
 class _Reading:

@@ -82,8 +82,7 @@ def scan(
         )
     look = _Scan(path, files, strict)
     rows, reader, notes = look.run()
-    near = path if path.is_dir() else path.parent
-    told = named(near, one_each(path, rows), order=look.names)
+    told = named(path, one_each(path, rows), order=look.names)
     whole = Split(
         labels=told.indices.astype(np.int32),
         names=tuple(row.key for row in rows),

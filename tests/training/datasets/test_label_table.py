@@ -150,6 +150,12 @@ def test_numbers_are_in_natural_order_and_named_by_a_file(tmp_path: Path) -> Non
         scan(path)
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "classes.csv"])
+def test_a_table_of_numbers_does_not_name_them_itself(name: str, tmp_path: Path) -> None:
+    path = table(tmp_path, *(f"{n},{at // 4}" for at, n in enumerate(NAMES)), name=name)
+    assert scan(path).classes == ("0", "1", "2")
+
+
 def test_names_may_count_from_one(tmp_path: Path) -> None:
     path = table(tmp_path, "file,label", *(f"{n},{1 + (c == 'dog')}" for n, c in PAIRS))
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
