@@ -776,29 +776,40 @@ def predict(
     top: int | None = None,
     score: float | None = None,
     out: Path | None = None,
+    threads: int | None = None,
+    every: int = 1,
+    fps: float | None = None,
+    start: float = 0.0,
+    end: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Run a model file on images, as a phone would.
+    """Run a model file on images and videos, as a phone would.
 
     No framework is loaded for .tflite and .onnx files.
 
     Args:
         file: a .tflite or .onnx file that describes itself, the model.keras of a run, or a run.
-        images: one or several: image files, folders, or arrays (height, width, 3) uint8, red first.
-            A file that is named twice is looked at once.
+        images: one or several: image files, folders, patterns ("photos/**/*.jpg"), videos (of the
+            extra kerascnn[video]), or arrays (height, width, 3) uint8, red first. A file that is
+            named twice is looked at once.
         top: labels per image (of classifiers alone; 1 by default).
         score: the lowest score of an object, 0 to 1 (of detectors alone; 0.3 by default).
-        out: gets each image with its boxes or segmentation drawn, as NAME.png; not of classifiers.
+        out: gets each image with what was found drawn on it, as NAME.png, and each video as
+            NAME.mp4; or, with a video's ending, the file of one video.
+        threads: of the runtime (1 by default).
+        every, fps: of a video each so many-th frame, or at most so many per second.
+        start, end: of a video, in seconds.
 
     Returns:
-        A dictionary per image, with its path or number as "image", and: of a classifier "labels", a
-        list of {"label", "probability"}; of a detector "objects", a list of {"label", "score",
-        "top", "left", "bottom", "right"} in pixels, with "mask" in COCO's run lengths where the
-        network has masks; of a segmentation network "classes", a list of {"label", "pixels",
-        "share"}. "drawn" is the file that was written to `out`, or None (not of classifiers).
+        A dictionary per image or frame, with its path or number as "image" (of a frame also "frame"
+        and "time", in seconds), and: of a classifier "labels", a list of {"label", "probability"};
+        of a detector "objects", a list of {"label", "score", "top", "left", "bottom", "right"} in
+        pixels, with "mask" in COCO's run lengths where the network has masks; of a segmentation
+        network "classes", a list of {"label", "pixels", "share"}. "drawn" is the file that was
+        written to `out`; without one it is None, and of a classifier not there.
 
     Raises:
         InputError: not a model file, one that nothing describes, an argument that is for files of
-            another task, or an image that cannot be read.
+            another task, an extra that is not installed, or an image that cannot be read.
 
     Examples:
         >>> kerascnn.predict("int8.tflite", "rose.jpg", top=2)
@@ -806,24 +817,33 @@ def predict(
     """
     from export.artefacts.artefact import require_description
     from export.artefacts.description import require_file
-    from export.runtime.picture_args import named
+    from export.runtime.picture_args import sources
+    from export.runtime.sources import Clip
 
     named_file = file._opened.model_path if isinstance(file, Run) else file
     path = pathlib.Path(arguments.path(named_file, "file", what="a model file, or a run"))
     if top is not None:
         top = arguments.whole(top, "top", least=1)
+    if threads is not None:
+        threads = arguments.whole(threads, "threads", least=1)
     if score is not None:
         arguments.number(score, "score", least=0, most=1)
+    if fps is not None:
+        arguments.number(fps, "fps", least=1e-3, most=1000)
+    for name, given in (("start", start), ("end", end)):
+        if given is not None:
+            arguments.number(given, name, least=0)
+    clip = Clip(every=arguments.whole(every, "every", least=1), fps=fps, start=start, end=end)
     target = arguments.optional_path(out, "out")
-    folder = None if target is None else pathlib.Path(target)
     require_file(path)
     with _as_files(images) as (paths, shown):
-        names = named(paths)
+        found = sources(paths)
         require_description(path)
-        from export.runtime.predict import answers
+        from export.runtime.predict import Order, answers
 
-        found = answers(path, list(names), top=top, score=score, folder=folder, names=names)
-        return [{**one.as_json(), "image": shown.get(one.image, one.image)} for one in found]
+        order = Order(out=None if target is None else pathlib.Path(target), clip=clip)
+        told = answers(path, found, top=top, score=score, threads=threads, order=order)
+        return [{**one.as_json(), "image": shown.get(one.image, one.image)} for one in told]
 
 
 def default_folder(model: str, data: str) -> pathlib.Path:

@@ -107,6 +107,20 @@ def pictures(folder: Path) -> None:
         read_picture(str(name), preprocessing)
 
 
+def table(folder: Path) -> None:
+    """As a table of labels, or .parquet files; each image's bytes are read."""
+    from kerascnn.preprocessing import Preprocessing
+    from training import datasets
+    from training.datasets.pictures import read_picture
+
+    place = folder / "labels.csv"
+    dataset = datasets.scan(str(place if place.exists() else folder), seed=0)
+    preprocessing = Preprocessing(height=8, width=8, channels=3)
+    for split in dataset.splits:
+        for at in range(len(split)):
+            read_picture(split.encoded(at), preprocessing, split.names[at])
+
+
 def objects(folder: Path) -> None:
     from training.datasets.detection_sets import scan_objects
 
@@ -193,6 +207,9 @@ KINDS: dict[str, Kind] = {
     "checkpoint": Kind(samples="checkpoint", damaged=("*.npz",), read=checkpoint),
     "device_csv": Kind(samples="device", damaged=("*.csv",), read=device_csv),
     "pictures": Kind(samples="pictures", damaged=("*/*",), read=pictures),
+    "table": Kind(samples="table", damaged=("*.csv", "*.txt"), read=table),
+    "json_lines": Kind(samples="json_lines", damaged=("*/*.jsonl",), read=table),
+    "parquet": Kind(samples="parquet", damaged=("*.parquet",), read=table),
     "coco": Kind(samples="coco", damaged=("*.json", "*.json", "*/*.png"), read=objects),
     "voc": Kind(samples="voc", damaged=("*.xml", "*.xml", "*.png"), read=objects),
     "yolo": Kind(samples="yolo", damaged=("*.yaml", "labels/*/*.txt"), read=objects),

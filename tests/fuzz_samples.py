@@ -22,7 +22,7 @@ def make_light(folder: Path) -> None:
     """What needs no network; nothing where it is there."""
     if (folder / "light").exists():
         return
-    for make in (_weights, _checkpoint, _device, _pictures, _coco, _voc, _yolo, _masks):
+    for make in (_weights, _checkpoint, _device, _pictures, _tables, _coco, _voc, _yolo, _masks):
         make(folder)
     _picture(folder / "picture.png", 0)
     (folder / "light").touch()
@@ -171,6 +171,27 @@ def _pictures(folder: Path) -> None:
     for number in range(12):
         end = ("png", "jpg", "bmp")[number % 3]
         _picture(folder / f"pictures/{'ab'[number % 2]}/{number}.{end}", number)
+
+
+def _tables(folder: Path) -> None:
+    """labels.csv with a file of names; metadata.jsonl in each split; and a .parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows, encoded = ["file,label,split"], []
+    for number in range(12):
+        path = _picture(folder / f"table/images/{number}.png", number)
+        part = "train" if number < 8 else "test"
+        rows.append(f"{number}.png,{number % 2},{part}")
+        image = {"bytes": path.read_bytes(), "path": path.name}
+        encoded.append({"image": image, "label": number % 2})
+        _picture(folder / f"json_lines/{part}/{number}.png", number)
+        with (folder / f"json_lines/{part}/metadata.jsonl").open("a") as file:
+            file.write(json.dumps({"file_name": path.name, "label": "ab"[number % 2]}) + "\n")
+    (folder / "table/labels.csv").write_text("\n".join(rows))
+    (folder / "table/classes.txt").write_text("cat\ndog\n")
+    (folder / "parquet").mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(encoded), folder / "parquet/all.parquet", row_group_size=5)
 
 
 def _coco(folder: Path) -> None:

@@ -18,11 +18,13 @@ from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import check_labels
 from export.artefacts.open_file import OpenFile
+from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
 from export.graph.fold_norm import fold_batch_norms
+from export.graph.legacy_keras import require_twin
 from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.graph.signature import INPUT_NAME
 from export.onnx.convert import converted
@@ -72,14 +74,14 @@ def compress(
         InputError: no such variant, the run's data set is gone or has changed, or a step that
             this network does not allow.
     """
-    task = tasks.of(run)
-    names = task.default if variants is None else variants
+    names = tasks.of(run).default if variants is None else variants
     plan = [(recipes.variant(name, settings), ".tflite") for name in dict.fromkeys(names)]
+    builder = VariantBuilder(run)
     for variant, _end in plan:
-        task.check(variant)
+        builder.check(variant)
     if onnx:
         plan.append((recipes.variant("float32"), ".onnx"))
-    builder = VariantBuilder(run)
+    left_out = LeftOut(run, forgiving=builder.imported and variants is None)
     found = {(v.name, end): builder.found(v, end) for v, end in plan}
     missing = [(v, end) for v, end in plan if found[v.name, end] is None]
     if missing:
@@ -88,9 +90,11 @@ def compress(
         with Progress(run.name, len(missing), unit="file", lines=True) as progress:
             for number, (variant, end) in enumerate(missing, 1):
                 progress.note(names[number - 1])
-                made = found[variant.name, end] = builder.make(variant, end)
+                with left_out.instead_of(f"{variant.name}{end}"):
+                    made = found[variant.name, end] = builder.make(variant, end)
+                    progress.line(f"{number}/{len(names)} {_made(made)}")
                 progress.step()
-                progress.line(f"{number}/{len(names)} {_made(made)}")
+    left_out.close()
     return [a for a in found.values() if a is not None], bool(missing)
 
 
@@ -145,6 +149,7 @@ class VariantBuilder:
     def __init__(self, run: Run) -> None:
         check_labels(run.labels)
         self._run, self._task = run, tasks.of(run)
+        self.imported = run.info["request"].get("imported") is not None
         self.source = atomic.sha256(run.model_path)
         self._stages = CompressionStages(run, self._inputs())
         self._networks: dict[str, _Network] = {}
@@ -158,8 +163,28 @@ class VariantBuilder:
             return None
         return one if one.info.get("key") == self._key(variant, end) else None
 
+    def check(self, variant: recipes.Variant) -> None:
+        """Raise InputError for a variant that this network cannot have."""
+        self._task.check(variant)
+        if self.imported and any(not isinstance(s, recipes.ChannelPrune) for s in variant.steps):
+            model = self.network(recipes.variant("float32")).trained.model
+            with naming(variant.name):
+                require_twin(self._task.trainable(model))
+
     def make(self, variant: recipes.Variant, end: str) -> Artefact:
-        """Write, run, verify and describe one file."""
+        """Write, run, verify and describe one file.
+
+        Raises:
+            InputError: a variant that this network cannot have. Where the network is from
+                elsewhere, that is also what a converter does not take.
+        """
+        self.check(variant)
+        if not self.imported:
+            return self._made(variant, end)
+        with naming(f"{variant.name}{end}", foreign=True):
+            return self._made(variant, end)
+
+    def _made(self, variant: recipes.Variant, end: str) -> Artefact:
         network = self.network(variant)
         began = time.monotonic()
         file, made = self._convert(network, variant, end)

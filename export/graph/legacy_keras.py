@@ -198,6 +198,24 @@ def to_tf_keras(
     return tf_keras.Model(inputs, outputs, name=model.name)
 
 
+def require_twin(model: keras.Model) -> None:
+    """Raise InputError where `to_tf_keras` would; nothing is built."""
+    known = (*_SAME, *_ELEMENTWISE, *_registered, keras.layers.InputLayer)
+    for operation in model.operations:
+        if isinstance(operation, keras.Model):
+            require_twin(operation)
+        elif type(operation) not in known:
+            raise _without_twin(operation, model.name)
+
+
+def _without_twin(operation: keras.Operation, model_name: str) -> InputError:
+    return InputError(
+        f"{model_name}: layer {operation.name!r} is a {type(operation).__name__}, which has no "
+        "twin in tf_keras; pruning, clustering and quantisation-aware training cannot take this "
+        "network"
+    )
+
+
 def bring_back(twin: tf_keras.Model, model: keras.Model) -> None:
     """Put the weights of a (stripped) twin into the Keras 3 model that it was made of.
 
@@ -221,10 +239,7 @@ def _twin(operation, model_name: str) -> tf_keras.layers.Layer:
         return getattr(tf_keras.layers, kind.__name__)(name=operation.name, **chosen)
     if kind in (*_ELEMENTWISE, *_registered):
         return Elementwise(keras.saving.serialize_keras_object(operation), name=operation.name)
-    raise InputError(
-        f"{model_name}: layer {operation.name!r} is a {kind.__name__}, which has no twin in "
-        "tf_keras; pruning, clustering and quantisation-aware training cannot take this network"
-    )
+    raise _without_twin(operation, model_name)
 
 
 def _activation(operation) -> Callable:

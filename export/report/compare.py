@@ -11,6 +11,7 @@ from typing import Any
 from export.artefacts.artefact import Artefact, sidecar
 from export.artefacts.kinds import base as kinds
 from export.artefacts.significance import Difference
+from export.compress import left_out
 from export.compress.compress import all_artefacts
 from export.report import chart, device_results, results
 from export.report import (
@@ -269,31 +270,36 @@ def _choice(measured: Mapping[str, Any]) -> Choice | None:
 
 def _facts(run: Run) -> dict[str, str]:
     request, data, trained = (run.info[key] for key in ("request", "dataset", "results"))
-    config = request["config"]
+    config, imported = request["config"], request.get("imported")
     pixels = "x".join(str(side) for side in run.preprocessing.input_shape)
     options = ", ".join(f"{k}={v}" for k, v in request["model_options"].items())
     worth = kinds.of_metric(trained["metric"])
     unreadable = len(data["skipped"]) + len(data.get("broken", ()))
+    learnt = "for calibration and fine-tuning" if imported else "training"
+    begun = f"{trained['seconds']:.0f} s, started {run.info['created']}"
+    closing = summary.closing(trained)
     return {
         "Model": request["model"] + (f" ({options})" if options else ""),
-        "Initial weights": _initial_weights(run),
+        "Imported from" if imported else "Initial weights": _initial_weights(run),
         **({"Teacher": run.info["teacher"]["run"]} if run.info.get("teacher") else {}),
         "Input": f"{pixels}, {run.preprocessing.resize}",
         "Data": f"{_data_name(data['name'])} (fingerprint {data['fingerprint']})",
-        "Images": f"{data['train']:,} training, {data['validation']:,} validation, "
+        "Images": f"{data['train']:,} {learnt}, {data['validation']:,} validation, "
         f"{data['held_out']:,} held out"
         + (f"; {unreadable:,} unreadable, left out" if unreadable else ""),
-        "Recipe": f"{request['recipe']}: {counted(config['epochs'], 'epoch')}, "
-        f"batch {config['batch_size']}, "
+        "Fine-tuning recipe" if imported else "Recipe": f"{request['recipe']}: "
+        f"{counted(config['epochs'], 'epoch')}, batch {config['batch_size']}, "
         f"{config['optimizer']}, learning rate {config['learning_rate']:g}, "
         f"augmentation: {config['augmentation']}",
         "Random seed": str(config["seed"])
         + (f"; of the split {config['split_seed']}" if "split_seed" in config else ""),
-        "Keras model": f"{worth.keras_figure(trained)} on the held-out images; "
-        f"{summary.closing(trained)}",
-        "Training": f"{trained['seconds']:.0f} s, started {run.info['created']}, "
-        f"on {run.info['machine']['processor']}",
-        "Trained with": ", ".join(f"{k} {v}" for k, v in run.info["versions"].items()),
+        "Keras model": f"{worth.keras_figure(trained)} on the held-out images"
+        + (f"; {closing}" if closing else ""),
+        "Import" if imported else "Training": f"{begun}, on {run.info['machine']['processor']}",
+        "Versions" if imported else "Trained with": ", ".join(
+            f"{k} {v}" for k, v in run.info["versions"].items()
+        ),
+        **{f"Left out: {file}": why for file, why in left_out.of_run(run).items()},
     }
 
 
@@ -307,7 +313,10 @@ def _data_name(name: str) -> str:
 
 def _initial_weights(run: Run) -> str:
     """As asked for; of a file no more of its path than tells it from others."""
-    weights = run.info["request"]["weights"]
+    weights, imported = run.info["request"]["weights"], run.info["request"].get("imported")
+    if imported and imported["sha256"]:
+        source = pathlib.Path(imported["source"])
+        return f"{source.parent.name}/{source.name} (sha256 {imported['sha256'][:12]})"
     if weights is None:
         return "random"
     path = pathlib.Path(weights)

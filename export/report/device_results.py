@@ -355,6 +355,11 @@ _NUMBERS = {int: "[0-9]{1,18}", float: r"[0-9]{1,18}(\.[0-9]{1,18})?([eE][-+]?[0
 def _result(line: _Line) -> DeviceResult:
     timed = not line.empty("latency_ms", "latency_p95_ms")
     judged = not line.empty("value", "pictures")
+    more: dict[str, Any] = {
+        **{name: None if line.empty(name) else line.milliseconds(name) for name in _TIMES},
+        **{name: None if line.empty(name) else line.count(name) for name in _COUNTS},
+        **{name: line.name(name, empty=True) for name in _WORDS},
+    }
     if not timed and not judged:
         line.fail("latency_ms", "is milliseconds, above 0, where no accuracy was measured")
     return DeviceResult(
@@ -375,7 +380,5 @@ def _result(line: _Line) -> DeviceResult:
         metric=line.name("metric") if judged else "",
         value=line.share("value") if judged else None,
         pictures=line.count("pictures") if judged else None,
-        **{name: None if line.empty(name) else line.milliseconds(name) for name in _TIMES},
-        **{name: None if line.empty(name) else line.count(name) for name in _COUNTS},
-        **{name: line.name(name, empty=True) for name in _WORDS},
+        **more,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.detection.metrics import Detections
+
+if TYPE_CHECKING:
+    import keras
 
 # Keras works on so many pictures at once.
 _PICTURES_AT_ONCE = 16
@@ -132,9 +135,15 @@ class KerasDetector(KerasModel):
     """A .keras file in Keras, as it was trained: of one stage with logits, of two as files are."""
 
     def __init__(
-        self, path: pathlib.Path, preprocessing: Preprocessing, threads: int, spec: _Spec
+        self,
+        path: pathlib.Path,
+        preprocessing: Preprocessing,
+        threads: int,
+        spec: _Spec,
+        *,
+        model: keras.Model | None = None,
     ) -> None:
-        super().__init__(path, preprocessing, threads)
+        super().__init__(path, preprocessing, threads, model=model)
         outputs, self._decoder = self._model.output, _decoder(spec)
         coded = self._decoder is not None
         if not isinstance(outputs, list if coded else dict) or (coded and len(outputs) != 2):

@@ -15,6 +15,8 @@ import os
 import resource
 import sys
 
+SIDE = 224  # pixels, where a file takes any number
+
 
 def main(memory: str, seconds: str, *paths: str) -> None:
     """Run each file once on zeros."""
@@ -65,10 +67,19 @@ def _run_onnx(path: str) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+    kinds = {
+        "tensor(float16)": np.float16,
+        "tensor(double)": np.float64,
+        "tensor(uint8)": np.uint8,
+        "tensor(int8)": np.int8,
+    }
     feed = {
         given.name: np.zeros(
-            [side if isinstance(side, int) else 1 for side in given.shape],
+            # A batch of any size is of one image, and images of any size are small ones.
+            [
+                side if isinstance(side, int) else (SIDE if place else 1)
+                for place, side in enumerate(given.shape)
+            ],
             kinds.get(given.type, np.float32),
         )
         for given in session.get_inputs()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.classification.evaluate import keras_predict_fn
 from training.common.quiet import native_quiet
+
+if TYPE_CHECKING:  # .tflite and .onnx files need no framework
+    import keras
 
 # What Android's and ours default to; more threads than one hide what a file costs.
 THREADS = 1
@@ -180,15 +183,22 @@ class OnnxRuntime:
 
 
 class KerasModel:
-    """A .keras file in Keras."""
+    """A .keras file in Keras, or a model that was built; its path is what messages call it."""
 
     partitions = None
     operations: tuple[str, ...] = ()
 
-    def __init__(self, path: pathlib.Path, preprocessing: Preprocessing, _threads: int) -> None:
+    def __init__(
+        self,
+        path: pathlib.Path,
+        preprocessing: Preprocessing,
+        _threads: int = THREADS,
+        *,
+        model: keras.Model | None = None,
+    ) -> None:
         from training.engine.run import load_keras
 
-        self._model = load_keras(path)
+        self._model = load_keras(path) if model is None else model
         _check_sides(path, self._model.inputs[0].shape[1:], preprocessing)
         self._preprocessing = preprocessing
         self.predict = keras_predict_fn(self._model, preprocessing)

@@ -17,6 +17,7 @@ from export.artefacts import artefact
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import inside
 from export.runtime import first_run
+from export.runtime.foreign import Form
 from export.runtime.segmenters import palette
 from kerascnn import outside_json as told
 from kerascnn.detection import spec_from_dict
@@ -42,6 +43,7 @@ class ModelFacts:
         spec: what a detector's outputs mean; None of other networks, and of a file that says of
             itself that decoding and suppression are inside.
         palette: the data's own colours of a segmentation network's classes, if it has some.
+        form: how a file of another program takes and gives numbers; None of ours.
     """
 
     task: str
@@ -49,6 +51,7 @@ class ModelFacts:
     labels: tuple[str, ...]
     spec: DetectorSpec | TwoStageSpec | None = None
     palette: Palette | None = None
+    form: Form | None = None
 
 
 def facts(path: pathlib.Path) -> ModelFacts:

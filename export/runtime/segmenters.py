@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.segmentation import Palette
 from training.segmentation.evaluate import keras_segment_fn
+
+if TYPE_CHECKING:
+    import keras
 
 
 class Segmenter(Protocol):
@@ -99,8 +102,15 @@ class OnnxSegmenter(OnnxRuntime):
 class KerasSegmenter(KerasModel):
     """A .keras file in Keras, as it was trained: with logits."""
 
-    def __init__(self, path: pathlib.Path, preprocessing: Preprocessing, threads: int) -> None:
-        super().__init__(path, preprocessing, threads)
+    def __init__(
+        self,
+        path: pathlib.Path,
+        preprocessing: Preprocessing,
+        threads: int = THREADS,
+        *,
+        model: keras.Model | None = None,
+    ) -> None:
+        super().__init__(path, preprocessing, threads, model=model)
         shapes = [tuple(output.shape) for output in self._model.outputs]
         if [len(shape) for shape in shapes] != [4]:
             raise _no_segmenter(path, ", ".join(map(str, shapes)))

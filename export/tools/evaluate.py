@@ -12,21 +12,25 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from export.artefacts.artefact import require_description
 from export.artefacts.description import require_file
 from export.artefacts.kinds import base as kinds
-from export.runtime.model_facts import ModelFacts, facts
+from export.runtime import strangers
+from export.runtime.strangers import Told
+from export.runtime.subjects import Subject
 from export.tasks.same_data import check_fingerprint
-from export.tools.scorers import Score, Scorer
+from export.tools import zoo_subject
+from export.tools.label_places import places_of, some
+from export.tools.reference import Agreement, compared, require_same_labels
+from export.tools.scorers import Comparing, Score, Scored, Scorer
+from export.tools.zoo_subject import Held, Named
+from kerascnn import zoo
 from kerascnn.errors import InputError, did_you_mean
 from training.common import atomic, framework
 from training.common.progress import say
 from training.common.registry import loaded
 from training.common.wording import counted
 from training.datasets.broken import BrokenPictures
-from training.datasets.spelling import class_key
 from training.engine import dataset_of_request as of_request
 from training.engine.opening import notes_lines
 from training.engine.request import TrainRequest
@@ -34,7 +38,29 @@ from training.engine.run import Run
 
 HELD_OUT = "held-out"
 SPLITS = (HELD_OUT, "validation", "train", "all")
-_NAMED = 5  # classes that a message lists
+_SHOWN = 5  # mistakes, and pairs of classes, in text
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is measured, beside the file and the data.
+
+    Attributes:
+        split: one of `SPLITS`.
+        told: of a file that does not describe itself.
+        weights, options: of a network of the zoo.
+        published: hold the figure against the published one of its weights.
+        reference: another file, or run, whose answers are compared.
+        reference_told: of that one, if it does not describe itself.
+    """
+
+    split: str = HELD_OUT
+    told: Told = dataclasses.field(default_factory=Told)
+    weights: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    published: bool = False
+    reference: pathlib.Path | None = None
+    reference_told: Told | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +75,11 @@ class Evaluated:
         images: how many there were.
         broken: names of those that could not be read, and do not count.
         absent: labels of the network that the data has no class of.
-        score: figures.
+        score: figures; None of images whose truth is not known.
+        labels: of the network, in the order of its outputs.
+        agreement: with another file.
+        held: against a published figure.
+        scored: what a page shows beside the figures.
     """
 
     file: str
@@ -59,12 +89,15 @@ class Evaluated:
     images: int
     broken: tuple[str, ...]
     absent: tuple[str, ...]
-    score: Score
+    score: Score | None
+    labels: tuple[str, ...] = ()
+    agreement: Agreement | None = None
+    held: Held | None = None
+    scored: Scored | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; a figure that there is none of is None."""
-        score = self.score
-        return {
+        told: dict[str, Any] = {
             "file": self.file,
             "task": self.task,
             "data": self.data,
@@ -72,96 +105,266 @@ class Evaluated:
             "images": self.images,
             "broken": list(self.broken),
             "absent": list(self.absent),
-            "metric": score.metric,
-            "value": score.value,
-            "value_low": score.low,
-            "value_high": score.high,
-            **score.figures,
-            "per_class": [dict(row) for row in score.per_class],
         }
+        if (score := self.score) is not None:
+            told |= {
+                "metric": score.metric,
+                "value": score.value,
+                "value_low": score.low,
+                "value_high": score.high,
+                **score.figures,
+                "per_class": [dict(row) for row in score.per_class],
+                "confused": [dict(row) for row in score.confused],
+                "confusion": [list(cell) for cell in score.confusion],
+                "worst": [dict(row) for row in score.worst],
+            }
+        if self.held is not None:
+            told["published"] = dataclasses.asdict(self.held)
+        if self.agreement is not None:
+            told["reference"] = self.agreement.to_dict()
+        return told
 
     def as_text(self) -> str:
-        """Lines for a terminal: the figures, and a table by class."""
-        score = self.score
+        """Lines for a terminal: the figures, a table by class, and the worst mistakes."""
         split = "" if self.split == "all" else f"{self.split} "
         broken = f" ({counted(len(self.broken), 'broken image')} left out)" if self.broken else ""
-        interval = ""
-        if score.low is not None and score.high is not None:
-            interval = f" (95% interval {score.low:.1f} to {score.high:.1f})"
-        lines = [
-            f"{self.file}: {counted(self.images, f'{split}image')} of {self.data}{broken}",
-            f"{score.metric} {_percent(score.value)}{interval}",
-            ", ".join(
-                f"{_words(name)} {_figure(name, value)}"
-                for name, value in score.figures.items()
-                if name != "top1"  # it is the accuracy
-            ),
-        ]
-        if self.absent:
-            lines.append(f"no images of: {_some(self.absent)}")
-        return "\n".join([*lines, "", *_table(score.per_class)])
+        lines = [f"{self.file}: {counted(self.images, f'{split}image')} of {self.data}{broken}"]
+        if (score := self.score) is not None:
+            lines += _figures(score)
+        if self.held is not None:
+            lines += self.held.as_text().splitlines()
+        if self.agreement is not None:
+            lines += agreement_lines(self.agreement, self.score)
+        if self.absent and score is not None:
+            lines.append(f"no images of: {some(self.absent)}")
+        if score is None:
+            return "\n".join(lines)
+        lines += ["", *_table(score.per_class)]
+        if score.confused:
+            lines += ["", "taken for another most often:"]
+            lines += [
+                f"  {one['true']} for {one['predicted']}: {counted(one['images'], 'image')}, "
+                f"{one['share']:.1f}%"
+                for one in score.confused[:_SHOWN]
+            ]
+        if score.worst:
+            lines += ["", "worst mistakes (all in --json, seen with -o page.html):"]
+            lines += [f"  {one['image']}: {mistake(one)}" for one in score.worst[:_SHOWN]]
+        return "\n".join(lines)
 
 
-def evaluate(source: pathlib.Path, *, data: str | None = None, split: str = HELD_OUT) -> Evaluated:
+def evaluate(
+    source: pathlib.Path,
+    *,
+    data: str | None = None,
+    split: str = HELD_OUT,
+    asked: Asked | None = None,
+) -> Evaluated:
     """Run a file on images whose truth is known.
 
     Args:
-        source: a .tflite or .onnx file, the model.keras of a run, or a run folder, which means its
-            model.keras.
+        source: a .tflite, .onnx or .keras file, a run folder, which means its model.keras, or a
+            network of the zoo by its name.
         data: what `train` takes as data of the task; its classes are those of the file, or some of
             them, by name. None: the data of the run that the file is in.
         split: one of `SPLITS`. Of `data`, "held-out" is its test split, else its validation split,
             else all of it; the others are as a training would take them.
+        asked: what else there is to ask; its split counts before `split`'s default.
 
     Raises:
         InputError: not a model file, one in no run where `data` is None, data that is gone or has
-            changed, has classes that the file has not, or has no such split.
+            changed, has classes that the file has not, or has no such split; what is needed of a
+            file that does not describe itself and was not told.
     """
-    if split not in SPLITS:
-        hint = did_you_mean(split, SPLITS) or ";"
-        raise InputError(f"no split {split!r}{hint} there are: {', '.join(SPLITS)}")
-    if not source.exists():
-        raise InputError(f"{source}: no such file or run folder")
-    run = _run_of(source)
-    path = source / "model.keras" if source.is_dir() else source
-    if run is None and data is None:
-        raise InputError(
-            f"{path} is in no run folder, so that no held-out images are known; give data"
+    asked = asked or Asked(split=split)
+    if asked.split not in SPLITS:
+        hint = did_you_mean(asked.split, SPLITS) or ";"
+        raise InputError(f"no split {asked.split!r}{hint} there are: {', '.join(SPLITS)}")
+    return _Measurement(source, data, asked).evaluated()
+
+
+class _Measurement:
+    """One file, or two, on one set of images."""
+
+    def __init__(self, source: pathlib.Path, data: str | None, asked: Asked) -> None:
+        self._source, self._data, self._asked = source, data, asked
+        self._named = self._of_zoo()
+        self._run = None if self._named else _run_of(source)
+        self._refuse()
+        subject = None if self._named else _subject(source, asked.told, loose=bool(asked.reference))
+        self._task = self._named.task if self._named else _required(subject).known.task
+        self._scorer: Scorer = loaded(kinds.of(self._task).scorer)()
+        if asked.reference is not None and not isinstance(self._scorer, Comparing):
+            raise InputError(f"--reference is not for {self._task}")
+        self._read()
+        self._subject = self._built() if self._named else _required(subject)
+
+    def evaluated(self) -> Evaluated:
+        """Measure."""
+        subject, name = self._subject, self._name
+        found, broken, absent = self._scored(subject)
+        agreement = self._agreement(found, broken) if self._asked.reference else None
+        held = None
+        if self._asked.published:
+            assert self._named is not None
+            held = zoo_subject.held_against(self._named, found.score.value, len(found.names))
+        return Evaluated(
+            file=str(subject.path),
+            task=self._task,
+            data=name,
+            split=self._asked.split if self._labelled else "all",
+            images=len(found.names),
+            broken=tuple(sorted(broken.reasons)),
+            absent=absent,
+            score=found.score if self._labelled else None,
+            labels=subject.known.labels,
+            agreement=agreement,
+            held=held,
+            scored=found,
         )
-    require_file(path)
-    require_description(path)
-    if path.suffix == ".keras":
-        framework.load()
-    known = facts(path)
-    scorer: Scorer = loaded(kinds.of(known.task).scorer)()
-    if data is not None:
-        dataset = scorer.measured(data) if split == HELD_OUT else scorer.scan(data)
-        broken = BrokenPictures()
-    else:
-        assert run is not None
-        dataset, broken = _of_run(run, scorer), BrokenPictures()
-    for line in notes_lines(dataset.name, dataset.notes):
-        say(line)
-    places = _places(path, known, dataset.name, dataset.classes)
-    parts = [part.relabelled(places) for part in _parts(dataset, split)]
-    images, score = scorer.score(path, known, parts, broken, dataset.name)
-    return Evaluated(
-        file=str(path),
-        task=known.task,
-        data=dataset.name,
-        split=split,
-        images=images,
-        broken=tuple(sorted(broken.reasons)),
-        absent=tuple(label for i, label in enumerate(known.labels) if i not in set(places)),
-        score=score,
-    )
+
+    def _of_zoo(self) -> Named | None:
+        """What a source stands for that is no file."""
+        asked, name = self._asked, str(self._source)
+        if self._source.exists() or name not in zoo.list_models():
+            given = {"--weights": asked.weights, "--option": asked.options}
+            for flag in [flag for flag, value in given.items() if value]:
+                raise InputError(f"{flag} is for a network of the zoo by its name, not {name}")
+            return None
+        others = [flag for flag in asked.told.given if flag != "--image-size"]
+        if others:
+            raise InputError(f"{name} is of the zoo: leave out {', '.join(others)}")
+        return zoo_subject.named(name, asked.weights, asked.options, asked.told.image_size)
+
+    def _refuse(self) -> None:
+        source, asked = self._source, self._asked
+        if self._named is None and not source.exists():
+            raise InputError(f"{source}: no such file or run folder, nor a network of the zoo")
+        if self._named is None and asked.published:
+            raise InputError(
+                "--published is for a network of the zoo, as in: kerascnn evaluate mobilenet_v2 "
+                "--weights imagenet --published"
+            )
+        if self._run is None and self._data is None:
+            path = source / "model.keras" if source.is_dir() else source
+            raise InputError(
+                f"{path} is in no run folder, so that no held-out images are known; give data"
+            )
+
+    def _read(self) -> None:
+        """Find the images: their parts, name and classes."""
+        self._labelled = True
+        if self._data is None:
+            assert self._run is not None
+            dataset = _of_run(self._run, self._scorer)
+        else:
+            scorer, data = self._scorer, self._data
+            try:
+                held_out = self._asked.split == HELD_OUT
+                dataset = scorer.measured(data) if held_out else scorer.scan(data)
+            except InputError as error:
+                if not self._asked.reference or not pathlib.Path(data).is_dir():
+                    raise
+                self._as_unlabelled(data, error)
+                return
+        for line in notes_lines(dataset.name, dataset.notes):
+            say(line)
+        self._dataset, self._name = dataset, dataset.name
+        self._parts = _parts(dataset, self._asked.split)
+
+    def _as_unlabelled(self, data: str, error: InputError) -> None:
+        assert isinstance(self._scorer, Comparing)
+        say(f"{error}: the images' truth is not known, and agreement alone is measured")
+        self._labelled, self._dataset, self._name = False, None, data
+        self._parts = [self._scorer.unlabelled(pathlib.Path(data))]
+
+    def _built(self) -> Subject:
+        assert self._named is not None
+        if not self._labelled:
+            raise InputError(f"{self._name} has no labels, which {self._named.name} is judged by")
+        return self._named.subject(self._named.labels(self._dataset))
+
+    def _scored(self, subject: Subject) -> tuple[Scored, BrokenPictures, tuple[str, ...]]:
+        """The score, what is broken, and labels that the data lacks."""
+        parts, labels = self._parts, subject.known.labels
+        absent: tuple[str, ...] = ()
+        if self._labelled:
+            places = places_of(subject.path, labels, self._name, self._dataset.classes)
+            parts = [part.relabelled(places) for part in parts]
+            there = set(places.tolist())
+            absent = tuple(label for i, label in enumerate(labels) if i not in there)
+        broken, keep = BrokenPictures(), self._asked.reference is not None
+        found = self._scorer.score(subject, parts, broken, self._name, keep=keep)
+        return found, broken, absent
+
+    def _agreement(self, found: Scored, broken: BrokenPictures) -> Agreement:
+        asked = self._asked
+        assert asked.reference is not None
+        told = asked.reference_told
+        if told is None:
+            told = Told() if _describes_itself(asked.reference) else asked.told
+        other = _subject(asked.reference, told, loose=True)
+        if other.known.task != self._task:
+            raise InputError(
+                f"{other.path} is for {other.known.task}, and {self._subject.path} for "
+                f"{self._task}; compare files of one task"
+            )
+        names = (str(self._subject.path), self._subject.known.labels)
+        require_same_labels(*names, str(other.path), other.known.labels)
+        other = dataclasses.replace(
+            other, known=dataclasses.replace(other.known, labels=self._subject.known.labels)
+        )
+        wanted, _broken, _absent = self._scored(other)
+        assert isinstance(self._scorer, Comparing)
+        return compared(
+            self._scorer,
+            found,
+            wanted,
+            self._subject.known,
+            reference=str(other.path),
+            labelled=self._labelled,
+        )
 
 
 def write_table(path: pathlib.Path, found: Evaluated) -> None:
     """Write the figures by class as CSV, whole or not at all."""
+    if found.score is None:
+        raise InputError("--csv: there are no figures by class of images without labels")
     rows = found.score.per_class
     cells = (["" if value is None else value for value in row.values()] for row in rows)
     atomic.write_csv(path, list(rows[0]), cells)
+
+
+def _required(subject: Subject | None) -> Subject:
+    assert subject is not None
+    return subject
+
+
+def _describes_itself(source: pathlib.Path) -> bool:
+    return source.is_dir() or (source.is_file() and strangers.describes_itself(source))
+
+
+def _subject(source: pathlib.Path, told: Told, *, loose: bool) -> Subject:
+    """A file with what it takes and gives.
+
+    Args:
+        loose: labels may be missing.
+    """
+    if not source.exists():
+        raise InputError(f"{source}: no such file or run folder")
+    path = source / "model.keras" if source.is_dir() else source
+    require_file(path)
+    if path.suffix == ".keras":
+        framework.load()
+    elif not told.given and path.suffix in (".tflite", ".onnx") and _is_ours(path):
+        require_description(path)
+    known = strangers.known(path, dataclasses.replace(told, unlabelled=loose))
+    return Subject(path=path, known=known)
+
+
+def _is_ours(path: pathlib.Path) -> bool:
+    """Whether a file stands where our files stand, so that its description went missing."""
+    return path.parent.name == "artefacts" and (path.parent.parent / "run.json").is_file()
 
 
 def _run_of(source: pathlib.Path) -> Run | None:
@@ -197,21 +400,73 @@ def _parts(dataset: Any, split: str) -> list[Any]:
     return parts
 
 
-def _places(path: pathlib.Path, known: ModelFacts, data: str, classes: Sequence[str]) -> np.ndarray:
-    """(c,) of each class of the data, its place among the file's labels."""
-    labels = {class_key(label): place for place, label in enumerate(known.labels)}
-    if strange := [name for name in classes if class_key(name) not in labels]:
-        hint = did_you_mean(strange[0], known.labels)
-        raise InputError(
-            f"{data} has classes that {path} does not know: {_some(strange)}{hint or ';'} its "
-            f"labels are {_some(known.labels)}; take them out, or correct their names"
+def mistake(one: Mapping[str, Any]) -> str:
+    """What is wrong with an image of `Score.worst`, in words."""
+    if "predicted" in one:
+        sure = "-" if one["probability"] is None else f"{one['probability']:.1f}%"
+        return f"{one['true']}, taken for {one['predicted']} ({sure})"
+    if "missed" in one:
+        return f"{counted(one['missed'], 'object')} missed, {one['wrong']} found wrongly"
+    return f"mIoU {_percent(one['miou'])}; {one['class']} {_percent(one['iou'])}"
+
+
+def agreement_lines(found: Agreement, score: Score | None) -> list[str]:
+    """How far two files agree, for a terminal and the page."""
+    told = ", ".join(_agreed(name, value) for name, value in found.figures.items())
+    lines = [f"with {found.reference}: {told}"]
+    if found.difference is None or found.value is None or score is None:
+        return lines
+    interval = ""
+    if found.low is not None and found.high is not None:
+        interval = f" (95% interval {found.low:+.1f} to {found.high:+.1f})"
+    lines.append(
+        f"{score.metric} {found.difference:+.2f} points against its {found.value:.1f}%{interval}"
+    )
+    if found.p_value is not None:
+        lines.append(
+            f"{found.lost:,} images that it alone has right, {found.gained:,} that this file alone "
+            f"has right: McNemar's p {_p(found.p_value)}"
         )
-    return np.array([labels[class_key(name)] for name in classes], np.int32)
+    return lines
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f", ... ({len(names):,} in all)" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+def _p(value: float) -> str:
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+_AGREED = {
+    "same_top1": "same top-1 {:.2f}%",
+    "snr_db": "signal to noise of logits {:.1f} dB",
+    "largest_difference": "largest difference {:.3g}",
+    "snr_of_probabilities_db": "signal to noise of probabilities {:.1f} dB",
+    "largest_difference_of_probabilities": "largest difference {:.1f} points",
+    "found_again": "{:.1f}% of its sure boxes found again",
+    "in_reference": "{:.1f}% of this file's sure boxes in it",
+    "same_pixels": "{:.2f}% of pixels equal",
+    "iou_between": "mIoU of the maps {:.1f}%",
+}
+
+
+def _agreed(name: str, value: float | None) -> str:
+    if value is None:
+        return _AGREED[name].partition(" {")[0] + (
+            " without noise" if name.endswith("_db") else " -"
+        )
+    return _AGREED[name].format(value)
+
+
+def _figures(score: Score) -> list[str]:
+    interval = ""
+    if score.low is not None and score.high is not None:
+        interval = f" (95% interval {score.low:.1f} to {score.high:.1f})"
+    return [
+        f"{score.metric} {_percent(score.value)}{interval}",
+        ", ".join(
+            f"{words(name)} {_figure(name, value)}"
+            for name, value in score.figures.items()
+            if name != "top1"  # it is the accuracy
+        ),
+    ]
 
 
 _WORDS = {
@@ -229,7 +484,7 @@ _WORDS = {
 }
 
 
-def _words(name: str) -> str:
+def words(name: str) -> str:
     return _WORDS.get(name, name.replace("_", " "))
 
 
@@ -248,7 +503,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
     columns = list(rows[0])
-    cells = [[_words(column) for column in columns]]
+    cells = [[words(column) for column in columns]]
     cells += [[_cell(row[column]) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     return [

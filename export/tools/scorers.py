@@ -8,28 +8,32 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from export.artefacts.significance import drop_interval
-from export.runtime.detectors import load_detector
-from export.runtime.load import load
 from export.runtime.model_facts import ModelFacts
-from export.runtime.predict import answering
-from export.runtime.segmenters import load_segmenter
+from export.runtime.predictor import answering
+from export.runtime.subjects import Subject
+from export.tasks.agreement import errors, sure_found
 from kerascnn.errors import InputError
 from training import datasets
-from training.classification.evaluate import Evaluation, class_report
+from training.augment.boxes import to_network
+from training.classification.evaluate import Evaluation, class_report, softmax
 from training.common.progress import Progress
 from training.datasets import detection_sets, segmentation_sets
 from training.datasets.broken import BrokenPictures
 from training.datasets.decode import decode_split, picture_batches
-from training.datasets.detection import DetectionDataset, DetectionSplit
-from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
+from training.datasets.detection import DetectionDataset, DetectionSplit, Objects
+from training.datasets.paths import listing
+from training.datasets.pictures import SUFFIXES, read_pixels, read_size
+from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.datasets.splits import Dataset, Split
-from training.detection.evaluate import each_found
+from training.detection.evaluate import each_found, on_picture
+from training.detection.examples import example
 from training.detection.metrics import (
     DetectionEvaluation,
     Detections,
@@ -38,9 +42,21 @@ from training.detection.metrics import (
     matches_interval,
 )
 from training.detection.truth import Truth
-from training.segmentation.evaluate import evaluate_segmenter
-from training.segmentation.metrics import TRUTH, miou_interval
+from training.segmentation.evaluate import maps
+from training.segmentation.evaluate import on_picture as map_on_picture
+from training.segmentation.examples import example as map_example
+from training.segmentation.metrics import (
+    TRUTH,
+    SegmentationEvaluation,
+    count,
+    evaluate_maps,
+    miou_interval,
+    of_counts,
+    without_void,
+)
 
+WORST = 24  # images that are named
+CONFUSED = 10  # pairs of classes
 _Placed = TypeVar("_Placed", DetectionSplit, SegmentationSplit)
 _Interval = tuple[float | None, float | None]
 
@@ -54,6 +70,10 @@ class Score:
         low, high: 95% interval of `value` by the luck of the images.
         figures: further ones by name.
         per_class: a row per label: its "label" first, then figures and counts.
+        confused: the classes that are taken for another most often: "true", "predicted", "images",
+            and "share" of the true class's.
+        confusion: (true, predicted, images) of every pair of labels' places that occurs.
+        worst: images that it is most wrong about, the worst first: "image", and what is wrong.
     """
 
     metric: str
@@ -62,6 +82,54 @@ class Score:
     high: float | None
     figures: dict[str, float | None]
     per_class: tuple[dict[str, Any], ...]
+    confused: tuple[dict[str, Any], ...] = ()
+    confusion: tuple[tuple[int, int, int], ...] = ()
+    worst: tuple[dict[str, Any], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """A score with what a comparison and a page need beside it.
+
+    Attributes:
+        names: of the images that were judged, in order.
+        paired: what was right in each of them, for an interval of a difference: (n,) bool,
+            `Matches`, or (n, c, 3) pixels.
+        answers: what was answered, where it was to be kept: `Outputs`, a list of `Detections`, or
+            `Maps`.
+        show: draws an image, by its place in `names`: (h, w, 3) uint8.
+        places: in `names`, of the images of `Score.worst`.
+        rounded: answers are probabilities of 8 bits.
+    """
+
+    score: Score
+    names: tuple[str, ...]
+    paired: Any = None
+    answers: Any = None
+    show: Callable[[int], np.ndarray] | None = None
+    places: tuple[int, ...] = ()
+    rounded: bool = False
+
+
+class Maps:
+    """Label maps, each deflated: those of thousands of images would not fit into memory."""
+
+    def __init__(self) -> None:
+        self._maps: list[tuple[bytes, tuple[int, ...]]] = []
+
+    def keeping(self, maps: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same maps; each is kept on its way."""
+        for one in maps:
+            data = np.ascontiguousarray(one, np.uint8)
+            self._maps.append((zlib.compress(data.tobytes(), 1), one.shape))
+            yield one
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        data, shape = self._maps[index]
+        return np.frombuffer(zlib.decompress(data), np.uint8).reshape(shape)
 
 
 class Scorer(Protocol):
@@ -81,18 +149,34 @@ class Scorer(Protocol):
 
     def score(
         self,
-        path: pathlib.Path,
-        known: ModelFacts,
+        subject: Subject,
         parts: Sequence[Any],
         broken: BrokenPictures,
         root: str,
-    ) -> tuple[int, Score]:
-        """How many images a file was judged on, and its figures.
+        *,
+        keep: bool = False,
+    ) -> Scored:
+        """What a file is worth on the images of some splits.
 
         Args:
             broken: is told of images that cannot be read, which are left out.
             root: of the data set.
+            keep: what is answered is to be compared with another file's.
         """
+
+
+@runtime_checkable
+class Comparing(Scorer, Protocol):
+    """A scorer whose answers can be held against another file's; see `export.tools.reference`."""
+
+    def unlabelled(self, folder: pathlib.Path) -> Any:
+        """The images below a folder, as a split whose truth is nothing."""
+
+    def agreement(self, found: Scored, wanted: Scored, classes: int) -> dict[str, float | None]:
+        """How far the answers of two files are the same, by figure."""
+
+    def drop(self, before: Any, after: Any) -> tuple[float, float]:
+        """95% interval of what the second of two `Scored.paired` lost, in points."""
 
 
 class Classification:
@@ -108,13 +192,15 @@ class Classification:
 
     def score(
         self,
-        path: pathlib.Path,
-        known: ModelFacts,
+        subject: Subject,
         parts: Sequence[Split],
         broken: BrokenPictures,
         root: str,
-    ) -> tuple[int, Score]:
-        runtime = load(path, known.preprocessing)
+        *,
+        keep: bool = False,
+    ) -> Scored:
+        path, known = subject.path, subject.known
+        runtime = subject.classifier()
         sound = []
         for part in parts:
             split, left_out = decode_split(part, known.preprocessing, root=root)
@@ -132,7 +218,48 @@ class Classification:
                         yield _checked(path, found, known)
                         progress.step(len(block))
 
-        return len(labels), _of_labels(Evaluation.of_blocks(logits(), labels), labels, known)
+        found = Evaluation.of_blocks(logits(), labels)
+        names = tuple(name for split in sound for name in split.names)
+        score, places = _of_labels(found, labels, known, names)
+        owners = [(split, place) for split in sound for place in range(len(split))]
+        return Scored(
+            score=score,
+            names=names,
+            paired=found.predictions == labels,
+            answers=found.outputs if keep else None,
+            show=lambda place: _photo(*owners[place]),
+            places=places,
+            rounded=bool(getattr(runtime, "rounded", False)),
+        )
+
+    def unlabelled(self, folder: pathlib.Path) -> Split:
+        names = images_below(folder)
+        return Split(labels=np.zeros(len(names), np.int32), names=names)
+
+    def agreement(self, found: Scored, wanted: Scored, classes: int) -> dict[str, float | None]:
+        one, other = found.answers, wanted.answers
+        same = {"same_top1": 100 * float(np.mean(one.predictions == other.predictions))}
+        if found.rounded or wanted.rounded:
+            # The logarithm of a probability that 8 bits have no number for is none.
+            ours, theirs = softmax(one.logits), softmax(other.logits)
+            gaps = ours - theirs
+            return same | {
+                "snr_of_probabilities_db": decibels(
+                    float(np.square(theirs).sum()), float(np.square(gaps).sum())
+                ),
+                "largest_difference_of_probabilities": _number(100 * np.abs(gaps).max()),
+            }
+        logits = [each.logits - each.logits.mean(axis=-1, keepdims=True) for each in (one, other)]
+        gaps = logits[0].astype(np.float64) - logits[1]
+        return same | {
+            "snr_db": decibels(
+                np.square(logits[1].astype(np.float64)).sum(), np.square(gaps).sum()
+            ),
+            "largest_difference": _number(np.abs(gaps).max()),
+        }
+
+    def drop(self, before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+        return drop_interval(before, after)
 
 
 class Detection:
@@ -148,13 +275,15 @@ class Detection:
 
     def score(
         self,
-        path: pathlib.Path,
-        known: ModelFacts,
+        subject: Subject,
         parts: Sequence[DetectionSplit],
         broken: BrokenPictures,
         root: str,
-    ) -> tuple[int, Score]:
-        detector = load_detector(path, known.preprocessing, known.spec)
+        *,
+        keep: bool = False,
+    ) -> Scored:
+        path, known = subject.path, subject.known
+        detector = subject.detector()
 
         def detect(pictures: np.ndarray) -> list[Detections]:
             with answering(path):
@@ -164,17 +293,75 @@ class Detection:
                     raise InputError(f"{path} finds classes that its description does not name")
             return found
 
+        kept: list[Detections] = []
+        wrong: list[tuple[int, int]] = []
+
         def measure(split: DetectionSplit) -> list[DetectionEvaluation]:
             kinds = dict.fromkeys(["segm" if detector.masks else "bbox", "bbox"])
             truths = [Truth.of(split, known.labels, kind) for kind in kinds]
-            # One after the other: the masks of thousands of images would not fit into memory.
-            found = each_found(detect, split, known.preprocessing, title=path.name)
-            return evaluate_together(found, truths)
+            kept.clear()
+            wrong.clear()
+
+            def each() -> Iterator[Detections]:
+                # One after the other: masks of thousands of images would not fit into memory.
+                found = each_found(detect, split, known.preprocessing, title=path.name)
+                for index, one in enumerate(found):
+                    objects = split.objects(index)
+                    wrong.append(errors(one, objects.boxes, objects.labels, objects.crowd))
+                    if keep:
+                        kept.append(dataclasses.replace(one, masks=None))
+                    yield one
+
+            return evaluate_together(each(), truths)
 
         split, found = broken.measured(
             _chained(parts, count_at=None), DetectionSplit.picture, measure
         )
-        return len(split), _of_detections(found, known)
+        places = tuple(
+            sorted((i for i, both in enumerate(wrong) if sum(both)), key=lambda i: -sum(wrong[i]))
+        )[:WORST]
+        score = _of_detections(found, known)
+        worst = tuple(
+            {"image": split.names[i], "missed": wrong[i][0], "wrong": wrong[i][1]} for i in places
+        )
+
+        def show(index: int) -> np.ndarray:
+            one = on_picture(
+                detect(to_network(split.picture(index), known.preprocessing)[None])[0],
+                split.sizes[index],
+                known.preprocessing,
+            )
+            return example(split, index, one, known.labels)
+
+        return Scored(
+            score=dataclasses.replace(score, worst=worst),
+            names=split.names,
+            paired=found[0].matches,
+            answers=kept if keep else None,
+            show=show,
+            places=places,
+        )
+
+    def unlabelled(self, folder: pathlib.Path) -> DetectionSplit:
+        names = images_below(folder)
+        nothing = Objects(
+            boxes=np.empty((0, 4), np.float32),
+            labels=np.empty(0, np.int32),
+            crowd=np.empty(0, bool),
+            areas=np.empty(0, np.float32),
+            ids=np.empty(0, np.int64),
+            masks=(),
+        )
+        return DetectionSplit(**_placed(names), annotate=lambda _place: nothing)
+
+    def agreement(self, found: Scored, wanted: Scored, classes: int) -> dict[str, float | None]:
+        return {
+            "found_again": _number(sure_found(found.answers, wanted.answers, classes).overall),
+            "in_reference": _number(sure_found(wanted.answers, found.answers, classes).overall),
+        }
+
+    def drop(self, before: Matches, after: Matches) -> tuple[float, float]:
+        return matches_interval(before, after)
 
 
 class Segmentation:
@@ -190,13 +377,15 @@ class Segmentation:
 
     def score(
         self,
-        path: pathlib.Path,
-        known: ModelFacts,
+        subject: Subject,
         parts: Sequence[SegmentationSplit],
         broken: BrokenPictures,
         root: str,
-    ) -> tuple[int, Score]:
-        segmenter = load_segmenter(path, known.preprocessing)
+        *,
+        keep: bool = False,
+    ) -> Scored:
+        path, known = subject.path, subject.known
+        segmenter = subject.segmenter()
 
         def segment(pictures: np.ndarray) -> np.ndarray:
             with answering(path):
@@ -207,13 +396,95 @@ class Segmentation:
                 )
             return found
 
-        def measure(split: SegmentationSplit) -> Any:
-            return evaluate_segmenter(
-                segment, split, known.preprocessing, known.labels, title=path.name
-            )
+        kept = [Maps()]
+
+        def measure(split: SegmentationSplit) -> SegmentationEvaluation:
+            found = maps(segment, split, known.preprocessing, title=path.name)
+            if keep:
+                kept[0] = Maps()
+                found = kept[0].keeping(found)
+            return evaluate_maps(found, split, known.labels)
 
         split, found = broken.measured(_chained(parts), SegmentationSplit.both, measure)
-        return len(split), _of_masks(found, known)
+        places, worst = _worst_maps(found, split.names, known)
+
+        def show(index: int) -> np.ndarray:
+            picture, truth = split.both(index)
+            answer = segment(to_network(picture, known.preprocessing)[None])[0]
+            answer = map_on_picture(answer, picture.shape[:2], known.preprocessing)
+            drawn = map_example(picture, truth, answer, known.labels, known.palette)
+            return np.concatenate(drawn[1:], axis=1)
+
+        return Scored(
+            score=dataclasses.replace(_of_masks(found, known), worst=worst),
+            names=split.names,
+            paired=found.counts,
+            answers=kept[0] if keep else None,
+            show=show,
+            places=places,
+        )
+
+    def unlabelled(self, folder: pathlib.Path) -> SegmentationSplit:
+        names = images_below(folder)
+        placed = _placed(names)
+        sizes = placed["sizes"]
+        return SegmentationSplit(
+            **placed, annotate=lambda place: np.full(tuple(sizes[place]), VOID, np.uint8)
+        )
+
+    def agreement(self, found: Scored, wanted: Scored, classes: int) -> dict[str, float | None]:
+        counts, same, total = np.zeros((classes, 3), np.int64), 0, 0
+        for index in range(len(found.answers)):
+            one, other = found.answers[index], wanted.answers[index]
+            same, total = same + int((one == other).sum()), total + one.size
+            counts += count(*without_void(other, one), classes)
+        return {
+            "same_pixels": 100 * same / total if total else None,
+            "iou_between": _number(of_counts(counts[None]).miou),
+        }
+
+    def drop(self, before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+        return miou_interval(before, after)
+
+
+def images_below(folder: pathlib.Path) -> tuple[str, ...]:
+    """Paths of the images below a folder, in order; raises InputError where there are none."""
+    found = listing(folder, SUFFIXES).files if folder.is_dir() else ()
+    if not found:
+        raise InputError(f"{folder} is not a folder with images; give one as --data")
+    return tuple(found)
+
+
+def decibels(signal: float, noise: float) -> float | None:
+    """Signal to noise; None where there is no noise, or either is no number."""
+    if not noise or not signal or not math.isfinite(signal + noise):
+        return None
+    return float(10 * np.log10(signal / noise))
+
+
+def _placed(names: tuple[str, ...]) -> dict[str, Any]:
+    """Fields of a `PlacedSplit` of image files; those that cannot be read are met later."""
+    sizes = []
+    for name in names:
+        try:
+            sizes.append(read_size(name))
+        except InputError:
+            sizes.append((1, 1))
+    return {
+        "names": names,
+        "places": np.arange(len(names)),
+        "sizes": np.array(sizes, np.int32),
+        "read": lambda place: read_pixels(names[place]),
+    }
+
+
+def _photo(split: Split, place: int) -> np.ndarray:
+    """The image itself where it is a file, else what there is of it."""
+    name = split.names[place]
+    if split.read is None and pathlib.Path(name).is_file():
+        return read_pixels(name)
+    stored = split.stored(place)
+    return read_pixels(stored, name) if isinstance(stored, bytes) else stored
 
 
 def _checked(path: pathlib.Path, logits: np.ndarray, known: ModelFacts) -> np.ndarray:
@@ -225,13 +496,22 @@ def _checked(path: pathlib.Path, logits: np.ndarray, known: ModelFacts) -> np.nd
     return logits
 
 
-def _of_labels(found: Evaluation, labels: np.ndarray, known: ModelFacts) -> Score:
+def _of_labels(
+    found: Evaluation, labels: np.ndarray, known: ModelFacts, names: Sequence[str]
+) -> tuple[Score, tuple[int, ...]]:
+    """The score, and the places of its worst images."""
+    from training.classification.confusion import confusion_matrix, most_confused
+
     right = found.predictions == labels
     # What was lost against a network that has every image right.
     low, high = drop_interval(np.ones(len(right), bool), right)
     report = class_report(labels, found.predictions, len(known.labels))
     told = report.to_dict(known.labels)
-    return Score(
+    matrix = confusion_matrix(labels, found.predictions, len(known.labels))
+    cells = matrix.tocoo()
+    wrong = np.flatnonzero(~right)
+    surest = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:WORST].tolist()
+    score = Score(
         metric="accuracy",
         value=found.accuracy,
         low=100 - high,
@@ -249,6 +529,46 @@ def _of_labels(found: Evaluation, labels: np.ndarray, known: ModelFacts) -> Scor
             | {name: row[name] for name in ("recall", "precision")}
             for row in told["per_class"]
         ),
+        confused=tuple(
+            {"true": one.true, "predicted": one.predicted, "images": one.pictures}
+            | {"share": one.share}
+            for one in most_confused(matrix, known.labels, CONFUSED)
+        ),
+        confusion=tuple(
+            sorted(
+                (int(true), int(other), int(count))
+                for true, other, count in zip(cells.row, cells.col, cells.data, strict=True)
+            )
+        ),
+        worst=tuple(
+            {
+                "image": names[i],
+                "true": known.labels[labels[i]],
+                "predicted": known.labels[found.predictions[i]],
+                "probability": _number(100 * found.confidence[i]),
+            }
+            for i in surest
+        ),
+    )
+    return score, tuple(surest)
+
+
+def _worst_maps(
+    found: SegmentationEvaluation, names: Sequence[str], known: ModelFacts
+) -> tuple[tuple[int, ...], tuple[dict[str, Any], ...]]:
+    """Places and rows of the images with the lowest mean IoU."""
+    counts = found.counts
+    wrong = np.flatnonzero((counts[..., 0] < counts[..., 1:].max(axis=-1)).any(axis=-1))
+    single = {int(i): of_counts(counts[i : i + 1]) for i in wrong}
+    places = tuple(sorted(single, key=lambda index: (single[index].miou, index))[:WORST])
+    return places, tuple(
+        {
+            "image": names[i],
+            "miou": _number(single[i].miou),
+            "class": known.labels[int(np.nanargmin(single[i].per_class))],
+            "iou": _number(np.nanmin(single[i].per_class)),
+        }
+        for i in places
     )
 
 

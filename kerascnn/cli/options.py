@@ -113,6 +113,60 @@ def as_given(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def stranger_options(command: Any) -> Any:
+    """What says what a file of another program takes and gives, for all commands that run one."""
+    for option in reversed(
+        (
+            click.option(
+                "--labels",
+                type=click.Path(),
+                metavar="FILE",
+                help="A label a line, in output order.",
+            ),
+            click.option(
+                "--preprocessing",
+                metavar="NAME",
+                help="What becomes of bytes: 0-1, -1-1, imagenet, caffe, none, or MEAN,STD (of "
+                "bytes; or of shares, as 0.485,0.456,0.406,0.229,0.224,0.225).",
+            ),
+            click.option(
+                "--layout", help="Of an .onnx file's input: nhwc or nchw.  [default: found]"
+            ),
+            click.option(
+                "--image-size", help="Pixels: 224, or 224x160.  [default: of the file's input]"
+            ),
+            click.option(
+                "--resize",
+                help="How images meet that size: stretch, crop, centre (as torchvision) or pad.  "
+                "[default: crop for classifiers, else stretch]",
+            ),
+            click.option(
+                "--crop-fraction",
+                type=float,
+                help="Share that crop and centre keep.  [default: 0.875]",
+            ),
+            click.option("--interpolation", help="bilinear or bicubic.  [default: bilinear]"),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def told_of(given: dict[str, Any]) -> Any:
+    """Those options, as `export.runtime.strangers.Told`; they are taken out of `given`."""
+    import pathlib
+
+    from export.runtime.strangers import Told
+
+    labels = given.pop("labels")
+    names = ("preprocessing", "layout", "resize", "crop_fraction", "interpolation")
+    return Told(
+        labels=None if labels is None else pathlib.Path(labels),
+        image_size=image_size_of(given.pop("image_size")),
+        **{name: given.pop(name) for name in names},
+    )
+
+
 def training_request(model: str, **asked: Any) -> Any:
     """The `TrainRequest` that was typed; what is wrong is refused now."""
     from training.engine.config import yes_or_no

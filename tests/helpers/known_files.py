@@ -11,8 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import tiny_detectors
+from grey_images import SIDE, class_folders, masks
 from keras import layers
-from PIL import Image
 from web_golden import description
 
 from export.graph.detection import with_scores
@@ -24,8 +24,9 @@ from export.tflite.convert import to_tflite
 from export.tflite.model import TFLiteModel
 from kerascnn.preprocessing import Preprocessing
 
+__all__ = ["LABELS", "PREPROCESSING", "SIDE", "class_folders", "classifier", "files", "masks"]
+
 LABELS = ("dark", "bright", "striped")
-SIDE = 8
 PREPROCESSING = Preprocessing(
     height=SIDE, width=SIDE, channels=3, mean=0.0, std=255.0, resize="stretch"
 )
@@ -75,27 +76,3 @@ def files(folder: Path, task: str, labels: tuple[str, ...] = LABELS) -> tuple[Pa
     for path, data in zip(paths, described, strict=True):
         path.write_bytes(data)
     return paths
-
-
-def class_folders(root: Path, **values: tuple[int, ...]) -> Path:
-    """Images of one value each, as root/bright/0.png."""
-    for name, greys in values.items():
-        (root / name).mkdir(parents=True)
-        for number, grey in enumerate(greys):
-            pixels = np.full((10, 12, 3), grey, np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{number}.png")
-    return root
-
-
-def masks(root: Path) -> Path:
-    """Two images, the left half dark and the right one bright; the second mask has it reversed."""
-    pixels = np.zeros((SIDE, SIDE), np.uint8)
-    pixels[:, SIDE // 2 :] = 1
-    for folder in ("images", "masks"):
-        (root / folder).mkdir(parents=True)
-    for number, mask in enumerate((pixels, 1 - pixels)):
-        image = np.repeat(pixels[..., None] * 255, 3, axis=2)
-        Image.fromarray(image).save(root / "images" / f"{number}.png")
-        Image.fromarray(mask).save(root / "masks" / f"{number}.png")
-    (root / "classes.txt").write_text("dark\nbright\n")
-    return root

@@ -19,6 +19,7 @@ from training.datasets import (
     imagenet,
     label_table,
     mnist,
+    mnist_photos,
     pack,
     parquet,
     scenes_digits,
@@ -29,7 +30,11 @@ from training.datasets.splits import Dataset, Split
 
 __all__ = ["EMBEDDED", "Dataset", "canonical", "is_table", "measured", "require", "scan"]
 
-EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
+EMBEDDED = {
+    "mnist": mnist.scan,
+    "mnist-photos": mnist_photos.scan,
+    "scenes-digits": scenes_digits.scan,
+}
 
 
 def scan(
@@ -45,9 +50,9 @@ def scan(
     """Find a data set.
 
     Args:
-        spec: the name of an embedded set ("mnist", "scenes-digits"), a folder with one sub-folder
-            a class, a table or a folder with one (`label_table`), .parquet files or a folder of
-            them (`parquet`), the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
+        spec: the name of an embedded set ("mnist", "mnist-photos", "scenes-digits"), a folder with
+            one sub-folder a class, a table or a folder with one (`label_table`), .parquet files or
+            a folder of them (`parquet`), the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
         seed: chooses the split where the data has none of its own.
         to_pack: it is read once and not trained on, so that it may be of any size.
         val_data: another one, whose images are held out instead (see `elsewhere`).

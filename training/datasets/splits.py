@@ -212,7 +212,9 @@ class Split:
 
     def relabelled(self, places: np.ndarray) -> Split:
         """The same, with (c,) other places of the classes."""
-        return dataclasses.replace(self, labels=places[self.labels])
+        known = self.labels >= 0  # of images without labels it is -1
+        labels = np.where(known, places[self.labels], self.labels).astype(places.dtype)
+        return dataclasses.replace(self, labels=labels)
 
     def contents(self) -> Contents:
         """What the images hold, as far as it can be compared."""

@@ -12,8 +12,13 @@ import math
 import pathlib
 import re
 import zipfile
+from typing import TYPE_CHECKING
 
 from kerascnn.errors import InputError, reason
+from training.engine import h5_files
+
+if TYPE_CHECKING:  # what can be refused is refused before a framework is needed
+    import keras
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _LONGEST_CONFIG = 2**26  # bytes; the largest network of the zoo takes 2 MB
@@ -45,11 +50,38 @@ def check(path: pathlib.Path) -> None:
         wanted, held = bytes_of(config), sizes.get(_WEIGHTS, 0)
     except Exception as error:
         raise unreadable(path, error) from error
+    refuse_larger(path, wanted, held)
+
+
+def refuse_larger(path: pathlib.Path, wanted: int, held: int) -> None:
+    """Raise InputError for a model that takes more bytes than its file has of weights."""
     if wanted > held + _SLACK:
         raise InputError(
-            f"{path} asks for {_told(wanted)} of weights and holds {_told(held)}: its config.json "
+            f"{path} asks for {_told(wanted)} of weights and holds {_told(held)}: its config "
             "was changed, or it was cut short; get it again"
         )
+
+
+def load_h5(path: pathlib.Path) -> keras.Model:
+    """Read the whole model that an .h5 file of Keras 3 holds; raises InputError."""
+    import keras
+    from keras.src.legacy.saving import saving_utils  # by which keras.models.load_model makes one
+
+    found = h5_files.read(path)
+    if found.version[0] < 3:
+        told = ".".join(map(str, found.version))
+        raise InputError(f"{path} was saved by Keras {told}: kerascnn import reads it")
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            model = saving_utils.model_from_config(dict(found.config))
+            wanted = sum(math.prod(one.shape) * size(one.dtype) for one in model.variables)
+    except Exception as error:
+        raise unreadable(path, error) from error
+    refuse_larger(path, wanted, found.bytes)
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise unreadable(path, error) from error
 
 
 def unreadable(path: pathlib.Path, error: Exception) -> InputError:

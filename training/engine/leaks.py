@@ -63,6 +63,9 @@ def refuse_leaks(
     """
     first = dataclasses.replace(asked, weights=None, teacher=teacher) if teacher else asked
     for origin in _origins(first, warn, set()):
+        if origin.request.imported is not None:
+            warn(_unchecked(origin.folder, _IMPORTED))
+            continue
         # Of folders, a fingerprint has names and sizes: two may have the same one.
         same = _places(asked) == _places(origin.request) and origin.fingerprint == fingerprint
         if same or _both_embedded(asked, origin.request):
@@ -80,6 +83,7 @@ def refuse_leaks(
             )
 
 
+_IMPORTED = "its network was imported, and what that knew is not known"
 _ROLES = {"weights": "weights are taken", "teacher": "network would be the teacher"}
 
 

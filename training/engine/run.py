@@ -24,7 +24,7 @@ from kerascnn.preprocessing import Preprocessing
 from training import tasks
 from training.common import atomic
 from training.common.cores import WORKERS
-from training.engine import keras_files
+from training.engine import h5_files, keras_files
 from training.engine.config import TrainConfig
 from training.engine.imported import SHAPE as IMPORTED
 from training.engine.imported import Imported
@@ -168,7 +168,9 @@ class Run:
 
 
 def load_keras(path: pathlib.Path) -> keras.Model:
-    """Read a .keras file, refusing any that carries code or asks for more weights than it has.
+    """Read a .keras or .h5 file of Keras 3.
+
+    One that carries code or asks for more weights than it has is refused.
 
     Raises InputError.
     """
@@ -178,6 +180,8 @@ def load_keras(path: pathlib.Path) -> keras.Model:
     import kerascnn.detection.faster_rcnn
     import kerascnn.layers  # noqa: F401
 
+    if path.suffix in h5_files.ENDINGS:
+        return keras_files.load_h5(path)
     keras_files.check(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)

@@ -12,6 +12,7 @@ from typing import Any
 from kerascnn import weights as weight_files
 from kerascnn import zoo
 from kerascnn.errors import InputError
+from kerascnn.preprocessing import RESIZES
 from training import datasets, tasks
 from training.common import atomic
 from training.datasets.paths import refuse_within
@@ -19,7 +20,6 @@ from training.engine import options
 from training.engine.run import read_info
 
 FILES = (".keras", ".h5", ".hdf5")
-RESIZES = ("crop", "stretch", "pad")
 NORMALISATIONS = ("0-1", "-1-1", "imagenet", "caffe", "none")
 _ODD = re.compile(r"[^\w.-]+")
 # What a file may be called that says nothing of what is in it.

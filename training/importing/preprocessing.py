@@ -28,7 +28,7 @@ NAMES: Mapping[str, Mapping[str, Any]] = {
     "caffe": CAFFE,
     "none": {"mean": 0.0, "std": 1.0},
 }
-_MOST_IMAGES = 64
+_MOST_IMAGES, _BATCH = 64, 8
 # In nats by channel: what images of another kind than the network's own cost, at most; and by how
 # much the next name has to be worse.
 _NEAR, _AHEAD = 2.0, 0.25
@@ -179,8 +179,10 @@ def _entropy(shares: np.ndarray) -> Any:
 
 
 def _run(model: keras.Model, batch: np.ndarray) -> np.ndarray:
-    # One image at a time: the maps of a large network take the memory of its weights.
-    parts = [np.asarray(model(batch[i : i + 1], training=False)) for i in range(len(batch))]
+    parts = [
+        np.asarray(model(batch[at : at + _BATCH], training=False))
+        for at in range(0, len(batch), _BATCH)
+    ]
     return np.concatenate(parts)
 
 

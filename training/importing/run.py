@@ -16,8 +16,6 @@ import shutil
 import time
 from collections.abc import Iterator
 
-import numpy as np
-
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import tasks
@@ -25,10 +23,10 @@ from training.classification import imported as imported_data
 from training.common import atomic, once
 from training.common.progress import say
 from training.datasets import unlabelled
-from training.datasets.decode import decode_split
 from training.datasets.splits import Dataset, places_by_class
 from training.engine.first_look import require_writable
 from training.engine.imported import Imported
+from training.engine.leaks import refuse_leaks
 from training.engine.request import TrainRequest, configure
 from training.engine.run import Run, write_info
 from training.engine.train import first_info
@@ -36,11 +34,18 @@ from training.engine.training import Ready
 from training.importing import labels as naming
 from training.importing import preprocessing as normalising
 from training.importing.asked import ImportRequest, begun
+from training.importing.guess import guessed
 from training.importing.source import Opened, open_source
 
 _TASK = "classification"
 _RECIPE = "finetune"
-_GUESSED_BY = 64  # images
+_DEEPEST = 4  # of a file in the folder of a run: stages/<steps>/model.keras
+_RESIZED = {
+    "stretch": "stretched",
+    "pad": "padded, or stretched,",
+    "crop": "resized and cut",
+    "centre": "resized and cut",
+}
 
 
 @once.scope()
@@ -64,7 +69,10 @@ def import_network(asked: ImportRequest, folder: pathlib.Path) -> Run:
     for line in opened.said:
         say(line)
     request, dataset = _request(asked, opened)
-    preprocessing = _preprocessing(asked, opened, dataset)
+    _refuse_leaks(request, dataset)
+    assert request.imported is not None
+    labelled = request.imported.labelled
+    preprocessing = _preprocessing(asked, opened, dataset, labelled=labelled)
     request = dataclasses.replace(request, image_size=preprocessing.input_shape[:2])
     with _becoming(folder) as place:
         _write(place, request, dataset, Ready(model=opened.model, preprocessing=preprocessing))
@@ -146,11 +154,15 @@ def _labels(asked: ImportRequest, opened: Opened, data: Dataset) -> naming.Label
     return naming.choose(outputs, source=asked.called, classes=data.classes, data=asked.data)
 
 
-def _preprocessing(asked: ImportRequest, opened: Opened, dataset: Dataset) -> Preprocessing:
+def _preprocessing(
+    asked: ImportRequest, opened: Opened, dataset: Dataset, *, labelled: bool
+) -> Preprocessing:
     """What images go through: what is known of the network, else what was said, else a guess."""
     height, width, channels = opened.model.input_shape[1:]
-    resize = asked.resize or dataset.resize
     known = opened.preprocessing
+    resize = asked.resize or _resize(opened, dataset)
+    if asked.resize is None and not (known and known.crops):
+        say(f"images are {_RESIZED[resize]} to {height}x{width} (another way: --resize)")
     if opened.inside and asked.preprocessing not in (None, "none"):
         raise InputError(
             f"{asked.source} normalises images itself, by what stands in its graph; leave out "
@@ -159,20 +171,31 @@ def _preprocessing(asked: ImportRequest, opened: Opened, dataset: Dataset) -> Pr
     if asked.preprocessing is not None and not opened.inside:
         known = normalising.named(asked.preprocessing, height, width, channels)
     if known is None:
-        known = _guessed(opened, dataset, resize)
+        known, sentence = guessed(opened.model, dataset.train, labelled=labelled, resize=resize)
+        say(sentence)
     return dataclasses.replace(known, height=height, width=width, resize=resize)
 
 
-def _guessed(opened: Opened, dataset: Dataset, resize: str) -> Preprocessing:
-    """By what the network answers to some of the images; it is said aloud."""
-    height, width, channels = opened.model.input_shape[1:]
-    bytes_ = normalising.named("none", height, width, channels, resize=resize)
-    spread = np.linspace(0, len(dataset.train) - 1, min(_GUESSED_BY, len(dataset.train)))
-    split, _broken = decode_split(dataset.train.take(spread.round().astype(int)), bytes_)
-    assert split.pictures is not None  # so few always fit
-    found = normalising.guess(opened.model, split.pictures)
-    say(f"{found.sentence}; another one: --preprocessing {', '.join(normalising.NAMES)}")
-    return normalising.named(found.name, height, width, channels)
+def _refuse_leaks(request: TrainRequest, dataset: Dataset) -> None:
+    """Raise InputError for a network of a run here that learnt from the images to be held out."""
+    assert request.imported is not None
+    source = pathlib.Path(request.weights or request.imported.source)
+    near = [source, *source.parents][:_DEEPEST]
+    if source.is_absolute() and any((folder / "run.json").is_file() for folder in near):
+        of_run = dataclasses.replace(request, weights=str(source))
+        refuse_leaks(of_run, dataset.held_out, dataset.fingerprint, warn=say)
+
+
+def _resize(opened: Opened, dataset: Dataset) -> str:
+    """How images meet the network's size where nobody says: as Keras' own loaders do it.
+
+    Those of ImageNet's classes are cut; drawings of digits, and such, are as their data has them.
+    """
+    if opened.published and opened.preprocessing is not None:
+        return opened.preprocessing.resize
+    if dataset.resize != "crop" or (opened.preprocessing and opened.preprocessing.crops):
+        return dataset.resize
+    return "crop" if naming.imagenet(int(opened.model.output_shape[-1])) else "stretch"
 
 
 def _write(place: pathlib.Path, request: TrainRequest, dataset: Dataset, ready: Ready) -> None:

@@ -27,6 +27,7 @@ class Opened:
         preprocessing: what is known of it: what stood inside of the network, or what is published
             of its weights; None: nothing is.
         inside: whether that stood inside of it.
+        published: whether it is of published weights, or of a run: then all of it is known.
         labels: what its outputs are called, where that came along.
         said: what a person should know of it.
     """
@@ -34,6 +35,7 @@ class Opened:
     model: keras.Model
     preprocessing: Preprocessing | None = None
     inside: bool = False
+    published: bool = False
     labels: tuple[str, ...] | None = None
     said: tuple[str, ...] = ()
 
@@ -66,7 +68,7 @@ def _of_zoo(asked: ImportRequest) -> Opened:
     if len(model.outputs) > 1:
         raise InputError(f"{asked.source} has auxiliary outputs with these options; leave them out")
     known = zoo.preprocessing(asked.source, height, width, weights=asked.weights)
-    return Opened(model=model, preprocessing=known)
+    return Opened(model=model, preprocessing=known, published=True)
 
 
 def _of_file(asked: ImportRequest) -> Opened:
@@ -84,6 +86,7 @@ def _of_file(asked: ImportRequest) -> Opened:
         model=found.model,
         preprocessing=preprocessing,
         inside=found.preprocessing is not None,
+        published=found.preprocessing is None and run is not None,
         labels=run.labels if run else None,
         said=tuple(said),
     )

@@ -45,7 +45,12 @@ def write_page(checked: Checked, path: pathlib.Path) -> None:
         OSError: it cannot be written.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("training.tools.check", "."),
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.PackageLoader("training.tools.check", "."),
+                jinja2.PackageLoader("training.common", "."),  # page_style.css
+            ]
+        ),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
