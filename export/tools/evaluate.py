@@ -387,12 +387,6 @@ def _run_of(source: pathlib.Path) -> Run | None:
 
 def _of_run(run: Run, scorer: Scorer) -> Any:
     """The run's data, as it was trained on."""
-    imported = run.info["request"].get("imported")
-    if imported is not None and not imported.get("labelled", True):
-        raise InputError(
-            f"{run.folder} was imported with images that have no labels; give --data of labelled "
-            "images"
-        )
     asked = TrainRequest.from_dict(run.info["request"])
     dataset = of_request.dataset_of(asked)
     check_fingerprint(run, dataset.fingerprint)
