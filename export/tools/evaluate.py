@@ -487,6 +487,7 @@ def _figures(score: Score) -> list[str]:
 
 _WORDS = {
     "ap": "AP",
+    "iou": "IoU",
     "top5": "top-5",
     "ap50": "AP50",
     "ap75": "AP75",

@@ -217,7 +217,7 @@ def test_the_page_holds_it_all(photos: Path, told: Told, tmp_path: Path) -> None
     assert len(page.images) == 3 + 1  # mistakes, and the confusion
     words = " ".join(page.text)
     for wanted in (
-        "accuracy 70.0%, 95% interval", "top-5", "dark, taken for bright", "striped",
+        "Accuracy 70.0%, 95% interval", "top-5", "dark, taken for bright", "striped",
         "with int8.tflite: same top-1", "of probabilities", "A classifier on 10 held-out images of",
     ):  # fmt: skip
         assert wanted in words
