@@ -139,8 +139,8 @@ def _without_labels(asked: ImportRequest) -> bool:
     if not (path.is_absolute() and path.is_dir() and unlabelled.looks_so(path)):
         return False
     say(
-        f"{asked.shown_data} has no folders of classes: its images have no labels, and files are "
-        "held against the network's own answers"
+        f"{asked.shown_data} has no folders of classes: its images have no labels, and files "
+        "are held against the network's own answers"
     )
     return True
 

@@ -12,8 +12,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from export.artefacts import artefact
-from export.runtime import load as runtimes
 from export.runtime import predict as predicting
+from export.runtime import subjects
 from export.runtime.answers import Area, Areas, Box, Boxes, Instance, Prediction, clock
 from export.runtime.model_facts import ModelFacts
 from export.runtime.picture_args import sources
@@ -69,7 +69,7 @@ def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
     monkeypatch.setattr(artefact, "require_description", lambda _path: None)
     for name in ("facts", "declared"):
         monkeypatch.setattr(predicting, name, lambda _path: described)
-    monkeypatch.setattr(runtimes, "load", lambda *_arguments, **_options: Sure())
+    monkeypatch.setattr(subjects, "load", lambda *_arguments, **_options: Sure())
     (photos / "a.png").write_text("no picture")
     file = photos.parent / "model.tflite"
     file.write_text("")
