@@ -92,9 +92,9 @@ def one(name: str, side: int) -> dict[str, Any]:
         for variant in VARIANTS:
             try:
                 rows = run.compress([variant], onnx=False, progress=False)
-                made = next(row for row in rows if row.variant == variant)
+                made = next(row for row in rows if row["variant"] == variant)
                 row[variant] = {
-                    key: getattr(made, key)
+                    key: made[key]
                     for key in ("bytes", "verified", "agreement", "max_logit_diff", "partitions")
                 }
             except Exception as error:
