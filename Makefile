@@ -38,7 +38,7 @@ test-all: setup
 # The page for browsers: its runtime from npm, then all its tests, in node and in Chromium.
 web: setup
 	npm ci --prefix export/deploy/web_page
-	$(BIN)/python -m pytest -rs tests/export/deploy/test_web.py
+	$(BIN)/python -m pytest -rs tests/export/deploy/test_web*.py
 
 # The Android demo's sources, compiled and tested by Maven: a JDK, mvn and aapt2.
 android: setup
@@ -73,7 +73,7 @@ wheel: setup
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist .
 
 RESOLVE := $(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header
-EXTRAS := $(addprefix --extra ,pretrained sweep tfds video parquet docs dev)
+EXTRAS := $(addprefix --extra ,pretrained sweep tfds video parquet web docs dev)
 
 # The locks for GPUs hold what CUDA needs beside the same versions of all else.
 lock: setup

@@ -87,7 +87,7 @@ def assert_close(found: Any, wanted: Any, where: str) -> None:
 
 def test_the_app_writes_the_columns_that_compare_reads() -> None:
     source = (CORE / "ResultsCsv.kt").read_text()
-    listed = re.search(r"COLUMNS[^=]*= listOf\((.*?)\)", source, re.DOTALL)
+    listed = re.search(r"COLUMNS[^=]*= listOf\((.*?)\n    \)", source, re.DOTALL)
     assert listed
     assert tuple(re.findall(r'"(\w+)"', listed[1])) == device_results.COLUMNS
 
@@ -230,3 +230,6 @@ def test_sources_compile_and_pass_their_tests(golden: dict[str, Any], tmp_path: 
     assert (result.latency_ms, result.latency_p95_ms) == (12.3457, 20.0)
     assert (result.metric, result.value, result.pictures) == ("accuracy", 66.6667, 3)
     assert result.sha256 == "ab" * 32
+    assert (result.rounds, result.ended, result.runs) == ("3/3", "", 50)
+    assert (result.latency_p90_ms, result.latency_p99_ms, result.init_ms) == (18.5, 30.25, 4.5)
+    assert (result.accelerator_used, result.nodes, result.plan_nodes) == ("GPU in part", 65, 2)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import hashlib
 import json
 import pathlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from export.deploy.page_icons import icons
 from export.deploy.phone_files import Model, PhoneFile, choose
 from kerascnn.errors import InputError
 from training.common import atomic
@@ -20,9 +22,10 @@ from training.common.wording import unit_of
 
 SOURCES = pathlib.Path(__file__).parent / "web_page"
 _LIST, _MODELS, _RUNTIME = "models.json", "models", "litert"
+_OFFLINE = "service_worker.js"
 PAGE = (".html", ".css", ".js", ".svg", ".webmanifest")
-# With relaxed SIMD and without: a browser loads one of them.
-_BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal")
+# With relaxed SIMD, without, and with threads: a browser loads one of them.
+_BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal", "litert_wasm_threaded_internal")
 # Browsers know no packages: a file names its neighbour by its place.
 _PACKAGE, _NEIGHBOUR = '"@litertjs/wasm-utils"', '"./wasm-utils.js"'
 
@@ -65,12 +68,17 @@ def write_page(
     """
     chosen = choose(sources, variants)
     _check_folder(folder)
-    parts = {**_runtime(packages), **_sources()}
+    parts = {**_runtime(packages), **_sources(), **icons()}
+    models = tuple(_copied(one, folder) for one in chosen)
+    listed = {
+        "runtime": _runtime_name(),
+        "models": [dataclasses.asdict(model) for model in models],
+    }
+    parts[_LIST] = (json.dumps(listed, indent=1, ensure_ascii=False) + "\n").encode()
+    # Last, as it tells browsers that the others have changed.
+    parts[_OFFLINE] = _with_tables(parts.pop(_OFFLINE), parts, models)
     for place, data in parts.items():
         atomic.write_bytes(folder / place, data)
-    models = tuple(_copied(one, folder) for one in chosen)
-    listed = {"models": [dataclasses.asdict(model) for model in models]}
-    atomic.write_text(folder / _LIST, json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
     for path in (folder / _MODELS).iterdir():
         if path.relative_to(folder).as_posix() not in {model.file for model in models}:
             path.unlink()
@@ -78,8 +86,11 @@ def write_page(
         folder=str(folder),
         models=models,
         bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-        visit_bytes=sum(len(data) for place, data in parts.items() if _BUILDS[1] not in place)
-        + (folder / _LIST).stat().st_size
+        visit_bytes=sum(
+            len(data)
+            for place, data in parts.items()
+            if not any(build in place for build in _BUILDS[1:])
+        )
         + models[0].bytes,
     )
 
@@ -93,7 +104,7 @@ def as_text(page: Page) -> str:
         f"{unit.text(page.bytes)} in total; a phone loads {unit.text(page.visit_bytes)} "
         "with the first model\n"
         f"next: python -m http.server -d {page.folder}, and open http://localhost:8000\n"
-        "(browsers allow the camera only on localhost and https pages)"
+        "(browsers allow the camera only on localhost and https pages; --serve serves both)"
     )
 
 
@@ -110,6 +121,34 @@ def _sources() -> dict[str, bytes]:
     files = [path for path in sorted(SOURCES.iterdir()) if path.suffix in PAGE]
     files.append(SOURCES / _RUNTIME / "LICENSE.txt")
     return {path.relative_to(SOURCES).as_posix(): path.read_bytes() for path in files}
+
+
+def _with_tables(script: bytes, parts: Mapping[str, bytes], models: Sequence[Model]) -> bytes:
+    """The service worker with the SHA-256 of every file: those of the page, and those kept later.
+
+    A browser takes one of the builds, and a person some of the models.
+    """
+    digests = {place: hashlib.sha256(data).hexdigest() for place, data in parts.items()}
+    page = {
+        place: digest
+        for place, digest in sorted(digests.items())
+        if not any(build in place for build in _BUILDS)
+    }
+    later = {place: digest for place, digest in sorted(digests.items()) if place not in page}
+    later |= {model.file: model.sha256 for model in models}
+    text = script.decode()
+    for name, table in (("PAGE", page), ("LATER", later)):
+        before, after = f"const {name} = {{}};", f"const {name} = {json.dumps(table, indent=1)};"
+        if text.count(before) != 1:
+            raise ValueError(f"{_OFFLINE} has no {before!r}")
+        text = text.replace(before, after)
+    return text.encode()
+
+
+def _runtime_name() -> str:
+    """With the version that npm is told to bring."""
+    asked = json.loads((SOURCES / "package.json").read_text("utf-8"))["dependencies"]
+    return f"LiteRT.js {asked['@litertjs/core']}"
 
 
 def _runtime(packages: pathlib.Path) -> dict[str, bytes]:

@@ -20,7 +20,12 @@ from training.common.drawing import shorten
 _COMPUTER = tuple(name for name in COMPUTER_COLUMNS if name != "pictures")
 # The table that the app shares has the columns of results.csv, so that both stand in one sheet, and
 # a few of its own; what a phone cannot know is empty there.
-COLUMNS = (*_COMPUTER, "device", "android", "accelerator", "pictures", "file")
+COLUMNS = (
+    *(*_COMPUTER, "device", "android", "accelerator", "pictures", "file"),
+    *("latency_p90_ms", "latency_p99_ms", "init_ms", "runs", "rounds", "ended"),
+    *("accelerator_used", "nodes", "plan_nodes", "runtime", "soc"),
+    *("thermal_before", "thermal_after"),
+)
 _NEEDED = (
     *("model", "variant", "bytes", "metric", "value", "latency_ms", "latency_p95_ms"),
     *("threads", "sha256", "device", "accelerator", "pictures"),
@@ -29,7 +34,21 @@ _OF_FILES = (
     *("run", "model", "variant", "format", "parameters", "nonzero_parameters", "macs"),
     *("bytes", "download_bytes", "sparsity", "sha256"),
 )
-_OF_PHONES = ("metric", "value", "pictures", "latency_ms", "latency_p95_ms")
+_TIMES = ("latency_p90_ms", "latency_p99_ms", "init_ms")
+_COUNTS = ("runs", "nodes", "plan_nodes")
+_WORDS = (
+    "rounds",
+    "ended",
+    "accelerator_used",
+    "runtime",
+    "soc",
+    "thermal_before",
+    "thermal_after",
+)
+_OF_PHONES = (
+    *("metric", "value", "pictures", "latency_ms", "latency_p95_ms"),
+    *(*_TIMES, *_COUNTS, *_WORDS),
+)
 _LONGEST = 80  # letters of a name
 _FORMULAS = ("=", "+", "-", "@")  # a sheet takes a cell that begins so for a formula
 
@@ -75,6 +94,16 @@ class DeviceResult:
         latency_ms, latency_p95_ms: median and 95th percentile for one picture; `None` untimed.
         metric, value, pictures: what the phone measured on a folder of its own, in percent, and on
             how many pictures; empty and `None` where it did not.
+        latency_p90_ms, latency_p99_ms, init_ms: further times; the last until the file was open.
+        runs: that were timed.
+        rounds, ended: how many of how many rounds there were, as in "2/3", and why no more:
+            "stopped", "background" (the app left the screen), "failed"; empty where it was measured
+            to the end.
+        accelerator_used: what it really ran on, where that is known: "CPU", "GPU", "GPU in part".
+        nodes, plan_nodes: operations of the file, and what was left of them behind a delegate.
+        runtime, soc, thermal_before, thermal_after: version, processor, and how hot the phone was.
+
+    Further times and what follows them are `None` or empty in tables of earlier apps.
     """
 
     line: int
@@ -89,6 +118,19 @@ class DeviceResult:
     metric: str
     value: float | None
     pictures: int | None
+    latency_p90_ms: float | None = None
+    latency_p99_ms: float | None = None
+    init_ms: float | None = None
+    runs: int | None = None
+    nodes: int | None = None
+    plan_nodes: int | None = None
+    rounds: str = ""
+    ended: str = ""
+    accelerator_used: str = ""
+    runtime: str = ""
+    soc: str = ""
+    thermal_before: str = ""
+    thermal_after: str = ""
 
     @property
     def label(self) -> str:
@@ -167,7 +209,8 @@ def join(told: Sequence[DeviceResult], files: Sequence[File]) -> tuple[list[Phon
     its run, where it has one, model, variant and size.
 
     Returns:
-        Places in the order of the table, and what is to be said of lines without a file.
+        Places in the order of the table, and what is to be said of lines without a file, and of
+        those that were not measured to the end.
     """
     phones: dict[Setup, Phone] = {}
     left_out = []
@@ -185,6 +228,11 @@ def join(told: Sequence[DeviceResult], files: Sequence[File]) -> tuple[list[Phon
                 "it is left out"
             )
             continue
+        if one.ended:
+            rounds = f", after {one.rounds} rounds" if one.rounds else ""
+            left_out.append(
+                f"line {one.line}: {one.label} was not measured to the end ({one.ended}{rounds})"
+            )
         phone = phones.setdefault(one.setup, Phone(setup=one.setup, results={}))
         phone.results.update(dict.fromkeys(places, one))
     return list(phones.values()), left_out
@@ -282,7 +330,7 @@ class _Line:
 
     def empty(self, *columns: str) -> bool:
         """Whether nothing stands there."""
-        return not any(self._cells[column].strip() for column in columns)
+        return not any(self._cells.get(column, "").strip() for column in columns)
 
     def fail(self, column: str, what: str) -> NoReturn:
         """Say what the cell of a column must be."""
@@ -307,6 +355,11 @@ _NUMBERS = {int: "[0-9]{1,18}", float: r"[0-9]{1,18}(\.[0-9]{1,18})?([eE][-+]?[0
 def _result(line: _Line) -> DeviceResult:
     timed = not line.empty("latency_ms", "latency_p95_ms")
     judged = not line.empty("value", "pictures")
+    more: dict[str, Any] = {
+        **{name: None if line.empty(name) else line.milliseconds(name) for name in _TIMES},
+        **{name: None if line.empty(name) else line.count(name) for name in _COUNTS},
+        **{name: line.name(name, empty=True) for name in _WORDS},
+    }
     if not timed and not judged:
         line.fail("latency_ms", "is milliseconds, above 0, where no accuracy was measured")
     return DeviceResult(
@@ -327,4 +380,5 @@ def _result(line: _Line) -> DeviceResult:
         metric=line.name("metric") if judged else "",
         value=line.share("value") if judged else None,
         pictures=line.count("pictures") if judged else None,
+        **more,
     )

@@ -1,205 +1,162 @@
-"""`kerascnn predict`: labels, boxes or label maps, from any file, as the phone would do it."""
+"""`kerascnn predict`: what a file says of images and of frames, as the phone would say it.
+
+Image files are decoded in threads, and a video in one of its own, a little ahead of the network, so
+that any number of them takes the memory of a few.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import numpy as np
+from PIL import Image
 
 from export.artefacts.kinds import base as kinds
-from export.runtime import load as runtimes
-from export.runtime.detectors import load_detector
-from export.runtime.model_facts import declared, facts
-from export.runtime.segmenters import load_segmenter
-from kerascnn.errors import InputError, reason
+from export.runtime import camera, drawn_places, first_run, video
+from export.runtime.answers import Answer
+from export.runtime.model_facts import ModelFacts, declared, facts
+from export.runtime.predictor import Asked, Found, Predictor, Seen
+from export.runtime.sources import Camera, Clip, Source, Still, Video, moves
+from kerascnn.errors import InputError
 from training import tasks
-from training.augment.boxes import to_network
-from training.classification.evaluate import softmax
-from training.common import framework
+from training.common import atomic, framework
+from training.common.cores import WORKERS
+from training.common.parallel import ahead, in_order
 from training.common.registry import loaded
 from training.common.wording import counted
-from training.datasets.instance_masks import run_lengths
-from training.datasets.pictures import read_picture, read_pixels
-from training.datasets.segmentation import VOID
-from training.detection.evaluate import on_picture
-from training.detection.metrics import Detections
-from training.segmentation.evaluate import on_picture as map_on_picture
 
-# Called with what is wrong with a picture that is passed over.
+# Called with what is wrong with an image that is passed over.
 Refuse = Callable[[InputError], None]
-_MOST_LINES = 10  # objects that are listed for a person
+_AHEAD = 2  # images per thread that are decoded before their turn
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """Labels with probabilities (0 to 1) for a picture, the likeliest first."""
-
-    image: str
-    labels: tuple[tuple[str, float], ...]
-
-    def as_text(self) -> str:
-        """One line: each label with its probability."""
-        ranked = ", ".join(f"{label} {value:.1%}" for label, value in self.labels)
-        return f"{self.image}: {ranked}"
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-        labels = [{"label": label, "probability": value} for label, value in self.labels]
-        return {"image": self.image, "labels": labels}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Box:
-    """One object: its label, score (0 to 1) and edges in pixels of the upright picture."""
-
-    label: str
-    score: float
-    top: float
-    left: float
-    bottom: float
-    right: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Instance(Box):
-    """One object with its pixels.
+@dataclasses.dataclass(kw_only=True)
+class Work:
+    """What was done so far, in seconds.
 
     Attributes:
-        mask: COCO's run lengths of the upright picture: "size" (height, width) and "counts".
+        images, frames: that were answered.
+        broken: frames that could not be decoded.
+        reading: decoding and resizing, added up over threads.
+        network: the file's own time.
+        drawing: drawing and writing of drawings.
     """
 
-    mask: dict[str, Any]
+    images: int = 0
+    frames: int = 0
+    broken: int = 0
+    reading: float = 0.0
+    network: float = 0.0
+    drawing: float = 0.0
+    began: float = dataclasses.field(default_factory=time.perf_counter)
+
+    def as_text(self) -> str:
+        """One line: how much, how fast, and what took the time."""
+        count, seconds = self.images + self.frames, time.perf_counter() - self.began
+        both = [(self.images, "image"), (self.frames, "frame")]
+        done = " and ".join(counted(number, noun) for number, noun in both if number)
+        each = {"reading": self.reading, "network": self.network, "drawing": self.drawing}
+        parts = ", ".join(
+            f"{name} {1000 * took / count:.1f} ms" for name, took in each.items() if took
+        )
+        noun = "images" if self.images else "frames"
+        return (
+            f"{done} in {seconds:.1f} s: {count / seconds:,.1f} {noun}/s (each: {parts}; "
+            f"reading in {counted(WORKERS, 'thread')} beside the network)"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Boxes:
-    """The objects found in a picture, the likeliest first: `Instance`s where there are masks.
+class Order:
+    """How images are gone through.
 
     Attributes:
-        drawn: the picture with its boxes, where one was asked for.
+        out: gets the drawings: a folder, or one video's file; None for none.
+        clip: which frames of videos are wanted.
+        refuse: is called with the error of an image that cannot be read, which is passed over;
+            None: it is raised.
+        warn: is told of frames that were left out.
+        say: is told of videos that were written.
+        stop: whether no more is wanted; asked before every image.
+        work: counts what is done.
     """
 
-    image: str
-    objects: tuple[Box, ...]
-    drawn: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return dataclasses.asdict(self)
-
-    def as_text(self) -> str:
-        """A line per object: score and corners, (x, y) of the upper left one first; at most ten."""
-        count = counted(len(self.objects), "object") if self.objects else "nothing found"
-        lines = [f"{self.image}: {count}" + (f" -> {self.drawn}" if self.drawn else "")]
-        lines += [
-            f"  {box.label} {box.score:.0%} "
-            f"({box.left:.0f}, {box.top:.0f})-({box.right:.0f}, {box.bottom:.0f})"
-            for box in self.objects[:_MOST_LINES]
-        ]
-        if more := self.objects[_MOST_LINES:]:
-            least, most = f"{more[-1].score:.0%}", f"{more[0].score:.0%}"
-            scores = f"score {most}" if least == most else f"scores {least} to {most}"
-            lines.append(f"  and {len(more)} more ({scores}); --json lists them all")
-        return "\n".join(lines)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Area:
-    """A class in a picture: its pixels, and their share of the picture's, 0 to 1."""
-
-    label: str
-    pixels: int
-    share: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Areas:
-    """The classes of a picture's pixels, the largest first.
-
-    Attributes:
-        drawn: the picture with its label map, where one was asked for.
-    """
-
-    image: str
-    classes: tuple[Area, ...]
-    drawn: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return dataclasses.asdict(self)
-
-    def as_text(self) -> str:
-        """One line: each class with its share of the picture."""
-        told = ", ".join(f"{area.label} {area.share:.1%}" for area in self.classes)
-        return f"{self.image}: {told}" + (f" -> {self.drawn}" if self.drawn else "")
-
-
-class Answer(Protocol):
-    """What a file says of an image."""
-
-    @property
-    def image(self) -> str: ...
-
-    def as_text(self) -> str:
-        """For a terminal."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What to tell of each image; see `predict`, `detect` and `segment`."""
-
-    top: int = 1
-    score: float = 0.3
-    folder: pathlib.Path | None = None
-    names: Mapping[str, str] | None = None
+    out: pathlib.Path | None = None
+    clip: Clip = dataclasses.field(default_factory=Clip)
     refuse: Refuse | None = None
-
-
-def require_folder(folder: pathlib.Path) -> None:
-    """Raise InputError for a place for drawings that is, or lies in, a file."""
-    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    if not there.is_dir():
-        raise InputError(f"--out {folder}: {there} is a file; give a folder for the drawings")
+    warn: Callable[[str], None] = lambda _line: None
+    say: Callable[[str], None] = lambda _line: None
+    stop: Callable[[], bool] = lambda: False
+    work: Work = dataclasses.field(default_factory=Work)
 
 
 def answers(
     path: pathlib.Path,
-    images: Sequence[str],
+    images: Sequence[str | Source],
     *,
     top: int | None = None,
     score: float | None = None,
-    folder: pathlib.Path | None = None,
-    names: Mapping[str, str] | None = None,
-    refuse: Refuse | None = None,
+    threads: int | None = None,
+    known: ModelFacts | None = None,
+    order: Order | None = None,
 ) -> Iterator[Answer]:
-    """What a file of any task says of each image; see `predict`, `detect` and `segment`.
+    """What a file of any task says of each image, as soon as it is known.
 
     Args:
-        top, score: None: as `Asked` has them.
+        path: a .tflite or .onnx file, or the model.keras of a run.
+        images: paths of images, or what `picture_args.sources` found.
+        top: labels per image, of classifiers alone; 1 by default.
+        score: the lowest score of an object, of detectors alone; 0.3 by default.
+        threads: of the runtime; 1 by default.
+        known: what the file takes and gives, where it does not say so itself.
+        order: how images are gone through.
 
     Raises:
-        InputError: as they do; a file in place of `folder`; or what files of another task alone
-            are asked for, before this one is run.
+        InputError: a file that is not a model, or that nothing describes; what files of another
+            task alone are asked for; a missing extra, or a place that drawings cannot go to; all
+            before an image is read. A broken image.
     """
-    if folder is not None:
-        require_folder(folder)
-    task = declared(path).task
-    limits = {"top": top, "score": score}
-    given: dict[str, Any] = {name: one for name, one in limits.items() if one is not None}
-    _refuse_foreign(path, task, [*given, *([] if folder is None else ["out"])])
+    order = order or Order()
+    sources = [
+        one if isinstance(one, Still) else Still(path=one, name=pathlib.Path(one).name)
+        for one in images
+    ]
+    targets = drawn_places.targets(sources, order.out)
+    _require_extras(sources, drawn=order.out is not None)
+    task = (known or declared(path)).task
+    given: dict[str, Any] = {"top": top, "score": score}
+    given = {name: value for name, value in given.items() if value is not None}
+    _refuse_foreign(path, task, [*given, *([] if order.out is None else ["out"])])
     if path.suffix == ".keras":
         framework.load()
-    asked = Asked(**given, folder=folder, names=names, refuse=refuse)
-    function = loaded(kinds.of(task).predicted)
-    found: Iterator[Answer] = function(path, images, asked)
-    return found
+    kind = loaded(kinds.of(task).predicted)
+    asked = Asked(**given, **({} if threads is None else {"threads": threads}))
+    if known is not None and path.suffix != ".keras":
+        first_run.require([path])
+    predictor: Predictor = kind(path, known or facts(path), asked)
+    order.work.began = time.perf_counter()
+    return _Run(predictor, sources, targets, order).answers()
+
+
+def columns(path: pathlib.Path, known: ModelFacts | None = None) -> tuple[str, ...]:
+    """Of a table of a file's answers, behind the image; see `Answer`."""
+    kind: type[Predictor] = loaded(kinds.of((known or declared(path)).task).predicted)
+    return kind.columns
+
+
+def _require_extras(sources: Sequence[Source], *, drawn: bool) -> None:
+    """Raise InputError where a package for videos or cameras is missing."""
+    films = any(isinstance(one, Video) for one in sources)
+    cameras = any(isinstance(one, Camera) for one in sources)
+    if films or (drawn and cameras):
+        video.require()
+    if cameras:
+        camera.require()
 
 
 _FOREIGN = {
@@ -217,233 +174,124 @@ def _refuse_foreign(path: pathlib.Path, task: str, given: Sequence[str]) -> None
             raise InputError(f"{path} is {kind}, which {_FOREIGN[name]}; leave out {name}")
 
 
-def labels(path: pathlib.Path, images: Sequence[str], asked: Asked) -> Iterator[Prediction]:
-    """`predict` for `answers`."""
-    return predict(path, images, top=asked.top, refuse=asked.refuse)
-
-
-def objects(path: pathlib.Path, images: Sequence[str], asked: Asked) -> Iterator[Boxes]:
-    """`detect` for `answers`."""
-    return detect(
-        *(path, images),
-        score=asked.score,
-        folder=asked.folder,
-        names=asked.names,
-        refuse=asked.refuse,
-    )
-
-
-def pixels(path: pathlib.Path, images: Sequence[str], asked: Asked) -> Iterator[Areas]:
-    """`segment` for `answers`."""
-    return segment(path, images, folder=asked.folder, names=asked.names, refuse=asked.refuse)
-
-
-def predict(
-    path: pathlib.Path, images: Sequence[str], *, top: int = 1, refuse: Refuse | None = None
-) -> Iterator[Prediction]:
-    """Yield a prediction for each picture.
+class _Run:
+    """One file's way through some images.
 
     Args:
-        path: a .tflite or .onnx file, or the model.keras of a run.
-        images: picture files.
-        top: how many labels for each.
-        refuse: called with the error of a picture that cannot be read, which is passed over; None:
-            it is raised.
-
-    Raises:
-        InputError: a file that is not a model, or that nothing describes; a broken image.
+        targets: where each source is drawn; None for nowhere.
     """
-    described = facts(path)
-    preprocessing, labels = described.preprocessing, described.labels
-    runtime = runtimes.load(path, preprocessing)
-    for image in images:
-        picture = _read(refuse, read_picture, image, preprocessing)
-        if picture is None:
-            continue
-        with answering(path):
-            probabilities = softmax(runtime.predict(picture[None])[0])
-            if probabilities.shape != (len(labels),):
-                raise InputError(
-                    f"{path} gives {len(probabilities)} logits and its description {len(labels)} "
-                    "labels; bring the description that belongs to it"
-                )
-        order = probabilities.argsort()[::-1][:top]
-        ranked = tuple((labels[i], float(probabilities[i])) for i in order)
-        yield Prediction(image=image, labels=ranked)
 
+    def __init__(
+        self,
+        predictor: Predictor,
+        sources: Sequence[Source],
+        targets: Sequence[pathlib.Path | None],
+        order: Order,
+    ) -> None:
+        self._predictor, self._order, self._work = predictor, order, order.work
+        self._pairs = list(zip(sources, targets, strict=True))
 
-def detect(
-    path: pathlib.Path,
-    images: Sequence[str],
-    *,
-    score: float = 0.3,
-    folder: pathlib.Path | None = None,
-    names: Mapping[str, str] | None = None,
-    refuse: Refuse | None = None,
-) -> Iterator[Boxes]:
-    """Yield the objects in each picture.
+    def answers(self) -> Iterator[Answer]:
+        """Files that stand together are read in parallel."""
+        for moving, group in itertools.groupby(self._pairs, key=lambda pair: moves(pair[0])):
+            if moving:
+                for source, target in group:
+                    yield from self._passing_over(self._of_frames(source, target))
+            else:
+                yield from self._of_stills(list(group))
+            if self._order.stop():
+                return
 
-    Args:
-        path, images, refuse: as of `predict`.
-        score: the lowest to tell of.
-        folder: gets each picture with its boxes and masks drawn, as NAME.png; None for none.
-        names: of the drawings, by picture, where they should have another than the file's own.
+    def _of_stills(self, pairs: Sequence[tuple[Source, pathlib.Path | None]]) -> Iterator[Answer]:
+        def read(index: int) -> Seen | InputError:
+            source, target = pairs[index]
+            try:
+                return self._predictor.read(source.path, keep=target is not None)
+            except InputError as error:
+                return error
 
-    Raises:
-        InputError: as of `predict`; or two pictures of one name, which would be one file.
-    """
-    described = facts(path)
-    targets = _targets(images, folder, names or {})
-    detector = load_detector(path, described.preprocessing, described.spec)
-    for image, target in zip(images, targets, strict=True):
-        picture = _read(refuse, read_pixels, image, image)
-        if picture is None:
-            continue
-        fitted = to_network(picture, described.preprocessing)[None]
-        with answering(path):
-            whole = detector.detect(fitted)[0]
-            found = _sure(on_picture(whole, picture.shape[:2], described.preprocessing), score)
-            for label in found.labels:
-                if not 0 <= label < len(described.labels):
-                    raise InputError(
-                        f"{path} finds class {label}, which its description does not name"
-                    )
-        if target is not None:
-            from training.detection.drawing import write_boxes
+        with contextlib.closing(in_order(read, len(pairs), chunk=1, ahead=_AHEAD)) as all_seen:
+            for (source, target), seen in zip(pairs, all_seen, strict=True):
+                if self._order.stop():
+                    return
+                if isinstance(seen, InputError):
+                    self._refuse(seen)
+                    continue
+                found = self._found(seen)
+                if target is not None and seen.pixels is not None:
+                    with self._drawing():
+                        image = Image.fromarray(found.draw(seen.pixels, False))
+                        with atomic.replacing(target) as temporary:
+                            image.save(temporary, "PNG")
+                self._work.images += 1
+                yield found.answer(image=source.path, drawn=None if target is None else str(target))
 
-            write_boxes(
-                *(target, picture, found.boxes, found.labels, found.scores),
-                classes=described.labels,
-                masks=found.pasted(picture.shape[:2]),
-            )
-        yield Boxes(
-            image=image,
-            objects=_objects(found, described.labels, picture.shape[:2]),
-            drawn=None if target is None else str(target),
+    def _of_frames(self, source: Source, target: pathlib.Path | None) -> Iterator[Answer]:
+        """Each frame; what could not be decoded is counted."""
+        clip = self._order.clip
+        frames = (
+            camera.Camera(source.number, clip)
+            if isinstance(source, Camera)
+            else video.Frames(source.path, clip)
         )
+        drawn = None if target is None else str(target)
+        with (
+            contextlib.closing(ahead(self._seen(frames, keep=target is not None))) as all_seen,
+            contextlib.nullcontext()
+            if target is None
+            else video.writing(target, frames.rate) as to,
+        ):
+            for frame, seen in all_seen:
+                if self._order.stop():
+                    break
+                found = self._found(seen)
+                if to is not None:
+                    with self._drawing():
+                        to.write(found.draw(frame.pixels, True), frame.time)
+                self._work.frames += 1
+                place = {"frame": frame.number, "time": round(frame.time, 6)}
+                yield found.answer(image=source.path, **place, drawn=drawn)
+        self._work.broken += frames.broken
+        if frames.broken:
+            count = counted(frames.broken, "frame")
+            self._order.warn(f"{source.path}: {count} could not be decoded")
+        if target is not None and target.exists():
+            self._order.say(f"{source.path} -> {target}")
 
+    def _seen(
+        self, frames: camera.Camera | video.Frames, *, keep: bool
+    ) -> Iterator[tuple[video.Frame, Seen]]:
+        """Each frame, and what the network takes of it; in a thread of its own."""
+        iterator = iter(frames)
+        while True:
+            began = time.perf_counter()
+            if (frame := next(iterator, None)) is None:
+                return
+            seen = self._predictor.see(frame.pixels, keep=False)
+            kept = frame if keep else dataclasses.replace(frame, pixels=seen.fitted)
+            yield kept, dataclasses.replace(seen, seconds=time.perf_counter() - began)
 
-def segment(
-    path: pathlib.Path,
-    images: Sequence[str],
-    *,
-    folder: pathlib.Path | None = None,
-    names: Mapping[str, str] | None = None,
-    refuse: Refuse | None = None,
-) -> Iterator[Areas]:
-    """Yield the classes of each picture's pixels.
+    def _passing_over(self, found: Iterator[Answer]) -> Iterator[Answer]:
+        """Go on behind a video that cannot be read."""
+        try:
+            yield from found
+        except video.UnreadableError as error:
+            self._refuse(error)
 
-    Args:
-        path, images, names, refuse: as of `detect`.
-        folder: gets each picture with its label map drawn on it, as NAME.png; None for none.
+    def _found(self, seen: Seen) -> Found:
+        began = time.perf_counter()
+        found = self._predictor.find(seen)
+        self._work.network += time.perf_counter() - began
+        self._work.reading += seen.seconds
+        return found
 
-    Raises:
-        InputError: as of `detect`.
-    """
-    described = facts(path)
-    labels, preprocessing = described.labels, described.preprocessing
-    targets = _targets(images, folder, names or {})
-    segmenter = load_segmenter(path, preprocessing)
-    for image, target in zip(images, targets, strict=True):
-        picture = _read(refuse, read_pixels, image, image)
-        if picture is None:
-            continue
-        fitted = to_network(picture, preprocessing)[None]
-        with answering(path):
-            found = segmenter.segment(fitted)[0]
-            if found.max() >= len(labels):
-                raise InputError(
-                    f"{path} finds class {found.max()}, which its description does not name"
-                )
-            label_map = map_on_picture(found, picture.shape[:2], preprocessing)
-        if target is not None:
-            from training.segmentation.drawing import write_map
-
-            write_map(target, picture, label_map, labels, described.palette)
-        yield Areas(
-            image=image,
-            classes=_areas(label_map, labels),
-            drawn=None if target is None else str(target),
-        )
-
-
-@contextlib.contextmanager
-def answering(path: pathlib.Path) -> Iterator[None]:
-    """A file from elsewhere can answer anything, in any shape, or end in any error."""
-    try:
+    @contextlib.contextmanager
+    def _drawing(self) -> Iterator[None]:
+        began = time.perf_counter()
         yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{path} does not answer as its description says ({reason(error)}); get both again"
-        ) from error
+        self._work.drawing += time.perf_counter() - began
 
-
-def _areas(label_map: np.ndarray, labels: Sequence[str]) -> tuple[Area, ...]:
-    """Of a map, in which pixels that the network gives no class have none here either."""
-    pixels = np.bincount(label_map.ravel(), minlength=VOID + 1)[: len(labels)]
-    return tuple(
-        Area(label=labels[i], pixels=int(pixels[i]), share=float(pixels[i] / label_map.size))
-        for i in np.argsort(-pixels, kind="stable")
-        if pixels[i]
-    )
-
-
-def _read(
-    refuse: Refuse | None, read: Callable[..., np.ndarray], *arguments: Any
-) -> np.ndarray | None:
-    """What `read` gives, or None for a broken picture that is passed over."""
-    try:
-        return read(*arguments)
-    except InputError as error:
-        if refuse is None:
-            raise
-        refuse(error)
-        return None
-
-
-def _targets(
-    images: Sequence[str], folder: pathlib.Path | None, inside: Mapping[str, str]
-) -> list[pathlib.Path | None]:
-    """Where each picture's drawing goes."""
-    if folder is None:
-        return [None] * len(images)
-    # A picture of a folder that was given keeps its place; others have their file's name.
-    places = [
-        pathlib.Path(image).name if inside.get(image, image) == image else inside[image]
-        for image in images
-    ]
-    names = [pathlib.PurePath(place).with_suffix(".png").as_posix() for place in places]
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            first = images[names.index(name)]
-            raise InputError(
-                f"{first} and {images[i]} would both be drawn as {name}; name one of them"
-            )
-    return [folder / name for name in names]
-
-
-def _sure(found: Detections, score: float) -> Detections:
-    """Those from a score on; what is no number is left out."""
-    kept = (found.scores >= score) & np.isfinite(found.boxes).all(axis=-1)
-    return found.take(kept)
-
-
-def _objects(found: Detections, labels: Sequence[str], size: tuple[int, ...]) -> tuple[Box, ...]:
-    pixels = found.boxes * np.tile(size[:2], 2)
-    told = [
-        {
-            "label": labels[label],
-            "score": float(score),
-            **dict(zip(("top", "left", "bottom", "right"), map(float, edges), strict=True)),
-        }
-        for label, score, edges in zip(found.labels, found.scores, pixels, strict=True)
-    ]
-    if found.masks is None:
-        return tuple(Box(**one) for one in told)
-    encoded = run_lengths(found.masks, found.boxes, size[:2])
-    return tuple(
-        Instance(**one, mask={**mask, "counts": mask["counts"].decode("ascii")})
-        for one, mask in zip(told, encoded, strict=True)
-    )
+    def _refuse(self, error: InputError) -> None:
+        if self._order.refuse is None:
+            raise error
+        self._order.refuse(error)

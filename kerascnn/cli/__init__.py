@@ -28,7 +28,7 @@ _MODULES = {
     "compress": "compress",
     "shrink": "compress",
     "compare": "compress",
-    "predict": "use",
+    "predict": "predict",
     "evaluate": "use",
     "info": "look",
     "debug": "compress",

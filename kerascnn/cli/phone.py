@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
+import sys
 
 import click
 
@@ -47,12 +49,27 @@ def android(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool
 @click.option(
     "--variants", help="Variants, separated by commas.  [default: all .tflite files of the runs]"
 )
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Serve the page until Ctrl+C: here, and by https to phones on the same Wi-Fi.",
+)
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65534),
+    help="With --serve: of this machine; the next one is for phones. 0: any.",
+)
 @json_option
-def web(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) -> None:
+def web(
+    runs: tuple[str, ...], out: str, variants: str | None, serve: bool, port: int, as_json: bool
+) -> None:
     """Write a web page that runs model files in a phone's browser.
 
     RUN is a run folder, or a .tflite file. The page takes images from the camera or from files; any
-    static file server can serve its folder.
+    static file server can serve its folder. --serve does so with threads, and gives phones the
+    camera.
     """
     from export.deploy.web import as_text, write_page
 
@@ -61,3 +78,23 @@ def web(runs: tuple[str, ...], out: str, variants: str | None, as_json: bool) ->
         print_json(dataclasses.asdict(made))
     else:
         click.echo(as_text(made))
+    if serve:
+        _serve(pathlib.Path(out), port, as_json)
+
+
+def _serve(folder: pathlib.Path, port: int, as_json: bool) -> None:
+    """Until Ctrl+C."""
+    import threading
+
+    from export.deploy import page_server
+
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        page_server.serve(folder, port=port) as addresses,
+    ):
+        if as_json:
+            print_json(dataclasses.asdict(addresses))
+        else:
+            click.echo(page_server.as_text(addresses))
+        sys.stdout.flush()
+        threading.Event().wait()

@@ -1,4 +1,4 @@
-"""Commands that run a file: predict, evaluate."""
+"""The evaluate command."""
 
 from __future__ import annotations
 
@@ -7,87 +7,15 @@ from typing import Any
 
 import click
 
-from kerascnn.cli.exits import warn
 from kerascnn.cli.options import json_option, options_of, stranger_options, told_of
 from kerascnn.cli.printing import print_json
-from kerascnn.errors import InputError
-from training.common.wording import counted
 
-
-@click.command(epilog="Example: kerascnn predict runs/flowers/artefacts/int8.tflite rose.jpg")
-@click.argument("artefact", type=click.Path())
-@click.argument("images", nargs=-1, required=True, type=click.Path())
-@click.option(
-    "--top",
-    type=click.IntRange(min=1),
-    help="Labels per image (classifiers).  [default: 1]",
-)
-@click.option(
-    "--score",
-    type=click.FloatRange(0, 1),
-    help="Lowest score of an object (detectors).  [default: 0.3]",
-)
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(),
-    help="Folder for images with the boxes or the segmentation drawn on them.",
-)
-@json_option
-def predict(
-    artefact: str,
-    images: tuple[str, ...],
-    top: int | None,
-    score: float | None,
-    out: str | None,
-    as_json: bool,
-) -> None:
-    """Run a model file on images.
-
-    ARTEFACT is a .tflite, .onnx or .keras file: a classifier prints labels, a detector objects, a
-    segmentation network the share of each class. IMAGES are files or folders; answers name each
-    image by its path, in text as in JSON. An image that cannot be read is skipped; the exit code is
-    2 then.
-    """
-    path, folder = pathlib.Path(artefact), pathlib.Path(out) if out else None
-    from export.artefacts.artefact import require_description
-    from export.artefacts.description import require_file
-    from export.runtime.picture_args import named
-
-    require_file(path)
-    names = named(images)
-    require_description(path)
-    from export.runtime.predict import answers
-
-    broken: list[InputError] = []
-
-    def refuse(error: InputError) -> None:
-        broken.append(error)
-        if len(names) > 1:
-            warn(str(error))
-
-    found = answers(
-        *(path, list(names)), top=top, score=score, folder=folder, names=names, refuse=refuse
-    )
-    if as_json:
-        print_json([one.as_json() for one in found])
-    else:
-        for one in found:
-            click.echo(one.as_text())
-    if broken and len(names) == 1:
-        raise broken[0]
-    if broken:
-        count = counted(len(broken), "image")
-        raise InputError(f"{count} of {len(names):,} could not be read, see above")
-
-
-_EVALUATE = """Examples:
-
+_EVALUATE = """\b
+Example: kerascnn evaluate runs/flowers/artefacts/int8.tflite --data more/ -o page.html
 \b
-  kerascnn evaluate runs/flowers/artefacts/int8.tflite --data more/ -o page.html
-  kerascnn evaluate mobilenet.onnx --data more/ --labels names.txt --preprocessing imagenet
-  kerascnn evaluate int8.tflite --data photos/ --reference float32.tflite
-  kerascnn evaluate resnet50 --weights imagenet --data imagenet/val --published
+         kerascnn evaluate net.onnx --data more/ --labels names.txt --preprocessing imagenet
+         kerascnn evaluate int8.tflite --data photos/ --reference float32.tflite
+         kerascnn evaluate resnet50 --weights imagenet --data imagenet/val --published
 """
 
 

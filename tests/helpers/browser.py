@@ -32,6 +32,14 @@ _FLAGS = (
     "--use-fake-device-for-media-stream",
     "--remote-debugging-pipe",
 )
+# WebGPU by SwiftShader, in place of a GPU.
+_WITH_GPU = (
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--enable-features=Vulkan",
+    "--use-angle=swiftshader",
+    "--ignore-gpu-blocklist",
+)
 # The protocol's pipes are file descriptors 3 and 4.
 _START = """
 import os, sys
@@ -76,7 +84,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 class Browser:
-    """A browser with one page.
+    """A browser with one page, and a GPU in software if that is asked for.
 
     Attributes:
         requests: addresses that the page and its workers asked for.
@@ -84,7 +92,7 @@ class Browser:
         thrown: whether a script threw what nobody caught.
     """
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, *, gpu: bool = False) -> None:
         assert PROGRAM is not None
         self.requests: list[str] = []
         self.errors: list[str] = []
@@ -95,6 +103,8 @@ class Browser:
         # High numbers, so that neither overwrites the other.
         theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (down[0], up[1])]
         numbers = [str(number) for number in theirs]
+        without = [flag for flag in _FLAGS if flag != "--disable-gpu"]
+        flags = [*without, *_WITH_GPU] if gpu else list(_FLAGS)
         self._process = subprocess.Popen(
             [
                 sys.executable,
@@ -102,7 +112,7 @@ class Browser:
                 _START,
                 *numbers,
                 PROGRAM,
-                *_FLAGS,
+                *flags,
                 f"--user-data-dir={profile}",
             ],
             pass_fds=theirs,
@@ -212,5 +222,8 @@ class Browser:
         elif method == "Target.attachedToTarget":
             # A worker, which waits until we watch it.
             session = told["sessionId"]
-            for each in ("Network.enable", "Runtime.enable", "Runtime.runIfWaitingForDebugger"):
+            # What a service worker cannot fetch is its own affair: it outlives pages and servers.
+            runs = told["targetInfo"]["type"] != "service_worker"
+            watched = ("Network.enable", *(("Runtime.enable",) if runs else ()))
+            for each in (*watched, "Runtime.runIfWaitingForDebugger"):
                 self._send(each, session, {})

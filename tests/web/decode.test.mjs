@@ -100,6 +100,13 @@ test("raw detectors are decoded by the file's description", () => {
     clipped,
     1e-5,
   );
+  // A million anchors a frame are not made twice.
+  const { levels } = description.decoding.anchors;
+  Object.defineProperty(description.decoding.anchors, "levels", {
+    get: () => assert.fail("made again"),
+  });
+  assert.equal(decoding.decode(outputs, description, { width: 60, height: 40 }).objects.length, objects.length);
+  Object.defineProperty(description.decoding.anchors, "levels", { value: levels });
   const short = { ...outputs, scores: { data: new Float32Array(7) } };
   assert.throws(() => decoding.decode(short, description, INPUT), { key: "badOutput" });
   const broken = { ...outputs, boxes: { data: numbers(codes).fill(NaN, 0, 1) } };
@@ -127,7 +134,10 @@ test("detections of a file with post-processing inside", () => {
   const { objects } = decoding.decode(outputs, description, { width: 5, height: 5 });
   const mask = { side: 2, data: Float32Array.of(0, 1, 2, 3) };
   assert.deepEqual(objects, [{ box: [0, 0.25, 0.5, 1], label: 1, score: 0.75, mask }]);
-  outputs.labels.data[0] = 2;
+  for (const label of [2, 0.5]) {
+    outputs.labels.data[0] = label;
+    assert.throws(() => decoding.decode(outputs, description, INPUT), { key: "badOutput" });
+  }
   assert.throws(() => decoding.decode(outputs, description, INPUT), { key: "badOutput" });
   delete outputs.count;
   assert.throws(() => decoding.decode(outputs, description, INPUT), { key: "badOutput" });

@@ -51,3 +51,30 @@ export function same(found, wanted, message = "") {
     `at ${different}: ${found[different]} and not ${wanted[different]} ${message}`,
   );
 }
+
+/** The least file with this description: a zip of one entry behind eight bytes. */
+export function stored(description) {
+  const encoder = new TextEncoder();
+  const [name, text] = [
+    encoder.encode("kerascnn.json"),
+    encoder.encode(JSON.stringify(description)),
+  ];
+  const bytes = new Uint8Array(8 + 30 + 46 + 22 + 2 * name.length + text.length);
+  const view = new DataView(bytes.buffer);
+  bytes.set(encoder.encode("TFL3"), 4);
+  view.setUint16(8 + 26, name.length, true);
+  bytes.set(name, 38);
+  bytes.set(text, 38 + name.length);
+  const central = 38 + name.length + text.length;
+  view.setUint32(central, 0x02014b50, true);
+  view.setUint32(central + 24, text.length, true);
+  view.setUint16(central + 28, name.length, true);
+  view.setUint32(central + 42, 8, true);
+  bytes.set(name, central + 46);
+  const end = central + 46 + name.length;
+  view.setUint32(end, 0x06054b50, true);
+  view.setUint16(end + 10, 1, true);
+  view.setUint32(end + 12, 46 + name.length, true);
+  view.setUint32(end + 16, central, true);
+  return bytes;
+}

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { describe, entries } from "../../export/deploy/web_page/metadata.js";
-import { golden } from "./golden.mjs";
+import { golden, stored } from "./golden.mjs";
 
 const file = (name) => Uint8Array.from(Buffer.from(golden.zips[name], "base64"));
 
@@ -86,4 +86,59 @@ test("numbers that make no sense are refused", () => {
     assert.throws(() => read(change), { key: "badMetadata", values: { field } });
   }
   assert.throws(() => read((told) => (told.format = 2)), { key: "newerMetadata" });
+});
+
+test("numbers of a detector that no detector has are refused, as in the Android demo", () => {
+  const { description } = golden.normalised[0];
+  const decoding = { kind: "codes", ...golden.selections[0].spec };
+  const input = { ...description.input, resize: "stretch" };
+  const fine = { ...description, task: "detection", input, decoding };
+  const read = (change) => {
+    const told = structuredClone(fine);
+    change(told.decoding, told.decoding.anchors.levels[0], told);
+    return describe(stored(told));
+  };
+  assert.deepEqual(read(() => {}).decoding.anchors, decoding.anchors);
+  const wrong = [undefined, null, "1", [], {}, -1, 0, 1.5];
+  const broken = [
+    ["anchors.levels.rows", (_, level) => Object.assign(level, { rows: 1e9, columns: 1e9 })],
+    ["anchors", (_, level) => Object.assign(level, { rows: 4096, columns: 4096 })],
+    ["anchors", (told) => (told.anchors.levels = Array(30).fill({ rows: 400, columns: 100, sizes: [[1, 1]] }))],
+    ["anchors", (told) => (told.anchors.levels = [])],
+    ["anchors", (told) => delete told.anchors],
+    ["anchors.levels", (told) => (told.anchors.levels = [null])],
+    ["anchors.levels.sizes", (_, level) => (level.sizes = [])],
+    ["anchors.levels.sizes", (_, level) => (level.sizes = [[0.5]])],
+    ["anchors.levels.sizes", (_, level) => (level.sizes = [[0.5, -0.5]])],
+    ["anchors.levels.sizes", (_, level) => (level.sizes = [[0.5, 1e60]])],
+    ["anchors.levels.offset", (_, level) => (level.offset = 1.5)],
+    ["anchors.levels.offset", (_, level) => (level.offset = "0.5")],
+    ["box_scales", (told) => (told.box_scales = [10, 10, 5])],
+    ["box_scales", (told) => (told.box_scales = [10, 10, 5, 0])],
+    ["box_scales", (told) => (told.box_scales = [10, 10, 5, 1e-60])],
+    ["score_threshold", (told) => (told.score_threshold = 2)],
+    ["iou_threshold", (told) => (told.iou_threshold = 0)],
+    ["background", (told) => (told.background = 1)],
+    ["candidates", (told) => (told.candidates = 2 ** 31)],
+  ];
+  for (const name of ["rows", "columns"]) {
+    for (const value of wrong) broken.push([`anchors.levels.${name}`, (_, level) => (level[name] = value)]);
+  }
+  for (const name of ["max_detections", "candidates"]) {
+    for (const value of wrong) broken.push([name, (told) => (told[name] = value)]);
+  }
+  for (const [field, change] of broken) {
+    const values = { field: `decoding.${field}` };
+    assert.throws(() => read(change), { key: "badMetadata", values }, String(change));
+  }
+  const told = (change) => () => read((_decoding, _level, whole) => change(whole));
+  for (const [field, change] of [
+    ["input.resize", (whole) => (whole.input.resize = "crop")], // what is cut off is never found
+    ["input.std", (whole) => (whole.input.std = 1e-60)],
+    ["input.mean", (whole) => (whole.input.mean = 1e60)],
+    ["input.crop_fraction", (whole) => (whole.input.crop_fraction = "1")],
+    ["model", (whole) => (whole.model = { toString: 1 })],
+  ]) {
+    assert.throws(told(change), { key: "badMetadata", values: { field } }, field);
+  }
 });

@@ -5,9 +5,7 @@ import { test } from "node:test";
 import { describe } from "../../export/deploy/web_page/metadata.js";
 import { fit, toInput, withChannels } from "../../export/deploy/web_page/preprocess.js";
 import { resized } from "../../export/deploy/web_page/resample.js";
-import { golden, numbers, picture, rgba, same } from "./golden.mjs";
-
-const encoder = new TextEncoder();
+import { golden, numbers, picture, rgba, same, stored } from "./golden.mjs";
 
 test("resizing is Pillow's", () => {
   for (const { picture: coded, box, interpolation, wanted } of golden.resizes) {
@@ -46,29 +44,3 @@ test("grey is Pillow's", () => {
   same(withChannels(rgba(colours), 1).data, numbers(wanted));
   same(withChannels(rgba(colours), 3).data, colours.data);
 });
-
-/** The least file with this description: a zip of one entry behind eight bytes. */
-function stored(description) {
-  const [name, text] = [
-    encoder.encode("kerascnn.json"),
-    encoder.encode(JSON.stringify(description)),
-  ];
-  const bytes = new Uint8Array(8 + 30 + 46 + 22 + 2 * name.length + text.length);
-  const view = new DataView(bytes.buffer);
-  bytes.set(encoder.encode("TFL3"), 4);
-  view.setUint16(8 + 26, name.length, true);
-  bytes.set(name, 38);
-  bytes.set(text, 38 + name.length);
-  const central = 38 + name.length + text.length;
-  view.setUint32(central, 0x02014b50, true);
-  view.setUint32(central + 24, text.length, true);
-  view.setUint16(central + 28, name.length, true);
-  view.setUint32(central + 42, 8, true);
-  bytes.set(name, central + 46);
-  const end = central + 46 + name.length;
-  view.setUint32(end, 0x06054b50, true);
-  view.setUint16(end + 10, 1, true);
-  view.setUint32(end + 12, 46 + name.length, true);
-  view.setUint32(end + 16, central, true);
-  return bytes;
-}

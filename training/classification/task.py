@@ -99,7 +99,8 @@ class ClassificationTask(Task):
         """Fine-tuning where there are weights; else by the data."""
         if weights:
             return "finetune"
-        return {"mnist": "digits", "scenes-digits": "scenes_digits"}.get(data, "scratch")
+        of_digits = {"mnist": "digits", "mnist-photos": "digits", "scenes-digits": "scenes_digits"}
+        return of_digits.get(data, "scratch")
 
     def check_network(self, name: str, model: keras.Model) -> None:
         """Auxiliary outputs have no loss."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -23,23 +23,30 @@ _Result = TypeVar("_Result")
 _Item = TypeVar("_Item")
 
 
-def in_order(work: Callable[[int], _Result], count: int) -> Iterator[_Result]:
-    """`work` of 0, 1, ... `count` - 1, done in threads not far ahead of who asks."""
+def in_order(
+    work: Callable[[int], _Result], count: int, *, chunk: int = _CHUNK, ahead: int = _CHUNKS_AHEAD
+) -> Generator[_Result, None, None]:
+    """`work` of 0, 1, ... `count` - 1, done in threads not far ahead of who asks.
+
+    Args:
+        chunk: how many a thread does at once; large results are held in chunks, too.
+        ahead: chunks per thread that are done, or under way, before they are asked for.
+    """
     pool = ThreadPoolExecutor(WORKERS)
-    ahead: collections.deque[Future[list[_Result]]] = collections.deque()
+    waiting: collections.deque[Future[list[_Result]]] = collections.deque()
     try:
-        for first in range(0, count, _CHUNK):
-            numbers = range(first, min(first + _CHUNK, count))
-            ahead.append(pool.submit(lambda some: [work(number) for number in some], numbers))
-            if len(ahead) > _CHUNKS_AHEAD * WORKERS:
-                yield from ahead.popleft().result()
-        while ahead:
-            yield from ahead.popleft().result()
+        for first in range(0, count, chunk):
+            numbers = range(first, min(first + chunk, count))
+            waiting.append(pool.submit(lambda some: [work(number) for number in some], numbers))
+            if len(waiting) > ahead * WORKERS:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+def ahead(items: Iterator[_Item]) -> Generator[_Item, None, None]:
     """The same, made in a thread while earlier ones are used."""
     ready: queue.Queue[Any] = queue.Queue(_ITEMS_AHEAD)
     stopped = threading.Event()

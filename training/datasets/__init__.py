@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from training.datasets import (
     imagenet,
     label_table,
     mnist,
+    mnist_photos,
     pack,
     parquet,
     scenes_digits,
@@ -29,7 +31,11 @@ from training.datasets.splits import Dataset, Split
 
 __all__ = ["EMBEDDED", "Dataset", "canonical", "is_table", "measured", "require", "scan"]
 
-EMBEDDED = {"mnist": mnist.scan, "scenes-digits": scenes_digits.scan}
+EMBEDDED = {
+    "mnist": mnist.scan,
+    "mnist-photos": mnist_photos.scan,
+    "scenes-digits": scenes_digits.scan,
+}
 
 
 def scan(
@@ -45,9 +51,9 @@ def scan(
     """Find a data set.
 
     Args:
-        spec: the name of an embedded set ("mnist", "scenes-digits"), a folder with one sub-folder
-            a class, a table or a folder with one (`label_table`), .parquet files or a folder of
-            them (`parquet`), the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
+        spec: the name of an embedded set ("mnist", "mnist-photos", "scenes-digits"), a folder with
+            one sub-folder a class, a table or a folder with one (`label_table`), .parquet files or
+            a folder of them (`parquet`), the folder of a pack, or "tfds:NAME[:VERSION][@DATA_DIR]".
         seed: chooses the split where the data has none of its own.
         to_pack: it is read once and not trained on, so that it may be of any size.
         val_data: another one, whose images are held out instead (see `elsewhere`).
@@ -162,11 +168,13 @@ def _scan(spec: str, how: _How, use: Use = Use.SPLIT) -> Dataset:
     require(spec)
     path = pathlib.Path(spec)
     reader = None if _is_name(spec) or pack.is_pack(path) else _reader(path)
+    given: dict[str, Any] = {"seed": how.seed, "strict": how.strict, "sparse": how.sparse}
+    given["use"] = use
     if reader is label_table:
-        return label_table.scan(path, seed=how.seed, strict=how.strict, use=use)
+        return label_table.scan(path, **given)
     if reader is parquet:
         most = None if how.to_pack else parquet.MOST_BYTES
-        return parquet.scan(path, seed=how.seed, strict=how.strict, use=use, most_bytes=most)
+        return parquet.scan(path, **given, most_bytes=most)
     change = {Use.LEARN: _all_learnt, Use.MEASURE: _all_measured}.get(use)
     found = _whole(spec, how)
     return change(found) if change else found

@@ -24,14 +24,14 @@ SIDE = 96
 
 # Part of the data set's definition, as everything below: another value makes other images.
 _SEED = 20_26
-_TRAIN_PHOTOS = (
+TRAIN_PHOTOS = (
     ("skimage.data", "astronaut.png"),
     ("skimage.data", "coffee.png"),
     ("skimage.data", "motorcycle_left.png"),
     ("skimage.data", "rocket.jpg"),
     ("sklearn.datasets.images", "flower.jpg"),
 )
-_HELD_OUT_PHOTOS = (("skimage.data", "chelsea.png"), ("sklearn.datasets.images", "china.jpg"))
+HELD_OUT_PHOTOS = (("skimage.data", "chelsea.png"), ("sklearn.datasets.images", "china.jpg"))
 
 _CROPS = (96, 288)  # sides of what is cut from a photo, in its own pixels
 _DIGIT_SIDES = (28, 72)  # longer side, before it is slanted
@@ -47,8 +47,8 @@ _CRISPER = np.clip(2 * (np.arange(256) - 64), 0, 255).astype(np.uint8)
 def scan() -> Dataset:
     """The embedded images, (96, 96, 3), with their fixed split."""
     digits = mnist.scan()
-    train, painted = _paint(digits.train, _TRAIN_PHOTOS, part=0)
-    held_out, painted_held_out = _paint(digits.held_out, _HELD_OUT_PHOTOS, part=1)
+    train, painted = _paint(digits.train, TRAIN_PHOTOS, part=0)
+    held_out, painted_held_out = _paint(digits.held_out, HELD_OUT_PHOTOS, part=1)
     arrays = (painted, train.labels, painted_held_out, held_out.labels)
     return Dataset(
         name="scenes-digits",

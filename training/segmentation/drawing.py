@@ -25,6 +25,7 @@ _TINT = 0.65  # the colour's share in a solid tint,
 _STRONG, _WEAK = 0.85, 0.25  # and on and between stripes or dots
 _NOT_COUNTED = "not counted"
 _LETTERS = 24  # of a name
+_LEGEND = 0.25  # most of a frame's height that a legend of all classes takes below it
 _JPEG = {"quality": 92, "subsampling": 0}  # thin coloured lines need all colours
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -53,6 +54,28 @@ def draw_map(
     present = np.flatnonzero(np.bincount(label_map.ravel(), minlength=VOID + 1))
     below = legend(present, classes, drawn.shape[1], palette, letters=_letters(drawn.shape))
     return np.concatenate([drawn, below])
+
+
+def draw_frame(
+    picture: np.ndarray,
+    label_map: np.ndarray,
+    classes: Sequence[str],
+    palette: Palette | None = None,
+) -> np.ndarray:
+    """As `draw_map`, of one height whichever classes are in the map: what a video's frames need.
+
+    The legend below has all classes. Where that takes more than a quarter of the image's height,
+    those in the map are named on the image's lower border instead.
+    """
+    drawn = overlay(picture, label_map, classes, palette)
+    letters, (high, wide) = _letters(drawn.shape), drawn.shape[:2]
+    below = legend(range(len(classes)), classes, wide, palette, letters=letters)
+    if len(below) <= _LEGEND * high:
+        return np.concatenate([drawn, below])
+    present = np.flatnonzero(np.bincount(label_map.ravel(), minlength=VOID + 1))
+    within = legend(present, classes, wide, palette, letters=letters)[: int(_LEGEND * high)]
+    drawn[high - len(within) :] = within
+    return drawn
 
 
 def write_map(

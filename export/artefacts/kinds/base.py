@@ -25,8 +25,8 @@ class Kind(abc.ABC):
             meaning.
         decodings: ways in which outputs become answers, as "decoding" of a file's description
             names them, each with what it is for a person.
-        predicted: "package.module:function" of (path, images, `export.runtime.predict.Asked`),
-            what a file says of images.
+        predicted: "package.module:Class" of an `export.runtime.predictor.Predictor`, what a file
+            says of images.
         asked: of "top", "score" and "out" of `kerascnn predict`, those that these answers have a
             part for.
         scorer: "package.module:Class" of an `export.tools.scorers.Scorer`.

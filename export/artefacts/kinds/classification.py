@@ -24,8 +24,8 @@ class ClassificationKind(Kind):
     share_of_images = True
     reconstructed = True
     decodings: ClassVar[Mapping[str, str]] = {"logits": "softmax of logits"}
-    predicted = "export.runtime.predict:labels"
-    asked = frozenset({"top"})
+    predicted = "export.runtime.predictors:Classifier"
+    asked = frozenset({"top", "out"})
     scorer = "export.tools.scorers:Classification"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:

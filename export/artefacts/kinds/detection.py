@@ -39,7 +39,7 @@ class DetectionKind(Kind):
         "detections": "boxes, labels, scores and count, as they are",
         "codes": "boxes against anchors, to be decoded and suppressed",
     }
-    predicted = "export.runtime.predict:objects"
+    predicted = "export.runtime.predictors:Detector"
     asked = frozenset({"score", "out"})
     scorer = "export.tools.scorers:Detection"
 

@@ -39,7 +39,7 @@ class SegmentationKind(Kind):
         "map": "a class for each pixel, as it is",
         "map_logits": "logits of each pixel, of which the largest is the class",
     }
-    predicted = "export.runtime.predict:pixels"
+    predicted = "export.runtime.predictors:Segmenter"
     asked = frozenset({"out"})
     scorer = "export.tools.scorers:Segmentation"
 

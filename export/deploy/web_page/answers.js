@@ -53,8 +53,8 @@ export function timesTold(page, times, filming) {
   return parts.join(" · ");
 }
 
-/** What a file says of itself. */
-export function showFacts(list, page, description, bytes) {
+/** What a file says of itself; where it runs; whether it does without network, once that is known. */
+export function showFacts(list, page, description, { bytes, setup, offline }) {
   const { input } = description;
   const megabytes = (bytes / 1e6).toLocaleString(page.language, { maximumSignificantDigits: 3 });
   const facts = {
@@ -68,6 +68,8 @@ export function showFacts(list, page, description, bytes) {
     author: description.author,
     license: description.license,
     version: description.version,
+    runs: runsTold(page, setup),
+    offline: offline === undefined ? "" : offline ? page.tell("kept") : page.tell("notOffline"),
   };
   const rows = Object.entries(facts)
     .filter(([, fact]) => fact)
@@ -76,6 +78,14 @@ export function showFacts(list, page, description, bytes) {
       Object.assign(document.createElement("dd"), { textContent: fact }),
     ]);
   list.replaceChildren(...rows);
+}
+
+/** Where a network runs, and by which measurement that was chosen. */
+function runsTold(page, { accelerator, threads, compared }) {
+  const place = accelerator === "CPU" ? page.tell("onCpu", { threads }) : accelerator;
+  if (!compared?.WebGPU || !compared.CPU) return place;
+  const told = (value) => value.toLocaleString(page.language, { maximumSignificantDigits: 3 });
+  return page.tell("compared", { place, cpu: told(compared.CPU), gpu: told(compared.WebGPU) });
 }
 
 /** The numbers behind what is shown are in each row's data. */

@@ -1,22 +1,89 @@
 /** The page's end of worker.js. */
 import { Problem } from "./problem.js";
 
+// What is wrong with a file or its answers; the runtime is as good as before.
+const HARMLESS = new Set([
+  ...["noModel", "noMetadata", "badMetadata", "newerMetadata"],
+  ...["badInput", "badOutput", "noNumbers", "notOnGpu"],
+]);
+const LOST = "lost"; // a question that went down with the worker
+
 export class Client {
   #worker;
   #waiting = new Map();
   #asked = 0;
+  #again; // reads the file that was opened last
+  #lost = false; // whether the worker that had it is gone
+  #reopening;
+  #accelerator = "fastest";
 
-  /** Open a .tflite file's bytes, which are handed over; its description. */
-  open(bytes) {
-    return this.#ask({ bytes }, [bytes.buffer]);
+  /**
+   * Open a .tflite file.
+   *
+   * @param {Uint8Array} bytes handed over.
+   * @param {() => Promise<Uint8Array>} again reads them once more, should the worker be lost.
+   * @param {string} accelerator see `open` in runtime.js.
+   * @returns {Promise<object>} its description, and the setup where it runs.
+   * @throws {Problem}
+   */
+  async open(bytes, again, accelerator = this.#accelerator) {
+    this.#again = again;
+    this.#lost = false;
+    try {
+      return await this.#ask({ bytes, accelerator }, [bytes.buffer]);
+    } catch (error) {
+      // A GPU can bring the runtime down: not tried twice.
+      const byGpu = accelerator === "fastest" && navigator.gpu && !HARMLESS.has(error.key);
+      if (byGpu) this.#accelerator = "CPU";
+      // Or another file took the worker with it while this one waited.
+      if (error !== LOST && !byGpu) throw error;
+      const copy = await again();
+      if (again !== this.#again) throw new Problem("unexpected", { reason: LOST });
+      this.#lost = false;
+      const question = { bytes: copy, accelerator: byGpu ? "CPU" : accelerator };
+      return told(this.#ask(question, [copy.buffer]));
+    }
   }
 
-  /** Answer to an ImageData, which is handed over; see `run` in runtime.js. */
-  run({ data, width, height }) {
-    return this.#ask({ picture: { data, width, height } }, [data.buffer]);
+  /** Milliseconds of one run of the network that is open, on noise. */
+  time() {
+    return told(this.#ask({ timed: true }));
   }
 
-  #ask(question, transferred) {
+  /** End the worker. */
+  close() {
+    this.#dismiss(this.#worker);
+  }
+
+  /**
+   * Answer to a picture: see `run` in runtime.js.
+   *
+   * @param {ImageData | VideoFrame | ImageBitmap} picture handed over.
+   * @throws {Problem} of this picture; the next one finds the file open again.
+   */
+  async run(picture) {
+    try {
+      if (this.#lost) await (this.#reopening ??= this.#reopen());
+    } catch (error) {
+      picture.close?.();
+      throw error;
+    }
+    if (!(picture instanceof ImageData)) return told(this.#ask({ frame: picture }, [picture]));
+    const { data, width, height } = picture;
+    return told(this.#ask({ picture: { data, width, height } }, [data.buffer]));
+  }
+
+  async #reopen() {
+    const again = this.#again;
+    try {
+      const bytes = await again();
+      if (again === this.#again) await this.open(bytes, again);
+    } finally {
+      this.#reopening = undefined;
+    }
+  }
+
+  #ask(question, transferred = []) {
     this.#worker ??= this.#hire();
     const id = ++this.#asked;
     return new Promise((resolve, reject) => {
@@ -28,24 +95,39 @@ export class Client {
   #hire() {
     const worker = new Worker(new URL("worker.js", import.meta.url));
     worker.addEventListener("message", ({ data: { id, result, problem } }) => {
-      const { resolve, reject } = this.#waiting.get(id);
+      const { resolve, reject } = this.#waiting.get(id) ?? {};
+      if (!resolve) return undefined;
       this.#waiting.delete(id);
       if (!problem) return resolve(result);
-      // A file that the runtime choked on may have left it unusable.
-      this.#dismiss(worker);
+      // What the runtime choked on may have left it unusable.
+      if (!HARMLESS.has(problem.key)) this.#dismiss(worker);
       return reject(new Problem(problem.key, problem.values));
     });
     worker.addEventListener("error", (event) => {
       event.preventDefault();
-      this.#dismiss(worker, event.message || "worker.js");
+      const reason = event.message || "worker.js";
+      const [first] = this.#waiting.keys(); // the one that was at work
+      this.#waiting.get(first)?.reject(new Problem("unexpected", { reason }));
+      this.#waiting.delete(first);
+      this.#dismiss(worker);
     });
     return worker;
   }
 
-  #dismiss(worker, reason = "") {
+  #dismiss(worker) {
+    if (!worker || this.#worker !== worker) return;
     worker.terminate();
-    if (this.#worker === worker) this.#worker = undefined;
-    for (const { reject } of this.#waiting.values()) reject(new Problem("unexpected", { reason }));
+    this.#worker = undefined;
+    this.#lost = true;
+    const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
+    for (const { reject } of waiting) reject(LOST);
   }
+}
+
+/** A question whose loss is the user's to know. */
+function told(asked) {
+  return asked.catch((error) => {
+    throw error === LOST ? new Problem("unexpected", { reason: LOST }) : error;
+  });
 }

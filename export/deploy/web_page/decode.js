@@ -8,6 +8,7 @@ import { Problem } from "./problem.js";
 import { nearest, nearestPlaces } from "./resample.js";
 
 export const VOID = 255; // of a label map: no class
+const boxesOf = new WeakMap(); // of anchors that were asked for before
 const THRESHOLD = 0.5; // probabilities above it are the object's
 
 /**
@@ -34,7 +35,8 @@ export function decode(outputs, description, size) {
   }
   const found = decoding.kind === "codes" ? decoded(outputs, description) : given(outputs);
   for (const one of found) {
-    if (one.label >= labels.length) throw new Problem("badOutput", { output: "labels" });
+    const known = Number.isInteger(one.label) && one.label < labels.length;
+    if (!known) throw new Problem("badOutput", { output: "labels" });
   }
   const onPicture = found.map((one) => ({
     ...one,
@@ -88,7 +90,10 @@ function given(outputs) {
 
 /** Detections of codes and scores; see kerascnn/detection/postprocess.py. */
 function decoded(outputs, { decoding, labels }) {
-  const anchors = anchorBoxes(decoding.anchors);
+  if (!boxesOf.has(decoding.anchors)) {
+    boxesOf.set(decoding.anchors, anchorBoxes(decoding.anchors));
+  }
+  const anchors = boxesOf.get(decoding.anchors);
   const count = anchors.length / 4;
   const columns = labels.length + (decoding.background ? 1 : 0);
   const codes = named(outputs, "boxes", 4 * count).data;
@@ -135,18 +140,23 @@ export function select(spec, codes, scores, anchors, classes) {
 
 /** (a, 4) of levels of cells; see kerascnn/detection/anchors.py. */
 export function anchorBoxes({ levels }) {
-  const made = [];
+  const count = levels.reduce((sum, one) => sum + one.rows * one.columns * one.sizes.length, 0);
+  const made = new Float32Array(4 * count);
+  let at = 0;
   for (const { rows, columns, sizes, offset = 0.5 } of levels) {
     for (let row = 0; row < rows; row++) {
       for (let column = 0; column < columns; column++) {
         const [y, x] = [(row + offset) / rows, (column + offset) / columns];
         for (const [height, width] of sizes) {
-          made.push(y - height / 2, x - width / 2, y + height / 2, x + width / 2);
+          made[at++] = y - height / 2;
+          made[at++] = x - width / 2;
+          made[at++] = y + height / 2;
+          made[at++] = x + width / 2;
         }
       }
     }
   }
-  return Float32Array.from(made);
+  return made;
 }
 
 function decodedBox(codes, anchors, index, scales) {

@@ -1,7 +1,9 @@
 /** The page: what is chosen, what is asked of the network, and where answers go. */
 import { showAreas, showFacts, showLabels, showObjects, timesTold } from "./answers.js";
+import { BenchmarkView } from "./benchmark_view.js";
 import { Client } from "./client.js";
 import { drawBoxes, drawMap } from "./draw.js";
+import { keepOffline } from "./offline.js";
 import { Camera, pixels, readPicture } from "./pictures.js";
 import { Problem } from "./problem.js";
 import { chosenLanguage, text } from "./texts.js";
@@ -18,9 +20,11 @@ const ownFiles = new Map(); // File by the value of its entry in the picker
 
 let description; // of the model, once it is open
 let picture; // canvas of a still picture
+let starting = false; // the camera, until it gives pictures
 let filming = false;
 let last; // {answer, size}
 let times = [];
+let runtimeName = "LiteRT.js";
 // Whatever arrives for an earlier number is late, and dropped.
 let opened = 0;
 let asked = 0;
@@ -36,24 +40,34 @@ async function openChosen() {
   at("about").hidden = true;
   at("status").textContent = tell("loading");
   await guarded(async () => {
-    const bytes = await read(value);
+    const again = () => read(value);
+    const bytes = await again();
     const size = bytes.byteLength;
-    const found = await client.open(bytes).catch((error) => {
+    const found = await client.open(bytes, again).catch((error) => {
       if (mine === opened) throw error;
     });
     if (mine !== opened) return;
-    description = found;
-    showFacts(at("facts"), page, description, size);
+    description = found.description;
+    const facts = { bytes: size, setup: found.setup };
+    showFacts(at("facts"), page, description, facts);
     at("about").hidden = false;
+    keepOffline([...found.setup.files, ...(ownFiles.has(value) ? [] : [addressOf(value)])]).then(
+      (offline) => mine === opened && showFacts(at("facts"), page, description, { ...facts, offline }),
+    );
     at("lowest").hidden = description.task !== "detection";
     at("status").textContent = "";
     await (filming ? film() : look());
   });
 }
 
+function addressOf(file) {
+  return new URL(file, document.baseURI).href;
+}
+
 async function read(value) {
   if (ownFiles.has(value)) return new Uint8Array(await ownFiles.get(value).arrayBuffer());
   const response = await fetch(value).catch(() => undefined);
+  if (!response && !navigator.onLine) throw new Problem("notKept");
   if (!response?.ok) throw new Problem("noFile", { file: value });
   return new Uint8Array(await response.arrayBuffer());
 }
@@ -61,8 +75,23 @@ async function read(value) {
 async function fillPicker() {
   const response = await fetch("models.json").catch((error) => ({ statusText: error.message }));
   if (!response.ok) throw new Problem("noList", { reason: response.status || response.statusText });
-  const { models } = await response.json();
-  for (const { name, file } of models) at("model").add(new Option(name, file));
+  const { models, runtime } = await response.json();
+  runtimeName = runtime;
+  for (const { name, file, sha256 } of models) {
+    const option = new Option(name, file);
+    option.dataset.sha256 = sha256;
+    at("model").add(option);
+  }
+}
+
+/** All models of the picker, for the benchmark. */
+function benchmarked() {
+  return [...at("model").options].map(({ text: name, value, dataset: { sha256 } }) => ({
+    name,
+    fileName: ownFiles.get(value)?.name ?? value.split("/").at(-1),
+    sha256,
+    read: () => read(value),
+  }));
 }
 
 function openFile(file) {
@@ -84,7 +113,7 @@ async function choosePicture(file) {
 
 function take(files) {
   for (const file of files) {
-    if (file.name.endsWith(".tflite")) openFile(file);
+    if (file.name.toLowerCase().endsWith(".tflite")) openFile(file);
     else choosePicture(file);
   }
 }
@@ -94,10 +123,9 @@ function take(files) {
 /** The answer, or nothing where something else is asked by then. */
 async function ask(frame) {
   const mine = ++asked;
-  const size = { width: frame.width, height: frame.height };
   const begin = performance.now();
   try {
-    const { answer, milliseconds } = await client.run(frame);
+    const { answer, size, milliseconds } = await client.run(frame);
     if (mine !== asked) return undefined;
     return { answer, size, milliseconds: { ...milliseconds, all: performance.now() - begin } };
   } catch (error) {
@@ -116,20 +144,27 @@ async function look() {
 async function film() {
   let found = true;
   while (found && filming && description) {
-    found = await ask(camera.frame());
+    const frame = await camera.frame();
+    if (!filming) return frame.close?.();
+    found = await ask(frame);
     present(found);
     // Not more often than the screen shows frames.
     await new Promise(requestAnimationFrame);
   }
+  return undefined;
 }
 
-async function startFilming() {
-  await guarded(async () => {
-    await camera.start();
-    picture = undefined;
+/** A tap while the camera starts stops it. */
+function startOrStopFilming() {
+  if (filming || starting) return stopFilming();
+  starting = true;
+  at("camera").querySelector("span").textContent = tell("stop");
+  return guarded(async () => {
+    if (!(await camera.start())) return;
+    starting = false;
     filming = true;
+    picture = undefined;
     forget();
-    at("camera").querySelector("span").textContent = tell("stop");
     at("found").setAttribute("aria-live", "off"); // too fast to be read out
     show(at("video"));
     await film();
@@ -137,10 +172,12 @@ async function startFilming() {
 }
 
 function stopFilming() {
-  if (!filming) return;
-  filming = false;
+  if (!filming && !starting) return;
+  const shown = filming;
+  starting = filming = false;
   camera.stop();
   at("camera").querySelector("span").textContent = tell("camera");
+  if (!shown) return; // a picture may be there still
   at("found").setAttribute("aria-live", "polite");
   show(undefined);
   forget();
@@ -244,12 +281,13 @@ function listen() {
       target.value = ""; // the same file may be chosen again
     });
   }
-  at("camera").addEventListener("click", () => (filming ? stopFilming() : startFilming()));
+  at("camera").addEventListener("click", startOrStopFilming);
   at("score").addEventListener("input", () => {
     showLowest();
     draw();
   });
   window.addEventListener("resize", draw);
+  new BenchmarkView(page, benchmarked, stopFilming, () => runtimeName);
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
     at("stage").classList.add("dropping");

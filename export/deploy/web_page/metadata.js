@@ -3,6 +3,7 @@
  *
  * Files come from anywhere, so every number that is used later is looked at here.
  */
+import { checkDetector } from "./detector_metadata.js";
 import { Problem } from "./problem.js";
 
 const DESCRIPTION = "kerascnn.json";
@@ -10,6 +11,8 @@ const FORMAT = 1;
 export const RAW = "raw bytes";
 const NORMALISED = "(byte - mean) / std";
 const LARGEST_SIDE = 4096; // pixels of a network's input
+// Shown, or put into a table.
+const TEXTS = ["model", "variant", "name", "description", "author", "license", "version"];
 const KINDS = {
   classification: ["logits"],
   detection: ["detections", "codes"],
@@ -96,7 +99,9 @@ function checked(told) {
     isList(told.labels, (label) => typeof label === "string"),
     "labels",
   );
+  for (const name of TEXTS) demand(typeof (told[name] ?? "") === "string", name);
   demand(KINDS[told.task].includes(told.decoding?.kind), "decoding");
+  if (told.decoding.kind === "codes") checkDetector(told.decoding);
   const missing = { order: "rgb", resize: "stretch", crop_fraction: 0.875 };
   const input = { ...missing, interpolation: "bilinear", ...told.input };
   for (const side of ["height", "width"]) {
@@ -110,18 +115,28 @@ function checked(told) {
   demand(["rgb", "bgr"].includes(input.order), "input.order");
   demand(["stretch", "crop", "pad", "centre"].includes(input.resize), "input.resize");
   demand(["bilinear", "bicubic"].includes(input.interpolation), "input.interpolation");
+  // What lies outside of a cropped picture would never be found.
+  const cropped = ["crop", "centre"].includes(input.resize);
+  demand(!cropped || told.task === "classification", "input.resize");
+  demand(isNumber(input.crop_fraction), "input.crop_fraction");
   demand(input.crop_fraction > 0 && input.crop_fraction <= 1, "input.crop_fraction");
   for (const name of input.values === RAW ? [] : ["mean", "std"]) {
     const values = [input[name]].flat();
     input[name] = values.length === 1 ? Array(input.channels).fill(values[0]) : values;
     demand(input[name].length === input.channels, `input.${name}`);
-    demand(input[name].every(Number.isFinite), `input.${name}`);
+    demand(input[name].every(isNumber), `input.${name}`);
   }
-  demand(input.values === RAW || input.std.every((value) => value > 0), "input.std");
+  const divides = (value) => Math.fround(value) > 0;
+  demand(input.values === RAW || input.std.every(divides), "input.std");
   const { palette } = told.decoding;
   const colours = palette && isList(palette, (one) => isList(one, isByte) && one.length === 3);
   demand(!palette || (colours && palette.length === told.labels.length), "decoding.palette");
   return { ...told, input };
+}
+
+/** As 32 bits hold it, too. */
+function isNumber(value) {
+  return Number.isFinite(value) && Number.isFinite(Math.fround(value));
 }
 
 function isByte(value) {

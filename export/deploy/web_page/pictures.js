@@ -3,6 +3,11 @@ import { Problem } from "./problem.js";
 
 // Some phones have no canvas beyond it; a network sees a fraction of that anyway.
 const MOST_PIXELS = 16e6;
+// As many pixels as frames.js keeps.
+const WANTED = {
+  audio: false,
+  video: { facingMode: "environment", width: { ideal: 640 }, height: { ideal: 480 } },
+};
 
 /**
  * A picture file, upright by its EXIF orientation, with the bytes that are in the file: colour
@@ -44,44 +49,74 @@ export function pixels(canvas) {
   return readable(canvas).getImageData(0, 0, canvas.width, canvas.height);
 }
 
-/** The camera at the back, where there is one. */
+/** The camera at the back, where there is one; never two at a time. */
 export class Camera {
   #stream;
-  #canvas = document.createElement("canvas");
+  #canvas;
+  #asked = 0; // what arrives for an earlier number is late
 
   constructor(video) {
     this.video = video;
+    this.running = false;
   }
 
-  /** @throws {Problem} no camera, or not allowed. */
+  /**
+   * Start it.
+   *
+   * @returns {Promise<boolean>} whether it runs; it does not where `stop` came in between.
+   * @throws {Problem} no camera, or not allowed.
+   */
   async start() {
     if (!navigator.mediaDevices?.getUserMedia) throw new Problem("insecure");
+    this.stop();
+    const mine = this.#asked;
     try {
-      this.#stream = await navigator.mediaDevices.getUserMedia({
-        audio: false,
-        video: { facingMode: "environment", width: { ideal: 1280 }, height: { ideal: 720 } },
-      });
-      this.video.srcObject = this.#stream;
+      const stream = await navigator.mediaDevices.getUserMedia(WANTED);
+      if (mine !== this.#asked) {
+        end(stream);
+        return false;
+      }
+      this.#stream = this.video.srcObject = stream;
       await this.video.play();
     } catch (error) {
+      if (mine !== this.#asked) return false;
       this.stop();
       throw new Problem(error.name === "NotAllowedError" ? "cameraDenied" : "noCamera");
     }
+    this.running = mine === this.#asked;
+    return this.running;
   }
 
-  /** The frame that is shown now. */
-  frame() {
-    this.#canvas.width = this.video.videoWidth;
-    this.#canvas.height = this.video.videoHeight;
-    readable(this.#canvas).drawImage(this.video, 0, 0);
-    return pixels(this.#canvas);
+  /**
+   * The frame that is shown now, to be handed to the worker.
+   *
+   * @returns {Promise<VideoFrame | ImageBitmap | ImageData>} pixels only where workers have no canvas.
+   */
+  async frame() {
+    if (typeof OffscreenCanvas === "undefined") return this.#pixels();
+    if (typeof VideoFrame === "undefined") return createImageBitmap(this.video);
+    return new VideoFrame(this.video);
   }
 
   stop() {
-    this.#stream?.getTracks().forEach((track) => track.stop());
+    this.#asked++;
+    this.running = false;
+    if (this.#stream) end(this.#stream);
     this.#stream = undefined;
     this.video.srcObject = null;
   }
+
+  #pixels() {
+    const { videoWidth: width, videoHeight: height } = this.video;
+    this.#canvas ??= document.createElement("canvas");
+    Object.assign(this.#canvas, { width, height });
+    readable(this.#canvas).drawImage(this.video, 0, 0);
+    return pixels(this.#canvas);
+  }
+}
+
+function end(stream) {
+  for (const track of stream.getTracks()) track.stop();
 }
 
 function readable(canvas) {

@@ -11,10 +11,26 @@ const ENGLISH = {
   working: "Working…",
   about: "About this model",
   score: "Lowest score",
+  benchmark: "Benchmark",
+  benchmarkNote:
+    "Times every model on noise in two rounds, each of one second of warm-up and 2.5 of measuring; the network alone. Leave the page open. The figures are this browser's.",
+  measure: "Measure",
+  share: "Share table (CSV)",
+  measuringOf: ({ name }) => `Measuring ${name}…`,
+  stopped: "Stopped before the end; rounds that were broken off do not count.",
+  measured: "Measured.",
+  columnModel: "Model",
+  columnSize: "Size",
+  columnMedian: "Median",
+  columnP95: "95 in 100",
   nothing: "Nothing found.",
   notCounted: "not counted",
   milliseconds: ({ network, picture }) => `network ${network} ms · picture ${picture} ms`,
   rate: ({ rate }) => `${rate} pictures a second`,
+  onCpu: ({ threads }) => `CPU, ${threads} ${threads === 1 ? "thread" : "threads"}`,
+  compared: ({ place, cpu, gpu }) => `${place} (measured: CPU ${cpu} ms, WebGPU ${gpu} ms)`,
+  kept: "Works without network",
+  notOffline: "Needs the network (no https, or a certificate that the browser does not trust)",
   answers: "Answers",
   stage: "Picture with what was found",
   fields: {
@@ -28,6 +44,8 @@ const ENGLISH = {
     author: "Author",
     license: "Licence",
     version: "Version",
+    runs: "Runs on",
+    offline: "Offline",
   },
   tasks: {
     classification: "Classification",
@@ -52,6 +70,8 @@ const ENGLISH = {
       `The runtime could not be loaded (${reason}). Copy the whole folder, or take a newer browser.`,
     noList: ({ reason }) =>
       `models.json could not be loaded (${reason}). Serve the whole folder: python -m http.server`,
+    notKept: "There is no network, and this model was not opened before.",
+    notOnGpu: "WebGPU does not take this file whole.",
     noFile: ({ file }) => `${file} is missing in the page's folder. Make the page again.`,
     badPicture: "This is no picture that the browser can show. Take a JPEG, PNG or WebP file.",
     noCamera: "No camera was found. Choose a picture instead.",
@@ -59,7 +79,7 @@ const ENGLISH = {
       "The camera was not allowed. Allow it in the browser's settings, or choose a picture.",
     insecure:
       "Browsers give the camera to https pages and to localhost alone. Choose or take a photo instead.",
-    unexpected: ({ reason }) => `Something went wrong (${reason}). Load the page again.`,
+    unexpected: ({ reason }) => `Something went wrong (${reason}). Try again, or load the page again.`,
   },
 };
 
@@ -75,10 +95,26 @@ const KOREAN = {
   working: "처리 중…",
   about: "모델 정보",
   score: "최소 점수",
+  benchmark: "벤치마크",
+  benchmarkNote:
+    "모든 모델을 잡음 이미지로 두 차례 측정합니다. 매번 1초 준비하고 2.5초 측정하며 신경망 시간만 잽니다. 페이지를 열어 두세요. 이 브라우저에서의 수치입니다.",
+  measure: "측정",
+  share: "표 공유(CSV)",
+  measuringOf: ({ name }) => `${name} 측정 중…`,
+  stopped: "끝나기 전에 중단했습니다. 도중에 끊긴 측정은 넣지 않았습니다.",
+  measured: "측정했습니다.",
+  columnModel: "모델",
+  columnSize: "크기",
+  columnMedian: "중앙값",
+  columnP95: "100번 중 95번",
   nothing: "찾은 것이 없습니다.",
   notCounted: "제외",
   milliseconds: ({ network, picture }) => `신경망 ${network} ms · 사진 처리 ${picture} ms`,
   rate: ({ rate }) => `초당 ${rate}장`,
+  onCpu: ({ threads }) => `CPU, 스레드 ${threads}개`,
+  compared: ({ place, cpu, gpu }) => `${place} (측정값: CPU ${cpu} ms, WebGPU ${gpu} ms)`,
+  kept: "네트워크 없이 사용할 수 있습니다",
+  notOffline: "네트워크가 필요합니다(https가 아니거나 브라우저가 신뢰하지 않는 인증서)",
   answers: "결과",
   stage: "결과를 표시한 사진",
   fields: {
@@ -92,6 +128,8 @@ const KOREAN = {
     author: "만든 이",
     license: "라이선스",
     version: "버전",
+    runs: "실행",
+    offline: "오프라인",
   },
   tasks: {
     classification: "이미지 분류",
@@ -115,6 +153,8 @@ const KOREAN = {
       `런타임을 불러오지 못했습니다(${reason}). 폴더 전체를 복사하거나 최신 브라우저를 쓰세요.`,
     noList: ({ reason }) =>
       `models.json을 불러오지 못했습니다(${reason}). 폴더 전체를 서버로 여세요: python -m http.server`,
+    notKept: "네트워크가 없고, 전에 연 적이 없는 모델입니다.",
+    notOnGpu: "WebGPU가 이 파일 전체를 실행하지 못합니다.",
     noFile: ({ file }) => `페이지 폴더에 ${file}이(가) 없습니다. 페이지를 다시 만드세요.`,
     badPicture: "브라우저가 열 수 없는 사진입니다. JPEG, PNG, WebP 파일을 선택하세요.",
     noCamera: "카메라를 찾지 못했습니다. 대신 사진을 선택하세요.",
@@ -122,7 +162,7 @@ const KOREAN = {
       "카메라 사용이 허용되지 않았습니다. 브라우저 설정에서 허용하거나 사진을 선택하세요.",
     insecure:
       "브라우저는 https 페이지와 localhost에서만 카메라를 허용합니다. 대신 사진을 선택하거나 촬영하세요.",
-    unexpected: ({ reason }) => `문제가 생겼습니다(${reason}). 페이지를 다시 불러오세요.`,
+    unexpected: ({ reason }) => `문제가 생겼습니다(${reason}). 다시 시도하거나 페이지를 다시 불러오세요.`,
   },
 };
 

@@ -22,7 +22,7 @@ from export.compress.compress import all_artefacts, compress
 from export.report.compare import compare
 from export.report.device_results import COLUMNS
 from export.runtime import load as runtimes
-from export.runtime.predict import predict
+from export.runtime.predict import answers
 from export.runtime.verify import Verdict, bounded, verified_of
 from export.runtime.verify import verify as verify_outputs
 from export.tasks.classification import Classification
@@ -160,7 +160,7 @@ def test_predict_from_every_kind_of_file(lenet_run: Run, made, name: str, tmp_pa
         Image.fromarray(split.pictures[index, ..., 0]).convert("RGBA").save(path)
         images.append(str(path))
     folder = lenet_run.folder if name == "model.keras" else lenet_run.artefacts
-    found = list(predict(folder / name, images, top=3))
+    found = list(answers(folder / name, images, top=3))
     truths = [str(split.labels[int(Path(image).stem)]) for image in images]
     assert sum(p.labels[0][0] == t for p, t in zip(found, truths, strict=True)) >= 17
     assert all(1 >= p.labels[0][1] >= p.labels[1][1] >= p.labels[2][1] >= 0 for p in found)
@@ -200,8 +200,8 @@ def test_a_file_alone_predicts_as_it_does_beside_its_json(
     Image.fromarray(split.pictures[0][..., 0]).save(tmp_path / "digit.png")
     for one in made:
         alone = shutil.copy(one.path, tmp_path / one.path.name)
-        (found,) = predict(alone, [str(tmp_path / "digit.png")], top=10)
-        (beside,) = predict(one.path, [str(tmp_path / "digit.png")], top=10)
+        (found,) = answers(alone, [str(tmp_path / "digit.png")], top=10)
+        (beside,) = answers(one.path, [str(tmp_path / "digit.png")], top=10)
         assert found == beside
         assert found.labels[0][0] == str(split.labels[0])
 
@@ -218,7 +218,7 @@ def test_a_changed_file_is_told_from_one_without_a_description(
         flipped[at] ^= 1
         copy.write_bytes(flipped)
         with pytest.raises(InputError, match=r"does not have the SHA-256 .* damaged, or was repl"):
-            list(predict(copy, ["x.png"]))
+            list(answers(copy, ["x.png"]))
 
 
 def test_a_file_without_a_description_needs_the_json(made: list[Artefact], tmp_path: Path) -> None:
@@ -226,16 +226,16 @@ def test_a_file_without_a_description_needs_the_json(made: list[Artefact], tmp_p
     bare = tmp_path / "bare.tflite"
     bare.write_bytes(flatbuffer.write(flatbuffer.read(made[0].path.read_bytes())))
     with pytest.raises(InputError, match=r"bare\.json is missing"):
-        list(predict(bare, ["x.png"]))
+        list(answers(bare, ["x.png"]))
     Image.new("L", (28, 28)).save(tmp_path / "x.png")
     told = {**made[0].info, "sha256": atomic.sha256(bare)}
     artefact.sidecar(bare).write_text(json.dumps(told))
-    assert len(list(predict(bare, [str(tmp_path / "x.png")]))) == 1
+    assert len(list(answers(bare, [str(tmp_path / "x.png")]))) == 1
     artefact.sidecar(bare).write_text(json.dumps(made[0].info))
     with pytest.raises(InputError, match="does not have the SHA-256 that"):
-        list(predict(bare, ["x.png"]))
+        list(answers(bare, ["x.png"]))
     with pytest.raises(InputError, match=r"x\.png"):
-        list(predict(made[0].path, ["x.png"]))
+        list(answers(made[0].path, ["x.png"]))
 
 
 def test_a_file_that_is_no_model_is_refused(lenet_run: Run, tmp_path: Path) -> None:

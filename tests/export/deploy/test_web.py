@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import io
 import json
 import os
@@ -29,6 +30,7 @@ from commands import assert_refused, here
 from keras import layers
 from networks import with_random_norms
 from PIL import Image
+from web_page import PROBLEM, Page, needs_browser
 
 from export.artefacts import variants as recipes
 from export.artefacts.description import DESCRIPTION
@@ -38,7 +40,7 @@ from export.graph.detection import with_scores
 from export.graph.two_stage import with_suppression
 from export.runtime import load as runtimes
 from export.runtime.detectors import load_detector
-from export.runtime.predict import predict
+from export.runtime.predict import answers
 from export.runtime.segmenters import load_segmenter
 from export.tasks.classification import Classification
 from export.tflite.argmax import append_argmax
@@ -68,20 +70,6 @@ BYTES = dataclasses.replace(PREPROCESSING, mean=127.0, std=128.0, resize="stretc
 SHOWN = 0.3  # the lowest score that the page begins with
 
 needs_node = pytest.mark.skipif(NODE is None, reason="there is no node")
-MISSING = (
-    "there is no chromium"
-    if browser.PROGRAM is None
-    else "the page's runtime is not installed: npm ci --prefix export/deploy/web_page"
-    if not PACKAGES.is_dir()
-    else ""
-)
-
-
-def needs_browser(test: Any) -> Any:
-    """Minutes long together, and of what `make web` fetches."""
-    return pytest.mark.slow(pytest.mark.skipif(bool(MISSING), reason=MISSING)(test))
-
-
 # ---------------------------------------------------------------- modules, in node
 
 
@@ -151,13 +139,63 @@ def test_the_folder_has_page_runtime_and_models(run: Path, packages: Path, tmp_p
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     there = {path.name for path in web.SOURCES.iterdir() if path.suffix in web.PAGE}
     assert {"index.html", "main.js", "style.css", "icon.svg", "page.webmanifest"} <= there <= files
-    assert not [name for name in files if "package" in name or "threaded" in name]
+    assert not [name for name in files if "package" in name]
     script = (folder / "litert" / "litert.js").read_text()
     assert '"./wasm-utils.js"' in script
     assert "sourceMappingURL" not in script
     assert made.bytes == sum((folder / name).stat().st_size for name in files)
-    compat = sum((folder / name).stat().st_size for name in files if "compat" in name)
-    assert made.visit_bytes == made.bytes - compat - made.models[1].bytes
+    # One of three builds of the runtime.
+    others = [name for name in files if "compat" in name or "threaded" in name]
+    assert len(others) == 4
+    left_out = sum((folder / name).stat().st_size for name in others)
+    assert made.visit_bytes == made.bytes - left_out - made.models[1].bytes
+
+
+def test_the_service_worker_knows_every_file_by_its_hash(
+    run: Path, packages: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "page"
+
+    def tables() -> tuple[dict[str, str], dict[str, str]]:
+        script = (folder / "service_worker.js").read_text()
+        found = [
+            json.loads(script.partition(f"const {name} = ")[2].partition(";")[0])
+            for name in ("PAGE", "LATER")
+        ]
+        return found[0], found[1]
+
+    web.write_page([str(run)], folder, packages=packages)
+    files = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "service_worker.js"
+    }
+    at_once, later = first = tables()
+    assert at_once | later == files
+    assert {"index.html", "models.json", "litert/litert.js", "icon-192.png"} <= at_once.keys()
+    assert {name.split("/")[0] for name in later} == {"litert", "models"}
+    web.write_page([str(run)], folder, packages=packages)
+    assert tables() == first
+    web.write_page([str(run)], folder, variants=["int8"], packages=packages)
+    assert tables() != first
+
+
+def test_icons_are_those_of_the_manifest(run: Path, packages: Path, tmp_path: Path) -> None:
+    web.write_page([str(run)], tmp_path / "page", packages=packages)
+    manifest = json.loads((tmp_path / "page" / "page.webmanifest").read_text())
+    sizes = set()
+    for icon in manifest["icons"]:
+        path = tmp_path / "page" / icon["src"]
+        if path.suffix != ".png":
+            continue
+        with Image.open(path) as image:
+            assert "{}x{}".format(*image.size) == icon["sizes"]
+            corner, middle = image.getpixel((0, 0)), image.getpixel((image.width // 2,) * 2)
+        assert middle == (0xF0, 0xE4, 0x42, 255)
+        # Phones cut a maskable one themselves.
+        assert (corner[3] == 255) == (icon.get("purpose") == "maskable")
+        sizes.add(image.width)
+    assert sizes == {192, 512}
 
 
 def test_a_second_page_takes_the_place_of_the_first(
@@ -306,49 +344,6 @@ def _calibration(preprocessing: Preprocessing) -> np.ndarray:
     return np.stack([fit_array(picture[i * 20 :], preprocessing) for i in range(8)])
 
 
-class Page:
-    """The page in a browser, as a hand uses it."""
-
-    def __init__(self, browser: browser.Browser, address: str, names: list[str]) -> None:
-        self.browser = browser
-        self._names = names
-        browser.open(f"{address}/index.html")
-        browser.wait(f"!document.querySelector('#about').hidden || {_PROBLEM}")
-
-    def choose(self, name: str) -> None:
-        """Take a model of the list."""
-        self.browser.evaluate(
-            f"void (document.querySelector('#model').selectedIndex = {self._names.index(name)})"
-        )
-        self.browser.evaluate(
-            "void document.querySelector('#model').dispatchEvent(new Event('change'))"
-        )
-        self.browser.wait("!document.querySelector('#about').hidden || " + _PROBLEM)
-
-    def answers(self, picture: Path, selector: str = "#picture") -> list[dict[str, Any]]:
-        """Give it a picture; the rows that it shows."""
-        self.browser.evaluate("document.querySelector('#answers').replaceChildren()")
-        self.browser.choose(selector, picture)
-        self.browser.wait(f"document.querySelector('#answers li') || {_PROBLEM}")
-        assert not self.problem()
-        rows: list[dict[str, Any]] = self.browser.evaluate(
-            "[...document.querySelectorAll('#answers li[data-share]')].map("
-            "({dataset: d}) => ({label: d.label, share: Number(d.share),"
-            " box: (d.box ?? '').split(' ').map(Number)}))"
-        )
-        return rows
-
-    def problem(self) -> str:
-        """What it complains of."""
-        told: str = self.browser.evaluate(
-            f"{_PROBLEM} ? document.querySelector('#problem').textContent : ''"
-        )
-        return told
-
-
-_PROBLEM = "!document.querySelector('#problem').hidden"
-
-
 @pytest.fixture(scope="module")
 def page(
     files: dict[str, File], tmp_path_factory: pytest.TempPathFactory
@@ -423,7 +418,7 @@ def test_a_run_goes_from_compress_to_the_browser(lenet_run: Run, tmp_path: Path)
             page = Page(running, address, [model.name for model in made.models])
             for file, variant in zip(files, variants, strict=True):
                 page.choose(f"{lenet_run.folder.name} {variant}")
-                for told in predict(file.path, [str(path) for path in pictures], top=5):
+                for told in answers(file.path, [str(path) for path in pictures], top=5):
                     found = page.answers(Path(told.image))
                     assert found[0]["label"] == told.labels[0][0]
                     shares = {row["label"]: row["share"] for row in found}
@@ -645,7 +640,7 @@ def test_broken_models_are_told_of_and_the_page_goes_on(
         path = tmp_path / f"{name}.tflite"
         path.write_bytes(data)
         opened.browser.choose("#file", path)
-        opened.browser.wait(_PROBLEM)
+        opened.browser.wait(PROBLEM)
         assert complaint in opened.problem(), name
         opened.choose("class_float32")
         opened.browser.wait("document.querySelector('#answers li')")
@@ -653,7 +648,7 @@ def test_broken_models_are_told_of_and_the_page_goes_on(
     path = tmp_path / "picture.jpg"
     path.write_bytes(b"\xff\xd8 no picture")
     opened.browser.choose("#picture", path)
-    opened.browser.wait(_PROBLEM)
+    opened.browser.wait(PROBLEM)
     assert "no picture" in opened.problem()
 
 

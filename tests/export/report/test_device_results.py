@@ -75,8 +75,42 @@ def files() -> list[File]:
 
 def test_the_columns_are_those_of_results_csv_and_the_phone_s_own() -> None:
     assert COLUMNS[:3] == ("run", "model", "variant")
-    assert COLUMNS[-6:] == ("sha256", "device", "android", "accelerator", "pictures", "file")
-    assert len(set(COLUMNS)) == len(COLUMNS) == len(results.COLUMNS) + 4
+    own = COLUMNS.index("device")
+    assert COLUMNS[own - 1 : own + 5] == (
+        *("sha256", "device", "android", "accelerator", "pictures", "file"),
+    )
+    assert len(set(COLUMNS)) == len(COLUMNS) == len(results.COLUMNS) + 17
+
+
+def test_tables_of_earlier_apps_are_read(shared: Any) -> None:
+    earlier = COLUMNS[: COLUMNS.index("file") + 1]
+    (one,) = shared(table_of({}, columns=earlier))
+    assert (one.latency_p99_ms, one.runs, one.rounds, one.ended) == (None, None, "", "")
+
+
+def test_what_a_phone_tells_of_a_measurement_is_kept(shared: Any) -> None:
+    told = {
+        **{"latency_p90_ms": "3", "latency_p99_ms": "4", "init_ms": "20.5", "runs": 400},
+        **{"nodes": 65, "plan_nodes": 2, "rounds": "1/3", "ended": "background"},
+        **{"accelerator_used": "GPU in part", "runtime": "1.4.1", "soc": "Google Tensor G2"},
+        **{"thermal_before": "none", "thermal_after": "light", "accelerator": "GPU"},
+    }
+    read_back = shared(table_of(told))
+    phones, said = join(read_back, files())
+    assert said == [
+        "line 2: lenet5 float32 (250,000 bytes) was not measured to the end (background, after 1/3 "
+        "rounds)"
+    ]
+    line = dict(zip(COLUMNS, device_results.table(rows(), phones)[-1], strict=True))
+    assert {name: str(line[name]) for name in told} == {
+        **{name: str(value) for name, value in told.items()},
+        **{"latency_p90_ms": "3.0", "latency_p99_ms": "4.0"},
+    }
+
+
+def test_a_cell_that_no_sheet_is_to_work_out_is_read_without_its_apostrophe(shared: Any) -> None:
+    one, two = shared(table_of({"model": "'=SUM(A1)"}, {"model": "'quoted'"}))
+    assert (one.model, two.model) == ("=SUM(A1)", "'quoted'")
 
 
 def test_a_table_is_read_as_it_stands(shared: Any) -> None:
@@ -147,7 +181,7 @@ def test_a_broken_cell_is_refused_by_line_and_column(
         (table_of({}).replace("format", "bytes"), "line 1: column 'bytes' stands there twice"),
         (table_of(), "line 2: nothing was measured"),
         (table_of({}) + "lenet5,int8\r\n", "line 3: ends before column 'variant'"),
-        (table_of({}) + "," * 99, "line 3: goes on after the last column, 'file'"),
+        (table_of({}) + "," * 99, "line 3: goes on after the last column, 'thermal_after'"),
         (table_of({}) + '"lenet5', "line 3: not a line of CSV"),
         (b"PK\x03\x04\n\xff", "line 2: not UTF-8"),
     ],

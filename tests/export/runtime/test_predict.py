@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from commands import here
 from PIL import Image
+from pycocotools import mask as rle
 
 from export.artefacts import artefact
-from export.runtime import load as runtimes
 from export.runtime import predict as predicting
+from export.runtime import subjects
+from export.runtime.answers import Area, Areas, Box, Boxes, Instance, Prediction, clock
 from export.runtime.model_facts import ModelFacts
-from export.runtime.picture_args import named
-from export.runtime.predict import Box, Boxes
+from export.runtime.picture_args import sources
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 
@@ -36,10 +37,11 @@ def photos(tmp_path: Path) -> Path:
 
 def test_folders_give_their_pictures_by_their_path_within(photos: Path) -> None:
     alone = str(picture(photos.parent / "alone.png"))
-    assert named([str(photos), alone, "gone.png"]) == {
+    found = sources([str(photos), alone, "gone.png"])
+    assert {one.path: one.name for one in found} == {
         str(photos / "b.png"): "b.png",
         str(photos / "sub" / "a.png"): "sub/a.png",
-        alone: alone,
+        alone: "alone.png",
         "gone.png": "gone.png",
     }
 
@@ -47,9 +49,9 @@ def test_folders_give_their_pictures_by_their_path_within(photos: Path) -> None:
 def test_nothing_to_look_at_is_refused(photos: Path) -> None:
     (photos / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty has no images \(.bmp .jpeg .jpg .png .webp\)"):
-        named([str(photos / "empty")])
+        sources([str(photos / "empty")])
     with pytest.raises(InputError, match=r"gone.png: no such image"):
-        named(["gone.png", "gone too.png"])
+        sources(["gone.png", "gone too.png"])
 
 
 def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
@@ -67,7 +69,7 @@ def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
     monkeypatch.setattr(artefact, "require_description", lambda _path: None)
     for name in ("facts", "declared"):
         monkeypatch.setattr(predicting, name, lambda _path: described)
-    monkeypatch.setattr(runtimes, "load", lambda *_arguments: Sure())
+    monkeypatch.setattr(subjects, "load", lambda *_arguments, **_options: Sure())
     (photos / "a.png").write_text("no picture")
     file = photos.parent / "model.tflite"
     file.write_text("")
@@ -75,14 +77,26 @@ def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
     assert done.returncode == 2
     paths = [str(photos / "b.png"), str(photos / "sub" / "a.png")]
     assert done.stdout.splitlines() == [f"{path}: dog 100.0%" for path in paths]
-    warning, last = done.stderr.splitlines()
+    warning, speed, last = done.stderr.splitlines()
     assert warning.startswith(f"kerascnn: warning: {photos / 'a.png'} is not a readable")
+    assert speed.startswith("2 images in ")
+    assert "images/s (each: reading " in speed
     assert last == "kerascnn: 1 image of 3 could not be read, see above"
     alone = here("predict", file, photos / "a.png").stderr.splitlines()
     assert len(alone) == 1
     assert alone[0].startswith(f"kerascnn: {photos / 'a.png'} is not a readable")
     found = json.loads(here("predict", file, photos, "--json").stdout)
     assert [row["image"] for row in found] == paths
+    assert json.dumps(found, indent=1) + "\n" == here("predict", file, photos, "--json").stdout
+    lines = here("predict", file, photos, "--jsonl").stdout.splitlines()
+    assert list(map(json.loads, lines)) == found
+    assert here("predict", file, photos / "a.png", "--json").stdout == "[]\n"
+    table = photos.parent / "t.csv"
+    here("predict", file, photos, "--top", 2, "--csv", table)
+    assert table.read_text().splitlines() == [
+        "image,label,score",
+        *(f"{path},{row}" for path in paths for row in ("dog,0.999877", "cat,0.000123")),
+    ]
     assert here("predict", file, photos / "b.png").returncode == 0
 
 
@@ -91,7 +105,10 @@ def test_drawings_do_not_go_into_a_file(photos: Path) -> None:
     taken.write_text("")
     for folder in (taken, taken / "drawn"):
         with pytest.raises(InputError, match=r"mk\.py is a file; give a folder"):
-            predicting.answers(file, [str(photos / "b.png")], folder=folder)
+            predicting.answers(file, [str(photos / "b.png")], order=predicting.Order(out=folder))
+    alone = str(photos / "b.png")
+    with pytest.raises(InputError, match=r"b\.png would be replaced by its own drawing"):
+        predicting.answers(file, [alone], order=predicting.Order(out=photos))
 
 
 def boxes(count: int) -> Boxes:
@@ -116,3 +133,24 @@ def test_objects_are_listed_line_by_line_and_the_rest_counted() -> None:
     assert len(lines) == 12
     assert lines[-1] == "  and 90 more (scores 40% to 85%); --json lists them all"
     assert len(boxes(100).as_json()["objects"]) == 100
+
+
+def test_a_row_is_an_object_and_an_image_without_any_has_one() -> None:
+    box = {"label": "car", "score": 0.9, "top": 1.0, "left": 2.0, "bottom": 3.0, "right": 4.4}
+    covered = rle.encode(np.asfortranarray(np.eye(5, dtype=np.uint8)))
+    mask = {**covered, "counts": covered["counts"].decode("ascii")}
+    found = Boxes(image="a", objects=(Box(**box), Instance(**box, mask=mask)))
+    assert found.columns == ("label", "score", "left", "top", "right", "bottom", "mask_pixels")
+    edges = ("2.00", "1.00", "4.40", "3.00")
+    assert found.rows() == [("car", "0.900000", *edges, None), ("car", "0.900000", *edges, 5)]
+    areas = Areas(image="a", classes=(Area(label="sky", pixels=3, share=0.75),))
+    assert areas.rows() == [("sky", 3, "0.750000")]
+
+
+def test_a_frame_says_which_it_is() -> None:
+    found = Prediction(image="a.mp4", frame=3, time=62.5, labels=(("cat", 0.5),), drawn="b.mp4")
+    assert found.as_text() == "a.mp4 at 1:02.50: cat 50.0%"
+    labels = [{"label": "cat", "probability": 0.5}]
+    place = {"image": "a.mp4", "frame": 3, "time": 62.5}
+    assert found.as_json() == {**place, "labels": labels, "drawn": "b.mp4"}
+    assert [clock(time) for time in (0, 59.999, 3600)] == ["0:00.00", "1:00.00", "1:00:00.00"]

@@ -25,8 +25,9 @@ from export.compress.compress import VariantBuilder, compress
 from export.onnx.model import ONNXModel
 from export.report.compare import compare
 from export.report.table import table
+from export.runtime.answers import Boxes
 from export.runtime.model_facts import facts
-from export.runtime.predict import Boxes, detect
+from export.runtime.predict import Order, answers
 from export.tasks import base as tasks
 from export.tasks.agreement import (
     PIXELS,
@@ -227,7 +228,9 @@ def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path
     Image.fromarray(wide).save(tmp_path / "wide.png")
     path = made["float32.tflite"].path
     assert facts(path).task == "detection"
-    (found,) = detect(path, [str(tmp_path / "wide.png")], score=0.3, folder=tmp_path / "drawn")
+    (found,) = answers(
+        path, [str(tmp_path / "wide.png")], score=0.3, order=Order(out=tmp_path / "drawn")
+    )
     assert found.objects
     assert found.drawn == str(tmp_path / "drawn" / "wide.png")
     with Image.open(found.drawn) as drawn:
@@ -237,10 +240,10 @@ def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path
         assert 0 <= box.left <= box.right <= 192
         assert 0 <= box.top <= box.bottom <= 96
         assert box.score >= 0.3
-    (keras_found,) = detect(run.model_path, [str(tmp_path / "wide.png")], score=0.3)
+    (keras_found,) = answers(run.model_path, [str(tmp_path / "wide.png")], score=0.3)
     _assert_equal(found, keras_found)
     with pytest.raises(InputError, match=r"both be drawn as wide\.png"):
-        list(detect(path, [str(tmp_path / "wide.png")] * 2, folder=tmp_path / "drawn"))
+        list(answers(path, [str(tmp_path / "wide.png")] * 2, order=Order(out=tmp_path / "drawn")))
 
 
 def test_a_file_alone_finds_what_it_does_beside_its_json(
@@ -249,8 +252,8 @@ def test_a_file_alone_finds_what_it_does_beside_its_json(
     Image.fromarray(scenes.scan(DATA).held_out.picture(0)).save(tmp_path / "one.png")
     for name, one in made.items():
         alone = shutil.copy(one.path, tmp_path / name)
-        (found,) = detect(alone, [str(tmp_path / "one.png")], score=0.2)
-        (beside,) = detect(one.path, [str(tmp_path / "one.png")], score=0.2)
+        (found,) = answers(alone, [str(tmp_path / "one.png")], score=0.2)
+        (beside,) = answers(one.path, [str(tmp_path / "one.png")], score=0.2)
         assert found == beside
         assert found.objects
 

@@ -33,7 +33,7 @@ from export.onnx.model import ONNXModel
 from export.report import compare
 from export.report.table import table
 from export.runtime.model_facts import facts
-from export.runtime.predict import segment
+from export.runtime.predict import Order, answers
 from export.runtime.segmenters import load_segmenter, palette
 from export.tasks import allowed
 from export.tasks import base as tasks
@@ -330,7 +330,7 @@ def test_predict_draws_maps(run: Run, made: dict[str, Artefact], tmp_path: Path)
     Image.fromarray(wide).save(tmp_path / "wide.png")
     path, images = made["float32.tflite"].path, [str(tmp_path / "wide.png")]
     assert facts(path).task == facts(run.model_path).task == "segmentation"
-    (found,) = segment(path, images, folder=tmp_path / "drawn")
+    (found,) = answers(path, images, order=Order(out=tmp_path / "drawn"))
     assert found.drawn == str(tmp_path / "drawn" / "wide.png")
     with Image.open(found.drawn) as drawn:
         assert drawn.width == 192
@@ -343,14 +343,14 @@ def test_predict_draws_maps(run: Run, made: dict[str, Artefact], tmp_path: Path)
     first = found.classes[0]
     assert f"wide.png: {first.label} {first.share:.1%}, " in found.as_text()
     for file in (run.model_path, made["float32.onnx"].path, made["float32_raw.tflite"].path):
-        (other,) = segment(file, images)
+        (other,) = answers(file, images)
         assert other.classes == found.classes
     for name, one in made.items():  # without their .json
         alone = shutil.copy(one.path, tmp_path / name)
-        (found,), (beside,) = segment(alone, images), segment(one.path, images)
+        (found,), (beside,) = answers(alone, images), answers(one.path, images)
         assert found == beside
     with pytest.raises(InputError, match=r"both be drawn as wide\.png"):
-        list(segment(path, images * 2, folder=tmp_path / "drawn"))
+        list(answers(path, images * 2, order=Order(out=tmp_path / "drawn")))
 
 
 def test_predict_as_a_command(

@@ -33,8 +33,10 @@ from export.graph.two_stage import (
     with_suppression,
 )
 from export.onnx.convert import to_onnx
+from export.runtime.answers import Instance
 from export.runtime.detectors import load_detector
-from export.runtime.predict import Instance, detect
+from export.runtime.predict import Order
+from export.runtime.predict import answers as predicted
 from export.tasks import base as tasks
 from export.tasks.agreement import agreement, soft_iou, sure_found
 from export.tasks.detectors import Found
@@ -435,7 +437,7 @@ def test_predict_gives_and_draws_masks(run: Run, spec, tmp_path: pathlib.Path) -
     wide = np.asarray(small.resize((2 * SIDE, SIDE)))
     Image.fromarray(wide).save(tmp_path / "wide.png")
     image = str(tmp_path / "wide.png")
-    (told,) = detect(run.model_path, [image], score=0.5, folder=tmp_path / "drawn")
+    (told,) = predicted(run.model_path, [image], score=0.5, order=Order(out=tmp_path / "drawn"))
     assert len(told.objects) > 3
     whole = load_detector(run.model_path, PREPROCESSING, spec)
     found = whole.detect(np.asarray(Image.fromarray(wide).resize((SIDE, SIDE)))[None])[0]
@@ -512,7 +514,7 @@ def test_all_files_of_a_run(network, spec, tmp_path: pathlib.Path) -> None:
         alone = tmp_path / name
         alone.write_bytes(artefact.path.read_bytes())
         image = str(tmp_path / "one.png")
-        assert list(detect(alone, [image])) == list(detect(artefact.path, [image]))
+        assert list(predicted(alone, [image])) == list(predicted(artefact.path, [image]))
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,40 +12,55 @@ import numpy as np
 from brightness import data
 from brightness.kind import FIGURE, BrightnessKind, explained
 from brightness.numbers import numbers
+from export.runtime.answers import Answer
 from export.runtime.load import load
-from export.runtime.model_facts import facts
-from export.runtime.predict import Asked, answering
+from export.runtime.model_facts import ModelFacts
+from export.runtime.predictor import Asked, Found, Predictor, Seen, answering, made
 from export.runtime.subjects import Subject
 from export.tools.scorers import Score, Scored
 from training.augment.boxes import to_network
 from training.datasets.broken import BrokenPictures
-from training.datasets.pictures import read_pixels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Brightness:
+class Brightness(Answer):
     """How bright an image is."""
 
-    image: str
+    columns = ("value",)
+
     value: float
 
     def as_text(self) -> str:
         """One line."""
-        return f"{self.image}: {self.value:.2f}"
+        return f"{self.title}: {self.value:.2f}"
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
-        return dataclasses.asdict(self)
+        return {**self.place(), "value": self.value}
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """One."""
+        return [(self.value,)]
 
 
-def answers(path: pathlib.Path, images: Sequence[str], asked: Asked) -> Iterator[Brightness]:
+class BrightnessPredictor(Predictor):
     """A number for each image."""
-    preprocessing = facts(path).preprocessing
-    runtime = load(path, preprocessing)
-    for image in images:
-        with answering(path):
-            (row,) = runtime.predict(to_network(read_pixels(image, image), preprocessing)[None])
-            yield Brightness(image=image, value=float(row[0]))
+
+    columns = Brightness.columns
+
+    def __init__(self, path: pathlib.Path, known: ModelFacts, asked: Asked) -> None:
+        super().__init__(path, known, asked)
+        self._runtime = load(path, known.preprocessing, threads=asked.threads)
+
+    def fit(self, pixels: np.ndarray) -> np.ndarray:
+        """Resized."""
+        return to_network(pixels, self.known.preprocessing)
+
+    def find(self, seen: Seen) -> Found:
+        """How bright."""
+        with answering(self.path):
+            (row,) = self._runtime.predict(seen.fitted[None])
+            return Found(answer=made(Brightness, value=float(row[0])), draw=lambda it, _: it)
 
 
 class BrightnessScorer:

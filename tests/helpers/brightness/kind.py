@@ -32,7 +32,7 @@ class BrightnessKind(Kind):
         "Logit difference": {"title": "Difference", "meaning": "largest one of a number"},
     }
     decodings: ClassVar[Mapping[str, str]] = {"number": "a number, as it is"}
-    predicted = "brightness.answers:answers"
+    predicted = "brightness.answers:BrightnessPredictor"
     scorer = "brightness.answers:BrightnessScorer"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:

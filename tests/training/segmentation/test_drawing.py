@@ -14,6 +14,7 @@ from training.common.drawing import CLASS_COLOURS
 from training.datasets.segmentation import BACKGROUND, VOID
 from training.segmentation import examples as segmentation_examples
 from training.segmentation.drawing import (
+    draw_frame,
     draw_map,
     legend,
     overlay,
@@ -155,3 +156,17 @@ def test_examples_are_spread_over_the_split() -> None:
     assert segmentation_examples.chosen(3).tolist() == [0, 1, 2]
     many = segmentation_examples.chosen(500)
     assert (len(many), many[0], many[-1]) == (12, 0, 499)
+
+
+def test_frames_of_a_video_have_one_height() -> None:
+    picture = np.full((240, 320, 3), 128, np.uint8)
+    few, many = ("sky", "sea", "sand"), tuple(f"class number {i}" for i in range(150))
+    for classes, below in ((few, True), (many, False)):
+        drawn = [
+            draw_frame(picture, np.full((240, 320), label, np.uint8), classes) for label in (0, 2)
+        ]
+        assert drawn[0].shape == drawn[1].shape
+        assert (len(drawn[0]) > 240) == below
+        assert (drawn[0][:180] != picture[:180]).any()
+    named = draw_frame(picture, np.zeros((240, 320), np.uint8), many)
+    assert (named[-3:, -3:] == 255).all()  # the legend, on white

@@ -1,11 +1,28 @@
 package org.kerascnn.demo.core
 
+import java.util.Random
+
 /**
  * Times of many runs on one picture.
  *
- * @param p95Ms 95 in 100 runs took no longer, interpolated as NumPy's percentile.
+ * @param medianMs half of the runs took no longer, as 90, 95 and 99 in 100 of the other three;
+ *     interpolated as NumPy's percentile.
  */
-data class LatencySummary(val medianMs: Double, val p95Ms: Double, val runs: Int)
+data class LatencySummary(
+    val medianMs: Double,
+    val p90Ms: Double,
+    val p95Ms: Double,
+    val p99Ms: Double,
+    val runs: Int,
+)
+
+/**
+ * How long a file is timed at a time.
+ *
+ * @param warmUpSeconds of runs beforehand that are not counted.
+ * @param clock nanoseconds that only grow.
+ */
+class Pace(val warmUpSeconds: Double, val seconds: Double, val clock: () -> Long = System::nanoTime)
 
 /** A picture of a labelled folder; `read` decodes it, and gives null where that fails. */
 class LabelledPicture(val label: String, val read: () -> Picture?)
@@ -24,38 +41,60 @@ data class Accuracy(val right: Int, val pictures: Int, val unreadable: Int, val 
 
 /** Measurements on the phone itself. */
 object Benchmark {
+    private const val NANOS = 1e9
+
+    /**
+     * Which of several files is timed when: all of them in each round, each round in another order,
+     * so that none always has the phone that is warm, or the one that is still cool.
+     */
+    fun order(files: Int, rounds: Int, seed: Long): List<List<Int>> {
+        val random = Random(seed)
+        return List(rounds) { (0 until files).shuffled(random) }
+    }
+
     /**
      * Time the network on one picture.
      *
-     * @param warmup runs beforehand that are not counted.
      * @param stop asked before each run.
-     * @param progress told how many runs are done, of how many.
-     * @return of the runs until `stop`; null if it said so before the first.
+     * @param progress told how much is done, 0 to 1.
+     * @return nanoseconds of each run, one at least; null where `stop` broke it off.
      * @throws ModelProblem as `Answerer.answer`.
      */
-    fun latency(
+    fun times(
         engine: Answerer,
         picture: Picture,
-        warmup: Int,
-        runs: Int,
+        pace: Pace,
         stop: () -> Boolean = { false },
-        progress: (done: Int, all: Int) -> Unit = { _, _ -> },
-    ): LatencySummary? {
-        val times = mutableListOf<Long>()
-        for (run in 0 until warmup + runs) {
-            if (stop()) break
+        progress: (Double) -> Unit = {},
+    ): List<Long>? {
+        val begin = pace.clock()
+        val all = (pace.warmUpSeconds + pace.seconds) * NANOS
+        fun once(): Boolean {
+            if (stop()) return false
             engine.answer(picture)
-            if (run >= warmup) times += engine.lastNanos
-            progress(run + 1, warmup + runs)
+            progress(minOf(1.0, (pace.clock() - begin) / all))
+            return true
         }
-        return summary(times)
+        val warm = begin + (pace.warmUpSeconds * NANOS).toLong()
+        do {
+            if (!once()) return null
+        } while (pace.clock() < warm)
+        val times = mutableListOf<Long>()
+        val end = pace.clock() + (pace.seconds * NANOS).toLong()
+        do {
+            if (!once()) return null
+            times += engine.lastNanos
+        } while (pace.clock() < end)
+        return times
     }
 
-    internal fun summary(nanos: List<Long>): LatencySummary? {
+    /** Null without runs. */
+    fun summary(nanos: List<Long>): LatencySummary? {
         if (nanos.isEmpty()) return null
         val sorted = nanos.sorted()
-        val (median, p95) = listOf(0.5, 0.95).map { percentile(sorted, it) / 1e6 }
-        return LatencySummary(median, p95, nanos.size)
+        val (median, p90, p95, p99) =
+            listOf(0.5, 0.9, 0.95, 0.99).map { percentile(sorted, it) / 1e6 }
+        return LatencySummary(median, p90, p95, p99, nanos.size)
     }
 
     private fun percentile(sorted: List<Long>, share: Double): Double {

@@ -11,6 +11,9 @@ interface Answerer : AutoCloseable {
     /** Nanoseconds of the network alone for the last answer. */
     val lastNanos: Long
 
+    val facts: RuntimeFacts
+        get() = RuntimeFacts()
+
     /** @throws ModelProblem the runtime gave up, or outputs are not what the file says. */
     fun answer(picture: Picture): Answer
 
@@ -50,6 +53,9 @@ class Engine private constructor(
 
     override val lastNanos: Long
         get() = network.lastNanos
+
+    override val facts: RuntimeFacts
+        get() = network.facts
 
     override fun answer(picture: Picture): Answer = answer(preprocessor.prepare(picture))
 

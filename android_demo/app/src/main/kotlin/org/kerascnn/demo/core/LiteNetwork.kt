@@ -6,6 +6,7 @@ import java.nio.MappedByteBuffer
 import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
 import org.tensorflow.lite.Tensor
+import org.tensorflow.lite.TensorFlowLite
 import org.tensorflow.lite.gpu.CompatibilityList
 import org.tensorflow.lite.gpu.GpuDelegate
 
@@ -13,6 +14,7 @@ import org.tensorflow.lite.gpu.GpuDelegate
 internal class LiteNetwork private constructor(
     private val interpreter: Interpreter,
     private val delegate: GpuDelegate?,
+    private val operations: Int?,
     input: InputSpec,
 ) : Network {
     private val inputName: String
@@ -61,6 +63,8 @@ internal class LiteNetwork private constructor(
     override val lastNanos: Long
         get() = interpreter.lastNativeInferenceDurationNanoseconds ?: 0
 
+    override val facts: RuntimeFacts by lazy { RuntimeFacts(version(), operations, planNodes(interpreter)) }
+
     override fun run(input: ByteBuffer): Map<String, Output> {
         for (result in results.values) result.buffer.fromStart()
         asked { interpreter.runSignature(mapOf(inputName to input as Any), given, SIGNATURE) }
@@ -90,7 +94,9 @@ internal class LiteNetwork private constructor(
             delegate?.let { options.addDelegate(it) }
             opened(delegate) {
                 val interpreter = Interpreter(reachable(file), options)
-                opened(interpreter) { LiteNetwork(interpreter, delegate, input) }
+                opened(interpreter) {
+                    LiteNetwork(interpreter, delegate, RuntimeFacts.operations(file), input)
+                }
             }
         }
 
@@ -126,6 +132,25 @@ internal class LiteNetwork private constructor(
             DataType.INT32 -> NumberType.INT32
             DataType.UINT8 -> NumberType.UINT8
             else -> null
+        }
+
+        private fun version(): String = try {
+            TensorFlowLite.runtimeVersion()
+        } catch (_: LinkageError) {
+            ""
+        } catch (_: RuntimeException) {
+            ""
+        }
+
+        /** The runtime counts them for its own ends; where it no longer does, they are not known. */
+        internal fun planNodes(interpreter: Interpreter): Int? = try {
+            val wrapper = Class.forName("org.tensorflow.lite.InterpreterImpl").getDeclaredField("wrapper")
+                .apply { isAccessible = true }.get(interpreter)
+            Class.forName("org.tensorflow.lite.NativeInterpreterWrapper")
+                .getDeclaredMethod("getExecutionPlanLength")
+                .apply { isAccessible = true }.invoke(wrapper) as? Int
+        } catch (_: ReflectiveOperationException) {
+            null
         }
 
         private fun broken(detail: String) = ModelProblem(ModelProblem.Kind.BROKEN, detail)

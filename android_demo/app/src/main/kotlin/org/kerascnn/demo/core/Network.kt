@@ -7,6 +7,9 @@ interface Network : AutoCloseable {
     /** Nanoseconds of the last run, as the runtime measured it. */
     val lastNanos: Long
 
+    val facts: RuntimeFacts
+        get() = RuntimeFacts()
+
     /**
      * Run once.
      *

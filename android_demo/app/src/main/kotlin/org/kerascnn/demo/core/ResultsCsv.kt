@@ -13,6 +13,11 @@ import java.security.MessageDigest
  * @param device maker and model.
  * @param android its version.
  * @param file the file's name.
+ * @param initMs from opening the file until it can be asked.
+ * @param rounds timed of those that were to be, as in "3/3".
+ * @param ended why it was not measured to the end; empty where it was.
+ * @param soc the phone's processor.
+ * @param thermalBefore, thermalAfter how hot Android found the phone; empty before Android 10.
  */
 data class ResultRow(
     val description: ModelDescription,
@@ -26,6 +31,13 @@ data class ResultRow(
     val device: String,
     val android: String,
     val file: String,
+    val initMs: Double? = null,
+    val rounds: String = "",
+    val ended: String = "",
+    val facts: RuntimeFacts = RuntimeFacts(),
+    val soc: String = "",
+    val thermalBefore: String = "",
+    val thermalAfter: String = "",
 )
 
 /** The table that `kerascnn compare --device` reads. */
@@ -39,6 +51,9 @@ object ResultsCsv {
         "peak_arena_bytes", "sparsity", "seconds", "fits", "verified", "agreement",
         "max_logit_diff", "partitions", "sha256",
         "device", "android", "accelerator", "pictures", "file",
+        "latency_p90_ms", "latency_p99_ms", "init_ms", "runs", "rounds", "ended",
+        "accelerator_used", "nodes", "plan_nodes", "runtime", "soc",
+        "thermal_before", "thermal_after",
     )
     private const val LONGEST = 80 // letters of a name, as many as the reader takes
     private const val DIGITS = 6
@@ -78,9 +93,25 @@ object ResultsCsv {
             "accelerator" to row.accelerator.name,
             "pictures" to if (judged) row.pictures.toString() else "",
             "file" to row.file,
-        )
+        ) + more(row)
         return COLUMNS.map { name(told[it].orEmpty()) }
     }
+
+    private fun more(row: ResultRow): Map<String, String> = mapOf(
+        "latency_p90_ms" to number(row.latency?.p90Ms),
+        "latency_p99_ms" to number(row.latency?.p99Ms),
+        "init_ms" to number(row.initMs),
+        "runs" to row.latency?.runs?.toString().orEmpty(),
+        "rounds" to row.rounds,
+        "ended" to row.ended,
+        "accelerator_used" to row.facts.used(row.accelerator),
+        "nodes" to row.facts.nodes?.toString().orEmpty(),
+        "plan_nodes" to row.facts.planNodes?.toString().orEmpty(),
+        "runtime" to row.facts.version,
+        "soc" to row.soc,
+        "thermal_before" to row.thermalBefore,
+        "thermal_after" to row.thermalAfter,
+    )
 
     /** The same in every language. */
     private fun number(value: Double?): String {

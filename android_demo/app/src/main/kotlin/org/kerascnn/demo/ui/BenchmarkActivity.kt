@@ -35,16 +35,21 @@ class BenchmarkActivity : Activity() {
             ?: BenchmarkWork(applicationContext, Catalogue(applicationContext, preferences))
         runtime = RuntimeChoice(part(R.id.root), preferences) {}
         RuntimeChoice.choose(
-            part(R.id.runs),
-            Preferences.RUNS.map(Int::toString),
-            Preferences.RUNS.indexOf(preferences.runs),
-        ) { preferences.runs = Preferences.RUNS[it] }
+            part(R.id.seconds),
+            Preferences.SECONDS.map(Int::toString),
+            Preferences.SECONDS.indexOf(preferences.seconds),
+        ) { preferences.seconds = Preferences.SECONDS[it] }
         part<View>(R.id.back).setOnClickListener { finish() }
         part<View>(R.id.folder).setOnClickListener { chooseFolder() }
         part<View>(R.id.measure).setOnClickListener { measureOrStop() }
         part<View>(R.id.share).setOnClickListener { share() }
         work.listener = ::show
         show()
+    }
+
+    override fun onStop() {
+        if (!isChangingConfigurations) work.leave()
+        super.onStop()
     }
 
     override fun onDestroy() {
@@ -85,7 +90,7 @@ class BenchmarkActivity : Activity() {
         } else if (work.rows.none { it.chosen && it.entry?.problem == null }) {
             tell(getString(R.string.nothing_measured))
         } else {
-            work.start(preferences.setup, preferences.runs, preferences.folder)
+            work.start(preferences.setup, preferences.seconds, preferences.folder)
         }
         show()
     }
@@ -107,7 +112,7 @@ class BenchmarkActivity : Activity() {
 
     private fun show() {
         runtime.enabled = !work.running
-        for (id in listOf(R.id.folder, R.id.runs)) part<View>(id).isEnabled = !work.running
+        for (id in listOf(R.id.folder, R.id.seconds)) part<View>(id).isEnabled = !work.running
         val accuracyOf = preferences.folder
         part<TextView>(R.id.folder_text).text = if (accuracyOf == null) {
             getString(R.string.labelled_folder)

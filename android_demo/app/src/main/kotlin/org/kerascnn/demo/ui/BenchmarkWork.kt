@@ -12,10 +12,11 @@ import java.util.Random
 import java.util.concurrent.Executors
 import org.kerascnn.demo.R
 import org.kerascnn.demo.core.Accuracy
+import org.kerascnn.demo.core.Answerer
 import org.kerascnn.demo.core.Benchmark
 import org.kerascnn.demo.core.LabelledPicture
 import org.kerascnn.demo.core.LatencySummary
-import org.kerascnn.demo.core.ModelDescription
+import org.kerascnn.demo.core.Pace
 import org.kerascnn.demo.core.Picture
 import org.kerascnn.demo.core.ResultRow
 import org.kerascnn.demo.core.ResultsCsv
@@ -24,7 +25,7 @@ import org.kerascnn.demo.core.Task
 /**
  * What the benchmark screen shows and does; it outlives rotations.
  *
- * Belongs to the main thread; measuring happens on a thread of its own, one model after another.
+ * Belongs to the main thread; measuring happens on a thread of its own, one model at a time.
  */
 class BenchmarkWork(private val context: Context, private val catalogue: Catalogue) {
     /** A model of the table. */
@@ -68,6 +69,10 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         private set
 
     @Volatile private var stopped = false
+    @Volatile private var left = false
+
+    /** Of the worker: when progress was told last. */
+    private var toldAt = Long.MIN_VALUE
 
     init {
         worker.execute {
@@ -85,8 +90,13 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         listener?.invoke()
     }
 
-    /** Measure all chosen models; with a folder, the accuracy of the classifiers among them. */
-    fun start(setup: Setup, runs: Int, folder: Uri?) {
+    /**
+     * Measure all chosen models, in several rounds and each time in another order; with a folder, then
+     * the accuracy of the classifiers among them.
+     *
+     * @param seconds for which each is timed in all.
+     */
+    fun start(setup: Setup, seconds: Int, folder: Uri?) {
         if (running) return
         val chosen = rows.filter { it.chosen && it.entry?.problem == null }
         for (row in chosen) {
@@ -94,17 +104,15 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
             row.note = null
         }
         stopped = false
+        left = false
         running = true
         tell(0.0, Note(R.string.loading))
         worker.execute {
-            for ((at, row) in chosen.withIndex()) {
-                if (stopped) break
-                val told = guarded({ Note(R.string.row_problem, row.title(context), it) }, setup) {
-                    measure(row, setup, runs, folder, Part(at, chosen.size))
-                }
-                post { row.note = told }
-            }
-            val end = Note(if (stopped) R.string.stopped else R.string.measured)
+            val trials = chosen.map { Trial(it, setup) }
+            timeAll(trials, seconds)
+            if (folder != null) judgeAll(trials, folder)
+            for (trial in trials) end(trial, folder)
+            val end = Note(if (left) R.string.left else if (stopped) R.string.stopped else R.string.measured)
             post {
                 running = false
                 tell(1.0, end)
@@ -115,6 +123,13 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
     /** Break off after the picture that is at work. */
     fun stop() {
         stopped = true
+    }
+
+    /** Break off since the app is not looked at: Android gives it fewer cores then, and slower ones. */
+    fun leave() {
+        if (!running || stopped) return
+        left = true
+        stop()
     }
 
     /** Break off, and never start again. */
@@ -130,54 +145,124 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         return if (measured.isEmpty()) null else ResultsCsv.write(measured)
     }
 
-    /** What the work on one of several models is of the whole. */
-    private class Part(private val at: Int, private val count: Int) {
-        fun of(share: Double): Double = (at + share) / count
+    /** What is known of a model so far; of the worker. */
+    private class Trial(val row: Row, val setup: Setup) {
+        val times = mutableListOf<Long>()
+        val starts = mutableListOf<Double>()
+        var rounds = 0
+        var result: ResultRow? = null
+        var accuracy: Accuracy? = null
+        var problem: Note? = null
+        var heatBefore: String? = null
+
+        val isJudged: Boolean
+            get() = row.entry?.description?.task == Task.CLASSIFICATION
     }
 
-    /** On the worker. Returns what else there is to tell. */
-    private fun measure(row: Row, setup: Setup, runs: Int, folder: Uri?, part: Part): Note? {
-        val bytes = row.file.bytes(context)
-        return Engines.current.open(bytes, setup).use { engine ->
-            val title = Catalogue.titleOf(engine.description)
-            val latency = Benchmark.latency(engine, noise(), WARM_UP, runs, ::stopped) { done, all ->
-                report(part.of(done / (2.0 * all)), R.string.measuring_latency, title, done, all)
-            }
-            val accuracy = folder
-                ?.takeIf { engine.description.task == Task.CLASSIFICATION }
-                ?.let { tree ->
-                    Benchmark.accuracy(engine, pictures(tree), ::stopped) { done, all ->
-                        val share = part.of(0.5 + done / (2.0 * all))
-                        report(share, R.string.measuring_accuracy, title, done, all)
+    private fun timeAll(trials: List<Trial>, seconds: Int) {
+        val pace = Pace(WARM_UP_SECONDS, seconds.toDouble() / ROUNDS, clock)
+        var done = 0
+        for ((round, order) in Benchmark.order(trials.size, ROUNDS, clock()).withIndex()) {
+            for (at in order) {
+                val (trial, before) = trials[at] to done++ / (trials.size * ROUNDS.toDouble())
+                // What failed once is not tried again: its figures until then stay.
+                if (stopped || trial.problem != null) continue
+                attempt(trial) {
+                    time(trial, pace) { share ->
+                        val all = before + share / (trials.size * ROUNDS)
+                        report(all, R.string.measuring_latency, trial, round + 1, ROUNDS)
                     }
                 }
-            // What was broken off is no measurement.
-            if (stopped) return null
-            val result = result(row, engine.description, bytes, latency, accuracy, setup)
-            post { row.measured = Measured(result, latency, accuracy) }
-            accuracy?.let { noteOn(title, it) }
+            }
         }
     }
 
-    private fun result(
-        row: Row,
-        description: ModelDescription,
-        bytes: ByteBuffer,
-        latency: LatencySummary?,
-        accuracy: Accuracy?,
-        setup: Setup,
-    ) = ResultRow(
-        description,
+    private fun judgeAll(trials: List<Trial>, folder: Uri) {
+        for (trial in trials) {
+            if (stopped || trial.problem != null || !trial.isJudged) continue
+            attempt(trial) { judge(trial, folder) }
+        }
+    }
+
+    private fun attempt(trial: Trial, work: () -> Unit) {
+        val problem: Note? = guarded({ Note(R.string.row_problem, trial.row.title(context), it) }, trial.setup) {
+            work()
+            null
+        }
+        trial.problem = problem
+    }
+
+    private fun time(trial: Trial, pace: Pace, progress: (Double) -> Unit) {
+        val bytes = trial.row.file.bytes(context)
+        if (trial.heatBefore == null) trial.heatBefore = Phone.heat(context)
+        val begin = clock()
+        Engines.current.open(bytes, trial.setup).use { engine ->
+            val start = (clock() - begin) / NANOS
+            val times = Benchmark.times(engine, noise(), pace, ::stopped, progress) ?: return
+            trial.times += times
+            trial.starts += start
+            trial.rounds++
+            keep(trial, result(trial, engine, bytes))
+        }
+    }
+
+    private fun judge(trial: Trial, folder: Uri) {
+        val bytes = trial.row.file.bytes(context)
+        Engines.current.open(bytes, trial.setup).use { engine ->
+            val accuracy = Benchmark.accuracy(engine, pictures(folder), ::stopped) { done, all ->
+                report(done / all.toDouble(), R.string.measuring_accuracy, trial, done, all)
+            }
+            // What was broken off is no measurement.
+            if (stopped) return
+            trial.accuracy = accuracy
+            keep(trial, result(trial, engine, bytes))
+        }
+    }
+
+    /** Told at once: what fails later takes nothing of it away. */
+    private fun keep(trial: Trial, result: ResultRow) {
+        trial.result = result
+        val (latency, accuracy) = result.latency to trial.accuracy
+        post {
+            trial.row.measured = Measured(result, latency, accuracy)
+            listener?.invoke()
+        }
+    }
+
+    /** What there is to say of a model, and why figures are missing. */
+    private fun end(trial: Trial, folder: Uri?) {
+        val title = trial.row.title(context)
+        val whole = trial.rounds == ROUNDS && (folder == null || !trial.isJudged || trial.accuracy != null)
+        val ended = when {
+            whole && trial.problem == null -> ""
+            trial.problem != null -> "failed"
+            left -> "background"
+            else -> "stopped"
+        }
+        val note = trial.problem ?: trial.accuracy?.let { noteOn(title, it) }
+            ?: Note(R.string.row_broken_off, title, trial.rounds, ROUNDS).takeIf { !whole && trial.rounds > 0 }
+        trial.result?.let { keep(trial, it.copy(ended = ended)) }
+        post { trial.row.note = note }
+    }
+
+    private fun result(trial: Trial, engine: Answerer, bytes: ByteBuffer) = ResultRow(
+        engine.description,
         bytes.limit().toLong(),
-        ResultsCsv.sha256(bytes),
-        latency,
-        accuracy?.percent,
-        accuracy?.pictures ?: 0,
-        setup.threads,
-        setup.accelerator,
-        "${Build.MANUFACTURER} ${Build.MODEL}",
+        trial.result?.sha256 ?: ResultsCsv.sha256(bytes),
+        Benchmark.summary(trial.times),
+        trial.accuracy?.percent,
+        trial.accuracy?.pictures ?: 0,
+        trial.setup.threads,
+        trial.setup.accelerator,
+        Phone.device,
         Build.VERSION.RELEASE,
-        row.file.name(context),
+        trial.row.file.name(context),
+        initMs = trial.starts.sorted().let { it.getOrNull(it.size / 2) },
+        rounds = "${trial.rounds}/$ROUNDS",
+        facts = engine.facts,
+        soc = Phone.soc,
+        thermalBefore = trial.heatBefore.orEmpty(),
+        thermalAfter = Phone.heat(context),
     )
 
     private fun noteOn(title: String, accuracy: Accuracy): Note? = when {
@@ -199,8 +284,14 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         null
     }
 
-    private fun report(share: Double, sentence: Int, title: String, done: Int, all: Int) =
+    /** Four times a second: drawing more often would be measured too. */
+    private fun report(share: Double, sentence: Int, trial: Trial, done: Int, all: Int) {
+        val now = clock()
+        if (toldAt != Long.MIN_VALUE && now - toldAt < TELL_NANOS) return
+        toldAt = now
+        val title = trial.row.title(context)
         post { if (running) tell(share, Note(sentence, title, done, all)) }
+    }
 
     private fun tell(share: Double, progress: Note) {
         this.share = share
@@ -212,13 +303,20 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         main.post(change)
     }
 
-    private companion object {
-        const val WARM_UP = 5
-        const val SIDE = 256
-        const val SEED = 1L
+    companion object {
+        /** Nanoseconds; tests put their own here. */
+        @Volatile
+        var clock: () -> Long = System::nanoTime
+
+        private const val ROUNDS = 3
+        private const val WARM_UP_SECONDS = 1.0
+        private const val NANOS = 1e6
+        private const val TELL_NANOS = 250_000_000L
+        private const val SIDE = 256
+        private const val SEED = 1L
 
         /** Times do not depend on what is seen; a network that finds nothing might have less to do. */
-        fun noise(): Picture {
+        private fun noise(): Picture {
             val random = Random(SEED)
             return Picture(SIDE, SIDE, IntArray(SIDE * SIDE) { random.nextInt(1 shl 24) })
         }

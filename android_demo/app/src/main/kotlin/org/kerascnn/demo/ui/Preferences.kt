@@ -38,10 +38,10 @@ class Preferences(context: Context) {
             .putBoolean("gpu", value.accelerator == Accelerator.GPU)
             .apply()
 
-    /** Pictures that the benchmark times. */
-    var runs: Int
-        get() = stored.getInt("runs", RUNS[1]).takeIf { it in RUNS } ?: RUNS[1]
-        set(value) = stored.edit().putInt("runs", value).apply()
+    /** For which the benchmark times a file. */
+    var seconds: Int
+        get() = stored.getInt("seconds", SECONDS[0]).takeIf { it in SECONDS } ?: SECONDS[0]
+        set(value) = stored.edit().putInt("seconds", value).apply()
 
     /** Folder of pictures with labels. */
     var folder: Uri?
@@ -49,7 +49,7 @@ class Preferences(context: Context) {
         set(value) = stored.edit().putString("folder", value?.toString()).apply()
 
     companion object {
-        val RUNS = listOf(20, 50, 200)
+        val SECONDS = listOf(5, 10, 30)
         private const val USUAL_THREADS = 4
 
         fun mostThreads(): Int = Runtime.getRuntime().availableProcessors().coerceAtLeast(1)

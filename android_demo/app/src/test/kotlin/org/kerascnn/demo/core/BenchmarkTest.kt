@@ -2,6 +2,7 @@ package org.kerascnn.demo.core
 
 import org.json.JSONObject
 import org.junit.Assert.assertEquals
+import org.junit.Assert.assertNotEquals
 import org.junit.Assert.assertNull
 import org.junit.Test
 
@@ -25,25 +26,50 @@ class BenchmarkTest {
     private val fake = Fake(ModelDescription.read(Files.model()))
     private val picture = Picture(1, 1, intArrayOf(0))
 
+    /** Seconds that grow with each answer. */
+    private fun pace(warmUp: Double, seconds: Double, answer: Double) =
+        Pace(warmUp, seconds) { (fake.answered * answer * 1e9).toLong() }
+
     @Test
-    fun `the first runs do not count`() {
-        val told = mutableListOf<Int>()
-        val summary = Benchmark.latency(fake, picture, 2, 5, { false }) { done, all ->
-            assertEquals(7, all)
-            told += done
-        }
-        // 3, 4, 5, 6 and 7 ms; numpy.percentile([3, 4, 5, 6, 7], 95) is 6.8.
-        assertEquals(5.0, summary!!.medianMs, 1e-9)
-        assertEquals(6.8, summary.p95Ms, 1e-9)
-        assertEquals(5, summary.runs)
-        assertEquals((1..7).toList(), told)
+    fun `runs of the first second do not count, and those of five seconds do`() {
+        val told = mutableListOf<Double>()
+        val times = Benchmark.times(fake, picture, pace(1.0, 5.0, 0.5), { false }, told::add)
+        // Two answers of half a second, then ten.
+        assertEquals((3..12).map { it * 1_000_000L }, times)
+        assertEquals((1..12).map { it / 12.0 }, told)
     }
 
     @Test
-    fun `stopping keeps what was measured`() {
-        assertEquals(3, Benchmark.latency(fake, picture, 2, 50, { fake.answered == 5 })!!.runs)
-        assertNull(Benchmark.latency(fake, picture, 2, 50, { true }))
-        assertEquals(LatencySummary(1.5, 1.95, 2), Benchmark.summary(listOf(2_000_000, 1_000_000)))
+    fun `a slow file is timed once at least`() {
+        assertEquals(listOf(2_000_000L), Benchmark.times(fake, picture, pace(1.0, 5.0, 60.0)))
+    }
+
+    @Test
+    fun `what is broken off is no measurement`() {
+        assertNull(Benchmark.times(fake, picture, pace(1.0, 5.0, 0.5), { fake.answered == 1 }))
+        assertNull(Benchmark.times(fake, picture, pace(1.0, 5.0, 0.5), { fake.answered == 9 }))
+        assertEquals(9, fake.answered)
+    }
+
+    @Test
+    fun `percentiles are NumPy's`() {
+        // numpy.percentile([3, 4, 5, 6, 7], [50, 90, 95, 99])
+        val summary = checkNotNull(Benchmark.summary(listOf(7, 3, 5, 4, 6).map { it * 1_000_000L }))
+        assertEquals(5.0, summary.medianMs, 1e-9)
+        assertEquals(6.6, summary.p90Ms, 1e-9)
+        assertEquals(6.8, summary.p95Ms, 1e-9)
+        assertEquals(6.96, summary.p99Ms, 1e-9)
+        assertEquals(5, summary.runs)
+        assertNull(Benchmark.summary(emptyList()))
+    }
+
+    @Test
+    fun `every file is timed in every round, in changing order`() {
+        val order = Benchmark.order(6, 5, 1)
+        for (round in order) assertEquals((0..5).toList(), round.sorted())
+        assertEquals(5, order.distinct().size)
+        assertEquals(order, Benchmark.order(6, 5, 1))
+        assertNotEquals(order, Benchmark.order(6, 5, 2))
     }
 
     @Test

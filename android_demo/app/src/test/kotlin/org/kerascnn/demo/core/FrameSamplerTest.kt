@@ -73,13 +73,16 @@ class FrameSamplerTest {
         }
     }
 
-    /** A photo's likeness: soft colours under sharp edges and noise. Blue and red take turns. */
+    /**
+     * A photo's likeness: soft colours under sharp edges and noise, all of which red, green and blue of
+     * a byte can tell. Blue and red take turns.
+     */
     private fun frame(width: Int, height: Int, colourful: Boolean): YuvFrame {
         val random = Random(5)
         val luma = ByteArray(width * height) { at ->
             val (y, x) = at / width to at % width
-            val edge = if ((x / 37 + y / 23) % 2 == 0) 60 else -20
-            (110 + edge + 40 * sin(x / 9.0) + random.nextInt(16)).toInt().toByte()
+            val edge = if ((x / 37 + y / 23) % 2 == 0) 40 else -20
+            (120 + edge + 20 * sin(x / 9.0) + random.nextInt(16)).toInt().toByte()
         }
         val (wide, high) = (width + 1) / 2 to (height + 1) / 2
         val colours = ByteArray(2 * wide * high) { at ->

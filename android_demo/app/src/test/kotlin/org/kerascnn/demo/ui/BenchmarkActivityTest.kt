@@ -19,6 +19,7 @@ import android.widget.CheckBox
 import android.widget.TextView
 import java.io.File
 import java.util.concurrent.CountDownLatch
+import java.util.concurrent.atomic.AtomicLong
 import org.junit.After
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -50,6 +51,8 @@ class BenchmarkActivityTest {
 
     private val runtime = Engines.current
     private val assets = Catalogue.assets
+    private val clock = BenchmarkWork.clock
+    private val now = AtomicLong()
 
     /** Cat where the picture is red, else dog. */
     private var answer: (Picture) -> Answer = { picture ->
@@ -69,12 +72,15 @@ class BenchmarkActivityTest {
             "c.tflite" to "broken".toByteArray(),
         ).map { (name, bytes) -> Samples.file(folder.root, name, bytes) }
         Catalogue.assets = { files }
+        // Tests wait for nobody: a look at the clock takes a fifth of a second.
+        BenchmarkWork.clock = { now.addAndGet(200_000_000) }
     }
 
     @After
     fun realRuntime() {
         Engines.current = runtime
         Catalogue.assets = assets
+        BenchmarkWork.clock = clock
     }
 
     private fun cells(activity: Activity): List<List<String>> {
@@ -143,6 +149,7 @@ class BenchmarkActivityTest {
         assertTrue(sent.flags and Intent.FLAG_GRANT_READ_URI_PERMISSION != 0)
         val lines = checkNotNull(activity.contentResolver.openInputStream(uri)).reader().readLines()
         assertEquals(ResultsCsv.COLUMNS, lines[0].split(","))
+        assertEquals(ResultsProvider.uri(activity), uri)
         val first = ResultsCsv.COLUMNS.zip(lines[1].split(",")).toMap()
         assertEquals(3, lines.size)
         assertEquals(
@@ -172,6 +179,62 @@ class BenchmarkActivityTest {
         activity.awaitText(R.id.progress_text, "Stopped.")
         assertEquals("Measure", activity.text(R.id.measure))
         for (row in cells(activity)) assertEquals(listOf("–", "–", "–"), row.drop(2))
+    }
+
+    private fun shared(activity: Activity): List<Map<String, String>> {
+        activity.part<View>(R.id.share).performClick()
+        val uri = ResultsProvider.uri(activity)
+        val lines = checkNotNull(activity.contentResolver.openInputStream(uri)).reader().readLines()
+        return lines.drop(1).map { ResultsCsv.COLUMNS.zip(it.split(",")).toMap() }
+    }
+
+    @Test
+    fun `leaving the screen breaks off, and rows say so`() {
+        val begun = CountDownLatch(1)
+        val go = CountDownLatch(1)
+        var answers = 0
+        val right = answer
+        answer = { picture ->
+            // Both files have been timed once by then, and one a second time.
+            if (++answers == 30) {
+                begun.countDown()
+                go.await()
+            }
+            right(picture)
+        }
+        val controller = started()
+        val activity = controller.get()
+        activity.part<View>(R.id.measure).performClick()
+        begun.await()
+        controller.pause().stop()
+        go.countDown()
+        controller.start().resume()
+        activity.awaitText(R.id.progress_text, activity.getString(R.string.left))
+        val rows = shared(activity)
+        assertEquals(listOf("background", "background"), rows.map { it["ended"] })
+        assertTrue("$rows", rows.all { it.getValue("rounds") in setOf("1/3", "2/3") })
+        assertTrue(activity.text(R.id.table_note).contains("broken off after"))
+    }
+
+    @Test
+    fun `a file that fails takes nothing away, neither from others nor from itself`() {
+        val right = Engines.current
+        var opened = 0
+        Engines.current = Engines { bytes, setup ->
+            val model = right.open(bytes, setup)
+            if (model.description.model == "ssd" && ++opened == 2) throw OutOfMemoryError()
+            model
+        }
+        val activity = started().get()
+        activity.part<View>(R.id.measure).performClick()
+        activity.awaitText(R.id.progress_text, "Measured.")
+        val rows = shared(activity)
+        assertEquals(listOf("", "failed"), rows.map { it["ended"] })
+        assertEquals(listOf("3/3", "1/3"), rows.map { it["rounds"] })
+        assertEquals(listOf("12.34", "12.34"), rows.map { it["latency_ms"] })
+        // Of a second of warming up and three times 5/3 of a second, by two looks at the clock a run.
+        assertTrue("$rows", rows[0].getValue("runs").toInt() >= 3 * 4)
+        assertTrue(activity.text(R.id.table_note).contains("too little memory"))
     }
 
     @Test

@@ -153,6 +153,14 @@ class MainActivityTest {
     }
 
     @Test
+    fun `the settings say what becomes of pictures`() {
+        val activity = started().get()
+        activity.click(R.id.settings)
+        val view = shadowOf(checkNotNull(ShadowAlertDialog.getLatestAlertDialog())).view
+        assertEquals(activity.getString(R.string.privacy), view.part<TextView>(R.id.privacy).text.toString())
+    }
+
+    @Test
     fun `a turned phone keeps the chosen model, and does not load it again`() {
         twoModels()
         val controller = started()

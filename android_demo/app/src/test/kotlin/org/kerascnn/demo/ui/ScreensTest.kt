@@ -86,7 +86,6 @@ class ScreensTest {
         val model = screen.optString("model").takeIf(String::isNotEmpty)
         Preferences(RuntimeEnvironment.getApplication()).model =
             model?.let { ModelFile.Opened(Uri.fromFile(File(it))).key }
-        Preferences(RuntimeEnvironment.getApplication()).runs = Preferences.RUNS.first()
         val picture = screen.optString("picture").takeIf(String::isNotEmpty)
         val controller = if (screen.optBoolean("benchmark")) {
             Robolectric.buildActivity(BenchmarkActivity::class.java).setup()
