@@ -55,6 +55,7 @@ def unlabelled(root: Path) -> kerascnn.Run:
         root / "colours.keras",
         data=root / "photos",
         labels=root / "labels.txt",
+        preprocessing="-1-1",
         out=root / "unlabelled",
         **QUIET,
     )
@@ -159,6 +160,13 @@ def test_images_without_labels_serve_what_needs_none(unlabelled: kerascnn.Run) -
     assert rows.best
     page = (unlabelled.folder / "report.html").read_text("utf-8")
     assert "its own answers are the truth" in page
+
+
+def test_it_is_evaluated_by_agreement(unlabelled: kerascnn.Run) -> None:
+    found = kerascnn.evaluate(unlabelled, **QUIET)
+    assert (found["metric"], found["value"], found["images"]) == ("agreement", 100.0, 10)
+    with pytest.raises(InputError, match="have no labels, and what the network answers is kept"):
+        kerascnn.evaluate(unlabelled, split="train", **QUIET)
 
 
 def test_what_needs_labels_is_refused_without_them(unlabelled: kerascnn.Run) -> None:
