@@ -427,9 +427,9 @@ def train(
         model: one of `list_models()`.
         data: of classifiers a folder with one sub-folder per class, a table of images and labels
             (.csv, .tsv), Hugging Face's image folders and .parquet files, a pack, "tfds:NAME",
-            "mnist", "mnist-photos" or "scenes-digits"; of detectors a COCO .json, a folder in COCO, Pascal VOC or
-            YOLO layout, or "scenes"; of segmentation networks the same with outlines, or a folder
-            of images and one of masks.
+            "mnist", "mnist-photos" or "scenes-digits"; of detectors a COCO .json, a folder in COCO,
+            Pascal VOC or YOLO layout, or "scenes"; of segmentation networks the same with outlines,
+            or a folder of images and one of masks.
         out: the run folder; by default runs/MODEL-DATA.
         val_data: data of the same kind whose images are held out, with the classes of `data`; by
             default images of `data` are held out.
