@@ -17,8 +17,8 @@ DATA_HELP = (
     "Classifiers: a folder with one sub-folder per class, a table of images and labels (.csv, "
     ".tsv), Hugging Face's image folders and .parquet files, a pack (`kerascnn pack`), tfds:NAME, "
     "mnist, mnist-photos or scenes-digits. Detectors: a COCO .json, a folder in COCO, Pascal VOC "
-    "or YOLO layout, or scenes. Segmentation: the same with outlines, or a folder of images and one "
-    "of masks."
+    "or YOLO layout, or scenes. Segmentation: the same with outlines, or a folder of images and "
+    "one of masks."
 )
 
 
