@@ -127,8 +127,8 @@ def stranger_options(command: Any) -> Any:
             click.option(
                 "--preprocessing",
                 metavar="NAME",
-                help="What becomes of bytes: 0-1, -1-1, imagenet, caffe, none, or MEAN,STD (of "
-                "bytes; or of shares, as 0.485,0.456,0.406,0.229,0.224,0.225).",
+                help="What becomes of bytes: 0-1, -1-1, imagenet, caffe, none, or MEAN,STD "
+                "(of bytes, or of shares: 0.485,0.456,0.406,0.229,0.224,0.225).",
             ),
             click.option(
                 "--layout", help="Of an .onnx file's input: nhwc or nchw.  [default: found]"

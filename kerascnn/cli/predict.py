@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from export.runtime.answers import Answer
     from export.runtime.model_facts import ModelFacts
     from export.runtime.sources import Clip, Source
-    from export.runtime.strangers import Told
 
 _EXAMPLES = """\b
 Example: kerascnn predict runs/flowers/artefacts/int8.tflite rose.jpg
@@ -117,8 +116,9 @@ def predict(
     'kerascnn[camera]'), or - for a list on the standard input. Answers come as soon as they are
     known and name each image by its path, in text as in JSON. An image that cannot be read is
     skipped; the exit code is 2 then. Ctrl-C ends the work and leaves what was written whole.
+
     Files of other programs are told by --labels, --preprocessing and the options below these what
-    they take and give.
+    they do not say themselves; TFLite Metadata are read.
     """
     path = pathlib.Path(artefact)
     if as_json and as_lines:
@@ -126,6 +126,7 @@ def predict(
     from export.artefacts.description import require_file
     from export.runtime.picture_args import require_frames, sources
 
+    told = told_of(limits)
     require_file(path)
     if not images and not lists:
         raise InputError("no images are named; give files, folders or a list of them")
@@ -133,7 +134,9 @@ def predict(
     asked: dict[str, Any] = {"every": every, "fps": fps, "start": start, "end": end}
     given = {name: value for name, value in asked.items() if value is not None}
     require_frames(found, [f"--{name}" for name in given])
-    known = _known(path, told_of(limits))
+    from export.runtime.strangers import for_predict
+
+    known = for_predict(path, told)
     form = "json" if as_json else "jsonl" if as_lines else "text"
     from export.runtime.sources import Clip
 
@@ -147,19 +150,6 @@ def predict(
         known=known,
         **limits,
     )
-
-
-def _known(path: pathlib.Path, told: Told) -> ModelFacts | None:
-    """What a file of another program takes and gives; None of one that describes itself."""
-    from export.artefacts.artefact import require_description
-    from export.runtime import strangers
-
-    # TFLite Metadata may tell all that is needed.
-    silent = path.suffix == ".tflite" and not strangers.describes_itself(path)
-    if told.given or silent:
-        return strangers.known(path, told)
-    require_description(path)
-    return None
 
 
 def _answer(
@@ -191,7 +181,7 @@ def _answer(
     with StopRequests() as requests, contextlib.ExitStack() as stack:
         stop = lambda: requests.signal is not None  # noqa: E731
         order = Order(out=out, clip=clip, refuse=refuse, warn=warn, say=say, stop=stop)
-        told: Iterable[Answer] = answers(path, found, known=known, order=order, **limits)
+        told: Iterable[Answer] = answers(path, found, order=order, known=known, **limits)
         if table is not None:
             writer = stack.enter_context(_table(table, columns(path, known), films))
             told = _tabled(told, writer, films)

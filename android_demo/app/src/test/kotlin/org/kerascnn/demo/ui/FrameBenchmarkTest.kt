@@ -15,7 +15,8 @@ import org.kerascnn.demo.core.YuvFrame
 
 /**
  * What a frame of a camera costs besides the network: from its YUV to the network's numbers, from the
- * network's answers to what is drawn. Garbage is limited; times are printed, and no test is about them:
+ * network's answers to what is drawn. Garbage is limited; the processor's times are printed, and no test
+ * is about them:
  *
  *     mvn -f android_demo/pom.xml test -Dtest=FrameBenchmarkTest -Dkerascnn.frames=300 \
  *         -Dsurefire.failIfNoSpecifiedTests=false
@@ -101,16 +102,16 @@ class FrameBenchmarkTest {
         }
     }
 
-    /** The median time, and what a frame allocates when nothing is new. */
+    /** The processor's time for the median frame, and what a frame allocates when nothing is new. */
     private fun measured(work: () -> Unit): Pair<Double, Long> {
         val threads = ManagementFactory.getThreadMXBean() as ThreadMXBean
         repeat(frames) { work() }
         val times = LongArray(frames)
         val before = threads.getThreadAllocatedBytes(Thread.currentThread().id)
         for (at in 0 until frames) {
-            val start = System.nanoTime()
+            val start = threads.currentThreadCpuTime
             work()
-            times[at] = System.nanoTime() - start
+            times[at] = threads.currentThreadCpuTime - start
         }
         val garbage = threads.getThreadAllocatedBytes(Thread.currentThread().id) - before
         times.sort()
