@@ -862,8 +862,10 @@ def predict(
         out: gets each image with what was found drawn on it, as NAME.png, and each video as
             NAME.mp4; or, with a video's ending, the file of one video.
         threads: of the runtime (1 by default).
-        every, fps: of a video each so many-th frame, or at most so many per second.
-        start, end: of a video, in seconds.
+        every: of a video each so many-th frame.
+        fps: of a video at most so many frames per second.
+        start: of a video, in seconds.
+        end: of a video, in seconds; None: its own.
 
     Returns:
         A dictionary per image or frame, with its path or number as "image" (of a frame also "frame"

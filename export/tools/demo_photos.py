@@ -88,7 +88,9 @@ def second_act(folder: pathlib.Path) -> Named | None:
     figures = {row.variant: row.value for row in rows}
     return dataclasses.replace(
         named([file.path for file in files], shown_photos(folder / "photos" / "shown")),
-        notes=tuple(f"{figures[file.path.stem]:.1f}% of answers as before" for file in files),
+        notes=tuple(
+            f"same answer on {figures[file.path.stem]:.0f}% of {_CROPS} crops" for file in files
+        ),
         report=report.name,
     )
 

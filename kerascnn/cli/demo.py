@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=int, help="Epochs; fewer are quicker and less accurate.")
 @json_option
 def demo(out: str, names: str | None, epochs: int | None, as_json: bool) -> None:
-    """Train, compress and compare three networks on digits; then name photos.
+    """Train and compare three networks, then name photos.
 
-    The second act brings EfficientNet-Lite0 with its ImageNet weights as it is, and makes small
-    files of it.
+    The first act trains networks of three sizes on digits in colour, makes files of each and
+    compares them. The second brings EfficientNet-Lite0 with its ImageNet weights as it is, makes
+    small files of it, and has each name photos.
     """
     for name in names_of(names):
         zoo.entry(name)
