@@ -29,7 +29,8 @@ internal class Suppression(private val spec: DetectorSpec, private val classes: 
         for (at in 0 until candidates(scores)) {
             if (kept.size == spec.maxDetections) break
             val place = keys[at] and PLACE
-            val (label, anchor) = (place / count).toInt() to (place % count).toInt()
+            val label = (place / count).toInt()
+            val anchor = (place % count).toInt()
             decode(codes, anchor)
             val dropped = kept.any { it.label == label && iou(it.box, box) > spec.iouThreshold }
             if (!dropped) kept += Found(label, score(scores, label, anchor), box.copyOf())

@@ -17,7 +17,7 @@ import org.kerascnn.demo.core.YuvFrame
  * is about them:
  *
  *     mvn -f android_demo/pom.xml test -Dtest=FrameBenchmarkTest -Dkerascnn.frames=300 \
- *         -Dsurefire.failIfNoSpecifiedTests=false
+ *         -Done-test=true -Dsurefire.failIfNoSpecifiedTests=false
  */
 class FrameBenchmarkTest {
     private val frames = System.getProperty("kerascnn.frames")?.toInt() ?: 5
