@@ -51,7 +51,11 @@ def main(target: str, *shown: str) -> None:
         subprocess.run(
             [
                 *("mvn", "-q", "-B", "-f", str(PROJECT / "pom.xml"), "test"),
-                *("-Dtest=ScreensTest", "-Dsurefire.failIfNoSpecifiedTests=false"),
+                *(
+                    "-Dtest=ScreensTest",
+                    "-Done-test=true",
+                    "-Dsurefire.failIfNoSpecifiedTests=false",
+                ),
             ],
             env=os.environ | {"KERASCNN_SCREENS": str(asked)},
             check=True,

@@ -244,7 +244,8 @@ def _kotlin(cases: Sequence[Case], work: pathlib.Path) -> list[list[Rows]]:
     )  # fmt: skip
     done = subprocess.run(
         [
-            *("mvn", "-q", "-B", "-f", str(PROJECT / "pom.xml"), "test", "-Dtest=ReplayTest"),
+            *("mvn", "-q", "-B", "-f", str(PROJECT / "pom.xml"), "test"),
+            *("-Dtest=ReplayTest", "-Done-test=true"),
             "-Dsurefire.failIfNoSpecifiedTests=false",
         ],
         env=os.environ | {"KERASCNN_REPLAY": str(asked)},

@@ -32,11 +32,23 @@ class Decoder(private val description: ModelDescription) {
 
     private fun likeliest(logits: FloatArray): List<Scored> {
         val probabilities = softmax(logits)
-        if (probabilities.any(Double::isNaN)) throw broken("logits")
-        return probabilities.indices
-            .sortedByDescending { probabilities[it] }
-            .take(TOP)
-            .map { Scored(it, probabilities[it].toFloat()) }
+        if (probabilities.any { it.isNaN() }) throw broken("logits")
+        return best(probabilities, min(TOP, classes)).map { Scored(it, probabilities[it].toFloat()) }
+    }
+
+    /** Places of the largest, equal ones in their order. Nothing is sorted: there may be thousands. */
+    private fun best(numbers: DoubleArray, most: Int): IntArray {
+        val best = IntArray(most)
+        var count = 0
+        for (i in numbers.indices) {
+            var at = count
+            while (at > 0 && numbers[best[at - 1]] < numbers[i]) at--
+            if (at == most) continue
+            if (count < most) count++
+            for (later in count - 1 downTo at + 1) best[later] = best[later - 1]
+            best[at] = i
+        }
+        return best
     }
 
     private fun given(outputs: Map<String, Output>, placement: Placement): List<Detection> {
@@ -138,10 +150,12 @@ class Decoder(private val description: ModelDescription) {
         const val TOP = 5
 
         internal fun softmax(logits: FloatArray): DoubleArray {
-            val most = logits.fold(Float.NEGATIVE_INFINITY) { a, b -> maxOf(a, b) }
+            var most = Float.NEGATIVE_INFINITY
+            for (logit in logits) most = maxOf(most, logit)
             val powers = DoubleArray(logits.size) { exp(logits[it].toDouble() - most) }
             val sum = powers.sum()
-            return DoubleArray(logits.size) { powers[it] / sum }
+            for (at in powers.indices) powers[at] /= sum
+            return powers
         }
     }
 }

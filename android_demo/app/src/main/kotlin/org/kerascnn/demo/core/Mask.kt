@@ -33,54 +33,67 @@ class MaskPaster {
     val width: Int
         get() = columns.count
 
-    /** Row by row, those of the part; what lies behind them is of an earlier mask. */
+    /**
+     * Row by row, those of the part with `margin` pixels around it, which are never the object's; what
+     * lies behind them is of an earlier mask.
+     */
     var covered = BooleanArray(0)
         private set
+    var margin = 0
+        private set
 
-    fun paste(mask: Mask, box: Detection, width: Int, height: Int) {
+    /** Pixels of a row of `covered`. */
+    val stride: Int
+        get() = width + 2 * margin
+
+    fun paste(mask: Mask, box: Detection, width: Int, height: Int, margin: Int = 0) {
+        this.margin = margin
         rows.place(box.top * height, box.bottom * height, height, mask.side)
         columns.place(box.left * width, box.right * width, width, mask.side)
-        if (covered.size < rows.count * columns.count) {
-            covered = BooleanArray(rows.count * columns.count)
-        }
-        var at = 0
-        for (y in 0 until rows.count) {
-            for (x in 0 until columns.count) covered[at++] = value(mask, y, x) > THRESHOLD
+        val size = (rows.count + 2 * margin) * stride
+        if (covered.size < size) covered = BooleanArray(size) else covered.fill(false, 0, size)
+        for (y in 0 until rows.count) cover(mask, y)
+    }
+
+    private fun cover(mask: Mask, y: Int) {
+        val upper = mask.begin + rows.one[y] * mask.side
+        val lower = mask.begin + rows.other[y] * mask.side
+        val up = rows.ofOne[y]
+        val down = rows.ofOther[y]
+        val to = (y + margin) * stride + margin
+        for (x in 0 until columns.count) {
+            val left = columns.one[x]
+            val right = columns.other[x]
+            val ofLeft = columns.ofOne[x]
+            val ofRight = columns.ofOther[x]
+            var value = up * ofLeft * mask.probabilities[upper + left]
+            value += up * ofRight * mask.probabilities[upper + right]
+            value += down * ofLeft * mask.probabilities[lower + left]
+            value += down * ofRight * mask.probabilities[lower + right]
+            covered[to + x] = value > THRESHOLD
         }
     }
 
-    fun covers(y: Int, x: Int): Boolean =
-        y in 0 until height && x in 0 until width && covered[y * width + x]
-
-    private fun value(mask: Mask, y: Int, x: Int): Float {
-        var value = 0f
-        for (row in rows.first(y)..rows.last(y)) {
-            for (column in columns.first(x)..columns.last(x)) {
-                val share = rows.share(y, row) * columns.share(x, column)
-                value += share * mask.probabilities[mask.begin + row * mask.side + column]
-            }
-        }
-        return value
-    }
-
-    /** Along one side of a picture: the pixels inside it, each with the mask's cells around it. */
+    /**
+     * Along one side of a picture: the pixels inside it, each with the two cells of the mask around it
+     * and their shares. The border of zeros, one cell wide, is none: its share is 0, and its cell the
+     * other one.
+     */
     private class Cells {
-        private var places = FloatArray(0)
-        private var cells = 0
+        var one = IntArray(0)
+            private set
+        var other = IntArray(0)
+            private set
+        var ofOne = FloatArray(0)
+            private set
+        var ofOther = FloatArray(0)
+            private set
         var begin = 0
             private set
         var count = 0
             private set
 
-        /** Of the two cells around a pixel; the border of zeros, one cell wide, is none. */
-        fun first(pixel: Int): Int = max(places[pixel].toInt() - 1, 0)
-
-        fun last(pixel: Int): Int = min(places[pixel].toInt(), cells - 1)
-
-        fun share(pixel: Int, cell: Int): Float = max(1 - abs(places[pixel] - (cell + 1)), 0f)
-
         fun place(near: Float, far: Float, side: Int, cells: Int) {
-            this.cells = cells
             begin = 0
             count = 0
             if (!near.isFinite() || !far.isFinite()) return
@@ -91,10 +104,26 @@ class MaskPaster {
             begin = max(first, 0)
             count = max(min(last + 1, side) - begin, 0)
             val scale = ((cells + 2).toDouble() / max(last - first + 1, 1)).toFloat()
-            if (places.size < count) places = FloatArray(count)
-            for (at in 0 until count) {
-                places[at] = max(scale * ((begin + at - first).toFloat() + 0.5f) - 0.5f, 0f)
+            if (one.size < count) {
+                one = IntArray(count)
+                other = IntArray(count)
+                ofOne = FloatArray(count)
+                ofOther = FloatArray(count)
             }
+            for (at in 0 until count) {
+                set(at, max(scale * ((begin + at - first).toFloat() + 0.5f) - 0.5f, 0f), cells)
+            }
+        }
+
+        private fun set(at: Int, place: Float, cells: Int) {
+            val far = place.toInt()
+            val near = far - 1
+            val hasNear = near in 0 until cells
+            val hasFar = far in 0 until cells
+            ofOne[at] = if (hasNear) max(1 - abs(place - (near + 1)), 0f) else 0f
+            ofOther[at] = if (hasFar) max(1 - abs(place - (far + 1)), 0f) else 0f
+            one[at] = if (hasNear) near else if (hasFar) far else 0
+            other[at] = if (hasFar) far else one[at]
         }
     }
 

@@ -10,7 +10,9 @@ internal class Suppression(private val spec: DetectorSpec, private val classes: 
     val count = anchors.size / 4
     val columns = classes + if (spec.background) 1 else 0
 
-    private class Candidate(val label: Int, val anchor: Int, val score: Float)
+    /** Of candidates, in the order in which they are looked at; see `candidates`. */
+    private var keys = LongArray(256)
+    private val box = FloatArray(4)
 
     class Found(val label: Int, val score: Float, val box: FloatArray)
 
@@ -24,41 +26,56 @@ internal class Suppression(private val spec: DetectorSpec, private val classes: 
      */
     fun select(codes: FloatArray, scores: FloatArray): List<Found> {
         val kept = mutableListOf<Found>()
-        for (candidate in candidates(scores)) {
+        for (at in 0 until candidates(scores)) {
             if (kept.size == spec.maxDetections) break
-            val box = decoded(codes, candidate.anchor)
-            val dropped = kept.any {
-                it.label == candidate.label && iou(it.box, box) > spec.iouThreshold
-            }
-            if (!dropped) kept += Found(candidate.label, candidate.score, box)
+            val place = keys[at] and PLACE
+            val label = (place / count).toInt()
+            val anchor = (place % count).toInt()
+            decode(codes, anchor)
+            val dropped = kept.any { it.label == label && iou(it.box, box) > spec.iouThreshold }
+            if (!dropped) kept += Found(label, score(scores, label, anchor), box.copyOf())
         }
         return kept.map { Found(it.label, it.score, clipped(it.box)) }
     }
 
-    private fun candidates(scores: FloatArray): List<Candidate> {
-        val background = columns - classes
-        val found = ArrayList<Candidate>()
+    private fun score(scores: FloatArray, label: Int, anchor: Int): Float =
+        scores[anchor * columns + label + columns - classes]
+
+    /**
+     * Fills `keys` with numbers that grow as scores fall and then, of equal ones, by label and anchor.
+     * Scores are above 0, so that their bits stand in their order.
+     */
+    private fun candidates(scores: FloatArray): Int {
+        var found = 0
         for (label in 0 until classes) {
             for (anchor in 0 until count) {
-                val score = scores[anchor * columns + label + background]
-                if (score >= spec.scoreThreshold) found += Candidate(label, anchor, score)
+                val score = score(scores, label, anchor)
+                if (!(score >= spec.scoreThreshold)) continue
+                if (found == keys.size) keys = keys.copyOf(2 * found)
+                val falling = (Int.MAX_VALUE - score.toRawBits()).toLong()
+                keys[found++] = falling shl 32 or (label.toLong() * count + anchor)
             }
         }
-        // The sort is stable: equal ones stay in this order.
-        found.sortByDescending(Candidate::score)
-        return found.take(spec.candidates)
+        keys.sort(0, found)
+        return min(found, spec.candidates)
     }
 
-    private fun decoded(codes: FloatArray, anchor: Int): FloatArray {
+    private fun decode(codes: FloatArray, anchor: Int) {
         val at = 4 * anchor
-        val (dy, dx, dh, dw) = FloatArray(4) { codes[at + it] / spec.boxScales[it] }
+        val dy = codes[at] / spec.boxScales[0]
+        val dx = codes[at + 1] / spec.boxScales[1]
+        val dh = codes[at + 2] / spec.boxScales[2]
+        val dw = codes[at + 3] / spec.boxScales[3]
         val height = anchors[at + 2] - anchors[at]
         val width = anchors[at + 3] - anchors[at + 1]
         val y = dy * height + (anchors[at] + anchors[at + 2]) * 0.5f
         val x = dx * width + (anchors[at + 1] + anchors[at + 3]) * 0.5f
         val halfHeight = 0.5f * exp(dh) * height
         val halfWidth = 0.5f * exp(dw) * width
-        return floatArrayOf(y - halfHeight, x - halfWidth, y + halfHeight, x + halfWidth)
+        box[0] = y - halfHeight
+        box[1] = x - halfWidth
+        box[2] = y + halfHeight
+        box[3] = x + halfWidth
     }
 
     private fun clipped(box: FloatArray) = FloatArray(4) { box[it].coerceIn(0f, 1f) }
@@ -73,4 +90,8 @@ internal class Suppression(private val spec: DetectorSpec, private val classes: 
     }
 
     private fun area(box: FloatArray): Float = max(0f, box[2] - box[0]) * max(0f, box[3] - box[1])
+
+    private companion object {
+        const val PLACE = 0xffffffffL
+    }
 }

@@ -51,39 +51,68 @@ class MapLooks(private val labels: List<String>, private val palette: IntArray?)
             edge = BooleanArray(width * height)
         }
         outlines(classes, width, height, line)
-        var at = 0
-        for (row in 0 until height) {
-            for (column in 0 until width) {
-                val label = classes[at].toInt() and 0xff
-                made[at] = when {
-                    edge[at] -> lines[label]
-                    isOn(patterns[label], row, column, 4 * line) -> on[label]
-                    else -> between[label]
-                }
-                at++
-            }
-        }
+        prepare(width, 4 * line)
+        for (row in 0 until height) paintRow(classes, row, width, 4 * line)
         return made
     }
 
-    /** Where another class is within `line` pixels up, down, left or right. */
+    /** Of a row's pixels and some more: what stripes cover, and what dots may. */
+    private var stripes = BooleanArray(0)
+    private var dots = BooleanArray(0)
+    private var period = 0
+
+    private fun prepare(width: Int, period: Int) {
+        if (dots.size == width && this.period == period) return
+        this.period = period
+        stripes = BooleanArray(width + 2 * period) { isOn(Pattern.STRIPES, 0, it, period) }
+        dots = BooleanArray(width) { isOn(Pattern.DOTS, 0, it, period) }
+    }
+
+    private fun paintRow(classes: ByteArray, row: Int, width: Int, period: Int) {
+        val shift = row % (2 * period)
+        val dotted = isOn(Pattern.DOTS, row, 0, period)
+        val begin = row * width
+        for (column in 0 until width) {
+            val at = begin + column
+            val label = classes[at].toInt() and 0xff
+            made[at] = when {
+                edge[at] -> lines[label]
+                patterns[label] == Pattern.SOLID -> on[label]
+                patterns[label] == Pattern.STRIPES -> if (stripes[shift + column]) on[label] else between[label]
+                else -> if (dotted && dots[column]) on[label] else between[label]
+            }
+        }
+    }
+
+    /**
+     * Where another class is within `line` pixels up, down, left or right. Two such pixels have a
+     * change between neighbours between them: only around these is anything to compare.
+     */
     private fun outlines(classes: ByteArray, width: Int, height: Int, line: Int) {
         edge.fill(false)
-        for (step in 1..line) {
-            for (at in 0 until (height - step) * width) {
-                val below = at + step * width
-                if (classes[at] != classes[below]) {
-                    edge[at] = true
-                    edge[below] = true
-                }
+        for (row in 0 until height) {
+            val begin = row * width
+            for (at in begin until begin + width - 1) {
+                if (classes[at] != classes[at + 1]) mark(classes, at, 1, line, begin, begin + width - 1)
             }
-            for (row in 0 until height) {
-                for (at in row * width until (row + 1) * width - step) {
-                    if (classes[at] != classes[at + step]) {
-                        edge[at] = true
-                        edge[at + step] = true
-                    }
+            if (row == height - 1) break
+            for (at in begin until begin + width) {
+                if (classes[at] == classes[at + width]) continue
+                mark(classes, at, width, line, at - begin, (height - 1) * width + at - begin)
+            }
+        }
+    }
+
+    /** Of a change between `at` and the pixel a step further, on a line from `first` to `last`. */
+    private fun mark(classes: ByteArray, at: Int, step: Int, line: Int, first: Int, last: Int) {
+        for (far in 1..line) {
+            var one = max(first, at - (far - 1) * step)
+            while (one <= at && one + far * step <= last) {
+                if (classes[one] != classes[one + far * step]) {
+                    edge[one] = true
+                    edge[one + far * step] = true
                 }
+                one += step
             }
         }
     }

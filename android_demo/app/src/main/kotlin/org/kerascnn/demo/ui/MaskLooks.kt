@@ -1,6 +1,7 @@
 package org.kerascnn.demo.ui
 
 import kotlin.math.max
+import kotlin.math.min
 import kotlin.math.roundToInt
 import kotlin.math.sqrt
 import org.kerascnn.demo.core.Detection
@@ -24,7 +25,7 @@ class MaskLooks {
             val one = found[at]
             val mask = one.mask
             if (mask == null || one.score < lowestScore) continue
-            paster.paste(mask, one, width, height)
+            paster.paste(mask, one, width, height, line + 1)
             paint(width, height, Palette.colourOf(one.label), line)
         }
         return made
@@ -32,27 +33,30 @@ class MaskLooks {
 
     private fun paint(width: Int, height: Int, colour: Int, line: Int) {
         val tint = (255 * TINT).roundToInt() shl 24 or (colour and 0xffffff)
+        val covered = paster.covered
+        val stride = paster.stride
         // A dark edge lies one pixel outside of the mask, and so perhaps of its part.
         for (y in -1..paster.height) {
             val row = paster.top + y
             if (row !in 0 until height) continue
-            for (x in -1..paster.width) {
-                val column = paster.left + x
-                if (column !in 0 until width) continue
-                val at = row * width + column
-                if (paster.covers(y, x)) {
-                    made[at] = if (isNear(y, x, line, false)) colour else tint
-                } else if (isNear(y, x, 1, true)) {
+            val first = (y + paster.margin) * stride + paster.margin
+            for (x in max(-1, -paster.left)..min(paster.width, width - 1 - paster.left)) {
+                val at = row * width + paster.left + x
+                val here = first + x
+                if (covered[here]) {
+                    made[at] = if (isWithin(covered, here, stride, line)) tint else colour
+                } else if (
+                    covered[here - stride] || covered[here + stride] || covered[here - 1] || covered[here + 1]
+                ) {
                     made[at] = Palette.INK
                 }
             }
         }
     }
 
-    /** Whether a pixel so far up, down, left or right is covered, or is not. */
-    private fun isNear(y: Int, x: Int, far: Int, wanted: Boolean): Boolean =
-        paster.covers(y - far, x) == wanted || paster.covers(y + far, x) == wanted ||
-            paster.covers(y, x - far) == wanted || paster.covers(y, x + far) == wanted
+    /** Whether the pixels so far up, down, left and right are the object's too. */
+    private fun isWithin(covered: BooleanArray, at: Int, stride: Int, far: Int): Boolean =
+        covered[at - far * stride] && covered[at + far * stride] && covered[at - far] && covered[at + far]
 
     private companion object {
         const val TINT = 0.45 // share of the class's colour
