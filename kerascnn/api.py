@@ -391,6 +391,7 @@ def train(
     data: Path,
     out: Path | None = None,
     val_data: Path | None = None,
+    task: str | None = None,
     recipe: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -431,6 +432,8 @@ def train(
             COCO, Pascal VOC or YOLO layout, or "scenes"; of segmentation networks the same with
             outlines, or a folder of images and one of masks.
         out: the run folder; by default runs/MODEL-DATA.
+        task: "multilabel": a classifier gives an image any number of labels; by default by the
+            model, and by the data: a table with several labels per image.
         val_data: data of the same kind whose images are held out, with the classes of `data`; by
             default images of `data` are held out.
         recipe: named settings (see `kerascnn recipes`); by default chosen by data and weights.
@@ -487,8 +490,9 @@ def train(
     zoo.entry(model)
     place = arguments.path(data, "data", what="a path, or a name as 'mnist'")
     val_place = arguments.optional_path(val_data, "val_data")
-    if recipe is not None:
-        arguments.word(recipe, "recipe")
+    for given_word, argument in ((recipe, "recipe"), (task, "task")):
+        if given_word is not None:
+            arguments.word(given_word, argument)
     arguments.flag(strict, "strict")
     if deterministic is not None:
         arguments.flag(deterministic, "deterministic")
@@ -506,6 +510,7 @@ def train(
         folder=folder,
         data=place,
         val_data=val_place,
+        task=task,
         recipe=recipe,
         model_options=options,
         detector_options=detector,

@@ -36,6 +36,7 @@ from training.datasets.instance_masks import paste
 from training.datasets.pictures import read_pixels
 from training.detection.evaluate import on_picture
 from training.detection.metrics import Detections
+from training.multilabel.evaluate import sigmoid
 from training.segmentation.evaluate import on_picture as map_on_picture
 
 COMMITTED = Path(__file__).parents[1] / "android_demo/app/src/test/resources/golden.json"
@@ -56,7 +57,7 @@ def golden() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         web_golden.write_golden(Path(folder))
         told: dict[str, Any] = json.loads((Path(folder) / "golden.json").read_text())
-    whole = [*_labels(), *_detections(), *_codes(), *_maps()]
+    whole = [*_labels(), *_scores(), *_detections(), *_codes(), *_maps()]
     return {**told, "display_p3": _display_p3(), "answers": json.loads(json.dumps(whole))}
 
 
@@ -153,6 +154,20 @@ def _labels() -> list[dict[str, Any]]:
         top = np.argsort(-shares, kind="stable")[:TOP]
         wanted = {"labels": top.tolist(), "scores": shares[top].tolist()}
         cases.append(_case(told, {"logits": logits}, (9, 11), wanted))
+    return cases
+
+
+def _scores() -> list[dict[str, Any]]:
+    cases = []
+    for threshold in (0.5, 0.2):
+        decoding = {"kind": "sigmoid", "threshold": threshold}
+        told = web_golden.description("multilabel", _preprocessing("crop"), _LABELS, decoding)
+        for row in (_rng(8).normal(0, 3, 7), np.full(7, -9.0), np.array([1, 0, 2, 0, 2, -5, 80])):
+            logits = row.astype(np.float32)[None]
+            found = sigmoid(logits)[0]
+            order = [int(k) for k in np.argsort(-found, kind="stable") if found[k] >= threshold]
+            wanted = {"labels": order, "scores": found[order].tolist()}
+            cases.append(_case(told, {"logits": logits}, (9, 11), wanted))
     return cases
 
 

@@ -86,6 +86,11 @@ CASES = {
         task="classification", metric="accuracy", model="mobilenet_v2",
         data=small_sets.class_folders, network=classifier, answer="labels",
     ),
+    "multilabel": Case(
+        task="multilabel", metric="mAP", model="mobilenet_v2",
+        data=small_sets.label_table, network=classifier, answer="labels",
+        changes={"learning_rate": 0.02, "warmup_epochs": 0, "augmentation": "none"},
+    ),
     "detection": Case(
         task="detection", metric="AP", model="ssdlite_mobilenet_v3_small",
         data=small_sets.coco, network=tiny_detectors.network, spec=tiny_detectors.spec,

@@ -23,6 +23,7 @@ from training.common.drawing import CLASS_COLOURS
 from training.datasets.instance_masks import paste
 from training.datasets.pictures import fit_array
 from training.datasets.segmentation import VOID
+from training.multilabel.evaluate import sigmoid
 from training.segmentation.drawing import overlay
 from training.segmentation.evaluate import on_picture
 
@@ -35,6 +36,7 @@ def write_golden(folder: Path) -> None:
         "normalised": _normalised(),
         "luma": _luma(),
         "softmax": _softmax(),
+        "sigmoid": _sigmoid(),
         "anchors": _anchors(),
         "selections": [_selection(seed) for seed in range(6)],
         "boxes": _boxes(),
@@ -68,6 +70,7 @@ def description(
     """kerascnn.json of a file; `export.tflite.metadata` fills in shapes."""
     outputs = {
         "logits": ("logits",),
+        "sigmoid": ("logits",),
         "detections": ("boxes", "labels", "scores", "count", "masks"),
         "codes": ("boxes", "scores"),
         "map": ("map",),
@@ -205,6 +208,13 @@ def _softmax() -> list[dict[str, Any]]:
     return [
         {"logits": row.tolist(), "wanted": softmax(row.astype(np.float32)[None])[0].tolist()}
         for row in rows
+    ]
+
+
+def _sigmoid() -> list[dict[str, Any]]:
+    rows = (_rng(10).normal(0, 5, 10), np.array([100.0, -100.0, 1000.0, -1000.0]), np.zeros(3))
+    return [
+        {"logits": row.tolist(), "wanted": sigmoid(row.astype(np.float32)).tolist()} for row in rows
     ]
 
 

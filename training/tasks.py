@@ -65,6 +65,26 @@ def of_request(asked: TrainRequest) -> Task:
     return of(asked.task) if asked.task else of_model(asked.model)
 
 
+def for_data(model: str, data: str, name: str | None = None) -> Task:
+    """The task that a model of the zoo is to be trained for.
+
+    Args:
+        data: which may be of a form that only one of the tasks of such networks has.
+        name: the task that was asked for, or None.
+
+    Raises:
+        InputError: no such model or task, or networks of another kind.
+    """
+    own = of_model(model)
+    if name is not None:
+        asked = of(name)
+        if own.name not in (asked.name, asked.networks):
+            raise InputError(f"{model} is for {own.name}, not for {name}; leave out --task")
+        return asked
+    others = (task for task in all_tasks() if task.networks == own.name)
+    return next((task for task in others if task.claims(data)), own)
+
+
 def all_tasks() -> tuple[Task, ...]:
     """Every task, opened."""
     return tuple(map(of, names()))
@@ -97,6 +117,11 @@ register(
     "classification",
     training="training.classification.task:ClassificationTask",
     files="export.tasks.classification:Classification",
+)
+register(
+    "multilabel",
+    training="training.multilabel.task:MultilabelTask",
+    files="export.tasks.multilabel:Multilabel",
 )
 register(
     "detection",

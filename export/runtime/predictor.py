@@ -23,13 +23,13 @@ class Asked:
     """What to tell of each image.
 
     Attributes:
-        top: labels per image (of classifiers).
-        score: the lowest score of an object (of detectors).
+        top: labels per image (of classifiers); None: by the task.
+        score: the lowest score of an object or a label; None: by the task.
         threads: of the runtime.
     """
 
-    top: int = 1
-    score: float = 0.3
+    top: int | None = None
+    score: float | None = None
     threads: int = THREADS
 
 

@@ -22,11 +22,18 @@ from training.detection.evaluate import on_picture
 from training.detection.metrics import Detections
 from training.segmentation.evaluate import on_picture as map_on_picture
 
+_SURE = 0.3  # score of the objects that are told of
+
 
 class Classifier(Predictor):
-    """Labels with probabilities."""
+    """Labels with probabilities.
+
+    Attributes:
+        answer: what becomes of them.
+    """
 
     columns = Prediction.columns
+    answer: type[Prediction] = Prediction
 
     def __init__(self, path: pathlib.Path, known: ModelFacts, asked: Asked) -> None:
         super().__init__(path, known, asked)
@@ -39,24 +46,29 @@ class Classifier(Predictor):
         return fit(image.convert("L") if grey else image, self.known.preprocessing)
 
     def find(self, seen: Seen) -> Found:
-        """The likeliest labels."""
+        """Its labels, with their figures."""
         labels = self.known.labels
         with answering(self.path):
-            probabilities = softmax(self._runtime.predict(seen.fitted[None])[0])
-            if probabilities.shape != (len(labels),):
+            logits = self._runtime.predict(seen.fitted[None])[0]
+            if logits.shape != (len(labels),):
                 raise InputError(
-                    f"{self.path} gives {len(probabilities)} logits and its description "
+                    f"{self.path} gives {len(logits)} logits and its description "
                     f"{len(labels)} labels; bring the description that belongs to it"
                 )
-        order = probabilities.argsort()[::-1][: self.asked.top]
-        ranked = tuple((labels[i], float(probabilities[i])) for i in order)
+            ranked = tuple((labels[i], value) for i, value in self.ranked(logits))
 
         def draw(pixels: np.ndarray, _one_size: bool) -> np.ndarray:
             from training.classification.drawing import draw_labels
 
             return draw_labels(pixels, ranked)
 
-        return Found(answer=made(Prediction, labels=ranked), draw=draw)
+        return Found(answer=made(self.answer, labels=ranked), draw=draw)
+
+    def ranked(self, logits: np.ndarray) -> list[tuple[int, float]]:
+        """The likeliest classes with their probabilities."""
+        probabilities = softmax(logits)
+        top = 1 if self.asked.top is None else self.asked.top
+        return [(int(i), float(probabilities[i])) for i in probabilities.argsort()[::-1][:top]]
 
     def _read(self, image: str, keep: bool) -> Seen:
         """Large images are decoded at reduced size, and again where they are to be drawn."""
@@ -73,6 +85,7 @@ class Detector(Predictor):
 
     def __init__(self, path: pathlib.Path, known: ModelFacts, asked: Asked) -> None:
         super().__init__(path, known, asked)
+        self._least = _SURE if asked.score is None else asked.score
         self._detector = Subject(path=path, known=known).detector(threads=asked.threads)
 
     def fit(self, pixels: np.ndarray) -> np.ndarray:
@@ -85,7 +98,7 @@ class Detector(Predictor):
         with answering(self.path):
             whole = self._detector.detect(seen.fitted[None])[0]
             found = on_picture(whole, seen.size, self.known.preprocessing)
-            found = _sure(found, self.asked.score)
+            found = _sure(found, self._least)
             for label in found.labels:
                 if not 0 <= label < len(labels):
                     raise InputError(

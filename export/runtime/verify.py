@@ -211,6 +211,57 @@ def verify(
     return bounded(verdict, "accuracy", drop, lambda: drop_interval(before, after))
 
 
+def of_labels(
+    variant: Variant,
+    answers: np.ndarray,
+    reference: np.ndarray,
+    exact: np.ndarray,
+    *,
+    whom: str,
+    drop: float,
+    interval: Callable[[], tuple[float, float]],
+) -> Verdict:
+    """Compare (n, classes) logits of which any that is positive is a label.
+
+    Agreement is the harmonic mean of the shares, of the labels that either one gives, that the
+    other one gives too.
+
+    Args:
+        variant: float variants must agree to `EXACT_LOGITS`, quantised ones to `LEAST_AGREEMENT`
+            percent of labels.
+        reference: of the trained network.
+        exact: what a float file must equal, and `whom` what that is called.
+        drop, interval: of the metric, see `bounded`.
+    """
+    given, wanted = answers >= 0, reference >= 0
+    labels = int(given.sum() + wanted.sum())
+    agreement = _percent(2 * int((given & wanted).sum()), labels)
+    with np.errstate(invalid="ignore"):
+        away = float(np.abs(answers - reference).max())
+        found = float(np.abs(answers - exact).max())
+    if not np.isfinite(answers).all():
+        verified, rule = NO, "some logits are not numbers"
+    elif variant.quantised:
+        rule = (
+            f"{agreement:.1f}% of its labels and Keras' are the same, at least {LEAST_AGREEMENT:g}%"
+        )
+        verified = YES if not labels or agreement >= LEAST_AGREEMENT else NO
+        if verified == YES and (wanted == wanted[:1]).all():
+            verified, rule = NOT_VERIFIED, f"{rule}; but Keras gives all images the same labels"
+    else:
+        rule = f"logits {found:.1e} from {whom}, less than {EXACT_LOGITS:g}"
+        verified = YES if found < EXACT_LOGITS else NO
+        if verified == YES and len(exact) > 1 and np.ptp(exact, axis=0).max() < EXACT_LOGITS:
+            verified, rule = NOT_VERIFIED, f"{rule}; but no two images differ by more"
+    verdict = Verdict(
+        verified=verified,
+        agreement=100.0 if not labels else agreement,
+        max_logit_diff=away,
+        rule=rule,
+    )
+    return bounded(verdict, "mAP", drop, interval)
+
+
 def _of_answers(agreed: ByClass) -> tuple[str, str]:
     """Verdict and rule of a quantised classifier."""
     rule = (

@@ -167,7 +167,7 @@ def bench_data(
     For classifiers. Times the input pipeline, the training step, and both together, in images
     per second.
     """
-    wanted = training_request(model, task="classification", **asked)
+    wanted = training_request(model, only="classification", **asked)
     framework.load(any_backend=True)
     from training.tools.bench_data import bench_data
 

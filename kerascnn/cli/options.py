@@ -22,6 +22,12 @@ DATA_HELP = (
 )
 
 
+TASK_HELP = (
+    "multilabel: a classifier gives an image any number of labels, each with a score of its own.  "
+    "[default: by the model, and by the data: a table with several labels per image]"
+)
+
+
 VAL_DATA_HELP = (
     "Data of the same kind whose images are held out, with --data's classes; then all images of "
     "--data are trained on.  [default: held out of --data]"
@@ -33,6 +39,7 @@ def training_options(command: Any) -> Any:
     for option in reversed((
         click.option("--data", required=True, help=DATA_HELP),
         click.option("--val-data", help=VAL_DATA_HELP),
+        click.option("--task", help=TASK_HELP),
         click.option(
             "--recipe",
             help="Named training settings, see `kerascnn recipes`.  [default: chosen by data]",

@@ -197,7 +197,7 @@ def find_lr(model: str, out: str, steps: int, as_json: bool, **asked: Any) -> No
 
     MODEL is trained for some steps while the rate rises; the rate is where the loss falls fastest.
     """
-    request = training_request(model, task="classification", **asked)
+    request = training_request(model, only="classification", **asked)
     framework.load(any_backend=True)
     from training.tools.range_test import range_test
 

@@ -23,6 +23,31 @@ def class_folders(root: Path, count: int, *, side: int = SIDE) -> Path:
     return root
 
 
+def label_table(root: Path, count: int, *, side: int = SIDE) -> Path:
+    """`count` pictures with a disc, a square, both or neither, and labels.csv, whose path is given.
+
+    Discs are red and squares blue.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    rows = ["file,labels"]
+    for number in range(count):
+        rng = np.random.default_rng([9, number])
+        picture = rng.integers(90, 160, (side, side, 3)).astype(np.uint8)
+        there = [name for place, name in enumerate(CLASSES) if number % 4 in (place, 2)]
+        for name in there:
+            radius = int(rng.integers(side // 8, side // 5))
+            y, x = rng.integers(radius, side - radius, 2)
+            rows_, columns = np.mgrid[:side, :side]
+            away = np.hypot(rows_ - y, columns - x)
+            if name == "square":
+                away = np.maximum(abs(rows_ - y), abs(columns - x))
+            picture[away < radius] = (230, 40, 40) if name == "disc" else (40, 60, 230)
+        Image.fromarray(picture).save(root / f"{number}.png")
+        rows.append(f"{number}.png,{';'.join(there)}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root / "labels.csv"
+
+
 def textures(root: Path, count: int, *, side: int = SIDE) -> Path:
     """`count` pictures of lying stripes, upright ones, or checks: root/lying/0.png."""
     for number in range(count):

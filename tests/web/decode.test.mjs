@@ -13,6 +13,24 @@ test("softmax", () => {
   }
 });
 
+test("sigmoid", () => {
+  for (const { logits, wanted } of golden.sigmoid) {
+    near(decoding.sigmoid(Float32Array.from(logits)), wanted, 1e-6);
+  }
+});
+
+test("a score for each class on its own", () => {
+  const description = { labels: ["a", "b", "c"], decoding: { kind: "sigmoid", threshold: 0.4 } };
+  const data = Float32Array.of(0, -9, NaN);
+  const size = { width: 2, height: 2 };
+  const outputs = { logits: { data: data.subarray(0, 3), shape: [1, 3] } };
+  assert.throws(() => decoding.decode(outputs, description, size));
+  data[2] = 9;
+  const { kind, scores, threshold } = decoding.decode(outputs, description, size);
+  assert.deepEqual([kind, threshold], ["scores", 0.4]);
+  near(scores, [0.5, 1.234e-4, 1 - 1.234e-4], 1e-6);
+});
+
 test("the largest come first", () => {
   assert.deepEqual(decoding.largest([0.1, 0.5, 0.3, 0.5], 3), [1, 3, 2]);
 });

@@ -103,7 +103,7 @@ class TrainingData:
     def _and_others(self, index: int) -> Iterator[int]:
         """A position of the split, and then those of the same class, from there on in order."""
         yield index
-        others = np.flatnonzero(self.split.labels == self.split.labels[index])
+        others = self.split.alike(index)
         behind = int(np.searchsorted(others, index, side="right"))
         yield from (int(place) for place in np.roll(others, -behind)[:-1])
 
@@ -159,7 +159,12 @@ def _batch(training_data: TrainingData, rows: dict[str, np.ndarray]) -> Batch:
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """(n, classes) float32 of (n,) class indices, in no more memory than that."""
+    """(n, classes) float32 of (n,) class indices, in no more memory than that.
+
+    Of (n, classes) bool, which classes each image shows, the same as numbers.
+    """
+    if labels.ndim == 2:
+        return labels.astype(np.float32)
     rows = np.zeros((len(labels), classes), np.float32)
     rows[np.arange(len(labels)), labels] = 1
     return rows

@@ -47,6 +47,7 @@ def fit(
     placement: Placement = SINGLE,
     after_epoch: Callable[[History], None] | None = None,
     broken: BrokenPictures | None = None,
+    of: type[ClassificationTraining] | None = None,
 ) -> Fitted:
     """Train `model` in place, going on from the checkpoints in `folder` if there are any.
 
@@ -61,6 +62,7 @@ def fit(
         placement: the devices and hosts to train on; all hosts see the same `folder`.
         after_epoch: is given the history after each epoch, and when a training goes on.
         broken: takes images that cannot be read.
+        of: what is trained by which loss; None: `ClassificationTraining`.
 
     Raises:
         InputError: the loss is no longer a number.
@@ -78,7 +80,7 @@ def fit(
 
     def open_task() -> TrainingTask:
         training_model = make_training_model(model, training_data, teacher, placement)
-        return _Classification(training_model, training_data, validation, placement)
+        return (of or ClassificationTraining)(training_model, training_data, validation, placement)
 
     return engine.fit(
         model,
@@ -131,15 +133,28 @@ def compile_training_model(
     """
     loss = DistillationLoss.of(config)
     metric = keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
+    classes = training_model.network.output_shape[-1]
+    compile_with(training_model, config, rate, placement, loss, [metric, BalancedAccuracy(classes)])
+    return metric
+
+
+def compile_with(
+    training_model: ClassificationTrainingModel,
+    config: TrainConfig,
+    rate: Any,
+    placement: Placement,
+    loss: keras.losses.Loss,
+    metrics: list[keras.metrics.Metric],
+) -> None:
+    """Give a training model the optimiser of a configuration, and this loss and these metrics."""
     optimizer = placement.optimizer(optimizers.build(config, rate))
     training_model.compile(
         optimizer=without_averages_in_place(optimizer),
         loss=loss,
-        metrics=[metric, BalancedAccuracy(training_model.network.output_shape[-1])],
+        metrics=metrics,
         jit_compile=hardware.chosen(config).jit and placement.can_jit,
     )
     training_model.optimizer.build(training_model.trainable_variables)
-    return metric
 
 
 def _all_readable(validation: Split, training_data: TrainingData, placement: Placement) -> Split:
@@ -158,10 +173,11 @@ def _all_readable(validation: Split, training_data: TrainingData, placement: Pla
     )
 
 
-class _Classification(TrainingTask):
+class ClassificationTraining(TrainingTask):
     """Images with one label each."""
 
     head = tasks.of("classification").head
+    unkept = frozenset({"balanced_accuracy"})
 
     def __init__(
         self,
@@ -173,7 +189,7 @@ class _Classification(TrainingTask):
         self.training_model, self.network = training_model, training_model.network
         self.config = epoch_schedule.with_real_batch(training_data.config, len(training_data.split))
         self.steps = training_data.steps
-        self._training_data, self._validation, self._placement = (
+        self._training_data, self._validation, self.placement = (
             training_data,
             validation,
             placement,
@@ -181,12 +197,12 @@ class _Classification(TrainingTask):
         self.broken = training_data.broken
 
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
-        metric = compile_training_model(self.training_model, config, rate, self._placement)
+        metric = compile_training_model(self.training_model, config, rate, self.placement)
         # Made with the compilation: the mean loss, and ours.
         return [*self.training_model.metrics[0].variables, *metric.variables]
 
     def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
-        return self._placement.distribute(
+        return self.placement.distribute(
             lambda shard: training_input(
                 dataclasses.replace(self._training_data, shard=shard),
                 first_epoch=first_epoch,
@@ -198,7 +214,7 @@ class _Classification(TrainingTask):
     def validation(self) -> Any:
         if self._validation is None:
             return None
-        training_data, placement = self._training_data, self._placement
+        training_data, placement = self._training_data, self.placement
         validation = _all_readable(self._validation, training_data, placement)
         if not len(validation):
             return None

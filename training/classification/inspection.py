@@ -41,13 +41,13 @@ def samples(
     part = dataset.train.take(chosen)
     seen = decode_split(part, preprocessing)[0].pictures
     assert seen is not None
-    augmented = _augmented(dataset, chosen, preprocessing, config)
+    changed = augmented(dataset, chosen, preprocessing, config)
     return [
         Sample(
             name=part.names[i],
             label=dataset.classes[part.labels[i]],
-            seen=_three(seen[i]),
-            augmented=_three(augmented[i]),
+            seen=three(seen[i]),
+            augmented=three(changed[i]),
         )
         for i in range(len(part))
     ]
@@ -68,7 +68,7 @@ def _of_each_class(
     return first[np.argsort(labels[first], kind="stable")]
 
 
-def _augmented(
+def augmented(
     dataset: Dataset, chosen: np.ndarray, preprocessing: Preprocessing, config: TrainConfig
 ) -> np.ndarray:
     """(n, height, width, channels) uint8; the one place of a check that needs a framework."""
@@ -105,5 +105,5 @@ def _augmented(
     return found
 
 
-def _three(pixels: np.ndarray) -> np.ndarray:
+def three(pixels: np.ndarray) -> np.ndarray:
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()

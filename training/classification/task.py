@@ -37,7 +37,7 @@ class ClassificationTask(Task):
     name = "classification"
     network = "a classifier"
     metric = Metric(name="accuracy", judge=ACCURACY)
-    figures = (
+    figures: tuple[Figure, ...] = (
         ACCURACY,
         Figure(
             column="val_balanced_accuracy",

@@ -35,8 +35,8 @@ def training_stream(
     labels = tf.constant(training_data.split.labels)
 
     def finish(index: tf.Tensor, pictures: tf.Tensor, batch: dict) -> tuple:
-        one_hot = tf.one_hot(tf.gather(labels, index), training_data.classes)
-        return {"pictures": pictures, **batch}, one_hot
+        targets = _one_hot(tf.gather(labels, index), training_data.classes)
+        return {"pictures": pictures, **batch}, targets
 
     batches = pipeline.batches_of_rows(
         training_data, first_epoch=first_epoch, last_epoch=last_epoch, first_step=first_step
@@ -63,6 +63,11 @@ def training_stream(
         used="window",
     )
     return streams.ready(read.map(gathered))
+
+
+def _one_hot(labels: tf.Tensor, classes: int) -> tf.Tensor:
+    """As `batches.one_hot`."""
+    return tf.cast(labels, tf.float32) if labels.shape.rank == 2 else tf.one_hot(labels, classes)
 
 
 def train_stream(
@@ -134,7 +139,7 @@ def evaluation_stream(
         pictures = tf.data.Dataset.from_tensor_slices(split.pictures)
         labels = tf.data.Dataset.from_tensor_slices(split.labels)
         batches = tf.data.Dataset.zip((pictures, labels)).batch(batch_size)
-        return streams.ready(batches.map(lambda p, y: ({"pictures": p}, tf.one_hot(y, classes))))
+        return streams.ready(batches.map(lambda p, y: ({"pictures": p}, _one_hot(y, classes))))
     given = EvaluationBatches(
         split, preprocessing, classes=classes, batch_size=batch_size, broken=broken
     )

@@ -24,7 +24,7 @@ from training.classification.evaluate import (
     evaluate,
     keras_predict_fn,
 )
-from training.classification.fit import fit
+from training.classification.fit import ClassificationTraining, fit
 from training.common.progress import say
 from training.datasets import same_bytes
 from training.datasets.decode import CACHE_BYTES, decode_dataset
@@ -47,7 +47,13 @@ _MORE_PIXELS = 1.25
 
 
 class ClassifierTraining(OpenedTraining):
-    """Of a classifier; see `training.engine.training.OpenedTraining`."""
+    """Of a classifier; see `training.engine.training.OpenedTraining`.
+
+    Attributes:
+        of: what is trained by which loss.
+    """
+
+    of: type[ClassificationTraining] = ClassificationTraining
 
     def __init__(
         self, asked: TrainRequest, dataset: Dataset | None = None, ready: Ready | None = None
@@ -83,6 +89,7 @@ class ClassifierTraining(OpenedTraining):
             placement=placement,
             after_epoch=after_epoch,
             broken=self._broken,
+            of=self.of,
         )
 
     def _read(self) -> None:
@@ -158,7 +165,7 @@ def open_training_data(
         InputError: bad data or an impossible model.
     """
     task = tasks.of("classification")
-    refuse_other_tasks(asked.model, task)
+    refuse_other_tasks(asked.model, tasks.of_request(asked), task)
     dataset = same_bytes.noted(of_request.dataset_of(asked))
     _say_notes(dataset)
     preprocessing = task.preprocessing(asked, dataset)

@@ -208,7 +208,7 @@ def decode_dataset(
             report(f"skipped: {error.reason}")
         if whole:
             reasons = [error.reason for error in errors]
-            refuse_lost_classes(dataset, split.labels, decoded.labels, reasons)
+            refuse_lost_classes(dataset, split, decoded, reasons)
         return decoded
 
     decoded = dataclasses.replace(
@@ -224,16 +224,15 @@ def decode_dataset(
 
 
 def refuse_lost_classes(
-    dataset: Dataset, labels: np.ndarray, left: np.ndarray, reasons: Sequence[str]
+    dataset: Dataset, split: Split, left: Split, reasons: Sequence[str]
 ) -> None:
     """Raise InputError if a class lost its last image.
 
     Args:
-        labels: (n,) of a split.
-        left: (m,) of its images that could be read.
+        left: those of the split that could be read.
         reasons: why the others could not.
     """
-    if lost := set(labels.tolist()) - set(left.tolist()):
+    if len(split) > len(left) and (lost := split.there() - left.there()):
         raise InputError(
             f"class {dataset.classes[min(lost)]!r} of {dataset.name} has no readable image left; "
             f"for one: {reasons[0]}"

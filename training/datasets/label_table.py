@@ -78,12 +78,16 @@ class Table:
         sizes: (n,) int64 bytes of the files.
         classes: of columns of 0 and 1, in their order; else none.
         notes: of what was left out.
+        listed: images to which one row gives several labels.
+        merged: images to which several rows give different ones.
     """
 
     rows: Sequence[Row]
     sizes: np.ndarray
     classes: tuple[str, ...]
     notes: tuple[Note, ...]
+    listed: int = 0
+    merged: int = 0
 
 
 def recognises(path: pathlib.Path) -> bool:
@@ -152,6 +156,7 @@ def read(path: pathlib.Path, *, strict: bool, several: bool = False) -> Table:
         classes.append(found.classes)
     if any(one != classes[0] for one in classes):
         raise InputError(f"{path}: its tables have different columns of classes; make them alike")
+    listed = sum(len(row.labels) > 1 for row in rows)
     rows, more = _each_once(str(path), rows, strict, several)
     sizes = weigh([pathlib.Path(row.file) for row in rows])
     gone = Faults("missing-images", "images are missing", strict=strict)
@@ -164,6 +169,8 @@ def read(path: pathlib.Path, *, strict: bool, several: bool = False) -> Table:
         sizes=sizes[there],
         classes=classes[0],
         notes=(*notes, *more),
+        listed=listed,
+        merged=sum(len(row.labels) > 1 for row in rows) - listed,
     )
 
 

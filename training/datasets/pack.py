@@ -437,7 +437,7 @@ class _Work:
     def _refuse_lost_classes(self, split: Split, shards: list[_Shard]) -> None:
         positions = np.concatenate([shard.rows[:, 0] for shard in shards])
         reasons = [broken["reason"] for shard in shards for broken in shard.skipped]
-        refuse_lost_classes(self.dataset, split.labels, split.labels[positions], reasons)
+        refuse_lost_classes(self.dataset, split, split.take(positions), reasons)
 
 
 def _row(entry: _Entry, at: int, record: bytes) -> list[int]:

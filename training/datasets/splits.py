@@ -216,6 +216,22 @@ class Split:
         labels = np.where(known, places[self.labels], self.labels).astype(places.dtype)
         return dataclasses.replace(self, labels=labels)
 
+    def there(self) -> set[int]:
+        """The classes that have images."""
+        return set(self.labels.tolist())
+
+    def counts(self, classes: int) -> np.ndarray:
+        """(classes,) int64, images of each class."""
+        return np.bincount(self.labels, minlength=classes)
+
+    def alike(self, index: int) -> np.ndarray:
+        """Ascending places of the images that may stand in for one: those of its class."""
+        return np.flatnonzero(self.labels == self.labels[index])
+
+    def told(self, index: int) -> str:
+        """The label of an image, for a fingerprint."""
+        return str(self.labels[index])
+
     def contents(self) -> Contents:
         """What the images hold, as far as it can be compared."""
         if (pictures := self.pictures) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,6 +13,18 @@ from training.datasets.elsewhere import Use, doubled, unused
 from training.datasets.folder import HELD_OUT_FRACTION
 from training.datasets.notes import Note
 from training.datasets.splits import Dataset, Split, refuse_odd_names, stratified
+
+# From the images, a seed, the names of the classes, and whether they may be few, to places: of
+# those that are kept, and of those that are held out.
+Draw = Callable[[Split, int, Sequence[str], bool], tuple[np.ndarray, np.ndarray]]
+
+
+def stratified_fifth(
+    whole: Split, seed: int, classes: Sequence[str], sparse: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """About a fifth of the images of each class is held out; see `splits.stratified`."""
+    return stratified(whole.labels, classes, fraction=HELD_OUT_FRACTION, seed=seed, sparse=sparse)
+
 
 _PARTS = (TRAIN, VALIDATION, TEST, ALL)
 
@@ -28,6 +40,8 @@ def assembled(
     use: Use,
     sparse: bool = False,
     notes: Sequence[Note] = (),
+    draw: Draw = stratified_fifth,
+    kind: type[Dataset] = Dataset,
 ) -> Dataset:
     """A data set of n labelled images.
 
@@ -38,6 +52,8 @@ def assembled(
         seed: holds a fifth out where no image is VALIDATION or TEST.
         use: what the images are for.
         sparse: nothing is learnt: there may be one class, and any without a training image.
+        draw: divides them where no image is VALIDATION or TEST.
+        kind: of data set.
 
     Raises:
         InputError: fewer than two classes, a part is lacking, or a class has no training image.
@@ -48,9 +64,7 @@ def assembled(
         raise InputError(f"{name} needs two classes at least, and has {there}; add rows of others")
     places = _by_part(parts)
     if use is Use.SPLIT and set(places) == {ALL}:
-        kept, aside = stratified(
-            whole.labels, classes, fraction=HELD_OUT_FRACTION, seed=seed, sparse=sparse
-        )
+        kept, aside = draw(whole, seed, classes, sparse)
         shares = {TRAIN: kept, TEST: aside}
     else:
         shares = {p: at[chosen] for p, (at, chosen) in divided(name, places, seed, use).items()}
@@ -58,7 +72,7 @@ def assembled(
     said = [*notes, *([] if sparse else _lacking(name, classes, splits, use))]
     said += doubled(splits[TRAIN].names, splits[TEST].names)
     names = {part: [whole.names[at] for at in places[part]] for part in left_out(places, use)}
-    return Dataset(
+    return kind(
         name=name,
         classes=classes,
         train=splits[TRAIN],
@@ -84,7 +98,7 @@ def _by_part(parts: Sequence[str]) -> dict[str, np.ndarray]:
 
 def _lacking(name: str, classes: Sequence[str], splits: dict[str, Split], use: Use) -> list[Note]:
     """Refuse classes that nothing is learnt of; note those that nothing is measured on."""
-    counts = {p: np.bincount(s.labels, minlength=len(classes)) for p, s in splits.items()}
+    counts = {part: split.counts(len(classes)) for part, split in splits.items()}
     if use is Use.MEASURE:
         return []
     if unseen := [name for name, n in zip(classes, counts[TRAIN], strict=True) if not n]:
@@ -113,6 +127,6 @@ def _fingerprint(
     for part, chosen in shares.items():
         total.update(f"\n{part}\n".encode())
         for at in chosen.tolist():
-            text = f"{keys[at]}\0{sizes[at]}\0{whole.labels[at]}\n"
+            text = f"{keys[at]}\0{sizes[at]}\0{whole.told(at)}\n"
             total.update(text.encode("utf-8", "surrogateescape"))
     return total.hexdigest()[:16]

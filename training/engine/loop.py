@@ -47,8 +47,6 @@ from training.engine.stopping import Stopped, StopRequests
 
 # A long epoch's state is kept this often.
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
-# Of the training images: mixed labels tell nothing of it, a resumed epoch's count is partial.
-_UNKEPT = "balanced_accuracy"
 _NAMED = 4  # images of a bad batch, in a message
 
 
@@ -77,6 +75,8 @@ class TrainingTask(abc.ABC):
         steps: batches in an epoch.
         broken: images that could not be read, as the batches meet them.
         head: beginnings of the names of the layers that learn while the rest is frozen.
+        unkept: metrics that are for validation alone: of the training images, mixed labels tell
+            nothing of them, and a resumed epoch's count is partial.
     """
 
     training_model: keras.Model
@@ -85,6 +85,7 @@ class TrainingTask(abc.ABC):
     steps: int
     broken: BrokenPictures
     head: tuple[str, ...]
+    unkept: frozenset[str] = frozenset()
 
     @abc.abstractmethod
     def compile(self, config: TrainConfig, rate: Any) -> list[keras.Variable]:
@@ -471,7 +472,8 @@ class _Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {"epoch": epoch + 1.0, "learning_rate": self._rate_of(self._loop.steps)}
-        logs = {name: value for name, value in (logs or {}).items() if name != _UNKEPT}
+        unkept = self._loop.work.unkept
+        logs = {name: value for name, value in (logs or {}).items() if name not in unkept}
         figures |= in_percent({name: float(value) for name, value in sorted(logs.items())})
         with _averaged(self.model) if self._loop.averages else contextlib.nullcontext():
             figures |= self._loop.work.validate()

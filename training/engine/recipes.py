@@ -22,6 +22,7 @@ NAMES = (
     *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet", "efficientnet_v2"),
     *("scenes", "detection", "ssdlite", "efficientdet", "rcnn"),
     *("scenes_maps", "segmentation"),
+    *("multilabel", "multilabel_finetune"),
 )
 
 

@@ -21,23 +21,23 @@ from training.engine.task import Task
 
 
 def checked(
-    model: str, *, folder: pathlib.Path | None = None, task: str | None = None, **asked: Any
+    model: str, *, folder: pathlib.Path | None = None, only: str | None = None, **asked: Any
 ) -> TrainRequest:
     """The request, with its options, its data's place and its weights looked at.
 
     Args:
         model, **asked: as of `training.engine.request.request`.
         folder: of the run that is to be trained or gone on with.
-        task: of the models that the command is for; None: all.
+        only: the task that the command is for; None: all.
 
     Raises:
         InputError: anything that is wrong and needs neither a network nor an image to be told.
     """
     found = request(model, **asked)
     row = entry(model)
-    own = tasks.of_model(model)
-    if task is not None:
-        refuse_other_tasks(model, tasks.of(task))
+    own = tasks.of_request(found)
+    if only is not None:
+        refuse_other_tasks(model, own, tasks.of(only))
     if asked.get("detector_options") and not own.decoded:
         raise InputError(f"--detector is for detectors, and {model} is not a detector")
     options.check(model, found.model_options, found.detector_options)
@@ -58,10 +58,12 @@ def checked(
     return found
 
 
-def refuse_other_tasks(model: str, task: Task) -> None:
-    """Raise InputError for a model of another task than that of a command."""
-    if (own := entry(model).task) != task.name:
-        raise InputError(f"{model} is for {own}, and this command takes models for {task.name}")
+def refuse_other_tasks(model: str, task: Task, wanted: Task) -> None:
+    """Raise InputError for a model that is to be trained for another task than a command's."""
+    if task.name != wanted.name:
+        raise InputError(
+            f"{model} is for {task.name}, and this command takes models for {wanted.name}"
+        )
 
 
 def _refuse_weights(weights: str, model: str, task: Task) -> None:

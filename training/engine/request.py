@@ -95,6 +95,7 @@ def request(
     strict: bool = False,
     teacher: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    task: str | None = None,
     **changes: Any,
 ) -> TrainRequest:
     """Fill a request from a recipe.
@@ -104,11 +105,14 @@ def request(
         recipe: its name; chosen by data and weights when None.
         model_options, detector_options: added to, or in place of, the recipe's.
         teacher: a run folder.
+        task: its name; None: by the model and the data, see `tasks.for_data`.
         settings, **changes: see `configure`.
 
     Raises:
         InputError: no such model, recipe or setting, or an impossible value.
     """
+    own = tasks.of_model(model)
+    chosen = tasks.for_data(model, data, task)
     config = configure(
         model,
         data=data,
@@ -116,12 +120,12 @@ def request(
         weights=weights,
         teacher=teacher,
         settings=settings,
+        task=chosen,
         **changes,
     )
-    task = tasks.of_model(model)
-    name = recipe or task.default_recipe(data, weights)
-    learnt = task.canonical(data)
-    measured = task.canonical(val_data) if val_data is not None else None
+    name = recipe or chosen.default_recipe(data, weights)
+    learnt = chosen.canonical(data)
+    measured = chosen.canonical(val_data) if val_data is not None else None
     if learnt == measured:
         raise InputError(
             f"the validation data is {val_data}, which is learnt from; leave it out, so that some "
@@ -141,6 +145,7 @@ def request(
         teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
         reading=min(of_run(teacher), of_run(weights)),
         val_data=measured,
+        task=None if chosen is own else chosen.name,
     )
 
 

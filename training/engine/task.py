@@ -154,6 +154,7 @@ class Task(abc.ABC):
     Attributes:
         name: as the registry, the catalogue and run.json have it.
         network: what a network of this task is called, with its article.
+        networks: the other task whose models of the zoo are for this one, too; empty: none.
         metric: what networks are judged by.
         figures: all columns of a history beside the loss, that of `metric` among them.
         policies: names of augmentation.
@@ -169,6 +170,7 @@ class Task(abc.ABC):
 
     name: str
     network: str
+    networks: str = ""
     metric: Metric
     figures: tuple[Figure, ...]
     policies: Collection[str]
@@ -200,6 +202,10 @@ class Task(abc.ABC):
     def form(self, data: str) -> Form:
         """How surely data is for this task by its form, so that nobody has to say so."""
         return Form.NONE
+
+    def claims(self, data: str) -> bool:
+        """Whether data is of a form that the task of its `networks` has no use for."""
+        return False
 
     @abc.abstractmethod
     def scan(self, asked: TrainRequest) -> Any:

@@ -73,6 +73,11 @@ def jobs(
                 f"a sweep takes {tasks.networks_for('sweep')}, and {model} is not one; train it by "
                 "itself"
             )
+        if (task := tasks.for_data(model, data)).commands.isdisjoint({"sweep"}):
+            raise InputError(
+                f"a sweep takes {tasks.networks_for('sweep')}, and {data} is for {task.network}; "
+                "train it by itself"
+            )
     for what, values in (("model", models), ("recipe", recipes), ("seed", seeds)):
         if not values or len(set(values)) != len(values):
             raise InputError(f"a sweep needs at least one {what}, and each only once: {values}")

@@ -132,5 +132,6 @@ def of_metric(metric: str) -> Kind:
 
 
 register("classification", "export.artefacts.kinds.classification:ClassificationKind")
+register("multilabel", "export.artefacts.kinds.multilabel:MultilabelKind")
 register("detection", "export.artefacts.kinds.detection:DetectionKind")
 register("segmentation", "export.artefacts.kinds.segmentation:SegmentationKind")

@@ -17,6 +17,13 @@ export function showLabels(list, page, { labels }, probabilities) {
   fill(list, page, rows);
 }
 
+/** All labels whose scores reach the threshold. */
+export function showScores(list, page, { labels }, { scores, threshold }) {
+  const sure = largest(scores, scores.length).filter((label) => scores[label] >= threshold);
+  const rows = sure.map((label) => ({ name: labels[label], share: scores[label] }));
+  fill(list, page, rows);
+}
+
 /** The objects of a detector. */
 export function showObjects(list, page, { labels }, objects) {
   const rows = objects.map(({ label, score, box }) => {

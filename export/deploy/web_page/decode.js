@@ -17,7 +17,8 @@ const THRESHOLD = 0.5; // probabilities above it are the object's
  * @param {object} outputs
  * @param {object} description of metadata.js.
  * @param {{width: number, height: number}} size of the picture.
- * @returns {object} {kind: "labels", probabilities}, {kind: "boxes", objects} with the best first,
+ * @returns {object} {kind: "labels", probabilities}, {kind: "scores", scores,
+ *     threshold} with a score for each class on its own, {kind: "boxes", objects} with the best first,
  *     or {kind: "map", map, areas}, the map in the network's geometry.
  * @throws {Problem} outputs that are not what the description says.
  */
@@ -28,6 +29,12 @@ export function decode(outputs, description, size) {
     const probabilities = softmax(data);
     if (probabilities.some(Number.isNaN)) throw new Problem("noNumbers");
     return { kind: "labels", probabilities };
+  }
+  if (decoding.kind === "sigmoid") {
+    const { data } = named(outputs, "logits", labels.length);
+    const scores = sigmoid(data);
+    if (scores.some(Number.isNaN)) throw new Problem("noNumbers");
+    return { kind: "scores", scores, threshold: decoding.threshold };
   }
   if (decoding.kind === "map" || decoding.kind === "map_logits") {
     const map = classMap(outputs, description);
@@ -51,6 +58,11 @@ export function softmax(logits) {
   const powers = Float64Array.from(logits, (logit) => Math.exp(logit - most));
   const sum = powers.reduce((a, b) => a + b, 0);
   return powers.map((power) => power / sum);
+}
+
+/** Scores from 0 to 1, each of its own logit. */
+export function sigmoid(logits) {
+  return Float64Array.from(logits, (logit) => 1 / (1 + Math.exp(-logit)));
 }
 
 /** Indices of the `count` largest values, the largest first. */

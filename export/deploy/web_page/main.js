@@ -1,5 +1,5 @@
 /** The page: what is chosen, what is asked of the network, and where answers go. */
-import { showAreas, showFacts, showLabels, showObjects, timesTold } from "./answers.js";
+import { showAreas, showFacts, showLabels, showObjects, showScores, timesTold } from "./answers.js";
 import { BenchmarkView } from "./benchmark_view.js";
 import { Client } from "./client.js";
 import { drawBoxes, drawMap } from "./draw.js";
@@ -233,6 +233,8 @@ function draw() {
   [canvas.style.width, canvas.style.height] = [`${wide}px`, `${high}px`];
   if (answer.kind === "labels") {
     showLabels(at("answers"), page, description, answer.probabilities);
+  } else if (answer.kind === "scores") {
+    showScores(at("answers"), page, description, answer);
   } else if (answer.kind === "boxes") {
     const sure = answer.objects.filter(({ score }) => score >= Number(at("score").value));
     drawBoxes(canvas, sure, description.labels, scale);

@@ -15,6 +15,7 @@ const LARGEST_SIDE = 4096; // pixels of a network's input
 const TEXTS = ["model", "variant", "name", "description", "author", "license", "version"];
 const KINDS = {
   classification: ["logits"],
+  multilabel: ["sigmoid"],
   detection: ["detections", "codes"],
   segmentation: ["map", "map_logits"],
 };
@@ -128,7 +129,9 @@ function checked(told) {
   }
   const divides = (value) => Math.fround(value) > 0;
   demand(input.values === RAW || input.std.every(divides), "input.std");
-  const { palette } = told.decoding;
+  const { palette, threshold } = told.decoding;
+  const share = typeof threshold === "number" && threshold >= 0 && threshold <= 1;
+  demand(told.decoding.kind !== "sigmoid" || share, "decoding.threshold");
   const colours = palette && isList(palette, (one) => isList(one, isByte) && one.length === 3);
   demand(!palette || (colours && palette.length === told.labels.length), "decoding.palette");
   return { ...told, input };

@@ -49,6 +49,7 @@ const ENGLISH = {
   },
   tasks: {
     classification: "Classification",
+    multilabel: "Labels",
     detection: "Detection",
     segmentation: "Segmentation",
   },
@@ -133,6 +134,7 @@ const KOREAN = {
   },
   tasks: {
     classification: "이미지 분류",
+    multilabel: "다중 레이블 분류",
     detection: "객체 탐지",
     segmentation: "영역 분할",
   },

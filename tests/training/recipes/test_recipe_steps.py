@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_sets
 
 from kerascnn.detection.specs import DetectorSpec
 from training import datasets, recipes
@@ -34,6 +35,7 @@ DETECTORS = {
 }  # fmt: skip
 TWO_STAGES = {"rcnn": "faster_rcnn_efficientnet_lite0_fpn"}
 MAPS = {"scenes_maps": "unet", "segmentation": "unet_efficientnet_lite0"}
+LABELS = {"multilabel": "mobilenet_v2", "multilabel_finetune": "mobilenet_v1"}
 FAST = {"digits", "lenet", "scratch", "finetune", "resnet", "mobilenet_v1"}
 OPTIONS = {name: {"alpha": 0.25} for name in ("mobilenet_v1", "mobilenet_v2")}
 OPTIONS["vgg16"] = {"dropout": 0.0}
@@ -58,7 +60,7 @@ def a_few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_all_recipes_are_here() -> None:
-    assert {*MODELS, *DETECTORS, *TWO_STAGES, *MAPS} == set(recipes.NAMES)
+    assert {*MODELS, *DETECTORS, *TWO_STAGES, *MAPS, *LABELS} == set(recipes.NAMES)
 
 
 @pytest.mark.usefixtures("a_few")
@@ -101,6 +103,17 @@ def test_two_steps_of_maps(name: str, tmp_path: Path) -> None:
     run = two_steps(name, MAPS[name], tmp_path, data="scenes:64@16+4")
     logits = np.asarray(run.load_model()(np.zeros((1, *run.preprocessing.input_shape), "float32")))
     assert logits.shape == (1, *run.preprocessing.input_shape[:2], 11)
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LABELS)
+def test_two_steps_of_several_labels(name: str, tmp_path: Path) -> None:
+    table = small_sets.label_table(tmp_path / "data", 20, side=SIDE)
+    run = two_steps(name, LABELS[name], tmp_path, data=str(table), model_options={"alpha": 0.25})
+    assert run.task == "multilabel"
+    logits = np.asarray(run.load_model()(np.zeros((1, *run.preprocessing.input_shape), "float32")))
+    assert logits.shape == (1, 2)
     assert np.isfinite(logits).all()
 
 

@@ -85,7 +85,9 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
     found = files.findings_of(census, preprocessing)
     found += files.unread(dataset.ignored)
     labels = task.labels(splits)
-    if labels is None and not dataset.generated:  # annotations of places in an image have a size
+    # Annotations of places in an image have a size.
+    placed = all(split.sizes is not None for split in splits.values())
+    if labels is None and placed and not dataset.generated:
         found += files.other_sizes(census, splits)
     found += files.findings_of_duplicates(census, twice, labels)
     found += counts.findings_of(counted)

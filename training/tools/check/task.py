@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from kerascnn import zoo
 from kerascnn.errors import InputError
 from training import tasks
 from training.datasets import EMBEDDED
@@ -31,7 +30,7 @@ def request(
         InputError: as of a training.
     """
     chosen, guessed = model_for(data, task, model)
-    return checked(chosen, data=data, **asked), guessed
+    return checked(chosen, data=data, task=task, **asked), guessed
 
 
 def model_for(data: str, task: str | None, model: str | None) -> tuple[str, bool]:
@@ -51,9 +50,7 @@ def model_for(data: str, task: str | None, model: str | None) -> tuple[str, bool
     if task is not None and task not in names:
         raise InputError(f"--task must be {', '.join(names[:-1])} or {names[-1]}, not {task!r}")
     if model is not None:
-        own = zoo.entry(model).task
-        if task not in (None, own):
-            raise InputError(f"{model} is for {own}, not for {task}; leave out --task or --model")
+        tasks.for_data(model, data, task)
         return model, False
     return tasks.of(task or guessed(data)).model, task is None
 

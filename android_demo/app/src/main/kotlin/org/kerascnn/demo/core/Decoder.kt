@@ -22,8 +22,10 @@ class Decoder(private val description: ModelDescription) {
      * @throws ModelProblem outputs that are not what the file says.
      */
     fun decode(outputs: Map<String, Output>, placement: Placement): Answer =
-        when (description.decoding) {
+        when (val decoding = description.decoding) {
             is Decoding.Logits -> Answer.Labels(likeliest(outputs.named("logits", classes).values))
+            is Decoding.Sigmoid ->
+                Answer.Labels(sure(outputs.named("logits", classes).values, decoding.threshold))
             is Decoding.Detections -> Answer.Boxes(given(outputs, placement))
             is Decoding.Codes -> Answer.Boxes(selected(outputs, placement))
             is Decoding.ClassMap -> classMap(outputs, "map", 1, placement)
@@ -49,6 +51,15 @@ class Decoder(private val description: ModelDescription) {
             best[at] = i
         }
         return best
+    }
+
+    /** All classes whose score reaches the threshold, the surest first; perhaps none. */
+    private fun sure(logits: FloatArray, threshold: Float): List<Scored> {
+        if (logits.any(Float::isNaN)) throw broken("logits")
+        return logits.indices
+            .map { Scored(it, sigmoid(logits[it])) }
+            .filter { it.score >= threshold }
+            .sortedByDescending { it.score }
     }
 
     private fun given(outputs: Map<String, Output>, placement: Placement): List<Detection> {
@@ -148,6 +159,8 @@ class Decoder(private val description: ModelDescription) {
     companion object {
         /** How many classes an answer has at most. */
         const val TOP = 5
+
+        internal fun sigmoid(logit: Float): Float = (1 / (1 + exp(-logit.toDouble()))).toFloat()
 
         internal fun softmax(logits: FloatArray): DoubleArray {
             var most = Float.NEGATIVE_INFINITY

@@ -14,6 +14,7 @@ internal object DescriptionReader {
     private const val NORMALISED = "(byte - mean) / std"
     private val KINDS = mapOf(
         Task.CLASSIFICATION to setOf("logits"),
+        Task.MULTILABEL to setOf("sigmoid"),
         Task.DETECTION to setOf("detections", "codes"),
         Task.SEGMENTATION to setOf("map", "map_logits"),
     )
@@ -77,7 +78,8 @@ internal object DescriptionReader {
         )
         // What lies outside of a cropped picture would never be found.
         val whole = resize == Resize.STRETCH || resize == Resize.PAD
-        told.demand(whole || task == Task.CLASSIFICATION, "resize")
+        val ofWhole = task == Task.CLASSIFICATION || task == Task.MULTILABEL
+        told.demand(whole || ofWhole, "resize")
         return InputSpec(
             name = told.textOr("name"),
             height = told.whole("height", 1..LARGEST_SIDE),
@@ -125,6 +127,7 @@ internal object DescriptionReader {
         told.demand(kind in KINDS.getValue(task), "kind")
         return when (kind) {
             "logits" -> Decoding.Logits
+            "sigmoid" -> Decoding.Sigmoid(told.number("threshold") { it in 0.0..1.0 }.toFloat())
             "detections" -> Decoding.Detections
             "codes" -> Decoding.Codes(detector(told))
             "map" -> Decoding.ClassMap(palette(told, classes))

@@ -4,7 +4,7 @@ import java.nio.ByteBuffer
 import kotlin.math.abs
 import kotlin.math.max
 
-enum class Task { CLASSIFICATION, DETECTION, SEGMENTATION }
+enum class Task { CLASSIFICATION, MULTILABEL, DETECTION, SEGMENTATION }
 
 /** Of the numbers in an input or output. */
 enum class NumberType(val bytes: Int) { FLOAT32(4), INT32(4), UINT8(1) }
@@ -64,6 +64,9 @@ sealed interface Decoding {
 
     /** Softmax of "logits". */
     data object Logits : Decoding
+
+    /** Sigmoid of each of "logits"; labels are those whose score is [threshold] at least. */
+    data class Sigmoid(val threshold: Float) : Decoding
 
     /** "boxes", "labels", "scores", "count" and perhaps "masks", found inside of the file. */
     data object Detections : Decoding

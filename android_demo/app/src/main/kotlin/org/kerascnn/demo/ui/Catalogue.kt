@@ -82,6 +82,7 @@ class Catalogue(private val context: Context, private val preferences: Preferenc
 
         fun taskName(task: Task): Int = when (task) {
             Task.CLASSIFICATION -> R.string.task_classification
+            Task.MULTILABEL -> R.string.task_multilabel
             Task.DETECTION -> R.string.task_detection
             Task.SEGMENTATION -> R.string.task_segmentation
         }

@@ -4,6 +4,7 @@ import org.json.JSONObject
 import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertNull
+import org.junit.Assert.assertTrue
 import org.junit.Test
 
 class DecoderTest {
@@ -51,6 +52,19 @@ class DecoderTest {
             val scores = FloatArray(top.size) { top[it].score }
             assertArrayEquals(case.wanted.getJSONArray("scores").floats(), scores, Golden.EXACT)
         }
+    }
+
+    @Test
+    fun `labels from the threshold on are Python's, perhaps none`() {
+        val counts = cases("sigmoid").map { case ->
+            val found = (case.answer() as Answer.Labels).top
+            assertEquals(case.wanted.getJSONArray("labels").ints().toList(), found.map { it.label })
+            val scores = FloatArray(found.size) { found[it].score }
+            assertArrayEquals(case.wanted.getJSONArray("scores").floats(), scores, Golden.EXACT)
+            found.size
+        }
+        assertEquals(0, counts.min())
+        assertTrue(counts.max() > 5)
     }
 
     @Test
@@ -146,6 +160,8 @@ class DecoderTest {
         refused("logits", "logits") { emptyMap() }
         refused("logits", "logits") { it.with("logits", 1f, 2f) }
         refused("logits", "logits") { it.with("logits", 1f, 2f, 3f, 4f, 5f, 6f, Float.NaN) }
+        refused("sigmoid", "logits") { it.with("logits", 1f, 2f) }
+        refused("sigmoid", "logits") { it.with("logits", 1f, 2f, 3f, 4f, 5f, 6f, Float.NaN) }
         refused("detections", "boxes") { it.with("boxes", 1f) }
         refused("detections", "labels") { it.with("labels", 7f, 0f, 0f, 0f) }
         refused("detections", "count") { it.outputs - "count" }

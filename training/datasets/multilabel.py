@@ -1,0 +1,177 @@
+"""Images with any number of labels each: tables whose cells or columns say several (`label_table`).
+
+    file,labels               image,cat,dog,red
+    1.jpg,cat;red             1.jpg,1,0,1
+    2.jpg,cat|dog             2.jpg,1,1,0
+    3.jpg,                    3.jpg,0,0,0
+
+Labels in one cell are separated by semicolons or bars; an image may have none. A file that is there
+in several rows has the labels of all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from kerascnn.errors import InputError
+from training.common.reading import NOW
+from training.datasets import label_table
+from training.datasets.elsewhere import Use, joined, with_beside
+from training.datasets.faults import HANDFUL, MOST_SHARE
+from training.datasets.folder import HELD_OUT_FRACTION
+from training.datasets.splits import Dataset, Split, SplitDataset
+from training.datasets.table_labels import named
+from training.datasets.table_splits import assembled
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MultilabelSplit(Split):
+    """Images with labels.
+
+    Attributes:
+        labels: (n, classes) bool, which classes each image shows.
+    """
+
+    def relabelled(self, places: np.ndarray) -> MultilabelSplit:
+        """The same, with (c,) other places of the classes."""
+        wide = np.zeros((len(self.labels), int(places.max(initial=-1)) + 1), bool)
+        wide[:, places] = self.labels
+        return dataclasses.replace(self, labels=wide)
+
+    def there(self) -> set[int]:
+        """See `Split.there`."""
+        return set(np.flatnonzero(self.labels.any(axis=0)).tolist())
+
+    def counts(self, classes: int) -> np.ndarray:
+        """See `Split.counts`; an image counts for each of its labels."""
+        return self.widened(classes).labels.sum(axis=0)
+
+    def alike(self, index: int) -> np.ndarray:
+        """Any image stands in for one: few have just its labels."""
+        return np.arange(len(self))
+
+    def told(self, index: int) -> str:
+        """See `Split.told`."""
+        return " ".join(map(str, np.flatnonzero(self.labels[index])))
+
+    def widened(self, classes: int) -> MultilabelSplit:
+        """The same with so many classes, the first of which are its own."""
+        more = classes - self.labels.shape[1]
+        return dataclasses.replace(self, labels=np.pad(self.labels, ((0, 0), (0, more))))
+
+
+class MultilabelDataset(Dataset):
+    """Images with labels; see `SplitDataset`."""
+
+    def with_validation(self, fraction: float, seed: int) -> MultilabelDataset:
+        """Some of the images, by chance."""
+        return SplitDataset.with_validation(self, fraction, seed)
+
+
+def recognises(spec: str) -> bool:
+    """Whether a table gives several labels to an image; False of what cannot be read.
+
+    A file in several rows is several labels only where more are than slips may be.
+    """
+    path = pathlib.Path(spec)
+    try:
+        if not label_table.recognises(path):
+            return False
+        table = label_table.read(path, strict=False, several=True)
+    except (InputError, OSError):
+        return False
+    return table.listed > 0 or table.merged > max(HANDFUL, MOST_SHARE * len(table.rows))
+
+
+def require(spec: str) -> None:
+    """Raise InputError for what `scan` finds nothing in; nothing is read."""
+    path = pathlib.Path(spec)
+    if not path.exists():
+        raise InputError(f"{spec}: no such file or folder; give a table of images and their labels")
+    if not label_table.recognises(path):
+        raise InputError(
+            f"{spec} is not a table of images and their labels; give a .csv or .tsv file, or a "
+            "folder with metadata.csv"
+        )
+
+
+def scan(
+    spec: str,
+    *,
+    seed: int,
+    strict: bool = False,
+    val_data: str | None = None,
+    reading: int = NOW,
+) -> Dataset:
+    """Find images with any number of labels.
+
+    Args:
+        spec: a table, see `label_table`.
+        seed: chooses the held-out images where the table names none.
+        strict: a broken row is an error; else it is left out, and a note counts it.
+        val_data: another one, whose images are held out instead (see `elsewhere`).
+        reading: as of `training.datasets.scan`.
+
+    Raises:
+        InputError: it cannot be read, or is not clear.
+    """
+    if val_data is None:
+        return with_beside(_scan(spec, seed, strict, Use.SPLIT), spec)
+    found = joined(_scan(spec, seed, strict, Use.LEARN), _scan(val_data, seed, strict, Use.MEASURE))
+    return found.each(lambda split: split.widened(len(found.classes)))  # type: ignore[attr-defined]
+
+
+def measured(spec: str) -> Dataset:
+    """A data set that nothing is learnt from: its test split, else its validation split, else all.
+
+    Raises:
+        InputError: as of `scan`.
+    """
+    return _scan(spec, 0, False, Use.MEASURE)
+
+
+def _scan(spec: str, seed: int, strict: bool, use: Use) -> Dataset:
+    require(spec)
+    path = pathlib.Path(spec)
+    table = label_table.read(path, strict=strict, several=True)
+    flat = [label for row in table.rows for label in row.labels]
+    told = named(path, [*flat, *table.classes])
+    labels = np.zeros((len(table.rows), len(told.classes)), bool)
+    counts = [len(row.labels) for row in table.rows]
+    labels[np.repeat(np.arange(len(counts)), counts), told.indices[: len(flat)]] = True
+    whole = MultilabelSplit(
+        labels=labels,
+        names=tuple(row.file for row in table.rows),
+        file_sizes=table.sizes,
+    )
+    return assembled(
+        str(path),
+        told.classes,
+        whole,
+        [row.part for row in table.rows],
+        [row.key for row in table.rows],
+        seed=seed,
+        use=use,
+        notes=(*table.notes, *told.notes),
+        draw=_fifth,
+        kind=MultilabelDataset,
+    )
+
+
+def _fifth(
+    whole: Split, seed: int, _classes: Sequence[str], _sparse: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the images that are kept, and of a fifth that is held out, by chance.
+
+    Each class keeps an image to learn from: one that is held out alone comes back.
+    """
+    order = np.random.default_rng(seed).permutation(len(whole))
+    count = max(1, round(HELD_OUT_FRACTION * len(whole)))
+    aside, kept = order[:count], order[count:]
+    lost = whole.labels.any(axis=0) & ~whole.labels[kept].any(axis=0)
+    back = whole.labels[aside][:, lost].any(axis=1)
+    return np.sort(np.concatenate([kept, aside[back]])), np.sort(aside[~back])

@@ -1,0 +1,1 @@
+"""Training of classifiers whose images have any number of labels."""
