@@ -427,9 +427,9 @@ def train(
         model: one of `list_models()`.
         data: of classifiers a folder with one sub-folder per class, a table of images and labels
             (.csv, .tsv), Hugging Face's image folders and .parquet files, a pack, "tfds:NAME",
-            "mnist" or "scenes-digits"; of detectors a COCO .json, a folder in COCO, Pascal VOC or
-            YOLO layout, or "scenes"; of segmentation networks the same with outlines, or a folder
-            of images and one of masks.
+            "mnist", "mnist-photos" or "scenes-digits"; of detectors a COCO .json, a folder in
+            COCO, Pascal VOC or YOLO layout, or "scenes"; of segmentation networks the same with
+            outlines, or a folder of images and one of masks.
         out: the run folder; by default runs/MODEL-DATA.
         val_data: data of the same kind whose images are held out, with the classes of `data`; by
             default images of `data` are held out.
@@ -723,6 +723,18 @@ def evaluate(
     data: Path | None = None,
     *,
     split: str = "held-out",
+    reference: Path | Run | None = None,
+    weights: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    published: bool = False,
+    labels: Path | None = None,
+    preprocessing: str | None = None,
+    layout: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    resize: str | None = None,
+    crop_fraction: float | None = None,
+    interpolation: str | None = None,
+    page: Path | None = None,
     progress: Progress = True,
 ) -> dict[str, Any]:
     """Run a model file on images whose truth is known.
@@ -730,20 +742,39 @@ def evaluate(
     No framework is loaded for .tflite and .onnx files.
 
     Args:
-        source: a .tflite or .onnx file that describes itself, the model.keras of a run, or a run,
-            which means its model.keras.
+        source: a .tflite, .onnx or .keras file, a run, which means its model.keras, or a network of
+            the zoo by its name.
         data: what `train` takes as data of the file's task. Its classes are found by name among the
             file's labels; those that the data lacks are left out. By default the data of the run
             that the file lies in.
         split: "held-out", "validation", "train" or "all". Of `data`, "held-out" means its test
             split, else its validation split, else all of it.
+        reference: another file, or run, whose answers are compared; then `data` may be a folder of
+            images without labels.
+        weights: of a network of the zoo: "imagenet", ... or a file.
+        options: of such a network's builder: `{"alpha": 0.35}`.
+        published: hold the figure against the published one of `weights`.
+        labels: of a file of another program, a label a line in the order of its outputs. This and
+            the following are refused for a file that describes itself.
+        preprocessing: "0-1", "-1-1", "imagenet", "caffe", "none", or numbers: "MEAN,STD".
+        layout: "nhwc" or "nchw", of an .onnx file's input.
+        image_size: in pixels, where the file takes any.
+        resize: how images meet that size: "stretch", "crop", "centre" or "pad"; see
+            `kerascnn.preprocessing.Preprocessing`.
+        crop_fraction: share of the image that "crop" and "centre" keep.
+        interpolation: "bilinear" or "bicubic".
+        page: gets it all as one HTML file.
         progress: a bar or lines (True), nothing (False), or who is told.
 
     Returns:
         "file", "task", "data", "split"; "images", how many; "broken", names of those that cannot be
         read and do not count; "absent", labels that the data has no class of; "metric" ("accuracy",
         "AP" or "mIoU"), "value" in percent, "value_low" and "value_high", its 95% interval by the
-        luck of the images; and "per_class", a list of rows, each with its "label". Beside these: of
+        luck of the images; "per_class", a list of rows, each with its "label"; "confused", the
+        classes taken for another most often, and "confusion", (true, predicted, images) of places
+        of labels, of classifiers; "worst", the images it is most wrong about. "reference" and
+        "published" are there where they were asked for; of images without labels there is no
+        figure else. Beside these: of
         classifiers "top1", "top5", "calibration_error", "loss" (in nats), "balanced_accuracy",
         "majority_baseline"; of detectors "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
         "ar1", "ar10", "ar100", and "box_ap", "box_ap50", "box_ap75" where "value" is of masks; of
@@ -759,14 +790,49 @@ def evaluate(
         >>> found["value"], found["value_low"], found["value_high"]
         (87.4, 84.1, 90.6)
     """
-    from export.tools.evaluate import evaluate
+    from export.runtime.strangers import Told
+    from export.tools.evaluate import Asked, evaluate
+    from export.tools.evaluation_page import require_page, write_page
 
     named = source.folder if isinstance(source, Run) else source
     path = pathlib.Path(arguments.path(named, "source", what="a model file, or a run"))
     place = arguments.optional_path(data, "data")
     arguments.word(split, "split")
+    arguments.flag(published, "published")
+    arguments.mapping(options or {}, "options", example="{'alpha': 0.35}")
+    texts = {"preprocessing": preprocessing, "layout": layout, "resize": resize}
+    for name, text in {**texts, "interpolation": interpolation}.items():
+        if text is not None:
+            arguments.word(text, name)
+    if crop_fraction is not None:
+        arguments.number(crop_fraction, "crop_fraction")
+    other = reference.folder if isinstance(reference, Run) else reference
+    beside = arguments.optional_path(other, "reference", what="a model file, or a run")
+    names = arguments.optional_path(labels, "labels", what="a file")
+    written = arguments.optional_path(page, "page", what="a file")
+    asked = Asked(
+        split=split,
+        told=Told(
+            preprocessing=preprocessing,
+            layout=layout,
+            resize=resize,
+            labels=None if names is None else pathlib.Path(names),
+            image_size=arguments.image_size(image_size),
+            crop_fraction=crop_fraction,
+            interpolation=interpolation,
+        ),
+        weights=arguments.optional_path(weights, "weights", what="a name or a path"),
+        options=options or {},
+        published=published,
+        reference=None if beside is None else pathlib.Path(beside),
+    )
+    if written is not None:
+        require_page(pathlib.Path(written))
     with _showing(progress):
-        return evaluate(path, data=place, split=split).to_dict()
+        found = evaluate(path, data=place, asked=asked)
+        if written is not None:
+            write_page(found, pathlib.Path(written))
+        return found.to_dict()
 
 
 def predict(
@@ -796,8 +862,10 @@ def predict(
         out: gets each image with what was found drawn on it, as NAME.png, and each video as
             NAME.mp4; or, with a video's ending, the file of one video.
         threads: of the runtime (1 by default).
-        every, fps: of a video each so many-th frame, or at most so many per second.
-        start, end: of a video, in seconds.
+        every: of a video each so many-th frame.
+        fps: of a video at most so many frames per second.
+        start: of a video, in seconds.
+        end: of a video, in seconds; None: its own.
 
     Returns:
         A dictionary per image or frame, with its path or number as "image" (of a frame also "frame"

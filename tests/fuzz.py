@@ -174,14 +174,14 @@ def run(folder: Path) -> None:
 def sidecar(folder: Path) -> None:
     """What `compare` makes of artefacts, but for timing them."""
     from export.artefacts.artefact import Artefact
-    from export.report.compare import _result, difference
+    from export.report.compare import difference, result
     from export.runtime.benchmark import Latency
     from training.engine.run import Run
 
     opened = Run.open(folder / "run")
     found = [Artefact.open(p) for p in (folder / "run/artefacts").glob("*.tflite")]
     for one in found:
-        _result(opened, one, Latency(median_ms=1.0, p95_ms=1.0))
+        result(opened, one, Latency(median_ms=1.0, p95_ms=1.0))
         difference(found[0], one)
         _ = one.labels, one.preprocessing
 

@@ -39,7 +39,6 @@ from training.engine.stopping import Stopped
 from training.engine.train import train
 
 COUNT, SIDE, EPOCHS, SHAPE = 12, 64, 4, (32, 48, 3)
-VARIANTS = ("float32", "int8")
 
 
 def classifier(input_shape: tuple[int, ...], classes: int) -> keras.Model:
@@ -67,6 +66,7 @@ class Case:
         data: writes COUNT images with their truth, and gives the place.
         spec: what a detector's outputs mean.
         answer: a key that every answer of `predict --json` has, beside "image".
+        variants: of its files.
         changes: of the request, where a constant answer would be no proof of equality.
     """
 
@@ -77,6 +77,7 @@ class Case:
     network: Callable[[tuple[int, ...], int], keras.Model]
     spec: Callable[[tuple[int, ...]], Any] | None = None
     answer: str
+    variants: tuple[str, ...] = ("float32", "int8")
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -93,6 +94,7 @@ CASES = {
     "two-stage detection": Case(
         task="detection", metric="AP", model="faster_rcnn_efficientnet_lite0_fpn",
         data=small_sets.coco, network=two_stage, spec=two_stage_spec, answer="objects",
+        variants=("float32", "dynamic_int8"),
     ),
     "segmentation": Case(
         task="segmentation", metric="mIoU", model="unet",
@@ -154,8 +156,8 @@ def run(case: Case, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
 
 
 @pytest.fixture(scope="module")
-def made(run: Run) -> list[Artefact]:
-    artefacts, written = compress(run, VARIANTS)
+def made(case: Case, run: Run) -> list[Artefact]:
+    artefacts, written = compress(run, case.variants)
     assert written
     return artefacts
 
@@ -252,7 +254,7 @@ def test_files_are_made_once_and_answer_as_keras_does(
     case: Case, run: Run, made: list[Artefact]
 ) -> None:
     assert {one.path.name for one in made} == {
-        *(f"{name}.tflite" for name in VARIANTS), "float32.onnx",
+        *(f"{name}.tflite" for name in case.variants), "float32.onnx",
     }  # fmt: skip
     for one in made:
         measured = one.info["evaluation"]
@@ -261,7 +263,7 @@ def test_files_are_made_once_and_answer_as_keras_does(
         if one.path.stem == "float32":
             assert measured["fits"], (one.path.name, measured["rule"])
             assert measured["value"] == pytest.approx(run.info["results"]["held_out"], abs=0.1)
-    assert compress(run, VARIANTS)[1] is False
+    assert compress(run, case.variants)[1] is False
     assert tasks.of(run).metric == case.metric
 
 

@@ -181,7 +181,7 @@ def as_text(found: Addresses) -> str:
         return "\n".join(lines)
     lines += [
         f"{found.wifi} for phones on the same Wi-Fi; whoever is in it can open the page",
-        "the browser warns of a certificate that it does not know: go on, or compare its SHA-256:",
+        "the browser warns of a certificate that it does not know; its SHA-256, to compare:",
         f"  {found.certificate}",
     ]
     code = qr_code(found.wifi)

@@ -70,7 +70,10 @@ def write_page(
     _check_folder(folder)
     parts = {**_runtime(packages), **_sources(), **icons()}
     models = tuple(_copied(one, folder) for one in chosen)
-    listed = {"models": [dataclasses.asdict(model) for model in models]}
+    listed = {
+        "runtime": _runtime_name(),
+        "models": [dataclasses.asdict(model) for model in models],
+    }
     parts[_LIST] = (json.dumps(listed, indent=1, ensure_ascii=False) + "\n").encode()
     # Last, as it tells browsers that the others have changed.
     parts[_OFFLINE] = _with_tables(parts.pop(_OFFLINE), parts, models)
@@ -93,13 +96,19 @@ def write_page(
 
 
 def as_text(page: Page) -> str:
-    """What was written, and how to open it."""
+    """What was written."""
     unit = unit_of([model.bytes for model in page.models])
     models = ", ".join(f"{model.name} ({unit.text(model.bytes)})" for model in page.models)
     return (
         f"{page.folder}: {models}\n"
         f"{unit.text(page.bytes)} in total; a phone loads {unit.text(page.visit_bytes)} "
-        "with the first model\n"
+        "with the first model"
+    )
+
+
+def next_step(page: Page) -> str:
+    """How to open it."""
+    return (
         f"next: python -m http.server -d {page.folder}, and open http://localhost:8000\n"
         "(browsers allow the camera only on localhost and https pages; --serve serves both)"
     )
@@ -140,6 +149,12 @@ def _with_tables(script: bytes, parts: Mapping[str, bytes], models: Sequence[Mod
             raise ValueError(f"{_OFFLINE} has no {before!r}")
         text = text.replace(before, after)
     return text.encode()
+
+
+def _runtime_name() -> str:
+    """With the version that npm is told to bring."""
+    asked = json.loads((SOURCES / "package.json").read_text("utf-8"))["dependencies"]
+    return f"LiteRT.js {asked['@litertjs/core']}"
 
 
 def _runtime(packages: pathlib.Path) -> dict[str, bytes]:

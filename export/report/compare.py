@@ -22,6 +22,7 @@ from export.report.page import (
     ByClass,
     Mistake,
     Mistakes,
+    Named,
     RunSummary,
 )
 from export.report.results import Choice, NotWritten, Result
@@ -52,6 +53,7 @@ def compare(
     title: str = "",
     device: pathlib.Path | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    named: Named | None = None,
 ) -> list[Result]:
     """Time every artefact of the runs, interleaved, and write the report.
 
@@ -60,6 +62,7 @@ def compare(
             folder, which gets report.html, results.csv and chart.png. None: nothing is written.
         device: a table of the Android demo, whose figures are put beside this machine's.
         warn: is told of every line of that table that is of no artefact here.
+        named: photos, as files of another network name them, for the page.
 
     Returns:
         One row an artefact.
@@ -77,7 +80,7 @@ def compare(
     if output is None:
         return rows
     try:
-        write(output, runs, found, rows, title=title, phones=phones)
+        write(output, runs, found, rows, title=title, phones=phones, named=named)
     except OSError as error:
         raise NotWritten(error, rows) from error
     return rows
@@ -104,6 +107,7 @@ def write(
     *,
     title: str = "",
     phones: Sequence[Phone] = (),
+    named: Named | None = None,
 ) -> None:
     """Write the table, the page and the chart, each whether or not the others can be written.
 
@@ -128,6 +132,7 @@ def write(
             behind=_behind(found, rows),
             phones=phones,
             by_class=_by_class(found, rows),
+            named=named,
             title=title or " · ".join(run.name for run in runs),
         )
 

@@ -108,6 +108,42 @@ class Mistakes:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class NamedPhoto:
+    """What files call a photo.
+
+    Attributes:
+        name: of the photo.
+        picture: (h, w, 3) uint8, what the network saw.
+        labels: of each file, with its probability, 0 to 1.
+    """
+
+    name: str
+    picture: np.ndarray
+    labels: tuple[tuple[str, float], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Named:
+    """Photos, as files of a network name them: a section of its own.
+
+    Attributes:
+        title: of the section.
+        files: their variants, the network as it was first.
+        sizes: of the files, with units.
+        photos: at least one.
+        notes: a few words on each file; none where empty.
+        report: page with all figures of these files, beside this one; empty: none.
+    """
+
+    title: str
+    files: tuple[str, ...]
+    sizes: tuple[str, ...]
+    photos: tuple[NamedPhoto, ...]
+    notes: tuple[str, ...] = ()
+    report: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ByClass:
     """Figures of one file, class by class.
 
@@ -177,6 +213,7 @@ def write_report(
     behind: Mapping[Result, Difference] | None = None,
     phones: Sequence[Phone] = (),
     by_class: ByClass | None = None,
+    named: Named | None = None,
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -188,6 +225,7 @@ def write_report(
         behind: how much more accurate the most accurate file is than another recommended one.
         phones: what phones measured of the results, by their numbers.
         by_class: of the recommended file, class by class.
+        named: photos, as files of another network name them.
 
     Raises:
         OSError: the page cannot be written.
@@ -221,6 +259,7 @@ def write_report(
         draws=f"{_kind(results).resamples:,}",
         rows=_rows(results, phones),
         by_class=by_class,
+        named=named,
         runs=runs,
         machine=machine,
         phones=[phone.setup.label for phone in phones],

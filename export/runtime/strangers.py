@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from export.artefacts.artefact import FORMATS, sidecar
+from export.artefacts.artefact import FORMATS, require_description, sidecar
 from export.artefacts.description import inside
 from export.runtime import first_run, foreign, tflite_metadata
 from export.runtime.foreign import Form, OpenedFile, Tensor
@@ -118,6 +118,28 @@ def describes_itself(path: pathlib.Path) -> bool:
     if path.suffix == ".keras":
         return (path.parent / "run.json").is_file()
     return path.suffix in FORMATS and (inside(path) is not None or sidecar(path).is_file())
+
+
+def for_predict(path: pathlib.Path, told: Told) -> ModelFacts | None:
+    """What a file of another program takes and gives; None of one that says it itself.
+
+    Raises:
+        InputError: as of `known`; and of a file that nothing describes and nobody tells of.
+    """
+    if describes_itself(path):
+        if told.given:
+            known(path, told)  # says what to leave out
+        return None
+    own = tflite_metadata.read(path) if path.suffix == ".tflite" else tflite_metadata.Nothing
+    if not told.given and own == tflite_metadata.Nothing and path.suffix in FORMATS:
+        try:
+            require_description(path)
+        except InputError as error:
+            raise InputError(
+                f"{error}; of a file of another program say what it takes: --preprocessing, "
+                "--labels"
+            ) from None
+    return known(path, told)
 
 
 def known(path: pathlib.Path, told: Told | None = None) -> ModelFacts:

@@ -11,8 +11,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from export.runtime.verify import ByClass
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training.datasets.instance_masks import windows
-from training.detection.examples import SHOWN_SCORE
-from training.detection.metrics import Detections
+from training.detection.metrics import SHOWN_SCORE, Detections
 
 # What a float file may differ by from its network: pixels of the input, and of a score; and how far
 # its masks are to overlap with the network's.

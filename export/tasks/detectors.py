@@ -47,9 +47,10 @@ from training.detection.evaluate import (
     evaluate_detector,
     keras_detect_fn,
 )
-from training.detection.examples import MOST_SHOWN, SHOWN_SCORE, example
+from training.detection.examples import MOST_SHOWN, example
 from training.detection.fit import kind
 from training.detection.metrics import (
+    SHOWN_SCORE,
     DetectionEvaluation,
     Detections,
     evaluate_together,

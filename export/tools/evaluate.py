@@ -26,6 +26,8 @@ from export.tools.scorers import Comparing, Score, Scored, Scorer
 from export.tools.zoo_subject import Held, Named
 from kerascnn import zoo
 from kerascnn.errors import InputError, did_you_mean
+from training.classification import imported
+from training.classification.agreement import AGREEMENT
 from training.common import atomic, framework
 from training.common.progress import say
 from training.common.registry import loaded
@@ -203,6 +205,9 @@ class _Measurement:
         """Measure."""
         subject, name = self._subject, self._name
         found, broken, absent = self._scored(subject)
+        if self._data is None and imported.is_unlabelled(_required_run(self._run)):
+            named = dataclasses.replace(found.score, metric=AGREEMENT)
+            found = dataclasses.replace(found, score=named)
         agreement = self._agreement(found, broken) if self._asked.reference else None
         held = None
         if self._asked.published:
@@ -335,6 +340,11 @@ def write_table(path: pathlib.Path, found: Evaluated) -> None:
     atomic.write_csv(path, list(rows[0]), cells)
 
 
+def _required_run(run: Run | None) -> Run:
+    assert run is not None
+    return run
+
+
 def _required(subject: Subject | None) -> Subject:
     assert subject is not None
     return subject
@@ -383,7 +393,8 @@ def _of_run(run: Run, scorer: Scorer) -> Any:
     known = run.info["dataset"]
     skipped = set(known.get("skipped", ())) if scorer.skips_first else ()
     broken = set(known.get("broken", ()))
-    return of_request.with_validation(dataset, asked.config, skipped=skipped, broken=broken)
+    dataset = of_request.with_validation(dataset, asked.config, skipped=skipped, broken=broken)
+    return imported.truth_of(run, dataset)
 
 
 def _parts(dataset: Any, split: str) -> list[Any]:
@@ -397,6 +408,11 @@ def _parts(dataset: Any, split: str) -> list[Any]:
     parts = [part for part in found if part is not None and len(part)]
     if not parts:
         raise InputError(f"{dataset.name} has no {split} images; choose another split")
+    if any(imported.without_truth(part) for part in parts):
+        raise InputError(
+            f"the images of {dataset.name} have no labels, and what the network answers is kept of "
+            "those held out and for validation alone; choose one of these splits"
+        )
     return parts
 
 
@@ -471,6 +487,7 @@ def _figures(score: Score) -> list[str]:
 
 _WORDS = {
     "ap": "AP",
+    "iou": "IoU",
     "top5": "top-5",
     "ap50": "AP50",
     "ap75": "AP75",

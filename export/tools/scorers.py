@@ -22,6 +22,7 @@ from export.tasks.agreement import errors, sure_found
 from kerascnn.errors import InputError
 from training import datasets
 from training.augment.boxes import to_network
+from training.classification.confused import confusion_matrix, most_confused
 from training.classification.evaluate import Evaluation, class_report, softmax
 from training.common.progress import Progress
 from training.datasets import detection_sets, segmentation_sets
@@ -33,7 +34,6 @@ from training.datasets.pictures import SUFFIXES, read_pixels, read_size
 from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.datasets.splits import Dataset, Split
 from training.detection.evaluate import each_found, on_picture
-from training.detection.examples import example
 from training.detection.metrics import (
     DetectionEvaluation,
     Detections,
@@ -44,7 +44,6 @@ from training.detection.metrics import (
 from training.detection.truth import Truth
 from training.segmentation.evaluate import maps
 from training.segmentation.evaluate import on_picture as map_on_picture
-from training.segmentation.examples import example as map_example
 from training.segmentation.metrics import (
     TRUTH,
     SegmentationEvaluation,
@@ -326,6 +325,8 @@ class Detection:
         )
 
         def show(index: int) -> np.ndarray:
+            from training.detection.examples import example
+
             one = on_picture(
                 detect(to_network(split.picture(index), known.preprocessing)[None])[0],
                 split.sizes[index],
@@ -409,10 +410,12 @@ class Segmentation:
         places, worst = _worst_maps(found, split.names, known)
 
         def show(index: int) -> np.ndarray:
+            from training.segmentation.examples import example
+
             picture, truth = split.both(index)
             answer = segment(to_network(picture, known.preprocessing)[None])[0]
             answer = map_on_picture(answer, picture.shape[:2], known.preprocessing)
-            drawn = map_example(picture, truth, answer, known.labels, known.palette)
+            drawn = example(picture, truth, answer, known.labels, known.palette)
             return np.concatenate(drawn[1:], axis=1)
 
         return Scored(
@@ -500,8 +503,6 @@ def _of_labels(
     found: Evaluation, labels: np.ndarray, known: ModelFacts, names: Sequence[str]
 ) -> tuple[Score, tuple[int, ...]]:
     """The score, and the places of its worst images."""
-    from training.classification.confusion import confusion_matrix, most_confused
-
     right = found.predictions == labels
     # What was lost against a network that has every image right.
     low, high = drop_interval(np.ones(len(right), bool), right)

@@ -16,8 +16,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 DATA_HELP = (
     "Classifiers: a folder with one sub-folder per class, a table of images and labels (.csv, "
     ".tsv), Hugging Face's image folders and .parquet files, a pack (`kerascnn pack`), tfds:NAME, "
-    "mnist or scenes-digits. Detectors: a COCO .json, a folder in COCO, Pascal VOC or YOLO layout, "
-    "or scenes. Segmentation: the same with outlines, or a folder of images and one of masks."
+    "mnist, mnist-photos or scenes-digits. Detectors: a COCO .json, a folder in COCO, Pascal VOC "
+    "or YOLO layout, or scenes. Segmentation: the same with outlines, or a folder of images and "
+    "one of masks."
 )
 
 
@@ -126,8 +127,8 @@ def stranger_options(command: Any) -> Any:
             click.option(
                 "--preprocessing",
                 metavar="NAME",
-                help="What becomes of bytes: 0-1, -1-1, imagenet, caffe, none, or MEAN,STD (of "
-                "bytes; or of shares, as 0.485,0.456,0.406,0.229,0.224,0.225).",
+                help="What becomes of bytes: 0-1, -1-1, imagenet, caffe, none, or MEAN,STD "
+                "(of bytes, or of shares: 0.485,0.456,0.406,0.229,0.224,0.225).",
             ),
             click.option(
                 "--layout", help="Of an .onnx file's input: nhwc or nchw.  [default: found]"

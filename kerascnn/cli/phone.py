@@ -6,11 +6,15 @@ import contextlib
 import dataclasses
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from kerascnn.cli.options import json_option, names_of
 from kerascnn.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from export.deploy.web import Page
 
 
 @click.command(epilog="Example: kerascnn android runs/flowers --variants int8,float16")
@@ -71,30 +75,30 @@ def web(
     static file server can serve its folder. --serve does so with threads, and gives phones the
     camera.
     """
-    from export.deploy.web import as_text, write_page
+    from export.deploy.web import as_text, next_step, write_page
 
     made = write_page(runs, pathlib.Path(out), variants=names_of(variants))
-    if as_json:
+    if serve:
+        _serve(made, port, as_json)
+    elif as_json:
         print_json(dataclasses.asdict(made))
     else:
-        click.echo(as_text(made))
-    if serve:
-        _serve(pathlib.Path(out), port, as_json)
+        click.echo(f"{as_text(made)}\n{next_step(made)}")
 
 
-def _serve(folder: pathlib.Path, port: int, as_json: bool) -> None:
+def _serve(page: Page, port: int, as_json: bool) -> None:
     """Until Ctrl+C."""
     import threading
 
-    from export.deploy import page_server
+    from export.deploy import page_server, web
 
     with (
         contextlib.suppress(KeyboardInterrupt),
-        page_server.serve(folder, port=port) as addresses,
+        page_server.serve(pathlib.Path(page.folder), port=port) as addresses,
     ):
         if as_json:
-            print_json(dataclasses.asdict(addresses))
+            print_json({**dataclasses.asdict(page), "serve": dataclasses.asdict(addresses)})
         else:
-            click.echo(page_server.as_text(addresses))
+            click.echo(f"{web.as_text(page)}\n{page_server.as_text(addresses)}")
         sys.stdout.flush()
         threading.Event().wait()

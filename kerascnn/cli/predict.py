@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kerascnn.cli.exits import warn
-from kerascnn.cli.options import json_option
+from kerascnn.cli.options import json_option, stranger_options, told_of
 from kerascnn.errors import InputError
 from training.common.wording import counted
 
 if TYPE_CHECKING:
     from export.runtime.answers import Answer
+    from export.runtime.model_facts import ModelFacts
     from export.runtime.sources import Clip, Source
 
 _EXAMPLES = """\b
@@ -90,6 +91,7 @@ class _Time(click.ParamType):
     metavar="FILE",
     help="Write a row per label, object or class.",
 )
+@stranger_options
 @click.option("--jsonl", "as_lines", is_flag=True, help="Print JSON on stdout, a line per image.")
 @json_option
 def predict(
@@ -114,14 +116,17 @@ def predict(
     'kerascnn[camera]'), or - for a list on the standard input. Answers come as soon as they are
     known and name each image by its path, in text as in JSON. An image that cannot be read is
     skipped; the exit code is 2 then. Ctrl-C ends the work and leaves what was written whole.
+
+    Files of other programs are told by --labels, --preprocessing and the options below these what
+    they do not say themselves; TFLite Metadata are read.
     """
     path = pathlib.Path(artefact)
     if as_json and as_lines:
         raise InputError("--json is one list and --jsonl a line per image; choose one")
-    from export.artefacts.artefact import require_description
     from export.artefacts.description import require_file
     from export.runtime.picture_args import require_frames, sources
 
+    told = told_of(limits)
     require_file(path)
     if not images and not lists:
         raise InputError("no images are named; give files, folders or a list of them")
@@ -129,7 +134,9 @@ def predict(
     asked: dict[str, Any] = {"every": every, "fps": fps, "start": start, "end": end}
     given = {name: value for name, value in asked.items() if value is not None}
     require_frames(found, [f"--{name}" for name in given])
-    require_description(path)
+    from export.runtime.strangers import for_predict
+
+    known = for_predict(path, told)
     form = "json" if as_json else "jsonl" if as_lines else "text"
     from export.runtime.sources import Clip
 
@@ -140,6 +147,7 @@ def predict(
         out=pathlib.Path(out) if out else None,
         table=pathlib.Path(table) if table else None,
         form=form,
+        known=known,
         **limits,
     )
 
@@ -152,6 +160,7 @@ def _answer(
     out: pathlib.Path | None,
     table: pathlib.Path | None,
     form: str,
+    known: ModelFacts | None,
     **limits: Any,
 ) -> None:
     """Print what a file says, and say at the end how that went."""
@@ -172,9 +181,9 @@ def _answer(
     with StopRequests() as requests, contextlib.ExitStack() as stack:
         stop = lambda: requests.signal is not None  # noqa: E731
         order = Order(out=out, clip=clip, refuse=refuse, warn=warn, say=say, stop=stop)
-        told: Iterable[Answer] = answers(path, found, order=order, **limits)
+        told: Iterable[Answer] = answers(path, found, order=order, known=known, **limits)
         if table is not None:
-            writer = stack.enter_context(_table(table, columns(path), films))
+            writer = stack.enter_context(_table(table, columns(path, known), films))
             told = _tabled(told, writer, films)
         shown = form == "text" and sys.stdout.isatty()
         if not alone or films:

@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from kerascnn.api import Results
 
 
-def print_results(make: Callable[[], Results], as_json: bool) -> None:
-    """The results that `make` gives, also where a file of the report cannot be written."""
+def print_results(
+    make: Callable[[], Results],
+    as_json: bool,
+    *,
+    more: Callable[[], dict[str, Any]] = dict,
+) -> None:
+    """The results that `make` gives, also where a file of the report cannot be written.
+
+    Args:
+        more: what JSON has beside them, asked for when they are there.
+    """
     from export.report.results import NotWritten
     from kerascnn.api import Results
 
@@ -26,7 +35,8 @@ def print_results(make: Callable[[], Results], as_json: bool) -> None:
         results, failed = Results(error.rows), error
     page = None if results.report is None else str(results.report)
     if as_json:
-        print_json({"results": results, "best": results.best_labels, "report": page})
+        told = {"results": results, "best": results.best_labels, "report": page}
+        print_json({**told, **more()})
     else:
         click.echo(str(results))
         if page:

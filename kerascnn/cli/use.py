@@ -10,13 +10,12 @@ import click
 from kerascnn.cli.options import json_option, options_of, stranger_options, told_of
 from kerascnn.cli.printing import print_json
 
-_EVALUATE = """Examples:
-
+_EVALUATE = """\b
+Example: kerascnn evaluate runs/flowers/artefacts/int8.tflite --data more/ -o page.html
 \b
-  kerascnn evaluate runs/flowers/artefacts/int8.tflite --data more/ -o page.html
-  kerascnn evaluate mobilenet.onnx --data more/ --labels names.txt --preprocessing imagenet
-  kerascnn evaluate int8.tflite --data photos/ --reference float32.tflite
-  kerascnn evaluate resnet50 --weights imagenet --data imagenet/val --published
+         kerascnn evaluate net.onnx --data more/ --labels names.txt --preprocessing imagenet
+         kerascnn evaluate int8.tflite --data photos/ --reference float32.tflite
+         kerascnn evaluate resnet50 --weights imagenet --data imagenet/val --published
 """
 
 

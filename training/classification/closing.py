@@ -74,7 +74,8 @@ def below_floor(info: Mapping[str, Any]) -> str | None:
     if per_class := results.get("per_class"):
         facts = class_facts([one["pictures"] for one in per_class])
         balanced = results["balanced_accuracy"]
-        return floor.below_floor(figure, **facts, balanced=balanced)
+        imported = info.get("request", {}).get("imported") is not None
+        return floor.below_floor(figure, **facts, balanced=balanced, imported=imported)
     majority = results.get("majority_baseline")
     return floor.below_floor(
         figure,

@@ -14,16 +14,24 @@ from __future__ import annotations
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 
-from kerascnn.errors import InputError
+from training.classification.confused import (
+    Confused,
+    Counts,
+    cells_of,
+    checked,
+    confusion_matrix,
+    mistakes_of,
+    most_confused,
+)
 from training.common import atomic
 from training.common.drawing import (
     BAND,
@@ -38,6 +46,8 @@ from training.common.drawing import (
 )
 from training.common.fonts import columns
 
+__all__ = ["Confused", "confusion_matrix", "draw_confusion", "most_confused", "write_confusion"]
+
 _SQUARE = 1000  # classes, up to which table and drawing have a row and a column of each
 _COUNTED = 20  # classes, up to which cells hold their counts
 _NAMED = 60  # classes, up to which every class has its name
@@ -48,50 +58,6 @@ _CELL = (2, 180)  # pixels, at least and at most
 _SMALLEST = 2.4  # inches of the square
 _SHARES = (0, 1, 5, 10, 25, 50, 75, 100)  # percent, beside the colours
 _COLOURS = LinearSegmentedColormap.from_list("share", [CARD, "#b9d5e8", BLUE, "#06304d"])
-
-
-class Confused(NamedTuple):
-    """A class taken for another: in how many images, and in what percent of the true class's."""
-
-    true: str
-    predicted: str
-    pictures: int
-    share: float
-
-
-# Counts of any form that SciPy makes a sparse one of.
-Counts: TypeAlias = Any
-
-
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> csr_array:
-    """Count the images of each true class by the predicted one.
-
-    Args:
-        labels: (n,) true class indices.
-        predictions: (n,) predicted ones.
-        classes: how many there are.
-
-    Returns:
-        (classes, classes) int64, rows are true classes; sparse, as most classes are never confused.
-
-    Raises:
-        InputError: labels and predictions differ in number, or one is no class.
-    """
-    labels, predictions = np.asarray(labels), np.asarray(predictions)
-    if labels.shape != predictions.shape or labels.ndim != 1:
-        raise InputError(
-            f"labels of shape {labels.shape} do not fit predictions of shape {predictions.shape}; "
-            "give one of each a picture"
-        )
-    for what, values in (("labels", labels), ("predictions", predictions)):
-        if len(values) and not 0 <= values.min() <= values.max() < classes:
-            raise InputError(
-                f"{what} go from {values.min()} to {values.max()} and there are {classes} classes; "
-                "count them by the classes that the network was trained for"
-            )
-    ones = np.ones(len(labels), np.int64)
-    places = (labels.astype(np.int64), predictions.astype(np.int64))
-    return coo_array((ones, places), shape=(classes, classes)).tocsr()  # which adds up
 
 
 def write_confusion(
@@ -110,30 +76,17 @@ def write_confusion(
     Raises:
         InputError: the matrix is not square, or has another number of classes than names.
     """
-    counts = _checked(matrix, class_names)
+    counts = checked(matrix, class_names)
     if len(class_names) <= _SQUARE:
         dense = counts.toarray()
         rows = ([name, *map(int, row)] for name, row in zip(class_names, dense, strict=True))
         atomic.write_csv(csv, ["true \\ predicted", *class_names], rows)
     else:
-        cells = zip(*_cells(counts), strict=True)
+        cells = zip(*cells_of(counts), strict=True)
         pairs = ([class_names[i], class_names[j], int(count)] for i, j, count in cells)
         atomic.write_csv(csv, ["true", "predicted", "images"], pairs)
     with drawing(names=[class_names[i] for i in _shown(counts)]):
         save(draw_confusion(counts, class_names), png)
-
-
-def most_confused(matrix: Counts, names: Sequence[str], top: int = 5) -> list[Confused]:
-    """The commonest mistakes, by count, then by share, then in the order of the classes.
-
-    Raises:
-        InputError: as `write_confusion`.
-    """
-    mistakes = _mistakes(_checked(matrix, names))
-    return [
-        Confused(names[i], names[j], int(count), float(share))
-        for i, j, count, share in zip(*(each[:top] for each in mistakes), strict=True)
-    ]
 
 
 def draw_confusion(matrix: Counts, class_names: Sequence[str]) -> Figure:
@@ -169,38 +122,12 @@ def draw_confusion(matrix: Counts, class_names: Sequence[str]) -> Figure:
     return figure
 
 
-def _checked(matrix: Counts, names: Sequence[str]) -> csr_array:
-    if matrix.shape != (len(names), len(names)) or not len(names):
-        raise InputError(
-            f"a confusion matrix of shape {matrix.shape} does not fit {len(names)} class names; "
-            "give one row and one column a name"
-        )
-    return csr_array(matrix)
-
-
-def _cells(counts: csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True class, predicted class and count of every pair that occurs, by true class."""
-    cells = counts.tocoo()
-    order = np.lexsort((cells.col, cells.row))
-    order = order[cells.data[order] > 0]
-    return cells.row[order], cells.col[order], cells.data[order]
-
-
-def _mistakes(counts: csr_array) -> tuple[np.ndarray, ...]:
-    """True class, predicted class, count and percent of the true class, commonest first."""
-    cells = _cells(counts)
-    rows, columns, numbers = (each[cells[0] != cells[1]] for each in cells)
-    shares = 100 * numbers / counts.sum(axis=1)[rows]
-    order = np.lexsort((columns, rows, -shares, -numbers))
-    return rows[order], columns[order], numbers[order], shares[order]
-
-
 def _shown(counts: csr_array) -> np.ndarray:
     """Places of the classes in the drawing, in their order: all, or those confused most."""
     classes = counts.shape[0]
     if classes <= _SQUARE:
         return np.arange(classes)
-    rows, columns = _mistakes(counts)[:2]
+    rows, columns = mistakes_of(counts)[:2]
     # Pairs stay together; where there are few mistakes, the commonest classes fill the rest.
     common = np.argsort(-counts.sum(axis=1), kind="stable")[:_NAMED]
     wanted = np.concatenate([np.stack([rows, columns], axis=1).ravel(), common])

@@ -8,10 +8,15 @@ depend on the image.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from training.engine.floor import CAUSES, ERRORS, NOTHING, commonest, with_causes
 
 _UNEQUAL = "one class is far more common (class_weights=balanced)"
+_OF_IMPORTS = (
+    "images that are prepared in another way than in its training (--preprocessing, --resize)",
+    "outputs in another order than the labels (--labels)",
+)
 # Times as common as if all were equally common.
 _FAR_MORE = 1.5
 
@@ -38,6 +43,7 @@ def below_floor(
     pictures: int = 0,
     balanced: float | None = None,
     smallest: int = 0,
+    imported: bool = False,
 ) -> str | None:
     """Why nothing is recommended of a network, with likely causes; None where it finds something.
 
@@ -47,13 +53,16 @@ def below_floor(
         balanced: its balanced accuracy in percent, if known: a network trained to miss no rare
             class may be right less often than the commonest class occurs.
         smallest: images of the rarest class, by which `balanced` is judged.
+        imported: the network was not trained here, so that other causes are likely.
     """
     if value > floor_of(classes=classes, majority=majority, pictures=pictures):
         return None
     if balanced is not None and smallest and balanced > _balanced_floor(classes, smallest):
         return None
     unequal = majority > _FAR_MORE * 100 / max(1, classes)
-    causes = [_UNEQUAL, *CAUSES] if unequal else CAUSES
+    causes: Sequence[str] = [_UNEQUAL, *CAUSES] if unequal else CAUSES
+    if imported:
+        causes = _OF_IMPORTS
     return with_causes(_found(value, classes, majority, pictures), causes)
 
 

@@ -141,10 +141,18 @@ def with_answers(dataset: Dataset, path: pathlib.Path) -> Dataset:
 
 def truth_of(run: Run, dataset: Dataset) -> Dataset:
     """The data of a run with what its files are held against; as it is, where it has labels."""
+    return with_answers(dataset, run.folder / ANSWERS) if is_unlabelled(run) else dataset
+
+
+def is_unlabelled(run: Run) -> bool:
+    """Whether the network's own answers stand for the labels of a run's images."""
     imported = run.info["request"].get("imported")
-    if imported is None or imported["labelled"]:
-        return dataset
-    return with_answers(dataset, run.folder / ANSWERS)
+    return imported is not None and not imported["labelled"]
+
+
+def without_truth(split: Any) -> bool:
+    """Whether a split of any task has images whose label nobody knows."""
+    return isinstance(split, Split) and bool((split.labels == unlabelled.UNKNOWN).any())
 
 
 def _key(name: str, root: str) -> str:

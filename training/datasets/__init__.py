@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -167,11 +168,13 @@ def _scan(spec: str, how: _How, use: Use = Use.SPLIT) -> Dataset:
     require(spec)
     path = pathlib.Path(spec)
     reader = None if _is_name(spec) or pack.is_pack(path) else _reader(path)
+    given: dict[str, Any] = {"seed": how.seed, "strict": how.strict, "sparse": how.sparse}
+    given["use"] = use
     if reader is label_table:
-        return label_table.scan(path, seed=how.seed, strict=how.strict, use=use)
+        return label_table.scan(path, **given)
     if reader is parquet:
         most = None if how.to_pack else parquet.MOST_BYTES
-        return parquet.scan(path, seed=how.seed, strict=how.strict, use=use, most_bytes=most)
+        return parquet.scan(path, **given, most_bytes=most)
     change = {Use.LEARN: _all_learnt, Use.MEASURE: _all_measured}.get(use)
     found = _whole(spec, how)
     return change(found) if change else found

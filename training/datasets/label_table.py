@@ -91,7 +91,14 @@ def recognises(path: pathlib.Path) -> bool:
     return path.suffix.lower() in delimited.SUFFIXES if path.is_file() else bool(_tables(path))
 
 
-def scan(path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.SPLIT) -> Dataset:
+def scan(
+    path: pathlib.Path,
+    *,
+    seed: int,
+    strict: bool = False,
+    use: Use = Use.SPLIT,
+    sparse: bool = False,
+) -> Dataset:
     """Find images of one label each; none is opened.
 
     Args:
@@ -99,13 +106,14 @@ def scan(path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.
         seed: chooses the held-out images where the table names none.
         strict: what is broken is an error; else it is left out, and a note counts it.
         use: what the images are for.
+        sparse: as of `table_splits.assembled`.
 
     Raises:
         InputError: it cannot be read, is not clear, or has images of several labels.
     """
     table = read(path, strict=strict)
     told = one_each(path, table.rows)
-    name = named(_beside(path), told)
+    name = named(path, told)
     whole = Split(
         labels=name.indices.astype(np.int32),
         names=tuple(row.file for row in table.rows),
@@ -119,6 +127,7 @@ def scan(path: pathlib.Path, *, seed: int, strict: bool = False, use: Use = Use.
         [row.key for row in table.rows],
         seed=seed,
         use=use,
+        sparse=sparse,
         notes=(*table.notes, *name.notes),
     )
 
@@ -183,11 +192,6 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
 
 def _part_of(name: str) -> str:
     return PARTS.get(name.lower(), ALL)
-
-
-def _beside(path: pathlib.Path) -> pathlib.Path:
-    """Where a file of classes may lie."""
-    return path.parent if path.is_file() else path
 
 
 class _Reading:

@@ -57,6 +57,7 @@ def scan(
     seed: int,
     strict: bool = False,
     use: Use = Use.SPLIT,
+    sparse: bool = False,
     most_bytes: int | None = MOST_BYTES,
 ) -> Dataset:
     """Find images of one label each; none is decoded.
@@ -66,6 +67,7 @@ def scan(
         seed: chooses the held-out images where files name no such split.
         strict: a row without an image or a label is an error; else it is left out and counted.
         use: what the images are for.
+        sparse: as of `table_splits.assembled`.
         most_bytes: refuse larger ones; None: any.
 
     Raises:
@@ -80,8 +82,7 @@ def scan(
         )
     look = _Scan(path, files, strict)
     rows, reader, notes = look.run()
-    near = path if path.is_dir() else path.parent
-    told = named(near, one_each(path, rows), order=look.names)
+    told = named(path, one_each(path, rows), order=look.names)
     whole = Split(
         labels=told.indices.astype(np.int32),
         names=tuple(row.key for row in rows),
@@ -93,7 +94,7 @@ def scan(
     keys = [row.key for row in rows]
     return assembled(
         str(path), told.classes, whole, parts, keys,
-        seed=seed, use=use, notes=(*notes, *told.notes),
+        seed=seed, use=use, sparse=sparse, notes=(*notes, *told.notes),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from training.datasets.spelling import class_key
 from training.datasets.table_columns import is_number
 
 # Files of names beside a table whose labels are numbers, in the order in which they are looked for.
-NAMES = ("classes.txt", "labels.txt", "class_names.txt", "names.txt", "classes.csv", "labels.csv")
+NAMES = ("classes.txt", "labels.txt", "class_names.txt", "names.txt", "classes.csv")
 _MOST_BYTES = 1 << 22
 
 
@@ -67,11 +67,11 @@ def one_each(source: object, rows: Sequence[Labelled]) -> list[str]:
     return [row.labels[0] for row in rows]
 
 
-def named(folder: pathlib.Path, labels: Sequence[str], *, order: Sequence[str] = ()) -> Named:
+def named(place: pathlib.Path, labels: Sequence[str], *, order: Sequence[str] = ()) -> Named:
     """The classes of n labels.
 
     Args:
-        folder: where a file of names may lie, if labels are numbers.
+        place: a table, or the folder with it, where a file of names may lie too.
         order: all names, where they are known; then labels are none but these.
 
     Raises:
@@ -86,7 +86,9 @@ def named(folder: pathlib.Path, labels: Sequence[str], *, order: Sequence[str] =
     used = sorted(set(numbers.values()))
     names = {number: str(number) for number in used}
     notes: tuple[Note, ...] = ()
-    file = next((folder / name for name in NAMES if (folder / name).is_file()), None)
+    folder = place if place.is_dir() else place.parent
+    files = (folder / name for name in NAMES)
+    file = next((one for one in files if one.is_file() and one.name != place.name), None)
     if file is not None and (told := _names(file)):
         names, notes = _explained(file, told, used)
     classes = [names[number] for number in used]

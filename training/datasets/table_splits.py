@@ -26,6 +26,7 @@ def assembled(
     *,
     seed: int,
     use: Use,
+    sparse: bool = False,
     notes: Sequence[Note] = (),
 ) -> Dataset:
     """A data set of n labelled images.
@@ -36,22 +37,25 @@ def assembled(
         keys: n names for the fingerprint.
         seed: holds a fifth out where no image is VALIDATION or TEST.
         use: what the images are for.
+        sparse: nothing is learnt: there may be one class, and any without a training image.
 
     Raises:
         InputError: fewer than two classes, a part is lacking, or a class has no training image.
     """
     refuse_odd_names(name, classes)
-    if len(classes) < 2 and use is not Use.MEASURE:
+    if len(classes) < 2 and use is not Use.MEASURE and not (sparse and classes):
         there = f"only {classes[0]!r}" if classes else "none"
         raise InputError(f"{name} needs two classes at least, and has {there}; add rows of others")
     places = _by_part(parts)
     if use is Use.SPLIT and set(places) == {ALL}:
-        kept, aside = stratified(whole.labels, classes, fraction=HELD_OUT_FRACTION, seed=seed)
+        kept, aside = stratified(
+            whole.labels, classes, fraction=HELD_OUT_FRACTION, seed=seed, sparse=sparse
+        )
         shares = {TRAIN: kept, TEST: aside}
     else:
         shares = {p: at[chosen] for p, (at, chosen) in divided(name, places, seed, use).items()}
     splits = {part: whole.take(chosen) for part, chosen in shares.items()}
-    said = [*notes, *_lacking(name, classes, splits, use)]
+    said = [*notes, *([] if sparse else _lacking(name, classes, splits, use))]
     said += doubled(splits[TRAIN].names, splits[TEST].names)
     names = {part: [whole.names[at] for at in places[part]] for part in left_out(places, use)}
     return Dataset(

@@ -11,9 +11,8 @@ from PIL import Image
 from training.common import atomic
 from training.datasets.detection import DetectionSplit
 from training.detection.drawing import draw_boxes
-from training.detection.metrics import Detections
+from training.detection.metrics import SHOWN_SCORE, Detections
 
-SHOWN_SCORE = 0.3
 MOST_SHOWN = 20  # detections an image: an untrained detector finds a hundred everywhere
 _COLUMNS, _MOST = 4, 12
 _SIDE = 320  # pixels that an image is shown in

@@ -29,6 +29,7 @@ from training.detection import matching
 from training.detection.matching import RECALLS, Judged
 from training.detection.truth import Truth, check_labels, pixels
 
+SHOWN_SCORE = 0.3  # from which on a detection is shown to a person
 _THRESHOLDS = len(matching.THRESHOLDS)
 _RESAMPLES_AT_ONCE = 100
 _FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")

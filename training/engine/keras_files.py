@@ -7,6 +7,7 @@ are made once without any values, and their sizes are held against the file's.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import pathlib
@@ -86,10 +87,10 @@ def load_h5(path: pathlib.Path) -> keras.Model:
 
 def unreadable(path: pathlib.Path, error: Exception) -> InputError:
     """What to raise where Keras cannot make a model of a file."""
-    return InputError(
-        f"{path} is not a readable Keras model ({reason(error)}); train it again or take another "
-        "file"
-    )
+    remedy = "train it again or take another file"
+    if "keras_hub" in str(error) and importlib.util.find_spec("keras_hub") is None:
+        remedy = "its layers are KerasHub's: pip install keras-hub"
+    return InputError(f"{path} is not a readable Keras model ({reason(error)}); {remedy}")
 
 
 def bytes_of(config: dict) -> int:
@@ -98,10 +99,21 @@ def bytes_of(config: dict) -> int:
 
     # In this scope a variable has a shape and a type, and no values.
     with keras.StatelessScope(initialize_variables=False):
-        model = keras.saving.deserialize_keras_object(
-            {**config, "compile_config": None}, safe_mode=True
-        )
+        model = keras.saving.deserialize_keras_object(_uncompiled(config), safe_mode=True)
         return sum(math.prod(one.shape) * size(one.dtype) for one in model.variables)
+
+
+def _uncompiled(config: dict) -> dict:
+    """A model's config without its optimiser, whose counter has a value at once.
+
+    KerasHub's tasks, which have a backbone, are compiled where they are made unless told not to.
+    """
+    config = {**config, "compile_config": None}
+    inner = config.get("config")
+    hub = str(config.get("registered_name")).startswith("keras_hub>")
+    if hub and isinstance(inner, dict) and "backbone" in inner:
+        config["config"] = {**inner, "compile": False}
+    return config
 
 
 def size(dtype: str) -> int:

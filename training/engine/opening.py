@@ -8,11 +8,19 @@ from typing import Any
 from training.common.wording import counted
 
 
-def opening_line(*, train: int, validation: int, held_out: int, classes: int) -> str:
-    """ "540 images to learn from, 60 to choose the epoch, 150 held out; 12 classes"."""
-    chooses = f"{validation:,} to choose the epoch" if validation else "none to choose the epoch"
+def opening_line(
+    *, train: int, validation: int, held_out: int, classes: int, imported: bool = False
+) -> str:
+    """ "540 images to learn from, 60 to choose the epoch, 150 held out; 12 classes".
+
+    Args:
+        imported: nothing is trained.
+    """
+    for_what = "to calibrate and fine-tune with" if imported else "to learn from"
+    chosen = "among files" if imported else "the epoch"
+    chooses = f"{validation:,} to choose {chosen}" if validation else f"none to choose {chosen}"
     return (
-        f"{counted(train, 'image')} to learn from, {chooses}, {held_out:,} held out; "
+        f"{counted(train, 'image')} {for_what}, {chooses}, {held_out:,} held out; "
         f"{counted(classes, 'class')}"
     )
 

@@ -94,7 +94,8 @@ class OpenedTraining(abc.ABC):
 
     def _say_splits(self) -> None:
         """Show how many images are for what."""
-        say(opening_line(**split_counts(self.dataset), classes=len(self.classes)))
+        counts, imported = split_counts(self.dataset), self._asked.imported is not None
+        say(opening_line(**counts, classes=len(self.classes), imported=imported))
 
     def look(self, folder: pathlib.Path, placement: Placement = SINGLE) -> None:
         """Find out which images can be read, and set those aside that choose.

@@ -75,6 +75,12 @@ class ImportRequest:
         named = path if path.stem.lower() not in _NAMELESS else path.parent
         return _ODD.sub("-", named.stem).strip("-.") or "network"
 
+    @property
+    def shown_data(self) -> str:
+        """The data, for messages."""
+        path = pathlib.Path(self.data)
+        return path.name if path.is_absolute() else self.data
+
     def digest(self) -> str | None:
         """Of the file; None of a name."""
         return None if self.in_zoo else atomic.sha256(pathlib.Path(self.source))
@@ -162,6 +168,10 @@ def _require_file(path: pathlib.Path) -> None:
 
 def _require_zoo(name: str, weights: str | None, given: Mapping[str, Any]) -> None:
     row = zoo.entry(name)
+    if row.task != "classification":
+        raise InputError(
+            f"{name} is {tasks.of(row.task).network}; kerascnn import takes classifiers"
+        )
     options.check(name, given)
     if weights is None:
         from kerascnn.weights import published
@@ -170,10 +180,6 @@ def _require_zoo(name: str, weights: str | None, given: Mapping[str, Any]) -> No
         there = f"--weights {has[0]}" if has else "--weights FILE"
         raise InputError(f"{name} has random weights without --weights; give {there}")
     weight_files.require(name, weights, backbone=None, options=given)
-    if row.task != "classification":
-        raise InputError(
-            f"{name} is {tasks.of(row.task).network}; kerascnn import takes classifiers"
-        )
 
 
 def _require_folders(asked: ImportRequest) -> None:

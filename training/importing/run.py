@@ -97,7 +97,7 @@ def _request(asked: ImportRequest, opened: Opened) -> tuple[TrainRequest, Datase
     say(labels.said)
     imported = dataclasses.replace(imported, labels=labels.names)
     if imported.labelled:
-        places = naming.places(labels, data.classes, data=asked.data, source=asked.called)
+        places = naming.places(labels, data.classes, data=asked.shown_data, source=asked.called)
         imported = dataclasses.replace(imported, places=places)
         few = min(map(len, places_by_class(data.train.labels)), default=0) < 2
         if few and data.validation is None and "validation_fraction" not in settings:
@@ -139,8 +139,8 @@ def _without_labels(asked: ImportRequest) -> bool:
     if not (path.is_absolute() and path.is_dir() and unlabelled.looks_so(path)):
         return False
     say(
-        f"{asked.data} has no folders of classes: its images have no labels, and files are held "
-        "against the network's own answers"
+        f"{asked.shown_data} has no folders of classes: its images have no labels, and files "
+        "are held against the network's own answers"
     )
     return True
 
@@ -151,7 +151,7 @@ def _labels(asked: ImportRequest, opened: Opened, data: Dataset) -> naming.Label
         return naming.from_file(pathlib.Path(asked.labels), outputs)
     if opened.labels is not None and len(opened.labels) == outputs:
         return naming.Labels(names=opened.labels, said=f"labels of the run of {asked.source}")
-    return naming.choose(outputs, source=asked.called, classes=data.classes, data=asked.data)
+    return naming.choose(outputs, source=asked.called, classes=data.classes, data=asked.shown_data)
 
 
 def _preprocessing(

@@ -11,7 +11,8 @@ const DIGITS = 6;
 export const COLUMNS = [
   ...["run", "model", "variant", "format", "bytes", "metric", "value", "latency_ms"],
   ...["latency_p95_ms", "threads", "sha256", "device", "android", "accelerator", "pictures", "file"],
-  ...["latency_p90_ms", "latency_p99_ms", "init_ms", "timed_runs", "runtime", "accelerator_asked"],
+  ...["latency_p90_ms", "latency_p99_ms", "init_ms", "runs", "rounds", "ended"],
+  ...["accelerator_used", "runtime"],
 ];
 
 /**
@@ -20,22 +21,24 @@ export const COLUMNS = [
  * @param {object[]} files {name, read}, where `read` gives the bytes.
  * @param {string[]} accelerators of `open` in runtime.js, on each of which every file is timed.
  * @param {Client} client whose file changes.
- * @param {object} watch {stopped(), progress(share, name), ready(row)}; a row is {place, file,
- *     accelerator, description, bytes, setup, times, problem}, and ready after its last round, or
- *     with its problem.
+ * @param {object} watch {stopped(), progress(share, name), ready(row)}: `stopped` tells why, or "";
+ *     a row is {place, file, accelerator, description, bytes, setup, times, rounds, ended, problem},
+ *     and ready after its last round, with its problem, or, when all is stopped, with the whole
+ *     rounds that it has.
  * @returns {Promise<void>}
  */
 export async function measure(files, accelerators, client, { stopped, progress, ready }) {
   const rows = files.flatMap((file) =>
-    accelerators.map((accelerator) => ({ file, accelerator, times: [], problem: undefined })),
+    accelerators.map((accelerator) => ({
+      ...{ file, accelerator, times: [], rounds: 0, ended: "", problem: undefined },
+    })),
   );
   rows.forEach((row, place) => (row.place = place));
   const steps = rows.length * ROUNDS;
   for (let round = 0; round < ROUNDS; round++) {
     const order = shuffled(rows);
     for (const [place, row] of order.entries()) {
-      if (stopped()) return;
-      if (row.problem) continue;
+      if (row.problem || stopped()) continue;
       const tell = (share) =>
         progress((round * rows.length + place + share) / steps, row.file.name);
       try {
@@ -43,8 +46,13 @@ export async function measure(files, accelerators, client, { stopped, progress, 
       } catch (error) {
         row.problem = error instanceof Problem ? error : new Problem("unexpected", told(error));
       }
-      if (!stopped() && (row.problem || round === ROUNDS - 1)) ready(row);
+      if (row.problem || row.rounds === ROUNDS) ready(row);
     }
+  }
+  for (const row of rows) {
+    if (row.problem || !row.rounds || row.rounds === ROUNDS) continue;
+    row.ended = stopped();
+    ready(row);
   }
 }
 
@@ -60,12 +68,16 @@ async function timeOne(row, client, stopped, tell) {
   row.setup ??= setup;
   row.description = description;
   const length = MEASURED / ROUNDS;
+  const times = [];
   const begin = performance.now();
-  for (let now = 0; now < WARM_UP + length && !stopped(); now = performance.now() - begin) {
+  for (let now = 0; now < WARM_UP + length; now = performance.now() - begin) {
+    if (stopped()) return; // what is broken off does not count
     const time = await client.time();
-    if (performance.now() - begin > WARM_UP) row.times.push(time);
+    if (performance.now() - begin > WARM_UP) times.push(time);
     tell(Math.min(1, now / (WARM_UP + length)));
   }
+  row.times.push(...times);
+  row.rounds++;
 }
 
 function shuffled(list) {
@@ -90,7 +102,7 @@ export function percentile(values, share) {
  * The table as text: a line of column names, then one a row.
  *
  * @param {object[]} rows of `measure`, those without a problem.
- * @param {{device: string, android: string, runtime: string}} place of deviceName.js.
+ * @param {{device: string, android: string, runtime: string}} place of device.js, and the runtime.
  * @returns {string}
  */
 export function csv(rows, place) {
@@ -101,7 +113,8 @@ export function csv(rows, place) {
   return [COLUMNS, ...lines].map((line) => `${line.join(",")}\n`).join("");
 }
 
-function cellsOf({ file, accelerator, bytes, description, setup, times }, place) {
+function cellsOf(row, place) {
+  const { file, accelerator, bytes, description, setup, times } = row;
   const [p50, p90, p95, p99] = [0.5, 0.9, 0.95, 0.99].map((share) =>
     number(percentile(times, share)),
   );
@@ -115,11 +128,13 @@ function cellsOf({ file, accelerator, bytes, description, setup, times }, place)
     latency_p95_ms: p95,
     latency_p99_ms: p99,
     init_ms: number(setup.milliseconds),
-    timed_runs: String(times.length),
+    runs: String(times.length),
+    rounds: `${row.rounds}/${ROUNDS}`,
+    ended: row.ended,
     threads: String(setup.threads),
     sha256: file.sha256 ?? "",
-    accelerator: setup.accelerator,
-    accelerator_asked: accelerator,
+    accelerator,
+    accelerator_used: setup.accelerator,
   };
 }
 

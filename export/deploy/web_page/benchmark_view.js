@@ -10,42 +10,48 @@ const at = (id) => document.getElementById(id);
 export class BenchmarkView {
   #page;
   #files;
+  #runtime;
   #rows = [];
   #running = false;
-  #stopped = false;
+  #stopped = ""; // why
   #told = 0;
 
   /**
    * @param {object} page {language, tell}.
    * @param {() => object[]} files {name, fileName, sha256, read} of what can be timed.
    * @param {() => void} begin called before the first is.
+   * @param {() => string} runtime name and version.
    */
-  constructor(page, files, begin) {
+  constructor(page, files, begin, runtime) {
     this.#page = page;
     this.#files = files;
+    this.#runtime = runtime;
     at("measure").addEventListener("click", () => {
-      if (this.#running) return this.#stop();
+      if (this.#running) return this.#stop("stopped");
       begin();
       return this.#run();
     });
     at("share").addEventListener("click", () => this.#share());
     // Browsers slow down what nobody sees.
-    document.addEventListener("visibilitychange", () => document.hidden && this.#stop());
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) this.#stop("background");
+    });
   }
 
-  #stop() {
-    this.#stopped = true;
+  #stop(why) {
+    this.#stopped ||= why;
   }
 
   async #run() {
     const client = new Client();
     this.#rows = [];
-    this.#stopped = false;
+    this.#stopped = "";
     this.#show(true);
     at("times").tBodies[0].replaceChildren();
     at("benchmark-notes").replaceChildren();
     try {
-      const accelerators = navigator.gpu ? ["CPU", "WebGPU"] : ["CPU"];
+      const gpu = await navigator.gpu?.requestAdapter().catch(() => null);
+      const accelerators = gpu ? ["CPU", "WebGPU"] : ["CPU"];
       await measure(this.#files(), accelerators, client, {
         stopped: () => this.#stopped,
         progress: (share, name) => this.#progress(share, name),
@@ -96,9 +102,9 @@ export class BenchmarkView {
     const place =
       setup.accelerator === "CPU" ? tell("onCpu", { threads: setup.threads }) : setup.accelerator;
     const line = document.createElement("tr");
+    const name = line.insertCell();
+    name.append(row.file.name, Object.assign(document.createElement("small"), { textContent: place }));
     for (const text of [
-      row.file.name,
-      place,
       `${told(bytes / 1e6)} MB`,
       `${told(percentile(times, 0.5))} ms`,
       `${told(percentile(times, 0.95))} ms`,
@@ -109,7 +115,7 @@ export class BenchmarkView {
   }
 
   async #share() {
-    const text = csv(this.#rows, await deviceName());
+    const text = csv(this.#rows, { ...(await deviceName()), runtime: this.#runtime() });
     const file = new File([text], FILE, { type: "text/csv" });
     if (navigator.canShare?.({ files: [file] })) {
       // Whoever thinks better of it has seen it.

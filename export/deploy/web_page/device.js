@@ -1,9 +1,9 @@
 /** What a browser says of the device that it runs on, for a table of times. */
 
 /**
- * Model, or else system, and browser; the runtime's name; Android's version where it is Android.
+ * Model, or else system, and browser; Android's version where it is Android.
  *
- * @returns {Promise<{device: string, android: string, runtime: string}>}
+ * @returns {Promise<{device: string, android: string}>}
  */
 export async function deviceName() {
   const data = navigator.userAgentData;
@@ -15,7 +15,7 @@ export async function deviceName() {
     data.brands.find((one) => one.brand === "Chromium") ?? { brand: "browser", version: "" };
   const android = data.platform === "Android" ? (found.platformVersion ?? "") : "";
   const device = `${found.model || data.platform || "unknown"}, ${brand} ${version}`;
-  return { device, android, runtime: "LiteRT.js" };
+  return { device, android };
 }
 
 /** Of Safari's and Firefox's words, which tell less. */
@@ -24,5 +24,5 @@ export function fromAgent(agent) {
   const android = /Android (\d+)/.exec(agent)?.[1] ?? "";
   const [, browser, version] = /(Firefox|FxiOS|CriOS|Version|Chrome)\/(\d+)/.exec(agent) ?? [];
   const name = browser === "Version" ? "Safari" : (browser ?? "browser");
-  return { device: `${system}, ${name} ${version ?? ""}`.trim(), android, runtime: "LiteRT.js" };
+  return { device: `${system}, ${name} ${version ?? ""}`.trim(), android };
 }

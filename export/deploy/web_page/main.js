@@ -24,6 +24,7 @@ let starting = false; // the camera, until it gives pictures
 let filming = false;
 let last; // {answer, size}
 let times = [];
+let runtimeName = "LiteRT.js";
 // Whatever arrives for an earlier number is late, and dropped.
 let opened = 0;
 let asked = 0;
@@ -74,7 +75,8 @@ async function read(value) {
 async function fillPicker() {
   const response = await fetch("models.json").catch((error) => ({ statusText: error.message }));
   if (!response.ok) throw new Problem("noList", { reason: response.status || response.statusText });
-  const { models } = await response.json();
+  const { models, runtime } = await response.json();
+  runtimeName = runtime;
   for (const { name, file, sha256 } of models) {
     const option = new Option(name, file);
     option.dataset.sha256 = sha256;
@@ -285,7 +287,7 @@ function listen() {
     draw();
   });
   window.addEventListener("resize", draw);
-  new BenchmarkView(page, benchmarked, stopFilming);
+  new BenchmarkView(page, benchmarked, stopFilming, () => runtimeName);
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
     at("stage").classList.add("dropping");

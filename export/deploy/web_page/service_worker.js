@@ -16,6 +16,7 @@ const ISOLATED = {
   "Cross-Origin-Embedder-Policy": "require-corp",
   "Cross-Origin-Resource-Policy": "same-origin",
 };
+const OURS = '<meta name="application-name" content="kerascnn" />';
 const SCOPE = self.registration.scope;
 const opened = caches.open(`kerascnn ${SCOPE}`);
 
@@ -72,11 +73,21 @@ async function answer(request, place) {
   if (kept && place.startsWith("models/")) return kept;
   try {
     const answered = await fetch(request);
-    return kept && !answered.ok ? kept : isolated(answered.body, answered);
+    if (kept && !answered.ok) return kept;
+    if (request.mode === "navigate") return await ownPage(answered);
+    return isolated(answered.body, answered);
   } catch (error) {
     if (kept) return kept;
     throw error;
   }
+}
+
+/** The page; or another site at its address, as localhost has many: left alone from then on. */
+async function ownPage(answered) {
+  const text = await answered.text();
+  if (text.includes(OURS)) return isolated(text, answered);
+  await self.registration.unregister();
+  return new Response(text, answered);
 }
 
 function isolated(body, { status, statusText, headers }) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.client
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ import keras
 import numpy as np
 import pytest
 import web_golden
-from commands import here
+from commands import COMMAND, here
 from keras import layers
 from PIL import Image
 from web_page import PROBLEM, Page, needs_browser
@@ -296,6 +297,25 @@ def test_a_new_page_takes_the_place_of_the_one_that_is_kept(
 
 
 @needs_browser
+def test_another_site_at_the_same_address_is_left_alone(
+    classifier: Path, running: browser.Browser, tmp_path: Path
+) -> None:
+    """As on localhost, where today's port 8000 is another project's tomorrow."""
+    web.write_page([str(classifier)], tmp_path / "page")
+    with browser.served(tmp_path / "page") as address:
+        page = Page(running, address, ["small"])
+        assert page.fact("Offline") == "Works without network"
+        shutil.rmtree(tmp_path / "page")
+        (tmp_path / "page").mkdir()
+        (tmp_path / "page" / "index.html").write_text("<p>another")
+        running.open(f"{address}/index.html")
+        assert running.evaluate("document.body.innerText") == "another"
+        assert not running.evaluate("crossOriginIsolated")
+        left = "navigator.serviceWorker.getRegistrations().then((all) => all.length)"
+        assert running.evaluate(left) == 0
+
+
+@needs_browser
 def test_a_model_that_was_never_opened_is_told_of(
     classifier: Path, running: browser.Browser, tmp_path: Path
 ) -> None:
@@ -359,10 +379,8 @@ def test_the_benchmarks_table_is_read_by_compare(
     cells = page.browser.evaluate(
         "[...document.querySelectorAll('#times td')].map((cell) => cell.textContent)"
     )
-    assert cells[:2] == [
-        "small",
-        f"CPU, {row.setup.threads} thread" + "s" * (row.setup.threads > 1),
-    ]
+    threads = row.setup.threads
+    assert cells[0] == f"smallCPU, {threads} thread" + "s" * (threads > 1)
     page.press("#measure")
     page.browser.wait("!document.querySelector('#measuring').hidden")
     page.press("#measure")
@@ -486,25 +504,38 @@ def test_qr_codes_are_those_of_the_address() -> None:
     assert not any(rows[1])
 
 
+def test_addresses_are_told_with_what_to_expect() -> None:
+    alone = page_server.Addresses(here="http://localhost:8000", wifi=None, certificate="")
+    assert "no network" in page_server.as_text(alone)
+    both = dataclasses.replace(alone, wifi="https://192.168.1.5:8001", certificate="AB:CD")
+    lines = page_server.as_text(both).splitlines()
+    assert lines[0] == "http://localhost:8000 on this machine (Ctrl+C ends)"
+    assert lines[1].startswith("https://192.168.1.5:8001 for phones on the same Wi-Fi")
+    assert lines[3] == "  AB:CD"
+    assert lines[4:]  # the QR code, or how to get it
+
+
 @needs_openssl
 @needs_browser
 def test_the_command_serves_until_it_is_interrupted(
     classifier: Path, running: browser.Browser, picture: Path, tmp_path: Path
 ) -> None:
     """With threads; its page's policy holds in workers too."""
-    command = [sys.executable, "-m", "kerascnn", "web", str(classifier), "-o", "page"]
+    command = [*COMMAND, "web", str(classifier), "-o", "page", "--serve", "--port", "0", "--json"]
+    seen = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
-        [*command, "--serve", "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as process:  # fmt: skip
+        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=seen
+    ) as process:
         assert process.stdout is not None
         try:
-            address = ""
+            lines = []
             for line in process.stdout:
-                if line.startswith("http://localhost"):
-                    address = line.split()[0]
+                lines.append(line)
+                if line == "}\n":
                     break
-            page = Page(running, address, ["small"])
+            made = json.loads("".join(lines))
+            assert made["folder"] == "page"
+            page = Page(running, made["serve"]["here"], ["small"])
             assert not page.problem()
             assert running.evaluate("crossOriginIsolated")
             threads = min(4, os.cpu_count() or 1)

@@ -26,6 +26,8 @@ from export.report.compare import NotWritten
 from export.report.page import (
     ByClass,
     Mistakes,
+    Named,
+    NamedPhoto,
     RunSummary,
     milliseconds,
 )
@@ -725,3 +727,22 @@ def test_a_click_sorts_by_number_and_blanks_come_last(tmp_path: pathlib.Path):
 
 def test_the_template_lies_beside_the_code():
     assert (pathlib.Path(report.__file__).parent / "report.html.j2").is_file()
+
+
+def test_photos_stand_with_what_files_call_them(tmp_path: pathlib.Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    photo = NamedPhoto(name="chelsea", picture=picture, labels=(("tabby", 0.434), (HOSTILE, 1.0)))
+    named = Named(
+        title="ImageNet weights",
+        files=("float32", "int8"),
+        sizes=("18.59 MB", "4.98 MB"),
+        notes=("100.0% of answers as before", "96.0% of answers as before"),
+        photos=(photo,),
+        report="photos.html",
+    )
+    text = page(tmp_path, named=named)
+    assert HOSTILE not in text
+    for words in ("ImageNet weights", "4.98 MB", "96.0% of answers", "tabby", "43%", "chelsea"):
+        assert words in text
+    assert '<a href="photos.html">' in text
+    assert "ImageNet weights" not in page(tmp_path)

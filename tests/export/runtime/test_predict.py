@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from export.artefacts import artefact
-from export.runtime import load as runtimes
 from export.runtime import predict as predicting
+from export.runtime import strangers, subjects
 from export.runtime.answers import Area, Areas, Box, Boxes, Instance, Prediction, clock
 from export.runtime.model_facts import ModelFacts
 from export.runtime.picture_args import sources
+from export.runtime.predictor import Found, Seen
+from export.runtime.predictors import Classifier
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 
@@ -54,9 +57,10 @@ def test_nothing_to_look_at_is_refused(photos: Path) -> None:
         sources(["gone.png", "gone too.png"])
 
 
-def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def dogs(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that says "dog" of every image."""
+
     class Sure:
         def predict(self, pictures: np.ndarray) -> np.ndarray:
             return np.array([[0.0, 9.0]] * len(pictures), np.float32)
@@ -67,12 +71,45 @@ def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(
         labels=("cat", "dog"),
     )
     monkeypatch.setattr(artefact, "require_description", lambda _path: None)
+    monkeypatch.setattr(strangers, "describes_itself", lambda _path: True)
     for name in ("facts", "declared"):
         monkeypatch.setattr(predicting, name, lambda _path: described)
-    monkeypatch.setattr(runtimes, "load", lambda *_arguments, **_options: Sure())
-    (photos / "a.png").write_text("no picture")
+    monkeypatch.setattr(subjects, "load", lambda *_arguments, **_options: Sure())
     file = photos.parent / "model.tflite"
     file.write_text("")
+    return file
+
+
+@pytest.mark.parametrize("form", ["--json", "--jsonl", "--csv"])
+def test_ctrl_c_leaves_whole_output(
+    form: str, dogs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        picture(photos / f"{number:02d}.png")
+    found, find = [], Classifier.find
+
+    def interrupted(self: Classifier, seen: Seen) -> Found:
+        found.append(seen)
+        if len(found) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return find(self, seen)
+
+    monkeypatch.setattr(Classifier, "find", interrupted)
+    table = photos.parent / "t.csv"
+    done = here("predict", dogs, photos, form, *([table] if form == "--csv" else []))
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1].startswith("kerascnn: interrupted; what was answered")
+    whole = {
+        "--json": lambda: json.loads(done.stdout),
+        "--jsonl": lambda: [json.loads(line) for line in done.stdout.splitlines()],
+        "--csv": lambda: table.read_text().splitlines()[1:],
+    }
+    assert len(whole[form]()) == 3
+
+
+def test_a_broken_picture_is_skipped_and_the_exit_code_is_2(dogs: Path, photos: Path) -> None:
+    file = dogs
+    (photos / "a.png").write_text("no picture")
     done = here("predict", file, photos)
     assert done.returncode == 2
     paths = [str(photos / "b.png"), str(photos / "sub" / "a.png")]

@@ -217,7 +217,7 @@ def test_the_page_holds_it_all(photos: Path, told: Told, tmp_path: Path) -> None
     assert len(page.images) == 3 + 1  # mistakes, and the confusion
     words = " ".join(page.text)
     for wanted in (
-        "accuracy 70.0%, 95% interval", "top-5", "dark, taken for bright", "striped",
+        "Accuracy 70.0%, 95% interval", "top-5", "dark, taken for bright", "striped",
         "with int8.tflite: same top-1", "of probabilities", "A classifier on 10 held-out images of",
     ):  # fmt: skip
         assert wanted in words
@@ -260,3 +260,38 @@ assert not {{"tensorflow", "keras", "jax", "torch"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_predict_takes_the_same_flags(photos: Path, told: Told, tmp_path: Path) -> None:
+    path = stranger_files.onnx_file(tmp_path / "net.onnx", fixed=True)
+    image = photos / "bright" / "0.png"
+    given = ("--labels", told.labels, "--preprocessing", "0-1")
+    done = here("predict", path, image, *given, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)
+    assert found["labels"][0]["label"] == "bright"
+    assert_refused(
+        here("predict", path, image, cwd=tmp_path),
+        *("net.onnx.json is missing", "--preprocessing, --labels"),
+    )
+    described = stranger_files.tflite(tmp_path / "net.tflite")
+    stranger_files.with_metadata(described, [0], [255])
+    done = here("predict", described, image, cwd=tmp_path)
+    assert "bright" in done.stdout
+
+
+def test_a_keras_file_of_no_run(photos: Path, told: Told, tmp_path: Path) -> None:
+    """Of keras.applications' kind: it normalises by itself, and ends in a softmax."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((None, None, 3))
+    pixels = layers.Rescaling(1 / 255)(image)
+    dense = layers.Dense(3, activation="softmax")
+    model = keras.Model(image, dense(layers.GlobalAveragePooling2D()(pixels)))
+    dense.set_weights([stranger_files.KERNEL, stranger_files.BIAS])
+    path = tmp_path / "net.keras"
+    model.save(path)
+    asked = Asked(told=Told(labels=told.labels, image_size=(8, 8)))
+    found = evaluate(path, data=str(photos), asked=asked).to_dict()
+    assert (found["images"], found["value"]) == (10, 70)

@@ -150,6 +150,12 @@ def test_numbers_are_in_natural_order_and_named_by_a_file(tmp_path: Path) -> Non
         scan(path)
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "classes.csv"])
+def test_a_table_of_numbers_does_not_name_them_itself(name: str, tmp_path: Path) -> None:
+    path = table(tmp_path, *(f"{n},{at // 4}" for at, n in enumerate(NAMES)), name=name)
+    assert scan(path).classes == ("0", "1", "2")
+
+
 def test_names_may_count_from_one(tmp_path: Path) -> None:
     path = table(tmp_path, "file,label", *(f"{n},{1 + (c == 'dog')}" for n, c in PAIRS))
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
@@ -262,6 +268,16 @@ def test_lines_of_json(tmp_path: Path) -> None:
     assert whole(scan(table(tmp_path, *rows, name="metadata.jsonl"))) == ALL
     with pytest.raises(InputError, match=r"line 13 is not a JSON object"):
         scan(table(tmp_path, *rows, "{", name="metadata.jsonl"))
+
+
+def test_few_images_that_nothing_is_learnt_from(tmp_path: Path) -> None:
+    """As `kerascnn import` reads them: one class, and classes of one image."""
+    one = scan(table(tmp_path / "a", "file,label", "00.png,cat", "01.png,cat"), sparse=True)
+    assert one.classes == ("cat",)
+    rows = ("00.png,cat,test", "01.png,dog,test", "02.png,cat,train")
+    few = scan(table(tmp_path / "b", "file,label,split", *rows), sparse=True)
+    assert few.classes == ("cat", "dog")
+    assert len(few.held_out) == 2
 
 
 def test_held_out_rows_of_another_table(tmp_path: Path) -> None:

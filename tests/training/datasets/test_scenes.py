@@ -144,8 +144,8 @@ def test_what_is_held_out_is_new_in_digit_and_photo() -> None:
     assert not train & held_out
     assert {file for _package, file in train} >= {"motorcycle_left.png", "motorcycle_right.png"}
     # What learnt from `scenes-digits` may be judged here.
-    assert train >= set(scenes_digits._TRAIN_PHOTOS)
-    assert held_out >= set(scenes_digits._HELD_OUT_PHOTOS)
+    assert train >= set(scenes_digits.TRAIN_PHOTOS)
+    assert held_out >= set(scenes_digits.HELD_OUT_PHOTOS)
     digits = mnist.scan()
     assert len(scenes._digits("train")[0]) == len(digits.train)
     assert len(scenes._digits("held_out")[0]) == len(digits.held_out)

@@ -37,7 +37,7 @@ def test_what_is_held_out_is_new_in_digit_and_photo(whole) -> None:
         assert painted.names[0] == plain.names[0].replace("mnist", "scenes-digits")
         np.testing.assert_array_equal(painted.labels, plain.labels)
     assert not set(whole.train.names) & set(whole.held_out.names)
-    assert not set(scenes_digits._TRAIN_PHOTOS) & set(scenes_digits._HELD_OUT_PHOTOS)
+    assert not set(scenes_digits.TRAIN_PHOTOS) & set(scenes_digits.HELD_OUT_PHOTOS)
     pictures = np.concatenate([whole.train.pictures[:500], whole.held_out.pictures])
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
 
@@ -45,7 +45,7 @@ def test_what_is_held_out_is_new_in_digit_and_photo(whole) -> None:
 @pytest.mark.parametrize("part", ["train", "held_out"])
 def test_digits_are_readable(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A digit's brightness is far from the average around it, and that is not too restless."""
-    photos = scenes_digits._TRAIN_PHOTOS if part == "train" else scenes_digits._HELD_OUT_PHOTOS
+    photos = scenes_digits.TRAIN_PHOTOS if part == "train" else scenes_digits.HELD_OUT_PHOTOS
     digits = getattr(mnist.scan(), part).take(range(0, 1000, 10))
     painted = scenes_digits._paint(digits, photos, part=0)[1].astype(int)
     marks = np.array([255, 0, 255])

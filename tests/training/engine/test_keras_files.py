@@ -62,6 +62,38 @@ def test_layers_larger_than_the_file_are_refused(change, tmp_path: Path) -> None
     assert grown < 200_000  # KB; the smallest of these asks for 288 MB
 
 
+@keras.saving.register_keras_serializable(package="keras_hub")
+class HubTask(keras.Model):
+    """As KerasHub's classifiers are made: of a backbone, and compiled at once."""
+
+    def __init__(self, backbone: keras.Model, compile: bool = True, **kwargs: Any) -> None:
+        outputs = layers.Dense(3, name="answers")(backbone.output)
+        super().__init__(inputs=backbone.input, outputs=outputs, **kwargs)
+        self.backbone = backbone
+        if compile:
+            self.compile(keras.optimizers.Adam(), "mse")
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> HubTask:
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**{**config, "backbone": backbone})
+
+
+def test_a_task_of_kerashub_is_measured_without_its_optimiser(tmp_path: Path) -> None:
+    inputs = keras.Input((8, 8, 3))
+    backbone = keras.Model(inputs, layers.Flatten()(layers.Conv2D(4, 3)(inputs)))
+    HubTask(backbone).save(tmp_path / "model.keras")
+    read = load_keras(tmp_path / "model.keras")
+    assert isinstance(read, HubTask)
+    assert read.count_params() == 4 * 28 + 3 * (4 * 36 + 1)
+
+
 def test_an_archive_that_unpacks_to_much_more_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

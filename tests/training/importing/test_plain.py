@@ -390,3 +390,16 @@ def test_shared_layers_stay_shared_and_augmentation_inside_goes():
     assert [layer.name for layer in found.layers if isinstance(layer, layers.Conv2D)] == ["stem"]
     assert len(found.get_layer("stem")._inbound_nodes) == 2
     assert not [layer for layer in found.layers if "random" in layer.name]
+
+
+def test_a_normalisation_that_was_adapted_is_taken_out():
+    images = bytes_of_noise(8, 8).astype(np.float32)
+    norm = layers.Normalization()
+    norm.adapt(images)
+    inputs = keras.Input((8, 8, 3))
+    x = pool()(layers.Conv2D(4, 3)(norm(inputs)))
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+    found = plain(model)
+    np.testing.assert_allclose(found.preprocessing.mean, images.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(found.preprocessing.std, images.std((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(answers(found, images), np.asarray(model(images)), atol=1e-5)

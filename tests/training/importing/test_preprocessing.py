@@ -36,7 +36,7 @@ def test_the_first_norm_tells_what_a_network_was_fed_with(name):
     found = guess(trained_on(name), photos())
     assert (found.name, found.sure) == (name, True)
     assert set(found.scores) == set(NAMES)
-    assert f"preprocessing {name!r}, by the statistics in 'norm'" in found.sentence
+    assert f"preprocessing {name!r}: what reaches 'norm' is nearest" in found.sentence
 
 
 def test_images_of_another_kind_make_it_unsure():

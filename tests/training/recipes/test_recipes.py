@@ -128,6 +128,7 @@ def test_who_names_no_recipe_gets_one_for_network_data_and_weights():
         ("unet", "scenes:128", None, "scenes_maps"),
         ("unet_resnet50", "cells/", "imagenet", "segmentation"),
         ("lenet5", "mnist", None, "digits"),
+        ("lenet5", "mnist-photos", None, "digits"),
         ("mobilenet_v2", "scenes-digits", None, "scenes_digits"),
         ("mobilenet_v2", "scenes-digits", "imagenet", "finetune"),
         ("mobilenet_v2", "flowers", None, "scratch"),

@@ -1,0 +1,286 @@
+"""A network from elsewhere goes the whole way: import, compress, compare, evaluate, web, Android.
+
+The network tells colours apart by weights that were set by hand (`tests/helpers/colours.py`).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import colours
+import keras
+import numpy as np
+import pytest
+from commands import assert_refused, here
+from keras import layers
+
+import kerascnn
+from export.compress import left_out
+from kerascnn.errors import InputError
+from training.engine.run import Run
+
+COUNT, VARIANTS = 60, ["float32", "int8", "prune50_int8"]
+QUIET = {"progress": False}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data by class, images without classes, and the network as its owner saved it."""
+    folder = tmp_path_factory.mktemp("imported")
+    colours.folders(folder / "pets", COUNT)
+    colours.flat(folder / "photos", 20)
+    colours.network().save(folder / "colours.keras")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(root: Path) -> kerascnn.Run:
+    return kerascnn.import_model(
+        root / "colours.keras", data=root / "pets", out=root / "run", **QUIET
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(run: kerascnn.Run) -> kerascnn.Results:
+    return run.compress(VARIANTS, fine_tune_epochs=1, **QUIET)
+
+
+@pytest.fixture(scope="module")
+def unlabelled(root: Path) -> kerascnn.Run:
+    (root / "labels.txt").write_text("blue\ngreen\nred\n")
+    return kerascnn.import_model(
+        root / "colours.keras",
+        data=root / "photos",
+        labels=root / "labels.txt",
+        preprocessing="-1-1",
+        out=root / "unlabelled",
+        **QUIET,
+    )
+
+
+def test_a_run_is_made_without_a_training(run: kerascnn.Run, root: Path) -> None:
+    info = run.info
+    assert (run.model, run.task, run.labels) == ("colours", "classification", colours.CLASSES)
+    assert run.metrics["held_out"] == 100.0
+    told = info["dataset"]
+    assert (told["train"], told["validation"], told["held_out"]) == (42, 6, 12)
+    imported = info["request"]["imported"]
+    assert imported["source"] == str(root / "colours.keras")
+    assert imported["places"] == {"blue": 0, "green": 1, "red": 2}
+    assert imported["labelled"]
+    assert {path.name for path in run.folder.iterdir()} >= {
+        "run.json", "model.keras", "labels.txt", "confusion.csv",
+    }  # fmt: skip
+    assert not (run.folder / "history.csv").exists()
+    assert not list(root.glob(".partial*"))
+
+
+def test_its_network_answers_as_the_owners(run: kerascnn.Run) -> None:
+    """Logits, whose softmax is what the owner's network ends in."""
+    ours, theirs = run.load(), colours.network()
+    pictures = np.stack([colours.picture(number, 16)[1] for number in range(5)])
+    wanted = theirs(pictures / 127.5 - 1.0)
+    found = keras.ops.softmax(ours(run.preprocessing.normalise(pictures)))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert [layer.name for layer in ours.layers if layer.weights][:: len(ours.layers)] == ["stem"]
+    assert ours.layers[-1].name == "logits"
+
+
+def test_the_same_import_is_made_once(
+    run: kerascnn.Run, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run.folder / "run.json").stat().st_mtime_ns
+    again = kerascnn.import_model(root / "colours.keras", data=root / "pets", out=run.folder)
+    assert "is imported already" in capsys.readouterr().err
+    assert again.info == run.info
+    assert (run.folder / "run.json").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match=r"holds another import \(resize differs\)"):
+        kerascnn.import_model(
+            root / "colours.keras", data=root / "pets", out=run.folder, resize="crop"
+        )
+
+
+def test_files_answer_as_the_network_does(rows: kerascnn.Results) -> None:
+    found = {(row["variant"], row["format"]): row for row in rows}
+    assert set(found) == {("float32", "onnx"), *((name, "tflite") for name in VARIANTS)}
+    for row in rows:
+        assert (row["model"], row["metric"], row["fits"]) == ("colours", "accuracy", True)
+    assert found["float32", "tflite"]["value"] == 100.0
+    assert found["prune50_int8", "tflite"]["sparsity"] > 0
+
+
+def test_the_report_says_where_it_is_from(rows: kerascnn.Results, run: kerascnn.Run) -> None:
+    page = (run.folder / "report.html").read_text("utf-8")
+    digest = run.info["request"]["imported"]["sha256"]
+    for words in ("Imported from", "colours.keras", digest[:12], "for calibration and fine-tuning"):
+        assert words in page, words
+    assert "best epoch" not in page
+
+
+def test_other_commands_take_it(rows: kerascnn.Results, run: kerascnn.Run, root: Path) -> None:
+    file = run.artefacts["int8.tflite"]
+    done = here("info", file, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "colours" in done.stdout
+    (answer, *_rest) = kerascnn.predict(file, root / "pets" / "red")
+    assert answer["labels"][0]["label"] == "red"
+    assert kerascnn.evaluate(run, **QUIET)["value"] == run.metrics["held_out"]
+    assert kerascnn.evaluate(file, root / "pets", **QUIET)["images"] == COUNT
+    assert len(kerascnn.compare([run], **QUIET)) == len(rows)
+    done = here("debug", run.folder, "int8", "--json")
+    assert json.loads(done.stdout)["layers"], done.stderr
+
+
+@pytest.mark.parametrize("command", ["web", "android"])
+def test_it_is_packed_for_clients(
+    rows: kerascnn.Results, run: kerascnn.Run, tmp_path: Path, command: str
+) -> None:
+    done = here(command, run.folder, "-o", tmp_path / "packed")
+    assert done.returncode == 0, done.stderr
+    packed = {path.name for path in (tmp_path / "packed").rglob("*.tflite")}
+    assert any("int8" in name for name in packed)
+
+
+def test_images_without_labels_serve_what_needs_none(unlabelled: kerascnn.Run) -> None:
+    assert unlabelled.metrics["metric"] == "agreement"
+    assert unlabelled.metrics["held_out"] == 100.0
+    assert not unlabelled.info["request"]["imported"]["labelled"]
+    with (unlabelled.folder / "answers.csv").open(newline="") as stream:
+        answers = {row["image"]: row["label"] for row in csv.DictReader(stream)}
+    told = unlabelled.info["dataset"]
+    assert len(answers) == told["held_out"] + told["validation"] == 11
+    for image, label in answers.items():
+        assert label == colours.picture(int(Path(image).stem))[0]
+    rows = unlabelled.compress(["float32", "int8"], onnx=False, **QUIET)
+    assert {row["metric"] for row in rows} == {"agreement"}
+    assert all(row["fits"] for row in rows)
+    assert rows.best
+    page = (unlabelled.folder / "report.html").read_text("utf-8")
+    assert "its own answers are the truth" in page
+
+
+def test_it_is_evaluated_by_agreement(unlabelled: kerascnn.Run) -> None:
+    found = kerascnn.evaluate(unlabelled, **QUIET)
+    assert (found["metric"], found["value"], found["images"]) == ("agreement", 100.0, 10)
+    with pytest.raises(InputError, match="have no labels, and what the network answers is kept"):
+        kerascnn.evaluate(unlabelled, split="train", **QUIET)
+
+
+def test_what_needs_labels_is_refused_without_them(unlabelled: kerascnn.Run) -> None:
+    for name in ("prune50_int8", "slim50_int8", "qat_int8", "distil_qat_int8"):
+        with pytest.raises(InputError, match=f"{name} trains, which needs labels"):
+            unlabelled.compress([name], **QUIET)
+
+
+def test_answers_that_are_gone_are_missed(
+    unlabelled: kerascnn.Run, root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(unlabelled.folder, tmp_path / "run")
+    (tmp_path / "run" / "answers.csv").write_text("image,label\n0.png,mauve\n")
+    with pytest.raises(InputError, match=r"answers\.csv is gone or damaged .*import again"):
+        kerascnn.open_run(tmp_path / "run").compress(["float16"], **QUIET)
+
+
+def test_a_network_of_more_classes_is_measured_over_all_of_them(root: Path, tmp_path: Path) -> None:
+    """Folders of two of five classes, in another order than the outputs'."""
+    names = ("red", "mauve", "blue", "grey", "green")
+    colours.network(outputs=names, activation=None).save(tmp_path / "five.keras")
+    data = colours.folders(tmp_path / "pets", 30, names={"red": "Red"})
+    shutil.rmtree(data / "green")
+    (tmp_path / "labels.txt").write_text("\n".join(names))
+    run = kerascnn.import_model(
+        tmp_path / "five.keras", data=data, labels=tmp_path / "labels.txt",
+        preprocessing="-1-1", out=tmp_path / "run", **QUIET,
+    )  # fmt: skip
+    assert run.labels == names
+    assert run.info["request"]["imported"]["places"] == {"blue": 2, "Red": 0}
+    assert run.metrics["held_out"] == 100.0
+    rows = run.compress(["int8"], onnx=False, **QUIET)
+    assert rows[0]["value"] == 100.0
+
+
+def test_a_class_that_it_does_not_know_is_named(root: Path, tmp_path: Path) -> None:
+    data = colours.folders(tmp_path / "pets", 6, names={"red": "reed"})
+    (tmp_path / "labels.txt").write_text("blue\ngreen\nred\n")
+    done = here(
+        "import", root / "colours.keras", "--data", data, "--labels", tmp_path / "labels.txt",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert_refused(done, "classes that colours does not know: reed", "'red'")
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_has_changed_is_no_data_of_the_run(root: Path, tmp_path: Path) -> None:
+    data = colours.folders(tmp_path / "pets", 12)
+    run = kerascnn.import_model(root / "colours.keras", data=data, out=tmp_path / "run", **QUIET)
+    shutil.copytree(data / "red", data / "mauve")
+    with pytest.raises(InputError, match="has the class 'mauve', which it had not"):
+        run.compress(["float32"], **QUIET)
+
+
+def test_a_photo_of_each_class_is_enough_to_begin_with(root: Path, tmp_path: Path) -> None:
+    data = colours.folders(tmp_path / "pets", 3)
+    run = kerascnn.import_model(
+        root / "colours.keras", data=data, out=tmp_path / "run", preprocessing="-1-1", **QUIET
+    )
+    told = run.info["dataset"]
+    assert (told["train"], told["validation"], told["held_out"]) == (2, 0, 1)
+
+
+def test_nothing_is_left_of_an_import_that_fails(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.classification.train import ClassifierTraining
+
+    def interrupted(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClassifierTraining, "results", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kerascnn.import_model(
+            root / "colours.keras", data=root / "pets", out=tmp_path / "run", **QUIET
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def attentive() -> keras.Model:
+    """A network with a layer that the steps which train cannot take."""
+    x = inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 4, strides=4, name="patches")(x)
+    x = layers.Reshape((16, 8), name="tokens")(x)
+    x = layers.MultiHeadAttention(2, 4, name="attend")(x, x)
+    x = layers.GlobalAveragePooling1D(name="mean")(x)
+    outputs = layers.Dense(3, activation="softmax", name="head")(x)
+    return keras.Model(inputs, outputs, name="attentive")
+
+
+def test_a_layer_that_a_step_cannot_take_is_named_and_the_rest_is_made(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keras.utils.set_random_seed(0)
+    attentive().save(tmp_path / "net.keras")
+    run = kerascnn.import_model(
+        tmp_path / "net.keras", data=root / "photos", labels=root / "labels.txt",
+        preprocessing="-1-1", out=tmp_path / "photos", **QUIET,
+    )  # fmt: skip
+    labelled = kerascnn.import_model(
+        tmp_path / "net.keras", data=root / "pets", preprocessing="-1-1",
+        out=tmp_path / "pets", **QUIET,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"prune50_int8: .*'attend' is a MultiHeadAttention"):
+        labelled.compress(["float32", "prune50_int8"], **QUIET)
+    assert not list(labelled.folder.glob("artefacts/*"))
+    rows = run.compress(onnx=False)
+    made = {row["variant"] for row in rows}
+    assert "float32" in made
+    reasons = left_out.of_run(Run.open(run.folder))
+    assert made | {name.removesuffix(".tflite") for name in reasons} == {
+        "float32", "float16", "dynamic_int8", "int8", "weight_int4",
+    }  # fmt: skip
+    said = capsys.readouterr().err
+    for file, why in reasons.items():
+        assert f"left out: {file}: {why}" in said
+        assert why.startswith(file)
