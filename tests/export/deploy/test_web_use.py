@@ -277,6 +277,17 @@ def test_a_new_page_takes_the_place_of_the_one_that_is_kept(
       const [name] = (await caches.keys()).filter((name) => name.includes(location.origin));
       return (await (await caches.open(name)).keys()).map(({ url }) => url);
     })()"""
+    # The page does not wait for the worker that takes the place of the one before.
+    replaced = """(async () => {
+      const registration = await navigator.serviceWorker.getRegistration();
+      await registration.update();
+      const worker = registration.installing ?? registration.waiting;
+      await new Promise((done) => {
+        const look = () => !worker || worker.state === "activated" ? done() : undefined;
+        worker?.addEventListener("statechange", look);
+        look();
+      });
+    })()"""
     with browser.served(folder) as address:
         page = Page(running, address, ["small"])
         assert page.fact("Offline") == "Works without network"
@@ -287,6 +298,7 @@ def test_a_new_page_takes_the_place_of_the_one_that_is_kept(
         page = Page(running, address, ["small", "renamed"])
         assert running.evaluate("document.querySelector('#model').options.length") == 2
         assert page.fact("Offline") == "Works without network"
+        running.evaluate(replaced)
         second = set(running.evaluate(keys))
     changed = {url.split("?")[0].removeprefix(f"{address}/") for url in second - first}
     assert changed - {"litert/litert_wasm_threaded_internal.wasm.gz",
