@@ -10,7 +10,15 @@ from PIL import Image
 
 from export.runtime.answers import Area, Areas, Box, Boxes, Instance, Prediction
 from export.runtime.model_facts import ModelFacts
-from export.runtime.predictor import Asked, Found, Predictor, Seen, answering, made
+from export.runtime.predictor import (
+    Asked,
+    Found,
+    NumberlessError,
+    Predictor,
+    Seen,
+    answering,
+    made,
+)
 from export.runtime.subjects import Subject
 from kerascnn.errors import InputError
 from training.augment.boxes import to_network
@@ -48,6 +56,8 @@ class Classifier(Predictor):
                     f"{self.path} gives {len(probabilities)} logits and its description "
                     f"{len(labels)} labels; bring the description that belongs to it"
                 )
+        if not np.isfinite(probabilities).all():
+            raise NumberlessError(f"what {self.path} answers is not a number (NaN)")
         order = probabilities.argsort()[::-1][: self.asked.top]
         ranked = tuple((labels[i], float(probabilities[i])) for i in order)
 

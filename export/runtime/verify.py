@@ -194,6 +194,8 @@ def verify(
     agreed = ByClass.of(wanted, found == wanted, answers.classes)
     if not answers.finite.all():
         verified, rule = NO, "some logits are not numbers"
+    elif not reference.finite.all():
+        verified, rule = NO, "some logits of Keras are not numbers"
     elif variant.quantised:
         verified, rule = _of_answers(agreed)
     else:
@@ -206,7 +208,7 @@ def verify(
     )
     if labels is None:
         return verdict
-    before, after = wanted == labels, found == labels
+    before, after = reference.right(labels), answers.right(labels)
     drop = 100 * float(before.mean() - after.mean())
     return bounded(verdict, "accuracy", drop, lambda: drop_interval(before, after))
 

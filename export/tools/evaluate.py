@@ -82,6 +82,7 @@ class Evaluated:
         agreement: with another file.
         held: against a published figure.
         scored: what a page shows beside the figures.
+        numberless: images whose answer is no number; they count as wrong.
     """
 
     file: str
@@ -96,6 +97,16 @@ class Evaluated:
     agreement: Agreement | None = None
     held: Held | None = None
     scored: Scored | None = None
+    numberless: int = 0
+
+    @property
+    def warning(self) -> str:
+        """That some answers are no numbers; empty where all are."""
+        if not self.numberless:
+            return ""
+        boxes = self.task == "detection"
+        counts = "such boxes do not count" if boxes else "these images count as wrong"
+        return f"{numberless_line(self.numberless, self.images)}; {counts}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; a figure that there is none of is None."""
@@ -106,6 +117,7 @@ class Evaluated:
             "split": self.split,
             "images": self.images,
             "broken": list(self.broken),
+            "not_numbers": self.numberless,
             "absent": list(self.absent),
         }
         if (score := self.score) is not None:
@@ -131,6 +143,7 @@ class Evaluated:
         split = "" if self.split == "all" else f"{self.split} "
         broken = f" ({counted(len(self.broken), 'broken image')} left out)" if self.broken else ""
         lines = [f"{self.file}: {counted(self.images, f'{split}image')} of {self.data}{broken}"]
+        lines += [self.warning] if self.warning else []
         if (score := self.score) is not None:
             lines += _figures(score)
         if self.held is not None:
@@ -226,6 +239,7 @@ class _Measurement:
             agreement=agreement,
             held=held,
             scored=found,
+            numberless=found.numberless,
         )
 
     def _of_zoo(self) -> Named | None:
@@ -300,6 +314,9 @@ class _Measurement:
             absent = tuple(label for i, label in enumerate(labels) if i not in there)
         broken, keep = BrokenPictures(), self._asked.reference is not None
         found = self._scorer.score(subject, parts, broken, self._name, keep=keep)
+        if found.numberless and found.numberless == len(found.names):
+            line = numberless_line(found.numberless, len(found.names))
+            raise InputError(f"{subject.path}: {line}; check --preprocessing, or the file itself")
         return found, broken, absent
 
     def _agreement(self, found: Scored, broken: BrokenPictures) -> Agreement:
@@ -416,8 +433,15 @@ def _parts(dataset: Any, split: str) -> list[Any]:
     return parts
 
 
+def numberless_line(count: int, images: int) -> str:
+    """That so many answers are no numbers."""
+    return f"{count:,} of {counted(images, 'answer')} are not numbers (NaN)"
+
+
 def mistake(one: Mapping[str, Any]) -> str:
     """What is wrong with an image of `Score.worst`, in words."""
+    if "predicted" in one and one["predicted"] is None:
+        return f"{one['true']}, and the answer is not a number"
     if "predicted" in one:
         sure = "-" if one["probability"] is None else f"{one['probability']:.1f}%"
         return f"{one['true']}, taken for {one['predicted']} ({sure})"
@@ -430,6 +454,9 @@ def agreement_lines(found: Agreement, score: Score | None) -> list[str]:
     """How far two files agree, for a terminal and the page."""
     told = ", ".join(_agreed(name, value) for name, value in found.figures.items())
     lines = [f"with {found.reference}: {told}"]
+    if found.numberless:
+        line = numberless_line(found.numberless, found.images)
+        lines.append(f"of {found.reference}, {line}")
     if found.difference is None or found.value is None or score is None:
         return lines
     interval = ""

@@ -78,6 +78,7 @@ def _values(found: Evaluated) -> dict[str, Any]:
         "data": _end(found.data),
         "network": _NETWORKS.get(found.task, "segmentation network"),
         "verdict": _verdict(found),
+        "warning": found.warning,
         "images": counted(
             found.images, "image" if found.split == "all" else f"{found.split} image"
         ),

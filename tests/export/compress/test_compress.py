@@ -344,6 +344,9 @@ def test_verdicts() -> None:
     assert verify(recipes.variant("float16"), off, keras_logits, off).fits
     assert not verify(recipes.variant("float16"), keras_logits, keras_logits, off).fits
     assert not verify(recipes.variant("int8"), keras_logits * np.nan, keras_logits).fits
+    no_numbers = verify(recipes.variant("int8"), keras_logits, keras_logits * np.nan)
+    assert no_numbers.verified == "no"
+    assert "some logits of Keras are not numbers" in no_numbers.rule
 
 
 def logits_of(answers: np.ndarray, classes: int = 2) -> np.ndarray:
