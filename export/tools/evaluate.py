@@ -154,7 +154,10 @@ class Evaluated:
             lines.append(f"no images of: {some(self.absent)}")
         if score is None:
             return "\n".join(lines)
-        lines += ["", *_table(score.per_class)]
+        rows, none = with_images(score)
+        lines += ["", *_table(rows)]
+        if none:
+            lines.append(f"{counted(none, 'class')} without images left out; --csv has all")
         if score.confused:
             lines += ["", "taken for another most often:"]
             lines += [
@@ -505,11 +508,37 @@ def _figures(score: Score) -> list[str]:
     return [
         f"{score.metric} {_percent(score.value)}{interval}",
         ", ".join(
-            f"{words(name)} {_figure(name, value)}"
-            for name, value in score.figures.items()
-            if name != "top1"  # it is the accuracy
+            f"{words(name)} {_figure(name, value)}" for name, value in told_figures(score).items()
         ),
     ]
+
+
+_TOP = 5
+
+
+def told_figures(score: Score) -> dict[str, float | None]:
+    """Figures that tell a person something, beside `Score.value`.
+
+    "top1" is the accuracy, and with five classes or fewer every class is among five.
+    """
+    told = {name: value for name, value in score.figures.items() if name != "top1"}
+    if "top5" in told and len(score.per_class) <= _TOP:
+        del told["top5"]
+    return told
+
+
+def with_images(score: Score) -> tuple[list[dict[str, Any]], int]:
+    """Rows of the classes that have images, objects or pixels, and how many have none.
+
+    Of the others there is no recall; a precision of 0 says what the confusions say.
+    """
+    rows = [row for row in score.per_class if _is_there(row)]
+    return rows, len(score.per_class) - len(rows)
+
+
+def _is_there(row: Mapping[str, Any]) -> bool:
+    counts = [row[name] for name in ("images", "objects", "pixels") if name in row]
+    return any(counts) or not counts
 
 
 _WORDS = {

@@ -59,6 +59,11 @@ def test_figures_confusion_and_worst_mistakes(photos: Path, told: Told, tmp_path
     assert found["worst"][0]["probability"] > found["worst"][2]["probability"] > 99
     text = evaluated.as_text()
     assert "dark for bright: 2 images, 50.0%" in text
+    # Told where it says something: of three classes all are among five.
+    assert (found["top5"], "top-5" in text) == (100, False)
+    assert [row["label"] for row in found["per_class"]] == ["dark", "bright", "striped"]
+    assert not any(line.startswith("striped") for line in text.splitlines())
+    assert "1 class without images left out; --csv has all" in text
     assert "dark, taken for bright (100.0%)" in text
     json.dumps(found)
 
@@ -115,7 +120,7 @@ def test_agreement_needs_no_labels(photos: Path, told: Told, tmp_path: Path) -> 
     assert found["reference"]["same_top1"] == 100
     assert found["reference"]["difference"] is None
     assert "same top-1 100.00%" in evaluated.as_text()
-    with pytest.raises(InputError, match="needs at least one class folder"):
+    with pytest.raises(InputError, match="needs at least one class folder,"):
         evaluate(path, data=str(flat), asked=Asked(told=told))
 
 
@@ -217,7 +222,8 @@ def test_the_page_holds_it_all(photos: Path, told: Told, tmp_path: Path) -> None
     assert len(page.images) == 3 + 1  # mistakes, and the confusion
     words = " ".join(page.text)
     for wanted in (
-        "Accuracy 70.0%, 95% interval", "top-5", "dark, taken for bright", "striped",
+        "Accuracy 70.0%, 95% interval", "dark, taken for bright",
+        "No images of 1 of its classes",
         "with int8.tflite: same top-1", "of probabilities", "A classifier on 10 held-out images of",
     ):  # fmt: skip
         assert wanted in words
