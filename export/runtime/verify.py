@@ -65,6 +65,12 @@ def verified_of(evaluation: Mapping[str, Any]) -> str:
     return str(evaluation.get("verified") or (YES if evaluation["fits"] else NO))
 
 
+def in_short(evaluation: Mapping[str, Any]) -> str:
+    """Why a file is `NOT_VERIFIED`, in a few words, of the .json beside it."""
+    reason = str(evaluation.get("rule", "")).rpartition("; ")[2].removeprefix("but ")
+    return "the held-out images do not tell" + (f": {reason}" if reason else "")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ByClass:
     """How often another one agrees with what the first one answers, by class; shares in percent.
