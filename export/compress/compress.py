@@ -29,7 +29,7 @@ from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.graph.signature import INPUT_NAME
 from export.onnx.convert import converted
 from export.runtime import first_run
-from export.runtime.verify import Verdict
+from export.runtime.verify import NOT_VERIFIED, Verdict, in_short
 from export.tasks import base as tasks
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
@@ -101,9 +101,10 @@ def compress(
 def _made(one: Artefact) -> str:
     """A file that was made, in a line: "int8.tflite  62.4 KB  accuracy 97.2%  verified: yes"."""
     measured = one.info["evaluation"]
+    why = f" ({in_short(measured)})" if measured["verified"] == NOT_VERIFIED else ""
     return (
         f"{one.path.name}  {one.info['bytes'] / 1000:,.1f} KB  {measured['metric']} "
-        f"{measured['value']:.1f}%  verified: {measured['verified']}"
+        f"{measured['value']:.1f}%  verified: {measured['verified']}{why}"
     )
 
 

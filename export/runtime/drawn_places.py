@@ -62,7 +62,8 @@ def _name(source: Source) -> str:
 def _refuse_doubles(sources: Sequence[Source], found: Sequence[pathlib.Path]) -> None:
     first: dict[pathlib.Path, Source] = {}
     for source, target in zip(sources, found, strict=True):
-        if (before := first.setdefault(target, source)) is not source:
+        before = first.setdefault(target, source)
+        if before.path != source.path:  # a list may name an image twice
             raise InputError(
                 f"{before.path} and {source.path} would both be drawn as {target.name}; name one "
                 "of them"

@@ -255,7 +255,7 @@ class ForeignClassifier(_Foreign):
         """See `export.runtime.load.Runtime.predict`."""
         rows = [self._answers(picture)[0].reshape(-1) for picture in pictures]
         answers = np.stack(rows).astype(np.float32)
-        if self.probabilities is None and len(answers):
+        if self.probabilities is None and np.isfinite(answers).all(axis=-1).any():
             self.probabilities = are_probabilities(answers)
         if not self.probabilities:
             return answers
@@ -300,7 +300,10 @@ class ForeignSegmenter(_Foreign):
 def are_probabilities(answers: np.ndarray) -> bool:
     """Whether (n, classes) numbers are none below 0 and add up to one in each image.
 
-    Of logits that is not so.
+    Of logits that is not so. Images whose numbers are none do not count.
     """
+    answers = answers[np.isfinite(answers).all(axis=-1)]
+    if not len(answers):
+        return False
     sums = answers.sum(axis=-1)
     return bool(answers.min() >= 0 and np.abs(sums - 1).max() <= _SUM)

@@ -72,6 +72,7 @@ def facts(path: pathlib.Path) -> ModelFacts:
 
 def declared(path: pathlib.Path) -> ModelFacts:
     """As `facts`, of a file that is not run."""
+    require_run(path)
     if path.suffix == ".keras" and path.is_file():
         run = Run.open(path.parent)
         return _of_info(run.info, run.task, run.preprocessing, run.labels)
@@ -84,6 +85,16 @@ def declared(path: pathlib.Path) -> ModelFacts:
         return _of_info(beside.info, task, beside.preprocessing, beside.labels)
     _require_same(path)
     return _of_description(path, own)
+
+
+def require_run(path: pathlib.Path) -> None:
+    """Raise InputError for a Keras file that is in no run, with the command that makes one."""
+    if not path.is_file() or path.suffix not in (".keras", ".h5", ".hdf5"):
+        return
+    if path.suffix != ".keras" or not (path.parent / "run.json").is_file():
+        raise InputError(
+            f"{path} is in no run folder; make a run of it: kerascnn import {path} --data DATA"
+        )
 
 
 def _of_info(

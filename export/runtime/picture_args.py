@@ -26,14 +26,15 @@ def sources(
     lists: Sequence[str] = (),
     warn: Callable[[str], None] = lambda _line: None,
 ) -> list[Source]:
-    """What the words of a command line mean, in their order, each file once.
+    """What the words of a command line mean, in their order: files once, lists as they are.
 
     Args:
         arguments: files; folders, whose images are read at any depth, less hidden ones, as data
             sets are; patterns ("photos/**/*.jpg") that the shell left as they are; "camera:0"; "-"
             for a list on the standard input.
         lists: files with a path a line (or with NUL between paths), "-" for the standard input.
-            Paths are taken as they stand, from the working directory.
+            Paths are taken as they stand, from the working directory, those that come again too:
+            a list is answered line by line.
         warn: is told what was left out.
 
     Returns:
@@ -44,19 +45,22 @@ def sources(
     Raises:
         InputError: a folder or a pattern without images, an empty list, or nothing that exists.
     """
-    found: dict[str, Source] = {}
+    found: list[Source] = []
+    seen: set[str] = set()
     for argument in arguments:
-        given = _listed(STDIN) if argument == STDIN else _of(argument, warn)
-        found |= {one.path: one for one in given if one.path not in found}
+        if argument == STDIN:
+            found += _listed(STDIN)
+        else:
+            given = {one.path: one for one in _of(argument, warn) if one.path not in seen}
+            found += given.values()
+            seen |= given.keys()
     for each in lists:
-        found |= {one.path: one for one in _listed(each) if one.path not in found}
+        found += _listed(each)
     if not found:
         raise InputError("no images are named; give files, folders or a list of them")
-    if not any(
-        isinstance(one, Camera) or pathlib.Path(one.path).exists() for one in found.values()
-    ):
-        raise InputError(f"{next(iter(found))}: no such image")
-    return list(found.values())
+    if not any(isinstance(one, Camera) or pathlib.Path(one.path).exists() for one in found):
+        raise InputError(f"{found[0].path}: no such image")
+    return found
 
 
 def seconds(text: str) -> float:
@@ -92,13 +96,14 @@ def _inside(folder: pathlib.Path, argument: str, warn: Callable[[str], None]) ->
     """The images of a folder; its videos are left out, since they may take hours."""
     read = listing(folder, SUFFIXES)
     videos = [name for name in read.others if suffix_of(name) in VIDEOS]
+    noun = "GIF" if {suffix_of(name) for name in videos} == {".gif"} else "video"
     told = f"name them to look at them: {argument.rstrip('/')}/**/*{_ending(videos)}"
     if not read.files:
         endings = " ".join(sorted(SUFFIXES))
-        remedy = f"it has {counted(len(videos), 'video')}; {told}" if videos else "name image files"
+        remedy = f"it has {counted(len(videos), noun)}; {told}" if videos else "name image files"
         raise InputError(f"{argument} has no images ({endings}); {remedy}")
     if videos:
-        warn(f"{argument}: {counted(len(videos), 'video')} left out; {told}")
+        warn(f"{argument}: {counted(len(videos), noun)} left out; {told}")
     inside = sorted(map(pathlib.Path, read.files))
     return [Still(path=str(one), name=one.relative_to(folder).as_posix()) for one in inside]
 

@@ -20,7 +20,7 @@ from export.artefacts.kinds import base as kinds
 from export.runtime import camera, drawn_places, first_run, video
 from export.runtime.answers import Answer
 from export.runtime.model_facts import ModelFacts, declared, facts
-from export.runtime.predictor import Asked, Found, Predictor, Seen
+from export.runtime.predictor import Asked, Found, NumberlessError, Predictor, Seen
 from export.runtime.sources import Camera, Clip, Source, Still, Video, moves
 from kerascnn.errors import InputError
 from training import tasks
@@ -78,7 +78,8 @@ class Order:
     Attributes:
         out: gets the drawings: a folder, or one video's file; None for none.
         clip: which frames of videos are wanted.
-        refuse: is called with the error of an image that cannot be read, which is passed over;
+        refuse: is called with the error of an image that cannot be read, or whose answer is no
+            number, which is passed over;
             None: it is raised.
         warn: is told of frames that were left out.
         say: is told of videos that were written.
@@ -217,7 +218,11 @@ class _Run:
                 if isinstance(seen, InputError):
                     self._refuse(seen)
                     continue
-                found = self._found(seen)
+                try:
+                    found = self._found(seen)
+                except NumberlessError as error:
+                    self._refuse(NumberlessError(f"{source.path}: {error}"))
+                    continue
                 if target is not None and seen.pixels is not None:
                     with self._drawing():
                         image = Image.fromarray(found.draw(seen.pixels, False))
@@ -244,7 +249,11 @@ class _Run:
             for frame, seen in all_seen:
                 if self._order.stop():
                     break
-                found = self._found(seen)
+                try:
+                    found = self._found(seen)
+                except NumberlessError as error:
+                    where = f"{source.path}, frame {frame.number}"
+                    raise NumberlessError(f"{where}: {error}") from None
                 if to is not None:
                     with self._drawing():
                         to.write(found.draw(frame.pixels, True), frame.time)
@@ -272,10 +281,10 @@ class _Run:
             yield kept, dataclasses.replace(seen, seconds=time.perf_counter() - began)
 
     def _passing_over(self, found: Iterator[Answer]) -> Iterator[Answer]:
-        """Go on behind a video that cannot be read."""
+        """Go on behind a video that cannot be read, or answered."""
         try:
             yield from found
-        except video.UnreadableError as error:
+        except (video.UnreadableError, NumberlessError) as error:
             self._refuse(error)
 
     def _found(self, seen: Seen) -> Found:

@@ -64,6 +64,10 @@ class Found:
     draw: Callable[[np.ndarray, bool], np.ndarray]
 
 
+class NumberlessError(InputError):
+    """What a file answers to an image is no number."""
+
+
 class Predictor(abc.ABC):
     """A loaded file, which answers images one after the other.
 
@@ -112,6 +116,7 @@ class Predictor(abc.ABC):
 
         Raises:
             InputError: it does not answer as its description says.
+            NumberlessError: its answer is no number.
         """
 
     def _read(self, image: str, keep: bool) -> Seen:

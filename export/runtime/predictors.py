@@ -10,7 +10,15 @@ from PIL import Image
 
 from export.runtime.answers import Area, Areas, Box, Boxes, Instance, Prediction
 from export.runtime.model_facts import ModelFacts
-from export.runtime.predictor import Asked, Found, Predictor, Seen, answering, made
+from export.runtime.predictor import (
+    Asked,
+    Found,
+    NumberlessError,
+    Predictor,
+    Seen,
+    answering,
+    made,
+)
 from export.runtime.subjects import Subject
 from kerascnn.errors import InputError
 from training.augment.boxes import to_network
@@ -55,7 +63,9 @@ class Classifier(Predictor):
                     f"{self.path} gives {len(logits)} logits and its description "
                     f"{len(labels)} labels; bring the description that belongs to it"
                 )
-            ranked = tuple((labels[i], value) for i, value in self.ranked(logits))
+        if not np.isfinite(softmax(logits)).all():
+            raise NumberlessError(f"what {self.path} answers is not a number (NaN)")
+        ranked = tuple((labels[i], value) for i, value in self.ranked(logits))
 
         def draw(pixels: np.ndarray, _one_size: bool) -> np.ndarray:
             from training.classification.drawing import draw_labels

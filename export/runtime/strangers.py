@@ -274,7 +274,7 @@ def _normalisation(
         return {"mean": 0.0, "std": 1.0}, False
     raise InputError(
         f"{path} does not say how it wants the bytes of an image; say it: --preprocessing "
-        f"{', '.join(_NAMED)} or MEAN,STD"
+        f"{', '.join(_NAMED)} or MEAN,STD{_or(path)}"
     )
 
 
@@ -310,8 +310,13 @@ def _labels(
         return tuple(map(str, range(classes)))
     counted = f" of its {classes:,} outputs" if classes else ""
     raise InputError(
-        f"{path} does not name the classes{counted}; give --labels FILE, a label a line"
+        f"{path} does not name the classes{counted}; give --labels FILE, a label a line{_or(path)}"
     )
+
+
+def _or(path: pathlib.Path) -> str:
+    """What else helps a Keras file."""
+    return f", or make a run of it: kerascnn import {path}" if path.suffix == ".keras" else ""
 
 
 def _imagenet(classes: int) -> tuple[str, ...] | None:

@@ -65,6 +65,12 @@ def verified_of(evaluation: Mapping[str, Any]) -> str:
     return str(evaluation.get("verified") or (YES if evaluation["fits"] else NO))
 
 
+def in_short(evaluation: Mapping[str, Any]) -> str:
+    """Why a file is `NOT_VERIFIED`, in a few words, of the .json beside it."""
+    reason = str(evaluation.get("rule", "")).rpartition("; ")[2].removeprefix("but ")
+    return "the held-out images do not tell" + (f": {reason}" if reason else "")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ByClass:
     """How often another one agrees with what the first one answers, by class; shares in percent.
@@ -194,6 +200,8 @@ def verify(
     agreed = ByClass.of(wanted, found == wanted, answers.classes)
     if not answers.finite.all():
         verified, rule = NO, "some logits are not numbers"
+    elif not reference.finite.all():
+        verified, rule = NO, "some logits of Keras are not numbers"
     elif variant.quantised:
         verified, rule = _of_answers(agreed)
     else:
@@ -206,7 +214,7 @@ def verify(
     )
     if labels is None:
         return verdict
-    before, after = wanted == labels, found == labels
+    before, after = reference.right(labels), answers.right(labels)
     drop = 100 * float(before.mean() - after.mean())
     return bounded(verdict, "accuracy", drop, lambda: drop_interval(before, after))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from export.runtime.answers import clock
 from export.runtime.sources import Clip, Turns
 from kerascnn.errors import InputError, reason
 from training.common import atomic
@@ -92,17 +93,25 @@ class Frames:
         """Decode the file from its beginning.
 
         Raises:
-            UnreadableError: nothing of it can be decoded.
+            UnreadableError: nothing of it can be decoded, or no frame is wanted.
         """
-        turns, whole = Turns(self._clip), False
+        turns, shown, last, over = Turns(self._clip), False, None, False
         for number, time, frame in self._decoded():
-            if self._clip.over(time):
-                return
-            whole = True
+            last = time
+            if over := self._clip.over(time):
+                break
             if turns.wants(number, time):
+                shown = True
                 yield Frame(pixels=_pixels(frame), number=number, time=time)
-        if not whole:
+        if last is None:
             raise UnreadableError(f"{self._path} has no frame that can be decoded; get it again")
+        if not shown:
+            start, end = self._clip.start, last + 1 / self._rate  # when the last one is over
+            raise UnreadableError(
+                f"{self._path} starts after the end ({clock(end)}): --start {clock(start)}"
+                if start >= end and not over
+                else f"{self._path} has no frame in the part that is asked for; ask for more of it"
+            )
 
     def _decoded(self) -> Iterator[tuple[int, float, Any]]:
         """Number, time and frame, from the one on that can be decoded before the clip's start."""

@@ -237,20 +237,23 @@ class Classification(Task):
 
     def kept(self, answers: Evaluation, reference: Evaluation, own: Evaluation) -> dict[str, Any]:
         labels = self.held_out.labels
-        by_class = class_report(labels, answers.predictions, len(self.run.labels))
+        by_class = class_report(
+            *(labels, answers.predictions, len(self.run.labels)), answered=answers.outputs.answered
+        )
         return {
             **by_class.to_dict(self.run.labels),
-            "right": pack(answers.predictions == labels),
-            "float_right": pack(own.predictions == labels),
+            "right": pack(answers.right(labels)),
+            "float_right": pack(own.right(labels)),
             "class_pictures": np.bincount(labels, minlength=len(self.run.labels)).tolist(),
         }
 
     def mistakes(self, answers: Evaluation) -> tuple[int, list[dict[str, Any]]]:
         held_out, names = self.held_out, self.run.labels
-        wrong = np.flatnonzero(answers.predictions != held_out.labels)
+        wrong = np.flatnonzero(~answers.right(held_out.labels))
+        count, wrong = len(wrong), wrong[answers.outputs.answered[wrong]]  # else nothing is told
         kinds = np.stack([held_out.labels[wrong], answers.predictions[wrong]], axis=1)
         order = kinds_first(kinds, answers.confidence[wrong])[:_MISTAKES_KEPT]
-        return len(wrong), [
+        return count, [
             {
                 "index": int(i),
                 "name": self.picture_name(held_out.names[i]),

@@ -82,6 +82,7 @@ class Evaluated:
         agreement: with another file.
         held: against a published figure.
         scored: what a page shows beside the figures.
+        numberless: images whose answer is no number; they count as wrong.
     """
 
     file: str
@@ -96,6 +97,16 @@ class Evaluated:
     agreement: Agreement | None = None
     held: Held | None = None
     scored: Scored | None = None
+    numberless: int = 0
+
+    @property
+    def warning(self) -> str:
+        """That some answers are no numbers; empty where all are."""
+        if not self.numberless:
+            return ""
+        boxes = self.task == "detection"
+        counts = "such boxes do not count" if boxes else "these images count as wrong"
+        return f"{numberless_line(self.numberless, self.images)}; {counts}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; a figure that there is none of is None."""
@@ -106,6 +117,7 @@ class Evaluated:
             "split": self.split,
             "images": self.images,
             "broken": list(self.broken),
+            "not_numbers": self.numberless,
             "absent": list(self.absent),
         }
         if (score := self.score) is not None:
@@ -131,6 +143,7 @@ class Evaluated:
         split = "" if self.split == "all" else f"{self.split} "
         broken = f" ({counted(len(self.broken), 'broken image')} left out)" if self.broken else ""
         lines = [f"{self.file}: {counted(self.images, f'{split}image')} of {self.data}{broken}"]
+        lines += [self.warning] if self.warning else []
         if (score := self.score) is not None:
             lines += _figures(score)
         if self.held is not None:
@@ -141,7 +154,10 @@ class Evaluated:
             lines.append(f"no images of: {some(self.absent)}")
         if score is None:
             return "\n".join(lines)
-        lines += ["", *_table(score.per_class)]
+        rows, none = with_images(score)
+        lines += ["", *_table(rows)]
+        if none:
+            lines.append(f"{counted(none, 'class')} without images left out; --csv has all")
         if score.confused:
             lines += ["", "taken for another most often:"]
             lines += [
@@ -226,6 +242,7 @@ class _Measurement:
             agreement=agreement,
             held=held,
             scored=found,
+            numberless=found.numberless,
         )
 
     def _of_zoo(self) -> Named | None:
@@ -300,6 +317,9 @@ class _Measurement:
             absent = tuple(label for i, label in enumerate(labels) if i not in there)
         broken, keep = BrokenPictures(), self._asked.reference is not None
         found = self._scorer.score(subject, parts, broken, self._name, keep=keep)
+        if found.numberless and found.numberless == len(found.names):
+            line = numberless_line(found.numberless, len(found.names))
+            raise InputError(f"{subject.path}: {line}; check --preprocessing, or the file itself")
         return found, broken, absent
 
     def _agreement(self, found: Scored, broken: BrokenPictures) -> Agreement:
@@ -416,8 +436,15 @@ def _parts(dataset: Any, split: str) -> list[Any]:
     return parts
 
 
+def numberless_line(count: int, images: int) -> str:
+    """That so many answers are no numbers."""
+    return f"{count:,} of {counted(images, 'answer')} are not numbers (NaN)"
+
+
 def mistake(one: Mapping[str, Any]) -> str:
     """What is wrong with an image of `Score.worst`, in words."""
+    if "predicted" in one and one["predicted"] is None:
+        return f"{one['true']}, and the answer is not a number"
     if "predicted" in one:
         sure = "-" if one["probability"] is None else f"{one['probability']:.1f}%"
         return f"{one['true']}, taken for {one['predicted']} ({sure})"
@@ -430,6 +457,9 @@ def agreement_lines(found: Agreement, score: Score | None) -> list[str]:
     """How far two files agree, for a terminal and the page."""
     told = ", ".join(_agreed(name, value) for name, value in found.figures.items())
     lines = [f"with {found.reference}: {told}"]
+    if found.numberless:
+        line = numberless_line(found.numberless, found.images)
+        lines.append(f"of {found.reference}, {line}")
     if found.difference is None or found.value is None or score is None:
         return lines
     interval = ""
@@ -478,11 +508,37 @@ def _figures(score: Score) -> list[str]:
     return [
         f"{score.metric} {_percent(score.value)}{interval}",
         ", ".join(
-            f"{words(name)} {_figure(name, value)}"
-            for name, value in score.figures.items()
-            if name != "top1"  # it is the accuracy
+            f"{words(name)} {_figure(name, value)}" for name, value in told_figures(score).items()
         ),
     ]
+
+
+_TOP = 5
+
+
+def told_figures(score: Score) -> dict[str, float | None]:
+    """Figures that tell a person something, beside `Score.value`.
+
+    "top1" is the accuracy, and with five classes or fewer every class is among five.
+    """
+    told = {name: value for name, value in score.figures.items() if name != "top1"}
+    if "top5" in told and len(score.per_class) <= _TOP:
+        del told["top5"]
+    return told
+
+
+def with_images(score: Score) -> tuple[list[dict[str, Any]], int]:
+    """Rows of the classes that have images, objects or pixels, and how many have none.
+
+    Of the others there is no recall; a precision of 0 says what the confusions say.
+    """
+    rows = [row for row in score.per_class if _is_there(row)]
+    return rows, len(score.per_class) - len(rows)
+
+
+def _is_there(row: Mapping[str, Any]) -> bool:
+    counts = [row[name] for name in ("images", "objects", "pixels") if name in row]
+    return any(counts) or not counts
 
 
 _WORDS = {

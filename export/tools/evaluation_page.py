@@ -13,7 +13,14 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from export.tools.evaluate import Evaluated, agreement_lines, mistake, words
+from export.tools.evaluate import (
+    Evaluated,
+    agreement_lines,
+    mistake,
+    told_figures,
+    with_images,
+    words,
+)
 from export.tools.scorers import Score
 from kerascnn.errors import InputError
 from training.common import atomic
@@ -78,6 +85,7 @@ def _values(found: Evaluated) -> dict[str, Any]:
         "data": _end(found.data),
         "network": _NETWORKS.get(found.task, "segmentation network"),
         "verdict": _verdict(found),
+        "warning": found.warning,
         "images": counted(
             found.images, "image" if found.split == "all" else f"{found.split} image"
         ),
@@ -127,8 +135,7 @@ def _figures(score: Score) -> list[tuple[str, str]]:
             words(name),
             "-" if value is None else f"{value:.3f}" if name == "loss" else f"{value:.1f}%",
         )
-        for name, value in score.figures.items()
-        if name != "top1"
+        for name, value in told_figures(score).items()
     ]
 
 
@@ -143,7 +150,7 @@ def _rows(found: Evaluated) -> list[dict[str, Any]]:
         value = row.get(key)
         return math.inf if value is None else float(value)
 
-    ordered = sorted(score.per_class, key=place)[:_CLASSES]
+    ordered = sorted(with_images(score)[0], key=place)[:_CLASSES]
     return [
         {
             "label": row["label"],
@@ -155,7 +162,7 @@ def _rows(found: Evaluated) -> list[dict[str, Any]]:
 
 
 def _left(score: Score | None) -> int:
-    return 0 if score is None else max(0, len(score.per_class) - _CLASSES)
+    return 0 if score is None else max(0, len(with_images(score)[0]) - _CLASSES)
 
 
 def _cell(value: Any) -> str:

@@ -33,6 +33,8 @@ class Agreement:
         lost, gained: images that the other one alone, and the file alone, has right; of
             classifiers.
         p_value: of McNemar's test; of classifiers.
+        images: that both were run on.
+        numberless: of these, answers of the other one that are no numbers.
     """
 
     reference: str
@@ -44,10 +46,13 @@ class Agreement:
     lost: int | None = None
     gained: int | None = None
     p_value: float | None = None
+    images: int = 0
+    numberless: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; what there is none of is None."""
         told = dataclasses.asdict(self)
+        told["not_numbers"] = told.pop("numberless")
         return {**{k: v for k, v in told.items() if k != "figures"}, **self.figures}
 
 
@@ -71,8 +76,9 @@ def compared(
     if found.names != wanted.names:
         raise InputError(f"{reference} was not measured on the same images; leave broken ones out")
     figures = scorer.agreement(found, wanted, len(known.labels))
+    counts = {"images": len(wanted.names), "numberless": wanted.numberless}
     if not labelled or found.score.value is None or wanted.score.value is None:
-        return Agreement(reference=reference, figures=figures)
+        return Agreement(reference=reference, figures=figures, **counts)
     low, high = scorer.drop(wanted.paired, found.paired)
     told = Agreement(
         reference=reference,
@@ -81,6 +87,7 @@ def compared(
         difference=found.score.value - wanted.score.value,
         low=0.0 - high,
         high=0.0 - low,
+        **counts,
     )
     right = found.paired
     if not isinstance(right, np.ndarray) or right.dtype != bool:

@@ -98,6 +98,7 @@ class Scored:
             `Maps`.
         show: draws an image, by its place in `names`: (h, w, 3) uint8.
         places: in `names`, of the images of `Score.worst`.
+        numberless: images whose answer is no number; they count as wrong.
         rounded: answers are probabilities of 8 bits.
     """
 
@@ -107,6 +108,7 @@ class Scored:
     answers: Any = None
     show: Callable[[int], np.ndarray] | None = None
     places: tuple[int, ...] = ()
+    numberless: int = 0
     rounded: bool = False
 
 
@@ -224,10 +226,11 @@ class Classification:
         return Scored(
             score=score,
             names=names,
-            paired=found.predictions == labels,
+            paired=found.right(labels),
             answers=found.outputs if keep else None,
             show=lambda place: _photo(*owners[place]),
             places=places,
+            numberless=int(np.sum(~found.outputs.answered)),
             rounded=bool(getattr(runtime, "rounded", False)),
         )
 
@@ -237,10 +240,16 @@ class Classification:
 
     def agreement(self, found: Scored, wanted: Scored, classes: int) -> dict[str, float | None]:
         one, other = found.answers, wanted.answers
-        same = {"same_top1": 100 * float(np.mean(one.predictions == other.predictions))}
+        answered = one.answered & other.answered
+        equal = answered & (one.predictions == other.predictions)
+        same: dict[str, float | None] = {"same_top1": 100 * float(np.mean(equal))}
+        # Of an answer that is no number nothing is near or far.
+        rows = answered[one.compared]
+        if not rows.any():
+            return same
         if found.rounded or wanted.rounded:
             # The logarithm of a probability that 8 bits have no number for is none.
-            ours, theirs = softmax(one.logits), softmax(other.logits)
+            ours, theirs = softmax(one.logits[rows]), softmax(other.logits[rows])
             gaps = ours - theirs
             return same | {
                 "snr_of_probabilities_db": decibels(
@@ -248,7 +257,8 @@ class Classification:
                 ),
                 "largest_difference_of_probabilities": _number(100 * np.abs(gaps).max()),
             }
-        logits = [each.logits - each.logits.mean(axis=-1, keepdims=True) for each in (one, other)]
+        kept = (each.logits[rows] for each in (one, other))
+        logits = [each - each.mean(axis=-1, keepdims=True) for each in kept]
         gaps = logits[0].astype(np.float64) - logits[1]
         return same | {
             "snr_db": decibels(
@@ -294,18 +304,21 @@ class Detection:
 
         kept: list[Detections] = []
         wrong: list[tuple[int, int]] = []
+        broke: list[bool] = []
 
         def measure(split: DetectionSplit) -> list[DetectionEvaluation]:
             kinds = dict.fromkeys(["segm" if detector.masks else "bbox", "bbox"])
             truths = [Truth.of(split, known.labels, kind) for kind in kinds]
             kept.clear()
             wrong.clear()
+            broke.clear()
 
             def each() -> Iterator[Detections]:
                 # One after the other: masks of thousands of images would not fit into memory.
                 found = each_found(detect, split, known.preprocessing, title=path.name)
                 for index, one in enumerate(found):
                     objects = split.objects(index)
+                    broke.append(not _is_finite(one))
                     wrong.append(errors(one, objects.boxes, objects.labels, objects.crowd))
                     if keep:
                         kept.append(dataclasses.replace(one, masks=None))
@@ -341,6 +354,7 @@ class Detection:
             answers=kept if keep else None,
             show=show,
             places=places,
+            numberless=sum(broke),
         )
 
     def unlabelled(self, folder: pathlib.Path) -> DetectionSplit:
@@ -458,6 +472,10 @@ def images_below(folder: pathlib.Path) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _is_finite(found: Detections) -> bool:
+    return bool(np.isfinite(found.boxes).all() and np.isfinite(found.scores).all())
+
+
 def decibels(signal: float, noise: float) -> float | None:
     """Signal to noise; None where there is no noise, or either is no number."""
     if not noise or not signal or not math.isfinite(signal + noise):
@@ -503,12 +521,12 @@ def _of_labels(
     found: Evaluation, labels: np.ndarray, known: ModelFacts, names: Sequence[str]
 ) -> tuple[Score, tuple[int, ...]]:
     """The score, and the places of its worst images."""
-    right = found.predictions == labels
+    right, answered = found.right(labels), found.outputs.answered
     # What was lost against a network that has every image right.
     low, high = drop_interval(np.ones(len(right), bool), right)
-    report = class_report(labels, found.predictions, len(known.labels))
+    report = class_report(labels, found.predictions, len(known.labels), answered=answered)
     told = report.to_dict(known.labels)
-    matrix = confusion_matrix(labels, found.predictions, len(known.labels))
+    matrix = confusion_matrix(labels[answered], found.predictions[answered], len(known.labels))
     cells = matrix.tocoo()
     wrong = np.flatnonzero(~right)
     surest = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:WORST].tolist()
@@ -545,7 +563,7 @@ def _of_labels(
             {
                 "image": names[i],
                 "true": known.labels[labels[i]],
-                "predicted": known.labels[found.predictions[i]],
+                "predicted": known.labels[found.predictions[i]] if answered[i] else None,
                 "probability": _number(100 * found.confidence[i]),
             }
             for i in surest

@@ -165,6 +165,7 @@ def _answer(
 ) -> None:
     """Print what a file says, and say at the end how that went."""
     from export.runtime.predict import Order, answers, columns
+    from export.runtime.predictor import NumberlessError
     from export.runtime.sources import moves
     from training.common.progress import say
     from training.engine.stopping import Stopped, StopRequests
@@ -198,8 +199,10 @@ def _answer(
         raise broken[0]
     if broken:
         kind = "source" if films else "image"
+        unanswered = any(isinstance(error, NumberlessError) for error in broken)
+        done = "read or answered" if unanswered else "read"
         raise InputError(
-            f"{counted(len(broken), kind)} of {len(found):,} could not be read, see above"
+            f"{counted(len(broken), kind)} of {len(found):,} could not be {done}, see above"
         )
 
 

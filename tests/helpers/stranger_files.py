@@ -160,16 +160,34 @@ def with_metadata(
 
 
 def onnx_file(
-    path: Path, *, channels_first: bool = True, fixed: bool = False, softmax: bool = False
+    path: Path,
+    *,
+    channels_first: bool = True,
+    fixed: bool = False,
+    softmax: bool = False,
+    broken_below: float | None = None,
 ) -> Path:
-    """The classifier, as PyTorch exports it: (n, 3, h, w), sides that may be of any length."""
+    """The classifier, as PyTorch exports it: (n, 3, h, w), sides that may be of any length.
+
+    Args:
+        broken_below: the answer is NaN where the image's mean is below.
+    """
     sides: list[Any] = [SIDE, SIDE] if fixed else ["height", "width"]
     shape = ["n", 3, *sides] if channels_first else ["n", *sides, 3]
     axes = [2, 3] if channels_first else [1, 2]
     nodes = [
         helper.make_node("ReduceMean", ["input", "axes"], ["mean"], keepdims=0),
-        helper.make_node("Gemm", ["mean", "kernel", "bias"], ["logits"]),
+        helper.make_node(
+            "Gemm", ["mean", "kernel", "bias"], ["logits" if broken_below is None else "sound"]
+        ),
     ]
+    if broken_below is not None:  # the root of a negative number is none
+        nodes += [
+            helper.make_node("Sub", ["mean", "limit"], ["above"]),
+            helper.make_node("Sqrt", ["above"], ["root"]),
+            helper.make_node("Mul", ["root", "zero"], ["nothing"]),
+            helper.make_node("Add", ["sound", "nothing"], ["logits"]),
+        ]
     if softmax:
         nodes.append(helper.make_node("Softmax", ["logits"], ["output"], axis=-1))
     graph = helper.make_graph(
@@ -185,6 +203,8 @@ def onnx_file(
             numpy_helper.from_array(np.array(axes, np.int64), "axes"),
             numpy_helper.from_array(KERNEL, "kernel"),
             numpy_helper.from_array(BIAS, "bias"),
+            numpy_helper.from_array(np.float32(broken_below or 0), "limit"),
+            numpy_helper.from_array(np.float32(0), "zero"),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

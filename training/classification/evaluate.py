@@ -82,22 +82,30 @@ class ClassReport:
         }
 
 
-def class_report(labels: np.ndarray, predictions: np.ndarray, classes: int) -> ClassReport:
+def class_report(
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    classes: int,
+    *,
+    answered: np.ndarray | None = None,
+) -> ClassReport:
     """Judge predictions class by class.
 
     Args:
         labels: (n,) true class indices.
         predictions: (n,) predicted ones.
         classes: how many there are.
+        answered: (n,) bool, images whose prediction is one; the others are wrong. None: all.
     """
     labels, predictions = np.asarray(labels, np.int64), np.asarray(predictions, np.int64)
+    there = np.ones(len(labels), bool) if answered is None else answered
     support = np.bincount(labels, minlength=classes)
-    answered = np.bincount(predictions, minlength=classes)
-    hits = np.bincount(labels[labels == predictions], minlength=classes)
+    given = np.bincount(predictions[there], minlength=classes)
+    hits = np.bincount(labels[there & (labels == predictions)], minlength=classes)
     recall, there = _percent(hits, support), support > 0
     return ClassReport(
         recall=recall,
-        precision=_percent(hits, answered),
+        precision=_percent(hits, given),
         support=support,
         balanced_accuracy=float(recall[there].mean()) if there.any() else math.nan,
         majority_baseline=100 * float(support.max()) / len(labels) if len(labels) else math.nan,
@@ -110,7 +118,7 @@ class Evaluation:
     """Answers on a split; `Evaluation.of` fills in every figure.
 
     A figure that nobody computed is NaN; so are `loss` and `calibration_error` of logits that
-    are no numbers.
+    are no numbers. An image whose answer is no number is wrong.
 
     Attributes:
         outputs: what is kept of the logits.
@@ -162,12 +170,13 @@ class Evaluation:
         for block in logits:
             judged.add(np.asarray(block, np.float32))
         outputs, ranks, losses = judged.finished()
-        right = outputs.predictions == labels
-        by_class = class_report(labels, outputs.predictions, outputs.classes)
+        answered = outputs.answered
+        right = outputs.right(labels)
+        by_class = class_report(labels, outputs.predictions, outputs.classes, answered=answered)
         return cls(
             outputs=outputs,
             accuracy=100 * float(np.mean(right)),
-            top5=100 * float(np.mean(ranks < _TOP)),
+            top5=100 * float(np.mean(answered & (ranks < _TOP))),
             calibration_error=_calibration_error(outputs.confidence, right),
             loss=float(np.mean(losses)),
             per_class=by_class.recall,
@@ -210,6 +219,11 @@ class Evaluation:
     def predictions(self) -> np.ndarray:
         """(n,) class indices."""
         return self.outputs.predictions
+
+    def right(self, labels: np.ndarray) -> np.ndarray:
+        """(n,) bool, by the (n,) true classes; an answer that is no number is wrong."""
+        result: np.ndarray = self.outputs.right(labels)
+        return result
 
     @property
     def confidence(self) -> np.ndarray:

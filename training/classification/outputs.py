@@ -44,6 +44,19 @@ class Outputs:
         return len(self.predictions)
 
     @property
+    def answered(self) -> np.ndarray:
+        """(n,) bool, whether the image's probabilities are numbers; else its prediction is none.
+
+        A logit of minus infinity among numbers is a probability of 0; see `finite`.
+        """
+        return np.isfinite(self.confidence)
+
+    def right(self, labels: np.ndarray) -> np.ndarray:
+        """(n,) bool, whether each image got its class of `labels`; what is no answer is wrong."""
+        right: np.ndarray = self.answered & (self.predictions == labels)
+        return right
+
+    @property
     def classes(self) -> int:
         """Length of the logits."""
         return int(self.logits.shape[-1])

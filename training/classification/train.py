@@ -122,7 +122,10 @@ class ClassifierTraining(OpenedTraining):
         write_confusion(
             matrix, self.classes, png=folder / "confusion.png", csv=folder / "confusion.csv"
         )
-        by_class = class_report(held_out.labels, found.predictions, len(self.classes))
+        by_class = class_report(
+            *(held_out.labels, found.predictions, len(self.classes)),
+            answered=found.outputs.answered,
+        )
         return {
             "metric": "accuracy",
             "held_out": found.accuracy,

@@ -223,8 +223,9 @@ class _Scan:
         least = least or (1 if self._sparse else 2)
         if len(found) < least:
             there = f"only {next(iter(found))!r}" if found else "none"
+            noun = "folder" if least == 1 else "folders"
             raise _LayoutError(
-                f"{folder} needs at least {_NUMBERS[least]} class folders, and has {there}; "
+                f"{folder} needs at least {_NUMBERS[least]} class {noun}, and has {there}; "
                 "put the images of each class into a folder of its own"
             )
         refuse_odd_names(str(folder), tuple(found))

@@ -135,6 +135,8 @@ class _Columns:
         most = max(hits)
         named = [at for at, word in enumerate(self._words) if word in FILE_WORDS]
         if not most:
+            if not self._rows[1:] and any(word in FILE_WORDS for word in self._words):
+                raise self._refused("it has a heading and no rows", "add images")
             shown = self._probes[0][named[0] if named else 0]
             raise self._refused(
                 f"none of its images is there, such as {shown!r:.80}",

@@ -18,12 +18,12 @@ from export.artefacts import artefact
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
-from export.compress.compress import all_artefacts, compress
+from export.compress.compress import _made, all_artefacts, compress
 from export.report.compare import compare
 from export.report.device_results import COLUMNS
 from export.runtime import load as runtimes
 from export.runtime.predict import answers
-from export.runtime.verify import Verdict, bounded, verified_of
+from export.runtime.verify import Verdict, bounded, in_short, verified_of
 from export.runtime.verify import verify as verify_outputs
 from export.tasks.classification import Classification
 from export.tflite import flatbuffer
@@ -344,6 +344,22 @@ def test_verdicts() -> None:
     assert verify(recipes.variant("float16"), off, keras_logits, off).fits
     assert not verify(recipes.variant("float16"), keras_logits, keras_logits, off).fits
     assert not verify(recipes.variant("int8"), keras_logits * np.nan, keras_logits).fits
+    no_numbers = verify(recipes.variant("int8"), keras_logits, keras_logits * np.nan)
+    assert no_numbers.verified == "no"
+    assert "some logits of Keras are not numbers" in no_numbers.rule
+
+
+def test_why_a_file_is_not_verified_is_told_in_short() -> None:
+    same = np.zeros((4, 4), np.float32)
+    found = verify(recipes.variant("float32"), same, same)
+    assert found.verified == "not verified"
+    told = "the held-out images do not tell"
+    assert in_short(found.to_dict()) == f"{told}: no two images differ by more"
+    of_answers = verify(recipes.variant("int8"), same, same)
+    assert in_short(of_answers.to_dict()) == f"{told}: they are all of one class"
+    info = {"bytes": 62400, "evaluation": {"metric": "accuracy", "value": 97.2, **found.to_dict()}}
+    line = _made(Artefact(path=Path("float32.tflite"), info=info))
+    assert line.endswith(f"verified: not verified ({told}: no two images differ by more)")
 
 
 def logits_of(answers: np.ndarray, classes: int = 2) -> np.ndarray:

@@ -46,6 +46,9 @@ def test_videos_of_a_folder_are_left_out_aloud(tmp_path: Path) -> None:
     assert list(names(str(tmp_path / "trip"), warn=said.append).values()) == ["a.jpg"]
     (line,) = said
     assert "trip: 1 video left out" in line
+    touch(tmp_path / "still" / "a.jpg", tmp_path / "still" / "b.gif")
+    names(str(tmp_path / "still"), warn=said.append)
+    assert "still: 1 GIF left out" in said[1]
     with pytest.raises(InputError, match=r"films has no images .*it has 1 video; name them"):
         names(str(tmp_path / "films"))
 
@@ -80,6 +83,10 @@ def test_lists_come_from_a_file_or_the_standard_input(
     wanted = {"x/cat/1.jpg": "cat/1.jpg", "x/dog/1.jpg": "dog/1.jpg", "camera:2": "camera-2"}
     Path("list.txt").write_text(text, newline="")
     assert names(lists=["list.txt"]) == wanted
+    # Answered line by line, so that rows stand beside those of the list.
+    paths = [one.path for one in sources([], lists=["list.txt"])]
+    assert paths == ["x/cat/1.jpg", "x/dog/1.jpg", "x/cat/1.jpg", "camera:2"]
+    assert len(sources(["x/cat/1.jpg", "x/cat/1.jpg"])) == 1
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(text))))
     assert names("-") == wanted
     Path("none.txt").write_text("\n")

@@ -10,6 +10,7 @@ import stranger_files
 
 from export.runtime import strangers, tflite_metadata
 from export.runtime.foreign import Tensor, are_probabilities
+from export.runtime.model_facts import facts
 from export.runtime.strangers import Told, normalisation
 from export.runtime.subjects import Subject
 from kerascnn.errors import InputError
@@ -179,3 +180,11 @@ def test_probabilities_are_told_from_logits() -> None:
     assert are_probabilities(np.float32([[0.2, 0.8], [1.0, 0.0]]))
     assert not are_probabilities(np.float32([[0.2, 0.9], [1.0, 0.0]]))
     assert not are_probabilities(np.float32([[-0.2, 1.2]]))
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_a_keras_file_of_no_run_is_sent_to_import(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"small{ending}"
+    path.touch()
+    with pytest.raises(InputError, match=rf"make a run of it: kerascnn import .*small\{ending}"):
+        facts(path)

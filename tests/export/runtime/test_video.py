@@ -77,7 +77,7 @@ def test_frames_have_their_numbers_and_times(ending: str, tmp_path: Path) -> Non
 def test_a_part_of_a_video_is_the_same_part_of_the_whole(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", greys())
     whole = read(path)
-    for begin in (0.0, 0.05, 0.5, 0.7, 1.0, 2.4):
+    for begin in (0.0, 0.05, 0.5, 0.7, 1.0, 1.9):
         part = read(path, start=begin, end=2.0)
         wanted = [frame for frame in whole if begin - 1e-6 <= frame.time < 2.0]
         assert [frame.number for frame in part] == [frame.number for frame in wanted]
@@ -85,7 +85,13 @@ def test_a_part_of_a_video_is_the_same_part_of_the_whole(tmp_path: Path) -> None
             np.testing.assert_array_equal(one.pixels, other.pixels)
     assert [frame.number for frame in read(path, every=10)] == [0, 10, 20]
     assert [frame.number for frame in read(path, fps=2)] == [0, 5, 10, 15, 20]
-    assert read(path, start=60) == []
+    for part, said in (
+        ({"start": 60}, r"a\.mp4 starts after the end \(0:02\.50\): --start 1:00\.00"),
+        ({"start": 2.45}, "has no frame in the part"),
+        ({"start": 2.0, "end": 1.0}, "has no frame in the part"),
+    ):
+        with pytest.raises(video.UnreadableError, match=said):
+            read(path, **part)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +224,7 @@ def test_one_video_is_drawn_into_one_file(files: dict[str, Path], tmp_path: Path
         ((path, "-o", "x.gif"), "videos are written as"),
         ((path.with_name("b.png"), "--every", "2"), "--every chooses frames of a video"),
         ((path, "--start", "soon"), "is not a time"),
+        ((path, "--start", "0:09"), "starts after the end (0:02.50)"),
     )
     Image.fromarray(marked()).save(tmp_path / "b.png")
     for asked, words in refused:

@@ -59,6 +59,11 @@ def test_figures_confusion_and_worst_mistakes(photos: Path, told: Told, tmp_path
     assert found["worst"][0]["probability"] > found["worst"][2]["probability"] > 99
     text = evaluated.as_text()
     assert "dark for bright: 2 images, 50.0%" in text
+    # Told where it says something: of three classes all are among five.
+    assert (found["top5"], "top-5" in text) == (100, False)
+    assert [row["label"] for row in found["per_class"]] == ["dark", "bright", "striped"]
+    assert not any(line.startswith("striped") for line in text.splitlines())
+    assert "1 class without images left out; --csv has all" in text
     assert "dark, taken for bright (100.0%)" in text
     json.dumps(found)
 
@@ -115,7 +120,7 @@ def test_agreement_needs_no_labels(photos: Path, told: Told, tmp_path: Path) -> 
     assert found["reference"]["same_top1"] == 100
     assert found["reference"]["difference"] is None
     assert "same top-1 100.00%" in evaluated.as_text()
-    with pytest.raises(InputError, match="needs at least one class folder"):
+    with pytest.raises(InputError, match="needs at least one class folder,"):
         evaluate(path, data=str(flat), asked=Asked(told=told))
 
 
@@ -217,7 +222,8 @@ def test_the_page_holds_it_all(photos: Path, told: Told, tmp_path: Path) -> None
     assert len(page.images) == 3 + 1  # mistakes, and the confusion
     words = " ".join(page.text)
     for wanted in (
-        "Accuracy 70.0%, 95% interval", "top-5", "dark, taken for bright", "striped",
+        "Accuracy 70.0%, 95% interval", "dark, taken for bright",
+        "No images of 1 of its classes",
         "with int8.tflite: same top-1", "of probabilities", "A classifier on 10 held-out images of",
     ):  # fmt: skip
         assert wanted in words
@@ -295,3 +301,51 @@ def test_a_keras_file_of_no_run(photos: Path, told: Told, tmp_path: Path) -> Non
     asked = Asked(told=Told(labels=told.labels, image_size=(8, 8)))
     found = evaluate(path, data=str(photos), asked=asked).to_dict()
     assert (found["images"], found["value"]) == (10, 70)
+
+
+def test_answers_that_are_no_numbers_are_wrong(photos: Path, told: Told, tmp_path: Path) -> None:
+    """Of the images 250, 240, 230, 200, 180, 20 and 5, 10, 250, 245, three are below 0.1."""
+    path = stranger_files.onnx_file(
+        tmp_path / "net.onnx", fixed=True, softmax=True, broken_below=0.1
+    )
+    sound = stranger_files.tflite(tmp_path / "net.tflite")
+    evaluated = evaluate(path, data=str(photos), asked=Asked(told=told, reference=sound))
+    found, line = evaluated.to_dict(), "3 of 10 answers are not numbers (NaN)"
+    # 20 is wrong anyway; 5 and 10 are right by the other file.
+    assert (found["value"], found["top5"], found["not_numbers"]) == (50, 70, 3)
+    assert [row["recall"] for row in found["per_class"][:2]] == [0, pytest.approx(500 / 6)]
+    assert found["confusion"] == [[0, 1, 2], [1, 1, 5]]
+    assert found["worst"][0]["probability"] > 99  # probabilities are taken for such
+    assert {row["predicted"] for row in found["worst"]} == {"bright", None}
+    assert (found["reference"]["same_top1"], found["reference"]["lost"]) == (70, 2)
+    assert found["reference"]["largest_difference"] < 1e-3
+    assert evaluated.as_text().splitlines()[1] == f"{line}; these images count as wrong"
+    assert "the answer is not a number" in evaluated.as_text()
+    write_page(evaluated, tmp_path / "page.html")
+    assert line in (tmp_path / "page.html").read_text()
+    back = evaluate(sound, data=str(photos), asked=Asked(told=told, reference=path))
+    assert f"of {path}, {line}" in back.as_text()
+    json.dumps(found, allow_nan=False)
+
+
+def test_no_answer_that_is_a_number_is_an_error(photos: Path, told: Told, tmp_path: Path) -> None:
+    path = stranger_files.onnx_file(tmp_path / "net.onnx", fixed=True, broken_below=2)
+    sound, line = stranger_files.tflite(tmp_path / "net.tflite"), "10 of 10 answers are not numbers"
+    for asked in (Asked(told=told), Asked(told=told, reference=sound)):
+        with pytest.raises(InputError, match=line):
+            evaluate(path, data=str(photos), asked=asked)
+    with pytest.raises(InputError, match=rf"net\.onnx: {line}"):
+        evaluate(sound, data=str(photos), asked=Asked(told=told, reference=path))
+
+
+def test_predict_names_images_without_an_answer(photos: Path, told: Told, tmp_path: Path) -> None:
+    path = stranger_files.onnx_file(tmp_path / "net.onnx", fixed=True, broken_below=0.1)
+    given = ("--labels", told.labels, "--preprocessing", "0-1", "--json")
+    images = [photos / "bright" / "0.png", photos / "dark" / "0.png"]
+    done = here("predict", path, *images, *given, cwd=tmp_path)
+    assert done.returncode == 2
+    assert [Path(one["image"]).parent.name for one in json.loads(done.stdout)] == ["bright"]
+    assert "dark/0.png: what" in done.stderr
+    assert "is not a number (NaN)" in done.stderr
+    assert "1 image of 2 could not be read or answered" in done.stderr
+    assert_refused(here("predict", path, images[1], *given, cwd=tmp_path), "not a number (NaN)")

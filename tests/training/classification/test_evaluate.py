@@ -108,6 +108,9 @@ def test_broken_logits_have_an_accuracy_and_no_loss(bad: float) -> None:
     logits[1] = bad
     answers = Evaluation.of(logits, np.array([0, 2, 2, 1]))
     assert answers.accuracy == 50
+    # The first of equal ones is no answer, even if it is the true class.
+    lucky = Evaluation.of(logits, np.array([0, 0, 2, 1]))
+    assert (lucky.accuracy, lucky.top5, lucky.per_class[0]) == (50, 75, 50)
     assert math.isnan(answers.loss)
     assert math.isnan(answers.calibration_error)
 

@@ -343,9 +343,7 @@ def test_data_sets_are_named_from_anywhere(tmp_path: Path, monkeypatch) -> None:
     assert datasets.canonical("pets") == str(tmp_path / "pets")
     assert datasets.canonical("tfds:cifar10:3.0.2") == "tfds:cifar10:3.0.2"
     assert datasets.canonical("tfds:cifar10@data") == f"tfds:cifar10@{tmp_path / 'data'}"
-    with pytest.raises(
-        InputError, match="cifar: no such folder.*, scenes-digits, tfds:"
-    ):
+    with pytest.raises(InputError, match=r"cifar: no such folder.*, scenes-digits, tfds:"):
         datasets.scan("cifar", seed=0)
 
 

@@ -419,3 +419,9 @@ def test_the_split_of_a_seed_stays() -> None:
 
 def test_the_default_of_a_scan_is_the_rules_of_now(old: pathlib.Path) -> None:
     assert datasets.scan(str(old), seed=0).classes == ("1", "2", "10")
+
+
+def test_one_class_folder_is_one(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match="needs at least one class folder, and has none"):
+        datasets.measured(str(tmp_path / "photos"))

@@ -215,7 +215,7 @@ REFUSED = {
     "one column": (list(NAMES), "has one column"),
     "no images": (["file,label", "a.png,cat", "b.png,dog"], "none of its images is there"),
     "nothing": ([], "is empty"),
-    "a heading": (["file,label"], "none of its images is there"),
+    "a heading": (["file,label"], "it has a heading and no rows"),
 }  # fmt: skip
 
 
