@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import pathlib
 
 import keras
@@ -17,8 +16,6 @@ from training.engine.run import Run, load_keras
 from training.importing import labels
 from training.importing.asked import ImportRequest
 from training.importing.plain import plain
-
-_HUB = "keras_hub"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,14 +94,7 @@ def _of_file(asked: ImportRequest) -> Opened:
 
 def _read(path: pathlib.Path) -> keras.Model:
     if path.suffix == ".keras":
-        try:
-            return load_keras(path)
-        except InputError as error:
-            if _HUB in str(error.__cause__ or error) and importlib.util.find_spec(_HUB) is None:
-                raise InputError(
-                    f"{path} has layers of KerasHub, which is not installed: pip install keras-hub"
-                ) from error
-            raise
+        return load_keras(path)
     from training.importing.legacy_h5 import read_legacy
 
     return read_legacy(path)
