@@ -252,7 +252,12 @@ def result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
         sparsity=measured["sparsity"],
         seconds=info["seconds"],
         verified=verified_of(measured),
-        below_floor=artefact.kind.below_floor(measured, len(artefact.labels)) or "",
+        below_floor=artefact.kind.below_floor(
+            measured,
+            len(artefact.labels),
+            imported=run.info["request"].get("imported") is not None,
+        )
+        or "",
         agreement=measured["agreement"],
         max_logit_diff=measured["max_logit_diff"],
         partitions=measured["partitions"],
