@@ -583,7 +583,9 @@ def import_model(
         image_size: pixels of a side, or (height, width); by default the network's own.
         preprocessing: "0-1", "-1-1", "imagenet", "caffe" or "none" (bytes as they are); by default
             what stands inside of the network, or is published of its weights, else a guess.
-        resize: "crop", "stretch" or "pad": how images meet the network's size; by default "crop".
+        resize: "crop", "stretch" or "pad": how images meet the network's size; by default of a name
+            as its weights are published, of a file "stretch", and "crop" where its classes are
+            ImageNet's.
         labels: a file with a label a line, in the order of the outputs; by default the classes of
             the data in natural order if there are as many, or ImageNet's.
         unlabelled: all images below `data` count, whatever their folders are called.
