@@ -23,6 +23,7 @@ import contextlib
 import os
 import pathlib
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
@@ -546,7 +547,7 @@ def train(
 
 
 def import_model(
-    source: Path,
+    source: Path | keras.Model,
     *,
     data: Path,
     out: Path | None = None,
@@ -570,7 +571,8 @@ def import_model(
 
     Args:
         source: a .keras or .h5 file of a whole network, or one of `list_models()` with `weights`.
-            No code that may be in a file is run.
+            No code that may be in a file is run. Or a built keras.Model: it is copied as if it had
+            been saved, and stays as it is; run.json has the digest of its weights.
         data: a folder with one sub-folder per class, a pack, "tfds:NAME", "mnist" or
             "scenes-digits", with some of the network's classes; or a folder of images without
             labels, which is enough for what needs none: then files are held against the network's
@@ -589,7 +591,7 @@ def import_model(
         labels: a file with a label a line, in the order of the outputs; by default the classes of
             the data in natural order if there are as many, or ImageNet's.
         unlabelled: all images below `data` count, whatever their folders are called.
-        name: what files and reports call the network; by default by the source.
+        name: what files and reports call the network; by default by the source (a model's name).
         recipe: of the steps of compression that train (see `kerascnn recipes`); by default
             "finetune".
         settings: any of its settings by name, as {"epochs": 5}.
@@ -606,8 +608,9 @@ def import_model(
     Examples:
         >>> run = kerascnn.import_model("my_model.keras", data="flowers/")
         >>> run.compress(["float32", "int8"])
+        >>> kerascnn.import_model(keras.applications.MobileNetV2(), data="photos/")
     """
-    from training.importing.asked import begun, import_request
+    from training.importing.asked import IN_MEMORY, begun, import_request
 
     for value, argument in (
         (preprocessing, "preprocessing"),
@@ -621,8 +624,15 @@ def import_model(
     arguments.mapping(options, "options", example="{'alpha': 0.35}")
     arguments.mapping(settings, "settings", example="{'epochs': 5}")
     place = arguments.path(data, "data", what="a path, or a name as 'mnist'")
+    model = _model_in_memory(source)
+    digest = None
+    if model is not None:
+        framework.load()
+        from training.importing import memory
+
+        source, name, digest = IN_MEMORY, name or memory.name_of(model), memory.sha256_of(model)
     request = import_request(
-        arguments.path(source, "source", what="a model file, or a name of the zoo"),
+        arguments.path(source, "source", what="a model file, a name of the zoo or a keras.Model"),
         data=place,
         val_data=arguments.optional_path(val_data, "val_data"),
         weights=arguments.optional_path(weights, "weights", what="a name or a path"),
@@ -635,6 +645,7 @@ def import_model(
         name=name,
         recipe=recipe,
         settings=settings,
+        weights_sha256=digest,
     )
     where = arguments.optional_path(out, "out")
     folder = default_folder(request.called, place) if where is None else pathlib.Path(where)
@@ -643,7 +654,13 @@ def import_model(
     from training.importing.run import import_network
 
     with _showing(progress):
-        return Run(import_network(request, folder))
+        return Run(import_network(request, folder, model))
+
+
+def _model_in_memory(source: object) -> keras.Model | None:
+    """A source that is a model; whoever has one has imported Keras, which is not done here."""
+    loaded = sys.modules.get("keras")
+    return source if loaded is not None and isinstance(source, loaded.Model) else None
 
 
 def open_run(folder: Path) -> Run:

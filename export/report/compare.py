@@ -326,7 +326,8 @@ def _initial_weights(run: Run) -> str:
     weights, imported = run.info["request"]["weights"], run.info["request"].get("imported")
     if imported and imported["sha256"]:
         source = pathlib.Path(imported["source"])
-        return f"{source.parent.name}/{source.name} (sha256 {imported['sha256'][:12]})"
+        shown = f"{source.parent.name}/{source.name}" if source.is_absolute() else str(source)
+        return f"{shown} (sha256 {imported['sha256'][:12]})"
     if weights is None:
         return "random"
     path = pathlib.Path(weights)
