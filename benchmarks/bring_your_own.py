@@ -39,7 +39,7 @@ def names() -> list[str]:
 
 
 def network(name: str, side: int) -> Any:
-    """A network with random weights and lively norms, for images of one size."""
+    """A network with random weights that tell images apart, for images of one size."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -52,6 +52,14 @@ def network(name: str, side: int) -> Any:
             n = layer.moving_mean.shape[0]
             layer.moving_mean.assign(rng.normal(0, 0.1, n))
             layer.moving_variance.assign(rng.uniform(0.5, 1.5, n))
+        # Keras' own kernels are so small that all images get one answer: drawn by fan-in here.
+        for weight in layer.weights:
+            if weight.name.endswith("kernel"):
+                depthwise = weight.name.startswith("depthwise") or isinstance(
+                    layer, keras.layers.DepthwiseConv2D
+                )
+                fan_in = np.prod(weight.shape[: 2 if depthwise else -1])
+                weight.assign(rng.normal(0, np.sqrt(2 / fan_in), weight.shape))
     return model
 
 

@@ -13,7 +13,7 @@ from export.artefacts.variants import variant
 from kerascnn.errors import InputError
 from training import tasks
 
-INFO = {"detector": {"stages": 1}}
+INFO: Mapping[str, Any] = {"request": {}, "detector": {"stages": 1}}
 
 
 @pytest.mark.parametrize("task", tasks.names())

@@ -9,6 +9,7 @@ import java.io.IOException
 import java.io.InputStream
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
+import java.nio.IntBuffer
 import org.kerascnn.demo.core.Picture
 
 /**
@@ -51,22 +52,47 @@ object Pictures {
         return upright(of(bitmap), orientation).also { bitmap.recycle() }
     }
 
-    /** The pixels of a bitmap, whose bytes are red, green, blue and alpha in its own colours. */
+    /** The pixels of a bitmap, in its own colours: getPixels would convert them to sRGB. */
     private fun of(bitmap: Bitmap): Picture {
         val (width, height) = bitmap.width to bitmap.height
         if (bitmap.config != Bitmap.Config.ARGB_8888) return converted(bitmap)
-        // getPixels would convert from the picture's colours to sRGB.
+        val memory = memory(bitmap)
+        val pixels = IntArray(width * height)
+        val row = IntArray(bitmap.rowBytes / Int.SIZE_BYTES)
+        val red = places[0]
+        val green = places[1]
+        val blue = places[2]
+        for (y in 0 until height) {
+            memory.moveTo(y * row.size)
+            memory.get(row)
+            for (x in 0 until width) {
+                val word = row[x]
+                pixels[y * width + x] = (word ushr red and 0xff shl 16) or
+                    (word ushr green and 0xff shl 8) or (word ushr blue and 0xff)
+            }
+        }
+        return Picture(width, height, pixels)
+    }
+
+    private fun memory(bitmap: Bitmap): IntBuffer {
         val bytes = ByteBuffer.allocateDirect(bitmap.byteCount).order(ByteOrder.BIG_ENDIAN)
         bitmap.copyPixelsToBuffer(bytes)
         bytes.moveTo(0)
-        val pixels = IntArray(width * height)
-        val row = IntArray(bitmap.rowBytes / Int.SIZE_BYTES)
-        for (y in 0 until height) {
-            bytes.moveTo(y * bitmap.rowBytes)
-            bytes.asIntBuffer().get(row)
-            for (x in 0 until width) pixels[y * width + x] = row[x] ushr 8
+        return bytes.asIntBuffer()
+    }
+
+    /**
+     * Bits behind red, green and blue in a pixel's memory. Phones have red first; what draws on a
+     * computer, as in tests, may have blue first.
+     */
+    private val places: IntArray by lazy {
+        val probe = Bitmap.createBitmap(1, 1, Bitmap.Config.ARGB_8888)
+        probe.setPixel(0, 0, 0xff010203.toInt())
+        val word = memory(probe).get(0)
+        IntArray(3) { channel ->
+            val usual = 24 - 8 * channel
+            listOf(usual, 16, 8, 0, 24).firstOrNull { word ushr it and 0xff == channel + 1 } ?: usual
         }
-        return Picture(width, height, pixels)
     }
 
     /** Of 16 bits a channel: what the phone makes 8 of. */
