@@ -23,6 +23,7 @@ import contextlib
 import os
 import pathlib
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
@@ -551,7 +552,7 @@ def train(
 
 
 def import_model(
-    source: Path,
+    source: Path | keras.Model,
     *,
     data: Path,
     out: Path | None = None,
@@ -575,7 +576,8 @@ def import_model(
 
     Args:
         source: a .keras or .h5 file of a whole network, or one of `list_models()` with `weights`.
-            No code that may be in a file is run.
+            No code that may be in a file is run. Or a built keras.Model: it is copied as if it had
+            been saved, and stays as it is; run.json has the digest of its weights.
         data: a folder with one sub-folder per class, a pack, "tfds:NAME", "mnist" or
             "scenes-digits", with some of the network's classes; or a folder of images without
             labels, which is enough for what needs none: then files are held against the network's
@@ -588,11 +590,13 @@ def import_model(
         image_size: pixels of a side, or (height, width); by default the network's own.
         preprocessing: "0-1", "-1-1", "imagenet", "caffe" or "none" (bytes as they are); by default
             what stands inside of the network, or is published of its weights, else a guess.
-        resize: "crop", "stretch" or "pad": how images meet the network's size; by default "crop".
+        resize: "crop", "stretch" or "pad": how images meet the network's size; by default of a name
+            as its weights are published, of a file "stretch", and "crop" where its classes are
+            ImageNet's.
         labels: a file with a label a line, in the order of the outputs; by default the classes of
             the data in natural order if there are as many, or ImageNet's.
         unlabelled: all images below `data` count, whatever their folders are called.
-        name: what files and reports call the network; by default by the source.
+        name: what files and reports call the network; by default by the source (a model's name).
         recipe: of the steps of compression that train (see `kerascnn recipes`); by default
             "finetune".
         settings: any of its settings by name, as {"epochs": 5}.
@@ -609,8 +613,9 @@ def import_model(
     Examples:
         >>> run = kerascnn.import_model("my_model.keras", data="flowers/")
         >>> run.compress(["float32", "int8"])
+        >>> kerascnn.import_model(keras.applications.MobileNetV2(), data="photos/")
     """
-    from training.importing.asked import begun, import_request
+    from training.importing.asked import IN_MEMORY, begun, import_request
 
     for value, argument in (
         (preprocessing, "preprocessing"),
@@ -624,8 +629,15 @@ def import_model(
     arguments.mapping(options, "options", example="{'alpha': 0.35}")
     arguments.mapping(settings, "settings", example="{'epochs': 5}")
     place = arguments.path(data, "data", what="a path, or a name as 'mnist'")
+    model = _model_in_memory(source)
+    digest = None
+    if model is not None:
+        framework.load()
+        from training.importing import memory
+
+        source, name, digest = IN_MEMORY, name or memory.name_of(model), memory.sha256_of(model)
     request = import_request(
-        arguments.path(source, "source", what="a model file, or a name of the zoo"),
+        arguments.path(source, "source", what="a model file, a name of the zoo or a keras.Model"),
         data=place,
         val_data=arguments.optional_path(val_data, "val_data"),
         weights=arguments.optional_path(weights, "weights", what="a name or a path"),
@@ -638,6 +650,7 @@ def import_model(
         name=name,
         recipe=recipe,
         settings=settings,
+        weights_sha256=digest,
     )
     where = arguments.optional_path(out, "out")
     folder = default_folder(request.called, place) if where is None else pathlib.Path(where)
@@ -646,7 +659,13 @@ def import_model(
     from training.importing.run import import_network
 
     with _showing(progress):
-        return Run(import_network(request, folder))
+        return Run(import_network(request, folder, model))
+
+
+def _model_in_memory(source: object) -> keras.Model | None:
+    """A source that is a model; whoever has one has imported Keras, which is not done here."""
+    loaded = sys.modules.get("keras")
+    return source if loaded is not None and isinstance(source, loaded.Model) else None
 
 
 def open_run(folder: Path) -> Run:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from commands import assert_refused, here
 from keras import layers
+from PIL import Image
 
 import kerascnn
 from export.compress import left_out
@@ -101,6 +102,55 @@ def test_the_same_import_is_made_once(
         kerascnn.import_model(
             root / "colours.keras", data=root / "pets", out=run.folder, resize="crop"
         )
+
+
+def test_a_model_in_memory_is_taken_as_its_file_is(
+    run: kerascnn.Run, root: Path, tmp_path: Path
+) -> None:
+    model = colours.network()
+    before = [value.copy() for value in model.get_weights()]
+    given = {"data": root / "pets", "out": tmp_path / "run", **QUIET}
+    found = kerascnn.import_model(model, **given)
+    imported = found.info["request"]["imported"]
+    assert (found.model, imported["source"]) == ("colours", "a model in memory")
+    assert len(imported["sha256"]) == 64
+    assert found.metrics["held_out"] == run.metrics["held_out"]
+    for one, other in zip(found.load().get_weights(), run.load().get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert model.name == "colours"
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert kerascnn.import_model(model, **given).info == found.info  # known again
+    model.set_weights([value + 1 for value in before])
+    with pytest.raises(InputError, match=r"another import \(.*content differs"):
+        kerascnn.import_model(model, **given)
+    with pytest.raises(InputError, match="--weights is for a network of the zoo"):
+        kerascnn.import_model(model, weights="imagenet", **given)
+    twice = keras.Sequential([keras.Input((16, 16, 3)), layers.Lambda(abs, name="own")])
+    with pytest.raises(InputError, match=r"^a model in memory: layer 'own' \(Lambda\) is code"):
+        kerascnn.import_model(twice, data=root / "pets", out=tmp_path / "other", **QUIET)
+
+
+def test_one_output_with_a_sigmoid_answers_as_before(tmp_path: Path) -> None:
+    """Images have the network's size already: nothing lies between but the rewriting."""
+    keras.utils.set_random_seed(3)
+    x = inputs = keras.Input((24, 24, 3))
+    x = layers.Rescaling(1 / 255)(x)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu")(x))
+    binary = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x), name="binary")
+    data = colours.folders(tmp_path / "pets", 24)
+    shutil.rmtree(data / "green")
+    run = kerascnn.import_model(binary, data=data, out=tmp_path / "run", **QUIET)
+    files = sorted(data.glob("*/*.png"))
+    answers = kerascnn.predict(run.folder / "model.keras", files)
+    pixels = np.stack([np.asarray(Image.open(file)) for file in files]).astype(np.float32)
+    wanted = np.asarray(binary(pixels))[:, 0]
+    found = [
+        next(one["probability"] for one in answer["labels"] if one["label"] == run.labels[1])
+        for answer in answers
+    ]
+    assert np.abs(np.array(found) - wanted).max() < 1e-6
+    assert wanted.std() > 1e-3
 
 
 def test_files_answer_as_the_network_does(rows: kerascnn.Results) -> None:

@@ -252,7 +252,12 @@ def result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
         sparsity=measured["sparsity"],
         seconds=info["seconds"],
         verified=verified_of(measured),
-        below_floor=artefact.kind.below_floor(measured, len(artefact.labels)) or "",
+        below_floor=artefact.kind.below_floor(
+            measured,
+            len(artefact.labels),
+            imported=run.info["request"].get("imported") is not None,
+        )
+        or "",
         agreement=measured["agreement"],
         max_logit_diff=measured["max_logit_diff"],
         partitions=measured["partitions"],
@@ -321,7 +326,8 @@ def _initial_weights(run: Run) -> str:
     weights, imported = run.info["request"]["weights"], run.info["request"].get("imported")
     if imported and imported["sha256"]:
         source = pathlib.Path(imported["source"])
-        return f"{source.parent.name}/{source.name} (sha256 {imported['sha256'][:12]})"
+        shown = f"{source.parent.name}/{source.name}" if source.is_absolute() else str(source)
+        return f"{shown} (sha256 {imported['sha256'][:12]})"
     if weights is None:
         return "random"
     path = pathlib.Path(weights)

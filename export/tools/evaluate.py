@@ -20,7 +20,7 @@ from export.runtime.strangers import Told
 from export.runtime.subjects import Subject
 from export.tasks.same_data import check_fingerprint
 from export.tools import zoo_subject
-from export.tools.label_places import places_of, some
+from export.tools.label_places import places_of
 from export.tools.reference import Agreement, compared, require_same_labels
 from export.tools.scorers import Comparing, Score, Scored, Scorer
 from export.tools.zoo_subject import Held, Named
@@ -37,6 +37,7 @@ from training.engine import dataset_of_request as of_request
 from training.engine.opening import notes_lines
 from training.engine.request import TrainRequest
 from training.engine.run import Run
+from training.importing import labels as naming
 
 HELD_OUT = "held-out"
 SPLITS = (HELD_OUT, "validation", "train", "all")
@@ -151,7 +152,7 @@ class Evaluated:
         if self.agreement is not None:
             lines += agreement_lines(self.agreement, self.score)
         if self.absent and score is not None:
-            lines.append(f"no images of: {some(self.absent)}")
+            lines.append(f"no images of: {naming.some(self.absent)}")
         if score is None:
             return "\n".join(lines)
         rows, none = with_images(score)

@@ -44,6 +44,7 @@ _LAYOUTS = (
     *effdet.LAYOUTS,
     *plain_unet.LAYOUTS,
 )
+_HDF5 = b"\x89HDF\r\n\x1a\n"  # how its files begin
 SUFFIXES = (".h5", ".keras", ".pth", ".pt", ".safetensors")
 
 
@@ -217,17 +218,28 @@ def read(path: pathlib.Path) -> tuple[str, Mapping[str, Any]]:
             archive = zipfile.is_zipfile(stream)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+    if head.startswith(_HDF5):
         return "keras", read_hdf5(path)
     if archive:
         if "model.weights.h5" in _entries(path):
             return "keras", read_keras_archive(path)
         return "torch", read_checkpoint(path)
-    if path.suffix in (".h5", ".keras") or head.startswith(b"PK"):
+    if path.suffix == ".keras":
+        raise no_archive(path)
+    if path.suffix == ".h5" or head.startswith(b"PK"):
         raise InputError(f"{path} is cut short, or not a weights file")
     if path.suffix == ".safetensors" or head[8:] == b"{":
         return "torch", read_safetensors(path)
     return "torch", read_checkpoint(path)
+
+
+def no_archive(path: pathlib.Path) -> InputError:
+    """What to raise for a file that is called .keras and is none."""
+    with path.open("rb") as stream:
+        hdf5 = stream.read(len(_HDF5)) == _HDF5
+    if hdf5:
+        return InputError(f"{path} is an HDF5 file, no .keras file (a zip); call it .h5")
+    return InputError(f"{path} is not a .keras file (a zip), or is cut short; copy it again")
 
 
 def _entries(path: pathlib.Path) -> list[str]:

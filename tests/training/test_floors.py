@@ -48,6 +48,34 @@ def test_a_network_that_misses_no_rare_class_may_be_right_less_often() -> None:
     assert "far more common" not in even
 
 
+def test_few_images_do_not_say_that_a_network_finds_nothing() -> None:
+    """Three of four are right, where luck reaches 50 + 1.645 * 25 = 91.1."""
+    for imported in (False, True):
+        told = below_floor(75.0, **class_facts([2, 1, 1]), imported=imported)
+        assert told == (
+            "too few held-out images to tell what this network finds: accuracy 75.0%, and one "
+            "class for every image has 50.0% (on 4 images up to 91.1% by luck)"
+        )
+    assert below_floor(100.0, **class_facts([2, 1, 1])) is None
+    # Of ten luck adds 1.645 * 15.8 points, more than half of 50; of 16, 1.645 * 12.5.
+    few = below_floor(50.0, **class_facts([5, 5]))
+    assert few is not None
+    assert "too few held-out images to tell" in few
+    assert "this network finds nothing yet" in (below_floor(50.0, **class_facts([8, 8])) or "")
+
+
+def test_an_imported_network_has_causes_of_its_own() -> None:
+    for value, few in ((20.0, False), (40.0, True)):  # luck reaches 33.3 + 1.645 * 7.9 = 46.2
+        told = below_floor(value, **class_facts([12, 12, 12]), imported=True)
+        assert told is not None
+        causes = told.partition("Likely causes: ")[2]
+        for flag in ("--labels", "--preprocessing", "--resize", "--image-size"):
+            assert flag in causes
+        assert ("too few held-out images (--data" in causes) == few
+        for word in ("epochs", "learning rate", "ema"):
+            assert word not in told
+
+
 def test_one_class_tells_nothing() -> None:
     told = below_floor(100.0, **class_facts([0, 20]))
     assert told is not None

@@ -71,14 +71,15 @@ def below_floor(info: Mapping[str, Any]) -> str | None:
         return None
     value = results["held_out"]
     figure = math.nan if value is None else value
+    imported = info.get("request", {}).get("imported") is not None
     if per_class := results.get("per_class"):
         facts = class_facts([one["pictures"] for one in per_class])
         balanced = results["balanced_accuracy"]
-        imported = info.get("request", {}).get("imported") is not None
         return floor.below_floor(figure, **facts, balanced=balanced, imported=imported)
     majority = results.get("majority_baseline")
     return floor.below_floor(
         figure,
         classes=results.get("classes_there", len(info["labels"])),
         majority=math.nan if majority is None else majority,
+        imported=imported,
     )

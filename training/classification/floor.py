@@ -14,9 +14,12 @@ from training.engine.floor import CAUSES, ERRORS, NOTHING, commonest, with_cause
 
 _UNEQUAL = "one class is far more common (class_weights=balanced)"
 _OF_IMPORTS = (
-    "images that are prepared in another way than in its training (--preprocessing, --resize)",
     "outputs in another order than the labels (--labels)",
+    "images that are prepared in another way than in its training (--preprocessing, --resize)",
+    "another size than it was trained on (--image-size)",
 )
+_FEW_IMAGES = "too few held-out images (--data, --val-data)"
+_TOO_FEW = "too few held-out images to tell what this network finds"
 # Times as common as if all were equally common.
 _FAR_MORE = 1.5
 
@@ -54,16 +57,32 @@ def below_floor(
             class may be right less often than the commonest class occurs.
         smallest: images of the rarest class, by which `balanced` is judged.
         imported: the network was not trained here, so that other causes are likely.
+
+    Of so few images that luck may do much, it is said that they are too few, and no cause.
     """
     if value > floor_of(classes=classes, majority=majority, pictures=pictures):
         return None
     if balanced is not None and smallest and balanced > _balanced_floor(classes, smallest):
         return None
+    found = _found(value, classes, majority, pictures)
+    if _too_few(classes, majority, pictures):
+        return found
     unequal = majority > _FAR_MORE * 100 / max(1, classes)
     causes: Sequence[str] = [_UNEQUAL, *CAUSES] if unequal else CAUSES
     if imported:
-        causes = _OF_IMPORTS
-    return with_causes(_found(value, classes, majority, pictures), causes)
+        by_luck = value > floor_of(classes=classes, majority=majority)
+        causes = [*_OF_IMPORTS, *[_FEW_IMAGES] * by_luck]
+    return with_causes(found, causes)
+
+
+def _too_few(classes: int, majority: float, pictures: int) -> bool:
+    """Whether luck reaches halfway from always the commonest class to all right.
+
+    Then a network that does find something is likely to look as if it did not.
+    """
+    share = commonest(classes, majority)
+    reach = floor_of(classes=classes, majority=majority, pictures=pictures)
+    return pictures > 0 and reach >= (share + 100) / 2
 
 
 def _found(value: float, classes: int, majority: float, pictures: int) -> str:
@@ -71,10 +90,9 @@ def _found(value: float, classes: int, majority: float, pictures: int) -> str:
         return "all held-out images are of one class: nothing shows what the network tells apart"
     base = floor_of(classes=classes, majority=majority)
     luck = floor_of(classes=classes, majority=majority, pictures=pictures)
+    what = _TOO_FEW if _too_few(classes, majority, pictures) else NOTHING
     within = f" (on {pictures} images up to {luck:.1f}% by luck)" if pictures else ""
-    return (
-        f"{NOTHING}: accuracy {value:.1f}%, and one class for every image has {base:.1f}%{within}"
-    )
+    return f"{what}: accuracy {value:.1f}%, and one class for every image has {base:.1f}%{within}"
 
 
 def _error(percent: float, pictures: int) -> float:

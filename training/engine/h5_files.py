@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kerascnn.errors import InputError, reason
@@ -22,6 +22,9 @@ _RATIO, _SLACK = 20, 2**10  # what compressing may save on the weights of a laye
 _MODULES = ("keras", "tf_keras", "builtins", "kerascnn")
 _CODE = ("Lambda", "__lambda__", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod",
          "InstanceProperty", "__typespec__")  # fmt: skip
+_REMEDY = (
+    "load the model where it was made, write that layer with layers of Keras, and save it again"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ def read(path: pathlib.Path) -> Contents:
         raise
     except Exception as error:
         raise InputError(
-            f"{path} is not a readable HDF5 file of Keras ({reason(error)})"
+            f"{path} is not a readable HDF5 file of Keras ({reason(error)}); copy it again"
         ) from error
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict | list):
         raise InputError(f"{path} is no model of Keras: its config has no layers")
@@ -87,20 +90,51 @@ def layers_of(config: Any) -> Iterator[Mapping[str, Any]]:
 
 def name_of(config: Mapping[str, Any]) -> str:
     """Of a layer's config, what a message calls it."""
-    inner = config.get("config")
-    name = config.get("name") or (inner.get("name") if isinstance(inner, Mapping) else None)
+    name = _own_name(config)
     return f"layer {name!r} ({config['class_name']})" if name else str(config["class_name"])
 
 
-def _refuse_code(path: pathlib.Path, config: Any) -> None:
+def _own_name(config: Mapping[str, Any]) -> str | None:
+    inner = config.get("config")
+    name = config.get("name") or (inner.get("name") if isinstance(inner, Mapping) else None)
+    return str(name) if name else None
+
+
+def code_in(config: Mapping[str, Any], is_known: Callable[[Mapping[str, Any]], bool]) -> str | None:
+    """The part of a config that is code, with the remedy; None where there is none.
+
+    Args:
+        is_known: whether the class of a part is one that is there.
+    """
     for one in layers_of(config):
-        module = one.get("module")
-        strange = module is not None and str(module).split(".")[0] not in _MODULES
-        if one["class_name"] in _CODE or strange:
-            raise InputError(
-                f"{path}: {name_of(one)} is code, which is never run from a file; load the model "
-                "where it was made, write that layer with layers of Keras, and save it again"
-            )
+        if one["class_name"] in _CODE:
+            return f"{name_of(one)} is code, which is never run from a file; {_REMEDY}"
+        if not is_known(one):
+            return _of_strange_class(one, whole=one is config)
+    return None
+
+
+def _of_strange_class(one: Mapping[str, Any], *, whole: bool) -> str:
+    name, kind = _own_name(one), one["class_name"].rpartition(">")[2]  # behind its package's name
+    if whole:
+        return (
+            f"the model is of the class {kind}, which is code that no file may bring along; make "
+            "it of layers of Keras where it was made, as keras.Model(inputs, outputs) or "
+            "keras.Sequential, and save it again"
+        )
+    told = f"layer {name!r} is of the class {kind}" if name else f"{kind} is a class or function"
+    return f"{told}, which is code that no file may bring along; {_REMEDY}"
+
+
+def _refuse_code(path: pathlib.Path, config: Mapping[str, Any]) -> None:
+    if code := code_in(config, _is_of_keras):
+        raise InputError(f"{path}: {code}")
+
+
+def _is_of_keras(one: Mapping[str, Any]) -> bool:
+    """Whether a part names no other module; Keras itself knows which of its classes there are."""
+    module = one.get("module")
+    return module is None or str(module).split(".")[0] in _MODULES
 
 
 def _bytes(path: pathlib.Path, group: Any) -> Iterator[int]:

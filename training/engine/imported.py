@@ -14,8 +14,8 @@ class Imported:
     """What a run keeps of its import; see `training.importing`.
 
     Attributes:
-        source: a zoo name, or the absolute path of a file.
-        sha256: of the file; None of a name.
+        source: a zoo name, the absolute path of a file, or "a model in memory".
+        sha256: of the file, or of the weights of a model in memory; None of a name.
         asked: what the import was told, by which the same one is known again.
         labels: what the outputs are called, in their order.
         places: of each class of the data, the output that means it.

@@ -7,14 +7,17 @@ are made once without any values, and their sizes are held against the file's.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import math
 import pathlib
 import re
 import zipfile
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from kerascnn import weights as weight_files
 from kerascnn.errors import InputError, reason
 from training.engine import h5_files
 
@@ -26,14 +29,34 @@ _LONGEST_CONFIG = 2**26  # bytes; the largest network of the zoo takes 2 MB
 # HDF5's own tables, and what an archive that was packed again, compressed, saves on weights. Few
 # weights of a network are equal, unless it is pruned.
 _SLACK, _RATIO = 2**20, 20
+_LONGEST_REASON = 200  # letters; Keras may put a whole config into an error
+_MODULES = ("keras", "keras_hub", "builtins")
+_MODELS = ("Functional", "Model", "Sequential")
 
 
-def check(path: pathlib.Path) -> None:
-    """Raise InputError for a .keras file whose layers are larger than the weights in it.
+def check(path: pathlib.Path) -> Mapping[str, Any]:
+    """Refuse a .keras file whose layers are larger than the weights in it.
 
     One whose layers cannot be made at all is refused here: Keras would make those before the faulty
-    one. What is no archive is left to Keras, which says why.
+    one.
+
+    Returns:
+        The config.
+
+    Raises:
+        InputError: it is that, or no .keras file, or one with code in it: the layer is named.
     """
+    config, held = _opened(path)
+    try:
+        wanted = bytes_of(config)
+    except Exception as error:
+        raise unreadable(path, error, config) from error
+    refuse_larger(path, wanted, held)
+    return config
+
+
+def _opened(path: pathlib.Path) -> tuple[dict[str, Any], int]:
+    """The config, and the bytes of the weights."""
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
@@ -42,16 +65,23 @@ def check(path: pathlib.Path) -> None:
                 sizes.get(_CONFIG, 0) > _LONGEST_CONFIG
             ):
                 raise InputError(f"{path} unpacks to {_told(inside)}: it is no model of Keras")
-            config = json.loads(archive.read(_CONFIG))
+            config = json.loads(archive.read(_CONFIG)) if _CONFIG in sizes else None
     except InputError:
         raise
-    except Exception:
-        return
-    try:
-        wanted, held = bytes_of(config), sizes.get(_WEIGHTS, 0)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or reason(error)}") from None
+    except zipfile.BadZipFile as error:
+        raise weight_files.no_archive(path) from error
     except Exception as error:
-        raise unreadable(path, error) from error
-    refuse_larger(path, wanted, held)
+        raise InputError(
+            f"{path} is damaged ({_CONFIG} in it: {reason(error)}); copy it again"
+        ) from error
+    if not isinstance(config, dict):
+        raise InputError(
+            f"{path} is a zip without the {_CONFIG} of a model: no .keras file; save the whole "
+            "model with model.save()"
+        )
+    return config, sizes.get(_WEIGHTS, 0)
 
 
 def refuse_larger(path: pathlib.Path, wanted: int, held: int) -> None:
@@ -74,26 +104,52 @@ def load_h5(path: pathlib.Path) -> keras.Model:
         raise InputError(f"{path} was saved by Keras {told}: kerascnn import reads it")
     try:
         with keras.StatelessScope(initialize_variables=False):
-            model = saving_utils.model_from_config(dict(found.config))
+            model = saving_utils.model_from_config(copy.deepcopy(dict(found.config)))
             wanted = sum(math.prod(one.shape) * size(one.dtype) for one in model.variables)
     except Exception as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path, error, found.config) from error
     refuse_larger(path, wanted, found.bytes)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path, error, found.config) from error
 
 
-def unreadable(path: pathlib.Path, error: Exception) -> InputError:
-    """What to raise where Keras cannot make a model of a file."""
-    remedy = "train it again or take another file"
+def unreadable(
+    path: pathlib.Path, error: Exception, config: Mapping[str, Any] | None = None
+) -> InputError:
+    """What to raise where Keras cannot make a model of a file of this config."""
     if "keras_hub" in str(error) and importlib.util.find_spec("keras_hub") is None:
-        remedy = "its layers are KerasHub's: pip install keras-hub"
-    return InputError(f"{path} is not a readable Keras model ({reason(error)}); {remedy}")
+        return InputError(
+            f"{path} has layers of KerasHub, which is not installed: pip install keras-hub"
+        )
+    if config is not None and (code := h5_files.code_in(config, _is_known)):
+        return InputError(f"{path}: {code}")
+    told = reason(error)
+    told = told if len(told) <= _LONGEST_REASON else told[:_LONGEST_REASON] + "..."
+    return InputError(
+        f"{path} is not a readable Keras model ({told}); copy it again, or save it again where it "
+        "was made"
+    )
 
 
-def bytes_of(config: dict) -> int:
+def _is_known(one: Mapping[str, Any]) -> bool:
+    """Whether Keras has the class of a part of a config, or was told of it."""
+    import keras
+
+    kind, inner = one["class_name"], one.get("config")
+    named = one.get("registered_name") or kind
+    root = str(one.get("module")).split(".")[0]
+    if root in _MODULES or keras.saving.get_registered_object(named) is not None:
+        return True
+    if "registered_name" in one:
+        return False
+    # A layer in an .h5 file has a name and no module; what else has none is no class of a layer.
+    is_layer = isinstance(inner, Mapping) and "name" in inner
+    return not is_layer or kind in _MODELS or hasattr(keras.layers, kind)
+
+
+def bytes_of(config: Mapping[str, Any]) -> int:
     """Of all variables of a model."""
     import keras
 
@@ -103,12 +159,13 @@ def bytes_of(config: dict) -> int:
         return sum(math.prod(one.shape) * size(one.dtype) for one in model.variables)
 
 
-def _uncompiled(config: dict) -> dict:
+def _uncompiled(config: Mapping[str, Any]) -> dict[str, Any]:
     """A model's config without its optimiser, whose counter has a value at once.
 
     KerasHub's tasks, which have a backbone, are compiled where they are made unless told not to.
     """
-    config = {**config, "compile_config": None}
+    # Keras takes parts out of what it is given, and messages want the whole.
+    config = {**copy.deepcopy(dict(config)), "compile_config": None}
     inner = config.get("config")
     hub = str(config.get("registered_name")).startswith("keras_hub>")
     if hub and isinstance(inner, dict) and "backbone" in inner:

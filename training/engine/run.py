@@ -182,11 +182,11 @@ def load_keras(path: pathlib.Path) -> keras.Model:
 
     if path.suffix in h5_files.ENDINGS:
         return keras_files.load_h5(path)
-    keras_files.check(path)
+    config = keras_files.check(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        raise keras_files.unreadable(path, error) from error
+        raise keras_files.unreadable(path, error, config) from error
 
 
 def read_info(folder: pathlib.Path) -> dict[str, Any] | None:

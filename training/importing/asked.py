@@ -19,6 +19,7 @@ from training.datasets.paths import refuse_within
 from training.engine import options
 from training.engine.run import read_info
 
+IN_MEMORY = "a model in memory"
 FILES = (".keras", ".h5", ".hdf5")
 NORMALISATIONS = ("0-1", "-1-1", "imagenet", "caffe", "none")
 _ODD = re.compile(r"[^\w.-]+")
@@ -31,7 +32,7 @@ class ImportRequest:
     """Everything that an imported run is made of.
 
     Attributes:
-        source: a zoo name, or the absolute path of a file.
+        source: a zoo name, the absolute path of a file, or `IN_MEMORY`.
         data: an embedded set's name or a folder's absolute path.
         val_data: another one's, whose images are held out instead.
         weights: of a zoo name: a name of weights, or a file's absolute path.
@@ -43,6 +44,7 @@ class ImportRequest:
         unlabelled: nothing is known of the images, whatever their folders are called.
         name: what files and reports call the network; None: by the source.
         recipe, settings: of the steps of compression that train.
+        weights_sha256: of the weights of a model in memory.
     """
 
     source: str
@@ -58,17 +60,25 @@ class ImportRequest:
     name: str | None = None
     recipe: str | None = None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    weights_sha256: str | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the source is a model that Python has."""
+        return self.source == IN_MEMORY
 
     @property
     def in_zoo(self) -> bool:
         """Whether the source is a name."""
-        return not pathlib.Path(self.source).is_absolute()
+        return not self.in_memory and not pathlib.Path(self.source).is_absolute()
 
     @property
     def called(self) -> str:
         """The name of the network, without letters that files' names should not have."""
         if self.name is not None:
             return self.name
+        if self.in_memory:
+            return "network"
         if self.in_zoo:
             return self.source
         path = pathlib.Path(self.source)
@@ -82,7 +92,9 @@ class ImportRequest:
         return path.name if path.is_absolute() else self.data
 
     def digest(self) -> str | None:
-        """Of the file; None of a name."""
+        """Of the file, or of the weights of a model in memory; None of a name."""
+        if self.in_memory:
+            return self.weights_sha256
         return None if self.in_zoo else atomic.sha256(pathlib.Path(self.source))
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,19 +107,20 @@ def import_request(source: str, *, data: str, **asked: Any) -> ImportRequest:
     """Fill a request from what was typed.
 
     Args:
-        source: a zoo name or a path.
+        source: a zoo name, a path, or `IN_MEMORY`.
         **asked: see `ImportRequest`; paths may be relative.
 
     Raises:
         InputError: anything that is wrong and needs neither a network nor an image to be told.
     """
-    path = pathlib.Path(source)
-    if path.exists() or path.suffix in FILES:
-        _require_file(path)
+    path, in_memory = pathlib.Path(source), source == IN_MEMORY
+    if in_memory or path.exists() or path.suffix in FILES:
+        if not in_memory:
+            _require_file(path)
         for flag, key in (("--weights", "weights"), ("--option", "options")):
             if asked.get(key):
                 raise InputError(f"{flag} is for a network of the zoo by its name, not for {path}")
-        place = str(path.resolve())
+        place = source if in_memory else str(path.resolve())
     else:
         _require_zoo(source, asked.get("weights"), asked.get("options") or {})
         place = source

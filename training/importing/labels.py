@@ -12,8 +12,14 @@ from training.datasets.paths import natural_key
 from training.datasets.spelling import class_key
 
 _NAMED = 5
+_CLASSES = 1000
 _SYNSET = re.compile(r"n\d{8}")
 _SPACES = re.compile(r"[\s_-]+")
+_SURE = 0.95  # share of ImageNet's names that labels must have in its order, to be ImageNet's
+_REMEDY = (
+    "correct the folders' names, take them out, or say what the outputs mean: --labels FILE; "
+    "without regard to folders: --unlabelled"
+)
 _BACKGROUND = "background"  # which networks of TF-Slim have in front of ImageNet's classes
 
 
@@ -81,7 +87,7 @@ def choose(outputs: int, *, source: str, classes: Sequence[str], data: str) -> L
         ordered = tuple(sorted(classes, key=natural_key))
         return Labels(
             names=ordered,
-            said=f"labels in the natural order of {data}'s folders: {_some(ordered)} (another "
+            said=f"labels in the natural order of {data}'s folders: {some(ordered)} (another "
             "order: --labels FILE)",
         )
     there = f"{data} has {len(classes):,} classes" if classes else f"{data} has no classes"
@@ -106,11 +112,32 @@ def imagenet(outputs: int) -> Labels | None:
     )
 
 
-def places(labels: Labels, classes: Iterable[str], *, data: str, source: str) -> dict[str, int]:
+def of_names(names: Sequence[str], classes: Iterable[str]) -> Labels:
+    """Labels that a file brings along, with the synsets by which ImageNet's folders are called.
+
+    Where they are ImageNet's 1,000, with a background in front or without, synsets go by their
+    place, however the labels are worded; elsewhere by the names that a synset has.
+
+    Args:
+        classes: of the data.
+    """
+    if (known := imagenet(len(names))) and _worded(names, known):
+        return Labels(names=tuple(names), synsets=known.synsets, synonyms=known.synonyms)
+    asked = [name for name in classes if _SYNSET.fullmatch(name)]
+    return Labels(names=tuple(names), synsets=_synsets_among(names, asked) if asked else ())
+
+
+def places(
+    labels: Labels, classes: Iterable[str], *, data: str, source: str, remedy: str = _REMEDY
+) -> dict[str, int]:
     """Of each class of the data, the output that means it.
 
     By its name, whatever its case and spaces; by ImageNet's names of folders; or by one of the
     words of a label of several ("tench, Tinca tinca").
+
+    Args:
+        data, source: how messages call the data and the network.
+        remedy: for classes that the network does not know.
 
     Raises:
         InputError: classes that the network does not know; all are counted, the first are named.
@@ -131,12 +158,17 @@ def places(labels: Labels, classes: Iterable[str], *, data: str, source: str) ->
     if strange:
         hint = did_you_mean(strange[0], labels.names) or ";"
         raise InputError(
-            f"{data} has classes that {source} does not know: {_some(strange)}{hint} its labels "
-            f"are {_some(labels.names)}; correct the folders' names, take them out, or say what "
-            "the outputs mean: --labels FILE; without regard to folders: --unlabelled"
+            f"{data} has classes that {source} does not know: {some(strange)}{hint} its labels "
+            f"are {some(labels.names)}; {remedy}"
         )
     _refuse_shared(found, data, labels)
     return found
+
+
+def some(names: Sequence[str]) -> str:
+    """A few of many names."""
+    more = f", ... ({len(names):,} in all)" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def refuse_doubled(names: Sequence[str], where: str) -> None:
@@ -166,7 +198,7 @@ def _known(labels: Labels) -> dict[str, list[int]]:
         others = labels.synonyms[place] if labels.synonyms else name.split(",")
         spellings = [[class_key(name)], [_plain(name)], labels.synsets[place : place + 1]]
         for way, words in zip(ways, [*spellings, map(_plain, others)], strict=True):
-            for word in dict.fromkeys(words):
+            for word in filter(None, dict.fromkeys(words)):
                 way.setdefault(word, []).append(place)
     merged: dict[str, list[int]] = {}
     for way in ways:
@@ -181,6 +213,34 @@ def _synsets_of(names: Sequence[str]) -> tuple[str, ...]:
     return found.synsets if found else ()
 
 
+def _worded(names: Sequence[str], known: Labels) -> bool:
+    """Whether names are ImageNet's, in its order, whichever of its words they take."""
+    pairs = list(zip(names, known.synonyms, strict=True))[-_CLASSES:]
+    same = sum(_plain(name) in _spellings(others) for name, others in pairs)
+    return same >= _SURE * _CLASSES
+
+
+def _synsets_among(names: Sequence[str], synsets: Iterable[str]) -> tuple[str, ...]:
+    """Of each name the synset that means it alone; empty where none does."""
+    from training.importing import imagenet as known
+
+    others = dict(zip(known.SYNSETS, known.SYNONYMS, strict=True))
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(_plain(name), []).append(place)
+    found = [""] * len(names)
+    for synset in synsets:
+        spellings = _spellings(others.get(synset, ()))
+        fitting = {place for one in spellings for place in places.get(one, [])}
+        if len(fitting) == 1:  # two that share a word are told apart by nothing here
+            found[fitting.pop()] = synset
+    return tuple(found)
+
+
+def _spellings(names: Sequence[str]) -> set[str]:
+    return {_plain(name) for name in (*names, ", ".join(names))}
+
+
 def _are_of(labels: Labels, classes: Iterable[str]) -> bool:
     """Whether folders are called as ImageNet's are."""
     known = _known(labels)
@@ -189,8 +249,3 @@ def _are_of(labels: Labels, classes: Iterable[str]) -> bool:
 
 def _plain(name: str) -> str:
     return _SPACES.sub(" ", class_key(name).strip()).casefold()
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f", ... ({len(names):,} in all)" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -7,6 +7,7 @@ with this one, since it makes the few layers that the pruning library knows, and
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import pathlib
@@ -70,6 +71,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "nn.silu": lambda features: ops.silu(x=features),
     "nn.softmax": lambda logits, axis=-1: ops.softmax(logits, axis=axis),
 }
+_MODELS = ("Functional", "Model", "Sequential")
 _OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
 
 
@@ -115,7 +117,7 @@ def _opened(path: pathlib.Path, found: h5_files.Contents) -> Any:
 
     try:
         with tf.Graph().as_default():  # in which a variable has a shape and no memory
-            sized = tf_keras.models.model_from_config(dict(found.config))
+            sized = tf_keras.models.model_from_config(copy.deepcopy(dict(found.config)))
             wanted = sum(
                 one.shape.num_elements() * one.dtype.size for one in sized.variables
             )  # fmt: skip
@@ -124,10 +126,23 @@ def _opened(path: pathlib.Path, found: h5_files.Contents) -> Any:
     except InputError:
         raise
     except Exception as error:
+        if code := h5_files.code_in(found.config, _is_known):
+            raise InputError(f"{path}: {code}") from error
         raise InputError(
             f"{path} is not readable as a model of Keras 2 ({reason(error)}); load it where it was "
             "made and save it as .keras or .tflite"
         ) from error
+
+
+def _is_known(one: Mapping[str, Any]) -> bool:
+    """Whether Keras 2 has the class of a layer; what is no layer is taken for known."""
+    import tf_keras
+
+    kind, inner = one["class_name"], one.get("config")
+    if not isinstance(inner, Mapping) or "name" not in inner:
+        return True
+    known = tf_keras.utils.get_registered_object(kind) is not None
+    return known or kind in (*_MODELS, *_OPERATIONS) or hasattr(tf_keras.layers, kind)
 
 
 def _rebuilt(legacy: Any) -> keras.Model:

@@ -65,8 +65,8 @@ def plain(model: keras.Model, *, image_size: tuple[int, int] | None = None) -> P
     natural = front.size or own or image_size
     if natural is None:
         raise InputError(
-            f"{model.name} takes images of any size; say which it was trained on: image size "
-            "224 224, for example"
+            f"{model.name} takes images of any size; say which it was trained on, as in "
+            "--image-size 224"
         )
     network = _network(front.graph, head, natural)
     _check_same(model, front, head, network, own or natural)
@@ -86,7 +86,10 @@ def _build_sequential(model: keras.Model, image_size: tuple[int, int] | None) ->
     if not isinstance(model, keras.Sequential) or model.built:
         return
     if image_size is None:
-        raise InputError(f"{model.name} has no Input layer; say which image size it takes")
+        raise InputError(
+            f"{model.name} has no Input layer; say which image size it takes, as in "
+            "--image-size 224"
+        )
     try:
         model.build((None, *image_size, 3))
     except Exception as error:

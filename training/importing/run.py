@@ -16,6 +16,8 @@ import shutil
 import time
 from collections.abc import Iterator
 
+import keras
+
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import tasks
@@ -49,11 +51,14 @@ _RESIZED = {
 
 
 @once.scope()
-def import_network(asked: ImportRequest, folder: pathlib.Path) -> Run:
+def import_network(
+    asked: ImportRequest, folder: pathlib.Path, model: keras.Model | None = None
+) -> Run:
     """Make a run folder of a network that is trained already.
 
     Args:
         folder: where there is nothing yet, or a run of the same request, which is left as it is.
+        model: of a request for a model in memory.
 
     Raises:
         InputError: a network that cannot be taken, data that does not fit it, or a folder that
@@ -65,7 +70,7 @@ def import_network(asked: ImportRequest, folder: pathlib.Path) -> Run:
         return Run.open(folder)
     require_writable(folder)
     began = time.monotonic()
-    opened = open_source(asked)
+    opened = open_source(asked, model)
     for line in opened.said:
         say(line)
     request, dataset = _request(asked, opened)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import pathlib
 
 import keras
@@ -14,11 +13,9 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.progress import busy
 from training.engine.run import Run, load_keras
-from training.importing import labels
+from training.importing import labels, memory
 from training.importing.asked import ImportRequest
 from training.importing.plain import plain
-
-_HUB = "keras_hub"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,13 +40,16 @@ class Opened:
     said: tuple[str, ...] = ()
 
 
-def open_source(asked: ImportRequest) -> Opened:
+def open_source(asked: ImportRequest, model: keras.Model | None = None) -> Opened:
     """The network of a request; one of the zoo has a class for each label that was given.
+
+    Args:
+        model: of a request for a model in memory.
 
     Raises:
         InputError: no readable network, or one that cannot be taken; the layer is named.
     """
-    opened = _of_zoo(asked) if asked.in_zoo else _of_file(asked)
+    opened = _of_zoo(asked) if asked.in_zoo else _of_keras(asked, model)
     _require_classifier(asked, opened.model)
     opened.model.name = asked.called
     opened.model.trainable = True  # steps of compression train all of it, whatever was frozen
@@ -74,10 +74,11 @@ def _of_zoo(asked: ImportRequest) -> Opened:
     return Opened(model=model, preprocessing=known, published=True)
 
 
-def _of_file(asked: ImportRequest) -> Opened:
+def _of_keras(asked: ImportRequest, model: keras.Model | None) -> Opened:
     path = pathlib.Path(asked.source)
     with busy(f"reading {path.name}"):
-        found = plain(_read(path), image_size=asked.image_size)
+        whole = _read(path) if model is None else memory.copied(model)
+        found = plain(whole, image_size=asked.image_size)
     run = Run.open(path.parent) if _is_of_run(path) else None
     preprocessing, said = found.preprocessing, list(found.notes)
     if preprocessing is None and run is not None:
@@ -97,14 +98,7 @@ def _of_file(asked: ImportRequest) -> Opened:
 
 def _read(path: pathlib.Path) -> keras.Model:
     if path.suffix == ".keras":
-        try:
-            return load_keras(path)
-        except InputError as error:
-            if _HUB in str(error.__cause__ or error) and importlib.util.find_spec(_HUB) is None:
-                raise InputError(
-                    f"{path} has layers of KerasHub, which is not installed: pip install keras-hub"
-                ) from error
-            raise
+        return load_keras(path)
     from training.importing.legacy_h5 import read_legacy
 
     return read_legacy(path)

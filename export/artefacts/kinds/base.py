@@ -72,11 +72,14 @@ class Kind(abc.ABC):
         """
 
     @abc.abstractmethod
-    def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
+    def below_floor(
+        self, evaluation: Mapping[str, Any], classes: int, *, imported: bool = False
+    ) -> str | None:
         """Why nothing is recommended of a file's network; None where it finds something.
 
         Args:
             classes: how many labels it has.
+            imported: its network was not trained here: other causes are likely.
         """
 
     @abc.abstractmethod

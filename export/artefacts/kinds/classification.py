@@ -53,15 +53,19 @@ class ClassificationKind(Kind):
         """See `significance.drop_interval`."""
         return significance.drop_interval(before, after)
 
-    def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
+    def below_floor(
+        self, evaluation: Mapping[str, Any], classes: int, *, imported: bool = False
+    ) -> str | None:
         """By the images of each class; earlier versions did not write how many there are."""
         value = evaluation["value"]
         if evaluation.get("metric") == AGREEMENT:
             return None
         if images := evaluation.get("class_pictures"):
             balanced = evaluation.get("balanced_accuracy")
-            return floor.below_floor(value, **class_facts(images), balanced=balanced)
-        return floor.below_floor(value, classes=classes)
+            return floor.below_floor(
+                value, **class_facts(images), balanced=balanced, imported=imported
+            )
+        return floor.below_floor(value, classes=classes, imported=imported)
 
     def keras_figure(self, results: Mapping[str, Any]) -> str:
         """With the balanced accuracy, where it is known."""

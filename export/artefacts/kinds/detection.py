@@ -70,7 +70,9 @@ class DetectionKind(Kind):
 
         return matches_interval(before, after)
 
-    def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
+    def below_floor(
+        self, evaluation: Mapping[str, Any], classes: int, *, imported: bool = False
+    ) -> str | None:
         """Below an AP of one percent."""
         return floor.below_floor(evaluation["metric"], evaluation["value"])
 

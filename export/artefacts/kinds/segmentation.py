@@ -63,7 +63,9 @@ class SegmentationKind(Kind):
 
         return miou_interval(before, after)
 
-    def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
+    def below_floor(
+        self, evaluation: Mapping[str, Any], classes: int, *, imported: bool = False
+    ) -> str | None:
         """Against one class everywhere."""
         from training.segmentation.metrics import TRUTH
 

@@ -307,7 +307,9 @@ def described(**given: Any) -> dict[str, Any]:
 def test_a_row_is_what_stands_beside_the_file():
     made = Artefact(pathlib.Path("slim50_int8.tflite"), described())
     row = compare.result(
-        types.SimpleNamespace(name="digits"), made, Latency(median_ms=0.1, p95_ms=0.2)
+        types.SimpleNamespace(name="digits", info={"request": {}}),
+        made,
+        Latency(median_ms=0.1, p95_ms=0.2),
     )
     assert (row.parameters, row.macs, row.nonzero_parameters) == (30_000, 200_000, 29_000)
     assert row.seconds == 61.5
@@ -316,13 +318,15 @@ def test_a_row_is_what_stands_beside_the_file():
     assert (row.pictures, row.choice, row.below_floor) == (100, None, "")
 
 
-def row_of(**evaluation: Any) -> Result:
+def row_of(*, imported: dict[str, str] | None = None, **evaluation: Any) -> Result:
     """Of a file of 100 pictures, with what its .json says beside what `described` has."""
     info = described()
     info["evaluation"] |= evaluation
     made = Artefact(pathlib.Path("int8.tflite"), info)
     return compare.result(
-        types.SimpleNamespace(name="digits"), made, Latency(median_ms=0.1, p95_ms=0.2)
+        types.SimpleNamespace(name="digits", info={"request": {"imported": imported}}),
+        made,
+        Latency(median_ms=0.1, p95_ms=0.2),
     )
 
 
@@ -347,6 +351,9 @@ def test_a_row_knows_whether_its_network_finds_anything():
     even = [10] * 10
     assert row_of(value=14.0, class_pictures=even).below_floor
     assert not row_of(value=16.0, class_pictures=even).below_floor
+    told = row_of(value=14.0, class_pictures=even, imported={"source": "net.keras"}).below_floor
+    assert "--preprocessing" in told
+    assert "epochs" not in told
     # 90 of 100 pictures are of one class.
     most = [90, 10, *[0] * 8]
     assert row_of(value=91.0, class_pictures=most).below_floor

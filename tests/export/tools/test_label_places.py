@@ -9,6 +9,7 @@ import pytest
 from export.tools.label_places import places_of
 from kerascnn.errors import InputError
 from training.importing import imagenet
+from training.importing import labels as naming
 
 FILE = Path("net.tflite")
 TENCH, CRANE_BIRD, CRANE = "n01440764", "n02012849", "n03126707"
@@ -22,6 +23,18 @@ def test_names_are_found_by_their_spelling() -> None:
     assert places(("a", "cafe\u0301", "b"), "b", "café") == [2, 1]
     with pytest.raises(InputError, match=r"data has classes that net\.tflite does not know: c"):
         places(("a", "b"), "c")
+
+
+def test_a_folder_that_can_be_imported_can_be_evaluated() -> None:
+    """Case, spaces and words of a label count as little here as there."""
+    names = ("red", "basset hound", "tench, Tinca tinca", "a", "A")
+    classes = ("Red", "Basset_Hound", "tench", "A", "a")
+    assert places(names, *classes) == [0, 1, 2, 4, 3]
+    labels = naming.Labels(names=names)
+    imported = naming.places(labels, classes, data="data", source="net")
+    assert list(imported.values()) == places(names, *classes)
+    with pytest.raises(InputError, match="'Red' and 'RED' are both the label 'red'"):
+        places(names, "Red", "RED")
 
 
 @pytest.mark.parametrize("front", [(), ("background",)])

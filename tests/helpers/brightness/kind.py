@@ -54,7 +54,9 @@ class BrightnessKind(Kind):
         low, high = np.nanpercentile(drops, [2.5, 97.5])
         return float(low), float(high)
 
-    def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
+    def below_floor(
+        self, evaluation: Mapping[str, Any], classes: int, *, imported: bool = False
+    ) -> str | None:
         """The mean explains nothing."""
         value = evaluation["value"]
         return None if value > 0 else f"this network finds nothing yet: {FIGURE} {value:.1f}%"

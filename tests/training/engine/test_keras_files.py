@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tiny_detectors
 from keras import layers
@@ -60,6 +61,110 @@ def test_layers_larger_than_the_file_are_refused(change, tmp_path: Path) -> None
         load_keras(path)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200_000  # KB; the smallest of these asks for 288 MB
+
+
+class Doubled(layers.Layer):
+    """A stranger's layer, whose class is not in the file."""
+
+    def call(self, x: Any) -> Any:
+        return x * 2
+
+
+class Own(keras.Model):
+    """A stranger's model, whose graph is in its code."""
+
+    def __init__(self, **told: Any) -> None:
+        super().__init__(**told)
+        self.flat, self.answers = layers.Flatten(), layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.answers(self.flat(x))
+
+
+def own() -> keras.Model:
+    model = Own()
+    model(np.zeros((1, 8, 8, 3), np.float32))
+    return model
+
+
+def with_layer(layer: keras.layers.Layer) -> keras.Model:
+    """The layer stands in a model within a model."""
+    inputs = keras.Input((8, 8, 3))
+    inner = keras.Model(inputs, layer(inputs))
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inner(inputs))))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: with_layer(Doubled(name="twice")),
+         "layer 'twice' is of the class Doubled, which is code that no file may bring along"),
+        (lambda: with_layer(layers.Lambda(lambda x: x / 255, name="scaled")),
+         r"layer 'scaled' \(Lambda\) is code, which is never run from a file"),
+        (own, "the model is of the class Own, which is code .*make it of layers of Keras"),
+    ],
+    ids=["class", "Lambda", "model"],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_code_is_refused_by_its_layers_name(
+    make: Callable[[], keras.Model], words: str, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    if make is own and suffix == ".h5":
+        pytest.skip("Keras saves no such model as .h5")
+    make().save(path)
+    with pytest.raises(InputError, match=words) as refused:
+        load_keras(path)
+    told = str(refused.value)
+    assert told.startswith(f"{path}: ")
+    assert len(told) < len(str(path)) + 300
+    assert "safe_mode" not in told
+    assert "train it again" not in told
+
+
+def test_a_class_that_keras_was_told_of_is_read(tmp_path: Path) -> None:
+    with_layer(Doubled(name="twice")).save(tmp_path / "model.keras")
+    with keras.saving.custom_object_scope({"Doubled": Doubled}):
+        assert load_keras(tmp_path / "model.keras").count_params() == 2 * (192 + 1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            lambda whole: whole[: len(whole) // 2],
+            r"is not a \.keras file \(a zip\), or is cut short",
+        ),
+        (lambda _: b"hello\n", r"is not a \.keras file \(a zip\), or is cut short; copy it again"),
+        (lambda _: b"", r"is not a \.keras file .*, or is cut short"),
+        (lambda _: b"\x89HDF\r\n\x1a\n" + bytes(99), r"is an HDF5 file, .* call it \.h5"),
+    ],
+)
+def test_what_is_no_archive_is_said_to_be_none(
+    damage: Callable[[bytes], bytes], words: str, tmp_path: Path
+) -> None:
+    path = saved(tmp_path / "model.keras")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=words):
+        load_keras(path)
+    with pytest.raises(InputError, match=words if b"HDF" not in path.read_bytes() else "model"):
+        kerascnn.build("lenet5", weights=path)
+
+
+def test_an_archive_without_a_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    for name, text, words in (
+        ("notes.txt", "hello", r"is a zip without the config\.json of a model"),
+        ("config.json", "[]", r"is a zip without the config\.json of a model"),
+        ("config.json", "{", r"is damaged \(config\.json in it: .*copy it again"),
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, text)
+        with pytest.raises(InputError, match=words):
+            load_keras(path)
+    with pytest.raises(InputError, match=r"gone\.keras: No such file"):
+        load_keras(tmp_path / "gone.keras")
 
 
 @keras.saving.register_keras_serializable(package="keras_hub")

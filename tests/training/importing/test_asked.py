@@ -122,6 +122,13 @@ def test_an_import_is_known_by_what_was_asked_and_the_files_content(
         begun(asked, run)
 
 
+def test_the_help_says_how_images_are_resized() -> None:
+    """As the command itself says it: a file's are stretched."""
+    told = " ".join(here("import", "--help").stdout.split())
+    assert "of a file, stretch, and crop where its classes are ImageNet's" in told
+    assert "[default: crop]" not in told
+
+
 def test_the_command_says_so_in_one_line(tmp_path: Path) -> None:
     assert_refused(here("import", "lenet6", "--data", "mnist"), "lenet6", "lenet5")
     done = here("import", "lenet5", "--data", "mnist", "--out", tmp_path / "run")
