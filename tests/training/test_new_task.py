@@ -214,7 +214,7 @@ def test_its_data_is_checked(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"settings": {"mixup": 0.2}}, "mixup: for classification only"),
+        ({"settings": {"mixup": 0.2}}, "mixup: for classification"),
         ({"settings": {"class_weights": "balanced"}}, "for classification and segmentation only"),
         ({"augmentation": "mosaic"}, "'mosaic' is not for brightness .*: none"),
         ({"recipe": "scenes"}, "'scenes' is a recipe for detection, .*: brightness"),

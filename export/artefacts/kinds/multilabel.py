@@ -62,7 +62,9 @@ class MultilabelKind(Kind):
             raise ValueError("labels of other images")
         return metrics.map_interval(before[0], after[0], after[1])
 
-    def below_floor(self, evaluation: Mapping[str, Any], classes: int) -> str | None:
+    def below_floor(
+        self, evaluation: Mapping[str, Any], classes: int, *, imported: bool = False
+    ) -> str | None:
         """Against rankings by chance."""
         return floor.below_floor(evaluation["value"], evaluation.get("map_by_luck"))
 

@@ -416,8 +416,8 @@ def test_a_loss_for_a_background_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [
-        (MODEL, {"settings": {"mixup": 1.0}}, "mixup: for classification only"),
-        (MODEL, {"settings": {"cutmix": 1.0}}, "cutmix: for classification only"),
+        (MODEL, {"settings": {"mixup": 1.0}}, "mixup: for classification"),
+        (MODEL, {"settings": {"cutmix": 1.0}}, "cutmix: for classification"),
         (MODEL, {"label_smoothing": 0.1}, "label_smoothing: for classification only"),
         (MODEL, {"settings": {"class_weights": "balanced"}}, "class_weights: for"),
         (MODEL, {"settings": {"pictures_per_class": 5}}, "pictures_per_class: for"),

@@ -247,7 +247,7 @@ def test_a_runs_figures_in_words() -> None:
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [
-        ("unet", {"settings": {"mixup": 1.0}}, "mixup: for classification only"),
+        ("unet", {"settings": {"mixup": 1.0}}, "mixup: for classification"),
         ("unet", {"label_smoothing": 0.1}, "label_smoothing: for classification only"),
         ("unet", {"settings": {"pictures_per_class": 5}}, "pictures_per_class: for classification"),
         ("unet", {"teacher": "run"}, "teacher: for classification only"),
