@@ -114,7 +114,7 @@ LAMBDA = {"class_name": "Lambda", "config": {"name": "flat", "function": ["4wE="
     ("change", "message"),
     [
         (lambda of: of["flat"].update(LAMBDA), r"layer 'flat' \(Lambda\) is code"),
-        (lambda of: of["conv"].update(module="os"), r"layer 'conv' \(Conv2D\) is code"),
+        (lambda of: of["conv"].update(module="os"), "'conv' is of the class Conv2D, which is code"),
         (lambda of: of["conv"].update(class_name="Swirl"), "Swirl"),
         (
             lambda of: of["flat"].update(
