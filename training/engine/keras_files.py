@@ -7,6 +7,7 @@ are made once without any values, and their sizes are held against the file's.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.util
 import json
@@ -14,7 +15,7 @@ import math
 import pathlib
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kerascnn import weights as weight_files
@@ -30,6 +31,7 @@ _LONGEST_CONFIG = 2**26  # bytes; the largest network of the zoo takes 2 MB
 # weights of a network are equal, unless it is pruned.
 _SLACK, _RATIO = 2**20, 20
 _LONGEST_REASON = 200  # letters; Keras may put a whole config into an error
+_WAITING = "uninitialized_variables"  # Keras' own name
 _MODULES = ("keras", "keras_hub", "builtins")
 _MODELS = ("Functional", "Model", "Sequential")
 
@@ -103,7 +105,7 @@ def load_h5(path: pathlib.Path) -> keras.Model:
         told = ".".join(map(str, found.version))
         raise InputError(f"{path} was saved by Keras {told}: kerascnn import reads it")
     try:
-        with keras.StatelessScope(initialize_variables=False):
+        with _without_values():
             model = saving_utils.model_from_config(copy.deepcopy(dict(found.config)))
             wanted = sum(math.prod(one.shape) * size(one.dtype) for one in model.variables)
     except Exception as error:
@@ -153,10 +155,25 @@ def bytes_of(config: Mapping[str, Any]) -> int:
     """Of all variables of a model."""
     import keras
 
-    # In this scope a variable has a shape and a type, and no values.
-    with keras.StatelessScope(initialize_variables=False):
+    with _without_values():
         model = keras.saving.deserialize_keras_object(_uncompiled(config), safe_mode=True)
         return sum(math.prod(one.shape) * size(one.dtype) for one in model.variables)
+
+
+@contextlib.contextmanager
+def _without_values() -> Iterator[None]:
+    """A scope in which a variable has a shape and a type, and no values, now or later."""
+    import keras
+    from keras.src.backend.common import global_state
+
+    # Keras gives values to all that wait for them when the next scope of any kind ends.
+    waiting = global_state.get_global_attribute(_WAITING)
+    global_state.set_global_attribute(_WAITING, [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        global_state.set_global_attribute(_WAITING, waiting)
 
 
 def _uncompiled(config: Mapping[str, Any]) -> dict[str, Any]:

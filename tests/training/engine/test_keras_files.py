@@ -63,6 +63,15 @@ def test_layers_larger_than_the_file_are_refused(change, tmp_path: Path) -> None
     assert grown < 200_000  # KB; the smallest of these asks for 288 MB
 
 
+def test_what_was_refused_asks_for_no_memory_later(tmp_path: Path) -> None:
+    """Keras gives values to all variables without them where any of its scopes ends."""
+    path = changed(saved(tmp_path / "model.keras"), lambda of: of["conv"].update(filters=10**12))
+    with pytest.raises(InputError):
+        load_keras(path)
+    with keras.StatelessScope():
+        layers.Dense(2).build((None, 3))
+
+
 class Doubled(layers.Layer):
     """A stranger's layer, whose class is not in the file."""
 
