@@ -246,8 +246,10 @@ def test_no_task_imports_a_framework_before_it_trains() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_task_has_a_model_of_its_own() -> None:
+def test_every_task_has_a_model() -> None:
     for task in tasks.all_tasks():
-        assert zoo.entry(task.model).task == task.name
+        # Several labels per image are told by classifiers.
+        made_for = {"multilabel": "classification"}.get(task.name, task.name)
+        assert zoo.entry(task.model).task == made_for
         assert task.metric.judge in task.figures
         assert recipes.load(task.default_recipe("a folder", None)).task == task.name

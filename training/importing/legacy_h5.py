@@ -117,6 +117,7 @@ def _opened(path: pathlib.Path, found: h5_files.Contents) -> Any:
 
     try:
         with tf.Graph().as_default():  # in which a variable has a shape and no memory
+            tf.random.set_seed(0)  # of this graph: initial weights want one where a training ran
             sized = tf_keras.models.model_from_config(copy.deepcopy(dict(found.config)))
             wanted = sum(
                 one.shape.num_elements() * one.dtype.size for one in sized.variables

@@ -10,6 +10,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
 from kerascnn.errors import InputError
@@ -167,3 +168,12 @@ def test_a_file_of_keras_3_is_read_as_it_is(tmp_path: Path) -> None:
     changed(saved(3), lambda of: of["answers"]["config"].update(units=10**9))
     with pytest.raises(InputError, match=r"asks for [\d,.]+ MB of weights and holds 0"):
         read_legacy(tmp_path / "model.h5")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_model_is_read_where_a_training_ran(tmp_path: Path) -> None:
+    """With deterministic operations TensorFlow draws no numbers without a seed."""
+    path = small(tmp_path / "model.h5")
+    keras.utils.set_random_seed(0)
+    tf.config.experimental.enable_op_determinism()  # for good, as a training does
+    assert read_legacy(path).count_params()
