@@ -7,6 +7,7 @@ average, else "dark"; never "striped".
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -57,9 +58,12 @@ def _weights(shape: tuple[int, ...]) -> list[np.ndarray]:
 
 def files(folder: Path, task: str, labels: tuple[str, ...] = LABELS) -> tuple[Path, Path]:
     """A .tflite and an .onnx file of one network, which describe themselves."""
-    preprocessing, decoding = PREPROCESSING, {"kind": "logits"}
+    preprocessing = PREPROCESSING
+    decoding: dict[str, Any] = {"kind": "logits"}
     if task == "classification":
         model = classifier()
+    elif task == "multilabel":
+        model, decoding = classifier(), {"kind": "sigmoid", "threshold": 0.5}
     elif task == "segmentation":
         model, decoding = segmenter(), {"kind": "map_logits"}
     else:
