@@ -9,7 +9,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import numpy as np
 from PIL import Image
 
@@ -23,15 +22,12 @@ from export.tools.evaluate import (
 )
 from export.tools.scorers import Score
 from kerascnn.errors import InputError
-from training.common import atomic
+from training.common import html_page
 from training.common.wording import counted
 
 _TEMPLATE = "evaluation.html.j2"
 _CLASSES = 200  # in the table; of more, those with the lowest first figure
 _THUMB = 320  # pixels of the longer side
-_JPEG = {"quality": 88, "subsampling": 0}  # thin coloured lines need all colours
-# Below this many pixels a side, smoothing would blur what the network saw.
-_PIXELATED = 96
 _FIRST = {"classification": "recall", "detection": "ap", "segmentation": "iou"}
 _HOW = {
     "classification": "The surest wrong answers first.",
@@ -55,22 +51,7 @@ def write_page(found: Evaluated, path: pathlib.Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [
-                jinja2.PackageLoader("export.tools", "."),
-                jinja2.PackageLoader("training.common", "."),  # page_style.css
-            ]
-        ),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["uri"] = _uri
-    text = environment.get_template(_TEMPLATE).render(**_values(found))
-    # Names of files and folders may have bytes that are no text.
-    atomic.write_bytes(path, text.encode("utf-8", "replace"))
+    html_page.write(path, "export.tools", _TEMPLATE, _values(found))
 
 
 def _values(found: Evaluated) -> dict[str, Any]:
@@ -101,7 +82,7 @@ def _values(found: Evaluated) -> dict[str, Any]:
         "confusion": _drawn(found),
         "worst": _worst(found),
         "how": _HOW.get(found.task, ""),
-        "pixelated": _PIXELATED,
+        "pixelated": html_page.PIXELATED,
     }
 
 
@@ -208,12 +189,3 @@ def _small(pixels: np.ndarray) -> np.ndarray:
     longest = _THUMB * (2 if pixels.shape[1] > 1.8 * pixels.shape[0] else 1)
     image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return np.asarray(image, np.uint8)
-
-
-def _uri(pixels: np.ndarray) -> str:
-    stream = io.BytesIO()
-    small = max(pixels.shape[:2]) <= _PIXELATED
-    image = Image.fromarray(pixels)
-    image.save(stream, "PNG") if small else image.save(stream, "JPEG", **_JPEG)
-    kind = "png" if small else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from export.runtime.model_facts import ModelFacts
-from export.runtime.predictor import answering
 from export.runtime.subjects import Subject
-from export.tools.scorers import Score, Scored
-from kerascnn.errors import InputError
-from training.common.progress import Progress
+from export.tools.scorers import Score, Scored, decoded, logits_of
 from training.datasets import multilabel
 from training.datasets.broken import BrokenPictures
-from training.datasets.decode import decode_split, picture_batches
 from training.datasets.splits import Dataset, Split
 from training.multilabel import metrics
 from training.multilabel.evaluate import MultilabelEvaluation
@@ -40,31 +36,15 @@ class Multilabel:
         *,
         keep: bool = False,
     ) -> Scored:
-        path, known = subject.path, subject.known
-        runtime = subject.classifier()
-        sound = []
-        for part in parts:
-            split, left_out = decode_split(part, known.preprocessing, root=root)
-            for one in left_out:
-                broken.add(one.name, InputError(one.reason))
-            sound.append(split)
-        width = len(known.labels)
+        sound = decoded(parts, subject.known, broken, root)
+        width = len(subject.known.labels)
         truth = np.concatenate(
             [np.pad(split.labels, ((0, 0), (0, width - split.labels.shape[1]))) for split in sound]
         )
-
-        def logits() -> Iterator[np.ndarray]:
-            with Progress(path.name, len(truth), unit="image") as progress:
-                for split in sound:
-                    for block in picture_batches(split, known.preprocessing):
-                        with answering(path):
-                            found = runtime.predict(block)
-                        yield found
-                        progress.step(len(block))
-
-        found = MultilabelEvaluation.of_blocks(logits(), truth)
+        logits = logits_of(subject.classifier(), subject, sound)
+        found = MultilabelEvaluation.of_blocks(logits, truth)
         names = tuple(name for split in sound for name in split.names)
-        return Scored(score=_score(found, known), names=names)
+        return Scored(score=_score(found, subject.known), names=names)
 
 
 def _score(found: MultilabelEvaluation, known: ModelFacts) -> Score:

@@ -200,26 +200,10 @@ class Classification:
         *,
         keep: bool = False,
     ) -> Scored:
-        path, known = subject.path, subject.known
-        runtime = subject.classifier()
-        sound = []
-        for part in parts:
-            split, left_out = decode_split(part, known.preprocessing, root=root)
-            for one in left_out:
-                broken.add(one.name, InputError(one.reason))
-            sound.append(split)
+        known, runtime = subject.known, subject.classifier()
+        sound = decoded(parts, known, broken, root)
         labels = np.concatenate([split.labels for split in sound])
-
-        def logits() -> Iterator[np.ndarray]:
-            with Progress(path.name, len(labels), unit="image") as progress:
-                for split in sound:
-                    for block in picture_batches(split, known.preprocessing):
-                        with answering(path):
-                            found = runtime.predict(block)
-                        yield _checked(path, found, known)
-                        progress.step(len(block))
-
-        found = Evaluation.of_blocks(logits(), labels)
+        found = Evaluation.of_blocks(logits_of(runtime, subject, sound), labels)
         names = tuple(name for split in sound for name in split.names)
         score, places = _of_labels(found, labels, known, names)
         owners = [(split, place) for split in sound for place in range(len(split))]
@@ -506,6 +490,40 @@ def _photo(split: Split, place: int) -> np.ndarray:
         return read_pixels(name)
     stored = split.stored(place)
     return read_pixels(stored, name) if isinstance(stored, bytes) else stored
+
+
+def decoded(
+    parts: Sequence[Split], known: ModelFacts, broken: BrokenPictures, root: str
+) -> list[Split]:
+    """Splits of labelled images at a network's geometry.
+
+    Args:
+        broken: is told of those that cannot be read, which are left out.
+        root: of the data set.
+    """
+    sound = []
+    for part in parts:
+        split, left_out = decode_split(part, known.preprocessing, root=root)
+        for one in left_out:
+            broken.add(one.name, InputError(one.reason))
+        sound.append(split)
+    return sound
+
+
+def logits_of(runtime: Any, subject: Subject, splits: Sequence[Split]) -> Iterator[np.ndarray]:
+    """(n, classes) of each block of images, with a progress line.
+
+    Args:
+        runtime: of `Subject.classifier`.
+    """
+    path, known = subject.path, subject.known
+    with Progress(path.name, sum(map(len, splits)), unit="image") as progress:
+        for split in splits:
+            for block in picture_batches(split, known.preprocessing):
+                with answering(path):
+                    found = runtime.predict(block)
+                yield _checked(path, found, known)
+                progress.step(len(block))
 
 
 def _checked(path: pathlib.Path, logits: np.ndarray, known: ModelFacts) -> np.ndarray:

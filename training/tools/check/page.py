@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import functools
-import io
 import pathlib
 from typing import Any
 
-import jinja2
 import numpy as np
-from PIL import Image
 
 from training import tasks
-from training.common import atomic
+from training.common import html_page
 from training.engine.inspection import LEAST_SIDE
 from training.tools.check import report
 from training.tools.check.check import Checked
@@ -33,9 +29,6 @@ _SHAPES = (
     (3.0, "lying"),
     (np.inf, "lying, beyond 3 : 1"),
 )
-_JPEG = {"quality": 88, "subsampling": 0}  # thin coloured lines need all colours
-# Below this many pixels a side, smoothing would blur what the network saw.
-_PIXELATED = 96
 
 
 def write_page(checked: Checked, path: pathlib.Path) -> None:
@@ -44,22 +37,7 @@ def write_page(checked: Checked, path: pathlib.Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [
-                jinja2.PackageLoader("training.tools.check", "."),
-                jinja2.PackageLoader("training.common", "."),  # page_style.css
-            ]
-        ),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["uri"] = _uri
-    text = environment.get_template(_TEMPLATE).render(**_values(checked))
-    # Names of files and folders may have bytes that are no text.
-    atomic.write_bytes(path, text.encode("utf-8", "replace"))
+    html_page.write(path, "training.tools.check", _TEMPLATE, _values(checked))
 
 
 def _values(checked: Checked) -> dict[str, Any]:
@@ -88,7 +66,7 @@ def _values(checked: Checked) -> dict[str, Any]:
             )
         ],
         "augmentation": checked.asked.config.augmentation,
-        "pixelated": _PIXELATED,
+        "pixelated": html_page.PIXELATED,
     }
 
 
@@ -173,12 +151,3 @@ def _bars(counts: list[tuple[str, int]]) -> list[dict[str, Any]]:
         {"name": name, "count": count, "part": 100 * count / most, "share": 100 * count / total}
         for name, count in counts
     ]
-
-
-def _uri(pixels: np.ndarray) -> str:
-    stream = io.BytesIO()
-    small = max(pixels.shape[:2]) <= _PIXELATED
-    image = Image.fromarray(pixels)
-    image.save(stream, "PNG") if small else image.save(stream, "JPEG", **_JPEG)
-    kind = "png" if small else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
