@@ -308,7 +308,7 @@ def test_a_folder_of_pictures_and_palette_masks_from_the_command_line(tmp_path: 
     )
     done = commands.kerascnn(*command, "--out", tmp_path / "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "on the held-out pictures" in done.stdout
+    assert "on 2 held-out images" in done.stdout
     run = Run.open(tmp_path / "run")
     assert run.labels == tiny_segmenters.CLASSES
     assert run.info["request"]["recipe"] == "segmentation"
