@@ -242,8 +242,11 @@ def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path
         assert box.score >= 0.3
     (keras_found,) = answers(run.model_path, [str(tmp_path / "wide.png")], score=0.3)
     _assert_equal(found, keras_found)
+    (tmp_path / "other").mkdir()
+    Image.fromarray(wide).save(tmp_path / "other" / "wide.png")
+    two = [str(tmp_path / "wide.png"), str(tmp_path / "other" / "wide.png")]
     with pytest.raises(InputError, match=r"both be drawn as wide\.png"):
-        list(answers(path, [str(tmp_path / "wide.png")] * 2, order=Order(out=tmp_path / "drawn")))
+        list(answers(path, two, order=Order(out=tmp_path / "drawn")))
 
 
 def test_a_file_alone_finds_what_it_does_beside_its_json(

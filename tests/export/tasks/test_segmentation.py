@@ -349,8 +349,11 @@ def test_predict_draws_maps(run: Run, made: dict[str, Artefact], tmp_path: Path)
         alone = shutil.copy(one.path, tmp_path / name)
         (found,), (beside,) = answers(alone, images), answers(one.path, images)
         assert found == beside
+    (tmp_path / "other").mkdir()
+    Image.fromarray(wide).save(tmp_path / "other" / "wide.png")
+    images.append(str(tmp_path / "other" / "wide.png"))
     with pytest.raises(InputError, match=r"both be drawn as wide\.png"):
-        list(answers(path, images * 2, order=Order(out=tmp_path / "drawn")))
+        list(answers(path, images, order=Order(out=tmp_path / "drawn")))
 
 
 def test_predict_as_a_command(
