@@ -34,6 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     colours.folders(folder / "pets", COUNT)
     colours.flat(folder / "photos", 20)
     colours.network().save(folder / "colours.keras")
+    (folder / "labels.txt").write_text("blue\ngreen\nred\n")
     return folder
 
 
@@ -51,7 +52,6 @@ def rows(run: kerascnn.Run) -> kerascnn.Results:
 
 @pytest.fixture(scope="module")
 def unlabelled(root: Path) -> kerascnn.Run:
-    (root / "labels.txt").write_text("blue\ngreen\nred\n")
     return kerascnn.import_model(
         root / "colours.keras",
         data=root / "photos",
