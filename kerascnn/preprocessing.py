@@ -18,6 +18,19 @@ _LARGEST_SIDE = 65_536
 RESIZES = ("stretch", "crop", "pad", "centre")
 INTERPOLATIONS = ("bilinear", "bicubic")
 
+# ImageNet's mean and standard deviation by channel, of bytes.
+IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+# As Caffe had it: bytes in the order blue, green, red, less their mean.
+CAFFE = {"mean": (103.939, 116.779, 123.68), "std": 1.0, "order": "bgr"}
+NORMALISATIONS: Mapping[str, Mapping[str, Any]] = {
+    "0-1": {"mean": 0.0, "std": 255.0},
+    "-1-1": {"mean": 127.5, "std": 127.5},
+    "imagenet": IMAGENET,
+    "caffe": CAFFE,
+    "none": {"mean": 0.0, "std": 1.0},
+}
+"""Fields of `Preprocessing` by the names that people have for them."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:

@@ -20,21 +20,11 @@ from export.runtime import first_run, foreign, tflite_metadata
 from export.runtime.foreign import Form, OpenedFile, Tensor
 from export.runtime.model_facts import ModelFacts, facts
 from kerascnn.errors import InputError
-from kerascnn.preprocessing import INTERPOLATIONS, RESIZES, Preprocessing
+from kerascnn.preprocessing import INTERPOLATIONS, NORMALISATIONS, RESIZES, Preprocessing
 from training.common.progress import say
+from training.importing import labels as naming
 
 LAYOUTS = ("nhwc", "nchw")
-# (byte - mean) / std, and the order of channels.
-_NAMED: dict[str, dict[str, Any]] = {
-    "0-1": {"mean": 0.0, "std": 255.0},
-    "-1-1": {"mean": 127.5, "std": 127.5},
-    "imagenet": {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
-    "caffe": {"mean": (103.939, 116.779, 123.68), "std": 1.0, "order": "bgr"},
-    "none": {"mean": 0.0, "std": 1.0},
-}
-_IMAGENET = (1000, 1001)
-_BACKGROUND = "background"
-_LARGEST_LABELS = 1 << 24  # bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,9 +82,9 @@ def normalisation(text: str) -> dict[str, Any]:
     Raises:
         InputError: neither.
     """
-    if text in _NAMED:
-        return _NAMED[text]
-    names = ", ".join(_NAMED)
+    if text in NORMALISATIONS:
+        return dict(NORMALISATIONS[text])
+    names = ", ".join(NORMALISATIONS)
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
@@ -274,7 +264,7 @@ def _normalisation(
         return {"mean": 0.0, "std": 1.0}, False
     raise InputError(
         f"{path} does not say how it wants the bytes of an image; say it: --preprocessing "
-        f"{', '.join(_NAMED)} or MEAN,STD{_or(path)}"
+        f"{', '.join(NORMALISATIONS)} or MEAN,STD{_or(path)}"
     )
 
 
@@ -294,7 +284,9 @@ def _labels(
 ) -> tuple[str, ...]:
     """Names of the outputs; raises InputError where nothing tells them."""
     if told.labels is not None:
-        found = _read_labels(told.labels)
+        found = naming.lines(told.labels)
+        if not found:
+            raise InputError(f"--labels {told.labels} is empty; give a label a line")
         if classes and len(found) != classes:
             raise InputError(
                 f"{told.labels} has {len(found):,} labels and {path} {classes:,} outputs; give a "
@@ -303,9 +295,9 @@ def _labels(
         return found
     if own is not None and (not classes or len(own) == classes):
         return own
-    if classes in _IMAGENET and (names := _imagenet(classes)):
+    if imagenet := naming.imagenet(classes):
         say(f"{path.name} has {classes:,} outputs: they are taken for ImageNet's classes")
-        return names
+        return imagenet.names
     if told.unlabelled and classes:
         return tuple(map(str, range(classes)))
     counted = f" of its {classes:,} outputs" if classes else ""
@@ -317,25 +309,3 @@ def _labels(
 def _or(path: pathlib.Path) -> str:
     """What else helps a Keras file."""
     return f", or make a run of it: kerascnn import {path}" if path.suffix == ".keras" else ""
-
-
-def _imagenet(classes: int) -> tuple[str, ...] | None:
-    from training.importing import imagenet
-
-    front = (_BACKGROUND,) if classes == max(_IMAGENET) else ()
-    return (*front, *imagenet.LABELS)
-
-
-def _read_labels(path: pathlib.Path) -> tuple[str, ...]:
-    try:
-        if path.stat().st_size > _LARGEST_LABELS:
-            raise InputError(f"{path} is too long for a list of labels")
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--labels {path} cannot be read as text ({error})") from None
-    names = [line.strip() for line in lines]
-    while names and not names[-1]:
-        names.pop()
-    if not names:
-        raise InputError(f"--labels {path} is empty; give a label a line")
-    return tuple(names)

@@ -9,6 +9,7 @@ from typing import Any
 
 from export.runtime.model_facts import ModelFacts
 from export.runtime.subjects import Subject
+from kerascnn import weights as weight_files
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -112,10 +113,7 @@ def named(
     """
     entry = zoo.entry(name)
     network_options.check(name, options)
-    if weights is None:
-        has = published.names(name)
-        there = f"--weights {has[0]}" if has else "--weights FILE"
-        raise InputError(f"{name} has random weights without --weights; give {there}")
+    weights = weight_files.required(name, weights)
     row = published.choose(name, weights, options)
     if row is None and not pathlib.Path(weights).is_file():
         raise InputError(f"no weights {weights!r} for {name}; {published.unknown(name, weights)}")

@@ -134,6 +134,15 @@ def fetch(row: published.Published) -> pathlib.Path:
     return download.fetch(row)
 
 
+def required(name: str, weights: str | None) -> str:
+    """The weights that were asked for; raises InputError, which names some, where none were."""
+    if weights is not None:
+        return weights
+    has = published.names(name)
+    there = f"--weights {has[0]}" if has else "--weights FILE"
+    raise InputError(f"{name} has random weights without --weights; give {there}")
+
+
 def require(
     name: str,
     weights: str | os.PathLike[str],

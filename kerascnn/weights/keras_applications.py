@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 
-from kerascnn.weights.layout import CAFFE, IMAGENET, Layout, Modules, Place
+from kerascnn.preprocessing import CAFFE, IMAGENET
+from kerascnn.weights.layout import Layout, Modules, Place
 
 ORIGIN = "keras.applications"
 _layout = functools.partial(Layout, origin=ORIGIN, kind="keras")

@@ -11,10 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-# ImageNet's mean and standard deviation by channel, of bytes.
-IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
-# As Caffe had it: bytes in the order blue, green, red, less their mean.
-CAFFE = {"mean": (103.939, 116.779, 123.68), "std": 1.0, "order": "bgr"}
 # What PyTorch's batch norms store beside their statistics.
 NO_COUNTERS = r".*\.num_batches_tracked"
 

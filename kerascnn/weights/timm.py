@@ -14,7 +14,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from kerascnn.weights.layout import IMAGENET, NO_COUNTERS, Layout, Modules, Place
+from kerascnn.preprocessing import IMAGENET
+from kerascnn.weights.layout import NO_COUNTERS, Layout, Modules, Place
 from kerascnn.weights.torchvision import resnet_modules
 
 _layout = functools.partial(

@@ -18,7 +18,8 @@ import functools
 import re
 from collections.abc import Callable
 
-from kerascnn.weights.layout import IMAGENET, NO_COUNTERS, Layout, Modules, Place
+from kerascnn.preprocessing import IMAGENET
+from kerascnn.weights.layout import NO_COUNTERS, Layout, Modules, Place
 
 _layout = functools.partial(
     Layout, origin="torchvision", kind="torch", normalisation=IMAGENET, ignored=NO_COUNTERS

@@ -19,6 +19,7 @@ import re
 from collections.abc import Sequence
 
 from kerascnn.errors import InputError
+from training.common.text import read_text
 from training.datasets.segmentation import MOST_CLASSES
 
 Colour = tuple[int, int, int]
@@ -104,16 +105,7 @@ def is_void(name: str) -> bool:
 
 def _lines(path: pathlib.Path) -> list[str]:
     """What is to be read of a file, without a heading."""
-    try:
-        with path.open("rb") as opened:
-            data = opened.read(_MOST_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text ({error}); replace it") from None
-    if len(data) > _MOST_BYTES:
-        raise InputError(
-            f"{path} has more than {_MOST_BYTES >> 20} MB; it is not a list of classes"
-        )
+    text = read_text(path, most_bytes=_MOST_BYTES, what="a list of classes")
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if path.suffix.lower() != ".csv" or len(lines) < 2:

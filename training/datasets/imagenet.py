@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.common.text import read_text
 from training.datasets import folder
 from training.datasets.notes import Note
 from training.datasets.paths import is_hidden, suffix_of
@@ -196,12 +197,7 @@ def _find(folders: Sequence[pathlib.Path], names: Sequence[str]) -> pathlib.Path
 
 def _lines(path: pathlib.Path) -> list[str]:
     """Those of a list that are not empty."""
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path} has more than {_MOST_BYTES >> 20} MB; it is not a list")
-        found = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text ({error}); replace it") from None
+    found = read_text(path, most_bytes=_MOST_BYTES, what="a list").splitlines()
     return [line.strip() for line in found if line.strip()]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from kerascnn import weights as weight_files
 from kerascnn import zoo
 from kerascnn.errors import InputError
-from kerascnn.preprocessing import RESIZES
+from kerascnn.preprocessing import NORMALISATIONS, RESIZES
 from training import datasets, tasks
 from training.common import atomic
 from training.datasets.paths import refuse_within
@@ -21,7 +21,6 @@ from training.engine.run import read_info
 
 IN_MEMORY = "a model in memory"
 FILES = (".keras", ".h5", ".hdf5")
-NORMALISATIONS = ("0-1", "-1-1", "imagenet", "caffe", "none")
 _ODD = re.compile(r"[^\w.-]+")
 # What a file may be called that says nothing of what is in it.
 _NAMELESS = ("model", "saved_model", "weights", "best", "final", "keras")
@@ -83,7 +82,7 @@ class ImportRequest:
             return self.source
         path = pathlib.Path(self.source)
         named = path if path.stem.lower() not in _NAMELESS else path.parent
-        return _ODD.sub("-", named.stem).strip("-.") or "network"
+        return file_name(named.stem) or "network"
 
     @property
     def shown_data(self) -> str:
@@ -101,6 +100,11 @@ class ImportRequest:
         """The JSON form, equal after a round trip through JSON."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return plain
+
+
+def file_name(text: str) -> str:
+    """A text less the letters that files' names should not have; it may be empty."""
+    return _ODD.sub("-", text).strip("-.")
 
 
 def import_request(source: str, *, data: str, **asked: Any) -> ImportRequest:
@@ -186,12 +190,7 @@ def _require_zoo(name: str, weights: str | None, given: Mapping[str, Any]) -> No
             f"{name} is {tasks.of(row.task).network}; kerascnn import takes classifiers"
         )
     options.check(name, given)
-    if weights is None:
-        from kerascnn.weights import published
-
-        has = published.names(name)
-        there = f"--weights {has[0]}" if has else "--weights FILE"
-        raise InputError(f"{name} has random weights without --weights; give {there}")
+    weights = weight_files.required(name, weights)
     weight_files.require(name, weights, backbone=None, options=given)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.preprocessing import NORMALISATIONS, Preprocessing
 from training.classification.evaluate import evaluate, keras_predict_fn
 from training.datasets.decode import decode_split
 from training.datasets.splits import Split
@@ -42,7 +42,7 @@ def guessed(
     if not found.sure and labelled:
         known = _by_labels(model, split, found.scores, bytes_)
         name, sentence = known or (name, sentence)
-    told = f"{sentence}; another one: --preprocessing {', '.join(normalising.NAMES)}"
+    told = f"{sentence}; another one: --preprocessing {', '.join(NORMALISATIONS)}"
     return normalising.named(name, height, width, channels, resize=resize), told
 
 

@@ -13,6 +13,7 @@ from training.datasets.spelling import class_key
 
 _NAMED = 5
 _CLASSES = 1000
+_MOST_BYTES = 1 << 24  # of a list of labels
 _SYNSET = re.compile(r"n\d{8}")
 _SPACES = re.compile(r"[\s_-]+")
 _SURE = 0.95  # share of ImageNet's names that labels must have in its order, to be ImageNet's
@@ -59,15 +60,21 @@ def from_file(path: pathlib.Path, outputs: int) -> Labels:
 
 
 def read(path: pathlib.Path) -> tuple[str, ...]:
-    """The lines of a file, without empty ones at its end; raises InputError."""
+    """The same as `lines`, spelt as the classes of data are."""
+    return tuple(map(class_key, lines(path)))
+
+
+def lines(path: pathlib.Path) -> tuple[str, ...]:
+    """Those of a file, without empty ones at its end; raises InputError."""
     try:
-        found = path.read_text("utf-8-sig").splitlines()
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{path} is too long for a list of labels")
+        found = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a text file of labels ({error})") from None
-    names = tuple(class_key(line.strip()) for line in found)
-    while names and not names[-1]:
-        names = names[:-1]
-    return names
+    while found and not found[-1]:
+        found.pop()
+    return tuple(found)
 
 
 def choose(outputs: int, *, source: str, classes: Sequence[str], data: str) -> Labels:

@@ -12,15 +12,14 @@ import numpy as np
 
 from kerascnn.errors import InputError, reason
 from training.engine.run import load_keras
-from training.importing.asked import IN_MEMORY
+from training.importing.asked import IN_MEMORY, file_name
 
-_ODD = re.compile(r"[^\w.-]+")
 _NAMELESS = re.compile(r"(functional|sequential|model)(_\d+)?")  # what Keras calls a model
 
 
 def name_of(model: keras.Model) -> str | None:
     """What its owner called it, as files may be called; None where Keras did."""
-    name = _ODD.sub("-", model.name).strip("-.")
+    name = file_name(model.name)
     return None if not name or _NAMELESS.fullmatch(name) else name
 
 

@@ -18,16 +18,8 @@ import numpy as np
 from keras import layers
 
 from kerascnn.errors import InputError, did_you_mean
-from kerascnn.preprocessing import Preprocessing
-from kerascnn.weights.layout import CAFFE, IMAGENET
+from kerascnn.preprocessing import NORMALISATIONS, Preprocessing
 
-NAMES: Mapping[str, Mapping[str, Any]] = {
-    "0-1": {"mean": 0.0, "std": 255.0},
-    "-1-1": {"mean": 127.5, "std": 127.5},
-    "imagenet": IMAGENET,
-    "caffe": CAFFE,
-    "none": {"mean": 0.0, "std": 1.0},
-}
 _MOST_IMAGES, _BATCH = 64, 8
 # In nats by channel: how far photos are from a network of photos under the right name, at most, and
 # how much farther under the next. EfficientNet-Lite0 and a MobileNetV2 of dogs: photos
@@ -44,7 +36,7 @@ def named(
     resize: str = "stretch",
     crop_fraction: float = 0.875,
 ) -> Preprocessing:
-    """The preprocessing of one of `NAMES`.
+    """The preprocessing of one of `NORMALISATIONS`.
 
     Args:
         height, width, channels: of the network's input.
@@ -53,12 +45,12 @@ def named(
     Raises:
         InputError: no such name, or one that is of colours for a network of grey images.
     """
-    if name not in NAMES:
+    if name not in NORMALISATIONS:
         raise InputError(
-            f"no preprocessing is called {name!r}{did_you_mean(name, NAMES)}; there are "
-            f"{', '.join(NAMES)}"
+            f"no preprocessing is called {name!r}{did_you_mean(name, NORMALISATIONS)}; there are "
+            f"{', '.join(NORMALISATIONS)}"
         )
-    values = NAMES[name]
+    values = NORMALISATIONS[name]
     if channels == 1 and np.size(values["mean"]) > 1:
         raise InputError(f"preprocessing {name!r} is of colours; the network takes grey images")
     return Preprocessing(
@@ -76,7 +68,7 @@ class Guess:
     """What a network was most probably fed with.
 
     Attributes:
-        name: of `NAMES`.
+        name: of `NORMALISATIONS`.
         sure: whether the evidence is such that no other name comes near.
         sentence: to be said, with the evidence.
         scores: of all names; the lowest is the guess.
@@ -106,7 +98,8 @@ def guess(model: keras.Model, images: np.ndarray) -> Guess:
     if not len(images):
         raise InputError("without images no preprocessing can be guessed; name it")
     images = np.asarray(images[:_MOST_IMAGES])
-    names = [one for one, v in NAMES.items() if np.size(v["mean"]) in (1, images.shape[-1])]
+    fitting = (1, images.shape[-1])
+    names = [one for one, v in NORMALISATIONS.items() if np.size(v["mean"]) in fitting]
     inputs = {one: named(one, *images.shape[1:]).normalise(images) for one in names}
     norm = first_norm(model)
     if norm is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kerascnn.weights.layout import CAFFE, IMAGENET
+from kerascnn.preprocessing import CAFFE, IMAGENET
 from kerascnn.weights.published.row import HALF, Evaluation, Published
 
 _BUCKET = "https://storage.googleapis.com/tensorflow/keras-applications"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kerascnn.weights.layout import IMAGENET
+from kerascnn.preprocessing import IMAGENET
 from kerascnn.weights.published.row import HALF, Evaluation, Published, crop, digest_of_name
 
 PACKAGE = "efficientnet-lite-pytorch"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kerascnn.weights.layout import IMAGENET
+from kerascnn.preprocessing import IMAGENET
 from kerascnn.weights.published.row import HALF, Evaluation, Published, crop, digest_of_name
 
 _MIB = 1 << 20

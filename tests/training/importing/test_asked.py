@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_names_of_preprocessing_are_those_that_there_are() -> None:
-    assert set(NORMALISATIONS) == set(preprocessing.NAMES)
+    assert set(NORMALISATIONS) == set(preprocessing.NORMALISATIONS)
 
 
 def test_a_request_means_the_same_from_anywhere(

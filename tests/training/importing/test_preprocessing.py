@@ -8,7 +8,8 @@ import pytest
 from keras import layers
 
 from kerascnn.errors import InputError
-from training.importing.preprocessing import NAMES, guess, named
+from kerascnn.preprocessing import NORMALISATIONS
+from training.importing.preprocessing import guess, named
 
 
 def photos(count: int = 8) -> np.ndarray:
@@ -31,11 +32,11 @@ def trained_on(name: str, *, norms: bool = True) -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NORMALISATIONS)
 def test_the_first_norm_tells_what_a_network_was_fed_with(name):
     found = guess(trained_on(name), photos())
     assert (found.name, found.sure) == (name, True)
-    assert set(found.scores) == set(NAMES)
+    assert set(found.scores) == set(NORMALISATIONS)
     assert f"preprocessing {name!r}: what reaches 'norm' is nearest" in found.sentence
 
 

@@ -61,9 +61,10 @@ def guessed(data: str) -> str:
     Raises:
         InputError: there is no such data.
     """
-    surest = max(tasks.all_tasks(), key=lambda task: task.form(data))
-    if surest.form(data) > Form.NONE:
-        return surest.name
+    forms = {task.name: task.form(data) for task in tasks.all_tasks()}
+    surest = max(forms, key=forms.__getitem__)
+    if forms[surest] > Form.NONE:
+        return surest
     path = pathlib.Path(data)
     if not path.exists():
         known = ", ".join((*EMBEDDED, "scenes", "tfds:NAME"))
