@@ -38,7 +38,8 @@ test-all: setup
 # The page for browsers: its runtime from npm, then all its tests, in node and in Chromium.
 web: setup
 	npm ci --prefix export/deploy/web_page
-	$(BIN)/python -m pytest -rs tests/export/deploy/test_web*.py
+	$(BIN)/python -m pytest -rs tests/export/deploy/test_web*.py \
+	  tests/test_imported_runs.py::test_it_is_packed_for_clients
 
 # The Android demo's sources, compiled and tested by Maven: a JDK, mvn and aapt2.
 android: setup
