@@ -203,7 +203,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 ) -> None:
     with_tiny_network(case, monkeypatch)
     checkpoints = tmp_path / "run" / "checkpoints"
-    for kept in ((0, 1), (1, 0)):  # within the first epoch, and at its end
+    # Within the first epoch, and at its end, which is the same for all tasks.
+    for kept in ((0, 1), (1, 0)) if case.task == "classification" else ((0, 1),):
         with pytest.MonkeyPatch.context() as patch:
             stop_at_step(1, patch)
             with pytest.raises(Stopped, match="same command goes on"):

@@ -146,7 +146,13 @@ def as_stored(layer: keras.Layer) -> np.ndarray:
     return np.moveaxis(kernel, -2, 0) if kernel.ndim == 2 else kernel.transpose(0, 1, 2, 3)
 
 
-@pytest.mark.parametrize("precision", ["weight_int8", "weight_int4", "dynamic_int8", "int8"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        *("weight_int8", "weight_int4", "int8"),
+        pytest.param("dynamic_int8", marks=pytest.mark.slow),  # the kernels of weight_int8
+    ],
+)
 def test_rounded_kernels_are_in_the_file_as_they_are(precision: str, monkeypatch) -> None:
     kept = []
 

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tiny_detectors
 from commands import assert_refused, here
 from networks import with_random_norms
 from PIL import Image
@@ -54,7 +55,18 @@ DATA = "scenes:96@12+6"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of a detector whose network is sure of something, without a training."""
-    folder = tmp_path_factory.mktemp("runs") / "boxes"
+    return untrained(tmp_path_factory.mktemp("runs") / "boxes")
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Of a network that is quickly converted, and sure of nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_detectors.in_place_of_the_zoo(patch)
+        return untrained(tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def untrained(folder: Path) -> Run:
     asked = request(
         "ssdlite_mobilenet_v3_small",
         data=DATA,
@@ -217,9 +229,10 @@ def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Pat
 
 
 def test_the_data_is_scanned_once_a_command(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert scans_of_commands(run, tmp_path, monkeypatch, detection_sets, "scan_objects") == [1, 1]
+    found = scans_of_commands(tiny_run, tmp_path, monkeypatch, detection_sets, "scan_objects")
+    assert found == [1, 1]
 
 
 def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
