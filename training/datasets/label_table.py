@@ -148,7 +148,7 @@ def read(path: pathlib.Path, *, strict: bool, several: bool = False) -> Table:
         InputError: as of `scan`.
     """
     told = _told(path, strict, several)
-    sizes = weigh([pathlib.Path(row.file) for row in told.rows])
+    sizes = weigh([row.file for row in told.rows])
     gone = Faults("missing-images", "images are missing", strict=strict)
     for at in np.flatnonzero(sizes < 0).tolist():
         gone.add(f"{told.rows[at].place}: {told.rows[at].file} is not a file", "restore it")
