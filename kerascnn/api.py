@@ -569,19 +569,23 @@ def import_model(
     settings: Mapping[str, Any] | None = None,
     progress: Progress = True,
 ) -> Run:
-    """Make a run of a classifier that was trained elsewhere; nothing is trained.
+    """Make a run of a network that was trained elsewhere; nothing is trained.
+
+    Detectors and segmentation networks come by their name in the zoo, all others are classifiers.
 
     The network is measured on held-out images. What takes a trained run then takes this one: its
     steps of compression that train learn from the images that are not held out.
 
     Args:
-        source: a .keras or .h5 file of a whole network, or one of `list_models()` with `weights`.
-            No code that may be in a file is run. Or a built keras.Model: it is copied as if it had
-            been saved, and stays as it is; run.json has the digest of its weights.
-        data: a folder with one sub-folder per class, a pack, "tfds:NAME", "mnist" or
-            "scenes-digits", with some of the network's classes; or a folder of images without
-            labels, which is enough for what needs none: then files are held against the network's
-            own answers, and the metric is "agreement".
+        source: a .keras, .h5 or float .tflite file of a whole network, the folder of a SavedModel,
+            or one of `list_models()` with `weights`. No code that may be in a file is run. Or a
+            built keras.Model: it is copied as if it had been saved, and stays as it is; run.json
+            has the digest of its weights.
+        data: a folder with one sub-folder per class, a table of images and labels, a pack,
+            "tfds:NAME", "mnist" or "scenes-digits", with some of the network's classes; or a folder
+            of images without labels, which is enough for what needs none: then files are held
+            against the network's own answers, and the metric is "agreement". A table with several
+            labels per image is for a network with a sigmoid for each.
         out: the run folder; by default runs/NAME-DATA.
         val_data: data of the same kind whose images are held out; by default images of `data` are.
         weights: of a network of the zoo: a name that `kerascnn weights NAME` lists ("imagenet"), or
