@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import gc
 import itertools
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,6 @@ _NUMBERS = itertools.count()
 
 def pytest_collection_finish() -> None:
     """Garbage is not looked for in what frameworks and tests hold from their import on."""
-    gc.set_threshold(5_000)  # a network is many small objects
     _let_rest()
 
 
@@ -35,6 +36,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def _let_rest() -> None:
     gc.collect()
     gc.freeze()
+    gc.collect()  # of nothing: the next one comes when there is a quarter more than this one left
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +69,17 @@ def _own_cache(_caches, _no_cache_of_the_user):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERASCNN_CACHE", str(_caches / str(next(_NUMBERS))))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _free_memory(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The whole zoo passes through two processes: each network goes before the next one comes."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        gc.collect()  # a model and its traced functions refer to each other
+        # What glibc keeps for the next network of this process is missing in the other one's.
+        if sys.platform == "linux":
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture

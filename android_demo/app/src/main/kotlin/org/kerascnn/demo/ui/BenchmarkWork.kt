@@ -20,6 +20,7 @@ import org.kerascnn.demo.core.Pace
 import org.kerascnn.demo.core.Picture
 import org.kerascnn.demo.core.ResultRow
 import org.kerascnn.demo.core.ResultsCsv
+import org.kerascnn.demo.core.SelfTestResult
 import org.kerascnn.demo.core.Task
 
 /**
@@ -154,6 +155,7 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         var accuracy: Accuracy? = null
         var problem: Note? = null
         var heatBefore: String? = null
+        var selfTest: SelfTestResult? = null
 
         val isJudged: Boolean
             get() = row.entry?.description?.task == Task.CLASSIFICATION
@@ -198,6 +200,7 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         val begin = clock()
         Engines.current.open(bytes, trial.setup).use { engine ->
             val start = (clock() - begin) / NANOS
+            trial.selfTest = trial.selfTest ?: engine.selfTest()
             val times = Benchmark.times(engine, noise(), pace, ::stopped, progress) ?: return
             trial.times += times
             trial.starts += start
@@ -263,6 +266,7 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         soc = Phone.soc,
         thermalBefore = trial.heatBefore.orEmpty(),
         thermalAfter = Phone.heat(context),
+        selfTest = trial.selfTest,
     )
 
     private fun noteOn(title: String, accuracy: Accuracy): Note? = when {
