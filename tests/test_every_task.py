@@ -95,7 +95,7 @@ CASES = {
     "detection": Case(
         task="detection", metric="AP", model="ssdlite_mobilenet_v3_small",
         data=small_sets.coco, network=tiny_detectors.network, spec=tiny_detectors.spec,
-        answer="objects",
+        answer="objects", variants=("float32", "int8", "int8_raw"),
     ),
     "two-stage detection": Case(
         task="detection", metric="AP", model="faster_rcnn_efficientnet_lite0_fpn",

@@ -94,11 +94,17 @@ def untrained(folder: Path) -> Run:
     return Run.open(folder)
 
 
+# A network of the zoo is converted for half a minute. In test_every_task.py files of a small one
+# are made, described, compared and asked; single operations are in ../tflite and ../onnx.
+SLOW = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def made(run: Run) -> dict[str, Artefact]:
     return {artefact.path.name: artefact for artefact in compress(run, VARIANTS)[0]}
 
 
+@SLOW
 def test_files_find_what_keras_finds(run: Run, made: dict[str, Artefact]) -> None:
     assert set(made) == {*(f"{name}.tflite" for name in VARIANTS), "float32.onnx"}
     for name, artefact in made.items():
@@ -114,6 +120,7 @@ def test_files_find_what_keras_finds(run: Run, made: dict[str, Artefact]) -> Non
     assert sum(int((one.scores > 0.3).sum()) for one in found.pictures) > 20
 
 
+@SLOW
 def test_both_forms_say_the_same(run: Run, made: dict[str, Artefact]) -> None:
     task = tasks.of(run)
     spec = DetectorSpec.from_dict(run.info["detector"])
@@ -127,6 +134,7 @@ def test_both_forms_say_the_same(run: Run, made: dict[str, Artefact]) -> None:
         assert score < 1e-5
 
 
+@SLOW
 def test_a_file_is_described(run: Run, made: dict[str, Artefact]) -> None:
     anchors = DetectorSpec.from_dict(run.info["detector"]).anchors.count
     inside, raw = made["int8.tflite"].info, made["int8_raw.tflite"].info
@@ -160,6 +168,7 @@ def test_a_file_is_described(run: Run, made: dict[str, Artefact]) -> None:
     assert inside["nonzero_parameters"] == raw["nonzero_parameters"]
 
 
+@SLOW
 def test_what_is_there_is_not_made_again(run: Run, made: dict[str, Artefact]) -> None:
     assert compress(run, VARIANTS)[1] is False
 
@@ -213,6 +222,7 @@ def test_a_classifier_has_no_raw_form(run: Run) -> None:
         tasks.of(classifier).check(variant)
 
 
+@SLOW
 def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
     rows = compare([run], tmp_path)
     assert {row.metric for row in rows} == {"AP"}
@@ -235,6 +245,7 @@ def test_the_data_is_scanned_once_a_command(
     assert found == [1, 1]
 
 
+@SLOW
 def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
     picture = scenes.scan(DATA).held_out.picture(0)
     wide = np.asarray(Image.fromarray(picture).resize((192, 96)))
@@ -262,6 +273,7 @@ def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path
         list(answers(path, two, order=Order(out=tmp_path / "drawn")))
 
 
+@SLOW
 def test_a_file_alone_finds_what_it_does_beside_its_json(
     run: Run, made: dict[str, Artefact], tmp_path: Path
 ) -> None:
@@ -282,6 +294,7 @@ def _assert_equal(one: Boxes, other: Boxes) -> None:
             assert abs(getattr(a, edge) - getattr(b, edge)) < 1
 
 
+@SLOW
 def test_predict_as_a_command(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
     Image.fromarray(scenes.scan(DATA).held_out.picture(1)).save(tmp_path / "one.png")
     (tmp_path / "text.png").write_text("no picture")
