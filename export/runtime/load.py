@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # .tflite and .onnx files need no framework
 
 # What Android's and ours default to; more threads than one hide what a file costs.
 THREADS = 1
+# Bytes of images that onnxruntime is fed at once: its largest tensors are some times as large.
+_FED_BYTES = 16 << 20
 _Loaded = TypeVar("_Loaded")
 
 
@@ -173,6 +175,12 @@ class OnnxRuntime:
         _check_sides(path, self._session.get_inputs()[0].shape[1:], preprocessing)
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
+        count = max(1, _FED_BYTES // (4 * pictures[0].size))
+        return np.concatenate([
+            self._logits(pictures[i : i + count]) for i in range(0, len(pictures), count)
+        ])  # fmt: skip
+
+    def _logits(self, pictures: np.ndarray) -> np.ndarray:
         feed = {INPUT_NAME: self._preprocessing.normalise(pictures)}
         logits: np.ndarray = self._session.run([OUTPUT_NAME], feed)[0]
         return logits
