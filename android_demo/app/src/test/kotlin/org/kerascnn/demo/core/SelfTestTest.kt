@@ -56,7 +56,10 @@ class SelfTestTest {
         assertNull(ModelDescription.read(Files.model()).selfTest)
         assertNull(read("null"))
         for (one in golden.getJSONArray("hostile").each()) {
-            assertRefused(ModelProblem.Kind.BROKEN, one.getString("field")) { read(one.getString("text")) }
+            val text = one.getString("text")
+            // Some parsers refuse what is beyond all numbers before anybody looks at the field.
+            val field = one.getString("field").takeIf { "1e400" !in text }
+            assertRefused(ModelProblem.Kind.BROKEN, field) { read(text) }
         }
     }
 
