@@ -20,11 +20,11 @@ from kerascnn.cli.printing import print_json
     required=True,
     help="Images: a folder with one sub-folder per class, a table of images and labels (one or "
     "several per image), a pack (`kerascnn pack`), tfds:NAME, mnist or scenes-digits; or a folder "
-    "of images without labels.",
+    "of images without labels. For other networks than classifiers as of `kerascnn train`.",
 )
 @click.option("--val-data", help=VAL_DATA_HELP)
 @click.option("--out", type=click.Path(), help="Run folder.  [default: runs/NAME-DATA]")
-@click.option("--weights", help="For a zoo name: a name of weights (imagenet), or a file.")
+@click.option("--weights", help="For a zoo name: a name of weights (imagenet, coco), or a file.")
 @click.option(
     "--option",
     "options",
@@ -77,9 +77,9 @@ def import_(source: str, out: str | None, as_json: bool, **asked: Any) -> None:
     """Make a run folder of a network that was trained elsewhere.
 
     SOURCE is a .keras, .h5 or float .tflite file of a whole classifier, the folder of a SavedModel,
-    or the name of a network of the zoo with --weights. Nothing is trained: the network is measured
-    on held-out images of --data, and compress, shrink, compare, debug, android and web then work as
-    on a trained run.
+    or the name of a network of the zoo, of any task, with --weights. Nothing is trained: the
+    network is measured on held-out images of --data, and compress, shrink, compare, debug, android
+    and web then work as on a trained run.
     """
     from kerascnn import api
 
