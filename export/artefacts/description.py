@@ -7,8 +7,8 @@
                "colour": "RGB" | "grey", "order", "resize", "crop_fraction",
                "interpolation": "bicubic" where it is not "bilinear"},
      "outputs": [{"name", "shape", "type", "meaning"}, ...],
-     "decoding": {"kind": "logits" | "detections" | "codes" | "map" | "map_logits" | "sigmoid",
-                  ...}}
+     "decoding": {"kind": "logits" | "detections" | "codes" | "map" | "map_logits" | "sigmoid" |
+                          "probabilities" | "scores", ...}}
 
 The kinds of decoding are those of the task (`export.artefacts.kinds.base.Kind.decodings`).
 `kerascnn.preprocessing.Preprocessing` says what its words of the input mean. Inputs and outputs go
