@@ -487,9 +487,11 @@ def train(
         >>> run.metrics["held_out"]
         88.4
     """
+    from training.common import once
     from training.common.progress import say
     from training.engine.config import yes_or_no
     from training.engine.devices import Devices
+    from training.engine.first_look import first_look
     from training.engine.refusals import checked
 
     arguments.word(model, "model")
@@ -511,49 +513,47 @@ def train(
     asked_devices = Devices.parse(str(devices))
     where = arguments.optional_path(out, "out")
     folder = default_folder(model, place) if where is None else pathlib.Path(where)
-    request = checked(
-        model,
-        folder=folder,
-        data=place,
-        val_data=val_place,
-        task=task,
-        recipe=recipe,
-        model_options=options,
-        detector_options=detector,
-        image_size=arguments.image_size(image_size),
-        weights=arguments.optional_path(weights, "weights", what="a name or a path"),
-        strict=strict,
-        teacher=arguments.optional_path(teacher, "teacher", what="a run folder"),
-        settings=settings,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        split_seed=split_seed,
-        precision=precision,
-        deterministic=yes_or_no(deterministic),
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        warmup_epochs=warmup_epochs,
-        label_smoothing=label_smoothing,
-        augmentation=augmentation,
-        validation_fraction=validation_fraction,
-        freeze_epochs=freeze_epochs,
-        distil_weight=distil_weight,
-        temperature=temperature,
-    )
-    framework.prepare()
     with _showing(progress):
-        dataset = None
-        if not asked_devices.hosts:  # else the first host alone says what there is to say
-            from training.engine.first_look import first_look
-
-            dataset = first_look(request, folder, warn=say)
+        with once.scope():  # data whose form decides the task are not read twice
+            request = checked(
+                model,
+                folder=folder,
+                data=place,
+                val_data=val_place,
+                task=task,
+                recipe=recipe,
+                model_options=options,
+                detector_options=detector,
+                image_size=arguments.image_size(image_size),
+                weights=arguments.optional_path(weights, "weights", what="a name or a path"),
+                strict=strict,
+                teacher=arguments.optional_path(teacher, "teacher", what="a run folder"),
+                settings=settings,
+                epochs=epochs,
+                batch_size=batch_size,
+                seed=seed,
+                split_seed=split_seed,
+                precision=precision,
+                deterministic=yes_or_no(deterministic),
+                optimizer=optimizer,
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                warmup_epochs=warmup_epochs,
+                label_smoothing=label_smoothing,
+                augmentation=augmentation,
+                validation_fraction=validation_fraction,
+                freeze_epochs=freeze_epochs,
+                distil_weight=distil_weight,
+                temperature=temperature,
+            )
+            framework.prepare()
+            # Of several hosts the first one alone says what there is to say.
+            seen = None if asked_devices.hosts else first_look(request, folder, warn=say)
         framework.load(any_backend=True)
         placement = asked_devices.open()
         from training.engine import train as training
 
-        return Run(training.train(request, folder, placement, dataset=dataset))
+        return Run(training.train(request, folder, placement, dataset=seen))
 
 
 def import_model(
@@ -574,19 +574,23 @@ def import_model(
     settings: Mapping[str, Any] | None = None,
     progress: Progress = True,
 ) -> Run:
-    """Make a run of a classifier that was trained elsewhere; nothing is trained.
+    """Make a run of a network that was trained elsewhere; nothing is trained.
+
+    Detectors and segmentation networks come by their name in the zoo, all others are classifiers.
 
     The network is measured on held-out images. What takes a trained run then takes this one: its
     steps of compression that train learn from the images that are not held out.
 
     Args:
-        source: a .keras or .h5 file of a whole network, or one of `list_models()` with `weights`.
-            No code that may be in a file is run. Or a built keras.Model: it is copied as if it had
-            been saved, and stays as it is; run.json has the digest of its weights.
-        data: a folder with one sub-folder per class, a pack, "tfds:NAME", "mnist" or
-            "scenes-digits", with some of the network's classes; or a folder of images without
-            labels, which is enough for what needs none: then files are held against the network's
-            own answers, and the metric is "agreement".
+        source: a .keras, .h5 or float .tflite file of a whole network, the folder of a SavedModel,
+            or one of `list_models()` with `weights`. No code that may be in a file is run. Or a
+            built keras.Model: it is copied as if it had been saved, and stays as it is; run.json
+            has the digest of its weights.
+        data: a folder with one sub-folder per class, a table of images and labels, a pack,
+            "tfds:NAME", "mnist" or "scenes-digits", with some of the network's classes; or a folder
+            of images without labels, which is enough for what needs none: then files are held
+            against the network's own answers, and the metric is "agreement". A table with several
+            labels per image is for a network with a sigmoid for each.
         out: the run folder; by default runs/NAME-DATA.
         val_data: data of the same kind whose images are held out; by default images of `data` are.
         weights: of a network of the zoo: a name that `kerascnn weights NAME` lists ("imagenet"), or

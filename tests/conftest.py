@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ctypes
+import gc
 import itertools
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +34,17 @@ def _own_cache(_caches, _no_cache_of_the_user):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERASCNN_CACHE", str(_caches / str(next(_NUMBERS))))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _free_memory(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The whole zoo passes through two processes: each network goes before the next one comes."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        gc.collect()  # a model and its traced functions refer to each other
+        # What glibc keeps for the next network of this process is missing in the other one's.
+        if sys.platform == "linux":
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def assert_close(found: Any, wanted: Any, where: str) -> None:
                 np.frombuffer(base64.b64decode(values["data"]), values["type"])
                 for values in (found, wanted)
             )
-            assert np.allclose(one, other, rtol=1e-5, atol=1e-6), remedy
+            assert np.allclose(one, other, rtol=1e-5, atol=1e-6, equal_nan=True), remedy
         else:
             for name, value in wanted.items():
                 assert_close(found[name], value, f"{where}: {name}")

@@ -27,6 +27,7 @@ from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
 from export.compress.compress import compress
 from export.report.compare import compare
+from export.runtime.selftest import verify
 from export.tasks import base as tasks
 from export.tools.evaluate import evaluate
 from kerascnn import blocks, zoo
@@ -294,6 +295,10 @@ def test_a_file_says_what_it_is(case: Case, run: Run, made: list[Artefact]) -> N
         assert told["description"]
         assert told["input"]["name"]
         assert all(output["name"] and output["meaning"] for output in told["outputs"])
+        selftest = verify(one.path, told)
+        assert selftest is not None
+        assert selftest.difference < 1e-4, one.path.name
+        assert len(json.dumps(told["selftest"], separators=(",", ":"))) < 1000
 
 
 def test_a_file_answers_images(

@@ -340,3 +340,120 @@ def test_a_layer_that_a_step_cannot_take_is_named_and_the_rest_is_made(
     for file, why in reasons.items():
         assert f"left out: {file}: {why}" in said
         assert why.startswith(file)
+
+
+def several_labels(root: Path, count: int) -> Path:
+    """A table of images of which any channel may be bright; no image is mauve."""
+    root.mkdir()
+    rows = ["file,labels"]
+    for number in range(count):
+        rng = np.random.default_rng([9, number])
+        bright = rng.random(3) < 0.5
+        pixels = rng.normal(np.where(bright, 180, 60), 20, (24, 24, 3))
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(root / f"{number}.png")
+        names = [name for name, place in colours.CHANNEL.items() if bright[place]]
+        rows.append(f"{number}.png,{';'.join(names)}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root / "labels.csv"
+
+
+def test_several_labels_of_an_image_are_measured(tmp_path: Path) -> None:
+    names = ("red", "mauve", "blue", "green")
+    model = colours.network(outputs=names, activation="sigmoid")
+    dense, bias = model.get_layer("predictions").get_weights()
+    model.get_layer("predictions").set_weights([dense, bias - 10.0])  # above 0 from a middle grey
+    model.save(tmp_path / "net.keras")
+    table = several_labels(tmp_path / "images", 60)
+    (tmp_path / "labels.txt").write_text("\n".join(names))
+    given = {
+        "data": table, "labels": tmp_path / "labels.txt", "preprocessing": "-1-1", **QUIET
+    }  # fmt: skip
+    run = kerascnn.import_model(tmp_path / "net.keras", out=tmp_path / "run", **given)
+    assert (run.task, run.labels, run.metrics["metric"]) == ("multilabel", names, "mAP")
+    assert run.metrics["held_out"] == 100.0
+    aps = {row["label"]: row["ap"] for row in run.metrics["per_class"]}
+    assert aps == {"red": 100.0, "mauve": None, "blue": 100.0, "green": 100.0}
+    assert run.info["request"]["imported"]["places"] == {"blue": 2, "green": 3, "red": 0}
+    rows = run.compress(VARIANTS, onnx=False, fine_tune_epochs=1, **QUIET)
+    assert [(row["metric"], row["fits"]) for row in rows] == [("mAP", True)] * 3
+    assert all(row["value"] > 99 for row in rows)
+    assert kerascnn.evaluate(run, **QUIET)["value"] == 100.0
+    colours.network(outputs=names).save(tmp_path / "softmax.keras")
+    with pytest.raises(InputError, match=r"one of its classes \(softmax\).*have several labels"):
+        kerascnn.import_model(tmp_path / "softmax.keras", out=tmp_path / "other", **given)
+
+
+def test_a_float_tflite_file_is_a_source(
+    rows: kerascnn.Results, run: kerascnn.Run, root: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """What it says of itself counts: labels, and what images go through."""
+    file = tmp_path / "unknown.tflite"
+    shutil.copy(run.artefacts["float32.tflite"], file)
+    found = kerascnn.import_model(file, data=root / "pets", out=tmp_path / "run")
+    told = capsys.readouterr().err
+    for words in ("unknown.tflite is built again", "preprocessing by the", "labels of the"):
+        assert words in told, words
+    assert (found.model, found.labels) == ("unknown", run.labels)
+    assert found.preprocessing.mean == run.preprocessing.mean
+    assert found.metrics["held_out"] == run.metrics["held_out"]
+    made = found.compress(VARIANTS, fine_tune_epochs=1, **QUIET)
+    assert {(row["variant"], row["format"]): row["fits"] for row in made} == dict.fromkeys(
+        [("float32", "onnx"), *((name, "tflite") for name in VARIANTS)], True
+    )
+    done = here("import", run.artefacts["int8.tflite"], "--data", root / "pets", "--out", "x")
+    assert_refused(done, "is quantised already", "kerascnn evaluate")
+
+
+def test_a_saved_model_is_a_source(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tones" / "saved_model"
+    colours.network().export(folder, verbose=False)
+    given = {"data": root / "pets", "preprocessing": "-1-1", "out": tmp_path / "run", **QUIET}
+    run = kerascnn.import_model(folder, **given)
+    assert (run.model, run.labels) == ("tones", colours.CLASSES)
+    assert run.metrics["held_out"] == 100.0
+    assert len(run.info["request"]["imported"]["sha256"]) == 64
+    assert kerascnn.import_model(folder, **given).info == run.info
+    (folder / "variables" / "more").write_bytes(b"1")
+    with pytest.raises(InputError, match=r"another import \(the file's content differs"):
+        kerascnn.import_model(folder, **given)
+    with pytest.raises(InputError, match=r"is a folder without saved_model\.pb"):
+        kerascnn.import_model(tmp_path / "tones", **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "metric", "classes"),
+    [
+        ("ssdlite_mobilenet_v3_small", {"alpha": 0.35}, "AP", 10),
+        ("unet", {"width": 4, "depth": 2}, "mIoU", 11),
+    ],
+)
+def test_other_networks_of_the_zoo_come_by_name_with_weights(
+    tmp_path: Path, name: str, options: dict, metric: str, classes: int
+) -> None:
+    """Their classes are the data's, or those of --labels, in whatever order."""
+    keras.utils.set_random_seed(0)
+    model = kerascnn.build(name, input_shape=(64, 64, 3), classes=classes, **options)
+    model.save(tmp_path / "net.keras")
+    given = {
+        "data": "scenes:64@12+4", "weights": tmp_path / "net.keras", "options": options,
+        "image_size": 64, **QUIET,
+    }  # fmt: skip
+    run = kerascnn.import_model(name, out=tmp_path / "run", **given)
+    assert (run.model, run.metrics["metric"], len(run.labels)) == (name, metric, classes)
+    for one, other in zip(run.load().get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not (run.folder / "history.csv").exists()
+    assert kerascnn.evaluate(run, **QUIET)["value"] == run.metrics["held_out"]
+    (row,) = run.compress(["float32"], onnx=False, **QUIET)
+    assert (row["metric"], row["model"]) == (metric, name)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(reversed(run.labels)))
+    turned = kerascnn.import_model(name, out=tmp_path / "turned", labels=labels, **given)
+    assert turned.labels == run.labels[::-1]
+    assert turned.info["request"]["imported"]["places"] == {
+        label: place for place, label in enumerate(turned.labels)
+    }
+    labels.write_text("\n".join(run.labels[:-1]))
+    with pytest.raises(InputError, match=r"classes that .* does not know"):
+        kerascnn.import_model(name, out=tmp_path / "fewer", labels=labels, **given)

@@ -24,7 +24,7 @@ COLUMNS = (
     *(*_COMPUTER, "device", "android", "accelerator", "pictures", "file"),
     *("latency_p90_ms", "latency_p99_ms", "init_ms", "runs", "rounds", "ended"),
     *("accelerator_used", "nodes", "plan_nodes", "runtime", "soc"),
-    *("thermal_before", "thermal_after"),
+    *("thermal_before", "thermal_after", "selftest"),
 )
 _NEEDED = (
     *("model", "variant", "bytes", "metric", "value", "latency_ms", "latency_p95_ms"),
@@ -45,6 +45,7 @@ _WORDS = (
     "soc",
     "thermal_before",
     "thermal_after",
+    "selftest",
 )
 _OF_PHONES = (
     *("metric", "value", "pictures", "latency_ms", "latency_p95_ms"),
@@ -104,6 +105,7 @@ class DeviceResult:
         accelerator_used: what it really ran on, where that is known: "CPU", "GPU", "GPU in part".
         nodes, plan_nodes: operations of the file, and what was left of them behind a delegate.
         runtime, soc, thermal_before, thermal_after: version, processor, and how hot the phone was.
+        selftest: "verified", or "differs by 3.2%" from what the file says that it answers.
 
     Further times and what follows them are `None` or empty in tables of earlier apps.
     """
@@ -133,6 +135,7 @@ class DeviceResult:
     soc: str = ""
     thermal_before: str = ""
     thermal_after: str = ""
+    selftest: str = ""
 
     @property
     def label(self) -> str:
@@ -234,6 +237,11 @@ def join(told: Sequence[DeviceResult], files: Sequence[File]) -> tuple[list[Phon
             rounds = f", after {one.rounds} rounds" if one.rounds else ""
             left_out.append(
                 f"line {one.line}: {one.label} was not measured to the end ({one.ended}{rounds})"
+            )
+        if one.selftest.startswith("differs"):
+            left_out.append(
+                f"line {one.line}: {one.label} does not answer there as the file says that it does "
+                f"({one.selftest}): look at its accuracy there before its time"
             )
         phone = phones.setdefault(one.setup, Phone(setup=one.setup, results={}))
         phone.results.update(dict.fromkeys(places, one))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # .tflite and .onnx files need no framework
 
 # What Android's and ours default to; more threads than one hide what a file costs.
 THREADS = 1
+# Bytes of images that onnxruntime is fed at once: its largest tensors are some times as large.
+_FED_BYTES = 16 << 20
 _Loaded = TypeVar("_Loaded")
 
 
@@ -195,6 +197,12 @@ class OnnxRuntime:
         self._output = next((n for n in (PROBABILITIES, SCORES) if {n} == names), OUTPUT_NAME)
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
+        count = max(1, _FED_BYTES // (4 * pictures[0].size))
+        return np.concatenate([
+            self._logits(pictures[i : i + count]) for i in range(0, len(pictures), count)
+        ])  # fmt: skip
+
+    def _logits(self, pictures: np.ndarray) -> np.ndarray:
         feed = {INPUT_NAME: self._preprocessing.normalise(pictures)}
         answers: np.ndarray = self._session.run([self._output], feed)[0]
         return as_logits(self._output, answers)

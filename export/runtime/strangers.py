@@ -16,13 +16,14 @@ import numpy as np
 
 from export.artefacts.artefact import FORMATS, require_description, sidecar
 from export.artefacts.description import inside
-from export.runtime import first_run, foreign, tflite_metadata
+from export.runtime import first_run, foreign
 from export.runtime.foreign import Form, OpenedFile, Tensor
 from export.runtime.model_facts import ModelFacts, facts
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import INTERPOLATIONS, NORMALISATIONS, RESIZES, Preprocessing
 from training.common.progress import say
 from training.importing import labels as naming
+from training.importing import tflite_metadata
 
 LAYOUTS = ("nhwc", "nchw")
 

@@ -80,24 +80,13 @@ class Named:
         Raises:
             InputError: the data is of another number of classes.
         """
-        count = zoo.entry(self.name).classes
-        ids = getattr(dataset, "category_ids", None)
-        if ids is not None and len(ids) < count and min(ids) > 0 and max(ids) <= count:
-            # COCO numbers 80 classes from 1 to 90, and so do the networks' outputs.
-            names = [f"no class {number}" for number in range(1, count + 1)]
-            for number, name in zip(ids, dataset.classes, strict=True):
-                names[number - 1] = name
-            return tuple(names)
-        if count == 1000 and self.task == "classification":
+        if zoo.entry(self.name).classes == 1000 and self.task == "classification":
             from training.importing import imagenet
 
             return imagenet.LABELS
-        if len(dataset.classes) == count:
-            return tuple(dataset.classes)
-        raise InputError(
-            f"{self.name} has {count} outputs and {dataset.name} {len(dataset.classes)} classes; "
-            "measure it on the classes that its weights were trained for"
-        )
+        from training.importing.named import coco_names
+
+        return coco_names(self.name, dataset.name, dataset)
 
 
 def named(

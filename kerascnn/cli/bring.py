@@ -18,8 +18,9 @@ from kerascnn.cli.printing import print_json
 @click.option(
     "--data",
     required=True,
-    help="Images: a folder with one sub-folder per class, a pack (`kerascnn pack`), tfds:NAME, "
-    "mnist or scenes-digits; or a folder of images without labels.",
+    help="Images: a folder with one sub-folder per class, a table of images and labels (one or "
+    "several per image), a pack (`kerascnn pack`), tfds:NAME, mnist or scenes-digits; or a folder "
+    "of images without labels.",
 )
 @click.option("--val-data", help=VAL_DATA_HELP)
 @click.option("--out", type=click.Path(), help="Run folder.  [default: runs/NAME-DATA]")
@@ -75,9 +76,10 @@ from kerascnn.cli.printing import print_json
 def import_(source: str, out: str | None, as_json: bool, **asked: Any) -> None:
     """Make a run folder of a network that was trained elsewhere.
 
-    SOURCE is a .keras or .h5 file of a whole classifier, or the name of a network of the zoo with
-    --weights. Nothing is trained: the network is measured on held-out images of --data, and
-    compress, shrink, compare, debug, android and web then work as on a trained run.
+    SOURCE is a .keras, .h5 or float .tflite file of a whole classifier, the folder of a SavedModel,
+    or the name of a network of the zoo with --weights. Nothing is trained: the network is measured
+    on held-out images of --data, and compress, shrink, compare, debug, android and web then work as
+    on a trained run.
     """
     from kerascnn import api
 

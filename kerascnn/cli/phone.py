@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import pathlib
 import sys
@@ -90,13 +89,14 @@ def web(
 
 
 def _serve(page: Page, port: int, as_json: bool) -> None:
-    """Until Ctrl+C."""
-    import threading
+    """Until Ctrl+C or a termination, also where a script's background ignores Ctrl+C."""
+    import time
 
     from export.deploy import page_server, web
+    from training.engine.stopping import StopRequests
 
     with (
-        contextlib.suppress(KeyboardInterrupt),
+        StopRequests() as requests,
         page_server.serve(pathlib.Path(page.folder), port=port) as addresses,
     ):
         if as_json:
@@ -104,7 +104,8 @@ def _serve(page: Page, port: int, as_json: bool) -> None:
         else:
             click.echo(f"{web.as_text(page)}\n{page_server.as_text(addresses)}")
         sys.stdout.flush()
-        threading.Event().wait()
+        while requests.signal is None:
+            time.sleep(0.2)
 
 
 @click.command(epilog="Example: kerascnn phone runs/flowers --variants int8 --threads 1,4 --gpu")

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import sys
-
-import keras
 import numpy as np
 import pytest
 from networks import with_random_norms
@@ -26,17 +21,6 @@ PHONE = {
     n for n in kerascnn.list_models("classification") if n.startswith(("mobilenet", "efficientnet"))
 }
 SIZE = 64
-
-
-@pytest.fixture(autouse=True)
-def _free_memory():
-    """A network of a hundred million parameters takes gigabytes while it is converted."""
-    yield
-    keras.backend.clear_session()
-    gc.collect()
-    # What glibc keeps for the next network of this process is missing in the other one's.
-    if sys.platform == "linux":
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def marked(names, fast) -> list:

@@ -248,9 +248,15 @@ def test_widths_and_forms_of_keras_applications(name: str, reference: str, optio
     assert kernels[0] == kernels[1][: len(kernels[1]) - dense]
 
 
-# Keras has XLA compile each grouped convolution on a CPU, which takes a minute and more.
+# Keras has XLA compile each grouped convolution on a CPU: minutes, and ResNeXt-101 is ResNeXt-50 of
+# more blocks.
 @pytest.mark.parametrize(
-    "name", marked(FAST - {"resnext50_32x4d", "se_resnet50", "efficientnet_v2_b0"})
+    "name",
+    [
+        one
+        for one in marked(FAST - {"resnext50_32x4d", "se_resnet50", "efficientnet_v2_b0"})
+        if not str(one.values[0]).startswith("resnext101")
+    ],
 )
 def test_one_step_lowers_the_loss(name: str) -> None:
     keras.utils.set_random_seed(0)
@@ -259,7 +265,8 @@ def test_one_step_lowers_the_loss(name: str) -> None:
     shape = (32, 32, zoo.entry(name).input_shape[2])
     model = kerascnn.build(name, input_shape=shape, classes=4, **quiet)
     model.compile(
-        keras.optimizers.SGD(1e-4),
+        # A step of one length: gradients of 152 layers on 32x32 are thousands of times longer.
+        keras.optimizers.SGD(1.0, global_clipnorm=1e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         run_eagerly=True,
     )

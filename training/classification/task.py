@@ -17,6 +17,7 @@ from training.classification import imported
 from training.datasets import tfds
 from training.datasets.splits import Dataset, Split, few
 from training.engine import dataset_of_request as of_request
+from training.engine.alignment import aligned
 from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from training.classification.train import ClassifierTraining
     from training.engine.config import TrainConfig
+    from training.engine.imported import Imported
     from training.engine.inspection import Counts, Sample
     from training.engine.request import TrainRequest
     from training.engine.training import Ready
@@ -87,13 +89,21 @@ class ClassificationTask(Task):
     def scan(self, asked: TrainRequest) -> Dataset:
         """The labelled images, at most `pictures_per_class` of each class to learn from."""
         found: Dataset = (
-            imported.scan(asked)
+            self.aligned(self.as_it_is(asked), asked.imported)
             if asked.imported
             else of_request.scanned(datasets.scan, asked, strict=asked.strict)
         )
         if per_class := asked.config.pictures_per_class:
             return few(found, per_class, seed=asked.config.split_seed)
         return found
+
+    def as_it_is(self, asked: TrainRequest) -> Dataset:
+        """The data of a request for an imported network, with the data's own classes."""
+        return imported.as_it_is(asked)
+
+    def aligned(self, dataset: Dataset, network: Imported) -> Dataset:
+        """The same with the network's classes."""
+        return aligned(dataset, network)
 
     def default_recipe(self, data: str, weights: str | None) -> str:
         """Fine-tuning where there are weights; else by the data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,13 @@ from training.datasets.detection import DetectionDataset, DetectionSplit, is_sce
 from training.detection import floor
 from training.engine import closing
 from training.engine import dataset_of_request as of_request
+from training.engine.alignment import aligned
 from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
 
 if TYPE_CHECKING:
     from training.detection.train import DetectorTraining
     from training.engine.config import TrainConfig
+    from training.engine.imported import Imported
     from training.engine.inspection import Counts, Sample
     from training.engine.request import TrainRequest
     from training.engine.training import Ready
@@ -80,11 +83,13 @@ class DetectionTask(Task):
         return Form.ANNOTATIONS if listed else Form.NONE
 
     def scan(self, asked: TrainRequest) -> DetectionDataset:
-        """The images with their objects."""
+        """The images with their objects; of an imported network with its classes."""
         found: DetectionDataset = of_request.scanned(
             detection_sets.scan_objects, asked, strict=asked.strict
         )
-        return found
+        if asked.imported is None or not asked.imported.labels:
+            return found
+        return aligned(found, asked.imported, category_ids=_numbers(found, asked.imported))
 
     def default_recipe(self, data: str, weights: str | None) -> str:
         """By the data."""
@@ -147,3 +152,16 @@ class DetectionTask(Task):
         results = info["results"]
         value = results["held_out"]
         return floor.below_floor(results["metric"], math.nan if value is None else value)
+
+
+def _numbers(dataset: DetectionDataset, network: Imported) -> tuple[int, ...]:
+    """The data's number of each label of a network; of what the data lacks one that is free."""
+    known = {
+        network.places[name]: number
+        for name, number in zip(dataset.classes, dataset.category_ids, strict=True)
+        if name in network.places
+    }
+    free = (n for n in itertools.count(1) if n not in set(known.values()))
+    return tuple(
+        known[place] if place in known else next(free) for place in range(len(network.labels))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 import re
@@ -13,14 +14,16 @@ from kerascnn import weights as weight_files
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import NORMALISATIONS, RESIZES
-from training import datasets, tasks
+from training import tasks
 from training.common import atomic
 from training.datasets.paths import refuse_within
 from training.engine import options
 from training.engine.run import read_info
+from training.engine.task import Task
 
 IN_MEMORY = "a model in memory"
-FILES = (".keras", ".h5", ".hdf5")
+FILES = (".keras", ".h5", ".hdf5", ".tflite")
+SAVED_MODEL = "saved_model.pb"  # in the folder of one
 _ODD = re.compile(r"[^\w.-]+")
 # What a file may be called that says nothing of what is in it.
 _NAMELESS = ("model", "saved_model", "weights", "best", "final", "keras")
@@ -31,7 +34,7 @@ class ImportRequest:
     """Everything that an imported run is made of.
 
     Attributes:
-        source: a zoo name, the absolute path of a file, or `IN_MEMORY`.
+        source: a zoo name, the absolute path of a file or of a SavedModel's folder, or `IN_MEMORY`.
         data: an embedded set's name or a folder's absolute path.
         val_data: another one's, whose images are held out instead.
         weights: of a zoo name: a name of weights, or a file's absolute path.
@@ -82,7 +85,7 @@ class ImportRequest:
             return self.source
         path = pathlib.Path(self.source)
         named = path if path.stem.lower() not in _NAMELESS else path.parent
-        return file_name(named.stem) or "network"
+        return file_name(named.name if named.is_dir() else named.stem) or "network"
 
     @property
     def shown_data(self) -> str:
@@ -91,10 +94,13 @@ class ImportRequest:
         return path.name if path.is_absolute() else self.data
 
     def digest(self) -> str | None:
-        """Of the file, or of the weights of a model in memory; None of a name."""
+        """Of the file or folder, or of the weights of a model in memory; None of a name."""
         if self.in_memory:
             return self.weights_sha256
-        return None if self.in_zoo else atomic.sha256(pathlib.Path(self.source))
+        if self.in_zoo:
+            return None
+        path = pathlib.Path(self.source)
+        return _of_folder(path) if path.is_dir() else atomic.sha256(path)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, equal after a round trip through JSON."""
@@ -118,6 +124,7 @@ def import_request(source: str, *, data: str, **asked: Any) -> ImportRequest:
         InputError: anything that is wrong and needs neither a network nor an image to be told.
     """
     path, in_memory = pathlib.Path(source), source == IN_MEMORY
+    task = tasks.of("classification")
     if in_memory or path.exists() or path.suffix in FILES:
         if not in_memory:
             _require_file(path)
@@ -126,7 +133,7 @@ def import_request(source: str, *, data: str, **asked: Any) -> ImportRequest:
                 raise InputError(f"{flag} is for a network of the zoo by its name, not for {path}")
         place = source if in_memory else str(path.resolve())
     else:
-        _require_zoo(source, asked.get("weights"), asked.get("options") or {})
+        task = _require_zoo(source, asked)
         place = source
     for flag, value, known in (
         ("--preprocessing", asked.get("preprocessing"), NORMALISATIONS),
@@ -138,8 +145,8 @@ def import_request(source: str, *, data: str, **asked: Any) -> ImportRequest:
     if name is not None and (_ODD.search(name) or not name.strip("-.")):
         raise InputError(f"--name must be letters, digits, _, - and ., not {name!r}")
     for spec in filter(None, (data, asked.get("val_data"))):
-        datasets.require(spec)
-    found = ImportRequest(source=place, data=datasets.canonical(data), **_canonical(asked))
+        task.require(spec)
+    found = ImportRequest(source=place, data=task.canonical(data), **_canonical(asked, task))
     if found.unlabelled:
         _require_folders(found)
     return found
@@ -178,20 +185,39 @@ def _require_file(path: pathlib.Path) -> None:
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give a {' or '.join(FILES[:2])} file")
-    if path.suffix not in FILES:
-        raise InputError(f"{path} must end in {', '.join(FILES)}: a whole network, not its weights")
-
-
-def _require_zoo(name: str, weights: str | None, given: Mapping[str, Any]) -> None:
-    row = zoo.entry(name)
-    if row.task != "classification":
+        if not (path / SAVED_MODEL).is_file():
+            raise InputError(
+                f"{path} is a folder without {SAVED_MODEL}, so no SavedModel; give that, or a "
+                f"{', '.join(FILES[:2])} or {FILES[-1]} file"
+            )
+    elif path.suffix not in FILES:
         raise InputError(
-            f"{name} is {tasks.of(row.task).network}; kerascnn import takes classifiers"
+            f"{path} must end in {', '.join(FILES)}, or be the folder of a SavedModel: a whole "
+            "network, not its weights"
         )
+
+
+def _of_folder(folder: pathlib.Path) -> str:
+    """A digest of what a SavedModel is: its graph, and the files of its variables."""
+    files = [folder / SAVED_MODEL, *sorted((folder / "variables").glob("*"))]
+    listed = [f"{path.relative_to(folder)} {atomic.sha256(path)}\n" for path in files]
+    return hashlib.sha256("".join(listed).encode()).hexdigest()
+
+
+def _require_zoo(name: str, asked: Mapping[str, Any]) -> Task:
+    """The task of a network of the zoo; raises InputError for what it cannot be asked."""
+    row, given = zoo.entry(name), asked.get("options") or {}
+    task = tasks.of(row.task)
     options.check(name, given)
-    weights = weight_files.required(name, weights)
+    weights = weight_files.required(name, asked.get("weights"))
     weight_files.require(name, weights, backbone=None, options=given)
+    if task.name != "classification":
+        for flag in ("unlabelled", "name"):
+            if asked.get(flag):
+                raise InputError(f"--{flag} is for classifiers; {name} is {task.network}")
+        if asked.get("resize") in ("crop", "centre"):
+            raise InputError(f"{name} sees whole images: --resize must be stretch or pad")
+    return task
 
 
 def _require_folders(asked: ImportRequest) -> None:
@@ -200,11 +226,11 @@ def _require_folders(asked: ImportRequest) -> None:
             raise InputError(f"--unlabelled is for a folder of images, not for {spec}")
 
 
-def _canonical(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _canonical(asked: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """Paths that mean the same from any working directory; what is not given is left out."""
     found = {key: value for key, value in asked.items() if value is not None}
     if "val_data" in found:
-        found["val_data"] = datasets.canonical(found["val_data"])
+        found["val_data"] = task.canonical(found["val_data"])
     for key in ("weights", "labels"):
         if key in found and pathlib.Path(found[key]).exists():
             found[key] = str(pathlib.Path(found[key]).resolve())

@@ -15,13 +15,14 @@ import pathlib
 import shutil
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import tasks
-from training.classification import imported as imported_data
+from training.classification.task import ClassificationTask
 from training.common import atomic, once
 from training.common.progress import say
 from training.datasets import unlabelled
@@ -34,13 +35,14 @@ from training.engine.run import Run, write_info
 from training.engine.train import first_info
 from training.engine.training import Ready
 from training.importing import labels as naming
+from training.importing import named
 from training.importing import preprocessing as normalising
 from training.importing.asked import ImportRequest, begun
 from training.importing.guess import guessed
 from training.importing.source import Opened, open_source
 
-_TASK = "classification"
-_RECIPE = "finetune"
+# Of the steps of compression that train, where nobody says.
+_RECIPES = {"classification": "finetune", "multilabel": "multilabel_finetune"}
 _DEEPEST = 4  # of a file in the folder of a run: stages/<steps>/model.keras
 _RESIZED = {
     "stretch": "stretched",
@@ -70,24 +72,53 @@ def import_network(
         return Run.open(folder)
     require_writable(folder)
     began = time.monotonic()
-    opened = open_source(asked, model)
-    for line in opened.said:
-        say(line)
-    request, dataset = _request(asked, opened)
+    if named.takes(asked):
+        request, dataset, ready = named.opened(asked)
+    else:
+        request, dataset, ready = _classifier(asked, model)
     _refuse_leaks(request, dataset)
-    assert request.imported is not None
-    labelled = request.imported.labelled
-    preprocessing = _preprocessing(asked, opened, dataset, labelled=labelled)
-    request = dataclasses.replace(request, image_size=preprocessing.input_shape[:2])
     with _becoming(folder) as place:
-        _write(place, request, dataset, Ready(model=opened.model, preprocessing=preprocessing))
+        _write(place, request, dataset, ready)
         info = dict(Run.open(place).info)
         info["results"] |= {"seconds": round(time.monotonic() - began, 1)}
         write_info(place, info)
     return Run.open(folder)
 
 
-def _request(asked: ImportRequest, opened: Opened) -> tuple[TrainRequest, Dataset]:
+def _classifier(
+    asked: ImportRequest, model: keras.Model | None
+) -> tuple[TrainRequest, Dataset, Ready]:
+    """What run.json keeps, the data with the network's classes, and the network."""
+    opened = open_source(asked, model)
+    for line in opened.said:
+        say(line)
+    task = _task(asked, opened)
+    request, dataset = _request(asked, opened, task)
+    assert request.imported is not None
+    labelled = request.imported.labelled and task.name == "classification"  # one each to be right
+    preprocessing = _preprocessing(asked, opened, dataset, labelled=labelled)
+    request = dataclasses.replace(request, image_size=preprocessing.input_shape[:2])
+    return request, dataset, Ready(model=opened.model, preprocessing=preprocessing)
+
+
+def _task(asked: ImportRequest, opened: Opened) -> ClassificationTask:
+    """Whether images of the data have one label or several; the network has to go with that."""
+    several = not asked.unlabelled and tasks.of("multilabel").claims(asked.data)
+    if several and opened.activation == "softmax":
+        raise InputError(
+            f"{asked.source} says one of its classes (softmax), and images of {asked.shown_data} "
+            "have several labels; give data with one label per image, or a network that ends in a "
+            "sigmoid for each label"
+        )
+    if opened.activation == "sigmoid" and not several:
+        say("the outputs end in a sigmoid; an image has one label here: the likeliest")
+    found: Any = tasks.of("multilabel" if several else "classification")
+    return found
+
+
+def _request(
+    asked: ImportRequest, opened: Opened, task: ClassificationTask
+) -> tuple[TrainRequest, Dataset]:
     """What run.json keeps, and the data with the network's classes."""
     imported = Imported(
         source=asked.source,
@@ -96,32 +127,36 @@ def _request(asked: ImportRequest, opened: Opened) -> tuple[TrainRequest, Datase
         labelled=not _without_labels(asked),
     )
     settings = dict(asked.settings)
-    first = _train_request(asked, imported, settings)
-    data = imported_data.as_it_is(first)
+    first = _train_request(asked, imported, settings, task)
+    data = task.as_it_is(first)
     labels = _labels(asked, opened, data)
     say(labels.said)
     imported = dataclasses.replace(imported, labels=labels.names)
     if imported.labelled:
         places = naming.places(labels, data.classes, data=asked.shown_data, source=asked.called)
         imported = dataclasses.replace(imported, places=places)
-        few = min(map(len, places_by_class(data.train.labels)), default=0) < 2
+        several = task.name == "multilabel"  # whose images choose whatever they show
+        few = not several and min(map(len, places_by_class(data.train.labels)), default=0) < 2
         if few and data.validation is None and "validation_fraction" not in settings:
             settings["validation_fraction"] = 0.0
             say("a class has a single image that is not held out: no images choose among files")
-    request = _train_request(asked, imported, settings)
-    return request, imported_data.aligned(data, imported)
+    request = _train_request(asked, imported, settings, task)
+    return request, task.aligned(data, imported)
 
 
 def _train_request(
-    asked: ImportRequest, imported: Imported, settings: dict[str, object]
+    asked: ImportRequest,
+    imported: Imported,
+    settings: dict[str, object],
+    task: ClassificationTask,
 ) -> TrainRequest:
-    recipe = asked.recipe or _RECIPE
+    recipe = asked.recipe or _RECIPES[task.name]
     config = configure(
         asked.called,
         data=asked.data,
         recipe=recipe,
         settings=settings,
-        task=tasks.of(_TASK),
+        task=task,
     )
     return TrainRequest(
         model=asked.called,
@@ -131,7 +166,7 @@ def _train_request(
         recipe=recipe,
         model_options=asked.options,
         weights=asked.weights,
-        task=_TASK,
+        task=task.name,
         imported=imported,
     )
 
@@ -154,8 +189,10 @@ def _labels(asked: ImportRequest, opened: Opened, data: Dataset) -> naming.Label
     outputs = int(opened.model.output_shape[-1])
     if asked.labels is not None:
         return naming.from_file(pathlib.Path(asked.labels), outputs)
-    if opened.labels is not None and len(opened.labels) == outputs:
-        return naming.Labels(names=opened.labels, said=f"labels of the run of {asked.source}")
+    own = opened.labels or ()
+    if len({*own}) == len(own) == outputs:
+        found = naming.of_names(own, data.classes)
+        return dataclasses.replace(found, said=f"labels of {opened.labels_from}")
     return naming.choose(outputs, source=asked.called, classes=data.classes, data=asked.shown_data)
 
 
@@ -181,7 +218,7 @@ def _preprocessing(
     return dataclasses.replace(known, height=height, width=width, resize=resize)
 
 
-def _refuse_leaks(request: TrainRequest, dataset: Dataset) -> None:
+def _refuse_leaks(request: TrainRequest, dataset: Any) -> None:
     """Raise InputError for a network of a run here that learnt from the images to be held out."""
     assert request.imported is not None
     source = pathlib.Path(request.weights or request.imported.source)
@@ -203,9 +240,9 @@ def _resize(opened: Opened, dataset: Dataset) -> str:
     return "crop" if naming.imagenet(int(opened.model.output_shape[-1])) else "stretch"
 
 
-def _write(place: pathlib.Path, request: TrainRequest, dataset: Dataset, ready: Ready) -> None:
+def _write(place: pathlib.Path, request: TrainRequest, dataset: Any, ready: Ready) -> None:
     """All of the run."""
-    training = tasks.of(_TASK).open(request, dataset, ready)
+    training = tasks.of_request(request).open(request, dataset, ready)
     training.look(place)
     info = first_info(request, training)
     with atomic.replacing(place / "model.keras") as temporary:

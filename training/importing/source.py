@@ -13,7 +13,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.progress import busy
 from training.engine.run import Run, load_keras
-from training.importing import labels, memory
+from training.importing import labels, memory, network_file
 from training.importing.asked import ImportRequest
 from training.importing.plain import plain
 
@@ -29,7 +29,9 @@ class Opened:
         inside: whether that stood inside of it.
         published: whether it is of published weights, or of a run: then all of it is known.
         labels: what its outputs are called, where that came along.
+        labels_from: where they stood, for a person.
         said: what a person should know of it.
+        activation: what stood behind its logits, see `PlainNetwork`; None where nothing did.
     """
 
     model: keras.Model
@@ -37,7 +39,9 @@ class Opened:
     inside: bool = False
     published: bool = False
     labels: tuple[str, ...] | None = None
+    labels_from: str = ""
     said: tuple[str, ...] = ()
+    activation: str | None = None
 
 
 def open_source(asked: ImportRequest, model: keras.Model | None = None) -> Opened:
@@ -76,6 +80,8 @@ def _of_zoo(asked: ImportRequest) -> Opened:
 
 def _of_keras(asked: ImportRequest, model: keras.Model | None) -> Opened:
     path = pathlib.Path(asked.source)
+    if model is None and (path.is_dir() or path.suffix == ".tflite"):
+        return _of_file(asked, path)
     with busy(f"reading {path.name}"):
         whole = _read(path) if model is None else memory.copied(model)
         found = plain(whole, image_size=asked.image_size)
@@ -84,15 +90,36 @@ def _of_keras(asked: ImportRequest, model: keras.Model | None) -> Opened:
     if preprocessing is None and run is not None:
         preprocessing = run.preprocessing
         said.append(f"preprocessing and labels of the run {path.parent}")
-    if found.activation == "sigmoid":
-        said.append("the outputs end in a sigmoid; an image has one label here: the likeliest")
     return Opened(
         model=found.model,
         preprocessing=preprocessing,
         inside=found.preprocessing is not None,
         published=found.preprocessing is None and run is not None,
         labels=run.labels if run else None,
+        labels_from=f"the run of {asked.source}",
         said=tuple(said),
+        activation=found.activation,
+    )
+
+
+def _of_file(asked: ImportRequest, path: pathlib.Path) -> Opened:
+    """Of a .tflite file or a SavedModel; what TFLite Metadata says counts."""
+    with busy(f"reading {path.name}"):
+        read = network_file.read(path, image_size=asked.image_size)
+        read.model.name = asked.called
+        found = plain(read.model, image_size=asked.image_size)
+    preprocessing, said = found.preprocessing, [*read.notes, *found.notes]
+    if preprocessing is None and (own := read.normalisation(found.model)) is not None:
+        preprocessing = own
+        said.append(f"preprocessing by the metadata of {path.name}")
+    return Opened(
+        model=found.model,
+        preprocessing=preprocessing,
+        inside=found.preprocessing is not None,
+        labels=read.metadata.labels,
+        labels_from=f"the metadata of {path.name}",
+        said=tuple(said),
+        activation=found.activation,
     )
 
 

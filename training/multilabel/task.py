@@ -17,6 +17,7 @@ from training.multilabel import floor
 if TYPE_CHECKING:
     from kerascnn.preprocessing import Preprocessing
     from training.engine.config import TrainConfig
+    from training.engine.imported import Imported
     from training.engine.inspection import Counts, Sample
     from training.engine.request import TrainRequest
     from training.engine.training import Ready
@@ -55,9 +56,19 @@ class MultilabelTask(ClassificationTask):
         return multilabel.recognises(data)
 
     def scan(self, asked: TrainRequest) -> Dataset:
-        """The labelled images."""
+        """The labelled images; of an imported network with its classes."""
+        found: Dataset = of_request.scanned(multilabel.scan, asked, strict=asked.strict)
+        return self.aligned(found, asked.imported) if asked.imported else found
+
+    def as_it_is(self, asked: TrainRequest) -> Dataset:
+        """See `ClassificationTask.as_it_is`."""
         found: Dataset = of_request.scanned(multilabel.scan, asked, strict=asked.strict)
         return found
+
+    def aligned(self, dataset: Dataset, network: Imported) -> Dataset:
+        """See `ClassificationTask.aligned`; classes that the data lacks are in no image."""
+        found = super().aligned(dataset, network)
+        return found.each(lambda split: split.widened(len(network.labels)))  # type: ignore[attr-defined]
 
     def default_recipe(self, data: str, weights: str | None) -> str:
         """Fine-tuning where there are weights."""

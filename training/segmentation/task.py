@@ -17,6 +17,7 @@ from training.datasets.detection import is_scenes
 from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
 from training.engine import closing
 from training.engine import dataset_of_request as of_request
+from training.engine.alignment import aligned
 from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
 from training.segmentation import floor
 
@@ -66,11 +67,14 @@ class SegmentationTask(Task):
         return Form.MASKS if masked else Form.NONE
 
     def scan(self, asked: TrainRequest) -> SegmentationDataset:
-        """The images with their masks."""
+        """The images with their masks; of an imported network with its classes."""
         found: SegmentationDataset = of_request.scanned(
             segmentation_sets.scan_maps, asked, strict=asked.strict
         )
-        return found
+        if asked.imported is None or not asked.imported.labels:
+            return found
+        same = found.classes == asked.imported.labels
+        return aligned(found, asked.imported, palette=found.palette if same else None)
 
     def default_recipe(self, data: str, weights: str | None) -> str:
         """By the data."""

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import stranger_files
 
-from export.runtime import strangers, tflite_metadata
+from export.runtime import strangers
 from export.runtime.foreign import Tensor, are_probabilities
 from export.runtime.model_facts import facts
 from export.runtime.strangers import Told, normalisation
 from export.runtime.subjects import Subject
 from kerascnn.errors import InputError
+from training.importing import tflite_metadata
 
 PICTURES = np.stack([np.full((8, 8, 3), grey, np.uint8) for grey in (5, 120, 140, 250)])
 # Of the classifier by hand: 6 - 12 * grey, -6 + 12 * grey, and -12.

@@ -52,6 +52,7 @@ def test_a_request_means_the_same_from_anywhere(
         ("/model.h5", None, "network"),
         ("/nets/mobile.net-3.keras", None, "mobile.net-3"),
         ("/nets/a.keras", "roses", "roses"),
+        ("/nets/flowers.tflite", None, "flowers"),
     ],
 )
 def test_a_network_is_called_by_its_source(source: str, name: str | None, called: str) -> None:
@@ -64,9 +65,12 @@ def test_a_network_is_called_by_its_source(source: str, name: str | None, called
         (("efficientnet_lite", {}), "did you mean"),
         (("efficientnet_lite0", {}), "random weights without --weights; give --weights imagenet"),
         (("efficientnet_lite0", {"weights": "imagenett"}), "no weights 'imagenett'"),
-        (("ssdlite_mobilenet_v2", {"weights": "imagenet"}), "kerascnn import takes classifiers"),
+        (("ssdlite_mobilenet_v2", {"weights": "imagenet"}), "no weights 'imagenet'"),
+        (("unet", {"weights": "net.keras", "unlabelled": True}), "--unlabelled is for classifiers"),
+        (("unet", {"weights": "net.keras", "resize": "crop"}), "--resize must be stretch or pad"),
+        (("unet", {"weights": "net.keras", "data": "mnist"}), "mnist"),
         (("gone.keras", {}), "gone.keras: no such file"),
-        ((".", {}), "is a folder; give a .keras or .h5 file"),
+        ((".", {}), "is a folder without saved_model.pb, so no SavedModel; give that, or"),
         (("notes.txt", {}), "must end in .keras, .h5, .hdf5"),
         (("net.keras", {"weights": "imagenet"}), "--weights is for a network of the zoo"),
         (("net.keras", {"options": {"alpha": 1}}), "--option is for a network of the zoo"),

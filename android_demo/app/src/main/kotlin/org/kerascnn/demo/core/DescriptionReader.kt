@@ -45,6 +45,7 @@ internal object DescriptionReader {
             input = input,
             outputs = outputs(told),
             decoding = decoding(told.inside("decoding"), task, labels.size),
+            selfTest = SelfTestReader.read(told),
         )
     }
 

@@ -102,7 +102,11 @@ data class DetectorSpec(
     val candidates: Int,
 )
 
-/** What an exported file says of itself: its kerascnn.json. */
+/**
+ * What an exported file says of itself: its kerascnn.json.
+ *
+ * @param selfTest null in files without one, or with one by a later formula.
+ */
 data class ModelDescription(
     val task: Task,
     val model: String,
@@ -116,6 +120,7 @@ data class ModelDescription(
     val input: InputSpec,
     val outputs: List<OutputSpec>,
     val decoding: Decoding,
+    val selfTest: SelfTest? = null,
 ) {
     companion object {
         /**

@@ -18,6 +18,7 @@ import org.kerascnn.demo.core.Pace
 import org.kerascnn.demo.core.Picture
 import org.kerascnn.demo.core.ResultRow
 import org.kerascnn.demo.core.ResultsCsv
+import org.kerascnn.demo.core.SelfTestResult
 import org.kerascnn.demo.core.Task
 
 /**
@@ -163,6 +164,7 @@ class BenchmarkWork(
         var accuracy: Judged? = null
         var problem: Note? = null
         var heatBefore: String? = null
+        var selfTest: SelfTestResult? = null
 
         /** Masks of objects and several labels a picture are not. */
         val isJudged: Boolean
@@ -217,6 +219,7 @@ class BenchmarkWork(
         val begin = clock()
         Engines.current.open(bytes, trial.setup).use { engine ->
             val start = (clock() - begin) / NANOS
+            trial.selfTest = trial.selfTest ?: engine.selfTest()
             val times = Benchmark.times(engine, noise(), pace, ::stopped, progress) ?: return
             trial.times += times
             trial.starts += start
@@ -294,6 +297,7 @@ class BenchmarkWork(
         thermalBefore = trial.heatBefore.orEmpty(),
         thermalAfter = Phone.heat(context),
         metric = trial.accuracy?.metric.orEmpty(),
+        selfTest = trial.selfTest,
     )
 
     private fun noteOn(title: String, accuracy: Judged): Note? = when {
