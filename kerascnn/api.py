@@ -273,6 +273,7 @@ class Run:
         onnx: bool = True,
         author: str | None = None,
         license: str | None = None,
+        outputs: str = "logits",
         progress: Progress = True,
         **options: Unpack[CompressionOptions],
     ) -> Results:
@@ -288,6 +289,8 @@ class Run:
                 PYTHONHASHSEED is set.
             author: written into all files of the run from now on.
             license: likewise: an SPDX name as Apache-2.0, or text.
+            outputs: of a classifier: "logits", or "probabilities" for clients that show outputs as
+                they are, as MediaPipe and ML Kit; such files have "_probabilities" in their names.
             progress: a bar or lines (True), nothing (False), or who is told.
             **options: see `CompressionOptions`.
 
@@ -317,14 +320,16 @@ class Run:
         names = None if variants is None else arguments.words(variants, "variants")
         if names is not None and not any(names):
             raise InputError("variants names none; name one or more, or leave it out")
-        for name in names or ():
+        arguments.word(outputs, "outputs")
+        checked = names or ([] if outputs == "logits" else ["float32"])
+        for name in recipes.with_outputs(checked, outputs):
             allowed.check(self._opened, recipes.variant(name, settings))
         framework.load()
         from export.compress.compress import compress
 
         about.remember(self._opened, author=author, license=license)
         with _showing(progress), once.scope():  # one scan of the data for the files and the report
-            compress(self._opened, names, onnx=onnx, settings=settings)
+            compress(self._opened, names, onnx=onnx, settings=settings, outputs=outputs)
             return _compared([self._opened], self.folder)
 
     def shrink(

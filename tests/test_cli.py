@@ -28,7 +28,7 @@ from training import tasks as registry
 COMMANDS = (
     *("models", "recipes", "train", "sweep", "find-lr", "bench-data", "pack", "check"),
     *("compress", "shrink", "compare", "predict", "evaluate", "info", "debug", "demo"),
-    *("android", "web"),
+    *("android", "web", "phone"),
 )
 
 

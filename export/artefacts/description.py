@@ -7,8 +7,8 @@
                "colour": "RGB" | "grey", "order", "resize", "crop_fraction",
                "interpolation": "bicubic" where it is not "bilinear"},
      "outputs": [{"name", "shape", "type", "meaning"}, ...],
-     "decoding": {"kind": "logits" | "detections" | "codes" | "map" | "map_logits" | "sigmoid",
-                  ...},
+     "decoding": {"kind": "logits" | "detections" | "codes" | "map" | "map_logits" | "sigmoid" |
+                          "probabilities" | "scores", ...},
      "selftest": what it answered to a test image, see `export.artefacts.selftest`; may be missing}
 
 The kinds of decoding are those of the task (`export.artefacts.kinds.base.Kind.decodings`).

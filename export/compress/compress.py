@@ -60,6 +60,7 @@ def compress(
     *,
     onnx: bool = True,
     settings: recipes.Settings | None = None,
+    outputs: str = "logits",
 ) -> tuple[list[Artefact], bool]:
     """Make the variants of a run that are not there yet; each is run before it is listed.
 
@@ -67,6 +68,7 @@ def compress(
         variants: names, see `recipes.variant`; None for the task's own choice.
         onnx: also write the float32 network as ONNX.
         settings: what a name does not say.
+        outputs: of classifiers, "probabilities" for clients that show outputs as they are.
 
     Returns:
         The artefacts asked for, in order, and whether any of them is new.
@@ -75,13 +77,15 @@ def compress(
         InputError: no such variant, the run's data set is gone or has changed, or a step that
             this network does not allow.
     """
-    names = tasks.of(run).default if variants is None else variants
+    names = recipes.with_outputs(tasks.of(run).default if variants is None else variants, outputs)
     plan = [(recipes.variant(name, settings), ".tflite") for name in dict.fromkeys(names)]
     builder = VariantBuilder(run)
     for variant, _end in plan:
         builder.check(variant)
     if onnx:
-        plan.append((recipes.variant("float32"), ".onnx"))
+        (name,) = recipes.with_outputs(["float32"], outputs)
+        plan.append((recipes.variant(name), ".onnx"))
+        builder.check(plan[-1][0])
     left_out = LeftOut(run, forgiving=builder.imported and variants is None)
     found = {(v.name, end): builder.found(v, end) for v, end in plan}
     missing = [(v, end) for v, end in plan if found[v.name, end] is None]
@@ -191,7 +195,9 @@ class VariantBuilder:
         began = time.monotonic()
         file, made = self._convert(network, variant, end)
         nonzero, sparsity = file.nonzero_weights(), file.weight_sparsity()
-        plain = network.float_outputs if variant.quantised and end == ".tflite" else None
+        # The float file ends in logits.
+        comparable = variant.quantised and not variant.probabilities and end == ".tflite"
+        plain = network.float_outputs if comparable else None
         data = self._task.finished(file, end, variant, float_outputs=plain)
         seconds = network.trained.seconds + time.monotonic() - began
         path = self._run.artefacts / f"{variant.name}{end}"

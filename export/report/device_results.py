@@ -34,6 +34,7 @@ _OF_FILES = (
     *("run", "model", "variant", "format", "parameters", "nonzero_parameters", "macs"),
     *("bytes", "download_bytes", "sparsity", "sha256"),
 )
+BY_TOOL = "benchmark_model"  # in the column `runtime`
 _TIMES = ("latency_p90_ms", "latency_p99_ms", "init_ms")
 _COUNTS = ("runs", "nodes", "plan_nodes")
 _WORDS = (
@@ -92,7 +93,8 @@ class DeviceResult:
         setup: where it ran.
         run: name of the run folder; empty where the phone does not know.
         model, variant, bytes, sha256: of the file; words may be empty, as a phone opens any file.
-        latency_ms, latency_p95_ms: median and 95th percentile for one picture; `None` untimed.
+        latency_ms, latency_p95_ms: median and 95th percentile for one picture; `None` untimed. Of
+            Google's benchmark_model whichever of mean and median it prints, and no percentile.
         metric, value, pictures: what the phone measured on a folder of its own, in percent, and on
             how many pictures; empty and `None` where it did not.
         latency_p90_ms, latency_p99_ms, init_ms: further times; the last until the file was open.
@@ -362,6 +364,8 @@ _NUMBERS = {int: "[0-9]{1,18}", float: r"[0-9]{1,18}(\.[0-9]{1,18})?([eE][-+]?[0
 
 def _result(line: _Line) -> DeviceResult:
     timed = not line.empty("latency_ms", "latency_p95_ms")
+    # Earlier versions of Google's tool print no percentile.
+    by_tool = line.name("runtime", empty=True) == BY_TOOL and line.empty("latency_p95_ms")
     judged = not line.empty("value", "pictures")
     more: dict[str, Any] = {
         **{name: None if line.empty(name) else line.milliseconds(name) for name in _TIMES},
@@ -384,7 +388,7 @@ def _result(line: _Line) -> DeviceResult:
         bytes=line.count("bytes"),
         sha256=line.digest("sha256"),
         latency_ms=line.milliseconds("latency_ms") if timed else None,
-        latency_p95_ms=line.milliseconds("latency_p95_ms") if timed else None,
+        latency_p95_ms=line.milliseconds("latency_p95_ms") if timed and not by_tool else None,
         metric=line.name("metric") if judged else "",
         value=line.share("value") if judged else None,
         pictures=line.count("pictures") if judged else None,

@@ -15,8 +15,8 @@ const LARGEST_SIDE = 4096; // pixels of a network's input
 // Shown, or put into a table.
 const TEXTS = ["model", "variant", "name", "description", "author", "license", "version"];
 const KINDS = {
-  classification: ["logits"],
-  multilabel: ["sigmoid"],
+  classification: ["logits", "probabilities"],
+  multilabel: ["sigmoid", "scores"],
   detection: ["detections", "codes"],
   segmentation: ["map", "map_logits"],
 };
@@ -132,7 +132,8 @@ function checked(told) {
   demand(input.values === RAW || input.std.every(divides), "input.std");
   const { palette, threshold } = told.decoding;
   const share = typeof threshold === "number" && threshold >= 0 && threshold <= 1;
-  demand(told.decoding.kind !== "sigmoid" || share, "decoding.threshold");
+  const thresholded = ["sigmoid", "scores"].includes(told.decoding.kind);
+  demand(!thresholded || share, "decoding.threshold");
   const colours = palette && isList(palette, (one) => isList(one, isByte) && one.length === 3);
   demand(!palette || (colours && palette.length === told.labels.length), "decoding.palette");
   return { ...told, input, selftest: checkSelfTest(told.selftest) };

@@ -68,6 +68,12 @@ sealed interface Decoding {
     /** Sigmoid of each of "logits"; labels are those whose score is [threshold] at least. */
     data class Sigmoid(val threshold: Float) : Decoding
 
+    /** "probabilities" as they are. */
+    data object Probabilities : Decoding
+
+    /** "scores" as they are; labels are those whose score is [threshold] at least. */
+    data class Scores(val threshold: Float) : Decoding
+
     /** "boxes", "labels", "scores", "count" and perhaps "masks", found inside of the file. */
     data object Detections : Decoding
 

@@ -9,7 +9,7 @@ import java.security.MessageDigest
  * What was measured of a file.
  *
  * @param latency null where it was not timed.
- * @param accuracy in percent, null where it was not measured; then on `pictures` pictures.
+ * @param accuracy in percent by `metric`, null where it was not measured; then on `pictures` pictures.
  * @param device maker and model.
  * @param android its version.
  * @param file the file's name.
@@ -39,6 +39,7 @@ data class ResultRow(
     val soc: String = "",
     val thermalBefore: String = "",
     val thermalAfter: String = "",
+    val metric: String = "accuracy",
     val selfTest: SelfTestResult? = null,
 )
 
@@ -85,7 +86,7 @@ object ResultsCsv {
             "variant" to row.description.variant,
             "format" to "tflite",
             "bytes" to row.bytes.toString(),
-            "metric" to if (judged) "accuracy" else "",
+            "metric" to if (judged) row.metric else "",
             "value" to if (judged) number(row.accuracy) else "",
             "latency_ms" to number(row.latency?.medianMs),
             "latency_p95_ms" to number(row.latency?.p95Ms),

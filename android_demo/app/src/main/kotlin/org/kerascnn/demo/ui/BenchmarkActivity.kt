@@ -90,7 +90,8 @@ class BenchmarkActivity : Activity() {
         } else if (work.rows.none { it.chosen && it.entry?.problem == null }) {
             tell(getString(R.string.nothing_measured))
         } else {
-            work.start(preferences.setup, preferences.seconds, preferences.folder)
+            val folder = preferences.folder?.let { LabelledFolder(applicationContext, it) }
+            work.start(preferences.setup, preferences.seconds, folder)
         }
         show()
     }
