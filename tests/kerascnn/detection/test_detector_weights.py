@@ -72,7 +72,7 @@ def test_references_say_what_they_expect_of_pictures(tmp_path: Path) -> None:
     ("name", "random"),
     [
         ("ssdlite_mobilenet_v2", {f"class_map{n}_predict" for n in range(1, 7)}),
-        ("efficientdet_lite0", {"class_predict_pointwise"}),
+        pytest.param("efficientdet_lite0", {"class_predict_pointwise"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_of_ours_is_loaded_but_for_other_classes(name: str, random, tmp_path: Path) -> None:
