@@ -273,6 +273,7 @@ class Run:
         onnx: bool = True,
         author: str | None = None,
         license: str | None = None,
+        outputs: str = "logits",
         progress: Progress = True,
         **options: Unpack[CompressionOptions],
     ) -> Results:
@@ -288,6 +289,8 @@ class Run:
                 PYTHONHASHSEED is set.
             author: written into all files of the run from now on.
             license: likewise: an SPDX name as Apache-2.0, or text.
+            outputs: of a classifier: "logits", or "probabilities" for clients that show outputs as
+                they are, as MediaPipe and ML Kit; such files have "_probabilities" in their names.
             progress: a bar or lines (True), nothing (False), or who is told.
             **options: see `CompressionOptions`.
 
@@ -317,14 +320,16 @@ class Run:
         names = None if variants is None else arguments.words(variants, "variants")
         if names is not None and not any(names):
             raise InputError("variants names none; name one or more, or leave it out")
-        for name in names or ():
+        arguments.word(outputs, "outputs")
+        checked = names or ([] if outputs == "logits" else ["float32"])
+        for name in recipes.with_outputs(checked, outputs):
             allowed.check(self._opened, recipes.variant(name, settings))
         framework.load()
         from export.compress.compress import compress
 
         about.remember(self._opened, author=author, license=license)
         with _showing(progress), once.scope():  # one scan of the data for the files and the report
-            compress(self._opened, names, onnx=onnx, settings=settings)
+            compress(self._opened, names, onnx=onnx, settings=settings, outputs=outputs)
             return _compared([self._opened], self.folder)
 
     def shrink(
@@ -482,9 +487,11 @@ def train(
         >>> run.metrics["held_out"]
         88.4
     """
+    from training.common import once
     from training.common.progress import say
     from training.engine.config import yes_or_no
     from training.engine.devices import Devices
+    from training.engine.first_look import first_look
     from training.engine.refusals import checked
 
     arguments.word(model, "model")
@@ -506,49 +513,47 @@ def train(
     asked_devices = Devices.parse(str(devices))
     where = arguments.optional_path(out, "out")
     folder = default_folder(model, place) if where is None else pathlib.Path(where)
-    request = checked(
-        model,
-        folder=folder,
-        data=place,
-        val_data=val_place,
-        task=task,
-        recipe=recipe,
-        model_options=options,
-        detector_options=detector,
-        image_size=arguments.image_size(image_size),
-        weights=arguments.optional_path(weights, "weights", what="a name or a path"),
-        strict=strict,
-        teacher=arguments.optional_path(teacher, "teacher", what="a run folder"),
-        settings=settings,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        split_seed=split_seed,
-        precision=precision,
-        deterministic=yes_or_no(deterministic),
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        warmup_epochs=warmup_epochs,
-        label_smoothing=label_smoothing,
-        augmentation=augmentation,
-        validation_fraction=validation_fraction,
-        freeze_epochs=freeze_epochs,
-        distil_weight=distil_weight,
-        temperature=temperature,
-    )
-    framework.prepare()
     with _showing(progress):
-        dataset = None
-        if not asked_devices.hosts:  # else the first host alone says what there is to say
-            from training.engine.first_look import first_look
-
-            dataset = first_look(request, folder, warn=say)
+        with once.scope():  # data whose form decides the task are not read twice
+            request = checked(
+                model,
+                folder=folder,
+                data=place,
+                val_data=val_place,
+                task=task,
+                recipe=recipe,
+                model_options=options,
+                detector_options=detector,
+                image_size=arguments.image_size(image_size),
+                weights=arguments.optional_path(weights, "weights", what="a name or a path"),
+                strict=strict,
+                teacher=arguments.optional_path(teacher, "teacher", what="a run folder"),
+                settings=settings,
+                epochs=epochs,
+                batch_size=batch_size,
+                seed=seed,
+                split_seed=split_seed,
+                precision=precision,
+                deterministic=yes_or_no(deterministic),
+                optimizer=optimizer,
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                warmup_epochs=warmup_epochs,
+                label_smoothing=label_smoothing,
+                augmentation=augmentation,
+                validation_fraction=validation_fraction,
+                freeze_epochs=freeze_epochs,
+                distil_weight=distil_weight,
+                temperature=temperature,
+            )
+            framework.prepare()
+            # Of several hosts the first one alone says what there is to say.
+            seen = None if asked_devices.hosts else first_look(request, folder, warn=say)
         framework.load(any_backend=True)
         placement = asked_devices.open()
         from training.engine import train as training
 
-        return Run(training.train(request, folder, placement, dataset=dataset))
+        return Run(training.train(request, folder, placement, dataset=seen))
 
 
 def import_model(

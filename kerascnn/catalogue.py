@@ -107,6 +107,7 @@ class Entry:
         mean, std: input normalisation of the published model.
         backbone: the classifier in a network of another task, whose weights it takes.
         backbone_options: of the network's builder, which those weights need.
+        cell: of a detector, pixels of a side of a cell of the finest grid that it finds objects on.
     """
 
     builder: str
@@ -125,6 +126,7 @@ class Entry:
     std: float = 128.0
     backbone: str | None = None
     backbone_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cell: int | None = None
 
     @property
     def facts(self) -> TaskFacts:
@@ -608,6 +610,7 @@ def _ssdlite(
         classes=90,
         backbone=backbone,
         backbone_options=backbone_options or {},
+        cell=16,
     )
 
 
@@ -639,7 +642,12 @@ def _efficientdet_lite(
         input_shape=(size, size, 3),
         classes=90,
         backbone=f"efficientnet_lite{number}",
+        cell=8,
     )
+
+
+# The first of `kerascnn.detection.faster_rcnn.FORMS`' strides.
+_FINEST = {"resnet50": 4, "efficientnet_lite0": 8, "mobilenet_v3_large": 32}
 
 
 def _rcnn(
@@ -670,6 +678,7 @@ def _rcnn(
         classes=90,
         backbone=backbone,
         backbone_options={"frozen_norm": True},
+        cell=_FINEST[backbone],
     )
 
 

@@ -1,8 +1,9 @@
-"""Parameters and multiply-adds of a Keras model, counted from its graph."""
+"""Parameters, multiply-adds and activations of a Keras model, counted from its graph."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -23,7 +24,36 @@ def count_macs(model: keras.Model) -> int:
     and one that looks at regions counts for each that there can be. Normalisation (folded at
     inference), activations, pooling and biases are left out, as in the MobileNet papers.
     """
-    total = 0
+    return sum(
+        many * _macs_of_call(call.operation, call.input_tensors, call.outputs)
+        for call, many in _calls(model)
+    )
+
+
+def count_activations(model: keras.Model) -> int:
+    """Numbers that all layers give for one image, models inside included.
+
+    Keras holds all of them until a call outside of a compiled function ends.
+    """
+    functional = getattr(model, "_functional", None) or model  # of a Sequential one
+    if not hasattr(functional, "_nodes_by_depth"):
+        return 0
+    return sum(
+        many * sum(map(_numbers, call.outputs)) + _inside(call.operation)
+        for call, many in _calls(functional)
+    )
+
+
+def _inside(operation: keras.Operation) -> int:
+    return count_activations(operation) if isinstance(operation, keras.Model) else 0
+
+
+def _numbers(tensor: Any) -> int:
+    return math.prod(side or 1 for side in tensor.shape[1:])
+
+
+def _calls(model: keras.Model) -> Iterator[tuple[Any, int]]:
+    """Calls of layers from the input on, and for how many regions of an image each is at once."""
     # Of tensors that have the regions of a picture for a batch: how many.
     regions: dict[int, int] = {}
     for depth in sorted(model._nodes_by_depth, reverse=True):
@@ -35,8 +65,7 @@ def count_macs(model: keras.Model) -> int:
             elif isinstance(layer, UnfoldRegions):
                 many = 1
             regions |= {id(x): many for x in call.outputs}
-            total += many * _macs_of_call(layer, inputs, call.outputs)
-    return total
+            yield call, many
 
 
 def _macs_of_call(layer: keras.Operation, inputs: list[Any], outputs: list[Any]) -> int:

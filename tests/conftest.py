@@ -1,15 +1,42 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import itertools
+import os
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from backends import Backends
 
+if TYPE_CHECKING:
+    from training.engine.run import Run
+
 _NUMBERS = itertools.count()
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is not looked for in what frameworks and tests hold from their import on."""
+    _let_rest()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Nor, once a file of tests has ended, in what it left to caches."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        _let_rest()
+
+
+def _let_rest() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.collect()  # of nothing: the next one comes when there is a quarter more than this one left
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +52,14 @@ def _no_cache_of_the_user(_caches):
         patch.delenv("KERASCNN_HOME", raising=False)
         patch.delenv("KERASCNN_MIRROR", raising=False)
         patch.setenv("KERASCNN_OFFLINE", "1")  # no test downloads weights
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_disks() -> Iterator[None]:
+    """No test ends in a power cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _file: None)
         yield
 
 
@@ -64,3 +99,28 @@ def on_backend() -> Iterator[Backends]:
     backends = Backends()
     yield backends
     backends.close()
+
+
+@pytest.fixture(scope="session")
+def trained_lenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real, short training: three epochs of LeNet-5 on the embedded digits; to be copied.
+
+    The first worker that asks for it trains it.
+    """
+    from training.engine.request import request
+    from training.engine.train import train
+
+    root = tmp_path_factory.getbasetemp()
+    shared = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with (shared / "lenet5.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return train(request("lenet5", data="mnist", epochs=3), shared / "lenet5").folder
+
+
+@pytest.fixture(scope="session")
+def lenet_run(trained_lenet: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The worker's own copy, beside which its tests put files."""
+    from training.engine.run import Run
+
+    folder = tmp_path_factory.mktemp("runs") / "lenet5"
+    return Run.open(shutil.copytree(trained_lenet, folder))

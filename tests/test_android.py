@@ -17,9 +17,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import android_golden
+import android_metrics
 import numpy as np
 import pytest
 
+from export.deploy import phone_benchmark
 from export.report import device_results
 
 PROJECT = Path(__file__).parents[1] / "android_demo"
@@ -50,6 +52,11 @@ def test_committed_vectors_are_current(golden: dict[str, Any]) -> None:
     assert_close(committed, wanted, "golden.json")
 
 
+def test_committed_metrics_are_current() -> None:
+    committed = json.loads(android_metrics.COMMITTED.read_text())
+    assert_close(committed, json.loads(json.dumps(android_metrics.golden())), "metrics.json")
+
+
 def stored(file: str) -> dict[str, str]:
     """What is in the zip of a file in base 64, whenever and however packed."""
     data = io.BytesIO(base64.b64decode(file))
@@ -61,7 +68,8 @@ def stored(file: str) -> dict[str, str]:
 
 def assert_close(found: Any, wanted: Any, where: str) -> None:
     """Equal but for what other processors may round otherwise."""
-    remedy = f"{where} differs; run: python tests/android_golden.py"
+    script = "android_metrics" if where.startswith("metrics") else "android_golden"
+    remedy = f"{where} differs; run: python tests/{script}.py"
     assert type(found) is type(wanted), remedy
     if isinstance(wanted, dict):
         assert found.keys() == wanted.keys(), remedy
@@ -71,7 +79,7 @@ def assert_close(found: Any, wanted: Any, where: str) -> None:
                 np.frombuffer(base64.b64decode(values["data"]), values["type"])
                 for values in (found, wanted)
             )
-            assert np.allclose(one, other, rtol=1e-5, atol=1e-6), remedy
+            assert np.allclose(one, other, rtol=1e-5, atol=1e-6, equal_nan=True), remedy
         else:
             for name, value in wanted.items():
                 assert_close(found[name], value, f"{where}: {name}")
@@ -147,6 +155,23 @@ def test_the_wrapper_is_gradles_own() -> None:
         in told
     )
     assert os.access(PROJECT / "gradlew", os.X_OK)
+
+
+def test_release_builds_cannot_be_run_by_others() -> None:
+    """What `kerascnn phone` starts is in debug builds alone, and exported there alone."""
+    sources = PROJECT / "app/src"
+    debug = ElementTree.parse(sources / "debug/AndroidManifest.xml").getroot()
+    (activity,) = debug.iter("activity")
+    assert activity.get(f"{ANDROID}name") == phone_benchmark._ACTIVITY
+    assert activity.get(f"{ANDROID}exported") == "true"
+    main = ElementTree.parse(MANIFEST).getroot()
+    exported = [
+        one.get(f"{ANDROID}name") for one in main.iter() if one.get(f"{ANDROID}exported") == "true"
+    ]
+    assert exported == ["org.kerascnn.demo.ui.MainActivity"]
+    assert not [
+        path.name for path in (sources / "main").rglob("*.kt") if "RunActivity" in path.read_text()
+    ]
 
 
 # What the merger adds for a library of an old Android; source: com.android.manifmerger's

@@ -28,7 +28,7 @@ def _run(folder: Path, seed: int, count: int, names: list[str]) -> None:
 
 
 def test_a_few_of_what_is_quickly_read(tmp_path: Path) -> None:
-    _run(tmp_path, 0, 4 * len(_LIGHT), _LIGHT)
+    _run(tmp_path, 0, 2 * len(_LIGHT), _LIGHT)
 
 
 @pytest.mark.slow

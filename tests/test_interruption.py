@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -33,16 +34,17 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("unbroken") / "run"
-    assert here(*TRAIN, folder).returncode == 0
-    # A process: the order of an ONNX file's nodes hangs on PYTHONHASHSEED.
-    assert kerascnn(*COMPRESS, folder).returncode == 0
-    return folder
+def unbroken(trained_lenet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What TRAIN makes, by a call."""
+    folder: Path = tmp_path_factory.mktemp("unbroken") / "run"
+    return shutil.copytree(trained_lenet, folder)
 
 
 @pytest.mark.slow
 def test_train_and_compress_killed(unbroken: Path, tmp_path: Path) -> None:
+    unbroken = shutil.copytree(unbroken, tmp_path / "unbroken" / "run")
+    # A process: the order of an ONNX file's nodes hangs on PYTHONHASHSEED.
+    assert kerascnn(*COMPRESS, unbroken).returncode == 0
     run = tmp_path / "run"
     kill_when((run / "checkpoints" / "epoch-00001.npz").exists, *TRAIN, run)
     assert not (run / "model.keras").exists()
@@ -115,8 +117,6 @@ def test_another_request_does_not_overwrite_a_run(unbroken: Path) -> None:
 
 
 def test_a_run_without_a_model_is_refused(unbroken: Path, tmp_path: Path) -> None:
-    import shutil
-
     from commands import assert_refused
 
     copy = tmp_path / "copy"

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,8 +33,6 @@ TINY = {
         "VARIANTS": ["int8"],
     },
 }
-# An SSDLite is traced, trained and converted for more than a minute, however few its images are.
-SLOW = {"detector_to_phone"}
 
 nbformat = pytest.importorskip("nbformat", reason="the extra `docs` is not installed")
 
@@ -50,21 +51,46 @@ def test_notebooks_are_kept_without_outputs(path: Path) -> None:
     assert [cell.source for cell in cells if cell.outputs or cell.execution_count] == []
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW), id=p.stem) for p in NOTEBOOKS],
-)
-def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nbclient = pytest.importorskip("nbclient", reason="the extra `docs` is not installed")
-    notebook, tiny = read(path), TINY[path.stem]
+def with_parameters(path: Path, values: Mapping[str, Any]):
+    """The notebook, with a cell of other parameters behind its own."""
+    notebook = read(path)
     [place] = [
         i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])
     ]
     written = ast.walk(ast.parse(notebook.cells[place].source))
     known = {node.id for node in written if isinstance(node, ast.Name)}
-    assert set(tiny) <= known  # or a parameter of another name would keep its full size
-    source = "\n".join(f"{name} = {value!r}" for name, value in tiny.items())
+    assert set(values) <= known  # or a parameter of another name would keep its full size
+    source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(source))
+    return notebook
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_their_parameters_are_known(path: Path) -> None:
+    assert with_parameters(path, TINY[path.stem])
+
+
+def test_cells_of_the_classifiers_are_python_that_runs(
+    trained_lenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within this process, and on a run that is trained: `train` returns it."""
+    pytest.importorskip("IPython", reason="the extra `docs` is not installed")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained_lenet, tmp_path / "run")
+    values = {**TINY["classifier_to_phone"], "EPOCHS": 3, "OUT": "run"}
+    there: dict[str, Any] = {}
+    for cell in with_parameters(FOLDER / "classifier_to_phone.ipynb", values).cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, "<cell>", "exec"), there)  # noqa: S102  (our own)
+    assert there["run"].metrics["held_out"] > 80
+    assert {row["variant"] for row in there["rows"]} == {"float32", "int8"}
+
+
+@pytest.mark.slow  # minutes: a kernel of its own, a training, and an SSDLite's conversion
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbclient = pytest.importorskip("nbclient", reason="the extra `docs` is not installed")
+    notebook = with_parameters(path, TINY[path.stem])
     # Commands of this environment, of whatever the kernel was started by.
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONPATH", str(FOLDER.parents[1]), prepend=os.pathsep)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,16 @@ def test_commands_run_from_any_folder(installed: Path, run: Path, tmp_path: Path
     run_in(folder, command, "web", run, "-o", "page")
     there = {path.name for path in (folder / "page").rglob("*")}
     assert {"index.html", "worker.js", "litert.js", f"{BUILDS[0]}.wasm.gz"} <= there
+
+
+def test_the_wheel_is_small(wheel: Path) -> None:
+    """With the page's runtime as npm has it, which the tests' own wheel only has names of."""
+    missing = [name for name in TAKEN if not (ROOT / name).is_file()]
+    if missing:
+        pytest.skip(f"npm has not brought {missing[0]}: npm ci --prefix export/deploy/web_page")
+    runtime = sum(len(zlib.compress((ROOT / name).read_bytes())) for name in TAKEN)
+    assert runtime > 5_000_000
+    assert wheel.stat().st_size + runtime < 20_000_000
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import selftest_cases
 from PIL import Image
 
 from export.artefacts.description import DESCRIPTION, input_metadata
@@ -45,6 +46,7 @@ def write_golden(folder: Path) -> None:
         "overlays": _overlays(),
         "colours": list(CLASS_COLOURS),
         "zips": _zips(),
+        "selftests": selftest_cases.golden(),
     }
     (folder / "golden.json").write_text(json.dumps(told))
 

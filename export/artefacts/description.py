@@ -7,8 +7,9 @@
                "colour": "RGB" | "grey", "order", "resize", "crop_fraction",
                "interpolation": "bicubic" where it is not "bilinear"},
      "outputs": [{"name", "shape", "type", "meaning"}, ...],
-     "decoding": {"kind": "logits" | "detections" | "codes" | "map" | "map_logits" | "sigmoid",
-                  ...}}
+     "decoding": {"kind": "logits" | "detections" | "codes" | "map" | "map_logits" | "sigmoid" |
+                          "probabilities" | "scores", ...},
+     "selftest": what it answered to a test image, see `export.artefacts.selftest`; may be missing}
 
 The kinds of decoding are those of the task (`export.artefacts.kinds.base.Kind.decodings`).
 `kerascnn.preprocessing.Preprocessing` says what its words of the input mean. Inputs and outputs go
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from export.artefacts import selftest
 from export.artefacts.extent import has_zip_entry, is_cut_short
 from export.artefacts.kinds import base as kinds
 from export.artefacts.protobuf import byte_fields
@@ -231,6 +233,8 @@ def _checked(metadata: Any) -> dict[str, Any]:
     outputs = metadata.get("outputs")
     _demand(isinstance(outputs, list) and all(map(_is_output, outputs)), "outputs")
     _check_input(metadata.get("input"))
+    if metadata.get(selftest.FIELD) is not None:
+        selftest.check(metadata[selftest.FIELD])
     return metadata
 
 

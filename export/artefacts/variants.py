@@ -17,7 +17,8 @@ values a layer, trains on while feeling int8, and writes an int8 file.
 `export.compress.reconstruct`: each weight is rounded to the nearest, and ranges are the whole ones.
 
 A detector's file has its post-processing inside, a segmentation network's the choice of the
-likeliest class; `_raw` behind the name leaves it out (`int8_raw`).
+likeliest class; `_raw` behind the name leaves it out (`int8_raw`). A classifier's file ends in
+logits; with `_probabilities` behind the name in probabilities (`int8_probabilities`).
 """
 
 from __future__ import annotations
@@ -180,6 +181,7 @@ class Variant:
         steps: what is trained before the file is written, in order.
         fine_tuning: how, where anything is.
         raw_outputs: a detector without its post-processing, a segmentation network's logits.
+        probabilities: a classifier's in the place of logits.
         description: for people.
     """
 
@@ -196,6 +198,7 @@ class Variant:
     steps: tuple[Step, ...] = ()
     fine_tuning: FineTuning | None = None
     raw_outputs: bool = False
+    probabilities: bool = False
     description: str
 
     @property
@@ -221,7 +224,7 @@ class Variant:
     @property
     def precision(self) -> str:
         """The name without the steps: how the file is written."""
-        name = self.name.removesuffix(_RAW)
+        name = _without_end(self.name)
         return name.rpartition("qat_")[2] if self.aware else _split(name)[1]
 
     def to_dict(self) -> dict[str, Any]:
@@ -232,6 +235,8 @@ class Variant:
         plain = dataclasses.asdict(self)
         if self.fine_tuning and self.fine_tuning.teacher:
             plain["fine_tuning"]["teacher"] = pathlib.Path(self.fine_tuning.teacher).name
+        if not self.probabilities:
+            del plain["probabilities"]  # that recipes of before are still the same
         plain["steps"] = [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]
         return _listed(plain)
 
@@ -360,7 +365,8 @@ _WRITTEN = PRECISIONS | _PLAIN
 DEFAULT = ("float32", "float16", "dynamic_int8", "int8", "weight_int4")
 
 _SEARCHED = 3
-_RAW = "_raw"
+_RAW, _PROBABILITIES = "_raw", "_probabilities"
+OUTPUTS = ("logits", "probabilities")
 _EXAMPLES = ("slim50_int8", "prune75_int8", "cluster16_int8", "qat_int8")
 _STEP = re.compile(
     r"(?P<distil>distil)|slim(?P<slim>[-\d.]+)|(?P<two_of_four>prune2of4)"
@@ -377,7 +383,7 @@ def variant(name: str, settings: Settings | None = None) -> Variant:
             they are taken; the message says which.
     """
     settings = settings or Settings()
-    words, precision = _split(name.removesuffix(_RAW))
+    words, precision = _split(_without_end(name))
     if precision not in _WRITTEN:
         raise InputError(_unknown(name))
     steps: list[Step] = []
@@ -397,6 +403,24 @@ def variant(name: str, settings: Settings | None = None) -> Variant:
         f"{name}: distil needs a step that trains, as in distil_slim50_int8",
     )
     return _filled(_WRITTEN[precision], name, tuple(steps), distil, settings)
+
+
+def with_outputs(names: Sequence[str], outputs: str) -> list[str]:
+    """Names of the same variants that end in `outputs`; raises InputError for other words."""
+    if outputs not in OUTPUTS:
+        raise InputError(
+            f"outputs must be one of {', '.join(OUTPUTS)}, not {outputs!r}"
+            f"{did_you_mean(outputs, OUTPUTS)}"
+        )
+    if outputs == "logits":
+        return list(names)
+    bare = [name.removesuffix(_PROBABILITIES) for name in names]
+    return [f"{name}{_PROBABILITIES}" for name in bare]
+
+
+def _without_end(name: str) -> str:
+    """What is before a word on outputs."""
+    return name.removesuffix(_RAW).removesuffix(_PROBABILITIES)
 
 
 def _split(name: str) -> tuple[list[str], str]:
@@ -459,11 +483,15 @@ def _filled(
     if name.endswith(_RAW):
         changes["raw_outputs"] = True
         changes["description"] = f"{precision.description}; without post-processing"
+    if name.endswith(_PROBABILITIES):
+        changes["probabilities"] = True
+        changes["description"] = f"{precision.description}; its outputs are probabilities"
     if steps:
         tuning = settings.fine_tuning
         teacher = (tuning.teacher or "self") if distil else None
         changes["fine_tuning"] = dataclasses.replace(tuning, teacher=teacher)
-        changes["description"] = f"{', '.join(map(_told, steps))}; {precision.description}"
+        told = changes.get("description", precision.description)
+        changes["description"] = f"{', '.join(map(_told, steps))}; {told}"
     return dataclasses.replace(precision, **changes)
 
 

@@ -16,8 +16,9 @@ from export.artefacts import artefact
 from export.artefacts import variants as recipes
 from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
-from export.artefacts.description import check_labels
+from export.artefacts.description import check_labels, input_metadata, inside
 from export.artefacts.open_file import OpenFile
+from export.artefacts.selftest import FIELD, Outputs
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
@@ -28,7 +29,7 @@ from export.graph.legacy_keras import require_twin
 from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.graph.signature import INPUT_NAME
 from export.onnx.convert import converted
-from export.runtime import first_run
+from export.runtime import first_run, selftest
 from export.runtime.verify import NOT_VERIFIED, Verdict, in_short
 from export.tasks import base as tasks
 from export.tasks.fine_tuning import FineTuningData
@@ -49,7 +50,7 @@ from training.engine.run import Run, versions
 
 _MISTAKES_KEPT = 200
 # Raised when the same recipe writes another file: those of before are made again.
-_EDITION = 5
+_EDITION = 6
 
 
 @once.scope()
@@ -59,6 +60,7 @@ def compress(
     *,
     onnx: bool = True,
     settings: recipes.Settings | None = None,
+    outputs: str = "logits",
 ) -> tuple[list[Artefact], bool]:
     """Make the variants of a run that are not there yet; each is run before it is listed.
 
@@ -66,6 +68,7 @@ def compress(
         variants: names, see `recipes.variant`; None for the task's own choice.
         onnx: also write the float32 network as ONNX.
         settings: what a name does not say.
+        outputs: of classifiers, "probabilities" for clients that show outputs as they are.
 
     Returns:
         The artefacts asked for, in order, and whether any of them is new.
@@ -74,13 +77,15 @@ def compress(
         InputError: no such variant, the run's data set is gone or has changed, or a step that
             this network does not allow.
     """
-    names = tasks.of(run).default if variants is None else variants
+    names = recipes.with_outputs(tasks.of(run).default if variants is None else variants, outputs)
     plan = [(recipes.variant(name, settings), ".tflite") for name in dict.fromkeys(names)]
     builder = VariantBuilder(run)
     for variant, _end in plan:
         builder.check(variant)
     if onnx:
-        plan.append((recipes.variant("float32"), ".onnx"))
+        (name,) = recipes.with_outputs(["float32"], outputs)
+        plan.append((recipes.variant(name), ".onnx"))
+        builder.check(plan[-1][0])
     left_out = LeftOut(run, forgiving=builder.imported and variants is None)
     found = {(v.name, end): builder.found(v, end) for v, end in plan}
     missing = [(v, end) for v, end in plan if found[v.name, end] is None]
@@ -190,7 +195,10 @@ class VariantBuilder:
         began = time.monotonic()
         file, made = self._convert(network, variant, end)
         nonzero, sparsity = file.nonzero_weights(), file.weight_sparsity()
-        data = self._task.finished(file, end, variant)
+        # The float file ends in logits.
+        comparable = variant.quantised and not variant.probabilities and end == ".tflite"
+        plain = network.float_outputs if comparable else None
+        data = self._task.finished(file, end, variant, float_outputs=plain)
         seconds = network.trained.seconds + time.monotonic() - began
         path = self._run.artefacts / f"{variant.name}{end}"
         # An old description must not outlive its file.
@@ -347,6 +355,7 @@ class VariantBuilder:
                 "values": "raw bytes" if raw else "(byte - mean) / std",
             },
             **self._task.description(variant, path.suffix),
+            **_selftest(path),
             "labels": list(run.labels),
             **About.of(run).to_dict(),
             "calibration_pictures": len(self._calibration(trained, variant)),
@@ -407,6 +416,12 @@ class VariantBuilder:
         return None if math.isnan(value) else value
 
 
+def _selftest(path: pathlib.Path) -> dict[str, Any]:
+    """What a file has as its self-test, for the .json beside it."""
+    told = (inside(path) or {}).get(FIELD)
+    return {} if told is None else {FIELD: told}
+
+
 class _Network:
     """A network after its steps, in the forms that files are made from."""
 
@@ -452,6 +467,17 @@ class _Network:
         """What the files should answer: Keras', or the simulated int8 network's."""
         return self._task.keras_answers(self.trained)
 
+    def float_outputs(self) -> Outputs:
+        """Of the float file for the image of the self-test, run once."""
+        return self._float_outputs
+
+    @functools.cached_property
+    def _float_outputs(self) -> Outputs:
+        taken = input_metadata(INPUT_NAME, self.trained.preprocessing, raw=False)
+        file = self.float32
+        outputs = [{"name": name} for name in file.outputs()]
+        return selftest.answers(file.packed(), ".tflite", {"input": taken, "outputs": outputs})
+
     @functools.cached_property
     def half_answers(self) -> Any:
         """Of the float file with its kernels rounded to half precision."""
@@ -461,7 +487,7 @@ class _Network:
             float32 = recipes.variant("float32")
             rounded = TFLiteModel.open(self.float32.packed())
             rounded.apply(round_to_half)
-            atomic.write_bytes(path, self._task.finished(rounded, ".tflite", float32))
+            atomic.write_bytes(path, self._task.finished(rounded, ".tflite", float32, tested=False))
             return self._task.file_answers(path)[0]
         finally:
             path.unlink(missing_ok=True)

@@ -56,6 +56,9 @@ def fine_tune(
     done = _restore(model, folder)
     if done >= config.epochs:
         return
+    # Else the first step makes the variables of these, which has it traced a second time.
+    model.compiled_loss.build(model.output)
+    model.compiled_metrics.build(model.output, model.output)
     with Progress(name, config.epochs * steps, done=done * steps) as progress:
         model.fit(
             fine_tuning_data.stream(config, done),

@@ -67,6 +67,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.quiet import quiet
 from training.engine.config import TrainConfig
+from training.engine.evaluation import at_once
 from training.engine.loop import repeatable
 
 # They hand their input's scale on.
@@ -147,7 +148,8 @@ def train_aware(
             entrance=QuantizeLayer(FixedRange(*ranges[_ENTRANCE]), name="rounded_image"),
         )
     finetune.fine_tune(aware, fine_tuning_data, config, folder, name=f"{model.name} qat")
-    answers = judge and judge(functools.partial(_predict, aware, preprocessing))
+    count = at_once(lowered, _ANSWERED_AT_ONCE, copies=2)  # each is rounded
+    answers = judge and judge(functools.partial(_predict, aware, preprocessing, count))
     with quiet():
         bring_back(_Stripped(aware), lowered)
     for name, one in kept.items():
@@ -535,10 +537,10 @@ def _trained_ranges(aware: tf_keras.Model, begun: Mapping[str, Range]) -> dict[s
 
 
 def _predict(
-    aware: tf_keras.Model, preprocessing: Preprocessing, pictures: np.ndarray
+    aware: tf_keras.Model, preprocessing: Preprocessing, count: int, pictures: np.ndarray
 ) -> np.ndarray:
     parts = [
-        aware(preprocessing.normalise(pictures[i : i + _ANSWERED_AT_ONCE]), training=False)
-        for i in range(0, len(pictures), _ANSWERED_AT_ONCE)
+        aware(preprocessing.normalise(pictures[i : i + count]), training=False)
+        for i in range(0, len(pictures), count)
     ]
     return np.concatenate([np.asarray(part) for part in parts])

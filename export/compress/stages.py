@@ -46,6 +46,7 @@ from training.common.arrays import read_npz
 from training.datasets.splits import digest
 from training.engine.config import TrainConfig
 from training.engine.epoch_schedule import with_real_batch
+from training.engine.evaluation import at_once
 from training.engine.run import Run, load_keras, versions
 
 # Shares of the run's epochs and of its learning rate.
@@ -219,7 +220,10 @@ class CompressionStages:
         checkpoints: pathlib.Path,
     ) -> keras.Model:
         pictures, labels = self._inputs.calibration(_SCORED_PICTURES)
-        smaller = _least_pruned(model, step, _Scored(pictures, labels, fine_tuning_data))
+        # Beside each activation its slope is held, and their product.
+        count = at_once(model, _SCORED_AT_ONCE, copies=3)
+        scored = _Scored(pictures, labels, fine_tuning_data, count)
+        smaller = _least_pruned(model, step, scored)
         fit(
             smaller,
             train=fine_tuning_data.train,
@@ -242,12 +246,14 @@ class _Scored:
         pictures: np.ndarray,
         labels: np.ndarray,
         fine_tuning_data: ClassificationFineTuningData,
+        count: int,
     ) -> None:
         self._pictures, self._labels, self._fine_tuning_data = pictures, labels, fine_tuning_data
+        self._count = count
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, len(self._pictures), _SCORED_AT_ONCE):
-            chosen = slice(start, start + _SCORED_AT_ONCE)
+        for start in range(0, len(self._pictures), self._count):
+            chosen = slice(start, start + self._count)
             pictures = self._fine_tuning_data.preprocessing.normalise(self._pictures[chosen])
             yield pictures, one_hot(self._labels[chosen], self._fine_tuning_data.classes)
 

@@ -13,6 +13,8 @@ OUTPUT_NAME = "logits"
 MAP = "map"
 
 # A detector's network ends in boxes and logits; its file in boxes and scores, or in detections.
+# A classifier's, where its file ends in them.
+PROBABILITIES = "probabilities"
 BOXES, LOGITS, SCORES = "boxes", "logits", "scores"
 LABELS, COUNT, MASKS = "labels", "count", "masks"
 # The order of the post-processing's outputs, by which clients without names find them.

@@ -24,7 +24,7 @@ COLUMNS = (
     *(*_COMPUTER, "device", "android", "accelerator", "pictures", "file"),
     *("latency_p90_ms", "latency_p99_ms", "init_ms", "runs", "rounds", "ended"),
     *("accelerator_used", "nodes", "plan_nodes", "runtime", "soc"),
-    *("thermal_before", "thermal_after"),
+    *("thermal_before", "thermal_after", "selftest"),
 )
 _NEEDED = (
     *("model", "variant", "bytes", "metric", "value", "latency_ms", "latency_p95_ms"),
@@ -34,6 +34,7 @@ _OF_FILES = (
     *("run", "model", "variant", "format", "parameters", "nonzero_parameters", "macs"),
     *("bytes", "download_bytes", "sparsity", "sha256"),
 )
+BY_TOOL = "benchmark_model"  # in the column `runtime`
 _TIMES = ("latency_p90_ms", "latency_p99_ms", "init_ms")
 _COUNTS = ("runs", "nodes", "plan_nodes")
 _WORDS = (
@@ -44,6 +45,7 @@ _WORDS = (
     "soc",
     "thermal_before",
     "thermal_after",
+    "selftest",
 )
 _OF_PHONES = (
     *("metric", "value", "pictures", "latency_ms", "latency_p95_ms"),
@@ -91,7 +93,8 @@ class DeviceResult:
         setup: where it ran.
         run: name of the run folder; empty where the phone does not know.
         model, variant, bytes, sha256: of the file; words may be empty, as a phone opens any file.
-        latency_ms, latency_p95_ms: median and 95th percentile for one picture; `None` untimed.
+        latency_ms, latency_p95_ms: median and 95th percentile for one picture; `None` untimed. Of
+            Google's benchmark_model whichever of mean and median it prints, and no percentile.
         metric, value, pictures: what the phone measured on a folder of its own, in percent, and on
             how many pictures; empty and `None` where it did not.
         latency_p90_ms, latency_p99_ms, init_ms: further times; the last until the file was open.
@@ -102,6 +105,7 @@ class DeviceResult:
         accelerator_used: what it really ran on, where that is known: "CPU", "GPU", "GPU in part".
         nodes, plan_nodes: operations of the file, and what was left of them behind a delegate.
         runtime, soc, thermal_before, thermal_after: version, processor, and how hot the phone was.
+        selftest: "verified", or "differs by 3.2%" from what the file says that it answers.
 
     Further times and what follows them are `None` or empty in tables of earlier apps.
     """
@@ -131,6 +135,7 @@ class DeviceResult:
     soc: str = ""
     thermal_before: str = ""
     thermal_after: str = ""
+    selftest: str = ""
 
     @property
     def label(self) -> str:
@@ -232,6 +237,11 @@ def join(told: Sequence[DeviceResult], files: Sequence[File]) -> tuple[list[Phon
             rounds = f", after {one.rounds} rounds" if one.rounds else ""
             left_out.append(
                 f"line {one.line}: {one.label} was not measured to the end ({one.ended}{rounds})"
+            )
+        if one.selftest.startswith("differs"):
+            left_out.append(
+                f"line {one.line}: {one.label} does not answer there as the file says that it does "
+                f"({one.selftest}): look at its accuracy there before its time"
             )
         phone = phones.setdefault(one.setup, Phone(setup=one.setup, results={}))
         phone.results.update(dict.fromkeys(places, one))
@@ -354,6 +364,8 @@ _NUMBERS = {int: "[0-9]{1,18}", float: r"[0-9]{1,18}(\.[0-9]{1,18})?([eE][-+]?[0
 
 def _result(line: _Line) -> DeviceResult:
     timed = not line.empty("latency_ms", "latency_p95_ms")
+    # Earlier versions of Google's tool print no percentile.
+    by_tool = line.name("runtime", empty=True) == BY_TOOL and line.empty("latency_p95_ms")
     judged = not line.empty("value", "pictures")
     more: dict[str, Any] = {
         **{name: None if line.empty(name) else line.milliseconds(name) for name in _TIMES},
@@ -376,7 +388,7 @@ def _result(line: _Line) -> DeviceResult:
         bytes=line.count("bytes"),
         sha256=line.digest("sha256"),
         latency_ms=line.milliseconds("latency_ms") if timed else None,
-        latency_p95_ms=line.milliseconds("latency_p95_ms") if timed else None,
+        latency_p95_ms=line.milliseconds("latency_p95_ms") if timed and not by_tool else None,
         metric=line.name("metric") if judged else "",
         value=line.share("value") if judged else None,
         pictures=line.count("pictures") if judged else None,

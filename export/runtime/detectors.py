@@ -22,6 +22,7 @@ from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.detection.metrics import Detections
+from training.engine.evaluation import at_once
 
 if TYPE_CHECKING:
     import keras
@@ -159,8 +160,9 @@ class KerasDetector(KerasModel):
         from kerascnn.detection import postprocess
 
         found: list[Detections] = []
-        for begin in range(0, len(pictures), _PICTURES_AT_ONCE):
-            block = self._preprocessing.normalise(pictures[begin : begin + _PICTURES_AT_ONCE])
+        count = at_once(self._model, _PICTURES_AT_ONCE)
+        for begin in range(0, len(pictures), count):
+            block = self._preprocessing.normalise(pictures[begin : begin + count])
             outputs = self._model(block, training=False)
             if self._decoder is not None:
                 codes, logits = map(ops.convert_to_numpy, outputs)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from export.artefacts.description import RAW, read_description
 from export.artefacts.kinds import base as kinds
+from export.artefacts.selftest import FIELD, Comparison, known
+from export.runtime import selftest
 from kerascnn.errors import InputError
 from training.common.wording import unit_of
 
@@ -31,6 +34,7 @@ class Info:
         operations: how many it has of each kind.
         custom: kinds that are none of its format's own.
         flex: those among them that TensorFlow has to be brought along for.
+        verified: what its self-test came to here; None where it was not run, or is not inside.
     """
 
     file: str
@@ -40,10 +44,14 @@ class Info:
     operations: Mapping[str, int]
     custom: tuple[str, ...]
     flex: tuple[str, ...]
+    verified: Comparison | None = None
 
 
-def info(path: pathlib.Path) -> Info:
+def info(path: pathlib.Path, *, verify: bool = False) -> Info:
     """Look at a .tflite or .onnx file, from anywhere; nothing of it is run.
+
+    Args:
+        verify: run its self-test after all, once it did no harm in a process of its own.
 
     Raises:
         InputError: another file, a broken one, one that does not describe itself, or one whose
@@ -71,6 +79,7 @@ def info(path: pathlib.Path) -> Info:
         operations=dict(sorted(operations.items())),
         custom=tuple(sorted(custom)),
         flex=tuple(sorted(name for name in custom if name.startswith(_FLEX))),
+        verified=selftest.verify(path, told) if verify else None,
     )
 
 
@@ -78,6 +87,12 @@ def as_json(found: Info) -> dict[str, Any]:
     """Plain values; "metadata" is what the file has as kerascnn.json."""
     plain = dataclasses.asdict(found)
     plain["metadata"] = plain.pop("told")
+    if found.verified is not None:
+        difference = found.verified.difference
+        plain["verified"] |= {
+            "difference": difference if math.isfinite(difference) else None,
+            "verified": found.verified.verified,
+        }
     return plain
 
 
@@ -99,10 +114,26 @@ def as_text(found: Info) -> str:
         "labels": f"{len(labels)}: {shown}{more}",
         "author": told["author"] or "unknown (set it: kerascnn compress --author)",
         "licence": told["license"] or "unknown (set it: kerascnn compress --license)",
+        "self-test": _selftest(found),
         "operations": _operations(found),
     }
     lines = [f"{name:{_WIDTH}}{value}" if name else value for name, value in rows.items()]
     return "\n".join(_plain(line) for line in (found.file, *lines))
+
+
+def _selftest(found: Info) -> str:
+    """What the file said where it was written, and what came of it here."""
+    told = found.told.get(FIELD)
+    if told is None:
+        return "none inside (an earlier version wrote the file, or its runtime was not there)"
+    if known(found.told) is None:
+        return f"of a newer version ({told['edition']})"
+    where = f"answers of {told['runtime']}"
+    if "float" in told:
+        where += f", {100 * told['float']:.2g}% apart from the float network's"
+    if found.verified is None:
+        return f"{where}; --verify runs it here"
+    return f"{found.verified.text()}: {where}; here {selftest.runtime_name('.' + found.format)}"
 
 
 def _input(told: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from export.graph.signature import INPUT_NAME, OUTPUT_NAME
+from export.graph.signature import INPUT_NAME, OUTPUT_NAME, PROBABILITIES, SCORES
 from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
 from training.classification.evaluate import keras_predict_fn
@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # .tflite and .onnx files need no framework
 
 # What Android's and ours default to; more threads than one hide what a file costs.
 THREADS = 1
+# Bytes of images that onnxruntime is fed at once: its largest tensors are some times as large.
+_FED_BYTES = 16 << 20
 _Loaded = TypeVar("_Loaded")
 
 
@@ -77,6 +79,26 @@ def load(path: pathlib.Path, preprocessing: Preprocessing, *, threads: int = THR
     return by_ending(path, _LOADERS, preprocessing, threads)
 
 
+def as_logits(name: str, answers: np.ndarray) -> np.ndarray:
+    """Logits that a classifier's answers stand for, by the name of its output.
+
+    Of probabilities their logarithms: softmax makes the same of them again. Of scores of each class
+    what the sigmoid makes them of. None is infinite.
+
+    Args:
+        answers: (n, classes) float32.
+    """
+    if name == PROBABILITIES:
+        logarithms: np.ndarray = np.log(np.maximum(answers, np.finfo(np.float32).tiny))
+        return logarithms
+    if name == SCORES:
+        wide = answers.astype(np.float64)
+        # The numbers of float32 beside 0 and 1.
+        wide = np.clip(wide, np.finfo(np.float32).tiny, 1 - 2.0**-24)
+        return np.asarray(np.log(wide / (1 - wide)), np.float32)
+    return answers
+
+
 class LiteRT:
     """A .tflite file in ai_edge_litert; the input's type says whether it wants raw bytes."""
 
@@ -112,7 +134,7 @@ class LiteRT:
             self._interpreter.set_tensor(self._input["index"], self._prepare(picture))
             self._interpreter.invoke()
             rows.append(self._interpreter.get_tensor(self._output["index"])[0])
-        return np.stack(rows)
+        return as_logits(self._output["name"], np.stack(rows))
 
     def once(self, picture: np.ndarray) -> Callable[[], Any]:
         self._interpreter.set_tensor(self._input["index"], self._prepare(picture))
@@ -171,15 +193,23 @@ class OnnxRuntime:
             str(path), options, providers=["CPUExecutionProvider"]
         )
         _check_sides(path, self._session.get_inputs()[0].shape[1:], preprocessing)
+        names = {one.name for one in self._session.get_outputs()}
+        self._output = next((n for n in (PROBABILITIES, SCORES) if {n} == names), OUTPUT_NAME)
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
+        count = max(1, _FED_BYTES // (4 * pictures[0].size))
+        return np.concatenate([
+            self._logits(pictures[i : i + count]) for i in range(0, len(pictures), count)
+        ])  # fmt: skip
+
+    def _logits(self, pictures: np.ndarray) -> np.ndarray:
         feed = {INPUT_NAME: self._preprocessing.normalise(pictures)}
-        logits: np.ndarray = self._session.run([OUTPUT_NAME], feed)[0]
-        return logits
+        answers: np.ndarray = self._session.run([self._output], feed)[0]
+        return as_logits(self._output, answers)
 
     def once(self, picture: np.ndarray) -> Callable[[], Any]:
         feed = {INPUT_NAME: self._preprocessing.normalise(picture[None])}
-        return lambda: self._session.run([OUTPUT_NAME], feed)
+        return lambda: self._session.run([self._output], feed)
 
 
 class KerasModel:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import pathlib
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, Protocol
 
 import keras
@@ -19,15 +19,19 @@ from export.artefacts.about import About
 from export.artefacts.description import FORMAT, input_metadata
 from export.artefacts.kinds import base as kinds
 from export.artefacts.open_file import OpenFile
+from export.artefacts.selftest import FIELD, Outputs
 from export.artefacts.variants import Variant
 from export.graph.signature import INPUT_NAME
 from export.onnx import metadata as onnx_metadata
+from export.runtime import selftest
 from export.runtime.verify import Verdict
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
 from export.tflite import metadata as tflite_metadata
+from kerascnn.errors import reason
 from training import tasks
 from training.common import once
+from training.common.progress import say
 from training.engine.request import TrainRequest
 from training.engine.run import Run
 
@@ -144,20 +148,59 @@ class Task(abc.ABC):
     def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
         """Put what stands behind the network into a converted and quantised file."""
 
-    def finished(self, file: OpenFile, end: str, variant: Variant) -> bytes:
+    def finished(
+        self,
+        file: OpenFile,
+        end: str,
+        variant: Variant,
+        *,
+        tested: bool = True,
+        float_outputs: Callable[[], Outputs] | None = None,
+    ) -> bytes:
         """The bytes of a converted and quantised file, extended and described.
+
+        Args:
+            tested: it is run once, so that it carries a self-test.
+            float_outputs: gives those of the float network for the image of the self-test.
 
         Raises:
             InputError: a label of several lines, or a damaged about.json.
         """
         self.extend(file, end, variant)
+        whole = file.packed()
         metadata = {
             **self.metadata(variant, end),
             # Of the network alone: another author does not make another network.
-            "version": hashlib.sha256(file.packed()).hexdigest()[:_VERSION_DIGITS],
+            "version": hashlib.sha256(whole).hexdigest()[:_VERSION_DIGITS],
         }
+        if tested:
+            metadata |= self._selftest(whole, end, variant, metadata, float_outputs)
         file.apply(_DESCRIBE[end], metadata=metadata)
         return file.packed()
+
+    def _selftest(
+        self,
+        file: bytes,
+        end: str,
+        variant: Variant,
+        metadata: Mapping[str, Any],
+        float_outputs: Callable[[], Outputs] | None,
+    ) -> dict[str, Any]:
+        """What a file says of its own answers; nothing where they are not to be had here."""
+        floor = self.lowest_score
+        try:
+            told = selftest.of_file(
+                file, end, metadata, variant, floor=floor, float_outputs=float_outputs
+            )
+        except Exception as error:  # as runtimes raise anything
+            say(f"{variant.name}{end}: no self-test inside, as it did not run ({reason(error)})")
+            return {}
+        return {FIELD: told}
+
+    @property
+    def lowest_score(self) -> float | None:
+        """Of what a detector's file lists."""
+        return None
 
     def metadata(self, variant: Variant, end: str) -> dict[str, Any]:
         """What a file says of itself, see `export.artefacts.description`, but for its version."""

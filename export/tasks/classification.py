@@ -15,7 +15,8 @@ import tensorflow as tf
 from export.artefacts.open_file import OpenFile
 from export.artefacts.significance import pack
 from export.artefacts.variants import Variant
-from export.graph.signature import OUTPUT_NAME
+from export.graph.signature import OUTPUT_NAME, PROBABILITIES
+from export.onnx import probabilities as onnx_probabilities
 from export.runtime import verify
 from export.runtime.load import Runtime
 from export.runtime.load import load as load_runtime
@@ -24,6 +25,7 @@ from export.tasks.base import Task
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.same_data import check_fingerprint
 from export.tasks.trained import Trained
+from export.tflite import probabilities as tflite_probabilities
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.classification import imported
@@ -191,8 +193,16 @@ class Classification(Task):
             classes=len(self.run.labels),
         )
 
+    # What a file's output is called that is no logits, and whether each class has a probability of
+    # its own.
+    probable = PROBABILITIES, False
+
     def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
-        """Nothing: logits are the answer."""
+        """Logits are the answer; where probabilities are asked for, they stand behind them."""
+        if variant.probabilities:
+            step = onnx_probabilities if end == ".onnx" else tflite_probabilities
+            name, each = self.probable
+            file.apply(step.append_probabilities, name=name, each=each)
 
     def keras_answers(self, trained: Trained) -> Evaluation:
         if trained.answers is not None:
@@ -227,13 +237,12 @@ class Classification(Task):
         reference: Evaluation,
         half: Evaluation | None,
     ) -> Verdict:
-        return verify.verify(
-            variant,
-            answers.outputs,
-            reference.outputs,
-            None if half is None else half.outputs,
-            self.held_out.labels,
-        )
+        wanted, rounded = reference.outputs, None if half is None else half.outputs
+        if variant.probabilities:
+            # What is read of probabilities are their logarithms.
+            wanted = wanted.log_probabilities()
+            rounded = None if rounded is None else rounded.log_probabilities()
+        return verify.verify(variant, answers.outputs, wanted, rounded, self.held_out.labels)
 
     def kept(self, answers: Evaluation, reference: Evaluation, own: Evaluation) -> dict[str, Any]:
         labels = self.held_out.labels
@@ -285,11 +294,12 @@ class Classification(Task):
         return f"Sorts images into {counted(len(self.run.labels), 'class')}"
 
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
+        name = self.probable[0] if variant.probabilities else OUTPUT_NAME
         shape = [None if end == ".onnx" else 1, len(self.run.labels)]
-        return [{"name": OUTPUT_NAME, "shape": shape, "type": "float32", "meaning": "logits"}]
+        return [{"name": name, "shape": shape, "type": "float32", "meaning": name}]
 
     def decoding(self, variant: Variant) -> dict[str, Any]:
-        return {"kind": "logits"}
+        return {"kind": PROBABILITIES if variant.probabilities else "logits"}
 
     def description(self, variant: Variant, end: str) -> dict[str, Any]:
         (output,) = self.outputs(variant, end)

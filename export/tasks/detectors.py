@@ -266,6 +266,10 @@ class DetectorTask(PlacedTask[DetectionSplit]):
     def purpose(self) -> str:
         return f"Finds objects of {counted(len(self.run.labels), 'class')}"
 
+    @property
+    def lowest_score(self) -> float:
+        return self.spec.score_threshold
+
     def decoding(self, variant: Variant) -> dict[str, Any]:
         return {"kind": "detections"}
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from export.artefacts.variants import Variant
-from export.graph.signature import OUTPUT_NAME
+from export.graph.signature import SCORES
 from export.runtime import verify
 from export.runtime.load import Runtime
 from export.runtime.verify import Verdict
@@ -23,7 +23,7 @@ from training.common.wording import counted
 from training.datasets.decode import decode_split
 from training.engine.config import TrainConfig
 from training.multilabel import metrics
-from training.multilabel.evaluate import MultilabelEvaluation, evaluate
+from training.multilabel.evaluate import MultilabelEvaluation, evaluate, sigmoid
 from training.multilabel.fit import SigmoidLoss
 from training.multilabel.metrics import THRESHOLD
 
@@ -51,6 +51,7 @@ class Multilabel(Classification):
     """See `export.tasks.base.Task`."""
 
     metric = "mAP"
+    probable = SCORES, True
     how_shown = (
         "Each says which labels it has, and which the file gives it from the threshold on; those "
         "come first whose scores are farthest from the truth."
@@ -99,11 +100,14 @@ class Multilabel(Classification):
         half: MultilabelEvaluation | None,
     ) -> Verdict:
         against = reference if half is None else half
+        compared = [one.logits for one in (answers, reference, against)]
+        if variant.probabilities:
+            # Logits of scores near 0 and 1 are nothing but rounding. This is as large as they are
+            # where a label begins.
+            compared = [4 * (sigmoid(logits) - 0.5) for logits in compared]
         return verify.of_labels(
             variant,
-            answers.logits,
-            reference.logits,
-            against.logits,
+            *compared,
             whom="Keras" if half is None else "float32 with kernels rounded to half",
             drop=reference.value - answers.value,
             interval=lambda: metrics.map_interval(
@@ -153,9 +157,6 @@ class Multilabel(Classification):
     def purpose(self) -> str:
         return f"Gives images any of {counted(len(self.run.labels), 'label')}"
 
-    def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
-        shape = [None if end == ".onnx" else 1, len(self.run.labels)]
-        return [{"name": OUTPUT_NAME, "shape": shape, "type": "float32", "meaning": "logits"}]
-
     def decoding(self, variant: Variant) -> dict[str, Any]:
-        return {"kind": "sigmoid", "threshold": THRESHOLD}
+        kind = SCORES if variant.probabilities else "sigmoid"
+        return {"kind": kind, "threshold": THRESHOLD}

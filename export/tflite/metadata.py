@@ -135,6 +135,8 @@ def _output(metadata: Mapping[str, Any], kind: str) -> Mapping[int, Any]:
         return {**plain, 3: {0: _BOUNDING_BOX, 1: corners}}
     # Of each index along the last axis, or of each value; raw scores may begin with a background.
     labelled = {"logits": _AXIS_LABELS, "labels": _VALUE_LABELS, "map": _VALUE_LABELS}
+    if kind in ("probabilities", "scores"):
+        labelled = {kind: _AXIS_LABELS}
     if name not in labelled:
         return plain
     return {**plain, 6: [{0: _LABELS_FILE, 2: labelled[name]}]}

@@ -114,7 +114,8 @@ class TFLiteModel(OpenFile):
         """An operation of a new code; it has no place in the graph yet.
 
         Args:
-            options: of a builtin its object; of a custom operation bytes.
+            options: of a builtin its object, or None where it has none; of a custom operation
+                bytes.
             custom: name of a custom operation.
         """
         code = schema.OperatorCodeT()
@@ -124,7 +125,7 @@ class TFLiteModel(OpenFile):
         if custom:
             code.customCode = custom.encode()
             operator.customOptions = np.frombuffer(options, np.uint8)
-        else:
+        elif options is not None:
             name = type(options).__name__.removesuffix("T")
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
             operator.builtinOptions = options

@@ -36,6 +36,7 @@ _MODULES = {
     "demo": "demo",
     "android": "phone",
     "web": "phone",
+    "phone": "phone",
     "weights": "weights",
 }
 

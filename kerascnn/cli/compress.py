@@ -20,6 +20,12 @@ from training.common import framework
     help="Variants, separated by commas.  [default: the usual ones for the run's task]",
 )
 @click.option("--onnx/--no-onnx", default=True, help="Also write float32.onnx.")
+@click.option(
+    "--outputs",
+    default="logits",
+    show_default=True,
+    help="Of classifiers: logits, or probabilities, for apps that show outputs as they are.",
+)
 @click.option("--author", help="Author, written into all files of RUN from now on.")
 @click.option("--license", help="Licence, likewise: an SPDX name as Apache-2.0, or text.")
 @settings_options
@@ -30,6 +36,7 @@ def compress(
     onnx: bool,
     author: str | None,
     license: str | None,
+    outputs: str,
     as_json: bool,
     **asked: Any,
 ) -> None:
@@ -64,6 +71,7 @@ def compress(
             onnx=onnx,
             author=author,
             license=license,
+            outputs=outputs,
             **compression_of(asked),
         ),
         as_json,

@@ -13,7 +13,7 @@ from kerascnn.cli.exits import fail
 from kerascnn.cli.options import image_size_of, json_option, training_options, training_request
 from kerascnn.cli.printing import print_json
 from kerascnn.errors import InputError
-from training.common import framework
+from training.common import framework, once
 from training.common.wording import counted
 
 
@@ -47,20 +47,26 @@ def check(
 
     DATA is what `train --data` takes. Every image is read once: broken and unusual files, the same
     or nearly the same image within and across splits, classes that are rare or missing, objects too
-    small for the network. The exit code is 1 if something was found, 2 if DATA cannot be read.
+    small for the network. The exit code is 1 if something was found, 2 if DATA cannot be read; the
+    page then says why, and which image files can be.
     """
     size = image_size_of(image_size)
     page = pathlib.Path(out) if out else None
     if page and page.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out must end in .html, not {out!r}")
-    from training.tools.check.task import request
-
-    wanted, guessed = request(data, task=task, model=model, image_size=size, **asked)
     from training.tools.check import report
     from training.tools.check.check import check
+    from training.tools.check.task import request
 
     try:
-        checked = check(wanted, guessed=guessed)
+        with once.scope():  # data whose form decides the task are not read twice
+            wanted, guessed = request(data, task=task, model=model, image_size=size, **asked)
+            try:
+                checked = check(wanted, guessed=guessed)
+            except InputError as error:
+                if page:
+                    _write_refusal(wanted, error, page)
+                raise
         if page:
             from training.tools.check.page import write_page
 
@@ -75,6 +81,15 @@ def check(
             click.echo(f"\nreport: {page}")
     if checked.findings:
         raise click.exceptions.Exit(1)
+
+
+def _write_refusal(wanted: Any, error: InputError, page: pathlib.Path) -> None:
+    """What can be said of data that is refused; where is told before the line that says why."""
+    from training.tools.check.page import write_refusal
+    from training.tools.check.refused import look
+
+    write_refusal(look(wanted, error), page)
+    click.echo(f"report: {page}", err=True)
 
 
 @click.command(epilog="Example: kerascnn pack photos/ -o photos-pack --max-side 512")

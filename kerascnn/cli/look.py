@@ -61,17 +61,26 @@ def recipes(names: tuple[str, ...], as_json: bool) -> None:
 
 @click.command(epilog="Example: kerascnn info runs/flowers/artefacts/int8.tflite")
 @click.argument("file", type=click.Path())
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Run the self-test inside the file: does this machine answer as the one that wrote it? "
+    "Exit code 1 if not.",
+)
 @json_option
-def info(file: str, as_json: bool) -> None:
+@click.pass_context
+def info(ctx: click.Context, file: str, verify: bool, as_json: bool) -> None:
     """Show what a .tflite or .onnx file contains and needs to run."""
     from export.runtime.info import as_json as info_as_json
     from export.runtime.info import as_text, info
 
-    found = info(pathlib.Path(file))
+    found = info(pathlib.Path(file), verify=verify)
     if as_json:
         print_json(info_as_json(found))
     else:
         click.echo(as_text(found))
+    if found.verified is not None and not found.verified.verified:
+        ctx.exit(1)
 
 
 @click.command(epilog="Example: kerascnn doctor")

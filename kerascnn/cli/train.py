@@ -24,7 +24,7 @@ from kerascnn.cli.options import (
 )
 from kerascnn.cli.printing import print_json
 from kerascnn.errors import InputError
-from training.common import framework
+from training.common import framework, once
 from training.engine.stopping import Stopped
 
 
@@ -160,8 +160,9 @@ def sweep(
         image_size=size,
         epochs=epochs,
     )
-    for job in work:
-        checked(**job.request, folder=pathlib.Path(out) / job.run)
+    with once.scope():
+        for job in work:
+            checked(**job.request, folder=pathlib.Path(out) / job.run)
     framework.load(any_backend=True)
     rows = sweep(work, pathlib.Path(out), **how)
     if as_json:

@@ -6,6 +6,7 @@ average, else "dark"; never "striped".
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def _weights(shape: tuple[int, ...]) -> list[np.ndarray]:
 
 def files(folder: Path, task: str, labels: tuple[str, ...] = LABELS) -> tuple[Path, Path]:
     """A .tflite and an .onnx file of one network, which describe themselves."""
+    paths = folder / "model.tflite", folder / "model.onnx"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, data in zip(paths, _described(task, labels), strict=True):
+        path.write_bytes(data)
+    return paths
+
+
+@functools.cache
+def _described(task: str, labels: tuple[str, ...]) -> tuple[bytes, bytes]:
     preprocessing = PREPROCESSING
     decoding: dict[str, Any] = {"kind": "logits"}
     if task == "classification":
@@ -71,12 +81,7 @@ def files(folder: Path, task: str, labels: tuple[str, ...] = LABELS) -> tuple[Pa
         model = with_scores(tiny_detectors.network(), spec)
         preprocessing, decoding = tiny_detectors.PREPROCESSING, {"kind": "codes", **spec.to_dict()}
     told = description(task, preprocessing, labels, decoding)
-    paths = folder / "model.tflite", folder / "model.onnx"
-    folder.mkdir(parents=True, exist_ok=True)
-    described = (
+    return (
         TFLiteModel.edited(to_tflite(model), tflite_metadata.describe, metadata=told),
         ONNXModel.edited(to_onnx(model), onnx_metadata.describe, metadata=told),
     )
-    for path, data in zip(paths, described, strict=True):
-        path.write_bytes(data)
-    return paths

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
@@ -19,6 +22,16 @@ def lively(name: str, seed: int = 0, **options) -> keras.Model:
     options = recipes.load("digits").options_for(name) | options
     model = kerascnn.build(name, input_shape=(28, 28, channels), classes=10, **options)
     return with_random_norms(model, seed)
+
+
+@functools.cache
+def converted(name: str, *, lowered: bool = False) -> tuple[keras.Model, bytes]:
+    """`lively(name)` and its float32 file, or those of its graph for int8; none changes them."""
+    from export.graph.lower import lower_for_int8  # not for the scripts of other backends
+    from export.tflite.convert import to_tflite
+
+    model = lower_for_int8(lively(name)) if lowered else lively(name)
+    return model, to_tflite(model)
 
 
 def with_random_norms(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -45,3 +58,8 @@ def with_random_weights(model: keras.Model, seed: int = 0) -> keras.Model:
         kernel = rng.normal(0, np.sqrt(2 / np.prod(inputs)), kernel.shape)
         layer.set_weights([kernel, *(rng.normal(0, 0.1, b.shape) for b in bias)])
     return model
+
+
+def outputs_of(model: keras.Model, pictures: np.ndarray) -> Any:
+    """What `model.predict_on_batch` gives, by a call: to trace a deep network takes seconds."""
+    return keras.tree.map_structure(np.asarray, model(pictures, training=False))

@@ -48,6 +48,18 @@ class Page:
         )
         self.opened()
 
+    def take(self, file: Path) -> None:
+        """Open a file of one's own."""
+        self.browser.evaluate("void (document.querySelector('#about').hidden = true)")
+        self.browser.choose("#file", file)
+        self.opened()
+
+    def self_test(self) -> str:
+        """What it says of the open file's self-test."""
+        line = "document.querySelector('#selftest')"
+        told: str = self.browser.evaluate(f"{line}.hidden ? '' : {line}.textContent")
+        return told
+
     def answers(self, picture: Path, selector: str = "#picture") -> list[dict[str, Any]]:
         """Give it a picture; the rows that it shows."""
         self.browser.evaluate("document.querySelector('#answers').replaceChildren()")

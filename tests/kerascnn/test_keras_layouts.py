@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from networks import outputs_of
 
 import kerascnn
 
@@ -72,8 +73,8 @@ def assert_equal_logits(name: str, theirs, path, classes: int, **options) -> Non
     pictures = np.random.default_rng(1).uniform(-1, 1, (2, *SHAPE)).astype("float32")
     # EfficientNet's own first layers divide bytes by 255; its normalisation has learnt nothing.
     scale = 255 if name.startswith("efficientnet_b") else 1
-    wanted = theirs.predict_on_batch(scale * pictures)
-    got = ours.predict_on_batch(pictures)
+    wanted = outputs_of(theirs, scale * pictures)
+    got = outputs_of(ours, pictures)
     assert np.abs(got - wanted).max() < 1e-4 * np.abs(wanted).max()
     assert np.abs(wanted[0] - wanted[1]).max() > 1e-3 * np.abs(wanted).max()
 
@@ -92,7 +93,11 @@ def test_logits_of_keras_applications(name: str, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"alpha": 0.75}, {"minimalistic": True}], ids=["alpha", "minimalistic"]
+    "options",
+    [
+        pytest.param({"alpha": 0.75}, id="alpha", marks=pytest.mark.slow),
+        pytest.param({"minimalistic": True}, id="minimalistic"),
+    ],
 )
 def test_other_forms_of_mobilenet_v3(options, tmp_path) -> None:
     theirs = reference("mobilenet_v3_small", classes=7, **options)

@@ -20,7 +20,10 @@ test("a line of the table, with names that would break it", () => {
     accelerator: "WebGPU",
     bytes: 1234,
     description: { model: '=HYPERLINK("x")', variant: "in\nt8\u200b" },
-    setup: { milliseconds: 12.3456789, threads: 1, accelerator: "WebGPU" },
+    setup: {
+      ...{ milliseconds: 12.3456789, threads: 1, accelerator: "WebGPU" },
+      selfTests: { CPU: { difference: 0, verified: true }, WebGPU: { difference: 0.03217, verified: false } },
+    },
     times: [1, 2, 3],
     rounds: 2,
     ended: "",
@@ -30,7 +33,7 @@ test("a line of the table, with names that would break it", () => {
   assert.equal(head, COLUMNS.join(","));
   assert.equal(end, "");
   assert.ok(line.includes(`"'=HYPERLINK(""x"")",in t8,tflite,1234,,,2,2.9,1,ab,`));
-  assert.ok(line.includes(`,${"x".repeat(79)},,WebGPU,,"a,b.tflite",2.8,2.98,12.3457,3,2/2,,WebGPU,LiteRT.js`));
+  assert.ok(line.includes(`,${"x".repeat(79)},,WebGPU,,"a,b.tflite",2.8,2.98,12.3457,3,2/2,,WebGPU,LiteRT.js,differs by 3.2%`));
 });
 
 test("what fails is told of, and the others are measured", async () => {

@@ -223,3 +223,22 @@ test("masks cover what they cover in Python", () => {
   }
   assert.ok(some > 1000);
 });
+
+test("probabilities and scores of a file are answers as they are", () => {
+  const size = { width: 2, height: 2 };
+  const labels = ["a", "b"];
+  const data = Float32Array.of(0.25, 0.75);
+  const one = decoding.decode(
+    { probabilities: { data, shape: [1, 2] } },
+    { labels, decoding: { kind: "probabilities" } },
+    size,
+  );
+  assert.deepEqual([one.kind, ...one.probabilities], ["labels", 0.25, 0.75]);
+  const outputs = { scores: { data, shape: [1, 2] } };
+  const told = { labels, decoding: { kind: "scores", threshold: 0.5 } };
+  const each = decoding.decode(outputs, told, size);
+  assert.deepEqual([each.kind, each.threshold, ...each.scores], ["scores", 0.5, 0.25, 0.75]);
+  assert.throws(() =>
+    decoding.decode(outputs, { labels, decoding: { kind: "probabilities" } }, size),
+  );
+});

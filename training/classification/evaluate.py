@@ -24,6 +24,7 @@ from training.classification.outputs import (
 )
 from training.datasets.decode import picture_batches
 from training.datasets.splits import Split
+from training.engine.evaluation import at_once
 
 if TYPE_CHECKING:  # files are evaluated without a framework
     import keras
@@ -310,11 +311,13 @@ def keras_predict_fn(model: keras.Model, preprocessing: Preprocessing) -> Predic
     """`predict` of a Keras model, normalisation included."""
     from keras import ops
 
+    count = at_once(model, _PICTURES_AT_ONCE)
+
     def predict(pictures: np.ndarray) -> np.ndarray:
         # Not `model.predict`: it makes a tuned stream for every call (see datasets/streams.py).
         parts = [
-            model(preprocessing.normalise(pictures[i : i + _PICTURES_AT_ONCE]), training=False)
-            for i in range(0, len(pictures), _PICTURES_AT_ONCE)
+            model(preprocessing.normalise(pictures[i : i + count]), training=False)
+            for i in range(0, len(pictures), count)
         ]
         return np.concatenate([ops.convert_to_numpy(part) for part in parts])
 

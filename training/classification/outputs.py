@@ -16,6 +16,8 @@ import numpy as np
 
 # Up to here all logits are kept: those of 50,000 images in 1,000 classes are.
 LOGITS_BYTES = 256 << 20
+# Of the smallest normal number of float32; runtimes may take smaller ones for 0.
+LEAST_LOG_PROBABILITY = float(np.log(np.finfo(np.float32).tiny))
 # Logits that are worked on at once, in float64.
 AT_ONCE = 1 << 20
 
@@ -78,6 +80,21 @@ class Outputs:
                 for rows in blocks(len(self.logits), self.classes)
             ]
         return float(np.max(parts))
+
+    def log_probabilities(self) -> Outputs:
+        """The same answers with logarithms of probabilities for logits, none below float32's.
+
+        What a file answers that ends in probabilities is read so.
+        """
+        logits = np.empty_like(self.logits)
+        for rows in blocks(len(logits), self.classes):
+            some = self.logits[rows].astype(np.float64)
+            some -= some.max(axis=-1, keepdims=True)
+            logits[rows] = some - np.log(np.exp(some).sum(axis=-1, keepdims=True))
+        largest = np.log(self.confidence).astype(np.float32)
+        return dataclasses.replace(
+            self, largest=largest, logits=np.maximum(logits, LEAST_LOG_PROBABILITY)
+        )
 
     @property
     def spread(self) -> float:

@@ -41,7 +41,7 @@ class CocoFile:
     path: pathlib.Path
     listed: Sequence[str]
     present: np.ndarray
-    files: Sequence[pathlib.Path]
+    files: Sequence[str]
     sizes: np.ndarray
     weights: np.ndarray
     categories: Mapping[int, str]
@@ -58,7 +58,7 @@ class CocoFile:
 def keeping(
     path: pathlib.Path,
     read: Callable[[], CocoFile],
-    find: Callable[[Sequence[str]], list[pathlib.Path]],
+    find: Callable[[Sequence[str]], list[str]],
     *,
     strict: bool,
 ) -> CocoFile:
@@ -113,7 +113,7 @@ def _packed(told: CocoFile) -> dict[str, np.ndarray]:
 def _opened(
     path: pathlib.Path,
     arrays: Mapping[str, np.ndarray],
-    find: Callable[[Sequence[str]], list[pathlib.Path]],
+    find: Callable[[Sequence[str]], list[str]],
 ) -> CocoFile | None:
     """The file as it was kept; None if its images have changed since."""
     about = json.loads(arrays["about"].tobytes())

@@ -8,9 +8,9 @@ is named in a note; with `--strict` the first of it is an error.
 from __future__ import annotations
 
 import dataclasses
+import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -98,7 +98,11 @@ class Present:
 
 
 def present(
-    source: str, files: Sequence[Path], sizes: np.ndarray | None = None, *, strict: bool
+    source: str,
+    files: Sequence[str | os.PathLike[str]],
+    sizes: np.ndarray | None = None,
+    *,
+    strict: bool,
 ) -> Present:
     """Look for image files, and into those whose size is not known.
 
@@ -142,12 +146,12 @@ def present(
     )
 
 
-def weigh(files: Sequence[Path]) -> np.ndarray:
+def weigh(files: Sequence[str | os.PathLike[str]]) -> np.ndarray:
     """(n,) int64 bytes of files; -1 where there is none."""
     weights = np.full(len(files), -1, np.int64)
     for place, file in enumerate(files):
         try:
-            found = file.stat()
+            found = os.stat(file)  # noqa: PTH116 - of a million files
         except (OSError, ValueError):  # ValueError: a name with a null byte
             continue
         if stat.S_ISREG(found.st_mode):

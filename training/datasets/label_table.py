@@ -26,10 +26,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.common import once
 from training.datasets import delimited
 from training.datasets.detection_table import ALL, TEST
 from training.datasets.elsewhere import Use
-from training.datasets.faults import Faults, weigh
+from training.datasets.faults import HANDFUL, MOST_SHARE, Faults, weigh
 from training.datasets.notes import Note
 from training.datasets.paths import is_hidden
 from training.datasets.spelling import class_key
@@ -146,11 +147,39 @@ def read(path: pathlib.Path, *, strict: bool, several: bool = False) -> Table:
     Raises:
         InputError: as of `scan`.
     """
+    told = _told(path, strict, several)
+    sizes = weigh([row.file for row in told.rows])
+    gone = Faults("missing-images", "images are missing", strict=strict)
+    for at in np.flatnonzero(sizes < 0).tolist():
+        gone.add(f"{told.rows[at].place}: {told.rows[at].file} is not a file", "restore it")
+    there = np.flatnonzero(sizes >= 0)
+    return dataclasses.replace(
+        told,
+        rows=[told.rows[at] for at in there.tolist()],
+        sizes=sizes[there],
+        notes=(*told.notes, *gone.settle(str(path), len(told.rows))),
+    )
+
+
+def gives_several(path: pathlib.Path) -> bool:
+    """Whether tables give several labels to an image; no image is looked at.
+
+    A file in several rows is several labels only where more are than slips may be.
+
+    Raises:
+        InputError: as of `scan`.
+    """
+    told = _told(path, strict=False, several=True)
+    return told.listed > 0 or told.merged > max(HANDFUL, MOST_SHARE * len(told.rows))
+
+
+def _told(path: pathlib.Path, strict: bool, several: bool) -> Table:
+    """What tables say, each row of which names a file; their sizes are not known yet."""
     rows: list[Row] = []
     notes: list[Note] = []
     classes = []
     for file in [path] if path.is_file() else _tables(path):
-        found = _Reading(file, path, strict, several)
+        found = _Reading(_written(file, path), strict, several)
         rows += found.rows
         notes += found.notes
         classes.append(found.classes)
@@ -158,15 +187,9 @@ def read(path: pathlib.Path, *, strict: bool, several: bool = False) -> Table:
         raise InputError(f"{path}: its tables have different columns of classes; make them alike")
     listed = sum(len(row.labels) > 1 for row in rows)
     rows, more = _each_once(str(path), rows, strict, several)
-    sizes = weigh([pathlib.Path(row.file) for row in rows])
-    gone = Faults("missing-images", "images are missing", strict=strict)
-    for at in np.flatnonzero(sizes < 0).tolist():
-        gone.add(f"{rows[at].place}: {rows[at].file} is not a file", "restore it")
-    more += gone.settle(str(path), len(rows))
-    there = np.flatnonzero(sizes >= 0)
     return Table(
-        rows=[rows[at] for at in there],
-        sizes=sizes[there],
+        rows=rows,
+        sizes=np.zeros(len(rows), np.int64),
         classes=classes[0],
         notes=(*notes, *more),
         listed=listed,
@@ -201,15 +224,42 @@ def _part_of(name: str) -> str:
     return PARTS.get(name.lower(), ALL)
 
 
-class _Reading:
-    """One table.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Fault:
+    """A row that is left out.
 
     Attributes:
-        rows, notes, classes: as of `Table`; files may be there twice.
+        missing: its image is not there; else the row itself is broken.
+        reason, remedy: as of `Faults.add`.
     """
 
-    def __init__(self, file: pathlib.Path, root: pathlib.Path, strict: bool, several: bool) -> None:
-        self._file, self._several = file, several
+    missing: bool
+    reason: str
+    remedy: str
+
+
+def _written(file: pathlib.Path, root: pathlib.Path) -> _Written:
+    """The table, read once in each `training.common.once.scope`.
+
+    The command asks first whether an image has several labels, then for the data.
+    """
+    return once.kept(("table", file, root), lambda: _Written(file, root))
+
+
+class _Written:
+    """One table as it is written, whatever it is read for.
+
+    Attributes:
+        file: of it.
+        rows: of images that are there; files may be there twice.
+        faults: the other rows, in the table's order.
+        total: of all rows.
+        classes: as of `Table`.
+        notes: of how it was read.
+    """
+
+    def __init__(self, file: pathlib.Path, root: pathlib.Path) -> None:
+        self.file = file
         self._part = _part_of(file.parent.name) if file.parent != root != file else ALL
         self._files = TableFiles(file)
         table = delimited.read(file)
@@ -217,37 +267,33 @@ class _Reading:
         self.classes = tuple(class_key(self._columns.names[at]) for at in self._columns.flags)
         below = file.parent.relative_to(root).as_posix() if root.is_dir() else "."
         self._front = "" if below == "." else f"{below}/"
-        self._broken = Faults("broken-rows", "rows are broken", strict=strict)
-        self._unlabelled = Faults("rows-without-label", "rows have no label", strict=strict)
-        self._missing = Faults("missing-images", "images are missing", strict=strict)
+        self.faults: list[_Fault] = []
         first = self._columns.first
         lines = zip(table.lines[first:], table.rows[first:], strict=True)
-        found = [row for line, cells in lines if (row := self._row(line, cells))]
-        self.rows, notes = self._labelled(found)
-        total = len(table.rows) - first
-        faults = (self._broken, self._unlabelled, self._missing)
-        notes += [note for fault in faults for note in fault.settle(str(file), total)]
-        self.notes = [*table.notes, *notes]
+        self.rows = [row for line, cells in lines if (row := self._row(line, cells))]
+        self.total, self.notes = len(table.rows) - first, table.notes
 
     def _row(self, line: int, cells: list[str]) -> Row | None:
-        where, told = f"{self._file}, line {line}", self._columns
+        where, told = f"{self.file}, line {line}", self._columns
         if len(cells) < told.width:
-            self._broken.add(f"{where}: {len(cells)} cells", f"write {told.width} at least")
+            self._fault(f"{where}: {len(cells)} cells", f"write {told.width} at least")
             return None
         name = cells[told.file]
         if (part := self._part_of(cells)) is None:
-            self._broken.add(f"{where}: it says not what it is for", "write train, val or test")
+            self._fault(f"{where}: it says not what it is for", "write train, val or test")
             return None
         if (file := self._files.find(name)) is None:
             why = "nothing is downloaded" if "://" in name else f"looked in {self._files.places}"
-            self._missing.add(
-                f"{where}: {name!r:.120} is not there ({why})", "restore it, or remove the row"
-            )
+            reason = f"{where}: {name!r:.120} is not there ({why})"
+            self._fault(reason, "restore it, or remove the row", missing=True)
             return None
         return Row(
-            table=self._file, line=line, key=self._front + name, file=file,
+            table=self.file, line=line, key=self._front + name, file=file,
             labels=self._labels(cells), part=part,
         )  # fmt: skip
+
+    def _fault(self, reason: str, remedy: str, *, missing: bool = False) -> None:
+        self.faults.append(_Fault(missing=missing, reason=reason, remedy=remedy))
 
     def _part_of(self, cells: Sequence[str]) -> str | None:
         """What an image is for: by its column, else in Hugging Face's form by its folder."""
@@ -255,9 +301,38 @@ class _Reading:
         if told.split is not None:
             return told.parts.get(cells[told.split].lower() if len(cells) > told.split else "")
         first, slash, _rest = cells[told.file].partition("/")
-        if slash and self._part == ALL and self._file.name.lower() in METADATA:
+        if slash and self._part == ALL and self.file.name.lower() in METADATA:
             return _part_of(first)
         return self._part
+
+    def _labels(self, cells: Sequence[str]) -> tuple[str, ...]:
+        """What a row says of its image."""
+        told = self._columns
+        if told.label is None:
+            pairs = zip(told.flags, self.classes, strict=True)
+            return tuple(name for at, name in pairs if cells[at].lower() in _YES)
+        return labels_of(cells[told.label])
+
+
+class _Reading:
+    """What one table says, for a number of labels an image.
+
+    Attributes:
+        rows, notes, classes: as of `Table`; files may be there twice.
+    """
+
+    def __init__(self, written: _Written, strict: bool, several: bool) -> None:
+        self._file, self._several = written.file, several
+        self.classes = written.classes
+        broken = Faults("broken-rows", "rows are broken", strict=strict)
+        self._unlabelled = Faults("rows-without-label", "rows have no label", strict=strict)
+        missing = Faults("missing-images", "images are missing", strict=strict)
+        for fault in written.faults:
+            (missing if fault.missing else broken).add(fault.reason, fault.remedy)
+        self.rows, notes = self._labelled(written.rows)
+        faults = (broken, self._unlabelled, missing)
+        notes += [note for fault in faults for note in fault.settle(str(self._file), written.total)]
+        self.notes = [*written.notes, *notes]
 
     def _labelled(self, rows: list[Row]) -> tuple[list[Row], list[Note]]:
         """Those with a label, where each must have one; a test split without any is none."""
@@ -277,14 +352,6 @@ class _Reading:
             return kept, []
         text = f"{self._file}: the {len(blind):,} images of its test split have no labels: left out"
         return kept, [Note.of("unlabelled-split", text, [row.key for row in blind], finding=False)]
-
-    def _labels(self, cells: Sequence[str]) -> tuple[str, ...]:
-        """What a row says of its image."""
-        told = self._columns
-        if told.label is None:
-            pairs = zip(told.flags, self.classes, strict=True)
-            return tuple(name for at, name in pairs if cells[at].lower() in _YES)
-        return labels_of(cells[told.label])
 
 
 def labels_of(cell: str) -> tuple[str, ...]:

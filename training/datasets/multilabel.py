@@ -21,7 +21,6 @@ from kerascnn.errors import InputError
 from training.common.reading import NOW
 from training.datasets import label_table
 from training.datasets.elsewhere import Use, joined, with_beside
-from training.datasets.faults import HANDFUL, MOST_SHARE
 from training.datasets.folder import HELD_OUT_FRACTION
 from training.datasets.splits import Dataset, Split, SplitDataset
 from training.datasets.table_labels import named
@@ -73,18 +72,12 @@ class MultilabelDataset(Dataset):
 
 
 def recognises(spec: str) -> bool:
-    """Whether a table gives several labels to an image; False of what cannot be read.
-
-    A file in several rows is several labels only where more are than slips may be.
-    """
-    path = pathlib.Path(spec)
+    """Whether a table gives several labels to an image; False of what cannot be read."""
+    path = pathlib.Path(spec).resolve()  # as a request has it: what was read is found again
     try:
-        if not label_table.recognises(path):
-            return False
-        table = label_table.read(path, strict=False, several=True)
+        return label_table.recognises(path) and label_table.gives_several(path)
     except (InputError, OSError):
         return False
-    return table.listed > 0 or table.merged > max(HANDFUL, MOST_SHARE * len(table.rows))
 
 
 def require(spec: str) -> None:

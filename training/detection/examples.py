@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -50,14 +50,17 @@ def chosen(count: int) -> np.ndarray:
 
 
 def write_examples(
-    path: pathlib.Path, split: DetectionSplit, found: Sequence[Detections], classes: Sequence[str]
+    path: pathlib.Path,
+    split: DetectionSplit,
+    found: Mapping[int, Detections] | Sequence[Detections],
+    classes: Sequence[str],
 ) -> None:
     """Write some images of a split side by side as a .png.
 
     Args:
-        found: one an image of the split, in its order.
+        found: by the index of an image of the split, for those that are `chosen` at the least.
     """
-    pictures = [example(split, int(i), found[i], classes) for i in chosen(len(split))]
+    pictures = [example(split, i, found[i], classes) for i in chosen(len(split)).tolist()]
     columns = min(_COLUMNS, len(pictures))
     rows = -(-len(pictures) // columns)
     step = _SIDE + _GAP

@@ -15,7 +15,7 @@ from training.common.wording import counted
 from training.datasets.detection import DetectionDataset, DetectionSplit, Objects
 from training.detection.drawing import draw_boxes
 from training.engine.config import TrainConfig
-from training.engine.inspection import LEAST_SIDE, Counts, Place, Sample, chosen
+from training.engine.inspection import Counts, Place, Sample, chosen
 
 _REPEATED = 0.95  # intersection over union of two boxes of one class
 ROWS = 256  # of boxes that are compared with all others at a time
@@ -28,7 +28,8 @@ def counts(
     shape = len(splits), len(dataset.classes)
     of, images = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     empty, sides = np.zeros(len(splits), np.int64), list[np.ndarray]()
-    tiny, repeated, repeats, most = list[Place](), list[Place](), 0, 0
+    smallest = [np.full(len(split), np.inf, np.float32) for split in splits.values()]
+    repeated, repeats, most = list[Place](), 0, 0
     with Progress("reading objects", sum(map(len, splits.values())), unit="image") as progress:
         for number, split in enumerate(splits.values()):
             for index in range(len(split)):
@@ -40,8 +41,7 @@ def counts(
                 most = max(most, len(labels))
                 found = _sides(objects, split.sizes[index], preprocessing)
                 sides.append(found)
-                if (found.min(axis=1, initial=np.inf) < LEAST_SIDE).any():
-                    tiny.append((number, index))
+                smallest[number][index] = found.min(initial=np.inf)
                 if again := repeats_of(objects):
                     repeats += again
                     repeated.append((number, index))
@@ -57,7 +57,7 @@ def counts(
         empty=empty,
         sides=np.concatenate([np.zeros((0, 2), np.float32), *sides]),
         most=most,
-        tiny=tuple(tiny),
+        smallest=tuple(smallest),
         repeated=tuple(repeated),
         repeats=repeats,
     )

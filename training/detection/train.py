@@ -18,10 +18,10 @@ from training.common.wording import skipped
 from training.datasets.detection import DetectionDataset, DetectionSplit, require_masks
 from training.datasets.selection import with_sound_headers
 from training.detection.batches import DetectionTrainingData
-from training.detection.evaluate import detections, keras_detect_fn
-from training.detection.examples import write_examples
+from training.detection.evaluate import evaluate_keeping, keras_detect_fn
+from training.detection.examples import chosen, write_examples
 from training.detection.fit import fit_detector, kind
-from training.detection.metrics import DetectionEvaluation, Detections, evaluate_detections
+from training.detection.metrics import DetectionEvaluation, Detections
 from training.detection.pr_curve import write_per_class, write_pr_curve
 from training.engine import dataset_of_request as of_request
 from training.engine import options
@@ -104,14 +104,21 @@ class DetectorTraining(OpenedTraining):
     def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         """COCO's figures on the held-out images; precision-recall, classes, examples as files."""
         detect = keras_detect_fn(saved, self.preprocessing, self.spec)
+        kinds = tuple(dict.fromkeys([kind(self.spec), "bbox"]))
 
-        def detected(split: DetectionSplit) -> list[Detections]:
-            return detections(detect, split, self.preprocessing, title="held-out images")
+        def measure(
+            split: DetectionSplit,
+        ) -> tuple[list[DetectionEvaluation], dict[int, Detections]]:
+            return evaluate_keeping(
+                *(detect, split, self.preprocessing, self.classes),
+                kinds=kinds,
+                kept=chosen(len(split)).tolist(),
+                title="held-out images",
+            )
 
-        held_out, found = self._broken.measured(
-            self.dataset.held_out, DetectionSplit.picture, detected
+        held_out, ((measured, *boxes), found) = self._broken.measured(
+            self.dataset.held_out, DetectionSplit.picture, measure
         )
-        measured = evaluate_detections(found, held_out, self.classes, kind=kind(self.spec))
         write_pr_curve(measured, folder / "precision_recall.png", self.classes)
         write_per_class(measured, self.classes, folder / "per_class.csv")
         write_examples(folder / "examples.png", held_out, found, self.classes)
@@ -121,8 +128,7 @@ class DetectorTraining(OpenedTraining):
                 "held_out": measured.ap,
                 **figures(measured),
             }
-        boxes = evaluate_detections(found, held_out, self.classes)
-        of_boxes = {"ap": boxes.ap, **figures(boxes)}
+        of_boxes = {"ap": boxes[0].ap, **figures(boxes[0])}
         return {
             "metric": "mask AP",
             "held_out": measured.ap,

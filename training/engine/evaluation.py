@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # files are evaluated without a framework
 
 # Images that are run at once.
 IMAGES_AT_ONCE = 16
+# Bytes of activations that Keras may hold at once, where no compiled function frees them.
+_EAGER_BYTES = 512 << 20
 
 _Answer = TypeVar("_Answer")
 _OnImage = TypeVar("_OnImage")
@@ -72,6 +74,22 @@ def answers(
                 index += 1
             if title:
                 progress.step(len(block))
+
+
+def at_once(model: keras.Model, most: int, *, copies: int = 1) -> int:
+    """How many images a model may be called on at once, outside of a compiled function.
+
+    Such a call of Keras holds what every layer gave until it ends: of EfficientNet-Lite0 at 224,
+    64 images would take 5 GB.
+
+    Args:
+        most: as many as are worth it.
+        copies: of all activations, as where gradients of them are asked for.
+    """
+    from kerascnn.complexity import count_activations
+
+    each = 4 * copies * count_activations(model)
+    return max(1, min(most, _EAGER_BYTES // max(each, 1)))
 
 
 def compiled(model: keras.Model, decode: Callable[[Any], Any]) -> Callable[[np.ndarray], Any]:

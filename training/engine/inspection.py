@@ -12,10 +12,6 @@ import numpy as np
 
 # Images of the training split that are shown.
 SAMPLES = 12
-# A cell of the finest grid of EfficientDet-Lite and of Faster R-CNN on EfficientNet-Lite0 has 8
-# pixels (SSDLite's 16): of what is smaller, less than one cell tells.
-LEAST_SIDE = 8
-
 # An image: its split's place and its own.
 Place = tuple[int, int]
 
@@ -34,8 +30,11 @@ class Counts:
         empty: (s,) int64 images that hold no object, or nothing but background.
         sides: (k, 2) float32 height and width of each object at the network's input, in pixels.
         most: objects in one image, at most.
-        tiny: places of images with an object whose shorter side is below `LEAST_SIDE`, some.
-        repeated: likewise of images with a box twice; `repeats` counts the boxes.
+        smallest: by split, (images,) float32 the shortest side of an image's objects at the
+            network's input, in pixels; infinite where it has none.
+        cell: pixels of a cell of the network's finest grid: of what is narrower, less than one
+            tells.
+        repeated: places of images with a box twice; `repeats` counts the boxes.
         broken: images whose masks cannot be read, and why.
     """
 
@@ -48,10 +47,20 @@ class Counts:
     empty: np.ndarray
     sides: np.ndarray | None = None
     most: int = 0
-    tiny: tuple[Place, ...] = ()
+    smallest: tuple[np.ndarray, ...] = ()
+    cell: int = 0
     repeated: tuple[Place, ...] = ()
     repeats: int = 0
     broken: tuple[tuple[Place, str], ...] = ()
+
+    @property
+    def tiny(self) -> list[Place]:
+        """Images with an object that is narrower than `cell`."""
+        return [
+            (number, int(index))
+            for number, sides in enumerate(self.smallest)
+            for index in np.flatnonzero(sides < self.cell)
+        ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -274,6 +274,10 @@ class Task(abc.ABC):
             preprocessing: of the network that the data is looked at for.
         """
 
+    def finest_cell(self, model: str) -> int:
+        """Pixels of a cell of the finest grid that a model of the zoo finds objects on; 0: none."""
+        return zoo.entry(model).cell or 0
+
     def labels(self, splits: Mapping[str, Any]) -> np.ndarray | None:
         """The class of each image of the splits, one behind the other; None where it has no one."""
         return None

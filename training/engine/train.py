@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 import pathlib
 import shutil
 import time
@@ -166,10 +165,10 @@ class _Pictures:
     def __init__(self, folder: pathlib.Path, asked: TrainRequest) -> None:
         self._folder, self._asked = folder, asked
         self._log: TensorBoardLog | None = None
-        self._drawn = -math.inf
+        self._drawn = time.monotonic()
 
     def after_epoch(self, history: History) -> None:
-        """Log the epoch; draw the curves if the last drawing is some seconds old."""
+        """Log the epoch; draw the curves if the last drawing, or the start, is some seconds old."""
         if self._log is None:
             self._log = TensorBoardLog(self._folder / "tensorboard", history)
         else:

@@ -21,7 +21,7 @@ from typing import Any
 
 from kerascnn.errors import InputError
 from training import tasks
-from training.common import atomic
+from training.common import atomic, once
 from training.common.cores import WORKERS
 from training.common.progress import Progress, say
 from training.common.quiet import native_quiet
@@ -49,6 +49,7 @@ class Job:
     request: dict[str, Any]
 
 
+@once.scope()
 def jobs(
     *,
     models: Sequence[str],

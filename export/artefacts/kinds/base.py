@@ -97,6 +97,15 @@ def shared_steps(variant: Variant) -> bool:
     return not taught and all(isinstance(step, Prune | Cluster | Qat) for step in variant.steps)
 
 
+def refuse_probabilities(variant: Variant) -> None:
+    """Raise InputError for a variant that ends in a classifier's probabilities."""
+    if variant.probabilities:
+        raise InputError(
+            f"{variant.name}: only classifiers' files end in probabilities; scores of detectors "
+            "are probabilities in all of their files"
+        )
+
+
 _KINDS: Registry[Kind] = Registry()
 
 

@@ -23,7 +23,10 @@ class ClassificationKind(Kind):
     resamples = 10_000
     share_of_images = True
     reconstructed = True
-    decodings: ClassVar[Mapping[str, str]] = {"logits": "softmax of logits"}
+    decodings: ClassVar[Mapping[str, str]] = {
+        "logits": "softmax of logits",
+        "probabilities": "probabilities as they are: softmax is inside",
+    }
     predicted = "export.runtime.predictors:Classifier"
     asked = frozenset({"top", "out"})
     scorer = "export.tools.scorers:Classification"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from export.artefacts.kinds.base import Kind, shared_steps
+from export.artefacts.kinds.base import Kind, refuse_probabilities, shared_steps
 from export.artefacts.variants import Variant
 from kerascnn.errors import InputError
 from training.detection import floor
@@ -45,6 +45,7 @@ class DetectionKind(Kind):
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
         """Fewer where a second stage looks at what the first one found."""
+        refuse_probabilities(variant)
         if _stages(info) == 2:
             _check_two_stage(variant)
         elif not shared_steps(variant) or variant.mixed_bits or variant.tool == "converter":

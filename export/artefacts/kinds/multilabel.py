@@ -27,7 +27,8 @@ class MultilabelKind(Kind):
         },
     }
     decodings: ClassVar[Mapping[str, str]] = {
-        "sigmoid": "sigmoid of logits; labels are those from the threshold on"
+        "sigmoid": "sigmoid of logits; labels are those from the threshold on",
+        "scores": "scores as they are, sigmoid is inside; labels are those from the threshold on",
     }
     predicted = "export.runtime.predict_labels:Labeller"
     asked = frozenset({"top", "score", "out"})

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from export.artefacts.kinds.base import Kind, shared_steps
+from export.artefacts.kinds.base import Kind, refuse_probabilities, shared_steps
 from export.artefacts.variants import Variant
 from kerascnn.errors import InputError
 from training.engine.floor import class_facts
@@ -45,6 +45,7 @@ class SegmentationKind(Kind):
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
         """Without the steps that need labels of images."""
+        refuse_probabilities(variant)
         if not shared_steps(variant) or variant.mixed_bits:
             raise InputError(
                 f"{variant.name}: for classifiers only; segmentation networks have every variant "

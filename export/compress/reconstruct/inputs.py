@@ -91,13 +91,14 @@ def _windows(
     )
     before_y, after_y, tall = rows[:3]
     before_x, after_x, wide = columns[:3]
-    padded = np.pad(x, ((0, 0), (before_y, after_y), (before_x, after_x), (0, 0)))
     chosen = np.stack([_drawn(tall * wide, positions, rng) for _ in x])
     y, column = np.divmod(chosen, wide)
     y = y[..., None] * rows[3] + rows[4]  # (n, places, taps)
     column = column[..., None] * columns[3] + columns[4]
-    image = np.arange(len(x))[:, None, None, None]
-    windows = padded[image, y[..., :, None], column[..., None, :]]
+    windows = np.empty((*y.shape, column.shape[-1], x.shape[-1]), x.dtype)
+    for image, at_y, at_x, found in zip(x, y, column, windows, strict=True):
+        padded = np.pad(image, ((before_y, after_y), (before_x, after_x), (0, 0)))
+        found[...] = padded[at_y[:, :, None], at_x[:, None, :]]
     return windows.reshape(-1, *windows.shape[2:])
 
 

@@ -121,8 +121,8 @@ def reconstruct(
     with Progress(name or "reconstruction", len(pairs), unit="layer", lines=bool(name)) as shown:
         for old, new in pairs:
             wanted = before.outputs(old)
+            before.keep(old, wanted)  # what it was made of goes before the other network's is made
             after.keep(new, work.step(new, after, wanted))
-            before.keep(old, wanted)
             shown.step()
             shown.note(old.operation.name)
     return Reconstruction(model=twin, bounds=work.bounds, ranges=work.ranges)
@@ -197,7 +197,8 @@ class _Work:
         moved = wanted.mean(axis=axes, dtype=np.float64) - found.mean(axis=axes, dtype=np.float64)
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel, (bias + moved).astype(np.float32)])
-        return found + moved.astype(np.float32)
+        found += moved.astype(np.float32)
+        return found
 
     def _round_kernel(self, layer: layers.Layer, x: np.ndarray, bits: int) -> None:
         kernel, *bias = layer.get_weights()
@@ -223,9 +224,12 @@ class _Work:
             whole = end or not self._parts.ranges or self._format.activations == "int16"
             self.ranges[name] = whole_range(found) if whole else range_by_error(found, self._rng)
         bits = 16 if self._format.activations == "int16" else 8
-        return fake_quantised(found, *self.ranges[name], bits)
+        return fake_quantised(found, *self.ranges[name], bits, out=found)
 
 
 def _by_picture(x: np.ndarray) -> np.ndarray:
     """As dynamic int8 takes it: 256 steps over each picture's own range."""
-    return np.stack([fake_quantised(one, *whole_range(one)) for one in x])
+    made = np.empty_like(x)
+    for one, out in zip(x, made, strict=True):
+        fake_quantised(one, *whole_range(one), out=out)
+    return made

@@ -15,16 +15,33 @@ Range = tuple[float, float]
 _SAMPLED = 200_000
 _SHARES = np.linspace(0.3, 1.0, 29)
 _ROUNDS = 2
+_BLOCK = 1 << 18  # values that are rounded at once
 
 
-def fake_quantised(x: np.ndarray, low: float, high: float, bits: int = 8) -> np.ndarray:
+def fake_quantised(
+    x: np.ndarray, low: float, high: float, bits: int = 8, *, out: np.ndarray | None = None
+) -> np.ndarray:
     """Values as `bits` bits between two ends give them back, as the runtime has them.
 
     Args:
         x: any shape.
         low, high: of the range, 0 within it.
         bits: 8 (asymmetric, with an exact zero) or 16 (symmetric).
+        out: float32 of the shape of `x`, contiguous, which may be `x` itself; None: a new array.
+
+    Returns:
+        `out`.
     """
+    made = np.empty(x.shape, np.float32) if out is None else out
+    # On the way are doubles: of all activations of a layer at once they would be its largest cost.
+    values, results = x.reshape(-1), made.reshape(-1)
+    for start in range(0, values.size, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        results[part] = _fake_quantised(values[part], low, high, bits)
+    return made
+
+
+def _fake_quantised(x: np.ndarray, low: float, high: float, bits: int) -> np.ndarray:
     if bits == 16:
         scale = max(abs(low), abs(high), 1e-9) / 32767
         return (np.clip(np.rint(x / np.float32(scale)), -32768, 32767) * scale).astype(np.float32)

@@ -6,6 +6,7 @@ twice: a network of fifty layers run anew for each of them would cost twenty-fiv
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -65,13 +66,17 @@ class Walk:
         return [self._values[id(tensor)] for tensor in _inputs(step)]
 
     def outputs(self, step: Any) -> Any:
-        """What a step makes of it; one array, or several."""
+        """What a step makes of it; one new array, or several."""
         arrays = self.inputs(step)
-        parts = [
-            keras.tree.map_structure(np.asarray, _called(step, [a[rows] for a in arrays]))
-            for rows in _slices(len(arrays[0]))
-        ]
-        return keras.tree.map_structure(lambda *each: np.concatenate(each), *parts)
+        count, made = len(arrays[0]), None
+        for rows in _slices(count):
+            part = keras.tree.map_structure(np.asarray, _called(step, [a[rows] for a in arrays]))
+            if made is None:  # parts that are joined at the end would take the room twice
+                made = keras.tree.map_structure(functools.partial(_room, count), part)
+            pairs = zip(keras.tree.flatten(made), keras.tree.flatten(part), strict=True)
+            for whole, found in pairs:
+                whole[rows] = found
+        return made
 
     def keep(self, step: Any, outputs: Any) -> None:
         """Let the steps behind have these as the step's outputs."""
@@ -85,6 +90,11 @@ class Walk:
     def results(self) -> list[np.ndarray]:
         """The network's outputs, when all steps are done."""
         return [self._values[id(tensor)] for tensor in self._model.outputs]
+
+
+def _room(count: int, part: np.ndarray) -> np.ndarray:
+    """For so many pictures, where a part has some."""
+    return np.empty((count, *part.shape[1:]), part.dtype)
 
 
 def _called(step: Any, arrays: list[np.ndarray]) -> Any:

@@ -87,6 +87,33 @@ export function showFacts(list, page, description, { bytes, setup, offline }) {
   list.replaceChildren(...rows);
 }
 
+/** "verified", or by how much it differs, of one accelerator; empty where no self-test was run. */
+export function selfTestTold(page, found) {
+  if (!found) return "";
+  const { difference, tolerance, verified } = found;
+  if (difference === Infinity) return page.tell("selfTestBroken");
+  const share = (value) =>
+    value.toLocaleString(page.language, { style: "percent", maximumSignificantDigits: 2 });
+  if (verified) return page.tell("selfTestVerified");
+  return page.tell("selfTestDiffers", { difference: share(difference), most: share(tolerance) });
+}
+
+/**
+ * Show what came of a file's self-test, of every accelerator that was tried.
+ *
+ * @param {HTMLElement} line
+ * @param {object} setup of worker.js.
+ * @param {object} description of the file.
+ */
+export function showSelfTest(line, page, setup, description) {
+  const tried = Object.entries(setup.selfTests ?? {});
+  const told = tried.map(([where, found]) => `${where}: ${selfTestTold(page, found)}`);
+  const none = description.selftest ? "" : page.tell("selfTestNone");
+  line.textContent = `${page.tell("selfTest")}: ${told.join(" · ") || none}`;
+  line.classList.toggle("differs", tried.some(([, found]) => !found.verified));
+  line.hidden = false;
+}
+
 /** Where a network runs, and by which measurement that was chosen. */
 function runsTold(page, { accelerator, threads, compared }) {
   const place = accelerator === "CPU" ? page.tell("onCpu", { threads }) : accelerator;

@@ -12,7 +12,7 @@ export const COLUMNS = [
   ...["run", "model", "variant", "format", "bytes", "metric", "value", "latency_ms"],
   ...["latency_p95_ms", "threads", "sha256", "device", "android", "accelerator", "pictures", "file"],
   ...["latency_p90_ms", "latency_p99_ms", "init_ms", "runs", "rounds", "ended"],
-  ...["accelerator_used", "runtime"],
+  ...["accelerator_used", "runtime", "selftest"],
 ];
 
 /**
@@ -135,12 +135,20 @@ function cellsOf(row, place) {
     sha256: file.sha256 ?? "",
     accelerator,
     accelerator_used: setup.accelerator,
+    selftest: selfTest(setup.selfTests?.[setup.accelerator]),
   };
 }
 
 /** The same in every language, without an exponent. */
 function number(value) {
   return String(Number(value.toPrecision(DIGITS)));
+}
+
+/** As the Android demo writes it: "verified", or "differs by 3.2%". */
+function selfTest(found) {
+  if (!found || found.verified) return found ? "verified" : "";
+  const percent = 100 * found.difference;
+  return Number.isFinite(percent) ? `differs by ${Number(percent.toPrecision(2))}%` : "differs";
 }
 
 /** In one line, without what cannot be seen; never something for a sheet to work out. */

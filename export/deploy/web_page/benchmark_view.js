@@ -1,4 +1,5 @@
 /** The benchmark's part of the page: a table that fills while files are timed, to be shared. */
+import { selfTestTold } from "./answers.js";
 import { csv, measure, percentile } from "./benchmark.js";
 import { Client } from "./client.js";
 import { deviceName } from "./device.js";
@@ -108,6 +109,7 @@ export class BenchmarkView {
       `${told(bytes / 1e6)} MB`,
       `${told(percentile(times, 0.5))} ms`,
       `${told(percentile(times, 0.95))} ms`,
+      selfTestTold(this.#page, setup.selfTests?.[setup.accelerator]) || "–",
     ]) {
       line.insertCell().textContent = text;
     }

@@ -24,15 +24,16 @@ const THRESHOLD = 0.5; // probabilities above it are the object's
  */
 export function decode(outputs, description, size) {
   const { decoding, labels } = description;
-  if (decoding.kind === "logits") {
-    const { data } = named(outputs, "logits", labels.length);
-    const probabilities = softmax(data);
+  if (decoding.kind === "logits" || decoding.kind === "probabilities") {
+    const { data } = named(outputs, decoding.kind, labels.length);
+    const probabilities = decoding.kind === "logits" ? softmax(data) : Float64Array.from(data);
     if (probabilities.some(Number.isNaN)) throw new Problem("noNumbers");
     return { kind: "labels", probabilities };
   }
-  if (decoding.kind === "sigmoid") {
-    const { data } = named(outputs, "logits", labels.length);
-    const scores = sigmoid(data);
+  if (decoding.kind === "sigmoid" || decoding.kind === "scores") {
+    const inside = decoding.kind === "scores";
+    const { data } = named(outputs, inside ? "scores" : "logits", labels.length);
+    const scores = inside ? Float64Array.from(data) : sigmoid(data);
     if (scores.some(Number.isNaN)) throw new Problem("noNumbers");
     return { kind: "scores", scores, threshold: decoding.threshold };
   }

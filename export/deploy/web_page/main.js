@@ -1,5 +1,13 @@
 /** The page: what is chosen, what is asked of the network, and where answers go. */
-import { showAreas, showFacts, showLabels, showObjects, showScores, timesTold } from "./answers.js";
+import {
+  showAreas,
+  showFacts,
+  showLabels,
+  showObjects,
+  showScores,
+  showSelfTest,
+  timesTold,
+} from "./answers.js";
 import { BenchmarkView } from "./benchmark_view.js";
 import { Client } from "./client.js";
 import { drawBoxes, drawMap } from "./draw.js";
@@ -37,7 +45,7 @@ async function openChosen() {
   const mine = ++opened;
   description = undefined;
   forget();
-  at("about").hidden = true;
+  at("about").hidden = at("selftest").hidden = true;
   at("status").textContent = tell("loading");
   await guarded(async () => {
     const again = () => read(value);
@@ -50,6 +58,7 @@ async function openChosen() {
     description = found.description;
     const facts = { bytes: size, setup: found.setup };
     showFacts(at("facts"), page, description, facts);
+    showSelfTest(at("selftest"), page, found.setup, description);
     at("about").hidden = false;
     keepOffline([...found.setup.files, ...(ownFiles.has(value) ? [] : [addressOf(value)])]).then(
       (offline) => mine === opened && showFacts(at("facts"), page, description, { ...facts, offline }),

@@ -5,6 +5,7 @@
  */
 import { checkDetector } from "./detector_metadata.js";
 import { Problem } from "./problem.js";
+import { checkSelfTest } from "./selftest.js";
 
 const DESCRIPTION = "kerascnn.json";
 const FORMAT = 1;
@@ -14,8 +15,8 @@ const LARGEST_SIDE = 4096; // pixels of a network's input
 // Shown, or put into a table.
 const TEXTS = ["model", "variant", "name", "description", "author", "license", "version"];
 const KINDS = {
-  classification: ["logits"],
-  multilabel: ["sigmoid"],
+  classification: ["logits", "probabilities"],
+  multilabel: ["sigmoid", "scores"],
   detection: ["detections", "codes"],
   segmentation: ["map", "map_logits"],
 };
@@ -26,7 +27,7 @@ const KINDS = {
  * @param {Uint8Array} bytes the whole file.
  * @returns {object} kerascnn.json, with `input.mean` and `input.std` of one number a channel (but
  *     for raw bytes), and `input.order`, `input.resize`, `input.crop_fraction` and
- *     `input.interpolation` always there.
+ *     `input.interpolation` always there; `selftest` only if this page knows its formula.
  * @throws {Problem} no model, no description of itself, or one that makes no sense.
  */
 export function describe(bytes) {
@@ -131,10 +132,11 @@ function checked(told) {
   demand(input.values === RAW || input.std.every(divides), "input.std");
   const { palette, threshold } = told.decoding;
   const share = typeof threshold === "number" && threshold >= 0 && threshold <= 1;
-  demand(told.decoding.kind !== "sigmoid" || share, "decoding.threshold");
+  const thresholded = ["sigmoid", "scores"].includes(told.decoding.kind);
+  demand(!thresholded || share, "decoding.threshold");
   const colours = palette && isList(palette, (one) => isList(one, isByte) && one.length === 3);
   demand(!palette || (colours && palette.length === told.labels.length), "decoding.palette");
-  return { ...told, input };
+  return { ...told, input, selftest: checkSelfTest(told.selftest) };
 }
 
 /** As 32 bits hold it, too. */

@@ -12,6 +12,8 @@ import { faster } from "./faster.js";
 import { describe } from "./metadata.js";
 import { fit, toInput, withChannels } from "./preprocess.js";
 import { Problem } from "./problem.js";
+import { compareSelfTest } from "./selftest.js";
+import { testImage } from "./test_image.js";
 
 const GZIP = 0x8b1f;
 const MOST_THREADS = 4; // beyond, phones wait for their slow cores
@@ -38,7 +40,11 @@ export async function open(bytes, accelerator = "fastest") {
   const cpu = await compiled(bytes, description, "CPU");
   if (accelerator === "CPU") return cpu;
   const gpu = await onGpu(bytes, description).catch((error) => console.warn(error));
-  return gpu ? faster(cpu, gpu) : cpu;
+  if (!gpu) return cpu;
+  const selfTests = { ...cpu.selfTests, ...gpu.selfTests };
+  const chosen = await faster(cpu, gpu);
+  chosen.selfTests = selfTests;
+  return chosen;
 }
 
 /** Load the runtime, if it is not there; the addresses of its files. */
@@ -63,7 +69,9 @@ async function compiled(bytes, description, accelerator) {
     throw refusal(error);
   }
   try {
-    return new Network(model, description, { accelerator, threads, begin });
+    const network = new Network(model, description, { accelerator, threads, begin });
+    if (network.whole || accelerator === "CPU") await network.runSelfTest();
+    return network;
   } catch (error) {
     model.delete();
     throw error;
@@ -148,6 +156,7 @@ class Network {
     this.#model = model;
     this.description = description;
     this.accelerator = accelerator;
+    this.selfTests = {}; // what they came to, see selftest.js, by accelerator
     this.threads = accelerator === "CPU" ? threads : 1;
     this.compileMilliseconds = performance.now() - begin;
     // What the GPU does not take the runtime gives to the CPU, in parts or, quietly, whole.
@@ -179,6 +188,15 @@ class Network {
     const picture = prepared - begin + (performance.now() - ran);
     const size = { width: rgba.width, height: rgba.height };
     return { answer, size, milliseconds: { picture, network: ran - prepared } };
+  }
+
+  /** Answer to the test image as the file did where it was written, or not. */
+  async runSelfTest() {
+    const { input, selftest } = this.description;
+    if (!selftest) return;
+    const { data, channels } = testImage(input.height, input.width, input.channels);
+    const outputs = await this.#invoke(toInput({ data, channels }, input));
+    this.selfTests[this.accelerator] = compareSelfTest(selftest, outputs);
   }
 
   /** Run once on a black picture: the first run takes longer than the others. */

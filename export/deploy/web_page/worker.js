@@ -25,6 +25,7 @@ async function answer({ bytes, accelerator, picture, frame, timed }) {
       accelerator: network.accelerator,
       threads: network.threads,
       compared: network.compared,
+      selfTests: network.selfTests,
       milliseconds: performance.now() - begin,
       files,
     },

@@ -18,23 +18,23 @@ from kerascnn.errors import InputError
 
 CLASSES = 5
 
-# Every family, narrow and shallow: stride, squeeze-excite, sum, concatenation, flattening.
+# Every kind, narrow and shallow: stride, squeeze-excite, sum, concatenation, flattening.
 NETWORKS: dict[str, dict] = {
     "lenet5": {"input_shape": (32, 32, 1)},
-    "alexnet": {},
-    "vgg16": {"batch_norm": True},
     "googlenet": {"batch_norm": False},
     "resnet18": {"width": 0.5},
     "mobilenet_v1": {"alpha": 0.5},
-    "mobilenet_v2": {"alpha": 0.5, "drop_path": 0.1},
     "mobilenet_v3_small": {"padding": "symmetric"},
     "efficientnet_lite0": {"width": 0.5, "depth": 0.5},
-    "efficientnet_b0": {"width": 0.5, "depth": 0.7},
     "efficientnet_v2_b0": {"width": 0.5, "depth": 0.5},
 }
 # Longer, and like the others to what is tested here.
 LONG: dict[str, dict] = {
+    "alexnet": {},
+    "vgg16": {"batch_norm": True},
     "vgg19": {},
+    "mobilenet_v2": {"alpha": 0.5, "drop_path": 0.1},
+    "efficientnet_b0": {"width": 0.5, "depth": 0.7},
     "googlenet": {},
     "resnet50": {"width": 0.25, "drop_path": 0.1},
     "se_resnet50": {"width": 0.25},

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +18,13 @@ from scans import scans_of_commands
 from export.artefacts import artefact
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
-from export.artefacts.description import read_description
+from export.artefacts.description import DESCRIPTION, read_description, to_json
 from export.compress.compress import _made, all_artefacts, compress
 from export.report.compare import compare
 from export.report.device_results import COLUMNS
 from export.runtime import load as runtimes
 from export.runtime.predict import answers
+from export.runtime.selftest import verify as verify_file
 from export.runtime.verify import Verdict, bounded, in_short, verified_of
 from export.runtime.verify import verify as verify_outputs
 from export.tasks.classification import Classification
@@ -107,6 +109,70 @@ def test_a_file_alone_says_the_same(made: list[Artefact]) -> None:
         }
         assert told["input"]["colour"] == "grey"
         assert one.info["output"].items() <= told["outputs"][0].items()
+
+
+def test_every_file_carries_what_it_answers(made: list[Artefact]) -> None:
+    for one in made:
+        told = read_description(one.path)
+        test = told["selftest"]
+        assert test == one.info["selftest"]
+        assert len(to_json({"selftest": test}).encode()) < 1000
+        assert test["runtime"].startswith("ONNX" if one.path.suffix == ".onnx" else "LiteRT")
+        assert ("float" in test) == (one.path.stem not in ("float32", "float16"))
+        assert test.get("float", 0) < 0.2
+        found = verify_file(one.path, told)
+        assert found is not None
+        assert found.difference < 1e-4, one.path.name
+
+
+def test_altered_weights_are_told_by_how_much(made: list[Artefact], tmp_path: Path) -> None:
+    path = tmp_path / "altered.tflite"
+    described = read_description(made[0].path)
+    differences = []
+    for factor in (1.0, 1.05, 1.5):
+        model = TFLiteModel.open(made[0].path.read_bytes())
+        kernels = max(
+            model.unpacked.buffers, key=lambda one: 0 if one.data is None else len(one.data)
+        )
+        kernels.data = (kernels.data.view(np.float32) * np.float32(factor)).view(np.uint8)
+        model.compact()
+        model.stored = {DESCRIPTION: to_json(described)}
+        path.write_bytes(model.packed())
+        found = verify_file(path, read_description(path))
+        assert found is not None
+        differences.append(found.difference)
+        assert found.verified == (factor == 1)
+    assert differences[0] < 1e-4 < differences[1] < differences[2]
+    done = here("info", path, "--verify")
+    assert done.returncode == 1, done.stderr
+    assert "self-test   differs (" in done.stdout
+    told = json.loads(here("info", path, "--verify", "--json").stdout)["verified"]
+    assert told["difference"] == pytest.approx(differences[2])
+    assert (told["verified"], told["tolerance"]) == (False, described["selftest"]["tolerance"])
+    done = here("info", made[0].path, "--verify")
+    assert done.returncode == 0, done.stderr
+    assert "self-test   verified (" in done.stdout
+
+
+def test_a_file_that_does_not_run_here_is_written_without_a_self_test(
+    lenet_run: Run, made: list[Artefact], monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def refuse(*_given: Any) -> None:
+        raise RuntimeError("an operation is missing")
+
+    task, variant = Classification(lenet_run), recipes.variant("float32")
+    bare = flatbuffer.write(flatbuffer.read(made[0].path.read_bytes()))
+    tested = task.finished(TFLiteModel.open(bare), ".tflite", variant)
+    monkeypatch.setattr("export.runtime.selftest.answers", refuse)
+    untested = task.finished(TFLiteModel.open(bare), ".tflite", variant)
+    assert "float32.tflite: no self-test inside, as it did not run (an operation is missing)" in (
+        capsys.readouterr().err
+    )
+    # Of the graph and its weights no bit is another.
+    graph = untested[: untested.index(b"PK\x03\x04")]
+    assert tested.startswith(graph)
+    grown = f',"selftest":{to_json(made[0].info["selftest"])}'
+    assert len(tested) - len(untested) == len(grown)
 
 
 def test_author_and_licence_are_in_all_files_from_then_on(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 import pytest
-from networks import lively
+from networks import converted
 
 from export.artefacts import variants as recipes
 from export.compress.mixed import (
@@ -32,7 +32,7 @@ def setting(name: str) -> tuple[bytes, Preprocessing, np.ndarray]:
     preprocessing = zoo.entry(name).preprocessing(28, 28, resize="pad")
     shape = (24, *preprocessing.input_shape)
     pictures = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    return to_tflite(lively(name)), preprocessing, pictures
+    return converted(name)[1], preprocessing, pictures
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,11 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, keras.Model]:
         Prune(sparsity=50, pattern="2of4"),
         Prune(sparsity=60, pattern="1x4"),
     )
-    return {s.name: prune(small(), s, fine_tuning_data(), CONFIG, folder / s.name) for s in steps}
+    before = small()
+    found = {s.name: prune(before, s, fine_tuning_data(), CONFIG, folder / s.name) for s in steps}
+    # The network itself is left as it is.
+    assert all(map(np.array_equal, before.get_weights(), small().get_weights()))
+    return found
 
 
 def groups(kernel: np.ndarray) -> np.ndarray:
@@ -64,12 +68,6 @@ def test_as_many_zeros_as_asked_and_none_elsewhere(pruned: dict[str, keras.Model
             assert all(np.count_nonzero(w) == w.size for w in layer.get_weights()), layer.name
         old = before.get_layer(layer.name).get_weights()  # all was trained, norms too
         assert not any(map(np.array_equal, layer.get_weights(), old)), layer.name
-
-
-def test_the_network_itself_is_left_as_it_is(tmp_path: Path) -> None:
-    model = small()
-    prune(model, Prune(sparsity=50), fine_tuning_data(64), CONFIG, tmp_path)
-    assert all(map(np.array_equal, model.get_weights(), small().get_weights()))
 
 
 def test_two_of_four_neighbours_are_zero(pruned: dict[str, keras.Model]) -> None:
@@ -120,12 +118,6 @@ def test_zeros_are_in_the_file(pruned: dict[str, keras.Model]) -> None:
     assert_in_file(pruned["prune75"], lambda kernel: (kernel == 0).mean() > 0.74)
 
 
-def test_the_same_seed_gives_the_same_weights(pruned, tmp_path: Path) -> None:
-    step = Prune(sparsity=75)
-    again = prune(small(), step, fine_tuning_data(), CONFIG, tmp_path)
-    assert_same(again, pruned["prune75"])
-
-
 @pytest.mark.parametrize(
     "step",
     [
@@ -159,6 +151,7 @@ def test_a_broken_training_goes_on_to_the_same_weights(
 
 
 def test_a_damaged_checkpoint_is_said_and_begun_anew(pruned, tmp_path: Path, capsys) -> None:
+    """And the same seed gives the same weights."""
     (tmp_path / "epoch-00001.npz").write_bytes(b"no archive")
     assert_same(
         prune(small(), Prune(sparsity=75), fine_tuning_data(), CONFIG, tmp_path), pruned["prune75"]

@@ -48,13 +48,13 @@ from kerascnn.preprocessing import Preprocessing
 
 NETWORKS: dict[str, dict] = {
     "lenet5": {"input_shape": (32, 32, 1)},
-    "mobilenet_v2": {"alpha": 0.35},
-    "mobilenet_v3_small": {},
-    "resnet18": {"width": 0.25},
     "unet": {"width": 4, "depth": 2, "norm": True},
 }
 # Longer; their blocks are in the small networks below too.
 LONG: dict[str, dict] = {
+    "mobilenet_v2": {"alpha": 0.35},
+    "mobilenet_v3_small": {},
+    "resnet18": {"width": 0.25},
     "mobilenet_v1": {"alpha": 0.25},
     "efficientnet_b0": {"width": 0.25},
     "googlenet": {},
@@ -220,6 +220,12 @@ def gated() -> keras.Model:
 UNEVEN = dataclasses.replace(PICTURE, mean=(33.3,), std=(78.6,))
 
 
+@pytest.mark.parametrize("network", [small, gated], ids=["small", "gated"])
+def test_each_scale_of_a_small_networks_file_is_one_layers(network) -> None:
+    """Depthwise layers and residual sums, swish, hard swish and squeeze-excite, concatenation."""
+    assert_contract(*lowered_for_training(network(), PICTURE))
+
+
 def pictures_of(count: int | None = None) -> np.ndarray:
     pictures = fine_tuning_data().train.pictures
     assert pictures is not None
@@ -349,7 +355,14 @@ def folded(*, pruned: bool, clustered: bool) -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize(("pruned", "clustered"), [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(
+    ("pruned", "clustered"),
+    [
+        pytest.param(True, False, marks=pytest.mark.slow),
+        pytest.param(False, True, marks=pytest.mark.slow),
+        (True, True),
+    ],
+)
 def test_zeros_and_clusters_are_kept(pruned: bool, clustered: bool, tmp_path: Path) -> None:
     model = folded(pruned=pruned, clustered=clustered)
     shared = qat.clustered_layers(model)

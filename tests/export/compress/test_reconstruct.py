@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tracemalloc
 
 import keras
 import numpy as np
@@ -26,6 +27,7 @@ from export.compress.reconstruct.inputs import (
 )
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.reconstruct.ranges import fake_quantised, range_by_error
+from export.compress.reconstruct.walk import floats_at_once
 from export.graph.linear import LINEAR
 from export.tflite import flatbuffer
 from export.tflite.convert import layer_of, to_tflite
@@ -146,7 +148,13 @@ def as_stored(layer: keras.Layer) -> np.ndarray:
     return np.moveaxis(kernel, -2, 0) if kernel.ndim == 2 else kernel.transpose(0, 1, 2, 3)
 
 
-@pytest.mark.parametrize("precision", ["weight_int8", "weight_int4", "dynamic_int8", "int8"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        *("weight_int8", "weight_int4", "int8"),
+        pytest.param("dynamic_int8", marks=pytest.mark.slow),  # the kernels of weight_int8
+    ],
+)
 def test_rounded_kernels_are_in_the_file_as_they_are(precision: str, monkeypatch) -> None:
     kept = []
 
@@ -232,3 +240,22 @@ def test_which_variants_are_reconstructed() -> None:
     for name in ("plain_int8", "plain_weight_int4", "qat_int8", "int8_converter", "float16"):
         assert not recipes.variant(name).reconstructed
     assert recipes.variant("prune50_plain_int8").steps == recipes.variant("prune50_int8").steps
+
+
+def test_activations_take_the_room_that_was_planned_for() -> None:
+    """Arrays of NumPy, of both networks together: no copy of all pictures, and none in doubles."""
+    inputs = x = keras.Input((64, 64, 3))
+    x = layers.Conv2D(16, 1, name="wide")(x)
+    x = layers.ReLU(6.0)(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name="deep")(x)
+    x = layers.ReLU(6.0)(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    pictures = np.random.default_rng(0).normal(size=(40, 64, 64, 3)).astype(np.float32)
+    form = Format(bits=lambda _layer: 8, activations="int8", has_scale=lambda _layer: True)
+    tracemalloc.start()
+    try:
+        reconstruct(model, form, pictures)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 4 * floats_at_once(model) * len(pictures)

@@ -33,7 +33,7 @@ from PIL import Image
 from web_page import PROBLEM, Page, needs_browser
 
 from export.artefacts import variants as recipes
-from export.artefacts.description import DESCRIPTION
+from export.artefacts.description import DESCRIPTION, read_description
 from export.compress.compress import compress
 from export.deploy import web
 from export.graph.detection import with_scores
@@ -42,6 +42,7 @@ from export.runtime import load as runtimes
 from export.runtime.detectors import load_detector
 from export.runtime.predict import answers
 from export.runtime.segmenters import load_segmenter
+from export.runtime.selftest import of_file
 from export.tasks.classification import Classification
 from export.tflite.argmax import append_argmax
 from export.tflite.convert import to_tflite
@@ -278,8 +279,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, File]:
     ) -> None:
         kind = "uint8" if "int8" in name else "float32"
         told = web_golden.description(task, preprocessing, labels, decoding, kind=kind)
-        (folder / f"{name}.tflite").write_bytes(TFLiteModel.edited(data, describe, metadata=told))
-        made[name] = File(path=folder / f"{name}.tflite", preprocessing=preprocessing)
+        path = folder / f"{name}.tflite"
+        path.write_bytes(TFLiteModel.edited(data, describe, metadata=told))
+        variant = recipes.variant("int8" if "int8" in name else "float32")
+        told["selftest"] = of_file(data, ".tflite", read_description(path), variant)
+        path.write_bytes(TFLiteModel.edited(data, describe, metadata=told))
+        made[name] = File(path=path, preprocessing=preprocessing)
 
     classifier = to_tflite(_classifier())
     write("class_float32", classifier, "classification", PREPROCESSING, LABELS, {"kind": "logits"})
@@ -398,6 +403,32 @@ def test_classifiers_give_pythons_labels_and_probabilities(
             assert row["share"] == pytest.approx(wanted[LABELS.index(row["label"])], abs=1e-3)
         best.append(found[0]["share"])
     assert np.ptp(best) > 0.1
+
+
+@needs_browser
+def test_files_answer_in_the_page_as_they_say(
+    files: dict[str, File], opened: Page, tmp_path: Path
+) -> None:
+    """The runtime is another one than that which wrote the self-test."""
+    for name in files:
+        opened.choose(name)
+        told = opened.self_test()
+        assert told.startswith("Self-test: CPU: verified"), (name, told)
+        assert "differ" not in told, (name, told)
+    file = files["class_float32"].path
+    description = read_description(file)
+    (test,) = description["selftest"]["numbers"]
+    test["top"][0][1] += 0.05 * test["span"]
+    altered = tmp_path / "altered.tflite"
+    altered.write_bytes(TFLiteModel.edited(file.read_bytes(), describe, metadata=description))
+    opened.take(altered)
+    told = "CPU: answers differ by 5% from those of the file (at most 0.1%)"
+    assert told in opened.self_test()
+    assert opened.answers(photos()[0])  # it is told, and not refused
+    del description["selftest"]
+    altered.write_bytes(TFLiteModel.edited(file.read_bytes(), describe, metadata=description))
+    opened.take(altered)
+    assert opened.self_test() == "Self-test: none inside"
 
 
 @needs_browser

@@ -29,7 +29,7 @@ def assert_equal(model: keras.Model, folded: keras.Model) -> None:
     np.testing.assert_allclose(got, expected, rtol=0, atol=(1e-9 if exact else 2e-5) * scale)
 
 
-SLOW = {"resnet50", "efficientnet_v2_b0", "mobilenet_v3_large", "unet_mobilenet_v2"}
+SLOW = {"vgg16", "resnet50", "efficientnet_v2_b0", "mobilenet_v3_large", "unet_mobilenet_v2"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from kerascnn.errors import InputError
 LONG: dict[str, dict] = {f"efficientnet_lite{i}": {"width": 0.25} for i in range(1, 5)}
 # Of the blocks that these have, others are here too.
 SLOW = {"vgg16", "googlenet", "resnet50", "mobilenet_v1", "mobilenet_v3_large", *LONG}
-SLOW |= {"efficientnet_lite0", "efficientnet_v2_b0", "unet_mobilenet_v2"}
+SLOW |= {"efficientnet_b0", "efficientnet_lite0", "efficientnet_v2_b0", "unet_mobilenet_v2"}
 
 
 def answers(model, pictures: np.ndarray) -> np.ndarray:
@@ -48,7 +48,10 @@ def draws(twin: tf_keras.Model) -> int:
     return sum(hasattr(layer, "draws") for layer in twin.layers)
 
 
-@pytest.mark.parametrize("name", ["lenet5", "mobilenet_v3_small", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name",
+    ["lenet5", "mobilenet_v3_small", pytest.param("efficientnet_b0", marks=pytest.mark.slow)],
+)
 def test_a_lowered_network_has_a_twin(name: str) -> None:
     model = lower_for_int8(built(name, **NETWORKS[name]))
     pictures = pictures_for(model)

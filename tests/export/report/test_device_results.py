@@ -79,7 +79,7 @@ def test_the_columns_are_those_of_results_csv_and_the_phone_s_own() -> None:
     assert COLUMNS[own - 1 : own + 5] == (
         *("sha256", "device", "android", "accelerator", "pictures", "file"),
     )
-    assert len(set(COLUMNS)) == len(COLUMNS) == len(results.COLUMNS) + 17
+    assert len(set(COLUMNS)) == len(COLUMNS) == len(results.COLUMNS) + 18
 
 
 def test_tables_of_earlier_apps_are_read(shared: Any) -> None:
@@ -94,6 +94,7 @@ def test_what_a_phone_tells_of_a_measurement_is_kept(shared: Any) -> None:
         **{"nodes": 65, "plan_nodes": 2, "rounds": "1/3", "ended": "background"},
         **{"accelerator_used": "GPU in part", "runtime": "1.4.1", "soc": "Google Tensor G2"},
         **{"thermal_before": "none", "thermal_after": "light", "accelerator": "GPU"},
+        "selftest": "verified",
     }
     read_back = shared(table_of(told))
     phones, said = join(read_back, files())
@@ -106,6 +107,15 @@ def test_what_a_phone_tells_of_a_measurement_is_kept(shared: Any) -> None:
         **{name: str(value) for name, value in told.items()},
         **{"latency_p90_ms": "3.0", "latency_p99_ms": "4.0"},
     }
+
+
+def test_files_that_answer_otherwise_on_a_phone_are_named(shared: Any) -> None:
+    for word, named in (("differs by 3.2%", True), ("differs", True), ("verified", False)):
+        phones, said = join(shared(table_of({"selftest": word})), files())
+        assert len(phones) == 1  # their times are true all the same
+        assert [
+            f"does not answer there as the file says that it does ({word})" in one for one in said
+        ] == ([True] if named else [])
 
 
 def test_a_cell_that_no_sheet_is_to_work_out_is_read_without_its_apostrophe(shared: Any) -> None:
@@ -181,7 +191,7 @@ def test_a_broken_cell_is_refused_by_line_and_column(
         (table_of({}).replace("format", "bytes"), "line 1: column 'bytes' stands there twice"),
         (table_of(), "line 2: nothing was measured"),
         (table_of({}) + "lenet5,int8\r\n", "line 3: ends before column 'variant'"),
-        (table_of({}) + "," * 99, "line 3: goes on after the last column, 'thermal_after'"),
+        (table_of({}) + "," * 99, "line 3: goes on after the last column, 'selftest'"),
         (table_of({}) + '"lenet5', "line 3: not a line of CSV"),
         (b"PK\x03\x04\n\xff", "line 2: not UTF-8"),
     ],

@@ -102,6 +102,7 @@ def test_a_page_of_a_file(tmp_path: Path) -> None:
         "labels      3: bär, 고양이, dog",
         "author      Jo Doe",
         "licence     Apache-2.0",
+        "self-test   none inside (an earlier version wrote the file, or its runtime was not there)",
         "operations  3 of 2 kinds; all of them the format's own; no Flex",
     ]
 

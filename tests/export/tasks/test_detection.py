@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tiny_detectors
 from commands import assert_refused, here
 from networks import with_random_norms
 from PIL import Image
@@ -54,7 +55,18 @@ DATA = "scenes:96@12+6"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of a detector whose network is sure of something, without a training."""
-    folder = tmp_path_factory.mktemp("runs") / "boxes"
+    return untrained(tmp_path_factory.mktemp("runs") / "boxes")
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Of a network that is quickly converted, and sure of nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_detectors.in_place_of_the_zoo(patch)
+        return untrained(tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def untrained(folder: Path) -> Run:
     asked = request(
         "ssdlite_mobilenet_v3_small",
         data=DATA,
@@ -82,11 +94,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run.open(folder)
 
 
+# A network of the zoo is converted for half a minute. In test_every_task.py files of a small one
+# are made, described, compared and asked; single operations are in ../tflite and ../onnx.
+SLOW = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def made(run: Run) -> dict[str, Artefact]:
     return {artefact.path.name: artefact for artefact in compress(run, VARIANTS)[0]}
 
 
+@SLOW
 def test_files_find_what_keras_finds(run: Run, made: dict[str, Artefact]) -> None:
     assert set(made) == {*(f"{name}.tflite" for name in VARIANTS), "float32.onnx"}
     for name, artefact in made.items():
@@ -102,6 +120,7 @@ def test_files_find_what_keras_finds(run: Run, made: dict[str, Artefact]) -> Non
     assert sum(int((one.scores > 0.3).sum()) for one in found.pictures) > 20
 
 
+@SLOW
 def test_both_forms_say_the_same(run: Run, made: dict[str, Artefact]) -> None:
     task = tasks.of(run)
     spec = DetectorSpec.from_dict(run.info["detector"])
@@ -115,6 +134,7 @@ def test_both_forms_say_the_same(run: Run, made: dict[str, Artefact]) -> None:
         assert score < 1e-5
 
 
+@SLOW
 def test_a_file_is_described(run: Run, made: dict[str, Artefact]) -> None:
     anchors = DetectorSpec.from_dict(run.info["detector"]).anchors.count
     inside, raw = made["int8.tflite"].info, made["int8_raw.tflite"].info
@@ -148,6 +168,7 @@ def test_a_file_is_described(run: Run, made: dict[str, Artefact]) -> None:
     assert inside["nonzero_parameters"] == raw["nonzero_parameters"]
 
 
+@SLOW
 def test_what_is_there_is_not_made_again(run: Run, made: dict[str, Artefact]) -> None:
     assert compress(run, VARIANTS)[1] is False
 
@@ -201,6 +222,7 @@ def test_a_classifier_has_no_raw_form(run: Run) -> None:
         tasks.of(classifier).check(variant)
 
 
+@SLOW
 def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
     rows = compare([run], tmp_path)
     assert {row.metric for row in rows} == {"AP"}
@@ -217,11 +239,13 @@ def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Pat
 
 
 def test_the_data_is_scanned_once_a_command(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert scans_of_commands(run, tmp_path, monkeypatch, detection_sets, "scan_objects") == [1, 1]
+    found = scans_of_commands(tiny_run, tmp_path, monkeypatch, detection_sets, "scan_objects")
+    assert found == [1, 1]
 
 
+@SLOW
 def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
     picture = scenes.scan(DATA).held_out.picture(0)
     wide = np.asarray(Image.fromarray(picture).resize((192, 96)))
@@ -249,6 +273,7 @@ def test_predict_draws_boxes(run: Run, made: dict[str, Artefact], tmp_path: Path
         list(answers(path, two, order=Order(out=tmp_path / "drawn")))
 
 
+@SLOW
 def test_a_file_alone_finds_what_it_does_beside_its_json(
     run: Run, made: dict[str, Artefact], tmp_path: Path
 ) -> None:
@@ -269,6 +294,7 @@ def _assert_equal(one: Boxes, other: Boxes) -> None:
             assert abs(getattr(a, edge) - getattr(b, edge)) < 1
 
 
+@SLOW
 def test_predict_as_a_command(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
     Image.fromarray(scenes.scan(DATA).held_out.picture(1)).save(tmp_path / "one.png")
     (tmp_path / "text.png").write_text("no picture")

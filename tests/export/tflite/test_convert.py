@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
-from networks import DEMO_MODELS, lively
+from networks import DEMO_MODELS, converted, lively, outputs_of, with_random_weights
 
 from export.artefacts import variants as recipes
 from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
@@ -34,19 +34,19 @@ def bytes_of(preprocessing, seed: int, count: int = PICTURES) -> np.ndarray:
     [pytest.param(n, marks=[pytest.mark.slow] * (n in SEEN_IN_THE_DEMO)) for n in DEMO_MODELS],
 )
 def test_float32_and_int8_are_one_piece_and_agree(name: str, tmp_path) -> None:
-    model = lively(name)
+    model, float_file = converted(name)
     preprocessing = zoo.entry(name).preprocessing(28, 28, resize="pad")
     pictures = bytes_of(preprocessing, seed=1)
-    wanted = model.predict(preprocessing.normalise(pictures), verbose=0)
+    wanted = outputs_of(model, preprocessing.normalise(pictures))
 
     float_path = tmp_path / "float32.tflite"
-    float_path.write_bytes(to_tflite(model))
+    float_path.write_bytes(float_file)
     runtime = runtimes.load(float_path, preprocessing)
     assert runtime.operations == ("DELEGATE",)
     np.testing.assert_allclose(runtime.predict(pictures), wanted, atol=1e-3)
     assert float_path.stat().st_size < 4.4 * model.count_params() + 60_000
 
-    lowered = to_tflite(lower_for_int8(model)) if needs_lowering(model) else float_path.read_bytes()
+    lowered = converted(name, lowered=True)[1] if needs_lowering(model) else float_file
     int8_path = tmp_path / "int8.tflite"
     int8_path.write_bytes(
         quantise_file(
@@ -85,9 +85,7 @@ def test_lowering_keeps_the_outputs_and_the_model(name: str) -> None:
     before = [w.copy() for w in model.get_weights()]
     x = np.random.default_rng(0).uniform(-1, 1, (4, *model.input_shape[1:])).astype(np.float32)
     twin = lower_for_int8(model)
-    np.testing.assert_allclose(
-        twin.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(outputs_of(twin, x), outputs_of(model, x), rtol=1e-4, atol=1e-5)
     assert not needs_lowering(twin)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -111,30 +109,44 @@ def test_each_lowering_is_equal_in_float(kind: str) -> None:
     keras.utils.set_random_seed(0)
     model = gated(kind)
     x = np.random.default_rng(0).normal(0, 3, (16, 8, 8, 4)).astype(np.float32)
-    wanted, got = (m.predict_on_batch(x) for m in (model, lower_for_int8(model)))
+    wanted, got = (outputs_of(m, x) for m in (model, lower_for_int8(model)))
     assert np.abs(got - wanted).max() < 1e-6 * np.abs(wanted).max()
     assert needs_lowering(model) == ("hard" in kind)
 
 
+def coloured() -> keras.Model:
+    """A stem that pads, and a depthwise block."""
+    x = inputs = keras.Input((28, 28, 3), name="image")
+    x = keras.layers.Conv2D(16, 3, 2, padding="same", use_bias=False, name="stem")(x)
+    x = keras.layers.BatchNormalization(name="stem_norm")(x)
+    x = keras.layers.ReLU(6.0, name="stem_act")(x)
+    x = keras.layers.DepthwiseConv2D(3, 2, padding="same", name="depthwise")(x)
+    x = keras.layers.Conv2D(32, 1, activation="relu", name="project")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return with_random_weights(
+        keras.Model(inputs, keras.layers.Dense(10, name="logits")(x), name="coloured")
+    )
+
+
+@pytest.mark.parametrize("network", ["small", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "normalisation",
     [
-        pytest.param(
-            {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
-            marks=pytest.mark.slow,
-        ),
+        {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
         {"mean": (103.939, 116.779, 123.68), "std": 1.0, "order": "bgr"},
-        pytest.param({"mean": 127.5, "std": 127.5}, marks=pytest.mark.slow),
+        {"mean": 127.5, "std": 127.5},
     ],
     ids=["imagenet", "caffe", "inception"],
 )
-def test_int8_takes_raw_bytes_whatever_the_normalisation(normalisation, tmp_path) -> None:
-    model = lively("mobilenet_v2")
+def test_int8_takes_raw_bytes_whatever_the_normalisation(
+    normalisation, network: str, tmp_path
+) -> None:
+    model = coloured() if network == "small" else lively(network)
     preprocessing = zoo.entry("mobilenet_v2").preprocessing(28, 28, **normalisation)
     pictures = bytes_of(preprocessing, seed=1)
-    wanted = model.predict_on_batch(preprocessing.normalise(pictures))
+    wanted = outputs_of(model, preprocessing.normalise(pictures))
     twin, raw = with_raw_input(model, preprocessing)
-    got = twin.predict_on_batch(raw.normalise(pictures))
+    got = outputs_of(twin, raw.normalise(pictures))
     np.testing.assert_allclose(got, wanted, atol=2e-5 * np.abs(wanted).max())
     path = tmp_path / "int8.tflite"
     calibration = bytes_of(preprocessing, seed=2)
@@ -154,11 +166,10 @@ def test_int8_takes_raw_bytes_whatever_the_normalisation(normalisation, tmp_path
     ],
 )
 def test_weight_variants_of_a_depthwise_network(variant: str, tmp_path) -> None:
-    model = lively("mobilenet_v2")
+    model, float_file = converted("mobilenet_v2")
     preprocessing = zoo.entry("mobilenet_v2").preprocessing(28, 28)
     pictures = bytes_of(preprocessing, seed=1)
-    wanted = model.predict(preprocessing.normalise(pictures), verbose=0)
-    float_file = to_tflite(model)
+    wanted = outputs_of(model, preprocessing.normalise(pictures))
     path = tmp_path / "x.tflite"
     path.write_bytes(quantise_file(float_file, recipes.variant(variant), preprocessing))
     runtime = runtimes.load(path, preprocessing)
@@ -184,7 +195,7 @@ def test_onnx_agrees_for_any_batch(tmp_path) -> None:
     # How many of these the exporter leaves differs from process to process.
     assert "Reshape" not in {node.op_type for node in onnx.load(path).graph.node}
     got = runtimes.load(path, preprocessing).predict(pictures)
-    wanted = model.predict(preprocessing.normalise(pictures), verbose=0)
+    wanted = outputs_of(model, preprocessing.normalise(pictures))
     np.testing.assert_allclose(got, wanted, atol=1e-3)
 
 

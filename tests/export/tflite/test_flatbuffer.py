@@ -8,23 +8,20 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from networks import lively
+from networks import converted
 
 from export.artefacts import variants as recipes
-from export.graph.lower import lower_for_int8
 from export.tflite import flatbuffer
-from export.tflite.convert import to_tflite
 from export.tflite.quantise import quantise_file
 from kerascnn import zoo
 
 
 @pytest.fixture(scope="module")
 def int8() -> bytes:
-    model = lively("mobilenet_v2")
     preprocessing = zoo.preprocessing("mobilenet_v2", 28, 28)
     pictures = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 3)).astype(np.uint8)
-    lowered = to_tflite(lower_for_int8(model))
-    return quantise_file(lowered, recipes.variant("int8"), preprocessing, pictures)
+    file = converted("mobilenet_v2")[1]  # which needs no lowering
+    return quantise_file(file, recipes.variant("int8"), preprocessing, pictures)
 
 
 def test_equal_lists_are_written_once(int8: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,9 @@ import keras
 import numpy as np
 import pytest
 from litert_quantizer import quantizer, recipe
-from networks import lively
+from networks import converted, lively, outputs_of
 
 from export.artefacts import variants as recipes
-from export.graph.lower import lower_for_int8
 from export.runtime import load as runtimes
 from export.tflite.convert import to_tflite
 from export.tflite.converter_quantise import converter_quantise
@@ -20,11 +19,7 @@ from kerascnn import zoo
 from kerascnn.errors import InputError
 from training.common.quiet import native_quiet, quiet
 
-
-@functools.cache
-def lowered(name: str) -> tuple[keras.Model, bytes]:
-    model = lower_for_int8(lively(name))
-    return model, to_tflite(model)
+lowered = functools.partial(converted, lowered=True)
 
 
 def bytes_of(preprocessing, seed: int, count: int = 16) -> np.ndarray:
@@ -62,7 +57,7 @@ def test_int16x8_takes_floats_and_agrees(name: str, tmp_path) -> None:
     assert runtime.operations[0] == "QUANTIZE"
     assert runtime.operations[-1] == "DEQUANTIZE"
     assert not {"DELEGATE", "DEQUANTIZE"} & set(runtime.operations[1:-1])
-    wanted = model.predict_on_batch(preprocessing.normalise(pictures))
+    wanted = outputs_of(model, preprocessing.normalise(pictures))
     assert correlation(runtime.predict(pictures), wanted) > 0.999
 
 
@@ -111,7 +106,7 @@ def test_the_converter_agrees_with_litert_quantizer(precision: str, tmp_path) ->
     got = runtime.predict(pictures)
     wanted = loaded(other, preprocessing, tmp_path).predict(pictures)
     assert correlation(got, wanted) > (0.98 if precision == "int8" else 0.999)
-    reference = model.predict_on_batch(preprocessing.normalise(pictures))
+    reference = outputs_of(model, preprocessing.normalise(pictures))
     assert correlation(got, reference) > (0.97 if precision == "int8" else 0.999)
 
 
@@ -151,7 +146,7 @@ def test_dynamic_int8_survives_outliers_before_depthwise_layers(tmp_path) -> Non
     model = with_outliers(lively("efficientnet_b0"), 300)
     preprocessing = preprocessing_of("efficientnet_b0")
     pictures = bytes_of(preprocessing, seed=1)
-    wanted = model.predict_on_batch(preprocessing.normalise(pictures))
+    wanted = outputs_of(model, preprocessing.normalise(pictures))
     file = to_tflite(model)
     with quiet(), native_quiet():
         work = quantizer.Quantizer(bytearray(file), recipe.dynamic_wi8_afp32())

@@ -11,7 +11,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from networks import lively
+from networks import converted
 from PIL import Image
 
 from export.artefacts import variants as recipes
@@ -42,7 +42,7 @@ FAULTY = "stage3_block2_project"
 
 @pytest.fixture(scope="module")
 def float_file() -> bytes:
-    return to_tflite(lively(NAME))
+    return converted(NAME)[1]
 
 
 def errors(float_file: bytes, artefact: bytes, **options):

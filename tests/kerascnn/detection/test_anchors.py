@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from checkpoints import golden_operations
 
+from kerascnn import zoo
 from kerascnn.detection.anchors import Anchors, Level, pyramid_anchors, rpn_anchors, ssd_anchors
 from kerascnn.errors import InputError
 
@@ -181,3 +182,10 @@ def test_json_brings_back_the_same() -> None:
 def test_impossible_levels_are_refused(change: dict) -> None:
     with pytest.raises(InputError):
         dataclasses.replace(Level(rows=2, columns=2, sizes=((0.5, 0.5),)), **change)
+
+
+@pytest.mark.parametrize("name", zoo.list_models("detection"))
+def test_the_catalogue_knows_the_cells_of_the_finest_grid(name: str) -> None:
+    shape = zoo.entry(name).input_shape
+    levels = zoo.detector_spec(name, shape).anchors.levels
+    assert round(min(shape[0] / level.rows for level in levels)) == zoo.entry(name).cell

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 from checkpoints import differing, golden_values, goldens, write_safetensors
-from networks import with_random_norms
+from networks import outputs_of, with_random_norms
 
 import kerascnn
 from kerascnn import zoo
@@ -52,7 +52,7 @@ def test_outputs_of_the_reference(theirs: str, tmp_path: Path) -> None:
         height, width = map(int, size.split("x"))
         shape = (height, width, 3)
         model = kerascnn.build(OURS[theirs], weights=path, input_shape=shape)
-        boxes, logits = model.predict_on_batch(pictures(shape))
+        boxes, logits = outputs_of(model, pictures(shape))
         if golden["package"] == "torchvision":  # codes dx, dy, dw, dh
             boxes = boxes[..., [1, 0, 3, 2]]
         for got, right in ((boxes, wanted["boxes"]), (logits, wanted["logits"])):
@@ -90,7 +90,10 @@ def test_a_run_of_ours_is_loaded_but_for_other_classes(name: str, random, tmp_pa
     ("name", "backbone", "ends"),
     [
         ("ssdlite_mobilenet_v2", "mobilenet_v2", ("stem", "stage", "head")),
-        ("ssdlite_mobilenet_v3_small", "mobilenet_v3_small", ("stem", "stage", "last")),
+        pytest.param(
+            *("ssdlite_mobilenet_v3_small", "mobilenet_v3_small", ("stem", "stage", "last")),
+            marks=pytest.mark.slow,
+        ),
         ("efficientdet_lite0", "efficientnet_lite0", ("stem", "stage")),
     ],
 )
@@ -109,7 +112,10 @@ def test_a_classifiers_run_fills_the_backbone(name, backbone, ends, tmp_path: Pa
     ("name", "backbone", "last"),
     [
         ("ssdlite_mobilenet_v2", "mobilenet_v2", "head_act"),
-        ("ssdlite_mobilenet_v3_large", "mobilenet_v3_large", "last_act"),
+        pytest.param(
+            *("ssdlite_mobilenet_v3_large", "mobilenet_v3_large", "last_act"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_references_classifier_gives_its_features(name, backbone, last, tmp_path: Path) -> None:
@@ -117,7 +123,7 @@ def test_a_references_classifier_gives_its_features(name, backbone, last, tmp_pa
     classifier = kerascnn.build(backbone, input_shape=(75, 64, 3), weights=path, stem_strides=2)
     model = kerascnn.build(name, input_shape=(75, 64, 3), weights=path)
     ours, theirs = (
-        kerascnn.features(x, [last]).predict_on_batch(pictures((75, 64, 3)))[0]
+        outputs_of(kerascnn.features(x, [last]), pictures((75, 64, 3)))[0]
         for x in (model, classifier)
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from networks import outputs_of
 
 import kerascnn
 from kerascnn import zoo
@@ -37,7 +38,7 @@ def test_rows_go_by_level_row_column_and_anchor(lite0) -> None:
     conv = model.get_layer("box_predict_pointwise")
     kernel, bias = conv.get_weights()
     conv.set_weights([np.zeros_like(kernel), np.arange(len(bias))])
-    boxes, _ = model.predict_on_batch(np.zeros((1, 75, 101, 3), "float32"))
+    boxes, _ = outputs_of(model, np.zeros((1, 75, 101, 3), "float32"))
     np.testing.assert_array_equal(boxes[0], np.tile(np.arange(36).reshape(9, 4), (182, 1)))
 
 
@@ -89,7 +90,7 @@ def test_levels_share_convolutions_and_no_norms(lite0) -> None:
 
 
 def test_objects_are_rare_at_first(lite0) -> None:
-    _, logits = lite0.predict_on_batch(np.zeros((1, 75, 101, 3), "float32"))
+    _, logits = outputs_of(lite0, np.zeros((1, 75, 101, 3), "float32"))
     assert 1 / (1 + np.exp(-logits)) == pytest.approx(0.01, rel=0.5)
     np.testing.assert_allclose(
         lite0.get_layer("class_predict_pointwise").bias, -np.log(99), rtol=1e-6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from networks import outputs_of
 
 import kerascnn
 from kerascnn import zoo
@@ -57,7 +58,7 @@ def test_rows_go_by_map_row_column_and_anchor() -> None:
         conv = model.get_layer(f"box_map{number}_predict")
         kernel, _ = conv.get_weights()
         conv.set_weights([np.zeros_like(kernel), 100 * number + np.arange(24)])
-    boxes, _ = model.predict_on_batch(np.zeros((1, 64, 96, 3), "float32"))
+    boxes, _ = outputs_of(model, np.zeros((1, 64, 96, 3), "float32"))
     levels = zoo.detector_spec("ssdlite_mobilenet_v2", (64, 96)).anchors.levels
     wanted = [
         np.tile(100 * number + np.arange(24).reshape(6, 4), (level.rows * level.columns, 1))
@@ -71,7 +72,7 @@ def test_a_bright_cell_is_where_its_anchors_are() -> None:
     model = kerascnn.build("ssdlite_mobilenet_v2", input_shape=(320, 320, 3), classes=2, alpha=0.35)
     pictures = np.zeros((2, 320, 320, 3), "float32")
     pictures[1, :8, -8:] = 1
-    _, logits = model.predict_on_batch(pictures)
+    _, logits = outputs_of(model, pictures)
     changed = np.abs(logits[1] - logits[0]).max(-1)[: 20 * 20 * 6].reshape(20, 20, 6).max(-1)
     assert changed[0, 19] > 0
     assert changed[19, 0] == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from checkpoints import differing, golden_values, goldens, write_safetensors
 from keras import layers
-from networks import with_random_norms
+from networks import outputs_of, with_random_norms
 
 import kerascnn
 from kerascnn import weights, zoo
@@ -81,8 +81,8 @@ def lively(model: keras.Model) -> keras.Model:
 def same(theirs: keras.Model, ours: keras.Model) -> None:
     shape = theirs.input_shape[1:]
     x = np.random.default_rng(1).normal(0, 1, (2, *shape)).astype(np.float32)
-    wanted = theirs.predict_on_batch(x)
-    got = np.asarray(keras.ops.softmax(ours.predict_on_batch(x)))
+    wanted = outputs_of(theirs, x)
+    got = np.asarray(keras.ops.softmax(outputs_of(ours, x)))
     if wanted.shape[-1] == 1:
         wanted = np.concatenate([1 - wanted, wanted], axis=-1)
     np.testing.assert_allclose(got, wanted, atol=1e-5)

@@ -454,7 +454,10 @@ def assert_alike(one: np.ndarray, two: np.ndarray, name: str) -> None:
     assert differ.mean() <= (0.002 if POLICIES[name].operations else 0), name
 
 
-@pytest.mark.parametrize("name", _ELSEWHERE)
+# XLA takes its time for many operations; under jax it compiles them below.
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "modern")) for n in _ELSEWHERE]
+)
 def test_xla_and_a_stream_give_the_same(name: str) -> None:
     batch, rows = elsewhere(name)
 

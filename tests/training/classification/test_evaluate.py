@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kerascnn.complexity import count_activations
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.classification.evaluate import (
@@ -22,6 +23,7 @@ from training.classification.evaluate import (
     unequal,
 )
 from training.datasets.splits import Split
+from training.engine.evaluation import at_once
 
 FOUR = np.array([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.05, 0.1, 0.85], [0.7, 0.2, 0.1]])
 
@@ -171,6 +173,38 @@ def test_keras_network_sees_normalised_pictures() -> None:
     assert logits.shape == (70, 4)
     assert (logits[:69] == 1).all()
     assert (logits[69] == -1).all()
+
+
+class _Counted(keras.layers.Layer):
+    """Remembers how many images it was given at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int | None] = []
+
+    def call(self, x):
+        self.seen.append(x.shape[0])
+        return x
+
+
+def test_keras_holds_no_more_activations_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Preprocessing(height=4, width=4, channels=1, resize="stretch")
+    inputs = keras.Input((4, 4, 1))
+    inner = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.ReLU()])
+    counted = _Counted()
+    x = inner(counted(keras.layers.Conv2D(3, 1)(inputs)))
+    model = keras.Model(inputs, keras.layers.Flatten()(x))
+    # What is put in; the convolution and what counts; the model within and its own two; the rest.
+    numbers = 16 + 2 * 48 + 48 + 2 * 48 + 48
+    assert count_activations(model) == numbers
+    for copies, images in ((1, 12), (3, 4)):
+        monkeypatch.setattr("training.engine.evaluation._EAGER_BYTES", 12 * 4 * numbers)
+        assert at_once(model, 64, copies=copies) == images
+    counted.seen.clear()
+    keras_predict_fn(model, plain)(np.zeros((30, 4, 4, 1), np.uint8))
+    assert counted.seen == [12, 12, 6]
+    monkeypatch.undo()
+    assert at_once(model, 64) == 64
 
 
 def test_classes_are_judged_one_by_one() -> None:

@@ -469,3 +469,10 @@ def test_a_file_that_was_read_is_kept_until_it_or_its_images_change(
         entry.write_bytes(entry.read_bytes()[:-40])
     assert coco.scan(path, seed=0).classes == first.classes
     assert len(reads) == 4
+
+
+def test_images_are_named_as_pathlib_names_them(tmp_path: Path) -> None:
+    names = ["a.jpg", "b/a.jpg", "./c.jpg", "b//d.jpg", "b/./e.jpg", "../f.jpg", ".g.jpg", "/h.jpg"]
+    (tmp_path / "a.jpg").touch()
+    found = coco._pictures(tmp_path / "set.json", names)
+    assert found == [str(tmp_path / name) for name in names]

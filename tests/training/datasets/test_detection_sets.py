@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from kerascnn.errors import InputError
+from training.datasets import detection_table
 from training.datasets.detection_sets import scan_objects
 from training.datasets.detection_table import (
     ALL,
@@ -248,3 +249,16 @@ def test_sizes_and_pixels_are_upright(orientation: int, ending: str, tmp_path: P
     place.unlink()
     with pytest.raises(InputError, match="no such image"):
         read_size(place)
+
+
+def test_rows_that_are_there_twice_are_found_among_many() -> None:
+    rng = np.random.default_rng(0)
+    pictures, boxes = rng.integers(0, 50, 400), rng.integers(0, 9, (400, 2)).astype(np.float64)
+    boxes[7], boxes[300] = (0.0, 1.0), (-0.0, 1.0)
+    pictures[7] = pictures[300] = 60
+    rows = detection_table._perhaps_repeated([pictures, *boxes.T])
+    every = [tuple(row) for row in np.column_stack([pictures, boxes]).tolist()]
+    assert rows.tolist() == [i for i, row in enumerate(every) if every.count(row) > 1]
+    assert {7, 300} <= set(rows.tolist())
+    none = [np.zeros(0, np.int64), np.zeros(0)]
+    assert detection_table._perhaps_repeated(none).tolist() == []

@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import here
 from PIL import Image
 
+import kerascnn
 from kerascnn.errors import InputError
 from training import datasets
+from training.common import framework
+from training.datasets import delimited
 from training.datasets.splits import Dataset
 
 NAMES = [f"{number:02}.png" for number in range(12)]
@@ -288,3 +292,28 @@ def test_held_out_rows_of_another_table(tmp_path: Path) -> None:
     assert [Path(name).name for name in found.held_out.names] == ["03.png"]
     assert found.classes[found.held_out.labels[0]] == "dog"
     assert np.array_equal(datasets.measured(str(other)).held_out.labels, [0])
+
+
+class _Started(Exception):
+    """Where a framework would be loaded."""
+
+
+def test_a_table_is_read_once_at_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table(tmp_path, *READ["a heading"])
+    read: list[Path] = []
+
+    def counted(path: Path, of_file: Any = delimited.read) -> delimited.Delimited:
+        read.append(path)
+        return of_file(path)
+
+    def load(**_how: Any) -> None:
+        raise _Started
+
+    monkeypatch.setattr(delimited, "read", counted)
+    monkeypatch.setattr(framework, "load", load)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(_Started):
+        kerascnn.train("lenet5", data="labels.csv", out=tmp_path / "run", progress=False)
+    assert len(read) == 1
+    assert here("check", "labels.csv").returncode == 1  # of twelve images much is to be said
+    assert len(read) == 2

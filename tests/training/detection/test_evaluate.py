@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from training.detection.evaluate import (
     DetectFn,
     detections,
     evaluate_detector,
+    evaluate_keeping,
     keras_detect_fn,
     on_picture,
 )
 from training.detection.examples import chosen, example, write_examples
 from training.detection.metrics import Detections
-from training.engine.evaluation import image_blocks
+from training.engine.evaluation import IMAGES_AT_ONCE, image_blocks
 
 Boxes = Callable[[np.ndarray], np.ndarray]
 
@@ -85,6 +87,33 @@ def test_detections_are_shares_of_the_picture_and_cut_at_its_edge() -> None:
     np.testing.assert_allclose(on_it.boxes, [(0, 0, 1, 1), (0, 0.5, 0.5, 1)], atol=1e-6)
     assert on_it.labels.tolist() == [1, 0]
     np.testing.assert_array_equal(on_it.scores, found.scores)
+
+
+def test_only_what_is_shown_is_kept_of_masks() -> None:
+    held_out = tiny_detectors.split(96)
+    alive: list[weakref.ref] = []
+    together = []
+    find = perfect(held_out, PREPROCESSING)
+
+    def masked(pictures: np.ndarray) -> list[Detections]:
+        together.append(sum(one() is not None for one in alive))
+        whole = []
+        for one in find(pictures):
+            masks = np.ones((len(one), 14, 14), np.float32)
+            alive.append(weakref.ref(masks))
+            whole.append(dataclasses.replace(one, masks=masks))
+        return whole
+
+    evaluations, found = evaluate_keeping(
+        *(masked, held_out, PREPROCESSING, CLASSES),
+        kinds=("segm", "bbox"), kept=chosen(96).tolist(),
+    )  # fmt: skip
+    assert [one.kind for one in evaluations] == ["segm", "bbox"]
+    assert evaluations[1].ap == pytest.approx(100)
+    assert list(found) == chosen(96).tolist()
+    # Those that are shown, and the block that is being compared.
+    assert len(together) == 96 / IMAGES_AT_ONCE
+    assert max(together) <= len(found) + IMAGES_AT_ONCE
 
 
 def test_a_broken_picture_is_named() -> None:

@@ -234,6 +234,9 @@ print(json.dumps(fitted.history))
 """
 
 
+# A classifier's training under jax is in engine/test_training_backends.py, this loss in
+# test_losses.py, and what is detected in kerascnn/detection/test_postprocess.py.
+@pytest.mark.slow
 def test_jax_trains_and_its_first_loss_is_tensorflows(on_backend: Backends, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=2, batch_size=12)
     model = tiny_detectors.network(dropout=0.0)

@@ -7,13 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import small_sets
 
+from kerascnn import blocks
 from kerascnn.detection.specs import DetectorSpec
+from kerascnn.preprocessing import Preprocessing
 from training import datasets, recipes
 from training.datasets.splits import Dataset, Split
+from training.engine import network
 from training.engine.config import TrainConfig
 from training.engine.request import TrainRequest, request
 from training.engine.run import Run
@@ -36,7 +40,9 @@ DETECTORS = {
 TWO_STAGES = {"rcnn": "faster_rcnn_efficientnet_lite0_fpn"}
 MAPS = {"scenes_maps": "unet", "segmentation": "unet_efficientnet_lite0"}
 LABELS = {"multilabel": "mobilenet_v2", "multilabel_finetune": "mobilenet_v1"}
-FAST = {"digits", "lenet", "scratch", "finetune", "resnet", "mobilenet_v1"}
+FAST = {"digits", "lenet"}
+# Those of no family, which are what a user gets who names none, or asks for in their place.
+PLAIN = ("scratch", "finetune", "modern")
 OPTIONS = {name: {"alpha": 0.25} for name in ("mobilenet_v1", "mobilenet_v2")}
 OPTIONS["vgg16"] = {"dropout": 0.0}
 
@@ -70,6 +76,26 @@ def test_all_recipes_are_here() -> None:
 def test_two_steps_and_a_saved_network(name: str, tmp_path: Path) -> None:
     model = MODELS[name]
     run = two_steps(name, model, tmp_path, data="tiny", model_options=OPTIONS.get(model, {}))
+    assert_logits(run)
+
+
+@pytest.mark.usefixtures("a_few")
+@pytest.mark.parametrize("name", PLAIN)
+def test_two_steps_of_a_network_of_few_layers(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe itself, within seconds."""
+
+    def build(_asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -> keras.Model:
+        x = inputs = blocks.picture_input(preprocessing.input_shape)
+        x = blocks.Conventions(activation="relu").conv(x, 8, 3, strides=2, name="stem")
+        return keras.Model(inputs, blocks.classifier(x, classes, dropout=0.1), name="few")
+
+    monkeypatch.setattr(network, "build", build)
+    assert_logits(two_steps(name, MODELS[name], tmp_path, data="tiny"))
+
+
+def assert_logits(run: Run) -> None:
     logits = np.asarray(run.load_model()(np.zeros((1, *run.preprocessing.input_shape), "float32")))
     assert logits.shape == (1, 2)
     assert np.isfinite(logits).all()

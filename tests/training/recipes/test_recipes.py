@@ -81,7 +81,18 @@ def test_the_model_of_a_recipes_command_is_for_its_task(name):
     assert zoo.entry(model_of(name)).task in (own.name, own.networks)
 
 
-@pytest.mark.parametrize("name", sorted({*recipes.NAMES} - {*OF_DETECTORS, *OF_MAPS}))
+# Large networks; the names of their options are looked at below too.
+LARGE = {"efficientnet", "efficientnet_v2", "googlenet", "modern", "modern_sgd", "resnet", "senet"}
+LARGE |= {"mobilenet_v3", "vgg"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE))
+        for name in sorted({*recipes.NAMES} - {*OF_DETECTORS, *OF_MAPS})
+    ],
+)
 def test_the_model_of_a_recipes_command_takes_its_options(name):
     recipe, model = recipes.load(name), model_of(name)
     assert recipe.config_for(model).epochs > 0

@@ -81,7 +81,9 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
     preprocessing = task.preprocessing(asked, dataset)
     census = census_of.take(splits, generated=dataset.generated)
     twice = duplicates.find(census.rows, census.splits)
-    counted = task.counts(dataset, splits, preprocessing)
+    counted = dataclasses.replace(
+        task.counts(dataset, splits, preprocessing), cell=task.finest_cell(asked.model)
+    )
     found = files.findings_of(census, preprocessing)
     found += files.unread(dataset.ignored)
     labels = task.labels(splits)
@@ -91,7 +93,8 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
         found += files.other_sizes(census, splits)
     found += files.findings_of_duplicates(census, twice, labels)
     found += counts.findings_of(counted)
-    said = in_order([*found, *_said(dataset)])
+    here = {one.note.kind for one in found}
+    said = in_order([*found, *(one for one in _said(dataset) if one.note.kind not in here)])
     return Checked(
         asked=asked,
         guessed=guessed,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from training.common.wording import counted
-from training.engine.inspection import LEAST_SIDE, Counts
+from training.engine.inspection import Counts
 from training.tools.check.findings import Finding, finding, listed
 
 FEW = 10  # training images or objects of a class, below which it is hardly learnt
@@ -110,16 +110,13 @@ def _of_boxes(counts: Counts) -> list[Finding]:
     if counts.sides is None:
         return []
     found = []
-    tiny = (
-        int((counts.sides.min(axis=1, initial=np.inf) < LEAST_SIDE).sum())
-        if len(counts.sides)
-        else 0
-    )
+    tiny = int((counts.sides.min(axis=1) < counts.cell).sum()) if len(counts.sides) else 0
     if tiny:
         total = len(counts.sides)
         text = (
             f"{tiny:,} of {counted(total, 'object')} ({100 * tiny / total:.1f}%) are narrower than "
-            f"{LEAST_SIDE} pixels at the network's input: a detector hardly sees them"
+            f"{counts.cell} pixels at the network's input, a cell of its finest grid: it hardly "
+            "sees them"
         )
         found.append(
             finding(

@@ -17,7 +17,7 @@ from training.tools.check.look import FILE_FORMATS, MODES
 
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}
 # Images of formats that are not read.
-_OTHERS = frozenset({
+OTHERS = frozenset({
     ".avif", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".raw", ".tif", ".tiff",
 })  # fmt: skip
 _LONG = 3  # times as long as wide, against the network's input
@@ -26,9 +26,14 @@ _NAMED = 5
 
 
 def findings_of(census: Census, preprocessing: Preprocessing) -> list[Finding]:
-    """What is wrong with single files."""
-    found = [*_broken(census), *_unusual(census), *_sizes(census, preprocessing)]
+    """What is wrong with single files, for a network."""
+    found = [*of_files(census), *_sizes(census, preprocessing)]
     return [one for one in found if one.note.count]
+
+
+def of_files(census: Census) -> list[Finding]:
+    """What is wrong with single files, whatever they are for."""
+    return [one for one in (*_broken(census), *_unusual(census)) if one.note.count]
 
 
 def unread(ignored: Mapping[str, int]) -> list[Finding]:
@@ -42,7 +47,7 @@ def unread(ignored: Mapping[str, int]) -> list[Finding]:
     count = sum(ignored.values())
     endings = [f"{number:,} {ending}" for ending, number in sorted(ignored.items())]
     text = f"{counted(count, 'file is', 'files are')} not read, by the ending: {', '.join(endings)}"
-    remedy = "convert them to JPEG or PNG" if (images := _OTHERS & set(ignored)) else ""
+    remedy = "convert them to JPEG or PNG" if (images := OTHERS & set(ignored)) else ""
     return [finding("unread-files", text, count, remedy=remedy, serious=bool(images))]
 
 

@@ -11,10 +11,12 @@ import numpy as np
 
 from training import tasks
 from training.common import html_page
-from training.engine.inspection import LEAST_SIDE
+from training.tools.check import refused as refused_data
 from training.tools.check import report
+from training.tools.check.census import Census
 from training.tools.check.check import Checked
 from training.tools.check.findings import Finding
+from training.tools.check.refused import Refused
 from training.tools.check.samples import thumbnail
 
 _TEMPLATE = "check.html.j2"
@@ -40,6 +42,35 @@ def write_page(checked: Checked, path: pathlib.Path) -> None:
     html_page.write(path, "training.tools.check", _TEMPLATE, _values(checked))
 
 
+def write_refusal(refused: Refused, path: pathlib.Path) -> None:
+    """Write the page of data that a reader refuses.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    html_page.write(path, "training.tools.check", _TEMPLATE, _of_refused(refused))
+
+
+def _of_refused(refused: Refused) -> dict[str, Any]:
+    data, census = refused.asked.data, refused.census
+    return {
+        "name": pathlib.PurePath(data).name or data,
+        "verdict": refused_data.verdict(refused),
+        "what_for": f"{tasks.of_request(refused.asked).name}, as by {refused.asked.model}",
+        "splits": refused_data.of_images(refused),
+        "findings": [
+            {**_told_of(found, data), "groups": [], "wide": False} for found in refused.findings
+        ],
+        "facts": report.of_files(census) if census else {},
+        "notes": [],
+        "classes": None,
+        "shapes": _bars(_shapes(census)) if census else [],
+        "sides": [],
+        "samples": [],
+        "pixelated": html_page.PIXELATED,
+    }
+
+
 def _values(checked: Checked) -> dict[str, Any]:
     census = checked.census
     first = census.splits == 0
@@ -52,15 +83,16 @@ def _values(checked: Checked) -> dict[str, Any]:
         "splits": report.of_splits(checked),
         "findings": [_finding(checked, found) for found in checked.findings],
         "facts": report.facts(checked),
-        "notes": [_short(checked, found.note.text) for found in checked.facts],
+        "notes": [_short(checked.dataset.name, found.note.text) for found in checked.facts],
         "classes": _classes(checked),
         "unit": checked.counts.unit,
-        "shapes": _bars(_shapes(checked)),
+        "model": checked.asked.model,
+        "shapes": _bars(_shapes(checked.census)),
         "sides": _bars(report.sides(checked)),
-        "least": LEAST_SIDE,
-        "tiny": report.SIDES.index(LEAST_SIDE),
+        "least": checked.counts.cell,
+        "tiny": sum(side <= checked.counts.cell for side in report.SIDES),
         "samples": [
-            dataclasses.replace(sample, name=_short(checked, sample.name))
+            dataclasses.replace(sample, name=_short(checked.dataset.name, sample.name))
             for sample in tasks.of(checked.task).samples(
                 checked.dataset, checked.preprocessing, checked.asked.config, readable
             )
@@ -82,13 +114,17 @@ def _finding(checked: Checked, found: Finding) -> dict[str, Any]:
         pictures = [{"pixels": image(*place), **_told(checked, *place)} for place in group]
         if all(one["pixels"] is not None for one in pictures):
             groups.append(pictures)
+    wide = any(len(group) > 1 for group in groups)
+    return {**_told_of(found, checked.dataset.name), "groups": groups, "wide": wide}
+
+
+def _told_of(found: Finding, data: str) -> dict[str, Any]:
+    """A finding without images."""
     return {
-        "text": found.note.text,
+        "text": _short(data, found.note.text),
         "remedy": found.remedy,
         "count": found.note.count,
-        "examples": [_short(checked, one) for one in found.further],
-        "groups": groups,
-        "wide": any(len(group) > 1 for group in groups),
+        "examples": [_short(data, one) for one in found.further],
     }
 
 
@@ -100,14 +136,14 @@ def _told(checked: Checked, split: int, index: int) -> dict[str, str]:
         label = checked.counts.classes[part.labels[index]]
     return {
         "label": label,
-        "name": _short(checked, part.names[index]),
+        "name": _short(checked.dataset.name, part.names[index]),
         "split": checked.census.names[split],
     }
 
 
-def _short(checked: Checked, text: str) -> str:
+def _short(data: str, text: str) -> str:
     """A page goes to other people: it names files from the data set's folder on."""
-    root = pathlib.Path(checked.dataset.name)
+    root = pathlib.Path(data)
     folder = root if root.is_dir() else root.parent
     return text.replace(f"{folder}/", "")
 
@@ -136,8 +172,8 @@ def _classes(checked: Checked) -> dict[str, Any]:
     return {"rows": rows, "left": left, "half": half, "splits": counts.splits}
 
 
-def _shapes(checked: Checked) -> list[tuple[str, int]]:
-    rows = checked.census.rows[checked.census.rows["read"]]
+def _shapes(census: Census) -> list[tuple[str, int]]:
+    rows = census.rows[census.rows["read"]]
     limits = [limit for limit, _name in _SHAPES[:-1]]
     ratio = rows["width"] / np.maximum(rows["height"], 1)
     found = np.bincount(np.searchsorted(limits, ratio, side="right"), minlength=len(_SHAPES))

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from training.common.wording import counted
-from training.engine.inspection import LEAST_SIDE
+from training.tools.check.census import Census
 from training.tools.check.check import Checked
 from training.tools.check.findings import Finding, printable
 from training.tools.check.look import FILE_FORMATS, MODES
 
 _EXAMPLES = 3
 # Shorter sides of objects at the network's input, in pixels: below each, from the one before.
-SIDES = (2, 4, LEAST_SIDE, 16, 32, 64, 128)
+SIDES = (2, 4, 8, 16, 32, 64, 128)
 
 
 def verdict(checked: Checked) -> str:
@@ -67,8 +67,18 @@ def of_splits(checked: Checked) -> str:
 
 def facts(checked: Checked) -> dict[str, str]:
     """How things are, by a word for each."""
-    rows = checked.census.rows
-    rows = rows[rows["read"]]
+    found = of_files(checked.census)
+    if checked.counts.unit == "object" and found:
+        found["Objects"] = _objects(checked)
+    elif checked.counts.unit == "pixel" and checked.counts.empty.any() and found:
+        empty = counted(int(checked.counts.empty.sum()), "image")
+        found["Masks"] = f"{empty} with nothing but {checked.counts.classes[0]}"
+    return found
+
+
+def of_files(census: Census) -> dict[str, str]:
+    """How the files are that can be read, by a word for each; empty where there is none."""
+    rows = census.rows[census.rows["read"]]
     if not len(rows):
         return {}
     found = {"Sizes": _sizes(rows)}
@@ -79,11 +89,6 @@ def facts(checked: Checked) -> dict[str, str]:
             f"{counted(turned, 'image')} of {len(rows):,} turned upright by EXIF, as in training "
             "and on the phone"
         )
-    if checked.counts.unit == "object":
-        found["Objects"] = _objects(checked)
-    elif checked.counts.unit == "pixel" and checked.counts.empty.any():
-        empty = counted(int(checked.counts.empty.sum()), "image")
-        found["Masks"] = f"{empty} with nothing but {checked.counts.classes[0]}"
     return found
 
 

@@ -245,6 +245,17 @@ def test_objects_that_are_too_small_twice_or_missing(tmp_path: Path) -> None:
     }
     # Half as large again at a larger input.
     assert "tiny-objects" not in counted(root, image_size=(256, 256))
+    # A cell of SSDLite's finest grid has 16 pixels.
+    assert counted(root, model="ssdlite_mobilenet_v2")["tiny-objects"] == 5
+
+
+def test_boxes_that_a_reader_sees_twice_are_told_once(tmp_path: Path) -> None:
+    root = boxes(tmp_path / "set")
+    path, told = annotations(root, "train")
+    told["annotations"] += [{**one, "id": 900 + one["id"]} for one in told["annotations"][6:9]]
+    path.write_text(json.dumps(told))
+    kinds = [one.note.kind for one in checked(root).findings]
+    assert kinds == ["repeated-boxes"]
 
 
 def test_an_image_that_its_annotations_do_not_fit(tmp_path: Path) -> None:
@@ -377,6 +388,34 @@ def test_json(clean: Path) -> None:
 def test_what_is_refused(arguments: list[str], culprits: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "file.txt").write_text("")
     assert_refused(here("check", *arguments, cwd=tmp_path), *culprits)
+
+
+def test_the_page_of_a_refused_folder_tells_of_its_images(clean: Path, tmp_path: Path) -> None:
+    root, page = clean / "train", tmp_path / "check.html"
+    for image in sorted((root / "dogs").iterdir())[1:]:
+        image.unlink()  # one is left, which cannot be learnt from and held out
+    cut_short(root / "cats" / "x.jpg")
+    (root / "cats" / "y.heic").write_bytes(b"an image of a telephone")
+    for more in ((), ("-o", page)):
+        assert not page.exists()
+        done = here("check", root, *more)
+        assert_refused(done, "dogs")
+        assert not done.stdout
+    text = page.read_text()
+    assert "no training can read it; 2 more findings in its image files" in text
+    assert "26 image files below it, 1 of which cannot be read" in text
+    assert "1 image cannot be read" in text
+    assert "convert them to JPEG or PNG" in text
+    assert str(tmp_path) not in text
+
+
+def test_the_page_of_a_refused_file_says_why(tmp_path: Path) -> None:
+    (tmp_path / "set.json").write_text('{"images": []}')
+    assert_refused(here("check", "set.json", "-o", "check.html", cwd=tmp_path), "set.json")
+    text = (tmp_path / "check.html").read_text()
+    assert "no training can read it" in text
+    assert "its images were not looked for: it is not a folder" in text
+    assert str(tmp_path) not in text
 
 
 def test_refusals_need_no_framework(tmp_path: Path) -> None:

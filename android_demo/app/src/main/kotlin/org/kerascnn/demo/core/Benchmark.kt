@@ -33,11 +33,24 @@ class LabelledPicture(val label: String, val read: () -> Picture?)
  * @param unreadable pictures that could not be decoded, and `unknown` those in folders whose name
  *     is none of the labels: neither counts in `pictures`.
  */
-data class Accuracy(val right: Int, val pictures: Int, val unreadable: Int, val unknown: Int) {
+data class Accuracy(
+    val right: Int,
+    override val pictures: Int,
+    override val unreadable: Int,
+    override val unknown: Int,
+) : Judged {
+    override val metric = "accuracy"
+
     /** In percent; null without pictures. */
-    val percent: Double?
+    override val percent: Double?
         get() = if (pictures > 0) 100.0 * right / pictures else null
 }
+
+/** A picture with the objects in it; `read` as of a LabelledPicture. */
+class BoxedPicture(val there: List<TrueBox>, val read: () -> Picture?)
+
+/** A picture with its mask; `mask` gives null where it cannot be read. */
+class MaskedPicture(val mask: () -> ClassNumbers?, val read: () -> Picture?)
 
 /** Measurements on the phone itself. */
 object Benchmark {
@@ -134,6 +147,88 @@ object Benchmark {
             progress(at + 1, pictures.size)
         }
         return Accuracy(right, counted, unreadable, unknown)
+    }
+
+    /**
+     * COCO's average precision of the boxes that are found.
+     *
+     * @param stop, progress as for `accuracy`.
+     * @param unknown pictures that were left out, as none of their objects is of the file's labels.
+     * @throws ModelProblem as `accuracy`.
+     */
+    fun averagePrecision(
+        engine: Answerer,
+        pictures: List<BoxedPicture>,
+        unknown: Int = 0,
+        stop: () -> Boolean = { false },
+        progress: (done: Int, all: Int) -> Unit = { _, _ -> },
+    ): Judged {
+        val ledger = AveragePrecision(engine.description.labels.size)
+        var unreadable = 0
+        var counted = 0
+        for ((at, one) in pictures.withIndex()) {
+            if (stop()) break
+            val picture = one.read()
+            if (picture == null) {
+                unreadable++
+            } else {
+                val answer = engine.answer(picture) as? Answer.Boxes
+                    ?: throw ModelProblem(ModelProblem.Kind.BROKEN, "task")
+                ledger.add(one.there, answer.found.map { inPixels(it, picture) })
+                counted++
+            }
+            progress(at + 1, pictures.size)
+        }
+        return Overlap("AP", ledger.percent(), counted, unreadable, unknown)
+    }
+
+    private fun inPixels(found: Detection, picture: Picture): FoundBox {
+        val (left, top) = found.left * picture.width.toDouble() to found.top * picture.height.toDouble()
+        val (right, bottom) = found.right * picture.width.toDouble() to found.bottom * picture.height.toDouble()
+        return FoundBox(found.label, found.score, left, top, right - left, bottom - top)
+    }
+
+    /**
+     * Mean intersection over union of the maps that are found. A mask that is no map of the file's
+     * classes, or of another size than its picture, is unreadable.
+     *
+     * @param stop, progress as for `accuracy`.
+     * @throws ModelProblem as `accuracy`.
+     */
+    fun meanIou(
+        engine: Answerer,
+        pictures: List<MaskedPicture>,
+        stop: () -> Boolean = { false },
+        progress: (done: Int, all: Int) -> Unit = { _, _ -> },
+    ): Judged {
+        val classes = engine.description.labels.size
+        val ledger = MapOverlap(classes)
+        val two = classes == 2 && blackAndWhite(pictures, stop)
+        var unreadable = 0
+        var counted = 0
+        for ((at, one) in pictures.withIndex()) {
+            if (stop()) break
+            val mask = one.mask()?.let { if (two) halved(it) else it }
+            val picture = if (mask == null) null else one.read()
+            val answer = picture?.let(engine::answer)
+            if (answer != null && answer !is Answer.ClassMap) throw ModelProblem(ModelProblem.Kind.BROKEN, "task")
+            val fits = mask != null && answer is Answer.ClassMap && ledger.add(mask, answer)
+            if (fits) counted++ else unreadable++
+            progress(at + 1, pictures.size)
+        }
+        return Overlap("mIoU", ledger.percent(), counted, unreadable, 0)
+    }
+
+    /** Whether 0 and 255 alone are in all masks: two classes then, as training has it. */
+    private fun blackAndWhite(pictures: List<MaskedPicture>, stop: () -> Boolean): Boolean =
+        pictures.all { one ->
+            if (stop()) return false
+            one.mask()?.values?.all { it == 0.toByte() || it == (-1).toByte() } ?: true
+        }
+
+    private fun halved(mask: ClassNumbers): ClassNumbers {
+        val values = ByteArray(mask.values.size) { if (mask.values[it] == 0.toByte()) 0 else 1 }
+        return ClassNumbers(mask.width, mask.height, values)
     }
 
     private fun likeliest(answer: Answer): Int =

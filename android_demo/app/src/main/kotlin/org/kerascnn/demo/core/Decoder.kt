@@ -23,17 +23,25 @@ class Decoder(private val description: ModelDescription) {
      */
     fun decode(outputs: Map<String, Output>, placement: Placement): Answer =
         when (val decoding = description.decoding) {
-            is Decoding.Logits -> Answer.Labels(likeliest(outputs.named("logits", classes).values))
-            is Decoding.Sigmoid ->
-                Answer.Labels(sure(outputs.named("logits", classes).values, decoding.threshold))
+            is Decoding.Logits ->
+                Answer.Labels(likeliest(softmax(outputs.named("logits", classes).values)))
+            is Decoding.Probabilities ->
+                Answer.Labels(likeliest(doubles(outputs.named("probabilities", classes).values)))
+            is Decoding.Sigmoid -> {
+                val logits = outputs.named("logits", classes).values
+                Answer.Labels(sure(FloatArray(classes) { sigmoid(logits[it]) }, decoding.threshold))
+            }
+            is Decoding.Scores ->
+                Answer.Labels(sure(outputs.named("scores", classes).values, decoding.threshold))
             is Decoding.Detections -> Answer.Boxes(given(outputs, placement))
             is Decoding.Codes -> Answer.Boxes(selected(outputs, placement))
             is Decoding.ClassMap -> classMap(outputs, "map", 1, placement)
             is Decoding.MapLogits -> classMap(outputs, "logits", classes, placement)
         }
 
-    private fun likeliest(logits: FloatArray): List<Scored> {
-        val probabilities = softmax(logits)
+    private fun doubles(numbers: FloatArray) = DoubleArray(numbers.size) { numbers[it].toDouble() }
+
+    private fun likeliest(probabilities: DoubleArray): List<Scored> {
         if (probabilities.any { it.isNaN() }) throw broken("logits")
         return best(probabilities, min(TOP, classes)).map { Scored(it, probabilities[it].toFloat()) }
     }
@@ -54,10 +62,10 @@ class Decoder(private val description: ModelDescription) {
     }
 
     /** All classes whose score reaches the threshold, the surest first; perhaps none. */
-    private fun sure(logits: FloatArray, threshold: Float): List<Scored> {
-        if (logits.any(Float::isNaN)) throw broken("logits")
-        return logits.indices
-            .map { Scored(it, sigmoid(logits[it])) }
+    private fun sure(scores: FloatArray, threshold: Float): List<Scored> {
+        if (scores.any(Float::isNaN)) throw broken("logits")
+        return scores.indices
+            .map { Scored(it, scores[it]) }
             .filter { it.score >= threshold }
             .sortedByDescending { it.score }
     }

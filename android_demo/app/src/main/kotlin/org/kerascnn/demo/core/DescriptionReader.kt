@@ -13,8 +13,8 @@ internal object DescriptionReader {
     private const val RAW = "raw bytes"
     private const val NORMALISED = "(byte - mean) / std"
     private val KINDS = mapOf(
-        Task.CLASSIFICATION to setOf("logits"),
-        Task.MULTILABEL to setOf("sigmoid"),
+        Task.CLASSIFICATION to setOf("logits", "probabilities"),
+        Task.MULTILABEL to setOf("sigmoid", "scores"),
         Task.DETECTION to setOf("detections", "codes"),
         Task.SEGMENTATION to setOf("map", "map_logits"),
     )
@@ -45,6 +45,7 @@ internal object DescriptionReader {
             input = input,
             outputs = outputs(told),
             decoding = decoding(told.inside("decoding"), task, labels.size),
+            selfTest = SelfTestReader.read(told),
         )
     }
 
@@ -128,6 +129,8 @@ internal object DescriptionReader {
         return when (kind) {
             "logits" -> Decoding.Logits
             "sigmoid" -> Decoding.Sigmoid(told.number("threshold") { it in 0.0..1.0 }.toFloat())
+            "probabilities" -> Decoding.Probabilities
+            "scores" -> Decoding.Scores(told.number("threshold") { it in 0.0..1.0 }.toFloat())
             "detections" -> Decoding.Detections
             "codes" -> Decoding.Codes(detector(told))
             "map" -> Decoding.ClassMap(palette(told, classes))

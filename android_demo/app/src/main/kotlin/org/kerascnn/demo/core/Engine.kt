@@ -14,6 +14,14 @@ interface Answerer : AutoCloseable {
     val facts: RuntimeFacts
         get() = RuntimeFacts()
 
+    /**
+     * Whether the runtime answers as the file says that it did where it was written; null where the
+     * file does not say.
+     *
+     * @throws ModelProblem the runtime gave up.
+     */
+    fun selfTest(): SelfTestResult? = null
+
     /** @throws ModelProblem the runtime gave up, or outputs are not what the file says. */
     fun answer(picture: Picture): Answer
 
@@ -30,6 +38,7 @@ interface Answerer : AutoCloseable {
 class Engine private constructor(
     override val description: ModelDescription,
     private val network: Network,
+    private val inHalf: Boolean,
 ) : Answerer {
     private val preprocessor = Preprocessor(description.input)
     private val decoder = Decoder(description)
@@ -39,7 +48,11 @@ class Engine private constructor(
         description: ModelDescription,
         threads: Int,
         accelerator: Accelerator,
-    ) : this(description, LiteNetwork.open(file, description.input, threads, accelerator))
+    ) : this(
+        description,
+        LiteNetwork.open(file, description.input, threads, accelerator),
+        accelerator == Accelerator.GPU, // whose delegate may lose precision, as it is asked to
+    )
 
     /**
      * Open a file.
@@ -57,6 +70,13 @@ class Engine private constructor(
     override val facts: RuntimeFacts
         get() = network.facts
 
+    override fun selfTest(): SelfTestResult? {
+        val test = description.selfTest ?: return null
+        val (height, width) = description.input.height to description.input.width
+        val image = TestImage.bytes(height, width, description.input.channels)
+        return test.compare(network.run(preprocessor.ofBytes(image)), inHalf)
+    }
+
     override fun answer(picture: Picture): Answer = answer(preprocessor.prepare(picture))
 
     override fun answer(prepared: Prepared): Answer =
@@ -66,6 +86,7 @@ class Engine private constructor(
 
     companion object {
         /** An engine around a network of one's own. */
-        fun opened(description: ModelDescription, network: Network) = Engine(description, network)
+        fun opened(description: ModelDescription, network: Network, inHalf: Boolean = false) =
+            Engine(description, network, inHalf)
     }
 }

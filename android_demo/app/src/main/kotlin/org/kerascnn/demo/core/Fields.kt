@@ -11,6 +11,14 @@ import org.json.JSONObject
 internal class Fields(private val json: JSONObject, private val path: String) {
     fun has(name: String): Boolean = !json.isNull(name)
 
+    /** Whether it is there, be it null. */
+    fun holds(name: String): Boolean = json.has(name)
+
+    fun isText(name: String): Boolean = json.opt(name) is String
+
+    /** Whether it is a list without members. */
+    fun isEmpty(name: String): Boolean = members(json.opt(name))?.isEmpty() == true
+
     fun demand(fine: Boolean, name: String) {
         if (!fine) throw DescriptionReader.broken(path + name)
     }
@@ -52,6 +60,19 @@ internal class Fields(private val json: JSONObject, private val path: String) {
         return members.mapIndexed { at, one ->
             Fields(one as? JSONObject ?: fail(name), "$path$name[$at].")
         }
+    }
+
+    /** The same, called by the list's name alone. */
+    fun nameless(name: String): List<Fields> = (members(json.opt(name)) ?: fail(name)).map { one ->
+        Fields(one as? JSONObject ?: fail(name), "$path$name.")
+    }
+
+    /** [place, number] each. */
+    fun numbered(name: String, fine: (Double) -> Boolean): List<Pair<Int, Double>> = list(name) { one ->
+        val members = members(one)?.takeIf { it.size == 2 } ?: return@list null
+        val place = (members[0] as? Int)?.takeIf { it >= 0 }
+        val number = finite(members[1])?.takeIf(fine)
+        if (place == null || number == null) null else place to number
     }
 
     fun pairs(name: String): List<Pair<Double, Double>> = list(name) { one ->

@@ -68,6 +68,12 @@ sealed interface Decoding {
     /** Sigmoid of each of "logits"; labels are those whose score is [threshold] at least. */
     data class Sigmoid(val threshold: Float) : Decoding
 
+    /** "probabilities" as they are. */
+    data object Probabilities : Decoding
+
+    /** "scores" as they are; labels are those whose score is [threshold] at least. */
+    data class Scores(val threshold: Float) : Decoding
+
     /** "boxes", "labels", "scores", "count" and perhaps "masks", found inside of the file. */
     data object Detections : Decoding
 
@@ -96,7 +102,11 @@ data class DetectorSpec(
     val candidates: Int,
 )
 
-/** What an exported file says of itself: its kerascnn.json. */
+/**
+ * What an exported file says of itself: its kerascnn.json.
+ *
+ * @param selfTest null in files without one, or with one by a later formula.
+ */
 data class ModelDescription(
     val task: Task,
     val model: String,
@@ -110,6 +120,7 @@ data class ModelDescription(
     val input: InputSpec,
     val outputs: List<OutputSpec>,
     val decoding: Decoding,
+    val selfTest: SelfTest? = null,
 ) {
     companion object {
         /**

@@ -1,5 +1,7 @@
 package org.kerascnn.demo.core
 
+import java.nio.ByteBuffer
+
 /** Where a picture of a size lies on the network's input, in the input's pixels. */
 data class Placement(
     val pictureWidth: Int,
@@ -20,6 +22,9 @@ class Preprocessor(private val input: InputSpec) {
         numbers.of(fitted(Raster.of(picture, input.channels)).bytes),
         placement(picture.width, picture.height),
     )
+
+    /** The input of bytes of the network's size, red first; the next call writes over it. */
+    internal fun ofBytes(bytes: ByteArray): ByteBuffer = numbers.of(bytes)
 
     internal fun placement(width: Int, height: Int): Placement = geometry.placement(width, height)
 

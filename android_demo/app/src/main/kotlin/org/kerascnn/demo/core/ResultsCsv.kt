@@ -9,7 +9,7 @@ import java.security.MessageDigest
  * What was measured of a file.
  *
  * @param latency null where it was not timed.
- * @param accuracy in percent, null where it was not measured; then on `pictures` pictures.
+ * @param accuracy in percent by `metric`, null where it was not measured; then on `pictures` pictures.
  * @param device maker and model.
  * @param android its version.
  * @param file the file's name.
@@ -18,6 +18,7 @@ import java.security.MessageDigest
  * @param ended why it was not measured to the end; empty where it was.
  * @param soc the phone's processor.
  * @param thermalBefore, thermalAfter how hot Android found the phone; empty before Android 10.
+ * @param selfTest null of a file without one.
  */
 data class ResultRow(
     val description: ModelDescription,
@@ -38,6 +39,8 @@ data class ResultRow(
     val soc: String = "",
     val thermalBefore: String = "",
     val thermalAfter: String = "",
+    val metric: String = "accuracy",
+    val selfTest: SelfTestResult? = null,
 )
 
 /** The table that `kerascnn compare --device` reads. */
@@ -53,10 +56,11 @@ object ResultsCsv {
         "device", "android", "accelerator", "pictures", "file",
         "latency_p90_ms", "latency_p99_ms", "init_ms", "runs", "rounds", "ended",
         "accelerator_used", "nodes", "plan_nodes", "runtime", "soc",
-        "thermal_before", "thermal_after",
+        "thermal_before", "thermal_after", "selftest",
     )
     private const val LONGEST = 80 // letters of a name, as many as the reader takes
     private const val DIGITS = 6
+    private const val FEW_DIGITS = 2
 
     /** A sheet takes a cell that begins so for something to work out; an apostrophe makes it text. */
     private val FORMULAS = setOf("=", "+", "-", "@")
@@ -82,7 +86,7 @@ object ResultsCsv {
             "variant" to row.description.variant,
             "format" to "tflite",
             "bytes" to row.bytes.toString(),
-            "metric" to if (judged) "accuracy" else "",
+            "metric" to if (judged) row.metric else "",
             "value" to if (judged) number(row.accuracy) else "",
             "latency_ms" to number(row.latency?.medianMs),
             "latency_p95_ms" to number(row.latency?.p95Ms),
@@ -111,11 +115,20 @@ object ResultsCsv {
         "soc" to row.soc,
         "thermal_before" to row.thermalBefore,
         "thermal_after" to row.thermalAfter,
+        "selftest" to selfTest(row.selfTest),
     )
 
+    /** As the page writes it: "verified", or "differs by 3.2%". */
+    private fun selfTest(result: SelfTestResult?): String = when {
+        result == null -> ""
+        result.verified -> "verified"
+        !result.difference.isFinite() -> "differs"
+        else -> "differs by ${number(100 * result.difference, FEW_DIGITS)}%"
+    }
+
     /** The same in every language. */
-    private fun number(value: Double?): String {
-        val rounded = BigDecimal(value ?: return "").round(MathContext(DIGITS))
+    private fun number(value: Double?, digits: Int = DIGITS): String {
+        val rounded = BigDecimal(value ?: return "").round(MathContext(digits))
         return rounded.stripTrailingZeros().toPlainString()
     }
 

@@ -90,7 +90,8 @@ class BenchmarkActivity : Activity() {
         } else if (work.rows.none { it.chosen && it.entry?.problem == null }) {
             tell(getString(R.string.nothing_measured))
         } else {
-            work.start(preferences.setup, preferences.seconds, preferences.folder)
+            val folder = preferences.folder?.let { LabelledFolder(applicationContext, it) }
+            work.start(preferences.setup, preferences.seconds, folder)
         }
         show()
     }
@@ -156,6 +157,7 @@ class BenchmarkActivity : Activity() {
             R.string.column_median,
             R.string.column_p95,
             R.string.column_accuracy,
+            R.string.selftest,
         )
         for ((at, name) in names.withIndex()) {
             heads.addView(cell(at > 0).apply {
@@ -191,6 +193,7 @@ class BenchmarkActivity : Activity() {
             measured?.latency?.let { Numbers.milliseconds(it.medianMs) } ?: none,
             measured?.latency?.let { Numbers.milliseconds(it.p95Ms) } ?: none,
             measured?.accuracy?.percent?.let { Numbers.percent(it / 100) } ?: none,
+            measured?.result?.selfTest?.let { SelfTests.short(resources, it) } ?: none,
         )
         for ((at, value) in values.withIndex()) (line.getChildAt(at + 1) as TextView).text = value
     }

@@ -2,24 +2,23 @@ package org.kerascnn.demo.ui
 
 import android.content.Context
 import android.content.res.Resources
-import android.net.Uri
 import android.os.Build
 import android.os.Handler
 import android.os.Looper
-import java.io.IOException
 import java.nio.ByteBuffer
 import java.util.Random
 import java.util.concurrent.Executors
 import org.kerascnn.demo.R
-import org.kerascnn.demo.core.Accuracy
 import org.kerascnn.demo.core.Answerer
 import org.kerascnn.demo.core.Benchmark
-import org.kerascnn.demo.core.LabelledPicture
+import org.kerascnn.demo.core.BoxedPicture
+import org.kerascnn.demo.core.Judged
 import org.kerascnn.demo.core.LatencySummary
 import org.kerascnn.demo.core.Pace
 import org.kerascnn.demo.core.Picture
 import org.kerascnn.demo.core.ResultRow
 import org.kerascnn.demo.core.ResultsCsv
+import org.kerascnn.demo.core.SelfTestResult
 import org.kerascnn.demo.core.Task
 
 /**
@@ -27,7 +26,11 @@ import org.kerascnn.demo.core.Task
  *
  * Belongs to the main thread; measuring happens on a thread of its own, one model at a time.
  */
-class BenchmarkWork(private val context: Context, private val catalogue: Catalogue) {
+class BenchmarkWork(
+    private val context: Context,
+    private val catalogue: Catalogue,
+    files: List<ModelFile> = catalogue.files(),
+) {
     /** A model of the table. */
     class Row(val file: ModelFile) {
         var entry: Catalogue.Entry? = null
@@ -47,15 +50,18 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
     }
 
     /** What was measured of a model. */
-    class Measured(val result: ResultRow, val latency: LatencySummary?, val accuracy: Accuracy?)
+    class Measured(val result: ResultRow, val latency: LatencySummary?, val accuracy: Judged?)
 
     private val main = Handler(Looper.getMainLooper())
     private val worker = Executors.newSingleThreadExecutor()
 
-    val rows: List<Row> = catalogue.files().map(::Row)
+    val rows: List<Row> = files.map(::Row)
 
     /** Called after every change. */
     var listener: (() -> Unit)? = null
+
+    /** Called by the worker before it opens a file: some end the process. */
+    @Volatile var beforeEach: (ModelFile) -> Unit = {}
 
     var running = false
         private set
@@ -63,6 +69,10 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
     /** What is going on, or how it ended. */
     var progress: Note? = null
         private set
+
+    /** Whether it was broken off since the app was not looked at. */
+    val wasLeft: Boolean
+        get() = left
 
     /** How much of the work is done, 0 to 1. */
     var share = 0.0
@@ -92,11 +102,11 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
 
     /**
      * Measure all chosen models, in several rounds and each time in another order; with a folder, then
-     * the accuracy of the classifiers among them.
+     * the accuracy of classifiers, the AP of detectors' boxes and the mIoU of maps.
      *
      * @param seconds for which each is timed in all.
      */
-    fun start(setup: Setup, seconds: Int, folder: Uri?) {
+    fun start(setup: Setup, seconds: Int, folder: LabelledFiles?) {
         if (running) return
         val chosen = rows.filter { it.chosen && it.entry?.problem == null }
         for (row in chosen) {
@@ -151,12 +161,20 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         val starts = mutableListOf<Double>()
         var rounds = 0
         var result: ResultRow? = null
-        var accuracy: Accuracy? = null
+        var accuracy: Judged? = null
         var problem: Note? = null
         var heatBefore: String? = null
+        var selfTest: SelfTestResult? = null
 
+        /** Masks of objects and several labels a picture are not. */
         val isJudged: Boolean
-            get() = row.entry?.description?.task == Task.CLASSIFICATION
+            get() = row.entry?.description?.let { told ->
+                when (told.task) {
+                    Task.CLASSIFICATION, Task.SEGMENTATION -> true
+                    Task.DETECTION -> told.outputs.none { it.name == "masks" }
+                    Task.MULTILABEL -> false
+                }
+            } ?: false
     }
 
     private fun timeAll(trials: List<Trial>, seconds: Int) {
@@ -177,15 +195,18 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         }
     }
 
-    private fun judgeAll(trials: List<Trial>, folder: Uri) {
+    private fun judgeAll(trials: List<Trial>, folder: LabelledFiles) {
+        // A folder is looked through once.
+        val judging by lazy { Judging(folder) }
         for (trial in trials) {
             if (stopped || trial.problem != null || !trial.isJudged) continue
-            attempt(trial) { judge(trial, folder) }
+            attempt(trial) { judge(trial, judging) }
         }
     }
 
     private fun attempt(trial: Trial, work: () -> Unit) {
         val problem: Note? = guarded({ Note(R.string.row_problem, trial.row.title(context), it) }, trial.setup) {
+            beforeEach(trial.row.file)
             work()
             null
         }
@@ -198,6 +219,7 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         val begin = clock()
         Engines.current.open(bytes, trial.setup).use { engine ->
             val start = (clock() - begin) / NANOS
+            trial.selfTest = trial.selfTest ?: engine.selfTest()
             val times = Benchmark.times(engine, noise(), pace, ::stopped, progress) ?: return
             trial.times += times
             trial.starts += start
@@ -206,10 +228,10 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         }
     }
 
-    private fun judge(trial: Trial, folder: Uri) {
+    private fun judge(trial: Trial, judging: Judging) {
         val bytes = trial.row.file.bytes(context)
         Engines.current.open(bytes, trial.setup).use { engine ->
-            val accuracy = Benchmark.accuracy(engine, pictures(folder), ::stopped) { done, all ->
+            val accuracy = judged(engine, judging) { done, all ->
                 report(done / all.toDouble(), R.string.measuring_accuracy, trial, done, all)
             }
             // What was broken off is no measurement.
@@ -218,6 +240,17 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
             keep(trial, result(trial, engine, bytes))
         }
     }
+
+    private fun judged(engine: Answerer, judging: Judging, progress: (Int, Int) -> Unit): Judged =
+        when (engine.description.task) {
+            Task.SEGMENTATION ->
+                Benchmark.meanIou(engine, judging.masked().orEmpty(), ::stopped, progress)
+            Task.DETECTION -> {
+                val (pictures, unknown) = judging.boxed(engine.description.labels) ?: (emptyList<BoxedPicture>() to 0)
+                Benchmark.averagePrecision(engine, pictures, unknown, ::stopped, progress)
+            }
+            else -> Benchmark.accuracy(engine, judging.labelled(), ::stopped, progress)
+        }
 
     /** Told at once: what fails later takes nothing of it away. */
     private fun keep(trial: Trial, result: ResultRow) {
@@ -230,7 +263,7 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
     }
 
     /** What there is to say of a model, and why figures are missing. */
-    private fun end(trial: Trial, folder: Uri?) {
+    private fun end(trial: Trial, folder: LabelledFiles?) {
         val title = trial.row.title(context)
         val whole = trial.rounds == ROUNDS && (folder == null || !trial.isJudged || trial.accuracy != null)
         val ended = when {
@@ -263,25 +296,15 @@ class BenchmarkWork(private val context: Context, private val catalogue: Catalog
         soc = Phone.soc,
         thermalBefore = trial.heatBefore.orEmpty(),
         thermalAfter = Phone.heat(context),
+        metric = trial.accuracy?.metric.orEmpty(),
+        selfTest = trial.selfTest,
     )
 
-    private fun noteOn(title: String, accuracy: Accuracy): Note? = when {
+    private fun noteOn(title: String, accuracy: Judged): Note? = when {
         accuracy.pictures + accuracy.unreadable == 0 -> Note(R.string.problem_folder, title)
         accuracy.unreadable > 0 -> Note(R.string.unreadable_pictures, title, accuracy.unreadable)
         accuracy.unknown > 0 -> Note(R.string.unknown_pictures, title, accuracy.unknown)
         else -> null
-    }
-
-    private fun pictures(folder: Uri): List<LabelledPicture> =
-        LabelledFolder(context, folder).pictures().map { (label, uri) ->
-            LabelledPicture(label) { read(uri) }
-        }
-
-    /** A picture that cannot be read is none. */
-    private fun read(uri: Uri): Picture? = try {
-        Pictures.read(context.contentResolver, uri)
-    } catch (_: IOException) {
-        null
     }
 
     /** Four times a second: drawing more often would be measured too. */

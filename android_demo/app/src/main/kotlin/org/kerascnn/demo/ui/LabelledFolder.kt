@@ -6,8 +6,8 @@ import android.provider.DocumentsContract
 import android.provider.DocumentsContract.Document
 import java.io.IOException
 
-/** A folder of the phone with one sub-folder a class, opened by ACTION_OPEN_DOCUMENT_TREE. */
-class LabelledFolder(private val context: Context, private val tree: Uri) {
+/** A labelled folder of the phone, opened by ACTION_OPEN_DOCUMENT_TREE. */
+class LabelledFolder(private val context: Context, private val tree: Uri) : LabelledFiles {
     private class Child(val id: String, val name: String, val type: String)
 
     /** Its own name. */
@@ -18,18 +18,23 @@ class LabelledFolder(private val context: Context, private val tree: Uri) {
             tree.toString()
         }
 
-    /**
-     * All pictures, each with the name of its folder, in the order of their names.
-     *
-     * @throws IOException the folder is gone, or closed to us.
-     */
-    fun pictures(): List<Pair<String, Uri>> = children(root())
-        .filter { it.type == Document.MIME_TYPE_DIR }
-        .flatMap { folder ->
-            children(folder.id)
-                .filter { it.type.startsWith("image/") }
-                .map { folder.name to DocumentsContract.buildDocumentUriUsingTree(tree, it.id) }
+    override fun all(): List<LabelledFile> = below(root(), "", DEPTH)
+
+    private fun below(id: String, path: String, depth: Int): List<LabelledFile> =
+        children(id).flatMap { child ->
+            when {
+                child.type != Document.MIME_TYPE_DIR -> listOf(file(child, path))
+                depth > 0 -> below(child.id, "$path${child.name}/", depth - 1)
+                else -> emptyList()
+            }
         }
+
+    private fun file(child: Child, path: String): LabelledFile {
+        val uri = DocumentsContract.buildDocumentUriUsingTree(tree, child.id)
+        return LabelledFile(path + child.name, child.type.startsWith("image/")) {
+            Pictures.open(context.contentResolver, uri)
+        }
+    }
 
     /** @throws IOException it is no folder. */
     private fun root(): String = foreign { DocumentsContract.getTreeDocumentId(tree) }
@@ -52,5 +57,10 @@ class LabelledFolder(private val context: Context, private val tree: Uri) {
             }
         }
         return found.sortedBy(Child::name)
+    }
+
+    private companion object {
+        /** Of folders in folders. */
+        const val DEPTH = 4
     }
 }

@@ -157,7 +157,7 @@ class MainActivity : Activity() {
 
     private fun tellAboutModel() {
         val ready = session.state as? Session.State.Ready ?: return chooseModel()
-        dialog = picker.about(ready.file, ready.description, ready.bytes) {
+        dialog = picker.about(ready) {
             catalogue.remove(ready.file as ModelFile.Opened)
             openFirst()
         }
@@ -399,11 +399,10 @@ class MainActivity : Activity() {
         part<SeekBar>(R.id.threshold).progress = threshold
         part<TextView>(R.id.threshold_text).text =
             getString(R.string.lowest_score_value, Numbers.percent(share.toDouble()))
-        val status = part<TextView>(R.id.status)
         if (description == null || answered == null || source == Source.NOTHING) {
             stage.clear()
             panel.clear()
-            status.text = null
+            showStatus(null)
             stage.contentDescription = if (session.still == null) null else getString(R.string.picture_alone)
             return
         }
@@ -415,12 +414,23 @@ class MainActivity : Activity() {
             shown.joinToString { getString(R.string.answer_part, it.name, it.value) }
                 .ifEmpty { getString(R.string.nothing) },
         )
-        status.text = getString(
-            R.string.times,
-            Numbers.milliseconds(answered.networkMilliseconds),
-            Numbers.milliseconds(answered.allMilliseconds),
-            Runtimes.name(resources, preferences.setup),
+        showStatus(
+            getString(
+                R.string.times,
+                Numbers.milliseconds(answered.networkMilliseconds),
+                Numbers.milliseconds(answered.allMilliseconds),
+                Runtimes.name(resources, preferences.setup),
+            ),
         )
+    }
+
+    /** What is said of an answer, and what came of the model's self-test. */
+    private fun showStatus(times: String?) {
+        val selfTest = (session.state as? Session.State.Ready)?.selfTest
+        val status = part<TextView>(R.id.status)
+        val told = listOfNotNull(times, selfTest?.let { SelfTests.short(resources, it) })
+        status.text = told.joinToString(" · ").ifEmpty { null }
+        status.setTextColor(getColor(if (selfTest?.verified == false) R.color.warning else R.color.muted))
     }
 
     private fun tell(problem: Problem) {

@@ -8,7 +8,6 @@ import android.widget.BaseAdapter
 import android.widget.TextView
 import kotlin.concurrent.thread
 import org.kerascnn.demo.R
-import org.kerascnn.demo.core.ModelDescription
 
 /** The dialogs that choose a model and tell about it. */
 class ModelPicker(private val activity: Activity, private val catalogue: Catalogue) {
@@ -63,15 +62,11 @@ class ModelPicker(private val activity: Activity, private val catalogue: Catalog
     }
 
     /** Show what a file says of itself. */
-    fun about(
-        file: ModelFile,
-        description: ModelDescription,
-        bytes: Long,
-        onRemove: () -> Unit,
-    ): AlertDialog {
+    fun about(ready: Session.State.Ready, onRemove: () -> Unit): AlertDialog {
+        val (file, description) = ready.file to ready.description
         val builder = AlertDialog.Builder(activity)
             .setTitle(description.name.ifEmpty { Catalogue.titleOf(description) })
-            .setMessage(facts(file, description, bytes))
+            .setMessage(facts(ready))
             .setPositiveButton(R.string.close, null)
         if (file is ModelFile.Opened) {
             builder.setNeutralButton(R.string.remove) { _, _ -> onRemove() }
@@ -79,11 +74,14 @@ class ModelPicker(private val activity: Activity, private val catalogue: Catalog
         return builder.show()
     }
 
-    private fun facts(file: ModelFile, told: ModelDescription, bytes: Long): String {
+    private fun facts(ready: Session.State.Ready): String {
+        val told = ready.description
         val colour = if (told.input.channels == 1) R.string.colour_grey else R.string.colour_rgb
         val labels = told.labels.take(SOME_LABELS).joinToString(", ") +
             if (told.labels.size > SOME_LABELS) ", …" else ""
-        val size = activity.getString(R.string.megabytes, Numbers.megabytes(bytes))
+        val size = activity.getString(R.string.megabytes, Numbers.megabytes(ready.bytes))
+        val selfTest = ready.selfTest?.let { SelfTests.long(activity.resources, it, ready.setup) }
+            ?: activity.getString(R.string.selftest_none)
         return listOf(
             R.string.field_description to told.description,
             R.string.field_task to activity.getString(Catalogue.taskName(told.task)),
@@ -97,10 +95,11 @@ class ModelPicker(private val activity: Activity, private val catalogue: Catalog
             ),
             R.string.field_labels to
                 activity.getString(R.string.labels_few, told.labels.size.toString(), labels),
-            R.string.field_file to "${file.name(activity)}, $size",
+            R.string.field_file to "${ready.file.name(activity)}, $size",
             R.string.field_author to told.author,
             R.string.field_licence to told.license,
             R.string.field_version to told.version,
+            R.string.selftest to selfTest,
         ).filter { (_, value) -> value.isNotBlank() }
             .joinToString("\n\n") { (name, value) -> "${activity.getString(name)}\n$value" }
     }

@@ -1,5 +1,7 @@
 package org.kerascnn.demo.ui
 
+import java.math.BigDecimal
+import java.math.MathContext
 import java.text.NumberFormat
 import java.util.Locale
 
@@ -10,6 +12,14 @@ object Numbers {
     /** A share of 1 in percent. */
     fun percent(share: Double): String =
         NumberFormat.getPercentInstance().apply { maximumFractionDigits = 1 }.format(share)
+
+    /** The same with two digits that say something. */
+    fun smallPercent(share: Double): String {
+        val rounded = BigDecimal(share).round(MathContext(2))
+        return NumberFormat.getPercentInstance()
+            .apply { maximumFractionDigits = maxOf(0, rounded.stripTrailingZeros().scale() - 2) }
+            .format(rounded)
+    }
 
     /** A score of a detection: two digits. */
     fun score(score: Double): String = String.format(Locale.getDefault(), "%.2f", score)

@@ -32,9 +32,12 @@ object Pictures {
      * @return null if it is none that the phone can decode.
      * @throws IOException its file cannot be read.
      */
-    fun read(resolver: ContentResolver, uri: Uri): Picture? {
+    fun read(resolver: ContentResolver, uri: Uri): Picture? = read { open(resolver, uri) }
+
+    /** The same of any file; it is opened three times. */
+    fun read(open: () -> InputStream): Picture? {
         val bounds = BitmapFactory.Options().apply { inJustDecodeBounds = true }
-        open(resolver, uri).use { foreign { BitmapFactory.decodeStream(it, null, bounds) } }
+        open().use { foreign { BitmapFactory.decodeStream(it, null, bounds) } }
         if (bounds.outWidth <= 0 || bounds.outHeight <= 0) return null
         val options = BitmapFactory.Options().apply {
             inSampleSize = sample(bounds.outWidth, bounds.outHeight)
@@ -42,12 +45,12 @@ object Pictures {
             inPremultiplied = false
             inPreferredConfig = Bitmap.Config.ARGB_8888
         }
-        val bitmap = open(resolver, uri).use { foreign { BitmapFactory.decodeStream(it, null, options) } }
+        val bitmap = open().use { foreign { BitmapFactory.decodeStream(it, null, options) } }
             ?: return null
         val orientation = if (bounds.outMimeType in TURNED_BY_DECODER) {
             ExifInterface.ORIENTATION_NORMAL
         } else {
-            open(resolver, uri).use(::orientation)
+            open().use(::orientation)
         }
         return upright(of(bitmap), orientation).also { bitmap.recycle() }
     }
@@ -149,6 +152,7 @@ object Pictures {
         ExifInterface.ORIENTATION_NORMAL // a damaged EXIF block is no reason to refuse a picture
     }
 
-    private fun open(resolver: ContentResolver, uri: Uri): InputStream =
+    /** @throws IOException its provider refused. */
+    fun open(resolver: ContentResolver, uri: Uri): InputStream =
         foreign { resolver.openInputStream(uri) } ?: throw IOException("nothing behind $uri")
 }

@@ -13,6 +13,7 @@ import org.kerascnn.demo.core.FrameSampler
 import org.kerascnn.demo.core.ModelDescription
 import org.kerascnn.demo.core.Picture
 import org.kerascnn.demo.core.Placement
+import org.kerascnn.demo.core.SelfTestResult
 import org.kerascnn.demo.core.YuvFrame
 
 /**
@@ -34,6 +35,8 @@ class Session(private val context: Context) {
             override val file: ModelFile,
             val description: ModelDescription,
             val bytes: Long,
+            val selfTest: SelfTestResult? = null,
+            val setup: Setup? = null,
         ) : State()
 
         class Failed(override val file: ModelFile, val problem: Problem) : State()
@@ -181,7 +184,7 @@ class Session(private val context: Context) {
         engine = opened
         painter = OverlayPainter(opened.description)
         eyes = Eyes(engineGeneration, FrameSampler(opened.description.input))
-        return State.Ready(file, opened.description, size)
+        return State.Ready(file, opened.description, size, opened.selfTest(), setup)
     }
 
     /** @param ask gives an answer, and the size of what it is of. */

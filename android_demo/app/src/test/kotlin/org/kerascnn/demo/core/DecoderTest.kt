@@ -54,6 +54,36 @@ class DecoderTest {
         }
     }
 
+    /** The case's description with another decoding, whose output has these numbers. */
+    private fun inside(task: String, decoding: String, name: String, vararg numbers: Float): Answer {
+        val file = Files.model {
+            put("task", task)
+            put("decoding", JSONObject(decoding))
+        }
+        val description = ModelDescription.read(file)
+        val output = Output(intArrayOf(1, numbers.size), numbers)
+        return Decoder(description).decode(mapOf(name to output), Preprocessor(description.input).placement(5, 5))
+    }
+
+    @Test
+    fun `probabilities and scores of a file are answers as they are`() {
+        val kind = """{"kind": "probabilities"}"""
+        val labels = inside("classification", kind, "probabilities", 0.125f, 0.75f, 0.125f) as Answer.Labels
+        assertEquals(listOf(Scored(1, 0.75f), Scored(0, 0.125f), Scored(2, 0.125f)), labels.top)
+        val scores = """{"kind": "scores", "threshold": 0.5}"""
+        val some = inside("multilabel", scores, "scores", 0.5f, 0.25f, 0.75f) as Answer.Labels
+        assertEquals(listOf(Scored(2, 0.75f), Scored(0, 0.5f)), some.top)
+        assertRefused(ModelProblem.Kind.BROKEN, "probabilities") {
+            inside("classification", kind, "logits", 1f, 2f, 3f)
+        }
+        assertRefused(ModelProblem.Kind.BROKEN, "decoding.kind") {
+            inside("classification", scores, "scores", 1f, 2f, 3f)
+        }
+        assertRefused(ModelProblem.Kind.BROKEN, "decoding.threshold") {
+            inside("multilabel", """{"kind": "scores"}""", "scores", 1f, 2f, 3f)
+        }
+    }
+
     @Test
     fun `labels from the threshold on are Python's, perhaps none`() {
         val counts = cases("sigmoid").map { case ->

@@ -27,10 +27,12 @@ class ResultsCsvTest {
         soc = "Maker S1",
         thermalBefore = "none",
         thermalAfter = "light",
+        selfTest = SelfTestResult(0.032171, 0.02),
     )
     private val bare = row.copy(
         latency = null, accuracy = null, accelerator = Accelerator.CPU, initMs = null, rounds = "0/3",
         ended = "failed", facts = RuntimeFacts(), soc = "", thermalBefore = "", thermalAfter = "",
+        selfTest = null,
     )
 
     @Test
@@ -40,13 +42,13 @@ class ResultsCsvTest {
         assertEquals(
             ",tiny,float32,tflite,,,,1234567,,accuracy,66.6667,,,,,,,,,12.3457,20,,,4,,,,,,,,," +
                 "${row.sha256},\"Maker, \"\"Model\"\" 9\",14,GPU,3,my run float32.tflite," +
-                "18.5,30.25,4.5,50,3/3,,GPU in part,65,2,1.4.1,Maker S1,none,light",
+                "18.5,30.25,4.5,50,3/3,,GPU in part,65,2,1.4.1,Maker S1,none,light,differs by 3.2%",
             lines[1],
         )
         assertEquals(
             ",tiny,float32,tflite,,,,1234567,,,,,,,,,,,,,,,,4,,,,,,,,," +
                 "${row.sha256},\"Maker, \"\"Model\"\" 9\",14,CPU,,my run float32.tflite," +
-                ",,,,0/3,failed,CPU,,,,,,",
+                ",,,,0/3,failed,CPU,,,,,,,",
             lines[2],
         )
         assertEquals(listOf(""), lines.drop(3))

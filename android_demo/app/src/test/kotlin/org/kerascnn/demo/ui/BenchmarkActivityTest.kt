@@ -35,6 +35,7 @@ import org.kerascnn.demo.core.ModelDescription
 import org.kerascnn.demo.core.Picture
 import org.kerascnn.demo.core.ResultsCsv
 import org.kerascnn.demo.core.Scored
+import org.kerascnn.demo.core.SelfTestResult
 import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
@@ -64,7 +65,9 @@ class BenchmarkActivityTest {
     @Before
     fun fakeRuntime() {
         Engines.current = Engines { bytes, _ ->
-            FakeAnswerer(ModelDescription.read(bytes)) { answer(it) }
+            val description = ModelDescription.read(bytes)
+            val selfTest = SelfTestResult(0.0321, 0.001).takeIf { description.variant == "float32" }
+            FakeAnswerer(description, selfTest) { answer(it) }
         }
         val files = listOf(
             "a.tflite" to Samples.model(Samples.json(variant = "float32")),
@@ -129,10 +132,10 @@ class BenchmarkActivityTest {
         activity.part<View>(R.id.measure).performClick()
         activity.awaitText(R.id.progress_text, "Measured.")
         // Two red cats and a blue one, a blue dog; one that is no picture; a bird is no label.
-        val measured = listOf("12.3", "12.3", "75%")
+        val measured = listOf("12.3", "12.3", "75%", "differs by 3.2%")
         assertEquals(measured, cells(activity)[0].drop(2))
-        assertEquals(listOf("12.3", "12.3", "–"), cells(activity)[1].drop(2))
-        assertEquals(listOf("–", "–", "–"), cells(activity)[2].drop(2))
+        assertEquals(listOf("12.3", "12.3", "–", "–"), cells(activity)[1].drop(2))
+        assertEquals(listOf("–", "–", "–", "–"), cells(activity)[2].drop(2))
         assertTrue(activity.text(R.id.table_note).contains("could not be read and were left out: 1."))
 
         RuntimeEnvironment.setQualifiers("+land")
@@ -157,6 +160,7 @@ class BenchmarkActivityTest {
             listOf("model", "variant", "latency_ms", "metric", "value", "pictures", "file", "accelerator")
                 .map(first::getValue),
         )
+        assertEquals("differs by 3.2%", first["selftest"])
     }
 
     @Test
@@ -178,7 +182,7 @@ class BenchmarkActivityTest {
         go.countDown()
         activity.awaitText(R.id.progress_text, "Stopped.")
         assertEquals("Measure", activity.text(R.id.measure))
-        for (row in cells(activity)) assertEquals(listOf("–", "–", "–"), row.drop(2))
+        for (row in cells(activity)) assertEquals(listOf("–", "–", "–", "–"), row.drop(2))
     }
 
     private fun shared(activity: Activity): List<Map<String, String>> {

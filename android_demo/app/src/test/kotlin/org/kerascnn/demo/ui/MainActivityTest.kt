@@ -30,6 +30,7 @@ import org.kerascnn.demo.core.ModelDescription
 import org.kerascnn.demo.core.ModelProblem
 import org.kerascnn.demo.core.Picture
 import org.kerascnn.demo.core.Scored
+import org.kerascnn.demo.core.SelfTestResult
 import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
@@ -48,13 +49,14 @@ class MainActivityTest {
     private val runtime = Engines.current
     private val assets = Catalogue.assets
     private var opened = 0
+    private var selfTest: SelfTestResult? = null
     private var answer: (Picture) -> Answer = { Answer.Labels(listOf(Scored(0, 0.75f), Scored(1, 0.25f))) }
 
     @Before
     fun fakeRuntime() {
         Engines.current = Engines { bytes, _ ->
             opened++
-            FakeAnswerer(ModelDescription.read(bytes)) { answer(it) }
+            FakeAnswerer(ModelDescription.read(bytes), selfTest) { answer(it) }
         }
         Catalogue.assets = { emptyList() }
     }
@@ -110,6 +112,34 @@ class MainActivityTest {
         activity.awaitModel("mobilenet_v2 · float32")
         assertEquals(activity.getString(R.string.hint), activity.told())
         assertEquals(null, shadowOf(activity).lastRequestedPermission)
+    }
+
+    private fun Activity.status(): String = part<TextView>(R.id.status).text.toString()
+
+    @Test
+    fun `it tells whether a model answers as its file says, and by how much not`() {
+        twoModels()
+        for ((result, told) in listOf(
+            null to "",
+            SelfTestResult(0.0001, 0.001) to "verified",
+            SelfTestResult(0.0321, 0.001) to "differs by 3.2%",
+            SelfTestResult(Double.POSITIVE_INFINITY, 0.001) to "answers are no numbers",
+        )) {
+            selfTest = result
+            val controller = started()
+            val activity = controller.get()
+            activity.awaitModel("mobilenet_v2 · float32")
+            assertEquals(told, activity.status())
+            val differs = result?.verified == false
+            val colour = activity.getColor(if (differs) R.color.warning else R.color.muted)
+            assertEquals(colour, activity.part<TextView>(R.id.status).currentTextColor)
+            activity.click(R.id.about)
+            val about = shadowOf(ShadowAlertDialog.getLatestAlertDialog()).message.toString()
+            val threads = activity.resources.getQuantityString(R.plurals.cpu_threads, 2, 2)
+            val line = if (result == null) "none inside" else "$threads: $told (at most 0.1%)"
+            assertTrue(about, line in about.replace(Regex("CPU, \\d+ threads?"), threads))
+            controller.pause().stop().destroy()
+        }
     }
 
     @Test

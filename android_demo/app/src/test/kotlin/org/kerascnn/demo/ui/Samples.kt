@@ -12,6 +12,7 @@ import org.kerascnn.demo.core.Answerer
 import org.kerascnn.demo.core.ModelDescription
 import org.kerascnn.demo.core.Picture
 import org.kerascnn.demo.core.Prepared
+import org.kerascnn.demo.core.SelfTestResult
 import org.robolectric.Shadows.shadowOf
 
 /** Files that describe themselves, and what answers in the runtime's place. */
@@ -69,11 +70,14 @@ object Samples {
 /** Answers alike whatever it is shown. */
 class FakeAnswerer(
     override val description: ModelDescription,
+    private val selfTest: SelfTestResult? = null,
     private val answer: (Picture) -> Answer,
 ) : Answerer {
     override val lastNanos = 12_340_000L
 
     override fun answer(picture: Picture): Answer = answer.invoke(picture)
+
+    override fun selfTest(): SelfTestResult? = selfTest
 
     /** As of a black picture. */
     override fun answer(prepared: Prepared): Answer {
