@@ -132,10 +132,9 @@ def _line(row: dict[str, Any]) -> str:
             cells += [made.get("refused", ""), ""]
             continue
         agreement = f"{made['agreement']:.0f}%"
-        cells += [
-            agreement if variant == "int8" else f"{made['max_logit_diff']:.1e}",
-            str(made["partitions"]),
-        ]
+        figure = agreement if variant == "int8" else f"{made['max_logit_diff']:.1e}"
+        doubt = "" if made["verified"] == "yes" else f" ({made['verified']})"
+        cells += [f"{figure}{doubt}", str(made["partitions"])]
     return f"| {' | '.join(cells)} |"
 
 

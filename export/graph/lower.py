@@ -132,7 +132,8 @@ def with_raw_input(
     inputs = keras.Input(model.input_shape[1:], name="bytes")
     normalise = layers.Conv2D(channels, 1, trainable=False, name="normalise")
     # Layer by layer, so that the network stays flat: calling the model would nest it.
-    clones = {layer.name: type(layer).from_config(layer.get_config()) for layer in model.layers}
+    # An imported one may have operations among its layers, as in `x + 3`.
+    clones = {one.name: type(one).from_config(one.get_config()) for one in model.operations}
     outputs = model._run_through_graph(
         [normalise(inputs)], operation_fn=lambda operation: clones[operation.name]
     )

@@ -142,8 +142,10 @@ def with_bare_layers(model: keras.Model) -> keras.Model:
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         outputs = layer(*args, **kwargs)
+        if not isinstance(layer, LINEAR):  # it may be an operation, which is no layer
+            return outputs
         carried = model.get_layer(layer.name)
-        if not isinstance(carried, LINEAR) or carried.activation is keras.activations.linear:
+        if carried.activation is keras.activations.linear:
             return outputs
         return layers.Activation(carried.activation, name=f"{layer.name}_activation")(outputs)
 

@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 from shared_heads import SIDE, answers, pictures, toy
 
+from export.compress.reconstruct.network import with_bare_layers
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.legacy_keras import to_tf_keras
 from export.graph.lower import lower_for_int8, with_raw_input
@@ -84,3 +85,19 @@ def test_the_tf_keras_twin_answers_to_the_last_bit(activation: str) -> None:
         answers(model, pictures()), answers(to_tf_keras(model), pictures()), strict=True
     ):
         assert np.array_equal(got, wanted)
+
+
+def test_operations_of_an_imported_network_stay() -> None:
+    """As hard-swish of keras.applications' MobileNetV3: x * relu6(x + 3) / 6."""
+    x = inputs = keras.Input((SIDE, SIDE, 3))
+    x = layers.Conv2D(4, 3, activation="relu", name="stem")(x)
+    x = layers.Multiply(name="swish")([x, layers.ReLU(6.0, name="gate")(x + 3.0) * (1.0 / 6.0)])
+    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    model = keras.Model(inputs, layers.Dense(3, name="logits")(x), name="operations")
+    preprocessing = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.5, std=127.5)
+    twin, raw = with_raw_input(lower_for_int8(model), preprocessing)
+    some = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3)).astype(np.uint8)
+    wanted = np.asarray(model(preprocessing.normalise(some)))
+    for one in (twin, with_bare_layers(twin)):
+        found = np.asarray(one(raw.normalise(some)))
+        np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
