@@ -414,6 +414,11 @@ def with_outputs(names: Sequence[str], outputs: str) -> list[str]:
         )
     if outputs == "logits":
         return list(names)
+    if raw := [name for name in names if name.endswith(_RAW)]:
+        raise InputError(
+            f"{raw[0]}: raw outputs are not turned into probabilities; only classifiers' files end "
+            "in probabilities"
+        )
     bare = [name.removesuffix(_PROBABILITIES) for name in names]
     return [f"{name}{_PROBABILITIES}" for name in bare]
 

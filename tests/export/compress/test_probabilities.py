@@ -84,6 +84,8 @@ def test_a_name_says_it() -> None:
     ]  # fmt: skip
     with pytest.raises(InputError, match="did you mean 'logits'"):
         recipes.with_outputs(names, "logit")
+    with pytest.raises(InputError, match=r"int8_raw: .* only classifiers' files end in"):
+        recipes.with_outputs(["int8_raw"], "probabilities")
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
