@@ -190,7 +190,7 @@ def features(model: keras.Model, names: Sequence[str]) -> keras.Model:
     if isinstance(names, str):
         raise InputError(f"features takes a list of names, as in [{names!r}]")
     return keras.Model(
-        model.inputs, [_end_of(model, name) for name in names], name=f"{model.name}_features"
+        model.input, [_end_of(model, name) for name in names], name=f"{model.name}_features"
     )
 
 
