@@ -150,7 +150,7 @@ def _serve(page: Page, port: int, as_json: bool) -> None:
 )
 @json_option
 def phone(runs: tuple[str, ...], out: str | None, as_json: bool, **asked: Any) -> None:
-    """Measure files on a phone that is on a cable, and put its figures into the report.
+    """Measure files on a phone by cable, for the report.
 
     RUN is a run folder, or a .tflite file. Android's adb finds the phone; the debug build of the
     Android demo measures. Repeat the command to continue: what was measured is kept, by file,
