@@ -424,7 +424,9 @@ def test_a_saved_model_is_a_source(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "metric", "classes"),
     [
-        ("ssdlite_mobilenet_v3_small", {"alpha": 0.35}, "AP", 10),
+        pytest.param(
+            *("ssdlite_mobilenet_v3_small", {"alpha": 0.35}, "AP", 10), marks=pytest.mark.slow
+        ),
         ("unet", {"width": 4, "depth": 2}, "mIoU", 11),
     ],
 )
