@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 
 import keras
@@ -17,6 +18,7 @@ import kerascnn
 from kerascnn import zoo
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
+from training.engine.keras_files import without_values
 
 # One of each family, the smallest: the others take minutes and are marked slow.
 FAST = {
@@ -24,6 +26,13 @@ FAST = {
     "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "efficientnet_lite0",
     "efficientnet_v2_b0",
 }  # fmt: skip
+
+
+@pytest.fixture
+def sized_alone() -> Iterator[None]:
+    """Networks of a test have shapes and no values: to draw those takes most of the time."""
+    with without_values():
+        yield
 
 
 def marked(fast: set[str]) -> list:
@@ -65,6 +74,7 @@ def options_of(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", kerascnn.list_models("classification"))
+@pytest.mark.usefixtures("sized_alone")
 def test_published_counts_names_and_outputs(name: str) -> None:
     entry = zoo.entry(name)
     model = kerascnn.build(name)
@@ -82,6 +92,7 @@ def test_published_counts_names_and_outputs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in DETECTORS if name not in RCNNS])
+@pytest.mark.usefixtures("sized_alone")
 def test_published_counts_names_and_outputs_of_detectors(name: str) -> None:
     entry, spec = zoo.entry(name), zoo.detector_spec(name)
     model = kerascnn.build(name)
@@ -106,6 +117,7 @@ def test_published_counts_names_and_outputs_of_detectors(name: str) -> None:
     "name",
     [pytest.param(n, marks=() if n.endswith("resnet50_fpn") else pytest.mark.slow) for n in RCNNS],
 )
+@pytest.mark.usefixtures("sized_alone")
 def test_published_counts_names_and_outputs_of_two_stage_detectors(name: str) -> None:
     entry, spec = zoo.entry(name), zoo.detector_spec(name)
     model = kerascnn.build(name)
@@ -224,6 +236,7 @@ def test_mixed_precision_keeps_float32_detections() -> None:
         ("mobilenet_v1", {"alpha": 0.25}, 470_072),
     ],
 )
+@pytest.mark.usefixtures("sized_alone")
 def test_published_counts_of_other_forms(name: str, options, published: int) -> None:
     assert count_parameters(kerascnn.build(name, **options)) == published
 
@@ -246,6 +259,7 @@ def test_published_counts_of_other_forms(name: str, options, published: int) -> 
         ("mobilenet_v3_large", "MobileNetV3Large", {"minimalistic": True}),
     ],
 )
+@pytest.mark.usefixtures("sized_alone")
 def test_widths_and_forms_of_keras_applications(name: str, reference: str, options) -> None:
     shape = (96, 96, 3)
     theirs = getattr(keras.applications, reference)(weights=None, input_shape=shape, **options)
@@ -307,7 +321,7 @@ def test_saved_and_loaded_is_equal(name: str, tmp_path) -> None:
     [
         ("lenet5", {"original": True}),
         ("alexnet", {"towers": 2}),
-        ("googlenet", {"batch_norm": False}),
+        pytest.param("googlenet", {"batch_norm": False}, marks=pytest.mark.slow),
     ],
 )
 def test_historical_forms_are_saved_and_loaded(name: str, options, tmp_path) -> None:
@@ -358,6 +372,7 @@ PHONE = ["mobilenet_v1", "mobilenet_v3_small", "efficientnet_lite0", "efficientn
 
 @pytest.mark.parametrize("name", PHONE)
 @pytest.mark.parametrize("option", ["stem_strides", "early_strides"])
+@pytest.mark.usefixtures("sized_alone")
 def test_small_pictures_keep_twice_the_detail(name: str, option: str) -> None:
     def last_size(model):
         pooled = model.get_layer("pool").input
@@ -374,6 +389,7 @@ def test_small_pictures_keep_twice_the_detail(name: str, option: str) -> None:
     assert count_parameters(small) == count_parameters(published)
 
 
+@pytest.mark.usefixtures("sized_alone")
 def test_stems_adapt_to_small_pictures() -> None:
     for name in (*PHONE, "resnet18", "googlenet", "alexnet"):
         model = kerascnn.build(name, input_shape=(32, 32, 3), classes=10)

@@ -105,7 +105,7 @@ def load_h5(path: pathlib.Path) -> keras.Model:
         told = ".".join(map(str, found.version))
         raise InputError(f"{path} was saved by Keras {told}: kerascnn import reads it")
     try:
-        with _without_values():
+        with without_values():
             model = saving_utils.model_from_config(copy.deepcopy(dict(found.config)))
             wanted = sum(math.prod(one.shape) * size(one.dtype) for one in model.variables)
     except Exception as error:
@@ -155,13 +155,13 @@ def bytes_of(config: Mapping[str, Any]) -> int:
     """Of all variables of a model."""
     import keras
 
-    with _without_values():
+    with without_values():
         model = keras.saving.deserialize_keras_object(_uncompiled(config), safe_mode=True)
         return sum(math.prod(one.shape) * size(one.dtype) for one in model.variables)
 
 
 @contextlib.contextmanager
-def _without_values() -> Iterator[None]:
+def without_values() -> Iterator[None]:
     """A scope in which a variable has a shape and a type, and no values, now or later."""
     import keras
     from keras.src.backend.common import global_state
