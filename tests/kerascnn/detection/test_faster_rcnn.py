@@ -195,7 +195,7 @@ def test_frozen_norms_are_no_parameters_and_do_not_move(network, pictures) -> No
     for model, moves in ((frozen, False), (network, True)):
         norm = model.get_layer("stem_norm")
         before = norm.get_weights()
-        zoo.features(model, ["stem"])([pictures], training=True)
+        zoo.features(model, ["stem"])(pictures, training=True)
         moved = np.abs(ops.convert_to_numpy(norm.moving_mean) - before[2]).max() > 0
         norm.set_weights(before)
         assert moved == moves
