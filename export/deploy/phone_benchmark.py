@@ -221,15 +221,15 @@ class _Kept:
         """In place of earlier ones of the same file, setup and device."""
         new = {(*_key(row), row["device"]): row for row in rows}
         earlier = [row for row in self.rows() if (*_key(row), row["device"]) not in new]
-        names = (*COLUMNS, _JOB)
-        cells = ([row.get(name, "") for name in names] for row in (*earlier, *new.values()))
-        atomic.write_csv(self.path, names, cells)
+        self._write([*earlier, *new.values()])
 
     def forget(self, job: str) -> None:
         """Rows of that job."""
-        left = [row for row in self.rows() if row[_JOB] != job]
+        self._write([row for row in self.rows() if row[_JOB] != job])
+
+    def _write(self, rows: Sequence[dict[str, str]]) -> None:
         names = (*COLUMNS, _JOB)
-        atomic.write_csv(self.path, names, ([row.get(name, "") for name in names] for row in left))
+        atomic.write_csv(self.path, names, ([row.get(name, "") for name in names] for row in rows))
 
 
 def _key(row: dict[str, str]) -> tuple[str, str, str]:

@@ -153,6 +153,7 @@ class KerasDetector(KerasModel):
                 f"outputs, not {'boxes and logits' if coded else 'detections'}"
             )
         self.masks = not coded and MASKS in outputs
+        self._at_once = at_once(self._model, _PICTURES_AT_ONCE)
 
     def detect(self, pictures: np.ndarray) -> list[Detections]:
         from keras import ops
@@ -160,9 +161,8 @@ class KerasDetector(KerasModel):
         from kerascnn.detection import postprocess
 
         found: list[Detections] = []
-        count = at_once(self._model, _PICTURES_AT_ONCE)
-        for begin in range(0, len(pictures), count):
-            block = self._preprocessing.normalise(pictures[begin : begin + count])
+        for begin in range(0, len(pictures), self._at_once):
+            block = self._preprocessing.normalise(pictures[begin : begin + self._at_once])
             outputs = self._model(block, training=False)
             if self._decoder is not None:
                 codes, logits = map(ops.convert_to_numpy, outputs)

@@ -178,7 +178,7 @@ def _asked_of_phone(runs: tuple[str, ...], out: str | None, asked: dict[str, Any
     one_run = len(runs) == 1 and (pathlib.Path(runs[0]) / "run.json").is_file()
     folder = pathlib.Path(out) if out else pathlib.Path(runs[0] if one_run else "") / "phone"
     threads = names_of(asked.pop("threads"))
-    if not threads or not all(text.isascii() and text.isdecimal() for text in threads):
+    if not all(text.isascii() and text.isdecimal() for text in threads):
         raise InputError("--threads must be counts of threads, as in 1,4")
     labelled, tool = asked.pop("labelled"), asked.pop("benchmark_model")
     return Asked(

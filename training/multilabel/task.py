@@ -57,7 +57,7 @@ class MultilabelTask(ClassificationTask):
 
     def scan(self, asked: TrainRequest) -> Dataset:
         """The labelled images; of an imported network with its classes."""
-        found: Dataset = of_request.scanned(multilabel.scan, asked, strict=asked.strict)
+        found = self.as_it_is(asked)
         return self.aligned(found, asked.imported) if asked.imported else found
 
     def as_it_is(self, asked: TrainRequest) -> Dataset:
