@@ -1225,7 +1225,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "mobileone_s0": _mobileone(
         0,
-        parameters=5_297_448,
+        parameters=5_293_272,
         macs=1_100.0,
         fused=Fused(
             parameters=2_078_504, macs=275.0, source=f"{_ML_MOBILEONE}, 2.1 million parameters"
@@ -1452,6 +1452,39 @@ ENTRIES: dict[str, Entry] = {
     "mask_rcnn_mobilenet_v3_large_fpn": _rcnn(
         "mask", "mobilenet_v3_large", "MobileNetV3-Large", year=2021, parameters=22_032_461
     ),
+    "ssdlite_mobileone_s0": _ssdlite(
+        "mobileone_s0",
+        "MobileOne-S0",
+        year=2023,
+        paper=_MOBILEONE,
+        parameters=6_302_860,
+        parameters_source="counted, with branches",
+        macs=None,
+        macs_source="not published",
+        results=(),
+    ),
+    "ssdlite_mobilenet_v4_conv_small": _ssdlite(
+        "mobilenet_v4_conv_small",
+        "MobileNetV4-Conv-Small",
+        year=2024,
+        paper=_MOBILENET_V4,
+        parameters=3_431_420,
+        parameters_source="counted",
+        macs=None,
+        macs_source="not published",
+        results=(),
+    ),
+    "ssdlite_mobilenet_v4_conv_medium": _ssdlite(
+        "mobilenet_v4_conv_medium",
+        "MobileNetV4-Conv-Medium",
+        year=2024,
+        paper=_MOBILENET_V4,
+        parameters=9_600_236,
+        parameters_source="counted",
+        macs=None,
+        macs_source="not published",
+        results=(),
+    ),
     "unet": Entry(
         builder=f"{_SEGMENTATION}.unet:unet",
         title="U-Net",
@@ -1490,6 +1523,27 @@ ENTRIES: dict[str, Entry] = {
         "EfficientNet-Lite0",
         year=2020,
         parameters=5_198_050,
+    ),
+    "unet_mobileone_s0": _unet_on(
+        "mobileone_s0",
+        "MobileOne-S0",
+        year=2023,
+        parameters=8_585_682,
+        parameters_source="counted, with branches",
+    ),
+    "unet_mobilenet_v4_conv_small": _unet_on(
+        "mobilenet_v4_conv_small",
+        "MobileNetV4-Conv-Small",
+        year=2024,
+        parameters=2_933_698,
+        parameters_source="counted",
+    ),
+    "unet_mobilenet_v4_conv_medium": _unet_on(
+        "mobilenet_v4_conv_medium",
+        "MobileNetV4-Conv-Medium",
+        year=2024,
+        parameters=9_222_322,
+        parameters_source="counted",
     ),
 }
 # In the order of their first entries.

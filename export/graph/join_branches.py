@@ -99,12 +99,14 @@ class _Branch:
         source: the tensor that it is linear in.
         pad: zeros around it.
         kernel: the convolution; None for the tensor itself or its norm.
+        seen: what the convolution reads; the source, where there is none.
         norms: behind it.
     """
 
     source: Any
     pad: layers.ZeroPadding2D | None
     kernel: keras.Layer | None
+    seen: Any
     norms: tuple[layers.BatchNormalization, ...]
 
     @property
@@ -129,7 +131,7 @@ class _Branch:
         """Zeros around the source, as its convolution sees it; None where nobody can tell."""
         if self.kernel is None:
             return _NO_PADDING
-        own = _padding_of(self.kernel, self.kernel.input.shape[1:3])
+        own = _padding_of(self.kernel, self.seen.shape[1:3])
         if own is None or self.pad is None:
             return own
         (top, bottom), (left, right) = own
@@ -242,6 +244,11 @@ class _Joining:
         """Whether a layer is called more than once."""
         return self._calls[id(layer)] > 1
 
+    def maker_of(self, tensor: Any) -> keras.Layer | None:
+        """The layer that made a tensor within the model."""
+        node = self._makers.get(id(tensor))
+        return None if node is None else node.operation
+
     def is_end(self, tensor: Any) -> bool:
         """Whether a tensor is an output of the model."""
         return id(tensor) in self._ends
@@ -269,18 +276,19 @@ class _Joining:
     def _branch(self, tensor: Any) -> _Branch | None:
         """The longest linear way back from a term, or None where its order is another."""
         norms: list[layers.BatchNormalization] = []
-        kernel = pad = None
+        kernel = pad = seen = None
         while (layer := self._linear_maker(tensor)) is not None:
             if isinstance(layer, layers.BatchNormalization) and kernel is None:
                 norms.insert(0, layer)
             elif isinstance(layer, _KERNELS) and kernel is None:
-                kernel = layer
+                kernel, seen = layer, self._makers[id(tensor)].input_tensors[0]
             elif isinstance(layer, layers.ZeroPadding2D) and kernel is not None and pad is None:
                 pad = layer
             else:
                 break
             tensor = self._makers[id(tensor)].input_tensors[0]
-        return _Branch(source=tensor, pad=pad, kernel=kernel, norms=tuple(norms))
+        seen = tensor if seen is None else seen
+        return _Branch(source=tensor, pad=pad, kernel=kernel, seen=seen, norms=tuple(norms))
 
     def _linear_maker(self, tensor: Any) -> keras.Layer | None:
         """The layer that made a tensor, if it is linear and nobody else sees what it made."""
@@ -393,22 +401,23 @@ def _joined(model: keras.Model, sums: dict[str, list[_Sum]]) -> keras.Model:
 def _leading_norms(model: keras.Model) -> Iterator[tuple[str, list[str]]]:
     """Batch norms that dense layers alone read, each with the names of those."""
     graph = _Joining(model)
+    nodes = [node for found in model._nodes_by_depth.values() for node in found]
     readers: dict[int, list[keras.Layer]] = {}
-    for found in model._nodes_by_depth.values():
-        for node in found:
-            for x in node.input_tensors:
-                readers.setdefault(id(x), []).append(node.operation)
-    for norm in model.layers:
+    for node in nodes:
+        for x in node.input_tensors:
+            readers.setdefault(id(x), []).append(node.operation)
+    for node in nodes:
+        norm = node.operation
         if type(norm) is not layers.BatchNormalization or graph.is_shared(norm):
             continue
-        x, before = norm.output, norm.input._keras_history.operation
+        (x,) = node.outputs
         dense = readers.get(id(x), [])
         if (
             dense
             and norm.axis in (-1, len(x.shape) - 1)
             and not graph.is_end(x)
             # One behind a convolution or dense layer is folded into that by the converter.
-            and type(before) not in (*_KERNELS, layers.Dense)
+            and type(graph.maker_of(node.input_tensors[0])) not in (*_KERNELS, layers.Dense)
             and all(type(one) is layers.Dense and not graph.is_shared(one) for one in dense)
         ):
             yield norm.name, [one.name for one in dense]

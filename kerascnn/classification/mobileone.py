@@ -68,7 +68,8 @@ def mobileone(
         input_shape: (height, width, channels), from 32 pixels.
         classes: length of the logits.
         alpha: width multiplier.
-        branches: convolutions in a sum of branches; the network's own number by default.
+        branches: convolutions in a sum of branches; the network's own number by default. The stem
+            has one.
         fused: one convolution with a bias in place of each sum, as files have it. This form has no
             batch norms, and is not for a training from random weights.
         stem_strides: of the stem; 2, and 1 for images of less than 64 pixels, by default.
@@ -90,15 +91,13 @@ def mobileone(
         norm_momentum=norm_momentum,
         norm_epsilon=norm_epsilon,
     )
-    unit = functools.partial(
-        _fused_unit if fused else branched_unit,
-        conventions=conventions,
-        branches=branches or config.branches,
-    )
+    build = _fused_unit if fused else branched_unit
+    unit = functools.partial(build, conventions=conventions, branches=branches or config.branches)
     strides = blocks.stem_strides_for(input_shape, stem_strides)
     widths = [round_channels(width * alpha) for width in config.widths]
     x = inputs = blocks.picture_input(input_shape)
-    x = unit(x, channels=min(_STEM, widths[0]), kernel_size=3, strides=strides, name="stem")
+    stem = {"channels": min(_STEM, widths[0]), "kernel_size": 3, "strides": strides}
+    x = unit(x, branches=1, **stem, name="stem")
     for s, (depth, width) in enumerate(zip(_DEPTHS, widths, strict=True), 1):
         for b in range(1, depth + 1):
             strides = 1 if b > 1 else early_strides if s == 1 else 2

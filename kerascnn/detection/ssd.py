@@ -9,9 +9,9 @@ two stages.
 
 The networks are torchvision's `ssdlite320_mobilenet_v3_large` and what it becomes on the
 other backbones: six anchors in every cell of every map, a background logit, ReLU6 and batch-norm
-epsilon 1e-3 outside the backbone. TensorFlow's Object Detection API, with which the papers measured, has
-three anchors in a cell of the first map; at 90 classes its ssdlite_mobilenet_v2 is smaller by the
-channels of the other three.
+epsilon 1e-3 outside the backbone. TensorFlow's Object Detection API, with which the papers
+measured, has three anchors in a cell of the first map; at 90 classes its ssdlite_mobilenet_v2 is
+smaller by the channels of the other three.
 
 Deviations: the stem halves pictures of any size; batch-norm momentum is the zoo's; padding is
 "same" by default, torchvision's is "symmetric"; with alpha the extra blocks narrow too, as the

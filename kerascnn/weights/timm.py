@@ -156,6 +156,8 @@ def _repvit(place: Place) -> Modules:
         "stem_conv1": ("stem.conv1.c", "stem.conv1.bn"),
         "stem_conv2": ("stem.conv2.c", "stem.conv2.bn"),
         "head_norm": ("head.head.bn", ""),
+        # Nothing of ours; a backbone has no use for the norm.
+        "head": ("head.head.bn", ""),
         "logits": ("head.head.l", ""),
     }
     if place.role in ends:
@@ -210,7 +212,7 @@ def _mean_of_heads(
 
 
 def _mobileone(place: Place) -> Modules:
-    if place.role == "logits":
+    if place.role in ("head", "logits"):  # of which there is one alone
         return "head.fc", ""
     if place.stage:
         # A depthwise unit and a pointwise one by turns.
