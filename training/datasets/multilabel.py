@@ -24,9 +24,8 @@ from kerascnn.errors import InputError
 from training.common.reading import NOW
 from training.datasets import label_table, parquet
 from training.datasets.elsewhere import Use, joined, with_beside
-from training.datasets.folder import HELD_OUT_FRACTION
 from training.datasets.notes import Note
-from training.datasets.splits import Dataset, Split, SplitDataset
+from training.datasets.splits import HELD_OUT_FRACTION, Dataset, Split, SplitDataset
 from training.datasets.table_labels import named
 from training.datasets.table_splits import assembled
 
