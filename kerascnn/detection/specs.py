@@ -9,6 +9,9 @@ from typing import Any
 from kerascnn.detection.anchors import Anchors
 from kerascnn.errors import InputError, did_you_mean
 
+# Of two detections of a class with a higher one, the better one stays, where nobody says otherwise.
+IOU_THRESHOLD = 0.5
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectorSpec:
@@ -44,7 +47,7 @@ class DetectorSpec:
     negative_iou: float
     loss: str
     score_threshold: float = 0.05
-    iou_threshold: float = 0.5
+    iou_threshold: float = IOU_THRESHOLD
     max_detections: int = 100
     candidates: int = 5000
 
@@ -125,7 +128,7 @@ class TwoStageSpec:
     samples: int = 512
     positive_share: float = 0.25
     score_threshold: float = 0.05
-    iou_threshold: float = 0.5
+    iou_threshold: float = IOU_THRESHOLD
     max_detections: int = 100
     candidates: int = 5000
     masks: bool = False
