@@ -57,7 +57,7 @@ def whole_of(augmentation: str) -> list:
     return batches(augmentation)
 
 
-@pytest.mark.parametrize("augmentation", map(slow_if_among_others, POLICIES))
+@pytest.mark.parametrize("augmentation", [slow_if_among_others(name) for name in POLICIES])
 def test_a_stream_begun_late_equals_one_from_the_start(augmentation: str) -> None:
     mixed = {"mixup": 0.2, "cutmix": 1.0} if augmentation == "modern" else {}
     whole = batches(augmentation, **mixed) if mixed else whole_of(augmentation)
