@@ -48,7 +48,10 @@ def with_norms(
         if layer.name not in names:
             return outputs
         return layers.BatchNormalization(
-            momentum=norm.momentum, epsilon=norm.epsilon, name=_norm_of(layer.name)
+            momentum=norm.momentum,
+            epsilon=norm.epsilon,
+            dtype=norm.dtype_policy,
+            name=_norm_of(layer.name),
         )(outputs)
 
     twin = keras.models.clone_model(joined, clone_function=clone, call_function=call)
