@@ -197,7 +197,8 @@ def _mean_of_heads(
 
     mean, variance = (read(heads[0], f"bn.running_{kind}") for kind in ("mean", "var"))
     deviation = np.sqrt(variance + epsilon)
-    kernel = bias = 0.0
+    kernel = np.zeros_like(read(heads[0], "l.weight"))
+    bias = np.zeros_like(read(heads[0], "l.bias"))
     for head in heads:
         gain = read(head, "bn.weight") / np.sqrt(read(head, "bn.running_var") + epsilon)
         shift = read(head, "bn.bias") + (mean - read(head, "bn.running_mean")) * gain

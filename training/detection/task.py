@@ -41,6 +41,7 @@ class DetectionTask(Task):
     """
 
     name = "detection"
+    tiled = True
     network = "a detector"
     metric = Metric(name="AP", judge=AP)
     figures = (AP, Figure(column="val_ap50"))
