@@ -35,7 +35,7 @@ OURS = {
 FAST = {
     "googlenet", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
     "legacy_seresnet50", "tf_efficientnet_lite0", "mobilenetv3_small_100", "mobilenetv4_conv_small",
-    "mobilenetv4_hybrid_medium", "mobileone_s0", "repvit_m0_9",
+    "mobilenetv4_hybrid_medium", "mobileone_s1", "repvit_m0_9",
 }  # fmt: skip
 # These weights have the names and shapes of tf_efficientnet_lite0.
 ASKED = {"efficientnet_lite0": {"padding": "symmetric", "norm_epsilon": 1e-5}}
