@@ -68,7 +68,8 @@ def silence(model: keras.Model, narrower: keras.Model) -> None:
             remaining = narrower.get_layer(layer.name).get_weights()
             removed = ~np.isin(weights[mark], remaining[mark])
             for weight in weights[:2]:  # scale and offset, or kernel and bias
-                weight[..., removed] = 0
+                by_channel = weight[..., 0] if weight.shape[-1] == 1 else weight  # depthwise
+                by_channel[..., removed] = 0
             layer.set_weights(weights)
 
 
