@@ -169,6 +169,7 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
     "--uncached", is_flag=True, help="Decode every image again, as for data larger than memory."
 )
 @json_option
+@once.scope()  # a table is read once
 def bench_data(
     model: str,
     seconds: float,
