@@ -488,6 +488,7 @@ def _p(value: float) -> str:
 
 _AGREED = {
     "same_top1": "same top-1 {:.2f}%",
+    "same_labels": "same labels {:.2f}%",
     "snr_db": "signal to noise of logits {:.1f} dB",
     "largest_difference": "largest difference {:.3g}",
     "snr_of_probabilities_db": "signal to noise of probabilities {:.1f} dB",

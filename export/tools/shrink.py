@@ -18,6 +18,7 @@ from typing import Any
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.compress.compress import VariantBuilder, all_artefacts
+from export.graph.join_branches import deployed
 from export.report.compare import measure, write
 from export.report.results import (
     Result,
@@ -164,7 +165,7 @@ def as_json(search: Search) -> dict[str, Any]:
 def _check_possible(run: Run, budget: Budget) -> None:
     if budget.size is None:
         return
-    least = skeleton(to_tflite(run.load_model()), compressed=budget.metric == "download")
+    least = skeleton(to_tflite(deployed(run.load_model())), compressed=budget.metric == "download")
     if budget.size < least:
         raise InputError(
             f"--max-size {budget.size / 1000:g}KB: the graph of {run.name} alone, without any "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from kerascnn.detection.anchors import Anchors
@@ -78,12 +78,6 @@ class DetectorSpec:
         """Read the JSON form; raises KeyError, TypeError or ValueError on anything else."""
         anchors, scales = Anchors.from_dict(values["anchors"]), tuple(values["box_scales"])
         return cls(**{**values, "anchors": anchors, "box_scales": scales})
-
-    def detections(self, outputs: Sequence[Any]) -> dict[str, Any]:
-        """Detections of a network's outputs; see `kerascnn.detection.postprocess.detect`."""
-        from kerascnn.detection.postprocess import detect
-
-        return detect(self, *outputs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,10 +169,6 @@ class TwoStageSpec:
         for name in ("input_size", "box_scales"):
             own[name] = tuple(values[name])
         return cls(**{**own, "anchors": Anchors.from_dict(values["anchors"])})
-
-    def detections(self, outputs: dict[str, Any]) -> dict[str, Any]:
-        """The outputs of a network, which detects by itself."""
-        return outputs
 
 
 _COUNTS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -142,7 +143,9 @@ def keras_detect_fn(
     """`detect` of a Keras model, normalisation and suppression included."""
     from keras import ops
 
-    run = compiled(model, spec.detections)
+    from kerascnn.detection.postprocess import detections
+
+    run = compiled(model, functools.partial(detections, spec))
 
     def found(pictures: np.ndarray) -> list[Detections]:
         parts: list[Detections] = []

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from export.artefacts.kinds.base import Kind, shared_steps
-from export.artefacts.variants import Variant
+from export.artefacts.kinds.base import Kind
+from export.artefacts.kinds.classification import check_classifier
+from export.artefacts.variants import ChannelPrune, Variant
 from kerascnn.errors import InputError
 from training.common import packed
 from training.multilabel import floor, metrics
@@ -19,6 +20,7 @@ class MultilabelKind(Kind):
 
     metrics = ("mAP",)
     class_metric = "AP"
+    reconstructed = True
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "Agreement": {
             "title": "Agreement",
@@ -35,11 +37,12 @@ class MultilabelKind(Kind):
     scorer = "export.tools.multilabel_scorer:Multilabel"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
-        """Without the steps that need one label an image."""
-        if variant.raw_outputs or not shared_steps(variant) or variant.mixed_bits:
+        """As `ClassificationKind.check`, and without fewer channels."""
+        check_classifier(variant, info)
+        if any(isinstance(step, ChannelPrune) for step in variant.steps):
             raise InputError(
-                f"{variant.name}: for other networks only; classifiers of several labels have "
-                "every variant but slim, distil, mixed and raw ones"
+                f"{variant.name}: channels are scored by the loss of one label an image; "
+                "classifiers of several labels have every variant but slim and raw ones"
             )
 
     def answers(
