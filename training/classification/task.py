@@ -56,7 +56,7 @@ class ClassificationTask(Task):
     })  # fmt: skip
     model = "efficientnet_lite0"
     head = ("logits",)
-    commands = frozenset({"sweep", "debug", "shrink"})
+    commands = frozenset({"sweep", "debug", "shrink", "find-lr", "bench-data"})
     curves = Curves(
         title="accuracy (%)",
         scores=(

@@ -37,7 +37,6 @@ class MultilabelTask(ClassificationTask):
     metric = Metric(name="mAP", judge=MAP)
     figures = (MAP,)
     settings = frozenset({"mixup"})
-    commands: frozenset[str] = frozenset()
     curves = Curves(
         title="mAP (%)",
         scores=(Line(column="val_mAP", label="validation", look=Look.VALIDATION),),

@@ -36,10 +36,10 @@ class MultilabelKind(Kind):
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
         """Without the steps that need one label an image."""
-        if variant.raw_outputs or not shared_steps(variant) or variant.mixed_bits:
+        if variant.raw_outputs or not shared_steps(variant, slim=True):
             raise InputError(
                 f"{variant.name}: for other networks only; classifiers of several labels have "
-                "every variant but slim, distil, mixed and raw ones"
+                "every variant but distil and raw ones"
             )
 
     def answers(
