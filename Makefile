@@ -7,7 +7,7 @@ GPU ?= $(HAD)
 KIND := $(if $(filter-out 0,$(GPU)),$(if $(filter jax,$(GPU)),-jax-cuda,-cuda))
 LOCK := requirements$(KIND).lock
 
-.PHONY: setup demo test test-all web android lint format docs bench bench-compression wheel lock clean
+.PHONY: setup demo test test-all web android lint format docs bench bench-phone bench-compression wheel lock clean
 
 setup: .venv/.ready
 
@@ -63,6 +63,10 @@ docs: setup
 bench: setup
 	$(BIN)/python benchmarks/int8_partitions.py
 	$(BIN)/python benchmarks/phone_latency.py
+
+# benchmarks/phone_latency.md and docs/phone.png; wants a machine that does nothing else.
+bench-phone: setup
+	$(BIN)/python benchmarks/phone_networks.py
 
 # benchmarks/compression.md, in about 40 minutes; goes on where it was.
 bench-compression: setup

@@ -401,6 +401,9 @@ def train(
     epochs: int | None = None,
     batch_size: int | None = None,
     image_size: int | tuple[int, int] | None = None,
+    resize: str | None = None,
+    tiles: int | None = None,
+    overlap: float | None = None,
     weights: Path | None = None,
     seed: int | None = None,
     split_seed: int | None = None,
@@ -445,6 +448,12 @@ def train(
         epochs: passes over the training images.
         batch_size: images per step.
         image_size: pixels of a side, or (height, width).
+        resize: how images meet that size: "stretch", "letterbox" (keep the shape, pad with grey)
+            or, of classifiers, "crop"; by default as the data has it, of detectors and segmentation
+            networks "stretch".
+        tiles: of detectors and segmentation networks, pixels of a side of the squares that larger
+            images are cut into; an epoch sees one of each image, evaluations see all and merge.
+        overlap: share of a tile's side that the next one has too, 0.2 by default.
         weights: a name that `kerascnn weights NAME` lists ("imagenet", "coco"), or a file of a run
             (model.keras), torchvision, timm or keras.applications.
         seed: random seed.
@@ -497,7 +506,8 @@ def train(
     zoo.entry(model)
     place = arguments.path(data, "data", what="a path, or a name as 'mnist'")
     val_place = arguments.optional_path(val_data, "val_data")
-    for given_word, argument in ((recipe, "recipe"), (task, "task")):
+    tiles, overlap = arguments.tiles(tiles, overlap)
+    for given_word, argument in ((recipe, "recipe"), (task, "task"), (resize, "resize")):
         if given_word is not None:
             arguments.word(given_word, argument)
     arguments.flag(strict, "strict")
@@ -524,6 +534,9 @@ def train(
                 model_options=options,
                 detector_options=detector,
                 image_size=arguments.image_size(image_size),
+                resize=resize,
+                tiles=tiles,
+                overlap=overlap,
                 weights=arguments.optional_path(weights, "weights", what="a name or a path"),
                 strict=strict,
                 teacher=arguments.optional_path(teacher, "teacher", what="a run folder"),
@@ -598,8 +611,8 @@ def import_model(
         image_size: pixels of a side, or (height, width); by default the network's own.
         preprocessing: "0-1", "-1-1", "imagenet", "caffe" or "none" (bytes as they are); by default
             what stands inside of the network, or is published of its weights, else a guess.
-        resize: "crop", "stretch" or "pad": how images meet the network's size; by default of a name
-            as its weights are published, of a file "stretch", and "crop" where its classes are
+        resize: "crop", "stretch", "letterbox" or "pad": how images meet its size; by default of a
+            name as its weights are published, of a file "stretch", and "crop" where its classes are
             ImageNet's.
         labels: a file with a label a line, in the order of the outputs; by default the classes of
             the data in natural order if there are as many, or ImageNet's.
@@ -759,6 +772,8 @@ def evaluate(
     weights: Path | None = None,
     options: Mapping[str, Any] | None = None,
     published: bool = False,
+    tiles: int | None = None,
+    overlap: float | None = None,
     labels: Path | None = None,
     preprocessing: str | None = None,
     layout: str | None = None,
@@ -786,12 +801,15 @@ def evaluate(
         weights: of a network of the zoo: "imagenet", ... or a file.
         options: of such a network's builder: `{"alpha": 0.35}`.
         published: hold the figure against the published one of `weights`.
+        tiles: pixels of a side of the squares that larger images are cut into, 0 for none (of
+            detectors and segmentation networks alone; by default as the file was trained).
+        overlap: share of a tile's side that the next one has too, 0.2 by default.
         labels: of a file of another program, a label a line in the order of its outputs. This and
             the following are refused for a file that describes itself.
         preprocessing: "0-1", "-1-1", "imagenet", "caffe", "none", or numbers: "MEAN,STD".
         layout: "nhwc" or "nchw", of an .onnx file's input.
         image_size: in pixels, where the file takes any.
-        resize: how images meet that size: "stretch", "crop", "centre" or "pad"; see
+        resize: how images meet that size: "stretch", "letterbox", "crop", "centre" or "pad"; see
             `kerascnn.preprocessing.Preprocessing`.
         crop_fraction: share of the image that "crop" and "centre" keep.
         interpolation: "bilinear" or "bicubic".
@@ -842,8 +860,11 @@ def evaluate(
     beside = arguments.optional_path(other, "reference", what="a model file, or a run")
     names = arguments.optional_path(labels, "labels", what="a file")
     written = arguments.optional_path(page, "page", what="a file")
+    tiles, overlap = arguments.tiles(tiles, overlap)
     asked = Asked(
         split=split,
+        tiles=tiles,
+        overlap=overlap,
         told=Told(
             preprocessing=preprocessing,
             layout=layout,
@@ -873,6 +894,8 @@ def predict(
     *,
     top: int | None = None,
     score: float | None = None,
+    tiles: int | None = None,
+    overlap: float | None = None,
     out: Path | None = None,
     threads: int | None = None,
     every: int = 1,
@@ -891,6 +914,9 @@ def predict(
             named twice is looked at once.
         top: labels per image (of classifiers alone; 1 by default).
         score: the lowest score of an object, 0 to 1 (of detectors alone; 0.3 by default).
+        tiles: pixels of a side of the squares that larger images are cut into, 0 for none (of
+            detectors and segmentation networks alone; by default as the file was trained).
+        overlap: share of a tile's side that the next one has too, 0.2 by default.
         out: gets each image with what was found drawn on it, as NAME.png, and each video as
             NAME.mp4; or, with a video's ending, the file of one video.
         threads: of the runtime (1 by default).
@@ -928,6 +954,7 @@ def predict(
         threads = arguments.whole(threads, "threads", least=1)
     if score is not None:
         arguments.number(score, "score", least=0, most=1)
+    tiles, overlap = arguments.tiles(tiles, overlap)
     if fps is not None:
         arguments.number(fps, "fps", least=1e-3, most=1000)
     for name, given in (("start", start), ("end", end)):
@@ -942,7 +969,8 @@ def predict(
         from export.runtime.predict import Order, answers
 
         order = Order(out=None if target is None else pathlib.Path(target), clip=clip)
-        told = answers(path, found, top=top, score=score, threads=threads, order=order)
+        limits: dict[str, Any] = {"top": top, "score": score, "threads": threads}
+        told = answers(path, found, tiles=tiles, overlap=overlap, order=order, **limits)
         return [{**one.as_json(), "image": shown.get(one.image, one.image)} for one in told]
 
 

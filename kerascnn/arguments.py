@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kerascnn.errors import InputError
+from kerascnn.preprocessing import MOST_OVERLAP
 
 
 def path(value: object, name: str, *, what: str = "a path") -> str:
@@ -93,6 +94,14 @@ def image_size(value: object) -> tuple[int, int] | None:
     except ValueError:  # an InputError is one: a side is none, or there are not two
         raise wrong("image_size", "pixels of a side, or (height, width)", value) from None
     return height, width
+
+
+def tiles(side: object, overlap: object) -> tuple[int | None, float | None]:
+    """Pixels of a tile's side and its overlap; None stays None, and other types are refused."""
+    if overlap is not None:
+        number(overlap, "overlap", least=0, most=MOST_OVERLAP)
+    found = None if side is None else whole(side, "tiles", least=0)
+    return found, None if overlap is None else float(overlap)  # type: ignore[arg-type]
 
 
 def wrong(name: str, wanted: str, value: object) -> InputError:

@@ -60,7 +60,7 @@ class Conventions:
             strides=strides,
             padding=padding,
             groups=groups,
-            use_bias=not self.norm if self.bias is None else self.bias,
+            use_bias=self._biased,
             name=name,
         )
         return self._finish(conv(x), activation, name)
@@ -69,7 +69,7 @@ class Conventions:
         """The same with one filter a channel."""
         x, padding = self._padded(x, kernel_size, strides, name)
         conv = layers.DepthwiseConv2D(
-            kernel_size, strides=strides, padding=padding, use_bias=False, name=name
+            kernel_size, strides=strides, padding=padding, use_bias=self._biased, name=name
         )
         return self._finish(conv(x), activation, name)
 
@@ -94,6 +94,16 @@ class Conventions:
         """The family's activation as a layer of its own."""
         return layers.Activation(self.activation, name=name)(x)
 
+    def normalise(self, x, name):
+        """Batch normalisation as a layer of its own."""
+        return layers.BatchNormalization(
+            momentum=self.norm_momentum, epsilon=self.norm_epsilon, name=name
+        )(x)
+
+    @property
+    def _biased(self) -> bool:
+        return not self.norm if self.bias is None else self.bias
+
     def _padded(self, x, kernel_size, strides, name, padding=None):
         # At stride 1 the two paddings of an odd kernel are one.
         if (padding or self.padding) == "same" or strides == 1 or kernel_size == 1:
@@ -102,9 +112,7 @@ class Conventions:
 
     def _finish(self, x, activation, name):
         if self.norm:
-            x = layers.BatchNormalization(
-                momentum=self.norm_momentum, epsilon=self.norm_epsilon, name=f"{name}_norm"
-            )(x)
+            x = self.normalise(x, f"{name}_norm")
         return self.activate(x, f"{name}_act") if activation else x
 
 

@@ -88,6 +88,21 @@ TASK_FACTS: Mapping[str, TaskFacts] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Fused:
+    """A network with one convolution in place of each sum of branches, as its files have it.
+
+    Attributes:
+        parameters: trainable count at the published defaults.
+        macs: published multiply-adds, in millions, as rounded by the source.
+        source: who publishes them, and the parameters as rounded there.
+    """
+
+    parameters: int
+    macs: float
+    source: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
     """One architecture; its published weights are in `kerascnn.weights.published`.
 
@@ -107,6 +122,7 @@ class Entry:
         mean, std: input normalisation of the published model.
         backbone: the classifier in a network of another task, whose weights it takes.
         backbone_options: of the network's builder, which those weights need.
+        fused: of a network that is trained with branches, the form of its files.
         cell: of a detector, pixels of a side of a cell of the finest grid that it finds objects on.
     """
 
@@ -126,6 +142,7 @@ class Entry:
     std: float = 128.0
     backbone: str | None = None
     backbone_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fused: Fused | None = None
     cell: int | None = None
 
     @property
@@ -162,6 +179,8 @@ _EFFICIENTNET = "arXiv:1905.11946"
 _EFFICIENTDET = "arXiv:1911.09070"
 _MOBILENET_V4 = "arXiv:2404.10518"
 _EFFICIENTNET_V2 = "arXiv:2104.00298"
+_MOBILEONE = "arXiv:2206.04040"
+_REPVIT = "arXiv:2307.09283"
 _UNET = "arXiv:1505.04597"
 _FPN = "arXiv:1612.03144"
 _MASK_RCNN = "arXiv:1703.06870"
@@ -169,6 +188,7 @@ _MASK_RCNN = "arXiv:1703.06870"
 _SLIM = "github.com/tensorflow/models, slim/nets"
 _AUTOML = "github.com/google/automl, efficientnetv2"
 _LITE = "github.com/tensorflow/tpu, efficientnet/lite"
+_ML_MOBILEONE = "github.com/apple/ml-mobileone"
 _DETECTORS = "github.com/google/automl, efficientdet"
 
 _CROP_224 = "validation, 1 crop 224"
@@ -449,6 +469,50 @@ def _mobilenet_v4(
             ),
         ),
         input_shape=(size, size, 3),
+    )
+
+
+def _mobileone(number: int, *, parameters: int, macs: float, fused: Fused, top1: float) -> Entry:
+    with_branches = fused.macs != macs
+    return Entry(
+        builder=_builder("mobileone", f"mobileone_s{number}"),
+        title=f"MobileOne-S{number}",
+        year=2023,
+        paper=_MOBILEONE,
+        parameters=parameters,
+        parameters_source=f"{_TIMM}, with branches",
+        macs=macs,
+        macs_source=f"{_TIMM}, with branches" if with_branches else fused.source,
+        results=(_accuracy(top1, source=_ML_MOBILEONE, setting=_CROP_224),),
+        fused=fused,
+    )
+
+
+def _repvit(
+    kind: str,
+    *,
+    parameters: int,
+    both_heads: int,
+    macs: float,
+    fused: Fused,
+    epochs_300: float,
+    epochs_450: float,
+) -> Entry:
+    setting = f"{_CROP_224}, distilled"
+    return Entry(
+        builder=_builder("repvit", f"repvit_m{kind.replace('.', '_')}"),
+        title=f"RepViT-M{kind}",
+        year=2024,
+        paper=_REPVIT,
+        parameters=parameters,
+        parameters_source=f"{_TIMM}, one head; {both_heads:,} with the one that distils",
+        macs=macs,
+        macs_source=f"{_REPVIT}, table 1",
+        results=(
+            _accuracy(epochs_300, source=f"{_REPVIT}, table 1, 300 epochs", setting=setting),
+            _accuracy(epochs_450, source=f"{_REPVIT}, table 1, 450 epochs", setting=setting),
+        ),
+        fused=fused,
     )
 
 
@@ -1159,6 +1223,42 @@ ENTRIES: dict[str, Entry] = {
         torchvision=(85.808, 97.788),
         keras=(85.7, 97.5),
     ),
+    "mobileone_s0": _mobileone(
+        0,
+        parameters=5_293_272,
+        macs=1_100.0,
+        fused=Fused(
+            parameters=2_078_504, macs=275.0, source=f"{_ML_MOBILEONE}, 2.1 million parameters"
+        ),
+        top1=71.4,
+    ),
+    "mobileone_s1": _mobileone(
+        1,
+        parameters=4_825_192,
+        macs=825.0,
+        fused=Fused(
+            parameters=4_764_840, macs=825.0, source=f"{_ML_MOBILEONE}, 4.8 million parameters"
+        ),
+        top1=75.9,
+    ),
+    "mobileone_s2": _mobileone(
+        2,
+        parameters=7_884_648,
+        macs=1_299.0,
+        fused=Fused(
+            parameters=7_808_168, macs=1_299.0, source=f"{_ML_MOBILEONE}, 7.8 million parameters"
+        ),
+        top1=77.4,
+    ),
+    "mobileone_s3": _mobileone(
+        3,
+        parameters=10_170_600,
+        macs=1_896.0,
+        fused=Fused(
+            parameters=10_078_312, macs=1_896.0, source=f"{_ML_MOBILEONE}, 10.1 million parameters"
+        ),
+        top1=78.1,
+    ),
     "mobilenet_v4_conv_small": _mobilenet_v4(
         "conv_small",
         224,
@@ -1202,6 +1302,28 @@ ENTRIES: dict[str, Entry] = {
         macs_source="published as 7.2 G, of a network with other counts",
         paper=83.4,
         timm=("e600_r384_in1k", 16.2, 3.23),
+    ),
+    "repvit_m0_9": _repvit(
+        "0.9",
+        parameters=5_103_560,
+        both_heads=5_489_328,
+        macs=800.0,
+        fused=Fused(
+            parameters=5_067_056, macs=800.0, source=f"{_REPVIT}, table 1, 5.1 million parameters"
+        ),
+        epochs_300=78.7,
+        epochs_450=79.1,
+    ),
+    "repvit_m1_0": _repvit(
+        "1.0",
+        parameters=6_852_900,
+        both_heads=7_302_796,
+        macs=1_100.0,
+        fused=Fused(
+            parameters=6_810_312, macs=1_100.0, source=f"{_REPVIT}, table 1, 6.8 million parameters"
+        ),
+        epochs_300=80.0,
+        epochs_450=80.3,
     ),
     "faster_rcnn_resnet50_fpn": _rcnn(
         "faster",
@@ -1330,6 +1452,39 @@ ENTRIES: dict[str, Entry] = {
     "mask_rcnn_mobilenet_v3_large_fpn": _rcnn(
         "mask", "mobilenet_v3_large", "MobileNetV3-Large", year=2021, parameters=22_032_461
     ),
+    "ssdlite_mobileone_s0": _ssdlite(
+        "mobileone_s0",
+        "MobileOne-S0",
+        year=2023,
+        paper=_MOBILEONE,
+        parameters=6_302_860,
+        parameters_source="counted, with branches",
+        macs=None,
+        macs_source="not published",
+        results=(),
+    ),
+    "ssdlite_mobilenet_v4_conv_small": _ssdlite(
+        "mobilenet_v4_conv_small",
+        "MobileNetV4-Conv-Small",
+        year=2024,
+        paper=_MOBILENET_V4,
+        parameters=3_431_420,
+        parameters_source="counted",
+        macs=None,
+        macs_source="not published",
+        results=(),
+    ),
+    "ssdlite_mobilenet_v4_conv_medium": _ssdlite(
+        "mobilenet_v4_conv_medium",
+        "MobileNetV4-Conv-Medium",
+        year=2024,
+        paper=_MOBILENET_V4,
+        parameters=9_600_236,
+        parameters_source="counted",
+        macs=None,
+        macs_source="not published",
+        results=(),
+    ),
     "unet": Entry(
         builder=f"{_SEGMENTATION}.unet:unet",
         title="U-Net",
@@ -1368,6 +1523,27 @@ ENTRIES: dict[str, Entry] = {
         "EfficientNet-Lite0",
         year=2020,
         parameters=5_198_050,
+    ),
+    "unet_mobileone_s0": _unet_on(
+        "mobileone_s0",
+        "MobileOne-S0",
+        year=2023,
+        parameters=8_585_682,
+        parameters_source="counted, with branches",
+    ),
+    "unet_mobilenet_v4_conv_small": _unet_on(
+        "mobilenet_v4_conv_small",
+        "MobileNetV4-Conv-Small",
+        year=2024,
+        parameters=2_933_698,
+        parameters_source="counted",
+    ),
+    "unet_mobilenet_v4_conv_medium": _unet_on(
+        "mobilenet_v4_conv_medium",
+        "MobileNetV4-Conv-Medium",
+        year=2024,
+        parameters=9_222_322,
+        parameters_source="counted",
     ),
 }
 # In the order of their first entries.

@@ -79,6 +79,11 @@ def page(name: str) -> str:
         f"input       {height}x{width}x{channels}, {row.classes} classes",
         f"weights     {_named(name, row)}; files of: {files}",
     ]
+    if row.fused:
+        macs = f"{row.fused.macs:,.0f} M MACs"
+        lines.insert(
+            3, f"in files    {row.fused.parameters:,} parameters, {macs} ({row.fused.source})"
+        )
     if row.backbone:
         origins = ", ".join(weights.origins(row.backbone))
         lines.append(f"backbone    {row.backbone}, alone from files of: {origins}")

@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 
 from kerascnn import outside_json as told
+from kerascnn.errors import InputError
 
 _LARGEST_SIDE = 65_536
-RESIZES = ("stretch", "crop", "pad", "centre")
+RESIZES = ("stretch", "crop", "pad", "centre", "letterbox")
+LETTERBOX_GREY = 114  # around letterboxed images, in each channel: Ultralytics' YOLO has it
+# Of tiles: pixels of a side, and how much of it neighbours share (SAHI's default, and at most).
+LEAST_TILE, OVERLAP, MOST_OVERLAP = 32, 0.2, 0.9
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 # ImageNet's mean and standard deviation by channel, of bytes.
@@ -49,11 +53,17 @@ class Preprocessing:
         resize: "stretch" (aspect ratio not kept), "crop" (resize the shorter side to
             `height / crop_fraction`, then cut the centre, between pixels where it lies
             there), "centre" (the same as torchvision and timm do it: the longer side is rounded
-            down to whole pixels, and so is the cut) or "pad" (centre the picture on black if it
-            is smaller than the input, else "stretch").
+            down to whole pixels, and so is the cut), "pad" (centre the picture on black if it
+            is smaller than the input, else "stretch") or "letterbox" (keep the aspect ratio: as
+            large as the input holds it, enlarged if it is smaller, in the middle of grey 114; as
+            Ultralytics' `LetterBox`). `kerascnn.geometry` has the numbers.
         crop_fraction: share of the resized picture that "crop" and "centre" keep.
         interpolation: of every resizing, "bilinear" or "bicubic" (a = -0.5); both as Pillow has
             them, with a filter as wide as what a new pixel covers (antialiasing).
+        tiles: side in pixels of the squares that a larger image is cut into, each of which the
+            network sees as an image of its own; 0: it sees the image whole. See
+            `training.datasets.tiling`.
+        overlap: share of a tile's side that the next one has too.
     """
 
     height: int
@@ -65,6 +75,8 @@ class Preprocessing:
     resize: str = "crop"
     crop_fraction: float = 0.875
     interpolation: str = "bilinear"
+    tiles: int = 0
+    overlap: float = OVERLAP
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -77,6 +89,10 @@ class Preprocessing:
             )
         if self.order not in ("rgb", "bgr"):
             raise ValueError(f"channels are in the order 'rgb' or 'bgr', not {self.order!r}")
+        if self.tiles and self.tiles < LEAST_TILE:
+            raise ValueError(f"tiles have {LEAST_TILE} pixels a side or more, not {self.tiles}")
+        if not 0 <= self.overlap <= MOST_OVERLAP:
+            raise ValueError(f"overlap is from 0 to {MOST_OVERLAP:g}, not {self.overlap}")
         sizes = {np.size(self.mean), np.size(self.std)} - {1, self.channels}
         impossible = sizes or np.min(self.std) <= 0 or not 0 < self.crop_fraction <= 1
         if impossible or self.height < 1 or self.width < 1:
@@ -91,6 +107,16 @@ class Preprocessing:
     def crops(self) -> bool:
         """Whether parts of an image are never seen."""
         return self.resize in ("crop", "centre")
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether what the network sees of an image has the image's aspect ratio."""
+        return self.crops or self.resize == "letterbox"
+
+    @property
+    def filling(self) -> int:
+        """The byte of each channel around an image that does not fill the input."""
+        return LETTERBOX_GREY if self.resize == "letterbox" else 0
 
     @property
     def frame(self) -> tuple[int, int]:
@@ -117,12 +143,14 @@ class Preprocessing:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that travels with runs and artefacts.
 
-        Bilinear interpolation is not named: files that were made before it had a name, and their
-        hashes, stay the same.
+        Bilinear interpolation is not named, nor is that there are no tiles: files that were made
+        before these had a name, and their hashes, stay the same.
         """
         told = dataclasses.asdict(self)
         if self.interpolation == "bilinear":
             del told["interpolation"]
+        if not self.tiles:
+            del told["tiles"], told["overlap"]
         return told
 
     @classmethod
@@ -134,6 +162,16 @@ class Preprocessing:
         if max(read.height, read.width) > _LARGEST_SIDE:
             raise ValueError(f"a network of {read.height}x{read.width} pixels")
         return read
+
+
+def refuse_tiles(tiles: int | None, overlap: float | None) -> None:
+    """Raise InputError for tiles that are asked for and that `Preprocessing` cannot have."""
+    if overlap is not None and not tiles:
+        raise InputError("overlap is of tiles; give --tiles PIXELS as well, or leave it out")
+    if tiles and not LEAST_TILE <= tiles <= _LARGEST_SIDE:
+        raise InputError(f"tiles must be {LEAST_TILE} to {_LARGEST_SIDE} pixels, not {tiles}")
+    if overlap is not None and not 0 <= overlap <= MOST_OVERLAP:
+        raise InputError(f"overlap must be from 0 to {MOST_OVERLAP:g}, not {overlap}")
 
 
 def reversed_channels(values: Any) -> Any:

@@ -192,7 +192,12 @@ def _detections() -> list[dict[str, Any]]:
     """Of files with post-processing inside, in one of which nothing was found."""
     cases = []
     for number, (resize, size, count) in enumerate(
-        (("stretch", (20, 33), 3), ("pad", (20, 33), 4), ("stretch", (61, 45), 0))
+        (
+            ("stretch", (20, 33), 3),
+            ("pad", (20, 33), 4),
+            ("stretch", (61, 45), 0),
+            ("letterbox", (61, 45), 4),
+        )
     ):
         rng = _rng(1, number)
         corners = rng.uniform(0, 0.6, (1, 4, 2))
@@ -203,7 +208,7 @@ def _detections() -> list[dict[str, Any]]:
             "scores": np.float32([[0.9, 0.75, 0.5, 0.125]]),
             "count": np.float32([count]),
         }
-        if resize == "stretch":
+        if resize != "pad":  # letterboxed boxes hang over the image's edges, and their masks too
             outputs["masks"] = rng.uniform(0, 1, (1, 4, 5, 5)).astype(np.float32)
         preprocessing = _preprocessing(resize)
         told = web_golden.description(
@@ -221,7 +226,9 @@ def _detections() -> list[dict[str, Any]]:
 
 def _codes() -> list[dict[str, Any]]:
     cases = []
-    for number, (resize, background) in enumerate((("stretch", True), ("pad", False))):
+    for number, (resize, background) in enumerate(
+        (("stretch", True), ("pad", False), ("letterbox", True))
+    ):
         spec = DetectorSpec(
             anchors=ssd_anchors([(2, 3), (1, 1)], min_scale=0.3, max_scale=0.6),
             box_scales=(10.0, 10.0, 5.0, 5.0),
@@ -255,6 +262,8 @@ def _maps() -> list[dict[str, Any]]:
             ("map", "pad", (22, 31)),
             ("map_logits", "stretch", (7, 9)),
             ("map_logits", "pad", (7, 9)),
+            ("map", "letterbox", (30, 40)),
+            ("map_logits", "letterbox", (22, 31)),
         )
     ):
         rng, preprocessing, size = _rng(3, number), _preprocessing(resize), (17, 23)

@@ -42,13 +42,7 @@ class Row:
 
 ROWS = {
     "classifier": Row(model="mobilenet_v2", task="classification", info={"request": {}}),
-    "several labels": Row(
-        model="mobilenet_v2",
-        task="multilabel",
-        refused={
-            "distil_prune50_int8": "several labels",
-        },
-    ),
+    "several labels": Row(model="mobilenet_v2", task="multilabel", info={"request": {}}),
     "SSDLite": Row(model="ssdlite_mobilenet_v2", task="detection", info={"detector": {}}),
     "EfficientDet": Row(model="efficientdet_lite0", task="detection", info={"detector": {}}),
     "two-stage": Row(

@@ -19,6 +19,7 @@ from keras import layers
 from PIL import Image
 
 import kerascnn
+from export.artefacts.artefact import Artefact
 from export.compress import left_out
 from export.deploy import web
 from kerascnn.errors import InputError
@@ -378,6 +379,18 @@ def test_several_labels_of_an_image_are_measured(tmp_path: Path) -> None:
     assert [(row["metric"], row["fits"]) for row in rows] == [("mAP", True)] * 3
     assert all(row["value"] > 99 for row in rows)
     assert kerascnn.evaluate(run, **QUIET)["value"] == 100.0
+    told = {
+        row["variant"]: Artefact.open(run.artefacts[f"{row['variant']}.tflite"]) for row in rows
+    }
+    assert told["int8"].info["reconstruction"]["pictures"] > 0  # kernels are rounded by logits
+    files = [run.artefacts[f"{name}.tflite"] for name in ("int8", "float32")]
+    found = kerascnn.evaluate(files[0], data=table, reference=files[1], **QUIET)["reference"]
+    assert (found["same_labels"], found["value"]) == (100.0, 100.0)
+    assert found["snr_db"] > 20
+    assert found["low"] <= found["difference"] <= found["high"]
+    unlabelled = kerascnn.evaluate(files[1], data=table.parent, reference=files[1], **QUIET)
+    assert unlabelled["reference"]["same_labels"] == 100.0
+    assert "value" not in unlabelled
     colours.network(outputs=names).save(tmp_path / "softmax.keras")
     with pytest.raises(InputError, match=r"one of its classes \(softmax\).*have several labels"):
         kerascnn.import_model(tmp_path / "softmax.keras", out=tmp_path / "other", **given)

@@ -21,7 +21,7 @@ from kerascnn.preprocessing import INTERPOLATIONS, Preprocessing
 from training.augment.boxes import boxes_from_network
 from training.classification.evaluate import softmax
 from training.common.drawing import CLASS_COLOURS
-from training.datasets.instance_masks import paste
+from training.datasets.instance_masks import paste, reframed
 from training.datasets.pictures import fit_array
 from training.datasets.segmentation import VOID
 from training.multilabel.evaluate import sigmoid
@@ -33,6 +33,7 @@ def write_golden(folder: Path) -> None:
     """Write golden.json."""
     told = {
         "resizes": _resizes(),
+        "reframed": _reframed(),
         "fits": _fits(),
         "normalised": _normalised(),
         "luma": _luma(),
@@ -161,6 +162,8 @@ def _fits() -> list[dict[str, Any]]:
             ("crop", 0.4, "bilinear"),
             ("centre", 0.875, "bicubic"),
             ("centre", 0.7, "bilinear"),
+            ("letterbox", 1.0, "bilinear"),
+            ("letterbox", 1.0, "bicubic"),
         ):
             for height, width in ((24, 24), (5, 7), (21, 35)):
                 preprocessing = Preprocessing(
@@ -263,7 +266,7 @@ def _selection(seed: int) -> dict[str, Any]:
 def _boxes() -> list[dict[str, Any]]:
     """In shares of the input, as shares of the picture."""
     told = []
-    for resize in ("stretch", "pad"):
+    for resize in ("stretch", "pad", "letterbox"):
         preprocessing = Preprocessing(height=30, width=40, channels=3, resize=resize)
         for size in ((20, 33), (29, 40), (60, 33)):
             boxes = _rng(11, len(told)).uniform(-0.2, 1.2, (5, 4)).astype(np.float32)
@@ -279,7 +282,8 @@ def _boxes() -> list[dict[str, Any]]:
 
 def _maps() -> list[dict[str, Any]]:
     told = []
-    for resize, output in (("stretch", (30, 40)), ("stretch", (21, 30)), ("pad", (30, 40))):
+    for resize, output in (("stretch", (30, 40)), ("stretch", (21, 30)), ("pad", (30, 40)),
+                           ("letterbox", (30, 40)), ("letterbox", (21, 30))):  # fmt: skip
         preprocessing = Preprocessing(height=30, width=40, channels=3, resize=resize)
         for size in ((20, 33), (30, 40), (97, 61), (11, 100)):
             found = _rng(12, len(told)).integers(0, 5, output, dtype=np.uint8)
@@ -289,6 +293,21 @@ def _maps() -> list[dict[str, Any]]:
                 "map": coded(found),
                 "wanted": coded(on_picture(found, size, preprocessing)),
             })  # fmt: skip
+    return told
+
+
+def _reframed() -> list[dict[str, Any]]:
+    """A mask where its box is cut off, and where another box is around it."""
+    told = []
+    for box, frame in (
+        ((-0.1, 0.2, 0.6, 1.3), (0.0, 0.2, 0.6, 1.0)),
+        ((0.3, 0.3, 0.6, 0.5), (0.2, 0.1, 0.6, 0.8)),
+    ):
+        mask = _rng(14, len(told)).uniform(0, 1, (5, 5)).astype(np.float32)
+        wanted = reframed(mask, np.array(box), np.array(frame))
+        told.append({
+            "mask": coded(mask), "side": 5, "box": box, "frame": frame, "wanted": coded(wanted)
+        })  # fmt: skip
     return told
 
 

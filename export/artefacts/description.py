@@ -5,7 +5,8 @@
      "input": {"name", "height", "width", "channels", "type": "float32" | "uint8",
                "values": "(byte - mean) / std" | "raw bytes", "mean": [...], "std": [...],
                "colour": "RGB" | "grey", "order", "resize", "crop_fraction",
-               "interpolation": "bicubic" where it is not "bilinear"},
+               "interpolation": "bicubic" where it is not "bilinear",
+               "tiles", "overlap": where larger images are seen in tiles},
      "outputs": [{"name", "shape", "type", "meaning"}, ...],
      "decoding": {"kind": "logits" | "detections" | "codes" | "map" | "map_logits" | "sigmoid" |
                           "probabilities" | "scores", ...},
@@ -252,6 +253,8 @@ def _check_input(given: Any) -> None:
         "order": given.get("order") in ("rgb", "bgr"),
         "resize": given.get("resize") in RESIZES,
         "interpolation": given.get("interpolation", "bilinear") in INTERPOLATIONS,
+        "tiles": _is_whole(given.get("tiles", 0)) and given.get("tiles", 0) >= 0,
+        "overlap": _is_number(given.get("overlap", 0)) and given.get("overlap", 0) >= 0,
         "crop_fraction": _is_number(given.get("crop_fraction")) and 0 < given["crop_fraction"] <= 1,
     }
     for field in ("mean", "std"):

@@ -25,6 +25,7 @@ from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
 from export.graph.fold_norm import fold_batch_norms
+from export.graph.join_branches import deployed
 from export.graph.legacy_keras import require_twin
 from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.graph.signature import INPUT_NAME
@@ -435,7 +436,7 @@ class _Network:
     @functools.cached_property
     def model(self) -> keras.Model:
         """As files hold it."""
-        return self._task.written(self.trained.model)
+        return self._task.written(deployed(self.trained.model))
 
     def lowered(self, variant: recipes.Variant) -> tuple[keras.Model, TFLiteModel, Preprocessing]:
         """The network as integers have it: model, float file, and what pictures go through."""

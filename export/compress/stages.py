@@ -32,6 +32,8 @@ from export.compress.channel_prune import Loss, prune_channels
 from export.compress.cluster import cluster
 from export.compress.finetune import share_of
 from export.compress.prune import prune
+from export.graph.insert_norms import with_norms
+from export.graph.join_branches import deployed
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
 from kerascnn.complexity import count_macs, count_parameters
@@ -137,12 +139,15 @@ class CompressionStages:
 
     def _first(self, key: str) -> Trained:
         if key not in self._open:
+            model, info = self._run.load_model(), self._run.info
+            smaller = deployed(model)
+            same = smaller is model
             self._open[key] = Trained(
                 key=key,
-                model=self._run.load_model(),
+                model=model,
                 preprocessing=self._run.preprocessing,
-                parameters=self._run.info["parameters"],
-                macs=self._run.info["macs"],
+                parameters=info["parameters"] if same else count_parameters(smaller),
+                macs=info["macs"] if same else count_macs(smaller),
                 seconds=0.0,
             )
         return self._open[key]
@@ -174,10 +179,12 @@ class CompressionStages:
     ) -> None:
         tuning = variant.fine_tuning
         assert tuning is not None
-        if not isinstance(step, recipes.ChannelPrune):
-            before = dataclasses.replace(before, model=self._inputs.trainable(before.model))
         config = self._config_of(step, tuning)
         fine_tuning_data = self._inputs.fine_tuning_data()
+        model = self._joined(before.model, step, fine_tuning_data.preprocessing)
+        if not isinstance(step, recipes.ChannelPrune):  # which leaves a kernel of several calls one
+            model = self._inputs.trainable(model)
+        before = dataclasses.replace(before, model=model)
         if tuning.teacher:
             fine_tuning_data = dataclasses.replace(
                 fine_tuning_data, teacher=self._inputs.teacher(tuning.teacher)
@@ -185,7 +192,6 @@ class CompressionStages:
         checkpoints = folder / f"checkpoints-{key[:12]}"
         match step:
             case recipes.ChannelPrune():
-                # As it was trained: a kernel of several calls stays one.
                 model = self._fewer_channels(
                     before.model, step, fine_tuning_data, config, checkpoints
                 )
@@ -206,6 +212,21 @@ class CompressionStages:
                 _write_aware(folder, aware)
                 model = aware.model
         _save(folder, model)
+
+    def _joined(
+        self, model: keras.Model, step: recipes.Step, preprocessing: Preprocessing
+    ) -> keras.Model:
+        """The network as files hold it; with norms where a step trains with some.
+
+        What a step does to a kernel must be done to the one in the file, not to its branches.
+        """
+        joined = deployed(model)
+        if joined is model or not isinstance(step, recipes.ChannelPrune | recipes.Prune):
+            return joined
+        pictures, _ = self._inputs.calibration(_SCORED_PICTURES)
+        count = at_once(joined, _SCORED_AT_ONCE, copies=2)
+        chunks = (pictures[i : i + count] for i in range(0, len(pictures), count))
+        return with_norms(joined, model, map(preprocessing.normalise, chunks))
 
     def _fewer_channels(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import keras
+import numpy as np
 import onnx
 import tensorflow as tf
 from tf2onnx import optimizer
@@ -42,6 +43,7 @@ def converted(model: keras.Model) -> ONNXModel:
         _plain(model).export(path, format="onnx", input_signature=[picture], verbose=False)
         proto = onnx.load(path)
     _drop_idle_reshapes(proto)
+    _write_erfc(proto.graph)
     _canonise(proto.graph, output_names(model))
     if model.input_shape[0] is None:
         _free_batch(proto.graph)
@@ -142,6 +144,24 @@ def _plain(model: keras.Model) -> keras.Model:
     )
     plain.set_weights(model.get_weights())
     return plain
+
+
+def _write_erfc(graph: onnx.GraphProto) -> None:
+    """Write erfc, which ONNX has not, as 1 - erf: TensorFlow computes the exact GELU by it."""
+    nodes = list(graph.node)
+    if not any(node.op_type == "Erfc" for node in nodes):
+        return
+    one = onnx.numpy_helper.from_array(np.float32(1), "erfc_one")
+    graph.initializer.append(one)
+    graph.ClearField("node")
+    for node in nodes:
+        if node.op_type != "Erfc":
+            graph.node.append(node)
+            continue
+        (given,), (wanted,) = node.input, node.output
+        middle = f"{wanted}_erf"
+        graph.node.append(onnx.helper.make_node("Erf", [given], [middle]))
+        graph.node.append(onnx.helper.make_node("Sub", [one.name, middle], [wanted]))
 
 
 def _drop_idle_reshapes(model: onnx.ModelProto) -> None:

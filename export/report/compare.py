@@ -292,7 +292,8 @@ def _facts(run: Run) -> dict[str, str]:
         "Model": request["model"] + (f" ({options})" if options else ""),
         "Imported from" if imported else "Initial weights": _initial_weights(run),
         **({"Teacher": run.info["teacher"]["run"]} if run.info.get("teacher") else {}),
-        "Input": f"{pixels}, {run.preprocessing.resize}",
+        "Input": f"{pixels}, {run.preprocessing.resize}"
+        + (f", in tiles of {tiles:,} pixels" if (tiles := run.preprocessing.tiles) else ""),
         "Data": f"{_data_name(data['name'])} (fingerprint {data['fingerprint']})",
         "Images": f"{data['train']:,} {learnt}, {data['validation']:,} validation, "
         f"{data['held_out']:,} held out"

@@ -14,6 +14,7 @@ from export.artefacts.kinds import base as kinds
 from export.artefacts.selftest import FIELD, Comparison, known
 from export.runtime import selftest
 from kerascnn.errors import InputError
+from kerascnn.preprocessing import LETTERBOX_GREY, OVERLAP
 from training.common.wording import unit_of
 
 _SHOWN_LABELS = 10
@@ -144,11 +145,14 @@ def _input(told: Mapping[str, Any]) -> str:
     fitted = {
         "stretch": "stretched",
         "pad": "centred on black, stretched if larger",
+        "letterbox": f"in its own shape, {LETTERBOX_GREY} around it",
         "crop": middle,
         "centre": middle,
     }[told["resize"]]
     if "interpolation" in told:
         fitted += f", {told['interpolation']}"
+    if told.get("tiles"):
+        fitted += f"; in tiles of {told['tiles']} pixels, {told.get('overlap', OVERLAP):.0%} shared"
     size = f"{told['height']} x {told['width']}"
     return f"{told['name']} {size} {colour}, {told['type']}: {values}; {fitted}"
 

@@ -21,9 +21,10 @@ from export.runtime.foreign import Form
 from export.runtime.segmenters import palette
 from kerascnn import outside_json as told
 from kerascnn.detection import spec_from_dict
-from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+from kerascnn.detection.specs import IOU_THRESHOLD, DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.preprocessing import OVERLAP, Preprocessing, refuse_tiles
+from training import tasks
 from training.common import atomic
 from training.datasets.segmentation import Palette
 from training.engine.run import Run
@@ -42,6 +43,7 @@ class ModelFacts:
         labels: class names in the order of its outputs.
         spec: what a detector's outputs mean; None of other networks, and of a file that says of
             itself that decoding and suppression are inside.
+        iou_threshold: of the suppression inside of such a file, where it says so.
         palette: the data's own colours of a segmentation network's classes, if it has some.
         form: how a file of another program takes and gives numbers; None of ours.
     """
@@ -50,8 +52,33 @@ class ModelFacts:
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     spec: DetectorSpec | TwoStageSpec | None = None
+    iou_threshold: float = IOU_THRESHOLD
     palette: Palette | None = None
     form: Form | None = None
+
+    @property
+    def suppression(self) -> float:
+        """The least IoU of two detections of a class of which one goes."""
+        return self.iou_threshold if self.spec is None else self.spec.iou_threshold
+
+    def in_tiles(self, tiles: int | None, overlap: float | None) -> ModelFacts:
+        """The same of images that are cut into tiles, or not (0); None: as the file says.
+
+        Raises:
+            InputError: tiles that there cannot be, or a network that sees whole images alone.
+        """
+        if tiles is None and overlap is None:
+            return self
+        own = self.preprocessing
+        wanted = own.tiles if tiles is None else tiles
+        if not tasks.of(self.task).tiled:
+            raise InputError(
+                f"tiles: {tasks.of(self.task).network} sees whole images; leave it out"
+            )
+        refuse_tiles(wanted, overlap)
+        share = (own.overlap if own.tiles else OVERLAP) if overlap is None else overlap
+        seen = dataclasses.replace(own, tiles=wanted, overlap=share)
+        return dataclasses.replace(self, preprocessing=seen)
 
 
 def facts(path: pathlib.Path) -> ModelFacts:
@@ -122,6 +149,7 @@ def _of_description(path: pathlib.Path, own: Mapping[str, Any]) -> ModelFacts:
             preprocessing=Preprocessing.from_dict(taken),
             labels=tuple(own["labels"]),
             spec=spec_from_dict(decoding) if kind == "codes" else None,
+            iou_threshold=_share(decoding.get("iou_threshold", IOU_THRESHOLD)),
             palette=palette({"segmenter": {"palette": colours}}),
         )
     except (ValueError, TypeError) as error:
@@ -129,6 +157,12 @@ def _of_description(path: pathlib.Path, own: Mapping[str, Any]) -> ModelFacts:
             f"{path} has a wrong description ({error}); get it again, or make it again: "
             "kerascnn compress"
         ) from None
+
+
+def _share(value: Any) -> float:
+    if not told.number(value) or not 0 < value <= 1:
+        raise ValueError("iou_threshold")
+    return float(value)
 
 
 def _require_same(path: pathlib.Path) -> None:

@@ -103,6 +103,8 @@ def answers(
     top: int | None = None,
     score: float | None = None,
     threads: int | None = None,
+    tiles: int | None = None,
+    overlap: float | None = None,
     known: ModelFacts | None = None,
     order: Order | None = None,
 ) -> Iterator[Answer]:
@@ -114,6 +116,8 @@ def answers(
         top: labels per image, of classifiers alone; 1 by default.
         score: the lowest score of an object, of detectors alone; 0.3 by default.
         threads: of the runtime; 1 by default.
+        tiles, overlap: of detectors and segmentation networks, how larger images are cut into
+            tiles (see `kerascnn.preprocessing.Preprocessing`; 0: not); None: as the file says.
         known: what the file takes and gives, where it does not say so itself.
         order: how images are gone through.
 
@@ -129,7 +133,8 @@ def answers(
     ]
     targets = drawn_places.targets(sources, order.out)
     _require_extras(sources, drawn=order.out is not None)
-    task = (known or declared(path)).task
+    told = (known or declared(path)).in_tiles(tiles, overlap)
+    task = told.task
     given: dict[str, Any] = {"top": top, "score": score}
     given = {name: value for name, value in given.items() if value is not None}
     _refuse_foreign(path, task, [*given, *([] if order.out is None else ["out"])])
@@ -139,7 +144,8 @@ def answers(
     asked = Asked(**given, **({} if threads is None else {"threads": threads}))
     if known is not None and path.suffix != ".keras":
         first_run.require([path])
-    predictor: Predictor = kind(path, known or facts(path), asked)
+    seen = (known or facts(path)).in_tiles(tiles, overlap)
+    predictor: Predictor = kind(path, seen, asked)
     order.work.began = time.perf_counter()
     return _Run(predictor, sources, targets, order).answers()
 

@@ -38,7 +38,8 @@ class Seen:
     """An image that was read.
 
     Attributes:
-        fitted: (height, width, channels) uint8, at the network's geometry.
+        fitted: (height, width, channels) uint8, at the network's geometry; of detectors and
+            segmentation networks (n, height, width, 3), one of each tile.
         size: (height, width) of the image itself, upright.
         pixels: (height, width, 3) uint8 of the image itself, where it is to be drawn.
         seconds: that reading took.
@@ -108,7 +109,7 @@ class Predictor(abc.ABC):
 
     @abc.abstractmethod
     def fit(self, pixels: np.ndarray) -> np.ndarray:
-        """(height, width, 3) uint8 to the network's geometry."""
+        """(height, width, 3) uint8 to the network's geometry, see `Seen`."""
 
     @abc.abstractmethod
     def find(self, seen: Seen) -> Found:

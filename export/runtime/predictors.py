@@ -21,14 +21,16 @@ from export.runtime.predictor import (
 )
 from export.runtime.subjects import Subject
 from kerascnn.errors import InputError
-from training.augment.boxes import to_network
 from training.classification.evaluate import softmax
 from training.datasets.instance_masks import run_lengths
 from training.datasets.pictures import fit, read_picture, read_pixels
 from training.datasets.segmentation import VOID
 from training.detection.evaluate import on_picture
 from training.detection.metrics import Detections
+from training.detection.tiles import merging
+from training.engine.evaluation import of_seen, tiles_of
 from training.segmentation.evaluate import on_picture as map_on_picture
+from training.segmentation.tiles import MERGE
 
 _SURE = 0.3  # score of the objects that are told of
 
@@ -100,14 +102,16 @@ class Detector(Predictor):
 
     def fit(self, pixels: np.ndarray) -> np.ndarray:
         """As in training's evaluation."""
-        return to_network(pixels, self.known.preprocessing)
+        return tiles_of(pixels, self.known.preprocessing, whole=True)[1]
 
     def find(self, seen: Seen) -> Found:
         """The objects from a score on."""
         labels = self.known.labels
         with answering(self.path):
-            whole = self._detector.detect(seen.fitted[None])[0]
-            found = on_picture(whole, seen.size, self.known.preprocessing)
+            found = of_seen(
+                *(self._detector.detect, seen.fitted, seen.size, self.known.preprocessing),
+                *(on_picture, merging(self.known.suppression)),
+            )
             found = _sure(found, self._least)
             for label in found.labels:
                 if not 0 <= label < len(labels):
@@ -138,18 +142,16 @@ class Segmenter(Predictor):
 
     def fit(self, pixels: np.ndarray) -> np.ndarray:
         """As in training's evaluation."""
-        return to_network(pixels, self.known.preprocessing)
+        return tiles_of(pixels, self.known.preprocessing, whole=False)[1]
 
     def find(self, seen: Seen) -> Found:
         """The classes, and their shares of the image."""
         labels, palette = self.known.labels, self.known.palette
         with answering(self.path):
-            found = self._segmenter.segment(seen.fitted[None])[0]
-            if found.max() >= len(labels):
-                raise InputError(
-                    f"{self.path} finds class {found.max()}, which its description does not name"
-                )
-            label_map = map_on_picture(found, seen.size, self.known.preprocessing)
+            label_map = of_seen(
+                *(self._segment, seen.fitted, seen.size, self.known.preprocessing),
+                *(map_on_picture, MERGE),
+            )
 
         def draw(pixels: np.ndarray, one_size: bool) -> np.ndarray:
             from training.segmentation import drawing
@@ -158,6 +160,14 @@ class Segmenter(Predictor):
             return function(pixels, label_map, labels, palette)
 
         return Found(answer=made(Areas, classes=_areas(label_map, labels)), draw=draw)
+
+    def _segment(self, pictures: np.ndarray) -> np.ndarray:
+        found = self._segmenter.segment(pictures)
+        if found.max() >= len(self.known.labels):
+            raise InputError(
+                f"{self.path} finds class {found.max()}, which its description does not name"
+            )
+        return found
 
 
 def _areas(label_map: np.ndarray, labels: Sequence[str]) -> tuple[Area, ...]:

@@ -162,7 +162,7 @@ def _of_stranger(path: pathlib.Path, file: OpenedFile, told: Told) -> ModelFacts
         if (value := getattr(told, name)) is not None
     }
     if whole and geometry["resize"] in ("crop", "centre"):
-        raise InputError(f"{path} sees whole images: --resize must be stretch or pad")
+        raise InputError(f"{path} sees whole images: --resize must be stretch, letterbox or pad")
     return ModelFacts(
         task=task,
         preprocessing=Preprocessing(

@@ -117,6 +117,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
         found = evaluate_detector(
             *(function, self.validation, self.run.preprocessing, self.run.labels),
             kind=kind(self.spec),
+            iou_threshold=self.spec.iou_threshold,
             title=title,
         )
         return found.ap
@@ -145,7 +146,12 @@ class DetectorTask(PlacedTask[DetectionSplit]):
         return [Truth.of(self.held_out, self.run.labels, each) for each in kinds]
 
     def _found(self, detect: Callable[[np.ndarray], list[Detections]], title: str) -> Found:
-        return self.measured(each_found(detect, self.held_out, self.run.preprocessing, title=title))
+        found = each_found(
+            *(detect, self.held_out, self.run.preprocessing),
+            iou_threshold=self.spec.iou_threshold,
+            title=title,
+        )
+        return self.measured(found)
 
     def measured(self, found: Iterable[Detections]) -> Found:
         """What was found in the held-out pictures, one by one, with its figures."""
@@ -275,7 +281,10 @@ class DetectorTask(PlacedTask[DetectionSplit]):
         return self.spec.score_threshold
 
     def decoding(self, variant: Variant) -> dict[str, Any]:
-        return {"kind": "detections"}
+        found: dict[str, Any] = {"kind": "detections"}
+        if self.run.preprocessing.tiles:  # by which a client joins what it finds in tiles
+            found["iou_threshold"] = self.spec.iou_threshold
+        return found
 
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
         most = self.spec.max_detections

@@ -38,12 +38,12 @@ class MultilabelFineTuningData(ClassificationFineTuningData):
     """See `ClassificationFineTuningData`."""
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple] | None:
-        """All classes weigh alike."""
+        """Weights of classes are in the loss."""
         return None
 
     def compiled(self, config: TrainConfig) -> dict[str, Any]:
-        """The sigmoid cross-entropy."""
-        return {"loss": SigmoidLoss().call, "metrics": []}
+        """The training's own loss."""
+        return {"loss": SigmoidLoss.of(config, self.train.labels).call, "metrics": []}
 
     def score_loss(self, config: TrainConfig) -> Callable[[Any, Sequence[Any]], Any]:
         """The same, summed over pictures."""

@@ -10,6 +10,9 @@ import numpy as np
 
 from export.tasks.base import Task, spread
 from export.tasks.same_data import check_fingerprint
+from training.augment.boxes import to_network
+from training.common.parallel import in_order
+from training.datasets import tiling
 from training.datasets.splits import PlacedSplit, SplitDataset
 from training.engine import dataset_of_request as of_request
 from training.engine.evaluation import image_blocks
@@ -59,5 +62,19 @@ class PlacedTask(Task, Generic[_Split]):
         """By chance, without regard to what is in them; the labels are empty."""
         order = np.random.default_rng(self.config.seed).permutation(len(self.train))
         chosen = self.train.take(np.sort(order[:count]))
+        if self.run.preprocessing.tiles:
+            return self._tiles(chosen), np.empty(0, np.int32)
         blocks = list(image_blocks(chosen, self.run.preprocessing, len(chosen)))
         return np.concatenate(blocks), np.empty(0, np.int32)
+
+    def _tiles(self, split: _Split) -> np.ndarray:
+        """One tile by chance of each image of a split, as the network sees it."""
+        preprocessing, rng = self.run.preprocessing, np.random.default_rng(self.config.seed)
+        chances = rng.random((len(split), 2))
+
+        def one(index: int) -> np.ndarray:
+            image = split.picture(index)
+            window = tiling.anywhere(image.shape[:2], preprocessing, chances[index])
+            return to_network(tiling.cut(image, window), preprocessing)
+
+        return np.stack(list(in_order(one, len(split), chunk=1)))

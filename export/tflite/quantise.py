@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from litert_quantizer import calibrator, qtyping, quantizer, recipe_manager
+from litert_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor
 from litert_quantizer.qtyping import TFLOperationName as Op
 from litert_quantizer.utils import qsv_utils
 
@@ -83,7 +86,7 @@ def quantise(
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
         if not variant.calibrated:
-            return _compact(work.quantize(given))
+            return _compact(_quantized(work, given))
         ranges = _ranges(float_file, manager, preprocessing, calibration)
         if not ranges:
             raise InputError(f"{variant.name} needs calibration images; give at least one")
@@ -100,7 +103,7 @@ def quantise(
         ranges[_input_tensor(work)] = {"min": np.full(shape, low), "max": np.full(shape, high)}
         ranges |= given
         ranges |= kernel_ranges.needed(float_file, ranges, _activation_bits(variant))
-        quantised = _compact(work.quantize(ranges))
+        quantised = _compact(_quantized(work, ranges))
     if variant.raw_input:
         quantised.apply(take_uint8, name=INPUT_NAME)
     return quantised
@@ -126,7 +129,7 @@ def quantise_weights(float_file: TFLiteModel, bits: Mapping[str, int]) -> TFLite
             manager.add_weight_only_config(scope, Op.ALL_SUPPORTED, number)
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
-        return _compact(work.quantize())
+        return _compact(_quantized(work))
 
 
 def kernel_bits(
@@ -234,6 +237,33 @@ def _ranges(
         work.calibrate({_SIGNATURE: [feed]}, manager)
     ranges: dict[str, qtyping.QSV] = work.get_model_qsvs()
     return ranges
+
+
+def _quantized(work: quantizer.Quantizer, *given: Any) -> Any:
+    """As `Quantizer.quantize`, which refuses scales by channel of kernels of more than 32 MB."""
+    with mock.patch.object(uniform_quantize_tensor, "uniform_quantize", _in_parts):
+        return work.quantize(*given)
+
+
+_PART_BYTES = 32 << 20
+_quantize_whole = uniform_quantize_tensor.uniform_quantize
+
+
+def _in_parts(
+    kernel: np.ndarray, params: qtyping.UniformQuantParams, *blockwise: bool, **options: bool
+) -> np.ndarray:
+    """The library's own, for some channels of a large kernel at a time."""
+    scales, zeros = params.scale, params.zero_point
+    by_channel = params.quantized_dimension == 0 and np.size(scales) == len(np.atleast_1d(kernel))
+    if kernel.ndim < 3 or kernel.nbytes <= _PART_BYTES or not by_channel:
+        return _quantize_whole(kernel, params, *blockwise, **options)
+    step = max(1, _PART_BYTES // kernel[0].nbytes)
+    parts = []
+    for start in range(0, len(kernel), step):
+        part = slice(start, start + step)
+        told = dataclasses.replace(params, scale=scales[part], zero_point=zeros[part])
+        parts.append(_quantize_whole(kernel[part], told, *blockwise, **options))
+    return np.concatenate(parts)
 
 
 def _input_tensor(work: quantizer.Quantizer) -> str:

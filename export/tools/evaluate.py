@@ -51,6 +51,7 @@ class Asked:
     Attributes:
         split: one of `SPLITS`.
         told: of a file that does not describe itself.
+        tiles, overlap: how larger images are cut into tiles; None: as the file says.
         weights, options: of a network of the zoo.
         published: hold the figure against the published one of its weights.
         reference: another file, or run, whose answers are compared.
@@ -59,6 +60,8 @@ class Asked:
 
     split: str = HELD_OUT
     told: Told = dataclasses.field(default_factory=Told)
+    tiles: int | None = None
+    overlap: float | None = None
     weights: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     published: bool = False
@@ -309,6 +312,8 @@ class _Measurement:
 
     def _scored(self, subject: Subject) -> tuple[Scored, BrokenPictures, tuple[str, ...]]:
         """The score, what is broken, and labels that the data lacks."""
+        known = subject.known.in_tiles(self._asked.tiles, self._asked.overlap)
+        subject = dataclasses.replace(subject, known=known)
         parts, labels = self._parts, subject.known.labels
         absent: tuple[str, ...] = ()
         if self._labelled:
@@ -483,6 +488,7 @@ def _p(value: float) -> str:
 
 _AGREED = {
     "same_top1": "same top-1 {:.2f}%",
+    "same_labels": "same labels {:.2f}%",
     "snr_db": "signal to noise of logits {:.1f} dB",
     "largest_difference": "largest difference {:.3g}",
     "snr_of_probabilities_db": "signal to noise of probabilities {:.1f} dB",

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from export.runtime.model_facts import ModelFacts
 from export.runtime.subjects import Subject
-from export.tools.scorers import Score, Scored, decoded, logits_of
+from export.tools.scorers import Score, Scored, decibels, decoded, images_below, logits_of
 from training.datasets import multilabel
 from training.datasets.broken import BrokenPictures
+from training.datasets.multilabel import MultilabelSplit
 from training.datasets.splits import Dataset, Split
 from training.multilabel import metrics
 from training.multilabel.evaluate import MultilabelEvaluation
 
 
 class Multilabel:
-    """See `export.tools.scorers.Scorer`."""
+    """See `export.tools.scorers.Comparing`."""
 
     skips_first = False  # images are decoded once they are set aside
 
@@ -44,7 +46,37 @@ class Multilabel:
         logits = logits_of(subject.classifier(), subject, sound)
         found = MultilabelEvaluation.of_blocks(logits, truth)
         names = tuple(name for split in sound for name in split.names)
-        return Scored(score=_score(found, subject.known), names=names)
+        return Scored(
+            score=_score(found, subject.known),
+            names=names,
+            paired=found,
+            answers=found.logits if keep else None,
+            numberless=int(np.sum(~np.isfinite(found.logits).all(axis=1))),
+        )
+
+    def unlabelled(self, folder: pathlib.Path) -> MultilabelSplit:
+        names = images_below(folder)
+        return MultilabelSplit(labels=np.zeros((len(names), 0), bool), names=names)
+
+    def agreement(self, found: Scored, wanted: Scored, classes: int) -> dict[str, float | None]:
+        sound = np.isfinite(found.answers).all(axis=1) & np.isfinite(wanted.answers).all(axis=1)
+        ours, theirs = (each.answers[sound].astype(np.float64) for each in (found, wanted))
+        given, others = ours >= 0, theirs >= 0
+        labels = int(given.sum() + others.sum())
+        same = 200 * int((given & others).sum()) / labels if labels else None
+        if not len(ours):
+            return {"same_labels": None}
+        gaps = ours - theirs
+        return {
+            "same_labels": same,
+            "snr_db": decibels(np.square(theirs).sum(), np.square(gaps).sum()),
+            "largest_difference": float(np.abs(gaps).max()),
+        }
+
+    def drop(
+        self, before: MultilabelEvaluation, after: MultilabelEvaluation
+    ) -> tuple[float, float]:
+        return metrics.map_interval(before.logits, after.logits, after.truth)
 
 
 def _score(found: MultilabelEvaluation, known: ModelFacts) -> Score:

@@ -21,7 +21,6 @@ from export.runtime.subjects import Subject
 from export.tasks.agreement import errors, sure_found
 from kerascnn.errors import InputError
 from training import datasets
-from training.augment.boxes import to_network
 from training.classification.confused import confusion_matrix, most_confused
 from training.classification.evaluate import Evaluation, class_report, softmax
 from training.common.progress import Progress
@@ -33,7 +32,7 @@ from training.datasets.paths import listing
 from training.datasets.pictures import SUFFIXES, read_pixels, read_size
 from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.datasets.splits import Dataset, Split
-from training.detection.evaluate import each_found, on_picture
+from training.detection.evaluate import each_found
 from training.detection.metrics import (
     DetectionEvaluation,
     Detections,
@@ -43,7 +42,6 @@ from training.detection.metrics import (
 )
 from training.detection.truth import Truth
 from training.segmentation.evaluate import maps
-from training.segmentation.evaluate import on_picture as map_on_picture
 from training.segmentation.metrics import (
     TRUTH,
     SegmentationEvaluation,
@@ -299,7 +297,11 @@ class Detection:
 
             def each() -> Iterator[Detections]:
                 # One after the other: masks of thousands of images would not fit into memory.
-                found = each_found(detect, split, known.preprocessing, title=path.name)
+                found = each_found(
+                    *(detect, split, known.preprocessing),
+                    iou_threshold=known.suppression,
+                    title=path.name,
+                )
                 for index, one in enumerate(found):
                     objects = split.objects(index)
                     broke.append(not _is_finite(one))
@@ -324,10 +326,9 @@ class Detection:
         def show(index: int) -> np.ndarray:
             from training.detection.examples import example
 
-            one = on_picture(
-                detect(to_network(split.picture(index), known.preprocessing)[None])[0],
-                split.sizes[index],
-                known.preprocessing,
+            (one,) = each_found(
+                *(detect, split.take([index]), known.preprocessing),
+                iou_threshold=known.suppression,
             )
             return example(split, index, one, known.labels)
 
@@ -411,8 +412,7 @@ class Segmentation:
             from training.segmentation.examples import example
 
             picture, truth = split.both(index)
-            answer = segment(to_network(picture, known.preprocessing)[None])[0]
-            answer = map_on_picture(answer, picture.shape[:2], known.preprocessing)
+            (answer,) = maps(segment, split.take([index]), known.preprocessing)
             drawn = example(picture, truth, answer, known.labels, known.palette)
             return np.concatenate(drawn[1:], axis=1)
 

@@ -338,11 +338,7 @@ def multi_query_attention(x, conventions, block, *, channels, layer_scale, drop_
     shortcut = x
     height, width = x.shape[1:3]
     linear = dataclasses.replace(conventions, norm=False, bias=False)
-    x = layers.BatchNormalization(
-        momentum=conventions.norm_momentum,
-        epsilon=conventions.norm_epsilon,
-        name=f"{name}_attention_norm",
-    )(x)
+    x = conventions.normalise(x, f"{name}_attention_norm")
 
     def project(role: str):
         y = x

@@ -34,6 +34,27 @@ VAL_DATA_HELP = (
 )
 
 
+tile_options = (
+    click.option(
+        "--tiles",
+        type=int,
+        metavar="PIXELS",
+        help="Cut larger images into squares of so many pixels, for small objects (detectors, "
+        "segmentation); 0: none.  [default: none, or as the file was trained]",
+    ),
+    click.option(
+        "--overlap", type=float, help="Share of a tile that the next one has too.  [default: 0.2]"
+    ),
+)
+
+
+def with_tiles(command: Any) -> Any:
+    """`tile_options` of commands that run files, which may say so themselves."""
+    for option in reversed(tile_options):
+        command = option(command)
+    return command
+
+
 def training_options(command: Any) -> Any:
     """What says what is trained, on what and how, for all commands that train."""
     for option in reversed((
@@ -47,6 +68,12 @@ def training_options(command: Any) -> Any:
         click.option("--epochs", type=int, help="Passes over the training images."),
         click.option("--batch-size", type=int, help="Images per step."),
         click.option("--image-size", help="Pixels: 224, or 224x160 (height x width)."),
+        click.option(
+            "--resize",
+            help="How images meet that size: stretch, letterbox (keep the shape, pad with grey) "
+            "or, of classifiers, crop.  [default: crop for classifiers, else stretch]",
+        ),
+        *tile_options,
         click.option("--seed", type=int, help="Random seed.  [default: 0]"),
         click.option(
             "--split-seed", type=int, help="Seed of the held-out split.  [default: 0]"
@@ -146,7 +173,8 @@ def stranger_options(command: Any) -> Any:
             ),
             click.option(
                 "--resize",
-                help="How images meet that size: stretch, crop, centre (as torchvision) or pad.  "
+                help="How images meet that size: stretch, letterbox (as YOLO), crop, centre (as "
+                "torchvision) or pad.  "
                 "[default: crop for classifiers, else stretch]",
             ),
             click.option(

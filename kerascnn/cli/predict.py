@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kerascnn.cli.exits import warn
-from kerascnn.cli.options import json_option, stranger_options, told_of
+from kerascnn.cli.options import json_option, stranger_options, told_of, with_tiles
 from kerascnn.errors import InputError
 from training.common.wording import counted
 
@@ -91,6 +91,7 @@ class _Time(click.ParamType):
     metavar="FILE",
     help="Write a row per label, object or class.",
 )
+@with_tiles
 @stranger_options
 @click.option("--jsonl", "as_lines", is_flag=True, help="Print JSON on stdout, a line per image.")
 @json_option

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kerascnn.cli.options import json_option, options_of, stranger_options, told_of
+from kerascnn.cli.options import json_option, options_of, stranger_options, told_of, with_tiles
 from kerascnn.cli.printing import print_json
 
 _EVALUATE = """\b
@@ -41,6 +41,7 @@ Example: kerascnn evaluate runs/flowers/artefacts/int8.tflite --data more/ -o pa
 @click.option(
     "--published", is_flag=True, help="Hold the figure against the published one of --weights."
 )
+@with_tiles
 @stranger_options
 @click.option("--csv", "table", type=click.Path(), metavar="FILE", help="Write figures by class.")
 @click.option(

@@ -10,13 +10,18 @@ from keras import ops
 
 from kerascnn.detection import boxes as box_ops
 from kerascnn.detection.nms import nms
-from kerascnn.detection.specs import DetectorSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 
 
 def scores(spec: DetectorSpec, logits: Any) -> Any:
     """Class scores (n, a, c) in 0..1 of logits (n, a, c), or (n, a, c + 1) with a background."""
     logits = ops.convert_to_tensor(logits, "float32")
     return ops.softmax(logits, axis=-1)[..., 1:] if spec.background else ops.sigmoid(logits)
+
+
+def detections(spec: DetectorSpec | TwoStageSpec, outputs: Any) -> dict[str, Any]:
+    """Detections of a network's outputs; those of two stages are detections already."""
+    return outputs if spec.decoder is None else detect(spec.decoder, *outputs)
 
 
 def detect(spec: DetectorSpec, codes: Any, logits: Any) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from kerascnn.detection.anchors import Anchors
 from kerascnn.errors import InputError, did_you_mean
+
+# Of two detections of a class with a higher one, the better one stays, where nobody says otherwise.
+IOU_THRESHOLD = 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ class DetectorSpec:
     negative_iou: float
     loss: str
     score_threshold: float = 0.05
-    iou_threshold: float = 0.5
+    iou_threshold: float = IOU_THRESHOLD
     max_detections: int = 100
     candidates: int = 5000
 
@@ -75,12 +78,6 @@ class DetectorSpec:
         """Read the JSON form; raises KeyError, TypeError or ValueError on anything else."""
         anchors, scales = Anchors.from_dict(values["anchors"]), tuple(values["box_scales"])
         return cls(**{**values, "anchors": anchors, "box_scales": scales})
-
-    def detections(self, outputs: Sequence[Any]) -> dict[str, Any]:
-        """Detections of a network's outputs; see `kerascnn.detection.postprocess.detect`."""
-        from kerascnn.detection.postprocess import detect
-
-        return detect(self, *outputs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,7 +128,7 @@ class TwoStageSpec:
     samples: int = 512
     positive_share: float = 0.25
     score_threshold: float = 0.05
-    iou_threshold: float = 0.5
+    iou_threshold: float = IOU_THRESHOLD
     max_detections: int = 100
     candidates: int = 5000
     masks: bool = False
@@ -172,10 +169,6 @@ class TwoStageSpec:
         for name in ("input_size", "box_scales"):
             own[name] = tuple(values[name])
         return cls(**{**own, "anchors": Anchors.from_dict(values["anchors"])})
-
-    def detections(self, outputs: dict[str, Any]) -> dict[str, Any]:
-        """The outputs of a network, which detects by itself."""
-        return outputs
 
 
 _COUNTS = (

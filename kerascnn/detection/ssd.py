@@ -1,14 +1,17 @@
 """SSDLite: MobileNetV2 (arXiv:1801.04381, section 6.2) and V3 (arXiv:1905.02244, section 6.3) with
-the head of SSD (Liu et al., arXiv:1512.02325) in depthwise separable convolutions.
+the head of SSD (Liu et al., arXiv:1512.02325) in depthwise separable convolutions; and the same on
+MobileNetV4 (arXiv:2404.10518) and MobileOne (arXiv:2206.04040).
 
 Six maps are predicted from: the expansion in the block of the last stride (1/16 of the picture's
 size), the backbone's last convolution (1/32), and four extra blocks, each of which halves the map.
+MobileNetV4's are found as V3's are. MobileOne has no expansions: its maps are the ends of the last
+two stages.
 
-The networks are torchvision's `ssdlite320_mobilenet_v3_large` and what it becomes on the two other
-backbones: six anchors in every cell of every map, a background logit, ReLU6 and batch-norm epsilon
-1e-3 outside the backbone. TensorFlow's Object Detection API, with which the papers measured, has
-three anchors in a cell of the first map; at 90 classes its ssdlite_mobilenet_v2 is smaller by the
-channels of the other three.
+The networks are torchvision's `ssdlite320_mobilenet_v3_large` and what it becomes on the
+other backbones: six anchors in every cell of every map, a background logit, ReLU6 and batch-norm
+epsilon 1e-3 outside the backbone. TensorFlow's Object Detection API, with which the papers
+measured, has three anchors in a cell of the first map; at 90 classes its ssdlite_mobilenet_v2 is
+smaller by the channels of the other three.
 
 Deviations: the stem halves pictures of any size; batch-norm momentum is the zoo's; padding is
 "same" by default, torchvision's is "symmetric"; with alpha the extra blocks narrow too, as the
@@ -18,20 +21,17 @@ Object Detection API's do.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import keras
 from keras import layers
 
 from kerascnn import blocks
 from kerascnn.classification import mobilenet
+from kerascnn.classification.mobilenet_v4 import mobilenet_v4
+from kerascnn.classification.mobileone import mobileone
 from kerascnn.detection import heads
-from kerascnn.detection.anchors import ssd_anchors
-from kerascnn.detection.specs import DetectorSpec
 from kerascnn.zoo import features
 
-# How often the picture is halved before the maps.
-HALVINGS = (4, 5, 6, 7, 8, 9)
 # Output channels of the extra blocks, and the least that alpha leaves of them.
 EXTRAS = (512, 256, 256, 128)
 NARROWEST = 16
@@ -79,7 +79,8 @@ def ssdlite_mobilenet_v2(
         **norms,
     )
     conventions = blocks.Conventions(activation="relu6", **norms)
-    return _ssdlite("ssdlite_mobilenet_v2", backbone, "head_act", conventions, classes, alpha)
+    maps = [_last_expansion(backbone), "head_act"]
+    return _ssdlite("ssdlite_mobilenet_v2", backbone, maps, conventions, classes, alpha)
 
 
 def ssdlite_mobilenet_v3(
@@ -131,40 +132,102 @@ def ssdlite_mobilenet_v3(
         **norms,
     )
     conventions = blocks.Conventions(activation="relu6", **norms)
-    return _ssdlite(name, backbone, "last_act", conventions, classes, alpha)
+    maps = [_last_expansion(backbone), "last_act"]
+    return _ssdlite(name, backbone, maps, conventions, classes, alpha)
 
 
-def detector_spec(
+def ssdlite_mobilenet_v4(
     name: str,
-    input_shape: tuple[int, ...],
     *,
-    min_scale: float = 0.2,
-    max_scale: float = 0.95,
-    **options: Any,
-) -> DetectorSpec:
-    """What the outputs of an SSDLite mean at a picture size; torchvision's conventions.
+    input_shape=(320, 320, 3),
+    classes=90,
+    alpha=1.0,
+    activation=None,
+    drop_path=0.0,
+    padding="same",
+    norm_momentum=0.99,
+    norm_epsilon=1e-3,
+) -> keras.Model:
+    """Build SSDLite on a MobileNetV4.
 
     Args:
-        min_scale, max_scale: sides of the anchors of the first and the last map, as shares of the
-            picture's; smaller ones for smaller objects.
-        **options: other fields of `DetectorSpec`.
+        name: "ssdlite_" and a key of `mobilenet_v4.MOBILENETS_V4`.
+        input_shape: (height, width, channels).
+        classes: without the background, which has a logit of its own.
+        alpha: width multiplier of the backbone and of the extra blocks.
+        activation: of the backbone; the layers behind it have ReLU6.
+        drop_path: at the backbone's last block, growing linearly from 0 at the first.
+        padding: "same" (TensorFlow) or "symmetric" (PyTorch).
+        norm_momentum, norm_epsilon: of the batch norms; a momentum of 0.9 suits runs of a few
+            hundred steps.
+
+    Returns:
+        A functional model from (batch, height, width, channels) to coded boxes (batch, anchors, 4)
+        and logits (batch, anchors, 1 + classes).
     """
-    height, width = input_shape[:2]
-    grids = [(-(-height // 2**n), -(-width // 2**n)) for n in HALVINGS]
-    values: dict[str, Any] = {
-        "anchors": ssd_anchors(grids, min_scale=min_scale, max_scale=max_scale),
-        "box_scales": (10.0, 10.0, 5.0, 5.0),
-        "background": True,
-        "positive_iou": 0.5,
-        "negative_iou": 0.5,
-        "loss": "multibox",
-    }
-    return DetectorSpec(**{**values, **options})
+    norms = {"padding": padding, "norm_momentum": norm_momentum, "norm_epsilon": norm_epsilon}
+    backbone = mobilenet_v4(
+        name.removeprefix("ssdlite_"),
+        input_shape=input_shape,
+        classes=1,
+        alpha=alpha,
+        stem_strides=2,
+        activation=activation,
+        drop_path=drop_path,
+        **norms,
+    )
+    conventions = blocks.Conventions(activation="relu6", **norms)
+    maps = [_last_expansion(backbone), "last_act"]
+    return _ssdlite(name, backbone, maps, conventions, classes, alpha)
 
 
-def _ssdlite(name, backbone, last, conventions, classes, alpha):
-    """Extra blocks and heads behind a backbone, whose layer `last` is its last map."""
-    backbone = features(backbone, [f"{_last_strided_block(backbone)}_expand_act", last])
+def ssdlite_mobileone(
+    name: str,
+    *,
+    input_shape=(320, 320, 3),
+    classes=90,
+    alpha=1.0,
+    branches=None,
+    activation="relu",
+    padding="same",
+    norm_momentum=0.99,
+    norm_epsilon=1e-3,
+) -> keras.Model:
+    """Build SSDLite on a MobileOne.
+
+    Args:
+        name: "ssdlite_" and a key of `mobileone.MOBILEONES`.
+        input_shape: (height, width, channels).
+        classes: without the background, which has a logit of its own.
+        alpha: width multiplier of the backbone and of the extra blocks.
+        branches: convolutions in a sum of branches of the backbone, which files have as one.
+        activation: of the backbone; the layers behind it have ReLU6.
+        padding: "same" (TensorFlow) or "symmetric" (PyTorch).
+        norm_momentum, norm_epsilon: of the batch norms; a momentum of 0.9 suits runs of a few
+            hundred steps.
+
+    Returns:
+        A functional model from (batch, height, width, channels) to coded boxes (batch, anchors, 4)
+        and logits (batch, anchors, 1 + classes).
+    """
+    norms = {"padding": padding, "norm_momentum": norm_momentum, "norm_epsilon": norm_epsilon}
+    backbone = mobileone(
+        name.removeprefix("ssdlite_"),
+        input_shape=input_shape,
+        classes=1,
+        alpha=alpha,
+        branches=branches,
+        stem_strides=2,
+        activation=activation,
+        **norms,
+    )
+    conventions = blocks.Conventions(activation="relu6", **norms)
+    return _ssdlite(name, backbone, ["stage3", "stage4"], conventions, classes, alpha)
+
+
+def _ssdlite(name, backbone, first_maps, conventions, classes, alpha):
+    """Extra blocks and heads behind a backbone, of which `first_maps` are the names of two maps."""
+    backbone = features(backbone, first_maps)
     maps = list(backbone.outputs)
     for number, channels in enumerate(EXTRAS, 1):
         narrow = max(NARROWEST, int(alpha * channels))
@@ -181,9 +244,10 @@ def _ssdlite(name, backbone, last, conventions, classes, alpha):
     return model
 
 
-def _last_strided_block(backbone):
+def _last_expansion(backbone):
+    """The expansion in the block of the last stride."""
     strided = [x.name for x in backbone.layers if getattr(x, "strides", None) == (2, 2)]
-    return strided[-1].removesuffix("_depthwise")
+    return f"{strided[-1].removesuffix('_depthwise')}_expand_act"
 
 
 def _extra_block(x, conventions, channels, *, name):
@@ -212,3 +276,10 @@ def _draw_kernels(model):
 
 ssdlite_mobilenet_v3_small = functools.partial(ssdlite_mobilenet_v3, "ssdlite_mobilenet_v3_small")
 ssdlite_mobilenet_v3_large = functools.partial(ssdlite_mobilenet_v3, "ssdlite_mobilenet_v3_large")
+ssdlite_mobilenet_v4_conv_small = functools.partial(
+    ssdlite_mobilenet_v4, "ssdlite_mobilenet_v4_conv_small"
+)
+ssdlite_mobilenet_v4_conv_medium = functools.partial(
+    ssdlite_mobilenet_v4, "ssdlite_mobilenet_v4_conv_medium"
+)
+ssdlite_mobileone_s0 = functools.partial(ssdlite_mobileone, "ssdlite_mobileone_s0")

@@ -394,3 +394,6 @@ def _why_not(classifier, kept, input_shape):
 unet_mobilenet_v2 = functools.partial(unet_on, "mobilenet_v2")
 unet_efficientnet_lite0 = functools.partial(unet_on, "efficientnet_lite0")
 unet_resnet50 = functools.partial(unet_on, "resnet50")
+unet_mobileone_s0 = functools.partial(unet_on, "mobileone_s0")
+unet_mobilenet_v4_conv_small = functools.partial(unet_on, "mobilenet_v4_conv_small")
+unet_mobilenet_v4_conv_medium = functools.partial(unet_on, "mobilenet_v4_conv_medium")

@@ -23,7 +23,7 @@ _TORCH = {
     "moving_variance": "running_var",
 }
 # Roles outside the stages: of a backbone, and of what stands behind it.
-_OF_BACKBONES = ("stem", "last", "head")
+_OF_BACKBONES = re.compile(r"stem(_\w+)?|last|head")
 _ENDS = ("head", "logits")
 # Layers whose outputs are coded boxes, and those whose shapes go by the number of classes.
 _CODES = re.compile(r"box_(map\d_predict|predict_pointwise|codes)|rpn_codes")
@@ -62,7 +62,7 @@ def _values(
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     wanted = places(layers)
     if source.backbone:
-        wanted = {n: p for n, p in wanted.items() if p.stage or p.role in _OF_BACKBONES}
+        wanted = {n: p for n, p in wanted.items() if p.stage or _OF_BACKBONES.fullmatch(p.role)}
         filling.give_up_ends(wanted.values())
         filling.give_up_dense()
     values: dict[str, list[np.ndarray]] = {}

@@ -33,12 +33,15 @@ from kerascnn.weights.published import ROWS, Published
 from kerascnn.weights.published.timm import PACKAGE
 
 OF_KERAS = [row for row in ROWS if row.source == "keras.applications"]
-# Nobody publishes a set for the whole of these, as far as is known here.
+# Nobody publishes a set for the whole of these, as far as is known here; or, of MobileOne's, at an
+# address that nobody changes.
 NONE = {
     "lenet5", "unet", "ssdlite_mobilenet_v2", "ssdlite_mobilenet_v3_small",
     "faster_rcnn_efficientnet_lite0_fpn", "mask_rcnn_efficientnet_lite0_fpn",
     "mask_rcnn_mobilenet_v3_large_fpn", "unet_resnet50", "unet_mobilenet_v2",
-    "unet_efficientnet_lite0",
+    "unet_efficientnet_lite0", "mobileone_s1", "mobileone_s2", "ssdlite_mobileone_s0",
+    "ssdlite_mobilenet_v4_conv_small", "ssdlite_mobilenet_v4_conv_medium", "unet_mobileone_s0",
+    "unet_mobilenet_v4_conv_small", "unet_mobilenet_v4_conv_medium",
 }  # fmt: skip
 
 

@@ -27,13 +27,14 @@ OURS = {
         f"mobilenetv4_{kind}": f"mobilenet_v4_{kind}"
         for kind in ("conv_small", "conv_medium", "conv_large", "hybrid_medium", "hybrid_large")
     },
+    "timm_efficientnet_b0": "efficientnet_b0",
     **{f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}" for n in range(5)},
 }
 # One of each layout, the smallest.
 FAST = {
     "googlenet", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
     "legacy_seresnet50", "tf_efficientnet_lite0", "mobilenetv3_small_100", "mobilenetv4_conv_small",
-    "mobilenetv4_hybrid_medium",
+    "mobilenetv4_hybrid_medium", "mobileone_s0", "repvit_m0_9",
 }  # fmt: skip
 # These weights have the names and shapes of tf_efficientnet_lite0.
 ASKED = {"efficientnet_lite0": {"padding": "symmetric", "norm_epsilon": 1e-5}}

@@ -24,7 +24,7 @@ from training.engine.keras_files import without_values
 FAST = {
     "lenet5", "googlenet", "resnet18", "resnext50_32x4d", "se_resnet50", "mobilenet_v1",
     "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "efficientnet_lite0",
-    "efficientnet_v2_b0",
+    "efficientnet_v2_b0", "mobileone_s0", "repvit_m0_9",
 }  # fmt: skip
 
 
@@ -89,6 +89,24 @@ def test_published_counts_names_and_outputs(name: str) -> None:
         # Papers round to two digits; Google's figures for the Lite family are 4 to 6% above the
         # products of its own layers' shapes, those for B4 and B5 as much below.
         assert count_macs(model) / 1e6 == pytest.approx(entry.macs, rel=0.065)
+
+
+FUSED = [name for name in kerascnn.list_models("classification") if zoo.entry(name).fused]
+
+
+@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.usefixtures("sized_alone")
+def test_published_counts_of_the_form_in_files(name: str) -> None:
+    entry = zoo.entry(name)
+    assert entry.fused is not None
+    model = kerascnn.build(name, fused=True)
+    assert count_parameters(model) == entry.fused.parameters
+    rounded = re.search(r"([\d.]+) million parameters", entry.fused.source)
+    assert rounded is not None
+    assert round(entry.fused.parameters / 1e6, 1) == float(rounded[1])
+    assert count_macs(model) / 1e6 == pytest.approx(entry.fused.macs, rel=0.03)
+    strange = [layer.name for layer in model.layers if not LAYER_NAME.fullmatch(layer.name)]
+    assert strange == []
 
 
 @pytest.mark.parametrize("name", [name for name in DETECTORS if name not in RCNNS])

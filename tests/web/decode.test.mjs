@@ -140,6 +140,12 @@ test("boxes on the picture", () => {
   }
 });
 
+test("masks of boxes that hang over a letterboxed picture", () => {
+  for (const { mask, side, box, frame, wanted } of golden.reframed) {
+    near(decoding.reframed({ side, data: numbers(mask) }, box, frame).data, numbers(wanted), 1e-6);
+  }
+});
+
 test("detections of a file with post-processing inside", () => {
   const description = { labels: ["a", "b"], decoding: { kind: "detections" }, input: INPUT };
   const outputs = {
@@ -150,8 +156,11 @@ test("detections of a file with post-processing inside", () => {
     masks: { data: Float32Array.from({ length: 12 }, (_, i) => i), shape: [1, 3, 2, 2] },
   };
   const { objects } = decoding.decode(outputs, description, { width: 5, height: 5 });
-  const mask = { side: 2, data: Float32Array.of(0, 1, 2, 3) };
-  assert.deepEqual(objects, [{ box: [0, 0.25, 0.5, 1], label: 1, score: 0.75, mask }]);
+  // The mask is that of what is left of the box, whose right part lies outside of the picture.
+  const [{ mask, ...object }, ...others] = objects;
+  assert.deepEqual(object, { box: [0, 0.25, 0.5, 1], label: 1, score: 0.75 });
+  assert.equal(others.length, 0);
+  near(mask.data, [0, 0.4, 2, 2.4], 1e-6);
   for (const label of [2, 0.5]) {
     outputs.labels.data[0] = label;
     assert.throws(() => decoding.decode(outputs, description, INPUT), { key: "badOutput" });

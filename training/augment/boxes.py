@@ -1,9 +1,9 @@
 """Random changes of training images with boxed objects: boxes move with pixels.
 
-All that moves pixels is one map, a `Placement`: the rectangle of whole pixels of the network's
-input into which the source image is stretched, hanging over where it is cropped. Pixels follow it
-by one resampling, boxes by the same numbers. It is done on the host, by NumPy and Pillow, so that
-images of any size come to one, and every backend gets the same bytes.
+All that moves pixels is one map, a `kerascnn.geometry.Placement`: the rectangle of whole pixels of
+the network's input into which the source image is stretched, hanging over where it is cropped.
+Pixels follow it by one resampling, boxes by the same numbers. It is done on the host, by NumPy and
+Pillow, so that images of any size come to one, and every backend gets the same bytes.
 
 Letters in shapes: h w height and width in pixels, m objects.
 """
@@ -11,60 +11,27 @@ Letters in shapes: h w height and width in pixels, m objects.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
 
+from kerascnn import geometry
 from kerascnn.errors import InputError
+from kerascnn.geometry import Placement, mirrored
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BoxPolicy, Drawn, Part
-from training.datasets import mask_bits
-from training.datasets.detection import Objects
+from training.datasets import mask_bits, tiling
+from training.datasets.detection import Mask, Objects
 from training.datasets.pictures import fit_array
 
 # Shorter sides are less than a network tells from noise: such objects are ignored.
 LEAST_SIDE = 2
-# Around an image: the mean grey; black where an evaluation pads, which does so with black.
-_GREY, _BLACK = 127, 0
+# Around a stretched image that was made smaller: the mean grey. Where an evaluation pads, its byte.
+_GREY = 127
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as `training.datasets.pictures`
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Placement:
-    """Where a whole image lies on the network's input, in its pixels.
-
-    Attributes:
-        top, left: may be negative.
-        height, width: may be larger than the input.
-        flip: whether it is mirrored in its place.
-    """
-
-    top: int
-    left: int
-    height: int
-    width: int
-    flip: bool = False
-
-    def boxes(self, boxes: np.ndarray) -> np.ndarray:
-        """(m, 4) shares of the image to (m, 4) pixels of the input, float64 and not clipped."""
-        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-        boxes = _mirrored(boxes) if self.flip else boxes
-        return boxes * self._sides + self._corner
-
-    def shares(self, boxes: np.ndarray) -> np.ndarray:
-        """The way back: (m, 4) pixels of the input to (m, 4) shares of the image, float64."""
-        shares = (np.asarray(boxes, np.float64).reshape(-1, 4) - self._corner) / self._sides
-        return _mirrored(shares) if self.flip else shares
-
-    @property
-    def _sides(self) -> np.ndarray:
-        return np.array([self.height, self.width] * 2, np.float64)
-
-    @property
-    def _corner(self) -> np.ndarray:
-        return np.array([self.top, self.left] * 2, np.float64)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,11 +98,6 @@ class Augmented:
     masks: np.ndarray | None = None
 
 
-def _mirrored(boxes: np.ndarray) -> np.ndarray:
-    """(m, 4) shares of an image, left to right."""
-    return np.stack([boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], axis=1)
-
-
 # --- As an evaluation sees images ---------------------------------------------------------------
 
 
@@ -143,8 +105,8 @@ def refuse_crops(preprocessing: Preprocessing) -> None:
     """Raise InputError for a geometry that hides objects, or for grey images."""
     if preprocessing.crops:
         raise InputError(
-            "images with boxes or label maps are seen whole: resize is 'stretch' or 'pad', not "
-            f"{preprocessing.resize!r}"
+            "images with boxes or label maps are seen whole: resize is 'stretch', 'letterbox' or "
+            f"'pad', not {preprocessing.resize!r}"
         )
     if preprocessing.channels != 3:
         raise InputError(f"images are seen in 3 channels, not {preprocessing.channels}")
@@ -153,24 +115,16 @@ def refuse_crops(preprocessing: Preprocessing) -> None:
 def evaluation_placement(
     size: Sequence[int] | np.ndarray, preprocessing: Preprocessing
 ) -> Placement:
-    """Where `training.datasets.pictures.fit` puts an image.
-
-    "stretch" fills the input. "pad" puts an image that is smaller both ways into the middle, as
-    large as it is (the odd pixel to the right and below), and stretches others.
+    """Where `training.datasets.pictures.fit` puts an image: `kerascnn.geometry.placement`.
 
     Args:
         size: (height, width) of the image in pixels.
 
     Raises:
-        InputError: "crop".
+        InputError: "crop" or "centre".
     """
     refuse_crops(preprocessing)
-    height, width = int(size[0]), int(size[1])
-    whole = (preprocessing.height, preprocessing.width)
-    if preprocessing.resize == "pad" and height <= whole[0] and width <= whole[1]:
-        top, left = (whole[0] - height) // 2, (whole[1] - width) // 2
-        return Placement(top=top, left=left, height=height, width=width)
-    return Placement(top=0, left=0, height=whole[0], width=whole[1])
+    return geometry.placement(size, preprocessing)
 
 
 def to_network(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -312,7 +266,7 @@ def pixels_of(
     tiles: Sequence[tuple[Rectangle, np.ndarray]], preprocessing: Preprocessing
 ) -> np.ndarray:
     """(height, width, 3) uint8 of what was seen and its pixels; around it, grey or black."""
-    outside = _BLACK if preprocessing.resize == "pad" else _GREY
+    outside = _GREY if preprocessing.resize == "stretch" else preprocessing.filling
     pixels = np.full(preprocessing.input_shape, outside, np.uint8)
     for seen, own in tiles:
         pixels[seen.slices] = own
@@ -361,11 +315,15 @@ def placed(
         sides = sides * max(1.0, *(room / sides))
     first = np.array(part.place) * (room - sides)
     if part.overlap is not None:
-        boxes = _mirrored(boxes) if part.flip else boxes
+        boxes = mirrored(boxes) if part.flip else boxes
         boxes = boxes * np.tile(sides / room, 2) + np.tile(first / room, 2)
-        window = _overlap_window(boxes, part.overlap, part.tries, size)
-        first = (first - window[:2] * room) / window[2:]
-        sides = sides / window[2:]
+        letterboxed = preprocessing.resize == "letterbox"
+        shape = (area.height, area.width) if letterboxed else size
+        window = _overlap_window(boxes, part.overlap, part.tries, shape)
+        # Letterboxed it is as large as it fits, with what lies around it in the image.
+        share = np.full(2, window[2:].max()) if letterboxed else window[2:]
+        first = (first - window[:2] * room) / share + room * (1 - window[2:] / share) / 2
+        sides = sides / share
     # Half a pixel goes up, as in `fit`, whose pixels an unchanged image has.
     top, left = (math.ceil(value - 0.5) for value in first)
     bottom, right = (math.ceil(value - 0.5) for value in first + sides)
@@ -492,12 +450,58 @@ def _objects_in(
     """
     boxes = placement.boxes(objects.boxes)
     clipped = boxes.clip(2 * (seen.top, seen.left), 2 * (seen.bottom, seen.right))
-    sides, whole = clipped[:, 2:] - clipped[:, :2], boxes[:, 2:] - boxes[:, :2]
-    share = sides.prod(axis=1) / np.maximum(whole.prod(axis=1), 1e-12)
-    found = ~objects.crowd & (share >= policy.kept) & (sides >= LEAST_SIDE).all(axis=1)
+    sides = clipped[:, 2:] - clipped[:, :2]
+    share = _areas(clipped) / np.maximum(_areas(boxes), 1e-12)
+    seen_enough, _ = _left(policy, objects, share)
+    found = seen_enough & (sides >= LEAST_SIDE).all(axis=1)
     ignored = ~found & np.where(objects.crowd, share > 0, share >= policy.ignored)
     stays = found | ignored
     return stays, ignored[stays], clipped[stays]
+
+
+def objects_within(
+    objects: Objects, window: np.ndarray, size: Sequence[int] | np.ndarray, policy: BoxPolicy
+) -> Objects:
+    """The objects of a tile of an image, in shares of it; what it cuts counts by the policy.
+
+    Args:
+        window: see `training.datasets.tiling`.
+        size: (height, width) of the image.
+    """
+    corner, sides = np.tile(window[:2], 2), np.tile(window[2:] - window[:2], 2)
+    boxes = np.asarray(objects.boxes, np.float64) * np.tile(size, 2) - corner
+    clipped = boxes.clip(0, sides)
+    share = _areas(clipped) / np.maximum(_areas(boxes), 1e-12)
+    found, ignored = _left(policy, objects, share)
+    stays = found | ignored
+    masks = objects.masks
+    return Objects(
+        boxes=(clipped / sides)[stays].astype(np.float32),
+        labels=objects.labels[stays],
+        crowd=ignored[stays],
+        areas=(objects.areas * share)[stays].astype(np.float32),
+        ids=objects.ids[stays],
+        masks=None
+        if masks is None
+        else tuple(
+            functools.partial(_mask_within, masks[i], window) for i in np.flatnonzero(stays)
+        ),
+    )
+
+
+def _mask_within(draw: Mask, window: np.ndarray) -> np.ndarray:
+    return tiling.cut(draw(), window)
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    areas: np.ndarray = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return areas
+
+
+def _left(policy: BoxPolicy, objects: Objects, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which objects are still to be found when a share of each box is left, and which ignored."""
+    found = ~objects.crowd & (share >= policy.kept)
+    return found, ~found & np.where(objects.crowd, share > 0, share >= policy.ignored)
 
 
 def recoloured(pixels: np.ndarray, part: Part) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kerascnn import zoo
 from kerascnn.errors import InputError
-from kerascnn.preprocessing import Preprocessing
+from kerascnn.preprocessing import RESIZES, Preprocessing
 from training import datasets
 from training.augment.policies import POLICIES
 from training.classification import imported
@@ -56,6 +56,7 @@ class ClassificationTask(Task):
     })  # fmt: skip
     model = "efficientnet_lite0"
     head = ("logits",)
+    resizes = RESIZES
     commands = frozenset({"sweep", "debug", "shrink", "find-lr", "bench-data"})
     curves = Curves(
         title="accuracy (%)",
@@ -129,7 +130,7 @@ class ClassificationTask(Task):
         else:
             height, width = zoo.entry(asked.model).input_shape[:2]
         return zoo.preprocessing(
-            asked.model, height, width, weights=asked.weights, resize=dataset.resize
+            asked.model, height, width, weights=asked.weights, resize=asked.resize or dataset.resize
         )
 
     def open(

@@ -185,9 +185,10 @@ def _teacher(asked: TrainRequest, dataset: Dataset, preprocessing: Preprocessing
 
 def source_for(preprocessing: Preprocessing, config: TrainConfig) -> Preprocessing:
     """How training images are stored: whole, where augmentation cuts windows out of them."""
-    if not preprocessing.crops or not POLICIES[config.augmentation].crops:
+    if not preprocessing.keeps_shape or not POLICIES[config.augmentation].crops:
         return preprocessing
-    more = _MORE_PIXELS / preprocessing.crop_fraction
+    kept = preprocessing.crop_fraction if preprocessing.crops else 1.0
+    more = _MORE_PIXELS / kept
     return dataclasses.replace(
         preprocessing,
         height=round(preprocessing.height * more),

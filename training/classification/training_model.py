@@ -80,9 +80,11 @@ def factors_of(config: TrainConfig, labels: np.ndarray, classes: int) -> np.ndar
     """What a configuration weighs each class with in the loss; (classes,) float32, None for 1.
 
     Args:
-        labels: (n,) of all images that are learnt from.
+        labels: (n,) of all images that are learnt from. (n, classes) of several labels each have
+            no weights here: their loss has them (`training.multilabel.fit`).
     """
-    return balanced(labels, classes) if config.class_weights == "balanced" else None
+    weighed = config.class_weights == "balanced" and labels.ndim == 1
+    return balanced(labels, classes) if weighed else None
 
 
 def balanced(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -17,6 +17,7 @@ AUGMENTATION = 1  # of classifiers' images, all of an epoch at once
 MIXING = 2  # of two images and their labels
 TILES = 3  # of images with boxes or masks, each by itself
 SAMPLING = 4  # of the regions that the losses of a two-stage detector look at
+TILE_PLACES = 5  # of which tile of a larger image is learnt from
 WATCHING = 7  # which validation images are evaluated after each epoch
 
 

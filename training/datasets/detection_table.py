@@ -27,10 +27,9 @@ from pycocotools import mask as rle
 from kerascnn.errors import InputError
 from training.datasets.detection import DetectionDataset, DetectionSplit, Objects
 from training.datasets.elsewhere import Use, doubled, unused
-from training.datasets.folder import HELD_OUT_FRACTION, VALIDATION_NAMES
 from training.datasets.notes import Note
 from training.datasets.pictures import read_pixels
-from training.datasets.splits import digest, refuse_odd_names
+from training.datasets.splits import HELD_OUT_FRACTION, VALIDATION_NAMES, digest, refuse_odd_names
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
 FOLDERS = {TRAIN: ("train",), VALIDATION: VALIDATION_NAMES, TEST: ("test",)}

@@ -40,10 +40,15 @@ from training.datasets.notes import Note
 from training.datasets.paths import Listing, is_hidden, listing, natural_key, notes_of, suffix_of
 from training.datasets.pictures import SUFFIXES
 from training.datasets.spelling import class_key
-from training.datasets.splits import Dataset, Split, refuse_odd_names, stratified
+from training.datasets.splits import (
+    HELD_OUT_FRACTION,
+    VALIDATION_NAMES,
+    Dataset,
+    Split,
+    refuse_odd_names,
+    stratified,
+)
 
-HELD_OUT_FRACTION = 0.2
-VALIDATION_NAMES = ("val", "validation", "valid")
 _EXACT = {"train": ("train",), "validation": VALIDATION_NAMES, "test": ("test",)}
 _LOOSE = _EXACT | {"train": ("train", "training"), "test": ("test", "testing")}
 

@@ -142,6 +142,34 @@ def run_lengths(
     return (window.run_lengths() for window in windows(masks, boxes, size))
 
 
+def reframed(mask: np.ndarray, box: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """A mask in the frame of another box: bilinear between cells, and 0 where its own box is not.
+
+    The arithmetic is that of Mask.kt of the Android demo and of the page's decode.js.
+
+    Args:
+        mask: (s, s) in the frame of `box`.
+        box, frame: (4,) of one image.
+
+    Returns:
+        (s, s) float32.
+    """
+    cells, values = len(mask), np.asarray(mask, np.float64)
+    box, frame = np.asarray(box, np.float64), np.asarray(frame, np.float64)
+    for axis in (0, 1):
+        low, high = box[axis], box[axis + 2]
+        begin, end = frame[axis], frame[axis + 2]
+        middles = begin + (end - begin) * (np.arange(cells) + 0.5) / cells
+        places = ((middles - low) / max(high - low, 1e-12) * cells - 0.5).clip(0, cells - 1)
+        first = places.astype(np.int64)
+        share = (places - first)[:, None]
+        second = np.minimum(first + 1, cells - 1)
+        mixed = values[first] * (1 - share) + values[second] * share
+        inside = (middles >= low) & (middles <= high)
+        values = np.where(inside[:, None], mixed, 0.0).T
+    return values.astype(np.float32)
+
+
 def checked(masks: np.ndarray | None, count: int, what: str) -> np.ndarray:
     """Square masks, one a detection; raises InputError for anything else."""
     if masks is None and not count:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kerascnn.errors import InputError
+from training.datasets import coco, mask_folder, voc, voc_masks, yolo
 from training.datasets.notes import Note
 
 _PICTURES = frozenset({"images", "image", "imgs", "img", "jpegimages", "pictures", "photos"})
@@ -39,14 +40,6 @@ def of_classes(classes: Sequence[str]) -> list[Note]:
 
 def of_folder(root: Path) -> str:
     """What a folder looks like that is no classifier's, and what to do; "" if like nothing."""
-    from training.datasets import (
-        coco,
-        mask_folder,
-        voc,
-        voc_masks,
-        yolo,
-    )  # which use `folder`
-
     for reader, form, task in (
         (voc_masks, "Pascal VOC's masks", "segmentation"),
         (mask_folder, "images with masks", "segmentation"),

@@ -1,5 +1,7 @@
 """Images with any number of labels each: tables whose cells or columns say several (`label_table`).
 
+Hugging Face's .parquet files are such tables too, where their labels are lists (`parquet`).
+
     file,labels               image,cat,dog,red
     1.jpg,cat;red             1.jpg,1,0,1
     2.jpg,cat|dog             2.jpg,1,1,0
@@ -14,15 +16,16 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from kerascnn.errors import InputError
 from training.common.reading import NOW
-from training.datasets import label_table
+from training.datasets import label_table, parquet
 from training.datasets.elsewhere import Use, joined, with_beside
-from training.datasets.folder import HELD_OUT_FRACTION
-from training.datasets.splits import Dataset, Split, SplitDataset
+from training.datasets.notes import Note
+from training.datasets.splits import HELD_OUT_FRACTION, Dataset, Split, SplitDataset
 from training.datasets.table_labels import named
 from training.datasets.table_splits import assembled
 
@@ -75,9 +78,15 @@ def recognises(spec: str) -> bool:
     """Whether a table gives several labels to an image; False of what cannot be read."""
     path = pathlib.Path(spec).resolve()  # as a request has it: what was read is found again
     try:
-        return label_table.recognises(path) and label_table.gives_several(path)
+        reader = _reader(path)
+        return reader is not None and reader.gives_several(path)
     except (InputError, OSError):
         return False
+
+
+def _reader(path: pathlib.Path) -> Any:
+    """The module that reads a table, or None."""
+    return next((one for one in (label_table, parquet) if one.recognises(path)), None)
 
 
 def require(spec: str) -> None:
@@ -85,10 +94,10 @@ def require(spec: str) -> None:
     path = pathlib.Path(spec)
     if not path.exists():
         raise InputError(f"{spec}: no such file or folder; give a table of images and their labels")
-    if not label_table.recognises(path):
+    if _reader(path) is None:
         raise InputError(
-            f"{spec} is not a table of images and their labels; give a .csv or .tsv file, or a "
-            "folder with metadata.csv"
+            f"{spec} is not a table of images and their labels; give a .csv, .tsv or .parquet "
+            "file, or a folder with metadata.csv or .parquet files"
         )
 
 
@@ -130,28 +139,74 @@ def measured(spec: str) -> Dataset:
 def _scan(spec: str, seed: int, strict: bool, use: Use) -> Dataset:
     require(spec)
     path = pathlib.Path(spec)
-    table = label_table.read(path, strict=strict, several=True)
-    flat = [label for row in table.rows for label in row.labels]
-    told = named(path, [*flat, *table.classes])
-    labels = np.zeros((len(table.rows), len(told.classes)), bool)
-    counts = [len(row.labels) for row in table.rows]
+    found = _of_parquet(path, strict) if _reader(path) is parquet else _of_table(path, strict)
+    rows = found.rows
+    flat = [label for row in rows for label in row.labels]
+    told = named(path, [*flat, *found.classes], order=found.order)
+    labels = np.zeros((len(rows), len(told.classes)), bool)
+    counts = [len(row.labels) for row in rows]
     labels[np.repeat(np.arange(len(counts)), counts), told.indices[: len(flat)]] = True
-    whole = MultilabelSplit(
-        labels=labels,
-        names=tuple(row.file for row in table.rows),
-        file_sizes=table.sizes,
-    )
     return assembled(
         str(path),
         told.classes,
-        whole,
-        [row.part for row in table.rows],
-        [row.key for row in table.rows],
+        MultilabelSplit(labels=labels, **found.images),
+        [row.part for row in rows],
+        [row.key for row in rows],
         seed=seed,
         use=use,
-        notes=(*table.notes, *told.notes),
+        notes=(*found.notes, *told.notes),
         draw=_fifth,
         kind=MultilabelDataset,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Found:
+    """What a table says.
+
+    Attributes:
+        rows: one an image.
+        images: fields of `Split` that say where they are.
+        notes: of what was left out.
+        classes: named by the table even where no image has them.
+        order: of all classes, where the table says it.
+    """
+
+    rows: Sequence[label_table.Row] | Sequence[parquet.Row]
+    images: dict[str, Any]
+    notes: Sequence[Note]
+    classes: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+
+
+def _of_table(path: pathlib.Path, strict: bool) -> _Found:
+    table = label_table.read(path, strict=strict, several=True)
+    names = tuple(row.file for row in table.rows)
+    return _Found(
+        rows=table.rows,
+        images={"names": names, "file_sizes": table.sizes},
+        notes=table.notes,
+        classes=table.classes,
+    )
+
+
+def _of_parquet(path: pathlib.Path, strict: bool) -> _Found:
+    if (total := parquet.size(path)) > parquet.MOST_BYTES:
+        raise InputError(
+            f"{path} has {total / 1e9:.1f} GB, too much to read at every start; write the images "
+            "into files, and their labels into a .csv"
+        )
+    table = parquet.read(path, strict=strict, several=True)
+    return _Found(
+        rows=table.rows,
+        images={
+            "names": tuple(row.key for row in table.rows),
+            "read": table.reader,
+            "places": np.arange(len(table.rows)),
+            "blocks": table.reader.groups.astype(np.int32),
+        },
+        notes=table.notes,
+        order=table.names,
     )
 
 

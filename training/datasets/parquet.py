@@ -73,33 +73,84 @@ def scan(
     Raises:
         InputError: pyarrow is not installed, a file is damaged, or has no images with labels.
     """
-    files = [path] if path.is_file() else _files(path)
-    total = sum(file.stat().st_size for file in files)
-    if most_bytes is not None and total > most_bytes:
+    if most_bytes is not None and (total := size(path)) > most_bytes:
         raise InputError(
             f"{path} has {total / 1e9:.1f} GB, too much to read at every start; pack it once "
             f"(kerascnn pack {path} -o DIR), then --data DIR"
         )
-    look = _Scan(path, files, strict)
-    rows, reader, notes = look.run()
-    told = named(path, one_each(path, rows), order=look.names)
+    table = read(path, strict=strict)
+    told = named(path, one_each(path, table.rows), order=table.names)
     whole = Split(
         labels=told.indices.astype(np.int32),
-        names=tuple(row.key for row in rows),
-        read=reader,
-        places=np.arange(len(rows)),
-        blocks=reader.groups.astype(np.int32),
+        names=tuple(row.key for row in table.rows),
+        read=table.reader,
+        places=np.arange(len(table.rows)),
+        blocks=table.reader.groups.astype(np.int32),
     )
-    parts = [row.part for row in rows]
-    keys = [row.key for row in rows]
+    parts = [row.part for row in table.rows]
+    keys = [row.key for row in table.rows]
     return assembled(
         str(path), told.classes, whole, parts, keys,
-        seed=seed, use=use, sparse=sparse, notes=(*notes, *told.notes),
+        seed=seed, use=use, sparse=sparse, notes=(*table.notes, *told.notes),
     )  # fmt: skip
 
 
+def size(path: pathlib.Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for file in _files_of(path))
+
+
+def read(path: pathlib.Path, *, strict: bool, several: bool = False) -> Table:
+    """Read the labels of a file, or of a folder of them; no image is read.
+
+    Args:
+        strict: as of `scan`.
+        several: whether a row may have any number of labels.
+
+    Raises:
+        InputError: as of `scan`.
+    """
+    return _Scan(path, _files_of(path), strict, several).run()
+
+
+def gives_several(path: pathlib.Path) -> bool:
+    """Whether rows give several labels to an image; only columns of labels are read.
+
+    Raises:
+        InputError: as of `scan`.
+    """
+    pq = _pyarrow(path)
+    for file in _files_of(path):
+        with _reading(file), pq.ParquetFile(file) as opened:
+            told = _columns_of(file, opened.schema_arrow)
+            if opened.schema_arrow.field(told.label).type.num_fields == 0 and told.names:
+                continue  # one number a row
+            for at in range(opened.num_row_groups):
+                values = opened.read_row_group(at, columns=[told.label])[told.label].to_pylist()
+                if any(len(_labels(value, told.names)) > 1 for value in values):
+                    return True
+    return False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """What files say of their images.
+
+    Attributes:
+        rows: those with an image and a label.
+        reader: of their bytes.
+        names: of the classes, where the files' schema has them.
+        notes: of what was left out.
+    """
+
+    rows: Sequence[Row]
+    reader: RowGroups
+    names: tuple[str, ...]
+    notes: Sequence[Note]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class _Row:
+class Row:
     """An image: see `label_table.Row`."""
 
     key: str
@@ -209,24 +260,20 @@ def _reading(file: pathlib.Path) -> Iterator[None]:
 
 
 class _Scan:
-    """One look at some files.
+    """One look at some files."""
 
-    Attributes:
-        names: of the classes, where their schema has them.
-    """
-
-    names: tuple[str, ...] = ()
-
-    def __init__(self, root: pathlib.Path, files: Sequence[pathlib.Path], strict: bool) -> None:
-        self._root, self._files = root, files
+    def __init__(
+        self, root: pathlib.Path, files: Sequence[pathlib.Path], strict: bool, several: bool
+    ) -> None:
+        self._root, self._files, self._several = root, files, several
         self._empty = Faults("rows-without-image", "rows have no image in them", strict=strict)
         self._unlabelled = Faults("rows-without-label", "rows have no label", strict=strict)
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         self._groups: list[tuple[int, int]] = []  # the file and the number of each row group
         self._places: list[tuple[int, int, int]] = []  # see `RowGroups`
         self._blind: list[str] = []
 
-    def run(self) -> tuple[list[_Row], RowGroups, list[Note]]:
+    def run(self) -> Table:
         """The rows with their reader."""
         pq, seen, columns = _pyarrow(self._root), 0, None
         with Progress("reading labels", len(self._files), unit="file") as progress:
@@ -238,7 +285,7 @@ class _Scan:
                             f"{file} has other columns or classes than {self._files[0]}; give a "
                             "folder of one data set"
                         )
-                    columns, self.names = found, found.names
+                    columns = found
                     seen += opened.metadata.num_rows
                     self._file(number, file, opened, found)
                 progress.step()
@@ -255,7 +302,7 @@ class _Scan:
         reader = RowGroups(
             columns.image, self._files, group_files, group_numbers, groups, rows, lengths
         )
-        return self._rows, reader, notes
+        return Table(rows=self._rows, reader=reader, names=columns.names, notes=notes)
 
     def _file(self, number: int, file: pathlib.Path, opened: Any, told: _Columns) -> None:
         """All rows of a file; a test split without labels is none."""
@@ -276,11 +323,11 @@ class _Scan:
                     self._empty.add(
                         f"{key}: no bytes of an image", "write the images into the files"
                     )
-                elif not labels:
+                elif not labels and not (self._several and value is not None):
                     missing.append(key)
                 else:
                     blind = False
-                    self._rows.append(_Row(key=key, labels=labels, part=part))
+                    self._rows.append(Row(key=key, labels=labels, part=part))
                     self._places.append((len(self._groups), row, length))
             self._groups.append((number, at))
             first += len(values)
@@ -351,6 +398,10 @@ def _features(schema: Any) -> dict[str, Any]:
     if not isinstance(told, dict):
         return {}
     return {name: one for name, one in told.items() if isinstance(one, dict)}
+
+
+def _files_of(path: pathlib.Path) -> list[pathlib.Path]:
+    return [path] if path.is_file() else _files(path)
 
 
 def _files(root: pathlib.Path) -> list[pathlib.Path]:

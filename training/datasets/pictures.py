@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from kerascnn.errors import InputError
+from kerascnn.geometry import placement
 from kerascnn.preprocessing import Preprocessing
 from training.datasets import decode_memory
 from training.datasets.bit_depth import to_eight_bits
@@ -350,9 +351,8 @@ def _stored(
 
 
 def fit(picture: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """Resize and crop an image of the right mode; (height, width, channels) uint8."""
+    """Resize, cut and pad an image of the right mode; (height, width, channels) uint8."""
     target = (preprocessing.width, preprocessing.height)
-    smaller = picture.width <= target[0] and picture.height <= target[1]
     if preprocessing.resize == "crop":
         border = preprocessing.frame[::-1]
         picture = ImageOps.fit(picture, border, resampling(preprocessing))
@@ -365,13 +365,24 @@ def fit(picture: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
         # As Python rounds, to the even one of two whole numbers that are equally near.
         left, top = (round((size[i] - target[i]) / 2) for i in range(2))
         picture = picture.crop((left, top, left + target[0], top + target[1]))
-    elif preprocessing.resize == "pad" and smaller:
-        canvas = Image.new(picture.mode, target)
-        canvas.paste(picture, ((target[0] - picture.width) // 2, (target[1] - picture.height) // 2))
-        picture = canvas
-    elif picture.size != target:
-        picture = picture.resize(target, resampling(preprocessing))
+    else:
+        picture = _placed(picture, preprocessing)
     return np.asarray(picture, np.uint8).reshape(preprocessing.input_shape)
+
+
+def _placed(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """A whole image in its place on the input."""
+    place = placement((picture.height, picture.width), preprocessing)
+    size = (place.width, place.height)
+    if picture.size != size:
+        picture = picture.resize(size, resampling(preprocessing))
+    whole = (preprocessing.width, preprocessing.height)
+    if size == whole:
+        return picture
+    colour = (preprocessing.filling,) * len(picture.getbands())
+    canvas = Image.new(picture.mode, whole, colour)
+    canvas.paste(picture, (place.left, place.top))
+    return canvas
 
 
 def resampling(preprocessing: Preprocessing) -> Image.Resampling:

@@ -15,6 +15,9 @@ from training.datasets.contents import FILES, PIXELS, Contents
 from training.datasets.notes import Note
 from training.datasets.records import Placed
 
+HELD_OUT_FRACTION = 0.2  # of data that has no splits of its own
+VALIDATION_NAMES = ("val", "validation", "valid")  # of a split's folder
+
 
 class SplitLike(Protocol):
     """Images of any task with their truth: a `Split`, or a `PlacedSplit`."""

@@ -10,9 +10,8 @@ import numpy as np
 from kerascnn.errors import InputError
 from training.datasets.detection_table import ALL, TEST, TRAIN, VALIDATION, divided, left_out
 from training.datasets.elsewhere import Use, doubled, unused
-from training.datasets.folder import HELD_OUT_FRACTION
 from training.datasets.notes import Note
-from training.datasets.splits import Dataset, Split, refuse_odd_names, stratified
+from training.datasets.splits import HELD_OUT_FRACTION, Dataset, Split, refuse_odd_names, stratified
 
 # From the images, a seed, the names of the classes, and whether they may be few, to places: of
 # those that are kept, and of those that are held out.

@@ -21,9 +21,15 @@ from typing import Any
 import numpy as np
 
 from kerascnn.errors import InputError
-from training.datasets.folder import HELD_OUT_FRACTION, VALIDATION_NAMES
 from training.datasets.records import Reader, records
-from training.datasets.splits import Dataset, Split, digest, stratified
+from training.datasets.splits import (
+    HELD_OUT_FRACTION,
+    VALIDATION_NAMES,
+    Dataset,
+    Split,
+    digest,
+    stratified,
+)
 
 PREFIX = "tfds:"
 # More than this is not gone through at the start of every training.

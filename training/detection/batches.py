@@ -16,10 +16,11 @@ from training.augment.boxes import (
     Tile,
     assembled,
     make_tile,
+    objects_within,
 )
 from training.common import random_streams
-from training.datasets import mask_bits
-from training.datasets.detection import DetectionSplit
+from training.datasets import mask_bits, tiling
+from training.datasets.detection import DetectionSplit, Objects
 from training.engine.tiled_batches import (
     MapFunction,
     TiledBatch,
@@ -96,7 +97,7 @@ class DetectionTrainingData(TiledTrainingData):
         policy = BOX_POLICIES[self.config.augmentation]
 
         def opened(source: int) -> Callable[[Part, Rectangle], Tile]:
-            picture, objects = self.split.picture(source), self.split.objects(source)
+            picture, objects = self._seen(epoch, source)
             return lambda part, area: make_tile(
                 policy, part, area, picture, objects, self.preprocessing, masks=self.masks
             )
@@ -107,6 +108,24 @@ class DetectionTrainingData(TiledTrainingData):
         if self.chance:
             batch["chance"] = np.stack([self._chances(epoch, int(i)) for i in self.own_rows(rows)])
         return batch
+
+    def _seen(self, epoch: int, source: int) -> tuple[np.ndarray, Objects]:
+        """The pixels and the objects of an image, or of the tile of it that an epoch sees."""
+        picture, objects = self.split.picture(source), self.split.objects(source)
+        size = picture.shape[:2]
+
+        def middle(rng: np.random.Generator) -> np.ndarray:
+            boxes = objects.boxes[~objects.crowd]
+            if not len(boxes):
+                return np.empty(0)
+            box = boxes[rng.integers(len(boxes))] * np.tile(size, 2)
+            return np.minimum((box[:2] + box[2:]) / 2, np.subtract(size, 1))
+
+        window = self.window(epoch, source, size, middle)
+        if window is None:
+            return picture, objects
+        policy = BOX_POLICIES[self.config.augmentation]
+        return tiling.cut(picture, window), objects_within(objects, window, size, policy)
 
     def _chances(self, epoch: int, picture: int) -> np.ndarray:
         rng = random_streams.of_epoch(self.config.seed, epoch, random_streams.SAMPLING, picture)

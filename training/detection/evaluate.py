@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+from kerascnn.detection.specs import IOU_THRESHOLD, DetectorSpec, TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.augment.boxes import boxes_from_network
 from training.datasets.detection import DetectionSplit
+from training.datasets.instance_masks import reframed
 from training.detection.metrics import (
     DetectionEvaluation,
     Detections,
     evaluate_detections,
     evaluate_together,
 )
+from training.detection.tiles import merging
 from training.detection.truth import Truth
 from training.engine.evaluation import IMAGES_AT_ONCE, answers, compiled
 
@@ -29,17 +32,25 @@ DetectFn = Callable[[np.ndarray], list[Detections]]
 
 
 def each_found(
-    detect: DetectFn, split: DetectionSplit, preprocessing: Preprocessing, *, title: str = ""
+    detect: DetectFn,
+    split: DetectionSplit,
+    preprocessing: Preprocessing,
+    *,
+    iou_threshold: float = IOU_THRESHOLD,
+    title: str = "",
 ) -> Iterator[Detections]:
     """What is found in each image of a split, in shares of it, clipped to it.
 
     Args:
+        iou_threshold: of the detector's suppression, which joins what is found in tiles, where
+            `preprocessing` has some (`training.detection.tiles`).
         title: of a progress bar; none is shown without.
 
     Raises:
         InputError: an image that cannot be read.
     """
-    return answers(detect, split, preprocessing, on_picture, title=title)
+    merge = merging(iou_threshold)
+    return answers(detect, split, preprocessing, on_picture, merge=merge, title=title)
 
 
 def detections(
@@ -54,14 +65,19 @@ def on_picture(
 ) -> Detections:
     """Detections in shares of the network's input, as shares of the image, clipped to it.
 
-    Masks stay in the frames of their boxes. A network with masks clips its boxes to its input
-    before it looks at them, so that nothing is left to clip where the image is stretched.
+    Masks are those of what is left of their boxes. A network with masks clips its boxes to its
+    input before it looks at them, so that nothing is left to clip where the image is stretched.
 
     Args:
         size: (height, width) of the image.
     """
-    boxes = np.clip(boxes_from_network(found.boxes, size, preprocessing), 0.0, 1.0)
-    return dataclasses.replace(found, boxes=boxes)
+    whole = boxes_from_network(found.boxes, size, preprocessing)
+    boxes, masks = np.clip(whole, 0.0, 1.0), found.masks
+    if masks is not None and (over := (boxes != whole).any(axis=-1)).any():
+        masks = masks.copy()
+        for index in np.flatnonzero(over & np.isfinite(whole).all(axis=-1)):
+            masks[index] = reframed(masks[index], whole[index], boxes[index])
+    return dataclasses.replace(found, boxes=boxes, masks=masks)
 
 
 def evaluate_detector(
@@ -71,6 +87,7 @@ def evaluate_detector(
     classes: Sequence[str],
     *,
     kind: str = "bbox",
+    iou_threshold: float = IOU_THRESHOLD,
     title: str = "",
     truth: Truth | None = None,
 ) -> DetectionEvaluation:
@@ -81,7 +98,7 @@ def evaluate_detector(
     Args:
         truth: of the split and `kind`, where it was made before.
     """
-    found = each_found(detect, split, preprocessing, title=title)
+    found = each_found(detect, split, preprocessing, iou_threshold=iou_threshold, title=title)
     return evaluate_detections(found, truth or split, classes, kind=kind)
 
 
@@ -93,6 +110,7 @@ def evaluate_keeping(
     *,
     kinds: Sequence[str],
     kept: Collection[int],
+    iou_threshold: float = IOU_THRESHOLD,
     title: str = "",
 ) -> tuple[list[DetectionEvaluation], dict[int, Detections]]:
     """`evaluate_detector` of several kinds in one pass, and what was found in a few images.
@@ -109,7 +127,7 @@ def evaluate_keeping(
     found: dict[int, Detections] = {}
 
     def passing() -> Iterator[Detections]:
-        each = each_found(detect, split, preprocessing, title=title)
+        each = each_found(detect, split, preprocessing, iou_threshold=iou_threshold, title=title)
         for index, one in enumerate(each):
             if index in kept:
                 found[index] = one
@@ -125,7 +143,9 @@ def keras_detect_fn(
     """`detect` of a Keras model, normalisation and suppression included."""
     from keras import ops
 
-    run = compiled(model, spec.detections)
+    from kerascnn.detection.postprocess import detections
+
+    run = compiled(model, functools.partial(detections, spec))
 
     def found(pictures: np.ndarray) -> list[Detections]:
         parts: list[Detections] = []

@@ -46,6 +46,7 @@ class DetectionTask(Task):
     """
 
     name = "detection"
+    tiled = True
     network = "a detector"
     metric = Metric(name="AP", judge=AP)
     figures = (AP, Figure(column="val_ap50"))
@@ -144,14 +145,19 @@ class DetectionTask(Task):
 
     def unreached(
         self, asked: TrainRequest, preprocessing: Preprocessing, boxes: np.ndarray
-    ) -> Unreached:
-        """Objects that no anchor overlaps with as a match does, or a second stage's region."""
+    ) -> Unreached | None:
+        """Objects that no anchor overlaps with as a match does.
+
+        Of one-stage detectors: proposals move before a second stage looks at them.
+        """
+        if not zoo.spec_module(asked.model).endswith("_boxes"):  # which would load a framework
+            return None
         spec = spec_of(asked, preprocessing)
         low = spec.anchors.reach(boxes) < spec.positive_iou
         return Unreached(
             count=int(low.sum()),
             iou=spec.positive_iou,
-            fitting=spec.stages == 1 and asked.detector_options.get("anchors") != AUTO,
+            fitting=asked.detector_options.get("anchors") != AUTO,
         )
 
     def drawn(

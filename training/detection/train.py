@@ -149,6 +149,7 @@ class DetectorTraining(OpenedTraining):
                 *(detect, split, self.preprocessing, self.classes),
                 kinds=kinds,
                 kept=chosen(len(split)).tolist(),
+                iou_threshold=self.spec.iou_threshold,
                 title="held-out images",
             )
 
@@ -236,6 +237,11 @@ class OneStageTraining(DetectorTraining):
 
 class TwoStageTraining(DetectorTraining):
     """Of a detector of two stages, which decodes its own outputs: its spec is within it."""
+
+    def _check(self) -> None:
+        if self._asked.teacher is not None:
+            raise InputError(f"{self._asked.model}: two-stage detectors have no teacher")
+        super()._check()
 
     def _of_network(self) -> TwoStageSpec:
         spec: TwoStageSpec = self.model.get_layer("detections").spec  # --option included

@@ -6,8 +6,9 @@ imported before a Keras model is run.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from kerascnn.preprocessing import Preprocessing
 from training.augment.boxes import refuse_crops, to_network
 from training.common.parallel import in_order
 from training.common.progress import Progress
+from training.datasets import tiling
 from training.datasets.splits import PlacedSplit
 
 if TYPE_CHECKING:  # files are evaluated without a framework
@@ -54,6 +56,7 @@ def answers(
     preprocessing: Preprocessing,
     on_image: Callable[[_Answer, Sequence[int] | np.ndarray, Preprocessing], _OnImage],
     *,
+    merge: Merge[_OnImage] | None = None,
     title: str = "",
 ) -> Iterator[_OnImage]:
     """What is answered for each image of a split, brought from the network's input onto it.
@@ -61,6 +64,7 @@ def answers(
     Args:
         function: from a block of images to an answer for each.
         on_image: takes an answer and the (height, width) of the image.
+        merge: puts the answers of an image's tiles together, where `preprocessing` has tiles.
         title: of a progress bar; none is shown without.
 
     Raises:
@@ -68,12 +72,81 @@ def answers(
     """
     index = 0
     with Progress(title, len(split) if title else 0, unit="image") as progress:
+        if preprocessing.tiles and merge is not None:
+            # A large image and its tiles take as much as a block of others.
+            for image in in_order(split.picture, len(split), chunk=1, ahead=1):
+                seen = tiles_of(image, preprocessing, whole=merge.whole)
+                size = image.shape[:2]
+                yield of_seen(function, seen, size, preprocessing, on_image, merge)
+                progress.step(1 if title else 0)
+            return
         for block in image_blocks(split, preprocessing):
             for one in function(block):
                 yield on_image(one, split.sizes[index], preprocessing)
                 index += 1
             if title:
                 progress.step(len(block))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Merge(Generic[_OnImage]):
+    """How what is found in the tiles of an image becomes one answer.
+
+    Attributes:
+        join: takes the answer and the window of each tile, and the (height, width) of the image.
+        whole: the image itself is looked at as well, behind its tiles.
+    """
+
+    join: Callable[[Sequence[_OnImage], np.ndarray, Sequence[int]], _OnImage]
+    whole: bool = False
+
+
+def windows_of(size: Sequence[int], preprocessing: Preprocessing, *, whole: bool) -> np.ndarray:
+    """The tiles of an image of a (height, width); see `training.datasets.tiling.windows`.
+
+    Args:
+        whole: the image itself follows, where it has more than one tile.
+    """
+    found = tiling.windows(size, preprocessing)
+    if whole and len(found) > 1:
+        found = np.concatenate([found, [[0, 0, int(size[0]), int(size[1])]]])
+    return found
+
+
+def tiles_of(image: np.ndarray, preprocessing: Preprocessing, *, whole: bool) -> np.ndarray:
+    """An image's tiles as the network sees them, in the order of `windows_of`.
+
+    Args:
+        image: (h, w, 3) uint8.
+
+    Returns:
+        (n, height, width, 3) uint8; of an image without tiles, itself alone.
+    """
+    windows = windows_of(image.shape[:2], preprocessing, whole=whole)
+    return np.stack([to_network(tiling.cut(image, one), preprocessing) for one in windows])
+
+
+def of_seen(
+    function: Callable[[np.ndarray], Iterable[_Answer]],
+    seen: np.ndarray,
+    size: Sequence[int],
+    preprocessing: Preprocessing,
+    on_image: Callable[[_Answer, Sequence[int] | np.ndarray, Preprocessing], _OnImage],
+    merge: Merge[_OnImage],
+) -> _OnImage:
+    """The answer for one image; as `answers`.
+
+    Args:
+        seen: its tiles, of `tiles_of`.
+        size: (height, width) of the image.
+    """
+    windows = windows_of(size, preprocessing, whole=merge.whole)
+    found: list[_OnImage] = []
+    for start in range(0, len(seen), IMAGES_AT_ONCE):
+        for answer in function(seen[start : start + IMAGES_AT_ONCE]):
+            window = windows[len(found)]
+            found.append(on_image(answer, window[2:] - window[:2], preprocessing))
+    return merge.join(found, windows, (int(size[0]), int(size[1])))
 
 
 def at_once(model: keras.Model, most: int, *, copies: int = 1) -> int:

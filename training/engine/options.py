@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
-from kerascnn.zoo import entry
+from kerascnn.zoo import entry, spec_module
 
 _FROM_DATA = ("input_shape", "classes")  # what the data and --image-size decide
 _SPECS = "kerascnn.detection.specs"
@@ -53,7 +53,7 @@ def of_network(model: str) -> dict[str, Any]:
 
 def of_detector(model: str) -> dict[str, Any]:
     """What `--detector` takes for a detector: names with values of the kind that each takes."""
-    signature = _signature(entry(model).builder.partition(":")[0], "detector_spec")
+    signature = _signature(spec_module(model), "detector_spec")
     found = {**_fields(_SPECS, signature.returns), **signature.defaults}
     return {
         name: _OTHERS.get(name, 0.0) if value is _NO_DEFAULT or value is None else value
@@ -99,8 +99,7 @@ def _check(model: str, flag: str, given: Mapping[str, Any], known: Mapping[str, 
 
 def _fits_anchors(model: str) -> bool:
     """Whether a detector's anchors may be fitted to data: they are not built into the network."""
-    module = entry(model).builder.partition(":")[0]
-    return _signature(module, "detector_spec").returns == "DetectorSpec"
+    return _signature(spec_module(model), "detector_spec").returns == "DetectorSpec"
 
 
 def cannot_build(model: str, flag: str, given: Mapping[str, Any]) -> InputError:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
+from kerascnn.preprocessing import OVERLAP, refuse_tiles
 from training import tasks
 from training.common.reading import BEFORE, NOW, of_run
 from training.engine import recipes
@@ -32,6 +33,10 @@ class TrainRequest:
         detector_options: of `zoo.detector_spec`, where the model is a detector; one of two stages
             is built with them, since it proposes and detects by itself.
         image_size: (height, width); None for the data set's own or the model's published size.
+        resize: how images meet that size, a word of `kerascnn.preprocessing.RESIZES`; None: as the
+            data has it, and where images have boxes or masks "stretch".
+        tiles: pixels of a side of the squares that larger images are cut into; 0: none.
+        overlap: share of a tile's side that the next one has too.
         weights: initial weights by name or as a file's absolute path, or None.
         strict: a broken image or annotation is an error.
         teacher: a run folder's absolute path; its network's answers are part of the loss.
@@ -46,6 +51,9 @@ class TrainRequest:
     model_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     detector_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     image_size: tuple[int, int] | None = None
+    resize: str | None = None
+    tiles: int = 0
+    overlap: float = OVERLAP
     weights: str | None = None
     strict: bool = False
     teacher: str | None = None
@@ -91,6 +99,9 @@ def request(
     model_options: Mapping[str, Any] | None = None,
     detector_options: Mapping[str, Any] | None = None,
     image_size: tuple[int, int] | None = None,
+    resize: str | None = None,
+    tiles: int | None = None,
+    overlap: float | None = None,
     weights: str | None = None,
     strict: bool = False,
     teacher: str | None = None,
@@ -105,6 +116,7 @@ def request(
         recipe: its name; chosen by data and weights when None.
         model_options, detector_options: added to, or in place of, the recipe's.
         teacher: a run folder.
+        resize, tiles, overlap: see `TrainRequest`; None: its default.
         task: its name; None: by the model and the data, see `tasks.for_data`.
         settings, **changes: see `configure`.
 
@@ -113,6 +125,7 @@ def request(
     """
     own = tasks.of_model(model)
     chosen = tasks.for_data(model, data, task)
+    _refuse_geometry(chosen, model, resize, tiles, overlap)
     config = configure(
         model,
         data=data,
@@ -140,6 +153,9 @@ def request(
         detector_options=recipes.load(name).detector_options_for(model)
         | dict(detector_options or {}),
         image_size=image_size,
+        resize=resize,
+        tiles=tiles or 0,
+        overlap=OVERLAP if overlap is None else overlap,
         weights=_canonical_weights(weights),
         strict=strict,
         teacher=str(pathlib.Path(teacher).resolve()) if teacher else None,
@@ -197,6 +213,20 @@ def configure(
     _refuse_foreign(config, teacher, task)
     task.check_config(config)
     return config
+
+
+def _refuse_geometry(
+    task: Task, model: str, resize: str | None, tiles: int | None, overlap: float | None
+) -> None:
+    """Raise InputError for a way of seeing images that this task has none of."""
+    if resize is not None and resize not in task.resizes:
+        raise InputError(
+            f"resize {resize!r} is not for {task.name} ({model}); there are: "
+            f"{', '.join(task.resizes)}"
+        )
+    if tiles and not task.tiled:
+        raise InputError(f"tiles: {task.network} ({model}) sees whole images; leave it out")
+    refuse_tiles(tiles, overlap)
 
 
 def _refuse_foreign(config: TrainConfig, teacher: str | None, task: Task) -> None:

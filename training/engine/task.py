@@ -165,6 +165,8 @@ class Task(abc.ABC):
         head: names, or beginnings of names, of the layers that no backbone has; they learn alone
             in `TrainConfig.freeze_epochs`.
         decoded: a spec, whose fields `--detector` sets, says what the outputs mean.
+        resizes: words of `kerascnn.preprocessing.RESIZES` that a request may have.
+        tiled: larger images may be cut into tiles.
         lends_weights: a run's network is a source of weights for networks of other tasks.
         commands: of debug, shrink, sweep, find-lr and bench-data, those that have what they need of
             this task: a measure, or `Training.trial`.
@@ -180,6 +182,8 @@ class Task(abc.ABC):
     model: str = ""
     head: tuple[str, ...] = ()
     decoded: bool = False
+    resizes: Collection[str] = ("stretch", "letterbox")
+    tiled: bool = False
     lends_weights: bool = True
     commands: frozenset[str] = frozenset()
 
@@ -246,12 +250,14 @@ class Task(abc.ABC):
     def preprocessing(self, asked: TrainRequest, dataset: Any) -> Preprocessing:
         """Of the network of a request: its size by the request, else the model.
 
-        Images are stretched to it: what is true of a place is true of its shares of the image.
+        Images are seen whole, stretched where the request does not say otherwise;
+        `kerascnn.geometry` knows where a place of an image comes to lie.
         """
         height, width = asked.image_size or zoo.entry(asked.model).input_shape[:2]
-        return zoo.preprocessing(
-            asked.model, height, width, weights=asked.weights, resize="stretch"
+        found = zoo.preprocessing(
+            asked.model, height, width, weights=asked.weights, resize=asked.resize or "stretch"
         )
+        return dataclasses.replace(found, tiles=asked.tiles, overlap=asked.overlap)
 
     # Training ---------------------------------------------------------------------------------
 

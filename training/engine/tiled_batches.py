@@ -7,7 +7,7 @@ it: four in a mosaic, else one (`training.augment.box_policies`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -16,12 +16,17 @@ import numpy as np
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES, Part, draw
 from training.augment.boxes import Rectangle, rectangles, refuse_crops
+from training.common import random_streams
 from training.common.cores import WORKERS
 from training.common.parallel import ahead
+from training.datasets import tiling
 from training.datasets.broken import BrokenPictures
 from training.datasets.splits import PlacedSplit
 from training.engine import epoch_schedule
 from training.engine.config import TrainConfig
+
+# Of tiles of larger images, the share that is laid around something.
+_SEARCHED = 0.5
 
 TiledBatch = dict[str, np.ndarray]
 # `map`, or that of a pool of threads.
@@ -104,6 +109,29 @@ class TiledTrainingData:
         """This host's rows of a batch."""
         start = self.shard[0] * self.batch_size
         return rows[start : start + self.batch_size]
+
+    def window(
+        self, epoch: int, source: int, size: Sequence[int], points: Callable[[Any], np.ndarray]
+    ) -> np.ndarray | None:
+        """The tile of an image that an epoch sees, by (seed, epoch, image); None: all of it.
+
+        One of two is any, the other one of those that hold a point of interest: of large images
+        most tiles may show nothing else.
+
+        Args:
+            size: (height, width) of the image.
+            points: takes a generator and gives (2,) y and x pixels, or nothing where there is no
+                such point.
+        """
+        if not self.preprocessing.tiles or max(size) <= self.preprocessing.tiles:
+            return None
+        seed = self.config.seed
+        rng = random_streams.of_epoch(seed, epoch, random_streams.TILE_PLACES, source)
+        searched, chance = rng.random() < _SEARCHED, rng.random(2)
+        point = points(rng) if searched else np.empty(0)
+        if len(point):
+            return tiling.around(point, size, self.preprocessing, chance)
+        return tiling.anywhere(size, self.preprocessing, chance)
 
     def sound(self, source: int, load: Callable[[int], _Loaded]) -> _Loaded:
         """What `load` gives of a position of the split, or of the next one that can be read.

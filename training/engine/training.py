@@ -82,7 +82,8 @@ class OpenedTraining(abc.ABC):
 
     def _say_sizes(self) -> None:
         """Show that images are enlarged, if they are, and what mends that."""
-        asked = self._asked.image_size is not None
+        # Of tiles their side says how large things are, which was asked for.
+        asked = self._asked.image_size is not None or self.preprocessing.tiles > 0
         for line in enlarging_lines(self.dataset.train.sizes, self.preprocessing, asked=asked):
             say(line)
 

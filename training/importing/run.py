@@ -46,6 +46,7 @@ _RECIPES = {"classification": "finetune", "multilabel": "multilabel_finetune"}
 _DEEPEST = 4  # of a file in the folder of a run: stages/<steps>/model.keras
 _RESIZED = {
     "stretch": "stretched",
+    "letterbox": "resized, and padded with grey,",
     "pad": "padded, or stretched,",
     "crop": "resized and cut",
     "centre": "resized and cut",

@@ -36,7 +36,7 @@ class MultilabelTask(ClassificationTask):
     networks = "classification"
     metric = Metric(name="mAP", judge=MAP)
     figures = (MAP,)
-    settings = frozenset({"mixup"})
+    settings = frozenset({"mixup", "class_weights", "teacher", "distil_weight", "temperature"})
     curves = Curves(
         title="mAP (%)",
         scores=(Line(column="val_mAP", label="validation", look=Look.VALIDATION),),

@@ -18,7 +18,8 @@ from training.augment.masks import (
     make_map_tile,
     middle,
 )
-from training.datasets.segmentation import SegmentationSplit
+from training.datasets import tiling
+from training.datasets.segmentation import VOID, SegmentationSplit
 from training.engine.tiled_batches import (
     MapFunction,
     TiledBatch,
@@ -83,7 +84,7 @@ class SegmentationTrainingData(TiledTrainingData):
 
     def made(self, epoch: int, rows: np.ndarray, mapped: MapFunction) -> SegmentationBatch:
         def opened(source: int) -> Callable[[Part, Rectangle], MapTile]:
-            picture, label_map = self.split.picture(source), self.split.label_map(source)
+            picture, label_map = self._seen(epoch, source)
             return lambda part, area: make_map_tile(
                 part, area, picture, label_map, self.preprocessing
             )
@@ -93,6 +94,23 @@ class SegmentationTrainingData(TiledTrainingData):
 
         finished = list(mapped(finish, self._tiles(epoch, rows, mapped, opened)))
         return {key: np.stack([row[key] for row in finished]) for key in finished[0]}
+
+    def _seen(self, epoch: int, source: int) -> tuple[np.ndarray, np.ndarray]:
+        """The pixels and the classes of an image, or of the tile of it that an epoch sees."""
+        picture, label_map = self.split.both(source)
+
+        def pixel(rng: np.random.Generator) -> np.ndarray:
+            """Of a class that is there, each as likely as the others."""
+            there = np.unique(label_map[label_map != VOID])
+            if not len(there):
+                return np.empty(0)
+            places = np.flatnonzero(label_map == rng.choice(there))
+            return np.array(np.unravel_index(rng.choice(places), label_map.shape))
+
+        window = self.window(epoch, source, picture.shape[:2], pixel)
+        if window is None:
+            return picture, label_map
+        return tiling.cut(picture, window), tiling.cut(label_map, window)
 
     def _finished(self, picture: AugmentedMap) -> dict[str, np.ndarray]:
         """A row of the batch."""

@@ -14,6 +14,7 @@ from training.augment.masks import middle
 from training.datasets.segmentation import VOID, SegmentationSplit
 from training.engine.evaluation import IMAGES_AT_ONCE, answers, compiled
 from training.segmentation.metrics import SegmentationEvaluation, evaluate_maps
+from training.segmentation.tiles import MERGE
 
 if TYPE_CHECKING:  # files are evaluated without a framework
     import keras
@@ -28,6 +29,8 @@ def maps(
 ) -> Iterator[np.ndarray]:
     """The map of each image of a split at the image's own size, as `on_picture` makes it.
 
+    Of an image that is seen in tiles, see `training.segmentation.tiles`.
+
     Args:
         title: of a progress bar; none is shown without.
 
@@ -38,7 +41,9 @@ def maps(
         InputError: an image that cannot be read.
     """
     return answers(
-        lambda block: np.asarray(segment(block)), split, preprocessing, on_picture, title=title
+        *(lambda block: np.asarray(segment(block)), split, preprocessing, on_picture),
+        merge=MERGE,
+        title=title,
     )
 
 
@@ -59,7 +64,7 @@ def on_picture(
     whole = np.full(preprocessing.input_shape[:2], VOID, np.uint8)
     whole[middle(whole.shape, found.shape)] = found
     place = evaluation_placement(size, preprocessing)
-    seen = whole[place.top : place.top + place.height, place.left : place.left + place.width]
+    seen = whole[place.slices]
     height, width = int(size[0]), int(size[1])
     if seen.shape == (height, width):
         return seen

@@ -37,6 +37,7 @@ class SegmentationTask(Task):
     """Segmentation networks; see `training.engine.task.Task`."""
 
     name = "segmentation"
+    tiled = True
     network = "a segmentation network"
     metric = Metric(name="mIoU", judge=MIOU)
     figures = (MIOU, Figure(column="val_dice"))

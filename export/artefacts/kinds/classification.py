@@ -32,17 +32,8 @@ class ClassificationKind(Kind):
     scorer = "export.tools.scorers:Classification"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
-        """All but raw forms."""
-        if variant.raw_outputs:
-            raise InputError(
-                f"{variant.name}: only detectors and segmentation networks have a raw form"
-            )
-        imported = info["request"].get("imported")
-        if variant.steps and imported is not None and not imported["labelled"]:
-            raise InputError(
-                f"{variant.name} trains, which needs labels, and the images of the run have none; "
-                "import the network with --data of labelled images, or leave this variant out"
-            )
+        """See `check_classifier`."""
+        check_classifier(variant, info)
 
     def answers(self, evaluation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Two (n,) bool, whether each image is answered right."""
@@ -77,3 +68,17 @@ class ClassificationKind(Kind):
         right = f"accuracy {results['held_out']:.1f}%"
         balanced = results.get("balanced_accuracy")
         return right if balanced is None else f"{right}, balanced accuracy {balanced:.1f}%"
+
+
+def check_classifier(variant: Variant, info: Mapping[str, Any]) -> None:
+    """Raise InputError for raw forms, and for training where images have no labels."""
+    if variant.raw_outputs:
+        raise InputError(
+            f"{variant.name}: only detectors and segmentation networks have a raw form"
+        )
+    imported = info["request"].get("imported")
+    if variant.steps and imported is not None and not imported["labelled"]:
+        raise InputError(
+            f"{variant.name} trains, which needs labels, and the images of the run have none; "
+            "import the network with --data of labelled images, or leave this variant out"
+        )

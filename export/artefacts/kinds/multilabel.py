@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from export.artefacts.kinds.base import Kind, shared_steps
+from export.artefacts.kinds.base import Kind
+from export.artefacts.kinds.classification import check_classifier
 from export.artefacts.variants import Variant
-from kerascnn.errors import InputError
 from training.common import packed
 from training.multilabel import floor, metrics
 
@@ -19,6 +19,7 @@ class MultilabelKind(Kind):
 
     metrics = ("mAP",)
     class_metric = "AP"
+    reconstructed = True
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "Agreement": {
             "title": "Agreement",
@@ -35,12 +36,8 @@ class MultilabelKind(Kind):
     scorer = "export.tools.multilabel_scorer:Multilabel"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
-        """Without the steps that need one label an image."""
-        if variant.raw_outputs or not shared_steps(variant, slim=True):
-            raise InputError(
-                f"{variant.name}: for other networks only; classifiers of several labels have "
-                "every variant but distil and raw ones"
-            )
+        """As `ClassificationKind.check`."""
+        check_classifier(variant, info)
 
     def answers(
         self, evaluation: Mapping[str, Any]

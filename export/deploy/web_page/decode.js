@@ -46,11 +46,15 @@ export function decode(outputs, description, size) {
     const known = Number.isInteger(one.label) && one.label < labels.length;
     if (!known) throw new Problem("badOutput", { output: "labels" });
   }
-  const onPicture = found.map((one) => ({
-    ...one,
-    box: fromInput(one.box, size, description.input),
-  }));
-  return { kind: "boxes", objects: onPicture };
+  return { kind: "boxes", objects: found.map((one) => onPicture(one, size, description.input)) };
+}
+
+/** A detection whose box is in shares of the picture, with the mask of what is left of it. */
+function onPicture(one, size, input) {
+  const whole = unclipped(one.box, size, input);
+  const box = whole.map(clipped);
+  const over = one.mask && whole.some((side, i) => side !== box[i]);
+  return { ...one, box, ...(over ? { mask: reframed(one.mask, whole, box) } : {}) };
 }
 
 /** Probabilities of logits. */
@@ -200,6 +204,14 @@ export function iou(one, other) {
 
 /** A box in shares of the input as shares of the picture, clipped to it. */
 export function fromInput(box, size, input) {
+  return unclipped(box, size, input).map(clipped);
+}
+
+function clipped(share) {
+  return Math.min(1, Math.max(0, share));
+}
+
+function unclipped(box, size, input) {
   const place = placement(size, input);
   const sides = [
     [input.height, place.top, place.height],
@@ -207,7 +219,7 @@ export function fromInput(box, size, input) {
   ];
   return box.map((share, i) => {
     const [whole, begin, length] = sides[i % 2];
-    return Math.min(1, Math.max(0, (share * whole - begin) / length));
+    return (share * whole - begin) / length;
   });
 }
 
@@ -313,6 +325,38 @@ export function pasted(mask, box, size) {
     }
   }
   return { top: rows.begin, left: columns.begin, width, height, covered };
+}
+
+/**
+ * A mask in the frame of another box: bilinear between cells, and 0 where its own box is not.
+ *
+ * @param {{side: number, data: Float32Array}} mask in the frame of `box`.
+ * @param {number[]} box
+ * @param {number[]} frame
+ */
+export function reframed({ side, data }, box, frame) {
+  // Of each cell of the frame the one before it, how far behind that it is, and the one behind.
+  const [rows, columns] = [0, 1].map((axis) => {
+    const [low, high, begin, end] = [box[axis], box[axis + 2], frame[axis], frame[axis + 2]];
+    return Array.from({ length: side }, (_, i) => {
+      const middle = begin + ((end - begin) * (i + 0.5)) / side;
+      if (!(middle >= low && middle <= high)) return null;
+      const place = ((middle - low) / Math.max(high - low, 1e-12)) * side - 0.5;
+      const at = Math.min(side - 1, Math.max(0, place));
+      return [Math.floor(at), at - Math.floor(at), Math.min(Math.floor(at) + 1, side - 1)];
+    });
+  });
+  const made = new Float32Array(side * side);
+  rows.forEach((row, y) => {
+    columns.forEach((column, x) => {
+      if (!row || !column) return;
+      const [first, across, second] = column;
+      const along = (line) =>
+        data[line * side + first] * (1 - across) + data[line * side + second] * across;
+      made[y * side + x] = along(row[0]) * (1 - row[1]) + along(row[2]) * row[1];
+    });
+  });
+  return { side, data: made };
 }
 
 /** Along one side: the first pixel in the picture, and the cells of each with their shares. */

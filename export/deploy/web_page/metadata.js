@@ -14,6 +14,7 @@ const NORMALISED = "(byte - mean) / std";
 const LARGEST_SIDE = 4096; // pixels of a network's input
 // Shown, or put into a table.
 const TEXTS = ["model", "variant", "name", "description", "author", "license", "version"];
+const RESIZES = ["stretch", "crop", "pad", "centre", "letterbox"];
 const KINDS = {
   classification: ["logits", "probabilities"],
   multilabel: ["sigmoid", "scores"],
@@ -115,11 +116,11 @@ function checked(told) {
   demand([RAW, NORMALISED].includes(input.values), "input.values");
   demand(input.values === RAW || input.type === "float32", "input.values");
   demand(["rgb", "bgr"].includes(input.order), "input.order");
-  demand(["stretch", "crop", "pad", "centre"].includes(input.resize), "input.resize");
+  demand(RESIZES.includes(input.resize), "input.resize");
   demand(["bilinear", "bicubic"].includes(input.interpolation), "input.interpolation");
   // What lies outside of a cropped picture would never be found.
   const cropped = ["crop", "centre"].includes(input.resize);
-  demand(!cropped || told.task === "classification", "input.resize");
+  demand(!cropped || ["classification", "multilabel"].includes(told.task), "input.resize");
   demand(isNumber(input.crop_fraction), "input.crop_fraction");
   demand(input.crop_fraction > 0 && input.crop_fraction <= 1, "input.crop_fraction");
   for (const name of input.values === RAW ? [] : ["mean", "std"]) {

@@ -6,6 +6,8 @@
 import { RAW } from "./metadata.js";
 import { resized } from "./resample.js";
 
+const LETTERBOX_GREY = 114; // kerascnn/preprocessing.py
+
 /** RGB, or grey by ITU-R 601 luma as Pillow rounds it, of a canvas's RGBA. */
 export function withChannels({ data, width, height }, channels) {
   const made = new Uint8Array(width * height * channels);
@@ -27,10 +29,9 @@ export function fit(picture, input) {
   const { height, width } = input;
   if (input.resize === "crop") return cropped(picture, input);
   if (input.resize === "centre") return centre(picture, input);
-  if (input.resize === "pad" && picture.width <= width && picture.height <= height) {
-    return centred(picture, input);
-  }
-  return resized(picture, width, height, input.interpolation);
+  const place = placement(picture, input);
+  const sized = resized(picture, place.width, place.height, input.interpolation);
+  return place.width === width && place.height === height ? sized : placed(sized, place, input);
 }
 
 /** Numbers in the type that the file takes. */
@@ -51,17 +52,25 @@ export function toInput({ data, channels }, input) {
 }
 
 /**
- * Where `fit` puts a picture in the input, in pixels.
+ * Where `fit` puts a picture in the input, in pixels: kerascnn/geometry.py in whole numbers.
  *
  * @returns {{top: number, left: number, height: number, width: number}}
  */
-export function placement({ width, height }, input) {
-  const smaller = width <= input.width && height <= input.height;
-  if (input.resize !== "pad" || !smaller) {
-    return { top: 0, left: 0, height: input.height, width: input.width };
-  }
+export function placement(picture, input) {
+  let { width, height } = input;
+  const smaller = picture.width <= width && picture.height <= height;
+  if (input.resize === "letterbox") ({ width, height } = fitting(picture, input));
+  else if (input.resize === "pad" && smaller) ({ width, height } = picture);
+  // An odd pixel that is left over lies below, and to the right.
   const [top, left] = [(input.height - height) >> 1, (input.width - width) >> 1];
   return { top, left, height, width };
+}
+
+/** The largest picture of a shape within the input, rounded to pixels, half of one up. */
+function fitting({ width, height }, { width: wide, height: high }) {
+  const rounded = (share, whole) => Math.max(1, Math.floor((2 * share + whole) / (2 * whole)));
+  if (width * high <= height * wide) return { width: rounded(width * high, height), height: high };
+  return { width: wide, height: rounded(height * wide, width) };
 }
 
 function frame(input) {
@@ -102,10 +111,11 @@ function copied(picture, left, top, { width, height }) {
   return { data: made, width, height, channels };
 }
 
-function centred(picture, input) {
+/** On black, or letterboxed on grey. */
+function placed(picture, { top, left }, input) {
   const { channels } = picture;
-  const { top, left } = placement(picture, input);
   const made = new Uint8Array(input.width * input.height * channels);
+  if (input.resize === "letterbox") made.fill(LETTERBOX_GREY);
   const step = picture.width * channels;
   for (let y = 0; y < picture.height; y++) {
     const row = picture.data.subarray(y * step, (y + 1) * step);

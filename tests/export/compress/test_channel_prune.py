@@ -13,6 +13,7 @@ from networks import with_random_weights
 
 import kerascnn
 from export.compress.channel_prune import prune_channels, widths
+from export.graph.join_branches import deployed
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.detection import fpn
 from kerascnn.errors import InputError
@@ -28,6 +29,7 @@ NETWORKS: dict[str, dict] = {
     "mobilenet_v3_small": {"padding": "symmetric"},
     "efficientnet_lite0": {"width": 0.5, "depth": 0.5},
     "efficientnet_v2_b0": {"width": 0.5, "depth": 0.5},
+    "mobilenet_v4_conv_small": {"alpha": 0.5},
 }
 # Longer, and like the others to what is tested here.
 LONG: dict[str, dict] = {
@@ -41,6 +43,9 @@ LONG: dict[str, dict] = {
     "se_resnet50": {"width": 0.25},
     "mobilenet_v3_large": {"alpha": 0.5},
     "efficientnet_lite4": {"width": 0.5},
+    "mobilenet_v4_conv_medium": {"alpha": 0.5},
+    "mobileone_s1": {"alpha": 0.25},
+    "repvit_m0_9": {"alpha": 0.5},
 }
 # A share that removes something of nearly every layer.
 SHARE = 0.4
@@ -73,7 +78,7 @@ def silence(model: keras.Model, narrower: keras.Model) -> None:
 
 def built(name: str, options: dict) -> keras.Model:
     options = {"input_shape": (32, 32, 3), "classes": CLASSES} | options
-    return with_random_weights(kerascnn.build(name, **options))
+    return deployed(with_random_weights(kerascnn.build(name, **options)))
 
 
 @pytest.mark.parametrize(

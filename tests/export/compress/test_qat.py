@@ -36,6 +36,7 @@ from export.compress.qat import (
     train_aware,
 )
 from export.graph.fold_norm import fold_batch_norms
+from export.graph.join_branches import deployed
 from export.runtime import load as runtimes
 from export.tflite import flatbuffer
 from export.tflite.convert import layer_of, to_tflite
@@ -64,13 +65,17 @@ LONG: dict[str, dict] = {
     "resnet50": {"width": 0.25},
     "se_resnet50": {"width": 0.25},
     "vgg16": {},
+    "mobilenet_v4_conv_small": {"alpha": 0.25},
+    "mobilenet_v4_conv_medium": {"alpha": 0.25},
+    "mobileone_s1": {"alpha": 0.125},
+    "repvit_m0_9": {"alpha": 0.25},
     "unet_mobilenet_v2": {"alpha": 0.35, "decoder_width": 4, "upsample": "transposed"},
     "unet_efficientnet_lite0": {"width": 0.25, "decoder_width": 4},
 }
 # Operations whose int8 output has a scale of its own.
 _SCALED = (
     *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "ADD", "MUL", "MEAN"),
-    *("CONCATENATION", "LOGISTIC", "TANH"),
+    *("CONCATENATION", "LOGISTIC", "TANH", "GELU"),
 )
 _KINDS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name[0].isupper()}
 
@@ -91,7 +96,7 @@ def operations(file: bytes) -> list[tuple[str, list[int], list[int]]]:
 )
 def test_each_scale_of_the_file_is_one_layers(name: str, options: dict) -> None:
     options = {"input_shape": (32, 32, 3), "classes": 10} | options
-    model = with_random_weights(kerascnn.build(name, **options))
+    model = deployed(with_random_weights(kerascnn.build(name, **options)))
     preprocessing = zoo.entry(name).preprocessing(*model.input_shape[1:3])
     lowered, preprocessing = lowered_for_training(model, preprocessing)
     assert_contract(lowered, preprocessing)

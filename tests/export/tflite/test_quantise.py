@@ -17,6 +17,7 @@ from export.tflite.converter_quantise import converter_quantise
 from export.tflite.quantise import quantise_file
 from kerascnn import zoo
 from kerascnn.errors import InputError
+from kerascnn.preprocessing import Preprocessing
 from training.common.quiet import native_quiet, quiet
 
 lowered = functools.partial(converted, lowered=True)
@@ -156,3 +157,18 @@ def test_dynamic_int8_survives_outliers_before_depthwise_layers(tmp_path) -> Non
     for name in ("dynamic_int8", "weight_int8"):
         ours = quantise_file(file, recipes.variant(name), preprocessing)
         assert correlation(loaded(ours, preprocessing, tmp_path).predict(pictures), wanted) > 0.99
+
+
+def test_kernels_of_any_size_have_a_scale_for_each_channel(tmp_path) -> None:
+    """The quantiser alone refuses convolutions of more than 32 MB, such as KerasHub's VGG has."""
+    given = keras.Input((2, 2, 3))
+    x = keras.layers.Conv2D(2100, 1, activation="relu")(given)
+    x = keras.layers.Conv2D(4096, 1, activation="relu", name="large")(x)
+    model = keras.Model(given, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x)))
+    preprocessing = Preprocessing(height=2, width=2, channels=3)
+    pictures = bytes_of(preprocessing, seed=1)
+    variant = recipes.variant("weight_int8")
+    file = quantise_file(to_tflite(model), variant, preprocessing, ())
+    assert len(file) < 1.1 * model.count_params()
+    answers = loaded(file, preprocessing, tmp_path).predict(pictures)
+    assert correlation(answers, outputs_of(model, preprocessing.normalise(pictures))) > 0.999

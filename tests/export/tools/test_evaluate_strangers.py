@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import alone
 import grey_images
 import numpy as np
 import pytest
@@ -254,7 +253,7 @@ def test_the_command(photos: Path, told: Told, tmp_path: Path) -> None:
 def test_no_framework_is_needed(photos: Path, told: Told, tmp_path: Path) -> None:
     path = stranger_files.tflite(tmp_path / "net.tflite")
     script = f"""
-import pathlib, sys
+import pathlib
 from export.runtime.strangers import Told
 from export.tools.evaluate import Asked, evaluate
 from export.tools.evaluation_page import write_page
@@ -262,10 +261,10 @@ path = pathlib.Path({str(path)!r})
 told = Told(labels=pathlib.Path({str(told.labels)!r}), preprocessing="0-1")
 found = evaluate(path, data={str(photos)!r}, asked=Asked(told=told, reference=path))
 write_page(found, pathlib.Path({str(tmp_path / "page.html")!r}))
-assert not {{"tensorflow", "keras", "jax", "torch"}} & set(sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    done, imported = alone.script(script)
+    assert done.returncode == 0, done.stderr
+    assert not {"tensorflow", "keras", "jax", "torch"} & imported
 
 
 def test_predict_takes_the_same_flags(photos: Path, told: Told, tmp_path: Path) -> None:

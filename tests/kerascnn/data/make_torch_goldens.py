@@ -65,6 +65,12 @@ GAINS = {
     "mobilenetv3_large_100": 1.7,
     "mobilenetv4_hybrid_medium": 0.9,
     "mobilenetv4_hybrid_large": 0.9,
+    "mobileone_s0": 0.25,
+    "mobileone_s1": 0.7,
+    "mobileone_s2": 0.7,
+    "mobileone_s3": 0.7,
+    "repvit_m0_9": 1.0,
+    "repvit_m1_0": 1.0,
 }
 
 TORCHVISION = (
@@ -82,7 +88,9 @@ TIMM = (
     "tf_efficientnet_lite3 tf_efficientnet_lite4 efficientnet_lite0 "
     "mobilenetv3_small_100 mobilenetv3_large_100 "
     "mobilenetv4_conv_small mobilenetv4_conv_medium mobilenetv4_conv_large "
-    "mobilenetv4_hybrid_medium mobilenetv4_hybrid_large"
+    "mobilenetv4_hybrid_medium mobilenetv4_hybrid_large "
+    "mobileone_s0 mobileone_s1 mobileone_s2 mobileone_s3 repvit_m0_9 repvit_m1_0 "
+    "efficientnet_b0"
 ).split()
 
 
@@ -240,9 +248,11 @@ def main():
         names = [pair for pair in names if pair[1] in arguments.only]
     goldens = {}
     for package, name in names:
-        goldens[name], notes = golden(package, name)
+        # timm has a network of torchvision's name, with names of its own for the tensors.
+        key = f"timm_{name}" if package == "timm" and name in TORCHVISION else name
+        goldens[key], notes = golden(package, name)
         print(
-            f"{name:26} {goldens[name]['parameters']:>11,} gain={goldens[name]['gain']} "
+            f"{key:26} {goldens[key]['parameters']:>11,} gain={goldens[key]['gain']} "
             f"eps={notes['eps']} mom={notes['momentum']} drop={notes['dropout']} "
             f"depth={notes['depth']} max={notes['max']:.3g} "
             f"apart={notes['apart']:.2g} f32err={notes['error']:.1e}",

@@ -116,10 +116,19 @@ def test_a_classifiers_run_fills_the_backbone(name, backbone, ends, tmp_path: Pa
             *("ssdlite_mobilenet_v3_large", "mobilenet_v3_large", "last_act"),
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            *("ssdlite_mobilenet_v4_conv_small", "mobilenet_v4_conv_small", "last_act"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("ssdlite_mobileone_s0", "mobileone_s0", "stage4_block1_pointwise_act"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_references_classifier_gives_its_features(name, backbone, last, tmp_path: Path) -> None:
-    path = reference(tmp_path / "x.safetensors", goldens("torch_goldens.json.gz")[backbone])
+    key = backbone.replace("mobilenet_v4", "mobilenetv4")
+    path = reference(tmp_path / "x.safetensors", goldens("torch_goldens.json.gz")[key])
     classifier = kerascnn.build(backbone, input_shape=(75, 64, 3), weights=path, stem_strides=2)
     model = kerascnn.build(name, input_shape=(75, 64, 3), weights=path)
     ours, theirs = (

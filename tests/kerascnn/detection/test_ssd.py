@@ -22,6 +22,21 @@ def maps_of(model) -> list:
         ("ssdlite_mobilenet_v2", ("stage6_block1_expand_act", "head_act"), (576, 1280)),
         ("ssdlite_mobilenet_v3_small", ("stage5_block1_expand_act", "last_act"), (288, 288)),
         ("ssdlite_mobilenet_v3_large", ("stage6_block1_expand_act", "last_act"), (672, 480)),
+        (
+            "ssdlite_mobilenet_v4_conv_small",
+            ("stage4_block1_expand_act", "last_act"),
+            (576, 960),
+        ),
+        (
+            "ssdlite_mobilenet_v4_conv_medium",
+            ("stage4_block1_expand_act", "last_act"),
+            (960, 960),
+        ),
+        (
+            "ssdlite_mobileone_s0",
+            ("stage3_block10_pointwise_act", "stage4_block1_pointwise_act"),
+            (256, 1024),
+        ),
     ],
 )
 def test_maps_are_the_papers(name: str, layers, channels) -> None:
@@ -40,6 +55,8 @@ def test_maps_are_the_papers(name: str, layers, channels) -> None:
         ("ssdlite_mobilenet_v2", "symmetric", (75, 101, 3)),
         ("ssdlite_mobilenet_v3_small", "symmetric", (300, 33, 3)),
         ("ssdlite_mobilenet_v3_large", "same", (96, 160, 3)),
+        ("ssdlite_mobilenet_v4_conv_small", "symmetric", (75, 101, 3)),
+        ("ssdlite_mobileone_s0", "same", (75, 101, 3)),
     ],
 )
 def test_every_anchor_has_its_row(name: str, padding: str, shape) -> None:

@@ -20,8 +20,17 @@ BACKBONES = {
     "unet_mobilenet_v2": ["stage1", "stage2", "stage3", "stage5"],
     "unet_efficientnet_lite0": ["stage1", "stage2", "stage3", "stage5"],
     "unet_resnet50": ["stem", "stage1", "stage2", "stage3"],
+    "unet_mobileone_s0": ["stem", "stage1", "stage2", "stage3"],
+    "unet_mobilenet_v4_conv_small": ["stem", "stage1", "stage2", "stage3"],
+    "unet_mobilenet_v4_conv_medium": ["stem", "stage1", "stage2", "stage3"],
 }
-SMALL = {"unet_mobilenet_v2": {"alpha": 0.35}, "unet_efficientnet_lite0": {"width": 0.25}}
+SMALL = {
+    "unet_mobilenet_v2": {"alpha": 0.35},
+    "unet_efficientnet_lite0": {"width": 0.25},
+    "unet_mobileone_s0": {"alpha": 0.25, "branches": 1},
+    "unet_mobilenet_v4_conv_small": {"alpha": 0.25},
+    "unet_mobilenet_v4_conv_medium": {"alpha": 0.25},
+}
 
 
 def tiny(**options) -> keras.Model:

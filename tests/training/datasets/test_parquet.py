@@ -17,6 +17,7 @@ from PIL import Image
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import datasets
+from training.datasets import multilabel
 from training.datasets.decode import decode_split
 from training.datasets.pack import pack
 
@@ -105,6 +106,36 @@ def test_labels_without_names(labels: list[Any], classes: tuple[str, ...], tmp_p
     found = datasets.scan(str(tmp_path), seed=0)
     assert found.classes == classes
     assert len(found.train) + len(found.held_out) == 4
+
+
+def test_lists_of_labels_are_several_labels(tmp_path: Path) -> None:
+    labels = [[0], [0, 2], [1, 2], [], [0, 1, 2]] * 4
+    path = tmp_path / "all.parquet"
+    write(path, [*labels, None], told=False)
+    features = {"label": {"feature": {"_type": "ClassLabel", "names": CLASSES}}}
+    info = json.dumps({"info": {"features": features}})
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": info}), path)
+    assert multilabel.recognises(str(path))
+    found = multilabel.scan(str(path), seed=0)
+    assert found.classes == tuple(CLASSES)
+    told = {
+        red: tuple(np.flatnonzero(row))
+        for split in found.splits
+        for red, row in zip(reds(split), split.labels, strict=True)
+    }
+    assert told == {at: tuple(wanted) for at, wanted in enumerate(labels)}
+    assert [len(split) for split in found.splits] == [16, 4]
+    assert "1 of 21 rows have no label" in " ".join(note.text for note in found.notes)
+    with pytest.raises(InputError, match="images have several labels, such as"):
+        datasets.scan(str(path), seed=0)
+
+
+def test_words_of_several_labels(tmp_path: Path) -> None:
+    write(tmp_path / "one.parquet", ["cat", "dog"] * 5, told=False)
+    assert not multilabel.recognises(str(tmp_path / "one.parquet"))
+    write(tmp_path / "two.parquet", ["cat;red", "dog"] * 5, told=False)
+    assert multilabel.recognises(str(tmp_path / "two.parquet"))
+    assert multilabel.scan(str(tmp_path / "two.parquet"), seed=0).classes == ("cat", "dog", "red")
 
 
 def test_another_label_or_image_is_another_fingerprint(tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
+import alone
 import numpy as np
 import pytest
 from PIL import Image
@@ -147,12 +147,11 @@ def test_scanning_needs_no_tensorflow(prepare) -> None:
     spec = prepare("Plain", {"train": 4, "test": 4})
     code = (
         "import sys; from training import datasets; found = datasets.scan(sys.argv[1], seed=0)\n"
-        "print(len(found.train.encoded(0)) > 50, 'tensorflow' in sys.modules)"
+        "print(len(found.train.encoded(0)) > 50)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, spec], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split("\n")[-2] == "True False"
+    done, imported = alone.script(code, spec)
+    assert done.stdout.splitlines()[-1:] == ["True"], done.stderr
+    assert "tensorflow" not in imported
 
 
 def test_records_are_found_without_tensorflow(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ SMALLEST = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
 FAST = ("MobileNet", "MobileNetV3Small", "EfficientNetB0")
 BYTES = {"mean": 0.0, "std": 255.0}
 HALF = {"mean": 127.5, "std": 127.5}
+CENTRED = {"mean": 128.0, "std": 128.0}
 IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 # Of each family what stands in front, and how many layers that are.
 FRONTS = {
     "MobileNetV3": (HALF, 1),
-    "EfficientNetV2S": (HALF, 1), "EfficientNetV2M": (HALF, 1), "EfficientNetV2L": (HALF, 1),
+    "EfficientNetV2S": (CENTRED, 1), "EfficientNetV2M": (CENTRED, 1),
+    "EfficientNetV2L": (CENTRED, 1),
     "EfficientNetV2B": (IMAGENET, 2),
     "EfficientNetB": (BYTES, 2),
     "ConvNeXt": (IMAGENET, 1),

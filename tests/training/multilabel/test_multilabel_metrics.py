@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from training.engine.config import TrainConfig
 from training.multilabel import metrics
 from training.multilabel.evaluate import MultilabelEvaluation, sigmoid
-from training.multilabel.fit import SigmoidLoss
+from training.multilabel.fit import SigmoidLoss, balanced
 from training.multilabel.keras_metric import MeanAveragePrecision
 
 
@@ -114,6 +115,37 @@ def test_the_loss_is_the_sum_over_classes() -> None:
     assert found[1] == pytest.approx(50 + math.log(2), rel=1e-5)  # finite where a sigmoid is 0
     whole = MultilabelEvaluation(logits=logits[:1], truth=labels[:1] > 0.5).loss
     assert whole == pytest.approx(float(np.mean([math.log(2), 2.126928, 0.0485874])), rel=1e-5)
+
+
+def test_classes_weigh_as_much_with_a_label_as_without() -> None:
+    labels = np.array([[1, 0], [0, 0], [0, 1], [0, 1]], bool)
+    np.testing.assert_allclose(balanced(labels), [[4 / 6, 1], [2, 1]], rtol=1e-6)
+    config = TrainConfig(class_weights="balanced")
+    wrong = np.zeros((4, 2), np.float32)  # each costs log 2
+    found = ops.convert_to_numpy(SigmoidLoss.of(config, labels).call(labels + 0.0, wrong))
+    unit = math.log(2)
+    np.testing.assert_allclose(
+        found, unit * np.array([2 + 1, 4 / 6 + 1, 4 / 6 + 1, 4 / 6 + 1]), rtol=1e-6
+    )
+    # A class that all images have, or none, costs no less.
+    assert np.isfinite(balanced(np.array([[True, False]]))).all()
+
+
+def test_a_teacher_of_the_same_answers_costs_nothing() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (5, 3)).astype(np.float32)
+    labels = (rng.random((5, 3)) < 0.5).astype(np.float32)
+    loss = SigmoidLoss(weight=1.0, temperature=3.0)
+    same = ops.convert_to_numpy(loss.call(np.concatenate([labels, logits], axis=1), logits))
+    np.testing.assert_allclose(same, 0, atol=1e-5)
+    teacher = rng.normal(0, 2, (5, 3)).astype(np.float32)
+    taught = np.concatenate([labels, teacher], axis=1)
+    p, q = (np.clip(sigmoid(one / 3), 1e-12, 1) for one in (teacher, logits))
+    wanted = 9 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).sum(axis=1)
+    np.testing.assert_allclose(loss.call(taught, logits), wanted, rtol=1e-4)
+    half = SigmoidLoss(weight=0.5, temperature=3.0).call(taught, logits)
+    alone = SigmoidLoss().call(labels, logits)
+    np.testing.assert_allclose(half, (wanted + ops.convert_to_numpy(alone)) / 2, rtol=1e-4)
 
 
 def test_the_metric_of_a_training_is_that_of_the_evaluation() -> None:

@@ -312,13 +312,16 @@ def _sizes(census: Census, preprocessing: Preprocessing) -> Iterable[Finding]:
     np.divide(width * preprocessing.height, height * preprocessing.width, out=ratio, where=there)
     long = np.flatnonzero(np.maximum(ratio, 1 / ratio) > _LONG)
     fate = "most of each is cut off" if preprocessing.crops else "they are squeezed"
+    if preprocessing.resize == "letterbox":
+        fate = "little of the input is theirs"
     yield _some(
         census,
         "long-images",
         long,
         f"{counted(len(long), 'image is', 'images are')} more than {_LONG} times as long as the "
         f"network's input for its width: {fate}",
-        "cut them into parts, or choose an --image-size of their shape",
+        "cut them into parts (`train --tiles` of detectors and segmentation networks), choose an "
+        "--image-size of their shape, or keep their shape: --resize letterbox",
     )
 
 

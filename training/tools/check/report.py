@@ -49,11 +49,20 @@ def _told(found: Finding) -> list[str]:
     return lines
 
 
+_HOW = {
+    "crop": "cropped",
+    "centre": "cropped",
+    "stretch": "stretched",
+    "pad": "padded",
+    "letterbox": "letterboxed",
+}
+
+
 def what_for(checked: Checked) -> str:
     """The task, and the network whose input is meant."""
     guess = " (guessed; --task says otherwise)" if checked.guessed else ""
     size = f"{checked.preprocessing.width} x {checked.preprocessing.height}"
-    how = {"crop": "cropped", "stretch": "stretched", "pad": "padded"}[checked.preprocessing.resize]
+    how = _HOW[checked.preprocessing.resize]
     return f"{checked.task}{guess}, seen as by {checked.asked.model}: {size} pixels, {how}"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import alone
 import numpy as np
 import pytest
 import small_sets
@@ -21,6 +21,8 @@ from training.detection import inspection
 from training.tools.check import report
 from training.tools.check.check import Checked, check
 from training.tools.check.task import guessed, request
+
+FRAMEWORKS = {"tensorflow", "keras", "torch", "jax"}
 
 SIDE = 128  # of images, whose network sees 128 x 128
 
@@ -419,33 +421,21 @@ def test_the_page_of_a_refused_file_says_why(tmp_path: Path) -> None:
 
 
 def test_refusals_need_no_framework(tmp_path: Path) -> None:
-    done = _alone(["nowhere"], tmp_path)
+    done, imported = alone.command("check", "nowhere", cwd=tmp_path)
     assert_refused(done, "nowhere")
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert not FRAMEWORKS & imported
 
 
 def test_a_check_needs_no_framework(clean: Path, tmp_path: Path) -> None:
-    done = _alone(["pets", "--image-size", str(SIDE)], tmp_path)
+    done, imported = alone.command("check", "pets", "--image-size", SIDE, cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert not FRAMEWORKS & imported
     root = boxes(tmp_path / "boxes")
-    done = _alone([str(root), "--image-size", str(SIDE), "-o", "page.html"], tmp_path)
+    asked = ("check", root, "--image-size", SIDE, "-o", "page.html")
+    done, imported = alone.command(*asked, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert not FRAMEWORKS & imported
     assert (tmp_path / "page.html").is_file()
-
-
-def _alone(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A check in a process of its own, whose last line on stdout are the frameworks it had."""
-    code = (
-        "import sys; from kerascnn import cli; sys.argv[1:] = %r\n"
-        "try: cli.main()\n"
-        "finally: print(sorted({'tensorflow', 'keras', 'torch', 'jax'} & set(sys.modules)))"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code % (["check", *arguments],)],
-        capture_output=True, text=True, check=False, cwd=cwd,
-    )  # fmt: skip
 
 
 def test_many_files_are_looked_at_by_processes(clean: Path, tmp_path: Path) -> None:

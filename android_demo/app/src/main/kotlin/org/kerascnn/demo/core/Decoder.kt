@@ -111,17 +111,23 @@ class Decoder(private val description: ModelDescription) {
         mask: Mask?,
     ): Detection {
         if (label >= classes) throw broken("labels")
-        val (top, left, bottom, right) = onPicture(box, placement)
-        return Detection(label, score, top, left, bottom, right, mask)
+        val whole = unclipped(box, placement)
+        val seen = whole.map { it.coerceIn(0f, 1f) }
+        val (top, left, bottom, right) = seen
+        val part = if (seen == whole) mask else mask?.reframed(whole, seen)
+        return Detection(label, score, top, left, bottom, right, part)
     }
 
     /** A box in shares of the input as shares of the picture, clipped to it. */
     internal fun onPicture(box: FloatArray, place: Placement): List<Float> =
+        unclipped(box, place).map { it.coerceIn(0f, 1f) }
+
+    private fun unclipped(box: FloatArray, place: Placement): List<Float> =
         box.mapIndexed { i, share ->
             val pixels = share.toDouble() * if (i % 2 == 0) input.height else input.width
             val begin = if (i % 2 == 0) place.top else place.left
             val length = if (i % 2 == 0) place.height else place.width
-            ((pixels - begin) / length).coerceIn(0.0, 1.0).toFloat()
+            ((pixels - begin) / length).toFloat()
         }
 
     /** @param depth numbers a pixel: its class, or how likely each is. */

@@ -75,10 +75,11 @@ internal object DescriptionReader {
             "pad" to Resize.PAD,
             "crop" to Resize.CROP,
             "centre" to Resize.CENTRE,
+            "letterbox" to Resize.LETTERBOX,
             missing = Resize.STRETCH,
         )
         // What lies outside of a cropped picture would never be found.
-        val whole = resize == Resize.STRETCH || resize == Resize.PAD
+        val whole = resize != Resize.CROP && resize != Resize.CENTRE
         val ofWhole = task == Task.CLASSIFICATION || task == Task.MULTILABEL
         told.demand(whole || ofWhole, "resize")
         return InputSpec(

@@ -43,7 +43,7 @@ class FrameSampler(private val input: InputSpec) {
         }
         val plan = known ?: planned(frame.width, frame.height, turn).also {
             plan = it
-            bytes.fill(0)
+            bytes.fill(input.resize.filling)
         }
         luma.take(frame.luma, frame.left, frame.top, frame.width, frame.height)
         if (input.channels == 3) {

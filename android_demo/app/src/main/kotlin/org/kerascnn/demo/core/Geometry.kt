@@ -25,7 +25,7 @@ internal data class Span(
         if (over) copy(from = size - to, to = size - from, reversed = true) else this
 }
 
-/** Where pictures of any size go on the network's input; see kerascnn/preprocessing.py. */
+/** Where pictures of any size go on the network's input; see kerascnn/geometry.py. */
 internal class Geometry(private val input: InputSpec) {
     /** A part of the picture that is resized, and where on that the network's first pixel is. */
     class Crop(val box: Resampling.Box, val width: Int, val height: Int, val left: Int, val top: Int)
@@ -35,21 +35,32 @@ internal class Geometry(private val input: InputSpec) {
     private val high = Math.rint(input.height / input.cropFraction).toInt()
 
     fun placement(width: Int, height: Int): Placement {
-        if (!isPadded(width, height)) {
-            return Placement(width, height, 0, 0, input.width, input.height)
+        val smaller = width <= input.width && height <= input.height
+        val (wide, high) = when {
+            input.resize == Resize.LETTERBOX -> fitting(width, height)
+            input.resize == Resize.PAD && smaller -> width to height
+            else -> input.width to input.height
         }
-        val (left, top) = (input.width - width) / 2 to (input.height - height) / 2
-        return Placement(width, height, left, top, width, height)
+        // An odd pixel that is left over lies below, and to the right.
+        val (left, top) = (input.width - wide) / 2 to (input.height - high) / 2
+        return Placement(width, height, left, top, wide, high)
     }
 
-    fun isPadded(width: Int, height: Int): Boolean =
-        input.resize == Resize.PAD && width <= input.width && height <= input.height
+    /** The largest picture of a shape within the input, rounded to pixels, half of one up. */
+    private fun fitting(width: Int, height: Int): Pair<Int, Int> {
+        val (ofWidth, ofHeight) = width.toLong() * input.height to height.toLong() * input.width
+        if (ofWidth <= ofHeight) return rounded(ofWidth, height) to input.height
+        return input.width to rounded(ofHeight, width)
+    }
+
+    private fun rounded(share: Long, whole: Int): Int =
+        max(1, ((2 * share + whole) / (2L * whole)).toInt())
 
     /** Null where the network sees the whole picture. */
     fun crop(width: Int, height: Int): Crop? = when (input.resize) {
         Resize.CROP -> fitted(width, height)
         Resize.CENTRE -> centre(width, height)
-        Resize.STRETCH, Resize.PAD -> null
+        Resize.STRETCH, Resize.PAD, Resize.LETTERBOX -> null
     }
 
     /** Pillow's ImageOps.fit to a larger frame, of which the middle is taken. */

@@ -13,6 +13,42 @@ import kotlin.math.min
  * @param probabilities of the cells, row by row, from `begin` on.
  */
 class Mask(val side: Int, val probabilities: FloatArray, val begin: Int = 0) {
+    /**
+     * The same in the frame of another box: bilinear between cells, and 0 where its own box is not.
+     *
+     * @param box top, left, bottom and right that it is in the frame of, and `frame` of the other one.
+     */
+    fun reframed(box: List<Float>, frame: List<Float>): Mask {
+        val (rows, columns) = List(2) { places(box[it], box[it + 2], frame[it], frame[it + 2]) }
+        val made = FloatArray(side * side)
+        for (y in 0 until side) {
+            if (rows[y].isNaN()) continue
+            val (row, down) = rows[y].toInt() to rows[y] - rows[y].toInt()
+            for (x in 0 until side) {
+                if (columns[x].isNaN()) continue
+                val upper = between(row, columns[x])
+                val lower = between(min(row + 1, side - 1), columns[x])
+                made[y * side + x] = (upper * (1 - down) + lower * down).toFloat()
+            }
+        }
+        return Mask(side, made)
+    }
+
+    /** Where the middles of a frame's cells lie among those of a box; NaN outside of it. */
+    private fun places(low: Float, high: Float, begin: Float, end: Float) = DoubleArray(side) {
+        val middle = begin + (end.toDouble() - begin) * (it + 0.5) / side
+        val place = (middle - low) / max(high.toDouble() - low, 1e-12) * side - 0.5
+        if (middle in low.toDouble()..high.toDouble()) place.coerceIn(0.0, side - 1.0) else Double.NaN
+    }
+
+    /** Along a row of cells. */
+    private fun between(row: Int, column: Double): Double {
+        val first = begin + row * side + column.toInt()
+        val second = min(first + 1, begin + row * side + side - 1)
+        val share = column - column.toInt()
+        return probabilities[first] * (1 - share) + probabilities[second] * share
+    }
+
     /** Which pixels of a picture are the object's. */
     fun pasted(box: Detection, width: Int, height: Int): MaskPaster =
         MaskPaster().also { it.paste(this, box, width, height) }

@@ -9,8 +9,12 @@ enum class Task { CLASSIFICATION, MULTILABEL, DETECTION, SEGMENTATION }
 /** Of the numbers in an input or output. */
 enum class NumberType(val bytes: Int) { FLOAT32(4), INT32(4), UINT8(1) }
 
-/** How a picture comes to the network's size; see kerascnn/preprocessing.py. */
-enum class Resize { STRETCH, PAD, CROP, CENTRE }
+/**
+ * How a picture comes to the network's size; see kerascnn/preprocessing.py.
+ *
+ * @param filling what is around a picture that does not fill the input.
+ */
+enum class Resize(val filling: Byte = 0) { STRETCH, PAD, CROP, CENTRE, LETTERBOX(114) }
 
 /** How it is resized: by Pillow's filters. `reach` is in pixels. */
 enum class Interpolation(val reach: Int) {

@@ -31,11 +31,10 @@ class Preprocessor(private val input: InputSpec) {
     /** The picture at the network's size. */
     internal fun fitted(picture: Raster): Raster {
         geometry.crop(picture.width, picture.height)?.let { return cropped(picture, it) }
-        if (!geometry.isPadded(picture.width, picture.height)) {
-            return Resampling.resized(picture, input.width, input.height, input.interpolation)
-        }
         val place = placement(picture.width, picture.height)
-        return picture.placed(place.left, place.top, input.width, input.height)
+        val sized = Resampling.resized(picture, place.width, place.height, input.interpolation)
+        if (place.width == input.width && place.height == input.height) return sized
+        return sized.placed(place.left, place.top, input.width, input.height, input.resize.filling)
     }
 
     private fun cropped(picture: Raster, crop: Geometry.Crop): Raster {

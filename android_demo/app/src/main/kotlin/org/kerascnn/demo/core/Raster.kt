@@ -17,9 +17,10 @@ internal class Raster(
         return made
     }
 
-    /** On black, its first pixel at (left, top). */
-    fun placed(left: Int, top: Int, wide: Int, high: Int): Raster {
+    /** Its first pixel at (left, top), around it bytes of one value. */
+    fun placed(left: Int, top: Int, wide: Int, high: Int, filling: Byte): Raster {
         val made = Raster(wide, high, channels)
+        made.bytes.fill(filling)
         for (y in 0 until height) {
             val begin = y * width * channels
             val to = ((top + y) * wide + left) * channels

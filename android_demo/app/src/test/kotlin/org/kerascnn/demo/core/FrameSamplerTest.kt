@@ -101,6 +101,8 @@ class FrameSamplerTest {
         spec(64, 64, resize = Resize.CROP, crop = 1.0),
         spec(400, 352, resize = Resize.PAD),
         spec(50, 50, resize = Resize.PAD),
+        spec(96, 72, resize = Resize.LETTERBOX),
+        spec(400, 400, resize = Resize.LETTERBOX),
         spec(28, 28, channels = 1),
         spec(300, 500),
         spec(96, 80).copy(interpolation = Interpolation.BICUBIC),

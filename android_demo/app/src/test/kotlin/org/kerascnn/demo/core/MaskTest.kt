@@ -1,5 +1,6 @@
 package org.kerascnn.demo.core
 
+import org.junit.Assert.assertArrayEquals
 import org.junit.Assert.assertEquals
 import org.junit.Test
 
@@ -19,6 +20,14 @@ class MaskTest {
             if (inside && pasted.covered[y * pasted.width + x]) 1 else 0
         }
         assertEquals(case.coded("wanted").ints(), made)
+    }
+
+    @Test
+    fun `masks come to other frames as in Python`() = Golden.each("reframed") { case ->
+        val mask = case.coded("mask").let { Mask(it.shape[0], it.floats()) }
+        val (box, frame) = listOf("box", "frame").map { case.getJSONArray(it).floats().toList() }
+        val made = mask.reframed(box, frame)
+        assertArrayEquals(case.coded("wanted").floats(), made.probabilities, 1e-6f)
     }
 
     @Test
