@@ -75,7 +75,7 @@ CLASSIFIER_RUN = {"task": "classification", "model": "lenet5"}
         (["debug", "run", "int8"], CLASSIFIER_RUN, ("int8.tflite", "--variants int8")),
         (["debug", "run", "int9"], CLASSIFIER_RUN, ("int9",)),
         (["compare", "run"], CLASSIFIER_RUN, ("no exported files",)),
-        (["compress", "run", "--variants", "slim50_int8"], DETECTOR_RUN, ("slim50_int8",)),
+        (["compress", "run", "--variants", "int8_converter"], DETECTOR_RUN, ("int8_converter",)),
         (["compress", "run", "--variants", "int8_raw"], CLASSIFIER_RUN, ("int8_raw",)),
         (["compress", "run", "--variants", ""], CLASSIFIER_RUN, ("variants names none",)),
         (["shrink", "run", "--max-size", "300"], CLASSIFIER_RUN, ("300 bytes", "300KB?")),
