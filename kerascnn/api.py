@@ -345,13 +345,13 @@ class Run:
         progress: Progress = True,
         **options: Unpack[CompressionOptions],
     ) -> Search:
-        """Find a file of a classifier within a size or latency budget, the quick methods first.
+        """Find a file within a size or latency budget, the quick methods first.
 
         All files that were tried stay in the run.
 
         Args:
             max_size: bytes, or text as "300KB" (1 KB is 1000 bytes).
-            max_drop: the largest loss of accuracy, in percentage points.
+            max_drop: the largest loss of accuracy, AP or mIoU, in percentage points.
             max_latency: milliseconds per image on this machine, or text as "5ms".
             metric: what `max_size` limits: "file", or "download" (compressed by zlib -9).
             progress: as of `compress`.
@@ -361,8 +361,7 @@ class Run:
             What was found.
 
         Raises:
-            InputError: not a classifier's run, a network that finds nothing yet, or a budget that
-                no file can meet.
+            InputError: a network that finds nothing yet, or a budget that no file can meet.
             TypeError: no such option.
 
         Examples:
