@@ -36,8 +36,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
+from export.artefacts.variants import parse_variant
 from export.compress.compress import compress
 from export.graph.lower import lower_for_int8
 from export.runtime import benchmark
@@ -230,7 +230,7 @@ def _backbones(run: Run, task: OneStageDetection, folder: pathlib.Path) -> dict[
     model = run.load_model()
     last = model.get_layer(BACKBONES[run.info["request"]["model"]])
     backbone = keras.Model(model.inputs, last.output, name="backbone")
-    variant = recipes.variant("int8")
+    variant = parse_variant("int8")
     float32 = to_tflite(backbone)
     lowered = to_tflite(lower_for_int8(backbone))
     sample, _labels = task.sample(variant.calibration_pictures)

@@ -17,7 +17,7 @@ import numpy as np
 from phone_latency import with_random_norms
 
 import kerascnn
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.graph.lower import lower_for_int8
 from export.runtime import benchmark
 from export.runtime import load as runtimes
@@ -36,7 +36,7 @@ def main() -> None:
         preprocessing = zoo.entry(name).preprocessing(*model.input_shape[1:3])
         pictures = rng.integers(0, 256, (8, *preprocessing.input_shape), dtype=np.uint8)
         float32, lowered = to_tflite(model), to_tflite(lower_for_int8(model))
-        int8 = recipes.variant("int8")
+        int8 = parse_variant("int8")
         files = {
             "float32": float32,
             "int8, as it is": quantise_file(float32, int8, preprocessing, pictures),

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 import kerascnn
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.graph.lower import lower_for_int8
 from export.runtime import benchmark
 from export.runtime import load as runtimes
@@ -122,7 +122,7 @@ def int8_file(name: str, float_file: bytes) -> bytes:
     pictures = np.random.default_rng(1).integers(
         0, 256, (8, *preprocessing.input_shape), dtype=np.uint8
     )
-    return quantise_file(float_file, recipes.variant("int8"), preprocessing, pictures)
+    return quantise_file(float_file, parse_variant("int8"), preprocessing, pictures)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import skimage
 import sklearn
 
 import kerascnn
-from export.artefacts import variants as recipes
+from export.artefacts.variants import Variant, parse_variant
 from export.compress.reconstruct import Parts
 from export.compress.reconstruct.files import answers, noise, reconstructed
 from export.compress.reconstruct.network import with_bare_layers
@@ -78,7 +78,7 @@ def crops(paths: list[pathlib.Path], count: int, seed: int) -> np.ndarray:
     return np.stack(found)
 
 
-def prepared(model: keras.Model, variant: recipes.Variant) -> keras.Model:
+def prepared(model: keras.Model, variant: Variant) -> keras.Model:
     """The network as files of a precision are made from it, see `export.compress.compress`."""
     folded = fold_batch_norms(model)
     if variant.calibrated and needs_lowering(folded):
@@ -113,7 +113,7 @@ def main() -> None:
         print(rows[-1], flush=True)
 
     for name in asked.variants.split(","):
-        variant = recipes.variant(name)
+        variant = parse_variant(name)
         network = prepared(model, variant)
         began = _cpu_seconds()
         plain = quantise_file(to_tflite(network), variant, preprocessing, calibration)

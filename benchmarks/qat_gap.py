@@ -41,7 +41,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
     default_8bit_quantizers,
 )
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import Qat, parse_variant
 from export.compress import finetune, stages
 from export.compress.compress import VariantBuilder, compress
 from export.graph.fold_norm import fold_batch_norms
@@ -133,7 +133,7 @@ class Bench:
         """Train, convert and run."""
         config = finetune.share_of(
             self._config,
-            **dict(zip(("epochs", "learning_rate"), stages._SHARES[recipes.Qat], strict=True)),
+            **dict(zip(("epochs", "learning_rate"), stages._SHARES[Qat], strict=True)),
         )
         if way.epochs is not None:
             config = dataclasses.replace(config, epochs=way.epochs)
@@ -156,7 +156,7 @@ class Bench:
     def ours(self) -> str:
         """The same of `kerascnn compress`."""
         (artefact,), _new = compress(self._run, ["qat_int8"], onnx=False)
-        logits = self._builder.network(recipes.variant("qat_int8")).answers.outputs.logits
+        logits = self._builder.network(parse_variant("qat_int8")).answers.outputs.logits
         return self._row("ours (qat_int8)", logits, artefact.path.read_bytes())
 
     def _row(self, name: str, trained: np.ndarray, data: bytes) -> str:

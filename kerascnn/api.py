@@ -309,7 +309,7 @@ class Run:
             >>> rows = run.compress(["float32", "int8"], calibration_images=100)
         """
         from export.artefacts import about
-        from export.artefacts import variants as recipes
+        from export.artefacts.variants import parse_variant, with_outputs
         from export.tasks import allowed
         from training.common import once
 
@@ -324,8 +324,8 @@ class Run:
             raise InputError("variants names none; name one or more, or leave it out")
         arguments.word(outputs, "outputs")
         checked = names or ([] if outputs == "logits" else ["float32"])
-        for name in recipes.with_outputs(checked, outputs):
-            allowed.check(self._opened, recipes.variant(name, settings))
+        for name in with_outputs(checked, outputs):
+            allowed.check(self._opened, parse_variant(name, settings))
         framework.load()
         from export.compress.compress import compress
 

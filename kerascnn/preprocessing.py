@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kerascnn import outside_json as told
+from kerascnn import outside_json
 from kerascnn.errors import InputError
 
 _LARGEST_SIDE = 65_536
@@ -158,7 +158,7 @@ class Preprocessing:
         """Read the JSON form; raises TypeError or ValueError on anything else."""
         lists = {key: tuple(v) for key, v in values.items() if isinstance(v, list)}
         read = cls(**{**values, **lists})
-        told.check_types(read)
+        outside_json.check_types(read)
         if max(read.height, read.width) > _LARGEST_SIDE:
             raise ValueError(f"a network of {read.height}x{read.width} pixels")
         return read

@@ -39,9 +39,9 @@ def make_heavy(folder: Path) -> None:
 
 def variant() -> Any:
     """A variant of files."""
-    from export.artefacts import variants as recipes
+    from export.artefacts.variants import parse_variant
 
-    return recipes.variant("float32")
+    return parse_variant("float32")
 
 
 def _picture(path: Path, number: int, form: str = "RGB") -> Path:

@@ -23,9 +23,9 @@ import tiny_segmenters
 from commands import assert_refused, here
 from interruptions import assert_same_weights, stop_at_step
 
-from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
+from export.artefacts.variants import FineTuning, Settings, parse_variant
 from export.compress.compress import compress
 from export.report.compare import compare
 from export.runtime.selftest import verify
@@ -375,16 +375,16 @@ def test_steps_are_taken_or_refused_with_a_reason(
     monkeypatch.setattr(tasks_agreement, "SURE", 0.01)
     shutil.copytree(run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("artefacts"))
     copy = Run.open(tmp_path / "run")
-    settings = recipes.Settings(
+    settings = Settings(
         calibration_pictures=4,
-        fine_tuning=recipes.FineTuning(epochs=1),
+        fine_tuning=FineTuning(epochs=1),
         max_change=20.0,
         spared=("depthwise",),  # of one network the stem is all that there is
     )
     for name in STEPS:
         if name in REFUSED.get(case.model, ()):
             with pytest.raises(InputError, match=name):
-                tasks.of(copy).check(recipes.variant(name))
+                tasks.of(copy).check(parse_variant(name))
             continue
         ((one,), _new) = compress(copy, [name], onnx=False, settings=settings)
         assert one.info["evaluation"]["metric"] == case.metric

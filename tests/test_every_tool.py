@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from export.artefacts.kinds import base as kinds
-from export.artefacts.variants import variant
+from export.artefacts.variants import parse_variant
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from training import tasks
@@ -78,10 +78,10 @@ def test_every_command_takes_every_network(row: Row, command: str) -> None:
 def test_every_variant_is_made_or_refused(row: Row, name: str) -> None:
     kind, words = kinds.of(row.task), row.refused.get(name)
     if words is None:
-        kind.check(variant(name), row.info)
+        kind.check(parse_variant(name), row.info)
         return
     with pytest.raises(InputError, match=words) as refused:
-        kind.check(variant(name), row.info)
+        kind.check(parse_variant(name), row.info)
     assert name in str(refused.value)
 
 

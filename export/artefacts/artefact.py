@@ -16,7 +16,7 @@ from typing import Any
 from export.artefacts.description import inside
 from export.artefacts.kinds import base as kinds
 from export.artefacts.kinds.base import Kind
-from kerascnn import outside_json as told
+from kerascnn import outside_json
 from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -26,43 +26,45 @@ FORMATS = (".tflite", ".onnx")
 # What `compare` needs to know of a file, and earlier versions did not write.
 _FIGURES = ("parameters", "macs", "nonzero_parameters", "seconds")
 _REMEDY = "it is of an earlier version, or damaged; run kerascnn compress"
-_SHAPE: told.Shape = {
+_SHAPE: outside_json.Shape = {
     "task": lambda task: task in kinds.names(),
-    "model": told.text,
-    "variant": {"name": told.text},
-    "labels": told.items(told.text, least=1),
-    "preprocessing": told.values(told.anything),
-    "detector": told.values(told.anything),
+    "model": outside_json.text,
+    "variant": {"name": outside_json.text},
+    "labels": outside_json.items(outside_json.text, least=1),
+    "preprocessing": outside_json.values(outside_json.anything),
+    "detector": outside_json.values(outside_json.anything),
     "segmenter": {
-        "palette": told.maybe(told.items(told.items(told.byte, least=3, most=3))),
+        "palette": outside_json.maybe(
+            outside_json.items(outside_json.items(outside_json.byte, least=3, most=3))
+        ),
     },
-    "sha256": told.text,
-    "source": told.text,
-    "key": told.text,
-    **dict.fromkeys(("bytes", "download_bytes", "parameters", "macs"), told.whole),
-    **dict.fromkeys(("nonzero_parameters", "wrong_pictures"), told.whole),
-    "seconds": told.number,
-    "mistakes": told.items(told.values(told.anything)),
+    "sha256": outside_json.text,
+    "source": outside_json.text,
+    "key": outside_json.text,
+    **dict.fromkeys(("bytes", "download_bytes", "parameters", "macs"), outside_json.whole),
+    **dict.fromkeys(("nonzero_parameters", "wrong_pictures"), outside_json.whole),
+    "seconds": outside_json.number,
+    "mistakes": outside_json.items(outside_json.values(outside_json.anything)),
     "evaluation": {
-        "metric": told.text,
-        **dict.fromkeys(("value", "float_value", "keras_value"), told.number),
-        **dict.fromkeys(("sparsity", "agreement"), told.number),
-        "max_logit_diff": told.real,
-        "pictures": told.whole,
-        "data_fingerprint": told.text,
-        "fits": told.flag,
-        "verified": told.one_of("yes", "no", "not verified"),
-        "partitions": told.maybe(told.whole),
-        "rule": told.text,
+        "metric": outside_json.text,
+        **dict.fromkeys(("value", "float_value", "keras_value"), outside_json.number),
+        **dict.fromkeys(("sparsity", "agreement"), outside_json.number),
+        "max_logit_diff": outside_json.real,
+        "pictures": outside_json.whole,
+        "data_fingerprint": outside_json.text,
+        "fits": outside_json.flag,
+        "verified": outside_json.one_of("yes", "no", "not verified"),
+        "partitions": outside_json.maybe(outside_json.whole),
+        "rule": outside_json.text,
         "choice": {
-            "split": told.text,
-            "pictures": told.whole,
-            "value": told.number,
-            "float_value": told.number,
+            "split": outside_json.text,
+            "pictures": outside_json.whole,
+            "value": outside_json.number,
+            "float_value": outside_json.number,
         },
-        **dict.fromkeys(("right", "float_right"), told.text),
-        **dict.fromkeys(("matches", "float_matches"), told.values(told.anything)),
-        **dict.fromkeys(("counts", "float_counts"), told.values(told.anything)),
+        **dict.fromkeys(("right", "float_right"), outside_json.text),
+        **dict.fromkeys(("matches", "float_matches"), outside_json.values(outside_json.anything)),
+        **dict.fromkeys(("counts", "float_counts"), outside_json.values(outside_json.anything)),
     },
 }
 
@@ -85,8 +87,8 @@ class Artefact:
             raise InputError(f"{path}: no such file")
         described = sidecar(path)
         try:
-            info = told.read_object(described, _REMEDY)
-            told.check(info, _SHAPE)
+            info = outside_json.read_object(described, _REMEDY)
+            outside_json.check(info, _SHAPE)
             artefact = cls(path, info)
             artefact.check()
         except FileNotFoundError:

@@ -375,7 +375,7 @@ _STEP = re.compile(
 _ORDER = (ChannelPrune, Prune, Cluster, Qat)
 
 
-def variant(name: str, settings: Settings | None = None) -> Variant:
+def parse_variant(name: str, settings: Settings | None = None) -> Variant:
     """The variant that `name` spells.
 
     Raises:

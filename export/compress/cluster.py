@@ -20,7 +20,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental imp
     cluster as experimental,
 )
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import Cluster
 from export.compress import finetune
 from export.compress.prune import weighty_layers
 from export.graph.fold_norm import fold_batch_norms
@@ -34,7 +34,7 @@ from training.engine.loop import repeatable
 
 def cluster(
     model: keras.Model,
-    step: recipes.Cluster,
+    step: Cluster,
     fine_tuning_data: FineTuningData,
     config: TrainConfig,
     folder: pathlib.Path,
@@ -71,7 +71,7 @@ def cluster(
 
 
 def _wrapped(
-    layer: tf_keras.layers.Layer, step: recipes.Cluster, chosen: set[str]
+    layer: tf_keras.layers.Layer, step: Cluster, chosen: set[str]
 ) -> tf_keras.layers.Layer:
     if layer.name not in chosen:
         return layer

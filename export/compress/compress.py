@@ -13,12 +13,19 @@ import keras
 import numpy as np
 
 from export.artefacts import artefact
-from export.artefacts import variants as recipes
 from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import check_labels, input_metadata, inside
 from export.artefacts.open_file import OpenFile
 from export.artefacts.selftest import FIELD, Outputs
+from export.artefacts.variants import (
+    PRECISIONS,
+    ChannelPrune,
+    Settings,
+    Variant,
+    parse_variant,
+    with_outputs,
+)
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
@@ -59,13 +66,13 @@ def compress(
     variants: Sequence[str] | None = None,
     *,
     onnx: bool = True,
-    settings: recipes.Settings | None = None,
+    settings: Settings | None = None,
     outputs: str = "logits",
 ) -> tuple[list[Artefact], bool]:
     """Make the variants of a run that are not there yet; each is run before it is listed.
 
     Args:
-        variants: names, see `recipes.variant`; None for the task's own choice.
+        variants: names, see `parse_variant`; None for the task's own choice.
         onnx: also write the float32 network as ONNX.
         settings: what a name does not say.
         outputs: of classifiers, "probabilities" for clients that show outputs as they are.
@@ -77,14 +84,14 @@ def compress(
         InputError: no such variant, the run's data set is gone or has changed, or a step that
             this network does not allow.
     """
-    names = recipes.with_outputs(tasks.of(run).default if variants is None else variants, outputs)
-    plan = [(recipes.variant(name, settings), ".tflite") for name in dict.fromkeys(names)]
+    names = with_outputs(tasks.of(run).default if variants is None else variants, outputs)
+    plan = [(parse_variant(name, settings), ".tflite") for name in dict.fromkeys(names)]
     builder = VariantBuilder(run)
     for variant, _end in plan:
         builder.check(variant)
     if onnx:
-        (name,) = recipes.with_outputs(["float32"], outputs)
-        plan.append((recipes.variant(name), ".onnx"))
+        (name,) = with_outputs(["float32"], outputs)
+        plan.append((parse_variant(name), ".onnx"))
         builder.check(plan[-1][0])
     left_out = LeftOut(run, forgiving=builder.imported and variants is None)
     found = {(v.name, end): builder.found(v, end) for v, end in plan}
@@ -132,7 +139,7 @@ def all_artefacts(run: Run) -> list[Artefact]:
     return found
 
 
-def reference_file(run: Run, variant: recipes.Variant) -> bytes:
+def reference_file(run: Run, variant: Variant) -> bytes:
     """The float TFLite file, with the same names of layers, that a variant is quantised from."""
     builder = VariantBuilder(run)
     network = builder.network(variant)
@@ -144,8 +151,8 @@ def reference_file(run: Run, variant: recipes.Variant) -> bytes:
 
 def _place(path: pathlib.Path) -> tuple[bool, int, str, bool]:
     """Plain precisions in the order of their table, then trained ones by name; ONNX behind."""
-    name, known = path.stem, list(recipes.PRECISIONS)
-    plain = name in recipes.PRECISIONS
+    name, known = path.stem, list(PRECISIONS)
+    plain = name in PRECISIONS
     return not plain, known.index(name) if plain else 0, name, path.suffix != ".tflite"
 
 
@@ -161,7 +168,7 @@ class VariantBuilder:
         self._networks: dict[str, _Network] = {}
         self._samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-    def found(self, variant: recipes.Variant, end: str) -> Artefact | None:
+    def found(self, variant: Variant, end: str) -> Artefact | None:
         """The artefact, if it is whole and made of this model by this recipe and these tools."""
         try:
             one = Artefact.open(self._run.artefacts / f"{variant.name}{end}")
@@ -169,15 +176,15 @@ class VariantBuilder:
             return None
         return one if one.info.get("key") == self._key(variant, end) else None
 
-    def check(self, variant: recipes.Variant) -> None:
+    def check(self, variant: Variant) -> None:
         """Raise InputError for a variant that this network cannot have."""
         self._task.check(variant)
-        if self.imported and any(not isinstance(s, recipes.ChannelPrune) for s in variant.steps):
-            model = self.network(recipes.variant("float32")).trained.model
+        if self.imported and any(not isinstance(s, ChannelPrune) for s in variant.steps):
+            model = self.network(parse_variant("float32")).trained.model
             with naming(variant.name):
                 require_twin(self._task.trainable(model))
 
-    def make(self, variant: recipes.Variant, end: str) -> Artefact:
+    def make(self, variant: Variant, end: str) -> Artefact:
         """Write, run, verify and describe one file.
 
         Raises:
@@ -190,7 +197,7 @@ class VariantBuilder:
         with naming(f"{variant.name}{end}", foreign=True):
             return self._made(variant, end)
 
-    def _made(self, variant: recipes.Variant, end: str) -> Artefact:
+    def _made(self, variant: Variant, end: str) -> Artefact:
         network = self.network(variant)
         began = time.monotonic()
         file, made = self._convert(network, variant, end)
@@ -217,7 +224,7 @@ class VariantBuilder:
         artefact.write_info(path, info)
         return Artefact(path, info)
 
-    def network(self, variant: recipes.Variant) -> _Network:
+    def network(self, variant: Variant) -> _Network:
         """The network of a variant after its steps."""
         key = self._stages.key(variant)
         if key not in self._networks:
@@ -228,10 +235,10 @@ class VariantBuilder:
     @functools.cached_property
     def _float(self) -> Any:
         """The run's own network, which drops are measured from."""
-        return self.network(recipes.variant("float32")).answers
+        return self.network(parse_variant("float32")).answers
 
     def _convert(
-        self, network: _Network, variant: recipes.Variant, end: str
+        self, network: _Network, variant: Variant, end: str
     ) -> tuple[OpenFile, dict[str, Any]]:
         """The file, and what its .json says of how it came about, if anything."""
         if end == ".onnx":
@@ -268,7 +275,7 @@ class VariantBuilder:
             return data, {"reconstruction": noises} if noises else {}
         return data, {}
 
-    def _calibration(self, trained: Trained, variant: recipes.Variant) -> np.ndarray:
+    def _calibration(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""
         needed = variant.calibrated or variant.mixed_bits or self.reconstructs(trained)
         if not variant.calibration_pictures or not needed:
@@ -282,7 +289,7 @@ class VariantBuilder:
         """
         return self._task.kind.reconstructed and trained.ranges is None
 
-    def _key(self, variant: recipes.Variant, end: str) -> str:
+    def _key(self, variant: Variant, end: str) -> str:
         made_of = {
             "network": self._stages.key(variant),
             "variant": variant.to_dict(),
@@ -327,7 +334,7 @@ class VariantBuilder:
 
     def _describe(
         self,
-        variant: recipes.Variant,
+        variant: Variant,
         path: pathlib.Path,
         nonzero: int,
         trained: Trained,
@@ -409,7 +416,7 @@ class VariantBuilder:
         """The run's own network on these pictures; None where they have nothing to find."""
         if self._task.validation is None:
             return None
-        trained = self.network(recipes.variant("float32")).trained
+        trained = self.network(parse_variant("float32")).trained
         function = self._task.keras_function(trained)
         value = self._task.on_validation(function, "Keras on validation images")
         return None if math.isnan(value) else value
@@ -438,7 +445,7 @@ class _Network:
         """As files hold it."""
         return self._task.written(deployed(self.trained.model))
 
-    def lowered(self, variant: recipes.Variant) -> tuple[keras.Model, TFLiteModel, Preprocessing]:
+    def lowered(self, variant: Variant) -> tuple[keras.Model, TFLiteModel, Preprocessing]:
         """The network as integers have it: model, float file, and what pictures go through."""
         model, preprocessing = self.model, self.trained.preprocessing
         raw = variant.raw_input and not preprocessing.is_a_scale
@@ -451,7 +458,7 @@ class _Network:
             self._lowered[raw] = model, TFLiteModel.open(to_tflite(model)), preprocessing
         return self._lowered[raw]
 
-    def bare(self, variant: recipes.Variant) -> tuple[keras.Model, Preprocessing]:
+    def bare(self, variant: Variant) -> tuple[keras.Model, Preprocessing]:
         """The network as it is reconstructed: norms folded, lowered where a file has integers."""
         model, preprocessing = fold_batch_norms(self.model), self.trained.preprocessing
         if not variant.calibrated:
@@ -483,7 +490,7 @@ class _Network:
         # Kept beside the artefacts under a temporary name: the runtime wants a file.
         path = self._task.run.artefacts / f"{atomic.TEMPORARY}half.tflite"
         try:
-            float32 = recipes.variant("float32")
+            float32 = parse_variant("float32")
             rounded = TFLiteModel.open(self.float32.packed())
             rounded.apply(round_to_half)
             atomic.write_bytes(path, self._task.finished(rounded, ".tflite", float32, tested=False))

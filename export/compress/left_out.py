@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from kerascnn import outside_json as told
+from kerascnn import outside_json
 from kerascnn.errors import InputError
 from training.common import atomic
 from training.common.progress import say
@@ -64,8 +64,8 @@ class LeftOut:
 def of_run(run: Run) -> Mapping[str, str]:
     """Reasons by file of the last `compress` of a run; none where that is not known."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        found = told.read_object(run.folder / FILE, "")
-        if all(map(told.text, found.values())):
+        found = outside_json.read_object(run.folder / FILE, "")
+        if all(map(outside_json.text, found.values())):
             return found
     return {}
 

@@ -25,7 +25,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper im
     PruneLowMagnitude,
 )
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import Prune
 from export.compress import finetune
 from export.graph.legacy_keras import bring_back, to_tf_keras
 from export.tasks.fine_tuning import FineTuningData
@@ -43,7 +43,7 @@ _M_BY_N = {"2of4": (2, 4)}
 
 def prune(
     model: keras.Model,
-    step: recipes.Prune,
+    step: Prune,
     fine_tuning_data: FineTuningData,
     config: TrainConfig,
     folder: pathlib.Path,
@@ -96,7 +96,7 @@ def weighty_layers(model: keras.Model, spared: Sequence[str]) -> set[str]:
 
 
 def _wrapped(
-    layer: tf_keras.layers.Layer, step: recipes.Prune, steps: int, chosen: set[str]
+    layer: tf_keras.layers.Layer, step: Prune, steps: int, chosen: set[str]
 ) -> tf_keras.layers.Layer:
     if layer.name not in chosen:
         return layer

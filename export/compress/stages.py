@@ -26,7 +26,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import ChannelPrune, Cluster, FineTuning, Prune, Qat, Step, Variant
 from export.compress import qat
 from export.compress.channel_prune import Loss, prune_channels
 from export.compress.cluster import cluster
@@ -50,10 +50,10 @@ from training.engine.teacher import TeacherNetwork
 
 # Shares of the run's epochs and of its learning rate.
 _SHARES: dict[type, tuple[float, float]] = {
-    recipes.ChannelPrune: (0.6, 0.5),
-    recipes.Prune: (0.5, 0.5),
-    recipes.Cluster: (0.15, 0.05),
-    recipes.Qat: (0.15, 0.01),
+    ChannelPrune: (0.6, 0.5),
+    Prune: (0.5, 0.5),
+    Cluster: (0.15, 0.05),
+    Qat: (0.15, 0.01),
 }
 _DIVISORS = (8, 4, 2, 1)  # of widths, the best for a phone's arithmetic first
 _SCORED_PICTURES = 512  # that channels are scored on
@@ -96,11 +96,11 @@ class CompressionStages:
         self._config = with_real_batch(config, pictures)
         self._open: dict[str, Trained] = {}
 
-    def key(self, variant: recipes.Variant) -> str:
+    def key(self, variant: Variant) -> str:
         """What the network of a variant is made of, without making it."""
         return self._keys(variant)[-1]
 
-    def trained(self, variant: recipes.Variant) -> Trained:
+    def trained(self, variant: Variant) -> Trained:
         """The network of a variant; made stage by stage where it is not there yet.
 
         Raises:
@@ -114,7 +114,7 @@ class CompressionStages:
             current = self._open[key]
         return current
 
-    def _keys(self, variant: recipes.Variant) -> list[str]:
+    def _keys(self, variant: Variant) -> list[str]:
         keys = [self._inputs.source]
         data = self._run.info["dataset"]["fingerprint"]
         for step in variant.steps:
@@ -127,13 +127,13 @@ class CompressionStages:
                 "teacher": self._inputs.teacher_key(tuning.teacher) if tuning.teacher else None,
                 "data": data,
                 "edition": _EDITION,
-                "calibration": variant.calibration_pictures if step == recipes.Qat() else None,
+                "calibration": variant.calibration_pictures if step == Qat() else None,
                 "versions": versions(),
             }
             keys.append(content_key(made_of))
         return keys
 
-    def _config_of(self, step: recipes.Step, tuning: recipes.FineTuning) -> TrainConfig:
+    def _config_of(self, step: Step, tuning: FineTuning) -> TrainConfig:
         epochs, rate = _SHARES[type(step)]
         return share_of(self._config, epochs=epochs, learning_rate=rate, tuning=tuning)
 
@@ -152,7 +152,7 @@ class CompressionStages:
             )
         return self._open[key]
 
-    def _stage(self, variant: recipes.Variant, count: int, key: str, before: Trained) -> Trained:
+    def _stage(self, variant: Variant, count: int, key: str, before: Trained) -> Trained:
         taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
         names = (["distil"] if taught else []) + [step.name for step in variant.steps[:count]]
         folder = self._run.folder / "stages" / "_".join(names)
@@ -171,8 +171,8 @@ class CompressionStages:
 
     def _make(
         self,
-        variant: recipes.Variant,
-        step: recipes.Step,
+        variant: Variant,
+        step: Step,
         before: Trained,
         folder: pathlib.Path,
         key: str,
@@ -182,7 +182,7 @@ class CompressionStages:
         config = self._config_of(step, tuning)
         fine_tuning_data = self._inputs.fine_tuning_data()
         model = self._joined(before.model, step, fine_tuning_data.preprocessing)
-        if not isinstance(step, recipes.ChannelPrune):  # which leaves a kernel of several calls one
+        if not isinstance(step, ChannelPrune):  # which leaves a kernel of several calls one
             model = self._inputs.trainable(model)
         before = dataclasses.replace(before, model=model)
         if tuning.teacher:
@@ -191,13 +191,13 @@ class CompressionStages:
             )
         checkpoints = folder / f"checkpoints-{key[:12]}"
         match step:
-            case recipes.ChannelPrune():
+            case ChannelPrune():
                 model = self._fewer_channels(
                     before.model, step, fine_tuning_data, config, checkpoints
                 )
-            case recipes.Prune():
+            case Prune():
                 model = prune(before.model, step, fine_tuning_data, config, checkpoints)
-            case recipes.Cluster():
+            case Cluster():
                 model = cluster(before.model, step, fine_tuning_data, config, checkpoints)
             case _:
                 aware = qat.train_aware(
@@ -213,15 +213,13 @@ class CompressionStages:
                 model = aware.model
         _save(folder, model)
 
-    def _joined(
-        self, model: keras.Model, step: recipes.Step, preprocessing: Preprocessing
-    ) -> keras.Model:
+    def _joined(self, model: keras.Model, step: Step, preprocessing: Preprocessing) -> keras.Model:
         """The network as files hold it; with norms where a step trains with some.
 
         What a step does to a kernel must be done to the one in the file, not to its branches.
         """
         joined = deployed(model)
-        if joined is model or not isinstance(step, recipes.ChannelPrune | recipes.Prune):
+        if joined is model or not isinstance(step, ChannelPrune | Prune):
             return joined
         pictures, _ = self._inputs.calibration(_SCORED_PICTURES)
         count = at_once(joined, _SCORED_AT_ONCE, copies=2)
@@ -231,7 +229,7 @@ class CompressionStages:
     def _fewer_channels(
         self,
         model: keras.Model,
-        step: recipes.ChannelPrune,
+        step: ChannelPrune,
         fine_tuning_data: FineTuningData,
         config: TrainConfig,
         checkpoints: pathlib.Path,
@@ -250,7 +248,7 @@ def content_key(made_of: Mapping[str, Any]) -> str:
 
 
 def _least_pruned(
-    model: keras.Model, step: recipes.ChannelPrune, batches: Iterable[tuple[Any, Any]], loss: Loss
+    model: keras.Model, step: ChannelPrune, batches: Iterable[tuple[Any, Any]], loss: Loss
 ) -> keras.Model:
     """Prune in steps of 8 channels, or of fewer where a network is too narrow for that."""
     for divisor in _DIVISORS:
@@ -320,10 +318,10 @@ def _answers(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
     return None
 
 
-def _read(folder: pathlib.Path, key: str, before: Trained, step: recipes.Step) -> Trained:
+def _read(folder: pathlib.Path, key: str, before: Trained, step: Step) -> Trained:
     model = load_keras(folder / "model.keras")
     read = functools.partial(Trained, key=key, model=model, seconds=_read_info(folder)["seconds"])
-    if isinstance(step, recipes.Qat):
+    if isinstance(step, Qat):
         plain = json.loads((folder / "ranges.json").read_text("utf-8"))
         return read(
             preprocessing=Preprocessing.from_dict(plain["preprocessing"]),
@@ -333,8 +331,8 @@ def _read(folder: pathlib.Path, key: str, before: Trained, step: recipes.Step) -
             answers=_answers(folder),
             shared_scale=before.shared_scale,
         )
-    fewer_channels = isinstance(step, recipes.ChannelPrune)
-    clustered = isinstance(step, recipes.Cluster)
+    fewer_channels = isinstance(step, ChannelPrune)
+    clustered = isinstance(step, Cluster)
     return read(
         preprocessing=before.preprocessing,
         parameters=count_parameters(model) if fewer_channels else before.parameters,

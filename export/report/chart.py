@@ -25,7 +25,7 @@ from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.report.results import (
     Result,
     best_choices,
@@ -230,7 +230,7 @@ def _marker(precision: str) -> str:
 def _parts(variant: str) -> tuple[str, str]:
     """Steps and precision: `qat_int8` is "qat" and "int8"; an unknown name is a precision alone."""
     try:
-        precision = recipes.variant(variant).precision
+        precision = parse_variant(variant).precision
     except InputError:
         return "", variant
     steps = variant.removesuffix("_raw").removesuffix(precision)

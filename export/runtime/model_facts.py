@@ -19,7 +19,7 @@ from export.artefacts.description import inside
 from export.runtime import first_run
 from export.runtime.foreign import Form
 from export.runtime.segmenters import palette
-from kerascnn import outside_json as told
+from kerascnn import outside_json
 from kerascnn.detection import spec_from_dict
 from kerascnn.detection.specs import IOU_THRESHOLD, DetectorSpec, TwoStageSpec
 from kerascnn.errors import InputError
@@ -29,7 +29,7 @@ from training.common import atomic
 from training.datasets.segmentation import Palette
 from training.engine.run import Run
 
-_PALETTE = told.items(told.items(told.byte, least=3, most=3))
+_PALETTE = outside_json.items(outside_json.items(outside_json.byte, least=3, most=3))
 _PREPROCESSING = tuple(field.name for field in dataclasses.fields(Preprocessing))
 
 
@@ -160,7 +160,7 @@ def _of_description(path: pathlib.Path, own: Mapping[str, Any]) -> ModelFacts:
 
 
 def _share(value: Any) -> float:
-    if not told.number(value) or not 0 < value <= 1:
+    if not outside_json.number(value) or not 0 < value <= 1:
         raise ValueError("iou_threshold")
     return float(value)
 
@@ -169,6 +169,6 @@ def _require_same(path: pathlib.Path) -> None:
     """Refuse a file with another hash than a readable .json beside it says: bytes were damaged."""
     beside, digest = artefact.sidecar(path), None
     with contextlib.suppress(OSError, ValueError):
-        digest = told.read_object(beside, "").get("sha256")
-    if told.text(digest) and digest != atomic.sha256(path):
+        digest = outside_json.read_object(beside, "").get("sha256")
+    if outside_json.text(digest) and digest != atomic.sha256(path):
         raise artefact.other_content(path)

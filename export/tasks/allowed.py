@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from export.artefacts.kinds import base as kinds
-from export.artefacts.variants import Variant, variant
+from export.artefacts.variants import Variant, parse_variant
 from kerascnn.errors import InputError
 from training import tasks
 
@@ -54,7 +54,7 @@ def require_same_data(runs: Sequence[Run]) -> None:
 
 def require_file(run: Run, name: str) -> pathlib.Path:
     """The .tflite file of a variant; raises InputError where there is none, or no such variant."""
-    path = run.artefacts / f"{variant(name).name}.tflite"
+    path = run.artefacts / f"{parse_variant(name).name}.tflite"
     if not path.is_file():
         raise InputError(
             f"{path}: no such file; make it: kerascnn compress {run.folder} --variants {name}"

@@ -14,8 +14,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
+from export.artefacts.variants import Variant, parse_variant
 from export.report.chart import SERIES
 from export.tasks import allowed
 from export.tasks import base as tasks
@@ -104,7 +104,7 @@ def debug(
         InputError: no such artefact, or the run's data set is gone or has changed.
     """
     allowed.require_command(run, "debug")
-    recipe = recipes.variant(variant)
+    recipe = parse_variant(variant)
     artefact = Artefact.open(allowed.require_file(run, variant))
     # Late: with it come the libraries of all trainings.
     from export.compress import compress
@@ -281,7 +281,7 @@ def _write_chart(path: pathlib.Path, layers: Sequence[LayerError], title: str) -
         figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})
 
 
-def _of_reference(preprocessing: Preprocessing, variant: recipes.Variant) -> Preprocessing:
+def _of_reference(preprocessing: Preprocessing, variant: Variant) -> Preprocessing:
     if not variant.raw_input or preprocessing.is_a_scale:
         return preprocessing
     # Such a network normalises inside, see `export.graph.lower.with_raw_input`.

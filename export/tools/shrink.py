@@ -15,8 +15,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
+from export.artefacts.variants import ChannelPrune, Cluster, Settings, Variant, parse_variant
 from export.compress.compress import VariantBuilder, all_artefacts
 from export.report.compare import measure, write
 from export.report.results import (
@@ -83,7 +83,7 @@ def shrink(
     budget: Budget,
     *,
     ladder: Sequence[str] = LADDER,
-    settings: recipes.Settings | None = None,
+    settings: Settings | None = None,
 ) -> Search:
     """Try methods until a file keeps within the budget; all tries are left as artefacts.
 
@@ -98,10 +98,10 @@ def shrink(
             budget, smaller than the graph alone is without any weight.
     """
     allowed.require_command(run, "shrink")
-    variants = [recipes.variant(name, settings) for name in ladder]
+    variants = [parse_variant(name, settings) for name in ladder]
     builder = VariantBuilder(run)
     _check_possible(run, builder, budget)
-    float32 = _there(builder, recipes.variant("float32"))
+    float32 = _there(builder, parse_variant("float32"))
     if nothing := measure([(run, float32)])[0].below_floor:
         raise InputError(f"{run.folder}: {nothing}; train it on before it is shrunk")
     measured: dict[str, Result] = {}
@@ -163,7 +163,7 @@ def as_json(search: Search) -> dict[str, Any]:
 def _check_possible(run: Run, builder: VariantBuilder, budget: Budget) -> None:
     if budget.size is None:
         return
-    float_file = builder.network(recipes.variant("float32")).float32.packed()
+    float_file = builder.network(parse_variant("float32")).float32.packed()
     least = skeleton(float_file, compressed=budget.metric == "download")
     if budget.size < least:
         raise InputError(
@@ -172,24 +172,22 @@ def _check_possible(run: Run, builder: VariantBuilder, budget: Budget) -> None:
         )
 
 
-def _there(builder: VariantBuilder, variant: recipes.Variant) -> Artefact:
+def _there(builder: VariantBuilder, variant: Variant) -> Artefact:
     return builder.found(variant, ".tflite") or builder.make(variant, ".tflite")
 
 
-def _hopeless(
-    variant: recipes.Variant, measured: Mapping[str, Result], budget: Budget
-) -> str | None:
+def _hopeless(variant: Variant, measured: Mapping[str, Result], budget: Budget) -> str | None:
     """Why a variant cannot keep within the budget, by a file that is there.
 
     Zeros and shared values shorten a download; a file of as many bits is as long, and as fast.
     """
-    slimmed = [step.name for step in variant.steps if isinstance(step, recipes.ChannelPrune)]
+    slimmed = [step.name for step in variant.steps if isinstance(step, ChannelPrune)]
     plain = "_".join([*slimmed, variant.precision])
     sibling = measured.get(plain)
     if variant.name == plain or sibling is None:
         return None
     # A clustered file lacks the scales of its channels.
-    clustered = any(isinstance(step, recipes.Cluster) for step in variant.steps)
+    clustered = any(isinstance(step, Cluster) for step in variant.steps)
     slack = _CLUSTERED_SLACK if clustered else _SLACK
     if budget.size is not None and budget.metric == "file" and sibling.bytes > slack * budget.size:
         return f"its file is as long as {plain}'s, {sibling.bytes / 1000:.1f} KB"

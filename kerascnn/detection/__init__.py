@@ -33,7 +33,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kerascnn import outside_json as told
+from kerascnn import outside_json
 from kerascnn.zoo import detector_spec
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def spec_from_dict(values: Mapping[str, Any]) -> DetectorSpec | TwoStageSpec:
         if unknown := set(values) - known:
             raise ValueError(f"unknown field {min(unknown)!r} of a detector")
         spec: DetectorSpec | TwoStageSpec = kind.from_dict(values)
-        told.check_types(spec)
+        outside_json.check_types(spec)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"no description of a detector ({error})") from error
     if spec.max_detections > _MOST_DETECTIONS:

@@ -7,7 +7,7 @@ import pytest
 from networks import outputs_of, with_random_norms
 
 import kerascnn
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.graph.join_branches import deployed
 from export.graph.lower import lower_for_int8, needs_lowering
 from export.onnx.convert import to_onnx
@@ -66,7 +66,7 @@ def test_int8_files_of_phone_networks_are_one_piece(name: str, tmp_path) -> None
     path = tmp_path / "int8.tflite"
     lowered = lower_for_int8(model) if needs_lowering(model) else model
     path.write_bytes(
-        quantise_file(to_tflite(lowered), recipes.variant("int8"), preprocessing, pictures)
+        quantise_file(to_tflite(lowered), parse_variant("int8"), preprocessing, pictures)
     )
     runtime = runtimes.load(path, preprocessing)
     assert runtime.operations == ("QUANTIZE", "DELEGATE")

@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 from shared_heads import ANCHORS, SIDE, toy
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.graph.detection import with_scores
 from export.onnx.convert import to_onnx
 from export.tflite.convert import to_tflite
@@ -173,7 +173,7 @@ def written(precision: str, background: bool = False) -> bytes:
     file = float_file(background)
     if precision == "float32":
         return file
-    return quantise_file(file, recipes.variant(precision), PREPROCESSING, some)
+    return quantise_file(file, parse_variant(precision), PREPROCESSING, some)
 
 
 @functools.cache

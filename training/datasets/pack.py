@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kerascnn import outside_json as told
+from kerascnn import outside_json
 from kerascnn.errors import InputError
 from training.common import atomic
 from training.common.arrays import read_npz
@@ -474,7 +474,7 @@ def _begin(folder: pathlib.Path, asked: dict[str, Any], source: str) -> None:
     plan = folder / _UNFINISHED / PACK_FILE
     if plan.is_file():
         try:
-            _refuse_another(folder, told.read_object(plan, "delete the folder"), asked)
+            _refuse_another(folder, outside_json.read_object(plan, "delete the folder"), asked)
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
@@ -499,20 +499,20 @@ def _refuse_another(folder: pathlib.Path, there: dict[str, Any], asked: dict[str
 _LAST_KIND = 8  # see `Split.kinds`
 _ONE_FOLDER = re.compile(r"[^/\\\0]+")
 _SHAPE: dict[str, Any] = {
-    "classes": told.items(told.text, least=2),
-    "resize": told.one_of("stretch", "crop", "pad"),
-    "fingerprint": told.text,
-    "index_sha256": told.text,
-    "skipped": told.items(told.values(told.text)),
-    "splits": told.values(told.values(told.anything)),
+    "classes": outside_json.items(outside_json.text, least=2),
+    "resize": outside_json.one_of("stretch", "crop", "pad"),
+    "fingerprint": outside_json.text,
+    "index_sha256": outside_json.text,
+    "skipped": outside_json.items(outside_json.values(outside_json.text)),
+    "splits": outside_json.values(outside_json.values(outside_json.anything)),
 }
-_SPLIT: told.Shape = {
-    "pictures": told.whole,
-    "shards": told.items(told.values(told.anything)),
+_SPLIT: outside_json.Shape = {
+    "pictures": outside_json.whole,
+    "shards": outside_json.items(outside_json.values(outside_json.anything)),
 }
-_SHARD: told.Shape = {
-    "file": lambda name: told.text(name) and bool(_ONE_FOLDER.fullmatch(name)),
-    "bytes": told.whole,
+_SHARD: outside_json.Shape = {
+    "file": lambda name: outside_json.text(name) and bool(_ONE_FOLDER.fullmatch(name)),
+    "bytes": outside_json.whole,
 }
 _AGAIN = "pack its source again"
 
@@ -520,7 +520,7 @@ _AGAIN = "pack its source again"
 def _read_info(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / PACK_FILE
     try:
-        info = told.read_object(path, _AGAIN)
+        info = outside_json.read_object(path, _AGAIN)
         version = info["version"]
         if version == _VERSION:
             _check_info(info)
@@ -542,14 +542,14 @@ def _read_info(folder: pathlib.Path) -> dict[str, Any]:
 
 def _check_info(info: dict[str, Any]) -> None:
     """Raise ValueError for what is not as it should be; what is missing raises it too."""
-    told.check(info, _SHAPE)
+    outside_json.check(info, _SHAPE)
     _ = [info[name] for name in _SHAPE], [info["splits"][name] for name in ("train", "test")]
     for name, split in info["splits"].items():
         if name not in _SPLITS:
             raise ValueError(f"a split {name!r}")
-        told.check(split, _SPLIT, name)
+        outside_json.check(split, _SPLIT, name)
         for shard in split["shards"]:
-            told.check(shard, _SHARD, f"{name}.shards")
+            outside_json.check(shard, _SHARD, f"{name}.shards")
             _ = shard["file"], shard["bytes"], split["pictures"]
 
 

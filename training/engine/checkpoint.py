@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from kerascnn import outside_json as told
+from kerascnn import outside_json
 from training.common import atomic
 from training.common.arrays import read_npz
 
 _KEPT = 2
-_STATE: told.Shape = {
-    "history": told.items(told.values(told.real)),
-    "seconds": told.number,
-    "epochs": told.whole,
-    "step": told.whole,
-    "metrics": told.items(told.real),
+_STATE: outside_json.Shape = {
+    "history": outside_json.items(outside_json.values(outside_json.real)),
+    "seconds": outside_json.number,
+    "epochs": outside_json.whole,
+    "step": outside_json.whole,
+    "metrics": outside_json.items(outside_json.real),
 }
 
 
@@ -44,7 +44,7 @@ def read(
     try:
         found = read_npz(path)
         state: dict[str, Any] = json.loads(str(found.pop("state")))
-        told.check(state, _STATE)
+        outside_json.check(state, _STATE)
         _ = [state[name] for name in needed]
         arrays = [found[f"v{i}"] for i in range(len(found))]
     except (ValueError, KeyError, TypeError, RecursionError) as error:

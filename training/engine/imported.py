@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from kerascnn import outside_json as told
+from kerascnn import outside_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,11 +37,11 @@ class Imported:
 
 
 # What is there of these in a run.json is of these types.
-SHAPE: Mapping[str, told.Shape] = {
-    "source": told.text,
-    "sha256": told.maybe(told.text),
-    "asked": told.values(told.anything),
-    "labels": told.items(told.text),
-    "places": told.values(told.whole),
-    "labelled": told.flag,
+SHAPE: Mapping[str, outside_json.Shape] = {
+    "source": outside_json.text,
+    "sha256": outside_json.maybe(outside_json.text),
+    "asked": outside_json.values(outside_json.anything),
+    "labels": outside_json.items(outside_json.text),
+    "places": outside_json.values(outside_json.whole),
+    "labelled": outside_json.flag,
 }

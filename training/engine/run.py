@@ -17,7 +17,7 @@ import platform
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kerascnn import outside_json as told
+from kerascnn import outside_json
 from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -43,61 +43,65 @@ _KEEPING = (
     "put back a copy of it, or train in another folder with --weights {model}; the files in "
     "artefacts/ work without it"
 )
-_SIZE = told.items(told.whole, least=2, most=2)
+_SIZE = outside_json.items(outside_json.whole, least=2, most=2)
 # What is there of these is of these types; older versions wrote less, and newer ones write more.
-_SHAPE: told.Shape = {
+_SHAPE: outside_json.Shape = {
     "request": {
-        "model": told.text,
-        "data": told.text,
-        "recipe": told.text,
-        "config": told.values(told.anything),
-        "model_options": told.values(told.anything),
-        "detector_options": told.values(told.anything),
-        "image_size": told.maybe(_SIZE),
-        "resize": told.maybe(told.text),
-        "tiles": told.whole,
-        "overlap": told.number,
-        "weights": told.maybe(told.text),
-        "strict": told.flag,
-        "teacher": told.maybe(told.text),
-        "reading": told.whole,
-        "task": told.maybe(told.text),
-        "val_data": told.maybe(told.text),
-        "imported": told.maybe(told.values(told.anything)),
+        "model": outside_json.text,
+        "data": outside_json.text,
+        "recipe": outside_json.text,
+        "config": outside_json.values(outside_json.anything),
+        "model_options": outside_json.values(outside_json.anything),
+        "detector_options": outside_json.values(outside_json.anything),
+        "image_size": outside_json.maybe(_SIZE),
+        "resize": outside_json.maybe(outside_json.text),
+        "tiles": outside_json.whole,
+        "overlap": outside_json.number,
+        "weights": outside_json.maybe(outside_json.text),
+        "strict": outside_json.flag,
+        "teacher": outside_json.maybe(outside_json.text),
+        "reading": outside_json.whole,
+        "task": outside_json.maybe(outside_json.text),
+        "val_data": outside_json.maybe(outside_json.text),
+        "imported": outside_json.maybe(outside_json.values(outside_json.anything)),
     },
     "task": lambda value: value in tasks.names(),
-    "created": told.text,
-    "versions": told.values(told.text),
-    "machine": told.values(told.text),
-    "preprocessing": told.values(told.anything),
-    "labels": told.items(told.text, least=1),
+    "created": outside_json.text,
+    "versions": outside_json.values(outside_json.text),
+    "machine": outside_json.values(outside_json.text),
+    "preprocessing": outside_json.values(outside_json.anything),
+    "labels": outside_json.items(outside_json.text, least=1),
     "dataset": {
-        "name": told.text,
-        "fingerprint": told.text,
-        "train": told.whole,
-        "validation": told.whole,
-        "held_out": told.whole,
-        "skipped": told.items(told.text),
-        "broken": told.items(told.text),
-        "notes": told.items(told.text),
+        "name": outside_json.text,
+        "fingerprint": outside_json.text,
+        "train": outside_json.whole,
+        "validation": outside_json.whole,
+        "held_out": outside_json.whole,
+        "skipped": outside_json.items(outside_json.text),
+        "broken": outside_json.items(outside_json.text),
+        "notes": outside_json.items(outside_json.text),
     },
-    "parameters": told.whole,
-    "macs": told.whole,
-    "devices": told.whole,
-    "complete": told.flag,
-    "teacher": told.maybe(told.values(told.text)),
-    "category_ids": told.items(told.whole),
-    "detector": told.values(told.anything),
+    "parameters": outside_json.whole,
+    "macs": outside_json.whole,
+    "devices": outside_json.whole,
+    "complete": outside_json.flag,
+    "teacher": outside_json.maybe(outside_json.values(outside_json.text)),
+    "category_ids": outside_json.items(outside_json.whole),
+    "detector": outside_json.values(outside_json.anything),
     "segmenter": {
         "output_size": _SIZE,
-        "palette": told.maybe(told.items(told.items(told.byte, least=3, most=3))),
+        "palette": outside_json.maybe(
+            outside_json.items(outside_json.items(outside_json.byte, least=3, most=3))
+        ),
     },
     "results": {
-        "metric": told.text,
-        "best_epoch": told.whole,
-        **dict.fromkeys(("held_out", "seconds"), told.number),
-        **dict.fromkeys(("ap50", "ap75", "box_ap", "top5", "loss"), told.maybe(told.number)),
-        **dict.fromkeys(("mean_dice", "boundary_f1"), told.maybe(told.number)),
+        "metric": outside_json.text,
+        "best_epoch": outside_json.whole,
+        **dict.fromkeys(("held_out", "seconds"), outside_json.number),
+        **dict.fromkeys(
+            ("ap50", "ap75", "box_ap", "top5", "loss"), outside_json.maybe(outside_json.number)
+        ),
+        **dict.fromkeys(("mean_dice", "boundary_f1"), outside_json.maybe(outside_json.number)),
     },
 }
 
@@ -197,10 +201,10 @@ def read_info(folder: pathlib.Path) -> dict[str, Any] | None:
     path, model = folder / "run.json", folder / "model.keras"
     remedy = _KEEPING.format(model=model) if model.is_file() else _REMEDY
     try:
-        info = told.read_object(path, remedy)
+        info = outside_json.read_object(path, remedy)
         if "request" not in info:
             raise ValueError("no request in it")
-        told.check(info, _SHAPE)
+        outside_json.check(info, _SHAPE)
         _check_parts(info)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -215,7 +219,7 @@ def _check_parts(info: Mapping[str, Any]) -> None:
     """What has a type of its own can be made of it; raises all that a wrong value may raise."""
     TrainConfig.from_dict(info["request"]["config"])
     if imported := info["request"].get("imported"):
-        told.check(imported, IMPORTED, "request.imported")
+        outside_json.check(imported, IMPORTED, "request.imported")
         Imported.from_dict(imported)
     if "preprocessing" in info:
         Preprocessing.from_dict(info["preprocessing"])

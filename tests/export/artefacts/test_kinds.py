@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from export.artefacts.kinds import base as kinds
-from export.artefacts.variants import variant
+from export.artefacts.variants import parse_variant
 from kerascnn.errors import InputError
 from training import tasks
 
@@ -22,15 +22,15 @@ def test_every_task_has_a_kind_of_file(task: str) -> None:
     assert tasks.of(task).metric.name in kind.metrics
     assert all(kinds.of_metric(metric) is kind for metric in kind.metrics)
     for name in kind.default(INFO):
-        kind.check(variant(name), INFO)
+        kind.check(parse_variant(name), INFO)
 
 
 def test_two_stage_detectors_have_fewer_files() -> None:
     kind, info = kinds.of("detection"), {"detector": {"stages": 2}}
     assert set(kind.default(info)) < set(kind.default(INFO)) | {"weight_int8"}
-    kind.check(variant("int8"), INFO)
+    kind.check(parse_variant("int8"), INFO)
     with pytest.raises(InputError, match="integers would round coordinates"):
-        kind.check(variant("int8"), info)
+        kind.check(parse_variant("int8"), info)
 
 
 def test_what_is_unknown_is_refused() -> None:

@@ -12,8 +12,7 @@ from keras import layers
 from networks import outputs_of, with_random_weights
 
 import kerascnn
-from export.artefacts import variants as recipes
-from export.artefacts.variants import FineTuning, Settings
+from export.artefacts.variants import FineTuning, Settings, parse_variant
 from export.compress.compress import VariantBuilder
 from export.graph.join_branches import deployed
 from kerascnn.complexity import count_macs, count_parameters
@@ -49,7 +48,7 @@ def test_files_have_the_joined_network(run: Run, end: str) -> None:
     model = run.load_model()
     joined = deployed(model)
     assert count_macs(joined) < 0.6 * count_macs(model)
-    made = VariantBuilder(run).make(recipes.variant("float32"), end)
+    made = VariantBuilder(run).make(parse_variant("float32"), end)
     assert made.info["parameters"] == count_parameters(joined)
     assert made.info["macs"] == count_macs(joined)
     assert made.info["bytes"] < 4 * 1.2 * count_parameters(joined) + 60_000
@@ -62,7 +61,7 @@ def test_files_have_the_joined_network(run: Run, end: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["prune50_int8", "slim75_int8", "qat_int8"])
 def test_steps_train_the_joined_network(run: Run, name: str) -> None:
-    trained = VariantBuilder(run).network(recipes.variant(name, SHORT)).trained
+    trained = VariantBuilder(run).network(parse_variant(name, SHORT)).trained
     kinds = {type(layer) for layer in trained.model.layers}
     assert layers.Add not in kinds
     joined = deployed(run.load_model())

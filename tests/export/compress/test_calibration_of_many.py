@@ -12,7 +12,7 @@ import pytest
 from networks import with_random_norms
 from PIL import Image
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.tasks import classification
 from export.tasks.classification import Classification
 from export.tflite import quantise
@@ -99,10 +99,10 @@ def test_pictures_are_floats_one_at_a_time_while_ranges_are_found() -> None:
         for _ in range(400):
             yield rng.integers(0, 256, (64, 64, 3), np.uint8)
 
-    quantise.quantise_file(float_file, recipes.variant("int8"), plain, list(pictures())[:2])
+    quantise.quantise_file(float_file, parse_variant("int8"), plain, list(pictures())[:2])
     tracemalloc.start()
     try:
-        quantise.quantise_file(float_file, recipes.variant("int8"), plain, pictures())
+        quantise.quantise_file(float_file, parse_variant("int8"), plain, pictures())
         peak = tracemalloc.get_traced_memory()[1] / (1 << 20)
     finally:
         tracemalloc.stop()

@@ -22,8 +22,7 @@ from fine_tuned import (
     stop_after,
 )
 
-from export.artefacts import variants as recipes
-from export.artefacts.variants import Cluster
+from export.artefacts.variants import Cluster, parse_variant
 from export.compress.cluster import cluster
 from export.compress.qat import clustered_layers
 from export.graph.lower import lower_for_int8
@@ -104,7 +103,7 @@ def test_files_have_few_values_too(clustered, kind: str) -> None:
     found = {}
     for precision, file in (("int8", lowered), ("weight_int8", to_tflite(model))):
         data = quantise_file(
-            file, recipes.variant(precision), PICTURE, pictures, shared_scale=sorted(shared)
+            file, parse_variant(precision), PICTURE, pictures, shared_scale=sorted(shared)
         )
         found[precision] = int8_kernels(data)
         for name in CHOSEN:

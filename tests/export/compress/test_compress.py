@@ -16,9 +16,9 @@ from PIL import Image
 from scans import scans_of_commands
 
 from export.artefacts import artefact
-from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import DESCRIPTION, read_description, to_json
+from export.artefacts.variants import DEFAULT, Variant, parse_variant
 from export.compress.compress import _made, all_artefacts, compress
 from export.report.compare import compare
 from export.report.device_results import COLUMNS
@@ -45,7 +45,7 @@ def made(lenet_run: Run) -> list[Artefact]:
 
 def test_all_variants_fit_and_are_described(lenet_run: Run, made: list[Artefact]) -> None:
     names = [(a.info["variant"]["name"], a.path.suffix) for a in made]
-    assert names == [(n, ".tflite") for n in recipes.DEFAULT] + [("float32", ".onnx")]
+    assert names == [(n, ".tflite") for n in DEFAULT] + [("float32", ".onnx")]
     for one in made:
         measured = one.info["evaluation"]
         assert measured["fits"], measured["rule"]
@@ -160,7 +160,7 @@ def test_a_file_that_does_not_run_here_is_written_without_a_self_test(
     def refuse(*_given: Any) -> None:
         raise RuntimeError("an operation is missing")
 
-    task, variant = Classification(lenet_run), recipes.variant("float32")
+    task, variant = Classification(lenet_run), parse_variant("float32")
     bare = flatbuffer.write(flatbuffer.read(made[0].path.read_bytes()))
     tested = task.finished(TFLiteModel.open(bare), ".tflite", variant)
     monkeypatch.setattr("export.runtime.selftest.answers", refuse)
@@ -385,7 +385,7 @@ def test_runs_of_different_pictures_are_not_compared(lenet_run: Run, made, tmp_p
 
 
 def verify(
-    variant: recipes.Variant,
+    variant: Variant,
     logits: np.ndarray,
     keras_logits: np.ndarray,
     half: np.ndarray | None = None,
@@ -401,27 +401,27 @@ def verify(
 def test_verdicts() -> None:
     keras_logits = np.eye(4, dtype=np.float32) * 5
     off = keras_logits + np.float32(2e-3)
-    assert not verify(recipes.variant("float32"), off, keras_logits).fits
-    assert verify(recipes.variant("float32"), keras_logits + np.float32(5e-4), keras_logits).fits
-    assert verify(recipes.variant("int8"), off, keras_logits).fits
-    turned = verify(recipes.variant("int8"), keras_logits[::-1], keras_logits)
+    assert not verify(parse_variant("float32"), off, keras_logits).fits
+    assert verify(parse_variant("float32"), keras_logits + np.float32(5e-4), keras_logits).fits
+    assert verify(parse_variant("int8"), off, keras_logits).fits
+    turned = verify(parse_variant("int8"), keras_logits[::-1], keras_logits)
     assert not turned.fits
     assert turned.agreement == 0
-    assert verify(recipes.variant("float16"), off, keras_logits, off).fits
-    assert not verify(recipes.variant("float16"), keras_logits, keras_logits, off).fits
-    assert not verify(recipes.variant("int8"), keras_logits * np.nan, keras_logits).fits
-    no_numbers = verify(recipes.variant("int8"), keras_logits, keras_logits * np.nan)
+    assert verify(parse_variant("float16"), off, keras_logits, off).fits
+    assert not verify(parse_variant("float16"), keras_logits, keras_logits, off).fits
+    assert not verify(parse_variant("int8"), keras_logits * np.nan, keras_logits).fits
+    no_numbers = verify(parse_variant("int8"), keras_logits, keras_logits * np.nan)
     assert no_numbers.verified == "no"
     assert "some logits of Keras are not numbers" in no_numbers.rule
 
 
 def test_why_a_file_is_not_verified_is_told_in_short() -> None:
     same = np.zeros((4, 4), np.float32)
-    found = verify(recipes.variant("float32"), same, same)
+    found = verify(parse_variant("float32"), same, same)
     assert found.verified == "not verified"
     told = "the held-out images do not tell"
     assert in_short(found.to_dict()) == f"{told}: no two images differ by more"
-    of_answers = verify(recipes.variant("int8"), same, same)
+    of_answers = verify(parse_variant("int8"), same, same)
     assert in_short(of_answers.to_dict()) == f"{told}: they are all of one class"
     info = {"bytes": 62400, "evaluation": {"metric": "accuracy", "value": 97.2, **found.to_dict()}}
     line = _made(Artefact(path=Path("float32.tflite"), info=info))
@@ -435,7 +435,7 @@ def logits_of(answers: np.ndarray, classes: int = 2) -> np.ndarray:
 
 def test_a_constant_file_on_a_set_of_one_common_class_is_not_verified() -> None:
     """96% of the pictures are of one class; so constant answers have 96% of them right."""
-    int8 = recipes.variant("int8")
+    int8 = parse_variant("int8")
     truth = np.repeat([0, 1], [96, 4])
     keras, constant = logits_of(truth), logits_of(np.zeros(100, int))
     verdict = verify(int8, constant, keras, None, truth)
@@ -462,7 +462,7 @@ def test_a_file_that_has_lost_a_rare_class_is_not_verified() -> None:
     """Of 60, 36 and 4 pictures the four are taken for the first class: 96% are answered alike."""
     wanted = np.repeat([0, 1, 2], [60, 36, 4])
     found = np.where(wanted == 2, 0, wanted)
-    verdict = verify(recipes.variant("int8"), logits_of(found, 3), logits_of(wanted, 3))
+    verdict = verify(parse_variant("int8"), logits_of(found, 3), logits_of(wanted, 3))
     assert (verdict.verified, verdict.agreement) == ("no", 96)
     assert "90.0% outside of its commonest answer" in verdict.rule
     assert "66.7% in the mean of 3 classes, at least 81.1%" in verdict.rule
@@ -470,10 +470,10 @@ def test_a_file_that_has_lost_a_rare_class_is_not_verified() -> None:
 
 def test_equal_logits_of_a_network_that_sees_nothing_are_not_verified() -> None:
     blind = np.tile(np.array([[0.3, 0.1]], np.float32), (5, 1))
-    verdict = verify(recipes.variant("float32"), blind, blind)
+    verdict = verify(parse_variant("float32"), blind, blind)
     assert verdict.verified == "not verified"
     assert "no two images differ by more" in verdict.rule
-    assert verify(recipes.variant("float32"), blind + 1, blind).verified == "no"
+    assert verify(parse_variant("float32"), blind + 1, blind).verified == "no"
 
 
 def test_a_drop_beyond_the_bound_is_never_verified() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from networks import converted
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import Settings, parse_variant
 from export.compress.mixed import (
     Sensitivity,
     Trial,
@@ -74,7 +74,7 @@ def test_error_grows_with_fewer_bits(lenet) -> None:
 @pytest.mark.parametrize("allowed", [0.0, 5.0, 99.0])
 def test_no_more_answers_change_than_allowed(lenet, allowed: float, tmp_path) -> None:
     file, preprocessing, pictures = lenet
-    variant = recipes.variant("mixed", recipes.Settings(max_change=allowed))
+    variant = parse_variant("mixed", Settings(max_change=allowed))
     opened, report = mixed(TFLiteModel.open(file), variant, preprocessing, pictures)
     written = opened.packed()
     path = tmp_path / "x.tflite"
@@ -163,7 +163,7 @@ def test_layers_that_share_a_kernel_have_the_same_bits(tmp_path) -> None:
 def test_no_pictures_is_said(lenet) -> None:
     file, preprocessing, _pictures = lenet
     with pytest.raises(InputError, match="needs calibration images"):
-        mixed(TFLiteModel.open(file), recipes.variant("mixed"), preprocessing, [])
+        mixed(TFLiteModel.open(file), parse_variant("mixed"), preprocessing, [])
 
 
 class Trials:

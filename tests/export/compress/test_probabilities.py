@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from export.artefacts import variants as recipes
 from export.artefacts.kinds import base
+from export.artefacts.variants import parse_variant, with_outputs
 from export.graph.signature import PROBABILITIES, SCORES
 from export.onnx.convert import to_onnx
 from export.onnx.model import ONNXModel
@@ -67,32 +67,32 @@ def test_a_network_s_own_answers_as_logarithms() -> None:
 
 
 def test_a_name_says_it() -> None:
-    plain, inside = (recipes.variant(name) for name in ("int8", "int8_probabilities"))
+    plain, inside = (parse_variant(name) for name in ("int8", "int8_probabilities"))
     assert (plain.probabilities, inside.probabilities) == (False, True)
     assert "its outputs are probabilities" in inside.description
     assert inside.precision == plain.precision == "int8"
     # Recipes of before are the same to the letter.
     assert "probabilities" not in plain.to_dict()
     assert inside.to_dict()["probabilities"] is True
-    trained = recipes.variant("prune75_qat_int8_probabilities")
+    trained = parse_variant("prune75_qat_int8_probabilities")
     assert (trained.precision, len(trained.steps)) == ("int8", 2)
     assert "probabilities" in trained.description
     names = ["float32", "int8_probabilities"]
-    assert recipes.with_outputs(names, "logits") == names
-    assert recipes.with_outputs(names, "probabilities") == [
+    assert with_outputs(names, "logits") == names
+    assert with_outputs(names, "probabilities") == [
         "float32_probabilities", "int8_probabilities",
     ]  # fmt: skip
     with pytest.raises(InputError, match="did you mean 'logits'"):
-        recipes.with_outputs(names, "logit")
+        with_outputs(names, "logit")
     with pytest.raises(InputError, match=r"int8_raw: .* only classifiers' files end in"):
-        recipes.with_outputs(["int8_raw"], "probabilities")
+        with_outputs(["int8_raw"], "probabilities")
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_other_tasks_have_none(task: str) -> None:
     info: dict[str, Any] = {"request": {"model": "ssdlite_mobilenet_v2"}, "detector": {}}
     with pytest.raises(InputError, match="scores of detectors"):
-        base.of(task).check(recipes.variant("float32_probabilities"), info)
+        base.of(task).check(parse_variant("float32_probabilities"), info)
 
 
 def test_a_kernel_of_one_piece_stays_whole() -> None:

@@ -24,7 +24,7 @@ from keras import layers
 from networks import with_random_weights
 
 import kerascnn
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.compress import qat
 from export.compress.qat import (
     Kept,
@@ -135,7 +135,7 @@ def assert_scales(lowered: keras.Model, file: bytes, preprocessing: Preprocessin
         for name, one in qat.calibrated(lowered, preprocessing, pictures).items()
     }
     ranges |= {dense: ranges[relu] for dense, relu in fused_dense(lowered).items()}
-    int8 = recipes.variant("int8")
+    int8 = parse_variant("int8")
     data = quantise_file(file, int8, preprocessing, pictures[:1], trained=ranges)
     tensors = flatbuffer.read(data).subgraphs[0].tensors
     seen = set()
@@ -253,7 +253,7 @@ def aware_of(model: keras.Model, folder: Path, preprocessing=PICTURE, **options)
 def file_of(aware: QATResult, clustered=()) -> bytes:
     return quantise_file(
         to_tflite(aware.model),
-        recipes.variant("qat_int8"),
+        parse_variant("qat_int8"),
         aware.preprocessing,
         pictures_of(8),
         trained=aware.ranges,

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from dead_channels import SIDE, every_kind, pictures_of
 from keras import layers
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.compress.reconstruct import (
     Format,
     Parts,
@@ -163,7 +163,7 @@ def test_rounded_kernels_are_in_the_file_as_they_are(precision: str, monkeypatch
         return kept[-1]
 
     monkeypatch.setattr("export.compress.reconstruct.files.reconstruct", recorded)
-    variant = recipes.variant(precision)
+    variant = parse_variant(precision)
     calibration, pictures = pictures_of(2, 40, SIDE), pictures_of(1, 24, SIDE)
     opened, _told = reconstructed(network(), variant, PREPROCESSING, calibration)
     file = opened.packed()
@@ -202,7 +202,7 @@ def test_every_channel_has_the_mean_of_the_float_network() -> None:
 
 
 def test_the_better_file_is_written() -> None:
-    variant, calibration = recipes.variant("weight_int8"), pictures_of(2, 40, SIDE)
+    variant, calibration = parse_variant("weight_int8"), pictures_of(2, 40, SIDE)
     plain = TFLiteModel.open(float_file())
     file, told = reconstructed(network(), variant, PREPROCESSING, calibration, plain=plain)
     assert file is plain
@@ -235,11 +235,11 @@ def test_fake_quantised_is_what_the_runtime_computes() -> None:
 
 def test_which_variants_are_reconstructed() -> None:
     for name in ("int8", "weight_int4", "prune50_int8", "cluster16_weight_int8", "dynamic_int8"):
-        assert recipes.variant(name).reconstructed
-        assert recipes.variant(name).calibration_pictures == 200
+        assert parse_variant(name).reconstructed
+        assert parse_variant(name).calibration_pictures == 200
     for name in ("plain_int8", "plain_weight_int4", "qat_int8", "int8_converter", "float16"):
-        assert not recipes.variant(name).reconstructed
-    assert recipes.variant("prune50_plain_int8").steps == recipes.variant("prune50_int8").steps
+        assert not parse_variant(name).reconstructed
+    assert parse_variant("prune50_plain_int8").steps == parse_variant("prune50_int8").steps
 
 
 def test_activations_take_the_room_that_was_planned_for() -> None:

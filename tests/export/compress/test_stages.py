@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from commands import assert_refused, here, kerascnn, kill_when
 
-from export.artefacts import variants as recipes
-from export.artefacts.variants import FineTuning, Settings
+from export.artefacts.variants import FineTuning, Settings, parse_variant
 from export.compress.compress import VariantBuilder, compress
 from export.tasks.trained import Trained
 from kerascnn.errors import InputError
@@ -36,7 +35,7 @@ def run(lenet_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def trained(run: Run, name: str, settings: Settings = SHORT) -> Trained:
     """The network of a variant, as another process would find it."""
-    return VariantBuilder(run).network(recipes.variant(name, settings)).trained
+    return VariantBuilder(run).network(parse_variant(name, settings)).trained
 
 
 def made(run: Run) -> dict[str, int]:
@@ -99,7 +98,7 @@ def test_the_file_is_what_was_simulated(run: Run) -> None:
     assert figures["agreement"] >= 99
     assert figures["keras_value"] > 85
     assert figures["sparsity"] > 0.6
-    assert one.info["variant"] == recipes.variant(one.path.stem, SHORT).to_dict()
+    assert one.info["variant"] == parse_variant(one.path.stem, SHORT).to_dict()
     assert one.info["seconds"] > trained(run, one.path.stem).seconds
     assert compress(run, [one.path.stem], onnx=False, settings=SHORT)[1] is False
 

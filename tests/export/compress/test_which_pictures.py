@@ -16,9 +16,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
-from export.artefacts.variants import FineTuning, Settings
+from export.artefacts.variants import FineTuning, Settings, parse_variant
 from export.compress import finetune, stages
 from export.compress.compress import VariantBuilder, compress
 from export.compress.finetune import share_of
@@ -211,7 +210,7 @@ def test_each_step_learns_from_what_the_run_learnt_from(
     monkeypatch.setattr(finetune, "fine_tune", caught)
     monkeypatch.setattr(stages, "fit", fitted)
     settings = Settings(calibration_pictures=200, fine_tuning=FineTuning(epochs=1))
-    variant = recipes.variant(name, settings)
+    variant = parse_variant(name, settings)
     builder = VariantBuilder(few_digits)
     with pytest.raises(Caught):
         builder.network(variant)

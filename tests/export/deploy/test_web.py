@@ -32,8 +32,8 @@ from networks import with_random_norms
 from PIL import Image
 from web_page import PROBLEM, Page, needs_browser
 
-from export.artefacts import variants as recipes
 from export.artefacts.description import DESCRIPTION, read_description
+from export.artefacts.variants import parse_variant
 from export.compress.compress import compress
 from export.deploy import web
 from export.graph.detection import with_scores
@@ -281,14 +281,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, File]:
         told = web_golden.description(task, preprocessing, labels, decoding, kind=kind)
         path = folder / f"{name}.tflite"
         path.write_bytes(TFLiteModel.edited(data, describe, metadata=told))
-        variant = recipes.variant("int8" if "int8" in name else "float32")
+        variant = parse_variant("int8" if "int8" in name else "float32")
         told["selftest"] = of_file(data, ".tflite", read_description(path), variant)
         path.write_bytes(TFLiteModel.edited(data, describe, metadata=told))
         made[name] = File(path=path, preprocessing=preprocessing)
 
     classifier = to_tflite(_classifier())
     write("class_float32", classifier, "classification", PREPROCESSING, LABELS, {"kind": "logits"})
-    quantised = quantise_file(classifier, recipes.variant("int8"), BYTES, _calibration(BYTES))
+    quantised = quantise_file(classifier, parse_variant("int8"), BYTES, _calibration(BYTES))
     write("class_int8", quantised, "classification", BYTES, LABELS, {"kind": "logits"})
 
     spec, seen = tiny_detectors.spec(score_threshold=0.2), tiny_detectors.PREPROCESSING
@@ -303,7 +303,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, File]:
         TFLiteModel.edited(raw, append_postprocess, spec=spec),
         decoding={"kind": "detections"},
     )
-    quantised = quantise_file(raw, recipes.variant("int8"), seen, _calibration(seen))
+    quantised = quantise_file(raw, parse_variant("int8"), seen, _calibration(seen))
     detector(
         "detect_int8",
         TFLiteModel.edited(quantised, append_postprocess, spec=spec),

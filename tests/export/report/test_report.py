@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 from report_rows import HOSTILE, Table, mistake, page, row, rows
 
-from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.significance import Difference
+from export.artefacts.variants import PRECISIONS
 from export.report import chart, compare
 from export.report import page as report
 from export.report.compare import NotWritten
@@ -42,7 +42,7 @@ from training.engine.run import Run
 
 def many_rows() -> list[Result]:
     """Three runs of every precision and a few trainings: 45 files."""
-    names = [*(n for n in recipes.PRECISIONS if not n.endswith("converter")), *TRAINED]
+    names = [*(n for n in PRECISIONS if not n.endswith("converter")), *TRAINED]
     return [
         row(run, name, "tflite", int(size * 0.93**i), value, 0.05 * (i % 7))
         for run, size, value in (("lenet5", 250_000, 98.4), ("vgg16", 6e6, 98.9), ("b0", 2e6, 98))
@@ -565,9 +565,9 @@ def test_the_legend_stays_short_however_many_variants():
 def test_every_precision_has_a_shape_of_its_own():
     shapes = {
         chart.legend([row("a", name, "tflite", 9, 98.0, 0.0)])[1].svg
-        for name in [*recipes.PRECISIONS, "another"]
+        for name in [*PRECISIONS, "another"]
     }
-    assert len(shapes) == len(recipes.PRECISIONS) + 1
+    assert len(shapes) == len(PRECISIONS) + 1
 
 
 def test_files_on_the_front_say_what_was_trained(tmp_path: pathlib.Path):

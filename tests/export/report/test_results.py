@@ -16,9 +16,9 @@ from ai_edge_litert import schema_py_generated as schema
 from report_rows import result
 
 from export.artefacts import artefact
-from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.significance import drop_interval, pack
+from export.artefacts.variants import parse_variant
 from export.onnx.convert import to_onnx
 from export.onnx.model import ONNXModel
 from export.report import compare
@@ -460,7 +460,7 @@ def test_every_kind_of_file_has_the_weights_of_its_network():
     preprocessing = zoo.entry("lenet5").preprocessing(28, 28, resize="pad")
     assert TFLiteModel.open(file).nonzero_weights() == wanted
     for name in ("float16", "dynamic_int8", "weight_int4"):
-        written = quantise_file(file, recipes.variant(name), preprocessing)
+        written = quantise_file(file, parse_variant(name), preprocessing)
         assert TFLiteModel.open(written).nonzero_weights() == wanted, name
     exported = to_onnx(model)
     assert ONNXModel.open(exported).nonzero_weights() == wanted

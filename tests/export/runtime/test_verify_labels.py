@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.artefacts.variants import variant
+from export.artefacts.variants import parse_variant
 from export.runtime.verify import NO, NOT_VERIFIED, YES, Verdict, of_labels
 
 RNG = np.random.default_rng(0)
@@ -18,7 +18,7 @@ def verdict(
     name: str, answers: np.ndarray, reference: np.ndarray = LOGITS, **given: Any
 ) -> Verdict:
     how = {"whom": "Keras", "drop": 0.0, "interval": lambda: (0.0, 0.0), **given}
-    return of_labels(variant(name), answers, reference, reference, **how)
+    return of_labels(parse_variant(name), answers, reference, reference, **how)
 
 
 def test_a_float_file_has_the_same_logits() -> None:

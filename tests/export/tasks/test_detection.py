@@ -19,9 +19,9 @@ from networks import with_random_norms
 from PIL import Image
 from scans import scans_of_commands
 
-from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
+from export.artefacts.variants import parse_variant
 from export.compress.compress import VariantBuilder, compress
 from export.onnx.model import ONNXModel
 from export.report.compare import compare
@@ -183,17 +183,17 @@ def test_a_file_is_unpacked_once_whatever_is_done_to_it(
         monkeypatch.setattr(flatbuffer, name, _counting(counts, name, plain))
     monkeypatch.setattr(ONNXModel, "open", _counting(counts, "open", ONNXModel.open))
     builder = VariantBuilder(run)
-    builder.make(recipes.variant("int8"), ".tflite")
+    builder.make(parse_variant("int8"), ".tflite")
     # The float file is looked into, the quantised one edited; packed for its version's sake, and
     # with what it says of itself.
     assert counts == {"read": 2, "write": 2}
     counts.clear()
-    builder.make(recipes.variant("float16"), ".tflite")
+    builder.make(parse_variant("float16"), ".tflite")
     # The float file, since int8 was made of a lowered one; its own, and the float file with kernels
     # rounded to half, to hold it against.
     assert counts["read"] == 3
     counts.clear()
-    builder.make(recipes.variant("float32"), ".onnx")
+    builder.make(parse_variant("float32"), ".onnx")
     assert not counts  # the converter's own graph is described, and written
 
 
@@ -214,7 +214,7 @@ def test_variants_for_classifiers_are_refused(run: Run, name: str) -> None:
 
 
 def test_a_classifier_has_no_raw_form(run: Run) -> None:
-    variant = recipes.variant("int8_raw")
+    variant = parse_variant("int8_raw")
     assert variant.raw_outputs
     assert (variant.precision, variant.raw_input) == ("int8", True)
     classifier = Run(run.folder, {**run.info, "task": "classification"})
@@ -422,7 +422,7 @@ def test_verdicts_on_quantised_files(
     reference, answers = (
         task.measured([_found(*rows) for rows in pictures]) for pictures in (wanted, found)
     )
-    verdict = task.verify(recipes.variant("int8"), answers, reference, None)
+    verdict = task.verify(parse_variant("int8"), answers, reference, None)
     assert verdict.verified == verified, verdict.rule
     assert told in verdict.rule
     assert verdict.fits == (verified == "yes")
@@ -431,7 +431,7 @@ def test_verdicts_on_quantised_files(
 def test_a_float_file_of_a_network_that_finds_nothing_is_not_verified(run: Run) -> None:
     task = tasks.of(run)
     nothing, something = (task.measured([_found(*rows)] * 6) for rows in ([], OBJECTS))
-    variant = recipes.variant("float32")
+    variant = parse_variant("float32")
     assert task.verify(variant, nothing, nothing, None).verified == "not verified"
     assert task.verify(variant, something, nothing, None).verified == "no"
     assert task.verify(variant, something, something, None).verified == "yes"
@@ -451,7 +451,7 @@ def test_a_file_with_less_ap_is_not_verified(run: Run) -> None:
 
     exact, beside = at(0.0), at(0.1)
     assert exact.value == pytest.approx(100)
-    verdict = task.verify(recipes.variant("int8"), beside, exact, None)
+    verdict = task.verify(parse_variant("int8"), beside, exact, None)
     assert verdict.verified == "no"
     assert "of Keras 100.0%" in verdict.rule
     assert "but AP is " in verdict.rule

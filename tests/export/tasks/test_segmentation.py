@@ -22,9 +22,9 @@ from PIL import Image
 from scans import scans_of_commands
 
 import kerascnn
-from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
+from export.artefacts.variants import Prune, parse_variant
 from export.compress import prune
 from export.compress.compress import compress
 from export.onnx import argmax as onnx_argmax
@@ -252,7 +252,7 @@ def answers_of(task: Segmentation, maps: list[np.ndarray]) -> SegmentationAnswer
 
 
 def test_verdicts(task: Segmentation) -> None:
-    float32, float16, int8 = (recipes.variant(name) for name in ("float32", "float16", "int8"))
+    float32, float16, int8 = (parse_variant(name) for name in ("float32", "float16", "int8"))
     truth = [task.held_out.label_map(i) for i in range(6)]
     exact = answers_of(task, truth)
     verdict = task.verify(float32, exact, exact, None)
@@ -305,7 +305,7 @@ def test_a_drop_of_miou_is_never_verified(task: Segmentation) -> None:
     for one in worse:  # a fiftieth of the pixels: from background to a class that has few
         one.flat[np.flatnonzero(one == 0)[:80]] = 1 + (CLASSES > 2)
     verdict = task.verify(
-        recipes.variant("int8"), answers_of(task, worse), answers_of(task, truth), None
+        parse_variant("int8"), answers_of(task, worse), answers_of(task, truth), None
     )
     assert verdict.agreement > 97
     assert verdict.verified != "yes"
@@ -392,7 +392,7 @@ def test_other_forms_keep_one_piece(options: dict[str, Any], tmp_path: Path) -> 
     (tmp_path / "a.onnx").write_bytes(
         ONNXModel.edited(to_onnx(model), onnx_argmax.append_argmax, name="map")
     )
-    int8 = quantise_file(float_file, recipes.variant("int8"), preprocessing, pictures)
+    int8 = quantise_file(float_file, parse_variant("int8"), preprocessing, pictures)
     for name, data, least in (("f.tflite", float_file, 1.0), ("i.tflite", int8, 0.85)):
         path = tmp_path / name
         path.write_bytes(TFLiteModel.edited(data, append_argmax, name="map"))
@@ -418,7 +418,7 @@ def test_equal_logits_give_the_first_class(tmp_path: Path) -> None:
     picture = np.zeros((1, 2, 2, 3), np.uint8)
     picture[0, 0, 0] = 255  # the others are below zero: 0 is the largest there
     float_file = to_tflite(model)
-    int8 = quantise_file(float_file, recipes.variant("int8"), preprocessing, picture)
+    int8 = quantise_file(float_file, parse_variant("int8"), preprocessing, picture)
     (tmp_path / "a.tflite").write_bytes(TFLiteModel.edited(float_file, append_argmax, name="map"))
     (tmp_path / "b.tflite").write_bytes(TFLiteModel.edited(int8, append_argmax, name="map"))
     (tmp_path / "c.onnx").write_bytes(
@@ -543,7 +543,7 @@ def test_patterns_run_along_a_transposed_kernels_inputs() -> None:
         layer = tf_keras.layers.Conv2DTranspose(6, 2, strides=2, name="up")
         layer.build((None, 4, 4, 8))
         layer.set_weights([kernel, np.zeros(6, np.float32)])
-        step = recipes.Prune(sparsity=50, pattern=pattern)
+        step = Prune(sparsity=50, pattern=pattern)
         wrapped = prune._wrapped(layer, step, 3, {"up"})
         wrapped.build((None, 4, 4, 8))
         wrapped.pruning_step.assign(10)

@@ -24,7 +24,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from scene_detectors import CLASSES, DATA, PREPROCESSING, SIDE, network_of, spec_of
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.compress.compress import compress
 from export.graph.two_stage import (
     FiledDetections,
@@ -344,7 +344,7 @@ def found(run: Run, task: TwoStageDetection) -> Found:
 
 def test_what_is_made_and_what_is_refused(task: TwoStageDetection) -> None:
     for name in task.default:
-        task.check(recipes.variant(name))
+        task.check(parse_variant(name))
     for name, reason in (
         ("int8", "round coordinates and scores between the stages"),
         ("int16x8", "round coordinates and scores between the stages"),
@@ -356,13 +356,13 @@ def test_what_is_made_and_what_is_refused(task: TwoStageDetection) -> None:
         ("int8_converter", "round coordinates and scores between the stages"),
     ):
         with pytest.raises(InputError, match=f"^{name}: two-stage detectors .*{reason}"):
-            task.check(recipes.variant(name))
+            task.check(parse_variant(name))
         with pytest.raises(InputError, match=f"^{name}: "):
             compress(task.run, [name])
 
 
 def test_a_file_is_described(task: TwoStageDetection) -> None:
-    variant = recipes.variant("float32")
+    variant = parse_variant("float32")
     for end, label, count in ((".tflite", "float32", "float32"), (".onnx", "int32", "int32")):
         told = task.description(variant, end)
         assert [(o["name"], o["shape"], o["type"]) for o in told["outputs"]] == [
@@ -394,7 +394,7 @@ def test_masks_are_the_metric_and_boxes_stand_beside_them(task, found: Found) ->
 
 def test_verdicts_look_at_masks(task: TwoStageDetection, found: Found) -> None:
     def verdict(name: str, answers: Found) -> Any:
-        return task.verify(recipes.variant(name), answers, found, None)
+        return task.verify(parse_variant(name), answers, found, None)
 
     assert verdict("float32", found).fits
     assert verdict("float32", found).agreement == 100
@@ -415,7 +415,7 @@ def test_verdicts_look_at_masks(task: TwoStageDetection, found: Found) -> None:
     gone = task.measured([one.take(one.scores > 2) for one in found.pictures])
     for name in ("float32", "weight_int8"):
         assert verdict(name, gone).verified == "no"
-        assert task.verify(recipes.variant(name), gone, gone, None).verified == "not verified"
+        assert task.verify(parse_variant(name), gone, gone, None).verified == "not verified"
 
 
 def test_mistakes_are_kept_with_masks_and_drawn(task: TwoStageDetection, found: Found) -> None:

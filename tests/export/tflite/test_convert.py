@@ -8,7 +8,7 @@ import onnx
 import pytest
 from networks import DEMO_MODELS, converted, lively, outputs_of, with_random_weights
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
 from export.onnx.convert import to_onnx
 from export.runtime import load as runtimes
@@ -50,7 +50,7 @@ def test_float32_and_int8_are_one_piece_and_agree(name: str, tmp_path) -> None:
     int8_path = tmp_path / "int8.tflite"
     int8_path.write_bytes(
         quantise_file(
-            lowered, recipes.variant("int8"), preprocessing, bytes_of(preprocessing, seed=2)
+            lowered, parse_variant("int8"), preprocessing, bytes_of(preprocessing, seed=2)
         )
     )
     runtime = runtimes.load(int8_path, preprocessing)
@@ -73,7 +73,7 @@ def test_large_network_is_one_piece_in_int8_too(tmp_path) -> None:
     pictures = bytes_of(preprocessing, seed=2, count=8)
     path.write_bytes(
         quantise_file(
-            to_tflite(lower_for_int8(model)), recipes.variant("int8"), preprocessing, pictures
+            to_tflite(lower_for_int8(model)), parse_variant("int8"), preprocessing, pictures
         )
     )
     assert runtimes.load(path, preprocessing).partitions == 1
@@ -150,7 +150,7 @@ def test_int8_takes_raw_bytes_whatever_the_normalisation(
     np.testing.assert_allclose(got, wanted, atol=2e-5 * np.abs(wanted).max())
     path = tmp_path / "int8.tflite"
     calibration = bytes_of(preprocessing, seed=2)
-    path.write_bytes(quantise_file(to_tflite(twin), recipes.variant("int8"), raw, calibration))
+    path.write_bytes(quantise_file(to_tflite(twin), parse_variant("int8"), raw, calibration))
     runtime = runtimes.load(path, preprocessing)
     assert runtime._input["dtype"] == np.uint8
     assert runtime._input["quantization"] == (1, 0)
@@ -171,7 +171,7 @@ def test_weight_variants_of_a_depthwise_network(variant: str, tmp_path) -> None:
     pictures = bytes_of(preprocessing, seed=1)
     wanted = outputs_of(model, preprocessing.normalise(pictures))
     path = tmp_path / "x.tflite"
-    path.write_bytes(quantise_file(float_file, recipes.variant(variant), preprocessing))
+    path.write_bytes(quantise_file(float_file, parse_variant(variant), preprocessing))
     runtime = runtimes.load(path, preprocessing)
     shares = {"float16": 0.6, "dynamic_int8": 0.4, "weight_int8": 0.4, "weight_int4": 0.28}
     assert path.stat().st_size < shares[variant] * len(float_file)

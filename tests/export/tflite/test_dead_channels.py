@@ -14,7 +14,7 @@ from dead_channels import SIDE, every_kind, pictures_of
 from keras import layers
 from networks import lively, outputs_of
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.graph.fold_norm import fold_batch_norms
 from export.runtime import load as runtimes
 from export.tflite import kernel_ranges
@@ -51,7 +51,7 @@ def test_every_kind_of_layer_keeps_the_bias(precision: str, dead: float, tmp_pat
     model, float_file = converted(dead)
     preprocessing = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.0, std=128.0)
     pictures, calibration = pictures_of(1, 24, SIDE), pictures_of(2, 24, SIDE)
-    file = quantise_file(float_file, recipes.variant(precision), preprocessing, calibration)
+    file = quantise_file(float_file, parse_variant(precision), preprocessing, calibration)
     got, runtime = answers(file, preprocessing, pictures, tmp_path / "x.tflite")
     wanted = outputs_of(model, preprocessing.normalise(pictures))
     # Without a single dead channel 42 to 47 dB, with a lost constant 0.
@@ -91,7 +91,7 @@ def test_a_tenth_of_the_norms_dead(precision: str, tmp_path) -> None:
     model, without, float_file = folded("mobilenet_v2", 0.1)
     preprocessing = zoo.entry("mobilenet_v2").preprocessing(28, 28, resize="pad")
     pictures, calibration = pictures_of(1, 16, 28), pictures_of(2, 16, 28)
-    variant = recipes.variant(precision)
+    variant = parse_variant(precision)
     if variant.tool == "converter":
         file = converter_quantise(without, variant, preprocessing, calibration).packed()
     else:

@@ -28,7 +28,7 @@ from suppression import (
     written,
 )
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.graph.detection import with_scores
 from export.graph.lower import lower_for_int8
 from export.runtime import load as runtimes
@@ -241,7 +241,7 @@ def test_trained_ranges_go_through_up_sampling_without_an_operation() -> None:
     lowered = to_tflite(with_scores(lower_for_int8(toy()), spec_of(6, 3)))
     some = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
     ranges = {"p3_act": (0.0, 5.0)}  # which is pooled, and doubled again
-    file = quantise_file(lowered, recipes.variant("int8"), PREPROCESSING, some, trained=ranges)
+    file = quantise_file(lowered, parse_variant("int8"), PREPROCESSING, some, trained=ranges)
     graph = flatbuffer.read(file).subgraphs[0]
     names = (b"/p3_act", b"/p4_", b"/coarse_")
     same = [t for t in graph.tensors if t.type == 9 and any(name in t.name for name in names)]

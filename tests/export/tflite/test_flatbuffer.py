@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from networks import converted
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.tflite import flatbuffer
 from export.tflite.quantise import quantise_file
 from kerascnn import zoo
@@ -21,7 +21,7 @@ def int8() -> bytes:
     preprocessing = zoo.preprocessing("mobilenet_v2", 28, 28)
     pictures = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 3)).astype(np.uint8)
     file = converted("mobilenet_v2")[1]  # which needs no lowering
-    return quantise_file(file, recipes.variant("int8"), preprocessing, pictures)
+    return quantise_file(file, parse_variant("int8"), preprocessing, pictures)
 
 
 def test_equal_lists_are_written_once(int8: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,8 @@ from PIL import Image
 from shared_heads import SIDE
 from suppression import PREPROCESSING, run, spec_of, written
 
-from export.artefacts import variants as recipes
 from export.artefacts.description import input_metadata
+from export.artefacts.variants import parse_variant
 from export.onnx.metadata import describe as describe_onnx
 from export.onnx.model import ONNXModel
 from export.runtime import load as runtimes
@@ -304,7 +304,7 @@ def test_mediapipe_classifies_as_we_do(precision: str, mediapipe, tmp_path) -> N
     model, raw = classifier(), precision == "int8"
     file = to_tflite(model)
     if precision != "float32":
-        file = quantise_file(file, recipes.variant(precision), PREPROCESSING, pictures)
+        file = quantise_file(file, parse_variant(precision), PREPROCESSING, pictures)
     file = described(file, raw=raw, task="classification")
     rows = asked(mediapipe, "classification", pictures[0], file, tmp_path)
     ours = runtimes.load(tmp_path / "model.tflite", PREPROCESSING).predict(pictures[:1])[0]

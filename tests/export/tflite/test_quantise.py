@@ -10,7 +10,7 @@ import pytest
 from litert_quantizer import quantizer, recipe
 from networks import converted, lively, outputs_of
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.runtime import load as runtimes
 from export.tflite.convert import to_tflite
 from export.tflite.converter_quantise import converter_quantise
@@ -47,7 +47,7 @@ def test_int16x8_takes_floats_and_agrees(name: str, tmp_path) -> None:
     model, file = lowered(name)
     preprocessing = preprocessing_of(name)
     pictures = bytes_of(preprocessing, seed=1)
-    variant = recipes.variant("int16x8")
+    variant = parse_variant("int16x8")
     runtime = loaded(
         quantise_file(file, variant, preprocessing, bytes_of(preprocessing, seed=2)),
         preprocessing,
@@ -67,7 +67,7 @@ def test_ranges_are_of_all_pictures_whatever_their_order() -> None:
     file = lowered("lenet5")[1]
     loud = bytes_of(preprocessing, seed=1, count=1)
     faint = np.full((30, *preprocessing.input_shape), 120, np.uint8)
-    variant = recipes.variant("int8")
+    variant = parse_variant("int8")
     first, last = (
         quantise_file(file, variant, preprocessing, np.concatenate(order))
         for order in ((loud, faint), (faint, loud))
@@ -80,9 +80,9 @@ def test_no_calibration_pictures_is_said() -> None:
     model, file = lowered("lenet5")
     preprocessing = preprocessing_of("lenet5")
     with pytest.raises(InputError, match="int8 needs calibration images"):
-        quantise_file(file, recipes.variant("int8"), preprocessing)
+        quantise_file(file, parse_variant("int8"), preprocessing)
     with pytest.raises(InputError, match="int16x8_converter needs calibration images"):
-        converter_quantise(model, recipes.variant("int16x8_converter"), preprocessing)
+        converter_quantise(model, parse_variant("int16x8_converter"), preprocessing)
 
 
 @pytest.mark.parametrize("precision", ["float16", "dynamic_int8", "int8", "int16x8"])
@@ -93,7 +93,7 @@ def test_the_converter_agrees_with_litert_quantizer(precision: str, tmp_path) ->
     # No picture is quite black or white anywhere: the input's range is not theirs to set.
     calibration = bytes_of(preprocessing, seed=2).clip(9, 240)
     own = converter_quantise(
-        model, recipes.variant(f"{precision}_converter"), preprocessing, calibration
+        model, parse_variant(f"{precision}_converter"), preprocessing, calibration
     ).packed()
     runtime = loaded(own, preprocessing, tmp_path)
     if precision == "int8":
@@ -103,7 +103,7 @@ def test_the_converter_agrees_with_litert_quantizer(precision: str, tmp_path) ->
         assert runtime._input["dtype"] == np.float32
     shares = {"float16": 0.6, "dynamic_int8": 0.32, "int8": 0.32, "int16x8": 0.33}
     assert len(own) < shares[precision] * len(file)
-    other = quantise_file(file, recipes.variant(precision), preprocessing, calibration)
+    other = quantise_file(file, parse_variant(precision), preprocessing, calibration)
     got = runtime.predict(pictures)
     wanted = loaded(other, preprocessing, tmp_path).predict(pictures)
     assert correlation(got, wanted) > (0.98 if precision == "int8" else 0.999)
@@ -155,7 +155,7 @@ def test_dynamic_int8_survives_outliers_before_depthwise_layers(tmp_path) -> Non
     collapsed = loaded(throughout, preprocessing, tmp_path).predict(pictures)
     assert correlation(collapsed, wanted) < 0.95
     for name in ("dynamic_int8", "weight_int8"):
-        ours = quantise_file(file, recipes.variant(name), preprocessing)
+        ours = quantise_file(file, parse_variant(name), preprocessing)
         assert correlation(loaded(ours, preprocessing, tmp_path).predict(pictures), wanted) > 0.99
 
 
@@ -167,7 +167,7 @@ def test_kernels_of_any_size_have_a_scale_for_each_channel(tmp_path) -> None:
     model = keras.Model(given, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x)))
     preprocessing = Preprocessing(height=2, width=2, channels=3)
     pictures = bytes_of(preprocessing, seed=1)
-    variant = recipes.variant("weight_int8")
+    variant = parse_variant("weight_int8")
     file = quantise_file(to_tflite(model), variant, preprocessing, ())
     assert len(file) < 1.1 * model.count_params()
     answers = loaded(file, preprocessing, tmp_path).predict(pictures)

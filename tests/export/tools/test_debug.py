@@ -14,7 +14,7 @@ import pytest
 from networks import converted
 from PIL import Image
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.compress.mixed import kernel_holders
 from export.graph.lower import lower_for_int8, with_raw_input
 from export.tflite import flatbuffer
@@ -66,7 +66,7 @@ def test_a_file_equals_itself(float_file: bytes) -> None:
     ("variant", "least", "bits"), [("int8", 15, {8, 32}), ("weight_int8", 25, {32})]
 )
 def test_all_layers_are_compared(float_file: bytes, variant: str, least: float, bits) -> None:
-    artefact = quantise_file(float_file, recipes.variant(variant), PREPROCESSING, PICTURES)
+    artefact = quantise_file(float_file, parse_variant(variant), PREPROCESSING, PICTURES)
     layers = errors(float_file, artefact)
     kernels = [e for e in layers if e.op.endswith("CONV_2D") or e.layer == "logits"]
     assert len(kernels) == convolutions(float_file)
@@ -77,9 +77,7 @@ def test_all_layers_are_compared(float_file: bytes, variant: str, least: float, 
 
 
 def test_a_planted_fault_is_found(float_file: bytes) -> None:
-    model = flatbuffer.read(
-        quantise_file(float_file, recipes.variant("weight_int8"), PREPROCESSING)
-    )
+    model = flatbuffer.read(quantise_file(float_file, parse_variant("weight_int8"), PREPROCESSING))
     graph = model.subgraphs[0]
     maker = {o.outputs[0]: o for o in graph.operators}
     (index,) = (i for layer, _op, i in kernel_holders(model) if FAULTY in layer)
@@ -118,7 +116,7 @@ def test_networks_that_normalise_inside_and_are_lowered() -> None:
     preprocessing = dataclasses.replace(PREPROCESSING, mean=(120.0, 115.0, 100.0), std=57.0)
     twin, raw = with_raw_input(lower_for_int8(model), preprocessing)
     file = to_tflite(twin)
-    artefact = quantise_file(file, recipes.variant("int8"), raw, PICTURES)
+    artefact = quantise_file(file, parse_variant("int8"), raw, PICTURES)
     layers = layer_errors(file, artefact, preprocessing, PICTURES, reference_preprocessing=raw)
     names = [error.layer for error in layers]
     assert names[0] == "normalise"
@@ -128,7 +126,7 @@ def test_networks_that_normalise_inside_and_are_lowered() -> None:
 
 
 def test_table_and_chart(float_file: bytes, tmp_path) -> None:
-    artefact = quantise_file(float_file, recipes.variant("weight_int4"), PREPROCESSING)
+    artefact = quantise_file(float_file, parse_variant("weight_int4"), PREPROCESSING)
     layers = errors(float_file, artefact)
     rows = list(csv.DictReader(io.StringIO(as_csv(layers))))
     assert [row["layer"] for row in rows] == [layer.layer for layer in layers]

@@ -12,7 +12,7 @@ import pytest
 from commands import assert_refused, here
 from report_rows import row
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import parse_variant
 from export.compress.compress import all_artefacts
 from export.report.results import Choice
 from export.tflite.convert import to_tflite
@@ -156,12 +156,12 @@ def test_what_more_training_cannot_mend_is_passed_over() -> None:
     assert int8.latency_ms is not None
     slow, long = Budget(latency_ms=int8.latency_ms / 2), Budget(size=50_000)
     for name, hopeless in (("prune75_qat_int8", True), ("slim50_qat_int8", False)):
-        variant = recipes.variant(name)
+        variant = parse_variant(name)
         for budget in (slow, long):
             reason = shrinking._hopeless(variant, {"int8": int8}, budget)
             assert bool(reason) is hopeless
     download = Budget(size=50_000, metric="download")
-    assert shrinking._hopeless(recipes.variant("qat_int8"), {"int8": int8}, download) is None
+    assert shrinking._hopeless(parse_variant("qat_int8"), {"int8": int8}, download) is None
 
 
 def test_a_file_below_the_graph_itself_is_refused(run: Run) -> None:

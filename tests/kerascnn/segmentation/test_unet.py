@@ -388,7 +388,7 @@ def test_classifiers_serve_as_backbones(name: str) -> None:
     ],
 )
 def test_files_are_one_piece_for_the_delegate(name, shape, options, tmp_path) -> None:
-    from export.artefacts import variants as recipes
+    from export.artefacts.variants import parse_variant
     from export.runtime import load as runtimes
     from export.tflite.convert import to_tflite
     from export.tflite.quantise import quantise_file
@@ -404,7 +404,7 @@ def test_files_are_one_piece_for_the_delegate(name, shape, options, tmp_path) ->
     assert runtime.operations == ("DELEGATE",)
     scale = np.abs(wanted).max()
     np.testing.assert_allclose(runtime.predict(pictures) / scale, wanted / scale, atol=1e-4)
-    int8 = quantise_file(converted, recipes.variant("int8"), preprocessing, pictures)
+    int8 = quantise_file(converted, parse_variant("int8"), preprocessing, pictures)
     (tmp_path / "int8.tflite").write_bytes(int8)
     runtime = runtimes.load(tmp_path / "int8.tflite", preprocessing)
     assert runtime.operations == ("QUANTIZE", "DELEGATE")

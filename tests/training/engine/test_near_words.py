@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from export.artefacts import variants as recipes
+from export.artefacts.variants import ChannelPrune, parse_variant
 from export.tools import budget
 from kerascnn import zoo
 from kerascnn.detection.specs import DetectorSpec
@@ -50,8 +50,8 @@ SPEC = zoo.detector_spec("ssdlite_mobilenet_v2", (96, 96, 3)).to_dict()
     ("make", "meant"),
     [
         (lambda: budget.Budget(metric="downlod"), "download"),
-        (lambda: recipes.variant("imt8"), "int8"),
-        (lambda: recipes.ChannelPrune(macs=50, score="tailor"), "taylor"),
+        (lambda: parse_variant("imt8"), "int8"),
+        (lambda: ChannelPrune(macs=50, score="tailor"), "taylor"),
         (lambda: zoo.entry("mobilenetv2"), "mobilenet_v2"),
         (lambda: zoo.entry("ResNet50"), "resnet50"),
         (lambda: training_recipes.load("finetun"), "finetune"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kerascnn import outside_json as told
+from kerascnn import outside_json
 from kerascnn.detection import spec_from_dict
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -22,11 +22,11 @@ def written(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", '{"a":' * 10**5, "9" * 5000])
 def test_what_is_no_object_is_a_value_error(text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - any message of the parser
-        told.read_object(written(tmp_path, text), "mend it")
+        outside_json.read_object(written(tmp_path, text), "mend it")
 
 
 def test_missing_fields_are_named_at_any_depth(tmp_path: Path) -> None:
-    found = told.read_object(written(tmp_path, '{"a": {"b": [{"c": 1}]}}'), "mend it")
+    found = outside_json.read_object(written(tmp_path, '{"a": {"b": [{"c": 1}]}}'), "mend it")
     assert found["a"]["b"][0]["c"] == 1
     assert found.get("d") is None
     for place in (found, found["a"], found["a"]["b"][0]):
@@ -34,12 +34,15 @@ def test_missing_fields_are_named_at_any_depth(tmp_path: Path) -> None:
             place["d"]
 
 
-SHAPE: told.Shape = {"count": told.whole, "inner": {"names": told.items(told.text, least=1)}}
+SHAPE: outside_json.Shape = {
+    "count": outside_json.whole,
+    "inner": {"names": outside_json.items(outside_json.text, least=1)},
+}
 
 
 def test_only_what_is_there_is_looked_at() -> None:
-    told.check({}, SHAPE)
-    told.check({"count": 3, "more": object(), "inner": {"names": ["a"]}}, SHAPE)
+    outside_json.check({}, SHAPE)
+    outside_json.check({"count": 3, "more": object(), "inner": {"names": ["a"]}}, SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ def test_only_what_is_there_is_looked_at() -> None:
 )
 def test_the_field_that_is_wrong_is_named(values: dict, field: str) -> None:
     with pytest.raises(ValueError, match=field) as raised:
-        told.check(values, SHAPE)
+        outside_json.check(values, SHAPE)
     assert len(str(raised.value)) < 100
 
 
@@ -87,9 +90,9 @@ class Fields:
     ],
 )  # fmt: skip
 def test_types_of_fields(change: dict) -> None:
-    told.check_types(Fields(whole=3, real=2, some=(1.0, 2), pairs=((1, 2),)))
+    outside_json.check_types(Fields(whole=3, real=2, some=(1.0, 2), pairs=((1, 2),)))
     with pytest.raises(ValueError, match=r" is "):
-        told.check_types(Fields(**change))
+        outside_json.check_types(Fields(**change))
 
 
 @pytest.mark.parametrize(
