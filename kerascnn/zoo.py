@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -169,11 +170,21 @@ def detector_spec(
         raise InputError(
             f"{name} is not a detector; the detectors are {', '.join(list_models('detection'))}"
         )
-    module = importlib.import_module(row.builder.partition(":")[0])
+    module = importlib.import_module(spec_module(name))
     spec: DetectorSpec | TwoStageSpec = module.detector_spec(
         name, input_shape or row.input_shape, **options
     )
     return spec
+
+
+def spec_module(name: str) -> str:
+    """Where a detector's `detector_spec` is: beside its builder where that needs no framework.
+
+    Of a builder in `family` that is `family_boxes`, if there is such a module, else `family`.
+    """
+    module = entry(name).builder.partition(":")[0]
+    light = f"{module}_boxes"
+    return light if importlib.util.find_spec(light) else module
 
 
 def features(model: keras.Model, names: Sequence[str]) -> keras.Model:

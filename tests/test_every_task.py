@@ -23,13 +23,19 @@ import tiny_segmenters
 from commands import assert_refused, here
 from interruptions import assert_same_weights, stop_at_step
 
+from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
 from export.compress.compress import compress
 from export.report.compare import compare
 from export.runtime.selftest import verify
+from export.tasks import agreement as tasks_agreement
 from export.tasks import base as tasks
+from export.tasks import comparison
+from export.tools.budget import Budget
+from export.tools.debug import debug
 from export.tools.evaluate import evaluate
+from export.tools.shrink import as_text, shrink
 from kerascnn import blocks, zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -39,6 +45,9 @@ from training.engine.request import TrainRequest, request
 from training.engine.run import Run
 from training.engine.stopping import Stopped
 from training.engine.train import train
+from training.tools import range_test
+from training.tools.bench_data import bench_data
+from training.tools.find_rate import suggest
 
 COUNT, SIDE, EPOCHS, SHAPE = 12, 64, 4, (32, 48, 3)
 
@@ -87,6 +96,7 @@ CASES = {
     "classification": Case(
         task="classification", metric="accuracy", model="mobilenet_v2",
         data=small_sets.class_folders, network=classifier, answer="labels",
+        changes={"augmentation": "pictures"},  # RandAugment is half of what a step takes to trace
     ),
     "multilabel": Case(
         task="multilabel", metric="mAP", model="mobilenet_v2",
@@ -351,6 +361,118 @@ def test_classifiers_files_may_end_in_probabilities(
             )
     told_of_all = [evaluate(one.path).to_dict()["value"] for one in (found[0], made[0])]
     assert told_of_all[0] == pytest.approx(told_of_all[1])
+
+
+STEPS = ("slim50_dynamic_int8", "distil_prune50_dynamic_int8", "mixed")
+REFUSED = {CASES["two-stage detection"].model: STEPS}
+
+
+def test_steps_are_taken_or_refused_with_a_reason(
+    case: Case, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Channels removed, a teacher, each layer's own bits; the rows of test_every_tool are these."""
+    monkeypatch.setattr(comparison, "SURE", 0.01)  # four epochs on ten images
+    monkeypatch.setattr(tasks_agreement, "SURE", 0.01)
+    shutil.copytree(run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("artefacts"))
+    copy = Run.open(tmp_path / "run")
+    settings = recipes.Settings(
+        calibration_pictures=4,
+        fine_tuning=recipes.FineTuning(epochs=1),
+        max_change=20.0,
+        spared=("depthwise",),  # of one network the stem is all that there is
+    )
+    for name in STEPS:
+        if name in REFUSED.get(case.model, ()):
+            with pytest.raises(InputError, match=name):
+                tasks.of(copy).check(recipes.variant(name))
+            continue
+        ((one,), _new) = compress(copy, [name], onnx=False, settings=settings)
+        assert one.info["evaluation"]["metric"] == case.metric
+        share = one.info["macs"] / run.info["macs"]
+        assert (0.3 < share <= 0.5) == name.startswith("slim50")
+        if name == "mixed":
+            assert {layer["bits"] for layer in one.info["layers"]["layers"]} <= {4, 8, 16}
+        if name.startswith("distil"):
+            teaching = one.info["variant"]["fine_tuning"]["teacher"]
+            assert teaching == "self"
+
+
+def test_a_teacher_is_of_the_same_task(
+    case: Case, run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_tiny_network(case, monkeypatch)
+    if case.model in REFUSED:
+        with pytest.raises(InputError, match="two-stage"):
+            train(asked(case, data, epochs=1, teacher=str(run.folder)), tmp_path / "taught")
+        return
+    wanted = asked(case, data, epochs=1, teacher=str(run.folder))
+    taught = train(wanted, tmp_path / "taught")
+    assert taught.info["teacher"]["run"] == run.folder.name
+    alone = train(asked(case, data, epochs=1), tmp_path / "alone")
+    assert taught.load_model().count_params() == alone.load_model().count_params()
+    with pytest.raises(AssertionError):
+        assert_same_weights(taught.load_model(), alone.load_model())
+
+
+def test_debug_compares_layers(case: Case, run: Run, made: list[Artefact], tmp_path: Path) -> None:
+    """Up to what the network ends in, whatever stands behind it in the file."""
+    ends = {
+        "classification": {"logits"},
+        "multilabel": {"logits"},
+        "detection": {"boxes", "scores"},
+        "two-stage detection": set(),  # its second stage looks at other regions
+        "segmentation": {"logits"},
+    }
+    (name,) = (one for one, other in CASES.items() if other is case)
+    variants = [one.path.stem for one in made if one.path.suffix == ".tflite"]
+    for variant in variants:
+        found = debug(run, variant, tmp_path, pictures=4)
+        layers = {layer.layer for layer in found.layers}
+        assert layers >= ends[name]
+        assert any(layer.startswith(("stem", "enc1")) for layer in layers)
+        exact = [layer for layer in found.layers if layer.snr_db < 60]
+        assert bool(exact) == (variant != "float32"), exact
+        assert (tmp_path / f"{variant}_layers.csv").is_file()
+
+
+def test_shrink_judges_by_the_metric(
+    case: Case, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("artefacts"))
+    copy = Run.open(tmp_path / "run")
+    budget = Budget(size=10_000_000, drop=100.0)
+    kind = type(tasks.of(copy).kind)  # a network of four epochs on ten images finds nothing
+    monkeypatch.setattr(kind, "below_floor", lambda *_rest, **_options: None)
+    found = shrink(copy, budget, ladder=("dynamic_int8",))
+    assert found.chosen is not None
+    assert (found.chosen.metric, found.tried) == (case.metric, ("dynamic_int8",))
+    assert found.chosen.choice is not None
+    assert found.chosen.choice.split == "validation"
+    assert case.metric in as_text(found, budget) or case.metric == "accuracy"
+
+
+def test_a_rate_is_searched_for(
+    case: Case, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_tiny_network(case, monkeypatch)
+    losses: list[float] = []
+
+    def curve(tried: np.ndarray, found: list[float]) -> Any:
+        losses.extend(found)
+        return suggest(tried, [2.3 - 0.05 * step for step in range(len(tried))])
+
+    monkeypatch.setattr(range_test, "suggest", curve)  # on ten images a curve is noise
+    monkeypatch.setattr(range_test, "write_plot", lambda *_arguments: None)
+    found = range_test.range_test(asked(case, data), tmp_path / "rate.png", steps=20)
+    assert found.rate > 0
+    assert 1 < len(losses) <= 20
+    assert math.isfinite(losses[0])
+
+
+def test_a_pipeline_is_timed(case: Case, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_tiny_network(case, monkeypatch)
+    found = bench_data(asked(case, data), seconds=0.01, rounds=1)
+    assert min(found.pipeline, found.step, found.epoch) > 0
 
 
 def test_it_is_the_same_in_batches_of_any_size(run: Run) -> None:

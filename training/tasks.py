@@ -91,7 +91,7 @@ def all_tasks() -> tuple[Task, ...]:
 
 
 def networks_for(command: str) -> str:
-    """Whose networks a command takes, as in "a classifier": see `Task.commands`."""
+    """Whose networks a command takes, as in "a classifier or a detector": see `Task.commands`."""
     return " or ".join(task.network for task in all_tasks() if command in task.commands)
 
 

@@ -2,18 +2,20 @@
 
 A walk over the graph gives every channel of every tensor a number. Sums, products and depthwise
 convolutions make numbers one, concatenations put them side by side, flattening repeats them; so a
-channel is everything that has to go at once. Channels that no layer tells apart form a group, from
-which the least worthy go, a step at a time, wherever least is lost for a multiply-add saved.
+channel is everything that has to go at once. A kernel that is called several times, as those of a
+detector's heads are, ties the channels of all its calls. Channels that no layer tells apart form a
+group, from which the least worthy go, a step at a time, wherever least is lost for a multiply-add
+saved.
 
 What the walk cannot follow (grouped convolutions, normalisation across channels, nested models,
-shared or unknown layers) keeps all channels that it touches; so do the inputs and the logits.
+unknown layers) keeps all channels that it touches; so do the inputs and the outputs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -25,10 +27,14 @@ from kerascnn.complexity import count_macs
 from kerascnn.errors import InputError
 
 SCORES = ("taylor", "norm", "l1")
+# From a truth and a network's outputs to a number.
+Loss = Callable[[Any, Sequence[Any]], Any]
+# A layer's name, and which of its calls.
+_Call = tuple[str, int]
 # Of a group, the share that always stays.
 _FLOOR = 1 / 8
 
-_KERNELS = (layers.Conv2D, layers.Dense, layers.DepthwiseConv2D)
+_KERNELS = (layers.Conv2D, layers.Conv2DTranspose, layers.Dense, layers.DepthwiseConv2D)
 _MERGES = (
     layers.Add,
     layers.Average,
@@ -65,13 +71,14 @@ def prune_channels(
     *,
     macs: float,
     score: str,
-    batches: Iterable[tuple[np.ndarray, np.ndarray]] = (),
+    batches: Iterable[tuple[Any, Any]] = (),
     divisor: int = 8,
+    loss: Loss | None = None,
 ) -> keras.Model:
     """Remove whole channels until a share of the multiply-adds is left.
 
     Args:
-        model: functional, ending in logits; left as it is.
+        model: functional; left as it is.
         macs: share of `count_macs(model)` that may stay, between 0 and 1. The result has at most
             that, and no step of `divisor` channels could be given back.
         score: what a channel is worth.
@@ -83,8 +90,10 @@ def prune_channels(
             "norm": |gamma| of the batch norm (Liu et al., arXiv:1708.06519), L1 for groups that
             have none.
             "l1": sum of absolute kernel weights (Li et al., arXiv:1608.08710).
-        batches: for "taylor": normalised pictures (n, height, width, channels) in float32 and
-            one-hot labels (n, classes), on which softmax cross-entropy is taken.
+        batches: for "taylor": normalised pictures (n, height, width, channels) in float32 and what
+            `loss` takes as their truth.
+        loss: of a truth and the list of the network's outputs, a sum over pictures; None: softmax
+            cross-entropy of the only output and one-hot labels (n, classes).
         divisor: widths stay multiples of it where a group is at least twice as wide; phones
             compute channels in lanes of 4 or 8.
 
@@ -103,13 +112,13 @@ def prune_channels(
         A functional model with the same layer names, flags and types, and copied weights.
 
     Raises:
-        InputError: no functional model of one picture size, a convolution that is called twice, an
-            impossible share, divisor or score, "taylor" without batches, or a share that the
-            smallest widths exceed; the message names the least.
+        InputError: no functional model of one picture size, an impossible share, divisor or score,
+            "taylor" without batches, or a share that the smallest widths exceed; the message names
+            the least.
     """
     _check(model, macs, score, divisor)
     graph = _Graph(model)
-    worth = _worth(graph, score, batches)
+    worth = _worth(graph, score, batches, loss or _cross_entropy)
     groups = graph.groups(divisor)
     kept = _choose(_Costs(graph, groups), groups, [worth[g.channels] for g in groups], macs)
     keep = np.ones(graph.size, bool)
@@ -121,8 +130,11 @@ def prune_channels(
 
 def widths(model: keras.Model) -> dict[str, int]:
     """Output channels of each convolution and dense layer, by layer name."""
+    # Of a layer that is called several times Keras knows no one output.
     return {
-        layer.name: layer.output.shape[-1] for layer in model.layers if isinstance(layer, _KERNELS)
+        layer.name: layer._inbound_nodes[0].outputs[0].shape[-1]
+        for layer in model.layers
+        if isinstance(layer, _KERNELS)
     }
 
 
@@ -174,12 +186,14 @@ class _Group:
 class _Tensor:
     """A tensor of the walk: its channels' numbers, and the convolution that they come from.
 
+    That has a name, and a number of the call.
+
     The symbolic tensor is kept with them: a freed one's id could be given to another.
     """
 
     symbol: Any
     channels: np.ndarray
-    producer: str | None = None
+    producer: _Call | None = None
 
 
 class _Graph:
@@ -188,7 +202,9 @@ class _Graph:
     Attributes:
         inputs, outputs: by layer name, the numbers of the channels on both sides of each layer
             whose weights are cut.
-        norms: batch norm of a convolution, by name.
+        norms: batch norm behind each call of a convolution, by name and call.
+        points: where its channels are scored, likewise: behind the norm, if there is one.
+        areas: multiply-adds of a pair of channels, by name, all calls together.
         makers: layers that make channels that may go, and that these are scored by: neither
             depthwise convolutions, which pass on what another made, nor the last one of a gate.
     """
@@ -196,14 +212,16 @@ class _Graph:
     def __init__(self, model: keras.Model) -> None:
         self.inputs: dict[str, np.ndarray] = {}
         self.outputs: dict[str, np.ndarray] = {}
-        self.norms: dict[str, str] = {}
+        self.norms: dict[str, dict[int, str]] = {}
+        self.points: dict[str, list[Any]] = {}
+        self.areas: dict[str, int] = {}
         self.makers: dict[str, None] = {}
-        self._called: set[str] = set()
+        self._lost: set[str] = set()  # layers of which a call could not be followed
         self._parent: list[int] = []
         self._locked: set[int] = set()
         self._tensors: dict[int, _Tensor] = {}
-        # The graph is public only to whoever clones it; and layers of the twin have one call each,
-        # also where the model shares them with another.
+        # The graph is public only to whoever clones it; and layers of the twin have the calls of
+        # this model alone, also where it shares them with another.
         self.twin = keras.models.clone_model(model, call_function=self._call)
         for layer in model.layers:
             self.twin.get_layer(layer.name).set_weights(layer.get_weights())
@@ -240,6 +258,7 @@ class _Graph:
         tensors = [self._of(x) for x in _symbols((args, kwargs))]
         followed = None if _symbols(kwargs) else self._follow(layer, tensors, outputs)
         if followed is None:
+            self._lose(layer.name)
             for tensor in tensors:
                 self._lock(tensor.channels)
             for symbol in _symbols(outputs):
@@ -249,17 +268,19 @@ class _Graph:
             self._tensors[id(outputs)] = _Tensor(outputs, channels, producer)
         return outputs
 
-    def _follow(self, layer, tensors, output) -> tuple[np.ndarray, str | None] | None:
+    def _follow(self, layer, tensors, output) -> tuple[np.ndarray, _Call | None] | None:
         """Channels and producer of a layer's output, or None where they cannot be told."""
-        if self._is_repeated(layer) or not _is_followed(layer, tensors):
+        if layer.name in self._lost or not _is_followed(layer, tensors):
             return None
         first = tensors[0]
         if type(layer) in _KERNELS:
-            return self._follow_kernel(layer, first)
+            return self._follow_kernel(layer, first, output)
         if type(layer) is layers.BatchNormalization:
             if first.producer:
-                self.norms[first.producer] = layer.name
-            self.outputs[layer.name] = first.channels
+                name, call = first.producer
+                self.norms.setdefault(name, {})[call] = layer.name
+                self.points[name][call] = output
+            self._cut_here(layer, first.channels)
         elif type(layer) is layers.Concatenate and layer.axis in (-1, len(output.shape) - 1):
             return np.concatenate([tensor.channels for tensor in tensors]), None
         elif type(layer) in _MERGES:
@@ -268,29 +289,31 @@ class _Graph:
             return self._reshape(layer, first, output)
         return first.channels, first.producer
 
-    def _is_repeated(self, layer) -> bool:
-        """Whether a layer is called for a second time; then what it has at the first call stays."""
-        if layer.name not in self._called:
-            self._called.add(layer.name)
-            return False
-        if isinstance(layer, _KERNELS):
-            raise InputError(
-                f"layer {layer.name!r} is called more than once; give each call a layer of its own"
-            )
-        self._lock(self.outputs.get(layer.name, np.array([], int)))
-        return True
+    def _lose(self, name: str) -> None:
+        """Leave a layer's weights as they are, at all of its calls."""
+        self._lost.add(name)
+        for sides in (self.inputs, self.outputs):
+            self._lock(sides.get(name, np.array([], int)))
 
-    def _follow_kernel(self, layer, tensor: _Tensor) -> tuple[np.ndarray, str]:
+    def _cut_here(self, layer, channels: np.ndarray) -> None:
+        """Cut a layer's weights, or shape, with these channels, and those of its other calls."""
+        self._tie_all(self.outputs.setdefault(layer.name, channels), channels)
+
+    def _follow_kernel(self, layer, tensor: _Tensor, output) -> tuple[np.ndarray, _Call]:
         name = layer.name
-        self.inputs[name] = tensor.channels
-        if type(layer) is layers.DepthwiseConv2D:
-            self.outputs[name] = np.repeat(tensor.channels, layer.depth_multiplier)
-        else:
-            self.outputs[name] = self._number(layer.kernel.shape[-1])
-            self.makers[name] = None
-        return self.outputs[name], name
+        self._tie_all(self.inputs.setdefault(name, tensor.channels), tensor.channels)
+        if name not in self.outputs:
+            if type(layer) is layers.DepthwiseConv2D:
+                self.outputs[name] = np.repeat(tensor.channels, layer.depth_multiplier)
+            else:
+                self.outputs[name] = self._number(output.shape[-1])
+                self.makers[name] = None
+        self.areas[name] = self.areas.get(name, 0) + _macs_a_pair(layer, tensor.symbol, output)
+        points = self.points.setdefault(name, [])
+        points.append(output)
+        return self.outputs[name], (name, len(points) - 1)
 
-    def _merge(self, layer, tensors, output) -> tuple[np.ndarray, str | None] | None:
+    def _merge(self, layer, tensors, output) -> tuple[np.ndarray, _Call | None] | None:
         """Tie the channels of terms or factors; one channel for all of another cannot go."""
         rank, width = len(output.shape), output.shape[-1]
         if not width or any(len(tensor.symbol.shape) != rank for tensor in tensors):
@@ -300,26 +323,36 @@ class _Graph:
             if tensor not in full:
                 self._lock(tensor.channels)
                 continue
-            for one, other in zip(full[0].channels, tensor.channels, strict=True):
-                self._tie(one, other)
+            self._tie_all(full[0].channels, tensor.channels)
         if type(layer) is not layers.Multiply:
             return full[0].channels, None
         # A gate scales channels that others make: what it is worth is in what it scales.
         maps = [t for t in full if t.symbol.shape == output.shape]
         for gate in tensors:
             if gate.symbol.shape != output.shape and gate.producer:
-                self.makers.pop(gate.producer, None)
+                self.makers.pop(gate.producer[0], None)
         return full[0].channels, maps[0].producer if len(maps) == 1 else None
 
-    def _reshape(self, layer, tensor: _Tensor, output) -> tuple[np.ndarray, str | None] | None:
-        """Rows of pixels, channels last: a longer last axis has the channels again and again."""
-        width, channels = output.shape[-1], len(tensor.channels)
-        fixed = getattr(layer, "target_shape", (-1,))[-1] != -1
-        if not width or not channels or width % channels or (fixed and width != channels):
+    def _reshape(self, layer, tensor: _Tensor, output) -> tuple[np.ndarray, _Call | None] | None:
+        """Rows of pixels, channels last: a longer last axis has the channels again and again.
+
+        Of such an axis a shorter one has them once more, where it takes whole pixels of it.
+        """
+        width, channels = output.shape[-1], tensor.channels
+        if not width or not len(channels):
             return None
-        if fixed:
-            self.outputs[layer.name] = tensor.channels
-        return np.tile(tensor.channels, width // channels), tensor.producer
+        if width % len(channels) == 0:
+            channels = np.tile(channels, width // len(channels))
+        elif len(channels) % width == 0:
+            pixels = channels.reshape(-1, width)
+            if (pixels != pixels[0]).any():
+                return None
+            channels = pixels[0]
+        else:
+            return None
+        if getattr(layer, "target_shape", (-1,))[-1] != -1:
+            self._cut_here(layer, channels)
+        return channels, tensor.producer
 
     def _of(self, symbol) -> _Tensor:
         """What is known of a tensor; the unknown (an input) has channels that stay."""
@@ -346,6 +379,11 @@ class _Graph:
     def _tie(self, one: int, other: int) -> None:
         one, other = sorted((self._root(one), self._root(other)))
         self._parent[other] = one
+
+    def _tie_all(self, some: np.ndarray, others: np.ndarray) -> None:
+        if some is not others:
+            for one, other in zip(some.tolist(), others.tolist(), strict=True):
+                self._tie(one, other)
 
     def _settle(self) -> None:
         """Give tied channels their common number everywhere."""
@@ -390,10 +428,10 @@ def _is_elementwise(activation) -> bool:
     return getattr(activation, "__name__", "") in _ELEMENTWISE
 
 
-def _worth(graph: _Graph, score: str, batches) -> np.ndarray:
+def _worth(graph: _Graph, score: str, batches, loss: Loss) -> np.ndarray:
     """Worth of every channel, by number: the sum over the layers that make it."""
     if score == "taylor":
-        return _gathered(graph, _taylor(graph, batches))
+        return _gathered(graph, _taylor(graph, batches, loss))
     by_kernel = _gathered(graph, _kernel_sizes(graph))
     if score == "l1":
         return by_kernel
@@ -411,25 +449,38 @@ def _gathered(graph: _Graph, measures: dict[str, np.ndarray]) -> np.ndarray:
     return worth
 
 
-def _taylor(graph: _Graph, batches) -> dict[str, np.ndarray]:
-    """For each layer that makes channels, the sum over pictures of |sum of y * dL/dy|."""
+def _cross_entropy(labels: Any, outputs: Sequence[Any]) -> Any:
+    """Of a classifier's logits, summed over pictures."""
+    truth, logits = tf.cast(labels, tf.float32), tf.cast(outputs[0], tf.float32)
+    return tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(truth, logits))
+
+
+def _taylor(graph: _Graph, batches, loss: Loss) -> dict[str, np.ndarray]:
+    """For each layer that makes channels, the sum over pictures of |sum of y * dL/dy|.
+
+    The inner sum goes over the pixels of all calls of a layer.
+    """
     names = list(graph.makers)
-    points = [graph.twin.get_layer(graph.norms.get(name, name)).output for name in names]
-    probe = keras.Model(graph.twin.inputs, [*points, graph.twin.outputs[0]])
-    sums = [np.zeros(point.shape[-1]) for point in points]
+    points = [point for name in names for point in graph.points[name]]
+    owners = [place for place, name in enumerate(names) for _ in graph.points[name]]
+    probe = keras.Model(graph.twin.inputs, [*points, *graph.twin.outputs])
+    sums = [np.zeros(graph.points[name][0].shape[-1]) for name in names]
     pictures = None
-    for pictures, labels in batches:
+    for pictures, truth in batches:
         with tf.GradientTape() as tape:
             images = tf.convert_to_tensor(pictures)
             tape.watch(images)  # also where every weight is frozen
-            *outputs, logits = probe(images, training=False)
-            logits, truth = tf.cast(logits, tf.float32), tf.cast(labels, tf.float32)
-            loss = tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(truth, logits))
-        slopes = tape.gradient(loss, outputs, unconnected_gradients="zero")
-        for i, (output, slope) in enumerate(zip(outputs, slopes, strict=True)):
+            answers = probe(images, training=False)
+            outputs = answers[: len(points)]
+            total = loss(truth, answers[len(points) :])
+        slopes = tape.gradient(total, outputs, unconnected_gradients="zero")
+        changes: dict[int, np.ndarray] = {}
+        for place, output, slope in zip(owners, outputs, slopes, strict=True):
             change = np.asarray(output * slope, np.float64)
-            pixels = tuple(range(1, change.ndim - 1))
-            sums[i] += np.abs(change.sum(pixels)).sum(0)
+            by_picture = change.sum(tuple(range(1, change.ndim - 1)))
+            changes[place] = changes.get(place, 0.0) + by_picture
+        for place, change in changes.items():
+            sums[place] += np.abs(change).sum(0)
     if pictures is None:
         raise InputError("score 'taylor' needs batches of images and labels; 'norm' does not")
     return dict(zip(names, sums, strict=True))
@@ -437,21 +488,25 @@ def _taylor(graph: _Graph, batches) -> dict[str, np.ndarray]:
 
 def _kernel_sizes(graph: _Graph) -> dict[str, np.ndarray]:
     """L1 norm of each output channel's kernel."""
-    kernels = {name: graph.twin.get_layer(name).get_weights()[0] for name in graph.makers}
-    return {
-        name: _shares(np.abs(kernel, dtype=np.float64).sum(tuple(range(kernel.ndim - 1))))
-        for name, kernel in kernels.items()
-    }
+    found = {}
+    for name in graph.makers:
+        layer = graph.twin.get_layer(name)
+        kernel = np.abs(layer.get_weights()[0], dtype=np.float64)
+        if isinstance(layer, layers.Conv2DTranspose):
+            kernel = kernel.swapaxes(2, 3)
+        found[name] = _shares(kernel.sum(tuple(range(kernel.ndim - 1))))
+    return found
 
 
 def _norm_scales(graph: _Graph) -> dict[str, np.ndarray]:
-    """|gamma| of each batch norm that has one."""
-    norms = {n: graph.twin.get_layer(graph.norms[n]) for n in graph.makers if n in graph.norms}
-    return {
-        name: _shares(np.abs(np.asarray(norm.gamma, np.float64)))
-        for name, norm in norms.items()
-        if norm.scale
-    }
+    """|gamma| of the batch norms that have one; of several calls their sum."""
+    found = {}
+    for name in graph.makers:
+        norms = [graph.twin.get_layer(norm) for norm in graph.norms.get(name, {}).values()]
+        scales = [np.abs(np.asarray(norm.gamma, np.float64)) for norm in norms if norm.scale]
+        if scales:
+            found[name] = _shares(np.sum(scales, axis=0))
+    return found
 
 
 def _shares(sizes: np.ndarray) -> np.ndarray:
@@ -477,7 +532,7 @@ class _Costs:
         self._fixed_outputs = np.array([side.sum() for side in counted]) - self._outputs @ sizes
         self._fixed_inputs = np.array([side.sum() for side in received]) - self._inputs @ sizes
         self._fixed_inputs += [isinstance(layer, layers.DepthwiseConv2D) for layer in kinds]
-        self._each = np.array([_macs_a_pair(layer) for layer in kinds], float)
+        self._each = np.array([graph.areas[name] for name in names], float)
         self.total = count_macs(graph.twin)
         self._fixed = self.total - self._followed(sizes)
 
@@ -499,11 +554,12 @@ class _Costs:
         return float(self._each @ (inputs * outputs))
 
 
-def _macs_a_pair(layer) -> int:
-    """Multiply-adds of one input channel into one output channel."""
+def _macs_a_pair(layer, taken, given) -> int:
+    """Multiply-adds of one input channel into one output channel, of one call."""
     if isinstance(layer, layers.Dense):
-        return 1
-    return math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape[:2])
+        return math.prod(given.shape[1:-1])
+    places = taken if isinstance(layer, layers.Conv2DTranspose) else given
+    return math.prod(places.shape[1:3]) * math.prod(layer.kernel.shape[:2])
 
 
 def _choose(
@@ -579,6 +635,8 @@ def _narrowed_weights(layer, graph: _Graph, keep: np.ndarray) -> list[np.ndarray
     inputs = keep[graph.inputs[layer.name]]
     if isinstance(layer, layers.DepthwiseConv2D):
         kernel = kernel[:, :, inputs]
+    elif isinstance(layer, layers.Conv2DTranspose):
+        kernel = kernel[..., outputs, :][..., inputs]
     else:
         kernel = kernel[..., inputs, :][..., outputs]
     return [kernel, *(weight[outputs] for weight in bias)]

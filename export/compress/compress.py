@@ -42,7 +42,6 @@ from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.classification.distillation import Teacher
 from training.common import atomic, once
 from training.common.progress import Progress, say
 from training.common.wording import counted
@@ -242,7 +241,8 @@ class VariantBuilder:
         preprocessing = network.trained.preprocessing
         pictures = self._calibration(network.trained, variant)
         if variant.mixed_bits:
-            data, report = mixed(network.float32, variant, preprocessing, pictures)
+            comparison = self._task.comparison()
+            data, report = mixed(network.float32, variant, preprocessing, pictures, comparison)
             return data, {"layers": report.to_dict()}
         model, float_file = network.model, network.float32
         if variant.calibrated:
@@ -299,9 +299,7 @@ class VariantBuilder:
             source=self.source,
             trainable=self._task.trainable,
             fine_tuning_data=lambda: self._fine_tuning_data,
-            teacher=lambda name: Teacher.open(
-                self._teaching(name), classes=self._run.labels, student=self._run.preprocessing
-            ),
+            teacher=lambda name: self._task.teacher(self._teaching(name)),
             teacher_key=self._teacher_key,
             calibration=self._sample,
             simulated=self._task.simulated_answers,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from export.artefacts.variants import Variant
-from export.runtime import load as runtimes
+from export.tasks.comparison import Comparison, OfLogits
 from export.tflite import flatbuffer
 from export.tflite.kernel_operations import DEPTHWISE, KERNEL_OPERATIONS, TRANSPOSED
 from export.tflite.model import TFLiteModel
@@ -28,14 +27,10 @@ from export.tflite.quantise import quantise_weights
 from export.tflite.weights import int4_halves
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.classification.evaluate import log_softmax
-from training.classification.outputs import blocks
 from training.common.progress import Progress
 
 # Kernels of transposed convolutions are not searched for: they stay float32.
 _SEARCHED = {code: one for code, one in KERNEL_OPERATIONS.items() if one is not TRANSPOSED}
-# Answers are counted here, not timed.
-_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +42,10 @@ class Sensitivity:
         op: "CONV_2D", "DEPTHWISE_CONV_2D" or "FULLY_CONNECTED".
         weights: in the kernel.
         bits: 4 or 8 (symmetric, a scale for each output channel) or 16 (half precision).
-        error: mean Kullback-Leibler divergence from the float network's answers, in nats.
-        changed: percent of pictures whose top-1 answer is another.
+        error: distance from the float network's answers, see `export.tasks.comparison`; of a
+            classifier the mean Kullback-Leibler divergence, in nats.
+        changed: percent of the answers that are others; of a classifier's pictures those with
+            another top-1.
     """
 
     layer: str
@@ -85,24 +82,26 @@ def mixed(
     variant: Variant,
     preprocessing: Preprocessing,
     calibration: Iterable[np.ndarray],
+    comparison: Comparison | None = None,
 ) -> tuple[TFLiteModel, Report]:
     """Quantise each layer's kernel to a width of its own.
 
     Args:
         float_file: of `to_tflite`, not lowered; it is left as it is.
         variant: its `mixed_bits` are the widths to choose from, its `max_change` is the
-            percentage of the pictures whose top-1 answer may change.
+            percentage of the answers that may change.
         preprocessing: of the network.
         calibration: training pictures, (height, width, channels) uint8 each.
+        comparison: of answers; None: of a classifier's logits.
 
     Returns:
         A file with the inputs and outputs of `float_file`, and how it came about. Where
         even the widest kernels change more answers than allowed, it has the widest.
 
     Raises:
-        InputError: no pictures.
+        InputError: no pictures, or none of which the network says anything.
     """
-    trial = Trial(float_file, calibration, preprocessing, variant.mixed_bits)
+    trial = Trial(float_file, calibration, preprocessing, variant.mixed_bits, comparison)
     found = sensitivities(trial)
     chosen = search(trial, found, variant.max_change)
     return trial.write(chosen), _report(trial, found, chosen)
@@ -127,7 +126,7 @@ def search(trial: Trial, found: Sequence[Sensitivity], max_change: float) -> dic
 
     Args:
         found: from `sensitivities`.
-        max_change: percent of the pictures whose top-1 answer may change.
+        max_change: percent of the answers that may change.
 
     Returns:
         Bits by layer.
@@ -178,6 +177,7 @@ class Trial:
         pictures: (height, width, channels) uint8 each.
         preprocessing: of the network.
         bits: widths that layers may have; depthwise kernels have no 4.
+        comparison: of answers; None: of a classifier's logits.
 
     Attributes:
         kernels: by layer, in the order of the file.
@@ -193,17 +193,19 @@ class Trial:
         pictures: Iterable[np.ndarray],
         preprocessing: Preprocessing,
         bits: Sequence[int],
+        comparison: Comparison | None = None,
     ) -> None:
-        self.pictures = np.array(list(pictures))
+        self._comparison = comparison or OfLogits(preprocessing)
+        self.pictures = np.array(list(pictures)[: self._comparison.most])
         if not len(self.pictures):
             raise InputError("mixed precision needs calibration images; give at least one")
-        self._file, self._preprocessing, self._bits = float_file, preprocessing, bits
+        self._file, self._bits = float_file, bits
         self._model = copy.deepcopy(float_file.unpacked)  # whose kernels are exchanged
         self.kernels = _kernels(self._model)
         self._float = {layer: self._model.buffers[k.buffer].data for layer, k in self._items()}
         # What the quantiser itself writes, so that a trial is what the file will be.
         self._rounded = {b: _widened(self.write(self._all(b))) for b in bits}
-        self._own = self.logits({})
+        self._own = self.answers({})
 
     def widths(self, layer: str) -> list[int]:
         """Bits that the layer may have, widest first."""
@@ -221,12 +223,7 @@ class Trial:
 
     def together(self, bits: Mapping[str, int]) -> tuple[float, float]:
         """Error and percent changed (see `Sensitivity`); layers that are not named stay float32."""
-        own, found = self._own, self.logits(bits)
-        rows = blocks(*own.shape)
-        divergence = np.concatenate([_divergence(own[some], found[some]) for some in rows])
-        changed = np.argmax(found, axis=-1) != np.argmax(own, axis=-1)
-        # Below zero by rounding alone.
-        return max(0.0, float(divergence.mean())), 100 * float(changed.mean())
+        return self._comparison.differences(self._own, self.answers(bits))
 
     def write(self, bits: Mapping[str, int]) -> TFLiteModel:
         """The file itself."""
@@ -235,15 +232,15 @@ class Trial:
             {name: b for layer, b in bits.items() for name in self.kernels[layer].layers},
         )
 
-    def logits(self, bits: Mapping[str, int]) -> np.ndarray:
+    def answers(self, bits: Mapping[str, int]) -> Any:
+        """Of the pictures, with these layers rounded."""
         for layer, kernel in self._items():
             data = self._rounded[bits[layer]][layer] if layer in bits else self._float[layer]
             self._model.buffers[kernel.buffer].data = data.view(np.uint8).reshape(-1)
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "trial.tflite"  # the runtime wants a file
             path.write_bytes(flatbuffer.write(self._model))
-            runtime = runtimes.load(path, self._preprocessing, threads=_THREADS)
-            return runtime.predict(self.pictures)
+            return self._comparison.answers(path, self.pictures)
 
     def _all(self, bits: int) -> dict[str, int]:
         return {layer: bits for layer in self.kernels if bits in self.widths(layer)}
@@ -330,10 +327,3 @@ def _dequantised(tensor: schema.TensorT, data: np.ndarray) -> np.ndarray:
     return values.reshape(tensor.shape).astype(np.float32) * np.asarray(
         tensor.quantization.scale, np.float32
     ).reshape(scale)
-
-
-def _divergence(own: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """(n,) Kullback-Leibler divergence of the second from the first of (n, classes) logits."""
-    log_p, log_q = log_softmax(own), log_softmax(found)
-    divergence: np.ndarray = np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)
-    return divergence

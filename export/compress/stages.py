@@ -20,7 +20,7 @@ import json
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -28,21 +28,17 @@ import numpy as np
 
 from export.artefacts import variants as recipes
 from export.compress import qat
-from export.compress.channel_prune import prune_channels
+from export.compress.channel_prune import Loss, prune_channels
 from export.compress.cluster import cluster
 from export.compress.finetune import share_of
 from export.compress.prune import prune
 from export.graph.insert_norms import with_norms
 from export.graph.join_branches import deployed
-from export.tasks.classification import ClassificationFineTuningData
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.classification.batches import one_hot
-from training.classification.distillation import Teacher
-from training.classification.fit import fit
 from training.common import atomic
 from training.common.arrays import read_npz
 from training.datasets.splits import digest
@@ -50,6 +46,7 @@ from training.engine.config import TrainConfig
 from training.engine.epoch_schedule import with_real_batch
 from training.engine.evaluation import at_once
 from training.engine.run import Run, load_keras, versions
+from training.engine.teacher import TeacherNetwork
 
 # Shares of the run's epochs and of its learning rate.
 _SHARES: dict[type, tuple[float, float]] = {
@@ -82,7 +79,7 @@ class StageInputs:
     source: str
     trainable: Callable[[keras.Model], keras.Model]
     fine_tuning_data: Callable[[], FineTuningData]
-    teacher: Callable[[str], Teacher]
+    teacher: Callable[[str], TeacherNetwork]
     teacher_key: Callable[[str], str]
     calibration: Callable[[int], tuple[np.ndarray, np.ndarray]]
     simulated: Callable[[Callable[[np.ndarray], np.ndarray]], Any]
@@ -184,12 +181,10 @@ class CompressionStages:
         assert tuning is not None
         config = self._config_of(step, tuning)
         fine_tuning_data = self._inputs.fine_tuning_data()
-        before = dataclasses.replace(
-            before,
-            model=self._inputs.trainable(
-                self._joined(before.model, step, fine_tuning_data.preprocessing)
-            ),
-        )
+        model = self._joined(before.model, step, fine_tuning_data.preprocessing)
+        if not isinstance(step, recipes.ChannelPrune):  # which leaves a kernel of several calls one
+            model = self._inputs.trainable(model)
+        before = dataclasses.replace(before, model=model)
         if tuning.teacher:
             fine_tuning_data = dataclasses.replace(
                 fine_tuning_data, teacher=self._inputs.teacher(tuning.teacher)
@@ -197,9 +192,6 @@ class CompressionStages:
         checkpoints = folder / f"checkpoints-{key[:12]}"
         match step:
             case recipes.ChannelPrune():
-                assert isinstance(
-                    fine_tuning_data, ClassificationFineTuningData
-                )  # channels of other tasks' networks are not pruned
                 model = self._fewer_channels(
                     before.model, step, fine_tuning_data, config, checkpoints
                 )
@@ -240,47 +232,16 @@ class CompressionStages:
         self,
         model: keras.Model,
         step: recipes.ChannelPrune,
-        fine_tuning_data: ClassificationFineTuningData,
+        fine_tuning_data: FineTuningData,
         config: TrainConfig,
         checkpoints: pathlib.Path,
     ) -> keras.Model:
-        pictures, labels = self._inputs.calibration(_SCORED_PICTURES)
         # Beside each activation its slope is held, and their product.
         count = at_once(model, _SCORED_AT_ONCE, copies=3)
-        scored = _Scored(pictures, labels, fine_tuning_data, count)
-        smaller = _least_pruned(model, step, scored)
-        fit(
-            smaller,
-            train=fine_tuning_data.train,
-            validation=None,
-            source=fine_tuning_data.source,
-            preprocessing=fine_tuning_data.preprocessing,
-            config=config,
-            folder=checkpoints,
-            history_file=checkpoints.parent / "history.csv",
-            teacher=fine_tuning_data.teacher,
-        )
+        scored = fine_tuning_data.scored(config, self._inputs.calibration, _SCORED_PICTURES, count)
+        smaller = _least_pruned(model, step, scored, fine_tuning_data.score_loss(config))
+        fine_tuning_data.train_on(smaller, config, checkpoints)
         return smaller
-
-
-class _Scored:
-    """Batches that channels are scored on, made anew in each round: bytes are a quarter as long."""
-
-    def __init__(
-        self,
-        pictures: np.ndarray,
-        labels: np.ndarray,
-        fine_tuning_data: ClassificationFineTuningData,
-        count: int,
-    ) -> None:
-        self._pictures, self._labels, self._fine_tuning_data = pictures, labels, fine_tuning_data
-        self._count = count
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, len(self._pictures), self._count):
-            chosen = slice(start, start + self._count)
-            pictures = self._fine_tuning_data.preprocessing.normalise(self._pictures[chosen])
-            yield pictures, one_hot(self._labels[chosen], self._fine_tuning_data.classes)
 
 
 def content_key(made_of: Mapping[str, Any]) -> str:
@@ -289,13 +250,18 @@ def content_key(made_of: Mapping[str, Any]) -> str:
 
 
 def _least_pruned(
-    model: keras.Model, step: recipes.ChannelPrune, batches: Iterable[tuple[np.ndarray, np.ndarray]]
+    model: keras.Model, step: recipes.ChannelPrune, batches: Iterable[tuple[Any, Any]], loss: Loss
 ) -> keras.Model:
     """Prune in steps of 8 channels, or of fewer where a network is too narrow for that."""
     for divisor in _DIVISORS:
         try:
             return prune_channels(
-                model, macs=step.macs / 100, score=step.score, batches=batches, divisor=divisor
+                model,
+                macs=step.macs / 100,
+                score=step.score,
+                batches=batches,
+                divisor=divisor,
+                loss=loss,
             )
         except InputError as error:
             failure = error

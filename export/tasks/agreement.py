@@ -95,14 +95,14 @@ def sure_found(found: Sequence[Detections], wanted: Sequence[Detections], classe
     for one, other in zip(found, wanted, strict=True):
         kept, sure = one.take(one.scores >= SURE / 2), other.take(other.scores >= SURE)
         same = sure.labels[:, None] == kept.labels[None]
-        pairs = (_overlaps(sure, kept, same) >= SAME_IOU) & same
+        pairs = (overlaps(sure, kept, same) >= SAME_IOU) & same
         partner = maximum_bipartite_matching(csr_array(pairs), perm_type="column")
         labels.append(sure.labels)
         hits.append(partner >= 0)
     return ByClass.of(np.concatenate(labels), np.concatenate(hits), classes)
 
 
-def _overlaps(some: Detections, others: Detections, asked: np.ndarray) -> np.ndarray:
+def overlaps(some: Detections, others: Detections, asked: np.ndarray) -> np.ndarray:
     """(d, e) IoU of masks, or of boxes without them.
 
     Args:

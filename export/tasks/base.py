@@ -25,15 +25,18 @@ from export.graph.signature import INPUT_NAME
 from export.onnx import metadata as onnx_metadata
 from export.runtime import selftest
 from export.runtime.verify import Verdict
+from export.tasks.comparison import Comparison
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
 from export.tflite import metadata as tflite_metadata
-from kerascnn.errors import reason
+from export.tflite.model import TFLiteModel
+from kerascnn.errors import InputError, reason
 from training import tasks
 from training.common import once
 from training.common.progress import say
 from training.engine.request import TrainRequest
 from training.engine.run import Run
+from training.engine.teacher import TeacherNetwork
 
 _VERSION_DIGITS = 12
 _DESCRIBE: dict[str, Callable[..., None]] = {
@@ -132,9 +135,32 @@ class Task(abc.ABC):
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(n, height, width, channels) uint8 training pictures, chosen by the seed; and labels."""
 
+    def judged(self, count: int) -> np.ndarray:
+        """(n, height, width, channels) uint8 pictures that `debug` looks for faults on.
+
+        Evenly spread over those that were set aside, or over the held-out ones where the run set
+        none aside; at most `count`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no pictures to look for faults on")
+
+    def comparison(self) -> Comparison:
+        """How `mixed` tells what rounding does to answers; raises InputError where it cannot."""
+        raise InputError(f"no answers of {self.run.task} are compared; leave mixed out")
+
+    def network_ends(self, file: TFLiteModel) -> Mapping[str, int]:
+        """Tensors of a finished file that its network ends in, named as the float file's outputs.
+
+        Behind them stands what `extend` added.
+        """
+        return file.output_places()
+
     @abc.abstractmethod
     def fine_tuning_data(self) -> FineTuningData:
         """What every fine-tuning of the run learns from."""
+
+    def teacher(self, run: Run) -> TeacherNetwork:
+        """The network of a run as a teacher of this one's; raises InputError for what it cannot."""
+        raise InputError(f"networks for {self.run.task} have no teacher; leave distil out")
 
     def trainable(self, model: keras.Model) -> keras.Model:
         """The run's network as steps train it: of layers that are called once."""
@@ -308,3 +334,8 @@ def of(run: Run) -> Task:
     key = (Task, run.folder.resolve(), id(run.info))
     found: Task = once.kept(key, lambda: tasks.files_of(run.task)(run))
     return found
+
+
+def spread(of: int, count: int) -> np.ndarray:
+    """Places of at most `count` of so many pictures, evenly spread."""
+    return np.linspace(0, of - 1, min(count, of)).round().astype(int)

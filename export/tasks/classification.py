@@ -6,9 +6,10 @@ import dataclasses
 import functools
 import itertools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,16 +22,18 @@ from export.runtime import verify
 from export.runtime.load import Runtime
 from export.runtime.load import load as load_runtime
 from export.runtime.verify import Verdict
-from export.tasks.base import Task
+from export.tasks.base import Task, spread
+from export.tasks.comparison import Comparison, OfLogits
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.same_data import check_fingerprint
 from export.tasks.trained import Trained
 from export.tflite import probabilities as tflite_probabilities
+from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.classification import imported
-from training.classification.batches import TrainingData
-from training.classification.distillation import DistillationLoss, accuracy
+from training.classification.batches import TrainingData, one_hot
+from training.classification.distillation import DistillationLoss, Teacher, accuracy
 from training.classification.evaluate import (
     Evaluation,
     PredictFn,
@@ -38,6 +41,7 @@ from training.classification.evaluate import (
     evaluate,
     keras_predict_fn,
 )
+from training.classification.fit import ClassificationTraining, fit
 from training.classification.tf_data import train_stream, with_teacher
 from training.classification.train import source_for
 from training.classification.training_model import factors_of
@@ -47,6 +51,7 @@ from training.datasets.selection import without
 from training.datasets.splits import Dataset, Split, places_by_class
 from training.engine import dataset_of_request as of_request
 from training.engine.config import TrainConfig
+from training.engine.run import Run
 
 _MISTAKES_KEPT = 200
 
@@ -64,6 +69,7 @@ class ClassificationFineTuningData(FineTuningData):
     train: Split
     source: Preprocessing
     classes: int
+    teacher: Teacher | None = None
 
     def training_data(self, config: TrainConfig) -> TrainingData:
         """See `FineTuningData.training_data`."""
@@ -106,9 +112,70 @@ class ClassificationFineTuningData(FineTuningData):
         """Loss and metrics that fit `stream`; without a teacher the smoothed cross-entropy."""
         return {"loss": DistillationLoss.of(config).call, "metrics": [accuracy]}
 
+    def scored(
+        self,
+        config: TrainConfig,
+        sample: Callable[[int], tuple[np.ndarray, np.ndarray]],
+        count: int,
+        at_once: int,
+    ) -> Iterable[tuple[Any, Any]]:
+        """Of the sample, as it is, with one-hot labels; made anew in each round."""
+        return _Scored(*sample(count), self, at_once)
+
+    def score_loss(self, config: TrainConfig) -> Callable[[Any, Sequence[Any]], Any]:
+        """Softmax cross-entropy of labels as they are, summed over pictures."""
+
+        def loss(labels: Any, outputs: Sequence[Any]) -> Any:
+            truth, logits = tf.cast(labels, tf.float32), tf.cast(outputs[0], tf.float32)
+            return tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(truth, logits))
+
+        return loss
+
+    def truth(self, labels: np.ndarray) -> np.ndarray:
+        """(n, classes) of (n,) labels."""
+        return one_hot(labels, self.classes)
+
+    # What is trained, by which loss.
+    of: ClassVar[type[ClassificationTraining]] = ClassificationTraining
+
+    def train_on(self, model: keras.Model, config: TrainConfig, folder: pathlib.Path) -> None:
+        """See `FineTuningData.train_on`."""
+        fit(
+            model,
+            train=self.train,
+            validation=None,
+            source=self.source,
+            preprocessing=self.preprocessing,
+            config=config,
+            folder=folder,
+            history_file=folder.parent / "history.csv",
+            teacher=self.teacher,
+            of=self.of,
+        )
+
     def note(self, figures: Mapping[str, float]) -> str:
         """What is shown of a step."""
         return f"loss {figures['loss']:.3f}, accuracy {figures['accuracy']:.1%}"
+
+
+class _Scored:
+    """Batches that channels are scored on: bytes are a quarter as long."""
+
+    def __init__(
+        self,
+        pictures: np.ndarray,
+        labels: np.ndarray,
+        fine_tuning_data: ClassificationFineTuningData,
+        count: int,
+    ) -> None:
+        self._pictures, self._labels, self._fine_tuning_data = pictures, labels, fine_tuning_data
+        self._count = count
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(self._pictures), self._count):
+            chosen = slice(start, start + self._count)
+            pictures = self._fine_tuning_data.preprocessing.normalise(self._pictures[chosen])
+            yield pictures, self._fine_tuning_data.truth(self._labels[chosen])
 
 
 class Classification(Task):
@@ -156,9 +223,24 @@ class Classification(Task):
         )
         return split if len(split) else None
 
-    def judging(self) -> Split:
-        """Pictures that faults are looked for on, not decoded: set aside, or else held out."""
-        return self.readable(self.dataset.validation or self.dataset.held_out)
+    def judged(self, count: int) -> np.ndarray:
+        known = self.readable(self.dataset.validation or self.dataset.held_out)
+        # The few, even where all of them would not fit into memory.
+        chosen, _broken = decode_split(
+            known.take(spread(len(known), count)), self.run.preprocessing
+        )
+        assert chosen.pictures is not None
+        return chosen.pictures
+
+    def network_ends(self, file: TFLiteModel) -> Mapping[str, int]:
+        ends = file.output_places()
+        (name,) = ends
+        if name == OUTPUT_NAME:
+            return ends
+        return {OUTPUT_NAME: int(file.maker(ends[name]).inputs[0])}
+
+    def comparison(self) -> Comparison:
+        return OfLogits(self.run.preprocessing)
 
     def pictures(self) -> int:
         return len(self.held_out)
@@ -192,6 +274,9 @@ class Classification(Task):
             preprocessing=preprocessing,
             classes=len(self.run.labels),
         )
+
+    def teacher(self, run: Run) -> Teacher:
+        return Teacher.open(run, classes=self.run.labels, student=self.run.preprocessing)
 
     # What a file's output is called that is no logits, and whether each class has a probability of
     # its own.

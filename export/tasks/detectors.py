@@ -34,6 +34,7 @@ from export.tasks.agreement import (
     errors,
     sure_found,
 )
+from export.tasks.comparison import Comparison, OfDetections
 from export.tasks.placed import PlacedTask
 from export.tasks.trained import Trained
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
@@ -120,6 +121,9 @@ class DetectorTask(PlacedTask[DetectionSplit]):
             title=title,
         )
         return found.ap
+
+    def comparison(self) -> Comparison:
+        return OfDetections(lambda path: self.load(path).detect, len(self.run.labels))
 
     def load(self, path: pathlib.Path) -> Detector:
         return load_detector(path, self.run.preprocessing, self.spec)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
+import tensorflow as tf
 
 from export.artefacts.variants import Variant
 from export.graph.signature import SCORES
@@ -15,16 +16,18 @@ from export.runtime import verify
 from export.runtime.load import Runtime
 from export.runtime.verify import Verdict
 from export.tasks.classification import Classification, ClassificationFineTuningData
+from export.tasks.comparison import Comparison, OfLabels
 from export.tasks.trained import Trained
 from kerascnn.errors import InputError
 from training.classification.evaluate import PredictFn
+from training.classification.fit import ClassificationTraining
 from training.common import packed
 from training.common.wording import counted
 from training.datasets.decode import decode_split
 from training.engine.config import TrainConfig
 from training.multilabel import metrics
 from training.multilabel.evaluate import MultilabelEvaluation, evaluate, sigmoid
-from training.multilabel.fit import SigmoidLoss
+from training.multilabel.fit import MultilabelLoop, SigmoidLoss
 from training.multilabel.metrics import THRESHOLD
 
 _MISTAKES_KEPT = 200
@@ -42,6 +45,17 @@ class MultilabelFineTuningData(ClassificationFineTuningData):
         """The training's own loss."""
         return {"loss": SigmoidLoss.of(config, self.train.labels).call, "metrics": []}
 
+    def score_loss(self, config: TrainConfig) -> Callable[[Any, Sequence[Any]], Any]:
+        """The same, summed over pictures."""
+        each = SigmoidLoss().call
+        return lambda labels, outputs: tf.reduce_sum(each(tf.cast(labels, tf.float32), outputs[0]))
+
+    of: ClassVar[type[ClassificationTraining]] = MultilabelLoop
+
+    def truth(self, labels: np.ndarray) -> np.ndarray:
+        """(n, classes) labels are that already."""
+        return np.asarray(labels, np.float32)
+
     def note(self, figures: Mapping[str, float]) -> str:
         """What is shown of a step."""
         return f"loss {figures['loss']:.3f}"
@@ -56,6 +70,9 @@ class Multilabel(Classification):
         "Each says which labels it has, and which the file gives it from the threshold on; those "
         "come first whose scores are farthest from the truth."
     )
+
+    def comparison(self) -> Comparison:
+        return OfLabels(self.run.preprocessing)
 
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """By chance."""

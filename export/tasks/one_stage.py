@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -13,15 +14,23 @@ import tensorflow as tf
 from export.artefacts.open_file import OpenFile
 from export.artefacts.variants import Variant
 from export.graph.detection import single_calls, with_scores
+from export.graph.signature import COUNT
 from export.onnx.postprocess import append_nms
 from export.tasks.detectors import DetectorTask
 from export.tasks.fine_tuning import FineTuningData
+from export.tflite import postprocess
+from export.tflite.model import TFLiteModel
 from export.tflite.postprocess import append_postprocess
 from kerascnn.detection.specs import DetectorSpec
 from training.datasets.detection import DetectionSplit
 from training.detection.batches import DetectionTrainingData
+from training.detection.distillation import DetectionDistillation, open_teacher
+from training.detection.fit import fit_detector
 from training.detection.losses import DetectionLoss
 from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.engine.run import Run
+from training.engine.teacher import TeacherNetwork
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,21 +56,29 @@ class DetectionFineTuningData(FineTuningData):
         )
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple]:
-        """Normalised images, ((n, a, 5) box deltas and label of each anchor, (n, a, 1) labels)."""
+        """Normalised images, ((n, a, 5) box deltas and label of each anchor, (n, a, 1) labels).
+
+        Behind them stand the teacher's deltas and logits, if there is one.
+        """
         loss = DetectionLoss(spec=self.spec)
+        answers = None if self.teacher is None else self.teacher.answers
 
         def target(batch: dict[str, tf.Tensor]) -> tuple:
             wanted, labels = loss.targets(batch["gt_boxes"], batch["gt_labels"], batch["gt_crowd"])
             labels = tf.cast(labels[..., None], tf.float32)
             pictures = tf.cast(batch["pictures"], tf.float32)
-            boxes = tf.concat([wanted, labels], axis=-1)
-            return self.preprocessing.normalise_floats(pictures), (boxes, labels)
+            pictures = self.preprocessing.normalise_floats(pictures)
+            codes, logits = ([], []) if answers is None else ([x] for x in answers(pictures))
+            boxes = tf.concat([wanted, labels, *codes], axis=-1)
+            return pictures, (boxes, tf.concat([labels, *logits], axis=-1))
 
         return target
 
     def compiled(self, config: TrainConfig) -> dict[str, Any]:
         """The loss of each of the two outputs."""
         loss = DetectionLoss(spec=self.spec)
+        if self.teacher is not None:
+            return {"loss": _taught(DetectionDistillation.of(loss, config))}
 
         def boxes(wanted: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
             return loss.of_boxes(wanted[..., :4], tf.cast(wanted[..., 4], tf.int32), codes)
@@ -70,6 +87,33 @@ class DetectionFineTuningData(FineTuningData):
             return loss.of_classes(tf.cast(labels[..., 0], tf.int32), logits)
 
         return {"loss": [boxes, classes]}
+
+    def train_on(self, model: keras.Model, config: TrainConfig, folder: pathlib.Path) -> None:
+        """See `FineTuningData.train_on`."""
+        fit_detector(
+            model,
+            self.spec,
+            self.training_data(config),
+            None,
+            classes=[str(number) for number in range(self.classes)],  # what names would be for
+            folder=folder,
+            history_file=folder.parent / "history.csv",
+            placement=SINGLE,
+            teacher=self.teacher,
+        )
+
+
+def _taught(loss: DetectionDistillation) -> list[Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
+    """Of each output, where a teacher's answers stand behind the targets."""
+
+    def boxes(wanted: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
+        labels = tf.cast(wanted[..., 4], tf.int32)
+        return loss.of_boxes(wanted[..., :4], labels, codes, wanted[..., 5:])
+
+    def classes(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        return loss.of_classes(tf.cast(labels[..., 0], tf.int32), logits, labels[..., 1:])
+
+    return [boxes, classes]
 
 
 class OneStageDetection(DetectorTask):
@@ -87,6 +131,11 @@ class OneStageDetection(DetectorTask):
             spec=self.spec,
         )
 
+    def teacher(self, run: Run) -> TeacherNetwork:
+        return open_teacher(
+            run, classes=self.run.labels, student=self.run.preprocessing, spec=self.spec
+        )
+
     def trainable(self, model: keras.Model) -> keras.Model:
         return single_calls(model)
 
@@ -97,6 +146,11 @@ class OneStageDetection(DetectorTask):
         if not variant.raw_outputs:
             append = append_nms if end == ".onnx" else append_postprocess
             file.apply(append, spec=self.spec)
+
+    def network_ends(self, file: TFLiteModel) -> Mapping[str, int]:
+        if COUNT in file.output_places():
+            return postprocess.network_ends(file)
+        return super().network_ends(file)
 
     def decoding(self, variant: Variant) -> dict[str, Any]:
         if not variant.raw_outputs:

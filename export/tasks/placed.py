@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from export.tasks.base import Task
+from export.tasks.base import Task, spread
 from export.tasks.same_data import check_fingerprint
 from training.augment.boxes import to_network
 from training.common.parallel import in_order
@@ -52,6 +52,11 @@ class PlacedTask(Task, Generic[_Split]):
     def simulated_answers(self, function: Callable[[np.ndarray], Any]) -> None:
         """The simulation is not asked: the file is, against the network that it was made of."""
         return
+
+    def judged(self, count: int) -> np.ndarray:
+        split = self.validation or self.held_out
+        chosen = split.take(spread(len(split), count))
+        return np.concatenate(list(image_blocks(chosen, self.run.preprocessing, len(chosen))))
 
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """By chance, without regard to what is in them; the labels are empty."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -25,15 +26,21 @@ from export.runtime.verify import (
     Verdict,
     bounded,
 )
+from export.tasks.comparison import Comparison, OfMaps
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.placed import PlacedTask
 from export.tasks.trained import Trained
 from export.tflite import argmax as tflite_argmax
+from export.tflite.model import TFLiteModel
 from training.common import packed
 from training.common.wording import counted
 from training.datasets.segmentation import VOID, SegmentationSplit
 from training.engine.config import TrainConfig
+from training.engine.devices import SINGLE
+from training.engine.run import Run
+from training.engine.teacher import TeacherNetwork
 from training.segmentation.batches import SegmentationTrainingData
+from training.segmentation.distillation import SegmentationDistillation, SegmentationTeacher
 from training.segmentation.drawing import legend
 from training.segmentation.evaluate import (
     SegmentFn,
@@ -42,6 +49,7 @@ from training.segmentation.evaluate import (
     maps,
 )
 from training.segmentation.examples import example
+from training.segmentation.fit import fit_segmenter
 from training.segmentation.losses import SegmentationLoss, count_pixels
 from training.segmentation.metrics import (
     SegmentationEvaluation,
@@ -114,11 +122,13 @@ class SegmentationFineTuningData(FineTuningData):
     Attributes:
         output_size: (h', w') of its answer.
         loss: of its logits.
+        pixels: (c,) of each class in the images.
     """
 
     train: SegmentationSplit
     output_size: tuple[int, int]
     loss: SegmentationLoss
+    pixels: np.ndarray
 
     def training_data(self, config: TrainConfig) -> SegmentationTrainingData:
         """See `FineTuningData.training_data`."""
@@ -131,24 +141,57 @@ class SegmentationFineTuningData(FineTuningData):
         )
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple]:
-        """Normalised images, and (n, h', w', 2) float32 classes and weights."""
+        """Normalised images, and (n, h', w', 2) float32 classes and weights.
+
+        Behind them stand the teacher's logits, if there is one.
+        """
+        answers = None if self.teacher is None else self._teacher_maps
 
         def target(batch: dict[str, tf.Tensor]) -> tuple:
             classes = tf.cast(batch["gt_map"], tf.float32)
             weights = batch.get("gt_weights", tf.ones_like(classes))
             pictures = tf.cast(batch["pictures"], tf.float32)
             wanted = tf.stack([classes, weights], axis=-1)
-            return self.preprocessing.normalise_floats(pictures), wanted
+            pictures = self.preprocessing.normalise_floats(pictures)
+            if answers is not None:
+                wanted = tf.concat([wanted, *answers(pictures)], axis=-1)
+            return pictures, wanted
 
         return target
 
     def compiled(self, config: TrainConfig) -> dict[str, Any]:
         """The loss."""
+        if self.teacher is not None:
+            taught = SegmentationDistillation.of(self.loss, config)
+            return {"loss": lambda y, x: taught(y[..., 0], x, y[..., 2:], y[..., 1])}
 
         def loss(wanted: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
             return self.loss(wanted[..., 0], logits, wanted[..., 1])
 
         return {"loss": loss}
+
+    def _teacher_maps(self, pictures: tf.Tensor) -> list[tf.Tensor]:
+        """The teacher's logits, at the size of this network's answer."""
+        assert self.teacher is not None
+        return [
+            each if tuple(each.shape[1:3]) == self.output_size
+            else tf.image.resize(each, self.output_size)
+            for each in self.teacher.answers(pictures)
+        ]  # fmt: skip
+
+    def train_on(self, model: keras.Model, config: TrainConfig, folder: pathlib.Path) -> None:
+        """See `FineTuningData.train_on`."""
+        fit_segmenter(
+            model,
+            self.training_data(config),
+            None,
+            classes=[str(number) for number in range(self.loss.classes)],  # what names would be for
+            folder=folder,
+            history_file=folder.parent / "history.csv",
+            placement=SINGLE,
+            pixels=self.pixels,
+            teacher=self.teacher,
+        )
 
 
 class Segmentation(PlacedTask[SegmentationSplit]):
@@ -157,6 +200,11 @@ class Segmentation(PlacedTask[SegmentationSplit]):
     metric = "mIoU"
     how_shown = "On the left the true mask, on the right the predicted one."
 
+    def teacher(self, run: Run) -> TeacherNetwork:
+        return SegmentationTeacher.open(
+            run, classes=self.run.labels, student=self.run.preprocessing
+        )
+
     @property
     def _output_size(self) -> tuple[int, int]:
         height, width = self.run.info["segmenter"]["output_size"]
@@ -164,17 +212,24 @@ class Segmentation(PlacedTask[SegmentationSplit]):
 
     def fine_tuning_data(self) -> SegmentationFineTuningData:
         train = self.train
+        pixels = count_pixels(train, len(self.run.labels))
         return SegmentationFineTuningData(
             train=train,
             preprocessing=self.run.preprocessing,
             output_size=self._output_size,
-            loss=SegmentationLoss.of(self.config, count_pixels(train, len(self.run.labels))),
+            loss=SegmentationLoss.of(self.config, pixels),
+            pixels=pixels,
         )
 
     def extend(self, file: OpenFile, end: str, variant: Variant) -> None:
         if not variant.raw_outputs:
             argmax = onnx_argmax if end == ".onnx" else tflite_argmax
             file.apply(argmax.append_argmax, name=MAP)
+
+    def network_ends(self, file: TFLiteModel) -> Mapping[str, int]:
+        if OUTPUT_NAME in file.output_places():
+            return super().network_ends(file)
+        return tflite_argmax.network_ends(file, name=OUTPUT_NAME)
 
     def keras_answers(self, trained: Trained) -> SegmentationAnswers:
         return self._found(self.keras_function(trained), "Keras on held-out images")
@@ -193,6 +248,12 @@ class Segmentation(PlacedTask[SegmentationSplit]):
             title=title,
         )
         return found.miou
+
+    def comparison(self) -> Comparison:
+        def overlap(found: np.ndarray, wanted: np.ndarray) -> float:
+            return agreement(PackedMaps(found), PackedMaps(wanted), len(self.run.labels))[1]
+
+        return OfMaps(lambda path: self.load(path).segment, overlap)
 
     def load(self, path: pathlib.Path) -> Segmenter:
         return load_segmenter(path, self.run.preprocessing)

@@ -26,3 +26,9 @@ def append_argmax(model: TFLiteModel, *, name: str) -> None:
     kind = schema.BuiltinOperator.ARG_MAX
     model.graph.operators.append(model.operator(kind, [source, axis], [index], options))
     model.end_in({name: index})
+
+
+def network_ends(model: TFLiteModel, *, name: str) -> dict[str, int]:
+    """The tensor that the network of a file of `append_argmax` ends in, as `name`."""
+    (index,) = map(int, model.graph.outputs)
+    return {name: int(model.maker(index).inputs[0])}

@@ -74,6 +74,20 @@ class TFLiteModel(OpenFile):
             for output in self.unpacked.signatureDefs[0].outputs
         }
 
+    def output_places(self) -> dict[str, int]:
+        """Indices of the tensors that the signature names."""
+        return {
+            output.name.decode(): int(output.tensorIndex)
+            for output in self.unpacked.signatureDefs[0].outputs
+        }
+
+    def maker(self, tensor: int) -> schema.OperatorT:
+        """The operator that gives a tensor; raises LookupError for one that none gives."""
+        for operator in self.graph.operators:
+            if tensor in map(int, operator.outputs):
+                return operator
+        raise LookupError(f"no operator gives tensor {tensor}")
+
     def named(self, name: str) -> int:
         """Index of the output of that name."""
         outputs = self.unpacked.signatureDefs[0].outputs

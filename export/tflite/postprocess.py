@@ -82,6 +82,18 @@ def append_postprocess(model: TFLiteModel, *, spec: DetectorSpec) -> None:
     model.end_in({BOXES: boxes, LABELS: labels, SCORES: best, COUNT: count})
 
 
+def network_ends(model: TFLiteModel) -> dict[str, int]:
+    """Tensors that the network of a file of `append_postprocess` ends in, by name."""
+    custom = schema.BuiltinOperator.CUSTOM
+    codes = [code.builtinCode for code in model.unpacked.operatorCodes]
+    (operator,) = (one for one in model.graph.operators if codes[one.opcodeIndex] == custom)
+    scores = int(model.maker(int(operator.inputs[1])).inputs[0])  # in front of the padding
+    sliced = model.maker(scores)
+    if codes[sliced.opcodeIndex] == schema.BuiltinOperator.SLICE:  # the background is cut off
+        scores = int(sliced.inputs[0])
+    return {BOXES: int(operator.inputs[0]), SCORES: scores}
+
+
 def _clipped(model: TFLiteModel, boxes: int, shape: tuple[int, ...]) -> int:
     """Cut boxes to 0..1, which the operation does not do itself; NaN stays NaN."""
     for kind, edge in ((schema.BuiltinOperator.MAXIMUM, 0), (schema.BuiltinOperator.MINIMUM, 1)):

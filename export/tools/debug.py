@@ -7,7 +7,7 @@ import dataclasses
 import io
 import math
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -16,10 +16,9 @@ from matplotlib.figure import Figure
 
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
-from export.graph.signature import OUTPUT_NAME
 from export.report.chart import SERIES
 from export.tasks import allowed
-from export.tasks.classification import Classification
+from export.tasks import base as tasks
 from export.tflite import kernel_ranges
 from export.tflite.kernel_operations import KERNEL_NAMES
 from export.tflite.model import TFLiteModel
@@ -29,13 +28,19 @@ from training.common import atomic, once
 from training.common.drawing import drawing
 from training.common.progress import Progress
 from training.common.quiet import native_quiet
-from training.datasets.decode import decode_split
 from training.engine.run import Run
 
 # A layer is suspected when it adds nine times the noise that it was handed, and what it was
 # handed counts as no better than 8 bits can be: where all is well, int8 layers show about 40 dB.
 _SHARP_DB = 10.0
 _INT8_DB = 40.0
+# Operations whose outputs are in an order, or a choice, that rounding changes.
+_ORDERING = (
+    "TOPK_V2",
+    "NON_MAX_SUPPRESSION_V4",
+    "NON_MAX_SUPPRESSION_V5",
+    "TFLite_Detection_PostProcess",
+)
 _LABELLED = 70  # layers; of more, the drawing names some
 
 
@@ -44,7 +49,8 @@ class LayerError:
     """How far one tensor of an artefact is from the reference's, over all pictures.
 
     Attributes:
-        layer: whose output it is; "logits" for the last.
+        layer: whose output it is; "logits" for a classifier's last, "boxes" and "scores" for a
+            detector's.
         tensor: its name in the artefact.
         op: that made it there.
         snr_db: power of the reference over power of the difference; infinite where they are equal.
@@ -103,18 +109,16 @@ def debug(
     # Late: with it come the libraries of all trainings.
     from export.compress import compress
 
-    known = Classification(run).judging()
-    spread = np.linspace(0, len(known) - 1, min(pictures, len(known))).round()
-    # The few, even where all of them would not fit into memory.
-    chosen, _broken = decode_split(known.take(spread.astype(int)), run.preprocessing)
-    assert chosen.pictures is not None
+    task = tasks.of(run)
+    chosen = task.judged(pictures)
     reference = compress.reference_file(run, recipe)
     layers = layer_errors(
         reference,
         artefact.path.read_bytes(),
         run.preprocessing,
-        chosen.pictures,
+        chosen,
         reference_preprocessing=_of_reference(run.preprocessing, recipe),
+        ends=task.network_ends,
     )
     folder = output or run.folder / "debug"
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,11 +142,14 @@ def layer_errors(
     pictures: Iterable[np.ndarray],
     *,
     reference_preprocessing: Preprocessing | None = None,
+    ends: Callable[[TFLiteModel], Mapping[str, int]] = TFLiteModel.output_places,
 ) -> list[LayerError]:
     """Run two TFLite files on the same pictures and compare the tensors that both have.
 
     Both run without the delegate, which would hide the tensors inside its pieces. Tensors belong
     together if they have the same name, else if they are the last of a layer of the same name.
+    What depends on an order of candidates (the largest scores, suppression) has no counterpart:
+    the same row may be another region there.
 
     Args:
         reference_file: float32.
@@ -151,15 +158,22 @@ def layer_errors(
         pictures: (height, width, channels) uint8 each.
         reference_preprocessing: of `reference_file`, where it is another (see
             `export.graph.lower.with_raw_input`).
+        ends: gives the tensors that the network of a file ends in, by name: what stands behind it
+            in an artefact is not in its reference.
 
     Returns:
-        In the order in which the artefact runs; at least the logits.
+        In the order in which the artefact runs; at least what the network ends in, but for
+        networks that choose regions by themselves.
 
     Raises:
         InputError: no pictures.
     """
-    reference = _Recording(reference_file, reference_preprocessing or preprocessing)
-    artefact = _Recording(artefact_file, preprocessing)
+    reference = _Recording(
+        reference_file,
+        reference_preprocessing or preprocessing,
+        TFLiteModel.open(reference_file).output_places(),
+    )
+    artefact = _Recording(artefact_file, preprocessing, ends(TFLiteModel.open(artefact_file)))
     pairs = _matched(reference, artefact)
     sums = {mine: _Sums() for mine in pairs}
     chosen = list(pictures)
@@ -275,10 +289,17 @@ def _of_reference(preprocessing: Preprocessing, variant: recipes.Variant) -> Pre
 
 
 class _Recording:
-    """A file whose tensors can all be read after a run."""
+    """A file whose tensors can all be read after a run.
 
-    def __init__(self, file: bytes, preprocessing: Preprocessing) -> None:
+    Attributes:
+        ends: names of the tensors that its network ends in, by index.
+        made: (operation, inputs, output) of what depends on the image, up to an order of
+            candidates; the rest widens weights.
+    """
+
+    def __init__(self, file: bytes, preprocessing: Preprocessing, ends: Mapping[str, int]) -> None:
         self._preprocessing = preprocessing
+        self.ends = {index: name for name, index in ends.items()}
         with native_quiet():
             self._interpreter = Interpreter(
                 model_content=file,
@@ -287,15 +308,16 @@ class _Recording:
             )
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
-        self.output = int(self._interpreter.get_output_details()[0]["index"])
         self.details = {int(d["index"]): d for d in self._interpreter.get_tensor_details()}
         live = {int(self._input["index"])}
-        # (operation, inputs, output) of what depends on the picture; the rest widens weights.
+        ordered: set[int] = set()
         self.made: list[tuple[str, tuple[int, ...], int]] = []
         for operation in self._interpreter._get_ops_details():
             inputs = tuple(int(i) for i in operation["inputs"] if int(i) in live)
-            if inputs:
-                outputs = [int(i) for i in operation["outputs"]]
+            outputs = [int(i) for i in operation["outputs"]]
+            if operation["op_name"] in _ORDERING or ordered.intersection(operation["inputs"]):
+                ordered.update(outputs)
+            elif inputs:
                 live.update(outputs)
                 self.made += [(operation["op_name"], inputs, i) for i in outputs]
 
@@ -316,7 +338,7 @@ class _Recording:
 
     def layer(self, index: int) -> str | None:
         """Of a name like `net_1/stem_act_1/Relu6;net_1/stem_1/convolution` the layer stem_act."""
-        return OUTPUT_NAME if index == self.output else _layers(self.name(index))[0]
+        return self.ends.get(index) or _layers(self.name(index))[0]
 
     def label(self, index: int) -> str:
         """The same for people, who like any layer of the name better than none."""
@@ -365,6 +387,7 @@ class _Sums:
 def _matched(reference: _Recording, artefact: _Recording) -> dict[int, int]:
     """Tensors of the artefact, in the order of its run, with those of the reference."""
     names, layers = {}, {}
+    by_end = {name: index for index, name in reference.ends.items()}
     for _op, _inputs, index in reference.made:
         names[reference.name(index)] = index
         layers[reference.layer(index)] = index
@@ -373,14 +396,15 @@ def _matched(reference: _Recording, artefact: _Recording) -> dict[int, int]:
     for _op, _inputs, index in artefact.made:
         layer = artefact.layer(index)
         theirs = names.get(artefact.name(index))
-        if index == artefact.output:
-            theirs = reference.output
+        end = artefact.ends.get(index)
+        if end in by_end:
+            theirs = by_end[end]
         elif theirs is None and layer is not None and last[layer] == index:
             theirs = layers.get(layer)
-        taken = theirs in pairs.values() and index != artefact.output
+        taken = theirs in pairs.values() and end is None
         if theirs is None or taken or not _comparable(reference, theirs, artefact, index):
             continue
-        # A file that ends in a conversion has the logits twice.
+        # A file that ends in a conversion has its output twice.
         pairs = {mine: other for mine, other in pairs.items() if other != theirs}
         pairs[index] = theirs
     return pairs

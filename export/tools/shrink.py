@@ -18,7 +18,6 @@ from typing import Any
 from export.artefacts import variants as recipes
 from export.artefacts.artefact import Artefact
 from export.compress.compress import VariantBuilder, all_artefacts
-from export.graph.join_branches import deployed
 from export.report.compare import measure, write
 from export.report.results import (
     Result,
@@ -28,7 +27,6 @@ from export.report.results import (
     pareto,
 )
 from export.tasks import allowed
-from export.tflite.convert import to_tflite
 from export.tflite.flatbuffer import skeleton
 from export.tools.budget import Budget
 from kerascnn.errors import InputError
@@ -96,13 +94,13 @@ def shrink(
         settings: see `export.compress.compress.compress`.
 
     Raises:
-        InputError: a detector's run; a network that finds nothing yet; or an impossible budget,
-            smaller than the graph alone is without any weight.
+        InputError: a task without a measure; a network that finds nothing yet; or an impossible
+            budget, smaller than the graph alone is without any weight.
     """
     allowed.require_command(run, "shrink")
     variants = [recipes.variant(name, settings) for name in ladder]
-    _check_possible(run, budget)
     builder = VariantBuilder(run)
+    _check_possible(run, builder, budget)
     float32 = _there(builder, recipes.variant("float32"))
     if nothing := measure([(run, float32)])[0].below_floor:
         raise InputError(f"{run.folder}: {nothing}; train it on before it is shrunk")
@@ -162,10 +160,11 @@ def as_json(search: Search) -> dict[str, Any]:
     }
 
 
-def _check_possible(run: Run, budget: Budget) -> None:
+def _check_possible(run: Run, builder: VariantBuilder, budget: Budget) -> None:
     if budget.size is None:
         return
-    least = skeleton(to_tflite(deployed(run.load_model())), compressed=budget.metric == "download")
+    float_file = builder.network(recipes.variant("float32")).float32.packed()
+    least = skeleton(float_file, compressed=budget.metric == "download")
     if budget.size < least:
         raise InputError(
             f"--max-size {budget.size / 1000:g}KB: the graph of {run.name} alone, without any "
@@ -223,7 +222,10 @@ def _figures(row: Result) -> str:
     figures = f"{row.figure} ({row.drop_text})"
     if row.choice is not None:
         drop = drop_words(row.choice_float_value - row.choice_value)
-        figures = f"{row.choice_value:.1f}% of the validation images ({drop})"
+        shown = f"{row.choice_value:.1f}%"
+        accuracy = row.metric == "accuracy"
+        shown = f"{shown} of" if accuracy else f"{row.metric} {shown} on"
+        figures = f"{shown} the validation images ({drop})"
     figures += f", {row.bytes / 1000:,.1f} KB"
     figures += f" ({row.download_bytes / 1000:,.1f} zipped)"
     if row.latency_ms is not None:

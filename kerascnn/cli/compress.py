@@ -86,7 +86,7 @@ def compress(
     type=float,
     default=1.0,
     show_default=True,
-    help="Largest loss of accuracy, in percentage points.",
+    help="Largest loss of accuracy, AP or mIoU, in percentage points.",
 )
 @click.option("--max-latency", help="Longest median time per image on this computer: 5ms.")
 @click.option(
@@ -108,8 +108,9 @@ def shrink(
 ) -> None:
     """Find a file within a size or latency budget.
 
-    RUN is of a classifier. Tries the quick methods first, then those that train. All files stay
-    in RUN; repeat the command to continue. The exit code is 1 if no file meets the budget.
+    Tries the quick methods first, then those that train; a file is judged by the run's metric
+    (accuracy, AP, mIoU) on images that no figure is measured on. All files stay in RUN; repeat the
+    command to continue. The exit code is 1 if no file meets the budget.
     """
     from kerascnn import api
 
@@ -169,7 +170,7 @@ def compare(runs: tuple[str, ...], out: str, device: str | None, as_json: bool) 
 def debug(run: str, variant: str, out: str | None, pictures: int, as_json: bool) -> None:
     """Show layer by layer where a compressed file loses accuracy.
 
-    RUN is of a classifier. VARIANT is the name of a .tflite file of RUN, as int8.
+    VARIANT is the name of a .tflite file of RUN, as int8.
     """
     from export.tasks import allowed
     from training.engine.run import Run

@@ -166,9 +166,13 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
     help="Rounds of measurements.",
 )
 @click.option(
-    "--uncached", is_flag=True, help="Decode every image again, as for data larger than memory."
+    "--uncached",
+    is_flag=True,
+    help="Decode every image again, as for data larger than memory; images with boxes and masks "
+    "always are.",
 )
 @json_option
+@once.scope()  # a table is read once
 def bench_data(
     model: str,
     seconds: float,
@@ -179,10 +183,9 @@ def bench_data(
 ) -> None:
     """Measure whether reading data slows training.
 
-    For classifiers. Times the input pipeline, the training step, and both together, in images
-    per second.
+    Times the input pipeline, the training step, and both together, in images per second.
     """
-    wanted = training_request(model, only="classification", **asked)
+    wanted = training_request(model, command="bench-data", **asked)
     framework.load(any_backend=True)
     from training.tools.bench_data import bench_data
 

@@ -193,12 +193,13 @@ def sweep(
     help="Training steps, at most.",
 )
 @json_option
+@once.scope()  # a table is read once
 def find_lr(model: str, out: str, steps: int, as_json: bool, **asked: Any) -> None:
-    """Find a learning rate for a classifier.
+    """Find a learning rate.
 
     MODEL is trained for some steps while the rate rises; the rate is where the loss falls fastest.
     """
-    request = training_request(model, only="classification", **asked)
+    request = training_request(model, command="find-lr", **asked)
     framework.load(any_backend=True)
     from training.tools.range_test import range_test
 

@@ -74,6 +74,29 @@ class Anchors:
         """(a, 4) float32, level by level; they may stick out of the picture."""
         return np.concatenate([level.boxes() for level in self.levels])
 
+    def reach(self, boxes: np.ndarray) -> np.ndarray:
+        """(m,) IoU of each box with the anchor that it overlaps most with.
+
+        Of all cells the one whose anchors' centre is the nearest has it, since overlap falls with
+        the distance along either axis: a box is compared with one cell of each level.
+
+        Args:
+            boxes: (m, 4).
+        """
+        boxes = np.asarray(boxes, np.float64)
+        centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+        best = np.zeros(len(boxes))
+        for level in self.levels:
+            grid = np.array([level.rows, level.columns])
+            cell = np.clip(np.round(centres * grid - level.offset), 0, grid - 1)
+            away = np.abs(centres - (cell + level.offset) / grid)
+            for size in np.asarray(level.sizes):
+                along = np.minimum((sides + size) / 2 - away, np.minimum(sides, size))
+                shared = np.maximum(along, 0).prod(axis=1)
+                union = sides.prod(axis=1) + size.prod() - shared
+                best = np.maximum(best, shared / union)
+        return best
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that travels with runs and artefacts."""
         return dataclasses.asdict(self)

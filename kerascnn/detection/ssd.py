@@ -21,7 +21,6 @@ Object Detection API's do.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import keras
 from keras import layers
@@ -31,12 +30,8 @@ from kerascnn.classification import mobilenet
 from kerascnn.classification.mobilenet_v4 import mobilenet_v4
 from kerascnn.classification.mobileone import mobileone
 from kerascnn.detection import heads
-from kerascnn.detection.anchors import ssd_anchors
-from kerascnn.detection.specs import DetectorSpec
 from kerascnn.zoo import features
 
-# How often the picture is halved before the maps.
-HALVINGS = (4, 5, 6, 7, 8, 9)
 # Output channels of the extra blocks, and the least that alpha leaves of them.
 EXTRAS = (512, 256, 256, 128)
 NARROWEST = 16
@@ -228,34 +223,6 @@ def ssdlite_mobileone(
     )
     conventions = blocks.Conventions(activation="relu6", **norms)
     return _ssdlite(name, backbone, ["stage3", "stage4"], conventions, classes, alpha)
-
-
-def detector_spec(
-    name: str,
-    input_shape: tuple[int, ...],
-    *,
-    min_scale: float = 0.2,
-    max_scale: float = 0.95,
-    **options: Any,
-) -> DetectorSpec:
-    """What the outputs of an SSDLite mean at a picture size; torchvision's conventions.
-
-    Args:
-        min_scale, max_scale: sides of the anchors of the first and the last map, as shares of the
-            picture's; smaller ones for smaller objects.
-        **options: other fields of `DetectorSpec`.
-    """
-    height, width = input_shape[:2]
-    grids = [(-(-height // 2**n), -(-width // 2**n)) for n in HALVINGS]
-    values: dict[str, Any] = {
-        "anchors": ssd_anchors(grids, min_scale=min_scale, max_scale=max_scale),
-        "box_scales": (10.0, 10.0, 5.0, 5.0),
-        "background": True,
-        "positive_iou": 0.5,
-        "negative_iou": 0.5,
-        "loss": "multibox",
-    }
-    return DetectorSpec(**{**values, **options})
 
 
 def _ssdlite(name, backbone, first_maps, conventions, classes, alpha):

@@ -7,23 +7,15 @@ as they are, and its logits travel beside the labels: (n, classes) one-hot becom
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from kerascnn.errors import InputError
-from kerascnn.preprocessing import Preprocessing, reversed_channels
 from training.engine.config import TrainConfig
 from training.engine.run import Run
-
-_LUMA = (0.299, 0.587, 0.114)
-# Of the ratio of height to width; 28x28 and 224x223 are the same shape to a network.
-_SHAPE_TOLERANCE = 0.02
+from training.engine.teacher import TeacherNetwork
 
 
 class DistillationLoss(keras.losses.Loss):
@@ -77,101 +69,19 @@ def accuracy(y_true, y_pred):
     return ops.cast(right, "float32")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Teacher:
-    """A trained network that answers for another one's input.
-
-    Attributes:
-        model: from its own input to logits.
-        preprocessing: of its own input.
-        student: geometry and normalisation of the batches that it is asked about.
-        name: of its run.
-        sha256: of its model.keras.
-    """
-
-    model: keras.Model
-    preprocessing: Preprocessing
-    student: Preprocessing
-    name: str
-    sha256: str
+class Teacher(TeacherNetwork):
+    """A classifier that teaches another one."""
 
     @classmethod
-    def open(cls, run: Run, *, classes: Sequence[str], student: Preprocessing) -> Teacher:
-        """The network of a finished run.
-
-        Args:
-            classes: of the student's data, in the order of its logits.
-            student: the student's geometry and normalisation.
-
-        Raises:
-            InputError: other classes, another shape of image, or no readable network.
-        """
-        if run.labels != tuple(classes):
-            raise InputError(
-                f"the teacher {run.folder} has the classes {_listed(run.labels)}, and the data has "
-                f"{_listed(classes)}; take a teacher that was trained on the same classes"
-            )
-        own = run.preprocessing
-        ratio = (own.height * student.width) / (own.width * student.height)
-        if abs(ratio - 1) > _SHAPE_TOLERANCE:
-            raise InputError(
-                f"the teacher {run.folder} takes images of {own.height}x{own.width}, to which "
-                f"{student.height}x{student.width} would be distorted; "
-                "give --image-size the teacher's shape, or take another teacher"
-            )
-        model = run.load_model()
-        if len(model.outputs) != 1 or model.output_shape[-1] != len(classes):
+    def check(cls, run: Run, model: keras.Model, classes: int) -> None:
+        """Raise InputError for a network that gives no logits of these classes."""
+        if len(model.outputs) != 1 or model.output_shape[-1] != classes:
             raise InputError(
                 f"the teacher {run.folder} has outputs of {model.output_shape} where "
-                f"{len(classes)} logits belong; take another teacher"
+                f"{classes} logits belong; take another teacher"
             )
-        digest = hashlib.sha256(run.model_path.read_bytes()).hexdigest()
-        return cls(model=model, preprocessing=own, student=student, name=run.name, sha256=digest)
 
     def teacher_logits(self, pictures: Any) -> Any:
-        """Answers to the student's batch.
-
-        Args:
-            pictures: (n, height, width, channels) float32 as the student's network takes them.
-
-        Returns:
-            (n, classes) float32. Size, channels and normalisation are the teacher's first.
-        """
-        logits = self.model(self._as_own(pictures), training=False)
-        return ops.stop_gradient(ops.cast(logits, "float32"))
-
-    def _as_own(self, pictures: Any) -> Any:
-        own, student = self.preprocessing, self.student
-        if _normalisation(own) != _normalisation(student):
-            pictures = pictures * np.asarray(student.std, np.float32) + np.asarray(
-                student.mean, np.float32
-            )
-            if student.order == "bgr" and student.channels == 3:
-                pictures = reversed_channels(pictures)
-            pictures = own.normalise_floats(_with_channels(pictures, own.channels))
-        if own.input_shape[:2] != student.input_shape[:2]:
-            pictures = ops.image.resize(pictures, own.input_shape[:2], antialias=True)
-        return pictures
-
-
-def _normalisation(preprocessing: Preprocessing) -> tuple:
-    return (
-        preprocessing.mean,
-        preprocessing.std,
-        preprocessing.order,
-        preprocessing.channels,
-    )
-
-
-def _with_channels(pictures: Any, channels: int) -> Any:
-    """RGB or grey to the asked one, as `training.datasets.pictures.convert_channels`."""
-    if pictures.shape[-1] == channels:
-        return pictures
-    if channels == 3:
-        return ops.repeat(pictures, 3, axis=-1)
-    return ops.sum(pictures * np.array(_LUMA, np.float32), axis=-1, keepdims=True)
-
-
-def _listed(classes: Sequence[str]) -> str:
-    few = ", ".join(classes[:4])
-    return f"{few}, ... ({len(classes)} classes)" if len(classes) > 4 else few
+        """(n, classes) float32 of the student's batch, see `TeacherNetwork.answers`."""
+        (logits,) = self.answers(pictures)
+        return logits

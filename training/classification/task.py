@@ -57,7 +57,7 @@ class ClassificationTask(Task):
     model = "efficientnet_lite0"
     head = ("logits",)
     resizes = RESIZES
-    commands = frozenset({"sweep", "debug", "shrink"})
+    commands = frozenset({"sweep", "debug", "shrink", "find-lr", "bench-data"})
     curves = Curves(
         title="accuracy (%)",
         scores=(

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from kerascnn.preprocessing import Preprocessing
-from training import tasks
 from training.augment.policies import POLICIES
 from training.classification import imported
 from training.classification.agreement import AGREEMENT
@@ -24,19 +23,16 @@ from training.classification.evaluate import (
     evaluate,
     keras_predict_fn,
 )
-from training.classification.fit import ClassificationTraining, fit
+from training.classification.fit import ClassificationTraining, fit, make_training_model
 from training.common.progress import say
-from training.datasets import same_bytes
 from training.datasets.decode import CACHE_BYTES, decode_dataset
 from training.datasets.pictures import check_picture
 from training.datasets.splits import Dataset
 from training.engine import dataset_of_request as of_request
-from training.engine import network
 from training.engine.config import TrainConfig
-from training.engine.devices import Placement
+from training.engine.devices import SINGLE, Placement
 from training.engine.history import History
-from training.engine.loop import Fitted
-from training.engine.refusals import refuse_other_tasks
+from training.engine.loop import Fitted, TrainingTask
 from training.engine.request import TrainRequest
 from training.engine.run import Run
 from training.engine.training import OpenedTraining, Ready
@@ -68,7 +64,7 @@ class ClassifierTraining(OpenedTraining):
         """Nothing that other tasks have not, but the teacher."""
         if self.teacher is None:
             return {}
-        return {"teacher": {"run": self.teacher.name, "sha256": self.teacher.sha256}}
+        return self.teacher.facts
 
     def fit(
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
@@ -91,6 +87,30 @@ class ClassifierTraining(OpenedTraining):
             broken=self._broken,
             of=self.of,
         )
+
+    def trial(self, *, cached: bool = True) -> TrainingTask:
+        """What `fit` would train, of the images to learn from alone."""
+        asked = self._asked
+        source = source_for(self.preprocessing, asked.config)
+        chosen = of_request.with_validation(self.dataset, asked.config)
+        alone = dataclasses.replace(chosen, validation=None, held_out=chosen.held_out.take([]))
+        decoded, _broken = decode_dataset(
+            alone,
+            train=source,
+            evaluation=self.preprocessing,
+            strict=asked.strict,
+            report=say,
+            cache_bytes=CACHE_BYTES if cached else 0,
+        )
+        training_data = TrainingData(
+            split=decoded.train,
+            source=source,
+            preprocessing=self.preprocessing,
+            classes=len(self.classes),
+            config=asked.config,
+        )
+        training_model = make_training_model(self.model, training_data, self.teacher, SINGLE)
+        return self.of(training_model, training_data, None, SINGLE)
 
     def _read(self) -> None:
         asked, whole = self._asked, self.dataset
@@ -154,43 +174,6 @@ def _say_notes(dataset: Dataset) -> None:
         say(f"skipped files that are not images: {endings}")
     for note in dataset.notes:
         say(str(note))
-
-
-def open_training_data(
-    asked: TrainRequest, *, cache_bytes: int = CACHE_BYTES
-) -> tuple[keras.Model, TrainingData]:
-    """The untrained network of a request and what it learns from, for a look at how it trains.
-
-    Args:
-        cache_bytes: decoded images are kept if they fit.
-
-    Raises:
-        InputError: bad data or an impossible model.
-    """
-    task = tasks.of("classification")
-    refuse_other_tasks(asked.model, tasks.of_request(asked), task)
-    dataset = same_bytes.noted(of_request.dataset_of(asked))
-    _say_notes(dataset)
-    preprocessing = task.preprocessing(asked, dataset)
-    model = network.build(asked, preprocessing, classes=len(dataset.classes))
-    source = source_for(preprocessing, asked.config)
-    chosen = of_request.with_validation(dataset, asked.config)
-    alone = dataclasses.replace(chosen, validation=None, held_out=chosen.held_out.take([]))
-    decoded, _broken = decode_dataset(
-        alone,
-        train=source,
-        evaluation=preprocessing,
-        strict=asked.strict,
-        report=say,
-        cache_bytes=cache_bytes,
-    )
-    return model, TrainingData(
-        split=decoded.train,
-        source=source,
-        preprocessing=preprocessing,
-        classes=len(dataset.classes),
-        config=asked.config,
-    )
 
 
 def _teacher(asked: TrainRequest, dataset: Dataset, preprocessing: Preprocessing) -> Teacher | None:

@@ -12,16 +12,18 @@ from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training import tasks
 from training.datasets.detection import DetectionSplit
 from training.detection.batches import DetectionTrainingData
+from training.detection.distillation import DetectionDistillation
 from training.detection.evaluate import evaluate_detector, keras_detect_fn
 from training.detection.losses import DetectionLoss
 from training.detection.training_model import DetectionTrainingModel
 from training.detection.truth import Truth
 from training.detection.two_stage_training_model import TwoStageTrainingModel
 from training.engine import fit as engine
-from training.engine.devices import Placement
+from training.engine.devices import SINGLE, Placement
 from training.engine.history import History
 from training.engine.loop import Fitted
-from training.engine.tiled_training import TiledTraining, require_one_device
+from training.engine.teacher import TeacherNetwork
+from training.engine.tiled_training import TiledTraining
 
 # What a step's figures are called for a person.
 _LOSSES = {
@@ -44,6 +46,7 @@ def fit_detector(
     history_file: pathlib.Path,
     placement: Placement,
     after_epoch: Callable[[History], None] | None = None,
+    teacher: TeacherNetwork | None = None,
 ) -> Fitted:
     """Train `model` in place; see `training.engine.fit`.
 
@@ -52,19 +55,40 @@ def fit_detector(
             random numbers.
         validation: images whose AP, of masks where the detector has them, chooses the best epoch;
             with None, or where they have no object, the last epoch is kept.
-        placement: one device.
+        placement: the devices and hosts to train on; all hosts see the same `folder`.
+        teacher: of a one-stage detector, see `training.detection.distillation`.
     """
-    require_one_device(placement, "detectors")
-    opened = _BY_STAGES[spec.stages]
     return engine.fit(
         model,
-        lambda: opened(placement.twin(model), spec, training_data, validation, classes),
+        lambda: training_task(
+            *(model, spec, training_data, validation, classes, placement), teacher=teacher
+        ),
         config=training_data.config,
         folder=folder,
         history_file=history_file,
         placement=placement,
         after_epoch=after_epoch,
     )
+
+
+def training_task(
+    model: keras.Model,
+    spec: DetectorSpec | TwoStageSpec,
+    training_data: DetectionTrainingData,
+    validation: DetectionSplit | None,
+    classes: Sequence[str],
+    placement: Placement,
+    *,
+    teacher: TeacherNetwork | None = None,
+) -> Detection:
+    """What is trained, as `fit_detector` takes it; call it in the scope of the placement."""
+    opened = _BY_STAGES[spec.stages]
+    taught = {}
+    if teacher is not None:
+        twin = placement.twin(teacher.model)
+        taught = {"teacher": dataclasses.replace(teacher, model=twin)}
+    twin = placement.twin(model)
+    return opened(twin, spec, training_data, validation, classes, placement, **taught)
 
 
 class Detection(TiledTraining):
@@ -79,8 +103,9 @@ class Detection(TiledTraining):
         training_data: DetectionTrainingData,
         validation: DetectionSplit | None,
         classes: Sequence[str],
+        placement: Placement = SINGLE,
     ) -> None:
-        super().__init__(training_model, training_data, validation)
+        super().__init__(training_model, training_data, validation, placement)
         self._classes, self._kind = classes, kind(spec)
         self._detect = keras_detect_fn(self.network, training_data.preprocessing, spec)
         self._iou_threshold = spec.iou_threshold
@@ -120,10 +145,18 @@ class _OneStage(Detection):
         training_data: DetectionTrainingData,
         validation: DetectionSplit | None,
         classes: Sequence[str],
+        placement: Placement = SINGLE,
+        teacher: TeacherNetwork | None = None,
     ) -> None:
-        loss = DetectionLoss(spec=spec)
-        training_model = DetectionTrainingModel(network, training_data.preprocessing, loss)
-        super().__init__(training_model, spec, training_data, validation, classes)
+        loss, distillation = DetectionLoss(spec=spec, total=placement.total), None
+        if teacher is not None:
+            distillation = DetectionDistillation.of(loss, training_data.config)
+        training_model = DetectionTrainingModel(
+            *(network, training_data.preprocessing, loss, placement),
+            teacher=teacher,
+            distillation=distillation,
+        )
+        super().__init__(training_model, spec, training_data, validation, classes, placement)
 
 
 class _TwoStage(Detection):
@@ -136,11 +169,14 @@ class _TwoStage(Detection):
         training_data: DetectionTrainingData,
         validation: DetectionSplit | None,
         classes: Sequence[str],
+        placement: Placement = SINGLE,
     ) -> None:
-        training_model = TwoStageTrainingModel(network, training_data.preprocessing, spec)
+        training_model = TwoStageTrainingModel(
+            network, training_data.preprocessing, spec, placement
+        )
         chances = training_model.rcnn_loss.chances(training_data.most_objects)
         training_data = dataclasses.replace(training_data, masks=spec.masks, chance=chances)
-        super().__init__(training_model, spec, training_data, validation, classes)
+        super().__init__(training_model, spec, training_data, validation, classes, placement)
 
 
 _BY_STAGES: Mapping[int, Callable[..., Detection]] = {1: _OneStage, 2: _TwoStage}

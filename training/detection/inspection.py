@@ -27,7 +27,7 @@ def counts(
     """Objects of each class, crowds left out, and their sizes at the network's input."""
     shape = len(splits), len(dataset.classes)
     of, images = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    empty, sides = np.zeros(len(splits), np.int64), list[np.ndarray]()
+    empty, boxes = np.zeros(len(splits), np.int64), list[np.ndarray]()
     smallest = [np.full(len(split), np.inf, np.float32) for split in splits.values()]
     repeated, repeats, most = list[Place](), 0, 0
     with Progress("reading objects", sum(map(len, splits.values())), unit="image") as progress:
@@ -39,14 +39,16 @@ def counts(
                 images[number, np.unique(labels)] += 1
                 empty[number] += not len(objects)
                 most = max(most, len(labels))
-                found = _sides(objects, split.sizes[index], preprocessing)
-                sides.append(found)
-                smallest[number][index] = found.min(initial=np.inf)
+                found = _boxes(objects, split.sizes[index], preprocessing)
+                boxes.append(found)
+                smallest[number][index] = _sides(found).min(initial=np.inf)
                 if again := repeats_of(objects):
                     repeats += again
                     repeated.append((number, index))
                 progress.step()
                 progress.note(counted(int(of.sum()), "object"))
+    placed = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
+    pixels = np.tile([preprocessing.height, preprocessing.width], 2)
     return Counts(
         unit="object",
         remedy="add images of the rare ones; look at the AP of each class, not at their mean",
@@ -55,7 +57,8 @@ def counts(
         of=of,
         images=images,
         empty=empty,
-        sides=np.concatenate([np.zeros((0, 2), np.float32), *sides]),
+        sides=_sides(placed),
+        boxes=(placed / pixels).astype(np.float32),
         most=most,
         smallest=tuple(smallest),
         repeated=tuple(repeated),
@@ -63,10 +66,15 @@ def counts(
     )
 
 
-def _sides(objects: Objects, size: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """(m, 2) float32 pixels of the network's input; crowds left out."""
+def _boxes(objects: Objects, size: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """(m, 4) pixels of the network's input; crowds left out."""
     placement = evaluation_placement(size, preprocessing)
-    boxes = placement.boxes(objects.boxes[~objects.crowd])
+    boxes: np.ndarray = placement.boxes(objects.boxes[~objects.crowd])
+    return boxes
+
+
+def _sides(boxes: np.ndarray) -> np.ndarray:
+    """(m, 2) float32 height and width."""
     return (boxes[:, 2:] - boxes[:, :2]).astype(np.float32)
 
 

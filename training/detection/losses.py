@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,11 @@ class DetectionLoss:
 
     Attributes:
         spec: anchors, coding and thresholds; its `loss` is "multibox" or "focal".
+        total: sums over the whole batch, see `training.engine.devices.Placement`.
     """
 
     spec: DetectorSpec
+    total: Callable[[Any], Any] = ops.sum
 
     @functools.cached_property
     def _anchors(self) -> np.ndarray:
@@ -60,22 +63,25 @@ class DetectionLoss:
         )
         return matching.targets(matched, gt_boxes, gt_labels, anchors, spec.box_scales)
 
-    def of_boxes(self, wanted: Any, labels: Any, codes: Any) -> Any:
+    def of_boxes(self, wanted: Any, labels: Any, codes: Any, counted: Any = None) -> Any:
         """The loss of the boxes; a number.
 
         Args:
             wanted, labels: from `targets`.
             codes: (n, a, 4) of the network.
+            counted: (n, a) float32, 0 for matched anchors whose boxes add nothing; None: all do.
         """
+        total = self.total
         error = ops.abs(ops.cast(codes, "float32") - wanted)
         matched = ops.cast(labels >= 0, "float32")
+        adding = matched if counted is None else matched * counted
         if self.spec.loss == "multibox":  # smooth L1
             each = ops.where(error < 1.0, 0.5 * error * error, error - 0.5)
-            return _sum(each * matched[..., None]) / ops.maximum(_sum(matched), 1.0)
+            return total(each * adding[..., None]) / ops.maximum(total(matched), 1.0)
         delta = _HUBER_DELTA
         each = ops.where(error <= delta, 0.5 * error * error, delta * (error - 0.5 * delta))
         # The reference divides by the coordinates, 4 an anchor, and has 1 more anchor.
-        return _BOX_WEIGHT * _sum(each * matched[..., None]) / (4.0 * (_sum(matched) + 1.0))
+        return _BOX_WEIGHT * total(each * adding[..., None]) / (4.0 * (total(matched) + 1.0))
 
     def of_classes(self, labels: Any, logits: Any) -> Any:
         """The loss of the classes; a number.
@@ -86,11 +92,11 @@ class DetectionLoss:
         """
         logits = ops.cast(logits, "float32")
         if self.spec.loss == "multibox":
-            return _multibox(labels, logits)
-        return _focal(labels, logits, background=self.spec.background)
+            return _multibox(labels, logits, self.total)
+        return _focal(labels, logits, self.total, background=self.spec.background)
 
 
-def _multibox(labels: Any, logits: Any) -> Any:
+def _multibox(labels: Any, logits: Any, total: Callable[[Any], Any]) -> Any:
     """Cross-entropy of matched anchors and of the hardest others, three for each matched one.
 
     An image without objects gives its three hardest anchors.
@@ -103,10 +109,10 @@ def _multibox(labels: Any, logits: Any) -> Any:
     rank = ops.argsort(order, axis=-1)
     hard = (labels == -1) & (rank < _NEGATIVES * ops.maximum(counts, 1))
     chosen = ops.cast(matched | hard, "float32")
-    return _sum(entropy * chosen) / ops.maximum(_sum(ops.cast(matched, "float32")), 1.0)
+    return total(entropy * chosen) / ops.maximum(total(ops.cast(matched, "float32")), 1.0)
 
 
-def _focal(labels: Any, logits: Any, *, background: bool) -> Any:
+def _focal(labels: Any, logits: Any, total: Callable[[Any], Any], *, background: bool) -> Any:
     """Cross-entropy in which anchors that are answered well weigh little (arXiv:1708.02002).
 
     Args:
@@ -127,7 +133,7 @@ def _focal(labels: Any, logits: Any, *, background: bool) -> Any:
         weight, counted = _weight(wanted), counted[..., None]
     # The floor keeps the root's gradient finite where an answer is wholly right.
     each = weight * ops.power(ops.maximum(wrong, 1e-9), _GAMMA) * entropy * counted
-    return _sum(each) / (_sum(matched) + 1.0)
+    return total(each) / (total(matched) + 1.0)
 
 
 def _weight(wanted: Any) -> Any:
@@ -139,7 +145,3 @@ def _softmax_entropy(labels: Any, logits: Any) -> Any:
     """(n, a) cross-entropy of labels, -1 the background, which has the first logit."""
     wanted = ops.expand_dims(ops.maximum(labels, -1) + 1, -1)
     return -ops.take_along_axis(ops.log_softmax(logits, axis=-1), wanted, axis=-1)[..., 0]
-
-
-def _sum(values: Any) -> Any:
-    return ops.sum(values)

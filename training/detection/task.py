@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerascnn import zoo
+from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES
 from training.datasets import coco, detection_sets, voc, yolo
@@ -19,14 +20,18 @@ from training.detection import floor
 from training.engine import closing
 from training.engine import dataset_of_request as of_request
 from training.engine.alignment import aligned
+from training.engine.inspection import Unreached
+from training.engine.options import AUTO
 from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
 
 if TYPE_CHECKING:
+    from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
     from training.detection.train import DetectorTraining
     from training.engine.config import TrainConfig
     from training.engine.imported import Imported
     from training.engine.inspection import Counts, Sample
     from training.engine.request import TrainRequest
+    from training.engine.run import Run
     from training.engine.training import Ready
 
 AP = Figure(column="val_ap", title="val AP", mark="AP")
@@ -46,7 +51,7 @@ class DetectionTask(Task):
     metric = Metric(name="AP", judge=AP)
     figures = (AP, Figure(column="val_ap50"))
     policies = tuple(BOX_POLICIES)
-    settings = frozenset({"watch_images"})
+    settings = frozenset({"watch_images", "teacher", "distil_weight", "temperature"})
     model = "efficientdet_lite0"
     head = ("extra", "fpn", "rpn_", "box_", "class_", "mask_")
     curves = Curves(
@@ -62,8 +67,14 @@ class DetectionTask(Task):
             Line(column="val_loss", label="validation", look=Look.VALIDATION),
         ),
     )
+    commands = frozenset({"sweep", "debug", "shrink", "find-lr", "bench-data"})
     decoded = True
     lends_weights = False
+
+    def metric_of(self, model: str) -> str:
+        """That of masks, where a network gives some."""
+        spec = zoo.detector_spec(model, zoo.entry(model).input_shape)
+        return "mask AP" if spec.masks else self.metric.name
 
     def require(self, data: str) -> None:
         """See `training.datasets.detection_sets.require`."""
@@ -100,7 +111,7 @@ class DetectionTask(Task):
         self, asked: TrainRequest, preprocessing: Preprocessing
     ) -> Mapping[str, Any]:
         """A detector of two stages decodes boxes by itself: it is built with their options."""
-        options = asked.detector_options
+        options = without_auto(asked.detector_options)
         spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **options)
         return options if spec.stages == 2 else {}
 
@@ -112,6 +123,15 @@ class DetectionTask(Task):
 
         return opened(asked, dataset, ready)
 
+    def check_teacher(self, model: str, teacher: Run) -> None:
+        """Detectors of two stages have none."""
+        super().check_teacher(model, teacher)
+        if zoo.detector_spec(model, zoo.entry(model).input_shape).stages == 2:
+            raise InputError(
+                f"{model}: the second stage of a detector answers for regions that it proposed "
+                "itself, and a teacher's are others; only one-stage detectors have a teacher"
+            )
+
     def counts(
         self,
         dataset: DetectionDataset,
@@ -122,6 +142,23 @@ class DetectionTask(Task):
         from training.detection import inspection
 
         return inspection.counts(dataset, splits, preprocessing)
+
+    def unreached(
+        self, asked: TrainRequest, preprocessing: Preprocessing, boxes: np.ndarray
+    ) -> Unreached | None:
+        """Objects that no anchor overlaps with as a match does.
+
+        Of one-stage detectors: proposals move before a second stage looks at them.
+        """
+        if not zoo.spec_module(asked.model).endswith("_boxes"):  # which would load a framework
+            return None
+        spec = spec_of(asked, preprocessing)
+        low = spec.anchors.reach(boxes) < spec.positive_iou
+        return Unreached(
+            count=int(low.sum()),
+            iou=spec.positive_iou,
+            fitting=asked.detector_options.get("anchors") != AUTO,
+        )
 
     def drawn(
         self, pixels: np.ndarray, split: DetectionSplit, index: int, classes: Sequence[str]
@@ -153,6 +190,17 @@ class DetectionTask(Task):
         results = info["results"]
         value = results["held_out"]
         return floor.below_floor(results["metric"], math.nan if value is None else value)
+
+
+def without_auto(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `zoo.detector_spec`: not those that the data decide on (`anchors=auto`)."""
+    return {name: value for name, value in options.items() if (name, value) != ("anchors", AUTO)}
+
+
+def spec_of(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec | TwoStageSpec:
+    """What the outputs of a request's detector mean, before anything is fitted to data."""
+    options = without_auto(asked.detector_options)
+    return zoo.detector_spec(asked.model, preprocessing.input_shape, **options)
 
 
 def _numbers(dataset: DetectionDataset, network: Imported) -> tuple[int, ...]:

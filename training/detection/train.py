@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,27 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES
 from training.common.progress import say
-from training.common.wording import skipped
+from training.common.wording import counted, skipped
 from training.datasets.detection import DetectionDataset, DetectionSplit, require_masks
 from training.datasets.selection import with_sound_headers
+from training.detection import auto_anchors
 from training.detection.batches import DetectionTrainingData
+from training.detection.distillation import open_teacher
 from training.detection.evaluate import evaluate_keeping, keras_detect_fn
 from training.detection.examples import chosen, write_examples
-from training.detection.fit import fit_detector, kind
+from training.detection.fit import fit_detector, kind, training_task
 from training.detection.metrics import DetectionEvaluation, Detections
 from training.detection.pr_curve import write_per_class, write_pr_curve
+from training.detection.task import spec_of
 from training.engine import dataset_of_request as of_request
 from training.engine import options
 from training.engine.config import TrainConfig
-from training.engine.devices import Placement
+from training.engine.devices import SINGLE, Placement
 from training.engine.history import History
-from training.engine.loop import Fitted
+from training.engine.loop import Fitted, TrainingTask
 from training.engine.request import TrainRequest
+from training.engine.run import Run
+from training.engine.teacher import TeacherNetwork
 from training.engine.training import OpenedTraining, Ready
 
 if TYPE_CHECKING:
@@ -50,9 +56,25 @@ class DetectorTraining(OpenedTraining):
         self.spec = self._of_network()
         if self.spec.masks:
             require_masks(*self.dataset.splits)
+        self.teacher = self._teacher()
 
     def _check(self) -> None:
-        self.spec = self._checked(_spec(self._asked, self.preprocessing))
+        spec = self._checked(_spec(self._asked, self.preprocessing))
+        self.spec = self._with_fitted_anchors(spec)
+
+    def _with_fitted_anchors(self, spec: Any) -> Any:
+        """The spec; with anchors for the data's objects, where that is asked for."""
+        if self._asked.detector_options.get("anchors") != options.AUTO:
+            return spec
+        found = auto_anchors.fit_to(
+            *(spec.anchors, self.dataset.train, self.preprocessing),
+            positive_iou=spec.positive_iou,
+        )
+        say(
+            f"anchors fitted to {counted(found.objects, 'object')}: {found.after:.1f}% overlap "
+            f"with one by {spec.positive_iou:g} ({found.before:.1f}% with the network's own)"
+        )
+        return dataclasses.replace(spec, anchors=found.anchors)
 
     def _checked(self, spec: Any) -> Any:
         """A spec that networks of this kind can have; raises InputError for another."""
@@ -62,40 +84,54 @@ class DetectorTraining(OpenedTraining):
         """The spec that the network was built with."""
         return self.spec
 
+    def _teacher(self) -> TeacherNetwork | None:
+        return None
+
     def facts(self) -> dict[str, Any]:
         """What decodes the outputs, and the data's own numbers of the classes."""
         return {
             "detector": self.spec.to_dict(),
             "category_ids": list(self.dataset.category_ids),
+            **(self.teacher.facts if self.teacher else {}),
         }
 
     def fit(
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
         """Look at the images' headers, and train."""
-        config = self._asked.config
         self.look(folder, placement)
-        most = DetectionTrainingData.most_objects
-        if kind(self.spec) == "segm":
-            most = _most_objects(self.dataset.train, config)
-        training_data = DetectionTrainingData(
-            split=self.dataset.train,
-            preprocessing=self.preprocessing,
-            classes=len(self.classes),
-            config=config,
-            most_objects=most,
-            broken=self._broken,
-        )
         return fit_detector(
             self.model,
             self.spec,
-            training_data,
+            self._training_data(),
             self.dataset.validation,
             classes=self.classes,
             folder=folder / "checkpoints",
             history_file=folder / "history.csv",
             placement=placement,
             after_epoch=after_epoch,
+            teacher=self.teacher,
+        )
+
+    def trial(self, *, cached: bool = True) -> TrainingTask:
+        """What `fit` would train; every image is read when its batch is made, as there."""
+        self._read()
+        return training_task(
+            *(self.model, self.spec, self._training_data(), None, self.classes, SINGLE),
+            teacher=self.teacher,
+        )
+
+    def _training_data(self) -> DetectionTrainingData:
+        config, most = self._asked.config, DetectionTrainingData.most_objects
+        if kind(self.spec) == "segm":
+            most = _most_objects(self.dataset.train, config)
+        return DetectionTrainingData(
+            split=self.dataset.train,
+            preprocessing=self.preprocessing,
+            classes=len(self.classes),
+            config=config,
+            most_objects=most,
+            broken=self._broken,
         )
 
     def _read(self) -> None:
@@ -176,7 +212,7 @@ def _spec(asked: TrainRequest, preprocessing: Preprocessing) -> DetectorSpec | T
     """Raises InputError for an option that there is not, or that the network decides on."""
     options.check(asked.model, {}, asked.detector_options)
     try:
-        spec = zoo.detector_spec(asked.model, preprocessing.input_shape, **asked.detector_options)
+        spec = spec_of(asked, preprocessing)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
@@ -192,9 +228,20 @@ class OneStageTraining(DetectorTraining):
             raise InputError(f"{self._asked.model} has no background, which loss 'multibox' needs")
         return spec
 
+    def _teacher(self) -> TeacherNetwork | None:
+        if self._asked.teacher is None:
+            return None
+        run = Run.open(self._asked.teacher)
+        return open_teacher(run, classes=self.classes, student=self.preprocessing, spec=self.spec)
+
 
 class TwoStageTraining(DetectorTraining):
     """Of a detector of two stages, which decodes its own outputs: its spec is within it."""
+
+    def _check(self) -> None:
+        if self._asked.teacher is not None:
+            raise InputError(f"{self._asked.model}: two-stage detectors have no teacher")
+        super()._check()
 
     def _of_network(self) -> TwoStageSpec:
         spec: TwoStageSpec = self.model.get_layer("detections").spec  # --option included

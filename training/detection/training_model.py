@@ -11,7 +11,10 @@ import keras
 from keras import ops
 
 from kerascnn.preprocessing import Preprocessing
+from training.detection.distillation import DetectionDistillation
 from training.detection.losses import DetectionLoss
+from training.engine.devices import SINGLE, Placement
+from training.engine.teacher import TeacherNetwork
 
 
 class DetectionTrainingModel(keras.Model):
@@ -21,14 +24,28 @@ class DetectionTrainingModel(keras.Model):
         network: functional, from normalised images to [codes (n, a, 4), logits (n, a, ...)].
         preprocessing: of the network.
         loss: of its outputs.
+        placement: of the training; the loss sums over its devices.
+        teacher: its answers are a part of the losses by `distillation`, or None; not trained.
+        distillation: of both losses, where there is a teacher.
     """
 
     def __init__(
-        self, network: keras.Model, preprocessing: Preprocessing, loss: DetectionLoss
+        self,
+        network: keras.Model,
+        preprocessing: Preprocessing,
+        loss: DetectionLoss,
+        placement: Placement = SINGLE,
+        teacher: TeacherNetwork | None = None,
+        distillation: DetectionDistillation | None = None,
     ) -> None:
         super().__init__(name=f"{network.name}_training_model", autocast=False)
         self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
         self.network, self.preprocessing, self.detection_loss = network, preprocessing, loss
+        self.placement = placement
+        self.teacher, self.distillation = teacher, distillation
+        if teacher is not None:
+            self.teacher_network = teacher.model
+            self.teacher_network.trainable = False
         self.parts = [keras.metrics.Mean(name=name) for name in ("box_loss", "class_loss")]
         self.built = True
 
@@ -36,8 +53,14 @@ class DetectionTrainingModel(keras.Model):
         """Both losses of a batch (`training.detection.batches`), by name."""
         pictures = self.preprocessing.normalise_floats(ops.cast(batch["pictures"], "float32"))
         codes, logits = self.network(pictures, training=training)
-        loss = self.detection_loss
+        loss, distillation = self.detection_loss, self.distillation
         wanted, labels = loss.targets(batch["gt_boxes"], batch["gt_labels"], batch["gt_crowd"])
+        if self.teacher is not None and distillation is not None:
+            teacher_codes, teacher_logits = self.teacher.answers(pictures)
+            return {
+                "box_loss": distillation.of_boxes(wanted, labels, codes, teacher_codes),
+                "class_loss": distillation.of_classes(labels, logits, teacher_logits),
+            }
         return {
             "box_loss": loss.of_boxes(wanted, labels, codes),
             "class_loss": loss.of_classes(labels, logits),
@@ -47,7 +70,7 @@ class DetectionTrainingModel(keras.Model):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):  # fmt: skip
         """The sum of both."""
-        return y_pred["box_loss"] + y_pred["class_loss"]
+        return self.placement.part(y_pred["box_loss"] + y_pred["class_loss"])
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Means of both over the epoch so far, beside Keras' own of the loss."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,9 +92,11 @@ class RCNNLoss:
 
     Attributes:
         spec: anchors, thresholds and how many are sampled.
+        total: sums over the whole batch, see `training.engine.devices.Placement`.
     """
 
     spec: TwoStageSpec
+    total: Callable[[Any], Any] = ops.sum
 
     @functools.cached_property
     def proposing(self) -> TwoStageSpec:
@@ -141,10 +144,10 @@ class RCNNLoss:
         wanted = _rows(wanted, taken.index)
         codes = _rows(ops.cast(codes, "float32"), taken.index)
         logits = ops.take_along_axis(ops.cast(logits, "float32"), taken.index, axis=1)
-        count = ops.maximum(ops.sum(taken.counted), 1.0)
+        count = ops.maximum(self.total(taken.counted), 1.0)
         entropy = _binary_entropy(taken.positive, logits) * taken.counted
         errors = _smooth_l1(codes - wanted) * taken.positive[..., None]
-        return ops.sum(entropy) / count, ops.sum(errors) / count
+        return self.total(entropy) / count, self.total(errors) / count
 
     def regions(self, truth: Truth, proposals: Any, valid: Any, chance: Any) -> Regions:
         """Regions for the second stage: of the proposals and of the objects' own boxes.
@@ -189,14 +192,14 @@ class RCNNLoss:
             object's class in positive ones, summed, over the number of all sampled.
         """
         logits, codes = ops.cast(logits, "float32"), ops.cast(codes, "float32")
-        count = ops.maximum(ops.sum(regions.counted), 1.0)
+        count = ops.maximum(self.total(regions.counted), 1.0)
         chosen = ops.one_hot(regions.labels + 1, logits.shape[-1])
         entropy = -ops.sum(chosen * ops.log_softmax(logits, axis=-1), axis=-1) * regions.counted
         boxes = _rows(truth.boxes, regions.matched)
         wanted = box_ops.encode(boxes, regions.boxes, self.spec.box_scales)
         errors = _smooth_l1(ops.sum(codes * chosen[..., None], axis=-2) - wanted)
         errors = ops.where(regions.positive[..., None] > 0, errors, 0.0)
-        return ops.sum(entropy) / count, ops.sum(errors) / count
+        return self.total(entropy) / count, self.total(errors) / count
 
     def of_masks(self, regions: Regions, logits: Any, gt_masks: Any, width: int) -> Any:
         """The loss of masks: binary cross-entropy of the object's class, the mean over positives.
@@ -214,7 +217,7 @@ class RCNNLoss:
         own = ops.sum(logits * chosen[:, :, None, None], axis=-1)
         wanted = mask_targets(gt_masks, regions.boxes, regions.matched, side, width)
         each = ops.mean(_binary_entropy(wanted, own), axis=(2, 3)) * regions.positive
-        return ops.sum(each) / ops.maximum(ops.sum(regions.positive), 1.0)
+        return self.total(each) / ops.maximum(self.total(regions.positive), 1.0)
 
 
 def match_anchors(anchors: Any, truth: Truth, *, positive_iou: float, negative_iou: float) -> Any:

@@ -15,6 +15,7 @@ from kerascnn.detection import two_stage
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.detection.two_stage_losses import RCNNLoss, Regions, Truth
+from training.engine.devices import SINGLE, Placement
 
 
 class TwoStageTrainingModel(keras.Model):
@@ -24,15 +25,21 @@ class TwoStageTrainingModel(keras.Model):
         network: functional, from normalised images to detections; its stages are cut out of it.
         preprocessing: of the network.
         spec: of the network.
+        placement: of the training; the losses sum over its devices.
     """
 
     def __init__(
-        self, network: keras.Model, preprocessing: Preprocessing, spec: TwoStageSpec
+        self,
+        network: keras.Model,
+        preprocessing: Preprocessing,
+        spec: TwoStageSpec,
+        placement: Placement = SINGLE,
     ) -> None:
         super().__init__(name=f"{network.name}_training_model", autocast=False)
         self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
         self.network, self.preprocessing = network, preprocessing
-        self.rcnn_loss = RCNNLoss(spec=spec)
+        self.placement = placement
+        self.rcnn_loss = RCNNLoss(spec=spec, total=placement.total)
         self._stages = two_stage.parts(network)
         names = ["rpn_class_loss", "rpn_box_loss", "class_loss", "box_loss"]
         names += ["mask_loss"] if spec.masks else []
@@ -69,7 +76,7 @@ class TwoStageTrainingModel(keras.Model):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):  # fmt: skip
         """The sum of all."""
-        return sum(y_pred.values())
+        return self.placement.part(sum(y_pred.values()))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Means of all over the epoch so far, beside Keras' own of the loss."""

@@ -114,6 +114,20 @@ class Placement:
         """
         return batches
 
+    def total(self, values: Any, axis: Any = None) -> Any:
+        """The sum of a tensor over the whole batch, wherever its parts are.
+
+        For a loss that is divided by a count of the whole batch, as of its objects: what all
+        devices then have is the loss of the whole batch.
+        """
+        from keras import ops
+
+        return ops.sum(values, axis=axis)
+
+    def part(self, loss: Any) -> Any:
+        """What a device is to add to the sum of gradients where it has the whole batch's loss."""
+        return loss
+
     def check_batch(self, batch_size: int) -> None:
         """Raise InputError if a batch does not split evenly over the devices."""
         if batch_size % self.replicas:
@@ -322,6 +336,18 @@ class _Replicated(Placement):
     def optimizer(self, optimizer: keras.Optimizer) -> keras.Optimizer:
         optimizer.__class__ = _of_sums(type(optimizer))
         return optimizer
+
+    def total(self, values: Any, axis: Any = None) -> Any:
+        import tensorflow as tf
+
+        own, context = super().total(values, axis), tf.distribute.get_replica_context()
+        if context is None:  # outside of a step there is but one part
+            return own
+        # Its gradient is the sum of all devices' gradients.
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+    def part(self, loss: Any) -> Any:
+        return loss / self.replicas
 
     def distribute(self, make_stream: Callable[[Shard], Any]) -> Any:
         index, count = self.shard

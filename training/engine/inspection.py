@@ -16,6 +16,21 @@ SAMPLES = 12
 Place = tuple[int, int]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unreached:
+    """Objects that no anchor of a detector overlaps with enough to match.
+
+    Attributes:
+        count: how many.
+        iou: from which on an anchor matches.
+        fitting: whether `--detector anchors=auto` may help.
+    """
+
+    count: int
+    iou: float
+    fitting: bool
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Counts:
     """What there is of each class.
@@ -29,6 +44,8 @@ class Counts:
         images: (s, c) int64 images that hold a class.
         empty: (s,) int64 images that hold no object, or nothing but background.
         sides: (k, 2) float32 height and width of each object at the network's input, in pixels.
+        boxes: (k, 4) float32 of the same, as shares of the network's input.
+        unreached: those that anchors do not reach; None where there are none.
         most: objects in one image, at most.
         smallest: by split, (images,) float32 the shortest side of an image's objects at the
             network's input, in pixels; infinite where it has none.
@@ -46,6 +63,8 @@ class Counts:
     images: np.ndarray
     empty: np.ndarray
     sides: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    unreached: Unreached | None = None
     most: int = 0
     smallest: tuple[np.ndarray, ...] = ()
     cell: int = 0

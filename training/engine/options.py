@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
-from kerascnn.zoo import entry
+from kerascnn.zoo import entry, spec_module
 
 _FROM_DATA = ("input_shape", "classes")  # what the data and --image-size decide
 _SPECS = "kerascnn.detection.specs"
@@ -24,6 +24,8 @@ _OWN = ("anchors", "background", "input_size", "masks")
 # Those whose defaults differ by network and are no plain numbers, in place of a default.
 _OTHERS: Mapping[str, Any] = {"loss": "", "box_scales": (0.0,)}
 _NO_DEFAULT = object()
+# Of the anchors of a detector: fitted to the data.
+AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ def of_network(model: str) -> dict[str, Any]:
 
 def of_detector(model: str) -> dict[str, Any]:
     """What `--detector` takes for a detector: names with values of the kind that each takes."""
-    signature = _signature(entry(model).builder.partition(":")[0], "detector_spec")
+    signature = _signature(spec_module(model), "detector_spec")
     found = {**_fields(_SPECS, signature.returns), **signature.defaults}
     return {
         name: _OTHERS.get(name, 0.0) if value is _NO_DEFAULT or value is None else value
@@ -81,11 +83,23 @@ def _check(model: str, flag: str, given: Mapping[str, Any], known: Mapping[str, 
         if flag == "--option" and name in _FROM_DATA:
             raise InputError(f"--option {name}: comes from --data and --image-size; leave it out")
         if flag == "--detector" and name in _OWN:
+            if name == "anchors" and _fits_anchors(model):
+                if value == AUTO:
+                    continue
+                raise InputError(
+                    f"{model} decides on its own anchors; leave --detector anchors out, or give "
+                    f"{AUTO} to have their sizes fitted to the data"
+                )
             raise InputError(f"{model} decides on its own {name}; leave --detector {name} out")
         if name not in known:
             raise InputError(f"{model} has no option {flag} {name}{_hint(name, known)}")
         if wanted := _wanted(known[name], value):
             raise InputError(f"{flag} {name} must be {wanted}, not {value!r}")
+
+
+def _fits_anchors(model: str) -> bool:
+    """Whether a detector's anchors may be fitted to data: they are not built into the network."""
+    return _signature(spec_module(model), "detector_spec").returns == "DetectorSpec"
 
 
 def cannot_build(model: str, flag: str, given: Mapping[str, Any]) -> InputError:

@@ -21,14 +21,14 @@ from training.engine.task import Task
 
 
 def checked(
-    model: str, *, folder: pathlib.Path | None = None, only: str | None = None, **asked: Any
+    model: str, *, folder: pathlib.Path | None = None, command: str | None = None, **asked: Any
 ) -> TrainRequest:
     """The request, with its options, its data's place and its weights looked at.
 
     Args:
         model, **asked: as of `training.engine.request.request`.
         folder: of the run that is to be trained or gone on with.
-        only: the task that the command is for; None: all.
+        command: of kerascnn, which not every task has (`Task.commands`); None: all have it.
 
     Raises:
         InputError: anything that is wrong and needs neither a network nor an image to be told.
@@ -36,8 +36,8 @@ def checked(
     found = request(model, **asked)
     row = entry(model)
     own = tasks.of_request(found)
-    if only is not None:
-        refuse_other_tasks(model, own, tasks.of(only))
+    if command is not None:
+        require_command(own, command, model)
     if asked.get("detector_options") and not own.decoded:
         raise InputError(f"--detector is for detectors, and {model} is not a detector")
     options.check(model, found.model_options, found.detector_options)
@@ -47,7 +47,7 @@ def checked(
         )
         _refuse_weights(found.weights, model, own)
     if found.teacher is not None:
-        Run.open(found.teacher)
+        own.check_teacher(model, Run.open(found.teacher))
     new = folder is not None and begun(found, folder) is None
     for flag, data in (("--data", asked["data"]), ("--val-data", asked.get("val_data"))):
         if data is None:
@@ -58,11 +58,16 @@ def checked(
     return found
 
 
-def refuse_other_tasks(model: str, task: Task, wanted: Task) -> None:
-    """Raise InputError for a model that is to be trained for another task than a command's."""
-    if task.name != wanted.name:
+def require_command(task: Task, command: str, what: str) -> None:
+    """Raise InputError for a task that a command of kerascnn has no part for.
+
+    Args:
+        what: was given, a model or data.
+    """
+    if command not in task.commands:
         raise InputError(
-            f"{model} is for {task.name}, and this command takes models for {wanted.name}"
+            f"{what} is for {task.network}, and kerascnn {command} takes "
+            f"{tasks.networks_for(command)}"
         )
 
 

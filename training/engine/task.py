@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from kerascnn.preprocessing import Preprocessing
     from training.engine.config import TrainConfig
-    from training.engine.inspection import Counts, Sample
+    from training.engine.inspection import Counts, Sample, Unreached
     from training.engine.request import TrainRequest
+    from training.engine.run import Run
     from training.engine.train import Training
     from training.engine.training import Ready
 
@@ -167,7 +168,8 @@ class Task(abc.ABC):
         resizes: words of `kerascnn.preprocessing.RESIZES` that a request may have.
         tiled: larger images may be cut into tiles.
         lends_weights: a run's network is a source of weights for networks of other tasks.
-        commands: of kerascnn, those that need a measure which not every task has, and this one has.
+        commands: of debug, shrink, sweep, find-lr and bench-data, those that have what they need of
+            this task: a measure, or `Training.trial`.
     """
 
     name: str
@@ -192,6 +194,10 @@ class Task(abc.ABC):
         line = Line(column=judge.column, label="validation", look=Look.VALIDATION)
         unit = f" ({judge.unit})" if judge.unit else ""
         return Curves(title=f"{self.metric.name}{unit}", scores=(line,))
+
+    def metric_of(self, model: str) -> str:
+        """What networks of a model of the zoo are judged by, where that differs among models."""
+        return self.metric.name
 
     # Data -------------------------------------------------------------------------------------
 
@@ -280,6 +286,16 @@ class Task(abc.ABC):
             preprocessing: of the network that the data is looked at for.
         """
 
+    def unreached(
+        self, asked: TrainRequest, preprocessing: Preprocessing, boxes: np.ndarray
+    ) -> Unreached | None:
+        """How many objects the network of a request finds by force alone; None: nothing to say.
+
+        Args:
+            boxes: (k, 4) shares of the network's input.
+        """
+        return None
+
     def finest_cell(self, model: str) -> int:
         """Pixels of a cell of the finest grid that a model of the zoo finds objects on; 0: none."""
         return zoo.entry(model).cell or 0
@@ -326,6 +342,14 @@ class Task(abc.ABC):
         Args:
             info: the contents of its run.json; of earlier versions, which say less.
         """
+
+    def check_teacher(self, model: str, teacher: Run) -> None:
+        """Raise InputError for a run whose network cannot teach this model; none is loaded."""
+        if teacher.task != self.name:
+            raise InputError(
+                f"the teacher {teacher.folder} is for {teacher.task}, and {model} is "
+                f"{self.network}; take a teacher of the same task"
+            )
 
     def refuse_foreign_weights(self, weights: str, task: Task, model: str) -> None:
         """Raise InputError where a run of `task` lends no weights to this task's `model`."""

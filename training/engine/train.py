@@ -22,7 +22,7 @@ from training.engine.curves import write_curves
 from training.engine.devices import SINGLE, Placement
 from training.engine.first_look import first_look
 from training.engine.history import History
-from training.engine.loop import Fitted
+from training.engine.loop import Fitted, TrainingTask
 from training.engine.network import in_single_precision
 from training.engine.request import TrainRequest
 from training.engine.resume import as_begun, begun
@@ -66,6 +66,9 @@ class Training(Protocol):
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
         """Train, going on with what is in `folder`."""
+
+    def trial(self, *, cached: bool = True) -> TrainingTask:
+        """What `fit` would train, without validation: for a look at how it trains."""
 
     def counts(self) -> dict[str, Any]:
         """How many images there were for what, and which were broken; after `results`."""

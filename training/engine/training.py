@@ -17,7 +17,7 @@ from training.engine import network
 from training.engine.devices import SINGLE, Placement
 from training.engine.enlarging import enlarging_lines
 from training.engine.history import History
-from training.engine.loop import Fitted
+from training.engine.loop import Fitted, TrainingTask
 from training.engine.opening import notes_lines, opening_line, split_counts
 from training.engine.request import TrainRequest
 
@@ -123,6 +123,17 @@ class OpenedTraining(abc.ABC):
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
         """Train, going on with what is in `folder`."""
+
+    def trial(self, *, cached: bool = True) -> TrainingTask:
+        """What `fit` would train on one device, without validation, and without a run folder.
+
+        Of tasks whose `commands` have find-lr or bench-data.
+
+        Args:
+            cached: images are kept as arrays where a training keeps them; False reads files anew
+                for every batch.
+        """
+        raise NotImplementedError(f"{type(self).__name__} trains whole runs alone")
 
     def counts(self) -> dict[str, Any]:
         """How many images there were for what, and which were broken; after `results`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -11,11 +12,13 @@ import numpy as np
 from training import tasks
 from training.datasets.segmentation import SegmentationSplit
 from training.engine import fit as engine
-from training.engine.devices import Placement
+from training.engine.devices import SINGLE, Placement
 from training.engine.history import History
-from training.engine.loop import Fitted, TrainingTask
-from training.engine.tiled_training import TiledTraining, require_one_device
+from training.engine.loop import Fitted
+from training.engine.teacher import TeacherNetwork
+from training.engine.tiled_training import TiledTraining
 from training.segmentation.batches import SegmentationTrainingData
+from training.segmentation.distillation import SegmentationDistillation
 from training.segmentation.evaluate import evaluate_segmenter, keras_segment_fn
 from training.segmentation.losses import SegmentationLoss, class_prior_biases
 from training.segmentation.training_model import SegmentationTrainingModel
@@ -32,34 +35,55 @@ def fit_segmenter(
     placement: Placement,
     pixels: np.ndarray,
     after_epoch: Callable[[History], None] | None = None,
+    teacher: TeacherNetwork | None = None,
 ) -> Fitted:
     """Train `model` in place; see `training.engine.fit`.
 
     Args:
         validation: images whose mean IoU chooses the best epoch; with None, or where no pixel of
             theirs counts, the last epoch is kept.
-        placement: one device.
+        placement: the devices and hosts to train on; all hosts see the same `folder`.
         pixels: (c,) of each class in the images to learn from (`count_pixels`).
+        teacher: see `training.segmentation.distillation`.
     """
-    require_one_device(placement, "segmentation networks")
-
-    def open_task() -> TrainingTask:
-        loss = SegmentationLoss.of(training_data.config, pixels)
-        begin_at_shares(model, class_prior_biases(pixels, loss.class_weights))
-        training_model = SegmentationTrainingModel(
-            placement.twin(model), training_data.preprocessing, loss
-        )
-        return Segmentation(training_model, training_data, validation, classes)
-
     return engine.fit(
         model,
-        open_task,
+        lambda: training_task(
+            *(model, training_data, validation, classes, placement),
+            pixels=pixels,
+            teacher=teacher,
+        ),
         config=training_data.config,
         folder=folder,
         history_file=history_file,
         placement=placement,
         after_epoch=after_epoch,
     )
+
+
+def training_task(
+    model: keras.Model,
+    training_data: SegmentationTrainingData,
+    validation: SegmentationSplit | None,
+    classes: Sequence[str],
+    placement: Placement,
+    *,
+    pixels: np.ndarray,
+    teacher: TeacherNetwork | None = None,
+) -> Segmentation:
+    """What is trained, as `fit_segmenter` takes it; call it in the scope of the placement."""
+    loss = SegmentationLoss.of(training_data.config, pixels, placement.total)
+    begin_at_shares(model, class_prior_biases(pixels, loss.class_weights))
+    distillation = None
+    if teacher is not None:
+        teacher = dataclasses.replace(teacher, model=placement.twin(teacher.model))
+        distillation = SegmentationDistillation.of(loss, training_data.config)
+    training_model = SegmentationTrainingModel(
+        *(placement.twin(model), training_data.preprocessing, loss, placement),
+        teacher=teacher,
+        distillation=distillation,
+    )
+    return Segmentation(training_model, training_data, validation, classes, placement)
 
 
 def begin_at_shares(model: keras.Model, biases: np.ndarray) -> None:
@@ -80,8 +104,9 @@ class Segmentation(TiledTraining):
         training_data: SegmentationTrainingData,
         validation: SegmentationSplit | None,
         classes: Sequence[str],
+        placement: Placement = SINGLE,
     ) -> None:
-        super().__init__(training_model, training_data, validation)
+        super().__init__(training_model, training_data, validation, placement)
         self._classes = classes
         self._segment = keras_segment_fn(self.network, training_data.preprocessing)
 

@@ -10,6 +10,7 @@ else has the loss 0. Weights of pixels, such as those of borders (U-Net, arXiv:1
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,28 +40,34 @@ class SegmentationLoss:
             (arXiv:1809.10486, equation 2); "cross_entropy_dice": the sum of both, as there.
         classes: c.
         class_weights: (c,) factors of a pixel's weight by its true class, or None for 1.
+        total: sums over the whole batch, see `training.engine.devices.Placement`.
     """
 
     name: str
     classes: int
     class_weights: np.ndarray | None = None
+    total: Callable[..., Any] = ops.sum
 
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
             raise InputError(f"map_loss must be one of {', '.join(LOSSES)}, not {self.name!r}")
 
     @classmethod
-    def of(cls, config: TrainConfig, pixels: np.ndarray) -> SegmentationLoss:
+    def of(
+        cls, config: TrainConfig, pixels: np.ndarray, total: Callable[..., Any] = ops.sum
+    ) -> SegmentationLoss:
         """The loss that a configuration asks for.
 
         Args:
             pixels: (c,) of each class in the images to learn from (`count_pixels`).
+            total: see `SegmentationLoss`.
         """
         weighed = config.class_weights == "balanced"
         return cls(
             name=config.map_loss,
             classes=len(pixels),
             class_weights=balanced(pixels) if weighed else None,
+            total=total,
         )
 
     def __call__(self, gt_map: Any, logits: Any, weights: Any = None) -> Any:
@@ -89,13 +96,15 @@ class SegmentationLoss:
             if self.class_weights is not None:
                 factors = ops.convert_to_tensor(self.class_weights, "float32")
                 by_class = weighing * ops.take(factors, labels)
-            parts.append(ops.sum(by_class * entropy) / ops.maximum(ops.sum(by_class), _TINY))
+            whole = ops.maximum(self.total(by_class), _TINY)
+            parts.append(self.total(by_class * entropy) / whole)
         if "dice" in self.name:
-            parts.append(_dice(truth * weighing[..., None], ops.exp(log_p), weighing))
+            found = ops.exp(log_p)
+            parts.append(_dice(truth * weighing[..., None], found, weighing, self.total))
         return sum(parts)
 
 
-def _dice(truth: Any, found: Any, weights: Any) -> Any:
+def _dice(truth: Any, found: Any, weights: Any, total: Callable[..., Any]) -> Any:
     """1 - the mean dice of the classes that are there; 0 where none is.
 
     Args:
@@ -104,9 +113,9 @@ def _dice(truth: Any, found: Any, weights: Any) -> Any:
         weights: (n, h, w).
     """
     pixels = (0, 1, 2)
-    there = ops.sum(truth, axis=pixels)
-    both = ops.sum(truth * found, axis=pixels)
-    sums = there + ops.sum(weights[..., None] * found, axis=pixels)
+    there = total(truth, axis=pixels)
+    both = total(truth * found, axis=pixels)
+    sums = there + total(weights[..., None] * found, axis=pixels)
     occurs = ops.cast(there > 0, "float32")
     missed = occurs * (1.0 - 2.0 * both / ops.maximum(sums, _TINY))
     return ops.sum(missed) / ops.maximum(ops.sum(occurs), 1.0)

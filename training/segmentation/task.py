@@ -42,9 +42,13 @@ class SegmentationTask(Task):
     metric = Metric(name="mIoU", judge=MIOU)
     figures = (MIOU, Figure(column="val_dice"))
     policies = tuple(BOX_POLICIES)
-    settings = frozenset({"map_loss", "border_weight", "class_weights", "watch_images"})
+    settings = frozenset({
+        *("map_loss", "border_weight", "class_weights", "watch_images"),
+        *("teacher", "distil_weight", "temperature"),
+    })  # fmt: skip
     model = "unet_efficientnet_lite0"
     head = ("dec", "logits")
+    commands = frozenset({"sweep", "debug", "shrink", "find-lr", "bench-data"})
     curves = Curves(
         title="mean over classes (%)",
         scores=(

@@ -16,16 +16,18 @@ from training.datasets.mask_counts import MaskCounts
 from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
 from training.datasets.selection import less_broken, with_sound_headers
 from training.engine import dataset_of_request as of_request
-from training.engine.devices import Placement
+from training.engine.devices import SINGLE, Placement
 from training.engine.floor import class_facts
 from training.engine.history import History
-from training.engine.loop import Fitted
+from training.engine.loop import Fitted, TrainingTask
 from training.engine.request import TrainRequest
+from training.engine.run import Run
 from training.engine.training import OpenedTraining, Ready
 from training.segmentation.batches import SegmentationTrainingData
+from training.segmentation.distillation import SegmentationTeacher
 from training.segmentation.evaluate import keras_segment_fn, maps
 from training.segmentation.examples import chosen, write_examples
-from training.segmentation.fit import fit_segmenter
+from training.segmentation.fit import fit_segmenter, training_task
 from training.segmentation.losses import count_pixels
 from training.segmentation.metrics import SegmentationEvaluation, evaluate_maps, write_per_class
 
@@ -47,6 +49,11 @@ class SegmenterTraining(OpenedTraining):
         height, width = self.model.output_shape[1:3]
         self.output_size = (int(height), int(width))
         self._counts: MaskCounts | None = None
+        self.teacher = None
+        if asked.teacher is not None:
+            self.teacher = SegmentationTeacher.open(
+                Run.open(asked.teacher), classes=self.classes, student=self.preprocessing
+            )
 
     def facts(self) -> dict[str, Any]:
         """The size of the answer, and the colours that the data was drawn with."""
@@ -54,37 +61,54 @@ class SegmenterTraining(OpenedTraining):
             "segmenter": {
                 "output_size": list(self.output_size),
                 "palette": self.dataset.palette and [list(c) for c in self.dataset.palette],
-            }
+            },
+            **(self.teacher.facts if self.teacher else {}),
         }
 
     def fit(
         self, folder: pathlib.Path, placement: Placement, after_epoch: Callable[[History], None]
     ) -> Fitted:
         """Look at the images' headers and at the masks, and train."""
-        config, whole = self._asked.config, self.dataset
+        whole = self.dataset.train
         self.look(folder, placement)
-        train, classes = self.dataset.train, len(self.classes)
-        if self._counts:
-            pixels = self._counts.total(whole.train, train.names, classes)
-        else:
-            pixels = count_pixels(train, classes)
         return fit_segmenter(
             self.model,
-            SegmentationTrainingData(
-                split=train,
-                preprocessing=self.preprocessing,
-                classes=len(self.classes),
-                config=config,
-                output_size=self.output_size,
-                broken=self._broken,
-            ),
+            self._training_data(),
             self.dataset.validation,
             classes=self.classes,
-            pixels=pixels,
+            pixels=self._pixels(whole),
             folder=folder / "checkpoints",
             history_file=folder / "history.csv",
             placement=placement,
             after_epoch=after_epoch,
+            teacher=self.teacher,
+        )
+
+    def trial(self, *, cached: bool = True) -> TrainingTask:
+        """What `fit` would train; every image is read when its batch is made, as there."""
+        whole = self.dataset.train
+        self._read()
+        return training_task(
+            *(self.model, self._training_data(), None, self.classes, SINGLE),
+            pixels=self._pixels(whole),
+            teacher=self.teacher,
+        )
+
+    def _pixels(self, whole: SegmentationSplit) -> np.ndarray:
+        """(c,) of each class in the images to learn from; `whole` has broken ones, too."""
+        train, classes = self.dataset.train, len(self.classes)
+        if self._counts:
+            return self._counts.total(whole, train.names, classes)
+        return count_pixels(train, classes)
+
+    def _training_data(self) -> SegmentationTrainingData:
+        return SegmentationTrainingData(
+            split=self.dataset.train,
+            preprocessing=self.preprocessing,
+            classes=len(self.classes),
+            config=self._asked.config,
+            output_size=self.output_size,
+            broken=self._broken,
         )
 
     def _read(self) -> None:

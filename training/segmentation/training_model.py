@@ -8,6 +8,9 @@ import keras
 from keras import ops
 
 from kerascnn.preprocessing import Preprocessing
+from training.engine.devices import SINGLE, Placement
+from training.engine.teacher import TeacherNetwork
+from training.segmentation.distillation import SegmentationDistillation
 from training.segmentation.losses import SegmentationLoss
 
 
@@ -18,26 +21,51 @@ class SegmentationTrainingModel(keras.Model):
         network: functional, from normalised images to (n, h', w', c) logits.
         preprocessing: of the network.
         loss: of its logits.
+        placement: of the training; the loss sums over its devices.
+        teacher: its answers are a part of the loss by `distillation`, or None; not trained.
+        distillation: of the loss, where there is a teacher.
     """
 
     def __init__(
-        self, network: keras.Model, preprocessing: Preprocessing, loss: SegmentationLoss
+        self,
+        network: keras.Model,
+        preprocessing: Preprocessing,
+        loss: SegmentationLoss,
+        placement: Placement = SINGLE,
+        teacher: TeacherNetwork | None = None,
+        distillation: SegmentationDistillation | None = None,
     ) -> None:
         super().__init__(name=f"{network.name}_training_model", autocast=False)
         self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
         self.network, self.preprocessing, self.map_loss = network, preprocessing, loss
+        self.placement = placement
+        self.teacher, self.distillation = teacher, distillation
+        if teacher is not None:
+            self.teacher_network = teacher.model
+            self.teacher_network.trainable = False
         self.built = True
 
     def call(self, batch: dict[str, Any], training: bool = False) -> Any:
-        """Logits of a batch of `training.segmentation.batches`; (n, h', w', c)."""
+        """Logits of a batch of `training.segmentation.batches`; (n, h', w', c).
+
+        With a teacher both networks', in a dict.
+        """
         pictures = self.preprocessing.normalise_floats(ops.cast(batch["pictures"], "float32"))
-        return self.network(pictures, training=training)
+        logits = self.network(pictures, training=training)
+        if self.teacher is None:
+            return logits
+        return {"logits": logits, "teacher": self.teacher.answers(pictures)[0]}
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):  # fmt: skip
         """The loss of the batch's own maps."""
-        return self.map_loss(x["gt_map"], y_pred, x.get("gt_weights"))
+        if self.distillation is not None:
+            answers = y_pred["logits"], y_pred["teacher"]
+            loss = self.distillation(x["gt_map"], *answers, x.get("gt_weights"))
+        else:
+            loss = self.map_loss(x["gt_map"], y_pred, x.get("gt_weights"))
+        return self.placement.part(loss)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Keras' own of the loss: masks are compared after the epoch."""

@@ -14,15 +14,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from training.classification.batches import TrainingData
-from training.classification.fit import compile_training_model, make_training_model
-from training.classification.input_pipeline import by_tf_data, training_input
-from training.classification.train import open_training_data
-from training.classification.training_model import ClassificationTrainingModel
+from training import tasks
 from training.common.progress import Progress
-from training.datasets.decode import CACHE_BYTES
-from training.engine.devices import SINGLE
-from training.engine.loop import repeatable
+from training.engine.loop import TrainingTask, repeatable
 from training.engine.request import TrainRequest
 
 _LONG = 1_000_000  # epochs: more than any bench lasts
@@ -63,31 +57,30 @@ def bench_data(
 
     Args:
         seconds: about how long each of the three runs in each round.
-        cached: False reads files anew for every batch, as where they do not fit into memory.
+        cached: False reads files anew for every batch, as where they do not fit into memory; those
+            of tasks with boxes and masks always are.
 
     Raises:
         InputError: bad data or an impossible model.
     """
     repeatable(asked.config.seed)
-    model, training_data = open_training_data(asked, cache_bytes=CACHE_BYTES if cached else 0)
-    training_model = make_training_model(model, training_data, None, SINGLE)
-    compile_training_model(training_model, asked.config, asked.config.peak_learning_rate)
-    stream = iter(training_input(training_data, first_epoch=0, last_epoch=_LONG))
+    work = tasks.of_request(asked).open(asked, None).trial(cached=cached)
+    work.compile(asked.config, asked.config.peak_learning_rate)
+    feed = work.feed(0, _LONG, 0)
+    stream = iter(feed)
     batch = next(stream)
-    _train(training_model, _again(batch, training_data), 2)  # traced before anything is timed
-    count = training_data.batch_size
+    _train(work, _again(batch, feed), 2)  # traced before anything is timed
+    count = len(batch[0]["pictures"])
     found: list[tuple[float, float, float]] = []
     with Progress("bench-data", rounds * 3, unit="part") as progress:
         for number in range(rounds):
             pipeline = count * _rate(lambda n: _pull(stream, n), seconds)
             progress.step()
-            step = count * _rate(
-                lambda n: _train(training_model, _again(batch, training_data), n), seconds
-            )
+            step = count * _rate(lambda n: _train(work, _again(batch, feed), n), seconds)
             progress.step()
             # As an epoch begins: with nothing ready yet. Its length evens that out.
-            fresh = training_input(training_data, first_epoch=number, last_epoch=_LONG)
-            epoch = count * _rate(lambda n, feed=fresh: _train(training_model, feed, n), seconds)
+            fresh = work.feed(number, _LONG, 0)
+            epoch = count * _rate(lambda n, feed=fresh: _train(work, feed, n), seconds)
             progress.step()
             progress.note(f"{pipeline:.0f}, {step:.0f}, {epoch:.0f} images/s")
             found.append((pipeline, step, epoch))
@@ -118,19 +111,19 @@ def _pull(stream: Iterator[Any], count: int) -> None:
         next(stream)
 
 
-def _train(training_model: ClassificationTrainingModel, feed: Any, count: int) -> None:
-    training_model.fit(feed, epochs=1, steps_per_epoch=count, shuffle=False, verbose=0)
+def _train(work: TrainingTask, feed: Any, count: int) -> None:
+    work.training_model.fit(feed, epochs=1, steps_per_epoch=count, shuffle=False, verbose=0)
 
 
-def _again(batch: Any, training_data: TrainingData) -> Any:
-    """One batch without end."""
-    if by_tf_data(training_data.split):
-        import tensorflow as tf
+def _again(batch: Any, feed: Any) -> Any:
+    """One batch of a feed without end, in the form of that feed."""
+    if not hasattr(feed, "element_spec"):
+        return _endless(batch)
+    import tensorflow as tf
 
-        from training.datasets import streams
+    from training.datasets import streams
 
-        return streams.ready(tf.data.Dataset.from_tensors(batch).repeat())
-    return _endless(batch)
+    return streams.ready(tf.data.Dataset.from_tensors(batch).repeat())
 
 
 def _endless(batch: Any) -> Iterator[Any]:

@@ -12,11 +12,8 @@ import pathlib
 
 import keras
 
-from training.classification.fit import compile_training_model, make_training_model
-from training.classification.input_pipeline import training_input
-from training.classification.train import open_training_data
+from training import tasks
 from training.common.progress import Progress
-from training.engine.devices import SINGLE
 from training.engine.loop import repeatable
 from training.engine.request import TrainRequest
 from training.tools.find_rate import (
@@ -40,19 +37,17 @@ def range_test(asked: TrainRequest, plot: pathlib.Path, *, steps: int) -> Sugges
         InputError: bad data, or a curve that says nothing.
     """
     repeatable(asked.config.seed)
-    model, training_data = open_training_data(asked)
+    work = tasks.of_request(asked).open(asked, None).trial()
     # The rate is the thing looked for: no warm-up, decay or average of its own.
     config = dataclasses.replace(
         asked.config, schedule="constant", milestones=(), ema=0.0, accumulate=1, reference_batch=0
     )
-    training_model = make_training_model(model, training_data, None, SINGLE)
-    compile_training_model(training_model, config, _LOWEST)
+    work.compile(config, _LOWEST)
     tried = rates(_LOWEST, _HIGHEST, steps)
-    with Progress(f"{model.name} learning rate", steps) as progress:
+    with Progress(f"{work.network.name} learning rate", steps) as progress:
         rise = _Rise(tried.tolist(), progress)
-        epochs = math.ceil(steps / training_data.steps)
-        training_model.fit(
-            training_input(training_data, first_epoch=0, last_epoch=epochs),
+        work.training_model.fit(
+            work.feed(0, math.ceil(steps / work.steps), 0),
             epochs=1,
             steps_per_epoch=steps,
             shuffle=False,

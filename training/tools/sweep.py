@@ -25,11 +25,14 @@ from training.common import atomic, once
 from training.common.cores import WORKERS
 from training.common.progress import Progress, say
 from training.common.quiet import native_quiet
+from training.engine.refusals import require_command
 
 COLUMNS = (
     "run", "model", "recipe", "seed", "validation", "held_out", "top5", "calibration_error",
-    "best_epoch", "seconds", "parameters", "macs", "below_floor", "error",
+    "best_epoch", "seconds", "parameters", "macs", "below_floor", "error", "metric",
 )  # fmt: skip
+# Figures that networks of some tasks have beside their metric, with their headings.
+_BESIDE = {"top5": "top-5", "calibration_error": "calibration error"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,19 +69,9 @@ def jobs(
         **asked: further arguments of `training.engine.train.request`.
 
     Raises:
-        InputError: the same one twice, no model, or a detector.
+        InputError: the same one twice, no model, or networks that no one figure ranks.
     """
-    for model in models:
-        if "sweep" not in tasks.of_model(model).commands:
-            raise InputError(
-                f"a sweep takes {tasks.networks_for('sweep')}, and {model} is not one; train it by "
-                "itself"
-            )
-        if (task := tasks.for_data(model, data)).commands.isdisjoint({"sweep"}):
-            raise InputError(
-                f"a sweep takes {tasks.networks_for('sweep')}, and {data} is for {task.network}; "
-                "train it by itself"
-            )
+    _refuse_unlike(models, data)
     for what, values in (("model", models), ("recipe", recipes), ("seed", seeds)):
         if not values or len(set(values)) != len(values):
             raise InputError(f"a sweep needs at least one {what}, and each only once: {values}")
@@ -91,6 +84,18 @@ def jobs(
         name = f"{model}-{recipe}-{seed}"
         found.append(Job(run=name, model=model, recipe=recipe, seed=seed, request=request))
     return found
+
+
+def _refuse_unlike(models: Sequence[str], data: str) -> None:
+    """Raise InputError for models of several tasks or metrics."""
+    judged: dict[str, str] = {}
+    for model in models:
+        task = tasks.for_data(model, data)
+        require_command(task, "sweep", model)
+        judged.setdefault(task.metric_of(model), model)
+    if len(judged) > 1:
+        named = " and ".join(f"{model} by {metric}" for metric, model in judged.items())
+        raise InputError(f"a sweep ranks by one figure, and {named} are judged by several")
 
 
 def sweep(
@@ -202,9 +207,14 @@ def _write(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    told = f"{row['held_out']:.1f}% of the held-out images are right"
-    if row["validation"] is not None:
-        told = f"{row['validation']:.1f}% of the validation images are right, {told}"
+    if row.get("metric", "accuracy") == "accuracy":
+        told = f"{row['held_out']:.1f}% of the held-out images are right"
+        if row["validation"] is not None:
+            told = f"{row['validation']:.1f}% of the validation images are right, {told}"
+    else:
+        told = f"{row['metric']} {_percent(row['held_out'])} on the held-out images"
+        if row["validation"] is not None:
+            told = f"{row['validation']:.1f}% on the validation images, {told}"
     return f"{told}; {row['below_floor']}" if row["below_floor"] else told
 
 
@@ -217,17 +227,22 @@ def ranked_by(rows: Sequence[Mapping[str, Any]]) -> str:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows for a person, the best first, failures last; and what they are ranked by."""
     rank = ranked_by(rows)
-    best_first = sorted(rows, key=lambda row: -1.0 if row["error"] else row[rank], reverse=True)
+    best_first = sorted(
+        rows, key=lambda row: -1.0 if row["error"] else row[rank] or 0.0, reverse=True
+    )
     width = max(len(row["run"]) for row in rows)
-    lines = [f"{'run':{width}}  validation  held out  top-5  calibration error  epoch  seconds"]
+    beside = [name for name in _BESIDE if any(row.get(name) is not None for row in rows)]
+    headings = "".join(f"  {_BESIDE[name]}" for name in beside)
+    lines = [f"{'run':{width}}  validation  held out{headings}  epoch  seconds"]
     for row in best_first:
         if row["error"]:
             lines.append(f"{row['run']:{width}}  failed: {row['error']}")
             continue
+        figures = "".join(f"  {_percent(row.get(name)):>{len(_BESIDE[name])}}" for name in beside)
         lines.append(
             f"{row['run']:{width}}  {_percent(row['validation']):>10}"
-            f"  {_percent(row['held_out']):>8}  {row['top5']:4.1f}%"
-            f"  {row['calibration_error']:16.1f}%  {row['best_epoch']:5d}  {row['seconds']:7.1f}"
+            f"  {_percent(row['held_out']):>8}{figures}"
+            f"  {row['best_epoch']:5d}  {row['seconds']:7.1f}"
             f"{'  no better than chance' if row.get('below_floor') else ''}"
         )
     return "\n".join([*lines, _RANKED[rank]])

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from export.artefacts.variants import DEFAULT, Cluster, Prune, Qat, Variant
+from export.artefacts.variants import DEFAULT, ChannelPrune, Cluster, Prune, Qat, Variant
 from kerascnn.errors import InputError
 from training.common.registry import Registry
 
@@ -91,10 +91,22 @@ class Kind(abc.ABC):
         """
 
 
-def shared_steps(variant: Variant) -> bool:
-    """Whether all its steps are those that are for other tasks than classification, too."""
-    taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
-    return not taught and all(isinstance(step, Prune | Cluster | Qat) for step in variant.steps)
+def shared_steps(variant: Variant, *, slim: bool = False, taught: bool = False) -> bool:
+    """Whether all its steps are those that every task has, or one of those that some have.
+
+    Args:
+        slim: channels can be removed: `FineTuningData` has `scored` and `train_on`.
+        taught: it has a teacher.
+    """
+    steps = (Prune, Cluster, Qat, *([ChannelPrune] if slim else []))
+    return (taught or not has_teacher(variant)) and all(
+        isinstance(step, steps) for step in variant.steps
+    )
+
+
+def has_teacher(variant: Variant) -> bool:
+    """Whether another network's answers are part of the loss of its steps."""
+    return variant.fine_tuning is not None and variant.fine_tuning.teacher is not None
 
 
 def refuse_probabilities(variant: Variant) -> None:

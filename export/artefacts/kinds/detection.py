@@ -48,11 +48,11 @@ class DetectionKind(Kind):
         refuse_probabilities(variant)
         if _stages(info) == 2:
             _check_two_stage(variant)
-        elif not shared_steps(variant) or variant.mixed_bits or variant.tool == "converter":
+        elif not shared_steps(variant, slim=True, taught=True) or variant.tool == "converter":
             raise InputError(
                 f"{variant.name}: for classifiers only; detectors have float32, float16, "
-                "dynamic_int8, weight_int8, weight_int4, int8 and int16x8, with prune, cluster and "
-                "qat in front, and _raw behind"
+                "dynamic_int8, weight_int8, weight_int4, mixed, int8 and int16x8, with distil, "
+                "slim, prune, cluster and qat in front, and _raw behind"
             )
 
     def default(self, info: Mapping[str, Any]) -> tuple[str, ...]:
@@ -105,6 +105,11 @@ def _reason(variant: Variant) -> str:
         return (
             "its integers would round coordinates and scores between the stages, by which regions "
             "are chosen and read"
+        )
+    if variant.mixed_bits:
+        return (
+            "rounding the first stage moves the regions that the second one is judged on, so that "
+            "no kernel's damage is its own"
         )
     if variant.weight_bits == 4:
         return "weights of 4 bits move boxes so far that a sixth of AP was lost where it was tried"

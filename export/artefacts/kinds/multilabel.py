@@ -9,8 +9,7 @@ import numpy as np
 
 from export.artefacts.kinds.base import Kind
 from export.artefacts.kinds.classification import check_classifier
-from export.artefacts.variants import ChannelPrune, Variant
-from kerascnn.errors import InputError
+from export.artefacts.variants import Variant
 from training.common import packed
 from training.multilabel import floor, metrics
 
@@ -37,13 +36,8 @@ class MultilabelKind(Kind):
     scorer = "export.tools.multilabel_scorer:Multilabel"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
-        """As `ClassificationKind.check`, and without fewer channels."""
+        """As `ClassificationKind.check`."""
         check_classifier(variant, info)
-        if any(isinstance(step, ChannelPrune) for step in variant.steps):
-            raise InputError(
-                f"{variant.name}: channels are scored by the loss of one label an image; "
-                "classifiers of several labels have every variant but slim and raw ones"
-            )
 
     def answers(
         self, evaluation: Mapping[str, Any]

@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from export.artefacts.kinds.base import Kind, refuse_probabilities, shared_steps
+from export.artefacts.kinds.base import Kind, refuse_probabilities
 from export.artefacts.variants import Variant
-from kerascnn.errors import InputError
 from training.engine.floor import class_facts
 from training.segmentation import floor
 
@@ -44,13 +43,8 @@ class SegmentationKind(Kind):
     scorer = "export.tools.scorers:Segmentation"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
-        """Without the steps that need labels of images."""
+        """All but those of other outputs."""
         refuse_probabilities(variant)
-        if not shared_steps(variant) or variant.mixed_bits:
-            raise InputError(
-                f"{variant.name}: for classifiers only; segmentation networks have every variant "
-                "but slim, distil and mixed, and _raw behind for their logits"
-            )
 
     def answers(self, evaluation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Counts of pixels by image and class."""

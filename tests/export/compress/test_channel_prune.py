@@ -15,6 +15,7 @@ import kerascnn
 from export.compress.channel_prune import prune_channels, widths
 from export.graph.join_branches import deployed
 from kerascnn.complexity import count_macs, count_parameters
+from kerascnn.detection import fpn
 from kerascnn.errors import InputError
 
 CLASSES = 5
@@ -69,6 +70,8 @@ def silence(model: keras.Model, narrower: keras.Model) -> None:
             removed = ~np.isin(weights[mark], remaining[mark])
             for weight in weights[:2]:  # scale and offset, or kernel and bias
                 by_channel = weight[..., 0] if weight.shape[-1] == 1 else weight  # depthwise
+                if weight.ndim > 1 and isinstance(layer, layers.Conv2DTranspose):
+                    by_channel = np.swapaxes(weight, -1, -2)
                 by_channel[..., removed] = 0
             layer.set_weights(weights)
 
@@ -312,19 +315,11 @@ def operation(x):
     return keras.ops.flip(x, axis=-1)
 
 
-def norm_of_two(x):
-    norm = layers.BatchNormalization(name="shared")
-    x = layers.Conv2D(32, 1, name="second")(norm(x))
-    return norm(x)
-
-
 def one_for_all(x):
     return layers.Add(name="sum")([x, layers.Conv2D(1, 1, name="one")(x)])
 
 
-@pytest.mark.parametrize(
-    "body", [grouped, moved, permuted, across, normalised, nested, operation, norm_of_two]
-)
+@pytest.mark.parametrize("body", [grouped, moved, permuted, across, normalised, nested, operation])
 def test_what_cannot_be_followed_keeps_its_channels(body: Callable) -> None:
     model = around(body)
     score = "l1" if body is grouped else "taylor"  # grouped ones compile for a minute on a CPU
@@ -388,11 +383,89 @@ def test_a_share_below_the_floors_is_refused_with_the_least() -> None:
     assert widths(prune_channels(model, macs=0.125, score="norm"))["conv1"] == 8
 
 
-def test_a_convolution_that_is_called_twice_is_refused() -> None:
-    conv = layers.Conv2D(3, 1, name="again")
-    inputs = keras.Input((8, 8, 3))
-    with pytest.raises(InputError, match="'again' is called more than once"):
-        prune_channels(keras.Model(inputs, conv(conv(inputs))), macs=0.5, score="l1")
+def shared_pair(inputs):
+    """A convolution on two maps, with a norm each, and one norm at two places."""
+    fine = layers.Conv2D(32, 3, padding="same", name="fine")(inputs)
+    coarse = layers.Conv2D(32, 3, strides=2, padding="same", name="coarse")(inputs)
+    depthwise = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")
+    shared, out = layers.Conv2D(48, 1, name="shared"), layers.Conv2D(4, 1, name="out")
+    both = layers.BatchNormalization(name="both")
+    found = []
+    for level, seen in (("fine", fine), ("coarse", coarse)):
+        x = layers.BatchNormalization(name=f"{level}_norm")(shared(depthwise(both(seen))))
+        x = layers.ReLU(name=f"{level}_act")(x)
+        found.append(layers.Reshape((-1, 4), name=f"{level}_rows")(out(x)))
+    return layers.Concatenate(axis=1, name="rows")(found)
+
+
+@pytest.mark.parametrize("score", ["taylor", "norm", "l1"])
+def test_a_kernel_of_several_calls_loses_the_same_channels_everywhere(score: str) -> None:
+    inputs = keras.Input((8, 8, 3), name="image")
+    model = with_random_weights(keras.Model(inputs, shared_pair(inputs)))
+
+    def loss(_truth, outputs):
+        return keras.ops.sum(keras.ops.square(outputs[0]))
+
+    pictures = pictures_for(model)
+    asked = {"macs": 0.5, "score": score, "batches": [(pictures, np.zeros(2))], "loss": loss}
+    narrower = prune_channels(model, **asked)
+    assert count_macs(narrower) <= 0.5 * count_macs(model)
+    after = widths(narrower)
+    assert after["fine"] == after["coarse"] < 32  # what they share ties them
+    assert after["shared"] < 48
+    assert (after["out"], narrower.output_shape) == (4, model.output_shape)
+    assert len(narrower.layers) == len(model.layers)
+    silence(model, narrower)
+    expected = model(pictures, training=False).numpy()
+    np.testing.assert_allclose(
+        narrower(pictures, training=False).numpy(), expected, atol=2e-5 * np.abs(expected).max()
+    )
+
+
+def test_rows_of_pixels_are_followed_there_and_back() -> None:
+    """As BiFPN doubles a map: (h, w, c) to (h, w c) and to pixels again."""
+    inputs = keras.Input((4, 4, 3), name="image")
+    x = layers.Conv2D(32, 1, name="first")(inputs)
+    x = fpn.doubled(x, (8, 7), name="up")
+    model = with_random_weights(keras.Model(inputs, layers.Conv2D(2, 1, name="last")(x)))
+    narrower = prune_channels(model, macs=0.6, score="l1")
+    assert widths(narrower)["first"] == 16
+    pictures = pictures_for(model)
+    silence(model, narrower)
+    np.testing.assert_allclose(narrower(pictures), model(pictures), atol=1e-5)
+
+
+# Of other tasks than classification: with shared heads, skips, transposed convolutions.
+PLACED = {
+    "ssdlite_mobilenet_v2": {"alpha": 0.35},
+    "unet": {"width": 16, "norm": True},
+    "unet_mobilenet_v2": {"alpha": 0.35, "upsample": "transposed"},
+    "efficientdet_lite0": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [pytest.param(*item, marks=pytest.mark.slow if item[0] != "unet" else ()) for item in
+     PLACED.items()],
+)  # fmt: skip
+def test_removed_channels_of_detectors_and_u_nets_are_as_good_as_zero(
+    name: str, options: dict
+) -> None:
+    model = with_random_weights(
+        kerascnn.build(name, input_shape=(64, 64, 3), classes=CLASSES, **options)
+    )
+    narrower = prune_channels(model, macs=0.5, score="norm")
+    assert 0.45 < count_macs(narrower) / count_macs(model) <= 0.5
+    pictures = pictures_for(model)
+    whole = keras.tree.flatten(model(pictures, training=False))
+    silence(model, narrower)
+    expected = keras.tree.flatten(model(pictures, training=False))
+    found = keras.tree.flatten(narrower(pictures, training=False))
+    assert any(np.abs(one - other).max() > 1e-3 for one, other in zip(whole, expected, strict=True))
+    for one, other in zip(found, expected, strict=True):
+        scale = np.abs(other).max()
+        np.testing.assert_allclose(one, other, rtol=0, atol=5e-5 * scale)
 
 
 def test_models_without_graph_or_size_are_refused() -> None:

@@ -54,9 +54,9 @@ def test_trials_answer_as_the_written_file(tmp_path) -> None:
     path = tmp_path / "mixed.tflite"
     path.write_bytes(trial.write(chosen).packed())
     written = runtimes.load(path, preprocessing).predict(pictures)
-    simulated = trial.logits(chosen)
+    simulated = trial.answers(chosen)
     np.testing.assert_allclose(simulated, written, atol=1e-5 * np.abs(written).max())
-    assert np.abs(simulated - trial.logits({})).max() > 1e-3 * np.abs(written).max()
+    assert np.abs(simulated - trial.answers({})).max() > 1e-3 * np.abs(written).max()
     assert sum(k.weights for k in trial.kernels.values()) * 4 < len(file)
 
 
@@ -157,7 +157,7 @@ def test_layers_that_share_a_kernel_have_the_same_bits(tmp_path) -> None:
     path = tmp_path / "x.tflite"
     path.write_bytes(trial.write({layer: 4}).packed())
     got = runtimes.load(path, preprocessing).predict(pictures)
-    np.testing.assert_allclose(got, trial.logits({layer: 4}), atol=1e-5)
+    np.testing.assert_allclose(got, trial.answers({layer: 4}), atol=1e-5)
 
 
 def test_no_pictures_is_said(lenet) -> None:

@@ -207,7 +207,7 @@ def _counting(
     return counted
 
 
-@pytest.mark.parametrize("name", ["slim50_int8", "mixed", "distil_qat_int8", "int8_converter"])
+@pytest.mark.parametrize("name", ["int8_converter", "dynamic_int8_converter"])
 def test_variants_for_classifiers_are_refused(run: Run, name: str) -> None:
     with pytest.raises(InputError, match=f"{name}: for classifiers only"):
         compress(run, [name])
@@ -304,14 +304,6 @@ def test_predict_as_a_command(run: Run, made: dict[str, Artefact], tmp_path: Pat
     (told,) = json.loads(done.stdout)
     assert set(told) == {"image", "objects", "drawn"}
     assert_refused(here("predict", file, str(tmp_path / "text.png")), "text.png")
-
-
-def test_commands_for_classifiers_say_so(run: Run) -> None:
-    for command in (
-        ("shrink", str(run.folder), "--max-size", "1MB"),
-        ("debug", str(run.folder), "int8"),
-    ):
-        assert_refused(here(*command), "holds a detector")
 
 
 @pytest.mark.slow

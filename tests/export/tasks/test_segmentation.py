@@ -35,7 +35,6 @@ from export.report.table import table
 from export.runtime.model_facts import facts
 from export.runtime.predict import Order, answers
 from export.runtime.segmenters import load_segmenter, palette
-from export.tasks import allowed
 from export.tasks import base as tasks
 from export.tasks.segmentation import (
     PackedMaps,
@@ -177,17 +176,6 @@ def test_a_file_is_described(made: dict[str, Artefact]) -> None:
 
 def test_what_is_there_is_not_made_again(run: Run, made: dict[str, Artefact]) -> None:
     assert compress(run, VARIANTS)[1] is False
-
-
-@pytest.mark.parametrize("name", ["slim50_int8", "mixed", "distil_qat_int8"])
-def test_variants_for_classifiers_are_refused(run: Run, name: str) -> None:
-    with pytest.raises(InputError, match=f"{name}: for classifiers only"):
-        compress(run, [name])
-
-
-def test_commands_for_classifiers_say_so(run: Run) -> None:
-    with pytest.raises(InputError, match="holds a segmentation network, and kerascnn shrink"):
-        allowed.require_command(run, "shrink")
 
 
 def test_other_data_is_refused(run: Run) -> None:

@@ -420,7 +420,6 @@ def test_a_loss_for_a_background_that_is_not_there() -> None:
         (MODEL, {"label_smoothing": 0.1}, "label_smoothing: for classification only"),
         (MODEL, {"settings": {"class_weights": "balanced"}}, "class_weights: for"),
         (MODEL, {"settings": {"pictures_per_class": 5}}, "pictures_per_class: for"),
-        (MODEL, {"teacher": "run"}, "teacher: for classification only"),
         (MODEL, {"recipe": "modern"}, "'modern' is a recipe for classification.*there are: scenes"),
         (MODEL, {"recipe": "scenes_digits"}, "'scenes_digits' is a recipe for classification"),
         (MODEL, {"augmentation": "modern"}, "'modern' is not for detection.*none, flip, scenes"),

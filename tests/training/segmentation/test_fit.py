@@ -219,12 +219,12 @@ def test_a_loss_that_is_no_number_names_step_rate_and_pictures(tmp_path: Path) -
     assert names == training_data(config).names(0, step - 1)
 
 
-def test_several_devices_are_refused(tmp_path: Path) -> None:
-    class Two(Placement):
-        replicas = 2
+def test_a_batch_that_devices_cannot_share_is_refused(tmp_path: Path) -> None:
+    class Three(Placement):
+        replicas = 3
 
-    with pytest.raises(InputError, match="one device; leave out --devices"):
-        run(tmp_path, placement=Two())
+    with pytest.raises(InputError, match="4 images cannot be split over 3 devices"):
+        run(tmp_path, placement=Three())
 
 
 # All losses of a batch; then two epochs of a step each, and what is found after either.

@@ -250,7 +250,6 @@ def test_a_runs_figures_in_words() -> None:
         ("unet", {"settings": {"mixup": 1.0}}, "mixup: for classification"),
         ("unet", {"label_smoothing": 0.1}, "label_smoothing: for classification only"),
         ("unet", {"settings": {"pictures_per_class": 5}}, "pictures_per_class: for classification"),
-        ("unet", {"teacher": "run"}, "teacher: for classification only"),
         ("unet", {"recipe": "scenes"}, "'scenes' is a recipe for detection.*scenes_maps"),
         ("unet", {"augmentation": "modern"}, "'modern' is not for segmentation.*none, flip"),
         ("unet", {"settings": {"map_loss": "iou"}}, "map_loss must be one of cross_entropy, dice"),

@@ -44,9 +44,35 @@ def test_a_grid_takes_each_once(wrong) -> None:
         grid(**wrong)
 
 
-def test_detectors_are_not_ranked() -> None:
-    with pytest.raises(InputError, match="efficientdet_lite0 is not one"):
-        grid(models=["lenet5", "efficientdet_lite0"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        ("lenet5", "efficientdet_lite0"),
+        ("unet", "efficientdet_lite0"),
+        ("faster_rcnn_resnet50_fpn", "mask_rcnn_resnet50_fpn"),  # AP of boxes, and of masks
+    ],
+)
+def test_networks_of_several_metrics_are_not_ranked(others: tuple[str, str]) -> None:
+    with pytest.raises(InputError, match=f"{others[0]} by .* and {others[1]} by .* judged"):
+        grid(models=list(others), recipes=["a"], data="scenes")
+
+
+def test_detectors_and_segmentation_networks_have_a_grid() -> None:
+    pair = ["efficientdet_lite0", "ssdlite_mobilenet_v2"]
+    assert len(grid(models=pair, recipes=["scenes"], data="scenes")) == 2
+    assert len(grid(models=["unet"], recipes=["scenes_maps"], data="scenes")) == 1
+
+
+def test_a_table_has_the_figures_that_there_are() -> None:
+    row = {
+        "run": "a", "error": "", "metric": "AP", "validation": 31.0, "held_out": 30.0,
+        "top5": None, "calibration_error": None, "best_epoch": 3, "seconds": 1.5,
+        "below_floor": "",
+    }  # fmt: skip
+    heading, line, _ranked = sweep.table([row]).splitlines()
+    assert "top-5" not in heading
+    assert line.split() == ["a", "31.0%", "30.0%", "3", "1.5"]
+    assert sweep._told(row) == "31.0% on the validation images, AP 30.0% on the held-out images"
 
 
 def test_misspelt_words_are_found_before_anything_runs(tmp_path: Path) -> None:

@@ -81,9 +81,11 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
     preprocessing = task.preprocessing(asked, dataset)
     census = census_of.take(splits, generated=dataset.generated)
     twice = duplicates.find(census.rows, census.splits)
-    counted = dataclasses.replace(
-        task.counts(dataset, splits, preprocessing), cell=task.finest_cell(asked.model)
-    )
+    counted = task.counts(dataset, splits, preprocessing)
+    counted = dataclasses.replace(counted, cell=task.finest_cell(asked.model))
+    if counted.boxes is not None and len(counted.boxes):
+        unreached = task.unreached(asked, preprocessing, counted.boxes)
+        counted = dataclasses.replace(counted, unreached=unreached)
     found = files.findings_of(census, preprocessing)
     found += files.unread(dataset.ignored)
     labels = task.labels(splits)

@@ -13,6 +13,7 @@ from training.tools.check.findings import Finding, finding, listed
 
 FEW = 10  # training images or objects of a class, below which it is hardly learnt
 UNBALANCED = 10  # times as many of one class as of another
+UNREACHED = 0.1  # share of the objects that no anchor reaches
 _SHOWN = 4
 
 
@@ -127,6 +128,7 @@ def _of_boxes(counts: Counts) -> list[Finding]:
                 shown=[(place,) for place in counts.tiny[:_SHOWN]],
             )
         )
+    found += _of_anchors(counts)
     if counts.repeats:
         text = f"{counted(counts.repeats, 'box lies', 'boxes lie')} where another of its class is"
         found.append(
@@ -139,6 +141,28 @@ def _of_boxes(counts: Counts) -> list[Finding]:
             )
         )
     return found
+
+
+def _of_anchors(counts: Counts) -> list[Finding]:
+    """Objects that a detector learns by one badly fitting anchor each; few of them are no fault."""
+    unreached, total = counts.unreached, len(counts.sides if counts.sides is not None else ())
+    if unreached is None or not unreached.count:
+        return []
+    share = unreached.count / total
+    text = (
+        f"{unreached.count:,} of {counted(total, 'object')} ({100 * share:.1f}%) overlap with no "
+        f"anchor of the network by an IoU of {unreached.iou:g}: each learns from its best one alone"
+    )
+    remedy = "--detector anchors=auto fits the sizes of anchors to the data"
+    return [
+        finding(
+            "unreached-objects",
+            text,
+            unreached.count,
+            remedy=remedy if unreached.fitting else "another --image-size, or other anchors",
+            serious=share >= UNREACHED,
+        )
+    ]
 
 
 def _of_masks(counts: Counts) -> list[Finding]:

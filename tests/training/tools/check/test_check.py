@@ -239,6 +239,7 @@ def test_objects_that_are_too_small_twice_or_missing(tmp_path: Path) -> None:
     found = counted(root)
     assert found == {
         "tiny-objects": 4,
+        "unreached-objects": 5,  # six times as high as wide
         "repeated-boxes": 3,
         "class-without-training": 1,
         "class-without-measure": 1,
