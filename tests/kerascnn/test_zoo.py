@@ -35,6 +35,13 @@ def sized_alone() -> Iterator[None]:
         yield
 
 
+def test_a_network_that_is_only_sized_leaves_keras_its_draws() -> None:
+    keras.utils.set_random_seed(0)  # the next draw makes the generator
+    with without_values():
+        keras.random.normal((2,))
+    assert np.isfinite(keras.random.normal((2,))).all()
+
+
 def marked(fast: set[str]) -> list:
     return [
         pytest.param(name, marks=() if name in fast else pytest.mark.slow)

@@ -32,6 +32,7 @@ _LONGEST_CONFIG = 2**26  # bytes; the largest network of the zoo takes 2 MB
 _SLACK, _RATIO = 2**20, 20
 _LONGEST_REASON = 200  # letters; Keras may put a whole config into an error
 _WAITING = "uninitialized_variables"  # Keras' own name
+_DRAWS = "global_seed_generator"
 _MODULES = ("keras", "keras_hub", "builtins")
 _MODELS = ("Functional", "Model", "Sequential")
 
@@ -169,11 +170,14 @@ def without_values() -> Iterator[None]:
     # Keras gives values to all that wait for them when the next scope of any kind ends.
     waiting = global_state.get_global_attribute(_WAITING)
     global_state.set_global_attribute(_WAITING, [])
+    # One that is made in here has no value either, and would be all later draws'.
+    draws = global_state.get_global_attribute(_DRAWS)
     try:
         with keras.StatelessScope(initialize_variables=False):
             yield
     finally:
         global_state.set_global_attribute(_WAITING, waiting)
+        global_state.set_global_attribute(_DRAWS, draws)
 
 
 def _uncompiled(config: Mapping[str, Any]) -> dict[str, Any]:

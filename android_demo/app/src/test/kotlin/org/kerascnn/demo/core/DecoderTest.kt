@@ -103,7 +103,7 @@ class DecoderTest {
             assertBoxes(case)
             assertMasks(case)
         }
-        assertEquals(2, masks)
+        assertEquals(3, masks)
     }
 
     @Test
