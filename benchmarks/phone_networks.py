@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import pathlib
 import re
@@ -32,6 +33,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from phone_latency import LOADS, int8_file, with_random_norms
 
 import kerascnn
@@ -250,7 +252,7 @@ def draw(path: pathlib.Path, files: Sequence[Measured]) -> None:
             for name in dict.fromkeys(one.name for one in files):
                 colour = colours.get(family(name) or "", MUTED)
                 _line(axes, [one for one in files if one.name == name], value, colour)
-            axes.set_xscale("log")
+            _log_axis(axes, [value(one) for one in files])
             axes.set_xlabel(title)
             axes.grid(visible=True)
         left.set_ylabel("ImageNet top-1, published (%)")
@@ -264,6 +266,19 @@ def draw(path: pathlib.Path, files: Sequence[Measured]) -> None:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
         save(figure, path)
+
+
+def _log_axis(axes: Any, values: Sequence[float]) -> None:
+    """Ticks at 1, 2 and 5 of every power of ten, as plain numbers."""
+    low, high = 0.6 * min(values), 1.25 * max(values)  # names are to the left
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _line(axes: Any, files: Sequence[Measured], value: Any, colour: str) -> None:
@@ -280,7 +295,7 @@ def _line(axes: Any, files: Sequence[Measured], value: Any, colour: str) -> None
         )
     first = min(files, key=value)
     axes.annotate(
-        first.name.split("_", 1)[1] if "_" in first.name else first.name,
+        _short(first.name),
         (value(first), first.top1),
         xytext=(-4, 4),
         textcoords="offset points",
@@ -288,6 +303,12 @@ def _line(axes: Any, files: Sequence[Measured], value: Any, colour: str) -> None
         fontsize=7,
         color=colour,
     )
+
+
+def _short(name: str) -> str:
+    """What its family's colour does not say: "v4_conv_small" is "conv small"."""
+    rest = re.sub(r"^(mobilenet_v\d|mobileone|repvit|efficientnet)_?", "", name)
+    return rest.replace("m0_9", "m0.9").replace("m1_0", "m1.0").replace("_", " ") or name[-2:]
 
 
 if __name__ == "__main__":

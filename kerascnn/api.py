@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from kerascnn import arguments, zoo
+from kerascnn.argument_names import named_in_python
 from kerascnn.errors import InputError, did_you_mean
 from training.common import framework
 from training.common.progress import Event as ProgressEvent
@@ -266,6 +267,7 @@ class Run:
         framework.load(any_backend=True)
         return self._opened.load_model()
 
+    @named_in_python(*CompressionOptions.__annotations__)
     def compress(
         self,
         variants: Sequence[str] | str | None = None,
@@ -332,6 +334,7 @@ class Run:
             compress(self._opened, names, onnx=onnx, settings=settings, outputs=outputs)
             return _compared([self._opened], self.folder)
 
+    @named_in_python(*CompressionOptions.__annotations__)
     def shrink(
         self,
         *,
@@ -390,6 +393,7 @@ class Run:
         return Search(shrink.as_json(found), text=shrink.as_text(found, budget))
 
 
+@named_in_python()
 def train(
     model: str,
     *,
@@ -568,6 +572,7 @@ def train(
         return Run(training.train(request, folder, placement, dataset=seen))
 
 
+@named_in_python()
 def import_model(
     source: Path | keras.Model,
     *,
@@ -689,6 +694,7 @@ def _model_in_memory(source: object) -> keras.Model | None:
     return source if loaded is not None and isinstance(source, loaded.Model) else None
 
 
+@named_in_python()
 def open_run(folder: Path) -> Run:
     """Open the folder of a finished training; no framework is loaded.
 
@@ -705,6 +711,7 @@ def open_run(folder: Path) -> Run:
     return Run(OpenedRun.open(arguments.path(folder, "folder", what="a run folder")))
 
 
+@named_in_python()
 def compare(
     runs: Run | Path | Sequence[Run | Path],
     out: Path | None = None,
@@ -763,6 +770,7 @@ def compare(
         return _compared(opened, output, device=table, title=title, warn=warn)
 
 
+@named_in_python()
 def evaluate(
     source: Path | Run,
     data: Path | None = None,
@@ -888,6 +896,7 @@ def evaluate(
         return found.to_dict()
 
 
+@named_in_python()
 def predict(
     file: Path | Run,
     images: Path | np.ndarray | Sequence[Path | np.ndarray],

@@ -88,6 +88,11 @@ def build(
         from kerascnn.weights import find
 
         source = find(name, weights, backbone=row.backbone, options=options)
+        if options.get("fused") and source.layout.origin != "kerascnn":
+            raise InputError(
+                f"{source.path} holds branches: build {name} without fused=True, and join them as "
+                "compress does (export.graph.join_branches.deployed)"
+            )
         forms = row.backbone_options if source.backbone else {}
         options = {**source.layout.options, **forms, **options}
     module, _, function = row.builder.partition(":")

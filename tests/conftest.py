@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 _NUMBERS = itertools.count()
 
 
-def pytest_collection_finish() -> None:
-    """Garbage is not looked for in what frameworks and tests hold from their import on."""
-    _let_rest()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Garbage is not looked for while tests and frameworks are imported, nor in what they hold."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        _let_rest()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

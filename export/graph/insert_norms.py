@@ -48,7 +48,10 @@ def with_norms(
         if layer.name not in names:
             return outputs
         return layers.BatchNormalization(
-            momentum=norm.momentum, epsilon=norm.epsilon, name=_norm_of(layer.name)
+            momentum=norm.momentum,
+            epsilon=norm.epsilon,
+            dtype=norm.dtype_policy,
+            name=_norm_of(layer.name),
         )(outputs)
 
     twin = keras.models.clone_model(joined, clone_function=clone, call_function=call)
@@ -94,7 +97,7 @@ def _statistics(
     totals = {name: np.zeros((3, model.get_layer(name).output.shape[-1])) for name in names}
     for batch in batches:
         for name, found in zip(
-            names, keras.tree.flatten(probe(batch, training=False)), strict=True
+            names, keras.tree.flatten(probe([batch], training=False)), strict=True
         ):
             pixels = np.asarray(found, np.float64).reshape(-1, found.shape[-1])
             totals[name] += [len(pixels) + 0 * pixels[0], pixels.sum(0), np.square(pixels).sum(0)]

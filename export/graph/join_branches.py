@@ -377,7 +377,7 @@ def _joined(model: keras.Model, sums: dict[str, list[_Sum]]) -> keras.Model:
         layer, padding, weights[layer.name] = one.convolution()
         x = source_of(one.branches[0], terms[one.places[0]])
         if padding != _NO_PADDING:
-            x = layers.ZeroPadding2D(padding, name=f"{one.name}_pad")(x)
+            x = layers.ZeroPadding2D(padding, dtype=layer.dtype_policy, name=f"{one.name}_pad")(x)
         return layer(x)
 
     def call(layer: keras.Layer, *args, **kwargs):

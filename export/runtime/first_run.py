@@ -9,21 +9,16 @@ refused if it does not come back.
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 
 from kerascnn.errors import InputError
-from training.common import atomic
+from training.common import atomic, bounded
 
 CHILD = pathlib.Path(__file__).with_name("first_run_child.py")
 _SUFFIXES = (".tflite", ".onnx")
-# The slowest files (int16x8 of the largest networks) take a minute.
-_CPU_SECONDS = 600
-_MOST_MEMORY = 2**34
+_LEAST_MEMORY, _MOST_MEMORY = 2**32, 2**34
 _REMEDY = "get it again, or make it again: kerascnn compress"
 
 _sound: set[str] = set()
@@ -39,13 +34,7 @@ def require(paths: Sequence[pathlib.Path]) -> None:
     left = [path for path, digest in digests.items() if digest not in _sound]
     if not left:
         return
-    arguments = [sys.executable, "-I", str(CHILD), str(memory()), str(_CPU_SECONDS)]
-    done = subprocess.run(
-        [*arguments, *(str(path.resolve()) for path in left)],
-        capture_output=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    done = bounded.run(CHILD, *(path.resolve() for path in left), memory=memory())
     for path, line in zip(left, done.stdout.decode(errors="replace").splitlines(), strict=False):
         _place, _, told = line.partition(" ")
         if not told:
@@ -67,8 +56,7 @@ def vouch(path: pathlib.Path) -> None:
 
 def memory() -> int:
     """Half of the machine's, in bytes of address space."""
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(max(there // 2, 2**32), _MOST_MEMORY)
+    return bounded.half_of_memory(least=_LEAST_MEMORY, most=_MOST_MEMORY)
 
 
 def _how(code: int) -> str:

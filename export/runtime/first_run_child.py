@@ -1,6 +1,6 @@
 """The first inference of a model file, in a process that `export/runtime/first_run.py` starts.
 
-    python -I first_run_child.py MEMORY_BYTES CPU_SECONDS FILE...
+    python -I first_run_child.py FILE...
 
 Before each file its place among the arguments is written to stdout, and behind it what its runtime
 said, if that refused it. A runtime that crashes takes this process with it, and no other. Nothing
@@ -9,20 +9,15 @@ of the project is imported: it is started for every file from outside, and has t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import resource
 import sys
 
 SIDE = 224  # pixels, where a file takes any number
 
 
-def main(memory: str, seconds: str, *paths: str) -> None:
+def main(*paths: str) -> None:
     """Run each file once on zeros."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _limit(resource.RLIMIT_AS, int(memory))
-    _limit(resource.RLIMIT_CPU, int(seconds))
     for place, path in enumerate(paths):
         sys.stdout.write(f"{place} ")
         sys.stdout.flush()
@@ -30,13 +25,6 @@ def main(memory: str, seconds: str, *paths: str) -> None:
         sys.stdout.flush()
     # Not the destructors of runtimes that have read what they should not have.
     os._exit(0)
-
-
-def _limit(kind: int, most: int) -> None:
-    _soft, hard = resource.getrlimit(kind)
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    with contextlib.suppress(ValueError, OSError):  # a system that has no such limit
-        resource.setrlimit(kind, (most, hard))
 
 
 def _refused(path: str) -> str | None:

@@ -102,7 +102,7 @@ class Detector(Predictor):
 
     def fit(self, pixels: np.ndarray) -> np.ndarray:
         """As in training's evaluation."""
-        return tiles_of(pixels, self.known.preprocessing, whole=True)[1]
+        return tiles_of(pixels, self.known.preprocessing, whole=True)
 
     def find(self, seen: Seen) -> Found:
         """The objects from a score on."""
@@ -142,7 +142,7 @@ class Segmenter(Predictor):
 
     def fit(self, pixels: np.ndarray) -> np.ndarray:
         """As in training's evaluation."""
-        return tiles_of(pixels, self.known.preprocessing, whole=False)[1]
+        return tiles_of(pixels, self.known.preprocessing, whole=False)
 
     def find(self, seen: Seen) -> Found:
         """The classes, and their shares of the image."""

@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from export.artefacts import description
 from export.artefacts.description import DESCRIPTION
 from export.tflite.model import TFLiteModel
+from kerascnn.preprocessing import LETTERBOX_GREY
 
 _NAME, _IDENTIFIER = b"TFLITE_METADATA", b"M001"
 _LABELS_FILE = "labels.txt"
@@ -27,6 +28,10 @@ _PARSER = "1.0.0"  # the oldest reader of the schema that knows all fields writt
 _IMAGE, _BOUNDING_BOX = 2, 3
 _NORMALISATION = 1
 _RGB, _GREY, _UNKNOWN_COLOUR = 1, 2, 0
+_LETTERBOXED = (
+    "an image that keeps its aspect ratio, as large as it fits, in the middle of grey "
+    f"{LETTERBOX_GREY}"
+)
 _ANY_FILE, _AXIS_LABELS, _VALUE_LABELS = 0, 2, 3
 _BOUNDARIES = 1
 _TYPES = {
@@ -118,8 +123,11 @@ def _picture(model: schema.ModelT, metadata: Mapping[str, Any]) -> Mapping[int, 
         # The schema knows no blue first; MediaPipe then refuses the file, which is better than
         # answers to pictures with red and blue exchanged.
         colour = _UNKNOWN_COLOUR
+    # The schema has no field for it: MediaPipe stretches images whatever is said here.
+    shape = {1: _LETTERBOXED} if metadata["resize"] == "letterbox" else {}
     return {
         0: metadata["name"],
+        **shape,
         3: {0: _IMAGE, 1: {0: colour}},
         4: [{0: _NORMALISATION, 1: numbers}],
     }

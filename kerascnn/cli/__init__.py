@@ -9,6 +9,7 @@ from keyword import iskeyword
 import click
 
 import kerascnn
+from kerascnn import argument_names
 from kerascnn.cli.exits import ending
 from kerascnn.cli.hashes import fix_hashes
 from kerascnn.errors import did_you_mean
@@ -45,7 +46,7 @@ def main() -> None:
     """Run the command line; see `commands` for the exit codes."""
     # Chatter of native libraries, off unless somebody asked for it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with framework.preparing(fix_hashes):
+    with argument_names.flags(), framework.preparing(fix_hashes):
         # A command's own exit code comes back as a number, not as an error.
         ending(lambda: commands(standalone_mode=False))
 

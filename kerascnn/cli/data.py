@@ -172,6 +172,7 @@ def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) ->
     "always are.",
 )
 @json_option
+@once.scope()  # a table is read once
 def bench_data(
     model: str,
     seconds: float,

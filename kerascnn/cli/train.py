@@ -193,6 +193,7 @@ def sweep(
     help="Training steps, at most.",
 )
 @json_option
+@once.scope()  # a table is read once
 def find_lr(model: str, out: str, steps: int, as_json: bool, **asked: Any) -> None:
     """Find a learning rate.
 

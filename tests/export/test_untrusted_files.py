@@ -179,7 +179,7 @@ def test_files_that_a_runtime_refuses_are_named(tmp_path: Path) -> None:
 
 CRASHES = """
 import os, signal, sys
-for place, path in enumerate(sys.argv[3:]):
+for place, path in enumerate(sys.argv[1:]):
     sys.stdout.write(f"{place} ")
     sys.stdout.flush()
     if "evil" in path:

@@ -44,19 +44,14 @@ for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()
     if not child:
-        code = 1
-        try:
-            for number, name in enumerate((os.devnull, asked["out"], asked["err"])):
-                os.dup2(os.open(name, os.O_RDWR), number)
-            os.chdir(asked["cwd"])
-            os.environ.clear()
-            os.environ.update(asked["environment"])
-            code = run(asked["script"], asked["arguments"])
-            print(json.dumps(sorted(set(SLOW) & set(sys.modules))))
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
+        for number, name in enumerate((os.devnull, asked["out"], asked["err"])):
+            os.dup2(os.open(name, os.O_RDWR), number)
+        os.chdir(asked["cwd"])
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        code = run(asked["script"], asked["arguments"])
+        print(json.dumps(sorted(set(SLOW) & set(sys.modules))), flush=True)
+        sys.exit(code)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 

@@ -43,6 +43,11 @@ for line in sys.stdin:
             del sys.modules[name]
 """
 
+# Machine code that is run a few times needs no optimisation, which takes most of a test's time.
+_COMPILE_QUICKLY = (
+    "--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true",
+)  # fmt: skip
+
 
 class Backends:
     """The processes of a test session, begun when a script asks for them."""
@@ -98,6 +103,7 @@ class Backends:
             "KERAS_BACKEND": backend,
             "PYTHONPATH": os.pathsep.join(sys.path),
             "PYTHONHASHSEED": "0",  # or the command line would start anew
+            "XLA_FLAGS": " ".join([os.environ.get("XLA_FLAGS", ""), *_COMPILE_QUICKLY]).strip(),
         }
         child = subprocess.Popen(
             [sys.executable, "-c", f"OURS = {ours!r}\n{_CHILD}"],

@@ -137,6 +137,13 @@ def test_a_page_tells_ensembles_from_single_networks() -> None:
     assert "files of: keras.applications, torchvision" in listing.page("mobilenet_v2")
 
 
+def test_a_page_tells_the_form_in_files() -> None:
+    page = listing.page("mobileone_s0").splitlines()
+    assert page[1].startswith("parameters  5,293,272 trainable (timm, with branches)")
+    assert page[3].startswith("in files    2,078,504 parameters, 275 M MACs (github.com/apple/")
+    assert "in files" not in listing.page("mobilenet_v2")
+
+
 def test_json_has_every_result() -> None:
     rows = {row["name"]: row for row in listing.as_json(zoo.list_models())}
     assert list(rows) == zoo.list_models()

@@ -9,6 +9,7 @@ import pytest
 
 from kerascnn.geometry import Placement, fitting, placement
 from kerascnn.preprocessing import Preprocessing
+from training.datasets.pictures import fit_array
 
 
 def _preprocessing(resize: str, height: int = 96, width: int = 128) -> Preprocessing:
@@ -23,6 +24,14 @@ def test_letterboxed_by_hand() -> None:
     # 101 / 75 * 96 = 71.29; of the 57 columns that are left over the odd one lies to the right.
     assert placement((101, 75), seen) == Placement(top=0, left=28, height=96, width=71)
     assert placement((1, 5000), seen) == Placement(top=47, left=0, height=1, width=128)
+
+
+def test_what_lies_around_an_image_is_of_one_grey() -> None:
+    picture = np.full((10, 40, 3), 200, np.uint8)
+    seen = fit_array(picture, _preprocessing("letterbox", 64, 64))
+    assert (seen[24:40] == 200).all()
+    assert (seen[:24] == 114).all()
+    assert (seen[40:] == 114).all()
 
 
 def test_half_a_pixel_is_rounded_up() -> None:

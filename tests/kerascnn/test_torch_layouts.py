@@ -5,14 +5,16 @@ The weights are a function of the tensors' names, so that neither they nor torch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkpoints import golden_values, goldens, write_safetensors
-from networks import outputs_of
+from networks import outputs_of, zeros_at_first
 
 import kerascnn
+from kerascnn.errors import InputError
 
 OURS = {
     "vgg16_bn": "vgg16",
@@ -34,10 +36,17 @@ OURS = {
 FAST = {
     "googlenet", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
     "legacy_seresnet50", "tf_efficientnet_lite0", "mobilenetv3_small_100", "mobilenetv4_conv_small",
-    "mobilenetv4_hybrid_medium", "mobileone_s0", "repvit_m0_9",
+    "mobilenetv4_hybrid_medium", "mobileone_s1", "repvit_m0_9",
 }  # fmt: skip
 # These weights have the names and shapes of tf_efficientnet_lite0.
 ASKED = {"efficientnet_lite0": {"padding": "symmetric", "norm_epsilon": 1e-5}}
+
+
+@pytest.fixture(autouse=True)
+def _all_values_come_from_files() -> Iterator[None]:
+    """What a file does not fill is zero, and no time is spent on drawing it."""
+    with zeros_at_first():
+        yield
 
 
 def names() -> list:
@@ -59,3 +68,11 @@ def test_logits_of_the_reference(theirs: str, tmp_path: Path) -> None:
         got = outputs_of(model, pictures)
         scale = np.abs(got).max()
         np.testing.assert_allclose(got[:, :16] / scale, np.array(logits) / scale, atol=1e-4)
+
+
+def test_files_of_branches_are_not_read_into_the_fused_form(tmp_path: Path) -> None:
+    golden = goldens()["mobileone_s0"]
+    tensors = {n: golden_values(n, shape, golden["gain"]) for n, shape in golden["tensors"]}
+    path = write_safetensors(tmp_path / "reference.safetensors", tensors)
+    with pytest.raises(InputError, match="holds branches: build mobileone_s0 without fused=True"):
+        kerascnn.build("mobileone_s0", weights=path, fused=True)

@@ -293,13 +293,15 @@ def test_widths_and_forms_of_keras_applications(name: str, reference: str, optio
 
 
 # Keras has XLA compile each grouped convolution on a CPU: minutes, and ResNeXt-101 is ResNeXt-50 of
-# more blocks.
+# more blocks. MobileNetV1's and V2's are among V3's and EfficientNet's.
 @pytest.mark.parametrize(
     "name",
     [
         one
         for one in marked(
-            FAST - {"resnext50_32x4d", "se_resnet50", "efficientnet_v2_b0", "efficientnet_lite0"}
+            FAST
+            - {"resnext50_32x4d", "se_resnet50", "efficientnet_v2_b0", "efficientnet_lite0"}
+            - {"mobilenet_v1", "mobilenet_v2"}
         )
         if not str(one.values[0]).startswith("resnext101")
     ],
@@ -324,7 +326,8 @@ def test_one_step_lowers_the_loss(name: str) -> None:
     assert np.isfinite(outputs_of(model, pictures)).all()
 
 
-@pytest.mark.parametrize("name", marked({"googlenet", "se_resnet50", "mobilenet_v3_small"}))
+# Squeeze and excitation is in MobileNetV3, too.
+@pytest.mark.parametrize("name", marked({"googlenet", "mobilenet_v3_small"}))
 def test_saved_and_loaded_is_equal(name: str, tmp_path) -> None:
     shape = (32, 32, zoo.entry(name).input_shape[2])
     model = kerascnn.build(name, input_shape=shape, classes=3)

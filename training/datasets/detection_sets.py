@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pathlib
-from types import ModuleType
 
-from kerascnn.errors import InputError
 from training.common.reading import NOW
 from training.datasets import coco, scenes, voc, yolo
 from training.datasets.detection import DetectionDataset, is_scenes
 from training.datasets.elsewhere import Use, joined, with_beside
+from training.datasets.forms import Forms
 
-_FORMATS = (yolo, voc, coco)
+_FORMS = Forms(
+    readers=(yolo, voc, coco),
+    wanted="is not a data set of objects; give a COCO .json file, or a folder with "
+    "annotations/instances_train*.json, train/_annotations.coco.json (COCO), "
+    "Annotations/*.xml, .xml beside images (Pascal VOC), data.yaml or classes.txt (YOLO)",
+)
 
 
 def scan_objects(
@@ -50,15 +54,13 @@ def measured(spec: str) -> DetectionDataset:
     Raises:
         InputError: as of `scan_objects`.
     """
-    if not is_scenes(spec) and _reader(spec) is coco:
-        spec = str(coco.measured_file(pathlib.Path(spec)))
-    return _scan(spec, 0, False, Use.MEASURE, NOW)
+    return _scan(_FORMS.of_measured(spec), 0, False, Use.MEASURE, NOW)
 
 
 def _scan(spec: str, seed: int, strict: bool, use: Use, reading: int) -> DetectionDataset:
     if is_scenes(spec):
         return scenes.scan(spec)
-    path, reader = pathlib.Path(spec), _reader(spec)
+    path, reader = pathlib.Path(spec), _FORMS.reader(spec)
     if reader is yolo:
         return yolo.scan(path, seed=seed, strict=strict, use=use, reading=reading)
     found: DetectionDataset = reader.scan(path, seed=seed, strict=strict, use=use)
@@ -67,19 +69,4 @@ def _scan(spec: str, seed: int, strict: bool, use: Use, reading: int) -> Detecti
 
 def require(spec: str) -> None:
     """Raise InputError for what `scan_objects` finds nothing in; no annotation is read."""
-    if not is_scenes(spec):
-        _reader(spec)
-
-
-def _reader(spec: str) -> ModuleType:
-    path = pathlib.Path(spec)
-    if not path.exists():
-        raise InputError(f"{spec}: no such file or folder, nor a data set (there is: scenes)")
-    for reader in _FORMATS:
-        if reader.recognises(path):
-            return reader
-    raise InputError(
-        f"{spec} is not a data set of objects; give a COCO .json file, or a folder with "
-        "annotations/instances_train*.json, train/_annotations.coco.json (COCO), "
-        "Annotations/*.xml, .xml beside images (Pascal VOC), data.yaml or classes.txt (YOLO)"
-    )
+    _FORMS.require(spec)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-from types import ModuleType
 from typing import Any
 
-from kerascnn.errors import InputError
 from training.common.reading import NOW
 from training.datasets import (
     coco,
@@ -19,11 +17,17 @@ from training.datasets import (
 from training.datasets.class_files import ClassFile
 from training.datasets.detection import is_scenes
 from training.datasets.elsewhere import Use, joined, with_beside
+from training.datasets.forms import Forms
 from training.datasets.masks_of_objects import of_objects
 from training.datasets.segmentation import SegmentationDataset
 
 _MASKS = (voc_masks, mask_folder)
-_OBJECTS = (yolo, voc, coco)
+_FORMS = Forms(
+    readers=(*_MASKS, yolo, voc, coco),
+    wanted="is not a data set of label maps; give a folder with images/ and masks/ (a PNG for "
+    "each image), with JPEGImages/ and SegmentationClass/ (Pascal VOC), or objects with "
+    "outlines (COCO, YOLO)",
+)
 
 
 def scan_maps(
@@ -53,7 +57,7 @@ def scan_maps(
         return with_beside(_scan(spec, seed, strict, Use.SPLIT, reading), spec)
     learnt = _scan(spec, seed, strict, Use.LEARN, reading)
     named = None
-    if not is_scenes(spec) and (reader := _reader(spec)) in _MASKS:
+    if not is_scenes(spec) and (reader := _FORMS.reader(spec)) in _MASKS:
         named = reader.classes_of(pathlib.Path(spec))
     return joined(learnt, _scan(val_data, seed, strict, Use.MEASURE, reading, named))
 
@@ -67,9 +71,7 @@ def measured(spec: str) -> SegmentationDataset:
     Raises:
         InputError: as of `scan_maps`.
     """
-    if not is_scenes(spec) and _reader(spec) is coco:
-        spec = str(coco.measured_file(pathlib.Path(spec)))
-    return _scan(spec, 0, False, Use.MEASURE, NOW)
+    return _scan(_FORMS.of_measured(spec), 0, False, Use.MEASURE, NOW)
 
 
 def _scan(
@@ -77,7 +79,7 @@ def _scan(
 ) -> SegmentationDataset:
     if is_scenes(spec):
         return scenes.scan_maps(spec)
-    reader, path = _reader(spec), pathlib.Path(spec)
+    reader, path = _FORMS.reader(spec), pathlib.Path(spec)
     how: dict[str, Any] = {"seed": seed, "strict": strict, "use": use}
     if reader is mask_folder:
         return mask_folder.scan(path, **how, reading=reading, named=named)
@@ -89,19 +91,4 @@ def _scan(
 
 def require(spec: str) -> None:
     """Raise InputError for what `scan_maps` finds nothing in; no mask is read."""
-    if not is_scenes(spec):
-        _reader(spec)
-
-
-def _reader(spec: str) -> ModuleType:
-    path = pathlib.Path(spec)
-    if not path.exists():
-        raise InputError(f"{spec}: no such file or folder, nor a data set (there is: scenes)")
-    for reader in (*_MASKS, *_OBJECTS):
-        if reader.recognises(path):
-            return reader
-    raise InputError(
-        f"{spec} is not a data set of label maps; give a folder with images/ and masks/ (a PNG for "
-        "each image), with JPEGImages/ and SegmentationClass/ (Pascal VOC), or objects with "
-        "outlines (COCO, YOLO)"
-    )
+    _FORMS.require(spec)

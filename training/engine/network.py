@@ -12,6 +12,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import tasks
 from training.engine import hardware, options
+from training.engine.least_size import halves_a_pixel, least_side
 from training.engine.request import TrainRequest
 
 
@@ -23,28 +24,57 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
         classes: of the data.
 
     Raises:
-        InputError: an option that the network does not take, or one that is not trained here.
+        InputError: an option that the network does not take, one that is not trained here, or
+            images that are too small for it.
     """
-    task = tasks.of_request(asked)
     options.check(asked.model, asked.model_options)
     keras.utils.set_random_seed(asked.config.seed)
     try:
-        model = kerascnn.build(
-            asked.model,
-            input_shape=preprocessing.input_shape,
-            classes=classes,
-            weights=asked.weights,
-            **with_precision(asked),
-            **task.network_options(asked, preprocessing),
-        )
+        model = _built(asked, preprocessing, classes=classes, weights=asked.weights)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
+        if refused := _too_small(asked, preprocessing, classes=classes):
+            raise refused from error
         if not asked.model_options:
             raise  # a defect of ours
         raise options.cannot_build(asked.model, "--option", asked.model_options) from error
-    task.check_network(asked.model, model)
+    if halves_a_pixel(model) and (refused := _too_small(asked, preprocessing, classes=classes)):
+        raise refused
+    tasks.of_request(asked).check_network(asked.model, model)
     return model
+
+
+def _built(
+    asked: TrainRequest, preprocessing: Preprocessing, *, classes: int, weights: str | None = None
+) -> keras.Model:
+    return kerascnn.build(
+        asked.model,
+        input_shape=preprocessing.input_shape,
+        classes=classes,
+        weights=weights,
+        **with_precision(asked),
+        **tasks.of_request(asked).network_options(asked, preprocessing),
+    )
+
+
+def _too_small(
+    asked: TrainRequest, preprocessing: Preprocessing, *, classes: int
+) -> InputError | None:
+    """That the images are too small, where larger ones are taken."""
+
+    def build(side: int) -> keras.Model:
+        size = dataclasses.replace(preprocessing, height=side, width=side)
+        return _built(asked, size, classes=classes)
+
+    height, width = preprocessing.height, preprocessing.width
+    least = least_side(build, min(height, width))
+    if least is None:
+        return None
+    return InputError(
+        f"{asked.model} takes images of at least {least} pixels a side, not {height}x{width}; "
+        "give a larger --image-size"
+    )
 
 
 def with_precision(asked: TrainRequest) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """What a .tflite file or a SavedModel folder answers, in a process of its own.
 
-    python -I file_child.py MEMORY_BYTES CPU_SECONDS SOURCE [HEIGHT WIDTH]
+    python -I file_child.py SOURCE [HEIGHT WIDTH]
 
 Runtimes are C++ that trusts the files it is given, and the graph of a SavedModel is a program. So
-both are run here, with bounds on memory and processor time, and no file can be written. To stdout
+both are run here, within bounds (`training.common.bounded`), and no file can be written. To stdout
 goes an .npz: `given` and `answers`, two images of noise and what becomes of them, and of a
 SavedModel `network`, the bytes of the .tflite file that TensorFlow makes of it; or `error`, a
 sentence. Nothing of the project is imported.
@@ -11,7 +11,6 @@ sentence. Nothing of the project is imported.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import pathlib
@@ -35,14 +34,11 @@ class Refused(Exception):
     """What is to be said of a source."""
 
 
-def main(memory: str, seconds: str, source: str, *sides: str) -> None:
+def main(source: str, *sides: str) -> None:
     """Write the .npz."""
     stdout = os.dup(1)
     os.dup2(2, 1)  # what TensorFlow prints is no answer
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_AS, int(memory))
-    _limit(resource.RLIMIT_CPU, int(seconds))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     size = tuple(map(int, sides)) or None
     try:
         found = (_saved_model if pathlib.Path(source).is_dir() else _tflite)(source, size)
@@ -57,13 +53,6 @@ def main(memory: str, seconds: str, source: str, *sides: str) -> None:
         stream.write(packed.getbuffer())
     # Not the destructors of runtimes that have read what they should not have.
     os._exit(0)
-
-
-def _limit(kind: int, most: int) -> None:
-    _soft, hard = resource.getrlimit(kind)
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    with contextlib.suppress(ValueError, OSError):  # a system that has no such limit
-        resource.setrlimit(kind, (most, hard))
 
 
 def _noise(shape: Sequence[int], dtype: Any) -> np.ndarray:

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import pathlib
-import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping
 
@@ -21,13 +18,13 @@ import numpy as np
 
 from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
+from training.common import bounded
 from training.importing import tflite_graph, tflite_layers, tflite_metadata
 from training.importing.tflite_metadata import Metadata
 
 CHILD = pathlib.Path(__file__).with_name("file_child.py")
 # Of the largest answer: two runtimes add up in another order.
 _TOLERANCE = 1e-4
-_CPU_SECONDS = 600
 _LEAST_MEMORY = 2**33  # of address space, which TensorFlow takes without using it
 _MOST_MEMORY = 2**35
 
@@ -92,13 +89,8 @@ def read(path: pathlib.Path, *, image_size: tuple[int, int] | None = None) -> Ne
 
 def _tried(path: pathlib.Path, image_size: tuple[int, int] | None) -> Mapping[str, np.ndarray]:
     """What the child says; see its module."""
-    arguments = [sys.executable, "-I", str(CHILD), str(_memory()), str(_CPU_SECONDS)]
-    done = subprocess.run(
-        [*arguments, str(path.resolve()), *map(str, image_size or ())],
-        capture_output=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    room = bounded.half_of_memory(least=_LEAST_MEMORY, most=_MOST_MEMORY)
+    done = bounded.run(CHILD, path.resolve(), *(image_size or ()), memory=room)
     try:
         with np.load(io.BytesIO(done.stdout), allow_pickle=False) as read_:
             found = dict(read_)
@@ -111,12 +103,6 @@ def _tried(path: pathlib.Path, image_size: tuple[int, int] | None) -> Mapping[st
     if "error" in found:
         raise InputError(f"{path} {found['error']}")
     return found
-
-
-def _memory() -> int:
-    """Half of the machine's, in bytes of address space."""
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(max(there // 2, _LEAST_MEMORY), _MOST_MEMORY)
 
 
 def _check_same(

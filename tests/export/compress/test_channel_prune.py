@@ -69,10 +69,10 @@ def silence(model: keras.Model, narrower: keras.Model) -> None:
             remaining = narrower.get_layer(layer.name).get_weights()
             removed = ~np.isin(weights[mark], remaining[mark])
             for weight in weights[:2]:  # scale and offset, or kernel and bias
+                by_channel = weight[..., 0] if weight.shape[-1] == 1 else weight  # depthwise
                 if weight.ndim > 1 and isinstance(layer, layers.Conv2DTranspose):
-                    weight[..., removed, :] = 0
-                else:
-                    weight[..., removed] = 0
+                    by_channel = np.swapaxes(weight, -1, -2)
+                by_channel[..., removed] = 0
             layer.set_weights(weights)
 
 

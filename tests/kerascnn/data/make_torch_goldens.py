@@ -69,8 +69,8 @@ GAINS = {
     "mobileone_s1": 0.7,
     "mobileone_s2": 0.7,
     "mobileone_s3": 0.7,
-    "repvit_m0_9": 1.0,
-    "repvit_m1_0": 1.0,
+    "repvit_m0_9": 0.5,
+    "repvit_m1_0": 0.5,
 }
 
 TORCHVISION = (

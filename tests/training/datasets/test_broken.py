@@ -217,8 +217,9 @@ def test_a_run_counts_what_it_left_out_and_its_split_stays(
         train_classifier, "decode_dataset", lambda *a, **k: real(*a, cache_bytes=0, **k)
     )
     asked = request(
-        "lenet5", data=str(tmp_path / "data"), epochs=1, image_size=(28, 28), batch_size=8
-    )
+        "lenet5", data=str(tmp_path / "data"), epochs=1, image_size=(28, 28), batch_size=8,
+        augmentation="pictures",
+    )  # fmt: skip
     from training.engine import dataset_of_request as of_request
 
     chosen = of_request.with_validation(of_request.dataset_of(asked), asked.config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,6 +37,12 @@ SPLIT = Split(
 GIVEN = {"source": SOURCE, "preprocessing": SOURCE, "classes": 2}
 
 
+def slow_if_among_others(augmentation: str) -> Any:
+    """Of what "modern" does, two more policies do a part: tracing RandAugment takes seconds."""
+    few = augmentation in ("randaugment", "inception_randaugment")
+    return pytest.param(augmentation, marks=[pytest.mark.slow] * few)
+
+
 def batches(augmentation: str, *, first_epoch: int = 0, seed: int = 0, **changes) -> list:
     config = TrainConfig(epochs=3, batch_size=5, augmentation=augmentation, seed=seed, **changes)
     target = TARGET if POLICIES[augmentation].crops else SOURCE
@@ -50,7 +57,7 @@ def whole_of(augmentation: str) -> list:
     return batches(augmentation)
 
 
-@pytest.mark.parametrize("augmentation", POLICIES)
+@pytest.mark.parametrize("augmentation", [slow_if_among_others(name) for name in POLICIES])
 def test_a_stream_begun_late_equals_one_from_the_start(augmentation: str) -> None:
     mixed = {"mixup": 0.2, "cutmix": 1.0} if augmentation == "modern" else {}
     whole = batches(augmentation, **mixed) if mixed else whole_of(augmentation)
@@ -61,7 +68,9 @@ def test_a_stream_begun_late_equals_one_from_the_start(augmentation: str) -> Non
         np.testing.assert_array_equal(y, same_y)
 
 
-@pytest.mark.parametrize("augmentation", [name for name in POLICIES if name != "none"])
+@pytest.mark.parametrize(
+    "augmentation", [slow_if_among_others(name) for name in POLICIES if name != "none"]
+)
 def test_changes_differ_by_picture_epoch_and_seed(augmentation: str) -> None:
     first = [x for x, _y in whole_of(augmentation)]
     pictures = np.concatenate(first[:2])
