@@ -18,10 +18,11 @@ from PIL import Image
 
 from export.artefacts.artefact import Artefact
 from export.artefacts.variants import FineTuning, Settings, parse_variant
-from export.compress import finetune, stages
+from export.compress import finetune
 from export.compress.compress import VariantBuilder, compress
 from export.compress.finetune import share_of
 from export.tasks import base as tasks
+from export.tasks import classification
 from export.tasks.classification import ClassificationFineTuningData
 from kerascnn import zoo
 from kerascnn.errors import InputError
@@ -208,7 +209,7 @@ def test_each_step_learns_from_what_the_run_learnt_from(
         raise Caught
 
     monkeypatch.setattr(finetune, "fine_tune", caught)
-    monkeypatch.setattr(stages, "fit", fitted)
+    monkeypatch.setattr(classification, "fit", fitted)
     settings = Settings(calibration_pictures=200, fine_tuning=FineTuning(epochs=1))
     variant = parse_variant(name, settings)
     builder = VariantBuilder(few_digits)
