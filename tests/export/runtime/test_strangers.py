@@ -128,7 +128,11 @@ def changed(**changes: object) -> Told:
         ("tflite", changed(image_size=(9, 8)), "takes 1x8x8x3; leave out --image-size"),
         ("onnx", changed(), "takes images of any height; say which: --image-size"),
         ("onnx", changed(image_size=(8, 8), layout="nhwc"), "images have 1 or 3"),
-        ("maps", changed(resize="crop"), "sees whole images: --resize must be stretch or pad"),
+        (
+            "maps",
+            changed(resize="crop"),
+            "sees whole images: --resize must be stretch, letterbox or pad",
+        ),
     ],
 )
 def test_what_is_missing_is_named_by_its_flag(
