@@ -82,7 +82,7 @@ def _node(inputs, conventions, filters, *, name):
 
 def separable_conv(x, conventions, filters, *, name):
     """3x3 depthwise, 1x1 with a bias, batch norm; (batch, height, width, filters)."""
-    bare = dataclasses.replace(conventions, norm=False)
+    bare = dataclasses.replace(conventions, norm=False, bias=False)
     x = bare.depthwise(x, activation=False, name=f"{name}_depthwise")
     biased = dataclasses.replace(conventions, bias=True)
     return biased.conv(x, filters, activation=False, name=f"{name}_pointwise")

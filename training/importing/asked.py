@@ -216,7 +216,9 @@ def _require_zoo(name: str, asked: Mapping[str, Any]) -> Task:
             if asked.get(flag):
                 raise InputError(f"--{flag} is for classifiers; {name} is {task.network}")
         if asked.get("resize") in ("crop", "centre"):
-            raise InputError(f"{name} sees whole images: --resize must be stretch or pad")
+            raise InputError(
+                f"{name} sees whole images: --resize must be stretch, letterbox or pad"
+            )
     return task
 
 

@@ -439,8 +439,8 @@ def test_what_belongs_to_the_other_task_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["find-lr", MODEL, "--data", "scenes:64@2+1"], f"{MODEL} is for detection"),
-        (["bench-data", MODEL, "--data", "scenes:64@2+1"], f"{MODEL} is for detection"),
+        (["find-lr", MODEL, "--data", "scenes:9"], "'scenes:9': sides are from"),
+        (["bench-data", MODEL, "--data", "scenes:9"], "'scenes:9': sides are from"),
         (["train", MODEL, "--data", "scenes:64@2+1", "--detector", "min_scal=0.1"], "min_scal"),
         (["train", MODEL, "--data", "scenes:9"], "'scenes:9': sides are from"),
         (["train", MODEL, "--data", "nowhere"], "nowhere: no such file or folder"),

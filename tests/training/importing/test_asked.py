@@ -67,7 +67,7 @@ def test_a_network_is_called_by_its_source(source: str, name: str | None, called
         (("efficientnet_lite0", {"weights": "imagenett"}), "no weights 'imagenett'"),
         (("ssdlite_mobilenet_v2", {"weights": "imagenet"}), "no weights 'imagenet'"),
         (("unet", {"weights": "net.keras", "unlabelled": True}), "--unlabelled is for classifiers"),
-        (("unet", {"weights": "net.keras", "resize": "crop"}), "--resize must be stretch, letterbox or pad"),
+        (("unet", {"weights": "net.keras", "resize": "crop"}), "must be stretch, letterbox or pad"),
         (("unet", {"weights": "net.keras", "data": "mnist"}), "mnist"),
         (("gone.keras", {}), "gone.keras: no such file"),
         ((".", {}), "is a folder without saved_model.pb, so no SavedModel; give that, or"),
