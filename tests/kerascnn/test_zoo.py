@@ -524,7 +524,7 @@ def test_listing_by_task() -> None:
     tasks = [zoo.entry(name).task for name in kerascnn.list_models()]
     assert tasks == sorted(tasks)
     assert DETECTORS[0] == "faster_rcnn_resnet50_fpn"
-    assert DETECTORS[-1] == "mask_rcnn_mobilenet_v3_large_fpn"
+    assert DETECTORS[-1] == "ssdlite_mobilenet_v4_conv_medium"
     assert len(RCNNS) == 6
     assert not {*DETECTORS} & {*kerascnn.list_models("classification")}
     assert kerascnn.list_models("segmentation")[0] == "unet"

@@ -214,7 +214,7 @@ def test_its_data_is_checked(tmp_path: pathlib.Path) -> None:
     ("given", "message"),
     [
         ({"settings": {"mixup": 0.2}}, "mixup: for classification"),
-        ({"settings": {"class_weights": "balanced"}}, "for classification and segmentation only"),
+        ({"settings": {"class_weights": "balanced"}}, "multilabel and segmentation only"),
         ({"augmentation": "mosaic"}, "'mosaic' is not for brightness .*: none"),
         ({"recipe": "scenes"}, "'scenes' is a recipe for detection, .*: brightness"),
         ({"detector_options": {"score_threshold": 0.1}}, "is not a detector"),

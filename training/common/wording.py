@@ -11,6 +11,12 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or _plural(noun)}"
 
 
+def enumerated(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def skipped(count: int) -> str:
     """What is told of broken images that were passed over."""
     return f"{counted(count, 'broken image')} skipped; --strict makes broken images an error"

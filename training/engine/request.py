@@ -12,6 +12,7 @@ from kerascnn.errors import InputError, did_you_mean
 from kerascnn.preprocessing import OVERLAP, refuse_tiles
 from training import tasks
 from training.common.reading import BEFORE, NOW, of_run
+from training.common.wording import enumerated
 from training.engine import recipes
 from training.engine.config import OWNED, TrainConfig
 from training.engine.imported import Imported
@@ -237,7 +238,7 @@ def _refuse_foreign(config: TrainConfig, teacher: str | None, task: Task) -> Non
         return
     owners = _owners(given[0])
     same = [name for name in given if _owners(name) == owners]
-    raise InputError(f"{' and '.join(same)}: for {' and '.join(owners)} only; leave it out")
+    raise InputError(f"{' and '.join(same)}: for {enumerated(owners)} only; leave it out")
 
 
 def _owners(setting: str) -> list[str]:

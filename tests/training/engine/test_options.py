@@ -41,7 +41,7 @@ def test_options_of_detectors(name: str) -> None:
     spec = zoo.detector_spec(name)
     fields = {field.name for field in dataclasses.fields(spec)}
     fields -= {"anchors", "background", "input_size", "masks"}
-    module = importlib.import_module(ENTRIES[name].builder.partition(":")[0])
+    module = importlib.import_module(zoo.spec_module(name))
     signature = inspect.signature(module.detector_spec).parameters.values()
     own = {p.name for p in signature if p.kind is inspect.Parameter.KEYWORD_ONLY}
     assert set(found) == fields | own
