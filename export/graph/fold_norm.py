@@ -6,6 +6,8 @@ quantisation-aware training has to feel their rounding.
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
+
 import keras
 import numpy as np
 from keras import layers
@@ -24,11 +26,25 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
         linear layer is in front of it, or where others read that layer's output too.
     """
     norms = _foldable(model)
-    by_linear = {linear.name: norm for norm, linear in norms.values()}
+    return without_norms(
+        model, norms, {linear.name: _folded(linear, norm) for norm, linear in norms.values()}
+    )
+
+
+def without_norms(
+    model: keras.Model, norms: Container[str], folded: Mapping[str, list[np.ndarray]]
+) -> keras.Model:
+    """Return a twin that lacks some layers.
+
+    Args:
+        model: functional; its weights are copied, never shared.
+        norms: names of what it lacks.
+        folded: by linear layer its kernel and bias, which have the norms in them.
+    """
 
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
-        if layer.name in by_linear:
+        if layer.name in folded:
             config["use_bias"] = True
         return type(layer).from_config(config)
 
@@ -37,13 +53,18 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
         return args[0] if layer.name in norms else layer(*args, **kwargs)
 
     twin = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    for layer in twin.layers:
-        if not layer.weights:
-            continue
-        source = model.get_layer(layer.name)
-        norm = by_linear.get(layer.name)
-        layer.set_weights(_folded(source, norm) if norm else source.get_weights())
+    copy_weights(model, twin, folded)
     return twin
+
+
+def copy_weights(
+    model: keras.Model, twin: keras.Model, changed: Mapping[str, list[np.ndarray]]
+) -> None:
+    """Give every layer of the twin its weights: changed ones, or those of its namesake."""
+    for layer in twin.layers:
+        if layer.weights:
+            found = changed.get(layer.name)
+            layer.set_weights(model.get_layer(layer.name).get_weights() if found is None else found)
 
 
 def _foldable(

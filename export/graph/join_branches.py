@@ -20,6 +20,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from export.graph.fold_norm import copy_weights, without_norms
+
 _KERNELS = (layers.Conv2D, layers.DepthwiseConv2D)
 
 # Rows above and below, columns to the left and right.
@@ -71,24 +73,11 @@ def fold_leading_norms(model: keras.Model) -> keras.Model:
     norms = dict(_leading_norms(model))
     if not norms:
         return model
-    by_dense = {dense: norm for norm, readers in norms.items() for dense in readers}
-
-    def clone(layer: keras.Layer) -> keras.Layer:
-        config = layer.get_config()
-        if layer.name in by_dense:
-            config["use_bias"] = True
-        return type(layer).from_config(config)
-
-    def call(layer: keras.Layer, *args, **kwargs):
-        kwargs.pop("training", None)
-        return args[0] if layer.name in norms else layer(*args, **kwargs)
-
-    twin = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    _copy(model, twin, {
-        name: _with_norm_in_front(model.get_layer(name), model.get_layer(norm))
-        for name, norm in by_dense.items()
+    return without_norms(model, norms, {
+        dense: _with_norm_in_front(model.get_layer(dense), model.get_layer(norm))
+        for norm, readers in norms.items()
+        for dense in readers
     })  # fmt: skip
-    return twin
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -394,7 +383,7 @@ def _joined(model: keras.Model, sums: dict[str, list[_Sum]]) -> keras.Model:
         return layer([*joined, *kept]) if len(joined) + len(kept) > 1 else joined[0]
 
     twin = keras.models.clone_model(model, call_function=call)
-    _copy(model, twin, weights)
+    copy_weights(model, twin, weights)
     return twin
 
 
@@ -430,11 +419,3 @@ def _with_norm_in_front(dense: layers.Dense, norm: layers.BatchNormalization) ->
     shifted = bias + (beta - mean * gain) @ kernel
     dtype = dense.kernel.dtype
     return [(gain[:, None] * kernel).astype(dtype), shifted.astype(dtype)]
-
-
-def _copy(model: keras.Model, twin: keras.Model, changed: dict[str, list[np.ndarray]]) -> None:
-    """Give every layer of the twin its weights: changed ones, or those of its namesake."""
-    for layer in twin.layers:
-        if layer.weights:
-            found = changed.get(layer.name)
-            layer.set_weights(model.get_layer(layer.name).get_weights() if found is None else found)
