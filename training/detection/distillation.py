@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from keras import ops
 
@@ -22,9 +22,8 @@ from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.detection.losses import DetectionLoss
-from training.engine.config import TrainConfig
 from training.engine.run import Run
-from training.engine.teacher import TeacherNetwork, channel_wise_divergence
+from training.engine.teacher import Distillation, TeacherNetwork, channel_wise_divergence
 
 
 def open_teacher(
@@ -57,23 +56,8 @@ def open_teacher(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class DetectionDistillation:
-    """Both losses with a teacher's part: (1 - w) of the truth's and w of the teacher's.
-
-    Attributes:
-        loss: of the truth.
-        weight: w, 0 to 1.
-        temperature: of the softmaxes over places.
-    """
-
-    loss: DetectionLoss
-    weight: float
-    temperature: float
-
-    @classmethod
-    def of(cls, loss: DetectionLoss, config: TrainConfig) -> Self:
-        """As a configuration asks for it."""
-        return cls(loss=loss, weight=config.distil_weight, temperature=config.temperature)
+class DetectionDistillation(Distillation[DetectionLoss]):
+    """Both losses with a teacher's part."""
 
     def of_boxes(self, wanted: Any, labels: Any, codes: Any, teacher: Any) -> Any:
         """See `DetectionLoss.of_boxes`.

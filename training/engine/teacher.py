@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import keras
 import numpy as np
@@ -16,7 +16,10 @@ from keras import ops
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing, reversed_channels
+from training.engine.config import TrainConfig
 from training.engine.run import Run
+
+Loss = TypeVar("Loss")
 
 _LUMA = (0.299, 0.587, 0.114)
 # Of the ratio of height to width; 28x28 and 224x223 are the same shape to a network.
@@ -102,6 +105,26 @@ class TeacherNetwork:
         if own.input_shape[:2] != student.input_shape[:2]:
             pictures = ops.image.resize(pictures, own.input_shape[:2], antialias=True)
         return pictures
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Distillation(Generic[Loss]):
+    """A loss with a teacher's part: (1 - w) of the truth's and w of the teacher's.
+
+    Attributes:
+        loss: of the truth.
+        weight: w, 0 to 1.
+        temperature: of the softmaxes over places.
+    """
+
+    loss: Loss
+    weight: float
+    temperature: float
+
+    @classmethod
+    def of(cls, loss: Loss, config: TrainConfig) -> Self:
+        """As a configuration asks for it."""
+        return cls(loss=loss, weight=config.distil_weight, temperature=config.temperature)
 
 
 def _normalisation(preprocessing: Preprocessing) -> tuple:

@@ -7,15 +7,14 @@ arXiv:2011.13256), equation 4 on the logits' maps.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Any
 
 import keras
 from keras import ops
 
 from kerascnn.errors import InputError
-from training.engine.config import TrainConfig
 from training.engine.run import Run
-from training.engine.teacher import TeacherNetwork, channel_wise_divergence
+from training.engine.teacher import Distillation, TeacherNetwork, channel_wise_divergence
 from training.segmentation.losses import SegmentationLoss
 
 
@@ -33,23 +32,8 @@ class SegmentationTeacher(TeacherNetwork):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class SegmentationDistillation:
-    """(1 - w) of the loss of the truth and w of the divergence from a teacher's maps.
-
-    Attributes:
-        loss: of the truth.
-        weight: w, 0 to 1.
-        temperature: of the softmaxes over pixels.
-    """
-
-    loss: SegmentationLoss
-    weight: float
-    temperature: float
-
-    @classmethod
-    def of(cls, loss: SegmentationLoss, config: TrainConfig) -> Self:
-        """As a configuration asks for it."""
-        return cls(loss=loss, weight=config.distil_weight, temperature=config.temperature)
+class SegmentationDistillation(Distillation[SegmentationLoss]):
+    """The teacher's part is the divergence from its maps."""
 
     def __call__(self, gt_map: Any, logits: Any, teacher: Any, weights: Any = None) -> Any:
         """The loss of a batch; a float32 number.
