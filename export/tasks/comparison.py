@@ -20,6 +20,7 @@ from kerascnn.preprocessing import Preprocessing
 from training.classification.evaluate import log_softmax
 from training.classification.outputs import blocks
 from training.detection.metrics import Detections
+from training.multilabel.evaluate import sigmoid
 
 # Answers are counted here, not timed.
 _THREADS = min(4, os.cpu_count() or 1)
@@ -79,7 +80,7 @@ class OfLabels(OfLogits):
     def differences(self, own: np.ndarray, found: np.ndarray) -> tuple[float, float]:
         """Changed are pictures of which any label was taken away or added, at a score of 0.5."""
         first, second = np.asarray(own, np.float64), np.asarray(found, np.float64)
-        score = 1 / (1 + np.exp(-first))
+        score = sigmoid(first)
         yes = np.logaddexp(0, -second) - np.logaddexp(0, -first)  # log p - log q
         no = np.logaddexp(0, second) - np.logaddexp(0, first)
         divergence = (score * yes + (1 - score) * no).sum(axis=-1)

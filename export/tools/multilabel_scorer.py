@@ -61,14 +61,14 @@ class Multilabel:
     def agreement(self, found: Scored, wanted: Scored, classes: int) -> dict[str, float | None]:
         sound = np.isfinite(found.answers).all(axis=1) & np.isfinite(wanted.answers).all(axis=1)
         ours, theirs = (each.answers[sound].astype(np.float64) for each in (found, wanted))
-        given, others = ours >= 0, theirs >= 0
-        labels = int(given.sum() + others.sum())
-        same = 200 * int((given & others).sum()) / labels if labels else None
         if not len(ours):
             return {"same_labels": None}
         gaps = ours - theirs
         return {
-            "same_labels": same,
+            # The harmonic mean of both files' shares.
+            "same_labels": metrics.number(
+                metrics.ThresholdReport.of(ours >= 0, theirs >= 0).micro_f1
+            ),
             "snr_db": decibels(np.square(theirs).sum(), np.square(gaps).sum()),
             "largest_difference": float(np.abs(gaps).max()),
         }

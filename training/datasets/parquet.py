@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.common import once
 from training.common.progress import Progress
 from training.datasets.detection_table import ALL
 from training.datasets.elsewhere import Use
@@ -119,11 +120,17 @@ def gives_several(path: pathlib.Path) -> bool:
     Raises:
         InputError: as of `scan`.
     """
+    return once.call(_gives_several, path)
+
+
+def _gives_several(path: pathlib.Path) -> bool:
     pq = _pyarrow(path)
+    import pyarrow.types as kinds
+
     for file in _files_of(path):
         with _reading(file), pq.ParquetFile(file) as opened:
             told = _columns_of(file, opened.schema_arrow)
-            if opened.schema_arrow.field(told.label).type.num_fields == 0 and told.names:
+            if kinds.is_integer(opened.schema_arrow.field(told.label).type):
                 continue  # one number a row
             for at in range(opened.num_row_groups):
                 values = opened.read_row_group(at, columns=[told.label])[told.label].to_pylist()
