@@ -82,7 +82,9 @@ async function read(value) {
 }
 
 async function fillPicker() {
-  const response = await fetch("models.json").catch((error) => ({ statusText: error.message }));
+  const response = await fetch("models.json", { cache: "no-cache" }).catch((error) => ({
+    statusText: error.message,
+  }));
   if (!response.ok) throw new Problem("noList", { reason: response.status || response.statusText });
   const { models, runtime } = await response.json();
   runtimeName = runtime;

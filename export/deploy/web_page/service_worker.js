@@ -72,7 +72,10 @@ async function answer(request, place) {
   // A model's name has its own hash, so that the one that is kept is the one that is asked for.
   if (kept && place.startsWith("models/")) return kept;
   try {
-    const answered = await fetch(request);
+    // Servers of plain files say nothing of how long a copy holds, and browsers then take one for
+    // good for a tenth of the file's age: what a server has not changed it says in a few bytes.
+    const answered = await fetch(request, { cache: "no-cache" });
+    if (answered.type === "opaqueredirect") return await notOurs(answered);
     if (kept && !answered.ok) return kept;
     if (request.mode === "navigate") return await ownPage(answered);
     return isolated(answered.body, answered);
@@ -82,12 +85,16 @@ async function answer(request, place) {
   }
 }
 
-/** The page; or another site at its address, as localhost has many: left alone from then on. */
 async function ownPage(answered) {
   const text = await answered.text();
   if (text.includes(OURS)) return isolated(text, answered);
+  return notOurs(new Response(text, answered));
+}
+
+/** Another site at the page's address, as localhost has many: left alone from then on. */
+async function notOurs(answer) {
   await self.registration.unregister();
-  return new Response(text, answered);
+  return answer;
 }
 
 function isolated(body, { status, statusText, headers }) {

@@ -13,6 +13,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -249,6 +250,13 @@ def test_frames_are_read_in_the_worker(page: Page) -> None:
 # ---------------------------------------------------------------- without network
 
 
+def _aged(folder: Path) -> None:
+    """As written a month ago: a browser's own store then holds a copy good for days."""
+    then = time.time() - 30 * 24 * 3600
+    for path in folder.rglob("*"):
+        os.utime(path, (then, then))
+
+
 @needs_browser
 def test_it_works_without_network_after_the_first_visit(
     folder: Path, running: browser.Browser, picture: Path
@@ -273,6 +281,7 @@ def test_a_new_page_takes_the_place_of_the_one_that_is_kept(
     """With its network at once; and what has not changed is not fetched again."""
     folder = tmp_path / "page"
     web.write_page([str(classifier)], folder)
+    _aged(folder)
     keys = """(async () => {
       const [name] = (await caches.keys()).filter((name) => name.includes(location.origin));
       return (await (await caches.open(name)).keys()).map(({ url }) => url);
@@ -309,17 +318,19 @@ def test_a_new_page_takes_the_place_of_the_one_that_is_kept(
 
 
 @needs_browser
+@pytest.mark.parametrize("place", ["index.html", "index.html/index.html"])  # at once, redirected
 def test_another_site_at_the_same_address_is_left_alone(
-    classifier: Path, running: browser.Browser, tmp_path: Path
+    place: str, classifier: Path, running: browser.Browser, tmp_path: Path
 ) -> None:
     """As on localhost, where today's port 8000 is another project's tomorrow."""
     web.write_page([str(classifier)], tmp_path / "page")
+    _aged(tmp_path / "page")
     with browser.served(tmp_path / "page") as address:
         page = Page(running, address, ["small"])
         assert page.fact("Offline") == "Works without network"
         shutil.rmtree(tmp_path / "page")
-        (tmp_path / "page").mkdir()
-        (tmp_path / "page" / "index.html").write_text("<p>another")
+        (tmp_path / "page" / place).parent.mkdir(parents=True)
+        (tmp_path / "page" / place).write_text("<p>another")
         running.open(f"{address}/index.html")
         assert running.evaluate("document.body.innerText") == "another"
         assert not running.evaluate("crossOriginIsolated")
