@@ -52,6 +52,8 @@ from kerascnn.preprocessing import Preprocessing
 from training.common import atomic, once
 from training.common.progress import Progress, say
 from training.common.wording import counted
+from training.engine import file_network
+from training.engine.file_network import FileNetwork
 from training.engine.leaks import refuse_leaks
 from training.engine.run import Run, versions
 
@@ -89,7 +91,9 @@ def compress(
     builder = VariantBuilder(run)
     for variant, _end in plan:
         builder.check(variant)
-    if onnx:
+    if onnx and not builder.has_graph:
+        say(f"{run.name}: no ONNX file, as the network's graph is not known")
+    elif onnx:
         (name,) = with_outputs(["float32"], outputs)
         plan.append((parse_variant(name), ".onnx"))
         builder.check(plan[-1][0])
@@ -179,10 +183,39 @@ class VariantBuilder:
     def check(self, variant: Variant) -> None:
         """Raise InputError for a variant that this network cannot have."""
         self._task.check(variant)
-        if self.imported and any(not isinstance(s, ChannelPrune) for s in variant.steps):
+        if not self.has_graph:
+            self._check_needs_no_graph(variant)
+        elif self.imported and any(not isinstance(s, ChannelPrune) for s in variant.steps):
             model = self.network(parse_variant("float32")).trained.model
             with naming(variant.name):
                 require_twin(self._task.trainable(model))
+
+    @functools.cached_property
+    def has_graph(self) -> bool:
+        """Whether the network is layers; one that was imported may be a file and nothing else."""
+        return self._whole is None
+
+    @functools.cached_property
+    def _whole(self) -> FileNetwork | None:
+        if not self.imported:
+            return None
+        return file_network.inside(self.network(parse_variant("float32")).trained.model)
+
+    def _check_needs_no_graph(self, variant: Variant) -> None:
+        assert self._whole is not None
+        scale = self._run.preprocessing.is_a_scale
+        if variant.steps:
+            why = "has steps that train it"
+        elif variant.raw_input and not scale:
+            why = "would normalise images inside of it"
+        elif variant.tool == "converter":
+            why = "is TensorFlow's converter's, which quantises graphs"
+        else:
+            return
+        raise InputError(
+            f"{variant.name} {why}, and the graph of this network is not known: "
+            f"{self._whole.reason}"
+        )
 
     def make(self, variant: Variant, end: str) -> Artefact:
         """Write, run, verify and describe one file.
@@ -287,7 +320,7 @@ class VariantBuilder:
 
         What training for int8 found is kept as it is.
         """
-        return self._task.kind.reconstructed and trained.ranges is None
+        return self._task.kind.reconstructed and trained.ranges is None and self.has_graph
 
     def _key(self, variant: Variant, end: str) -> str:
         made_of = {
