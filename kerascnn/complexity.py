@@ -26,8 +26,8 @@ def count_macs(model: keras.Model) -> int:
 
     A layer that is called several times, as the heads of EfficientDet are, counts at every call,
     and one that looks at regions counts for each that there can be. Normalisation (folded at
-    inference), activations, pooling and biases are left out, as in the MobileNet papers. A layer that
-    is a network of another runtime says its own (`told_macs`).
+    inference), activations, pooling and biases are left out, as in the MobileNet papers.
+    A layer that is a network of another runtime says its own (`told_macs`).
     """
     return sum(
         many * _macs_of_call(call.operation, call.input_tensors, call.outputs)

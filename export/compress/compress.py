@@ -31,6 +31,7 @@ from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
+from export.graph import lower
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.join_branches import deployed
 from export.graph.legacy_keras import require_twin
@@ -46,6 +47,7 @@ from export.tflite.convert import to_tflite
 from export.tflite.converter_quantise import converter_quantise
 from export.tflite.half_precision import round_to_half
 from export.tflite.model import TFLiteModel
+from export.tflite.normalise_first import normalise_first
 from export.tflite.quantise import quantise
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -203,11 +205,8 @@ class VariantBuilder:
 
     def _check_needs_no_graph(self, variant: Variant) -> None:
         assert self._whole is not None
-        scale = self._run.preprocessing.is_a_scale
         if variant.steps:
             why = "has steps that train it"
-        elif variant.raw_input and not scale:
-            why = "would normalise images inside of it"
         elif variant.tool == "converter":
             why = "is TensorFlow's converter's, which quantises graphs"
         else:
@@ -484,6 +483,11 @@ class _Network:
         raw = variant.raw_input and not preprocessing.is_a_scale
         if self.trained.ranges is not None or not (raw or needs_lowering(model)):
             return model, self.float32, preprocessing
+        if raw not in self._lowered and file_network.inside(model) is not None:
+            kernel, bias = lower.as_convolution(preprocessing)
+            file = TFLiteModel.open(self.float32.packed())
+            file.apply(normalise_first, kernel=kernel, bias=bias)
+            self._lowered[raw] = model, file, lower.raw(preprocessing)
         if raw not in self._lowered:
             model = lower_for_int8(model)
             if raw:

@@ -7,10 +7,14 @@ other precisions are made of it; what trains it, or needs its graph, is refused.
 from __future__ import annotations
 
 import functools
+import pathlib
+import tempfile
 from typing import Any
 
 import keras
 import numpy as np
+
+from training.common import first_answers
 
 LAYER = "network_of_a_file"
 
@@ -82,6 +86,11 @@ class FileNetwork(keras.Layer):
     def _runtime(self) -> Any:
         from ai_edge_litert.interpreter import Interpreter
 
+        # A .keras file may be anybody's, and runtimes trust the files that they are given.
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "network.tflite")
+            path.write_bytes(self.bytes())
+            first_answers.of(path)
         runtime = Interpreter(model_content=self.bytes())
         runtime.allocate_tensors()
         return runtime

@@ -9,9 +9,7 @@ the file that it is (`whole_file`).
 from __future__ import annotations
 
 import dataclasses
-import io
 import pathlib
-import zipfile
 from collections.abc import Mapping
 
 import keras
@@ -19,15 +17,12 @@ import numpy as np
 
 from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
-from training.common import bounded
+from training.common import first_answers
 from training.importing import tflite_graph, tflite_layers, tflite_metadata, whole_file
 from training.importing.tflite_metadata import Metadata
 
-CHILD = pathlib.Path(__file__).with_name("file_child.py")
 # Of the largest answer: two runtimes add up in another order.
 _TOLERANCE = 1e-4
-_LEAST_MEMORY = 2**33  # of address space, which TensorFlow takes without using it
-_MOST_MEMORY = 2**35
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +65,7 @@ def read(path: pathlib.Path, *, image_size: tuple[int, int] | None = None) -> Ne
         InputError: no such network, one whose runtime refuses it, or an operation that cannot be
             taken; it is named.
     """
-    found = _tried(path, image_size)
+    found = first_answers.of(path, image_size)
     file = found["network"].tobytes() if "network" in found else path.read_bytes()
     try:
         graph = tflite_graph.read(file)
@@ -104,36 +99,20 @@ def _as_it_is(
         model, activation = whole_file.network(file, why, name="network")
         _check_same(model, found, activation)
     except InputError as error:
-        raise InputError(f"{path} cannot be built again in Keras: {why}; as it is, {error}") from error
+        raise InputError(
+            f"{path} cannot be built again in Keras: {why}; as it is, {error}"
+        ) from error
     return NetworkFile(
         model=model,
         metadata=metadata,
         notes=(
             f"{path.name} cannot be built again in Keras: {why}",
-            "it stays as it is: files of other precisions are made of it, and measured; steps that "
-            "train, ONNX and debug need its graph",
+            "it stays as it is: files of other precisions are made of it, and measured; ONNX and "
+            "steps that train it need its graph",
         ),
         whole=True,
         activation=activation,
     )
-
-
-def _tried(path: pathlib.Path, image_size: tuple[int, int] | None) -> Mapping[str, np.ndarray]:
-    """What the child says; see its module."""
-    room = bounded.half_of_memory(least=_LEAST_MEMORY, most=_MOST_MEMORY)
-    done = bounded.run(CHILD, path.resolve(), *(image_size or ()), memory=room)
-    try:
-        with np.load(io.BytesIO(done.stdout), allow_pickle=False) as read_:
-            found = dict(read_)
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError):
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[-1]
-        raise InputError(
-            f"{path} ends its runtime, or takes too long or too much memory (exit code "
-            f"{done.returncode}{f': {last}' if last else ''})"
-        ) from None
-    if "error" in found:
-        raise InputError(f"{path} {found['error']}")
-    return found
 
 
 def _check_same(

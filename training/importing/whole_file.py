@@ -69,6 +69,7 @@ def prepared(file: bytes) -> tuple[bytes, str | None]:
     for one in model.metadata or ():
         model.buffers[one.buffer].data = None
     model.metadata, model.description = [], b""
+    _drop_unused(graph)
     model.signatureDefs = [_signature(graph)]
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
@@ -125,6 +126,17 @@ def _without_activation(model: schema.ModelT) -> str | None:
             graph.outputs = np.array(operator.inputs, np.int32)
             return _REMOVED[kind]
     return None
+
+
+def _drop_unused(graph: schema.SubGraphT) -> None:
+    """Leave out tensors that no operation is left for: runtimes have no values of them."""
+    holders = [graph, *graph.operators]
+    used = {int(one) for holder in holders for one in (*holder.inputs, *holder.outputs)} - {-1}
+    places = {old: new for new, old in enumerate(sorted(used))} | {-1: -1}
+    graph.tensors = [graph.tensors[old] for old in sorted(used)]
+    for holder in holders:
+        holder.inputs = np.array([places[int(one)] for one in holder.inputs], np.int32)
+        holder.outputs = np.array([places[int(one)] for one in holder.outputs], np.int32)
 
 
 def _signature(graph: schema.SubGraphT) -> schema.SignatureDefT:

@@ -17,9 +17,10 @@ from export.tflite.convert import to_tflite
 from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.layers import LocalResponseNormalization
+from training.common import file_child
 from training.engine import file_network
 from training.engine.run import load_keras
-from training.importing import file_child, network_file, tflite_graph, tflite_layers
+from training.importing import network_file, tflite_graph, tflite_layers
 from training.importing.plain import plain
 
 SIDE = 16
@@ -254,6 +255,17 @@ def test_a_network_that_is_a_file_is_saved_and_loaded(tmp_path: Path) -> None:
     again = load_keras(tmp_path / "model.keras")
     images = np.random.default_rng(3).uniform(-1, 1, (2, SIDE, SIDE, 3)).astype(np.float32)
     np.testing.assert_array_equal(again(images), model(images))
+
+
+def test_a_damaged_file_in_a_model_is_refused_before_it_is_run(tmp_path: Path) -> None:
+    (tmp_path / "net.tflite").write_bytes(converted(strange, 1, SIDE, SIDE, 3))
+    model = network_file.read(tmp_path / "net.tflite").model
+    layer = file_network.inside(model)
+    layer.file.assign(np.zeros(layer.size, np.uint8))
+    model.save(tmp_path / "model.keras")
+    again = load_keras(tmp_path / "model.keras")
+    with pytest.raises(InputError, match="is not a model that its runtime can run"):
+        again(np.zeros((1, SIDE, SIDE, 3), np.float32))
 
 
 def test_half_precision_in_a_file_that_stays_is_widened(tmp_path: Path) -> None:
