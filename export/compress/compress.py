@@ -16,6 +16,7 @@ from export.artefacts import artefact
 from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import check_labels, input_metadata, inside
+from export.artefacts.kinds import base as kinds
 from export.artefacts.open_file import OpenFile
 from export.artefacts.selftest import FIELD, Outputs
 from export.artefacts.variants import (
@@ -89,7 +90,9 @@ def compress(
     builder = VariantBuilder(run)
     for variant, _end in plan:
         builder.check(variant)
-    if onnx:
+    if onnx and (why := kinds.of(run.task).without_onnx(run.info)):
+        say(f"{run.name}: left out: float32.onnx: {why}")
+    elif onnx:
         (name,) = with_outputs(["float32"], outputs)
         plan.append((parse_variant(name), ".onnx"))
         builder.check(plan[-1][0])
