@@ -167,7 +167,8 @@ def select(
     count, classes = scores.shape[1:]
     scores = ops.where((scores > spec.score_threshold) & valid[..., None], scores, 0.0)
     if spec.class_agnostic:  # the best class of a region alone
-        best_class = ops.argmax(scores, axis=-1, keepdims=True)
+        # Not `argmax`, which looks at signs of zeros by bits: no file has an operation for it.
+        _, best_class = ops.top_k(scores, 1)
         scores = ops.where(ops.arange(classes) == best_class, scores, 0.0)
     # Class by class, as detectors of one stage have them: `top_k` keeps equal ones in that order.
     pairs = ops.reshape(ops.swapaxes(scores, 1, 2), (-1, classes * count))

@@ -222,12 +222,12 @@ def test_equal_scores_of_a_file_go_by_label_and_region(end: str) -> None:
     ],
 )
 def test_other_suppression_of_a_file_is_that_of_keras(end: str, options: dict) -> None:
-    spec = spec_of(score_threshold=0.15, max_detections=60, **options)
+    spec = spec_of(score_threshold=0.15, max_detections=200, **options)
     regions, valid, scores, codes = second_stage(spec)
     scores = np.random.default_rng(5).permutation(np.linspace(0.01, 0.9, scores.size, "float32"))
     scores = scores.reshape(1, 40, CLASSES)
     wanted = two_stage.select(spec, regions, valid, scores, codes)
-    assert 5 < wanted["count"][0] < 60
+    assert wanted["count"][0] > 5
     found = of_file(end, spec, regions, valid, scores, codes)
     for name, values in wanted.items():
         np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-5, err_msg=name)
