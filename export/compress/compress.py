@@ -16,6 +16,7 @@ from export.artefacts import artefact
 from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import check_labels, input_metadata, inside
+from export.artefacts.kinds import base as kinds
 from export.artefacts.open_file import OpenFile
 from export.artefacts.selftest import FIELD, Outputs
 from export.artefacts.variants import (
@@ -93,8 +94,8 @@ def compress(
     builder = VariantBuilder(run)
     for variant, _end in plan:
         builder.check(variant)
-    if onnx and not builder.has_graph:
-        say(f"{run.name}: no ONNX file, as the network's graph is not known")
+    if onnx and (why := builder.without_onnx()):
+        say(f"{run.name}: left out: float32.onnx: {why}")
     elif onnx:
         (name,) = with_outputs(["float32"], outputs)
         plan.append((parse_variant(name), ".onnx"))
@@ -196,6 +197,12 @@ class VariantBuilder:
     def has_graph(self) -> bool:
         """Whether the network is layers; one that was imported may be a file and nothing else."""
         return self._whole is None
+
+    def without_onnx(self) -> str | None:
+        """Why the run has no ONNX file; None where it has one."""
+        if not self.has_graph:
+            return "the network's graph is not known"
+        return kinds.of(self._run.task).without_onnx(self._run.info)
 
     @functools.cached_property
     def _whole(self) -> FileNetwork | None:
