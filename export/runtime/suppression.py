@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kerascnn.detection.specs import DetectorSpec
+from kerascnn.detection.anchors import SMALLEST_CELLS
+from kerascnn.detection.specs import DISTANCES, DetectorSpec
 from training.detection.metrics import Detections
 
 
@@ -32,7 +33,8 @@ def _of_picture(
     order = np.argsort(-pairs[likely], kind="stable")[: spec.candidates]
     best = likely[order]
     labels, anchor = np.divmod(best, len(codes))
-    boxes = decode(codes[anchor], anchors[anchor], spec.box_scales)
+    chosen = deltas_of(codes[anchor]) if spec.coding == DISTANCES else codes[anchor]
+    boxes = decode(chosen, anchors[anchor], spec.box_scales)
     kept = suppress(
         *(boxes, labels),
         iou_threshold=spec.iou_threshold,
@@ -43,6 +45,13 @@ def _of_picture(
         labels=labels[kept].astype(np.int32),
         scores=pairs[best[kept]],
     )
+
+
+def deltas_of(distances: np.ndarray) -> np.ndarray:
+    """(k, 4) codes of distances (k, 4): see `kerascnn.detection.boxes.deltas_of`."""
+    before, behind = np.split(np.asarray(distances, np.float32), 2, axis=-1)
+    sizes = np.log(np.maximum(before + behind, np.float32(SMALLEST_CELLS)))
+    return np.concatenate([np.float32(0.5) * (behind - before), sizes], axis=-1)
 
 
 def decode(codes: np.ndarray, anchors: np.ndarray, scales: tuple[float, ...]) -> np.ndarray:

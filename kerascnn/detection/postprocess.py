@@ -10,7 +10,7 @@ from keras import ops
 
 from kerascnn.detection import boxes as box_ops
 from kerascnn.detection.nms import nms
-from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+from kerascnn.detection.specs import DISTANCES, DetectorSpec, TwoStageSpec
 
 
 def scores(spec: DetectorSpec, logits: Any) -> Any:
@@ -54,8 +54,9 @@ def select(spec: DetectorSpec, codes: Any, class_scores: Any) -> dict[str, Any]:
     pairs = ops.where(pairs >= spec.score_threshold, pairs, 0.0)
     best, pair = ops.top_k(pairs, min(spec.candidates, classes * anchor_count))
     label, anchor = pair // anchor_count, pair % anchor_count
+    chosen = ops.take_along_axis(ops.convert_to_tensor(codes), anchor[..., None], axis=1)
     boxes = box_ops.decode(
-        ops.take_along_axis(ops.convert_to_tensor(codes), anchor[..., None], axis=1),
+        box_ops.deltas_of(chosen) if spec.coding == DISTANCES else chosen,
         ops.take(ops.convert_to_tensor(spec.anchors.boxes()), anchor, axis=0),
         spec.box_scales,
     )
