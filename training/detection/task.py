@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerascnn import zoo
+from kerascnn.detection.specs import QUALITY_FOCAL
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES
@@ -153,6 +154,8 @@ class DetectionTask(Task):
         if not zoo.spec_module(asked.model).endswith("_boxes"):  # which would load a framework
             return None
         spec = spec_of(asked, preprocessing)
+        if getattr(spec, "loss", None) == QUALITY_FOCAL:  # objects take what points there are
+            return None
         low = spec.anchors.reach(boxes) < spec.positive_iou
         return Unreached(
             count=int(low.sum()),
