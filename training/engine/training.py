@@ -65,7 +65,9 @@ class OpenedTraining(abc.ABC):
             self.preprocessing = ready.preprocessing
         self._check()
         if ready is None:
-            self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+            self.model = network.build(
+                asked, self.preprocessing, classes=len(self.classes), names=self.classes
+            )
         else:
             self.model = ready.model
         self._skipped: list[str] = []
