@@ -65,8 +65,10 @@ class OpenedTraining(abc.ABC):
             self.preprocessing = ready.preprocessing
         self._check()
         if ready is None:
+            # Of no use but to initial weights.
+            names = {"names": self.classes} if asked.weights else {}
             self.model = network.build(
-                asked, self.preprocessing, classes=len(self.classes), names=self.classes
+                asked, self.preprocessing, classes=len(self.classes), **names
             )
         else:
             self.model = ready.model

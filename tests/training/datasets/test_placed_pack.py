@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+import small_sets
 import tensorflow as tf
+import tiny_detectors
 from commands import here
 from PIL import Image
 
@@ -26,6 +29,9 @@ from training.datasets.segmentation import VOID, SegmentationDataset
 from training.datasets.segmentation_sets import scan_maps
 from training.detection.batches import DetectionTrainingData
 from training.engine.config import TrainConfig
+from training.engine.request import request
+from training.engine.run import Run
+from training.engine.train import train
 from training.tools.packing import kind_of, packed
 
 Scan = Callable[..., Any]
@@ -174,6 +180,30 @@ def test_training_sees_the_same_batches(coco: Path, tmp_path: Path) -> None:
         assert mine.keys() == its.keys()
         for name in mine:
             np.testing.assert_array_equal(mine[name], its[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_steps_give_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_detectors.in_place_of_the_zoo(monkeypatch)
+    source = small_sets.coco(tmp_path / "data", 12)
+    pack = made(source, tmp_path / "pack", split_seed=0)
+
+    def network_of(run: Run) -> keras.Model:
+        return keras.models.load_model(run.model_path, compile=False)
+
+    def weights(data: Path) -> list[np.ndarray]:
+        asked = request(
+            "ssdlite_mobilenet_v2",
+            data=str(data),
+            epochs=1,
+            batch_size=4,
+            image_size=(32, 48),
+            validation_fraction=0.2,
+        )
+        return network_of(train(asked, tmp_path / f"run-{data.stem}")).get_weights()
+
+    for one, other in zip(weights(source), weights(pack), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_one_that_broke_off_is_gone_on_with(coco: Path, tmp_path: Path, monkeypatch) -> None:
