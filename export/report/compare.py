@@ -99,10 +99,7 @@ def measure(found: Sequence[tuple[Run, Artefact]]) -> list[Result]:
     with Progress("timing", benchmark.ROUNDS, unit="round") as progress:
         latencies = benchmark.interleaved(calls, after_round=progress.step)
     rows = [result(run, a, latencies[str(a.path)]) for run, a in found]
-    return [
-        dataclasses.replace(row, **_taken_by(a.path))
-        for row, (_run, a) in zip(rows, found, strict=True)
-    ]
+    return [_with_accelerators(row, a.path) for row, (_run, a) in zip(rows, found, strict=True)]
 
 
 def write(
@@ -273,12 +270,13 @@ def result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
     )
 
 
-def _taken_by(path: pathlib.Path) -> dict[str, str]:
-    """Which accelerators take the file; of ONNX files nothing is known."""
+def _with_accelerators(row: Result, path: pathlib.Path) -> Result:
+    """With those that take the file; of ONNX files nothing is known."""
     if path.suffix != ".tflite":
-        return {}
+        return row
     found = accelerators.accelerators(path)
-    return {"gpu": accelerators.text(found.gpu), "npu": accelerators.text(found.npu)}
+    gpu, npu = accelerators.text(found.gpu), accelerators.text(found.npu)
+    return dataclasses.replace(row, gpu=gpu, npu=npu)
 
 
 def _choice(measured: Mapping[str, Any]) -> Choice | None:

@@ -139,8 +139,14 @@ class Task(abc.ABC):
         """(n, height, width, channels) uint8 training pictures, chosen by the seed; and labels."""
 
     def calibration_set(self, data: str) -> CalibrationSet:
-        """Images that a user names to calibrate on; raises InputError where there are none."""
-        return calibration_set.read(data, self.run.task)
+        """Images that a user names to calibrate on; those that the run measures by are left out.
+
+        Raises:
+            InputError: there are none.
+        """
+        found = calibration_set.read(data, self.run.task)
+        aside = (self.dataset.held_out, self.dataset.validation)
+        return found.without([split for split in aside if split])
 
     def sampled(self, chosen_from: CalibrationSet, count: int) -> tuple[np.ndarray, list[Broken]]:
         """(n, height, width, channels) uint8 of it, chosen by the seed; and what is broken.

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from kerascnn.errors import InputError
 from training import tasks
 from training.common import once
+from training.common.progress import say
+from training.common.wording import counted
 from training.datasets import unlabelled
 from training.datasets.decode import Broken
+from training.datasets.same_bytes import shared
+from training.datasets.splits import SplitLike
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +35,24 @@ class CalibrationSet:
     fingerprint: str
     split: Any
     labelled: bool
+
+    def without(self, splits: Iterable[SplitLike]) -> CalibrationSet:
+        """The same without the images of other splits, under whatever names they lie here.
+
+        Raises:
+            InputError: then there are none left.
+        """
+        own = self.split.contents()
+        doubled = np.zeros(len(own), bool)
+        for split in splits:
+            doubled |= shared(own, split.contents()).same
+        if not (count := int(doubled.sum())):
+            return self
+        told = f"{counted(count, 'image')} of {self.name} {'is' if count == 1 else 'are'} held out"
+        if doubled.all():
+            raise InputError(f"{told} by the run: give others to calibrate on")
+        say(f"{told} by the run, and not calibrated on")
+        return dataclasses.replace(self, split=self.split.take(np.flatnonzero(~doubled)))
 
 
 def read(data: str, task: str) -> CalibrationSet:
