@@ -106,6 +106,10 @@ class DetectionTask(Task):
             return found
         return aligned(found, asked.imported, category_ids=_numbers(found, asked.imported))
 
+    def learnt(self, data: str) -> DetectionDataset:
+        """See `training.engine.task.Task`."""
+        return detection_sets.learnt(data)
+
     def default_recipe(self, data: str, weights: str | None) -> str:
         """By the data."""
         return "scenes" if is_scenes(data) else "detection"
