@@ -58,6 +58,18 @@ def measured(spec: str) -> DetectionDataset:
     return _scan(_FORMS.of_measured(spec), 0, False, Use.MEASURE, NOW)
 
 
+def learnt(spec: str) -> DetectionDataset:
+    """A data set that nothing is measured on: `train` has its training split, or all of it.
+
+    Args:
+        spec: as of `scan_objects`.
+
+    Raises:
+        InputError: as of `scan_objects`.
+    """
+    return _scan(spec, 0, False, Use.LEARN, NOW)
+
+
 def _scan(spec: str, seed: int, strict: bool, use: Use, reading: int) -> DetectionDataset:
     if is_scenes(spec):
         return scenes.scan(spec)

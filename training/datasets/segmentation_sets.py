@@ -76,6 +76,18 @@ def measured(spec: str) -> SegmentationDataset:
     return _scan(_FORMS.of_measured(spec), 0, False, Use.MEASURE, NOW)
 
 
+def learnt(spec: str) -> SegmentationDataset:
+    """A data set that nothing is measured on: `train` has its training split, or all of it.
+
+    Args:
+        spec: as of `scan_maps`.
+
+    Raises:
+        InputError: as of `scan_maps`.
+    """
+    return _scan(spec, 0, False, Use.LEARN, NOW)
+
+
 def _scan(
     spec: str, seed: int, strict: bool, use: Use, reading: int, named: ClassFile | None = None
 ) -> SegmentationDataset:

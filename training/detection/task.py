@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerascnn import zoo
+from kerascnn.detection.specs import QUALITY_FOCAL
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES
@@ -105,6 +106,10 @@ class DetectionTask(Task):
             return found
         return aligned(found, asked.imported, category_ids=_numbers(found, asked.imported))
 
+    def learnt(self, data: str) -> DetectionDataset:
+        """See `training.engine.task.Task`."""
+        return detection_sets.learnt(data)
+
     def default_recipe(self, data: str, weights: str | None) -> str:
         """By the data."""
         return "scenes" if is_scenes(data) else "detection"
@@ -155,6 +160,8 @@ class DetectionTask(Task):
         if not zoo.spec_module(asked.model).endswith("_boxes"):  # which would load a framework
             return None
         spec = spec_of(asked, preprocessing)
+        if getattr(spec, "loss", None) == QUALITY_FOCAL:  # objects take what points there are
+            return None
         low = spec.anchors.reach(boxes) < spec.positive_iou
         return Unreached(
             count=int(low.sum()),

@@ -82,6 +82,10 @@ class SegmentationTask(Task):
         same = found.classes == asked.imported.labels
         return aligned(found, asked.imported, palette=found.palette if same else None)
 
+    def learnt(self, data: str) -> SegmentationDataset:
+        """See `training.engine.task.Task`."""
+        return segmentation_sets.learnt(data)
+
     def default_recipe(self, data: str, weights: str | None) -> str:
         """By the data."""
         return "scenes_maps" if is_scenes(data) else "segmentation"
