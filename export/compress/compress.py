@@ -16,6 +16,7 @@ from export.artefacts import artefact
 from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import check_labels, input_metadata, inside
+from export.artefacts.kinds import base as kinds
 from export.artefacts.open_file import OpenFile
 from export.artefacts.selftest import FIELD, Outputs
 from export.artefacts.variants import (
@@ -31,6 +32,7 @@ from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
+from export.graph import lower
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.join_branches import deployed
 from export.graph.legacy_keras import require_twin
@@ -46,12 +48,15 @@ from export.tflite.convert import to_tflite
 from export.tflite.converter_quantise import converter_quantise
 from export.tflite.half_precision import round_to_half
 from export.tflite.model import TFLiteModel
+from export.tflite.normalise_first import normalise_first
 from export.tflite.quantise import quantise
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common import atomic, once
 from training.common.progress import Progress, say
 from training.common.wording import counted
+from training.engine import file_network
+from training.engine.file_network import FileNetwork
 from training.engine.leaks import refuse_leaks
 from training.engine.run import Run, versions
 
@@ -89,7 +94,9 @@ def compress(
     builder = VariantBuilder(run)
     for variant, _end in plan:
         builder.check(variant)
-    if onnx:
+    if onnx and (why := builder.without_onnx()):
+        say(f"{run.name}: left out: float32.onnx: {why}")
+    elif onnx:
         (name,) = with_outputs(["float32"], outputs)
         plan.append((parse_variant(name), ".onnx"))
         builder.check(plan[-1][0])
@@ -179,10 +186,42 @@ class VariantBuilder:
     def check(self, variant: Variant) -> None:
         """Raise InputError for a variant that this network cannot have."""
         self._task.check(variant)
-        if self.imported and any(not isinstance(s, ChannelPrune) for s in variant.steps):
+        if not self.has_graph:
+            self._check_needs_no_graph(variant)
+        elif self.imported and any(not isinstance(s, ChannelPrune) for s in variant.steps):
             model = self.network(parse_variant("float32")).trained.model
             with naming(variant.name):
                 require_twin(self._task.trainable(model))
+
+    @functools.cached_property
+    def has_graph(self) -> bool:
+        """Whether the network is layers; one that was imported may be a file and nothing else."""
+        return self._whole is None
+
+    def without_onnx(self) -> str | None:
+        """Why the run has no ONNX file; None where it has one."""
+        if not self.has_graph:
+            return "the network's graph is not known"
+        return kinds.of(self._run.task).without_onnx(self._run.info)
+
+    @functools.cached_property
+    def _whole(self) -> FileNetwork | None:
+        if not self.imported:
+            return None
+        return file_network.inside(self.network(parse_variant("float32")).trained.model)
+
+    def _check_needs_no_graph(self, variant: Variant) -> None:
+        assert self._whole is not None
+        if variant.steps:
+            why = "has steps that train it"
+        elif variant.tool == "converter":
+            why = "is TensorFlow's converter's, which quantises graphs"
+        else:
+            return
+        raise InputError(
+            f"{variant.name} {why}, and the graph of this network is not known: "
+            f"{self._whole.reason}"
+        )
 
     def make(self, variant: Variant, end: str) -> Artefact:
         """Write, run, verify and describe one file.
@@ -287,7 +326,7 @@ class VariantBuilder:
 
         What training for int8 found is kept as it is.
         """
-        return self._task.kind.reconstructed and trained.ranges is None
+        return self._task.kind.reconstructed and trained.ranges is None and self.has_graph
 
     def _key(self, variant: Variant, end: str) -> str:
         made_of = {
@@ -451,6 +490,11 @@ class _Network:
         raw = variant.raw_input and not preprocessing.is_a_scale
         if self.trained.ranges is not None or not (raw or needs_lowering(model)):
             return model, self.float32, preprocessing
+        if raw not in self._lowered and file_network.inside(model) is not None:
+            kernel, bias = lower.as_convolution(preprocessing)
+            file = TFLiteModel.open(self.float32.packed())
+            file.apply(normalise_first, kernel=kernel, bias=bias)
+            self._lowered[raw] = model, file, lower.raw(preprocessing)
         if raw not in self._lowered:
             model = lower_for_int8(model)
             if raw:

@@ -37,7 +37,7 @@ from export.tasks.agreement import (
 from export.tasks.comparison import Comparison, OfDetections
 from export.tasks.placed import PlacedTask
 from export.tasks.trained import Trained
-from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec, suppression_to_dict
 from training.augment.boxes import to_network
 from training.common.wording import counted
 from training.datasets.detection import DetectionSplit
@@ -122,7 +122,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
         found = evaluate_detector(
             *(function, self.validation, self.run.preprocessing, self.run.labels),
             kind=kind(self.spec),
-            iou_threshold=self.spec.iou_threshold,
+            rule=self.spec.rule,
             title=title,
         )
         return found.ap
@@ -153,7 +153,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
     def _found(self, detect: Callable[[np.ndarray], list[Detections]], title: str) -> Found:
         found = each_found(
             *(detect, self.held_out, self.run.preprocessing),
-            iou_threshold=self.spec.iou_threshold,
+            rule=self.spec.rule,
             title=title,
         )
         return self.measured(found)
@@ -286,9 +286,11 @@ class DetectorTask(PlacedTask[DetectionSplit]):
         return self.spec.score_threshold
 
     def decoding(self, variant: Variant) -> dict[str, Any]:
-        found: dict[str, Any] = {"kind": "detections"}
+        found: dict[str, Any] = {"kind": "detections", **suppression_to_dict(self.spec)}
         if self.run.preprocessing.tiles:  # by which a client joins what it finds in tiles
             found["iou_threshold"] = self.spec.iou_threshold
+            if self.spec.rule.soft:
+                found["score_threshold"] = self.spec.score_threshold
         return found
 
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:

@@ -108,7 +108,7 @@ class Detection(TiledTraining):
         super().__init__(training_model, training_data, validation, placement)
         self._classes, self._kind = classes, kind(spec)
         self._detect = keras_detect_fn(self.network, training_data.preprocessing, spec)
-        self._iou_threshold = spec.iou_threshold
+        self._rule = spec.rule
         self._truth: Truth | None = None
 
     def readable(self, split: DetectionSplit, index: int) -> object:
@@ -117,7 +117,7 @@ class Detection(TiledTraining):
     def figures(self, split: DetectionSplit) -> dict[str, float]:
         found = evaluate_detector(
             *(self._detect, split, self.training_data.preprocessing, self._classes),
-            iou_threshold=self._iou_threshold,
+            rule=self._rule,
             truth=self._truth_of(split),
         )
         return {"val_ap": found.ap, "val_ap50": found.ap50}
