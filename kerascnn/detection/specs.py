@@ -12,14 +12,14 @@ from kerascnn.errors import InputError, did_you_mean
 
 # Of two detections of a class with a higher one, the better one stays, where nobody says otherwise.
 IOU_THRESHOLD = 0.5
-MULTIBOX, FOCAL, QUALITY_FOCAL = LOSSES = ("multibox", "focal", "quality_focal")
-DELTAS, DISTANCES = CODINGS = ("deltas", "distances")
-# Fields of a `DetectorSpec` that say nothing of one with distances.
-OF_ANCHORS = ("positive_iou", "negative_iou", "box_scales", "loss", "coding")
 # "hard": what overlaps with something better is dropped; "soft": its score falls (Soft-NMS).
 SUPPRESSIONS = ("hard", "soft")
 # Of Soft-NMS's Gaussian: Bodla et al., arXiv:1704.04503, section 4.2 ("sigma is set to 0.5").
 SOFT_NMS_SIGMA = 0.5
+MULTIBOX, FOCAL, QUALITY_FOCAL = LOSSES = ("multibox", "focal", "quality_focal")
+DELTAS, DISTANCES = CODINGS = ("deltas", "distances")
+# Fields of a `DetectorSpec` that say nothing of one with distances.
+OF_ANCHORS = ("positive_iou", "negative_iou", "box_scales", "loss", "coding")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

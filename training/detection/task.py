@@ -15,7 +15,7 @@ from kerascnn.detection.specs import QUALITY_FOCAL
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES
-from training.datasets import coco, detection_sets, voc, yolo
+from training.datasets import coco, detection_sets, object_pack, voc, yolo
 from training.datasets.detection import DetectionDataset, DetectionSplit, is_scenes
 from training.detection import floor
 from training.engine import closing
@@ -90,6 +90,8 @@ class DetectionTask(Task):
         path = pathlib.Path(data)
         if is_scenes(data):
             return Form.NAME
+        if object_pack.recognises(path):
+            return Form.ANNOTATIONS
         if path.is_dir() and voc.recognises(path):
             return Form.ANNOTATIONS_PER_IMAGE
         listed = path.exists() and (yolo.recognises(path) or coco.recognises(path))
@@ -103,6 +105,10 @@ class DetectionTask(Task):
         if asked.imported is None or not asked.imported.labels:
             return found
         return aligned(found, asked.imported, category_ids=_numbers(found, asked.imported))
+
+    def learnt(self, data: str) -> DetectionDataset:
+        """See `training.engine.task.Task`."""
+        return detection_sets.learnt(data)
 
     def default_recipe(self, data: str, weights: str | None) -> str:
         """By the data."""
