@@ -20,7 +20,7 @@ from export.tflite import kernel_ranges
 from export.tflite.convert import layer_of
 from export.tflite.kernel_operations import QUANTISERS
 from export.tflite.model import TFLiteModel
-from export.tflite.tensors import float_tensors, repeated_tensors
+from export.tflite.tensors import float_scopes, repeated_tensors
 from export.tflite.uint8_input import take_uint8
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -168,8 +168,8 @@ def _recipe_for(
     """The variant's recipe, with what has to stay float in this file."""
     manager = _recipe(variant, shared_scale)
     if variant.calibrated:
-        for name in float_tensors(float_file):
-            scope = f"^{re.escape(name)};$"
+        for outputs in float_scopes(float_file):
+            scope = f"^{re.escape(outputs)}$"
             manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
     return manager
 
