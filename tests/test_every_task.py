@@ -108,6 +108,12 @@ CASES = {
         data=small_sets.coco, network=tiny_detectors.network, spec=tiny_detectors.spec,
         answer="objects", variants=("float32", "int8", "int8_raw"),
     ),
+    "detection without anchors": Case(
+        task="detection", metric="AP", model="rtmdet_tiny",
+        data=small_sets.coco, network=tiny_detectors.point_network,
+        spec=tiny_detectors.point_spec, answer="objects",
+        variants=("float32", "int8", "int8_raw"),
+    ),
     "two-stage detection": Case(
         task="detection", metric="AP", model="faster_rcnn_efficientnet_lite0_fpn",
         data=small_sets.coco, network=two_stage, spec=two_stage_spec, answer="objects",
@@ -123,7 +129,7 @@ CASES = {
     ),
 }  # fmt: skip
 # Its graphs are ten times as large; tests/training/detection has a fast test of each part.
-SLOW = {"two-stage detection"}
+SLOW = {"two-stage detection", "detection without anchors"}
 
 
 def with_tiny_network(case: Case, patch: pytest.MonkeyPatch) -> None:

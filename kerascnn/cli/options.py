@@ -130,7 +130,8 @@ def training_options(command: Any) -> Any:
             metavar="KEY=VALUE",
             help="Option of a detector: anchors=auto (fitted to the data), min_scale=0.1 "
             "(SSDLite), anchor_scale=2 (EfficientDet), "
-            "proposals=300 (R-CNN), score_threshold=0.1, iou_threshold=0.6, max_detections=50.",
+            "proposals=300 (R-CNN), score_threshold=0.1, iou_threshold=0.6, max_detections=50, "
+            "class_agnostic=true, suppression=soft (Soft-NMS).",
         ),
     )):  # fmt: skip
         command = option(command)
