@@ -315,6 +315,7 @@ _PRECISIONS = (
         weight_bits=8,
         activations="float32",
         mixed_bits=(4, 8, 16),
+        reconstructed=True,
         description="each layer's weights in the fewest bits that keep the answers, "
         "float arithmetic",
     ),
@@ -329,6 +330,7 @@ _PRECISIONS = (
         name="int16x8",
         weight_bits=8,
         activations="int16",
+        reconstructed=True,
         description="int8 weights, int16 activations; slow outside of special hardware",
     ),
     *(

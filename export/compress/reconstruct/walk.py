@@ -14,7 +14,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerascnn.detection.roi_align import RoIAlign
+from kerascnn.detection.roi_heads import Detections, FoldRegions, Masks, UnfoldRegions
+from kerascnn.detection.rpn import Proposals
+
 _AT_ONCE = 32
+# What files hold in their place takes one picture at a time (`export.graph.two_stage`); regions of
+# thirty pictures are gigabytes.
+_ONE_BY_ONE = (Detections, Masks, Proposals, RoIAlign)
+# Between them regions are pictures: no slice of one is a slice of the other.
+_WHOLE = (FoldRegions, UnfoldRegions)
 
 
 def steps(model: keras.Model) -> list[Any]:
@@ -27,6 +36,20 @@ def steps(model: keras.Model) -> list[Any]:
     ]
 
 
+def chooses(step: Any) -> bool:
+    """Whether what a step makes says where later steps look: regions of a two-stage detector.
+
+    A network that looks elsewhere has other activations, which no rounding could make equal.
+    """
+    return isinstance(step.operation, Detections | Proposals)
+
+
+def twin_steps(model: keras.Model, twin: keras.Model) -> list[tuple[Any, Any]]:
+    """Steps of a model, each with the one that is the same in a twin."""
+    twins = {_key(step, twin): step for step in steps(twin)}
+    return [(step, twins[_key(step, model)]) for step in steps(model)]
+
+
 def called_once(model: keras.Model) -> set[str]:
     """Names of layers that make one tensor."""
     calls = Counter(step.operation.name for step in steps(model))
@@ -37,11 +60,15 @@ def floats_at_once(model: keras.Model) -> int:
     """The most numbers that a picture has in memory at any step of the walk."""
     waiting = _readers(model)
     alive = {id(tensor): _size(tensor) for tensor in model.inputs}
-    most = sum(alive.values())
+    most, regions = sum(alive.values()), 1
     for step in steps(model):
-        alive |= {id(tensor): _size(tensor) for tensor in step.outputs}
+        if isinstance(step.operation, FoldRegions):
+            (folded,) = inputs_of(step)
+            regions = int(folded.shape[1])
+        inside = step.outputs[0].shape[0] is None and model.inputs[0].shape[0] is not None
+        alive |= {id(tensor): _size(tensor) * (regions if inside else 1) for tensor in step.outputs}
         most = max(most, sum(alive.values()))
-        for tensor in _inputs(step):
+        for tensor in inputs_of(step):
             waiting[id(tensor)] -= 1
             if not waiting[id(tensor)]:
                 alive.pop(id(tensor), None)
@@ -58,18 +85,46 @@ class Walk:
 
     def __init__(self, model: keras.Model, x: np.ndarray) -> None:
         self._waiting = _readers(model)
+        self._read_by: dict[int, list[Any]] = {}
+        for step in steps(model):
+            for tensor in inputs_of(step):
+                self._read_by.setdefault(id(tensor), []).append(step)
+        self._ends = {id(tensor) for tensor in model.outputs}
         self._values: dict[int, Any] = {id(model.inputs[0]): x}
         self._model = model
 
     def inputs(self, step: Any) -> list[np.ndarray]:
         """What a step is given."""
-        return [self._values[id(tensor)] for tensor in _inputs(step)]
+        return [self._values[id(tensor)] for tensor in inputs_of(step)]
+
+    def beside(self, step: Any) -> np.ndarray | None:
+        """The sum of the other terms, where a sum of tensors alone reads what a step makes.
+
+        None where others read it too, or where one of the terms is still to come.
+        """
+        (made,) = step.outputs
+        reader = self._only_reader(made)
+        while reader is not None and isinstance(reader.operation, keras.layers.Dropout):
+            (made,) = reader.outputs  # the same, where nothing is trained
+            reader = self._only_reader(made)
+        if reader is None or not isinstance(reader.operation, keras.layers.Add):
+            return None
+        terms = [one for one in inputs_of(reader) if one is not made]
+        if any(id(one) not in self._values or one.shape != made.shape for one in terms):
+            return None
+        return sum(self._values[id(one)] for one in terms) if terms else None
+
+    def _only_reader(self, tensor: Any) -> Any:
+        readers = self._read_by.get(id(tensor), [])
+        return readers[0] if len(readers) == 1 and id(tensor) not in self._ends else None
 
     def outputs(self, step: Any) -> Any:
         """What a step makes of it; one new array, or several."""
         arrays = self.inputs(step)
+        if isinstance(step.operation, _WHOLE):
+            return keras.tree.map_structure(np.asarray, _called(step, arrays))
         count, made = len(arrays[0]), None
-        for rows in _slices(count):
+        for rows in _slices(count, 1 if isinstance(step.operation, _ONE_BY_ONE) else _AT_ONCE):
             part = keras.tree.map_structure(np.asarray, _called(step, [a[rows] for a in arrays]))
             if made is None:  # parts that are joined at the end would take the room twice
                 made = keras.tree.map_structure(functools.partial(_room, count), part)
@@ -82,7 +137,7 @@ class Walk:
         """Let the steps behind have these as the step's outputs."""
         for tensor, value in zip(step.outputs, keras.tree.flatten(outputs), strict=True):
             self._values[id(tensor)] = value
-        for tensor in _inputs(step):
+        for tensor in inputs_of(step):
             self._waiting[id(tensor)] -= 1
             if not self._waiting[id(tensor)]:
                 self._values.pop(id(tensor), None)
@@ -108,7 +163,8 @@ def _called(step: Any, arrays: list[np.ndarray]) -> Any:
     return step.operation(*args, **kwargs)
 
 
-def _inputs(step: Any) -> list[Any]:
+def inputs_of(step: Any) -> list[Any]:
+    """Tensors that a step reads, each once; as of `Walk.inputs`."""
     return list(_unique(step.arguments.keras_tensors))
 
 
@@ -117,14 +173,20 @@ def _unique(tensors: list[Any]) -> Iterator[Any]:
 
 
 def _readers(model: keras.Model) -> Counter[int]:
-    found = Counter(id(tensor) for step in steps(model) for tensor in _inputs(step))
+    found = Counter(id(tensor) for step in steps(model) for tensor in inputs_of(step))
     found.update(id(tensor) for tensor in model.outputs)  # read after the last step
     return found
 
 
-def _slices(count: int) -> list[slice]:
-    return [slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE)]
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _size(tensor: Any) -> int:
     return int(np.prod([side or 1 for side in tensor.shape[1:]]))
+
+
+def _key(step: Any, model: keras.Model) -> tuple[str, int]:
+    """A call of a layer, so that it is found again in a twin."""
+    calls = [one for one in steps(model) if one.operation is step.operation]
+    return step.operation.name, [id(one) for one in calls].index(id(step))
