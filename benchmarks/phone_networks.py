@@ -17,7 +17,9 @@ gives to what is no constant; XNNPACK keeps packed weights beside it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -109,19 +111,33 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="all phone networks by default")
     parser.add_argument("--table", type=pathlib.Path, default=TABLE)
     parser.add_argument("--chart", type=pathlib.Path, default=CHART)
+    parser.add_argument("--folder", type=pathlib.Path, help="keep files there, and take what is")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--loads", type=int, default=LOADS)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = asked.folder or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
         found = []
         for name in asked.names or phone_networks():
-            print(f"making {name}", flush=True)
-            found += made(name, pathlib.Path(folder))
-        timed = timings(found, pathlib.Path(folder), asked.loads, asked.rounds)
+            found += kept(name, folder)
+        timed = timings(found, folder, asked.loads, asked.rounds)
     text = table(timed, asked.loads, asked.rounds)
     atomic.write_text(asked.table, text)
     draw(asked.chart, timed)
     print(text)
+
+
+def kept(name: str, folder: pathlib.Path) -> list[Measured]:
+    """As `made`; what a folder has of a network is taken from there."""
+    path = folder / f"{name}.json"
+    if path.is_file():
+        rows = json.loads(path.read_text())
+        return [Measured(**{**row, "left": tuple(row["left"])}) for row in rows]
+    print(f"making {name}", flush=True)
+    found = made(name, folder)
+    atomic.write_text(path, json.dumps([dataclasses.asdict(one) for one in found]))
+    return found
 
 
 def made(name: str, folder: pathlib.Path) -> list[Measured]:

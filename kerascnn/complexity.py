@@ -12,9 +12,13 @@ from kerascnn.detection.roi_heads import FoldRegions, UnfoldRegions
 
 
 def count_parameters(model: keras.Model, *, trainable_only: bool = True) -> int:
-    """Number of (trainable) scalars, the figure that papers and torchvision print."""
+    """Number of (trainable) scalars, the figure that papers and torchvision print.
+
+    A layer that is a network of another runtime says its own (`told_parameters`).
+    """
     weights = model.trainable_weights if trainable_only else model.weights
-    return sum(math.prod(w.shape) for w in weights)
+    told = sum(getattr(layer, "told_parameters", 0) for layer in model.layers)
+    return told + sum(math.prod(w.shape) for w in weights)
 
 
 def count_macs(model: keras.Model) -> int:
@@ -23,6 +27,7 @@ def count_macs(model: keras.Model) -> int:
     A layer that is called several times, as the heads of EfficientDet are, counts at every call,
     and one that looks at regions counts for each that there can be. Normalisation (folded at
     inference), activations, pooling and biases are left out, as in the MobileNet papers.
+    A layer that is a network of another runtime says its own (`told_macs`).
     """
     return sum(
         many * _macs_of_call(call.operation, call.input_tensors, call.outputs)
@@ -77,4 +82,4 @@ def _macs_of_call(layer: keras.Operation, inputs: list[Any], outputs: list[Any])
         return math.prod(outputs[0].shape[1:-1]) * math.prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Dot):
         return math.prod(outputs[0].shape[1:]) * inputs[0].shape[layer.axes[0]]
-    return 0
+    return getattr(layer, "told_macs", 0)

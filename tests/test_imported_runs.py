@@ -14,6 +14,8 @@ import colours
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from ai_edge_litert.schema_py_generated import TensorType
 from commands import assert_refused, here
 from keras import layers
 from PIL import Image
@@ -22,6 +24,7 @@ import kerascnn
 from export.artefacts.artefact import Artefact
 from export.compress import left_out
 from export.deploy import web
+from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 from training.engine.run import Run
 
@@ -416,6 +419,52 @@ def test_a_float_tflite_file_is_a_source(
     )
     done = here("import", run.artefacts["int8.tflite"], "--data", root / "pets", "--out", "x")
     assert_refused(done, "is quantised already", "kerascnn evaluate")
+
+
+def strange_file(path: Path) -> Path:
+    """The network that tells colours, with an operation for which there is no layer."""
+    network = colours.network(activation=None)
+
+    @tf.function(input_signature=[tf.TensorSpec((1, *network.input_shape[1:]), tf.float32)])
+    def serve(image):
+        logits = network(image, training=False)
+        return tf.nn.softmax(logits + 1e-3 * tf.cumsum(logits, 1))
+
+    work = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
+    path.write_bytes(work.convert())
+    return path
+
+
+def test_a_file_of_an_unknown_operation_is_quantised_and_measured(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"data": root / "pets", "preprocessing": "-1-1", "out": tmp_path / "run"}
+    run = kerascnn.import_model(strange_file(tmp_path / "strange.tflite"), **given)
+    assert "operation CUMSUM" in capsys.readouterr().err
+    assert run.metrics["held_out"] == 100.0
+    assert run.info["parameters"] > 0 < run.info["macs"]
+    found = run.compress(["float32", "float16", "dynamic_int8", "weight_int8", "int8"], **QUIET)
+    assert {row["format"] for row in found} == {"tflite"}
+    assert {row["variant"]: row["fits"] for row in found} == dict.fromkeys(
+        ("float32", "float16", "dynamic_int8", "weight_int8", "int8"), True
+    )
+    graph = TFLiteModel.open(run.artefacts["int8.tflite"].read_bytes()).graph
+    assert graph.tensors[int(graph.inputs[0])].type == TensorType.UINT8
+    kernels = [one for one in graph.tensors if one.type == TensorType.INT8 and len(one.shape) == 4]
+    assert len(kernels) >= 4
+    for name in ("prune50_int8", "slim50_int8", "qat_int8"):
+        with pytest.raises(InputError, match=f"{name} has steps .* not known: .* CUMSUM"):
+            run.compress([name], **QUIET)
+    done = here("compress", run.folder)  # what it can have of what others have
+    assert done.returncode == 0, done.stderr
+    assert "left out: float32.onnx: the network's graph is not known" in done.stderr
+    for command in (
+        ("debug", run.folder, "int8"),
+        ("compare", run.folder),
+        ("evaluate", run.folder, "--data", root / "pets"),
+    ):
+        done = here(*command)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_saved_model_is_a_source(root: Path, tmp_path: Path) -> None:

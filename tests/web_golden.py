@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import zipfile
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import selftest_cases
+import suppression_cases
 from PIL import Image
 
 from export.artefacts.description import DESCRIPTION, input_metadata
@@ -40,7 +42,7 @@ def write_golden(folder: Path) -> None:
         "softmax": _softmax(),
         "sigmoid": _sigmoid(),
         "anchors": _anchors(),
-        "selections": [_selection(seed) for seed in range(6)],
+        "selections": [*_worked_by_hand(), *(_selection(seed) for seed in range(9))],
         "boxes": _boxes(),
         "maps": _maps(),
         "masks": _masks(),
@@ -248,10 +250,11 @@ def _selection(seed: int) -> dict[str, Any]:
         max_detections=12 if seed < 4 else 100,
         candidates=60 if seed == 5 else 5000,
     )
+    spec = dataclasses.replace(spec, **_WAYS.get(seed, {}))
     count = spec.anchors.count
     codes = rng.normal(0, 1, (count, 4)).astype(np.float32)
     scores = rng.uniform(0, 1, (count, classes + background)).astype(np.float32)
-    if seed % 2:
+    if seed % 2 and not spec.rule.soft:
         scores = np.round(scores * 4) / np.float32(4)
     found = of_picture(select(spec, codes[None], scores[None, :, int(background) :]), 0)
     return {
@@ -261,6 +264,27 @@ def _selection(seed: int) -> dict[str, Any]:
         "scores": coded(scores),
         "wanted": {name: coded(values) for name, values in found.items()},
     }
+
+
+# Of `_selection`, by seed.
+_WAYS: dict[int, dict[str, Any]] = {
+    6: {"suppression": "soft"},
+    7: {"class_agnostic": True},
+    8: {"suppression": "soft", "soft_nms_sigma": 0.2, "class_agnostic": True},
+}
+
+
+def _worked_by_hand() -> list[dict[str, Any]]:
+    return [
+        {
+            "spec": case.spec.to_dict(),
+            "classes": suppression_cases.SCORES.shape[1],
+            "codes": coded(suppression_cases.CODES),
+            "scores": coded(suppression_cases.SCORES),
+            "wanted": {name: coded(getattr(case, name)) for name in ("boxes", "labels", "scores")},
+        }
+        for case in suppression_cases.CASES
+    ]
 
 
 def _boxes() -> list[dict[str, Any]]:

@@ -12,10 +12,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from export.artefacts import artefact
+from export.artefacts import artefact, half_precision
 from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import check_labels, input_metadata, inside
+from export.artefacts.kinds import base as kinds
 from export.artefacts.open_file import OpenFile
 from export.artefacts.selftest import FIELD, Outputs
 from export.artefacts.variants import (
@@ -26,12 +27,15 @@ from export.artefacts.variants import (
     parse_variant,
     with_outputs,
 )
+from export.compress.calibration import Calibration
+from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.mixed_widths import reconstructed_widths
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
+from export.graph import lower
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.join_branches import deployed
 from export.graph.legacy_keras import require_twin
@@ -47,12 +51,16 @@ from export.tflite.convert import to_tflite
 from export.tflite.converter_quantise import converter_quantise
 from export.tflite.half_precision import round_to_half
 from export.tflite.model import TFLiteModel
+from export.tflite.normalise_first import normalise_first
 from export.tflite.quantise import quantise
+from export.tflite.two_step_means import in_two_steps, means_of_maps
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common import atomic, once
 from training.common.progress import Progress, say
 from training.common.wording import counted
+from training.engine import file_network
+from training.engine.file_network import FileNetwork
 from training.engine.leaks import refuse_leaks
 from training.engine.run import Run, versions
 
@@ -90,7 +98,9 @@ def compress(
     builder = VariantBuilder(run)
     for variant, _end in plan:
         builder.check(variant)
-    if onnx:
+    if onnx and (why := builder.without_onnx()):
+        say(f"{run.name}: left out: float32.onnx: {why}")
+    elif onnx:
         (name,) = with_outputs(["float32"], outputs)
         plan.append((parse_variant(name), ".onnx"))
         builder.check(plan[-1][0])
@@ -165,9 +175,20 @@ class VariantBuilder:
         self._run, self._task = run, tasks.of(run)
         self.imported = run.info["request"].get("imported") is not None
         self.source = atomic.sha256(run.model_path)
+        self._calibration = Calibration(
+            self._task,
+            lambda count: self._sample(count)[0],
+            self._float_file,
+        )
         self._stages = CompressionStages(run, self._inputs())
         self._networks: dict[str, _Network] = {}
         self._samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        # By the open float file, which its network keeps.
+        self._half_ranges: dict[int, HalfRange] = {}
+        self._warned: set[str] = set()
+
+    def _float_file(self) -> bytes:
+        return self.network(parse_variant("float32")).float32.packed()
 
     def found(self, variant: Variant, end: str) -> Artefact | None:
         """The artefact, if it is whole and made of this model by this recipe and these tools."""
@@ -180,10 +201,42 @@ class VariantBuilder:
     def check(self, variant: Variant) -> None:
         """Raise InputError for a variant that this network cannot have."""
         self._task.check(variant)
-        if self.imported and any(not isinstance(s, ChannelPrune) for s in variant.steps):
+        if not self.has_graph:
+            self._check_needs_no_graph(variant)
+        elif self.imported and any(not isinstance(s, ChannelPrune) for s in variant.steps):
             model = self.network(parse_variant("float32")).trained.model
             with naming(variant.name):
                 require_twin(self._task.trainable(model))
+
+    @functools.cached_property
+    def has_graph(self) -> bool:
+        """Whether the network is layers; one that was imported may be a file and nothing else."""
+        return self._whole is None
+
+    def without_onnx(self) -> str | None:
+        """Why the run has no ONNX file; None where it has one."""
+        if not self.has_graph:
+            return "the network's graph is not known"
+        return kinds.of(self._run.task).without_onnx(self._run.info)
+
+    @functools.cached_property
+    def _whole(self) -> FileNetwork | None:
+        if not self.imported:
+            return None
+        return file_network.inside(self.network(parse_variant("float32")).trained.model)
+
+    def _check_needs_no_graph(self, variant: Variant) -> None:
+        assert self._whole is not None
+        if variant.steps:
+            why = "has steps that train it"
+        elif variant.tool == "converter":
+            why = "is TensorFlow's converter's, which quantises graphs"
+        else:
+            return
+        raise InputError(
+            f"{variant.name} {why}, and the graph of this network is not known: "
+            f"{self._whole.reason}"
+        )
 
     def make(self, variant: Variant, end: str) -> Artefact:
         """Write, run, verify and describe one file.
@@ -201,7 +254,12 @@ class VariantBuilder:
     def _made(self, variant: Variant, end: str) -> Artefact:
         network = self.network(variant)
         began = time.monotonic()
+        needed = self._needs(network.trained, variant)
+        calibrated = self._calibration.described(variant) if needed else {}
+        reached = self._half_range(network, variant) if end == ".tflite" else None
         file, made = self._convert(network, variant, end)
+        if reached is not None:
+            made |= self._within_half(reached, file, variant)
         nonzero, sparsity = file.nonzero_weights(), file.weight_sparsity()
         # The float file ends in logits.
         comparable = variant.quantised and not variant.probabilities and end == ".tflite"
@@ -221,9 +279,41 @@ class VariantBuilder:
         info["seconds"] = round(seconds, 1)
         info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, sparsity, path)
         info["wrong_pictures"], info["mistakes"] = self._task.mistakes(answers)
-        info |= made
+        info |= made | calibrated
         artefact.write_info(path, info)
         return Artefact(path, info)
+
+    def _half_range(self, network: _Network, variant: Variant) -> HalfRange | None:
+        """What a variant's float form reaches; None where no training image is to be had."""
+        file, preprocessing = network.float32, network.trained.preprocessing
+        if variant.calibrated:
+            _model, file, preprocessing = network.lowered(variant)
+        if id(file) not in self._half_ranges:
+            pictures = self._pictures(network.trained, variant)
+            try:
+                pictures = pictures if len(pictures) else self._sample(IMAGES)[0]
+            except InputError:
+                return None
+            chosen = pictures[tasks.spread(len(pictures), IMAGES)]
+            layers = {layer.name for layer in network.model.layers}
+            self._half_ranges[id(file)] = half_range(file, preprocessing, chosen, layers)
+        return self._half_ranges[id(file)]
+
+    def _within_half(self, half: HalfRange, file: OpenFile, variant: Variant) -> dict[str, Any]:
+        """Write the means that need it in two steps, and warn once of the rest; for the .json."""
+        assert isinstance(file, TFLiteModel)
+        means = set(half.two_steps)
+        rewritten = bool(means) and variant.activations in ("float32", "dynamic")
+        # A second opinion is left as it is, and another converter calls tensors otherwise.
+        rewritten = rewritten and variant.tool != "converter" and means <= means_of_maps(file)
+        if rewritten:
+            file.apply(in_two_steps, outputs=means)
+        told = half.to_dict(rewritten=rewritten)
+        for line in half_precision.warnings(told):
+            if line not in self._warned:
+                self._warned.add(line)
+                say(f"warning: {variant.name}: {line}")
+        return {"half_precision": told}
 
     def network(self, variant: Variant) -> _Network:
         """The network of a variant after its steps."""
@@ -247,7 +337,7 @@ class VariantBuilder:
         if variant.weight_bits == 32:
             return TFLiteModel.open(network.float32.packed()), {}
         preprocessing = network.trained.preprocessing
-        pictures = self._calibration(network.trained, variant)
+        pictures = self._pictures(network.trained, variant)
         if variant.mixed_bits:
             return self._mixed(network, variant, pictures)
         model, float_file = network.model, network.float32
@@ -296,19 +386,20 @@ class VariantBuilder:
         told = {"reconstruction": noises} if noises else {}
         return data, {"layers": report.to_dict(), **told}
 
-    def _calibration(self, trained: Trained, variant: Variant) -> np.ndarray:
+    def _pictures(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""
+        return self._calibration.pictures(variant) if self._needs(trained, variant) else np.empty(0)
+
+    def _needs(self, trained: Trained, variant: Variant) -> bool:
         needed = variant.calibrated or variant.mixed_bits or self.reconstructs(trained)
-        if not variant.calibration_pictures or not needed:
-            return np.empty(0)
-        return self._sample(variant.calibration_pictures)[0]
+        return bool(variant.calibration_pictures and needed)
 
     def reconstructs(self, trained: Trained) -> bool:
         """Whether files of this network are reconstructed.
 
         What training for int8 found is kept as it is.
         """
-        return self._task.kind.reconstructed and trained.ranges is None
+        return self._task.kind.reconstructed and trained.ranges is None and self.has_graph
 
     def _key(self, variant: Variant, end: str) -> str:
         made_of = {
@@ -320,6 +411,8 @@ class VariantBuilder:
             "about": About.of(self._run).to_dict(),
             "versions": versions(),
         }
+        if (chosen := self._calibration.key(variant)) is not None:
+            made_of["calibration"] = chosen
         return content_key(made_of)
 
     def _inputs(self) -> StageInputs:
@@ -329,7 +422,9 @@ class VariantBuilder:
             fine_tuning_data=lambda: self._fine_tuning_data,
             teacher=lambda name: self._task.teacher(self._teaching(name)),
             teacher_key=self._teacher_key,
-            calibration=self._sample,
+            sample=self._sample,
+            calibration=self._calibration.pictures,
+            calibration_key=self._calibration.key,
             simulated=self._task.simulated_answers,
         )
 
@@ -385,7 +480,7 @@ class VariantBuilder:
             **_selftest(path),
             "labels": list(run.labels),
             **About.of(run).to_dict(),
-            "calibration_pictures": len(self._calibration(trained, variant)),
+            "calibration_pictures": len(self._pictures(trained, variant)),
             "versions": versions(),
         }
 
@@ -472,6 +567,11 @@ class _Network:
         raw = variant.raw_input and not preprocessing.is_a_scale
         if self.trained.ranges is not None or not (raw or needs_lowering(model)):
             return model, self.float32, preprocessing
+        if raw not in self._lowered and file_network.inside(model) is not None:
+            kernel, bias = lower.as_convolution(preprocessing)
+            file = TFLiteModel.open(self.float32.packed())
+            file.apply(normalise_first, kernel=kernel, bias=bias)
+            self._lowered[raw] = model, file, lower.raw(preprocessing)
         if raw not in self._lowered:
             model = lower_for_int8(model)
             if raw:

@@ -125,10 +125,8 @@ def with_raw_input(
     """
     if preprocessing.is_a_scale:
         return model, preprocessing
+    kernel, bias = as_convolution(preprocessing)
     channels = preprocessing.channels
-    # The map is affine: its value at no light, and its slope in each channel.
-    bias = preprocessing.normalise(np.zeros(channels))
-    kernel = (preprocessing.normalise(255 * np.eye(channels)) - bias) / np.float32(255)
     inputs = keras.Input(model.input_shape[1:], name="bytes")
     normalise = layers.Conv2D(channels, 1, trainable=False, name="normalise")
     # Layer by layer, so that the network stays flat: calling the model would nest it.
@@ -142,8 +140,20 @@ def with_raw_input(
         if layer.weights:
             clones[layer.name].set_weights(layer.get_weights())
     normalise.set_weights([kernel[None, None], bias])
-    raw = dataclasses.replace(preprocessing, mean=0.0, std=1.0, order="rgb")
-    return twin, raw
+    return twin, raw(preprocessing)
+
+
+def as_convolution(preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
+    """What is done to each pixel, as a kernel (channels, channels) and a bias (channels,)."""
+    channels = preprocessing.channels
+    # The map is affine: its value at no light, and its slope in each channel.
+    bias = preprocessing.normalise(np.zeros(channels))
+    return (preprocessing.normalise(255 * np.eye(channels)) - bias) / np.float32(255), bias
+
+
+def raw(preprocessing: Preprocessing) -> Preprocessing:
+    """That of a network which normalises images itself."""
+    return dataclasses.replace(preprocessing, mean=0.0, std=1.0, order="rgb")
 
 
 class _Lowering:

@@ -21,6 +21,7 @@ from export.graph.unshare import unshared
 from kerascnn.detection import two_stage
 from kerascnn.detection.roi_heads import Detections, Masks
 from kerascnn.detection.rpn import Proposals
+from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 
 
@@ -100,15 +101,19 @@ class FiledDetections(Detections):
 
     def _suppress_classes(
         self, classes: int, boxes: Any, scores: Any, labels: Any
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, ...]:
         """All classes at once, each moved to a place of its own; as `two_stage.suppress_classes`.
 
         Places are a square of unit pictures about zero, where numbers are finest: with 90 classes
         an edge moves by up to 2.4e-7 of the picture.
         """
-        side = math.ceil(math.sqrt(classes))
-        corner = tf.stack([labels[0] // side, labels[0] % side], axis=-1) - side // 2
-        moved = boxes[0] + tf.tile(tf.cast(corner, tf.float32), [1, 2])
+        moved = boxes[0]
+        if not self.spec.class_agnostic:
+            side = math.ceil(math.sqrt(classes))
+            corner = tf.stack([labels[0] // side, labels[0] % side], axis=-1) - side // 2
+            moved = moved + tf.tile(tf.cast(corner, tf.float32), [1, 2])
+        if self.spec.rule.soft:
+            return _softened(moved, scores[0], self.spec)
         kept, valid = _suppressed(
             moved, scores[0] > 0, self.spec.max_detections, self.spec.iou_threshold
         )
@@ -156,6 +161,28 @@ def _suppressed(boxes: Any, candidate: Any, most: int, iou_threshold: float) -> 
     )
     valid = tf.range(most) < count
     return tf.where(valid, kept, 0), valid
+
+
+def _softened(boxes: Any, scores: Any, spec: TwoStageSpec) -> tuple[Any, Any, Any]:
+    """Soft-NMS, for a batch of one: as `kerascnn.detection.nms.soft_nms` of one class.
+
+    Of two boxes that are equal to the last bit LiteRT drops one: none takes a threshold above 1.
+    """
+    most = spec.max_detections
+    kept, left, count = tf.raw_ops.NonMaxSuppressionV5(
+        boxes=boxes,
+        scores=scores,
+        max_output_size=most,
+        iou_threshold=1.0,
+        # From the threshold on, where the operation takes scores above it.
+        score_threshold=max(0.0, np.nextafter(np.float32(spec.score_threshold), np.float32(-1))),
+        # It halves the exponent: exp(-0.5 * IoU^2 / sigma).
+        soft_nms_sigma=spec.soft_nms_sigma / 2,
+        pad_to_max_output_size=True,
+    )
+    valid = tf.range(most) < count
+    places = tf.where(valid, kept, 0)
+    return places[None], valid[None], tf.where(valid, left, 0.0)[None]
 
 
 _FILED = {Proposals: FiledProposals, Detections: FiledDetections, Masks: FiledMasks}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from export.graph.detection import centred_anchors
 from export.graph.signature import BOXES, COUNT, LABELS, SCORES
+from export.onnx.extended import Extended
 from export.onnx.model import ONNXModel
+from export.onnx.soft_suppression import append_soft_suppression
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 
@@ -42,8 +41,13 @@ def append_nms(model: ONNXModel, *, spec: DetectorSpec) -> None:
             f"{anchors}, classes) of its anchors; convert the network that they belong to"
         )
     _rename(graph, {BOXES: _CODES, SCORES: _ALL_SCORES})
-    extended = _Extended(graph)
-    _suppress(extended, spec, _decoded(extended, spec), _by_class(extended, spec))
+    extended = Extended(graph)
+    boxes, scores = _decoded(extended, spec), _of_classes(extended, spec)
+    if spec.rule.soft:
+        classes = shapes[SCORES][2] - spec.background
+        append_soft_suppression(extended, spec, boxes, scores, classes)
+    else:
+        _suppress(extended, spec, boxes, scores)
     graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     graph.ClearField("output")
     most = spec.max_detections
@@ -68,31 +72,7 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
 
 
-class _Extended:
-    """A graph that grows at its end; names go by places."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self._graph = graph
-
-    def constant(self, values: Any, dtype: type[np.generic] = np.float32) -> str:
-        """Add numbers: their name."""
-        name = f"constant_{len(self._graph.initializer)}"
-        self._graph.initializer.append(numpy_helper.from_array(np.array(values, dtype), name))
-        return name
-
-    def integers(self, *values: int) -> str:
-        """Add a list of int64: its name."""
-        return self.constant(values, np.int64)
-
-    def node(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> str:
-        """Add an operation: the name of its first output, by its place unless it is given."""
-        name = f"{kind}_{len(self._graph.node)}"
-        made = helper.make_node(kind, inputs, outputs or [f"{name}:0"], name=name, **attributes)
-        self._graph.node.append(made)
-        return str(made.output[0])
-
-
-def _decoded(graph: _Extended, spec: DetectorSpec) -> str:
+def _decoded(graph: Extended, spec: DetectorSpec) -> str:
     """(1, a, 4) boxes out of the codes."""
     anchors = centred_anchors(spec)[None]
     codes = graph.node("Div", _CODES, graph.constant(spec.box_scales))
@@ -108,18 +88,24 @@ def _decoded(graph: _Extended, spec: DetectorSpec) -> str:
     return graph.node("Concat", low, high, axis=2)
 
 
-def _by_class(graph: _Extended, spec: DetectorSpec) -> str:
-    """(1, c, a) scores, without the background."""
+def _of_classes(graph: Extended, spec: DetectorSpec) -> str:
+    """(1, a, c) scores, without the background."""
     scores = _ALL_SCORES
     if spec.background:
         axis, to_the_end = graph.integers(2), graph.integers(np.iinfo(np.int64).max)
         scores = graph.node("Slice", scores, graph.integers(1), to_the_end, axis)
-    return graph.node("Transpose", scores, perm=[0, 2, 1])
+    return scores
 
 
-def _suppress(graph: _Extended, spec: DetectorSpec, boxes: str, scores: str) -> None:
+def _suppress(graph: Extended, spec: DetectorSpec, boxes: str, of_classes: str) -> None:
     """Make the outputs: what suppression leaves of each class, the best of all first."""
     most = spec.max_detections
+    own = ""
+    if spec.class_agnostic:  # the best class of each anchor, as if it were the only one there is
+        scores, own = graph.best_class(of_classes)
+    else:
+        scores = of_classes
+    scores = graph.node("Transpose", scores, perm=[0, 2, 1])
     # TFLite takes scores from the threshold on, ONNX those above it.
     below = np.nextafter(np.float32(spec.score_threshold), np.float32(-1))
     limits = (graph.integers(most), graph.constant([spec.iou_threshold]), graph.constant([below]))
@@ -129,6 +115,8 @@ def _suppress(graph: _Extended, spec: DetectorSpec, boxes: str, scores: str) -> 
     labels, places = (
         graph.node("Gather", chosen, graph.constant(column, np.int64), axis=1) for column in (1, 2)
     )
+    if own:
+        labels = graph.node("Gather", graph.node("Reshape", own, graph.integers(-1)), places)
     picture = graph.node("Gather", boxes, graph.constant(0, np.int64), axis=0)
     corners = graph.node("Gather", picture, places, axis=0)
     # Behind suppression, which compares whole boxes.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +22,14 @@ from export.runtime.foreign import Form
 from export.runtime.segmenters import palette
 from kerascnn import outside_json
 from kerascnn.detection import spec_from_dict
-from kerascnn.detection.specs import IOU_THRESHOLD, DetectorSpec, TwoStageSpec
+from kerascnn.detection.specs import (
+    IOU_THRESHOLD,
+    SOFT_NMS_SIGMA,
+    SUPPRESSIONS,
+    DetectorSpec,
+    Suppression,
+    TwoStageSpec,
+)
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import OVERLAP, Preprocessing, refuse_tiles
 from training import tasks
@@ -43,7 +51,7 @@ class ModelFacts:
         labels: class names in the order of its outputs.
         spec: what a detector's outputs mean; None of other networks, and of a file that says of
             itself that decoding and suppression are inside.
-        iou_threshold: of the suppression inside of such a file, where it says so.
+        inside: the suppression inside of such a file, where it says so.
         palette: the data's own colours of a segmentation network's classes, if it has some.
         form: how a file of another program takes and gives numbers; None of ours.
     """
@@ -52,14 +60,14 @@ class ModelFacts:
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     spec: DetectorSpec | TwoStageSpec | None = None
-    iou_threshold: float = IOU_THRESHOLD
+    inside: Suppression = dataclasses.field(default_factory=Suppression)
     palette: Palette | None = None
     form: Form | None = None
 
     @property
-    def suppression(self) -> float:
-        """The least IoU of two detections of a class of which one goes."""
-        return self.iou_threshold if self.spec is None else self.spec.iou_threshold
+    def suppression(self) -> Suppression:
+        """What becomes of detections that overlap."""
+        return self.inside if self.spec is None else self.spec.rule
 
     def in_tiles(self, tiles: int | None, overlap: float | None) -> ModelFacts:
         """The same of images that are cut into tiles, or not (0); None: as the file says.
@@ -149,7 +157,7 @@ def _of_description(path: pathlib.Path, own: Mapping[str, Any]) -> ModelFacts:
             preprocessing=Preprocessing.from_dict(taken),
             labels=tuple(own["labels"]),
             spec=spec_from_dict(decoding) if kind == "codes" else None,
-            iou_threshold=_share(decoding.get("iou_threshold", IOU_THRESHOLD)),
+            inside=_suppression(decoding),
             palette=palette({"segmenter": {"palette": colours}}),
         )
     except (ValueError, TypeError) as error:
@@ -159,9 +167,27 @@ def _of_description(path: pathlib.Path, own: Mapping[str, Any]) -> ModelFacts:
         ) from None
 
 
-def _share(value: Any) -> float:
-    if not outside_json.number(value) or not 0 < value <= 1:
-        raise ValueError("iou_threshold")
+def _suppression(decoding: Mapping[str, Any]) -> Suppression:
+    """What a file with suppression inside says of it; raises ValueError for what cannot be."""
+    soft = decoding.get("suppression", SUPPRESSIONS[0])
+    agnostic = decoding.get("class_agnostic", False)
+    if soft not in SUPPRESSIONS or not isinstance(agnostic, bool):
+        raise ValueError("suppression")
+    sigma = _number(decoding, "soft_nms_sigma", SOFT_NMS_SIGMA, math.inf)
+    return Suppression(
+        iou_threshold=_number(decoding, "iou_threshold", IOU_THRESHOLD),
+        class_agnostic=agnostic,
+        soft_nms_sigma=sigma if soft == "soft" else None,
+        score_threshold=_number(decoding, "score_threshold", 0.0),
+    )
+
+
+def _number(decoding: Mapping[str, Any], name: str, missing: float, most: float = 1) -> float:
+    if name not in decoding:
+        return missing
+    value = decoding[name]
+    if not outside_json.number(value) or not 0 < value <= most or value == math.inf:
+        raise ValueError(name)
     return float(value)
 
 

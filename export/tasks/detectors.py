@@ -37,7 +37,7 @@ from export.tasks.agreement import (
 from export.tasks.comparison import Comparison, OfDetections
 from export.tasks.placed import PlacedTask
 from export.tasks.trained import Trained
-from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, TwoStageSpec, suppression_to_dict
 from training.augment.boxes import to_network
 from training.common.wording import counted
 from training.datasets.detection import DetectionSplit
@@ -103,6 +103,11 @@ class DetectorTask(PlacedTask[DetectionSplit]):
     def spec(self) -> DetectorSpec | TwoStageSpec:
         """What the run's detector gives."""
 
+    @property
+    def file_spec(self) -> DetectorSpec | TwoStageSpec:
+        """What its files give."""
+        return self.spec
+
     def keras_answers(self, trained: Trained) -> Found:
         return self._found(self.keras_function(trained), "Keras on held-out images")
 
@@ -117,7 +122,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
         found = evaluate_detector(
             *(function, self.validation, self.run.preprocessing, self.run.labels),
             kind=kind(self.spec),
-            iou_threshold=self.spec.iou_threshold,
+            rule=self.spec.rule,
             title=title,
         )
         return found.ap
@@ -126,7 +131,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
         return OfDetections(lambda path: self.load(path).detect, len(self.run.labels))
 
     def load(self, path: pathlib.Path) -> Detector:
-        return load_detector(path, self.run.preprocessing, self.spec)
+        return load_detector(path, self.run.preprocessing, self.file_spec)
 
     def timed_picture(self) -> np.ndarray:
         """The first held-out one: what suppression costs depends on what is found."""
@@ -148,7 +153,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
     def _found(self, detect: Callable[[np.ndarray], list[Detections]], title: str) -> Found:
         found = each_found(
             *(detect, self.held_out, self.run.preprocessing),
-            iou_threshold=self.spec.iou_threshold,
+            rule=self.spec.rule,
             title=title,
         )
         return self.measured(found)
@@ -268,7 +273,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
     def description(self, variant: Variant, end: str) -> dict[str, Any]:
         return {
             "outputs": self.outputs(variant, end),
-            "detector": self.spec.to_dict(),
+            "detector": self.file_spec.to_dict(),
             "category_ids": list(self.run.info["category_ids"]),
         }
 
@@ -281,9 +286,11 @@ class DetectorTask(PlacedTask[DetectionSplit]):
         return self.spec.score_threshold
 
     def decoding(self, variant: Variant) -> dict[str, Any]:
-        found: dict[str, Any] = {"kind": "detections"}
+        found: dict[str, Any] = {"kind": "detections", **suppression_to_dict(self.spec)}
         if self.run.preprocessing.tiles:  # by which a client joins what it finds in tiles
             found["iou_threshold"] = self.spec.iou_threshold
+            if self.spec.rule.soft:
+                found["score_threshold"] = self.spec.score_threshold
         return found
 
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:

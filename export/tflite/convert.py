@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from export.graph.signature import INPUT_NAME, OUTPUT_NAME, output_names
 from training.common.quiet import quiet
+from training.engine import file_network
 
 
 def to_tflite(model: keras.Model) -> bytes:
@@ -28,6 +29,9 @@ def to_tflite(model: keras.Model) -> bytes:
     Raises:
         OSError: the folder for temporary files has no room.
     """
+    whole = file_network.inside(model)
+    if whole is not None:
+        return whole.bytes()
     with converter(model) as work:
         converted: bytes = work.convert()
     return converted

@@ -16,7 +16,9 @@ from flatbuffers import flexbuffers
 
 from export.graph.detection import centred_anchors
 from export.graph.signature import BOXES, COUNT, LABELS, SCORES
+from export.tflite import soft_suppression
 from export.tflite.model import TFLiteModel
+from export.tflite.soft_suppression import append_soft_suppression
 from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 
@@ -36,14 +38,20 @@ def append_postprocess(model: TFLiteModel, *, spec: DetectorSpec) -> None:
             to the image; equal scores go by label, then by anchor, on one thread (on several the
             labels come as their threads end).
 
+    Class-agnostic suppression is the operation's way without `use_regular_nms`, which looks at the
+    best class of an anchor. It has no soft suppression: see `soft_suppression`.
+
     Raises:
         InputError: the file has other outputs than `spec` describes.
 
     Source: tensorflow/lite/kernels/detection_postprocess.cc.
     """
     classes = _classes(model.outputs(), spec)
+    if spec.rule.soft:
+        append_soft_suppression(model, spec=spec, classes=classes)
+        return
     anchors, most = spec.anchors.count, spec.max_detections
-    scores = model.named(SCORES)
+    scores, idle = model.named(SCORES), 0 if spec.class_agnostic else _IDLE
     if spec.background:
         (scores,) = model.add(
             schema.BuiltinOperator.SLICE,
@@ -51,12 +59,13 @@ def append_postprocess(model: TFLiteModel, *, spec: DetectorSpec) -> None:
             [("class_scores", (1, anchors, classes))],
             schema.SliceOptionsT(),
         )
-    (scores,) = model.add(
-        schema.BuiltinOperator.PAD,
-        [scores, model.constant([[0, 0], [0, 0], [_IDLE, 0]])],
-        [("padded_scores", (1, anchors, _IDLE + classes))],
-        schema.PadOptionsT(),
-    )
+    if idle:
+        (scores,) = model.add(
+            schema.BuiltinOperator.PAD,
+            [scores, model.constant([[0, 0], [0, 0], [idle, 0]])],
+            [("padded_scores", (1, anchors, idle + classes))],
+            schema.PadOptionsT(),
+        )
     boxes, labels, best, count = model.add(
         schema.BuiltinOperator.CUSTOM,
         [model.named(BOXES), scores, model.constant(centred_anchors(spec))],
@@ -66,7 +75,7 @@ def append_postprocess(model: TFLiteModel, *, spec: DetectorSpec) -> None:
             ("detection_scores", (1, most)),
             ("detection_count", (1,)),
         ],
-        _options(spec, _IDLE + classes),
+        _options(spec, idle + classes),
         custom=_OPERATION,
     )
     shift = schema.SubOptionsT()
@@ -74,23 +83,53 @@ def append_postprocess(model: TFLiteModel, *, spec: DetectorSpec) -> None:
     shift.fusedActivationFunction = schema.ActivationFunctionType.RELU
     (labels,) = model.add(
         schema.BuiltinOperator.SUB,
-        [labels, model.constant(np.array([_IDLE], np.float32))],
+        [labels, model.constant(np.array([idle], np.float32))],
         [("detection_labels", (1, most))],
         shift,
     )
+    if spec.class_agnostic:
+        boxes, labels, best = _found_alone(model, count, (boxes, labels, best))
     boxes = _clipped(model, boxes, (1, most, 4))
     model.end_in({BOXES: boxes, LABELS: labels, SCORES: best, COUNT: count})
 
 
+def _found_alone(model: TFLiteModel, count: int, outputs: tuple[int, ...]) -> list[int]:
+    """Zeros where nothing is found: without `use_regular_nms` the operation leaves anything."""
+    cleared = []
+    for output in outputs:
+        tensor = model.graph.tensors[output]
+        shape = tuple(int(side) for side in tensor.shape)
+        name = tensor.name.decode()
+        numbers = np.arange(shape[1], dtype=np.float32).reshape((1, -1) + (1,) * (len(shape) - 2))
+        (valid,) = model.add(
+            schema.BuiltinOperator.LESS,
+            [model.constant(numbers), count],
+            [(f"{name}_valid", numbers.shape)],
+            schema.LessOptionsT(),
+        )
+        model.graph.tensors[valid].type = schema.TensorType.BOOL
+        cleared += model.add(
+            schema.BuiltinOperator.SELECT_V2,
+            [valid, output, model.constant(np.zeros(shape, np.float32))],
+            [(f"{name}_found", shape)],
+            schema.SelectV2OptionsT(),
+        )
+    return cleared
+
+
 def network_ends(model: TFLiteModel) -> dict[str, int]:
     """Tensors that the network of a file of `append_postprocess` ends in, by name."""
+    if (ends := soft_suppression.network_ends(model)) is not None:
+        return ends
     custom = schema.BuiltinOperator.CUSTOM
     codes = [code.builtinCode for code in model.unpacked.operatorCodes]
     (operator,) = (one for one in model.graph.operators if codes[one.opcodeIndex] == custom)
-    scores = int(model.maker(int(operator.inputs[1])).inputs[0])  # in front of the padding
-    sliced = model.maker(scores)
-    if codes[sliced.opcodeIndex] == schema.BuiltinOperator.SLICE:  # the background is cut off
-        scores = int(sliced.inputs[0])
+    scores = int(operator.inputs[1])
+    # In front of the padding, and of where the background is cut off.
+    for kind in (schema.BuiltinOperator.PAD, schema.BuiltinOperator.SLICE):
+        maker = model.maker(scores)
+        if codes[maker.opcodeIndex] == kind:
+            scores = int(maker.inputs[0])
     return {BOXES: int(operator.inputs[0]), SCORES: scores}
 
 
@@ -123,7 +162,7 @@ def _options(spec: DetectorSpec, classes: int) -> bytes:
         "max_detections": spec.max_detections,
         "max_classes_per_detection": 1,
         "detections_per_class": spec.max_detections,
-        "use_regular_nms": True,
+        "use_regular_nms": not spec.class_agnostic,
         "nms_score_threshold": float(spec.score_threshold),
         "nms_iou_threshold": float(spec.iou_threshold),
         "num_classes": classes,

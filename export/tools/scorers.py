@@ -299,7 +299,7 @@ class Detection:
                 # One after the other: masks of thousands of images would not fit into memory.
                 found = each_found(
                     *(detect, split, known.preprocessing),
-                    iou_threshold=known.suppression,
+                    rule=known.suppression,
                     title=path.name,
                 )
                 for index, one in enumerate(found):
@@ -328,7 +328,7 @@ class Detection:
 
             (one,) = each_found(
                 *(detect, split.take([index]), known.preprocessing),
-                iou_threshold=known.suppression,
+                rule=known.suppression,
             )
             return example(split, index, one, known.labels)
 

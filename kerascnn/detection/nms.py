@@ -1,4 +1,4 @@
-"""Non-maximum suppression: exact, greedy and class by class, with static shapes on any backend."""
+"""Non-maximum suppression, hard and soft: exact and greedy, with static shapes on any backend."""
 
 from __future__ import annotations
 
@@ -52,6 +52,63 @@ def nms(
     start = (ops.convert_to_tensor(0, "int32"), left, none, none > 0)
     _, _, indices, valid = ops.while_loop(going_on, keep_best, start)
     return indices, valid
+
+
+def soft_nms(
+    boxes: Any,
+    scores: Any,
+    classes: Any,
+    *,
+    sigma: float,
+    score_threshold: float,
+    max_detections: int,
+) -> tuple[Any, Any, Any]:
+    """Take the best candidate, lower the scores of those of its class that overlap, and so on.
+
+    Args:
+        boxes: (n, k, 4).
+        scores: (n, k); what is not above 0 (0, -inf, NaN) is no candidate.
+        classes: (n, k) int32.
+        sigma: a score falls by exp(-IoU² / sigma) for each better one of its class.
+        score_threshold: what falls below it is no candidate any more.
+        max_detections: d, of all classes together.
+
+    Returns:
+        indices (n, d) int32 of the detections, the best first and of equal scores the first one
+        first, 0 where there are fewer than d; valid (n, d) bool; and the scores (n, d) that are
+        left of theirs, 0 where there are fewer.
+
+    Source: Soft-NMS, Bodla et al. (arXiv:1704.04503), figure 2 and equation 4 (the Gaussian).
+    """
+    boxes = ops.convert_to_tensor(boxes, "float32")
+    scores = ops.convert_to_tensor(scores, "float32")
+    classes = ops.convert_to_tensor(classes, "int32")
+    least = np.float32(score_threshold)
+    places, candidates = ops.arange(max_detections), ops.arange(scores.shape[1])
+
+    def remaining(scores: Any) -> Any:
+        return ops.where((scores > 0) & (scores >= least), scores, 0.0)
+
+    def take_best(place: Any, left: Any, indices: Any, final: Any) -> tuple[Any, Any, Any, Any]:
+        best = ops.argmax(left, axis=1, keepdims=True)
+        score = ops.take_along_axis(left, best, axis=1)
+        overlap = box_ops.iou(ops.take_along_axis(boxes, best[..., None], axis=1), boxes)[:, 0]
+        same = classes == ops.take_along_axis(classes, best, axis=1)
+        # Of a box that is no number the IoU is none either: it falls by nothing.
+        falls = same & (overlap > 0)
+        left = left * ops.where(falls, ops.exp(-ops.square(overlap) / np.float32(sigma)), 1.0)
+        left = remaining(ops.where(candidates[None] == best, 0.0, left))
+        here = (places[None] == place) & (score > 0)
+        return place + 1, left, ops.where(here, best, indices), ops.where(here, score, final)
+
+    def going_on(place: Any, left: Any, indices: Any, final: Any) -> Any:
+        return (place < max_detections) & ops.any(left > 0)
+
+    left = remaining(scores)
+    none = ops.zeros_like(left[:, :1]) + ops.zeros_like(places, "float32")[None]
+    start = (ops.convert_to_tensor(0, "int32"), left, ops.cast(none, "int32"), none)
+    _, _, indices, final = ops.while_loop(going_on, take_best, start)
+    return indices, final > 0, final
 
 
 def nms_of_groups(

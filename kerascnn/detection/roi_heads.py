@@ -139,7 +139,7 @@ class Detections(keras.layers.Layer):
             self.spec, regions, valid, class_logits, box_codes, suppress=self.suppress
         )
 
-    def suppress(self, boxes: Any, scores: Any, labels: Any) -> tuple[Any, Any]:
+    def suppress(self, boxes: Any, scores: Any, labels: Any) -> tuple[Any, ...]:
         """`two_stage.suppress_classes`; a subclass may have another operation for it."""
         return two_stage.suppress_classes(self.spec, boxes, scores, labels)
 

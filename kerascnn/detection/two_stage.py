@@ -22,7 +22,8 @@ import numpy as np
 from keras import ops
 
 from kerascnn.detection import boxes as box_ops
-from kerascnn.detection.nms import nms, nms_of_groups
+from kerascnn.detection import postprocess
+from kerascnn.detection.nms import nms_of_groups
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 
@@ -33,8 +34,9 @@ MOST_GROWTH = math.log(1000 / 16)
 # The least sides in pixels of a proposal and of a detection.
 LEAST_PROPOSAL, LEAST_DETECTION = 1e-3, 1e-2
 
-# Called with boxes, scores and groups; gives indices and valid.
-Suppress = Callable[[Any, Any, Any], tuple[Any, Any]]
+# Called with boxes, scores and groups; gives indices and valid, and where suppression is soft what
+# is left of the scores.
+Suppress = Callable[[Any, Any, Any], tuple[Any, ...]]
 
 
 def decode(codes: Any, boxes: Any, scales: tuple[float, float, float, float]) -> Any:
@@ -164,6 +166,10 @@ def select(
     scores = ops.convert_to_tensor(class_scores, "float32")
     count, classes = scores.shape[1:]
     scores = ops.where((scores > spec.score_threshold) & valid[..., None], scores, 0.0)
+    if spec.class_agnostic:  # the best class of a region alone
+        # Not `argmax`, which looks at signs of zeros by bits: no file has an operation for it.
+        _, best_class = ops.top_k(scores, 1)
+        scores = ops.where(ops.arange(classes) == best_class, scores, 0.0)
     # Class by class, as detectors of one stage have them: `top_k` keeps equal ones in that order.
     pairs = ops.reshape(ops.swapaxes(scores, 1, 2), (-1, classes * count))
     best, pair = ops.top_k(pairs, min(spec.candidates, classes * count))
@@ -176,18 +182,23 @@ def select(
         spec.box_scales,
     )
     best = ops.where(_has_sides(boxes, spec, LEAST_DETECTION), best, 0.0)
-    kept, real = (suppress or functools.partial(suppress_classes, spec))(boxes, best, label)
+    kept, real, *softened = (suppress or functools.partial(suppress_classes, spec))(
+        boxes, best, label
+    )
+    final = softened[0] if softened else ops.take_along_axis(best, kept, axis=1)
     kept_boxes = ops.take_along_axis(boxes, kept[..., None], axis=1)
     return {
         "boxes": ops.where(real[..., None], kept_boxes, 0.0),
         "labels": ops.where(real, ops.take_along_axis(label, kept, axis=1), -1),
-        "scores": ops.where(real, ops.take_along_axis(best, kept, axis=1), 0.0),
+        "scores": ops.where(real, final, 0.0),
         "count": ops.sum(ops.cast(real, "int32"), axis=1),
     }
 
 
-def suppress_classes(spec: TwoStageSpec, boxes: Any, scores: Any, labels: Any) -> tuple[Any, Any]:
+def suppress_classes(spec: TwoStageSpec, boxes: Any, scores: Any, labels: Any) -> tuple[Any, ...]:
     """The best candidates of all classes, of which none overlaps with a better one of its class.
+
+    With a spec that says so, of any class; or scores fall, and nothing is dropped.
 
     Args:
         boxes: (n, k, 4).
@@ -195,15 +206,10 @@ def suppress_classes(spec: TwoStageSpec, boxes: Any, scores: Any, labels: Any) -
         labels: (n, k) int32, the class of each candidate.
 
     Returns:
-        indices (n, d) int32, the best first, 0 where there are fewer; valid likewise, bool.
+        indices (n, d) int32, the best first, 0 where there are fewer; valid likewise, bool; and
+        (n, d) what is left of the scores where suppression is soft.
     """
-    return nms(
-        boxes,
-        scores,
-        labels,
-        iou_threshold=spec.iou_threshold,
-        max_detections=spec.max_detections,
-    )
+    return postprocess.suppress(spec, boxes, scores, labels)
 
 
 def _has_sides(boxes: Any, spec: TwoStageSpec, least: float) -> Any:

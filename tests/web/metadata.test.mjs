@@ -120,6 +120,9 @@ test("numbers of a detector that no detector has are refused, as in the Android 
     ["iou_threshold", (told) => (told.iou_threshold = 0)],
     ["background", (told) => (told.background = 1)],
     ["candidates", (told) => (told.candidates = 2 ** 31)],
+    ["suppression", (told) => (told.suppression = "softer")],
+    ["soft_nms_sigma", (told) => (told.soft_nms_sigma = 0)],
+    ["class_agnostic", (told) => (told.class_agnostic = 1)],
   ];
   for (const name of ["rows", "columns"]) {
     for (const value of wrong) broken.push([`anchors.levels.${name}`, (_, level) => (level[name] = value)]);

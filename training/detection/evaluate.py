@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kerascnn.detection.specs import IOU_THRESHOLD, DetectorSpec, TwoStageSpec
+from kerascnn.detection.specs import DetectorSpec, Suppression, TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.augment.boxes import boxes_from_network
 from training.datasets.detection import DetectionSplit
@@ -27,6 +27,8 @@ from training.engine.evaluation import IMAGES_AT_ONCE, answers, compiled
 if TYPE_CHECKING:  # files are evaluated without a framework
     import keras
 
+# Of a detector of which nothing is said.
+HARD = Suppression()
 # (n, height, width, 3) uint8 at the network's geometry -> n Detections, in shares of that.
 DetectFn = Callable[[np.ndarray], list[Detections]]
 
@@ -36,20 +38,20 @@ def each_found(
     split: DetectionSplit,
     preprocessing: Preprocessing,
     *,
-    iou_threshold: float = IOU_THRESHOLD,
+    rule: Suppression = HARD,
     title: str = "",
 ) -> Iterator[Detections]:
     """What is found in each image of a split, in shares of it, clipped to it.
 
     Args:
-        iou_threshold: of the detector's suppression, which joins what is found in tiles, where
+        rule: of the detector's suppression, which joins what is found in tiles, where
             `preprocessing` has some (`training.detection.tiles`).
         title: of a progress bar; none is shown without.
 
     Raises:
         InputError: an image that cannot be read.
     """
-    merge = merging(iou_threshold)
+    merge = merging(rule)
     return answers(detect, split, preprocessing, on_picture, merge=merge, title=title)
 
 
@@ -87,7 +89,7 @@ def evaluate_detector(
     classes: Sequence[str],
     *,
     kind: str = "bbox",
-    iou_threshold: float = IOU_THRESHOLD,
+    rule: Suppression = HARD,
     title: str = "",
     truth: Truth | None = None,
 ) -> DetectionEvaluation:
@@ -98,7 +100,7 @@ def evaluate_detector(
     Args:
         truth: of the split and `kind`, where it was made before.
     """
-    found = each_found(detect, split, preprocessing, iou_threshold=iou_threshold, title=title)
+    found = each_found(detect, split, preprocessing, rule=rule, title=title)
     return evaluate_detections(found, truth or split, classes, kind=kind)
 
 
@@ -110,7 +112,7 @@ def evaluate_keeping(
     *,
     kinds: Sequence[str],
     kept: Collection[int],
-    iou_threshold: float = IOU_THRESHOLD,
+    rule: Suppression = HARD,
     title: str = "",
 ) -> tuple[list[DetectionEvaluation], dict[int, Detections]]:
     """`evaluate_detector` of several kinds in one pass, and what was found in a few images.
@@ -127,7 +129,7 @@ def evaluate_keeping(
     found: dict[int, Detections] = {}
 
     def passing() -> Iterator[Detections]:
-        each = each_found(detect, split, preprocessing, iou_threshold=iou_threshold, title=title)
+        each = each_found(detect, split, preprocessing, rule=rule, title=title)
         for index, one in enumerate(each):
             if index in kept:
                 found[index] = one

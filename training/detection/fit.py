@@ -12,9 +12,9 @@ from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training import tasks
 from training.datasets.detection import DetectionSplit
 from training.detection.batches import DetectionTrainingData
-from training.detection.distillation import DetectionDistillation
+from training.detection.distillation import distillation_of
 from training.detection.evaluate import evaluate_detector, keras_detect_fn
-from training.detection.losses import DetectionLoss
+from training.detection.loss_of_spec import loss_of
 from training.detection.training_model import DetectionTrainingModel
 from training.detection.truth import Truth
 from training.detection.two_stage_training_model import TwoStageTrainingModel
@@ -108,7 +108,7 @@ class Detection(TiledTraining):
         super().__init__(training_model, training_data, validation, placement)
         self._classes, self._kind = classes, kind(spec)
         self._detect = keras_detect_fn(self.network, training_data.preprocessing, spec)
-        self._iou_threshold = spec.iou_threshold
+        self._rule = spec.rule
         self._truth: Truth | None = None
 
     def readable(self, split: DetectionSplit, index: int) -> object:
@@ -117,7 +117,7 @@ class Detection(TiledTraining):
     def figures(self, split: DetectionSplit) -> dict[str, float]:
         found = evaluate_detector(
             *(self._detect, split, self.training_data.preprocessing, self._classes),
-            iou_threshold=self._iou_threshold,
+            rule=self._rule,
             truth=self._truth_of(split),
         )
         return {"val_ap": found.ap, "val_ap50": found.ap50}
@@ -148,9 +148,9 @@ class _OneStage(Detection):
         placement: Placement = SINGLE,
         teacher: TeacherNetwork | None = None,
     ) -> None:
-        loss, distillation = DetectionLoss(spec=spec, total=placement.total), None
+        loss, distillation = loss_of(spec, placement.total), None
         if teacher is not None:
-            distillation = DetectionDistillation.of(loss, training_data.config)
+            distillation = distillation_of(loss, training_data.config)
         training_model = DetectionTrainingModel(
             *(network, training_data.preprocessing, loss, placement),
             teacher=teacher,

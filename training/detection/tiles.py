@@ -11,7 +11,10 @@ Two rules, class by class, the surest detection first:
    for objects that are larger than any.
 2. Then the detector's own suppression goes over all that is left, whatever tile it is of: of two
    boxes whose intersection over union is above its threshold the surer one stays. There is no most
-   of detections: an image of a hundred tiles may hold thousands of objects.
+   of detections: an image of a hundred tiles may hold thousands of objects. Where it is soft, the
+   scores of boxes of other tiles fall: among boxes of one tile they have fallen already.
+
+Of a detector whose suppression is class-agnostic neither rule goes class by class.
 
 d detections, s cells a side of a mask.
 """
@@ -23,6 +26,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kerascnn.detection.specs import Suppression
 from training.datasets.instance_masks import reframed
 from training.detection.metrics import Detections
 from training.engine.evaluation import Merge
@@ -33,17 +37,17 @@ OVERLAP_OF_SMALLER = 0.5
 _NEAR = 0.02
 
 
-def merging(iou_threshold: float) -> Merge[Detections]:
+def merging(rule: Suppression) -> Merge[Detections]:
     """See this module.
 
     Args:
-        iou_threshold: of the detector's own suppression.
+        rule: of the detector's own suppression.
     """
 
     def join(found: Sequence[Detections], windows: np.ndarray, size: Sequence[int]) -> Detections:
         if len(found) == 1:
             return found[0]
-        return _suppressed(_united(_laid(found, windows, size)), iou_threshold)
+        return _suppressed(*_united(_laid(found, windows, size), rule), rule)
 
     return Merge(join=join, whole=True)
 
@@ -86,15 +90,16 @@ def _laid(found: Sequence[Detections], windows: np.ndarray, size: Sequence[int])
     return _Laid(found=laid.take(order), tiles=tiles[order], cut=np.concatenate(cut)[order])
 
 
-def _united(laid: _Laid) -> Detections:
-    """The first rule."""
+def _united(laid: _Laid, rule: Suppression) -> tuple[Detections, np.ndarray]:
+    """The first rule: what is left, and of which tile its surest part is."""
     found, left = laid.found, np.ones(len(laid.found), bool)
+    classes = _classes(found, rule)
     boxes = found.boxes.astype(np.float64)
     masks = None if found.masks is None else found.masks.copy()
     for best in range(len(found)):
         if not left[best]:
             continue
-        rivals = left & (found.labels == found.labels[best]) & (laid.tiles != laid.tiles[best])
+        rivals = left & (classes == classes[best]) & (laid.tiles != laid.tiles[best])
         rivals &= laid.cut | laid.cut[best]
         rivals[: best + 1] = False
         places = np.flatnonzero(rivals)
@@ -114,7 +119,12 @@ def _united(laid: _Laid) -> Detections:
                 )
             boxes[best], left[other] = around, False
     united = dataclasses.replace(found, boxes=boxes.astype(np.float32), masks=masks)
-    return united.take(left)
+    return united.take(left), laid.tiles[left]
+
+
+def _classes(found: Detections, rule: Suppression) -> np.ndarray:
+    """(d,) numbers that are equal where detections may suppress one another."""
+    return np.zeros_like(found.labels) if rule.class_agnostic else found.labels
 
 
 def _of_smaller(box: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -135,19 +145,39 @@ def _area(boxes: np.ndarray) -> np.ndarray:
     return area
 
 
-def _suppressed(found: Detections, iou_threshold: float) -> Detections:
+def _suppressed(found: Detections, tiles: np.ndarray, rule: Suppression) -> Detections:
     """The second rule."""
+    if rule.soft_nms_sigma is not None:
+        return _softened(found, tiles, rule, rule.soft_nms_sigma)
     boxes, left = found.boxes.astype(np.float64), np.ones(len(found), bool)
+    classes = _classes(found, rule)
     for best in range(len(found)):
         if not left[best]:
             continue
         rivals = (
-            best
-            + 1
-            + np.flatnonzero(left[best + 1 :] & (found.labels[best + 1 :] == found.labels[best]))
+            best + 1 + np.flatnonzero(left[best + 1 :] & (classes[best + 1 :] == classes[best]))
         )
-        shared = _intersection(boxes[best], boxes[rivals])
-        union = _area(boxes[best][None]) + _area(boxes[rivals]) - shared
-        iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-        left[rivals[iou > iou_threshold]] = False
+        left[rivals[_iou(boxes[best], boxes[rivals]) > rule.iou_threshold]] = False
     return found.take(left)
+
+
+def _softened(found: Detections, tiles: np.ndarray, rule: Suppression, sigma: float) -> Detections:
+    """The second rule by Soft-NMS (arXiv:1704.04503); the surest first again."""
+    boxes, classes = found.boxes.astype(np.float64), _classes(found, rule)
+    left, final = found.scores.astype(np.float64), np.zeros(len(found), np.float32)
+    order: list[int] = []
+    while (left > 0).any():
+        best = int(left.argmax())
+        order.append(best)
+        final[best], left[best] = left[best], 0
+        rivals = np.flatnonzero((left > 0) & (classes == classes[best]) & (tiles != tiles[best]))
+        left[rivals] *= np.exp(-np.square(_iou(boxes[best], boxes[rivals])) / sigma)
+        left[left < np.float32(rule.score_threshold)] = 0
+    return dataclasses.replace(found, scores=final).take(np.array(order, np.int64))
+
+
+def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(k,) of a box (4,) with others (k, 4)."""
+    shared = _intersection(box, others)
+    union = _area(box[None]) + _area(others) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

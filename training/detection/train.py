@@ -149,7 +149,7 @@ class DetectorTraining(OpenedTraining):
                 *(detect, split, self.preprocessing, self.classes),
                 kinds=kinds,
                 kept=chosen(len(split)).tolist(),
-                iou_threshold=self.spec.iou_threshold,
+                rule=self.spec.rule,
                 title="held-out images",
             )
 

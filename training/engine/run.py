@@ -186,6 +186,7 @@ def load_keras(path: pathlib.Path) -> keras.Model:
     # Networks may have layers of ours, which are known once these are imported.
     import kerascnn.detection.faster_rcnn
     import kerascnn.layers  # noqa: F401
+    import training.engine.file_network  # noqa: F401
 
     if path.suffix in h5_files.ENDINGS:
         return keras_files.load_h5(path)

@@ -2,15 +2,14 @@
 
 A SavedModel is made into a .tflite file by TensorFlow first, in a process of its own. Then both go
 one way: each operation becomes a layer, and the network is held against what the source itself
-answers, in its own runtime, on images of noise.
+answers, in its own runtime, on images of noise. Where an operation has no layer, the network stays
+the file that it is (`whole_file`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import pathlib
-import zipfile
 from collections.abc import Mapping
 
 import keras
@@ -18,15 +17,12 @@ import numpy as np
 
 from kerascnn.errors import InputError, reason
 from kerascnn.preprocessing import Preprocessing
-from training.common import bounded
-from training.importing import tflite_graph, tflite_layers, tflite_metadata
+from training.common import first_answers
+from training.importing import tflite_graph, tflite_layers, tflite_metadata, whole_file
 from training.importing.tflite_metadata import Metadata
 
-CHILD = pathlib.Path(__file__).with_name("file_child.py")
 # Of the largest answer: two runtimes add up in another order.
 _TOLERANCE = 1e-4
-_LEAST_MEMORY = 2**33  # of address space, which TensorFlow takes without using it
-_MOST_MEMORY = 2**35
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +31,8 @@ class NetworkFile:
 
     Attributes:
         model: functional, float32, images with the channels last.
+        whole: whether it is the file itself, in one layer (see `FileNetwork`).
+        activation: what was taken off behind its logits then, "softmax" or "sigmoid".
         metadata: what the file says of itself; nothing of a SavedModel.
         notes: sentences to say about it.
     """
@@ -42,6 +40,8 @@ class NetworkFile:
     model: keras.Model
     metadata: Metadata
     notes: tuple[str, ...]
+    whole: bool = False
+    activation: str | None = None
 
     def normalisation(self, model: keras.Model) -> Preprocessing | None:
         """What the metadata says of the images of a network of this one; None: nothing."""
@@ -65,21 +65,25 @@ def read(path: pathlib.Path, *, image_size: tuple[int, int] | None = None) -> Ne
         InputError: no such network, one whose runtime refuses it, or an operation that cannot be
             taken; it is named.
     """
-    found = _tried(path, image_size)
+    found = first_answers.of(path, image_size)
     file = found["network"].tobytes() if "network" in found else path.read_bytes()
     try:
         graph = tflite_graph.read(file)
-        model = tflite_layers.rebuilt(graph, name="network")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:
         raise InputError(f"{path} is not readable as a .tflite file ({reason(error)})") from error
-    _check_same(path, model, found["given"], found["answers"])
     saved = path.is_dir()
+    metadata = tflite_metadata.Nothing if saved else tflite_metadata.read(path)
+    try:
+        model = tflite_layers.rebuilt(graph, name="network")
+        _check_same(model, found)
+    except InputError as error:
+        return _as_it_is(path, file, str(error), found, metadata)
     layers = sum(1 for one in model.layers if one.weights)
     return NetworkFile(
         model=model,
-        metadata=tflite_metadata.Nothing if saved else tflite_metadata.read(path),
+        metadata=metadata,
         notes=(
             f"{path.name} is built again in Keras, {layers} layers with weights; on images of "
             f"noise it answers as the {'SavedModel' if saved else 'file'} does",
@@ -87,33 +91,42 @@ def read(path: pathlib.Path, *, image_size: tuple[int, int] | None = None) -> Ne
     )
 
 
-def _tried(path: pathlib.Path, image_size: tuple[int, int] | None) -> Mapping[str, np.ndarray]:
-    """What the child says; see its module."""
-    room = bounded.half_of_memory(least=_LEAST_MEMORY, most=_MOST_MEMORY)
-    done = bounded.run(CHILD, path.resolve(), *(image_size or ()), memory=room)
+def _as_it_is(
+    path: pathlib.Path, file: bytes, why: str, found: Mapping[str, np.ndarray], metadata: Metadata
+) -> NetworkFile:
+    """A network whose graph cannot be built again; raises InputError where a file does not do."""
     try:
-        with np.load(io.BytesIO(done.stdout), allow_pickle=False) as read_:
-            found = dict(read_)
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError):
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[-1]
+        model, activation = whole_file.network(file, why, name="network")
+        _check_same(model, found, activation)
+    except InputError as error:
         raise InputError(
-            f"{path} ends its runtime, or takes too long or too much memory (exit code "
-            f"{done.returncode}{f': {last}' if last else ''})"
-        ) from None
-    if "error" in found:
-        raise InputError(f"{path} {found['error']}")
-    return found
+            f"{path} cannot be built again in Keras: {why}; as it is, {error}"
+        ) from error
+    return NetworkFile(
+        model=model,
+        metadata=metadata,
+        notes=(
+            f"{path.name} cannot be built again in Keras: {why}",
+            "it stays as it is: files of other precisions are made of it, and measured; ONNX and "
+            "steps that train it need its graph",
+        ),
+        whole=True,
+        activation=activation,
+    )
 
 
 def _check_same(
-    path: pathlib.Path, model: keras.Model, given: np.ndarray, wanted: np.ndarray
+    model: keras.Model, found: Mapping[str, np.ndarray], activation: str | None = None
 ) -> None:
+    given, wanted = found["given"], found["answers"]
     if given.shape[1:] != model.input_shape[1:]:
         given = given.transpose(0, 2, 3, 1)  # its channels are first
-    ours = np.asarray(model(given, training=False)).reshape(wanted.shape)
+    ours = model(given, training=False)
+    function = {"softmax": keras.ops.softmax, "sigmoid": keras.ops.sigmoid}.get(activation or "")
+    ours = np.asarray(function(ours) if function else ours).reshape(wanted.shape)
     difference = float(np.abs(ours - wanted).max()) / max(1.0, float(np.abs(wanted).max()))
     if not difference <= _TOLERANCE:
         raise InputError(
-            f"{path} and the network that was built of it in Keras differ by {difference:.2g} of "
-            f"the largest answer on images of noise, where {_TOLERANCE:g} may be"
+            f"the network that was built of it differs by {difference:.2g} of the largest answer "
+            f"on images of noise, where {_TOLERANCE:g} may be"
         )

@@ -15,7 +15,7 @@ from training.common.progress import busy
 from training.engine.run import Run, load_keras
 from training.importing import labels, memory, network_file
 from training.importing.asked import ImportRequest
-from training.importing.plain import plain
+from training.importing.plain import PlainNetwork, plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,7 +107,7 @@ def _of_file(asked: ImportRequest, path: pathlib.Path) -> Opened:
     with busy(f"reading {path.name}"):
         read = network_file.read(path, image_size=asked.image_size)
         read.model.name = asked.called
-        found = plain(read.model, image_size=asked.image_size)
+        found = _as_file(asked, read) or plain(read.model, image_size=asked.image_size)
     preprocessing, said = found.preprocessing, [*read.notes, *found.notes]
     if preprocessing is None and (own := read.normalisation(found.model)) is not None:
         preprocessing = own
@@ -121,6 +121,19 @@ def _of_file(asked: ImportRequest, path: pathlib.Path) -> Opened:
         said=tuple(said),
         activation=found.activation,
     )
+
+
+def _as_file(asked: ImportRequest, read: network_file.NetworkFile) -> PlainNetwork | None:
+    """A network that stays its file; None of one that was built again."""
+    if not read.whole:
+        return None
+    own = tuple(read.model.input_shape[1:3])
+    if asked.image_size not in (None, own):
+        raise InputError(
+            f"{asked.source} takes images of {own[0]}x{own[1]}, and its graph cannot be built "
+            "again for others"
+        )
+    return PlainNetwork(model=read.model, preprocessing=None, activation=read.activation)
 
 
 def _read(path: pathlib.Path) -> keras.Model:

@@ -85,7 +85,7 @@ def read(file: bytes) -> FileGraph:
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
         one = Operation(
-            kind=_kind(code),
+            kind=kind_of(code),
             options=operator.builtinOptions,
             inputs=tuple(map(int, operator.inputs)),
             outputs=tuple(map(int, operator.outputs)),
@@ -123,7 +123,8 @@ def _check(model: schema.ModelT) -> None:
             )
 
 
-def _kind(code: schema.OperatorCodeT) -> str:
+def kind_of(code: schema.OperatorCodeT) -> str:
+    """What the schema calls an operation; a custom one "CUSTOM" and its name."""
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     kind = _KINDS.get(number, str(number))
     return kind if kind != "CUSTOM" else f"CUSTOM {(code.customCode or b'').decode()}"

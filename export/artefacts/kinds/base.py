@@ -55,6 +55,10 @@ class Kind(abc.ABC):
         """Variants that are made when none are asked for."""
         return DEFAULT
 
+    def without_onnx(self, info: Mapping[str, Any]) -> str | None:
+        """Why the networks of a run have no ONNX file; None where they have one."""
+        return None
+
     @abc.abstractmethod
     def answers(self, evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
         """The Keras model's and the file's on the held-out images, for `drop_interval`.

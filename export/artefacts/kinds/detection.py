@@ -60,6 +60,12 @@ class DetectionKind(Kind):
         """Of a two-stage detector all that it has."""
         return _TWO_STAGE if _stages(info) == 2 else super().default(info)
 
+    def without_onnx(self, info: Mapping[str, Any]) -> str | None:
+        """Soft suppression of a second stage: its graph is converted whole."""
+        if _stages(info) == 2 and info["detector"].get("suppression") == "soft":
+            return "ONNX has no operation for the soft suppression of a two-stage detector"
+        return None
+
     def answers(self, evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
         """What COCO's evaluation matched in each image."""
         from training.detection.metrics import unpack  # `info` needs none of it

@@ -4,8 +4,7 @@ Between folding and quantising, without labels. The network is walked from its i
 once: as it was, and as it has become so far. At every linear layer
 
 - the kernel is rounded so that the layer makes of what it will really be given what the float
-  network's made of what that was given (`export.compress.reconstruct.rounding`); in front of a
-  sum, so that the sum becomes what it was,
+  network's made of what that was given (`export.compress.reconstruct.rounding`),
 - the bias is corrected until every channel has the mean that it had in the float network, which
   rounding moves (Nagel et al. 2019, arXiv 1906.04721, section 4.2, with the means measured),
 

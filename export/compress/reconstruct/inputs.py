@@ -77,13 +77,11 @@ class Moments:
         inputs: (g, k, k) covariances of what the layer is given.
         crossed: (g, k, k) of what it was given in the float network (rows) with that; None where
             nobody asked.
-        missing: (1, o, k) of what the outputs are to have besides with that; None likewise.
         places: that they are of.
     """
 
     inputs: np.ndarray
     crossed: np.ndarray | None
-    missing: np.ndarray | None = None
     places: int
 
 
@@ -92,14 +90,12 @@ def moments(
     x: np.ndarray,
     seed: int,
     wanted: np.ndarray | None = None,
-    missing: np.ndarray | None = None,
 ) -> Moments:
     """See `Moments`; at some places, which the seed draws.
 
     Args:
         x: (n, height, width, channels) inputs, or (..., channels) of a dense layer.
         wanted: those of the float network, of the same shape.
-        missing: (n, height', width', outputs) of a convolution of one group.
     """
     now = _centred(layer, x, seed)
     # Of what a layer is given as it was, nothing is to be made up for.
@@ -107,7 +103,6 @@ def moments(
     return Moments(
         inputs=_product(layer, now, now),
         crossed=None if then is None else _product(layer, then, now),
-        missing=None if missing is None else _missing(layer, x, now, missing, seed),
         places=now.shape[1],
     )
 
@@ -141,18 +136,6 @@ def _places(layer: layers.Layer) -> int:
 def _positions(layer: layers.Layer, x: np.ndarray) -> int:
     """In each picture."""
     return min(-(-_places(layer) // len(x)), _MOST_POSITIONS)
-
-
-def _missing(
-    layer: layers.Layer, x: np.ndarray, now: np.ndarray, missing: np.ndarray, seed: int
-) -> np.ndarray:
-    """(1, o, k) of a convolution's outputs at the places of `now` with the inputs there."""
-    flat = missing.reshape(len(x), -1, missing.shape[-1])
-    rng, positions = np.random.default_rng(seed), _positions(layer, x)
-    chosen = np.stack([_drawn(flat.shape[1], positions, rng) for _ in x])
-    found = np.take_along_axis(flat, chosen[..., None], 1).reshape(-1, flat.shape[-1])
-    product: np.ndarray = (found - found.mean(axis=0)).T @ now / np.float32(len(found))
-    return product
 
 
 def _product(layer: layers.Layer, one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ from export.compress.reconstruct import rounding
 from export.compress.reconstruct.inputs import (
     Moments,
     channel_scales,
-    groups_of,
     kernel_of,
     matrix,
     moments,
@@ -130,11 +129,10 @@ def reconstruct(
     pairs = twin_steps(model, twin)
     with Progress(name or "reconstruction", len(pairs), unit="layer", lines=bool(name)) as shown:
         for old, new in pairs:
-            given = Given(inputs=before.inputs(old), wanted=before.outputs(old))
-            if parts.targets and isinstance(new.operation, LINEAR):
-                given = dataclasses.replace(given, missing=_missing(old, new, before, after))
-            before.keep(old, given.wanted)
-            after.keep(new, given.wanted if chooses(new) else work.step(new, after, given))
+            work.round(old, new, before, after)
+            wanted = before.outputs(old)
+            before.keep(old, wanted)  # what it was made of goes before the other network's is made
+            after.keep(new, wanted if chooses(new) else work.step(new, after, wanted))
             shown.step()
             shown.note(old.operation.name)
     return Reconstruction(model=twin, bounds=work.bounds, ranges=work.ranges)
@@ -147,27 +145,6 @@ def looked_at(model: keras.Model, pictures: np.ndarray) -> np.ndarray:
     # Samples come in the order of their classes.
     chosen: np.ndarray = pictures[np.linspace(0, len(pictures) - 1, count).round().astype(int)]
     return chosen
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Given:
-    """What the float network knows of a step.
-
-    Attributes:
-        inputs: what it is given there.
-        wanted: what it makes of that.
-        missing: what a sum that reads it lacks by now of the float network's, but for what this
-            step makes; None without such a sum.
-    """
-
-    inputs: list[np.ndarray]
-    wanted: Any
-    missing: np.ndarray | None = None
-
-
-def _missing(old: Any, new: Any, before: Walk, after: Walk) -> np.ndarray | None:
-    there, here = before.beside(old), after.beside(new)
-    return None if there is None or here is None else there - here
 
 
 def with_bare_layers(model: keras.Model) -> keras.Model:
@@ -234,13 +211,26 @@ class _Work:
             for first, each in found.items()
         }
 
-    def step(self, step: Any, walk: Walk, given: Given) -> Any:
-        """What the step gives once it has become what it will be."""
-        layer = step.operation
-        if isinstance(layer, LINEAR) and layer.name in self._once:
-            found = self._linear(step, walk, given)
-        else:
-            found = walk.outputs(step)
+    def round(self, old: Any, new: Any, before: Walk, after: Walk) -> None:
+        """Round a step's kernel, if it has one that is rounded.
+
+        Args:
+            old: the step in the float network, which `before` walks over.
+        """
+        layer = new.operation
+        if isinstance(layer, LINEAR) and self._is_rounded(layer):
+            self._round_kernel(layer, after.inputs(new)[0], before.inputs(old)[0])
+
+    def step(self, step: Any, walk: Walk, wanted: Any) -> Any:
+        """What the step gives once it has become what it will be.
+
+        Args:
+            wanted: what it gives in the float network.
+        """
+        layer, found = step.operation, walk.outputs(step)
+        corrected = isinstance(layer, LINEAR) and layer.name in self._once and layer.use_bias
+        if corrected and self._parts.biases:
+            _correct(layer, found, wanted)
         if self._format.activations in ("int8", "int16") and self._format.has_scale(layer):
             return self._rounded(step, found)
         return found
@@ -249,23 +239,7 @@ class _Work:
         kept = layer.name in self._format.kept or layer.name not in self._once
         return not kept and self._format.bits(layer) is not None
 
-    def _linear(self, step: Any, walk: Walk, given: Given) -> np.ndarray:
-        layer, wanted = step.operation, given.wanted
-        if self._is_rounded(layer):
-            self._round_kernel(layer, walk.inputs(step)[0], given)
-        found: np.ndarray = walk.outputs(step)
-        if not (self._parts.biases and layer.use_bias):
-            return found
-        axes = tuple(range(found.ndim - 1))
-        moved = wanted.mean(axis=axes, dtype=np.float64) - found.mean(axis=axes, dtype=np.float64)
-        if given.missing is not None:
-            moved += given.missing.mean(axis=axes, dtype=np.float64)
-        kernel, bias = layer.get_weights()
-        layer.set_weights([kernel, (bias + moved).astype(np.float32)])
-        found += moved.astype(np.float32)
-        return found
-
-    def _round_kernel(self, layer: layers.Layer, x: np.ndarray, given: Given) -> None:
+    def _round_kernel(self, layer: layers.Layer, x: np.ndarray, given: np.ndarray) -> None:
         kernel, *bias = layer.get_weights()
         tied = self._tied.get(layer.name)
         if tied and tied.first in self._done:
@@ -279,7 +253,7 @@ class _Work:
         layer.set_weights([kernel_of(layer, found.values), *bias])
 
     def _found(
-        self, layer: layers.Layer, weights: np.ndarray, x: np.ndarray, given: Given
+        self, layer: layers.Layer, weights: np.ndarray, x: np.ndarray, given: np.ndarray
     ) -> rounding.Rounded:
         bits, tied = self._bits(layer), shares_scales(layer)
         if self._parts.rounding == "range":
@@ -290,15 +264,12 @@ class _Work:
                 layer, layers.DepthwiseConv2D
             ):
                 x = _by_picture(x)
-            then = given.inputs[0] if self._parts.targets else None
-            one_group = isinstance(layer, layers.Conv2D) and groups_of(layer) == 1
-            missing = given.missing if one_group else None
-            met = moments(layer, x, self._seed, then, missing)
+            met = moments(layer, x, self._seed, given if self._parts.targets else None)
         if self._parts.rounding == "scales":
             return rounding.by_error(weights, met.inputs, bits, tied=tied)
         target = None
-        if met.crossed is not None or met.missing is not None:
-            target = rounding.aimed(weights, met.inputs, met.crossed, met.places, met.missing)
+        if met.crossed is not None:
+            target = rounding.aimed(weights, met.inputs, met.crossed, met.places)
         return rounding.compensated(weights, met.inputs, bits, tied=tied, target=target)
 
     def _bits(self, layer: layers.Layer) -> int:
@@ -317,6 +288,15 @@ class _Work:
         if name not in self.ranges:
             self.ranges[name] = range_by_error(found, self._rng)
         return fake_quantised(found, *self.ranges[name], out=found)
+
+
+def _correct(layer: layers.Layer, found: np.ndarray, wanted: np.ndarray) -> None:
+    """Move a bias, and with it what was found."""
+    axes = tuple(range(found.ndim - 1))
+    moved = wanted.mean(axis=axes, dtype=np.float64) - found.mean(axis=axes, dtype=np.float64)
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel, (bias + moved).astype(np.float32)])
+    found += moved.astype(np.float32)
 
 
 def _by_picture(x: np.ndarray) -> np.ndarray:

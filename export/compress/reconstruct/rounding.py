@@ -111,24 +111,17 @@ def compensated(
     return Rounded(integers=integers, scales=scales)
 
 
-def aimed(
-    kernel: np.ndarray,
-    inputs: np.ndarray,
-    crossed: np.ndarray | None,
-    places: int,
-    missing: np.ndarray | None = None,
-) -> np.ndarray:
+def aimed(kernel: np.ndarray, inputs: np.ndarray, crossed: np.ndarray, places: int) -> np.ndarray:
     """The kernel that makes of what the layer is given now what it made in the float network.
 
     Its own rounding cannot undo what those before it did to its inputs x', but another kernel can,
-    as far as that is linear: E[y x'] / E[x' x'] for y = W x (GPTAQ, arXiv 2504.02692, section 4).
+    as far as that is linear: W E[x x'] / E[x' x'] (GPTAQ, arXiv 2504.02692, section 4).
 
     Args:
         kernel: (g, o, k) W.
         inputs: (g, k, k) covariances of x'.
-        crossed: (g, k, k) those of x (rows) and x' (columns); None where both are the same.
+        crossed: (g, k, k) those of x (rows) and x' (columns).
         places: that both are of: of few, little is believed.
-        missing: (g, o, k) those of what y is to have besides with x'; nothing by default.
 
     Returns:
         (g, o, k) float64.
@@ -138,9 +131,7 @@ def aimed(
     mean = np.trace(inputs, axis1=1, axis2=2) / width
     lift = np.where(mean > 0, max(_DAMPING, width / places) * mean, 1.0)
     lifted = inputs + lift[:, None, None] * np.eye(width)
-    wanted: np.ndarray = np.zeros(kernel.shape) if missing is None else missing
-    if crossed is not None:
-        wanted = wanted + kernel @ (crossed - inputs)
+    wanted = kernel @ (crossed - inputs)
     aim: np.ndarray = kernel + np.linalg.solve(lifted, wanted.transpose(0, 2, 1)).transpose(0, 2, 1)
     return aim
 

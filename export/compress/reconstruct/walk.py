@@ -85,38 +85,12 @@ class Walk:
 
     def __init__(self, model: keras.Model, x: np.ndarray) -> None:
         self._waiting = _readers(model)
-        self._read_by: dict[int, list[Any]] = {}
-        for step in steps(model):
-            for tensor in inputs_of(step):
-                self._read_by.setdefault(id(tensor), []).append(step)
-        self._ends = {id(tensor) for tensor in model.outputs}
         self._values: dict[int, Any] = {id(model.inputs[0]): x}
         self._model = model
 
     def inputs(self, step: Any) -> list[np.ndarray]:
         """What a step is given."""
         return [self._values[id(tensor)] for tensor in inputs_of(step)]
-
-    def beside(self, step: Any) -> np.ndarray | None:
-        """The sum of the other terms, where a sum of tensors alone reads what a step makes.
-
-        None where others read it too, or where one of the terms is still to come.
-        """
-        (made,) = step.outputs
-        reader = self._only_reader(made)
-        while reader is not None and isinstance(reader.operation, keras.layers.Dropout):
-            (made,) = reader.outputs  # the same, where nothing is trained
-            reader = self._only_reader(made)
-        if reader is None or not isinstance(reader.operation, keras.layers.Add):
-            return None
-        terms = [one for one in inputs_of(reader) if one is not made]
-        if any(id(one) not in self._values or one.shape != made.shape for one in terms):
-            return None
-        return sum(self._values[id(one)] for one in terms) if terms else None
-
-    def _only_reader(self, tensor: Any) -> Any:
-        readers = self._read_by.get(id(tensor), [])
-        return readers[0] if len(readers) == 1 and id(tensor) not in self._ends else None
 
     def outputs(self, step: Any) -> Any:
         """What a step makes of it; one new array, or several."""

@@ -120,7 +120,8 @@ function decoded(outputs, { decoding, labels }) {
 }
 
 /**
- * Suppress, class by class, what overlaps with something better.
+ * Suppress what overlaps with something better: class by class unless `spec.class_agnostic`, and by
+ * lower scores where `spec.suppression` is "soft".
  *
  * @param {object} spec "decoding" of raw detectors.
  * @param {Float32Array} codes (a, 4).
@@ -131,28 +132,80 @@ function decoded(outputs, { decoding, labels }) {
  *     boxes are clipped to the input after suppression, which compares whole boxes.
  */
 export function select(spec, codes, scores, anchors, classes) {
+  const every = spec.class_agnostic ? likeliestOfEach : allOfEach;
+  const candidates = every(spec, scores, anchors.length / 4, classes);
+  // The sort is stable: equal ones stay in this order.
+  candidates.sort((a, b) => b.score - a.score).splice(spec.candidates);
+  const decoded = ({ label, anchor, score }) => {
+    return { box: decodedBox(codes, anchors, anchor, spec.box_scales), label, score };
+  };
+  const soft = spec.suppression === "soft";
+  const kept = soft ? softened(spec, candidates.map(decoded)) : suppressed(spec, candidates, decoded);
+  return kept.map((one) => ({ ...one, box: one.box.map((side) => Math.min(1, Math.max(0, side))) }));
+}
+
+/** Each anchor with each class, class by class. */
+function allOfEach(spec, scores, count, classes) {
   const background = spec.background ? 1 : 0;
-  const count = anchors.length / 4;
   const threshold = Math.fround(spec.score_threshold);
-  const candidates = [];
+  const found = [];
   for (let label = 0; label < classes; label++) {
     for (let anchor = 0; anchor < count; anchor++) {
       const score = scores[anchor * (classes + background) + label + background];
-      if (score >= threshold) candidates.push({ label, anchor, score });
+      if (score >= threshold) found.push({ label, anchor, score }); // of millions, few
     }
   }
-  // The sort is stable: equal ones stay in this order.
-  candidates.sort((a, b) => b.score - a.score).splice(spec.candidates);
-  const kept = [];
-  for (const { label, anchor, score } of candidates) {
-    if (kept.length === spec.max_detections) break;
-    const box = decodedBox(codes, anchors, anchor, spec.box_scales);
-    const dropped = kept.some(
-      (other) => other.label === label && iou(other.box, box) > Math.fround(spec.iou_threshold),
-    );
-    if (!dropped) kept.push({ box, label, score });
+  return found;
+}
+
+/** Each anchor with the class of its highest score, of equal ones the first. */
+function likeliestOfEach(spec, scores, count, classes) {
+  const background = spec.background ? 1 : 0;
+  const threshold = Math.fround(spec.score_threshold);
+  const found = [];
+  for (let anchor = 0; anchor < count; anchor++) {
+    const begin = anchor * (classes + background) + background;
+    const label = likeliest(scores, begin, classes);
+    const score = scores[begin + label];
+    if (score >= threshold) found.push({ label, anchor, score });
   }
-  return kept.map((one) => ({ ...one, box: one.box.map((side) => Math.min(1, Math.max(0, side))) }));
+  return found;
+}
+
+function suppressed(spec, candidates, decoded) {
+  const most = Math.fround(spec.iou_threshold);
+  const kept = [];
+  for (const candidate of candidates) {
+    if (kept.length === spec.max_detections) break;
+    const one = decoded(candidate);
+    const dropped = kept.some((other) => rivals(spec, other, one) && iou(other.box, one.box) > most);
+    if (!dropped) kept.push(one);
+  }
+  return kept;
+}
+
+/** Soft-NMS (arXiv:1704.04503); see `soft_nms` of kerascnn/detection/nms.py. */
+function softened(spec, candidates) {
+  const [threshold, { soft_nms_sigma: sigma = 0.5 }] = [Math.fround(spec.score_threshold), spec];
+  let left = candidates;
+  const kept = [];
+  while (left.length > 0 && kept.length < spec.max_detections) {
+    const best = left.reduce((most, one) => (one.score > most.score ? one : most));
+    kept.push(best);
+    left = left.filter((one) => one !== best);
+    for (const one of left) {
+      if (!rivals(spec, best, one)) continue;
+      const overlap = iou(best.box, one.box);
+      // Of a box that is no number the overlap is none either.
+      if (overlap > 0) one.score = Math.fround(one.score * Math.exp((-overlap * overlap) / sigma));
+    }
+    left = left.filter(({ score }) => score >= threshold);
+  }
+  return kept;
+}
+
+function rivals(spec, one, other) {
+  return spec.class_agnostic || one.label === other.label;
 }
 
 /** (a, 4) of levels of cells; see kerascnn/detection/anchors.py. */

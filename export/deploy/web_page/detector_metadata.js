@@ -25,6 +25,10 @@ export function checkDetector(decoding) {
   for (const name of ["score_threshold", "iou_threshold"]) {
     demand(isPositive(decoding[name]) && decoding[name] <= 1, name);
   }
+  const { suppression = "hard", soft_nms_sigma: sigma = 0.5, class_agnostic = false } = decoding;
+  demand(["hard", "soft"].includes(suppression), "suppression");
+  demand(isPositive(sigma), "soft_nms_sigma");
+  demand(typeof class_agnostic === "boolean", "class_agnostic");
   for (const name of ["max_detections", "candidates"]) {
     demand(isCount(decoding[name], LARGEST_COUNT), name);
   }

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import small_sets
 from keras import layers
 from networks import outputs_of, with_random_weights
 
@@ -26,11 +27,11 @@ def run(lenet_run: Run, tmp_path: Path) -> Run:
     """A run's data, with a network of branches that has learnt nothing."""
     for name in ("run.json", "labels.txt"):
         shutil.copy(lenet_run.folder / name, tmp_path)
-    network(lenet_run.preprocessing.input_shape).save(tmp_path / "model.keras")
+    mobileone(lenet_run.preprocessing.input_shape).save(tmp_path / "model.keras")
     return Run.open(tmp_path)
 
 
-def network(shape: tuple[int, int, int]) -> keras.Model:
+def mobileone(shape: tuple[int, int, int]) -> keras.Model:
     """With logits of the size of a trained network's: random sums of branches grow and grow."""
     options = {"alpha": 0.125, "branches": 2}
     model = with_random_weights(
@@ -43,9 +44,25 @@ def network(shape: tuple[int, int, int]) -> keras.Model:
     return model
 
 
+def small() -> keras.Model:
+    """Two blocks with branches, by hand."""
+    x = inputs = keras.Input((32, 32, 3))
+    for filters in (8, 12):
+        branches = [
+            layers.BatchNormalization()(layers.Conv2D(filters, side, padding="same")(x))
+            for side in (1, 3, 3)
+        ]
+        x = layers.MaxPooling2D()(layers.ReLU()(layers.Add()(branches)))
+    logits = layers.Dense(3, name="logits")(layers.GlobalAveragePooling2D()(x))
+    return with_random_weights(keras.Model(inputs, logits))
+
+
 @pytest.mark.parametrize("end", [".tflite", ".onnx"])
-def test_files_have_the_joined_network(run: Run, end: str) -> None:
-    model = run.load_model()
+def test_files_have_the_joined_network(tmp_path: Path, end: str) -> None:
+    data = small_sets.textures(tmp_path / "data", 36, side=32)
+    model = small()
+    kerascnn.import_model(model, data=data, preprocessing="-1-1", out=tmp_path / "run")
+    run = Run.open(tmp_path / "run")
     joined = deployed(model)
     assert count_macs(joined) < 0.6 * count_macs(model)
     made = VariantBuilder(run).make(parse_variant("float32"), end)

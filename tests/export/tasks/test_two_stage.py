@@ -207,6 +207,41 @@ def test_equal_scores_of_a_file_go_by_label_and_region(end: str) -> None:
     regions, valid, scores, codes = second_stage(spec)
     wanted = two_stage.select(spec, regions, valid, scores, codes)
     assert len(np.unique(wanted["scores"])) < 20
+    found = of_file(end, spec, regions, valid, scores, codes)
+    for name, values in wanted.items():
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("end", "options"),
+    [
+        (".tflite", {"class_agnostic": True}),
+        (".onnx", {"class_agnostic": True}),
+        (".tflite", {"suppression": "soft"}),
+        (".tflite", {"suppression": "soft", "class_agnostic": True, "soft_nms_sigma": 0.2}),
+    ],
+)
+def test_other_suppression_of_a_file_is_that_of_keras(end: str, options: dict) -> None:
+    spec = spec_of(score_threshold=0.15, max_detections=200, **options)
+    regions, valid, scores, codes = second_stage(spec)
+    scores = np.random.default_rng(5).permutation(np.linspace(0.01, 0.9, scores.size, "float32"))
+    scores = scores.reshape(1, 40, CLASSES)
+    wanted = two_stage.select(spec, regions, valid, scores, codes)
+    assert wanted["count"][0] > 5
+    found = of_file(end, spec, regions, valid, scores, codes)
+    for name, values in wanted.items():
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-5, err_msg=name)
+
+
+def of_file(
+    end: str,
+    spec: TwoStageSpec,
+    regions: np.ndarray,
+    valid: np.ndarray,
+    scores: np.ndarray,
+    codes: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Detections of a file that has the end of a detector alone."""
     parts = (regions, valid[..., None], scores, codes.reshape(1, 40, -1))
     picture = np.concatenate(parts, axis=-1, dtype=np.float32)[..., None]
     inputs = keras.Input(batch_shape=picture.shape, name="image")
@@ -216,12 +251,10 @@ def test_equal_scores_of_a_file_go_by_label_and_region(end: str) -> None:
     ]
     model = keras.Model(inputs, outputs)
     if end == ".tflite":
-        found = Interpreter(model_content=to_tflite(model)).get_signature_runner()(image=picture)
-    else:
-        session = onnxruntime.InferenceSession(to_onnx(model))
-        found = dict(zip(wanted, session.run(list(wanted), {"image": picture}), strict=True))
-    for name, values in wanted.items():
-        np.testing.assert_allclose(found[name], values, rtol=0, atol=2e-6, err_msg=name)
+        return Interpreter(model_content=to_tflite(model)).get_signature_runner()(image=picture)
+    session = onnxruntime.InferenceSession(to_onnx(model))
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"image": picture}), strict=True))
 
 
 def test_detections_of_a_file_with_what_is_no_number() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from kerascnn.detection.specs import Suppression
 from kerascnn.preprocessing import Preprocessing
 from training.datasets.detection import DetectionSplit, Objects
 from training.detection.evaluate import each_found, evaluate_detector
@@ -25,8 +28,8 @@ def _found(*rows: tuple[tuple[float, ...], int, float], window: int = 0) -> Dete
     )
 
 
-def _merged(*tiles: Detections, iou_threshold: float = 0.5) -> list[tuple[list[float], int, float]]:
-    found = merging(iou_threshold).join(tiles, WINDOWS[: len(tiles)], SIZE)
+def _merged(*tiles: Detections, **rule: Any) -> list[tuple[list[float], int, float]]:
+    found = merging(Suppression(**rule)).join(tiles, WINDOWS[: len(tiles)], SIZE)
     pixels = (found.boxes * np.tile(SIZE, 2)).round(3).tolist()
     return list(
         zip(
@@ -64,6 +67,27 @@ def test_whole_boxes_are_suppressed_as_the_detector_does() -> None:
     assert len(_merged(left, right, iou_threshold=0.9)) == 3
 
 
+def test_classes_suppress_one_another_where_the_detector_has_them_do_so() -> None:
+    left = _found(((60, 84, 80, 94), 0, 0.6), ((10, 70, 40, 100), 1, 0.5))
+    right = _found(((60, 85, 80, 95), 1, 0.8), ((10, 80, 40, 110), 0, 0.9), window=1)
+    apart = _merged(left, right)
+    assert [row[1:] for row in apart] == [(0, 0.9), (1, 0.8), (0, 0.6), (1, 0.5)]
+    found = _merged(left, right, class_agnostic=True)
+    # The second pair is one object that the border has cut; the first's surer box stays.
+    assert found == [([10, 70, 40, 110], 0, 0.9), ([60, 85, 80, 95], 1, 0.8)]
+
+
+def test_scores_of_other_tiles_boxes_fall_where_suppression_is_soft() -> None:
+    left = _found(((10, 84, 30, 94), 0, 0.6))
+    right = _found(((10, 85, 30, 95), 0, 0.8), ((14, 86, 18, 90), 0, 0.5), window=1)
+    # The small one is of the first one's tile: its score has fallen there. The last one's falls by
+    # both, of IoU 9/11 and 16/200: 0.6 * exp(-(9/11)^2 / 0.5) * exp(-0.08^2 / 0.5) = 0.1553.
+    soft = {"soft_nms_sigma": 0.5}
+    boxes = ([10, 85, 30, 95], 0, 0.8), ([14, 86, 18, 90], 0, 0.5), ([10, 84, 30, 94], 0, 0.155)
+    assert _merged(left, right, **soft) == list(boxes)
+    assert _merged(left, right, **soft, score_threshold=0.2) == list(boxes[:2])
+
+
 def test_objects_larger_than_a_tile_are_found_in_the_image() -> None:
     left = _found(((10, 20, 90, 100), 0, 0.6))
     right = _found(((10, 80, 90, 160), 0, 0.5), window=1)
@@ -74,7 +98,7 @@ def test_objects_larger_than_a_tile_are_found_in_the_image() -> None:
 def test_masks_are_united_in_the_frame_around_both() -> None:
     ones = np.ones((1, 8, 8), np.float32)
     left, right = _found(((0, 60, 40, 100), 0, 0.9)), _found(((0, 80, 40, 100), 0, 0.6), window=1)
-    found = merging(0.5).join(
+    found = merging(Suppression()).join(
         [Detections.of(one.boxes, one.labels, one.scores, ones) for one in (left, right)],
         WINDOWS[:2],
         SIZE,

@@ -14,9 +14,13 @@ import tensorflow as tf
 from keras import layers, ops
 
 from export.tflite.convert import to_tflite
+from kerascnn.complexity import count_macs, count_parameters
 from kerascnn.errors import InputError
 from kerascnn.layers import LocalResponseNormalization
-from training.importing import file_child, network_file, tflite_graph, tflite_layers
+from training.common import file_child
+from training.engine import file_network
+from training.engine.run import load_keras
+from training.importing import network_file, tflite_graph, tflite_layers
 from training.importing.plain import plain
 
 SIDE = 16
@@ -178,8 +182,8 @@ def refused(file: bytes, words: str, tmp_path: Path) -> None:
 
 def test_what_cannot_be_taken_is_named(tmp_path: Path) -> None:
     refused(
-        converted(lambda x: tf.cumsum(tf.reduce_mean(x, (1, 2)), 1), 1, SIDE, SIDE, 3),
-        r"operation CUMSUM \(which makes '.*'\) is not known here",
+        converted(lambda x: tf.cumsum(tf.reduce_mean(x, (2, 3)), 1), 1, 3, SIDE, SIDE),
+        r"operation CUMSUM \(which makes '.*'\) is not known here; as it is, it takes 1x3x",
         tmp_path,
     )
     refused(
@@ -218,7 +222,63 @@ def test_another_network_than_the_files_is_found_out(
         return model
 
     monkeypatch.setattr(tflite_layers, "rebuilt", wrong)
-    refused(converted(first, 1, 3, SIDE, SIDE), "differ by 0.0", tmp_path)
+    refused(converted(first, 1, 3, SIDE, SIDE), "differs by 0.0", tmp_path)
+
+
+KERNEL = np.random.default_rng(0).normal(0, 0.3, (3, 3, 3, 4)).astype(np.float32)
+
+
+def strange(images: tf.Tensor) -> tf.Tensor:
+    """With an operation that no layer is known for."""
+    x = tf.nn.relu(tf.nn.conv2d(images, tf.constant(KERNEL), 2, "SAME"))
+    return tf.nn.softmax(tf.cumsum(tf.reduce_mean(x, (1, 2)), 1))
+
+
+def test_what_cannot_be_built_again_stays_the_file_that_it_is(tmp_path: Path) -> None:
+    (tmp_path / "net.tflite").write_bytes(converted(strange, 1, SIDE, SIDE, 3))
+    found = network_file.read(tmp_path / "net.tflite")
+    assert found.whole
+    assert found.activation == "softmax"
+    assert "operation CUMSUM" in found.notes[0]
+    images = np.random.default_rng(3).uniform(-1, 1, (2, SIDE, SIDE, 3)).astype(np.float32)
+    logits = found.model(images)
+    np.testing.assert_allclose(tf.nn.softmax(logits), strange(images), atol=1e-5)
+    assert np.abs(np.asarray(logits).sum(-1) - 1).min() > 1e-3
+    assert count_parameters(found.model) == KERNEL.size + 4  # the converter's bias
+    assert count_macs(found.model) == (SIDE // 2) ** 2 * KERNEL.size
+
+
+def test_a_network_that_is_a_file_is_saved_and_loaded(tmp_path: Path) -> None:
+    (tmp_path / "net.tflite").write_bytes(converted(strange, 1, SIDE, SIDE, 3))
+    model = network_file.read(tmp_path / "net.tflite").model
+    model.save(tmp_path / "model.keras")
+    again = load_keras(tmp_path / "model.keras")
+    images = np.random.default_rng(3).uniform(-1, 1, (2, SIDE, SIDE, 3)).astype(np.float32)
+    np.testing.assert_array_equal(again(images), model(images))
+
+
+def test_a_damaged_file_in_a_model_is_refused_before_it_is_run(tmp_path: Path) -> None:
+    (tmp_path / "net.tflite").write_bytes(converted(strange, 1, SIDE, SIDE, 3))
+    model = network_file.read(tmp_path / "net.tflite").model
+    layer = file_network.inside(model)
+    layer.file.assign(np.zeros(layer.size, np.uint8))
+    model.save(tmp_path / "model.keras")
+    again = load_keras(tmp_path / "model.keras")
+    with pytest.raises(InputError, match="is not a model that its runtime can run"):
+        again(np.zeros((1, SIDE, SIDE, 3), np.float32))
+
+
+def test_half_precision_in_a_file_that_stays_is_widened(tmp_path: Path) -> None:
+    spec = tf.TensorSpec((1, SIDE, SIDE, 3), tf.float32)
+    concrete = tf.function(strange, input_signature=[spec]).get_concrete_function()
+    work = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    work.optimizations = [tf.lite.Optimize.DEFAULT]
+    work.target_spec.supported_types = [tf.float16]
+    (tmp_path / "net.tflite").write_bytes(work.convert())
+    model = network_file.read(tmp_path / "net.tflite").model
+    graph = tflite_graph.read(file_network.inside(model).bytes())
+    assert {one.dtype for one in graph.constants.values()} <= {np.dtype("f4"), np.dtype("i4")}
+    assert "DEQUANTIZE" not in {one.kind for one in graph.operations}
 
 
 class Module(tf.Module):

@@ -10,6 +10,7 @@ internal object DescriptionReader {
     private const val FORMAT = 1
     private const val LARGEST_SIDE = 4096
     private const val MOST_ANCHORS = 1_000_000L
+    private const val SOFT_NMS_SIGMA = 0.5 // arXiv:1704.04503
     private const val RAW = "raw bytes"
     private const val NORMALISED = "(byte - mean) / std"
     private val KINDS = mapOf(
@@ -153,7 +154,17 @@ internal object DescriptionReader {
             iouThreshold = told.number("iou_threshold", share).toFloat(),
             maxDetections = told.whole("max_detections", 1..Int.MAX_VALUE),
             candidates = told.whole("candidates", 1..Int.MAX_VALUE),
+            softNmsSigma = softNmsSigma(told),
+            classAgnostic = told.has("class_agnostic") && told.flag("class_agnostic"),
         )
+    }
+
+    private fun softNmsSigma(told: Fields): Float? {
+        val soft = told.choice("suppression", "hard" to false, "soft" to true, missing = false)
+        val sigma = told.numberOr("soft_nms_sigma", SOFT_NMS_SIGMA) {
+            it > 0 && it.isFinite() && it.toFloat() > 0
+        }
+        return if (soft) sigma.toFloat() else null
     }
 
     private fun level(told: Fields): AnchorLevel {

@@ -95,6 +95,8 @@ sealed interface Decoding {
  * Numbers of a detector's post-processing; see kerascnn/detection/postprocess.py.
  *
  * @param background whether it is the first of the classes that have scores.
+ * @param softNmsSigma of Soft-NMS's Gaussian; null where what overlaps is dropped.
+ * @param classAgnostic whether classes suppress one another.
  */
 data class DetectorSpec(
     val levels: List<AnchorLevel>,
@@ -104,6 +106,8 @@ data class DetectorSpec(
     val iouThreshold: Float,
     val maxDetections: Int,
     val candidates: Int,
+    val softNmsSigma: Float? = null,
+    val classAgnostic: Boolean = false,
 )
 
 /**

@@ -17,7 +17,8 @@ internal class Suppression(private val spec: DetectorSpec, private val classes: 
     class Found(val label: Int, val score: Float, val box: FloatArray)
 
     /**
-     * Suppress, class by class, what overlaps with something better.
+     * Suppress what overlaps with something better: class by class unless `spec.classAgnostic`, and
+     * by lower scores where there is a `spec.softNmsSigma`.
      *
      * @param codes four numbers an anchor.
      * @param scores `columns` numbers an anchor.
@@ -25,18 +26,60 @@ internal class Suppression(private val spec: DetectorSpec, private val classes: 
      *     clipped to it after suppression, which compares whole boxes.
      */
     fun select(codes: FloatArray, scores: FloatArray): List<Found> {
-        val kept = mutableListOf<Found>()
-        for (at in 0 until candidates(scores)) {
-            if (kept.size == spec.maxDetections) break
-            val place = keys[at] and PLACE
-            val label = (place / count).toInt()
-            val anchor = (place % count).toInt()
-            decode(codes, anchor)
-            val dropped = kept.any { it.label == label && iou(it.box, box) > spec.iouThreshold }
-            if (!dropped) kept += Found(label, score(scores, label, anchor), box.copyOf())
-        }
+        val count = candidates(scores)
+        val sigma = spec.softNmsSigma
+        val kept =
+            if (sigma == null) suppressed(codes, scores, count)
+            else softened(List(count) { found(it, scores, decoded(codes, it)) }, sigma)
         return kept.map { Found(it.label, it.score, clipped(it.box)) }
     }
+
+    private fun suppressed(codes: FloatArray, scores: FloatArray, count: Int): List<Found> {
+        val kept = mutableListOf<Found>()
+        for (at in 0 until count) {
+            if (kept.size == spec.maxDetections) break
+            decode(codes, anchor(at))
+            val label = label(at)
+            val dropped = kept.any { rivals(it.label, label) && iou(it.box, box) > spec.iouThreshold }
+            if (!dropped) kept += found(at, scores, box.copyOf())
+        }
+        return kept
+    }
+
+    /** Soft-NMS (arXiv:1704.04503); see `soft_nms` of kerascnn/detection/nms.py. */
+    private fun softened(candidates: List<Found>, sigma: Float): List<Found> {
+        val left = FloatArray(candidates.size) { candidates[it].score }
+        val kept = mutableListOf<Found>()
+        while (kept.size < spec.maxDetections) {
+            val best = left.indices.maxByOrNull { left[it] }
+            if (best == null || left[best] <= 0) break
+            val (label, box) = candidates[best].let { it.label to it.box }
+            kept += Found(label, left[best], box)
+            left[best] = 0f
+            for (at in left.indices) {
+                if (left[at] <= 0 || !rivals(label, candidates[at].label)) continue
+                val overlap = iou(box, candidates[at].box)
+                // Of a box that is no number the overlap is none either.
+                if (overlap > 0) left[at] *= exp(-overlap * overlap / sigma)
+                if (left[at] < spec.scoreThreshold) left[at] = 0f
+            }
+        }
+        return kept
+    }
+
+    private fun rivals(label: Int, other: Int) = spec.classAgnostic || label == other
+
+    private fun label(at: Int) = ((keys[at] and PLACE) / count).toInt()
+
+    private fun anchor(at: Int) = ((keys[at] and PLACE) % count).toInt()
+
+    private fun decoded(codes: FloatArray, at: Int): FloatArray {
+        decode(codes, anchor(at))
+        return box.copyOf()
+    }
+
+    private fun found(at: Int, scores: FloatArray, box: FloatArray) =
+        Found(label(at), score(scores, label(at), anchor(at)), box)
 
     private fun score(scores: FloatArray, label: Int, anchor: Int): Float =
         scores[anchor * columns + label + columns - classes]
@@ -46,18 +89,41 @@ internal class Suppression(private val spec: DetectorSpec, private val classes: 
      * Scores are above 0, so that their bits stand in their order.
      */
     private fun candidates(scores: FloatArray): Int {
+        if (spec.classAgnostic) return candidatesOfAnchors(scores)
         var found = 0
         for (label in 0 until classes) {
             for (anchor in 0 until count) {
                 val score = score(scores, label, anchor)
                 if (!(score >= spec.scoreThreshold)) continue
                 if (found == keys.size) keys = keys.copyOf(2 * found)
-                val falling = (Int.MAX_VALUE - score.toRawBits()).toLong()
-                keys[found++] = falling shl 32 or (label.toLong() * count + anchor)
+                keys[found++] = key(score, label, anchor)
             }
         }
         keys.sort(0, found)
         return min(found, spec.candidates)
+    }
+
+    private fun key(score: Float, label: Int, anchor: Int): Long {
+        val falling = (Int.MAX_VALUE - score.toRawBits()).toLong()
+        return falling shl 32 or (label.toLong() * count + anchor)
+    }
+
+    /** The same of the best class of each anchor; equal ones by anchor alone. */
+    private fun candidatesOfAnchors(scores: FloatArray): Int {
+        val labels = IntArray(count)
+        val best = FloatArray(count) { anchor ->
+            for (label in 1 until classes) {
+                val better = score(scores, label, anchor) > score(scores, labels[anchor], anchor)
+                if (better) labels[anchor] = label
+            }
+            score(scores, labels[anchor], anchor)
+        }
+        val order = (0 until count).filter { best[it] >= spec.scoreThreshold }
+            .sortedByDescending { best[it] } // stable
+            .take(spec.candidates)
+        if (keys.size < order.size) keys = LongArray(order.size)
+        order.forEachIndexed { at, anchor -> keys[at] = key(best[anchor], labels[anchor], anchor) }
+        return order.size
     }
 
     private fun decode(codes: FloatArray, anchor: Int) {

@@ -142,6 +142,9 @@ class ModelDescriptionTest {
         refused("decoding.iou_threshold") { put("iou_threshold", 1.01) }
         refused("decoding.max_detections") { put("max_detections", 0) }
         refused("decoding.candidates") { put("candidates", 1e12) }
+        refused("decoding.suppression") { put("suppression", "softer") }
+        refused("decoding.soft_nms_sigma") { put("soft_nms_sigma", 0) }
+        refused("decoding.class_agnostic") { put("class_agnostic", 1) }
     }
 
     @Test

@@ -64,13 +64,16 @@ class SuppressionTest {
     @Test
     fun `the same objects stay as in Python, equal scores in the same order`() =
         Golden.each("selections") { case ->
-            val suppression = Suppression(spec(case.getJSONObject("spec")), case.getInt("classes"))
+            val spec = spec(case.getJSONObject("spec"))
+            val suppression = Suppression(spec, case.getInt("classes"))
             val codes = case.coded("codes").floats()
             val found = suppression.select(codes, case.coded("scores").floats())
             val wanted = case.getJSONObject("wanted")
             assertEquals(wanted.coded("labels").ints(), found.map { it.label })
             val scores = FloatArray(found.size) { found[it].score }
-            assertArrayEquals(wanted.coded("scores").floats(), scores, 0f)
+            // Powers differ in the last bit.
+            val near = if (spec.softNmsSigma == null) 0f else 1e-6f
+            assertArrayEquals(wanted.coded("scores").floats(), scores, near)
             val boxes = found.flatMap { it.box.toList() }.toFloatArray()
             assertArrayEquals(wanted.coded("boxes").floats(), boxes, Golden.EXACT)
         }
