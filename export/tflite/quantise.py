@@ -109,13 +109,18 @@ def quantise(
     return quantised
 
 
-def quantise_weights(float_file: TFLiteModel, bits: Mapping[str, int]) -> TFLiteModel:
+def quantise_weights(
+    float_file: TFLiteModel,
+    bits: Mapping[str, int],
+    kernel_bounds: Mapping[str, np.ndarray] | None = None,
+) -> TFLiteModel:
     """Store each layer's kernel in a number of bits of its own, widened for float arithmetic.
 
     Args:
         float_file: of `to_tflite`, which is left as it is.
         bits: by layer (the name of its output tensor): 4 or 8 (symmetric, a scale for each
             output channel) or 16 (half precision). Layers that are not named stay float32.
+        kernel_bounds: as of `quantise`.
 
     Returns:
         A file with the inputs and outputs of `float_file`.
@@ -129,7 +134,7 @@ def quantise_weights(float_file: TFLiteModel, bits: Mapping[str, int]) -> TFLite
             manager.add_weight_only_config(scope, Op.ALL_SUPPORTED, number)
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
-        return _compact(_quantized(work))
+        return _compact(_quantized(work, kernel_ranges.given(float_file, kernel_bounds or {})))
 
 
 def kernel_bits(
