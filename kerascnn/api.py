@@ -73,7 +73,10 @@ class CompressionOptions(TypedDict, total=False):
     """What `Run.compress` and `Run.shrink` take beside their own arguments; all may be left out.
 
     Attributes:
-        calibration_images: that int8 is calibrated on (default 200).
+        calibration: images to calibrate and reconstruct on, in the place of training images: what
+            `train` takes as data of the run's task, of which the training split or all of it is
+            used, or a folder of images without labels.
+        calibration_images: how many of them, in all; the run's seed chooses (default 200).
         max_change: of `mixed`: percent of predictions that may change (default 0.5).
         spare: words; pruning and clustering leave out layers with one of them in their names.
         slim_score: how channels are ranked for removal: "taylor" (default), "norm" or "l1".
@@ -84,6 +87,7 @@ class CompressionOptions(TypedDict, total=False):
         temperature: of both softmaxes in distillation (default 3).
     """
 
+    calibration: Path | None
     calibration_images: int | None
     max_change: float | None
     spare: Sequence[str] | str | None
@@ -306,7 +310,7 @@ class Run:
             OSError: a file cannot be written.
 
         Examples:
-            >>> rows = run.compress(["float32", "int8"], calibration_images=100)
+            >>> rows = run.compress(["float32", "int8"], calibration="photos/")
         """
         from export.artefacts import about
         from export.artefacts.variants import parse_variant, with_outputs
@@ -324,6 +328,7 @@ class Run:
             raise InputError("variants names none; name one or more, or leave it out")
         arguments.word(outputs, "outputs")
         checked = names or ([] if outputs == "logits" else ["float32"])
+        allowed.require_calibration(self._opened, settings)
         for name in with_outputs(checked, outputs):
             allowed.check(self._opened, parse_variant(name, settings))
         framework.load()
@@ -385,6 +390,7 @@ class Run:
             latency_ms=None if max_latency is None else milliseconds(str(max_latency)),
         )
         settings = _settings(**options)
+        allowed.require_calibration(self._opened, settings)
         framework.load()
         from export.tools import shrink
 
@@ -1020,6 +1026,8 @@ def _settings(**options: Unpack[CompressionOptions]) -> Settings:
         teacher = arguments.path(tuning["teacher"], "teacher", what="a run folder")
         OpenedRun.open(teacher)
         tuning["teacher"] = str(pathlib.Path(teacher).resolve())
+    if "calibration" in given:
+        given["calibration"] = arguments.path(given["calibration"], "calibration")
     if "spare" in given:
         given["spared"] = tuple(arguments.words(given.pop("spare"), "spare"))
     if "calibration_images" in given:

@@ -165,6 +165,7 @@ _TORCHVISION = "torchvision"
 _KERAS = "keras.applications"
 _TIMM = "timm"
 _EFFDET = "effdet"
+_MMDETECTION = "mmdetection"
 
 _ALEXNET = "doi:10.1145/3065386"
 _VGG = "arXiv:1409.1556"
@@ -181,6 +182,7 @@ _MOBILENET_V4 = "arXiv:2404.10518"
 _EFFICIENTNET_V2 = "arXiv:2104.00298"
 _MOBILEONE = "arXiv:2206.04040"
 _REPVIT = "arXiv:2307.09283"
+_RTMDET = "arXiv:2212.07784"
 _UNET = "arXiv:1505.04597"
 _FPN = "arXiv:1612.03144"
 _MASK_RCNN = "arXiv:1703.06870"
@@ -485,6 +487,50 @@ def _mobileone(number: int, *, parameters: int, macs: float, fused: Fused, top1:
         macs_source=f"{_TIMM}, with branches" if with_branches else fused.source,
         results=(_accuracy(top1, source=_ML_MOBILEONE, setting=_CROP_224),),
         fused=fused,
+    )
+
+
+def _cspnext(
+    kind: str,
+    *,
+    parameters: int,
+    millions: float,
+    macs: float,
+    accuracies: tuple[float, float],
+) -> Entry:
+    source = f"{_MMDETECTION} cspnext-{kind}"
+    return Entry(
+        builder=_builder("cspnext", f"cspnext_{kind}"),
+        title=f"CSPNeXt-{kind}",
+        year=2022,
+        paper=_RTMDET,
+        parameters=parameters,
+        parameters_source=f"counted; {source}, {millions:.2f} million",
+        macs=macs,
+        macs_source=source,
+        results=(_accuracy(*accuracies, source=source, setting=_CROP_224),),
+    )
+
+
+def _rtmdet(
+    kind: str, title: str, *, parameters: int, millions: float, macs: float, ap: float
+) -> Entry:
+    source = f"{_MMDETECTION} rtmdet_{kind}"
+    return Entry(
+        builder=f"{_DETECTION}.rtmdet:rtmdet_{kind}",
+        title=title,
+        task="detection",
+        year=2022,
+        paper=_RTMDET,
+        parameters=parameters,
+        parameters_source=f"counted; {source}, {millions:g} million",
+        macs=macs,
+        macs_source=source,
+        results=(_coco(ap, source=source, setting=f"{_VAL2017}, 640"),),
+        input_shape=(640, 640, 3),
+        classes=80,
+        backbone=f"cspnext_{kind}",
+        cell=8,
     )
 
 
@@ -1223,6 +1269,12 @@ ENTRIES: dict[str, Entry] = {
         torchvision=(85.808, 97.788),
         keras=(85.7, 97.5),
     ),
+    "cspnext_tiny": _cspnext(
+        "tiny", parameters=2_733_700, millions=2.73, macs=339.0, accuracies=(69.44, 89.45)
+    ),
+    "cspnext_s": _cspnext(
+        "s", parameters=4_891_320, millions=4.89, macs=664.0, accuracies=(74.41, 92.23)
+    ),
     "mobileone_s0": _mobileone(
         0,
         parameters=5_293_272,
@@ -1452,6 +1504,12 @@ ENTRIES: dict[str, Entry] = {
     "mask_rcnn_mobilenet_v3_large_fpn": _rcnn(
         "mask", "mobilenet_v3_large", "MobileNetV3-Large", year=2021, parameters=22_032_461
     ),
+    "rtmdet_tiny": _rtmdet(
+        "tiny", "RTMDet-tiny", parameters=4_896_168, millions=4.8, macs=8_100.0, ap=41.1
+    ),
+    "rtmdet_s": _rtmdet(
+        "s", "RTMDet-s", parameters=8_886_924, millions=8.89, macs=14_800.0, ap=44.6
+    ),
     "ssdlite_mobileone_s0": _ssdlite(
         "mobileone_s0",
         "MobileOne-S0",
@@ -1462,6 +1520,22 @@ ENTRIES: dict[str, Entry] = {
         macs=None,
         macs_source="not published",
         results=(),
+    ),
+    "rtmdet_mobilenet_v4_conv_small": Entry(
+        builder=f"{_DETECTION}.rtmdet:rtmdet_mobilenet_v4_conv_small",
+        title="RTMDet, MobileNetV4-Conv-Small",
+        task="detection",
+        year=2024,
+        paper=_MOBILENET_V4,
+        parameters=1_814_556,
+        parameters_source="counted",
+        macs=None,
+        macs_source="not published",
+        results=(),
+        input_shape=(320, 320, 3),
+        classes=80,
+        backbone="mobilenet_v4_conv_small",
+        cell=8,
     ),
     "ssdlite_mobilenet_v4_conv_small": _ssdlite(
         "mobilenet_v4_conv_small",

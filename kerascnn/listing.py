@@ -15,7 +15,8 @@ _TO_THE_RIGHT = {"parameters", "MACs", "top-1", "top-5", "AP", "mIoU", "input"}
 _FILES = (
     "weights: names for --weights (+2: two more; `kerascnn weights NAME` has them all), and whose "
     "files `--weights FILE` takes: k keras.applications, v torchvision, t timm, "
-    "e efficientnet-lite-pytorch, d effdet, p plain Keras; in brackets for the backbone alone"
+    "e efficientnet-lite-pytorch, d effdet, m mmdetection, p plain Keras; in brackets for the "
+    "backbone alone"
 )
 _INITIALS = {
     "keras.applications": "k",
@@ -23,6 +24,7 @@ _INITIALS = {
     "timm": "t",
     "efficientnet-lite-pytorch": "e",
     "effdet": "d",
+    "mmdetection": "m",
     "plain Keras": "p",
 }
 

@@ -51,6 +51,7 @@ def build(
     classes: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     dtype: str | None = None,
+    class_names: Sequence[str] = (),
     **options: Any,
 ) -> keras.Model:
     """Build a model of the zoo.
@@ -68,6 +69,8 @@ def build(
             well, and keeps the rest random.
         dtype: a Keras dtype policy, such as "mixed_float16" or "mixed_bfloat16"; the logits stay
             float32 in mixed precision. The global policy by default.
+        class_names: of a detector's classes, as many as `classes`: where `weights` are of other
+            classes, those of these names keep their outputs (COCO's, or a run's labels.txt).
         **options: of the family's builder, for example `alpha=0.35`.
 
     Returns:
@@ -106,7 +109,11 @@ def build(
     if weights is not None:
         from kerascnn.weights.fill import fill
 
-        fill(model, source, keep_misfitting_head=classes is not None)
+        fill(
+            *(model, source),
+            keep_misfitting_head=classes is not None,
+            class_names=class_names if row.facts.decoded else (),
+        )
     return model
 
 

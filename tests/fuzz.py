@@ -127,7 +127,8 @@ def objects(folder: Path) -> None:
     split = scan_objects(str(folder), seed=0).train
     for place in range(len(split)):
         split.picture(place)
-        split.objects(place)
+        for mask in split.objects(place).masks or ():
+            mask()
 
 
 def maps(folder: Path) -> None:
@@ -216,6 +217,8 @@ KINDS: dict[str, Kind] = {
     "masks": Kind(samples="masks", damaged=("masks/*.png", "*.txt"), read=maps),
     "coco_maps": Kind(samples="coco", damaged=("*.json",), read=maps),
     "pack": Kind(samples="packed", damaged=("pack/*",), read=pack, heavy=True),
+    "pack_of_objects": Kind(samples="packed_objects", damaged=("*",), read=objects, heavy=True),
+    "pack_of_maps": Kind(samples="packed_maps", damaged=("*",), read=maps, heavy=True),
     **{
         f"{what}_{task}": Kind(samples=task, damaged=damaged, read=read, heavy=True)
         for task in fuzz_samples.TASKS

@@ -253,6 +253,7 @@ def _masks(folder: Path) -> None:
 def _packed(folder: Path) -> None:
     from training import datasets
     from training.datasets.pack import pack
+    from training.tools.packing import packed
 
     source = folder / "to_pack"
     for number in range(12):
@@ -260,6 +261,9 @@ def _packed(folder: Path) -> None:
     dataset = datasets.scan(str(source), seed=0, to_pack=True)
     shutil.rmtree(folder / "packed", ignore_errors=True)
     pack(dataset, folder / "packed/pack", seed=0, split_seed=0, report=print)
+    for kind, name in (("detection", "packed_objects"), ("segmentation", "packed_maps")):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        packed("scenes:64@4+2", folder / name, kind, seed=0, split_seed=0, report=print)
 
 
 def _classifier(folder: Path) -> None:

@@ -131,6 +131,7 @@ def test_answers_are_asked_for_in_the_right_types(
         ({"variants": [3]}, "variants must be a word"),
         ({"onnx": "no"}, "onnx must be True or False"),
         ({"author": 3}, "author must be a word"),
+        ({"calibration": 3}, "calibration must be a path"),
         ({"calibration_images": "x"}, "calibration_images must be a whole number"),
         ({"max_change": "x"}, "max_change must be a number"),
         ({"learning_rate": "x"}, "learning_rate must be a number"),
@@ -315,5 +316,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
     compared = kerascnn.compare([again], progress=False)
     assert compared.report is None
     assert [row["value"] for row in compared] == [rows[0]["value"]]
-    with pytest.raises(TypeError, match=r"'calibration'.*; did you mean 'calibration_images'"):
-        run.compress(calibration=3)  # type: ignore[call-arg]
+    with pytest.raises(
+        TypeError, match=r"'calibration_image'.*; did you mean 'calibration_images'"
+    ):
+        run.compress(calibration_image=3)  # type: ignore[call-arg]

@@ -108,6 +108,12 @@ CASES = {
         data=small_sets.coco, network=tiny_detectors.network, spec=tiny_detectors.spec,
         answer="objects", variants=("float32", "int8", "int8_raw"),
     ),
+    "detection without anchors": Case(
+        task="detection", metric="AP", model="rtmdet_tiny",
+        data=small_sets.coco, network=tiny_detectors.point_network,
+        spec=tiny_detectors.point_spec, answer="objects",
+        variants=("float32", "int8", "int8_raw"),
+    ),
     "two-stage detection": Case(
         task="detection", metric="AP", model="faster_rcnn_efficientnet_lite0_fpn",
         data=small_sets.coco, network=two_stage, spec=two_stage_spec, answer="objects",
@@ -123,7 +129,7 @@ CASES = {
     ),
 }  # fmt: skip
 # Its graphs are ten times as large; tests/training/detection has a fast test of each part.
-SLOW = {"two-stage detection"}
+SLOW = {"two-stage detection", "detection without anchors"}
 
 
 def with_tiny_network(case: Case, patch: pytest.MonkeyPatch) -> None:
@@ -283,6 +289,29 @@ def test_files_are_made_once_and_answer_as_keras_does(
             assert measured["value"] == pytest.approx(run.info["results"]["held_out"], abs=0.1)
     assert compress(run, case.variants)[1] is False
     assert tasks.of(run).metric == case.metric
+
+
+def test_files_are_calibrated_on_images_of_ones_own_choice(
+    case: Case, run: Run, data: Path, tmp_path: Path
+) -> None:
+    """A data set of the task, of which no truth is asked, or any folder of images."""
+    shutil.copytree(run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("artefacts"))
+    copy, variant = Run.open(tmp_path / "run"), case.variants[1]
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, path in enumerate(sorted(image_of(data).parent.rglob("*.png"))):
+        shutil.copyfile(path, folder / f"{number}.png")
+    labelled = {True: data, False: folder}
+    for known, chosen in labelled.items():
+        settings = Settings(calibration=str(chosen), calibration_pictures=3)
+        ((one,), _new) = compress(copy, [variant], onnx=False, settings=settings)
+        if case.model in REFUSED:  # of two stages: no file of them needs any
+            assert "calibration" not in one.info
+            continue
+        assert one.info["calibration_pictures"] == 3
+        found = one.info["calibration"]
+        assert (found["data"], found["labelled"]) == (chosen.name, known)
+        assert 0 <= found["distance"] <= 1
 
 
 def test_a_comparison_has_a_row_a_file(

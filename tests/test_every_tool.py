@@ -45,6 +45,7 @@ ROWS = {
     "several labels": Row(model="mobilenet_v2", task="multilabel", info={"request": {}}),
     "SSDLite": Row(model="ssdlite_mobilenet_v2", task="detection", info={"detector": {}}),
     "EfficientDet": Row(model="efficientdet_lite0", task="detection", info={"detector": {}}),
+    "RTMDet": Row(model="rtmdet_tiny", task="detection", info={"detector": {}}),
     "two-stage": Row(
         model="faster_rcnn_resnet50_fpn",
         task="detection",
@@ -98,6 +99,7 @@ def test_the_rows_are_all_kinds_of_networks() -> None:
 TAUGHT = {
     "lenet5": "classification", "ssdlite_mobilenet_v2": "detection",
     "efficientdet_lite0": "detection", "unet": "segmentation",
+    "rtmdet_tiny": "detection",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from export.artefacts import half_precision
 from export.artefacts.description import inside
 from export.artefacts.kinds import base as kinds
 from export.artefacts.kinds.base import Kind
@@ -45,6 +46,17 @@ _SHAPE: outside_json.Shape = {
     **dict.fromkeys(("nonzero_parameters", "wrong_pictures"), outside_json.whole),
     "seconds": outside_json.number,
     "mistakes": outside_json.items(outside_json.values(outside_json.anything)),
+    "half_precision": {
+        **dict.fromkeys(("activation", "sum", "limit"), outside_json.number),
+        **dict.fromkeys(("activation_layer", "sum_layer"), outside_json.text),
+        "two_steps": outside_json.maybe(outside_json.number),
+        "images": outside_json.whole,
+    },
+    "calibration": {
+        **dict.fromkeys(("data", "fingerprint"), outside_json.text),
+        **dict.fromkeys(("distance", "by_chance", "limit"), outside_json.number),
+        **dict.fromkeys(("labelled", "unlike"), outside_json.flag),
+    },
     "evaluation": {
         "metric": outside_json.text,
         **dict.fromkeys(("value", "float_value", "keras_value"), outside_json.number),
@@ -110,6 +122,10 @@ class Artefact:
         """Look at what is made of the fields; raises anything that a wrong value may raise."""
         _ = self.preprocessing, self.labels, self.answers
         _ = [self.info[name] for name in (*_FIGURES, "wrong_pictures")]
+        if (reached := self.info.get("half_precision")) is not None:
+            _ = half_precision.warnings(reached), half_precision.summary(reached)
+        if (chosen := self.info.get("calibration")) is not None:
+            _ = [chosen[name] for name in ("data", "fingerprint", "distance", "by_chance")]
         if "detector" in self.info:
             spec_from_dict(self.info["detector"])
 

@@ -178,6 +178,7 @@ class Variant:
             weight.
         tool: "litert-quantizer" or "converter" (tf.lite's own quantiser, a second opinion).
         calibration_pictures: that set the ranges of activations, or that the search looks at.
+        calibration: where they are from; empty: from the run's training images.
         steps: what is trained before the file is written, in order.
         fine_tuning: how, where anything is.
         raw_outputs: a detector without its post-processing, a segmentation network's logits.
@@ -195,6 +196,7 @@ class Variant:
     reconstructed: bool = False
     tool: str = "litert-quantizer"
     calibration_pictures: int = 0
+    calibration: str = ""
     steps: tuple[Step, ...] = ()
     fine_tuning: FineTuning | None = None
     raw_outputs: bool = False
@@ -230,11 +232,16 @@ class Variant:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that lies beside the artefact, equal after a round trip.
 
-        A teacher has the name of its run: where that lies is nobody's business.
+        A teacher has the name of its run: where that lies is nobody's business. Nor is where
+        calibration images lie.
         """
         plain = dataclasses.asdict(self)
         if self.fine_tuning and self.fine_tuning.teacher:
             plain["fine_tuning"]["teacher"] = pathlib.Path(self.fine_tuning.teacher).name
+        if self.calibration:
+            plain["calibration"] = pathlib.Path(self.calibration).name
+        else:
+            del plain["calibration"]
         if not self.probabilities:
             del plain["probabilities"]  # that recipes of before are still the same
         plain["steps"] = [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]
@@ -248,6 +255,7 @@ class Settings:
     Attributes:
         calibration_pictures: a sample of the training pictures, class-balanced where these have one
             class each; `mixed` looks at three times as many.
+        calibration: images to take in their place, see `export.tasks.calibration_set.read`.
         max_change: of `mixed`, see `Variant`.
         spared: of pruning and clustering.
         slim_score: of structured pruning.
@@ -255,6 +263,7 @@ class Settings:
     """
 
     calibration_pictures: int = 200
+    calibration: str = ""
     max_change: float = 0.5
     spared: tuple[str, ...] = SPARED
     slim_score: str = "taylor"
@@ -481,6 +490,7 @@ def _filled(
     calibrated = precision.activations in ("int8", "int16")
     if calibrated or precision.mixed_bits or precision.reconstructed or aware:
         changes["calibration_pictures"] = settings.calibration_pictures
+        changes["calibration"] = settings.calibration
     if precision.mixed_bits:
         changes["max_change"] = settings.max_change
         # A share of answers wants more of them than a range does.

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from export.artefacts import artefact
+from export.artefacts import artefact, half_precision
 from export.artefacts.about import About
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import check_labels, input_metadata, inside
@@ -27,6 +27,8 @@ from export.artefacts.variants import (
     parse_variant,
     with_outputs,
 )
+from export.compress.calibration import Calibration
+from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
@@ -50,6 +52,7 @@ from export.tflite.half_precision import round_to_half
 from export.tflite.model import TFLiteModel
 from export.tflite.normalise_first import normalise_first
 from export.tflite.quantise import quantise
+from export.tflite.two_step_means import in_two_steps, means_of_maps
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common import atomic, once
@@ -171,9 +174,20 @@ class VariantBuilder:
         self._run, self._task = run, tasks.of(run)
         self.imported = run.info["request"].get("imported") is not None
         self.source = atomic.sha256(run.model_path)
+        self._calibration = Calibration(
+            self._task,
+            lambda count: self._sample(count)[0],
+            self._float_file,
+        )
         self._stages = CompressionStages(run, self._inputs())
         self._networks: dict[str, _Network] = {}
         self._samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        # By the open float file, which its network keeps.
+        self._half_ranges: dict[int, HalfRange] = {}
+        self._warned: set[str] = set()
+
+    def _float_file(self) -> bytes:
+        return self.network(parse_variant("float32")).float32.packed()
 
     def found(self, variant: Variant, end: str) -> Artefact | None:
         """The artefact, if it is whole and made of this model by this recipe and these tools."""
@@ -239,7 +253,12 @@ class VariantBuilder:
     def _made(self, variant: Variant, end: str) -> Artefact:
         network = self.network(variant)
         began = time.monotonic()
+        needed = self._needs(network.trained, variant)
+        calibrated = self._calibration.described(variant) if needed else {}
+        reached = self._half_range(network, variant) if end == ".tflite" else None
         file, made = self._convert(network, variant, end)
+        if reached is not None:
+            made |= self._within_half(reached, file, variant)
         nonzero, sparsity = file.nonzero_weights(), file.weight_sparsity()
         # The float file ends in logits.
         comparable = variant.quantised and not variant.probabilities and end == ".tflite"
@@ -259,9 +278,41 @@ class VariantBuilder:
         info["seconds"] = round(seconds, 1)
         info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, sparsity, path)
         info["wrong_pictures"], info["mistakes"] = self._task.mistakes(answers)
-        info |= made
+        info |= made | calibrated
         artefact.write_info(path, info)
         return Artefact(path, info)
+
+    def _half_range(self, network: _Network, variant: Variant) -> HalfRange | None:
+        """What a variant's float form reaches; None where no training image is to be had."""
+        file, preprocessing = network.float32, network.trained.preprocessing
+        if variant.calibrated:
+            _model, file, preprocessing = network.lowered(variant)
+        if id(file) not in self._half_ranges:
+            pictures = self._pictures(network.trained, variant)
+            try:
+                pictures = pictures if len(pictures) else self._sample(IMAGES)[0]
+            except InputError:
+                return None
+            chosen = pictures[tasks.spread(len(pictures), IMAGES)]
+            layers = {layer.name for layer in network.model.layers}
+            self._half_ranges[id(file)] = half_range(file, preprocessing, chosen, layers)
+        return self._half_ranges[id(file)]
+
+    def _within_half(self, half: HalfRange, file: OpenFile, variant: Variant) -> dict[str, Any]:
+        """Write the means that need it in two steps, and warn once of the rest; for the .json."""
+        assert isinstance(file, TFLiteModel)
+        means = set(half.two_steps)
+        rewritten = bool(means) and variant.activations in ("float32", "dynamic")
+        # A second opinion is left as it is, and another converter calls tensors otherwise.
+        rewritten = rewritten and variant.tool != "converter" and means <= means_of_maps(file)
+        if rewritten:
+            file.apply(in_two_steps, outputs=means)
+        told = half.to_dict(rewritten=rewritten)
+        for line in half_precision.warnings(told):
+            if line not in self._warned:
+                self._warned.add(line)
+                say(f"warning: {variant.name}: {line}")
+        return {"half_precision": told}
 
     def network(self, variant: Variant) -> _Network:
         """The network of a variant after its steps."""
@@ -285,7 +336,7 @@ class VariantBuilder:
         if variant.weight_bits == 32:
             return TFLiteModel.open(network.float32.packed()), {}
         preprocessing = network.trained.preprocessing
-        pictures = self._calibration(network.trained, variant)
+        pictures = self._pictures(network.trained, variant)
         if variant.mixed_bits:
             comparison = self._task.comparison()
             data, report = mixed(network.float32, variant, preprocessing, pictures, comparison)
@@ -314,12 +365,13 @@ class VariantBuilder:
             return data, {"reconstruction": noises} if noises else {}
         return data, {}
 
-    def _calibration(self, trained: Trained, variant: Variant) -> np.ndarray:
+    def _pictures(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""
+        return self._calibration.pictures(variant) if self._needs(trained, variant) else np.empty(0)
+
+    def _needs(self, trained: Trained, variant: Variant) -> bool:
         needed = variant.calibrated or variant.mixed_bits or self.reconstructs(trained)
-        if not variant.calibration_pictures or not needed:
-            return np.empty(0)
-        return self._sample(variant.calibration_pictures)[0]
+        return bool(variant.calibration_pictures and needed)
 
     def reconstructs(self, trained: Trained) -> bool:
         """Whether files of this network are reconstructed.
@@ -338,6 +390,8 @@ class VariantBuilder:
             "about": About.of(self._run).to_dict(),
             "versions": versions(),
         }
+        if (chosen := self._calibration.key(variant)) is not None:
+            made_of["calibration"] = chosen
         return content_key(made_of)
 
     def _inputs(self) -> StageInputs:
@@ -347,7 +401,9 @@ class VariantBuilder:
             fine_tuning_data=lambda: self._fine_tuning_data,
             teacher=lambda name: self._task.teacher(self._teaching(name)),
             teacher_key=self._teacher_key,
-            calibration=self._sample,
+            sample=self._sample,
+            calibration=self._calibration.pictures,
+            calibration_key=self._calibration.key,
             simulated=self._task.simulated_answers,
         )
 
@@ -403,7 +459,7 @@ class VariantBuilder:
             **_selftest(path),
             "labels": list(run.labels),
             **About.of(run).to_dict(),
-            "calibration_pictures": len(self._calibration(trained, variant)),
+            "calibration_pictures": len(self._pictures(trained, variant)),
             "versions": versions(),
         }
 

@@ -49,6 +49,7 @@ def fine_tune(
         InputError: the loss is no longer a number.
     """
     steps = fine_tuning_data.steps(config)
+    model = fine_tuning_data.trained_form(model)
     rate = tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * steps)
     optimizer = tf_keras.optimizers.Adam(rate)
     optimizer.build(model.trainable_variables)

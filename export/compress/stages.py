@@ -72,7 +72,9 @@ class StageInputs:
         fine_tuning_data: for a teacher or None.
         teacher: opens it by the `teacher` of a `FineTuning`.
         teacher_key: its sha256, without opening it.
-        calibration: so many pictures of the training split, uint8.
+        sample: so many pictures of the training split, uint8, and their labels.
+        calibration: the pictures that files of a variant are calibrated on.
+        calibration_key: of the set that they are from; None: of training pictures.
         simulated: what the simulated int8 network, a function, answers on the held-out pictures.
     """
 
@@ -81,7 +83,9 @@ class StageInputs:
     fine_tuning_data: Callable[[], FineTuningData]
     teacher: Callable[[str], TeacherNetwork]
     teacher_key: Callable[[str], str]
-    calibration: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    sample: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    calibration: Callable[[Variant], np.ndarray]
+    calibration_key: Callable[[Variant], str | None]
     simulated: Callable[[Callable[[np.ndarray], np.ndarray]], Any]
 
 
@@ -120,7 +124,7 @@ class CompressionStages:
         for step in variant.steps:
             tuning = variant.fine_tuning
             assert tuning is not None
-            made_of = {
+            made_of: dict[str, Any] = {
                 "before": keys[-1],
                 "step": {"name": step.name, **dataclasses.asdict(step)},
                 "config": dataclasses.asdict(self._config_of(step, tuning)),
@@ -130,6 +134,8 @@ class CompressionStages:
                 "calibration": variant.calibration_pictures if step == Qat() else None,
                 "versions": versions(),
             }
+            if step == Qat() and (chosen := self._inputs.calibration_key(variant)) is not None:
+                made_of["calibration_set"] = chosen
             keys.append(content_key(made_of))
         return keys
 
@@ -205,7 +211,7 @@ class CompressionStages:
                     fine_tuning_data,
                     config,
                     checkpoints,
-                    calibration=self._inputs.calibration(variant.calibration_pictures)[0],
+                    calibration=self._inputs.calibration(variant),
                     judge=self._inputs.simulated,
                     clustered=before.shared_scale,
                 )
@@ -221,7 +227,7 @@ class CompressionStages:
         joined = deployed(model)
         if joined is model or not isinstance(step, ChannelPrune | Prune):
             return joined
-        pictures, _ = self._inputs.calibration(_SCORED_PICTURES)
+        pictures, _ = self._inputs.sample(_SCORED_PICTURES)
         count = at_once(joined, _SCORED_AT_ONCE, copies=2)
         chunks = (pictures[i : i + count] for i in range(0, len(pictures), count))
         return with_norms(joined, model, map(preprocessing.normalise, chunks))
@@ -236,7 +242,7 @@ class CompressionStages:
     ) -> keras.Model:
         # Beside each activation its slope is held, and their product.
         count = at_once(model, _SCORED_AT_ONCE, copies=3)
-        scored = fine_tuning_data.scored(config, self._inputs.calibration, _SCORED_PICTURES, count)
+        scored = fine_tuning_data.scored(config, self._inputs.sample, _SCORED_PICTURES, count)
         smaller = _least_pruned(model, step, scored, fine_tuning_data.score_loss(config))
         fine_tuning_data.train_on(smaller, config, checkpoints)
         return smaller

@@ -2,9 +2,10 @@
 
 Of a network with several outputs, as a detector's, what joins its levels behind the last
 convolutions: in int8 a concatenation would give all levels one scale, and a sigmoid tell no scores
-above 0.996 apart. Of one output with logits for each pixel, these: of int8 logits the two largest
-are equal on 0.4 to 3% of the pixels (U-Nets on scenes with a mean IoU of 64 and 23%), which then
-all fall to the first class, the background.
+above 0.996 apart. So stays the arithmetic behind it, by which distances become box deltas
+(`export.graph.detection`). Of one output with logits for each pixel, these: of int8 logits the two
+largest are equal on 0.4 to 3% of the pixels (U-Nets on scenes with a mean IoU of 64 and 23%), which
+then all fall to the first class, the background.
 
 The rule is asked for the Keras graph that trains for int8 and for the file that is quantised.
 """
@@ -15,8 +16,9 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 CONCATENATION, LOGISTIC, RESHAPE, SOFTMAX = "concatenation", "logistic", "reshape", "softmax"
+ARITHMETIC = "arithmetic"
 # Operations without weights that may end a network with several outputs.
-_JOINING = (CONCATENATION, LOGISTIC, RESHAPE, SOFTMAX)
+_JOINING = (ARITHMETIC, CONCATENATION, LOGISTIC, RESHAPE, SOFTMAX)
 _OF_PIXELS = 4  # dimensions: batch, height, width, classes
 
 _Tensor = TypeVar("_Tensor", bound=Hashable)

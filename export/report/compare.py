@@ -8,10 +8,12 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from export.artefacts import half_precision
 from export.artefacts.artefact import Artefact, sidecar
 from export.artefacts.kinds import base as kinds
 from export.artefacts.significance import Difference
 from export.compress import left_out
+from export.compress.calibration import Likeness, warning
 from export.compress.compress import all_artefacts
 from export.report import chart, device_results, results
 from export.report import (
@@ -26,7 +28,7 @@ from export.report.page import (
     RunSummary,
 )
 from export.report.results import Choice, NotWritten, Result
-from export.runtime import benchmark, first_run
+from export.runtime import accelerators, benchmark, first_run
 from export.runtime import load as runtimes
 from export.runtime.verify import verified_of
 from export.tasks import allowed
@@ -96,7 +98,8 @@ def measure(found: Sequence[tuple[Run, Artefact]]) -> list[Result]:
         calls[str(artefact.path)] = task.load(artefact.path).once(task.timed_picture())
     with Progress("timing", benchmark.ROUNDS, unit="round") as progress:
         latencies = benchmark.interleaved(calls, after_round=progress.step)
-    return [result(run, a, latencies[str(a.path)]) for run, a in found]
+    rows = [result(run, a, latencies[str(a.path)]) for run, a in found]
+    return [_with_accelerators(row, a.path) for row, (_run, a) in zip(rows, found, strict=True)]
 
 
 def write(
@@ -118,7 +121,7 @@ def write(
 
     def write_list() -> None:
         if phones:
-            results.write_table(listed, device_results.COLUMNS, device_results.table(rows, phones))
+            results.write_table(listed, device_results.WRITTEN, device_results.table(rows, phones))
         else:
             results.write_csv(listed, rows)
 
@@ -126,7 +129,9 @@ def write(
         report.write_report(
             page,
             rows,
-            runs=[RunSummary(name=run.name, facts=_facts(run)) for run in runs],
+            runs=[
+                RunSummary(name=run.name, facts=_facts(run) | _findings(run, found)) for run in runs
+            ],
             machine=machine() | {f"version of {name}": v for name, v in versions().items()},
             mistakes=_mistakes(found, rows),
             behind=_behind(found, rows),
@@ -265,6 +270,15 @@ def result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
     )
 
 
+def _with_accelerators(row: Result, path: pathlib.Path) -> Result:
+    """With those that take the file; of ONNX files nothing is known."""
+    if path.suffix != ".tflite":
+        return row
+    found = accelerators.accelerators(path)
+    gpu, npu = accelerators.text(found.gpu), accelerators.text(found.npu)
+    return dataclasses.replace(row, gpu=gpu, npu=npu)
+
+
 def _choice(measured: Mapping[str, Any]) -> Choice | None:
     """What a file is chosen by; None where no split was set aside, and of earlier versions."""
     told = measured.get("choice")
@@ -312,6 +326,22 @@ def _facts(run: Run) -> dict[str, str]:
         ),
         **{f"Left out: {file}": why for file, why in left_out.of_run(run).items()},
     }
+
+
+def _findings(run: Run, found: Sequence[tuple[Run, Artefact]]) -> dict[str, str]:
+    """Images of the user's own choice that files were calibrated on; what half precision lacks."""
+    told = {}
+    for owner, artefact in found:
+        reached = artefact.info.get("half_precision")
+        if owner is run and reached and (lines := half_precision.warnings(reached)):
+            told[f"Half precision: {artefact.path.name}"] = "; ".join(lines)
+        chosen = artefact.info.get("calibration")
+        if owner is run and chosen:
+            likeness = Likeness(distance=chosen["distance"], by_chance=chosen["by_chance"])
+            name = f"{chosen['data']} (fingerprint {chosen['fingerprint']})"
+            end = f"; {warning(chosen['data'], likeness)}" if likeness.unlike else ""
+            told[f"Calibrated: {artefact.path.name}"] = name + end
+    return told
 
 
 def _data_name(name: str) -> str:

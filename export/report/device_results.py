@@ -17,7 +17,9 @@ from export.report.results import Result
 from kerascnn.errors import InputError
 from training.common.drawing import shorten
 
-_COMPUTER = tuple(name for name in COMPUTER_COLUMNS if name != "pictures")
+# What the app does not know of, and has no column for.
+_READ_HERE = ("gpu", "npu")
+_COMPUTER = tuple(name for name in COMPUTER_COLUMNS if name not in ("pictures", *_READ_HERE))
 # The table that the app shares has the columns of results.csv, so that both stand in one sheet, and
 # a few of its own; what a phone cannot know is empty there.
 COLUMNS = (
@@ -26,13 +28,15 @@ COLUMNS = (
     *("accelerator_used", "nodes", "plan_nodes", "runtime", "soc"),
     *("thermal_before", "thermal_after", "selftest"),
 )
+# The table that is written here.
+WRITTEN = (*COLUMNS, *_READ_HERE)
 _NEEDED = (
     *("model", "variant", "bytes", "metric", "value", "latency_ms", "latency_p95_ms"),
     *("threads", "sha256", "device", "accelerator", "pictures"),
 )
 _OF_FILES = (
     *("run", "model", "variant", "format", "parameters", "nonzero_parameters", "macs"),
-    *("bytes", "download_bytes", "sparsity", "sha256"),
+    *("bytes", "download_bytes", "sparsity", "sha256", *_READ_HERE),
 )
 BY_TOOL = "benchmark_model"  # in the column `runtime`
 _TIMES = ("latency_p90_ms", "latency_p99_ms", "init_ms")
@@ -277,17 +281,17 @@ def on_phone(rows: Sequence[Result], phone: Phone) -> list[Result]:
 
 
 def table(rows: Sequence[Result], phones: Sequence[Phone]) -> list[list[Any]]:
-    """Lines below `COLUMNS`: every file here, then on each phone.
+    """Lines below `WRITTEN`: every file here, then on each phone.
 
     Figures of this machine are empty in a phone's line, and the other way round.
     """
-    lines = [[getattr(row, name, None) for name in COLUMNS] for row in rows]
+    lines = [[getattr(row, name, None) for name in WRITTEN] for row in rows]
     for phone in phones:
         for i, told in phone.results.items():
             cells = {name: getattr(rows[i], name) for name in _OF_FILES}
             cells |= {name: getattr(told, name) for name in _OF_PHONES}
             cells |= dataclasses.asdict(told.setup)
-            lines.append([cells.get(name) for name in COLUMNS])
+            lines.append([cells.get(name) for name in WRITTEN])
     return lines
 
 

@@ -38,6 +38,7 @@ from export.report.results import (
     same_figures,
     size_unit,
 )
+from export.runtime.accelerators import WHOLE
 from export.runtime.verify import NO, NOT_VERIFIED
 from training.common import atomic
 from training.common.wording import SizeUnit
@@ -432,7 +433,30 @@ _COLUMNS = (
         meaning="parts of the graph that the XNNPACK delegate took; 1 is the whole graph at once; "
         "unknown for ONNX",
     ),
+    _Column(
+        title="GPU",
+        text=lambda r: _taken(r.gpu),
+        remark=lambda r: _why_not(r.gpu),
+        meaning="whole: TensorFlow Lite's GPU delegate takes each of the file's operations. in "
+        "part: those named stay on the processor, and the graph is cut there",
+    ),
+    _Column(
+        title="NPU",
+        text=lambda r: _taken(r.npu),
+        remark=lambda r: _why_not(r.npu),
+        meaning="whole: the file has what compilers for NPUs ask for: integers of 8 bits from end "
+        "to end, kernels with scales, fixed shapes, no custom operation. in part: those named do "
+        "not; a compiler for a chip may still take some",
+    ),
 )
+
+
+def _taken(told: str | None) -> str:
+    return {None: "\N{EN DASH}", WHOLE: WHOLE}.get(told, "in part")
+
+
+def _why_not(told: str | None) -> str:
+    return "" if told in (None, WHOLE) else str(told)
 
 
 def _columns(results: Sequence[Result], phones: Sequence[Phone]) -> tuple[_Column, ...]:

@@ -74,6 +74,9 @@ class Result:
             segmentation network, of a class's IoU, in points.
         partitions: of the graph that the XNNPACK delegate took; 1 is the whole; `None` for ONNX.
         sha256: of the file.
+        gpu: "whole" where a GPU takes all operations of the file, else those that it does not and
+            why (`export.runtime.accelerators.text`); `None` for ONNX, and where it is not known.
+        npu: the same of NPUs.
     """
 
     run: str
@@ -109,6 +112,8 @@ class Result:
     max_logit_diff: float
     partitions: int | None
     sha256: str
+    gpu: str | None = None
+    npu: str | None = None
 
     @property
     def fits(self) -> bool:
@@ -203,7 +208,7 @@ COLUMNS = (
     *("balanced_accuracy", "choice_value", "choice_float_value", "chosen_on", "latency_ms"),
     *("latency_p95_ms", "latency_low_ms", "latency_high_ms", "threads", "peak_arena_bytes"),
     *("sparsity", "seconds", "fits", "verified", "agreement", "max_logit_diff", "partitions"),
-    *("sha256", "pictures"),
+    *("sha256", "pictures", "gpu", "npu"),
 )
 
 
@@ -266,7 +271,9 @@ def write_table(path: pathlib.Path, names: Sequence[str], rows: Sequence[Sequenc
     atomic.write_csv(path, names, ([_cell(value) for value in row] for row in rows))
 
 
-_TEXTS = {"run", "model", "variant", "format", "metric", "chosen_on", "verified", "sha256"}
+_TEXTS = {"run", "model", "variant", "format", "metric", "chosen_on", "verified", "sha256"} | {
+    *("gpu", "npu"),
+}
 _COUNTS = {
     *("parameters", "nonzero_parameters", "macs", "bytes", "download_bytes", "threads"),
     *("peak_arena_bytes", "partitions", "pictures"),

@@ -9,13 +9,16 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from export.artefacts import half_precision
+from export.artefacts.artefact import Artefact
 from export.artefacts.description import RAW, read_description
 from export.artefacts.kinds import base as kinds
 from export.artefacts.selftest import FIELD, Comparison, known
-from export.runtime import selftest
+from export.runtime import accelerators, selftest
+from export.runtime.accelerators import Accelerators
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import LETTERBOX_GREY, OVERLAP
-from training.common.wording import unit_of
+from training.common.wording import counted, unit_of
 
 _SHOWN_LABELS = 10
 _WIDTH = 12  # of the first column
@@ -36,6 +39,9 @@ class Info:
         custom: kinds that are none of its format's own.
         flex: those among them that TensorFlow has to be brought along for.
         verified: what its self-test came to here; None where it was not run, or is not inside.
+        accelerators: which take a .tflite file whole; None of others.
+        beside: what the .json beside a file says of it, where there is one that is its own:
+            "partitions" for XNNPACK, and "half_precision" (`export.artefacts.half_precision`).
     """
 
     file: str
@@ -46,6 +52,8 @@ class Info:
     custom: tuple[str, ...]
     flex: tuple[str, ...]
     verified: Comparison | None = None
+    accelerators: Accelerators | None = None
+    beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def info(path: pathlib.Path, *, verify: bool = False) -> Info:
@@ -61,6 +69,8 @@ def info(path: pathlib.Path, *, verify: bool = False) -> Info:
     told = read_description(path)
     try:
         operations, custom, shape = _LOOKS[path.suffix](path)
+        tflite = path.suffix == ".tflite"
+        whole = accelerators.accelerators(path) if tflite else None
     except InputError:
         raise
     except Exception as error:
@@ -81,6 +91,8 @@ def info(path: pathlib.Path, *, verify: bool = False) -> Info:
         custom=tuple(sorted(custom)),
         flex=tuple(sorted(name for name in custom if name.startswith(_FLEX))),
         verified=selftest.verify(path, told) if verify else None,
+        accelerators=whole,
+        beside=_beside(path),
     )
 
 
@@ -118,6 +130,14 @@ def as_text(found: Info) -> str:
         "self-test": _selftest(found),
         "operations": _operations(found),
     }
+    if (parts := found.beside.get("partitions")) is not None:
+        rows["XNNPACK"] = counted(parts, "partition")
+    if found.accelerators is not None:
+        rows["GPU"] = accelerators.text(found.accelerators.gpu)
+        rows["NPU"] = accelerators.text(found.accelerators.npu)
+    if (reached := found.beside.get("half_precision")) is not None:
+        lines = half_precision.warnings(reached)
+        rows["float16"] = "; ".join(lines) or half_precision.summary(reached)
     lines = [f"{name:{_WIDTH}}{value}" if name else value for name, value in rows.items()]
     return "\n".join(_plain(line) for line in (found.file, *lines))
 
@@ -179,6 +199,16 @@ def _operations(found: Info) -> str:
     elif found.format == "tflite":
         told.append("no Flex")
     return "; ".join(told)
+
+
+def _beside(path: pathlib.Path) -> dict[str, Any]:
+    """Of the .json: to count a file's partitions, or to see what it reaches, it would be run."""
+    try:
+        told = Artefact.open(path).info
+    except InputError:
+        return {}
+    found = {"partitions": told["evaluation"].get("partitions")}
+    return found | {name: told[name] for name in ("half_precision",) if name in told}
 
 
 def _sides(shape: Any) -> str:

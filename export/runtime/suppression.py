@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kerascnn.detection.specs import DetectorSpec
+from kerascnn.detection.anchors import SMALLEST_CELLS
+from kerascnn.detection.specs import DISTANCES, DetectorSpec
 from training.detection.metrics import Detections
 
 
@@ -28,7 +29,8 @@ def _of_picture(
 ) -> Detections:
     """Of codes (a, 4) and scores (a, c); equal scores go by label, then by anchor."""
     best, labels, anchor = _candidates(spec, np.asarray(scores, np.float32))
-    boxes = decode(codes[anchor], anchors[anchor], spec.box_scales)
+    chosen = deltas_of(codes[anchor]) if spec.coding == DISTANCES else codes[anchor]
+    boxes = decode(chosen, anchors[anchor], spec.box_scales)
     rule = spec.rule
     classes = np.zeros_like(labels) if rule.class_agnostic else labels
     if rule.soft_nms_sigma is None:
@@ -61,6 +63,13 @@ def _candidates(
     best = likely[order]
     labels, anchor = (own[best], best) if spec.class_agnostic else np.divmod(best, len(scores))
     return pairs[best], labels, anchor
+
+
+def deltas_of(distances: np.ndarray) -> np.ndarray:
+    """(k, 4) codes of distances (k, 4): see `kerascnn.detection.boxes.deltas_of`."""
+    before, behind = np.split(np.asarray(distances, np.float32), 2, axis=-1)
+    sizes = np.log(np.maximum(before + behind, np.float32(SMALLEST_CELLS)))
+    return np.concatenate([np.float32(0.5) * (behind - before), sizes], axis=-1)
 
 
 def decode(codes: np.ndarray, anchors: np.ndarray, scales: tuple[float, ...]) -> np.ndarray:

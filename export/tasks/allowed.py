@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from export.artefacts.kinds import base as kinds
-from export.artefacts.variants import Variant, parse_variant
+from export.artefacts.variants import Settings, Variant, parse_variant
+from export.tasks import calibration_set
 from kerascnn.errors import InputError
 from training import tasks
 
@@ -60,6 +61,12 @@ def require_file(run: Run, name: str) -> pathlib.Path:
             f"{path}: no such file; make it: kerascnn compress {run.folder} --variants {name}"
         )
     return path
+
+
+def require_calibration(run: Run, settings: Settings) -> None:
+    """Raise InputError for a place to calibrate on where there are no images; none is read."""
+    if settings.calibration:
+        calibration_set.require(settings.calibration, run.task)
 
 
 def check(run: Run, made: Variant) -> None:

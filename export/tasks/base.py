@@ -25,6 +25,8 @@ from export.graph.signature import INPUT_NAME
 from export.onnx import metadata as onnx_metadata
 from export.runtime import selftest
 from export.runtime.verify import Verdict
+from export.tasks import calibration_set
+from export.tasks.calibration_set import CalibrationSet
 from export.tasks.comparison import Comparison
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Trained
@@ -34,6 +36,7 @@ from kerascnn.errors import InputError, reason
 from training import tasks
 from training.common import once
 from training.common.progress import say
+from training.datasets.decode import Broken
 from training.engine.request import TrainRequest
 from training.engine.run import Run
 from training.engine.teacher import TeacherNetwork
@@ -134,6 +137,24 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(n, height, width, channels) uint8 training pictures, chosen by the seed; and labels."""
+
+    def calibration_set(self, data: str) -> CalibrationSet:
+        """Images that a user names to calibrate on; those that the run measures by are left out.
+
+        Raises:
+            InputError: there are none.
+        """
+        found = calibration_set.read(data, self.run.task)
+        aside = (self.dataset.held_out, self.dataset.validation)
+        return found.without([split for split in aside if split])
+
+    def sampled(self, chosen_from: CalibrationSet, count: int) -> tuple[np.ndarray, list[Broken]]:
+        """(n, height, width, channels) uint8 of it, chosen by the seed; and what is broken.
+
+        Args:
+            count: in all; broken ones are among them.
+        """
+        raise InputError(f"files for {self.run.task} are calibrated on training images alone")
 
     def judged(self, count: int) -> np.ndarray:
         """(n, height, width, channels) uint8 pictures that `debug` looks for faults on.

@@ -22,7 +22,9 @@ from export.runtime import verify
 from export.runtime.load import Runtime
 from export.runtime.load import load as load_runtime
 from export.runtime.verify import Verdict
+from export.tasks import calibration_set
 from export.tasks.base import Task, spread
+from export.tasks.calibration_set import CalibrationSet
 from export.tasks.comparison import Comparison, OfLogits
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.same_data import check_fingerprint
@@ -46,7 +48,7 @@ from training.classification.tf_data import train_stream, with_teacher
 from training.classification.train import source_for
 from training.classification.training_model import factors_of
 from training.common.wording import counted
-from training.datasets.decode import decode_split
+from training.datasets.decode import Broken, decode_split
 from training.datasets.selection import without
 from training.datasets.splits import Dataset, Split, places_by_class
 from training.engine import dataset_of_request as of_request
@@ -248,21 +250,40 @@ class Classification(Task):
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Class-balanced, as far as there are enough; of more classes, one each of `count`."""
         train = self.dataset.train
+        split, _broken = self._decoded(train.take(self._balanced(train, count)), count)
+        assert split.pictures is not None
+        return split.pictures, split.labels
+
+    def sampled(self, chosen_from: CalibrationSet, count: int) -> tuple[np.ndarray, list[Broken]]:
+        chosen = chosen_from.split.take(self._by_chance(chosen_from.split, count))
+        split, broken = self._decoded(chosen, count)
+        assert split.pictures is not None
+        calibration_set.require_some(len(split), broken)
+        return split.pictures, broken
+
+    def _by_chance(self, split: Split, count: int) -> np.ndarray:
+        """Places of so many images of a split, whatever they show."""
+        order = np.random.default_rng(self.config.seed).permutation(len(split))
+        return np.sort(order[:count])
+
+    def _balanced(self, split: Split, count: int) -> np.ndarray:
+        """Places of equally many images of each class."""
         rng = np.random.default_rng(self.config.seed)
-        places = places_by_class(train.labels)
+        places = places_by_class(split.labels)
         if len(places) > count:
             places = [places[i] for i in np.sort(rng.choice(len(places), count, replace=False))]
         each = max(1, count // len(places))
         chosen = [rng.permutation(some)[:each] for some in places]
-        split, _broken = decode_split(
-            train.take(np.sort(np.concatenate(chosen))), self.run.preprocessing
-        )
-        if split.pictures is None:
+        return np.sort(np.concatenate(chosen))
+
+    def _decoded(self, split: Split, count: int) -> tuple[Split, list[Broken]]:
+        found, broken = decode_split(split, self.run.preprocessing)
+        if found.pictures is None:
             raise InputError(
                 f"{count:,} calibration images do not fit into memory; a few hundred are enough: "
                 "--calibration-pictures"
             )
-        return split.pictures, split.labels
+        return found, broken
 
     def fine_tuning_data(self) -> ClassificationFineTuningData:
         preprocessing = self.run.preprocessing

@@ -103,6 +103,11 @@ class DetectorTask(PlacedTask[DetectionSplit]):
     def spec(self) -> DetectorSpec | TwoStageSpec:
         """What the run's detector gives."""
 
+    @property
+    def file_spec(self) -> DetectorSpec | TwoStageSpec:
+        """What its files give."""
+        return self.spec
+
     def keras_answers(self, trained: Trained) -> Found:
         return self._found(self.keras_function(trained), "Keras on held-out images")
 
@@ -126,7 +131,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
         return OfDetections(lambda path: self.load(path).detect, len(self.run.labels))
 
     def load(self, path: pathlib.Path) -> Detector:
-        return load_detector(path, self.run.preprocessing, self.spec)
+        return load_detector(path, self.run.preprocessing, self.file_spec)
 
     def timed_picture(self) -> np.ndarray:
         """The first held-out one: what suppression costs depends on what is found."""
@@ -268,7 +273,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
     def description(self, variant: Variant, end: str) -> dict[str, Any]:
         return {
             "outputs": self.outputs(variant, end),
-            "detector": self.spec.to_dict(),
+            "detector": self.file_spec.to_dict(),
             "category_ids": list(self.run.info["category_ids"]),
         }
 

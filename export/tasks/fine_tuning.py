@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from kerascnn.preprocessing import Preprocessing
 from training.datasets import streams
@@ -60,6 +61,10 @@ class FineTuningData(abc.ABC):
         """The training's own batches from `first_epoch` to the last epoch."""
         training_data = self.training_data(config)
         return tiled_stream(training_data, first_epoch=first_epoch, last_epoch=config.epochs)
+
+    def trained_form(self, model: tf_keras.Model) -> tf_keras.Model:
+        """What of a network in tf_keras `compiled` takes, with the layers of `model`."""
+        return model
 
     def targeted(self, config: TrainConfig) -> Callable[..., tuple] | None:
         """What makes of a batch what `compiled` takes; None where it is that already."""

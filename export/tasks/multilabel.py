@@ -18,12 +18,11 @@ from export.runtime.verify import Verdict
 from export.tasks.classification import Classification, ClassificationFineTuningData
 from export.tasks.comparison import Comparison, OfLabels
 from export.tasks.trained import Trained
-from kerascnn.errors import InputError
 from training.classification.evaluate import PredictFn
 from training.classification.fit import ClassificationTraining
 from training.common import packed
 from training.common.wording import counted
-from training.datasets.decode import decode_split
+from training.datasets.splits import Split
 from training.engine.config import TrainConfig
 from training.multilabel import metrics
 from training.multilabel.evaluate import MultilabelEvaluation, evaluate, sigmoid
@@ -74,17 +73,9 @@ class Multilabel(Classification):
     def comparison(self) -> Comparison:
         return OfLabels(self.run.preprocessing)
 
-    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """By chance."""
-        train = self.dataset.train
-        order = np.random.default_rng(self.config.seed).permutation(len(train))
-        split, _broken = decode_split(train.take(np.sort(order[:count])), self.run.preprocessing)
-        if split.pictures is None:
-            raise InputError(
-                f"{count:,} calibration images do not fit into memory; a few hundred are enough: "
-                "--calibration-pictures"
-            )
-        return split.pictures, split.labels
+    def _balanced(self, split: Split, count: int) -> np.ndarray:
+        """By chance: an image has several labels, or none."""
+        return self._by_chance(split, count)
 
     def fine_tuning_data(self) -> MultilabelFineTuningData:
         return MultilabelFineTuningData(**{

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from export.tasks import calibration_set
 from export.tasks.base import Task, spread
+from export.tasks.calibration_set import CalibrationSet
 from export.tasks.same_data import check_fingerprint
-from training.augment.boxes import to_network
+from kerascnn.errors import InputError
+from training.augment.boxes import refuse_crops, to_network
 from training.common.parallel import in_order
-from training.datasets import tiling
+from training.datasets import tiling, unlabelled
+from training.datasets.decode import Broken
 from training.datasets.splits import PlacedSplit, SplitDataset
 from training.engine import dataset_of_request as of_request
 from training.engine.evaluation import image_blocks
@@ -60,21 +65,42 @@ class PlacedTask(Task, Generic[_Split]):
 
     def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """By chance, without regard to what is in them; the labels are empty."""
-        order = np.random.default_rng(self.config.seed).permutation(len(self.train))
-        chosen = self.train.take(np.sort(order[:count]))
-        if self.run.preprocessing.tiles:
-            return self._tiles(chosen), np.empty(0, np.int32)
-        blocks = list(image_blocks(chosen, self.run.preprocessing, len(chosen)))
-        return np.concatenate(blocks), np.empty(0, np.int32)
+        pictures, broken = self._chosen(self.train, count)
+        if broken:
+            raise InputError(broken[0].reason)
+        return pictures, np.empty(0, np.int32)
 
-    def _tiles(self, split: _Split) -> np.ndarray:
-        """One tile by chance of each image of a split, as the network sees it."""
-        preprocessing, rng = self.run.preprocessing, np.random.default_rng(self.config.seed)
-        chances = rng.random((len(split), 2))
+    def calibration_set(self, data: str) -> CalibrationSet:
+        found = super().calibration_set(data)
+        if found.labelled:
+            return found
+        return dataclasses.replace(found, split=unlabelled.placed(found.split))
 
-        def one(index: int) -> np.ndarray:
-            image = split.picture(index)
-            window = tiling.anywhere(image.shape[:2], preprocessing, chances[index])
-            return to_network(tiling.cut(image, window), preprocessing)
+    def sampled(self, chosen_from: CalibrationSet, count: int) -> tuple[np.ndarray, list[Broken]]:
+        pictures, broken = self._chosen(chosen_from.split, count)
+        calibration_set.require_some(len(pictures), broken)
+        return pictures, broken
 
-        return np.stack(list(in_order(one, len(split), chunk=1)))
+    def _chosen(self, split: PlacedSplit[Any], count: int) -> tuple[np.ndarray, list[Broken]]:
+        """As the network sees them; of large images one tile of each, where it was trained so."""
+        preprocessing = self.run.preprocessing
+        refuse_crops(preprocessing)
+        order = np.random.default_rng(self.config.seed).permutation(len(split))
+        chosen = split.take(np.sort(order[:count]))
+        chances = np.random.default_rng(self.config.seed).random((len(chosen), 2))
+
+        def look(index: int) -> np.ndarray | Broken:
+            try:
+                image = chosen.picture(index)
+            except InputError as error:
+                return Broken(name=chosen.names[index], reason=str(error))
+            if preprocessing.tiles:
+                window = tiling.anywhere(image.shape[:2], preprocessing, chances[index])
+                image = tiling.cut(image, window)
+            return to_network(image, preprocessing)
+
+        large = {"chunk": 1} if preprocessing.tiles else {}
+        found = list(in_order(look, len(chosen), **large))
+        sound = [one for one in found if not isinstance(one, Broken)]
+        broken = [one for one in found if isinstance(one, Broken)]
+        return np.stack(sound) if sound else np.empty((0, *preprocessing.input_shape)), broken

@@ -11,6 +11,14 @@ from export.tflite.model import TFLiteModel
 from export.tflite.weights import shape
 
 _KINDS = {
+    **dict.fromkeys(
+        (
+            *(schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB, schema.BuiltinOperator.MUL),
+            *(schema.BuiltinOperator.MAXIMUM, schema.BuiltinOperator.LOG),
+            *(schema.BuiltinOperator.SPLIT, schema.BuiltinOperator.STRIDED_SLICE),
+        ),
+        float_ends.ARITHMETIC,
+    ),
     schema.BuiltinOperator.CONCATENATION: float_ends.CONCATENATION,
     schema.BuiltinOperator.LOGISTIC: float_ends.LOGISTIC,
     schema.BuiltinOperator.RESHAPE: float_ends.RESHAPE,

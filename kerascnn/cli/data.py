@@ -94,12 +94,17 @@ def _write_refusal(wanted: Any, error: InputError, page: pathlib.Path) -> None:
 
 @click.command(epilog="Example: kerascnn pack photos/ -o photos-pack --max-side 512")
 @click.argument("source")
+@click.option(
+    "--task",
+    help="What the images are for: classification, detection (boxes, and masks where there are "
+    "outlines) or segmentation (label maps).  [default: by the form of SOURCE]",
+)
 @click.option("-o", "--out", required=True, type=click.Path(), help="Folder for the pack.")
 @click.option("--shard-size", default="128MB", show_default=True, help="Size per file, at most.")
 @click.option(
     "--max-side",
     type=click.IntRange(min=1),
-    help="Scale images down whose longer side has more pixels.  [default: never]",
+    help="Scale labelled images down whose longer side has more pixels.  [default: never]",
 )
 @click.option(
     "--seed",
@@ -117,25 +122,26 @@ def _write_refusal(wanted: Any, error: InputError, page: pathlib.Path) -> None:
 )
 @click.option("--strict", is_flag=True, help="Stop at a broken image instead of skipping it.")
 @json_option
-def pack(source: str, out: str, shard_size: str, as_json: bool, **asked: Any) -> None:
-    """Copy labelled images into a few large TFRecord files.
+def pack(
+    source: str, task: str | None, out: str, shard_size: str, as_json: bool, **asked: Any
+) -> None:
+    """Copy images with labels, boxes, masks or label maps into a few large TFRecord files.
 
     SOURCE is what `train --data` takes; then train with `--data` and the pack's folder. Repeat the
     command to continue after an interruption.
     """
-    from training.datasets import canonical, require
-    from training.datasets.pack import pack, shard_bytes
+    from training.datasets import canonical
+    from training.datasets.pack import shard_bytes
     from training.datasets.paths import refuse_within
+    from training.tools.packing import kind_of, packed
 
-    require(source)
+    kind = kind_of(source, task)
     asked["shard_bytes"] = shard_bytes(shard_size)
     refuse_within(pathlib.Path(out), source, canonical(source), flag="")
     framework.load()
-    from training import datasets
     from training.common.progress import say
 
-    dataset = datasets.scan(source, seed=asked["split_seed"], to_pack=True)
-    made = pack(dataset, pathlib.Path(out), report=say, **asked)
+    made = packed(source, pathlib.Path(out), kind, report=say, **asked)
     if as_json:
         print_json(dataclasses.asdict(made) | {"folder": out})
     else:

@@ -130,7 +130,8 @@ def training_options(command: Any) -> Any:
             metavar="KEY=VALUE",
             help="Option of a detector: anchors=auto (fitted to the data), min_scale=0.1 "
             "(SSDLite), anchor_scale=2 (EfficientDet), "
-            "proposals=300 (R-CNN), score_threshold=0.1, iou_threshold=0.6, max_detections=50.",
+            "proposals=300 (R-CNN), score_threshold=0.1, iou_threshold=0.6, max_detections=50, "
+            "class_agnostic=true, suppression=soft (Soft-NMS).",
         ),
     )):  # fmt: skip
         command = option(command)
@@ -220,9 +221,15 @@ def settings_options(command: Any) -> Any:
     """What `compress` and `shrink` may be told beside the names of variants."""
     for option in reversed((
         click.option(
+            "--calibration",
+            metavar="DATA",
+            help="Images to calibrate and reconstruct on: a folder of images without labels, or "
+            "what train's --data takes.  [default: training images of RUN]",
+        ),
+        click.option(
             "--calibration-pictures",
             type=int,
-            help="Images used to calibrate int8.  [default: 200]",
+            help="How many of them, in all; RUN's seed chooses.  [default: 200]",
         ),
         click.option(
             "--max-change",

@@ -16,6 +16,9 @@ from kerascnn.errors import InputError
 
 # A description from elsewhere is not believed beyond these; the largest detectors have 200,000.
 MOST_ANCHORS = 10**7
+# Sides of boxes that are told by distances, in cells: below a pixel, and so large that float32
+# tells a box's two sides apart anywhere near the picture, which TFLite's operation insists on.
+SMALLEST_CELLS = 1e-2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,6 +188,26 @@ def pyramid_anchors(
             for ratio in aspect_ratios
         )
         made.append(Level(rows=rows, columns=columns, sizes=sizes))
+    return Anchors(levels=tuple(made))
+
+
+def point_anchors(input_shape: tuple[int, ...], *, levels: Sequence[int]) -> Anchors:
+    """The points of a detector without anchors: about each, a box as large as its cell.
+
+    Args:
+        input_shape: (height, width) of the network input in pixels.
+        levels: of the pyramid; level i's grid is the input halved i times, rounded up.
+
+    Points are the cells' top left corners, as mmdetection's RTMDet has them (`MlvlPointGenerator`
+    with an offset of 0), which the published weights were trained with. The stride is input over
+    grid, a fraction where the input is no multiple of 2 ** level.
+
+    Source: RTMDet (arXiv:2212.07784), section 3; FCOS (arXiv:1904.01355), section 3.1.
+    """
+    made = []
+    for level in levels:
+        rows, columns = (-(-side // 2**level) for side in input_shape)
+        made.append(Level(rows=rows, columns=columns, sizes=((1 / rows, 1 / columns),), offset=0.0))
     return Anchors(levels=tuple(made))
 
 

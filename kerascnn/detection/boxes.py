@@ -10,6 +10,8 @@ from typing import Any
 
 from keras import ops
 
+from kerascnn.detection.anchors import SMALLEST_CELLS
+
 # Sides below a millionth of the picture are coded as that: far below a pixel, and no log of 0.
 SMALLEST_SIDE = 1e-6
 
@@ -83,6 +85,26 @@ def decode(codes: Any, anchors: Any, scales: Sequence[float]) -> Any:
     half_width = 0.5 * ops.exp(dw) * anchor_width
     sides = (y - half_height, x - half_width, y + half_height, x + half_width)
     return ops.stack(sides, axis=-1)
+
+
+def deltas_of(distances: Any) -> Any:
+    """Distances of a box's sides from a point, as codes against the box of the point's cell.
+
+    Args:
+        distances: (..., 4) of the top, left, bottom and right side, in cells; a side is a distance
+            and its opposite one together, and at least `SMALLEST_CELLS` long.
+
+    Returns:
+        (..., 4) dy, dx, dh and dw with scales of 1, for `decode`.
+
+    The box's centre lies (bottom - top) / 2 below the point and its height is top + bottom; against
+    a box of one cell about the point these are dy and exp(dh). Nothing is lost by that, and every
+    client of anchors decodes boxes without any.
+    """
+    before, behind = ops.split(ops.convert_to_tensor(distances, "float32"), 2, axis=-1)
+    centres = 0.5 * (behind - before)
+    sizes = ops.log(ops.maximum(before + behind, SMALLEST_CELLS))
+    return ops.concatenate([centres, sizes], axis=-1)
 
 
 def clip(boxes: Any) -> Any:

@@ -10,7 +10,7 @@ from keras import ops
 
 from kerascnn.detection import boxes as box_ops
 from kerascnn.detection.nms import nms, soft_nms
-from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+from kerascnn.detection.specs import DISTANCES, DetectorSpec, TwoStageSpec
 
 
 def scores(spec: DetectorSpec, logits: Any) -> Any:
@@ -49,8 +49,9 @@ def detect(spec: DetectorSpec, codes: Any, logits: Any) -> dict[str, Any]:
 def select(spec: DetectorSpec, codes: Any, class_scores: Any) -> dict[str, Any]:
     """The same of scores (n, a, c), as `scores` gives them."""
     best, label, anchor = _candidates(spec, ops.convert_to_tensor(class_scores, "float32"))
+    chosen = ops.take_along_axis(ops.convert_to_tensor(codes), anchor[..., None], axis=1)
     boxes = box_ops.decode(
-        ops.take_along_axis(ops.convert_to_tensor(codes), anchor[..., None], axis=1),
+        box_ops.deltas_of(chosen) if spec.coding == DISTANCES else chosen,
         ops.take(ops.convert_to_tensor(spec.anchors.boxes()), anchor, axis=0),
         spec.box_scales,
     )

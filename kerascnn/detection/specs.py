@@ -16,6 +16,10 @@ IOU_THRESHOLD = 0.5
 SUPPRESSIONS = ("hard", "soft")
 # Of Soft-NMS's Gaussian: Bodla et al., arXiv:1704.04503, section 4.2 ("sigma is set to 0.5").
 SOFT_NMS_SIGMA = 0.5
+MULTIBOX, FOCAL, QUALITY_FOCAL = LOSSES = ("multibox", "focal", "quality_focal")
+DELTAS, DISTANCES = CODINGS = ("deltas", "distances")
+# Fields of a `DetectorSpec` that say nothing of one with distances.
+OF_ANCHORS = ("positive_iou", "negative_iou", "box_scales", "loss", "coding")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +105,9 @@ class DetectorSpec(_Suppresses):
             class has a sigmoid of its own.
         positive_iou, negative_iou: an anchor is an object's from the first on, and background
             below the second.
-        loss: "multibox" or "focal".
+        loss: "multibox" or "focal", of anchors that match by their overlap; or "quality_focal", of
+            points to which objects are assigned by what the network predicts there, where nothing
+            goes by the two overlaps.
         score_threshold: the lowest score of a detection, above 0.
         iou_threshold: of two detections of a class with a higher IoU, the better one stays.
         max_detections: of a picture, of all classes together.
@@ -112,6 +118,9 @@ class DetectorSpec(_Suppresses):
             of what overlaps with something better falls, and `iou_threshold` means nothing.
         soft_nms_sigma: of that Gaussian, exp(-IoU² / sigma).
         class_agnostic: classes suppress one another, and an anchor has its best class alone.
+        coding: of boxes in the network's outputs: "deltas" against the anchors
+            (`kerascnn.detection.boxes.encode`), or "distances" of the four sides from the anchors'
+            centres, in anchors' sides (`kerascnn.detection.boxes.deltas_of`). Files have deltas.
     """
 
     stages = 1
@@ -135,13 +144,18 @@ class DetectorSpec(_Suppresses):
     suppression: str = "hard"
     soft_nms_sigma: float = SOFT_NMS_SIGMA
     class_agnostic: bool = False
+    coding: str = DELTAS
 
     def __post_init__(self) -> None:
         if len(self.box_scales) != 4 or min(self.box_scales) <= 0:
             raise InputError(f"box_scales must be four numbers above 0, not {self.box_scales}")
-        if self.loss not in ("multibox", "focal"):
-            hint = did_you_mean(str(self.loss), ("multibox", "focal"))
-            raise InputError(f"loss must be 'multibox' or 'focal', not {self.loss!r}{hint}")
+        for name, known in (("loss", LOSSES), ("coding", CODINGS)):
+            value = getattr(self, name)
+            if value not in known:
+                listed = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+                hint = did_you_mean(str(value), known)
+                raise InputError(f"{name} must be {listed}, not {value!r}{hint}")
+        self._check_points()
         if not 0 < self.negative_iou <= self.positive_iou <= 1:
             raise InputError(
                 "0 < negative_iou <= positive_iou <= 1 must hold, not with "
@@ -155,9 +169,26 @@ class DetectorSpec(_Suppresses):
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         self._check_suppression()
 
+    def _check_points(self) -> None:
+        """What goes with distances, and with objects that are assigned by predictions."""
+        if self.coding == DISTANCES and self.loss != QUALITY_FOCAL:
+            raise InputError(f"boxes of {DISTANCES} have loss {QUALITY_FOCAL!r}, not {self.loss!r}")
+        if self.loss == QUALITY_FOCAL and self.background:
+            raise InputError(f"loss {QUALITY_FOCAL!r} is of sigmoids, and there is a background")
+        if self.loss == QUALITY_FOCAL and any(len(one.sizes) > 1 for one in self.anchors.levels):
+            raise InputError(f"loss {QUALITY_FOCAL!r} is of one point a cell, not of anchors")
+
+    @property
+    def in_files(self) -> DetectorSpec:
+        """What the outputs of this network's files mean, whose boxes are deltas."""
+        return dataclasses.replace(self, coding=DELTAS)
+
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return _told(self)
+        """The JSON form; without a coding where boxes are deltas, as it always was."""
+        values = _told(self)
+        if self.coding == DELTAS:
+            del values["coding"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DetectorSpec:

@@ -29,6 +29,7 @@ from kerascnn.weights import (
     efficientnet_pytorch,
     keras_applications,
     kerascnn_runs,
+    mmdetection,
     plain_unet,
     published,
     timm,
@@ -42,6 +43,7 @@ _LAYOUTS = (
     *timm.LAYOUTS,
     *efficientnet_pytorch.LAYOUTS,
     *effdet.LAYOUTS,
+    *mmdetection.LAYOUTS,
     *plain_unet.LAYOUTS,
 )
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # how its files begin

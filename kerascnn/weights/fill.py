@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 
 from kerascnn.errors import InputError
-from kerascnn.weights import Source
+from kerascnn.weights import Source, class_rows
 from kerascnn.weights.layout import Place, places
 
 # Variables of ours, and of a PyTorch module.
@@ -32,30 +32,38 @@ _CLASSES = re.compile(r"(mask_|class_)?logits|box_codes|class_(map\d_predict|pre
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
-def fill(model: keras.Model, source: Source, *, keep_misfitting_head: bool = False) -> None:
+def fill(
+    model: keras.Model,
+    source: Source,
+    *,
+    keep_misfitting_head: bool = False,
+    class_names: Sequence[str] = (),
+) -> None:
     """Copy a file into a model that was built with the layout's options, in place.
 
     Args:
         keep_misfitting_head: leave dense layers, and the layers of a detector that tell classes
             apart, random whose tensors are not there or have another shape.
+        class_names: of a detector's classes; those that the file has too get its outputs for them
+            (`class_rows`).
 
     Raises:
         InputError: names the first tensor that does not fit, or that no layer wants.
     """
     try:
-        values = _values(model, source, keep_misfitting_head)
+        values = _values(model, source, keep_misfitting_head, class_names)
     except InputError:
         by_order = source.by_order()
         if by_order is None:
             raise
-        values = _values(model, by_order, keep_misfitting_head)
+        values = _values(model, by_order, keep_misfitting_head, class_names)
     # Only now, so that a file that does not fit changes nothing.
     for name, arrays in values.items():
         model.get_layer(name).set_weights(arrays)
 
 
 def _values(
-    model: keras.Model, source: Source, keep_misfitting_head: bool
+    model: keras.Model, source: Source, keep_misfitting_head: bool, class_names: Sequence[str]
 ) -> dict[str, list[np.ndarray]]:
     """What each layer gets, by its name."""
     filling = _Filling(model, source)
@@ -68,6 +76,10 @@ def _values(
     values: dict[str, list[np.ndarray]] = {}
     for name, place in wanted.items():
         conv, norm = source.layout.modules(place)
+        if shared := filling.shared_classes(layers[name], conv, class_names):
+            values[name] = shared
+            filling.give_up(conv)
+            continue
         try:
             values[name] = filling.values(layers[name], conv)
         except InputError:
@@ -130,6 +142,43 @@ class _Filling:
             gamma, variance = roles.index("gamma"), roles.index("moving_variance")
             values[gamma], values[variance] = _normal(values[gamma], values[variance])
         return values
+
+    def shared_classes(
+        self, layer: keras.Layer, module: str, names: Sequence[str]
+    ) -> list[np.ndarray] | None:
+        """A layer's arrays with the file's outputs of classes that both have; None without any."""
+        role, inner = layer.name, 4 if layer.name == "box_codes" else 1
+        own = class_rows.names_beside(self._source.path) if not self._torch else None
+        bias = self._source.tensors.get(self._name(module, "bias"))
+        background = not role.startswith("class_predict")  # EfficientDet's sigmoids have none
+        known = names and _tells_classes(role) and bias is not None
+        if not known or (own is None and not self._torch):
+            return None
+        ours = layer.get_weights()
+        anchors = ours[-1].size // ((len(names) + background) * inner)
+        outputs = np.asarray(bias).size // (anchors * inner)
+        which = class_rows.columns(names, own, outputs, background=background)
+        if which is None:
+            return None
+        try:
+            return [
+                class_rows.chosen(
+                    self._whole(layer, weight.name, module), mine, which,
+                    outputs=outputs, inner=inner,
+                )
+                for weight, mine in zip(layer.weights, ours, strict=True)
+            ]  # fmt: skip
+        except (ValueError, KeyError):
+            return None
+
+    def _whole(self, layer: keras.Layer, role: str, module: str) -> np.ndarray:
+        """A tensor of a layer that tells classes apart with our axes, of whatever many outputs."""
+        found = np.asarray(self._source.tensors[self._name(module, role)], np.float32)
+        if self._torch and found.ndim == 4:
+            found = found.transpose(2, 3, 1, 0)
+        elif self._torch and found.ndim == 2:
+            found = found.T
+        return self._in_our_order(found) if _CODES.fullmatch(layer.name) else found
 
     def give_up(self, module: str) -> None:
         """Forget a module that is left random, or has no layer."""

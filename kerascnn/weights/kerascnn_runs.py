@@ -10,6 +10,7 @@ from kerascnn.weights.layout import Layout, Modules, Place
 # A tensor of the layer that tells classes apart.
 _SIGNATURES = {
     "ssdlite": "class_map1_predict/kernel",
+    "rtmdet": "class_map1_predict/kernel",
     "efficientdet": "class_predict_pointwise/kernel",
     "faster": "class_logits/kernel",
     "mask": "class_logits/kernel",

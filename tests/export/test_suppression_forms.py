@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
+import small_sets
 import suppression_cases
+import tiny_detectors
 from onnxruntime import InferenceSession
 from suppression import drawn, passing_on, run, spec_of
 from suppression_cases import CASES, CODES, SCORES, Case
 
+from export.artefacts.description import inside
+from export.compress.compress import compress
 from export.graph.detection import with_scores
 from export.onnx.convert import to_onnx
 from export.onnx.model import ONNXModel
 from export.onnx.postprocess import append_nms
 from export.runtime import suppression
+from export.runtime.model_facts import facts
 from export.tflite.convert import to_tflite
 from export.tflite.model import TFLiteModel
 from export.tflite.postprocess import append_postprocess, network_ends
 from kerascnn.detection import postprocess
 from kerascnn.detection.specs import DetectorSpec
+from training.engine.request import request
+from training.engine.train import train
 
 WAYS = [
     {"class_agnostic": True},
@@ -129,3 +137,28 @@ def test_numpy_equals_keras_with_many_equal_scores(options: dict) -> None:
         if not spec.rule.soft:
             np.testing.assert_array_equal(found.labels, wanted["labels"])
             np.testing.assert_allclose(found.boxes, wanted["boxes"], atol=1e-6)
+
+
+def test_a_run_s_choice_goes_with_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_detectors.in_place_of_the_zoo(monkeypatch)
+    data = small_sets.coco(tmp_path / "data", 12)
+    options = {"suppression": "soft", "class_agnostic": True, "soft_nms_sigma": 0.3}
+    asked = request(
+        "ssdlite_mobilenet_v2",
+        data=str(data),
+        epochs=1,
+        batch_size=4,
+        image_size=(32, 48),
+        validation_fraction=0.2,
+        detector_options=options,
+    )
+    run = train(asked, tmp_path / "run")
+    assert options.items() <= run.info["detector"].items()
+    whole, raw, onnx = compress(run, ["float32", "float32_raw"])[0]
+    for one in (whole, raw, onnx):
+        decoding = inside(one.path)["decoding"]  # type: ignore[index]
+        assert options.items() <= decoding.items()
+        assert one.info["evaluation"]["verified"] == "yes", one.info["evaluation"]
+        assert facts(one.path).suppression.soft_nms_sigma == 0.3

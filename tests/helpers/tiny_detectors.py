@@ -12,7 +12,7 @@ from keras import layers
 
 from kerascnn import blocks, zoo
 from kerascnn.detection import heads
-from kerascnn.detection.anchors import rpn_anchors, ssd_anchors
+from kerascnn.detection.anchors import point_anchors, rpn_anchors, ssd_anchors
 from kerascnn.detection.faster_rcnn import two_stage_detector
 from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
@@ -56,6 +56,48 @@ def spec(input_shape: tuple[int, ...] = SHAPE, **changes: object) -> DetectorSpe
         "positive_iou": 0.5,
         "negative_iou": 0.4,
         "loss": "multibox",
+        "max_detections": 10,
+        "candidates": 200,
+    }
+    return DetectorSpec(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def point_network(input_shape: tuple[int, ...] = SHAPE, classes: int = 2) -> keras.Model:
+    """Two maps without anchors: distances and logits of a point in each cell; heads are shared."""
+    keras.utils.set_random_seed(0)
+    conventions = blocks.Conventions(activation="silu", norm_momentum=0.5)
+    x = inputs = blocks.picture_input(input_shape)
+    x = conventions.conv(x, 8, 3, strides=2, name="stem")
+    fine = conventions.conv(x, 16, 3, strides=2, name="stage1_block1_expand")
+    coarse = conventions.conv(fine, 16, 3, strides=2, name="fpn1_p3_down")
+    outputs = []
+    for role, values, bias, output in (("box", 4, 1.0, "boxes"), ("class", classes, -2, "logits")):
+        shared = layers.Conv2D(16, 3, padding="same", use_bias=False, name=f"{role}_conv1")
+        rows = []
+        for number, level in enumerate((fine, coarse), 1):
+            name = f"{role}_conv1_map{number}"
+            x = conventions.normalise(shared(level), f"{name}_norm")
+            x = conventions.activate(x, f"{name}_act")
+            first = keras.initializers.Constant(bias)
+            conv = layers.Conv2D(
+                values, 1, bias_initializer=first, dtype=heads.output_dtype(),
+                name=f"{role}_map{number}_predict",
+            )  # fmt: skip
+            rows.append(heads.rows(conv(x), values, name=f"{role}_map{number}_rows"))
+        outputs.append(heads.joined(rows, name=output))
+    return keras.Model(inputs, outputs, name="tiny_points")
+
+
+def point_spec(input_shape: tuple[int, ...] = SHAPE, **changes: object) -> DetectorSpec:
+    """What the outputs of `point_network` mean."""
+    values = {
+        "anchors": point_anchors(input_shape[:2], levels=(2, 3)),
+        "box_scales": (1.0, 1.0, 1.0, 1.0),
+        "background": False,
+        "positive_iou": 1.0,
+        "negative_iou": 1.0,
+        "loss": "quality_focal",
+        "coding": "distances",
         "max_detections": 10,
         "candidates": 200,
     }

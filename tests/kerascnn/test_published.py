@@ -42,6 +42,7 @@ NONE = {
     "unet_efficientnet_lite0", "mobileone_s1", "mobileone_s2", "ssdlite_mobileone_s0",
     "ssdlite_mobilenet_v4_conv_small", "ssdlite_mobilenet_v4_conv_medium", "unet_mobileone_s0",
     "unet_mobilenet_v4_conv_small", "unet_mobilenet_v4_conv_medium",
+    "rtmdet_mobilenet_v4_conv_small",
 }  # fmt: skip
 
 

@@ -106,6 +106,10 @@ class ClassificationTask(Task):
         """The same with the network's classes."""
         return aligned(dataset, network)
 
+    def learnt(self, data: str) -> Dataset:
+        """See `training.engine.task.Task`."""
+        return datasets.learnt(data)
+
     def default_recipe(self, data: str, weights: str | None) -> str:
         """Fine-tuning where there are weights; else by the data."""
         if weights:

@@ -29,7 +29,7 @@ from training.datasets import (
 from training.datasets.elsewhere import Use, joined, unused, with_beside
 from training.datasets.splits import Dataset, Split
 
-__all__ = ["EMBEDDED", "Dataset", "canonical", "is_table", "measured", "require", "scan"]
+__all__ = ["EMBEDDED", "Dataset", "canonical", "is_table", "learnt", "measured", "require", "scan"]
 
 EMBEDDED = {
     "mnist": mnist.scan,
@@ -98,6 +98,23 @@ def measured(spec: str) -> Dataset:
     if _is_class_folder(spec):
         return folder.measured(pathlib.Path(spec))
     return _scan(spec, _How(), Use.MEASURE)
+
+
+def learnt(spec: str) -> Dataset:
+    """Find a data set that nothing is measured on: `train` has its training split, or all of it.
+
+    There may be few images, and one class.
+
+    Args:
+        spec: as of `scan`.
+
+    Raises:
+        InputError: as of `scan`.
+    """
+    require(spec)
+    if _is_imagenet(spec):
+        return imagenet.scan(pathlib.Path(spec))
+    return _scan(spec, _How(sparse=True), Use.LEARN)
 
 
 def _all_learnt(dataset: Dataset) -> Dataset:

@@ -494,13 +494,13 @@ def _runs(outline: dict, height: int, width: int) -> bytes:
             return rle.frPyObjects([outline], height, width)[0]["counts"]
     else:
         encoded = str(counts).encode("ascii")
-        total = _total(encoded)
+        total = total_of_runs(encoded)
         if total == height * width:
             return encoded
     raise ValueError(f"has runs of {total} pixels in all, not {height} x {width}")
 
 
-def _total(encoded: bytes) -> int:
+def total_of_runs(encoded: bytes) -> int:
     """The sum of compressed runs; -1 if one is negative.
 
     A run is written in groups of five bits, low ones first; bit 32 says that more come, and bit 16

@@ -5,16 +5,17 @@ from __future__ import annotations
 import pathlib
 
 from training.common.reading import NOW
-from training.datasets import coco, scenes, voc, yolo
+from training.datasets import coco, object_pack, scenes, voc, yolo
 from training.datasets.detection import DetectionDataset, is_scenes
 from training.datasets.elsewhere import Use, joined, with_beside
 from training.datasets.forms import Forms
 
 _FORMS = Forms(
-    readers=(yolo, voc, coco),
+    readers=(object_pack, yolo, voc, coco),
     wanted="is not a data set of objects; give a COCO .json file, or a folder with "
     "annotations/instances_train*.json, train/_annotations.coco.json (COCO), "
-    "Annotations/*.xml, .xml beside images (Pascal VOC), data.yaml or classes.txt (YOLO)",
+    "Annotations/*.xml, .xml beside images (Pascal VOC), data.yaml or classes.txt (YOLO), or a "
+    "pack of objects",
 )
 
 
@@ -30,7 +31,7 @@ def scan_objects(
 
     Args:
         spec: "scenes" (see that module), a COCO .json, a YOLO .yaml, or a folder in the layout of
-            COCO, Pascal VOC or YOLO (see theirs).
+            COCO, Pascal VOC or YOLO (see theirs), or a pack of one (`placed_pack`).
         seed: splits the images where the data has no splits of its own.
         strict: what is broken is an error; else it is left out, and a note counts it.
         val_data: another one, whose images are held out instead (see `elsewhere`).
@@ -55,6 +56,18 @@ def measured(spec: str) -> DetectionDataset:
         InputError: as of `scan_objects`.
     """
     return _scan(_FORMS.of_measured(spec), 0, False, Use.MEASURE, NOW)
+
+
+def learnt(spec: str) -> DetectionDataset:
+    """A data set that nothing is measured on: `train` has its training split, or all of it.
+
+    Args:
+        spec: as of `scan_objects`.
+
+    Raises:
+        InputError: as of `scan_objects`.
+    """
+    return _scan(spec, 0, False, Use.LEARN, NOW)
 
 
 def _scan(spec: str, seed: int, strict: bool, use: Use, reading: int) -> DetectionDataset:

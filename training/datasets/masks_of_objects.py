@@ -55,6 +55,7 @@ def of_objects(dataset: DetectionDataset) -> SegmentationDataset:
             sizes=split.sizes,
             read=split.read,
             annotate=functools.partial(_label_map, split.annotate, sizes, labels),
+            encoded=split.encoded,
         )
 
     return SegmentationDataset(

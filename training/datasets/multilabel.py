@@ -136,6 +136,15 @@ def measured(spec: str) -> Dataset:
     return _scan(spec, 0, False, Use.MEASURE)
 
 
+def learnt(spec: str) -> Dataset:
+    """A data set that nothing is measured on: `train` has its training split, or all of it.
+
+    Raises:
+        InputError: as of `scan`.
+    """
+    return _scan(spec, 0, False, Use.LEARN)
+
+
 def _scan(spec: str, seed: int, strict: bool, use: Use) -> Dataset:
     require(spec)
     path = pathlib.Path(spec)

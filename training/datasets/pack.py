@@ -4,6 +4,8 @@
     DIR/index.npz                           where in them each image's bytes lie, and its label
     DIR/pack.json                           classes, splits, counts, fingerprint; written last
 
+Labelled images are packed here, boxes, object masks and label maps by `placed_pack`.
+
 Training reads an image's bytes at their place by the index, without TensorFlow and without parsing
 records. Files are filled in an order shuffled by the seed, so that a few of them hold all classes;
 the index keeps the order of the source. Fields are named as in TensorFlow's own ImageNet records
@@ -21,8 +23,8 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -67,12 +69,21 @@ class Packed:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Entry:
-    """An image that is ready to be written; `position` is its place in the source's split."""
+class Entry:
+    """An image that is ready to be written.
+
+    Attributes:
+        position: its place in the source's split.
+        data: the encoded image.
+        truth: what is written beside it, if anything is.
+        counts: numbers of it that the index keeps.
+    """
 
     position: int
     data: bytes
     checked: Checked
+    truth: bytes = b""
+    counts: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +92,7 @@ class _Shard:
 
     Attributes:
         next: how many entries of its split it and those before it took.
-        rows: (images, 6) int64, the position in the source's split and `_COLUMNS`.
+        rows: (images, 1 + columns) int64, the position in the source's split and `Work.columns`.
         skipped: broken images by name and reason.
     """
 
@@ -96,14 +107,14 @@ class _Shard:
         return json.dumps(self.__dict__ | {"rows": self.rows.tolist()})
 
     @classmethod
-    def from_json(cls, text: str) -> _Shard:
+    def from_json(cls, text: str, columns: int) -> _Shard:
         plain = json.loads(text)
-        rows = np.array(plain["rows"], np.int64).reshape(-1, 1 + len(_COLUMNS))
+        rows = np.array(plain["rows"], np.int64).reshape(-1, 1 + columns)
         return cls(**plain | {"rows": rows})
 
 
 def pack(
-    dataset: Dataset,
+    dataset: Any,
     folder: pathlib.Path,
     *,
     seed: int,
@@ -112,13 +123,14 @@ def pack(
     max_side: int | None = None,
     strict: bool = False,
     report: Callable[[str], None],
+    kind: type[Work] | None = None,
 ) -> Packed:
     """Write a data set as a pack, going on with an unfinished one of the same.
 
     Images are copied byte for byte, except those that `max_side` makes smaller.
 
     Args:
-        dataset: as scanned with `split_seed`.
+        dataset: a `Dataset`, or what `kind` packs, as scanned with `split_seed`.
         folder: empty, new, or with an unfinished pack of the same.
         seed: shuffles the training images over the files.
         split_seed: what is held out was chosen by, where the data did not say.
@@ -126,25 +138,27 @@ def pack(
         max_side: pixels; larger images are resized to it and written as JPEG of quality 95.
         strict: a broken image is an error.
         report: takes a line of text a broken image.
+        kind: how its images are written; of labelled ones by default.
 
     Raises:
         InputError: another pack is there, a broken image if `strict`, or a class that lost all.
         OSError: the folder cannot be written.
     """
-    asked = {
+    kind = kind or Work
+    asked: dict[str, Any] = {
         "version": _VERSION,
         "seed": seed,
         "split_seed": split_seed,
         "shard_bytes": shard_bytes,
         "max_side": max_side,
         "source_fingerprint": dataset.fingerprint,
-    }
+    } | ({"task": kind.task} if kind.task != Work.task else {})
     if (folder / PACK_FILE).is_file():
-        info = _read_info(folder)
+        info = read_info(folder, kind.task, kind.shape)
         _refuse_another(folder, info, asked)
     else:
         _begin(folder, asked, dataset.name)
-        work = _Work(
+        work = kind(
             dataset=dataset,
             folder=folder,
             seed=seed,
@@ -195,9 +209,8 @@ def scan(folder: pathlib.Path) -> Dataset:
     Raises:
         InputError: a file is missing, has another size than was written, or is not ours.
     """
-    info = _read_info(folder)
-    index = _read_index(folder, info)
-    names = index["names"].tobytes().decode("utf-8", "surrogateescape").split("\0")
+    info = read_info(folder, Work.task, Work.shape)
+    index, names = read_index(folder, info, ("label", *Work.columns))
     splits: dict[str, Split] = {}
     start = 0
     for name, described in info["splits"].items():
@@ -206,7 +219,7 @@ def scan(folder: pathlib.Path) -> Dataset:
         files = tuple(folder / shard["file"] for shard in described["shards"])
         splits[name] = Split(
             labels=rows["label"],
-            names=tuple(names[start:stop]),
+            names=names[start:stop],
             read=Reader(files, rows["shard"], rows["offset"], rows["length"]),
             places=np.arange(stop - start),
             sizes=np.stack([rows["height"], rows["width"]], axis=-1),
@@ -226,10 +239,23 @@ def scan(folder: pathlib.Path) -> Dataset:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Work:
-    """One run of `pack`."""
+class Work:
+    """One run of `pack`, of labelled images; others differ in what is written beside an image.
 
-    dataset: Dataset
+    Attributes:
+        task: what the pack is for.
+        shape: of what `told` adds to pack.json.
+        columns: of the index, beside the file and the truth's own; `_COLUMNS` first.
+    """
+
+    task: ClassVar[str] = "classification"
+    shape: ClassVar[Mapping[str, Any]] = {
+        "classes": outside_json.items(outside_json.text, least=2),
+        "resize": outside_json.one_of("stretch", "crop", "pad"),
+    }
+    columns: ClassVar[tuple[str, ...]] = _COLUMNS
+
+    dataset: Any
     folder: pathlib.Path
     seed: int
     shard_bytes: int
@@ -237,7 +263,7 @@ class _Work:
     strict: bool
     report: Callable[[str], None]
 
-    def splits(self) -> dict[str, tuple[Split, list[_Shard]]]:
+    def splits(self) -> dict[str, tuple[Any, list[_Shard]]]:
         """Each split with its shards, all of which are written then."""
         parts = (self.dataset.train, self.dataset.validation, self.dataset.held_out)
         given = {name: part for name, part in zip(_SPLITS, parts, strict=True) if part is not None}
@@ -253,7 +279,7 @@ class _Work:
                 written[name] = (split, shards)
         return written
 
-    def finish(self, written: dict[str, tuple[Split, list[_Shard]]]) -> dict[str, Any]:
+    def finish(self, written: dict[str, tuple[Any, list[_Shard]]]) -> dict[str, Any]:
         """Bring all files to their places; pack.json last."""
         splits: dict[str, Any] = {}
         for name, (split, shards) in written.items():
@@ -269,7 +295,7 @@ class _Work:
         return {
             "name": pathlib.Path(self.dataset.name).name,
             "classes": list(self.dataset.classes),
-            "resize": self.dataset.resize,
+            **self.told(),
             "fingerprint": digest([*contents, *map(str.encode, (*hashes, *self.dataset.classes))]),
             "index_sha256": atomic.sha256(self.folder / _INDEX_FILE),
             "splits": splits,
@@ -287,18 +313,26 @@ class _Work:
             made.replace(final)
         return {"file": final.name, "bytes": shard.bytes, "sha256": shard.sha256}
 
-    def _index(self, written: dict[str, tuple[Split, list[_Shard]]]) -> dict[str, np.ndarray]:
+    def told(self) -> dict[str, Any]:
+        """What pack.json says of the data beside classes and splits."""
+        return {"resize": self.dataset.resize}
+
+    def truth_columns(self, split: Any, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """What the index says of some images' truth, beside `columns`."""
+        return {"label": split.labels[positions].astype(np.int32)}
+
+    def _index(self, written: dict[str, tuple[Any, list[_Shard]]]) -> dict[str, np.ndarray]:
         columns: list[dict[str, np.ndarray]] = []
         names: list[str] = []
         for split, shards in written.values():
-            columns.append(rows := _index_rows(split, shards))
-            names += [self._name(split.names[i]) for i in rows.pop("position")]
+            columns.append(rows := self._index_rows(split, shards))
+            names += [self.name(split.names[i]) for i in rows.pop("position")]
         index = {key: np.concatenate([rows[key] for rows in columns]) for key in columns[0]}
         text = "\0".join(names).encode("utf-8", "surrogateescape")
         return index | {"names": np.frombuffer(text, np.uint8)}
 
     def _shards(
-        self, name: str, split: Split, order: np.ndarray, progress: Progress
+        self, name: str, split: Any, order: np.ndarray, progress: Progress
     ) -> Iterator[_Shard]:
         """Those of an earlier run, then new ones as they are written."""
         done = 0
@@ -310,10 +344,10 @@ class _Work:
             yield shard
         left = order[done:]
 
-        def prepare(place: int) -> _Entry | Broken:
-            return self._prepare(split, int(left[place]))
+        def prepare(place: int) -> Entry | Broken:
+            return self.prepare(split, int(left[place]))
 
-        def counted() -> Iterator[_Entry | Broken]:
+        def counted() -> Iterator[Entry | Broken]:
             for entry in in_order(prepare, len(left)):
                 progress.step()
                 progress.note(f"shard {number} of {name}")
@@ -330,9 +364,9 @@ class _Work:
                 next=done,
                 bytes=path.stat().st_size,
                 sha256=atomic.sha256(path),
-                rows=np.array(rows, np.int64).reshape(-1, 1 + len(_COLUMNS)),
+                rows=np.array(rows, np.int64).reshape(-1, 1 + len(self.columns)),
                 skipped=[
-                    {"name": self._name(broken.name), "reason": self._name(broken.reason)}
+                    {"name": self.name(broken.name), "reason": self.name(broken.reason)}
                     for broken in skipped
                 ],
             )
@@ -344,7 +378,8 @@ class _Work:
         """A shard that an earlier run has completed."""
         path = self._unfinished(name, number)
         try:
-            shard = _Shard.from_json(path.with_suffix(".json").read_text())
+            text = path.with_suffix(".json").read_text()
+            shard = _Shard.from_json(text, len(self.columns))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         finals = self.folder.glob(f"{name}-{number:05d}-of-*.tfrecord")
@@ -354,24 +389,25 @@ class _Work:
     def _unfinished(self, name: str, number: int) -> pathlib.Path:
         return self.folder / _UNFINISHED / f"{name}-{number:05d}.tfrecord"
 
-    def _prepare(self, split: Split, position: int) -> _Entry | Broken:
+    def prepare(self, split: Any, position: int) -> Entry | Broken:
+        """What is written of an image, or why it is left out."""
         name = split.names[position]
         try:
-            data = _png(split.pictures[position]) if split.pictures is not None else None
+            data = png(split.pictures[position]) if split.pictures is not None else None
             data = split.encoded(position) if data is None else data
             smaller = self.max_side and shrunk(data, self.max_side, name)
             data, checked = smaller or (data, check_picture(data, name))
         except InputError as error:
             return Broken(name=name, reason=str(error))
-        return _Entry(position=position, data=data, checked=checked)
+        return Entry(position=position, data=data, checked=checked)
 
     def _fill(
         self,
         path: pathlib.Path,
-        split: Split,
-        entry: _Entry | Broken | None,
-        entries: Iterator[_Entry | Broken],
-    ) -> tuple[list[list[int]], list[Broken], _Entry | Broken | None]:
+        split: Any,
+        entry: Entry | Broken | None,
+        entries: Iterator[Entry | Broken],
+    ) -> tuple[list[list[int]], list[Broken], Entry | Broken | None]:
         """Write one file; its rows, what was left out, and the entry that did not fit."""
         import tensorflow as tf
 
@@ -384,14 +420,14 @@ class _Work:
                     if isinstance(entry, Broken):
                         self._skip(entry)
                         skipped.append(entry)
-                    elif rows and size + len(entry.data) > self.shard_bytes:
+                    elif rows and size + len(entry.data) + len(entry.truth) > self.shard_bytes:
                         break
                     else:
                         record = self._record(split, entry)
                         out.write(record)
-                        rows.append(_row(entry, at, record))
+                        rows.append(self.row(entry, at + FRONT, record))
                         at += len(record) + FRAME
-                        size += len(entry.data)
+                        size += len(entry.data) + len(entry.truth)
                     entry = next(entries, None)
         except tf.errors.OpError as error:  # which a full disk is to TensorFlow
             raise OSError(errno.EIO, error.message, str(path)) from error
@@ -402,66 +438,85 @@ class _Work:
             raise InputError(broken.reason)
         self.report(f"skipped: {broken.reason}")
 
-    def _record(self, split: Split, entry: _Entry) -> bytes:
-        """A tf.train.Example with the names that TensorFlow's own ImageNet records have."""
+    def truth_features(self, split: Any, entry: Entry) -> dict[str, list[Any]]:
+        """Fields of an image's record beside those of the image: bytes, whole numbers or others."""
+        label = int(split.labels[entry.position])
+        text = self.dataset.classes[label].encode()
+        return {"image/class/text": [text], "image/class/label": [label]}
+
+    def row(self, entry: Entry, at: int, record: bytes) -> list[int]:
+        """Its position and `columns`; `at` is where its record begins."""
+        offset = at + record.index(entry.data)
+        return [entry.position, offset, len(entry.data), *entry.checked.size, entry.checked.kind]
+
+    def _record(self, split: Any, entry: Entry) -> bytes:
+        """A tf.train.Example with the names that TensorFlow's own records have."""
         import tensorflow as tf
 
         with open_image(io.BytesIO(entry.data)) as opened:
             form, (width, height) = opened.format or "", opened.size
-        label = int(split.labels[entry.position])
-        text = self.dataset.classes[label].encode()
-        name = self._name(split.names[entry.position])
-        texts = {
-            "image/encoded": entry.data,
-            "image/format": form.encode(),
-            "image/class/text": text,
-            "image/filename": name.encode("utf-8", "surrogateescape"),
+        name = self.name(split.names[entry.position])
+        values: dict[str, list[Any]] = {
+            "image/encoded": [entry.data],
+            "image/format": [form.encode()],
+            "image/filename": [name.encode("utf-8", "surrogateescape")],
+            "image/height": [height],
+            "image/width": [width],
+            **self.truth_features(split, entry),
         }
-        numbers = {"image/height": height, "image/width": width, "image/class/label": label}
-        feature = {
-            key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-            for key, value in texts.items()
-        } | {
-            key: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-            for key, value in numbers.items()
-        }
+        feature = {key: _feature(tf, of_key) for key, of_key in values.items()}
         example = tf.train.Example(features=tf.train.Features(feature=feature))
         record: bytes = example.SerializeToString(deterministic=True)
         return record
 
-    def _name(self, name: str) -> str:
+    def name(self, name: str) -> str:
         """Relative to the source, where it is a folder."""
         root = self.dataset.name + os.sep
         return name.removeprefix(root)
 
-    def _refuse_lost_classes(self, split: Split, shards: list[_Shard]) -> None:
-        positions = np.concatenate([shard.rows[:, 0] for shard in shards])
+    def _refuse_lost_classes(self, split: Any, shards: list[_Shard]) -> None:
+        rows = [shard.rows[:, 0] for shard in shards]
+        positions = np.concatenate([np.zeros(0, np.int64), *rows])
         reasons = [broken["reason"] for shard in shards for broken in shard.skipped]
+        self.refuse_lost(split, positions, reasons)
+
+    def refuse_lost(self, split: Any, positions: np.ndarray, reasons: list[str]) -> None:
+        """Raise InputError where what is left of a split is not enough.
+
+        Args:
+            positions: of the images that are left.
+            reasons: why others are not.
+        """
         refuse_lost_classes(self.dataset, split, split.take(positions), reasons)
 
-
-def _row(entry: _Entry, at: int, record: bytes) -> list[int]:
-    offset = at + FRONT + record.index(entry.data)
-    return [entry.position, offset, len(entry.data), *entry.checked.size, entry.checked.kind]
-
-
-def _index_rows(split: Split, shards: list[_Shard]) -> dict[str, np.ndarray]:
-    """Columns of the index, in the order of the source."""
-    table = np.concatenate([shard.rows for shard in shards])
-    numbers = np.repeat([s.number for s in shards], [len(s.rows) for s in shards])
-    order = np.argsort(table[:, 0])
-    position, *columns = table[order].T
-    small = {"height": np.int32, "width": np.int32, "kind": np.uint8}
-    found = dict(zip(_COLUMNS, columns, strict=True))
-    return {
-        "position": position,
-        "shard": numbers[order].astype(np.int32),
-        "label": split.labels[position].astype(np.int32),
-        **{key: values.astype(small.get(key, np.int64)) for key, values in found.items()},
-    }
+    def _index_rows(self, split: Any, shards: list[_Shard]) -> dict[str, np.ndarray]:
+        """Columns of the index, in the order of the source."""
+        empty = np.zeros((0, 1 + len(self.columns)), np.int64)
+        table = np.concatenate([empty, *(shard.rows for shard in shards)])
+        numbers = np.repeat([s.number for s in shards], [len(s.rows) for s in shards])
+        order = np.argsort(table[:, 0])
+        position, *columns = table[order].T
+        small = {"height": np.int32, "width": np.int32, "kind": np.uint8}
+        found = dict(zip(self.columns, columns, strict=True))
+        return {
+            "position": position,
+            "shard": numbers[order].astype(np.int32),
+            **self.truth_columns(split, position),
+            **{key: values.astype(small.get(key, np.int64)) for key, values in found.items()},
+        }
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _feature(tf: Any, values: list[Any]) -> Any:
+    """A field of a tf.train.Example, of the kind that its values are of."""
+    if all(isinstance(value, bytes) for value in values):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    if all(isinstance(value, int) for value in values):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """(h, w, 1 or 3) uint8 as the bytes of a file."""
     stream = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
     return stream.getvalue()
@@ -499,8 +554,7 @@ def _refuse_another(folder: pathlib.Path, there: dict[str, Any], asked: dict[str
 _LAST_KIND = 8  # see `Split.kinds`
 _ONE_FOLDER = re.compile(r"[^/\\\0]+")
 _SHAPE: dict[str, Any] = {
-    "classes": outside_json.items(outside_json.text, least=2),
-    "resize": outside_json.one_of("stretch", "crop", "pad"),
+    "classes": outside_json.items(outside_json.text, least=1),
     "fingerprint": outside_json.text,
     "index_sha256": outside_json.text,
     "skipped": outside_json.items(outside_json.values(outside_json.text)),
@@ -517,13 +571,32 @@ _SHARD: outside_json.Shape = {
 _AGAIN = "pack its source again"
 
 
-def _read_info(folder: pathlib.Path) -> dict[str, Any]:
+def task_of(folder: pathlib.Path) -> str | None:
+    """What a pack is for; None of what is no pack, or says nothing that can be read."""
+    try:
+        found = outside_json.read_object(folder / PACK_FILE, _AGAIN).get("task", Work.task)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def read_info(folder: pathlib.Path, task: str, shape: Mapping[str, Any]) -> dict[str, Any]:
+    """What pack.json says, of files that are there.
+
+    Args:
+        task: what the pack must be for.
+        shape: of what it says of its truth.
+
+    Raises:
+        InputError: of another task, damaged, or a file is missing or has another size.
+    """
     path = folder / PACK_FILE
     try:
         info = outside_json.read_object(path, _AGAIN)
         version = info["version"]
         if version == _VERSION:
-            _check_info(info)
+            _check_task(folder, info.get("task", Work.task), task)
+            _check_info(info, shape)
     except InputError:
         raise
     except (OSError, ValueError, TypeError) as error:
@@ -540,10 +613,19 @@ def _read_info(folder: pathlib.Path) -> dict[str, Any]:
     return info
 
 
-def _check_info(info: dict[str, Any]) -> None:
+def _check_task(folder: pathlib.Path, there: Any, wanted: str) -> None:
+    if there != wanted:
+        raise InputError(
+            f"{folder} is a pack for {there}, not for {wanted}; train a network of that task, or "
+            f"pack its source again: kerascnn pack --task {wanted}"
+        )
+
+
+def _check_info(info: dict[str, Any], shape: Mapping[str, Any]) -> None:
     """Raise ValueError for what is not as it should be; what is missing raises it too."""
-    outside_json.check(info, _SHAPE)
-    _ = [info[name] for name in _SHAPE], [info["splits"][name] for name in ("train", "test")]
+    whole = {**_SHAPE, **shape}
+    outside_json.check(info, whole)
+    _ = [info[name] for name in whole], [info["splits"][name] for name in ("train", "test")]
     for name, split in info["splits"].items():
         if name not in _SPLITS:
             raise ValueError(f"a split {name!r}")
@@ -553,22 +635,36 @@ def _check_info(info: dict[str, Any]) -> None:
             _ = shard["file"], shard["bytes"], split["pictures"]
 
 
-def _read_index(folder: pathlib.Path, info: dict[str, Any]) -> dict[str, np.ndarray]:
+def read_index(
+    folder: pathlib.Path, info: dict[str, Any], columns: Sequence[str]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The index of a pack and the names of its images, split by split.
+
+    Args:
+        info: of `read_info`.
+        columns: beside "shard", what is to be there.
+
+    Raises:
+        InputError: it is missing or damaged, or points elsewhere than into the files.
+    """
     path = folder / _INDEX_FILE
     if not path.is_file() or atomic.sha256(path) != info["index_sha256"]:
         raise InputError(f"{path} is missing or not as it was written; {_AGAIN}")
     try:
         index = read_npz(path)
-        _check_index(index, info)
+        _check_index(index, info, ("shard", *columns))
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}); {_AGAIN}") from error
-    return index
+    text = index["names"].tobytes().decode("utf-8", "surrogateescape")
+    return index, tuple(text.split("\0"))
 
 
-def _check_index(index: dict[str, np.ndarray], info: dict[str, Any]) -> None:
+def _check_index(
+    index: dict[str, np.ndarray], info: dict[str, Any], columns: Sequence[str]
+) -> None:
     """Raise ValueError or KeyError for rows that point elsewhere than into the files."""
     count = sum(split["pictures"] for split in info["splits"].values())
-    for name in ("shard", "label", *_COLUMNS):
+    for name in columns:
         if index[name].shape != (count,) or index[name].dtype.kind not in "iu":
             raise ValueError(f"{name} of {index[name].shape} for {count} pictures")
     names = index["names"]
@@ -577,8 +673,7 @@ def _check_index(index: dict[str, np.ndarray], info: dict[str, Any]) -> None:
     start = 0
     for split in info["splits"].values():
         stop = start + split["pictures"]
-        keys = ("shard", "label", *_COLUMNS)
-        rows = {key: index[key][start:stop].astype(np.int64) for key in keys}
+        rows = {key: index[key][start:stop].astype(np.int64) for key in columns}
         start = stop
         sizes = np.array([shard["bytes"] for shard in split["shards"]], np.int64)
         _check_rows(rows, sizes, len(info["classes"]))
@@ -591,7 +686,9 @@ def _check_rows(rows: dict[str, np.ndarray], sizes: np.ndarray, classes: int) ->
     for name, values in rows.items():
         if values.min() < 0 or values.max() >= within.get(name, 2**53):
             raise ValueError(f"{name} from {values.min()} to {values.max()}")
-    if (rows["offset"] + rows["length"] > sizes[rows["shard"]]).any():
-        raise ValueError("a picture behind the end of its file")
+    for kind in ("", "truth_"):
+        reach = rows.get(f"{kind}offset", 0) + rows.get(f"{kind}length", np.int64(0))
+        if (reach > sizes[rows["shard"]]).any():
+            raise ValueError("a picture behind the end of its file")
     if min(rows["height"].min(), rows["width"].min()) < 1 or rows["kind"].max() > _LAST_KIND:
         raise ValueError("a picture of no size or of an unknown kind")

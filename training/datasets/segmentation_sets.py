@@ -8,7 +8,9 @@ from typing import Any
 from training.common.reading import NOW
 from training.datasets import (
     coco,
+    map_pack,
     mask_folder,
+    object_pack,
     scenes,
     voc,
     voc_masks,
@@ -23,7 +25,7 @@ from training.datasets.segmentation import SegmentationDataset
 
 _MASKS = (voc_masks, mask_folder)
 _FORMS = Forms(
-    readers=(*_MASKS, yolo, voc, coco),
+    readers=(map_pack, object_pack, *_MASKS, yolo, voc, coco),
     wanted="is not a data set of label maps; give a folder with images/ and masks/ (a PNG for "
     "each image), with JPEGImages/ and SegmentationClass/ (Pascal VOC), or objects with "
     "outlines (COCO, YOLO)",
@@ -43,7 +45,7 @@ def scan_maps(
     Args:
         spec: "scenes" (see that module), a folder of images and of masks (`mask_folder`) or in the
             layout of Pascal VOC (`voc_masks`); or objects with outlines, as a COCO .json, a YOLO
-            .yaml, or a folder in their layout (`masks_of_objects`).
+            .yaml, or a folder in their layout (`masks_of_objects`); or a pack (`placed_pack`).
         seed: splits the images where the data has no splits of its own.
         strict: what is broken is an error; else it is left out, and a note counts it.
         val_data: another one, whose images are held out instead (see `elsewhere`). Where no file
@@ -74,6 +76,18 @@ def measured(spec: str) -> SegmentationDataset:
     return _scan(_FORMS.of_measured(spec), 0, False, Use.MEASURE, NOW)
 
 
+def learnt(spec: str) -> SegmentationDataset:
+    """A data set that nothing is measured on: `train` has its training split, or all of it.
+
+    Args:
+        spec: as of `scan_maps`.
+
+    Raises:
+        InputError: as of `scan_maps`.
+    """
+    return _scan(spec, 0, False, Use.LEARN, NOW)
+
+
 def _scan(
     spec: str, seed: int, strict: bool, use: Use, reading: int, named: ClassFile | None = None
 ) -> SegmentationDataset:
@@ -86,7 +100,7 @@ def _scan(
     if reader is yolo:
         return of_objects(yolo.scan(path, **how, reading=reading))
     found = reader.scan(path, **how)
-    return found if reader in _MASKS else of_objects(found)
+    return found if reader in (*_MASKS, map_pack) else of_objects(found)
 
 
 def require(spec: str) -> None:

@@ -64,6 +64,7 @@ class PlacedSplit(Generic[_Truth]):
         read: gives the (height, width, 3) uint8 pixels at a place, red first, upright; raises
             InputError for an image that is broken.
         annotate: gives the truth at a place.
+        encoded: gives the bytes of the encoded image at a place, where many lie in one file.
     """
 
     names: tuple[str, ...]
@@ -71,6 +72,7 @@ class PlacedSplit(Generic[_Truth]):
     sizes: np.ndarray
     read: Callable[[int], np.ndarray]
     annotate: Callable[[int], _Truth]
+    encoded: Placed | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -99,16 +101,26 @@ class PlacedSplit(Generic[_Truth]):
 
     def contents(self) -> Contents:
         """What the images hold, as far as it can be compared."""
+        if (encoded := self.encoded) is not None:
+            places = self.places
+            sizes = np.asarray(encoded.lengths)[places]
+            return Contents(kind=FILES, sizes=sizes, read=lambda i: encoded(int(places[i])))
         return Contents.of_files(self.names)
 
-    def stored(self, index: int) -> np.ndarray:
-        """See `picture`."""
-        return self.picture(index)
+    def stored(self, index: int) -> bytes | np.ndarray:
+        """An encoded image, else as `picture`; raises InputError."""
+        if self.encoded is None:
+            return self.picture(index)
+        try:
+            return self.encoded(int(self.places[index]))
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(f"{error.filename} cannot be read ({reason}); restore it") from error
 
     @property
     def in_files(self) -> bool:
-        """Whether `names` are paths of files: they are, where images are not generated."""
-        return True
+        """Whether `names` are paths of files: where images are neither packed nor generated."""
+        return self.encoded is None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

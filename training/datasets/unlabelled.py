@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from kerascnn.errors import InputError
 from training.datasets.notes import Note
 from training.datasets.paths import listing, notes_of, suffix_of
-from training.datasets.pictures import SUFFIXES
-from training.datasets.splits import Dataset, Split, digest
+from training.datasets.pictures import SUFFIXES, read_pixels
+from training.datasets.splits import Dataset, PlacedSplit, Split, digest
 
 UNKNOWN = -1  # the label of an image that has none
 # Of few images half are held out, of many a fifth, and never fewer than so many of them.
@@ -50,7 +51,6 @@ def scan(spec: str, *, seed: int, val_data: str | None = None, reading: int = 0)
     else:
         held_out, more = _images(pathlib.Path(val_data))
         notes = [*notes, *more]
-    keys = [f"{name}\0{size}" for split in (train, held_out) for name, size in _named(split, spec)]
     return Dataset(
         name=spec,
         classes=(),
@@ -58,9 +58,38 @@ def scan(spec: str, *, seed: int, val_data: str | None = None, reading: int = 0)
         validation=None,
         held_out=held_out,
         resize="crop",
-        fingerprint=digest([key.encode("utf-8", "surrogateescape") for key in keys]),
+        fingerprint=_fingerprint((train, held_out), spec),
         notes=tuple(notes),
     )
+
+
+def all_of(root: pathlib.Path) -> tuple[Split, str]:
+    """All images below a folder, none decoded, and their fingerprint.
+
+    Raises:
+        InputError: no such folder, or one without images.
+    """
+    found, _notes = _images(root)
+    return found, _fingerprint((found,), str(root))
+
+
+def placed(split: Split) -> PlacedSplit[None]:
+    """The images of `all_of` as tasks whose truth has places take them; there is none to be had.
+
+    Their sizes are not looked for.
+    """
+    return PlacedSplit(
+        names=split.names,
+        places=np.arange(len(split)),
+        sizes=np.zeros((len(split), 2), np.int32),
+        read=lambda place: read_pixels(split.names[place], split.names[place]),
+        annotate=lambda _place: None,
+    )
+
+
+def _fingerprint(splits: Sequence[Split], root: str) -> str:
+    keys = [f"{name}\0{size}" for split in splits for name, size in _named(split, root)]
+    return digest([key.encode("utf-8", "surrogateescape") for key in keys])
 
 
 def _images(root: pathlib.Path) -> tuple[Split, list[Note]]:

@@ -12,9 +12,9 @@ from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
 from training import tasks
 from training.datasets.detection import DetectionSplit
 from training.detection.batches import DetectionTrainingData
-from training.detection.distillation import DetectionDistillation
+from training.detection.distillation import distillation_of
 from training.detection.evaluate import evaluate_detector, keras_detect_fn
-from training.detection.losses import DetectionLoss
+from training.detection.loss_of_spec import loss_of
 from training.detection.training_model import DetectionTrainingModel
 from training.detection.truth import Truth
 from training.detection.two_stage_training_model import TwoStageTrainingModel
@@ -148,9 +148,9 @@ class _OneStage(Detection):
         placement: Placement = SINGLE,
         teacher: TeacherNetwork | None = None,
     ) -> None:
-        loss, distillation = DetectionLoss(spec=spec, total=placement.total), None
+        loss, distillation = loss_of(spec, placement.total), None
         if teacher is not None:
-            distillation = DetectionDistillation.of(loss, training_data.config)
+            distillation = distillation_of(loss, training_data.config)
         training_model = DetectionTrainingModel(
             *(network, training_data.preprocessing, loss, placement),
             teacher=teacher,

@@ -63,6 +63,16 @@ class DetectionLoss:
         )
         return matching.targets(matched, gt_boxes, gt_labels, anchors, spec.box_scales)
 
+    def both(self, truth: tuple[Any, Any, Any], codes: Any, logits: Any) -> tuple[Any, Any]:
+        """The loss of the boxes and that of the classes, two numbers.
+
+        Args:
+            truth: what `targets` takes.
+            codes, logits: of the network.
+        """
+        wanted, labels = self.targets(*truth)
+        return self.of_boxes(wanted, labels, codes), self.of_classes(labels, logits)
+
     def of_boxes(self, wanted: Any, labels: Any, codes: Any, counted: Any = None) -> Any:
         """The loss of the boxes; a number.
 

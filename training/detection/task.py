@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerascnn import zoo
+from kerascnn.detection.specs import QUALITY_FOCAL
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES
-from training.datasets import coco, detection_sets, voc, yolo
+from training.datasets import coco, detection_sets, object_pack, voc, yolo
 from training.datasets.detection import DetectionDataset, DetectionSplit, is_scenes
 from training.detection import floor
 from training.engine import closing
@@ -89,6 +90,8 @@ class DetectionTask(Task):
         path = pathlib.Path(data)
         if is_scenes(data):
             return Form.NAME
+        if object_pack.recognises(path):
+            return Form.ANNOTATIONS
         if path.is_dir() and voc.recognises(path):
             return Form.ANNOTATIONS_PER_IMAGE
         listed = path.exists() and (yolo.recognises(path) or coco.recognises(path))
@@ -102,6 +105,10 @@ class DetectionTask(Task):
         if asked.imported is None or not asked.imported.labels:
             return found
         return aligned(found, asked.imported, category_ids=_numbers(found, asked.imported))
+
+    def learnt(self, data: str) -> DetectionDataset:
+        """See `training.engine.task.Task`."""
+        return detection_sets.learnt(data)
 
     def default_recipe(self, data: str, weights: str | None) -> str:
         """By the data."""
@@ -153,6 +160,8 @@ class DetectionTask(Task):
         if not zoo.spec_module(asked.model).endswith("_boxes"):  # which would load a framework
             return None
         spec = spec_of(asked, preprocessing)
+        if getattr(spec, "loss", None) == QUALITY_FOCAL:  # objects take what points there are
+            return None
         low = spec.anchors.reach(boxes) < spec.positive_iou
         return Unreached(
             count=int(low.sum()),

@@ -1,6 +1,7 @@
 """A detector as it is trained: bytes and boxes go in, and its losses come out.
 
-Boxes are matched to anchors in the training step, by the same code under every backend.
+Boxes are matched to anchors, or assigned to points by what the network says of them, in the
+training step, by the same code under every backend.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import keras
 from keras import ops
 
 from kerascnn.preprocessing import Preprocessing
-from training.detection.distillation import DetectionDistillation
-from training.detection.losses import DetectionLoss
+from training.detection.distillation import AnyDistillation
+from training.detection.loss_of_spec import AnyLoss
 from training.engine.devices import SINGLE, Placement
 from training.engine.teacher import TeacherNetwork
 
@@ -33,10 +34,10 @@ class DetectionTrainingModel(keras.Model):
         self,
         network: keras.Model,
         preprocessing: Preprocessing,
-        loss: DetectionLoss,
+        loss: AnyLoss,
         placement: Placement = SINGLE,
         teacher: TeacherNetwork | None = None,
-        distillation: DetectionDistillation | None = None,
+        distillation: AnyDistillation | None = None,
     ) -> None:
         super().__init__(name=f"{network.name}_training_model", autocast=False)
         self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
@@ -53,18 +54,13 @@ class DetectionTrainingModel(keras.Model):
         """Both losses of a batch (`training.detection.batches`), by name."""
         pictures = self.preprocessing.normalise_floats(ops.cast(batch["pictures"], "float32"))
         codes, logits = self.network(pictures, training=training)
-        loss, distillation = self.detection_loss, self.distillation
-        wanted, labels = loss.targets(batch["gt_boxes"], batch["gt_labels"], batch["gt_crowd"])
-        if self.teacher is not None and distillation is not None:
-            teacher_codes, teacher_logits = self.teacher.answers(pictures)
-            return {
-                "box_loss": distillation.of_boxes(wanted, labels, codes, teacher_codes),
-                "class_loss": distillation.of_classes(labels, logits, teacher_logits),
-            }
-        return {
-            "box_loss": loss.of_boxes(wanted, labels, codes),
-            "class_loss": loss.of_classes(labels, logits),
-        }
+        truth = (batch["gt_boxes"], batch["gt_labels"], batch["gt_crowd"])
+        if self.teacher is not None and self.distillation is not None:
+            taught = self.teacher.answers(pictures)
+            boxes, classes = self.distillation.both(truth, codes, logits, taught)
+        else:
+            boxes, classes = self.detection_loss.both(truth, codes, logits)
+        return {"box_loss": boxes, "class_loss": classes}
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True

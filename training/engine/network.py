@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -16,12 +17,19 @@ from training.engine.least_size import halves_a_pixel, least_side
 from training.engine.request import TrainRequest
 
 
-def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -> keras.Model:
+def build(
+    asked: TrainRequest,
+    preprocessing: Preprocessing,
+    *,
+    classes: int,
+    names: Sequence[str] = (),
+) -> keras.Model:
     """The untrained network.
 
     Args:
         preprocessing: gives the size of the images.
         classes: of the data.
+        names: theirs, by which initial weights of a detector keep outputs of classes.
 
     Raises:
         InputError: an option that the network does not take, one that is not trained here, or
@@ -30,7 +38,9 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
     options.check(asked.model, asked.model_options)
     keras.utils.set_random_seed(asked.config.seed)
     try:
-        model = _built(asked, preprocessing, classes=classes, weights=asked.weights)
+        model = _built(
+            asked, preprocessing, classes=classes, weights=asked.weights, class_names=names
+        )
     except InputError:
         raise
     except (TypeError, ValueError) as error:
@@ -46,13 +56,19 @@ def build(asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) ->
 
 
 def _built(
-    asked: TrainRequest, preprocessing: Preprocessing, *, classes: int, weights: str | None = None
+    asked: TrainRequest,
+    preprocessing: Preprocessing,
+    *,
+    classes: int,
+    weights: str | None = None,
+    class_names: Sequence[str] = (),
 ) -> keras.Model:
     return kerascnn.build(
         asked.model,
         input_shape=preprocessing.input_shape,
         classes=classes,
         weights=weights,
+        class_names=class_names,
         **with_precision(asked),
         **tasks.of_request(asked).network_options(asked, preprocessing),
     )

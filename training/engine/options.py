@@ -14,13 +14,14 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kerascnn.detection.specs import DELTAS, DISTANCES, OF_ANCHORS
 from kerascnn.errors import InputError, did_you_mean
-from kerascnn.zoo import entry, spec_module
+from kerascnn.zoo import detector_spec, entry, spec_module
 
 _FROM_DATA = ("input_shape", "classes")  # what the data and --image-size decide
 _SPECS = "kerascnn.detection.specs"
 # Fields of them that a network decides on.
-_OWN = ("anchors", "background", "input_size", "masks")
+_OWN = ("anchors", "background", "input_size", "masks", "coding")
 # Those whose defaults differ by network and are no plain numbers, in place of a default.
 _OTHERS: Mapping[str, Any] = {"loss": "", "box_scales": (0.0,)}
 _NO_DEFAULT = object()
@@ -58,8 +59,13 @@ def of_detector(model: str) -> dict[str, Any]:
     return {
         name: _OTHERS.get(name, 0.0) if value is _NO_DEFAULT or value is None else value
         for name, value in found.items()
-        if name not in _OWN
+        if name not in _own(model)
     }
+
+
+def _own(model: str) -> tuple[str, ...]:
+    """Fields of its spec that a detector decides on."""
+    return _OWN if _has_anchors(model) else (*_OWN, *OF_ANCHORS)
 
 
 def check(
@@ -82,7 +88,7 @@ def _check(model: str, flag: str, given: Mapping[str, Any], known: Mapping[str, 
     for name, value in given.items():
         if flag == "--option" and name in _FROM_DATA:
             raise InputError(f"--option {name}: comes from --data and --image-size; leave it out")
-        if flag == "--detector" and name in _OWN:
+        if flag == "--detector" and name in _own(model):
             if name == "anchors" and _fits_anchors(model):
                 if value == AUTO:
                     continue
@@ -99,7 +105,16 @@ def _check(model: str, flag: str, given: Mapping[str, Any], known: Mapping[str, 
 
 def _fits_anchors(model: str) -> bool:
     """Whether a detector's anchors may be fitted to data: they are not built into the network."""
-    return _signature(spec_module(model), "detector_spec").returns == "DetectorSpec"
+    one_stage = _signature(spec_module(model), "detector_spec").returns == "DetectorSpec"
+    return one_stage and _has_anchors(model)
+
+
+def _has_anchors(model: str) -> bool:
+    """Whether boxes are told from anchors, and not from points."""
+    module = spec_module(model)
+    if not module.endswith("_boxes"):  # which would load a framework
+        return True
+    return getattr(detector_spec(model), "coding", DELTAS) != DISTANCES
 
 
 def cannot_build(model: str, flag: str, given: Mapping[str, Any]) -> InputError:

@@ -20,7 +20,7 @@ NAMES = (
     *("digits", "scenes_digits", "cifar", "scratch", "finetune", "modern", "modern_sgd"),
     *("lenet", "alexnet", "vgg", "googlenet", "resnet", "resnet_cifar", "senet"),
     *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet", "efficientnet_v2"),
-    *("scenes", "detection", "ssdlite", "efficientdet", "rcnn"),
+    *("scenes", "detection", "ssdlite", "efficientdet", "rtmdet", "rcnn"),
     *("scenes_maps", "segmentation"),
     *("multilabel", "multilabel_finetune"),
 )

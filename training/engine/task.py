@@ -225,6 +225,14 @@ class Task(abc.ABC):
             InputError: there is none, or it is inconsistent.
         """
 
+    def learnt(self, data: str) -> Any:
+        """A data set as `scan` gives it, of which nothing is held out; its truth is not used.
+
+        Raises:
+            InputError: there is none, or it is inconsistent.
+        """
+        raise InputError(f"no other data than a run's own is read for {self.name}")
+
     # Configuration ----------------------------------------------------------------------------
 
     @abc.abstractmethod

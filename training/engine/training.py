@@ -65,7 +65,11 @@ class OpenedTraining(abc.ABC):
             self.preprocessing = ready.preprocessing
         self._check()
         if ready is None:
-            self.model = network.build(asked, self.preprocessing, classes=len(self.classes))
+            # Of no use but to initial weights.
+            names = {"names": self.classes} if asked.weights else {}
+            self.model = network.build(
+                asked, self.preprocessing, classes=len(self.classes), **names
+            )
         else:
             self.model = ready.model
         self._skipped: list[str] = []

@@ -69,6 +69,10 @@ class MultilabelTask(ClassificationTask):
         found = super().aligned(dataset, network)
         return found.each(lambda split: split.widened(len(network.labels)))  # type: ignore[attr-defined]
 
+    def learnt(self, data: str) -> Dataset:
+        """See `training.engine.task.Task`."""
+        return multilabel.learnt(data)
+
     def default_recipe(self, data: str, weights: str | None) -> str:
         """Fine-tuning where there are weights."""
         return "multilabel_finetune" if weights else "multilabel"

@@ -12,7 +12,7 @@ import numpy as np
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES
-from training.datasets import mask_folder, segmentation_sets, voc_masks
+from training.datasets import map_pack, mask_folder, segmentation_sets, voc_masks
 from training.datasets.detection import is_scenes
 from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
 from training.engine import closing
@@ -68,7 +68,8 @@ class SegmentationTask(Task):
     def form(self, data: str) -> Form:
         """A folder with masks."""
         path = pathlib.Path(data)
-        masked = path.is_dir() and (voc_masks.recognises(path) or mask_folder.recognises(path))
+        forms = (map_pack, voc_masks, mask_folder)
+        masked = path.is_dir() and any(one.recognises(path) for one in forms)
         return Form.MASKS if masked else Form.NONE
 
     def scan(self, asked: TrainRequest) -> SegmentationDataset:
@@ -80,6 +81,10 @@ class SegmentationTask(Task):
             return found
         same = found.classes == asked.imported.labels
         return aligned(found, asked.imported, palette=found.palette if same else None)
+
+    def learnt(self, data: str) -> SegmentationDataset:
+        """See `training.engine.task.Task`."""
+        return segmentation_sets.learnt(data)
 
     def default_recipe(self, data: str, weights: str | None) -> str:
         """By the data."""

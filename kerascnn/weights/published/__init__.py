@@ -19,6 +19,8 @@ Where the figures come from:
   same eight digits, files on Hugging Face's hub a pinned commit and the hub's own SHA-256, sent
   along. Accuracies: its README and results/results-imagenet.csv, as `kerascnn.catalogue` has them.
 - effdet: effdet/config/model_config.py and its README.
+- mmdetection: configs/rtmdet/README.md and configs/rtmdet/classification/README.md; file names end
+  in the first eight digits of their SHA-256.
 
 tests/kerascnn/test_published.py compares the rows with the installed keras.applications, with the
 name tables of this package and with the catalogue.
@@ -31,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
-from kerascnn.weights.published import effdet, keras_applications, timm, torchvision
+from kerascnn.weights.published import effdet, keras_applications, mmdetection, timm, torchvision
 from kerascnn.weights.published.row import Evaluation, Published, told
 
 __all__ = [
@@ -53,6 +55,7 @@ ROWS: tuple[Published, ...] = (
     *keras_applications.ROWS,
     *timm.ROWS,
     *effdet.ROWS,
+    *mmdetection.ROWS,
 )
 
 _FIRST = ("coco", "imagenet")

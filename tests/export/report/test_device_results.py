@@ -79,7 +79,8 @@ def test_the_columns_are_those_of_results_csv_and_the_phone_s_own() -> None:
     assert COLUMNS[own - 1 : own + 5] == (
         *("sha256", "device", "android", "accelerator", "pictures", "file"),
     )
-    assert len(set(COLUMNS)) == len(COLUMNS) == len(results.COLUMNS) + 18
+    assert len(set(COLUMNS)) == len(COLUMNS) == len(results.COLUMNS) + 16
+    assert (*COLUMNS, "gpu", "npu") == device_results.WRITTEN
 
 
 def test_tables_of_earlier_apps_are_read(shared: Any) -> None:
@@ -102,7 +103,7 @@ def test_what_a_phone_tells_of_a_measurement_is_kept(shared: Any) -> None:
         "line 2: lenet5 float32 (250,000 bytes) was not measured to the end (background, after 1/3 "
         "rounds)"
     ]
-    line = dict(zip(COLUMNS, device_results.table(rows(), phones)[-1], strict=True))
+    line = dict(zip(device_results.WRITTEN, device_results.table(rows(), phones)[-1], strict=True))
     assert {name: str(line[name]) for name in told} == {
         **{name: str(value) for name, value in told.items()},
         **{"latency_p90_ms": "3.0", "latency_p99_ms": "4.0"},
@@ -343,7 +344,7 @@ def test_the_csv_has_both(shared: Any, tmp_path: Path) -> None:
     judged = {"metric": "accuracy", "value": "97.5", "pictures": 40}
     phones = measured(shared, judged)
     path = tmp_path / "results.csv"
-    results.write_table(path, COLUMNS, device_results.table(rows(), phones))
+    results.write_table(path, device_results.WRITTEN, device_results.table(rows(), phones))
     with path.open(newline="", encoding="utf-8") as stream:
         *here, there = csv.DictReader(stream)
     assert len(here) == 8

@@ -36,6 +36,7 @@ MODELS = {
 DETECTORS = {
     "scenes": "ssdlite_mobilenet_v2", "detection": "efficientdet_lite0",
     "ssdlite": "ssdlite_mobilenet_v3_large", "efficientdet": "efficientdet_lite0",
+    "rtmdet": "rtmdet_mobilenet_v4_conv_small",
 }  # fmt: skip
 TWO_STAGES = {"rcnn": "faster_rcnn_efficientnet_lite0_fpn"}
 MAPS = {"scenes_maps": "unet", "segmentation": "unet_efficientnet_lite0"}

@@ -20,7 +20,7 @@ OURS = (
     *("digits", "scenes_digits", "scratch", "finetune", "scenes", "detection"),
     *(*OF_MAPS, *OF_LABELS),
 )
-OF_DETECTORS = ("scenes", "detection", "ssdlite", "efficientdet", "rcnn")
+OF_DETECTORS = ("scenes", "detection", "ssdlite", "efficientdet", "rtmdet", "rcnn")
 IMAGENET = 1_281_167
 
 
@@ -199,6 +199,7 @@ def test_options_for_all_models_go_to_those_that_have_them():
         ("modern_sgd", 1024, 0.5),
         ("ssdlite", 192, 0.15),
         ("efficientdet", 64, 0.08),
+        ("rtmdet", 256, 0.004),
         ("rcnn", 16, 0.02),
     ],
 )
@@ -274,6 +275,7 @@ def test_efficientnets_decays_count_from_the_first_epoch_of_the_warmup(name):
         ("cifar", 5, 200),
         ("ssdlite", 1, 660),
         ("efficientdet", 1, 300),
+        ("rtmdet", 2, 300),
     ],
 )
 def test_modern_rates_rise_and_fall_by_a_cosine(name, warmup, epochs):
