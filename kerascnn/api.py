@@ -427,6 +427,7 @@ def train(
     augmentation: str | None = None,
     validation_fraction: float | None = None,
     freeze_epochs: int | None = None,
+    probe: bool = False,
     settings: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     detector: Mapping[str, Any] | None = None,
@@ -480,6 +481,8 @@ def train(
         augmentation: "none", "digits", "pictures", "modern", "detection", ...
         validation_fraction: of the training images, those that the best epoch is chosen on.
         freeze_epochs: the first ones, which train only the head.
+        probe: solve for the head on the features of `weights`, and train no more: the answer of
+            about a minute (of classifiers alone).
         settings: any other setting of a recipe by name, as {"ema": 0.999}.
         options: of the network, as {"alpha": 0.35}.
         detector: options of a detector, as {"score_threshold": 0.1}.
@@ -511,6 +514,7 @@ def train(
     from training.engine.devices import Devices
     from training.engine.first_look import first_look
     from training.engine.refusals import checked
+    from training.engine.request import probe_alone
 
     arguments.word(model, "model")
     zoo.entry(model)
@@ -529,6 +533,12 @@ def train(
         (detector, "detector", "{'score_threshold': 0.1}"),
     ):
         arguments.mapping(given, argument, example=example)
+    arguments.flag(probe, "probe")
+    known_weights = arguments.optional_path(weights, "weights", what="a name or a path")
+    if probe:
+        settings = probe_alone(
+            settings, weights=known_weights, epochs=epochs, freeze_epochs=freeze_epochs
+        )
     asked_devices = Devices.parse(str(devices))
     where = arguments.optional_path(out, "out")
     folder = default_folder(model, place) if where is None else pathlib.Path(where)
@@ -547,7 +557,7 @@ def train(
                 resize=resize,
                 tiles=tiles,
                 overlap=overlap,
-                weights=arguments.optional_path(weights, "weights", what="a name or a path"),
+                weights=known_weights,
                 strict=strict,
                 teacher=arguments.optional_path(teacher, "teacher", what="a run folder"),
                 settings=settings,

@@ -449,6 +449,7 @@ def test_debug_compares_layers(case: Case, run: Run, made: list[Artefact], tmp_p
         "classification": {"logits"},
         "multilabel": {"logits"},
         "detection": {"boxes", "scores"},
+        "detection without anchors": {"boxes", "scores"},
         "two-stage detection": set(),  # its second stage looks at other regions
         "segmentation": {"logits"},
     }

@@ -460,7 +460,7 @@ def test_a_file_of_an_unknown_operation_is_quantised_and_measured(
     assert "left out: float32.onnx: the network's graph is not known" in done.stderr
     for command in (
         ("debug", run.folder, "int8"),
-        ("compare", run.folder),
+        ("compare", run.folder, "-o", tmp_path / "all.html"),
         ("evaluate", run.folder, "--data", root / "pets"),
     ):
         done = here(*command)

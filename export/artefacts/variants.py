@@ -324,6 +324,7 @@ _PRECISIONS = (
         weight_bits=8,
         activations="float32",
         mixed_bits=(4, 8, 16),
+        reconstructed=True,
         description="each layer's weights in the fewest bits that keep the answers, "
         "float arithmetic",
     ),
@@ -338,6 +339,7 @@ _PRECISIONS = (
         name="int16x8",
         weight_bits=8,
         activations="int16",
+        reconstructed=True,
         description="int8 weights, int16 activations; slow outside of special hardware",
     ),
     *(

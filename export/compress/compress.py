@@ -32,6 +32,7 @@ from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.mixed_widths import reconstructed_widths
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
 from export.graph import lower
@@ -65,7 +66,7 @@ from training.engine.run import Run, versions
 
 _MISTAKES_KEPT = 200
 # Raised when the same recipe writes another file: those of before are made again.
-_EDITION = 6
+_EDITION = 7
 
 
 @once.scope()
@@ -338,9 +339,7 @@ class VariantBuilder:
         preprocessing = network.trained.preprocessing
         pictures = self._pictures(network.trained, variant)
         if variant.mixed_bits:
-            comparison = self._task.comparison()
-            data, report = mixed(network.float32, variant, preprocessing, pictures, comparison)
-            return data, {"layers": report.to_dict()}
+            return self._mixed(network, variant, pictures)
         model, float_file = network.model, network.float32
         if variant.calibrated:
             model, float_file, preprocessing = network.lowered(variant)
@@ -364,6 +363,28 @@ class VariantBuilder:
             )
             return data, {"reconstruction": noises} if noises else {}
         return data, {}
+
+    def _mixed(
+        self, network: _Network, variant: Variant, pictures: np.ndarray
+    ) -> tuple[OpenFile, dict[str, Any]]:
+        """A file whose layers have widths of their own, and what was decided."""
+        comparison, preprocessing = self._task.comparison(), network.trained.preprocessing
+        data, report = mixed(network.float32, variant, preprocessing, pictures, comparison)
+        if not (variant.reconstructed and self.reconstructs(network.trained)):
+            return data, {"layers": report.to_dict()}
+        data, report, noises = reconstructed_widths(
+            network.bare(variant)[0],
+            variant,
+            preprocessing,
+            pictures,
+            float_file=network.float32,
+            plain=data,
+            report=report,
+            comparison=comparison,
+            name=f"{self._run.name}: {variant.name}",
+        )
+        told = {"reconstruction": noises} if noises else {}
+        return data, {"layers": report.to_dict(), **told}
 
     def _pictures(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""

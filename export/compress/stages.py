@@ -43,7 +43,7 @@ from training.common import atomic
 from training.common.arrays import read_npz
 from training.datasets.splits import digest
 from training.engine.config import TrainConfig
-from training.engine.epoch_schedule import with_real_batch
+from training.engine.epoch_schedule import for_images
 from training.engine.evaluation import at_once
 from training.engine.run import Run, load_keras, versions
 from training.engine.teacher import TeacherNetwork
@@ -97,7 +97,7 @@ class CompressionStages:
         # Its learning rate is that of the batches that the run had.
         config = TrainConfig.from_dict(run.info["request"]["config"])
         pictures = run.info["dataset"].get("train", config.batch_size)
-        self._config = with_real_batch(config, pictures)
+        self._config = for_images(config, pictures)
         self._open: dict[str, Trained] = {}
 
     def key(self, variant: Variant) -> str:

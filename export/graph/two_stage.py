@@ -107,11 +107,12 @@ class FiledDetections(Detections):
         Places are a square of unit pictures about zero, where numbers are finest: with 90 classes
         an edge moves by up to 2.4e-7 of the picture.
         """
-        moved = boxes[0]
-        if not self.spec.class_agnostic:
+        if self.spec.class_agnostic:
+            moved = boxes[0]
+        else:
             side = math.ceil(math.sqrt(classes))
             corner = tf.stack([labels[0] // side, labels[0] % side], axis=-1) - side // 2
-            moved = moved + tf.tile(tf.cast(corner, tf.float32), [1, 2])
+            moved = boxes[0] + tf.tile(tf.cast(corner, tf.float32), [1, 2])
         if self.spec.rule.soft:
             return _softened(moved, scores[0], self.spec)
         kept, valid = _suppressed(

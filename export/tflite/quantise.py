@@ -20,7 +20,7 @@ from export.tflite import kernel_ranges
 from export.tflite.convert import layer_of
 from export.tflite.kernel_operations import QUANTISERS
 from export.tflite.model import TFLiteModel
-from export.tflite.tensors import float_tensors, repeated_tensors
+from export.tflite.tensors import float_scopes, repeated_tensors
 from export.tflite.uint8_input import take_uint8
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -109,13 +109,18 @@ def quantise(
     return quantised
 
 
-def quantise_weights(float_file: TFLiteModel, bits: Mapping[str, int]) -> TFLiteModel:
+def quantise_weights(
+    float_file: TFLiteModel,
+    bits: Mapping[str, int],
+    kernel_bounds: Mapping[str, np.ndarray] | None = None,
+) -> TFLiteModel:
     """Store each layer's kernel in a number of bits of its own, widened for float arithmetic.
 
     Args:
         float_file: of `to_tflite`, which is left as it is.
         bits: by layer (the name of its output tensor): 4 or 8 (symmetric, a scale for each
             output channel) or 16 (half precision). Layers that are not named stay float32.
+        kernel_bounds: as of `quantise`.
 
     Returns:
         A file with the inputs and outputs of `float_file`.
@@ -129,7 +134,7 @@ def quantise_weights(float_file: TFLiteModel, bits: Mapping[str, int]) -> TFLite
             manager.add_weight_only_config(scope, Op.ALL_SUPPORTED, number)
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
-        return _compact(_quantized(work))
+        return _compact(_quantized(work, kernel_ranges.given(float_file, kernel_bounds or {})))
 
 
 def kernel_bits(
@@ -168,8 +173,8 @@ def _recipe_for(
     """The variant's recipe, with what has to stay float in this file."""
     manager = _recipe(variant, shared_scale)
     if variant.calibrated:
-        for name in float_tensors(float_file):
-            scope = f"^{re.escape(name)};$"
+        for outputs in float_scopes(float_file):
+            scope = f"^{re.escape(outputs)}$"
             manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
     return manager
 

@@ -45,6 +45,16 @@ def float_tensors(file: TFLiteModel) -> list[str]:
     return [graph.tensors[index].name.decode() for index in found]
 
 
+def float_scopes(file: TFLiteModel) -> list[str]:
+    """How litert-quantizer calls the operations that make `float_tensors`: by all their outputs."""
+    names = [tensor.name.decode() for tensor in file.graph.tensors]
+    found = dict[str, None]()
+    made = {names[int(t)]: operator for operator in file.graph.operators for t in operator.outputs}
+    for name in float_tensors(file):
+        found["".join(f"{names[int(one)]};" for one in made[name].outputs)] = None
+    return list(found)
+
+
 def repeated_tensors(file: TFLiteModel) -> dict[str, str]:
     """Concatenations of a tensor with itself, with its name, in the order of the graph.
 

@@ -58,6 +58,7 @@ def compress(
     float32  float16  weight_int8  weight_int4  dynamic_int8  int8  int16x8
     mixed    4, 8 or 16 bits per layer, chosen by sensitivity
     plain_int8  plain_weight_int8  plain_weight_int4  plain_dynamic_int8
+    plain_mixed  plain_int16x8
              rounded to the nearest, without reconstruction, for comparison
     float16_converter  dynamic_int8_converter  int8_converter  int16x8_converter
              the same by TensorFlow's own converter, for comparison

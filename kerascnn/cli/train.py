@@ -36,6 +36,12 @@ from training.engine.stopping import Stopped
 @training_options
 @click.option("--out", type=click.Path(), help="Run folder.  [default: runs/MODEL-DATA]")
 @click.option(
+    "--probe",
+    is_flag=True,
+    help="Solve for the head on the features of --weights, and train no more: the answer of about "
+    "a minute (classifiers).",
+)
+@click.option(
     "--devices",
     default="1",
     show_default=True,

@@ -56,7 +56,6 @@ def select(spec: DetectorSpec, codes: Any, class_scores: Any) -> dict[str, Any]:
         spec.box_scales,
     )
     kept, valid, *softened = suppress(spec, boxes, best, label)
-    final = softened[0] if softened else ops.take_along_axis(best, kept, axis=1)
     return {
         "boxes": ops.where(
             valid[..., None],
@@ -64,9 +63,14 @@ def select(spec: DetectorSpec, codes: Any, class_scores: Any) -> dict[str, Any]:
             0.0,
         ),
         "labels": ops.where(valid, ops.take_along_axis(label, kept, axis=1), -1),
-        "scores": ops.where(valid, final, 0.0),
+        "scores": ops.where(valid, left_of(softened, best, kept), 0.0),
         "count": ops.sum(ops.cast(valid, "int32"), axis=1),
     }
+
+
+def left_of(softened: list[Any], best: Any, kept: Any) -> Any:
+    """(n, d) scores of detections: what is left of them, else as candidates had them."""
+    return softened[0] if softened else ops.take_along_axis(best, kept, axis=1)
 
 
 def _candidates(spec: DetectorSpec, class_scores: Any) -> tuple[Any, Any, Any]:

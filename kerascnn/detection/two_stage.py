@@ -185,12 +185,11 @@ def select(
     kept, real, *softened = (suppress or functools.partial(suppress_classes, spec))(
         boxes, best, label
     )
-    final = softened[0] if softened else ops.take_along_axis(best, kept, axis=1)
     kept_boxes = ops.take_along_axis(boxes, kept[..., None], axis=1)
     return {
         "boxes": ops.where(real[..., None], kept_boxes, 0.0),
         "labels": ops.where(real, ops.take_along_axis(label, kept, axis=1), -1),
-        "scores": ops.where(real, final, 0.0),
+        "scores": ops.where(real, postprocess.left_of(softened, best, kept), 0.0),
         "count": ops.sum(ops.cast(real, "int32"), axis=1),
     }
 

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import tasks
+from training.classification import probe
 from training.classification.balanced_accuracy import BalancedAccuracy
 from training.classification.batches import TrainingData
 from training.classification.distillation import DistillationLoss, Teacher, accuracy
 from training.classification.input_pipeline import evaluation_input, training_input
+from training.classification.linear_head import Head, softmax_loss
 from training.classification.prepare import Prepare
 from training.classification.training_model import ClassificationTrainingModel, factors_of
+from training.common.progress import busy
 from training.datasets.broken import BrokenPictures
 from training.datasets.pictures import check_picture
 from training.datasets.splits import Split
@@ -131,11 +135,16 @@ def compile_training_model(
     Balanced accuracy is there for validation: of a training whose labels are mixed it tells
     nothing, and what an interrupted epoch has counted of it is not kept.
     """
-    loss = DistillationLoss.of(config)
+    loss, metrics = _measures(config, training_model.network.output_shape[-1])
+    compile_with(training_model, config, rate, placement, loss, metrics)
+    return metrics[0]
+
+
+def _measures(
+    config: TrainConfig, classes: int
+) -> tuple[keras.losses.Loss, list[keras.metrics.Metric]]:
     metric = keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
-    classes = training_model.network.output_shape[-1]
-    compile_with(training_model, config, rate, placement, loss, [metric, BalancedAccuracy(classes)])
-    return metric
+    return DistillationLoss.of(config), [metric, BalancedAccuracy(classes)]
 
 
 def compile_with(
@@ -147,7 +156,8 @@ def compile_with(
     metrics: list[keras.metrics.Metric],
 ) -> None:
     """Give a training model the optimiser of a configuration, and this loss and these metrics."""
-    optimizer = placement.optimizer(optimizers.build(config, rate))
+    factors = optimizers.rate_factors(training_model.network, config.first_layer_rate)
+    optimizer = placement.optimizer(optimizers.build(config, rate, factors))
     training_model.compile(
         optimizer=without_averages_in_place(optimizer),
         loss=loss,
@@ -187,7 +197,7 @@ class ClassificationTraining(TrainingTask):
         placement: Placement,
     ) -> None:
         self.training_model, self.network = training_model, training_model.network
-        self.config = epoch_schedule.with_real_batch(training_data.config, len(training_data.split))
+        self.config = epoch_schedule.for_images(training_data.config, len(training_data.split))
         self.steps = training_data.steps
         self._training_data, self._validation, self.placement = (
             training_data,
@@ -233,3 +243,85 @@ class ClassificationTraining(TrainingTask):
 
     def note(self, logs: dict[str, float]) -> str:
         return f"loss {float(logs['loss']):.3f}, accuracy {float(logs['accuracy']):.1%}"
+
+    def can_solve_head(self) -> bool:
+        """Whether a probe is worth its time, on this host."""
+        return not self.placement.hosts and self._probed > 0
+
+    def solve_head(
+        self, folder: pathlib.Path, is_over: Callable[[], bool]
+    ) -> dict[str, float] | None:
+        """See `training.classification.probe`."""
+        data, seed = self._training_data, self.config.split_seed
+        train = self._gathered(
+            data.split,
+            probe.probed(len(data.split), self._probed, seed=seed),
+            folder / "features.npz",
+            is_over,
+        )
+        validation = None
+        if train is not None and self._validation is not None and len(self._validation):
+            every = np.arange(len(self._validation))
+            path = folder / "validation_features.npz"
+            validation = self._gathered(self._validation, every, path, is_over)
+        if train is None or is_over():
+            return None
+        with busy("solving for the head"):
+            head = self._solved(train, validation)
+        probe.put(self.network, head)
+        found = self._figures(train, head)
+        if validation is not None:
+            values = self._figures(validation, head)
+            found |= {f"val_{name}": value for name, value in values.items()}
+        return {name: value for name, value in sorted(found.items()) if name not in self.unkept}
+
+    @property
+    def _probed(self) -> int:
+        kernel = self.network.get_layer("logits").kernel
+        features, classes = kernel.shape
+        return probe.images_of_a_probe(
+            len(self._training_data.split), features=features, classes=classes
+        )
+
+    def _gathered(
+        self, split: Split, places: np.ndarray, path: pathlib.Path, is_over: Callable[[], bool]
+    ) -> probe.Gathered | None:
+        data = self._training_data
+        seen = probe.Seen(
+            split=split,
+            source=data.source,
+            preprocessing=data.preprocessing,
+            broken=self.broken,
+        )
+        found = probe.features_of(
+            self.network, seen, places, path, title="features", is_over=is_over
+        )
+        if found is None:
+            return None
+        return probe.Gathered.of(found, split, places, data.classes)
+
+    def _solved(self, train: probe.Gathered, validation: probe.Gathered | None) -> Head:
+        config, classes = self.config, self._training_data.classes
+        factors = factors_of(config, self._training_data.split.labels, classes)
+        smoothing = config.label_smoothing
+        return probe.solved(
+            train,
+            validation,
+            softmax_loss,
+            targets=lambda labels: labels * (1 - smoothing) + np.float32(smoothing / classes),
+            weights=lambda labels: None if factors is None else labels @ factors,
+            seed=config.split_seed,
+        )
+
+    def _figures(self, gathered: probe.Gathered, head: Head) -> dict[str, float]:
+        """What an epoch tells of images that are as they are."""
+        loss, metrics = self.measures()
+        measures = [keras.metrics.MeanMetricWrapper(loss, name="loss"), *metrics]
+        for labels, logits in probe.batches_of(gathered, head):
+            for one in measures:
+                one.update_state(labels, logits)
+        return {one.name: float(one.result()) for one in measures}
+
+    def measures(self) -> tuple[keras.losses.Loss, list[keras.metrics.Metric]]:
+        """The loss and the metrics of a training."""
+        return _measures(self.config, self._training_data.classes)

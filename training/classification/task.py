@@ -52,7 +52,7 @@ class ClassificationTask(Task):
     policies = tuple(POLICIES)
     settings = frozenset({
         *("mixup", "cutmix", "label_smoothing", "class_weights", "pictures_per_class"),
-        *("monitor", "teacher", "distil_weight", "temperature"),
+        *("monitor", "teacher", "distil_weight", "temperature", "probe", "first_layer_rate"),
     })  # fmt: skip
     model = "efficientnet_lite0"
     head = ("logits",)

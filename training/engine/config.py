@@ -23,6 +23,8 @@ CLASS_WEIGHTS = ("none", "balanced")
 MONITORS = ("auto", "accuracy", "balanced_accuracy", "loss")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 DETERMINISTIC = ("auto", "yes", "no")
+PROBES = ("no", "yes")
+NORMS = ("batches", "stored")
 # What runs did that know no such setting.
 BEFORE = {"watch_images": 0, "precision": "float32", "deterministic": "yes"}
 MAP_LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
@@ -72,6 +74,9 @@ class TrainConfig:
             out of it.
         min_steps: batches in an epoch, at least: where images are few, batches are smaller (of 4
             or more), so that a short training has updates enough; 0: as `batch_size` gives.
+        min_updates: updates after the frozen epochs, at least: where images are few, there are
+            more epochs than `epochs`; 0: as `epochs` gives. See
+            `training.engine.epoch_schedule.for_images`.
         accumulate: steps whose mean gradient is one update.
         optimizer: "adamw"; "rmsprop" (TensorFlow's, epsilon within the root); "sgd".
         learning_rate: the peak, after a linear warm-up.
@@ -120,9 +125,16 @@ class TrainConfig:
             recalls) and "loss".
         patience: epochs without a better validation after which the training ends; 0: never.
         freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
-            classifiers, what is no part of the backbone. All batch norms follow their batches, as
-            they do afterwards: a head behind stored statistics would meet other features then.
+            classifiers, what is no part of the backbone. Batch norms do as they do afterwards, see
+            `norms`: a head behind other statistics would meet other features then.
         freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
+        probe: "yes": in the first of the frozen epochs the logits layer does not learn by steps,
+            but is solved for: the best one on the features of the initial weights
+            (`training.classification.probe`).
+        norms: what batch norms normalise by while training: "batches", which they follow too; or
+            "stored", the statistics of the initial weights. Scales and shifts learn either way.
+        first_layer_rate: share of the learning rate that the first layer has; between it and the
+            last one's, which is whole, rates rise geometrically (arXiv:1801.06146, section 3.2).
         seed: of initial weights, order, augmentation and dropout.
         split_seed: which images are for what, where the data does not say: those held out, set
             aside, and left by `pictures_per_class`. Runs of another `seed` have the same ones.
@@ -138,6 +150,7 @@ class TrainConfig:
     epochs: int = _setting(30, least=1)
     batch_size: int = _setting(64, least=1)
     min_steps: int = _setting(0, least=0)
+    min_updates: int = _setting(0, least=0)
     accumulate: int = _setting(1, least=1)
     optimizer: str = _setting("adamw", choices=OPTIMIZERS)
     learning_rate: float = _setting(1e-3, above=0)
@@ -170,6 +183,9 @@ class TrainConfig:
     patience: int = _setting(0, least=0)
     freeze_epochs: int = _setting(0, least=0)
     freeze_learning_rate: float = _setting(1e-2, above=0)
+    probe: str = _setting("no", choices=PROBES, own=True)
+    norms: str = _setting("batches", choices=NORMS)
+    first_layer_rate: float = _setting(1.0, above=0, most=1, own=True)
     seed: int = _setting(0, least=0, most=2**31 - 1)
     split_seed: int = _setting(0, least=0, most=2**31 - 1)
     distil_weight: float = _setting(0.7, least=0, most=1, own=True)
@@ -237,7 +253,7 @@ class TrainConfig:
         """The learning rate for `batch_size` x `accumulate` images an update.
 
         Of a training whose images fill no such batch: see
-            `training.engine.epoch_schedule.with_real_batch`.
+            `training.engine.epoch_schedule.for_images`.
         """
         if not self.reference_batch:
             return self.learning_rate

@@ -8,6 +8,7 @@ that goes on after an interruption.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -41,13 +42,21 @@ def batch_of(pictures: int, config: TrainConfig) -> int:
     return max(1, min(size, pictures))
 
 
-def with_real_batch(config: TrainConfig, pictures: int) -> TrainConfig:
-    """The configuration with the batch size that a training has: it sets the learning rate.
+def for_images(config: TrainConfig, pictures: int) -> TrainConfig:
+    """The configuration that a training on so many images has.
+
+    Its batches are as large as they really are, which sets the learning rate; and there are as
+    many epochs as `min_updates` takes behind the frozen ones, if there are any behind them.
 
     Args:
         pictures: to learn from.
     """
-    return dataclasses.replace(config, batch_size=batch_of(pictures, config))
+    size = batch_of(pictures, config)
+    epochs, frozen = config.epochs, config.freeze_epochs
+    if config.min_updates and epochs > frozen:
+        batches = config.min_updates * config.accumulate
+        epochs = max(epochs, frozen + math.ceil(batches / max(1, pictures // size)))
+    return dataclasses.replace(config, batch_size=size, epochs=epochs)
 
 
 def steps_per_epoch(split: Split, config: TrainConfig) -> int:

@@ -103,6 +103,25 @@ class TrainingTask(abc.ABC):
     def note(self, logs: dict[str, float]) -> str:
         """What is shown of a step's figures."""
 
+    def can_solve_head(self) -> bool:
+        """Whether the head can be solved for, where `TrainConfig.probe` asks for it."""
+        return False
+
+    def solve_head(
+        self, folder: pathlib.Path, is_over: Callable[[], bool]
+    ) -> dict[str, float] | None:
+        """Make the head the best one behind the rest as it is.
+
+        Args:
+            folder: takes what an interrupted one goes on from.
+            is_over: whether to end before that; what is there is kept.
+
+        Returns:
+            The figures of an epoch, shares of 1 where percentages are meant; None where `is_over`
+            ended it.
+        """
+        raise NotImplementedError
+
     def validation(self) -> Any:
         """What `fit` is given as `validation_data`; None for none."""
         return None
@@ -197,6 +216,8 @@ class _Loop:
     def run(self, validation: Any, requests: StopRequests) -> None:
         """Train to the end from wherever the last checkpoint is."""
         self._restore()
+        if self._is_to_solve():
+            self._solve_head(requests)
         total = self.config.epochs * self.steps
         done = len(self.history) * self.steps + self.first_step
         with Progress(self.work.network.name, total, done=done, lines=True) as progress:
@@ -224,6 +245,34 @@ class _Loop:
             verbose=0,
         )
 
+    def _is_to_solve(self) -> bool:
+        """Whether the first epoch is a probe that is still to come."""
+        config = self.config
+        asked = config.probe == "yes" and config.freeze_epochs > 0
+        if not asked or self.history or self.first_step:
+            return False
+        if not self.work.can_solve_head():
+            say("too many classes or hosts for a probe: the head learns by steps")
+            return False
+        return True
+
+    def _solve_head(self, requests: StopRequests) -> None:
+        """The first epoch: the head is solved for, nothing else moves."""
+        began = time.monotonic()
+        found = self.work.solve_head(self.folder, lambda: requests.signal is not None)
+        if found is None:
+            kept = "stopped while features were gathered, which are kept; the same command goes on"
+            raise Stopped(kept, requests.signal or signal.SIGTERM)
+        self.end_epoch(
+            {"epoch": 1.0, "learning_rate": 0.0, **in_percent(found)}, time.monotonic() - began
+        )
+        if self.placement.is_chief:
+            say(summary.epoch_line(self.history, self.config))
+        if requests.signal is not None:
+            raise Stopped(
+                "stopped after epoch 1, which is kept; the same command goes on", requests.signal
+            )
+
     def _phases(self) -> list[tuple[int, int]]:
         """Epoch ranges with an optimiser each: the frozen one if asked for, and the rest."""
         edges = sorted({0, self.config.freeze_epochs, self.config.epochs})
@@ -236,7 +285,9 @@ class _Loop:
             _set_trainable(
                 layer, trainable and (not frozen or layer.name.startswith(self.work.head))
             )
-            if trainable and not layer.trainable:
+            if self.config.norms == "stored":
+                _keep_statistics(layer)
+            elif trainable and not layer.trainable:
                 _follow_batches(layer)
         config = self.config
         if frozen:
@@ -311,7 +362,10 @@ class _Loop:
         self._save(checkpoint.epoch_path(self.folder, len(self.history), step), state)
 
     def _save(self, path: pathlib.Path, state: dict[str, Any]) -> None:
-        variables = [*self.work.network.variables, *self.training_model.optimizer.variables]
+        # Behind a probe there is no optimiser yet.
+        optimizer = getattr(self.training_model, "optimizer", None)
+        own = [] if optimizer is None else optimizer.variables
+        variables = [*self.work.network.variables, *own]
         checkpoint.save(path, variables, state)
         checkpoint.prune(self.folder)
 
@@ -399,6 +453,18 @@ def _follow_batches(layer: keras.Layer) -> None:
         layer.trainable = True
         for variable in _scale_and_shift(layer):
             variable.trainable = False
+
+
+def _keep_statistics(layer: keras.Layer) -> None:
+    """Let a batch norm normalise by what it has stored, whether or not its scale and shift learn.
+
+    Keras has a layer that is not trainable do so, and has none of its variables learn.
+    """
+    if isinstance(layer, keras.layers.BatchNormalization):
+        learns = layer.trainable
+        layer.trainable = False
+        for variable in _scale_and_shift(layer):
+            variable.trainable = learns
 
 
 def _history(state: Mapping[str, Any]) -> History:

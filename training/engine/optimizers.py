@@ -11,6 +11,7 @@ weights takes a step with every batch, and starts with its full momentum: see `_
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -80,6 +81,32 @@ class SGDL2(_L2, keras.optimizers.SGD):
     """SGD with an L2 penalty; AlexNet's rule, v <- m v - rate (g + decay w), w <- w + v."""
 
 
+class _ByLayer:
+    """Gives each variable a share of the learning rate of its own, and of decoupled decay with it.
+
+    Args:
+        rate_factors: of the trainable variables, in their order.
+    """
+
+    def __init__(self, *args: Any, rate_factors: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rate_factors = rate_factors
+
+    # As `_L2.update_step`.
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        optimizer: Any = self
+        rate = learning_rate * self.rate_factors[optimizer._get_variable_index(variable)]
+        # An L2 penalty is a part of the gradient.
+        if optimizer.weight_decay and optimizer._use_weight_decay(variable):
+            shrunk = ops.cast(optimizer.weight_decay * rate, variable.dtype) * variable
+            optimizer.assign_sub(variable, shrunk)
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+
+    # Keras' own decay, by the whole rate.
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """`update_step` does it."""
+
+
 _L2_OF = {"adamw": AdamL2, "rmsprop": RMSpropL2, "sgd": SGDL2}
 # Without decay AdamW is Adam, and Keras' AdamW wants some.
 _PLAIN = {
@@ -90,13 +117,31 @@ _PLAIN = {
 _DECOUPLED = _PLAIN | {"adamw": keras.optimizers.AdamW}
 
 
+def rate_factors(network: keras.Model, first: float) -> list[float] | None:
+    """Shares of the learning rate, of the trainable variables in their order; None: all whole.
+
+    Args:
+        first: of the first layer that has weights. The last one's is 1, and between them they
+            rise by the same factor from each such layer to the next.
+    """
+    if first == 1:
+        return None
+    layers = [layer for layer in network.layers if layer.variables]
+    places = {id(v): place for place, layer in enumerate(layers) for v in layer.variables}
+    last = max(1, len(layers) - 1)
+    return [first ** (1 - places[id(v)] / last) for v in network.trainable_variables]
+
+
 def build(
-    config: TrainConfig, rate: float | keras.optimizers.schedules.LearningRateSchedule
+    config: TrainConfig,
+    rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    factors: Sequence[float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """Make the optimiser of a configuration.
 
     Args:
         rate: a learning rate, or a schedule of `training.engine.schedules`.
+        factors: of `rate_factors`.
 
     Returns:
         An optimiser without variables yet. Its moving averages of the weights, if any, replace
@@ -123,7 +168,10 @@ def build(
     else:
         kind = _DECOUPLED[config.optimizer]
         options["weight_decay"] = config.weight_decay
-    made: keras.optimizers.Optimizer = (_averaging(kind) if config.ema else kind)(**options)
+    kind = _averaging(kind) if config.ema else kind
+    if factors is not None:
+        kind, options["rate_factors"] = _by_layer(kind), factors
+    made: keras.optimizers.Optimizer = kind(**options)
     if config.weight_decay:
         made.exclude_from_weight_decay(var_names=_SPARED)
     return made
@@ -133,6 +181,12 @@ def build(
 def _averaging(kind: Any) -> Any:
     """A kind of optimiser, with `_WarmedAverages`."""
     return type(kind.__name__, (_WarmedAverages, kind), {"__doc__": kind.__doc__})
+
+
+@functools.cache
+def _by_layer(kind: Any) -> Any:
+    """A kind of optimiser, with `_ByLayer`."""
+    return type(kind.__name__, (_ByLayer, kind), {"__doc__": kind.__doc__})
 
 
 def averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:

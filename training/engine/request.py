@@ -203,6 +203,8 @@ def configure(
     epochs = replaced.get("epochs", chosen.epochs)
     if "freeze_epochs" not in replaced and isinstance(epochs, int):
         replaced["freeze_epochs"] = min(chosen.freeze_epochs, epochs - 1)
+    if "epochs" in replaced:  # so many, also where images are few
+        replaced.setdefault("min_updates", 0)
     if replaced.get("schedule", "steps") != "steps":
         replaced.setdefault("milestones", ())
     config = dataclasses.replace(chosen, **replaced)
@@ -214,6 +216,27 @@ def configure(
     _refuse_foreign(config, teacher, task)
     task.check_config(config)
     return config
+
+
+def probe_alone(
+    settings: Mapping[str, Any] | None, *, weights: str | None, **given: Any
+) -> dict[str, Any]:
+    """Settings of a training that ends behind its probe; see `TrainConfig.probe`.
+
+    Args:
+        settings: that were asked for beside it.
+        **given: others by name; None: not asked for.
+
+    Raises:
+        InputError: no weights, whose features are what is looked at; or epochs, which it has none
+            of.
+    """
+    if weights is None:
+        raise InputError("a probe is of weights' features; give --weights, such as imagenet")
+    asked = {**(settings or {}), **{key: v for key, v in given.items() if v is not None}}
+    if useless := [name for name in ("epochs", "freeze_epochs", "probe") if name in asked]:
+        raise InputError(f"{useless[0]}: a probe is one epoch of its own; leave it out")
+    return {**(settings or {}), "epochs": 1, "freeze_epochs": 1, "probe": "yes"}
 
 
 def _refuse_geometry(

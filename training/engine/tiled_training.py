@@ -51,7 +51,7 @@ class TiledTraining(TrainingTask):
         placement.check_batch(training_data.batch_size)
         self.placement = placement
         self.training_model, self.network = training_model, training_model.network
-        self.config = epoch_schedule.with_real_batch(training_data.config, len(training_data.split))
+        self.config = epoch_schedule.for_images(training_data.config, len(training_data.split))
         self.steps, self.broken = training_data.steps, training_data.broken
         self.training_data, self._validation = training_data, validation
         self._watching = None if validation is None else watching(validation, training_data.config)

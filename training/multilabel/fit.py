@@ -11,6 +11,8 @@ from keras import ops
 from training import tasks
 from training.classification import training_model
 from training.classification.fit import ClassificationTraining, compile_with
+from training.classification.linear_head import Head, sigmoid_loss
+from training.classification.probe import Gathered, solved
 from training.engine.config import TrainConfig
 from training.multilabel.keras_metric import MeanAveragePrecision
 
@@ -106,10 +108,29 @@ class MultilabelLoop(ClassificationTraining):
         has counted of it is not kept.
         """
         model = self.training_model
-        metric = MeanAveragePrecision(model.network.output_shape[-1])
-        loss = SigmoidLoss.of(config, self._training_data.split.labels)
-        compile_with(model, config, rate, self.placement, loss, [metric])
+        compile_with(model, config, rate, self.placement, *self.measures())
         return list(model.metrics[0].variables)  # made with the compilation: the mean loss
+
+    def measures(self) -> tuple[keras.losses.Loss, list[keras.metrics.Metric]]:
+        """The loss and the metrics of a training."""
+        loss = SigmoidLoss.of(self.config, self._training_data.split.labels)
+        return loss, [MeanAveragePrecision(self.network.output_shape[-1])]
+
+    def _solved(self, train: Gathered, validation: Gathered | None) -> Head:
+        weighed = self.config.class_weights == "balanced"
+        factors = balanced(self._training_data.split.labels) if weighed else None
+
+        def weights(labels: np.ndarray) -> np.ndarray | None:
+            return None if factors is None else np.where(labels > 0, factors[1], factors[0])
+
+        return solved(
+            train,
+            validation,
+            sigmoid_loss,
+            targets=lambda labels: labels,
+            weights=weights,
+            seed=self.config.split_seed,
+        )
 
     def note(self, logs: dict[str, float]) -> str:
         """What is shown of a step."""

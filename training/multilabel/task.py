@@ -36,7 +36,10 @@ class MultilabelTask(ClassificationTask):
     networks = "classification"
     metric = Metric(name="mAP", judge=MAP)
     figures = (MAP,)
-    settings = frozenset({"mixup", "class_weights", "teacher", "distil_weight", "temperature"})
+    settings = frozenset({
+        *("mixup", "class_weights", "teacher", "distil_weight", "temperature"),
+        *("probe", "first_layer_rate"),
+    })  # fmt: skip
     curves = Curves(
         title="mAP (%)",
         scores=(Line(column="val_mAP", label="validation", look=Look.VALIDATION),),

@@ -1,4 +1,4 @@
-"""From ImageNet weights on a user's own pictures of several labels each: the head first.
+"""From ImageNet weights on a user's own pictures of several labels each: a probe first.
 
 Command:  kerascnn train efficientnet_lite0 --weights imagenet --data labels.csv
 Hardware, time and score: not yet run.

@@ -18,6 +18,7 @@ class DetectionKind(Kind):
     """See `Kind`; `info["detector"]["stages"]` is 2 of a two-stage detector."""
 
     metrics = ("AP", "mask AP")
+    reconstructed = True
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "Accuracy, %": {
             "title": "AP, %",

@@ -18,6 +18,7 @@ class SegmentationKind(Kind):
 
     metrics = ("mIoU",)
     class_metric = "IoU"
+    reconstructed = True
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "Accuracy, %": {
             "title": "mIoU, %",

@@ -3,13 +3,21 @@
 Between folding and quantising, without labels. The network is walked from its input on, twice at
 once: as it was, and as it has become so far. At every linear layer
 
-- the kernel is rounded so that the layer's outputs keep their values on what the layer will really
-  be given (`export.compress.reconstruct.rounding`),
+- the kernel is rounded so that the layer makes of what it will really be given what the float
+  network's made of what that was given (`export.compress.reconstruct.rounding`),
 - the bias is corrected until every channel has the mean that it had in the float network, which
   rounding moves (Nagel et al. 2019, arXiv 1906.04721, section 4.2, with the means measured),
 
 and where the file has integers for activations, the range of each is chosen by the error that it
 causes (`export.compress.reconstruct.ranges`) and felt by everything behind it.
+
+Kernels that are one kernel of several calls are rounded once (`export.compress.reconstruct.tied`).
+Which of two files is nearer to the float network is told by `export.compress.reconstruct.measure`.
+
+Tried and left out: raising the quiet channels between a layer and the depthwise convolution behind
+it to the size of the loudest (cross-layer equalisation, up to the ReLU6's cap). On photos other
+than those of calibration, EfficientNet-Lite0's int8 file fell from 22.3 to 16.8 dB: what exceeds
+there what calibration saw of a channel is cut off, where it had room before.
 
 The rounded kernels go into the file as they are: their scales are handed to the quantiser, which
 finds the same integers again (`export.tflite.kernel_ranges`).

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 from export.artefacts.variants import Variant
 from export.compress.qat import FIXED_RANGES, float_layers, fused_dense, has_scale
-from export.compress.reconstruct.network import Format, Parts, reconstruct
-from export.graph.signature import OUTPUT_NAME
+from export.compress.reconstruct.measure import answers, has_regions, heads_noise, noise
+from export.compress.reconstruct.network import (
+    ALL_PARTS,
+    NEAREST,
+    Format,
+    Parts,
+    Reconstruction,
+    looked_at,
+    reconstruct,
+)
+from export.compress.reconstruct.walk import steps
 from export.tflite.convert import layer_of, to_tflite
+from export.tflite.kernel_ranges import kernels
 from export.tflite.model import TFLiteModel
-from export.tflite.quantise import kernel_bits, quantise
+from export.tflite.quantise import kernel_bits, quantise, quantise_weights
 from kerascnn.preprocessing import Preprocessing
-from training.common.quiet import native_quiet
 
-# Of the calibration pictures, every so many is held back from the fit, to choose by.
+# Of the calibration pictures, every so many is held back from the fit, to choose by. Few of them
+# are looked at where one takes seconds: arithmetic of 16 bits is thirty times as slow on a desktop.
 _HELD_BACK = 5
+_FEW_HELD_BACK = 10
 
 
 def reconstructed(
@@ -36,6 +47,7 @@ def reconstructed(
     plain: TFLiteModel | None = None,
     name: str = "",
     parts: Parts | None = None,
+    bits: Mapping[str, int] | None = None,
 ) -> tuple[TFLiteModel, dict[str, Any] | None]:
     """Write a network, reconstructed, in a precision.
 
@@ -51,89 +63,98 @@ def reconstructed(
             pictures held back, it is what is written.
         name: for progress lines.
         parts: what to do; all by default.
+        bits: by layer, of `mixed`, where each kernel has its own; 16 is half precision.
 
     Returns:
         The file, and for its .json the noise of both on the pictures held back, in decibels below
         the float network's answers; None without `plain`.
     """
-    back = np.zeros(len(pictures), bool)
-    if plain is not None and len(pictures) > 1:
+    back = _held_back(len(pictures)) if plain is not None else np.zeros(len(pictures), bool)
+    slow = variant.activations == "int16" or has_regions(model)
+    judged = pictures[back][: _FEW_HELD_BACK if slow else None]
+    float_file = float_file or TFLiteModel.open(to_tflite(model))
+    format_ = _format(model, float_file, variant, shared_scale)
+    if bits is not None:
+        rounded = {layer: count for layer, count in bits.items() if count <= 8}
+        format_ = dataclasses.replace(format_, bits=lambda layer: rounded.get(layer.name))
+    fitted = preprocessing.normalise(looked_at(model, pictures[~back]))
+    found = reconstruct(model, format_, fitted, parts=parts or ALL_PARTS, name=name)
+    if bits is None:
+        file = _written(found, variant, preprocessing, pictures, shared_scale)
+    else:
+        made = TFLiteModel.open(to_tflite(found.model))
+        file = quantise_weights(made, _outputs(made, bits), found.bounds)
+    if plain is None or not len(judged):
+        return file, None
+    if has_regions(model):  # a file that looks elsewhere says nothing of its rounding
+        x = preprocessing.normalise(judged)
+        nearest = reconstruct(model, format_, fitted[:1], parts=NEAREST).model
+        before, after = (heads_noise(model, twin, x) for twin in (nearest, found.model))
+    else:
+        before, after = _decibels(file, plain, float_file, preprocessing, judged)
+    told = {
+        "plain_db": before,
+        "reconstructed_db": after,
+        "pictures": len(judged),
+        "written": after >= before,
+    }
+    return (file if told["written"] else plain), told
+
+
+def _held_back(count: int) -> np.ndarray:
+    """(count,) bool."""
+    back = np.zeros(count, bool)
+    if count > 1:
         back[_HELD_BACK - 1 :: _HELD_BACK] = True
         back[-1] = True
-    float_file = float_file or TFLiteModel.open(to_tflite(model))
-    found = reconstruct(
-        model,
-        _format(model, float_file, variant, preprocessing, shared_scale),
-        preprocessing.normalise(pictures[~back]),
-        parts=parts or Parts(),
-        name=name,
-    )
+    return back
+
+
+def _outputs(float_file: TFLiteModel, bits: Mapping[str, int]) -> dict[str, int]:
+    """Bits by output tensor, of those by layer."""
+    layers_of = {one.output: layer_of(one.name, bits) for one in kernels(float_file)}
+    return {output: bits[layer] for output, layer in layers_of.items() if layer is not None}
+
+
+def _written(
+    found: Reconstruction,
+    variant: Variant,
+    preprocessing: Preprocessing,
+    pictures: np.ndarray,
+    shared_scale: Sequence[str],
+) -> TFLiteModel:
+    """The file, with the kernels and ranges that were found."""
     ranges = dict(found.ranges)
-    ranges |= {dense: ranges[relu] for dense, relu in _fused(model, ranges).items()}
-    file = quantise(
+    ranges |= {dense: ranges[relu] for dense, relu in _fused(found.model, ranges).items()}
+    return quantise(
         TFLiteModel.open(to_tflite(found.model)),
         variant,
         preprocessing,
-        pictures[~back] if variant.calibrated else (),
+        pictures if variant.calibrated else (),  # for ranges that were not chosen
         trained=ranges or None,
         shared_scale=shared_scale,
         kernel_bounds=found.bounds,
     )
-    if plain is None or not back.any():
-        return file, None
-    wanted = answers(float_file.packed(), preprocessing, pictures[back])
-    decibels = {
-        "plain_db": noise(answers(plain.packed(), preprocessing, pictures[back]), wanted),
-        "reconstructed_db": noise(answers(file.packed(), preprocessing, pictures[back]), wanted),
-    }
-    better = decibels["reconstructed_db"] >= decibels["plain_db"]
-    told = {**decibels, "pictures": int(back.sum()), "written": better}
-    return (file if better else plain), told
 
 
-def answers(
-    file: bytes, preprocessing: Preprocessing, pictures: np.ndarray
-) -> dict[str, np.ndarray]:
-    """What a TFLite file answers, by output: (n, ...) float32."""
-    with native_quiet():
-        runtime = Interpreter(model_content=file, num_threads=1)
-        call = runtime.get_signature_runner()
-        (given,) = call.get_input_details().values()
-        found = []
-        for picture in pictures:
-            raw = given["dtype"] == np.uint8
-            x = picture[None] if raw else preprocessing.normalise(picture[None])
-            found.append(call(**{given_name(call): x}))
-    return {key: np.concatenate([np.atleast_1d(one[key]) for one in found]) for key in found[0]}
-
-
-def given_name(call: Any) -> str:
-    """The name of a signature's only input."""
-    (name,) = call.get_input_details()
-    return str(name)
-
-
-def noise(got: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
-    """How far answers are from what was wanted: signal over noise in decibels, of all outputs.
-
-    A signal is what an answer varies by, from picture to picture and place to place: each output
-    counts alike, and what is the same for all classes of logits does not count.
-    """
-    shares = []
-    for key, values in wanted.items():
-        error, signal = got[key].astype(np.float64) - values, values.astype(np.float64)
-        if key == OUTPUT_NAME and error.ndim == 2:
-            error = error - error.mean(axis=-1, keepdims=True)
-            signal = signal - signal.mean(axis=-1, keepdims=True)
-        shares.append(np.mean(error**2) / max(float(np.var(signal)), 1e-12))
-    return round(float(-10 * np.log10(max(np.mean(shares), 1e-12))), 2)
+def _decibels(
+    file: TFLiteModel,
+    plain: TFLiteModel,
+    float_file: TFLiteModel,
+    preprocessing: Preprocessing,
+    pictures: np.ndarray,
+) -> tuple[float, float]:
+    """Of the plain file and of the reconstructed one."""
+    wanted, *got = (
+        answers(one.packed(), preprocessing, pictures) for one in (float_file, plain, file)
+    )
+    return noise(got[0], wanted), noise(got[1], wanted)
 
 
 def _format(
     model: keras.Model,
     float_file: TFLiteModel,
     variant: Variant,
-    preprocessing: Preprocessing,
     shared_scale: Container[str],
 ) -> Format:
     known = {layer.name for layer in model.layers}
@@ -147,13 +168,22 @@ def _format(
         for layer in model.layers
         if isinstance(layer, layers.Activation) and layer.activation.__name__ in FIXED_RANGES
     }
+    floats = float_layers(model) if variant.calibrated else frozenset()
     return Format(
         bits=lambda layer: bits.get(layer.name),
         activations=variant.activations,
-        has_scale=functools.partial(has_scale, floats=float_layers(model)),
-        fixed=fixed if variant.calibrated else {},
+        has_scale=functools.partial(has_scale, floats=floats),
+        ends=frozenset(_sources(model, floats)),
+        fixed=fixed if variant.activations == "int8" else {},
         kept=shared_scale,
     )
+
+
+def _sources(model: keras.Model, floats: Container[str]) -> Iterator[str]:
+    """Layers that those read whose outputs stay float."""
+    for step in steps(model):
+        if step.operation.name in floats:
+            yield from (node.operation.name for node in step.parent_nodes)
 
 
 def _fused(model: keras.Model, ranges: Any) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from keras import layers
 
@@ -9,6 +11,10 @@ from keras import layers
 _PLACES = 4
 _FEWEST_PLACES = 1500
 _MOST_POSITIONS = 128  # in one picture: neighbours say the same
+_MOST_NUMBERS = 96_000_000  # of all patches
+# Weights of a channel that are rounded in the light of each other: of more, the matrices would take
+# gigabytes and minutes.
+_WIDEST = 4608
 
 
 def groups_of(layer: layers.Layer) -> int:
@@ -18,7 +24,22 @@ def groups_of(layer: layers.Layer) -> int:
         return int(kernel[2])
     if isinstance(layer, layers.Conv2DTranspose):
         return int(kernel[0] * kernel[1])
-    return int(layer.groups) if isinstance(layer, layers.Conv2D) else 1
+    groups = int(layer.groups) if isinstance(layer, layers.Conv2D) else 1
+    return groups if groups > 1 else _parts(int(np.prod(kernel[:-1])))
+
+
+def shares_scales(layer: layers.Layer) -> bool:
+    """Whether a channel has one scale in all groups."""
+    if isinstance(layer, layers.Conv2DTranspose):
+        return True
+    grouped = isinstance(layer, layers.DepthwiseConv2D) or getattr(layer, "groups", 1) > 1
+    return not grouped and groups_of(layer) > 1
+
+
+def _parts(weights: int) -> int:
+    """Groups of a wide layer: the fewest of one size that are narrow enough."""
+    fewest = -(-weights // _WIDEST)
+    return next(parts for parts in range(fewest, weights + 1) if weights % parts == 0)
 
 
 def matrix(layer: layers.Layer, kernel: np.ndarray) -> np.ndarray:
@@ -28,56 +49,115 @@ def matrix(layer: layers.Layer, kernel: np.ndarray) -> np.ndarray:
         return kernel.reshape(height * width, channels, multiplier).transpose(1, 2, 0)
     if isinstance(layer, layers.Conv2DTranspose):
         return kernel.reshape(-1, *kernel.shape[2:])
-    flat = kernel.reshape(-1, groups_of(layer), kernel.shape[-1] // groups_of(layer))
-    return flat.transpose(1, 2, 0)
+    groups = groups_of(layer)
+    if shares_scales(layer):  # parts of a wide one
+        return kernel.reshape(groups, -1, kernel.shape[-1]).transpose(0, 2, 1)
+    return kernel.reshape(-1, groups, kernel.shape[-1] // groups).transpose(1, 2, 0)
 
 
 def kernel_of(layer: layers.Layer, values: np.ndarray) -> np.ndarray:
     """The way back from `matrix`, float32."""
-    if not isinstance(layer, layers.Conv2DTranspose):
+    if not shares_scales(layer):
         values = values.transpose(2, 0, 1)
+    elif not isinstance(layer, layers.Conv2DTranspose):
+        values = values.transpose(0, 2, 1)
     return values.reshape(layer.kernel.shape).astype(np.float32)
 
 
 def channel_scales(layer: layers.Layer, scales: np.ndarray) -> np.ndarray:
     """(g, o) scales -> (channels,), in the order of the layer's outputs."""
-    return scales[0] if isinstance(layer, layers.Conv2DTranspose) else scales.reshape(-1)
+    return scales[0] if shares_scales(layer) else scales.reshape(-1)
 
 
-def covariances(layer: layers.Layer, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """How what the kernel meets varies, at some of its places.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Moments:
+    """How what a kernel meets varies. A bias can make up for the mean: it is not in there.
+
+    Attributes:
+        inputs: (g, k, k) covariances of what the layer is given.
+        crossed: (g, k, k) of what it was given in the float network (rows) with that; None where
+            nobody asked.
+        places: that they are of.
+    """
+
+    inputs: np.ndarray
+    crossed: np.ndarray | None
+    places: int
+
+
+def moments(
+    layer: layers.Layer,
+    x: np.ndarray,
+    seed: int,
+    wanted: np.ndarray | None = None,
+) -> Moments:
+    """See `Moments`; at some places, which the seed draws.
 
     Args:
-        x: (n, height, width, channels) inputs, or (n, channels) of a dense layer.
-
-    Returns:
-        (g, k, k) covariances. A bias can make up for the mean, so errors are weighed without it.
+        x: (n, height, width, channels) inputs, or (..., channels) of a dense layer.
+        wanted: those of the float network, of the same shape.
     """
+    now = _centred(layer, x, seed)
+    # Of what a layer is given as it was, nothing is to be made up for.
+    then = None if wanted is None or wanted is x else _centred(layer, wanted, seed)
+    return Moments(
+        inputs=_product(layer, now, now),
+        crossed=None if then is None else _product(layer, then, now),
+        places=now.shape[1],
+    )
+
+
+def covariances(layer: layers.Layer, x: np.ndarray, seed: int) -> np.ndarray:
+    """(g, k, k) of `moments`."""
+    return moments(layer, x, seed).inputs
+
+
+def _centred(layer: layers.Layer, x: np.ndarray, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    if isinstance(layer, layers.Dense):
+        rows = x.reshape(-1, x.shape[-1])
+        patches = rows[_drawn(len(rows), _places(layer), rng)][None]
+    else:
+        patches = _patches(layer, x, _positions(layer, x), rng)
+    if shares_scales(layer) and not isinstance(layer, layers.Conv2DTranspose):
+        parts = patches.reshape(patches.shape[1], groups_of(layer), -1)
+        patches = parts.transpose(1, 0, 2)
+    return patches - patches.mean(axis=1, keepdims=True)
+
+
+def _places(layer: layers.Layer) -> int:
+    """In all pictures together."""
     weights = int(np.prod(layer.kernel.shape)) // (layer.kernel.shape[-1] or 1)
     if isinstance(layer, layers.DepthwiseConv2D):
         weights = int(np.prod(layer.kernel_size))
-    positions = -(-max(_FEWEST_PLACES, _PLACES * weights) // len(x))
-    patches = _patches(layer, x, min(positions, _MOST_POSITIONS), rng)
-    centred = patches - patches.mean(axis=1, keepdims=True)
-    covariance: np.ndarray = centred.transpose(0, 2, 1) @ centred / np.float32(patches.shape[1])
-    groups = groups_of(layer)
+    return max(_FEWEST_PLACES, min(_PLACES * weights, _MOST_NUMBERS // weights))
+
+
+def _positions(layer: layers.Layer, x: np.ndarray) -> int:
+    """In each picture."""
+    return min(-(-_places(layer) // len(x)), _MOST_POSITIONS)
+
+
+def _product(layer: layers.Layer, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    product: np.ndarray = one.transpose(0, 2, 1) @ other / np.float32(one.shape[1])
     if isinstance(layer, layers.Conv2DTranspose):  # every tap meets the same inputs
-        covariance = np.broadcast_to(covariance, (groups, *covariance.shape[1:]))
-    return covariance
+        product = np.broadcast_to(product, (groups_of(layer), *product.shape[1:]))
+    return product
 
 
 def _patches(
     layer: layers.Layer, x: np.ndarray, positions: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """(g, places, k), float32."""
-    if isinstance(layer, layers.Dense):
-        return x.reshape(1, -1, x.shape[-1])
+    """(g, places, k), float32; of a wide layer in one group."""
     if isinstance(layer, layers.Conv2DTranspose):
         flat = x.reshape(len(x), -1, x.shape[-1])
         chosen = np.stack([_drawn(flat.shape[1], positions, rng) for _ in x])
         return np.take_along_axis(flat, chosen[..., None], 1).reshape(1, -1, x.shape[-1])
     found = _windows(layer, x, positions, rng)  # (places, height, width, channels)
-    places, groups = len(found), groups_of(layer)
+    places = len(found)
+    if shares_scales(layer):
+        return found.reshape(1, places, -1)
+    groups = groups_of(layer)
     # Of a grouped convolution the channels of a group lie together.
     split = found.reshape(places, -1, groups, x.shape[-1] // groups)
     return split.transpose(2, 0, 1, 3).reshape(groups, places, -1)

@@ -12,10 +12,12 @@ from keras import layers
 
 from export.compress.reconstruct import rounding
 from export.compress.reconstruct.inputs import (
+    Moments,
     channel_scales,
-    covariances,
     kernel_of,
     matrix,
+    moments,
+    shares_scales,
 )
 from export.compress.reconstruct.ranges import (
     Range,
@@ -23,11 +25,14 @@ from export.compress.reconstruct.ranges import (
     range_by_error,
     whole_range,
 )
+from export.compress.reconstruct.tied import Tied, tied_kernels
 from export.compress.reconstruct.walk import (
     Walk,
     called_once,
+    chooses,
     floats_at_once,
     steps,
+    twin_steps,
 )
 from export.graph.linear import LINEAR
 from training.common.progress import Progress
@@ -43,16 +48,20 @@ class Parts:
 
     Attributes:
         rounding: "compensated", "scales" (scales by error, weights to the nearest) or "range".
+        targets: whether compensated kernels make up for what those before them did.
         biases: whether they are corrected.
         ranges: whether those of activations are chosen by error, not least and largest value.
     """
 
     rounding: str = "compensated"
+    targets: bool = True
     biases: bool = True
     ranges: bool = True
 
 
 ALL_PARTS = Parts()
+# As the quantiser does it.
+NEAREST = Parts(rounding="range", targets=False, biases=False, ranges=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,8 @@ class Format:
         bits: of a layer's kernel, 4 or 8; None leaves it as it is.
         activations: "float32", "dynamic", "int8" or "int16".
         has_scale: whether a layer's output has a scale in the file; asked for "int8" and "int16".
+        ends: layers whose outputs are the network's but for what joins them: no value of theirs is
+            clipped, as that of a rare object among a thousand places without one.
         fixed: ranges that are not to be chosen, by layer.
         kept: layers whose kernels stay as they are, as a clustered one.
     """
@@ -70,6 +81,7 @@ class Format:
     bits: Callable[[layers.Layer], int | None]
     activations: str
     has_scale: Callable[[layers.Layer], bool] = lambda _layer: False
+    ends: Container[str] = ()
     fixed: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     kept: Container[str] = ()
 
@@ -81,7 +93,7 @@ class Reconstruction:
     Attributes:
         model: the network with rounded kernels and corrected biases.
         bounds: by layer, (channels,) largest value that its kernel's grid holds.
-        ranges: by layer, of activations; empty where the file has floats.
+        ranges: of activations, by layer, where one was chosen; others have all that is calibrated.
     """
 
     model: keras.Model
@@ -109,23 +121,30 @@ def reconstruct(
         seed: of the places that are looked at.
         name: for the progress line; none without.
     """
-    most = int(_MEMORY / (8 * floats_at_once(model)))
-    count = min(len(x), max(_FEWEST, min(_ENOUGH, most)))
-    # Samples come in the order of their classes.
-    x = x[np.linspace(0, len(x) - 1, count).round().astype(int)]
+    x = looked_at(model, x)
     twin = with_bare_layers(model)
-    work = _Work(twin, format_, parts, np.random.default_rng(seed))
+    work = _Work(twin, format_, parts, seed)
+    work.survey(model, x)
     before, after = Walk(model, x), Walk(twin, x)
-    twins = {_key(step, twin): step for step in steps(twin)}
-    pairs = [(step, twins[_key(step, model)]) for step in steps(model)]
+    pairs = twin_steps(model, twin)
     with Progress(name or "reconstruction", len(pairs), unit="layer", lines=bool(name)) as shown:
         for old, new in pairs:
+            work.round(old, new, before, after)
             wanted = before.outputs(old)
             before.keep(old, wanted)  # what it was made of goes before the other network's is made
-            after.keep(new, work.step(new, after, wanted))
+            after.keep(new, wanted if chooses(new) else work.step(new, after, wanted))
             shown.step()
             shown.note(old.operation.name)
     return Reconstruction(model=twin, bounds=work.bounds, ranges=work.ranges)
+
+
+def looked_at(model: keras.Model, pictures: np.ndarray) -> np.ndarray:
+    """As many pictures as memory allows and are enough, evenly spread."""
+    most = int(_MEMORY / (8 * floats_at_once(model)))
+    count = min(len(pictures), max(_FEWEST, min(_ENOUGH, most)))
+    # Samples come in the order of their classes.
+    chosen: np.ndarray = pictures[np.linspace(0, len(pictures) - 1, count).round().astype(int)]
+    return chosen
 
 
 def with_bare_layers(model: keras.Model) -> keras.Model:
@@ -156,75 +175,128 @@ def with_bare_layers(model: keras.Model) -> keras.Model:
     return twin
 
 
-def _key(step: Any, model: keras.Model) -> tuple[str, int]:
-    """A call of a layer, so that it is found again in a twin."""
-    calls = [one for one in steps(model) if one.operation is step.operation]
-    return step.operation.name, [id(one) for one in calls].index(id(step))
-
-
 class _Work:
     """State of one walk."""
 
-    def __init__(
-        self, model: keras.Model, format_: Format, parts: Parts, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, model: keras.Model, format_: Format, parts: Parts, seed: int) -> None:
         self.bounds: dict[str, np.ndarray] = {}
         self.ranges: dict[str, Range] = dict(format_.fixed)
-        self._format, self._parts, self._rng = format_, parts, rng
+        self._format, self._parts, self._seed = format_, parts, seed
+        self._rng = np.random.default_rng(seed)
         self._once = called_once(model)
         self._ends = {id(tensor) for tensor in model.outputs}
+        self._tied: dict[str, Tied] = {}
+        self._shared: dict[str, Moments] = {}  # what all of several tied kernels meet, by the first
+        self._done: dict[str, rounding.Rounded] = {}
+
+    def survey(self, model: keras.Model, x: np.ndarray) -> None:
+        """Find kernels that are rounded together, and what all of them are given."""
+        linear = (step.operation for step in steps(model) if isinstance(step.operation, LINEAR))
+        self._tied = tied_kernels([layer for layer in linear if self._is_rounded(layer)])
+        if not self._tied or self._parts.rounding == "range":
+            return
+        found: dict[str, list[np.ndarray]] = {}
+        walk = Walk(model, x)
+        for step in steps(model):
+            layer = step.operation
+            if tied := self._tied.get(layer.name):
+                met = moments(layer, walk.inputs(step)[0], self._seed).inputs
+                size = np.float32(np.mean(tied.factors**2))
+                found.setdefault(tied.first, []).append(size * met)
+                if sum(map(len, found.values())) == len(self._tied):
+                    break
+            walk.keep(step, walk.outputs(step))
+        self._shared = {
+            first: Moments(inputs=np.mean(each, axis=0), crossed=None, places=0)
+            for first, each in found.items()
+        }
+
+    def round(self, old: Any, new: Any, before: Walk, after: Walk) -> None:
+        """Round a step's kernel, if it has one that is rounded.
+
+        Args:
+            old: the step in the float network, which `before` walks over.
+        """
+        layer = new.operation
+        if isinstance(layer, LINEAR) and self._is_rounded(layer):
+            self._round_kernel(layer, after.inputs(new)[0], before.inputs(old)[0])
 
     def step(self, step: Any, walk: Walk, wanted: Any) -> Any:
-        """What the step gives once it has become what it will be."""
-        layer = step.operation
-        if isinstance(layer, LINEAR) and layer.name in self._once:
-            found = self._linear(step, walk, wanted)
-        else:
-            found = walk.outputs(step)
+        """What the step gives once it has become what it will be.
+
+        Args:
+            wanted: what it gives in the float network.
+        """
+        layer, found = step.operation, walk.outputs(step)
+        corrected = isinstance(layer, LINEAR) and layer.name in self._once and layer.use_bias
+        if corrected and self._parts.biases:
+            _correct(layer, found, wanted)
         if self._format.activations in ("int8", "int16") and self._format.has_scale(layer):
             return self._rounded(step, found)
         return found
 
-    def _linear(self, step: Any, walk: Walk, wanted: np.ndarray) -> np.ndarray:
-        layer = step.operation
-        bits = None if layer.name in self._format.kept else self._format.bits(layer)
-        if bits is not None:
-            self._round_kernel(layer, walk.inputs(step)[0], bits)
-        found: np.ndarray = walk.outputs(step)
-        if not (self._parts.biases and layer.use_bias):
-            return found
-        axes = tuple(range(found.ndim - 1))
-        moved = wanted.mean(axis=axes, dtype=np.float64) - found.mean(axis=axes, dtype=np.float64)
-        kernel, bias = layer.get_weights()
-        layer.set_weights([kernel, (bias + moved).astype(np.float32)])
-        found += moved.astype(np.float32)
-        return found
+    def _is_rounded(self, layer: layers.Layer) -> bool:
+        kept = layer.name in self._format.kept or layer.name not in self._once
+        return not kept and self._format.bits(layer) is not None
 
-    def _round_kernel(self, layer: layers.Layer, x: np.ndarray, bits: int) -> None:
+    def _round_kernel(self, layer: layers.Layer, x: np.ndarray, given: np.ndarray) -> None:
         kernel, *bias = layer.get_weights()
-        if self._format.activations == "dynamic" and not isinstance(layer, layers.DepthwiseConv2D):
-            x = _by_picture(x)
-        tied = isinstance(layer, layers.Conv2DTranspose)
-        weights = matrix(layer, kernel)
-        if self._parts.rounding == "range":
-            found = rounding.by_range(weights, bits, tied=tied)
+        tied = self._tied.get(layer.name)
+        if tied and tied.first in self._done:
+            done = self._done[tied.first]
+            found = rounding.Rounded(integers=done.integers, scales=done.scales * tied.factors)
         else:
-            moments = covariances(layer, x, self._rng)
-            method = {"scales": rounding.by_error, "compensated": rounding.compensated}
-            found = method[self._parts.rounding](weights, moments, bits, tied=tied)
-        top = rounding.limits(bits)[1]
+            found = self._found(layer, matrix(layer, kernel), x, given)
+        self._done[layer.name] = found
+        top = rounding.limits(self._bits(layer))[1]
         self.bounds[layer.name] = top * channel_scales(layer, found.scales)
         layer.set_weights([kernel_of(layer, found.values), *bias])
+
+    def _found(
+        self, layer: layers.Layer, weights: np.ndarray, x: np.ndarray, given: np.ndarray
+    ) -> rounding.Rounded:
+        bits, tied = self._bits(layer), shares_scales(layer)
+        if self._parts.rounding == "range":
+            return rounding.by_range(weights, bits, tied=tied)
+        met = self._shared.get(layer.name)
+        if met is None:
+            if self._format.activations == "dynamic" and not isinstance(
+                layer, layers.DepthwiseConv2D
+            ):
+                x = _by_picture(x)
+            met = moments(layer, x, self._seed, given if self._parts.targets else None)
+        if self._parts.rounding == "scales":
+            return rounding.by_error(weights, met.inputs, bits, tied=tied)
+        target = None
+        if met.crossed is not None:
+            target = rounding.aimed(weights, met.inputs, met.crossed, met.places)
+        return rounding.compensated(weights, met.inputs, bits, tied=tied, target=target)
+
+    def _bits(self, layer: layers.Layer) -> int:
+        bits = self._format.bits(layer)
+        assert bits is not None  # of `_is_rounded`
+        return bits
 
     def _rounded(self, step: Any, found: np.ndarray) -> np.ndarray:
         """As the file's integers give it back, at a range that is chosen here."""
         name = step.operation.name
-        if name not in self._format.fixed:
-            end = any(id(tensor) in self._ends for tensor in step.outputs)
-            whole = end or not self._parts.ranges or self._format.activations == "int16"
-            self.ranges[name] = whole_range(found) if whole else range_by_error(found, self._rng)
-        bits = 16 if self._format.activations == "int16" else 8
-        return fake_quantised(found, *self.ranges[name], bits, out=found)
+        if self._format.activations == "int16":
+            return fake_quantised(found, *whole_range(found), 16, out=found)
+        end = name in self._format.ends or any(id(one) in self._ends for one in step.outputs)
+        if name not in self.ranges and (end or not self._parts.ranges):
+            return fake_quantised(found, *whole_range(found), out=found)
+        if name not in self.ranges:
+            self.ranges[name] = range_by_error(found, self._rng)
+        return fake_quantised(found, *self.ranges[name], out=found)
+
+
+def _correct(layer: layers.Layer, found: np.ndarray, wanted: np.ndarray) -> None:
+    """Move a bias, and with it what was found."""
+    axes = tuple(range(found.ndim - 1))
+    moved = wanted.mean(axis=axes, dtype=np.float64) - found.mean(axis=axes, dtype=np.float64)
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel, (bias + moved).astype(np.float32)])
+    found += moved.astype(np.float32)
 
 
 def _by_picture(x: np.ndarray) -> np.ndarray:

@@ -85,22 +85,55 @@ def by_error(kernel: np.ndarray, inputs: np.ndarray, bits: int, *, tied: bool = 
 
 
 def compensated(
-    kernel: np.ndarray, inputs: np.ndarray, bits: int, *, tied: bool = False
+    kernel: np.ndarray,
+    inputs: np.ndarray,
+    bits: int,
+    *,
+    tied: bool = False,
+    target: np.ndarray | None = None,
 ) -> Rounded:
     """Scales by error, weights with compensation, both refined; see the module. As of `by_error`.
 
     Weights that are 0 stay 0: what pruning made is kept (SparseGPT, arXiv 2301.00774).
+
+    Args:
+        target: (g, o, k) what is to be come near to, of `aimed`; the kernel itself by default.
     """
     low, top = limits(bits)
-    kernel, inputs = kernel.astype(np.float64), damped(inputs)
-    scales = _scales_by_error(kernel, inputs, low, top, _LEAST_SCALE[bits], tied)
     kept = kernel != 0
+    kernel, inputs = (kernel if target is None else target).astype(np.float64), damped(inputs)
+    scales = _scales_by_error(kernel, inputs, low, top, _LEAST_SCALE[bits], tied)
     integers = _error_fed_forward(kernel, inputs, scales, kept, low, top)
     for _ in range(_SWEEPS):
         if not _moved(kernel, inputs, integers, scales, kept, low, top):
             break
         scales = _least_squares(kernel, inputs, integers, scales, tied)
     return Rounded(integers=integers, scales=scales)
+
+
+def aimed(kernel: np.ndarray, inputs: np.ndarray, crossed: np.ndarray, places: int) -> np.ndarray:
+    """The kernel that makes of what the layer is given now what it made in the float network.
+
+    Its own rounding cannot undo what those before it did to its inputs x', but another kernel can,
+    as far as that is linear: W E[x x'] / E[x' x'] (GPTAQ, arXiv 2504.02692, section 4).
+
+    Args:
+        kernel: (g, o, k) W.
+        inputs: (g, k, k) covariances of x'.
+        crossed: (g, k, k) those of x (rows) and x' (columns).
+        places: that both are of: of few, little is believed.
+
+    Returns:
+        (g, o, k) float64.
+    """
+    inputs = inputs.astype(np.float64)
+    width = inputs.shape[-1]
+    mean = np.trace(inputs, axis1=1, axis2=2) / width
+    lift = np.where(mean > 0, max(_DAMPING, width / places) * mean, 1.0)
+    lifted = inputs + lift[:, None, None] * np.eye(width)
+    wanted = kernel @ (crossed - inputs)
+    aim: np.ndarray = kernel + np.linalg.solve(lifted, wanted.transpose(0, 2, 1)).transpose(0, 2, 1)
+    return aim
 
 
 def error_of(kernel: np.ndarray, rounded: Rounded, inputs: np.ndarray) -> float:

@@ -14,7 +14,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerascnn.detection.roi_align import RoIAlign
+from kerascnn.detection.roi_heads import Detections, FoldRegions, Masks, UnfoldRegions
+from kerascnn.detection.rpn import Proposals
+
 _AT_ONCE = 32
+# What files hold in their place takes one picture at a time (`export.graph.two_stage`); regions of
+# thirty pictures are gigabytes.
+_ONE_BY_ONE = (Detections, Masks, Proposals, RoIAlign)
+# Between them regions are pictures: no slice of one is a slice of the other.
+_WHOLE = (FoldRegions, UnfoldRegions)
 
 
 def steps(model: keras.Model) -> list[Any]:
@@ -27,6 +36,20 @@ def steps(model: keras.Model) -> list[Any]:
     ]
 
 
+def chooses(step: Any) -> bool:
+    """Whether what a step makes says where later steps look: regions of a two-stage detector.
+
+    A network that looks elsewhere has other activations, which no rounding could make equal.
+    """
+    return isinstance(step.operation, Detections | Proposals)
+
+
+def twin_steps(model: keras.Model, twin: keras.Model) -> list[tuple[Any, Any]]:
+    """Steps of a model, each with the one that is the same in a twin."""
+    twins = {_key(step, twin): step for step in steps(twin)}
+    return [(step, twins[_key(step, model)]) for step in steps(model)]
+
+
 def called_once(model: keras.Model) -> set[str]:
     """Names of layers that make one tensor."""
     calls = Counter(step.operation.name for step in steps(model))
@@ -37,11 +60,15 @@ def floats_at_once(model: keras.Model) -> int:
     """The most numbers that a picture has in memory at any step of the walk."""
     waiting = _readers(model)
     alive = {id(tensor): _size(tensor) for tensor in model.inputs}
-    most = sum(alive.values())
+    most, regions = sum(alive.values()), 1
     for step in steps(model):
-        alive |= {id(tensor): _size(tensor) for tensor in step.outputs}
+        if isinstance(step.operation, FoldRegions):
+            (folded,) = inputs_of(step)
+            regions = int(folded.shape[1])
+        inside = step.outputs[0].shape[0] is None and model.inputs[0].shape[0] is not None
+        alive |= {id(tensor): _size(tensor) * (regions if inside else 1) for tensor in step.outputs}
         most = max(most, sum(alive.values()))
-        for tensor in _inputs(step):
+        for tensor in inputs_of(step):
             waiting[id(tensor)] -= 1
             if not waiting[id(tensor)]:
                 alive.pop(id(tensor), None)
@@ -63,13 +90,15 @@ class Walk:
 
     def inputs(self, step: Any) -> list[np.ndarray]:
         """What a step is given."""
-        return [self._values[id(tensor)] for tensor in _inputs(step)]
+        return [self._values[id(tensor)] for tensor in inputs_of(step)]
 
     def outputs(self, step: Any) -> Any:
         """What a step makes of it; one new array, or several."""
         arrays = self.inputs(step)
+        if isinstance(step.operation, _WHOLE):
+            return keras.tree.map_structure(np.asarray, _called(step, arrays))
         count, made = len(arrays[0]), None
-        for rows in _slices(count):
+        for rows in _slices(count, 1 if isinstance(step.operation, _ONE_BY_ONE) else _AT_ONCE):
             part = keras.tree.map_structure(np.asarray, _called(step, [a[rows] for a in arrays]))
             if made is None:  # parts that are joined at the end would take the room twice
                 made = keras.tree.map_structure(functools.partial(_room, count), part)
@@ -82,7 +111,7 @@ class Walk:
         """Let the steps behind have these as the step's outputs."""
         for tensor, value in zip(step.outputs, keras.tree.flatten(outputs), strict=True):
             self._values[id(tensor)] = value
-        for tensor in _inputs(step):
+        for tensor in inputs_of(step):
             self._waiting[id(tensor)] -= 1
             if not self._waiting[id(tensor)]:
                 self._values.pop(id(tensor), None)
@@ -108,7 +137,8 @@ def _called(step: Any, arrays: list[np.ndarray]) -> Any:
     return step.operation(*args, **kwargs)
 
 
-def _inputs(step: Any) -> list[Any]:
+def inputs_of(step: Any) -> list[Any]:
+    """Tensors that a step reads, each once; as of `Walk.inputs`."""
     return list(_unique(step.arguments.keras_tensors))
 
 
@@ -117,14 +147,20 @@ def _unique(tensors: list[Any]) -> Iterator[Any]:
 
 
 def _readers(model: keras.Model) -> Counter[int]:
-    found = Counter(id(tensor) for step in steps(model) for tensor in _inputs(step))
+    found = Counter(id(tensor) for step in steps(model) for tensor in inputs_of(step))
     found.update(id(tensor) for tensor in model.outputs)  # read after the last step
     return found
 
 
-def _slices(count: int) -> list[slice]:
-    return [slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE)]
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _size(tensor: Any) -> int:
     return int(np.prod([side or 1 for side in tensor.shape[1:]]))
+
+
+def _key(step: Any, model: keras.Model) -> tuple[str, int]:
+    """A call of a layer, so that it is found again in a twin."""
+    calls = [one for one in steps(model) if one.operation is step.operation]
+    return step.operation.name, [id(one) for one in calls].index(id(step))

@@ -29,7 +29,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibration")
     colours.folders(folder / "pets", 60)
     colours.network().save(folder / "colours.keras")
-    colours.flat(folder / "photos", 90)
+    colours.flat(folder / "photos", 150)
+    for number in range(60):  # which are the run's
+        (folder / "photos" / f"{number}.png").unlink()
     (folder / "night").mkdir()
     for number in range(60):
         Image.new("RGB", (24, 24), (number % 4,) * 3).save(folder / "night" / f"{number}.png")
@@ -145,7 +147,7 @@ def test_the_seed_chooses_so_many_in_all_and_broken_ones_are_named(
     shutil.copytree(root / "pets", run.folder.parent / "split" / "test")
     assert len(pictures(run.folder.parent / "split", 500)) == 42
     capsys.readouterr()
-    (some / "0.png").write_bytes(b"no image")
+    (some / "60.png").write_bytes(b"no image")
     assert len(pictures(some, 500)) == 89
     assert "1 calibration image cannot be read and is left out" in capsys.readouterr().err
     for path in some.iterdir():

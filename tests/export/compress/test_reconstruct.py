@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tracemalloc
 
@@ -13,26 +14,31 @@ from dead_channels import SIDE, every_kind, pictures_of
 from keras import layers
 
 from export.artefacts.variants import parse_variant
+from export.compress.mixed import Report, Sensitivity
 from export.compress.reconstruct import (
     Format,
     Parts,
     reconstruct,
     rounding,
 )
-from export.compress.reconstruct.files import answers, noise, reconstructed
+from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.inputs import (
     covariances,
     kernel_of,
     matrix,
 )
+from export.compress.reconstruct.measure import answers, noise
+from export.compress.reconstruct.mixed_widths import layer_bits, reconstructed_widths
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.reconstruct.ranges import fake_quantised, range_by_error
 from export.compress.reconstruct.walk import floats_at_once
 from export.graph.linear import LINEAR
+from export.tasks.comparison import OfLogits
 from export.tflite import flatbuffer
 from export.tflite.convert import layer_of, to_tflite
+from export.tflite.kernel_ranges import kernels
 from export.tflite.model import TFLiteModel
-from export.tflite.quantise import quantise_file
+from export.tflite.quantise import quantise_file, quantise_weights
 from export.tflite.weights import int4_halves
 from kerascnn.preprocessing import Preprocessing
 
@@ -97,7 +103,7 @@ def test_a_change_of_a_kernel_is_weighed_by_what_it_changes(kind: str) -> None:
     changed = kernel + rng.normal(0, 0.1, kernel.shape).astype(np.float32)
     layer.set_weights([changed, *bias])
     difference = np.asarray(layer(x)) - before
-    inputs = covariances(layer, x, rng)
+    inputs = covariances(layer, x, 0)
     step = matrix(layer, changed - kernel)
     predicted = np.sum((step @ inputs) * step, axis=-1)
     if kind == "transposed":  # each of the 2x2 taps makes a quarter of the pixels
@@ -183,6 +189,68 @@ def test_rounded_kernels_are_in_the_file_as_they_are(precision: str, monkeypatch
 KERNELS = ("stem", "depthwise", "up", "project", "dense", "logits")
 
 
+def test_a_mixed_file_has_the_kernels_that_were_rounded_at_its_widths(monkeypatch) -> None:
+    kept = []
+
+    def recorded(*args, **kwargs):
+        kept.append(reconstruct(*args, **kwargs))
+        return kept[-1]
+
+    monkeypatch.setattr("export.compress.reconstruct.files.reconstruct", recorded)
+    float_form, pictures = TFLiteModel.open(float_file()), pictures_of(2, 60, SIDE)
+    widths = {"stem": 8, "depthwise": 8, "project": 4, "dense": 8, "logits": 16}
+    outputs = {one.layer: one.output for one in kernels(float_form)}
+    chosen = {outputs[layer]: bits for layer, bits in widths.items()}
+    report = Report(
+        layers=tuple(
+            Sensitivity(layer=output, op="", weights=1, bits=bits, error=0.0, changed=0.0)
+            for output, bits in chosen.items()
+        ),
+        error=9.0,
+        changed=100.0,
+        pictures=60,
+    )
+    assert layer_bits(float_form, report, widths) == widths
+    plain = quantise_weights(float_form, chosen)
+    file, told_of_it, told = reconstructed_widths(
+        network(),
+        parse_variant("mixed"),
+        PREPROCESSING,
+        pictures,
+        float_file=float_form,
+        plain=plain,
+        report=report,
+        comparison=OfLogits(PREPROCESSING),
+    )
+    assert told is not None
+    assert told["written"]
+    assert told["reconstructed_db"] > told["plain_db"]
+    found = integers_of(file.packed())
+    assert set(found) == {layer for layer, bits in widths.items() if bits < 16}
+    for name, values in found.items():
+        layer = kept[0].model.get_layer(name)
+        np.testing.assert_allclose(values, as_stored(layer), rtol=1e-5, atol=1e-9)
+    assert len(file.packed()) == len(plain.packed())
+    assert told_of_it.layers == report.layers
+    assert told_of_it.error < report.error
+    # What changes more answers than it may is not written.
+    strict = dataclasses.replace(report, changed=-1.0)
+    variant = dataclasses.replace(parse_variant("mixed"), max_change=-1.0)
+    file, told_of_it, told = reconstructed_widths(
+        network(),
+        variant,
+        PREPROCESSING,
+        pictures,
+        float_file=float_form,
+        plain=plain,
+        report=strict,
+        comparison=OfLogits(PREPROCESSING),
+    )
+    assert file is plain
+    assert told is not None
+    assert told["written"] is False
+
+
 def test_every_channel_has_the_mean_of_the_float_network() -> None:
     x = PREPROCESSING.normalise(pictures_of(2, 24, SIDE))
     coarse = Format(bits=lambda _layer: 4, activations="float32")
@@ -234,10 +302,17 @@ def test_fake_quantised_is_what_the_runtime_computes() -> None:
 
 
 def test_which_variants_are_reconstructed() -> None:
-    for name in ("int8", "weight_int4", "prune50_int8", "cluster16_weight_int8", "dynamic_int8"):
+    for name in (
+        *("int8", "weight_int4", "prune50_int8", "cluster16_weight_int8", "dynamic_int8"),
+        *("int16x8", "int8_raw"),
+    ):
         assert parse_variant(name).reconstructed
         assert parse_variant(name).calibration_pictures == 200
-    for name in ("plain_int8", "plain_weight_int4", "qat_int8", "int8_converter", "float16"):
+    assert parse_variant("mixed").reconstructed
+    for name in (
+        *("plain_int8", "plain_weight_int4", "qat_int8", "int8_converter", "float16"),
+        *("plain_mixed", "plain_int16x8"),
+    ):
         assert not parse_variant(name).reconstructed
     assert parse_variant("prune50_plain_int8").steps == parse_variant("prune50_int8").steps
 

@@ -17,6 +17,7 @@ from export.graph.lower import lower_for_int8
 from export.onnx.convert import to_onnx
 from export.onnx.model import ONNXModel
 from export.onnx.postprocess import append_nms
+from export.runtime.detectors import load_detector
 from export.tasks.packed_truth import Packed, joined_outputs
 from export.tflite.convert import to_tflite
 from export.tflite.model import TFLiteModel
@@ -82,7 +83,7 @@ def test_a_box_without_sides_does_not_stop_tflites_operation(network, picture) -
     assert int(found["count"][0]) == len(wanted["scores"]) > 0
 
 
-def test_integers_end_where_the_convolutions_do(network) -> None:
+def test_integers_end_where_the_convolutions_do(network, tmp_path) -> None:
     lowered = to_tflite(lower_for_int8(with_scores(network, SPEC)))
     calibration = np.random.default_rng(1).integers(0, 256, (8, *tiny_detectors.SHAPE), np.uint8)
     file = quantise_file(
@@ -93,6 +94,11 @@ def test_integers_end_where_the_convolutions_do(network) -> None:
     joined = [name for name in types if "distances" in name or "boxes" in name]
     assert joined
     assert {types[name] for name in joined} == {0}  # float32
+    (tmp_path / "raw.tflite").write_bytes(file)
+    loaded = load_detector(
+        tmp_path / "raw.tflite", tiny_detectors.PREPROCESSING, SPEC.in_files, threads=1
+    )
+    assert loaded.partitions == 1
 
 
 def test_packed_truth_and_joined_outputs_come_back() -> None:

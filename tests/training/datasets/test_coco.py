@@ -413,8 +413,8 @@ def test_runs_are_summed_as_pycocotools_writes_them() -> None:
         shape = tuple(rng.integers(1, 90, 2))
         mask = (rng.random(shape) < rng.random() ** 2).astype(np.uint8)
         encoded = rle.encode(np.asfortranarray(mask))["counts"]
-        assert coco._total(encoded) == mask.size
-        assert coco._total(encoded[:-1]) != mask.size
+        assert coco.total_of_runs(encoded) == mask.size
+        assert coco.total_of_runs(encoded[:-1]) != mask.size
 
 
 # The cache of what a file says.

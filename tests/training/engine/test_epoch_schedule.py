@@ -59,13 +59,39 @@ def test_few_pictures_have_smaller_batches_where_an_epoch_shall_have_more(
     few = split(pictures)
     assert plan.batch_size(few, config) == size
     assert plan.steps_per_epoch(few, config) == steps
-    real = plan.with_real_batch(config, pictures)
+    real = plan.for_images(config, pictures)
     assert real.batch_size == size
-    assert plan.with_real_batch(real, pictures) == real
+    assert plan.for_images(real, pictures) == real
     training_data = TrainingData(
         split=few, source=SQUARE, preprocessing=SQUARE, classes=2, config=config
     )
     assert len(next(iter(train_batches(training_data, first_epoch=0, last_epoch=1)))[1]) == size
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs"),
+    [(40, 5, 26), (60, 7, 26), (500, 32, 15), (1772, 32, 5), (100_000, 32, 5)],
+)
+def test_few_images_have_more_epochs_where_a_training_shall_have_so_many_updates(
+    images: int, batch: int, epochs: int
+) -> None:
+    """By hand: 1 frozen epoch, and 200 updates in epochs of 8 (8, 15, 55, 3125) batches."""
+    config = dataclasses.replace(
+        CONFIG, epochs=5, freeze_epochs=1, batch_size=32, min_steps=8, min_updates=200
+    )
+    real = plan.for_images(config, images)
+    assert (real.batch_size, real.epochs) == (batch, epochs)
+    assert plan.for_images(real, images) == real
+
+
+def test_epochs_that_are_all_frozen_are_as_many_as_asked_for() -> None:
+    config = dataclasses.replace(CONFIG, epochs=1, freeze_epochs=1, min_updates=200)
+    assert plan.for_images(config, 40).epochs == 1
+
+
+def test_updates_are_of_several_batches_where_these_are_gathered() -> None:
+    config = dataclasses.replace(CONFIG, epochs=2, batch_size=10, accumulate=2, min_updates=30)
+    assert plan.for_images(config, 100).epochs == 6
 
 
 def test_an_epoch_repeats_and_differs_from_others() -> None:

@@ -267,3 +267,38 @@ def test_an_average_counts_the_updates_that_half_precision_did_not_pass_over():
         outer.apply([keras.ops.full((2, 2), value)], [variable])
     # That halves the scale, so that the third gradient is 2; it is the update behind one other.
     np.testing.assert_allclose(optimizers.averages(outer)[0], -2 * RATE * 9 / 11, rtol=1e-6)
+
+
+def test_rates_rise_geometrically_from_the_first_layer_to_the_last():
+    inputs = keras.Input((2,))
+    x = keras.layers.Dense(3, name="first")(inputs)
+    x = keras.layers.BatchNormalization(name="middle")(keras.layers.ReLU()(x))
+    network = keras.Model(inputs, keras.layers.Dense(1, name="last")(x))
+    assert optimizers.rate_factors(network, 1.0) is None
+    expected = [0.01, 0.01, 0.1, 0.1, 1.0, 1.0]
+    np.testing.assert_allclose(optimizers.rate_factors(network, 0.01), expected)
+    # As a loop freezes a batch norm's statistics.
+    network.get_layer("middle").trainable = False
+    network.get_layer("middle").gamma.trainable = True
+    expected = [0.01, 0.01, 0.1, 1.0, 1.0]
+    np.testing.assert_allclose(optimizers.rate_factors(network, 0.01), expected)
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_share_of_the_rate_is_a_smaller_rate(optimizer, decay):
+    """The kernel has half the rate of the bias, and of its decay."""
+    asked = config(optimizer=optimizer, weight_decay=0.1, decay=decay, momentum=0.5)
+    steps = gradients(3)
+    found = []
+    for rate, factors in ((RATE, [0.5, 1.0]), (RATE / 2, None), (RATE, None)):
+        kernel = keras.Variable(KERNEL.astype("float32"), name="kernel")
+        bias = keras.Variable(BIAS.astype("float32"), name="bias")
+        made = optimizers.build(asked, rate, factors)
+        made.build([kernel, bias])
+        for step in steps:
+            made.apply([keras.ops.convert_to_tensor(g, "float32") for g in step], [kernel, bias])
+        found.append([np.asarray(keras.ops.convert_to_numpy(v)) for v in (kernel, bias)])
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    np.testing.assert_allclose(found[0][1], found[2][1], rtol=1e-5)
+    assert not np.allclose(found[0][0], found[2][0])

@@ -150,7 +150,7 @@ def two_steps(name: str, model: str, folder: Path, **changes: Any) -> Run:
     before = recipes.load(name).config_for(model)
     assert dataclasses.replace(
         asked.config, epochs=before.epochs, batch_size=before.batch_size,
-        freeze_epochs=before.freeze_epochs,
+        freeze_epochs=before.freeze_epochs, min_updates=before.min_updates,
     ) == before  # fmt: skip
     train(asked, folder)
     row = (folder / "history.csv").read_text().splitlines()

@@ -1,0 +1,216 @@
+"""Parts of reconstruction whose right answer is known, and networks of several outputs."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import shared_heads
+import tiny_detectors
+import tiny_segmenters
+from keras import layers
+
+from export.artefacts.variants import parse_variant
+from export.compress.reconstruct import Format, Parts, inputs, reconstruct, rounding
+from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.inputs import covariances, groups_of, kernel_of, matrix, moments
+from export.compress.reconstruct.measure import has_regions, heads_noise, noise
+from export.compress.reconstruct.network import NEAREST, with_bare_layers
+from export.compress.reconstruct.tied import tied_kernels
+from export.compress.reconstruct.walk import floats_at_once
+from export.graph.detection import with_scores
+from export.graph.fold_norm import fold_batch_norms
+from export.graph.linear import LINEAR
+from export.graph.lower import lower_for_int8
+from export.graph.two_stage import with_suppression
+from export.tflite.convert import to_tflite
+from export.tflite.model import TFLiteModel
+from export.tflite.quantise import quantise
+from kerascnn.preprocessing import Preprocessing
+
+# --- Kernels --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_kernel_makes_up_for_what_was_done_to_its_inputs(bits: int) -> None:
+    """Inputs that were mixed by a matrix A are unmixed again: the aim is W A^-1."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 4000, 12))
+    mixing = np.eye(12) + 0.1 * rng.normal(size=(12, 12))
+    now = x @ mixing.T
+    kernel = rng.normal(size=(1, 5, 12))
+    moments_of = (now.transpose(0, 2, 1) @ now / 4000, x.transpose(0, 2, 1) @ now / 4000)
+    aim = rounding.aimed(kernel, *moments_of, 10**9)
+    np.testing.assert_allclose(aim[0], kernel[0] @ np.linalg.inv(mixing), rtol=0.05, atol=0.02)
+    errors = []
+    for target in (None, aim):
+        found = rounding.compensated(kernel, moments_of[0], bits, target=target)
+        errors.append(np.mean((x @ kernel[0].T - now @ found.values[0].T) ** 2))
+    assert errors[1] < 0.5 * errors[0]
+    # Of a few places next to nothing is believed.
+    unsure = rounding.aimed(kernel, *moments_of, 1)
+    assert np.abs(unsure - kernel).max() < 0.2 * np.abs(aim - kernel).max()
+
+
+def test_a_target_keeps_the_zeros_of_the_kernel() -> None:
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(1, 4, 20)) * (rng.random((1, 4, 20)) < 0.5)
+    found = rounding.compensated(kernel, np.eye(20)[None], 8, target=kernel + 0.3)
+    assert np.all(found.integers[kernel == 0] == 0)
+    np.testing.assert_allclose(found.values[kernel != 0], (kernel + 0.3)[kernel != 0], atol=0.02)
+
+
+WIDE = {
+    "dense": (layers.Dense(5), (40,)),
+    "regions": (layers.Dense(5), (7, 40)),
+    "conv": (layers.Conv2D(6, 3, padding="same"), (6, 6, 8)),
+}
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_a_wide_layer_is_rounded_in_parts_of_one_scale(kind: str, monkeypatch) -> None:
+    layer, shape = WIDE[kind]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, *shape)).astype(np.float32)
+    before = np.asarray(layer(x))
+    whole = covariances(layer, x, 0)[0]
+    monkeypatch.setattr(inputs, "_WIDEST", 20)
+    groups = groups_of(layer)
+    assert groups == {"conv": 4}.get(kind, 2)
+    kernel, bias = layer.get_weights()
+    parts = matrix(layer, kernel)
+    assert np.array_equal(kernel_of(layer, parts), kernel)
+    found = covariances(layer, x, 0)
+    size = found.shape[-1]
+    for number, part in enumerate(found):  # blocks of the diagonal
+        place = slice(number * size, (number + 1) * size)
+        np.testing.assert_allclose(part, whole[place, place], rtol=1e-4, atol=1e-5)
+    rounded = rounding.compensated(parts, found, 8, tied=True)
+    assert np.all(rounded.scales == rounded.scales[0])
+    layer.set_weights([kernel_of(layer, rounded.values), bias])
+    assert np.mean((np.asarray(layer(x)) - before) ** 2) < 1e-4 * np.var(before)
+
+
+def test_what_a_layer_is_given_as_it_was_has_nothing_to_make_up_for() -> None:
+    layer = layers.Dense(3)
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    layer(x)
+    assert moments(layer, x, 0, x).crossed is None
+    crossed = moments(layer, x, 0, 2 * x).crossed
+    np.testing.assert_allclose(crossed, 2 * covariances(layer, x, 0), rtol=1e-5)
+
+
+# --- Heads that are shared ------------------------------------------------------------------------
+
+
+def heads() -> keras.Model:
+    return with_bare_layers(
+        fold_batch_norms(with_scores(shared_heads.toy(), tiny_detectors.spec(background=False)))
+    )
+
+
+def test_a_head_of_all_levels_is_rounded_once() -> None:
+    model = heads()
+    linear = [layer for layer in model.layers if isinstance(layer, LINEAR)]
+    tied = tied_kernels(linear)
+    assert set(tied) == {
+        f"{output}_{role}{call}"
+        for output in ("boxes", "logits")
+        for role in ("conv", "predict")
+        for call in ("", "_call2")
+    }
+    form = Format(bits=lambda _layer: 8, activations="float32")
+    found = reconstruct(model, form, shared_heads.pictures(12))
+    for output in ("boxes", "logits"):
+        for role in ("conv", "predict"):
+            integers = [
+                found.model.get_layer(name).get_weights()[0] / (found.bounds[name] / 127)
+                for name in (f"{output}_{role}", f"{output}_{role}_call2")
+            ]
+            np.testing.assert_allclose(*integers, atol=1e-2)
+            own = model.get_layer(f"{output}_{role}").get_weights()[0]
+            nearest = rounding.by_range(matrix(model.get_layer(f"{output}_{role}"), own), 8)
+            got = np.rint(matrix(model.get_layer(f"{output}_{role}"), integers[0]))
+            assert np.any(got != nearest.integers)
+
+
+# --- Whole networks -------------------------------------------------------------------------------
+
+
+def test_boxes_count_where_there_are_objects() -> None:
+    scores = np.full((1, 4, 2), 1e-4)
+    scores[0, 0, 1] = scores[0, 1, 0] = 0.9
+    boxes = np.arange(16.0).reshape(1, 4, 4)
+    wanted = {"boxes": boxes, "scores": scores}
+    assert noise(wanted, wanted) == 120
+    elsewhere, there = boxes.copy(), boxes.copy()
+    elsewhere[0, 3] += 5
+    there[0, 0] += 5
+    # Half of the weight lies on each object, whose coordinates are 0 to 7: a variance of 5.25.
+    shares = [0.5 * 25 / 5.25 / 2]
+    assert noise({**wanted, "boxes": there}, wanted) == pytest.approx(
+        -10 * np.log10(shares[0]), abs=0.01
+    )
+    assert noise({**wanted, "boxes": elsewhere}, wanted) > 30
+    # A logit that is off by the same everywhere is off; of a softmax it is not.
+    odds = scores / (1 - scores) * 2
+    assert noise({**wanted, "scores": odds / (1 + odds)}, wanted) < 25
+
+
+def compared(model: keras.Model, precision: str, preprocessing: Preprocessing, x: np.ndarray):
+    """What the choice between the plain file and the reconstructed one was made by."""
+    variant = parse_variant(precision)
+    bare = fold_batch_norms(model)
+    bare = lower_for_int8(bare) if variant.calibrated else with_bare_layers(bare)
+    float_file = TFLiteModel.open(to_tflite(bare))
+    plain = quantise(float_file, variant, preprocessing, x)
+    file, told = reconstructed(bare, variant, preprocessing, x, plain=plain)
+    assert told is not None
+    return file, plain, told
+
+
+def images(preprocessing: Preprocessing, count: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    shape = (preprocessing.height, preprocessing.width, 3)
+    colours = rng.uniform(0, 255, (count, 1, 1, 3)) + rng.normal(0, 60, (count, *shape))
+    return colours.clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("precision", ["weight_int4", "int8", "int16x8"])
+def test_a_detector_is_reconstructed(precision: str) -> None:
+    model = with_scores(tiny_detectors.network(dropout=0), tiny_detectors.spec())
+    pictures = images(tiny_detectors.PREPROCESSING, 50)
+    file, plain, told = compared(model, precision, tiny_detectors.PREPROCESSING, pictures)
+    assert told["pictures"] == 10
+    assert told["written"] is (file is not plain)
+    assert told["reconstructed_db"] > told["plain_db"] - (0.5 if precision == "int8" else 0)
+
+
+@pytest.mark.parametrize("precision", ["weight_int4", "int8"])
+def test_a_segmentation_network_is_reconstructed(precision: str) -> None:
+    pictures = images(tiny_segmenters.PREPROCESSING, 30)
+    model = tiny_segmenters.network(dropout=0)
+    _file, _plain, told = compared(model, precision, tiny_segmenters.PREPROCESSING, pictures)
+    assert told["reconstructed_db"] > told["plain_db"]
+
+
+def test_the_stages_of_a_detector_look_at_the_same_regions() -> None:
+    model = with_suppression(tiny_detectors.two_stage_network())
+    assert has_regions(model)
+    assert not has_regions(heads())
+    pictures = images(tiny_detectors.PREPROCESSING, 10)
+    file, plain, told = compared(model, "weight_int8", tiny_detectors.PREPROCESSING, pictures)
+    assert told["written"] is True
+    assert file is not plain
+    assert told["reconstructed_db"] > told["plain_db"]
+    bare = with_bare_layers(fold_batch_norms(model))
+    x = tiny_detectors.PREPROCESSING.normalise(pictures)
+    coarse = Format(bits=lambda _layer: 4, activations="float32")
+    found = [reconstruct(bare, coarse, x[:8], parts=each) for each in (NEAREST, Parts())]
+    plain_db, whole_db = (heads_noise(bare, each.model, x[8:]) for each in found)
+    assert whole_db > plain_db
+    assert heads_noise(bare, bare, x[8:]) == 120
+    # All kernels of both stages, the masks' too.
+    assert {"rpn_conv", "box_head1", "mask_conv1", "mask_deconv"} <= set(found[1].bounds)
+    # Twenty regions of 7x7x16 and six of 14x14x8 twice over take more than the picture.
+    assert floats_at_once(bare) >= 20 * 7 * 7 * 16
