@@ -35,11 +35,16 @@ from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.mixed_widths import reconstructed_widths
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
-from export.graph import lower
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.join_branches import deployed
 from export.graph.legacy_keras import require_twin
-from export.graph.lower import lower_for_int8, needs_lowering, with_raw_input
+from export.graph.lower import (
+    as_convolution,
+    lower_for_int8,
+    needs_lowering,
+    of_raw_input,
+    with_raw_input,
+)
 from export.graph.signature import INPUT_NAME
 from export.onnx.convert import converted
 from export.runtime import first_run, selftest
@@ -568,10 +573,10 @@ class _Network:
         if self.trained.ranges is not None or not (raw or needs_lowering(model)):
             return model, self.float32, preprocessing
         if raw not in self._lowered and file_network.inside(model) is not None:
-            kernel, bias = lower.as_convolution(preprocessing)
+            kernel, bias = as_convolution(preprocessing)
             file = TFLiteModel.open(self.float32.packed())
             file.apply(normalise_first, kernel=kernel, bias=bias)
-            self._lowered[raw] = model, file, lower.raw(preprocessing)
+            self._lowered[raw] = model, file, of_raw_input(preprocessing)
         if raw not in self._lowered:
             model = lower_for_int8(model)
             if raw:

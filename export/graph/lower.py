@@ -140,7 +140,7 @@ def with_raw_input(
         if layer.weights:
             clones[layer.name].set_weights(layer.get_weights())
     normalise.set_weights([kernel[None, None], bias])
-    return twin, raw(preprocessing)
+    return twin, of_raw_input(preprocessing)
 
 
 def as_convolution(preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +151,7 @@ def as_convolution(preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray
     return (preprocessing.normalise(255 * np.eye(channels)) - bias) / np.float32(255), bias
 
 
-def raw(preprocessing: Preprocessing) -> Preprocessing:
+def of_raw_input(preprocessing: Preprocessing) -> Preprocessing:
     """That of a network which normalises images itself."""
     return dataclasses.replace(preprocessing, mean=0.0, std=1.0, order="rgb")
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -350,7 +351,7 @@ def test_saved_and_loaded_is_equal(name: str, tmp_path) -> None:
     ("name", "options"),
     [
         ("lenet5", {"original": True}),
-        ("alexnet", {"towers": 2}),
+        pytest.param("alexnet", {"towers": 2}, marks=pytest.mark.slow),  # its layers: below
         pytest.param("googlenet", {"batch_norm": False}, marks=pytest.mark.slow),
     ],
 )
@@ -360,6 +361,18 @@ def test_historical_forms_are_saved_and_loaded(name: str, options, tmp_path) -> 
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
     x = np.random.default_rng(0).uniform(-1, 1, (2, *shape)).astype("float32")
+    np.testing.assert_array_equal(outputs_of(model, x), outputs_of(again, x))
+
+
+def test_layers_of_alexnet_are_saved_and_loaded(tmp_path: Path) -> None:
+    from kerascnn.layers import LocalResponseNormalization
+
+    inputs = keras.Input((9, 9, 4))
+    x = keras.layers.Conv2D(8, 3, groups=2)(inputs)
+    model = keras.Model(inputs, LocalResponseNormalization(size=3, k=1.0, alpha=0.1)(x))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 9, 9, 4)).astype("float32")
     np.testing.assert_array_equal(outputs_of(model, x), outputs_of(again, x))
 
 
