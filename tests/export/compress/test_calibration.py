@@ -104,23 +104,23 @@ def test_unlike_images_are_warned_of(
 
 def test_another_set_makes_files_anew(root: Path, run: kerascnn.Run) -> None:
     def made() -> str:
-        return told(run, "int8")["sha256"]
+        return told(run, "plain_int8")["sha256"]
 
-    run.compress(["int8"], onnx=False, **QUIET)
+    run.compress(["plain_int8"], onnx=False, **QUIET)
     own = made()
-    assert "calibration" not in told(run, "int8")["variant"]
-    run.compress(["int8"], onnx=False, calibration=root / "night", **QUIET)
-    dark, path = made(), run.folder / "artefacts" / "int8.tflite"
+    assert "calibration" not in told(run, "plain_int8")["variant"]
+    run.compress(["plain_int8"], onnx=False, calibration=root / "night", **QUIET)
+    dark, path = made(), run.folder / "artefacts" / "plain_int8.tflite"
     assert dark != own
     at = path.stat().st_mtime_ns
     # The same images in another place are the same set; one image more is another.
     moved = shutil.copytree(root / "night", run.folder.parent / "elsewhere" / "night")
-    run.compress(["int8"], onnx=False, calibration=moved, **QUIET)
+    run.compress(["plain_int8"], onnx=False, calibration=moved, **QUIET)
     assert path.stat().st_mtime_ns == at
     colours.flat(moved / "more", 1)
-    run.compress(["int8"], onnx=False, calibration=moved, **QUIET)
+    run.compress(["plain_int8"], onnx=False, calibration=moved, **QUIET)
     assert path.stat().st_mtime_ns != at
-    run.compress(["int8"], onnx=False, **QUIET)
+    run.compress(["plain_int8"], onnx=False, **QUIET)
     assert made() == own
 
 

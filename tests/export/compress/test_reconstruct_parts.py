@@ -194,6 +194,7 @@ def test_a_segmentation_network_is_reconstructed(precision: str) -> None:
     assert told["reconstructed_db"] > told["plain_db"]
 
 
+@pytest.mark.slow  # of a detector of one stage: above
 def test_the_stages_of_a_detector_look_at_the_same_regions() -> None:
     model = with_suppression(tiny_detectors.two_stage_network())
     assert has_regions(model)
