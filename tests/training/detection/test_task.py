@@ -392,7 +392,7 @@ def test_the_weights_of_a_classifiers_run_fill_the_backbone(tmp_path: Path) -> N
         ({"score_threshold": 2}, "score_threshold must be above 0 and at most 1, not 2"),
         ({"max_detections": 2.5}, r"max_detections must be a whole number, not 2\.5"),
         ({"min_scale": -0.5}, "sizes of anchors must be pairs above 0"),
-        ({"loss": "huber"}, "'multibox' or 'focal', not 'huber'"),
+        ({"loss": "huber"}, "'focal' or 'quality_focal', not 'huber'"),
         ({"background": False}, "decides on its own background; leave --detector background out"),
         ({"anchors": 3}, "its own anchors"),
         ({"positive_iou": 0.4}, "negative_iou <= positive_iou"),
