@@ -97,7 +97,7 @@ def _write_refusal(wanted: Any, error: InputError, page: pathlib.Path) -> None:
 @click.option(
     "--task",
     help="What the images are for: classification, detection (boxes, and masks where there are "
-    "outlines) or segmentation (label maps).  [default: by the form of SOURCE]",
+    "outlines) or segmentation (masks of classes).  [default: by the form of SOURCE]",
 )
 @click.option("-o", "--out", required=True, type=click.Path(), help="Folder for the pack.")
 @click.option("--shard-size", default="128MB", show_default=True, help="Size per file, at most.")
@@ -125,7 +125,7 @@ def _write_refusal(wanted: Any, error: InputError, page: pathlib.Path) -> None:
 def pack(
     source: str, task: str | None, out: str, shard_size: str, as_json: bool, **asked: Any
 ) -> None:
-    """Copy images with labels, boxes, masks or label maps into a few large TFRecord files.
+    """Copy images with labels, boxes or masks into large TFRecords.
 
     SOURCE is what `train --data` takes; then train with `--data` and the pack's folder. Repeat the
     command to continue after an interruption.
