@@ -84,7 +84,11 @@ CLASSIFIER_RUN = {"task": "classification", "model": "lenet5"}
         (["train", "lenet5", "--data", "nowhere"], None, ("nowhere", "scenes-digits")),
         (["train", "lenet5", "--data", "run/boxes.json"], CLASSIFIER_RUN, ("COCO, for detectors",)),
         (["train", "lenet5", "--data", "run/model.keras"], CLASSIFIER_RUN, ("is a file; for cl",)),
-        (["pack", "run/boxes.json", "-o", "out"], CLASSIFIER_RUN, ("run/boxes.json", "no list of images")),
+        (
+            ["pack", "run/boxes.json", "-o", "out"],
+            CLASSIFIER_RUN,
+            ("run/boxes.json", "no list of images"),
+        ),
         (["train", DETECTOR[1], "--data", "nowhere"], None, ("nowhere",)),
         (["train", "unet", "--data", "."], None, ("not a data set of label maps",)),
         ([*DETECTOR, "--detector", "agnostic=true"], None, ("no option", "agnostic", "min_scale")),

@@ -138,7 +138,6 @@ def pack(
     kind = kind_of(source, task)
     asked["shard_bytes"] = shard_bytes(shard_size)
     refuse_within(pathlib.Path(out), source, canonical(source), flag="")
-    framework.load()
     from training.common.progress import say
 
     made = packed(source, pathlib.Path(out), kind, report=say, **asked)

@@ -7,6 +7,7 @@ from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
 from training import datasets
+from training.common import framework
 from training.datasets import detection_sets, segmentation_sets
 from training.datasets.pack import Packed, Work, pack
 from training.tools.check.task import guessed
@@ -54,4 +55,5 @@ def packed(
         scan: Any = detection_sets.scan_objects if of_objects else segmentation_sets.scan_maps
         how = ObjectsWork if of_objects else MapsWork
         found = scan(source, seed=split_seed, strict=bool(options.get("strict")))
+    framework.load()  # behind the reading, which may refuse the data
     return pack(found, folder, split_seed=split_seed, kind=how, **options)
