@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tf_keras
 
+from export.graph.legacy_keras import BatchNormalization
 from export.tasks.fine_tuning import FineTuningData
 from kerascnn.errors import InputError
 from training.common.progress import Progress, say
@@ -40,7 +41,7 @@ def fine_tune(
     Args:
         model: wrapped as the method needs; from normalised pictures to the network's outputs.
         config: its epochs, batch size, peak learning rate (cosine decay to zero), label smoothing
-            and seed hold.
+            and seed hold, and what batch norms normalise by (`TrainConfig.norms`).
         folder: for checkpoints, this training's own.
         callbacks: the method's, called before a checkpoint is written.
         name: for the progress bar.
@@ -49,6 +50,9 @@ def fine_tune(
         InputError: the loss is no longer a number.
     """
     steps = fine_tuning_data.steps(config)
+    for layer in model._flatten_layers():
+        if isinstance(layer, BatchNormalization):
+            layer.keeps_statistics = config.norms == "stored"
     model = fine_tuning_data.trained_form(model)
     rate = tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * steps)
     optimizer = tf_keras.optimizers.Adam(rate)
@@ -88,7 +92,7 @@ def share_of(
         "learning_rate": learning_rate * rate,
         **dict.fromkeys(("warmup_epochs", "validation_fraction", "ema"), 0.0),
         **dict.fromkeys(("freeze_epochs", "reference_batch", "patience", "min_updates"), 0),
-        **{"probe": "no", "norms": "batches", "first_layer_rate": 1.0},
+        **{"probe": "no", "first_layer_rate": 1.0},
         "optimizer": "adamw",
         "schedule": "cosine",
         "milestones": (),

@@ -53,11 +53,17 @@ class _Untracked:
 
 
 class BatchNormalization(tf_keras.layers.BatchNormalization):
-    """tf_keras' layer, which at inference rounds as Keras 3 does: not by the fused operation."""
+    """tf_keras' layer, which at inference rounds as Keras 3 does: not by the fused operation.
+
+    Attributes:
+        keeps_statistics: whether it normalises by the moving statistics in training, too.
+    """
+
+    keeps_statistics = False
 
     def call(self, inputs, mask=None, training=None):
         """Normalise by the batch's statistics if `training`, else by the moving ones."""
-        if training is not None and training is not False:
+        if training is not None and training is not False and not self.keeps_statistics:
             return super().call(inputs, training=training)
         return tf.nn.batch_normalization(
             inputs, self.moving_mean, self.moving_variance, self.beta, self.gamma, self.epsilon

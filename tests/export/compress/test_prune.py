@@ -166,6 +166,19 @@ def test_a_training_of_one_step_reaches_the_sparsity(tmp_path: Path) -> None:
     assert abs((kernel == 0).mean() - 0.75) <= 1 / kernel.size
 
 
+def test_norms_keep_their_statistics_where_those_of_the_run_did(tmp_path: Path) -> None:
+    model = small()
+    config = dataclasses.replace(CONFIG, epochs=1, norms="stored")
+    pruned = prune(model, Prune(sparsity=50), fine_tuning_data(32), config, tmp_path)
+    before, after = (one.get_layer("wide_norm") for one in (model, pruned))
+    np.testing.assert_array_equal(after.moving_mean, before.moving_mean)
+    assert (np.asarray(after.gamma) != np.asarray(before.gamma)).any()
+    config = dataclasses.replace(config, norms="batches")
+    pruned = prune(model, Prune(sparsity=50), fine_tuning_data(32), config, tmp_path / "batches")
+    moved = np.asarray(pruned.get_layer("wide_norm").moving_mean)
+    assert (moved != np.asarray(before.moving_mean)).any()
+
+
 def test_nothing_to_prune_is_said(tmp_path: Path) -> None:
     step = Prune(sparsity=50, spared=("o", "wide", "head", "stem", "logits"))
     with pytest.raises(InputError, match="small has no layer to prune besides o, wide, head"):

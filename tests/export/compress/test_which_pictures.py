@@ -69,7 +69,7 @@ OWN: dict[str, str] = {
     "min_updates": "epochs are a share of those that the run had",
     "probe": "the head has learnt already",
     "first_layer_rate": "a step of fine-tuning has one rate for all layers",
-    "norms": "norms of a network that steps change follow their batches",
+    "norms": "kept: norms do as they did in the run (test_prune)",
     **dict.fromkeys(("optimizer", "momentum", "nesterov", "rho", "epsilon"), _OPTIMISER),
     **dict.fromkeys(("weight_decay", "decay", "clip_norm"), _OPTIMISER),
     **dict.fromkeys(("schedule", "milestones", "decay_rate", "decay_epochs", "decays"), _SCHEDULE),
