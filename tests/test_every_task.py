@@ -305,9 +305,6 @@ def test_files_are_calibrated_on_images_of_ones_own_choice(
     for known, chosen in labelled.items():
         settings = Settings(calibration=str(chosen), calibration_pictures=3)
         ((one,), _new) = compress(copy, [variant], onnx=False, settings=settings)
-        if case.model in REFUSED:  # of two stages: no file of them needs any
-            assert "calibration" not in one.info
-            continue
         assert one.info["calibration_pictures"] == 3
         found = one.info["calibration"]
         assert (found["data"], found["labelled"]) == (chosen.name, known)

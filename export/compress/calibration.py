@@ -201,7 +201,8 @@ def _summaries(file: bytes, preprocessing: Preprocessing, pictures: np.ndarray) 
 def _summary(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     columns = []
     for values in outputs.values():
-        flat = values.reshape(len(values), -1, values.shape[-1]).astype(np.float64)
+        channels = values.shape[-1] if values.ndim > 1 else 1  # a count is one number an image
+        flat = values.reshape(len(values), -1, channels).astype(np.float64)
         columns.append(flat.mean(axis=1))
         if flat.shape[1] > 1:
             columns.append(flat.max(axis=1))

@@ -152,9 +152,16 @@ def _sums(values: np.ndarray, axes: Sequence[int]) -> float:
 
 
 def _reach(values: np.ndarray) -> float:
-    """The largest magnitude; of what is no number the largest there is."""
-    found = max(float(values.max()), -float(values.min()))
-    return min(found, ENDLESS) if np.isfinite(values.sum()) else ENDLESS
+    """The largest magnitude; of what is no number the largest there is.
+
+    Places that hold the lowest number there is are masked out (in suppression), and reach nothing.
+    """
+    if np.isnan(values).any():
+        return ENDLESS
+    told = values[values > np.finfo(np.float32).min]
+    if not told.size:
+        return 0.0
+    return min(max(float(told.max()), -float(told.min())), ENDLESS)
 
 
 def _raise(known: dict[int, float], place: int, value: float) -> None:

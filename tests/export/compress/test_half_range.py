@@ -49,6 +49,17 @@ def reached(side: int, value: float = 6.0) -> HalfRange:
     return half_range(TFLiteModel.open(to_tflite(model)), plain, pictures, names)
 
 
+def test_places_that_are_masked_out_reach_nothing() -> None:
+    """As suppression masks what is no candidate, by the lowest number that there is."""
+    inputs = keras.Input((8, 8, 3), name="image")
+    masked = keras.ops.where(inputs > 1e6, inputs, np.finfo(np.float32).min)
+    x = layers.GlobalMaxPooling2D()(keras.ops.maximum(masked, inputs))
+    model = keras.Model(inputs, layers.Dense(3, kernel_initializer="zeros")(x))
+    pictures = np.full((1, 8, 8, 3), 255, np.uint8)
+    plain = Preprocessing(height=8, width=8, channels=3, mean=0.0, std=1.0)
+    assert half_range(TFLiteModel.open(to_tflite(model)), plain, pictures).activation == 255.0
+
+
 def test_the_largest_are_measured_and_named() -> None:
     """By hand: 32 x 32 sixes are 6,144; in two steps 32 of them."""
     found = reached(32)
