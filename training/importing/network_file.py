@@ -78,8 +78,8 @@ def read(path: pathlib.Path, *, image_size: tuple[int, int] | None = None) -> Ne
     try:
         model = tflite_layers.rebuilt(graph, name="network")
         _check_same(model, found)
-    except InputError as error:
-        return _as_it_is(path, file, str(error), found, metadata)
+    except Exception as error:  # what Keras makes of what the file says
+        return _as_it_is(path, file, reason(error), found, metadata)
     layers = sum(1 for one in model.layers if one.weights)
     return NetworkFile(
         model=model,
@@ -98,9 +98,9 @@ def _as_it_is(
     try:
         model, activation = whole_file.network(file, why, name="network")
         _check_same(model, found, activation)
-    except InputError as error:
+    except Exception as error:
         raise InputError(
-            f"{path} cannot be built again in Keras: {why}; as it is, {error}"
+            f"{path} cannot be built again in Keras: {why}; as it is, {reason(error)}"
         ) from error
     return NetworkFile(
         model=model,

@@ -268,6 +268,18 @@ def test_a_damaged_file_in_a_model_is_refused_before_it_is_run(tmp_path: Path) -
         again(np.zeros((1, SIDE, SIDE, 3), np.float32))
 
 
+def test_a_failure_of_keras_is_a_reason_not_to_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_given: object, **_named: object) -> keras.Model:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(tflite_layers, "rebuilt", failing)
+    (tmp_path / "net.tflite").write_bytes(converted(strange, 1, SIDE, SIDE, 3))
+    assert "no such thing" in network_file.read(tmp_path / "net.tflite").notes[0]
+    refused(converted(first, 1, 3, SIDE, SIDE), "no such thing; as it is, it takes 1x3", tmp_path)
+
+
 def test_half_precision_in_a_file_that_stays_is_widened(tmp_path: Path) -> None:
     spec = tf.TensorSpec((1, SIDE, SIDE, 3), tf.float32)
     concrete = tf.function(strange, input_signature=[spec]).get_concrete_function()
