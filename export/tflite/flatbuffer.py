@@ -9,19 +9,12 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from training.common.tflite_file import read
+
+__all__ = ["Sharing", "read", "settle", "skeleton", "write"]
+
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # bytes, as the schema demands of constants
-
-
-def read(file: bytes) -> schema.ModelT:
-    """Unpack a file, with all constants inside the object."""
-    model = schema.ModelT.InitFromPackedBuf(file, 0)
-    for buffer in model.buffers:
-        # Writers of large files put constants behind the flatbuffer and keep their place.
-        if buffer.offset > 1:
-            buffer.data = np.frombuffer(file, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
-    return model
 
 
 def write(model: schema.ModelT) -> bytes:

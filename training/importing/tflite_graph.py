@@ -15,6 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from kerascnn.errors import InputError
+from training.common import tflite_file
 
 _TYPES = {
     schema.TensorType.FLOAT32: np.float32,
@@ -75,12 +76,12 @@ def read(file: bytes) -> FileGraph:
     Raises:
         InputError: it has integers for floats, several inputs or outputs, or control flow.
     """
-    model = schema.ModelT.InitFromPackedBuf(file, 0)
+    model = tflite_file.read(file)
     _check(model)
     graph = model.subgraphs[0]
     shapes = [() if t.shape is None else tuple(map(int, t.shape)) for t in graph.tensors]
     names = [(t.name or b"").decode(errors="replace") for t in graph.tensors]
-    constants = _constants(file, model)
+    constants = _constants(model)
     left = []
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
@@ -130,13 +131,10 @@ def kind_of(code: schema.OperatorCodeT) -> str:
     return kind if kind != "CUSTOM" else f"CUSTOM {(code.customCode or b'').decode()}"
 
 
-def _constants(file: bytes, model: schema.ModelT) -> dict[int, np.ndarray]:
+def _constants(model: schema.ModelT) -> dict[int, np.ndarray]:
     found = {}
     for number, tensor in enumerate(model.subgraphs[0].tensors):
-        buffer = model.buffers[tensor.buffer]
-        data = buffer.data
-        if buffer.offset > 1:  # large ones lie behind the flatbuffer
-            data = np.frombuffer(file, np.uint8, buffer.size, buffer.offset)
+        data = model.buffers[tensor.buffer].data
         if data is None or not len(data) or tensor.type not in _TYPES:
             continue
         shape = () if tensor.shape is None else tuple(map(int, tensor.shape))

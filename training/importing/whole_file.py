@@ -15,6 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from kerascnn.errors import InputError
+from training.common import tflite_file
 from training.engine import file_network
 from training.importing.tflite_graph import FileGraph, kind_of, read
 
@@ -56,11 +57,7 @@ def prepared(file: bytes) -> tuple[bytes, str | None]:
 
     Raises InputError as `network` does.
     """
-    model = schema.ModelT.InitFromPackedBuf(file, 0)
-    for buffer in model.buffers:
-        if buffer.offset > 1:  # large ones lie behind the flatbuffer
-            buffer.data = np.frombuffer(file, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
+    model = tflite_file.read(file)
     graph = model.subgraphs[0]
     _check_input(graph.tensors[int(graph.inputs[0])])
     _widen(model)
