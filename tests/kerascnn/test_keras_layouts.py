@@ -35,7 +35,7 @@ FAST = {
     "mobilenet_v3_small": ".keras",
     "efficientnet_b0": ".h5",
 }
-CI_ALONE = {"vgg16", "resnet50", "mobilenet_v1"}
+CI_ALONE = {"vgg16", "resnet50", "mobilenet_v1", "efficientnet_b0"}
 SHAPE = (64, 64, 3)
 
 

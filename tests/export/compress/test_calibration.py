@@ -79,7 +79,8 @@ def test_chance_is_counted_out() -> None:
 def test_like_images_are_taken_without_a_word(
     root: Path, run: kerascnn.Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.compress(["int8"], onnx=False, calibration=root / "photos", calibration_images=60)
+    settings = Settings(calibration=str(root / "photos"), calibration_pictures=60)
+    compress(Run.open(run.folder), ["int8"], onnx=False, settings=settings)
     assert "unlike" not in capsys.readouterr().err
     found = told(run, "int8")
     assert found["calibration_pictures"] == 60
