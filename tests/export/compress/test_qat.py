@@ -21,6 +21,7 @@ from fine_tuned import (
     stop_after,
 )
 from keras import layers
+from marks import IN_CI
 from networks import with_random_weights
 
 import kerascnn
@@ -408,6 +409,7 @@ def test_kernels_have_a_scale_for_each_channel_of_the_output() -> None:
         np.testing.assert_allclose(got, expected, atol=scale.max() * 1e-3, rtol=1e-3)
 
 
+@IN_CI
 def test_the_same_seed_gives_the_same_and_a_broken_training_goes_on(
     trained: QATResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
