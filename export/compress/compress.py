@@ -501,7 +501,7 @@ class VariantBuilder:
             "file": path.name,
             "sha256": atomic.sha256(path),
             **artefact.sizes(path.read_bytes()),
-            "model": run.info["request"]["model"],
+            "model": run.called,
             "task": self._run.task,
             "variant": variant.to_dict(),
             "source": self.source,
