@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -390,7 +391,13 @@ class VariantBuilder:
             return converter_quantise(model, variant, preprocessing, pictures), {}
         shared, ranges = network.trained.shared_scale, network.trained.ranges
         data = quantise(
-            float_file, variant, preprocessing, pictures, trained=ranges, shared_scale=shared
+            float_file,
+            variant,
+            preprocessing,
+            pictures,
+            trained=ranges,
+            shared_scale=shared,
+            kernel_bounds=network.trained.bounds,
         )
         if variant.reconstructed and self.reconstructs(network.trained):
             model, preprocessing = network.bare(variant)
@@ -434,15 +441,17 @@ class VariantBuilder:
         return self._calibration.pictures(variant) if self._needs(trained, variant) else np.empty(0)
 
     def _needs(self, trained: Trained, variant: Variant) -> bool:
-        needed = variant.calibrated or variant.mixed_bits or self.reconstructs(trained)
+        needed = (
+            variant.calibrated or variant.mixed_bits or variant.aware or self.reconstructs(trained)
+        )
         return bool(variant.calibration_pictures and needed)
 
     def reconstructs(self, trained: Trained) -> bool:
         """Whether files of this network are reconstructed.
 
-        What training for int8 found is kept as it is.
+        What quantisation-aware training found is kept as it is.
         """
-        return self._task.kind.reconstructed and trained.ranges is None and self.has_graph
+        return self._task.kind.reconstructed and trained.bounds is None and self.has_graph
 
     def _key(self, variant: Variant, end: str) -> str:
         return _file_key(
@@ -466,7 +475,27 @@ class VariantBuilder:
             calibration=self._calibration.pictures,
             calibration_key=self._calibration.key,
             simulated=self._task.simulated_answers,
+            written=self._task.written,
+            on_validation=self._trial,
         )
+
+    def _trial(self, trained: Trained, variant: Variant) -> float | None:
+        """What validation images say of the file of a network; None where they say nothing."""
+        task = self._task
+        if task.validation is None:
+            return None
+        # One stage serves all forms.
+        variant = dataclasses.replace(variant, raw_outputs=False, probabilities=False)
+        network = _Network(trained, task)
+        file, _told = self._convert(network, variant, ".tflite")
+        path = self._run.artefacts / f"{atomic.TEMPORARY}trial.tflite"
+        try:
+            atomic.write_bytes(path, task.finished(file, ".tflite", variant, tested=False))
+            function = task.function_of(task.load(path))
+            value = task.on_validation(function, f"{variant.name} on validation images")
+        finally:
+            path.unlink(missing_ok=True)
+        return None if math.isnan(value) else value
 
     def _teacher_key(self, name: str) -> str:
         return self.source if name == "self" else atomic.sha256(Run.open(name).model_path)

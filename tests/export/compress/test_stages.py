@@ -212,7 +212,7 @@ NONSENSE = {
     "prune120_int8": "between 1 and 99, not 120",
     "cluster0_int8": "3 to 256 clusters, not 0",
     "prune1.2_int8": "prune takes a whole number, as in prune50, not 1.2",
-    "qat_float16": "qat is for int8; did you mean qat_int8?",
+    "qat_float16": "qat is for int8 and weight_int4; did you mean qat_int8?",
     "cluster16": "unknown variant 'cluster16'",
     "slim0_int8": "between 1 and 99% of the MACs, not 0",
     "cluster16_prune75_int8": "in the order slim, prune, cluster, qat",
