@@ -301,8 +301,9 @@ def _share(step: Step) -> tuple[float, float]:
 
 def _title(step: Step) -> str:
     """Of a step's folder: that of int8 has the name that it had when there was no other."""
-    other = isinstance(step, Qat) and step.precision != "int8"
-    return f"{step.name}_{step.precision}" if other else step.name
+    if isinstance(step, Qat) and step.precision != "int8":
+        return f"{step.name}_{step.precision}"
+    return step.name
 
 
 def content_key(made_of: Mapping[str, Any]) -> str:
