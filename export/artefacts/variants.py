@@ -26,7 +26,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
@@ -276,6 +276,23 @@ class Settings:
     spared: tuple[str, ...] = SPARED
     slim_score: str = "taylor"
     fine_tuning: FineTuning = FineTuning()
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Settings:
+        """What a file was made with, by the `Variant.to_dict` beside it; names stand for places."""
+        found: dict[str, Any] = {"calibration": plain.get("calibration", "")}
+        if plain.get("mixed_bits"):
+            found["max_change"] = plain["max_change"]
+        if count := plain.get("calibration_pictures"):
+            found["calibration_pictures"] = count // (_SEARCHED if plain.get("mixed_bits") else 1)
+        for step in plain.get("steps", ()):
+            if "spared" in step:
+                found["spared"] = tuple(step["spared"])
+            if "score" in step:
+                found["slim_score"] = step["score"]
+        if plain.get("fine_tuning") is not None:
+            found["fine_tuning"] = FineTuning(**plain["fine_tuning"])
+        return cls(**found)
 
     def __post_init__(self) -> None:
         _check(

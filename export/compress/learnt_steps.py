@@ -114,7 +114,7 @@ class LearntSteps:
     def __init__(self, begun: np.ndarray, units: np.ndarray, low: int, top: int) -> None:
         self.begun, self.low, self.top = begun.astype(np.float32), low, top
         self._units = units.astype(np.float32)
-        self._grown: tf.Variable | None = None
+        self._grown: tf.Variable
 
     def build(self, owner: tf_keras.layers.Layer) -> None:
         """The variable, as one of a layer."""

@@ -58,6 +58,8 @@ _SHARES: dict[type, tuple[float, float]] = {
 # Of `weight_int4`: its steps are sixteen times as wide, and weights have to get over them.
 _SHARE_OF_FEW_BITS = (0.15, 0.1)
 _DIVISORS = (8, 4, 2, 1)  # of widths, the best for a phone's arithmetic first
+# What reading a stage that was not written by us raises.
+_UNREADABLE = (InputError, LookupError, TypeError, ValueError, OSError)
 _SCORED_PICTURES = 512  # that channels are scored on
 _SCORED_AT_ONCE = 64
 # Raised when the same steps learn from other pictures, or by another loss.
@@ -124,6 +126,23 @@ class CompressionStages:
             current = self._open[key]
         return current
 
+    def there(self, variant: Variant) -> Trained | None:
+        """The network of a variant as its stages lie there, whatever they were made with.
+
+        None where one is missing or damaged: nothing is made.
+        """
+        current = self._first(self._inputs.source)
+        for count, step in enumerate(variant.steps, 1):
+            folder = self._folder(variant, count)
+            key = _read_info(folder).get("key")
+            if not isinstance(key, str) or not _whole(folder):
+                return None
+            try:
+                current = _read(folder, key, current, step)
+            except _UNREADABLE:
+                return None
+        return current
+
     def _keys(self, variant: Variant) -> list[str]:
         keys = [self._inputs.source]
         data = self._run.info["dataset"]["fingerprint"]
@@ -165,13 +184,17 @@ class CompressionStages:
             )
         return self._open[key]
 
-    def _stage(self, variant: Variant, count: int, key: str, before: Trained) -> Trained:
+    def _folder(self, variant: Variant, count: int) -> pathlib.Path:
+        """Of the stage after so many steps."""
         taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
         names = (["distil"] if taught else []) + [_title(step) for step in variant.steps[:count]]
-        folder = self._run.folder / "stages" / "_".join(names)
+        return self._run.folder / "stages" / "_".join(names)
+
+    def _stage(self, variant: Variant, count: int, key: str, before: Trained) -> Trained:
+        folder = self._folder(variant, count)
         if _read_info(folder).get("key") == key and _whole(folder):
             # One that is whole and cannot be read was not written by us, and is made again.
-            with contextlib.suppress(InputError, LookupError, TypeError, ValueError, OSError):
+            with contextlib.suppress(*_UNREADABLE):
                 return _read(folder, key, before, variant.steps[count - 1])
         (folder / "stage.json").unlink(missing_ok=True)
         began = time.monotonic()
@@ -278,8 +301,9 @@ def _share(step: Step) -> tuple[float, float]:
 
 def _title(step: Step) -> str:
     """Of a step's folder: that of int8 has the name that it had when there was no other."""
-    other = isinstance(step, Qat) and step.precision != "int8"
-    return f"{step.name}_{step.precision}" if other else step.name
+    if isinstance(step, Qat) and step.precision != "int8":
+        return f"{step.name}_{step.precision}"
+    return step.name
 
 
 def content_key(made_of: Mapping[str, Any]) -> str:

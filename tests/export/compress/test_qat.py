@@ -22,6 +22,7 @@ from fine_tuned import (
     stop_after,
 )
 from keras import layers
+from marks import IN_CI
 from networks import with_random_weights
 
 import kerascnn
@@ -497,6 +498,7 @@ def test_zeros_and_clusters_are_kept(pruned: bool, clustered: bool, tmp_path: Pa
     assert_agrees(aware, data, tmp_path)
 
 
+@IN_CI
 def test_the_same_seed_gives_the_same_and_a_broken_training_goes_on(
     trained: QATResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
