@@ -64,7 +64,7 @@ Path: TypeAlias = str | os.PathLike[str]
 Progress: TypeAlias = bool | Callable[[ProgressEvent], None]
 
 # Options of compression, by their type.
-_WHOLE = frozenset({"calibration_images", "fine_tune_epochs"})
+_WHOLE = frozenset({"calibration_images", "fine_tune_epochs", "keep_float"})
 _NUMBERS = frozenset({"max_change", "learning_rate", "distil_weight", "temperature"})
 _IMAGES = "image files, folders or arrays"
 
@@ -78,6 +78,8 @@ class CompressionOptions(TypedDict, total=False):
             used, or a folder of images without labels.
         calibration_images: how many of them, in all; the run's seed chooses (default 200).
         max_change: of `mixed`: percent of predictions that may change (default 0.5).
+        keep_float: of `int8`: up to so many layers may stay float where int8 loses most (default
+            2); 0 keeps all in int8, as NPUs want it.
         spare: words; pruning and clustering leave out layers with one of them in their names.
         slim_score: how channels are ranked for removal: "taylor" (default), "norm" or "l1".
         fine_tune_epochs: per step that trains; by default a fraction of the run's.
@@ -90,6 +92,7 @@ class CompressionOptions(TypedDict, total=False):
     calibration: Path | None
     calibration_images: int | None
     max_change: float | None
+    keep_float: int | None
     spare: Sequence[str] | str | None
     slim_score: str | None
     fine_tune_epochs: int | None

@@ -37,6 +37,8 @@ from kerascnn.errors import InputError, did_you_mean
 FIRST_LAYERS, LAST_LAYER = ("stem", "enc1_conv1"), "logits"
 SPARED = (*FIRST_LAYERS, "depthwise", LAST_LAYER)
 CHANNEL_SCORES = ("taylor", "norm", "l1")
+MOST_FLOAT = 8
+"""Layers of an int8 file that may be asked to stay float: of more, it is no int8 file."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,6 +178,8 @@ class Variant:
         reconstructed: kernels are rounded and biases corrected by what they do to the network's
             activations on calibration pictures (`export.compress.reconstruct`), not weight by
             weight.
+        keep_float: of int8, how many layers with kernels may stay float where that brings the file
+            nearer to the network by much (`export.compress.reconstruct.keep_float`).
         tool: "litert-quantizer" or "converter" (tf.lite's own quantiser, a second opinion).
         calibration_pictures: that set the ranges of activations, or that the search looks at.
         calibration: where they are from; empty: from the run's training images.
@@ -194,6 +198,7 @@ class Variant:
     mixed_bits: tuple[int, ...] = ()
     max_change: float = 0.0
     reconstructed: bool = False
+    keep_float: int = 0
     tool: str = "litert-quantizer"
     calibration_pictures: int = 0
     calibration: str = ""
@@ -244,6 +249,8 @@ class Variant:
             del plain["calibration"]
         if not self.probabilities:
             del plain["probabilities"]  # that recipes of before are still the same
+        if not self.keep_float:
+            del plain["keep_float"]
         plain["steps"] = [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]
         return _listed(plain)
 
@@ -257,6 +264,7 @@ class Settings:
             class each; `mixed` looks at three times as many.
         calibration: images to take in their place, see `export.tasks.calibration_set.read`.
         max_change: of `mixed`, see `Variant`.
+        keep_float: of `int8`, see `Variant`.
         spared: of pruning and clustering.
         slim_score: of structured pruning.
         fine_tuning: of every step that trains.
@@ -265,6 +273,7 @@ class Settings:
     calibration_pictures: int = 200
     calibration: str = ""
     max_change: float = 0.5
+    keep_float: int = 2
     spared: tuple[str, ...] = SPARED
     slim_score: str = "taylor"
     fine_tuning: FineTuning = FineTuning()
@@ -275,6 +284,10 @@ class Settings:
             f"calibration takes at least 1 image, not {self.calibration_pictures}",
         )
         _check(0 <= self.max_change < 100, f"max_change is in percent, not {self.max_change}")
+        _check(
+            0 <= self.keep_float <= MOST_FLOAT,
+            f"--keep-float must be between 0 and {MOST_FLOAT}, not {self.keep_float}",
+        )
 
 
 def _check(fine: bool, complaint: str) -> None:
@@ -489,6 +502,8 @@ def _filled(
     aware = bool(steps) and isinstance(steps[-1], Qat)
     if aware:
         changes["reconstructed"] = False  # its training was for the kernels that it found
+    elif precision.reconstructed and precision.activations == "int8":
+        changes["keep_float"] = settings.keep_float
     calibrated = precision.activations in ("int8", "int16")
     if calibrated or precision.mixed_bits or precision.reconstructed or aware:
         changes["calibration_pictures"] = settings.calibration_pictures

@@ -6,7 +6,7 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +14,7 @@ import numpy as np
 
 from export.artefacts import artefact, half_precision
 from export.artefacts.about import About
-from export.artefacts.artefact import Artefact
+from export.artefacts.artefact import FLOAT_LAYERS, Artefact
 from export.artefacts.description import check_labels, input_metadata, inside
 from export.artefacts.kinds import base as kinds
 from export.artefacts.open_file import OpenFile
@@ -366,8 +366,23 @@ class VariantBuilder:
                 plain=data,
                 name=f"{self._run.name}: {variant.name}",
             )
-            return data, {"reconstruction": noises} if noises else {}
+            return data, self._reconstruction(variant, noises)
         return data, {}
+
+    def _reconstruction(self, variant: Variant, told: Mapping[str, Any] | None) -> dict[str, Any]:
+        """For the .json; layers that stay float are said aloud, too."""
+        if not told:
+            return {}
+        noises = {name: value for name, value in told.items() if name != FLOAT_LAYERS}
+        if FLOAT_LAYERS not in told:
+            return {"reconstruction": noises}
+        kept = told[FLOAT_LAYERS]
+        say(
+            f"{self._run.name}: {variant.name}: {', '.join(kept['layers'])} "
+            f"{'stays' if len(kept['layers']) == 1 else 'stay'} float: {kept['int8_db']:.1f} dB "
+            f"without, {kept['db']:.1f} dB with (--keep-float 0 keeps all in int8)"
+        )
+        return {"reconstruction": noises, FLOAT_LAYERS: kept}
 
     def _mixed(
         self, network: _Network, variant: Variant, pictures: np.ndarray
@@ -388,8 +403,7 @@ class VariantBuilder:
             comparison=comparison,
             name=f"{self._run.name}: {variant.name}",
         )
-        told = {"reconstruction": noises} if noises else {}
-        return data, {"layers": report.to_dict(), **told}
+        return data, {"layers": report.to_dict(), **self._reconstruction(variant, noises)}
 
     def _pictures(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""
