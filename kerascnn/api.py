@@ -206,8 +206,8 @@ class Run:
 
     @property
     def model(self) -> str:
-        """The architecture's name in the zoo."""
-        return str(self.info["request"]["model"])
+        """The architecture's name in the zoo, or what an imported network is called."""
+        return self._opened.called
 
     @property
     def task(self) -> str:

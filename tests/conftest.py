@@ -89,6 +89,15 @@ def _free_memory(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
+def sized_alone() -> Iterator[None]:
+    """Networks of a test have shapes and no values: to draw those takes most of the time."""
+    from training.engine.keras_files import without_values
+
+    with without_values():
+        yield
+
+
+@pytest.fixture
 def half_precision() -> Iterator[None]:
     """Networks that the test builds compute in float16."""
     import keras  # not for the tests that need no framework

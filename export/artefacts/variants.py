@@ -11,7 +11,7 @@ values a layer, trains on while feeling int8, and writes an int8 file.
     prune2of4    prune2of4_int8   two of four consecutive weights become 0       prune
     prune<P>x4   prune75x4_int8   the same in blocks of 1x4                      prune
     cluster<N>   cluster16_int8   a layer's weights take N values                cluster
-    qat          qat_int8         trained while feeling the rounding of int8     qat
+    qat          qat_int8         trained while feeling the file's rounding      qat
 
 `plain_` in front of a precision (`plain_int8`) leaves out the reconstruction of
 `export.compress.reconstruct`: each weight is rounded to the nearest, and ranges are the whole ones.
@@ -26,7 +26,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
@@ -148,7 +148,13 @@ class Cluster:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Qat:
-    """Quantisation-aware training."""
+    """Quantisation-aware training.
+
+    Attributes:
+        precision: what rounding it feels: one of `AWARE`.
+    """
+
+    precision: str = "int8"
 
     @property
     def name(self) -> str:
@@ -156,6 +162,8 @@ class Qat:
         return "qat"
 
 
+# Precisions that there is quantisation-aware training for.
+AWARE = ("int8", "weight_int4")
 Step = ChannelPrune | Prune | Cluster | Qat
 
 
@@ -220,7 +228,7 @@ class Variant:
 
     @property
     def aware(self) -> bool:
-        """Whether quantisation-aware training fixed them."""
+        """Whether quantisation-aware training found its integers."""
         return bool(self.steps) and isinstance(self.steps[-1], Qat)
 
     @property
@@ -277,6 +285,23 @@ class Settings:
     spared: tuple[str, ...] = SPARED
     slim_score: str = "taylor"
     fine_tuning: FineTuning = FineTuning()
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Settings:
+        """What a file was made with, by the `Variant.to_dict` beside it; names stand for places."""
+        found: dict[str, Any] = {"calibration": plain.get("calibration", "")}
+        if plain.get("mixed_bits"):
+            found["max_change"] = plain["max_change"]
+        if count := plain.get("calibration_pictures"):
+            found["calibration_pictures"] = count // (_SEARCHED if plain.get("mixed_bits") else 1)
+        for step in plain.get("steps", ()):
+            if "spared" in step:
+                found["spared"] = tuple(step["spared"])
+            if "score" in step:
+                found["slim_score"] = step["score"]
+        if plain.get("fine_tuning") is not None:
+            found["fine_tuning"] = FineTuning(**plain["fine_tuning"])
+        return cls(**found)
 
     def __post_init__(self) -> None:
         _check(
@@ -420,7 +445,7 @@ def parse_variant(name: str, settings: Settings | None = None) -> Variant:
             _check(position == 0, f"{name}: distil must come first: all other steps use it")
             distil = True
         else:
-            steps.append(_step(name, match, settings))
+            steps.append(_step(name, match, precision, settings))
     _check_order(name, steps, precision)
     _check(
         not distil or bool(steps),
@@ -464,7 +489,7 @@ def _split(name: str) -> tuple[list[str], str]:
     return name.split("_"), ""
 
 
-def _step(name: str, match: re.Match[str], settings: Settings) -> Step:
+def _step(name: str, match: re.Match[str], precision: str, settings: Settings) -> Step:
     if match["slim"]:
         return ChannelPrune(macs=_whole(name, match["slim"], "slim"), score=settings.slim_score)
     if match["two_of_four"]:
@@ -478,7 +503,7 @@ def _step(name: str, match: re.Match[str], settings: Settings) -> Step:
     if match["cluster"]:
         number = _whole(name, match["cluster"], "cluster")
         return Cluster(clusters=number, spared=settings.spared)
-    return Qat()
+    return Qat(precision=precision)
 
 
 def _whole(name: str, text: str, word: str) -> int:
@@ -490,8 +515,11 @@ def _check_order(name: str, steps: Sequence[Step], precision: str) -> None:
     places = [_ORDER.index(type(step)) for step in steps]
     if places != sorted(set(places)):
         raise InputError(f"{name}: each step comes once, in the order slim, prune, cluster, qat")
-    if steps and isinstance(steps[-1], Qat) and precision != "int8":
-        raise InputError(f"{name}: qat is for int8; did you mean {name[: -len(precision)]}int8?")
+    if steps and isinstance(steps[-1], Qat) and precision not in AWARE:
+        raise InputError(
+            f"{name}: qat is for {' and '.join(AWARE)}; did you mean "
+            f"{_without_end(name)[: -len(precision)]}int8?"
+        )
 
 
 def _filled(
@@ -536,7 +564,8 @@ def _told(step: Step) -> str:
             return f"{step.sparsity}% of weights pruned{pattern}"
         case Cluster():
             return f"{step.clusters} values a layer"
-    return "trained for int8"
+        case Qat():
+            return f"trained for {step.precision}"
 
 
 def _unknown(name: str) -> str:

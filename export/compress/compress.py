@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -155,10 +156,23 @@ def all_artefacts(run: Run) -> list[Artefact]:
     return found
 
 
-def reference_file(run: Run, variant: Variant) -> bytes:
-    """The float TFLite file, with the same names of layers, that a variant is quantised from."""
+def reference_file(run: Run, made: Artefact) -> tuple[bytes, Variant]:
+    """The float TFLite file that a file was quantised from, and its variant.
+
+    Layers have the same names in both. Nothing is made: a network that was trained for the file is
+    read as it lies among the stages.
+
+    Raises:
+        InputError: the file is of another network than what lies there.
+    """
     builder = VariantBuilder(run)
-    network = builder.network(variant)
+    told = made.info["variant"]
+    variant = parse_variant(told["name"], Settings.of(told))
+    network = builder.network_of(made, variant)
+    return _float_form(builder, network, variant), variant
+
+
+def _float_form(builder: VariantBuilder, network: _Network, variant: Variant) -> bytes:
     if variant.reconstructed and builder.reconstructs(network.trained):
         return to_tflite(network.bare(variant)[0])
     file = network.lowered(variant)[1] if variant.calibrated else network.float32
@@ -328,6 +342,31 @@ class VariantBuilder:
             self._networks[key] = _Network(trained, self._task)
         return self._networks[key]
 
+    def network_of(self, made: Artefact, variant: Variant) -> _Network:
+        """What a file was made of, as it lies there; raises InputError where another one does."""
+        trained = self._stages.there(variant)
+        if trained is None or not self._is_of(made, trained.key):
+            raise InputError(
+                f"{made.path} is of another network than what lies in {self._run.folder} now; make "
+                f"it again: kerascnn compress {self._run.folder} --variants {variant.name}"
+            )
+        return _Network(trained, self._task)
+
+    def _is_of(self, made: Artefact, network: str) -> bool:
+        info = made.info
+        if network == self.source:
+            return bool(info["source"] == network)
+        key = _file_key(
+            network=network,
+            variant=info["variant"],
+            data=self._run.info["dataset"]["fingerprint"],
+            format=made.path.suffix,
+            about={name: info.get(name, "") for name in About().to_dict()},
+            versions=info["versions"],
+            calibration=info.get("calibration", {}).get("fingerprint"),
+        )
+        return bool(info["key"] == key)
+
     @functools.cached_property
     def _float(self) -> Any:
         """The run's own network, which drops are measured from."""
@@ -352,7 +391,13 @@ class VariantBuilder:
             return converter_quantise(model, variant, preprocessing, pictures), {}
         shared, ranges = network.trained.shared_scale, network.trained.ranges
         data = quantise(
-            float_file, variant, preprocessing, pictures, trained=ranges, shared_scale=shared
+            float_file,
+            variant,
+            preprocessing,
+            pictures,
+            trained=ranges,
+            shared_scale=shared,
+            kernel_bounds=network.trained.bounds,
         )
         if variant.reconstructed and self.reconstructs(network.trained):
             model, preprocessing = network.bare(variant)
@@ -410,29 +455,28 @@ class VariantBuilder:
         return self._calibration.pictures(variant) if self._needs(trained, variant) else np.empty(0)
 
     def _needs(self, trained: Trained, variant: Variant) -> bool:
-        needed = variant.calibrated or variant.mixed_bits or self.reconstructs(trained)
+        needed = (
+            variant.calibrated or variant.mixed_bits or variant.aware or self.reconstructs(trained)
+        )
         return bool(variant.calibration_pictures and needed)
 
     def reconstructs(self, trained: Trained) -> bool:
         """Whether files of this network are reconstructed.
 
-        What training for int8 found is kept as it is.
+        What quantisation-aware training found is kept as it is.
         """
-        return self._task.kind.reconstructed and trained.ranges is None and self.has_graph
+        return self._task.kind.reconstructed and trained.bounds is None and self.has_graph
 
     def _key(self, variant: Variant, end: str) -> str:
-        made_of = {
-            "network": self._stages.key(variant),
-            "variant": variant.to_dict(),
-            "data": self._run.info["dataset"]["fingerprint"],
-            "format": end,
-            "edition": _EDITION,
-            "about": About.of(self._run).to_dict(),
-            "versions": versions(),
-        }
-        if (chosen := self._calibration.key(variant)) is not None:
-            made_of["calibration"] = chosen
-        return content_key(made_of)
+        return _file_key(
+            network=self._stages.key(variant),
+            variant=variant.to_dict(),
+            data=self._run.info["dataset"]["fingerprint"],
+            format=end,
+            about=About.of(self._run).to_dict(),
+            versions=versions(),
+            calibration=self._calibration.key(variant),
+        )
 
     def _inputs(self) -> StageInputs:
         return StageInputs(
@@ -445,7 +489,27 @@ class VariantBuilder:
             calibration=self._calibration.pictures,
             calibration_key=self._calibration.key,
             simulated=self._task.simulated_answers,
+            written=self._task.written,
+            on_validation=self._trial,
         )
+
+    def _trial(self, trained: Trained, variant: Variant) -> float | None:
+        """What validation images say of the file of a network; None where they say nothing."""
+        task = self._task
+        if task.validation is None:
+            return None
+        # One stage serves all forms.
+        variant = dataclasses.replace(variant, raw_outputs=False, probabilities=False)
+        network = _Network(trained, task)
+        file, _told = self._convert(network, variant, ".tflite")
+        path = self._run.artefacts / f"{atomic.TEMPORARY}trial.tflite"
+        try:
+            atomic.write_bytes(path, task.finished(file, ".tflite", variant, tested=False))
+            function = task.function_of(task.load(path))
+            value = task.on_validation(function, f"{variant.name} on validation images")
+        finally:
+            path.unlink(missing_ok=True)
+        return None if math.isnan(value) else value
 
     def _teacher_key(self, name: str) -> str:
         return self.source if name == "self" else atomic.sha256(Run.open(name).model_path)
@@ -480,7 +544,7 @@ class VariantBuilder:
             "file": path.name,
             "sha256": atomic.sha256(path),
             **artefact.sizes(path.read_bytes()),
-            "model": run.info["request"]["model"],
+            "model": run.called,
             "task": self._run.task,
             "variant": variant.to_dict(),
             "source": self.source,
@@ -555,6 +619,12 @@ class VariantBuilder:
         function = self._task.keras_function(trained)
         value = self._task.on_validation(function, "Keras on validation images")
         return None if math.isnan(value) else value
+
+
+def _file_key(*, calibration: str | None, **made_of: Any) -> str:
+    """What a file is made of; a set of its own choice counts, where there is one."""
+    chosen = {} if calibration is None else {"calibration": calibration}
+    return content_key({**made_of, **chosen, "edition": _EDITION})
 
 
 def _selftest(path: pathlib.Path) -> dict[str, Any]:

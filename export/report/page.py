@@ -468,9 +468,9 @@ def _why_not(told: str | None) -> str:
 
 def _columns(results: Sequence[Result], phones: Sequence[Phone]) -> tuple[_Column, ...]:
     """Those of the metric that the results have, phones' after this machine's latency."""
-    kind = _kind(results)
-    drop = {"meaning": _drop_meaning(kind.metrics[0], f"{kind.resamples:,}")}
-    otherwise = {**kind.columns, "Drop": drop}
+    kind, metric = _kind(results), metric_of(results)
+    drop = {"meaning": _drop_meaning(metric, f"{kind.resamples:,}")}
+    otherwise = {**kind.columns_of(metric), "Drop": drop}
     columns = [
         dataclasses.replace(c, **otherwise.get(c.title, {}))  # type: ignore[arg-type]
         for c in _COLUMNS

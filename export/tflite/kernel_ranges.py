@@ -16,7 +16,7 @@ scales of kernels are decided here, one for each output channel:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,12 +84,18 @@ def kernels(float_file: TFLiteModel) -> Iterator[Kernel]:
                 yield Kernel(model, operator)
 
 
-def given(float_file: TFLiteModel, bounds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def given(
+    float_file: TFLiteModel,
+    bounds: Mapping[str, np.ndarray],
+    one_scale: Container[str] = (),
+) -> dict[str, Any]:
     """Ranges of kernels that lie on a grid.
 
     Args:
         float_file: whose kernels are multiples of their scales.
-        bounds: by layer, (channels,) largest value that the grid holds.
+        bounds: by layer, (channels,) largest value that the grid holds; (1,) where that is one for
+            all channels.
+        one_scale: constants that are to have one scale.
 
     Returns:
         By the constant's name, what litert-quantizer calls a QSV.
@@ -98,8 +104,15 @@ def given(float_file: TFLiteModel, bounds: Mapping[str, np.ndarray]) -> dict[str
     for kernel in kernels(float_file):
         layer = layer_of(kernel.name, bounds)
         # What the converter multiplied into a kernel took it off its grid: rounded anew, then.
-        if layer is not None and _on_grid(kernel, bounds[layer]):
-            found[kernel.name] = _range(bounds[layer], kernel.shape)
+        if layer is None:
+            continue
+        bound, shape = bounds[layer], kernel.shape
+        if kernel.name in one_scale:
+            shape = (1,) * len(shape)
+        elif bound.size == 1:
+            bound = np.broadcast_to(bound, (len(kernel.values),))
+        if bound.size == np.prod(shape) and _on_grid(kernel, bound):
+            found[kernel.name] = _range(bound, shape)
     return found
 
 
@@ -147,8 +160,6 @@ def dead_channels(float_file: TFLiteModel) -> dict[str, int]:
 
 def _on_grid(kernel: Kernel, bound: np.ndarray) -> bool:
     """Whether all weights are multiples of what either width has for a step at this bound."""
-    if len(bound) != len(kernel.values):
-        return False
     for top in (_INT8_TOP, _INT4_TOP):
         steps = kernel.values / (bound[:, None] / top)
         if np.all(np.abs(steps - np.rint(steps)) < _OFF_GRID):

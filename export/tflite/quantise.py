@@ -85,7 +85,7 @@ def quantise(
         InputError: no calibration picture, where the variant needs some.
     """
     manager = _recipe_for(float_file, variant, shared_scale, floats)
-    given = kernel_ranges.given(float_file, kernel_bounds or {})
+    given = kernel_ranges.given(float_file, kernel_bounds or {}, _one_scale(float_file, manager))
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
         if not variant.calibrated:
@@ -138,6 +138,17 @@ def quantise_weights(
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
         return _compact(_quantized(work, kernel_ranges.given(float_file, kernel_bounds or {})))
+
+
+def _one_scale(float_file: TFLiteModel, manager: recipe_manager.RecipeManager) -> frozenset[str]:
+    """Constants with kernels that get one scale for all channels."""
+    found = set()
+    for kernel in kernel_ranges.kernels(float_file):
+        _key, config = manager.get_quantization_configs(kernel.operation, f"{kernel.output};")
+        weights = config.weight_tensor_config
+        if weights is not None and weights.granularity == qtyping.QuantGranularity.TENSORWISE:
+            found.add(kernel.name)
+    return frozenset(found)
 
 
 def kernel_bits(

@@ -8,6 +8,10 @@ from training.engine.floor import CAUSES, NOTHING, NOTHING_TO_FIND, SMALL, with_
 
 # Below this AP, in percent, a detector counts as finding nothing.
 LEAST_AP = 1.0
+SURE_OF_NOTHING = (
+    "the network is sure of nothing on the held-out images (score 0.3): files cannot be held "
+    "against its answers; give images like those that it was trained on"
+)
 
 
 def below_floor(metric: str, value: float) -> str | None:

@@ -13,8 +13,12 @@ from keras import layers
 
 from export.artefacts.artefact import FLOAT_LAYERS
 from export.artefacts.variants import Variant
+<<<<<<< HEAD
 from export.compress.qat import FIXED_RANGES, float_layers, fused_dense, has_scale
 from export.compress.reconstruct.keep_float import Subject, float_scopes_of, with_float_layers
+=======
+from export.compress.int8_tensors import FIXED_RANGES, float_layers, fused_dense, has_scale
+>>>>>>> main
 from export.compress.reconstruct.measure import answers, has_regions, heads_noise, noise
 from export.compress.reconstruct.network import (
     ALL_PARTS,
@@ -75,7 +79,7 @@ def reconstructed(
     slow = variant.activations == "int16" or has_regions(model)
     judged = pictures[back][: _FEW_HELD_BACK if slow else None]
     float_file = float_file or TFLiteModel.open(to_tflite(model))
-    format_ = _format(model, float_file, variant, shared_scale)
+    format_ = file_format(model, float_file, variant, shared_scale)
     if bits is not None:
         rounded = {layer: count for layer, count in bits.items() if count <= 8}
         format_ = dataclasses.replace(format_, bits=lambda layer: rounded.get(layer.name))
@@ -176,12 +180,18 @@ def _decibels(
     return noise(got, wanted)
 
 
-def _format(
+def file_format(
     model: keras.Model,
     float_file: TFLiteModel,
     variant: Variant,
     shared_scale: Container[str],
 ) -> Format:
+    """How a file of a variant will hold a network.
+
+    Args:
+        model, variant, shared_scale: as of `reconstructed`.
+        float_file: the network as it is written.
+    """
     known = {layer.name for layer in model.layers}
     bits: dict[str, int] = {}
     for constant, count in kernel_bits(float_file, variant).items():

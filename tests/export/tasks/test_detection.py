@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny_detectors
 from commands import assert_refused, here
+from marks import IN_CI
 from networks import with_random_norms
 from PIL import Image
 from scans import scans_of_commands
@@ -238,6 +239,7 @@ def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Pat
         assert {row["metric"] for row in csv.DictReader(stream)} == {"AP"}
 
 
+@IN_CI
 def test_the_data_is_scanned_once_a_command(
     tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,8 +71,10 @@ def test_cocos_numbers_are_outputs() -> None:
     ids = (1, 3, 90)
     fake = type("Fake", (), {"name": "x", "classes": ("a", "b", "c"), "category_ids": ids})
     labels = named.labels(fake)
-    assert (len(labels), labels[0], labels[2], labels[89]) == (90, "a", "b", "c")
-    assert labels[1] == "no class 2"
+    assert (len(labels), labels[0], labels[2], labels[89]) == (90, "person", "car", "toothbrush")
+    assert labels[11] == "no class 12"
+    rtmdet = zoo_subject.named("rtmdet_tiny", "coco", {}, None).labels(fake)
+    assert (len(rtmdet), rtmdet[11]) == (80, "stop sign")
 
 
 def test_a_network_with_a_file_of_weights(tmp_path: Path) -> None:
