@@ -33,6 +33,7 @@ from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.measure import has_regions
 from export.compress.reconstruct.mixed_widths import reconstructed_widths
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
@@ -434,11 +435,22 @@ class VariantBuilder:
     ) -> tuple[OpenFile, dict[str, Any]]:
         """A file whose layers have widths of their own, and what was decided."""
         comparison, preprocessing = self._task.comparison(), network.trained.preprocessing
-        data, report = mixed(network.float32, variant, preprocessing, pictures, comparison)
+        known = self.has_graph and network.trained.bounds is None
+        model = network.bare(variant)[0] if known else None
+        data, report = mixed(
+            network.float32,
+            variant,
+            preprocessing,
+            pictures,
+            comparison,
+            model=None if model is None or has_regions(model) else model,
+            room=self._room(network) if variant.max_bytes is not None else 0,
+        )
         if not (variant.reconstructed and self.reconstructs(network.trained)):
             return data, {"layers": report.to_dict()}
+        assert model is not None  # or nothing would be reconstructed
         data, report, noises = reconstructed_widths(
-            network.bare(variant)[0],
+            model,
             variant,
             preprocessing,
             pictures,
@@ -449,6 +461,12 @@ class VariantBuilder:
             name=f"{self._run.name}: {variant.name}",
         )
         return data, {"layers": report.to_dict(), **self._reconstruction(variant, noises)}
+
+    def _room(self, network: _Network) -> int:
+        """Bytes of a file that stand behind its network: description, labels, post-processing."""
+        float32 = parse_variant("float32")
+        bare = TFLiteModel.open(network.float32.packed())
+        return len(self._task.finished(bare, ".tflite", float32)) - len(network.float32.packed())
 
     def _pictures(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""

@@ -237,6 +237,12 @@ def settings_options(command: Any) -> Any:
             help="For `mixed`: percent of predictions that may change.  [default: 0.5]",
         ),
         click.option(
+            "--budget",
+            metavar="SIZE",
+            help="For `mixed`: the file fits SIZE, like 2MB, with as little noise as that allows, "
+            "in place of --max-change.",
+        ),
+        click.option(
             "--keep-float",
             type=int,
             metavar="N",

@@ -13,12 +13,8 @@ from keras import layers
 
 from export.artefacts.artefact import FLOAT_LAYERS
 from export.artefacts.variants import Variant
-<<<<<<< HEAD
-from export.compress.qat import FIXED_RANGES, float_layers, fused_dense, has_scale
-from export.compress.reconstruct.keep_float import Subject, float_scopes_of, with_float_layers
-=======
 from export.compress.int8_tensors import FIXED_RANGES, float_layers, fused_dense, has_scale
->>>>>>> main
+from export.compress.reconstruct.keep_float import Subject, float_scopes_of, with_float_layers
 from export.compress.reconstruct.measure import answers, has_regions, heads_noise, noise
 from export.compress.reconstruct.network import (
     ALL_PARTS,

@@ -26,7 +26,7 @@ import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.compress.qat import fused_dense
+from export.compress.int8_tensors import fused_dense
 from export.compress.reconstruct import rounding
 from export.compress.reconstruct.inputs import kernel_of, matrix, shares_scales
 from export.compress.reconstruct.network import (

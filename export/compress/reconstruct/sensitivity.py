@@ -31,6 +31,7 @@ Source = tuple[str, str]
 
 _AT_ONCE = 4
 _COPIES = 6  # of all activations: values, errors, gradients, and what the passes need between
+_SIGNS = np.array([-1, 1], np.float32)
 _DRAWS = 4  # vectors v of each image
 
 
@@ -130,7 +131,7 @@ def noises(
         sizes = {name: np.sqrt(weights[name][rows]).astype(np.float32) for name in names}
         for draw in range(_DRAWS):
             signed = [
-                sizes[name] * rng.choice(np.float32([-1, 1]), wanted[name][rows].shape)
+                sizes[name] * rng.choice(_SIGNS, wanted[name][rows].shape)
                 for name in names
             ]
             samples[draw, rows] = probe.samples(part, centres, signed)
