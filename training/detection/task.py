@@ -211,7 +211,9 @@ class DetectionTask(Task):
         if is_agreement(results["metric"]):
             return None if results["objects"] else floor.SURE_OF_NOTHING
         value = results["held_out"]
-        return floor.below_floor(results["metric"], math.nan if value is None else value)
+        imported = info.get("request", {}).get("imported") is not None
+        value = math.nan if value is None else value
+        return floor.below_floor(results["metric"], value, imported=imported)
 
 
 def without_auto(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -154,4 +154,5 @@ class SegmentationTask(Task):
             math.nan if value is None else value,
             classes=results.get("classes_there", len(info["labels"])),
             majority=math.nan if majority is None else majority,
+            imported=info.get("request", {}).get("imported") is not None,
         )
