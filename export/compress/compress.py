@@ -309,7 +309,7 @@ class VariantBuilder:
         if variant.calibrated:
             _model, file, preprocessing = network.lowered(variant)
         if id(file) not in self._half_ranges:
-            pictures = self._pictures(network.trained, variant)
+            pictures = self._images(network.trained, variant)
             try:
                 pictures = pictures if len(pictures) else self._sample(IMAGES)[0]
             except InputError:
@@ -382,7 +382,7 @@ class VariantBuilder:
         if variant.weight_bits == 32:
             return TFLiteModel.open(network.float32.packed()), {}
         preprocessing = network.trained.preprocessing
-        pictures = self._pictures(network.trained, variant)
+        pictures = self._images(network.trained, variant)
         if variant.mixed_bits:
             return self._mixed(network, variant, pictures)
         model, float_file = network.model, network.float32
@@ -468,7 +468,7 @@ class VariantBuilder:
         bare = TFLiteModel.open(network.float32.packed())
         return len(self._task.finished(bare, ".tflite", float32)) - len(network.float32.packed())
 
-    def _pictures(self, trained: Trained, variant: Variant) -> np.ndarray:
+    def _images(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""
         return self._calibration.pictures(variant) if self._needs(trained, variant) else np.empty(0)
 
@@ -581,7 +581,7 @@ class VariantBuilder:
             **_selftest(path),
             "labels": list(run.labels),
             **About.of(run).to_dict(),
-            "calibration_pictures": len(self._pictures(trained, variant)),
+            "calibration_pictures": len(self._images(trained, variant)),
             "versions": versions(),
         }
 
