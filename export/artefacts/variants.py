@@ -37,6 +37,8 @@ from kerascnn.errors import InputError, did_you_mean
 FIRST_LAYERS, LAST_LAYER = ("stem", "enc1_conv1"), "logits"
 SPARED = (*FIRST_LAYERS, "depthwise", LAST_LAYER)
 CHANNEL_SCORES = ("taylor", "norm", "l1")
+MOST_FLOAT = 8
+"""Layers of an int8 file that may be asked to stay float: of more, it is no int8 file."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,9 +183,12 @@ class Variant:
         mixed_bits: what a layer's kernel may have where a search gives each layer its own; widened
             for float arithmetic. Empty otherwise.
         max_change: for the search, the percentage of calibration pictures whose top-1 may change.
+        max_bytes: for the search, what the file is to fit, in place of `max_change`.
         reconstructed: kernels are rounded and biases corrected by what they do to the network's
             activations on calibration pictures (`export.compress.reconstruct`), not weight by
             weight.
+        keep_float: of int8, how many layers with kernels may stay float where that brings the file
+            nearer to the network by much (`export.compress.reconstruct.keep_float`).
         tool: "litert-quantizer" or "converter" (tf.lite's own quantiser, a second opinion).
         calibration_pictures: that set the ranges of activations, or that the search looks at.
         calibration: where they are from; empty: from the run's training images.
@@ -201,7 +206,9 @@ class Variant:
     first_and_last_bits: int | None = None
     mixed_bits: tuple[int, ...] = ()
     max_change: float = 0.0
+    max_bytes: int | None = None
     reconstructed: bool = False
+    keep_float: int = 0
     tool: str = "litert-quantizer"
     calibration_pictures: int = 0
     calibration: str = ""
@@ -252,6 +259,10 @@ class Variant:
             del plain["calibration"]
         if not self.probabilities:
             del plain["probabilities"]  # that recipes of before are still the same
+        if not self.keep_float:
+            del plain["keep_float"]
+        if self.max_bytes is None:
+            del plain["max_bytes"]
         plain["steps"] = [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]
         return _listed(plain)
 
@@ -265,6 +276,8 @@ class Settings:
             class each; `mixed` looks at three times as many.
         calibration: images to take in their place, see `export.tasks.calibration_set.read`.
         max_change: of `mixed`, see `Variant`.
+        max_bytes: of `mixed`, see `Variant`.
+        keep_float: of `int8`, see `Variant`.
         spared: of pruning and clustering.
         slim_score: of structured pruning.
         fine_tuning: of every step that trains.
@@ -273,6 +286,8 @@ class Settings:
     calibration_pictures: int = 200
     calibration: str = ""
     max_change: float = 0.5
+    max_bytes: int | None = None
+    keep_float: int = 2
     spared: tuple[str, ...] = SPARED
     slim_score: str = "taylor"
     fine_tuning: FineTuning = FineTuning()
@@ -280,9 +295,12 @@ class Settings:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Settings:
         """What a file was made with, by the `Variant.to_dict` beside it; names stand for places."""
-        found: dict[str, Any] = {"calibration": plain.get("calibration", "")}
+        found: dict[str, Any] = {
+            "calibration": plain.get("calibration", ""),
+            "keep_float": plain.get("keep_float", 0),
+        }
         if plain.get("mixed_bits"):
-            found["max_change"] = plain["max_change"]
+            found["max_change"], found["max_bytes"] = plain["max_change"], plain.get("max_bytes")
         if count := plain.get("calibration_pictures"):
             found["calibration_pictures"] = count // (_SEARCHED if plain.get("mixed_bits") else 1)
         for step in plain.get("steps", ()):
@@ -300,6 +318,14 @@ class Settings:
             f"calibration takes at least 1 image, not {self.calibration_pictures}",
         )
         _check(0 <= self.max_change < 100, f"max_change is in percent, not {self.max_change}")
+        _check(
+            self.max_bytes is None or self.max_bytes > 0,
+            f"--budget must be above 0, not {self.max_bytes}",
+        )
+        _check(
+            0 <= self.keep_float <= MOST_FLOAT,
+            f"--keep-float must be between 0 and {MOST_FLOAT}, not {self.keep_float}",
+        )
 
 
 def _check(fine: bool, complaint: str) -> None:
@@ -517,12 +543,14 @@ def _filled(
     aware = bool(steps) and isinstance(steps[-1], Qat)
     if aware:
         changes["reconstructed"] = False  # its training was for the kernels that it found
+    elif precision.reconstructed and precision.activations == "int8":
+        changes["keep_float"] = settings.keep_float
     calibrated = precision.activations in ("int8", "int16")
     if calibrated or precision.mixed_bits or precision.reconstructed or aware:
         changes["calibration_pictures"] = settings.calibration_pictures
         changes["calibration"] = settings.calibration
     if precision.mixed_bits:
-        changes["max_change"] = settings.max_change
+        changes["max_change"], changes["max_bytes"] = settings.max_change, settings.max_bytes
         # A share of answers wants more of them than a range does.
         changes["calibration_pictures"] = _SEARCHED * settings.calibration_pictures
     if name.endswith(_RAW):

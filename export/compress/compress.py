@@ -7,7 +7,7 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +15,7 @@ import numpy as np
 
 from export.artefacts import artefact, half_precision
 from export.artefacts.about import About
-from export.artefacts.artefact import Artefact
+from export.artefacts.artefact import FLOAT_LAYERS, Artefact
 from export.artefacts.description import check_labels, input_metadata, inside
 from export.artefacts.kinds import base as kinds
 from export.artefacts.open_file import OpenFile
@@ -34,6 +34,7 @@ from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.measure import has_regions
 from export.compress.reconstruct.mixed_widths import reconstructed_widths
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
@@ -412,19 +413,45 @@ class VariantBuilder:
                 plain=data,
                 name=f"{self._run.name}: {variant.name}",
             )
-            return data, {"reconstruction": noises} if noises else {}
+            return data, self._reconstruction(variant, noises)
         return data, {}
+
+    def _reconstruction(self, variant: Variant, told: Mapping[str, Any] | None) -> dict[str, Any]:
+        """For the .json; layers that stay float are said aloud, too."""
+        if not told:
+            return {}
+        noises = {name: value for name, value in told.items() if name != FLOAT_LAYERS}
+        if FLOAT_LAYERS not in told:
+            return {"reconstruction": noises}
+        kept = told[FLOAT_LAYERS]
+        say(
+            f"{self._run.name}: {variant.name}: {', '.join(kept['layers'])} "
+            f"{'stays' if len(kept['layers']) == 1 else 'stay'} float: {kept['int8_db']:.1f} dB "
+            f"without, {kept['db']:.1f} dB with (--keep-float 0 keeps all in int8)"
+        )
+        return {"reconstruction": noises, FLOAT_LAYERS: kept}
 
     def _mixed(
         self, network: _Network, variant: Variant, pictures: np.ndarray
     ) -> tuple[OpenFile, dict[str, Any]]:
         """A file whose layers have widths of their own, and what was decided."""
         comparison, preprocessing = self._task.comparison(), network.trained.preprocessing
-        data, report = mixed(network.float32, variant, preprocessing, pictures, comparison)
+        known = self.has_graph and network.trained.bounds is None
+        model = network.bare(variant)[0] if known else None
+        data, report = mixed(
+            network.float32,
+            variant,
+            preprocessing,
+            pictures,
+            comparison,
+            model=None if model is None or has_regions(model) else model,
+            room=self._room(network) if variant.max_bytes is not None else 0,
+        )
         if not (variant.reconstructed and self.reconstructs(network.trained)):
             return data, {"layers": report.to_dict()}
+        assert model is not None  # or nothing would be reconstructed
         data, report, noises = reconstructed_widths(
-            network.bare(variant)[0],
+            model,
             variant,
             preprocessing,
             pictures,
@@ -434,8 +461,13 @@ class VariantBuilder:
             comparison=comparison,
             name=f"{self._run.name}: {variant.name}",
         )
-        told = {"reconstruction": noises} if noises else {}
-        return data, {"layers": report.to_dict(), **told}
+        return data, {"layers": report.to_dict(), **self._reconstruction(variant, noises)}
+
+    def _room(self, network: _Network) -> int:
+        """Bytes of a file that stand behind its network: description, labels, post-processing."""
+        float32 = parse_variant("float32")
+        bare = TFLiteModel.open(network.float32.packed())
+        return len(self._task.finished(bare, ".tflite", float32)) - len(network.float32.packed())
 
     def _pictures(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""

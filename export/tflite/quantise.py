@@ -56,6 +56,7 @@ def quantise(
     trained: Mapping[str, tuple[float, float]] | None = None,
     shared_scale: Sequence[str] = (),
     kernel_bounds: Mapping[str, np.ndarray] | None = None,
+    floats: Sequence[str] = (),
 ) -> TFLiteModel:
     """Quantise a TFLite file.
 
@@ -72,6 +73,8 @@ def quantise(
         kernel_bounds: by layer, (channels,) ends of the grid that a kernel lies on already (see
             `export.compress.reconstruct`): the file has these integers. Others get the scale of the
             largest weight, or what a dead channel's bias needs (`export.tflite.kernel_ranges`).
+        floats: of a calibrated variant, operations that stay float, as litert-quantizer calls
+            them: by the names of all their outputs.
 
     Returns:
         A file. With int8 activations it takes `image` (1, height, width, channels) uint8, raw
@@ -81,7 +84,7 @@ def quantise(
     Raises:
         InputError: no calibration picture, where the variant needs some.
     """
-    manager = _recipe_for(float_file, variant, shared_scale)
+    manager = _recipe_for(float_file, variant, shared_scale, floats)
     given = kernel_ranges.given(float_file, kernel_bounds or {}, _one_scale(float_file, manager))
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
@@ -179,12 +182,15 @@ def _activation_bits(variant: Variant) -> int:
 
 
 def _recipe_for(
-    float_file: TFLiteModel, variant: Variant, shared_scale: Sequence[str]
+    float_file: TFLiteModel,
+    variant: Variant,
+    shared_scale: Sequence[str],
+    floats: Sequence[str] = (),
 ) -> recipe_manager.RecipeManager:
     """The variant's recipe, with what has to stay float in this file."""
     manager = _recipe(variant, shared_scale)
     if variant.calibrated:
-        for outputs in float_scopes(float_file):
+        for outputs in (*float_scopes(float_file), *floats):
             scope = f"^{re.escape(outputs)}$"
             manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
     return manager
