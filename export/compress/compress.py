@@ -28,6 +28,7 @@ from export.artefacts.variants import (
     parse_variant,
     with_outputs,
 )
+from export.compress import qat
 from export.compress.calibration import Calibration
 from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
@@ -299,7 +300,7 @@ class VariantBuilder:
         info["seconds"] = round(seconds, 1)
         info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, sparsity, path)
         info["wrong_pictures"], info["mistakes"] = self._task.mistakes(answers)
-        info |= made | calibrated
+        info |= made | calibrated | _training(network.trained)
         artefact.write_info(path, info)
         return Artefact(path, info)
 
@@ -643,6 +644,15 @@ def _file_key(*, calibration: str | None, **made_of: Any) -> str:
     """What a file is made of; a set of its own choice counts, where there is one."""
     chosen = {} if calibration is None else {"calibration": calibration}
     return content_key({**made_of, **chosen, "edition": _EDITION})
+
+
+def _training(trained: Trained) -> dict[str, Any]:
+    """What validation images said of a quantisation-aware training, for the .json."""
+    if trained.validation is None:
+        return {}
+    before, after = trained.validation
+    kept = "trained" if qat.is_better(trained.validation) else "begun"
+    return {"quantisation_aware": {"begun": before, "trained": after, "kept": kept}}
 
 
 def _selftest(path: pathlib.Path) -> dict[str, Any]:
