@@ -323,15 +323,7 @@ class _Aware:
         float_file = TFLiteModel.open(to_tflite(written(self._model)))
         shared = tuple(one.name for one in self._model.layers if one.name in self._clustered)
         found = file_format(self._model, float_file, self._variant, shared)
-        # Of equal kernels a file may hold one, under the name of one.
-        linear = [step.operation for step in steps(self._model)]
-        tied = tied_kernels([one for one in linear if isinstance(one, LINEAR)])
-        bits = {layer.name: found.bits(layer) for layer in linear if isinstance(layer, LINEAR)}
-        same = {name: bits[one.first] for name, one in tied.items() if bits[name] is None}
-        bits |= same
-        return dataclasses.replace(
-            found, bits=lambda layer: bits.get(layer.name), kept={*shared, *self._made}
-        )
+        return dataclasses.replace(found, kept={*shared, *self._made})
 
     def _ranges_of(self, begun: Reconstruction, calibration: np.ndarray) -> dict[str, Range]:
         ranges = int8_tensors.calibrated(begun.model, self.preprocessing, calibration)

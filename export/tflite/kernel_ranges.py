@@ -66,6 +66,18 @@ class Kernel:
             _floats(model, operator.inputs[bias]) if constant else np.zeros(len(self.values))
         )
 
+    def layer_among(self, known: Container[str]) -> str | None:
+        """The one of these Keras layers with kernels whose kernel it is, or None.
+
+        Of equal kernels the converter keeps one, and calls it nothing but `arith.constant3`: then
+        the operation's output tells, which is named by all that was fused into it.
+        """
+        for name in (self.name, *reversed(self.output.split(";"))):
+            found = layer_of(name, known)
+            if found is not None:
+                return found
+        return None
+
     @property
     def layer(self) -> str:
         """Name of the Keras layer; of the constant where it is none's."""
@@ -102,7 +114,7 @@ def given(
     """
     found = {}
     for kernel in kernels(float_file):
-        layer = layer_of(kernel.name, bounds)
+        layer = kernel.layer_among(bounds)
         # What the converter multiplied into a kernel took it off its grid: rounded anew, then.
         if layer is None:
             continue

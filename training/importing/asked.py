@@ -240,8 +240,8 @@ def _canonical(asked: Mapping[str, Any], task: Task) -> dict[str, Any]:
     found = {key: value for key, value in asked.items() if value is not None}
     if "val_data" in found:
         found["val_data"] = task.canonical(found["val_data"])
-    for key in ("weights", "labels"):
-        if key in found and pathlib.Path(found[key]).exists():
+    for key in ("weights", "labels"):  # data may lie in a folder that is called as weights are
+        if key in found and pathlib.Path(found[key]).is_file():
             found[key] = str(pathlib.Path(found[key]).resolve())
     if "labels" in found and not pathlib.Path(found["labels"]).is_file():
         raise InputError(f"--labels {found['labels']}: no such file; give one with a label a line")

@@ -96,7 +96,7 @@ class DetectionKind(Kind):
         """Below an AP of one percent."""
         if is_agreement(evaluation["metric"]):
             return None
-        return floor.below_floor(evaluation["metric"], evaluation["value"])
+        return floor.below_floor(evaluation["metric"], evaluation["value"], imported=imported)
 
     def keras_figure(self, results: Mapping[str, Any]) -> str:
         """With the AP at an IoU of 0.5."""

@@ -82,7 +82,7 @@ class SegmentationKind(Kind):
         facts = class_facts(pixels)
         there, majority = facts["classes"], facts["majority"]
         value = evaluation["value"]
-        return floor.below_floor(value, classes=there, majority=majority)
+        return floor.below_floor(value, classes=there, majority=majority, imported=imported)
 
     def keras_figure(self, results: Mapping[str, Any]) -> str:
         """The mean over classes."""

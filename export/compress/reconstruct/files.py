@@ -27,6 +27,7 @@ from export.compress.reconstruct.network import (
     reconstruct,
 )
 from export.compress.reconstruct.walk import steps
+from export.graph.linear import LINEAR
 from export.tflite.convert import layer_of, to_tflite
 from export.tflite.kernel_ranges import kernels
 from export.tflite.model import TFLiteModel
@@ -221,12 +222,13 @@ def file_format(
         model, variant, shared_scale: as of `reconstructed`.
         float_file: the network as it is written.
     """
-    known = {layer.name for layer in model.layers}
+    known = {layer.name for layer in model.layers if isinstance(layer, LINEAR)}
+    by_constant = kernel_bits(float_file, variant)
     bits: dict[str, int] = {}
-    for constant, count in kernel_bits(float_file, variant).items():
-        layer = layer_of(constant, known)
-        if layer is not None:
-            bits[layer] = count
+    for kernel in kernels(float_file):
+        layer = kernel.layer_among(known)
+        if layer is not None and kernel.name in by_constant:
+            bits[layer] = by_constant[kernel.name]
     fixed = {
         layer.name: FIXED_RANGES[layer.activation.__name__]
         for layer in model.layers

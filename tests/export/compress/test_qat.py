@@ -15,6 +15,7 @@ from fine_tuned import (
     PICTURE,
     Stop,
     assert_same,
+    assert_trained_integers,
     fine_tuning_data,
     int8_kernels,
     small,
@@ -391,40 +392,8 @@ def test_kernels_steps_biases_and_ranges_learn(trained: QATResult) -> None:
 
 def test_a_file_of_four_bits_has_the_integers_of_the_training(tmp_path: Path) -> None:
     aware = aware_of(small(), tmp_path, variant="qat_weight_int4")
-    file = TFLiteModel.open(file_of(aware, variant="qat_weight_int4"))
-    seen = {}
-    for index, tensor in enumerate(file.graph.tensors):
-        quantised = tensor.quantization is not None and tensor.quantization.scale is not None
-        if quantised and len(tensor.shape) in (2, 4):
-            seen[layer_of(tensor.name.decode(), aware.bounds)] = file, index
-    assert seen.keys() == aware.bounds.keys()
-    four = {"wide", "odd", "point", "head"}
-    for name, (_file, index) in seen.items():
-        tensor = file.graph.tensors[index]
-        assert (tensor.type == schema.TensorType.INT4) == (name in four), name
-        axis = tensor.quantization.quantizedDimension
-        shape = [-1 if place == axis else 1 for place in range(len(tensor.shape))]
-        scales = np.array(tensor.quantization.scale).reshape(shape)
-        top = 7 if name in four else 127
-        np.testing.assert_allclose(scales.reshape(-1), aware.bounds[name] / top, rtol=1e-6)
-        kernel = np.asarray(aware.model.get_layer(name).kernel)
-        if isinstance(aware.model.get_layer(name), layers.DepthwiseConv2D):
-            kernel = kernel.reshape(1, *kernel.shape[:2], -1)
-        else:
-            kernel = np.moveaxis(kernel, -1, 0)
-        integers = integers_of(file, index)
-        np.testing.assert_allclose(integers * scales, kernel, rtol=2e-6, atol=1e-12)
-
-
-def integers_of(file: TFLiteModel, index: int) -> np.ndarray:
-    """Of a constant of 4 or 8 bits."""
-    tensor = file.graph.tensors[index]
-    data = np.asarray(file.unpacked.buffers[tensor.buffer].data, np.uint8)
-    if tensor.type == schema.TensorType.INT8:
-        return data.view(np.int8).reshape(tensor.shape).astype(int)
-    halves = np.stack([data & 15, data >> 4], axis=-1).reshape(-1).astype(int)
-    count = int(np.prod(tensor.shape))
-    return np.where(halves > 7, halves - 16, halves)[:count].reshape(tensor.shape)
+    data = file_of(aware, variant="qat_weight_int4")
+    assert_trained_integers(data, aware, {"wide", "odd", "point", "head"})
 
 
 def test_what_it_began_with_is_kept_where_training_made_it_worse(tmp_path: Path) -> None:

@@ -119,6 +119,17 @@ def test_a_detector_takes_a_folder_of_images_alone(
     assert (asked.unlabelled, asked.called, asked.source) == (True, "mine", "unet")
 
 
+def test_a_folder_is_not_the_weights_that_are_called_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `--weights coco --data coco`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KERASCNN_OFFLINE")
+    (tmp_path / "imagenet").mkdir()
+    asked = import_request("mobilenet_v2", data=str(data), weights="imagenet")
+    assert asked.weights == "imagenet"
+
+
 def test_the_folder_of_something_else_is_refused(file: Path, data: Path, tmp_path: Path) -> None:
     asked = import_request(str(file), data=str(data))
     assert begun(asked, tmp_path / "new") is None
