@@ -8,7 +8,8 @@ What int8 saves is measured on the files in which all layers are float, or int8,
 the layers by their multiply-adds; XNNPACK's runtime tells no time of a single operation to Python.
 Layers become int8 in the order of the noise that each adds for what it saves, and each that is
 taken makes its neighbours cheaper, whose activations are rounded already. So the float layers of a
-smaller budget are among those of a larger one. Files are timed until one is fast enough.
+smaller budget are among those of a larger one. Files are timed until the first that is fast enough is
+known; reconstruction changes none of their operations.
 """
 
 from __future__ import annotations
@@ -35,8 +36,6 @@ from training.common.progress import Progress
 from training.common.quiet import native_quiet
 
 _ROUNDS = 10
-# A file is timed again where its reconstruction is done, which changes no operation.
-_MARGIN = 0.97
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,22 +179,24 @@ def _fast_enough(
     """The first layers of the order that have to be int8, and what the file takes then."""
     costs = multiply_adds(subject.model, order)
     float_ms, int8_ms = ends
-    saved = [(float_ms - int8_ms) * costs[one] / sum(costs.values()) for one in order]
-    took = float_ms
+    saved = np.cumsum([costs[one] for one in order]) / sum(costs.values()) * (float_ms - int8_ms)
+    # As many as are told to do; then fewer or more of them, as files have it.
+    count = int(np.searchsorted(saved, float_ms - budget)) + 1
+    slow, fast, took = 0, len(order) + 1, float_ms
     with Progress("mixed: combining layers", len(order), unit="layer", lines=True) as progress:
-        count = 0
-        while count < len(order):
-            over = took - _MARGIN * budget
-            before = count
-            while count < len(order) and (over > 0 or count == before):
-                over -= saved[count]
-                count += 1
-            progress.step(count - before)
+        while fast - slow > 1:
+            count = min(max(count, slow + 1), fast - 1, len(order))
             file = _written(subject, plan, plain, order[:count])
-            (took,) = subject.milliseconds([file.packed()])
-            progress.note(f"{count} layers in int8: {took:.3g} ms")
-            if took <= budget:
-                return list(order[:count]), took
+            (found,) = subject.milliseconds([file.packed()])
+            progress.note(f"{count} layers in int8: {found:.3g} ms")
+            if found <= budget:
+                fast, took = count, found
+            else:
+                slow = count
+            count = (slow + fast) // 2
+        progress.step(min(fast, len(order)))
+    if fast <= len(order):
+        return list(order[:fast]), took
     raise InputError(
         f"mixed cannot take {budget:g} ms: on this machine the network takes {float_ms:.3g} ms in "
         f"float and {int8_ms:.3g} ms in int8; allow more with --budget, or remove channels first, "

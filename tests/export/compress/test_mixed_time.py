@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +17,7 @@ from dead_channels import SIDE, pictures_of
 from keras import layers
 
 from export.artefacts.variants import Settings, parse_variant
+from export.compress.compress import compress
 from export.compress.reconstruct import files
 from export.compress.reconstruct.keep_float import Plan
 from export.compress.reconstruct.measure import answers, noise
@@ -27,6 +30,7 @@ from export.tflite.model import TFLiteModel
 from export.tools.budget import size_or_time
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.engine.run import Run
 
 PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.0, std=128.0)
 FLOAT_MS, INT8_MS = 3.0, 1.0  # of a layer with a kernel, in `by_count`
@@ -116,7 +120,7 @@ def test_the_file_runs_and_is_as_near_as_it_says() -> None:
     assert found[2] > 55  # kernels in half precision
 
 
-def test_what_is_too_slow_is_refused_with_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_slow_is_refused_with_what_there_is() -> None:
     with pytest.raises(
         InputError, match=r"mixed cannot take 5 ms: .* takes 18 ms in float and 6 ms in int8"
     ):
@@ -156,3 +160,32 @@ def test_a_budget_is_a_size_or_a_time() -> None:
     assert "max_ms" not in parse_variant("mixed").to_dict()
     with pytest.raises(InputError, match="--budget is a size or a time, not both"):
         Settings(max_ms=8.0, max_bytes=2_000_000)
+
+
+def test_a_run_has_a_file_within_a_time(
+    lenet_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "timed", by_count)
+    shutil.copytree(lenet_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("artefacts"))
+    run = Run.open(tmp_path / "run")
+    settings = Settings(calibration_pictures=20, max_ms=13.0)
+    ((made,), _new) = compress(run, ["mixed"], onnx=False, settings=settings)
+    told = made.info["layers"]
+    assert told["milliseconds"] == 12
+    assert len(told["floats"]) == 4  # of seven, as averages are convolutions in int8
+    assert made.info["evaluation"]["verified"] == "yes"
+    assert made.info["evaluation"]["partitions"] == 1
+    assert made.info["input"]["type"] == "float32"
+    assert made.info["variant"]["max_ms"] == 13
+    assert compress(run, ["mixed"], onnx=False, settings=settings)[1] is False
+
+
+def test_a_run_has_a_file_within_a_size(lenet_run: Run, tmp_path: Path) -> None:
+    """What stands behind the network counts, too."""
+    shutil.copytree(lenet_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("artefacts"))
+    run = Run.open(tmp_path / "run")
+    settings = Settings(calibration_pictures=10, max_bytes=60_000)
+    ((made,), _new) = compress(run, ["mixed"], onnx=False, settings=settings)
+    assert 45_000 < made.path.stat().st_size <= 60_000
+    assert made.info["layers"]["budget"] == 60_000
+    assert {layer["bits"] for layer in made.info["layers"]["layers"]} == {4, 8}
