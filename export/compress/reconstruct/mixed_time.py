@@ -8,8 +8,8 @@ What int8 saves is measured on the files in which all layers are float, or int8,
 the layers by their multiply-adds; XNNPACK's runtime tells no time of a single operation to Python.
 Layers become int8 in the order of the noise that each adds for what it saves, and each that is
 taken makes its neighbours cheaper, whose activations are rounded already. So the float layers of a
-smaller budget are among those of a larger one. Files are timed until the first that is fast enough is
-known; reconstruction changes none of their operations.
+smaller budget are among those of a larger one. Files are timed until the first that is fast enough
+is known; reconstruction changes none of their operations.
 """
 
 from __future__ import annotations
