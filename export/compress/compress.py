@@ -33,7 +33,7 @@ from export.compress.calibration import Calibration
 from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
-from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.files import reconstructed, reconstructed_in_time
 from export.compress.reconstruct.measure import has_regions
 from export.compress.reconstruct.mixed_widths import reconstructed_widths
 from export.compress.reconstruct.network import with_bare_layers
@@ -437,6 +437,8 @@ class VariantBuilder:
         """A file whose layers have widths of their own, and what was decided."""
         comparison, preprocessing = self._task.comparison(), network.trained.preprocessing
         known = self.has_graph and network.trained.bounds is None
+        if variant.max_ms is not None:
+            return self._mixed_in_time(network, variant, pictures)
         model = network.bare(variant)[0] if known else None
         data, report = mixed(
             network.float32,
@@ -462,6 +464,26 @@ class VariantBuilder:
             name=f"{self._run.name}: {variant.name}",
         )
         return data, {"layers": report.to_dict(), **self._reconstruction(variant, noises)}
+
+    def _mixed_in_time(
+        self, network: _Network, variant: Variant, pictures: np.ndarray
+    ) -> tuple[OpenFile, dict[str, Any]]:
+        """A file whose layers are int8 or float, and what was decided."""
+        assert variant.max_ms is not None
+        if not self.has_graph:
+            raise InputError(
+                "--budget of a time needs to know the network's graph, and of this one it is not "
+                "known; give a size"
+            )
+        data, report = reconstructed_in_time(
+            lower_for_int8(fold_batch_norms(network.model)),
+            variant.max_ms,
+            network.trained.preprocessing,
+            pictures,
+            shared_scale=network.trained.shared_scale,
+            name=f"{self._run.name}: {variant.name}",
+        )
+        return data, {"layers": report.to_dict()}
 
     def _room(self, network: _Network) -> int:
         """Bytes of a file that stand behind its network: description, labels, post-processing."""

@@ -12,10 +12,11 @@ import numpy as np
 from keras import layers
 
 from export.artefacts.artefact import FLOAT_LAYERS
-from export.artefacts.variants import Variant
+from export.artefacts.variants import Variant, parse_variant
 from export.compress.int8_tensors import FIXED_RANGES, float_layers, fused_dense, has_scale
-from export.compress.reconstruct.keep_float import Subject, float_scopes_of, with_float_layers
+from export.compress.reconstruct.keep_float import Subject, operations_of, with_float_layers
 from export.compress.reconstruct.measure import answers, has_regions, heads_noise, noise
+from export.compress.reconstruct.mixed_time import Timed, TimeReport, timed, within_time
 from export.compress.reconstruct.network import (
     ALL_PARTS,
     NEAREST,
@@ -127,6 +128,38 @@ def reconstructed(
     return kept[0], {**told, FLOAT_LAYERS: kept[1]}
 
 
+def reconstructed_in_time(
+    model: keras.Model,
+    budget: float,
+    preprocessing: Preprocessing,
+    pictures: np.ndarray,
+    *,
+    shared_scale: Sequence[str] = (),
+    name: str = "",
+) -> tuple[TFLiteModel, TimeReport]:
+    """Write a network in int8 and float, as much of it in float as is fast enough.
+
+    Args:
+        model: as of `reconstructed`, lowered.
+        budget: milliseconds for an image on this machine, one thread.
+        preprocessing, pictures, shared_scale, name: likewise.
+
+    Raises:
+        InputError: no mixture is so fast.
+    """
+    back = _held_back(len(pictures))
+    float_file = TFLiteModel.open(to_tflite(model))
+    subject = Timed(
+        model=model,
+        format=file_format(model, float_file, parse_variant("plain_int8"), shared_scale),
+        preprocessing=preprocessing,
+        fitted=looked_at(model, pictures[~back]),
+        judged=pictures[back],
+        milliseconds=timed,
+    )
+    return within_time(subject, budget, name)
+
+
 def _held_back(count: int) -> np.ndarray:
     """(count,) bool."""
     back = np.zeros(count, bool)
@@ -162,7 +195,7 @@ def _written(
         trained=ranges or None,
         shared_scale=shared_scale,
         kernel_bounds=found.bounds,
-        floats=float_scopes_of(made, floats, {layer.name for layer in found.model.layers}),
+        floats=operations_of(made, floats, {layer.name for layer in found.model.layers}),
     )
 
 
