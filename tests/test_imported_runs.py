@@ -19,6 +19,7 @@ import tensorflow as tf
 from ai_edge_litert.schema_py_generated import TensorType
 from commands import assert_refused, here
 from keras import layers
+from marks import IN_CI
 from PIL import Image
 
 import kerascnn
@@ -318,6 +319,7 @@ def attentive() -> keras.Model:
     return keras.Model(inputs, outputs, name="attentive")
 
 
+@IN_CI
 def test_a_layer_that_a_step_cannot_take_is_named_and_the_rest_is_made(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -362,6 +364,7 @@ def several_labels(root: Path, count: int) -> Path:
     return root / "labels.csv"
 
 
+@IN_CI
 def test_several_labels_of_an_image_are_measured(tmp_path: Path) -> None:
     names = ("red", "mauve", "blue", "green")
     model = colours.network(outputs=names, activation="sigmoid")
@@ -436,6 +439,7 @@ def strange_file(path: Path) -> Path:
     return path
 
 
+@IN_CI
 def test_a_file_of_an_unknown_operation_is_quantised_and_measured(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -468,6 +472,7 @@ def test_a_file_of_an_unknown_operation_is_quantised_and_measured(
         assert done.returncode == 0, done.stderr
 
 
+@IN_CI
 def test_a_saved_model_is_a_source(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tones" / "saved_model"
     colours.network().export(folder, verbose=False)
@@ -490,7 +495,7 @@ def test_a_saved_model_is_a_source(root: Path, tmp_path: Path) -> None:
         pytest.param(
             *("ssdlite_mobilenet_v3_small", {"alpha": 0.35}, "AP", 10), marks=pytest.mark.slow
         ),
-        ("unet", {"width": 4, "depth": 2}, "mIoU", 11),
+        pytest.param("unet", {"width": 4, "depth": 2}, "mIoU", 11, marks=IN_CI),
     ],
 )
 def test_other_networks_of_the_zoo_come_by_name_with_weights(

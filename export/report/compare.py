@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from export.artefacts import half_precision
-from export.artefacts.artefact import Artefact, sidecar
+from export.artefacts.artefact import FLOAT_LAYERS, Artefact, sidecar
 from export.artefacts.kinds import base as kinds
 from export.artefacts.significance import Difference
 from export.compress import left_out
@@ -267,6 +267,7 @@ def result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
         max_logit_diff=measured["max_logit_diff"],
         partitions=measured["partitions"],
         sha256=info["sha256"],
+        float_layers=", ".join(info.get(FLOAT_LAYERS, {}).get("layers", ())),
     )
 
 

@@ -22,6 +22,7 @@ from kerascnn.cli.options import (
     options_of,
     training_options,
     training_request,
+    with_tiles,
 )
 from kerascnn.cli.printing import print_json
 from kerascnn.errors import InputError
@@ -113,6 +114,8 @@ def _telling_what_is_kept(folder: pathlib.Path) -> Iterator[None]:
 @click.option("--val-data", help=VAL_DATA_HELP)
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--image-size", help="Input size in pixels: 224, or 224x160 (height x width).")
+@click.option("--resize", help="As of `train`: stretch, letterbox or, of classifiers, crop.")
+@with_tiles
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting for all recipes."
 )
@@ -141,6 +144,9 @@ def sweep(
     out: str,
     as_json: bool,
     epochs: int | None,
+    resize: str | None,
+    tiles: int | None,
+    overlap: float | None,
     **how: Any,
 ) -> None:
     """Train a grid of models and recipes, and rank the runs.
@@ -166,6 +172,9 @@ def sweep(
         settings=chosen,
         image_size=size,
         epochs=epochs,
+        resize=resize,
+        tiles=tiles,
+        overlap=overlap,
     )
     with once.scope():
         for job in work:

@@ -23,6 +23,7 @@ from keras.src.applications import (
     vgg16,
     vgg19,
 )
+from marks import IN_CI
 
 import kerascnn
 from kerascnn import weights, zoo
@@ -296,7 +297,7 @@ def test_a_model_is_built_with_weights_by_name(
 @pytest.mark.parametrize(
     ("model", "name", "theirs", "options"),
     [
-        ("mobilenet_v2", "imagenet-96", "MobileNetV2", {"alpha": 0.35}),
+        pytest.param("mobilenet_v2", "imagenet-96", "MobileNetV2", {"alpha": 0.35}, marks=IN_CI),
         pytest.param("mobilenet_v1", "imagenet-128", "MobileNet", {"alpha": 0.25},
                      marks=pytest.mark.slow),
         pytest.param("mobilenet_v3_small", "imagenet", "MobileNetV3Small", {"minimalistic": True},

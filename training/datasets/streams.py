@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 _AHEAD = 2
+FIRST_GPU = "/GPU:0"  # which a step of one device computes on
 
 
 def ready(stream: tf.data.Dataset) -> tf.data.Dataset:
@@ -16,3 +17,13 @@ def ready(stream: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return stream.prefetch(_AHEAD).with_options(options)
+
+
+def on_device(stream: tf.data.Dataset, device: str, ahead: int) -> tf.data.Dataset:
+    """The same batches, copied to a device while earlier ones are used.
+
+    Args:
+        device: such as "/GPU:0".
+        ahead: batches that wait there.
+    """
+    return stream.apply(tf.data.experimental.prefetch_to_device(device, ahead))

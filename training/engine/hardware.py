@@ -17,6 +17,11 @@ from training.common.gpus import GPU, half_precision
 from training.engine.config import TrainConfig
 
 
+# Of jax Keras 3.15 sees to by itself (`JAXEpochIterator`); of torch, whose batches Keras takes
+# through a DataLoader, nobody does.
+_AHEAD = {"tensorflow": 2, "jax": 1}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Accelerator:
     """A device of a backend that is not the CPU.
@@ -47,11 +52,13 @@ class Choices:
         precision: Keras' dtype policy of the layers; variables are float32 in each.
         jit: whether XLA compiles the step.
         deterministic: whether the same training gives the same weights to the last bit.
+        ahead: batches that are on the device before the step asks for them; 0: none.
     """
 
     precision: str
     jit: bool
     deterministic: bool
+    ahead: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -112,9 +119,10 @@ def _of_torch() -> list[Accelerator]:
 def choose(hardware: Hardware, config: TrainConfig) -> Choices:
     """What a training takes: what its configuration says, and for "auto" the machine's defaults.
 
-    On accelerators: half precision where all of them are faster in it, XLA, and no determinism,
-    which costs them speed. On a CPU: float32 and determinism; XLA under jax alone, since it makes
-    depthwise networks five times slower under tensorflow.
+    On accelerators: half precision where all of them are faster in it, XLA, no determinism, which
+    costs them speed, and batches that are copied while the step before computes. On a CPU: float32
+    and determinism; XLA under jax alone, since it makes depthwise networks five times slower under
+    tensorflow.
     """
     fast = bool(hardware.accelerators)
     precision, deterministic = config.precision, config.deterministic
@@ -122,12 +130,31 @@ def choose(hardware: Hardware, config: TrainConfig) -> Choices:
         precision=_precision(hardware) if precision == "auto" else precision,
         jit=hardware.backend == "jax" or (fast and hardware.backend == "tensorflow"),
         deterministic=not fast if deterministic == "auto" else deterministic == "yes",
+        ahead=_AHEAD.get(hardware.backend, 0) if fast else 0,
     )
 
 
 def chosen(config: TrainConfig) -> Choices:
     """`choose` for what the backend reports."""
     return choose(seen(), config)
+
+
+def fed(stream: Any, hardware: Hardware | None = None) -> Any:
+    """What a step is fed by: the same batches, copied to the device while earlier ones are used.
+
+    Where `choose` says so; else the stream itself.
+
+    Args:
+        stream: of batches, as Keras takes it; of tensorflow a tf.data.Dataset.
+        hardware: None: what the backend reports.
+    """
+    hardware = seen() if hardware is None else hardware
+    ahead = choose(hardware, TrainConfig()).ahead
+    if not ahead or hardware.backend != "tensorflow":
+        return stream
+    from training.datasets import streams
+
+    return streams.on_device(stream, streams.FIRST_GPU, ahead)
 
 
 def _precision(hardware: Hardware) -> str:

@@ -282,10 +282,9 @@ class _Loop:
         """Compile for the epochs from `first` to `last`."""
         frozen = last <= self.config.freeze_epochs
         for layer, trainable in zip(self.work.network.layers, self._trainable, strict=True):
-            _set_trainable(
-                layer, trainable and (not frozen or layer.name.startswith(self.work.head))
-            )
-            if self.config.norms == "stored":
+            of_head = layer.name.startswith(self.work.head)
+            _set_trainable(layer, trainable and (not frozen or of_head))
+            if self.config.norms == "stored" or (self.config.norms == "backbone" and not of_head):
                 _keep_statistics(layer)
             elif trainable and not layer.trainable:
                 _follow_batches(layer)

@@ -97,8 +97,10 @@ class SegmentationTask(Task):
         return segmentation_sets.learnt(data)
 
     def default_recipe(self, data: str, weights: str | None) -> str:
-        """By the data."""
-        return "scenes_maps" if is_scenes(data) else "segmentation"
+        """By the data; of one's own fine-tuning where there are weights."""
+        if is_scenes(data):
+            return "scenes_maps"
+        return "segmentation_finetune" if weights else "segmentation"
 
     def check_config(self, config: TrainConfig) -> None:
         """Dice has a term for each class, whatever its share of the pixels."""
