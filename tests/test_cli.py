@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from commands import assert_refused, here
 from known_runs import a_run, measured_run
+from marks import IN_CI
 from PIL import Image
 
 from training import tasks as registry
@@ -458,6 +459,7 @@ def test_class_of_broken_pictures_alone(folder: Path) -> None:
     assert_refused(tiny_training(folder), "dogs")
 
 
+@IN_CI
 def test_a_detector_trains_and_says_what_it_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

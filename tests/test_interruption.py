@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import here, kerascnn, kill_when
+from marks import IN_CI
 
 from training.engine.run import Run
 
@@ -61,6 +62,7 @@ def test_train_and_compress_killed(unbroken: Path, tmp_path: Path) -> None:
     assert files(run) == files(unbroken)
 
 
+@IN_CI
 def test_a_terminated_training_keeps_its_step(unbroken: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     # Once the first epoch is kept, the second has begun.

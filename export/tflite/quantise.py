@@ -56,6 +56,7 @@ def quantise(
     trained: Mapping[str, tuple[float, float]] | None = None,
     shared_scale: Sequence[str] = (),
     kernel_bounds: Mapping[str, np.ndarray] | None = None,
+    floats: Sequence[str] = (),
 ) -> TFLiteModel:
     """Quantise a TFLite file.
 
@@ -72,6 +73,8 @@ def quantise(
         kernel_bounds: by layer, (channels,) ends of the grid that a kernel lies on already (see
             `export.compress.reconstruct`): the file has these integers. Others get the scale of the
             largest weight, or what a dead channel's bias needs (`export.tflite.kernel_ranges`).
+        floats: of a calibrated variant, operations that stay float, as litert-quantizer calls
+            them: by the names of all their outputs.
 
     Returns:
         A file. With int8 activations it takes `image` (1, height, width, channels) uint8, raw
@@ -81,8 +84,8 @@ def quantise(
     Raises:
         InputError: no calibration picture, where the variant needs some.
     """
-    manager = _recipe_for(float_file, variant, shared_scale)
-    given = kernel_ranges.given(float_file, kernel_bounds or {})
+    manager = _recipe_for(float_file, variant, shared_scale, floats)
+    given = kernel_ranges.given(float_file, kernel_bounds or {}, _one_scale(float_file, manager))
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
         if not variant.calibrated:
@@ -137,6 +140,17 @@ def quantise_weights(
         return _compact(_quantized(work, kernel_ranges.given(float_file, kernel_bounds or {})))
 
 
+def _one_scale(float_file: TFLiteModel, manager: recipe_manager.RecipeManager) -> frozenset[str]:
+    """Constants with kernels that get one scale for all channels."""
+    found = set()
+    for kernel in kernel_ranges.kernels(float_file):
+        _key, config = manager.get_quantization_configs(kernel.operation, f"{kernel.output};")
+        weights = config.weight_tensor_config
+        if weights is not None and weights.granularity == qtyping.QuantGranularity.TENSORWISE:
+            found.add(kernel.name)
+    return frozenset(found)
+
+
 def kernel_bits(
     float_file: TFLiteModel, variant: Variant, shared_scale: Sequence[str] = ()
 ) -> dict[str, int]:
@@ -168,12 +182,15 @@ def _activation_bits(variant: Variant) -> int:
 
 
 def _recipe_for(
-    float_file: TFLiteModel, variant: Variant, shared_scale: Sequence[str]
+    float_file: TFLiteModel,
+    variant: Variant,
+    shared_scale: Sequence[str],
+    floats: Sequence[str] = (),
 ) -> recipe_manager.RecipeManager:
     """The variant's recipe, with what has to stay float in this file."""
     manager = _recipe(variant, shared_scale)
     if variant.calibrated:
-        for outputs in float_scopes(float_file):
+        for outputs in (*float_scopes(float_file), *floats):
             scope = f"^{re.escape(outputs)}$"
             manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
     return manager

@@ -58,8 +58,11 @@ class Budget:
         return ", ".join([*parts, f"a drop of {self.drop:g} points"])
 
 
-def size(text: str) -> int:
+def size(text: str, flag: str = "--max-size") -> int:
     """Bytes of `300KB`, `1.2MB`, `1.2M`, `48000`; KB is 1,000 bytes, KiB 1,024.
+
+    Args:
+        flag: what messages call it.
 
     Raises:
         InputError: anything else; or a number below 1,000 without a unit.
@@ -71,9 +74,9 @@ def size(text: str) -> int:
     try:
         found = round(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):
-        raise InputError(f"--max-size must be like 300KB or 1.2MB, not {text!r}") from None
+        raise InputError(f"{flag} must be like 300KB or 1.2MB, not {text!r}") from None
     if not unit and 0 < found < _FEWEST:  # no file is so small
-        raise InputError(f"--max-size {number} means {found} bytes; did you mean {number}KB?")
+        raise InputError(f"{flag} {number} means {found} bytes; did you mean {number}KB?")
     return found
 
 

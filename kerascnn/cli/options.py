@@ -237,6 +237,19 @@ def settings_options(command: Any) -> Any:
             help="For `mixed`: percent of predictions that may change.  [default: 0.5]",
         ),
         click.option(
+            "--budget",
+            metavar="SIZE",
+            help="For `mixed`: the file fits SIZE, like 2MB, with as little noise as that allows, "
+            "in place of --max-change.",
+        ),
+        click.option(
+            "--keep-float",
+            type=int,
+            metavar="N",
+            help="For `int8`: up to N layers may stay float where int8 loses most; 0 keeps all in "
+            "int8, as NPUs want it.  [default: 2]",
+        ),
+        click.option(
             "--spare",
             help="Pruning and clustering skip layers with these words in their names.  "
             "[default: stem,enc1_conv1,depthwise,logits]",

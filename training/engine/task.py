@@ -233,6 +233,18 @@ class Task(abc.ABC):
         """
         raise InputError(f"no other data than a run's own is read for {self.name}")
 
+    def with_answers(self, dataset: Any, folder: pathlib.Path) -> Any:
+        """The data of an imported run without labels, with the network's own answers as its truth.
+
+        Args:
+            dataset: as `scan` gives it, with images set aside.
+            folder: of the run, which has the answers.
+
+        Raises:
+            InputError: they are gone or damaged.
+        """
+        raise InputError(f"images for {self.name} need labels")
+
     # Configuration ----------------------------------------------------------------------------
 
     @abc.abstractmethod

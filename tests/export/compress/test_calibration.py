@@ -16,7 +16,7 @@ import kerascnn
 from export.artefacts.variants import Settings, parse_variant
 from export.compress import calibration
 from export.compress.calibration import Likeness, by_chance, distance
-from export.compress.compress import VariantBuilder
+from export.compress.compress import VariantBuilder, compress
 from kerascnn.errors import InputError
 from training.engine.run import Run
 
@@ -103,25 +103,25 @@ def test_unlike_images_are_warned_of(
 
 
 def test_another_set_makes_files_anew(root: Path, run: kerascnn.Run) -> None:
-    def made() -> str:
+    opened, path = Run.open(run.folder), run.folder / "artefacts" / "plain_int8.tflite"
+
+    def made(where: Path | str) -> str:
+        settings = Settings(calibration=str(where))
+        compress(opened, ["plain_int8"], onnx=False, settings=settings)
         return told(run, "plain_int8")["sha256"]
 
-    run.compress(["plain_int8"], onnx=False, **QUIET)
-    own = made()
+    own = made("")
     assert "calibration" not in told(run, "plain_int8")["variant"]
-    run.compress(["plain_int8"], onnx=False, calibration=root / "night", **QUIET)
-    dark, path = made(), run.folder / "artefacts" / "plain_int8.tflite"
-    assert dark != own
+    assert made(root / "night") != own
     at = path.stat().st_mtime_ns
     # The same images in another place are the same set; one image more is another.
     moved = shutil.copytree(root / "night", run.folder.parent / "elsewhere" / "night")
-    run.compress(["plain_int8"], onnx=False, calibration=moved, **QUIET)
+    made(moved)
     assert path.stat().st_mtime_ns == at
     colours.flat(moved / "more", 1)
-    run.compress(["plain_int8"], onnx=False, calibration=moved, **QUIET)
+    made(moved)
     assert path.stat().st_mtime_ns != at
-    run.compress(["plain_int8"], onnx=False, **QUIET)
-    assert made() == own
+    assert made("") == own
 
 
 def test_the_seed_chooses_so_many_in_all_and_broken_ones_are_named(

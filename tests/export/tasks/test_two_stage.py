@@ -20,6 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from commands import here
 from keras import layers
+from marks import IN_CI
 from PIL import Image
 from pycocotools import mask as rle
 from scene_detectors import CLASSES, DATA, PREPROCESSING, SIDE, network_of, spec_of
@@ -217,7 +218,7 @@ def test_equal_scores_of_a_file_go_by_label_and_region(end: str) -> None:
     [
         (".tflite", {"class_agnostic": True}),
         (".onnx", {"class_agnostic": True}),
-        (".tflite", {"suppression": "soft"}),
+        pytest.param(".tflite", {"suppression": "soft"}, marks=IN_CI),
         (".tflite", {"suppression": "soft", "class_agnostic": True, "soft_nms_sigma": 0.2}),
     ],
 )
@@ -384,6 +385,7 @@ def test_what_is_made_and_what_is_refused(task: TwoStageDetection) -> None:
         ("float32_raw", "without suppression inside, their second stage has no regions"),
         ("prune50_float32", "steps that train have the losses of one-stage detectors alone"),
         ("qat_int8", "steps that train have the losses of one-stage detectors alone"),
+        ("qat_weight_int4", "steps that train have the losses of one-stage detectors alone"),
         ("weight_int4", "weights of 4 bits move boxes"),
         ("mixed", "moves the regions that the second one is judged on"),
         ("int8_converter", "round coordinates and scores between the stages"),

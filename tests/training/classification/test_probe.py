@@ -13,6 +13,7 @@ import pytest
 import small_sets
 from interruptions import assert_same_weights, stop_at_step
 from keras import ops
+from marks import IN_CI
 from PIL import Image
 
 from kerascnn import blocks
@@ -249,7 +250,7 @@ def test_detectors_have_no_probe() -> None:
         request("ssdlite_mobilenet_v2", data="scenes", settings={"probe": "yes"})
 
 
-@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("several", [pytest.param(False, marks=IN_CI), True])
 def test_a_run_folder_is_whole(several: bool, tmp_path: Path) -> None:
     kerascnn = pytest.importorskip("kerascnn")
     make = small_sets.label_table if several else small_sets.class_folders

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny_detectors
 from backends import Backends
+from marks import IN_CI
 from tiny_detectors import CLASSES, PREPROCESSING
 
 import kerascnn
@@ -92,6 +93,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return trained(tmp_path_factory.mktemp("rcnn") / "run")
 
 
+@IN_CI
 def test_a_run_has_figures_of_masks_and_of_boxes(run: Run) -> None:
     results = run.info["results"]
     assert results["metric"] == "mask AP"
@@ -107,6 +109,7 @@ def test_a_run_has_figures_of_masks_and_of_boxes(run: Run) -> None:
     }  # fmt: skip
 
 
+@IN_CI
 def test_the_history_has_every_loss(run: Run) -> None:
     with (run.folder / "history.csv").open() as stream:
         rows = [

@@ -22,7 +22,9 @@ SLOW = {"two_stage"}  # its graph is ten times as large
 
 
 def cases() -> list[Any]:
-    return [pytest.param(k, marks=pytest.mark.slow if k in SLOW else ()) for k in KINDS]
+    from marks import IN_CI  # as a program this file does not find it
+
+    return [pytest.param(k, marks=pytest.mark.slow if k in SLOW else IN_CI) for k in KINDS]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from marks import IN_CI
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -69,7 +70,12 @@ def test_a_stream_begun_late_equals_one_from_the_start(augmentation: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "augmentation", [slow_if_among_others(name) for name in POLICIES if name != "none"]
+    "augmentation",
+    [
+        pytest.param(name, marks=IN_CI) if name == "modern" else slow_if_among_others(name)
+        for name in POLICIES
+        if name != "none"
+    ],
 )
 def test_changes_differ_by_picture_epoch_and_seed(augmentation: str) -> None:
     first = [x for x, _y in whole_of(augmentation)]

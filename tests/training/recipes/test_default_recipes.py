@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import small_sets
+from marks import IN_CI
 
 from training.engine.request import request
 from training.engine.run import Run
@@ -24,6 +25,7 @@ def trained(model: str, data: Path, folder: Path, **asked: Any) -> Run:
     return train(request(model, data=str(data), **asked), folder / "run")
 
 
+@IN_CI
 def test_segmentation(tmp_path: Path) -> None:
     run = trained(
         *("unet", small_sets.masks(tmp_path / "data", 60), tmp_path),

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import small_sets
+from marks import all_but
 
 from kerascnn import blocks
 from kerascnn.detection.specs import DetectorSpec
@@ -85,7 +86,7 @@ def test_two_steps_and_a_saved_network(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("a_few")
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", all_but({"finetune"}, PLAIN))
 def test_two_steps_of_a_network_of_few_layers(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ LARGE |= {"mobilenet_v3", "vgg"}
         for name in sorted({*recipes.NAMES} - {*OF_DETECTORS, *OF_MAPS})
     ],
 )
+@pytest.mark.usefixtures("sized_alone")
 def test_the_model_of_a_recipes_command_takes_its_options(name):
     recipe, model = recipes.load(name), model_of(name)
     assert recipe.config_for(model).epochs > 0

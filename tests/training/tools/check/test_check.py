@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import small_sets
 from commands import COMMAND, assert_refused, here
+from marks import IN_CI
 from PIL import Image
 
 from kerascnn.errors import InputError
@@ -477,6 +478,7 @@ def test_a_check_needs_no_framework(clean: Path, tmp_path: Path) -> None:
     assert (tmp_path / "page.html").is_file()
 
 
+@IN_CI
 def test_many_files_are_looked_at_by_processes(clean: Path, tmp_path: Path) -> None:
     """As many as it takes; the figures are those of threads."""
     for number in range(1100):
