@@ -49,7 +49,7 @@ RECIPE = Recipe(
     },
     # Digits have 8 to 50% of the picture's side. The largest anchors are as large as published all
     # the same: with 0.6 the second map's would be of 0.2, and digits of more than 0.3 were left to
-    # the last three maps, whose cells are as large as they (benchmarks/detection.md).
+    # the last three maps, whose cells are as large as they (benchmarks/side_by_side.md).
     detector_options={
         f"ssdlite_mobilenet_{backbone}": {
             "min_scale": 0.1,
