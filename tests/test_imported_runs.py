@@ -12,6 +12,7 @@ from pathlib import Path
 
 import colours
 import keras
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -526,3 +527,53 @@ def test_other_networks_of_the_zoo_come_by_name_with_weights(
     labels.write_text("\n".join(run.labels[:-1]))
     with pytest.raises(InputError, match=r"classes that .* does not know"):
         kerascnn.import_model(name, out=tmp_path / "fewer", labels=labels, **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "metric", "classes"),
+    [
+        pytest.param(
+            *("ssdlite_mobilenet_v3_small", {"alpha": 0.35}, "AP agreement", 2),
+            marks=pytest.mark.slow,
+        ),
+        ("unet", {"width": 4, "depth": 2}, "mIoU agreement", 3),
+    ],
+)
+def test_other_networks_need_no_labels_either(
+    root: Path, tmp_path: Path, name: str, options: dict, metric: str, classes: int
+) -> None:
+    """Their own answers are held against; and files have the name that was asked for."""
+    keras.utils.set_random_seed(0)
+    model = kerascnn.build(name, input_shape=(64, 64, 3), classes=classes, **options)
+    networks.with_random_weights(model)
+    if name == "unet":  # else one of its classes is the likeliest everywhere
+        photos = np.stack([colours.picture(number, 64)[1] for number in range(8)]) / 127.5 - 1
+        bias = model.get_layer("logits").bias
+        bias.assign(bias - np.median(model(photos), axis=(0, 1, 2)))
+    model.save(tmp_path / "net.keras")
+    (tmp_path / "labels.txt").write_text("".join(f"kind {n}\n" for n in range(classes)))
+    given = {
+        "data": root / "photos", "weights": tmp_path / "net.keras", "options": options,
+        "image_size": 64, **QUIET,
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"does not say what its outputs mean.* labels FILE"):
+        kerascnn.import_model(name, out=tmp_path / "run", **given)
+    given["labels"] = tmp_path / "labels.txt"
+    run = kerascnn.import_model(name, out=tmp_path / "run", name="mine", **given)
+    assert (run.model, run.metrics["metric"], run.metrics["held_out"]) == ("mine", metric, 100.0)
+    assert (run.folder / "answers.npz").is_file()
+    assert (run.folder / "examples.png").is_file()
+    told = kerascnn.evaluate(run, **QUIET)
+    assert (told["metric"], told["value"]) == (metric, pytest.approx(100.0))
+    with pytest.raises(InputError, match="have no labels, and what the network answers is kept"):
+        kerascnn.evaluate(run, split="all", **QUIET)
+    with pytest.raises(InputError, match="qat_int8 trains, which needs labels"):
+        run.compress(["qat_int8"], **QUIET)
+    (row,) = run.compress(["float32"], onnx=False, **QUIET)
+    assert (row["metric"], row["model"], row["fits"]) == (metric, "mine", True)
+    assert row["value"] == pytest.approx(100.0, abs=0.5)
+    page = (run.folder / "report.html").read_text("utf-8")
+    assert "its own answers are the truth" in page
+    assert f"{metric}, %" in page
+    again = kerascnn.import_model(name, out=tmp_path / "run", name="mine", **given)
+    assert again.info == run.info

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ import numpy as np
 
 from export.artefacts import artefact, half_precision
 from export.artefacts.about import About
-from export.artefacts.artefact import Artefact
+from export.artefacts.artefact import FLOAT_LAYERS, Artefact
 from export.artefacts.description import check_labels, input_metadata, inside
 from export.artefacts.kinds import base as kinds
 from export.artefacts.open_file import OpenFile
@@ -27,11 +28,13 @@ from export.artefacts.variants import (
     parse_variant,
     with_outputs,
 )
+from export.compress import qat
 from export.compress.calibration import Calibration
 from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
-from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.files import reconstructed, reconstructed_in_time
+from export.compress.reconstruct.measure import has_regions
 from export.compress.reconstruct.mixed_widths import reconstructed_widths
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
@@ -297,7 +300,7 @@ class VariantBuilder:
         info["seconds"] = round(seconds, 1)
         info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, sparsity, path)
         info["wrong_pictures"], info["mistakes"] = self._task.mistakes(answers)
-        info |= made | calibrated
+        info |= made | calibrated | _training(network.trained)
         artefact.write_info(path, info)
         return Artefact(path, info)
 
@@ -390,7 +393,13 @@ class VariantBuilder:
             return converter_quantise(model, variant, preprocessing, pictures), {}
         shared, ranges = network.trained.shared_scale, network.trained.ranges
         data = quantise(
-            float_file, variant, preprocessing, pictures, trained=ranges, shared_scale=shared
+            float_file,
+            variant,
+            preprocessing,
+            pictures,
+            trained=ranges,
+            shared_scale=shared,
+            kernel_bounds=network.trained.bounds,
         )
         if variant.reconstructed and self.reconstructs(network.trained):
             model, preprocessing = network.bare(variant)
@@ -404,19 +413,47 @@ class VariantBuilder:
                 plain=data,
                 name=f"{self._run.name}: {variant.name}",
             )
-            return data, {"reconstruction": noises} if noises else {}
+            return data, self._reconstruction(variant, noises)
         return data, {}
+
+    def _reconstruction(self, variant: Variant, told: Mapping[str, Any] | None) -> dict[str, Any]:
+        """For the .json; layers that stay float are said aloud, too."""
+        if not told:
+            return {}
+        noises = {name: value for name, value in told.items() if name != FLOAT_LAYERS}
+        if FLOAT_LAYERS not in told:
+            return {"reconstruction": noises}
+        kept = told[FLOAT_LAYERS]
+        say(
+            f"{self._run.name}: {variant.name}: {', '.join(kept['layers'])} "
+            f"{'stays' if len(kept['layers']) == 1 else 'stay'} float: {kept['int8_db']:.1f} dB "
+            f"without, {kept['db']:.1f} dB with (--keep-float 0 keeps all in int8)"
+        )
+        return {"reconstruction": noises, FLOAT_LAYERS: kept}
 
     def _mixed(
         self, network: _Network, variant: Variant, pictures: np.ndarray
     ) -> tuple[OpenFile, dict[str, Any]]:
         """A file whose layers have widths of their own, and what was decided."""
         comparison, preprocessing = self._task.comparison(), network.trained.preprocessing
-        data, report = mixed(network.float32, variant, preprocessing, pictures, comparison)
+        known = self.has_graph and network.trained.bounds is None
+        if variant.max_ms is not None:
+            return self._mixed_in_time(network, variant, pictures)
+        model = network.bare(variant)[0] if known else None
+        data, report = mixed(
+            network.float32,
+            variant,
+            preprocessing,
+            pictures,
+            comparison,
+            model=None if model is None or has_regions(model) else model,
+            room=self._room(network) if variant.max_bytes is not None else 0,
+        )
         if not (variant.reconstructed and self.reconstructs(network.trained)):
             return data, {"layers": report.to_dict()}
+        assert model is not None  # or nothing would be reconstructed
         data, report, noises = reconstructed_widths(
-            network.bare(variant)[0],
+            model,
             variant,
             preprocessing,
             pictures,
@@ -426,23 +463,50 @@ class VariantBuilder:
             comparison=comparison,
             name=f"{self._run.name}: {variant.name}",
         )
-        told = {"reconstruction": noises} if noises else {}
-        return data, {"layers": report.to_dict(), **told}
+        return data, {"layers": report.to_dict(), **self._reconstruction(variant, noises)}
+
+    def _mixed_in_time(
+        self, network: _Network, variant: Variant, pictures: np.ndarray
+    ) -> tuple[OpenFile, dict[str, Any]]:
+        """A file whose layers are int8 or float, and what was decided."""
+        assert variant.max_ms is not None
+        if not self.has_graph:
+            raise InputError(
+                "--budget of a time needs to know the network's graph, and of this one it is not "
+                "known; give a size"
+            )
+        data, report = reconstructed_in_time(
+            lower_for_int8(fold_batch_norms(network.model)),
+            variant.max_ms,
+            network.trained.preprocessing,
+            pictures,
+            shared_scale=network.trained.shared_scale,
+            name=f"{self._run.name}: {variant.name}",
+        )
+        return data, {"layers": report.to_dict()}
+
+    def _room(self, network: _Network) -> int:
+        """Bytes of a file that stand behind its network: description, labels, post-processing."""
+        float32 = parse_variant("float32")
+        bare = TFLiteModel.open(network.float32.packed())
+        return len(self._task.finished(bare, ".tflite", float32)) - len(network.float32.packed())
 
     def _images(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""
         return self._calibration.pictures(variant) if self._needs(trained, variant) else np.empty(0)
 
     def _needs(self, trained: Trained, variant: Variant) -> bool:
-        needed = variant.calibrated or variant.mixed_bits or self.reconstructs(trained)
+        needed = (
+            variant.calibrated or variant.mixed_bits or variant.aware or self.reconstructs(trained)
+        )
         return bool(variant.calibration_pictures and needed)
 
     def reconstructs(self, trained: Trained) -> bool:
         """Whether files of this network are reconstructed.
 
-        What training for int8 found is kept as it is.
+        What quantisation-aware training found is kept as it is.
         """
-        return self._task.kind.reconstructed and trained.ranges is None and self.has_graph
+        return self._task.kind.reconstructed and trained.bounds is None and self.has_graph
 
     def _key(self, variant: Variant, end: str) -> str:
         return _file_key(
@@ -466,7 +530,27 @@ class VariantBuilder:
             calibration=self._calibration.pictures,
             calibration_key=self._calibration.key,
             simulated=self._task.simulated_answers,
+            written=self._task.written,
+            on_validation=self._trial,
         )
+
+    def _trial(self, trained: Trained, variant: Variant) -> float | None:
+        """What validation images say of the file of a network; None where they say nothing."""
+        task = self._task
+        if task.validation is None:
+            return None
+        # One stage serves all forms.
+        variant = dataclasses.replace(variant, raw_outputs=False, probabilities=False)
+        network = _Network(trained, task)
+        file, _told = self._convert(network, variant, ".tflite")
+        path = self._run.artefacts / f"{atomic.TEMPORARY}trial.tflite"
+        try:
+            atomic.write_bytes(path, task.finished(file, ".tflite", variant, tested=False))
+            function = task.function_of(task.load(path))
+            value = task.on_validation(function, f"{variant.name} on validation images")
+        finally:
+            path.unlink(missing_ok=True)
+        return None if math.isnan(value) else value
 
     def _teacher_key(self, name: str) -> str:
         return self.source if name == "self" else atomic.sha256(Run.open(name).model_path)
@@ -501,7 +585,7 @@ class VariantBuilder:
             "file": path.name,
             "sha256": atomic.sha256(path),
             **artefact.sizes(path.read_bytes()),
-            "model": run.info["request"]["model"],
+            "model": run.called,
             "task": self._run.task,
             "variant": variant.to_dict(),
             "source": self.source,
@@ -582,6 +666,15 @@ def _file_key(*, calibration: str | None, **made_of: Any) -> str:
     """What a file is made of; a set of its own choice counts, where there is one."""
     chosen = {} if calibration is None else {"calibration": calibration}
     return content_key({**made_of, **chosen, "edition": _EDITION})
+
+
+def _training(trained: Trained) -> dict[str, Any]:
+    """What validation images said of a quantisation-aware training, for the .json."""
+    if trained.validation is None:
+        return {}
+    before, after = trained.validation
+    kept = "trained" if qat.is_better(trained.validation) else "begun"
+    return {"quantisation_aware": {"begun": before, "trained": after, "kept": kept}}
 
 
 def _selftest(path: pathlib.Path) -> dict[str, Any]:

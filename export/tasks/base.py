@@ -255,9 +255,9 @@ class Task(abc.ABC):
         return {
             "format": FORMAT,
             "task": run.task,
-            "model": run.info["request"]["model"],
+            "model": run.called,
             "variant": variant.name,
-            "name": run.info["request"]["model"],
+            "name": run.called,
             "description": f"{self.purpose}; {variant.description}",
             **About.of(run).to_dict(),
             "version": "",

@@ -33,7 +33,6 @@ from export.tflite import probabilities as tflite_probabilities
 from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.classification import imported
 from training.classification.batches import TrainingData, one_hot
 from training.classification.distillation import DistillationLoss, Teacher, accuracy
 from training.classification.evaluate import (
@@ -52,6 +51,7 @@ from training.datasets.decode import Broken, decode_split
 from training.datasets.selection import without
 from training.datasets.splits import Dataset, Split, places_by_class
 from training.engine import dataset_of_request as of_request
+from training.engine import own_answers
 from training.engine.config import TrainConfig
 from training.engine.run import Run
 
@@ -201,7 +201,7 @@ class Classification(Task):
         check_fingerprint(self.run, dataset.fingerprint)
         broken = set(self.run.info["dataset"].get("broken", ()))
         dataset = of_request.with_validation(dataset, self.config, broken=broken)
-        return imported.truth_of(self.run, dataset)
+        return own_answers.truth_of(self.run, dataset)
 
     @functools.cached_property
     def held_out(self) -> Split:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
-from export.artefacts.variants import Variant
-from export.compress.qat import FIXED_RANGES, float_layers, fused_dense, has_scale
+from export.artefacts.artefact import FLOAT_LAYERS
+from export.artefacts.variants import Variant, parse_variant
+from export.compress.int8_tensors import FIXED_RANGES, float_layers, fused_dense, has_scale
+from export.compress.reconstruct.keep_float import Subject, operations_of, with_float_layers
 from export.compress.reconstruct.measure import answers, has_regions, heads_noise, noise
+from export.compress.reconstruct.mixed_time import Timed, TimeReport, timed, within_time
 from export.compress.reconstruct.network import (
     ALL_PARTS,
     NEAREST,
@@ -24,6 +27,7 @@ from export.compress.reconstruct.network import (
     reconstruct,
 )
 from export.compress.reconstruct.walk import steps
+from export.graph.linear import LINEAR
 from export.tflite.convert import layer_of, to_tflite
 from export.tflite.kernel_ranges import kernels
 from export.tflite.model import TFLiteModel
@@ -73,7 +77,7 @@ def reconstructed(
     slow = variant.activations == "int16" or has_regions(model)
     judged = pictures[back][: _FEW_HELD_BACK if slow else None]
     float_file = float_file or TFLiteModel.open(to_tflite(model))
-    format_ = _format(model, float_file, variant, shared_scale)
+    format_ = file_format(model, float_file, variant, shared_scale)
     if bits is not None:
         rounded = {layer: count for layer, count in bits.items() if count <= 8}
         format_ = dataclasses.replace(format_, bits=lambda layer: rounded.get(layer.name))
@@ -91,14 +95,69 @@ def reconstructed(
         nearest = reconstruct(model, format_, fitted[:1], parts=NEAREST).model
         before, after = (heads_noise(model, twin, x) for twin in (nearest, found.model))
     else:
-        before, after = _decibels(file, plain, float_file, preprocessing, judged)
+        before, after = (_decibels(one, float_file, preprocessing, judged) for one in (plain, file))
     told = {
         "plain_db": before,
         "reconstructed_db": after,
         "pictures": len(judged),
         "written": after >= before,
     }
-    return (file if told["written"] else plain), told
+    best = file if told["written"] else plain
+    if not variant.keep_float or has_regions(model):
+        return best, told
+
+    def write(made: Reconstruction, floats: Collection[str]) -> TFLiteModel:
+        return _written(made, variant, preprocessing, pictures, shared_scale, floats)
+
+    kept = with_float_layers(
+        Subject(
+            model=model,
+            format=format_,
+            float_file=float_file,
+            int8_file=best,
+            int8_db=max(before, after),
+            fitted=fitted,
+            judged=preprocessing.normalise(judged),
+            most=variant.keep_float,
+            write=write,
+            decibels=lambda one: _decibels(one, float_file, preprocessing, judged),
+        )
+    )
+    if kept is None:
+        return best, told
+    return kept[0], {**told, FLOAT_LAYERS: kept[1]}
+
+
+def reconstructed_in_time(
+    model: keras.Model,
+    budget: float,
+    preprocessing: Preprocessing,
+    pictures: np.ndarray,
+    *,
+    shared_scale: Sequence[str] = (),
+    name: str = "",
+) -> tuple[TFLiteModel, TimeReport]:
+    """Write a network in int8 and float, as much of it in float as is fast enough.
+
+    Args:
+        model: as of `reconstructed`, lowered.
+        budget: milliseconds for an image on this machine, one thread.
+        preprocessing, pictures, shared_scale, name: likewise.
+
+    Raises:
+        InputError: no mixture is so fast.
+    """
+    back = _held_back(len(pictures))
+    float_file = TFLiteModel.open(to_tflite(model))
+    subject = Timed(
+        model=model,
+        format=file_format(model, float_file, parse_variant("plain_int8"), shared_scale),
+        preprocessing=preprocessing,
+        fitted=looked_at(model, pictures[~back]),
+        judged=pictures[back],
+        milliseconds=timed,
+    )
+    return within_time(subject, budget, name)
 
 
 def _held_back(count: int) -> np.ndarray:
@@ -122,47 +181,54 @@ def _written(
     preprocessing: Preprocessing,
     pictures: np.ndarray,
     shared_scale: Sequence[str],
+    floats: Collection[str] = (),
 ) -> TFLiteModel:
-    """The file, with the kernels and ranges that were found."""
+    """The file, with the kernels and ranges that were found; some layers may stay float."""
     ranges = dict(found.ranges)
     ranges |= {dense: ranges[relu] for dense, relu in _fused(found.model, ranges).items()}
+    made = TFLiteModel.open(to_tflite(found.model))
     return quantise(
-        TFLiteModel.open(to_tflite(found.model)),
+        made,
         variant,
         preprocessing,
         pictures if variant.calibrated else (),  # for ranges that were not chosen
         trained=ranges or None,
         shared_scale=shared_scale,
         kernel_bounds=found.bounds,
+        floats=operations_of(made, floats, {layer.name for layer in found.model.layers}),
     )
 
 
 def _decibels(
     file: TFLiteModel,
-    plain: TFLiteModel,
     float_file: TFLiteModel,
     preprocessing: Preprocessing,
     pictures: np.ndarray,
-) -> tuple[float, float]:
-    """Of the plain file and of the reconstructed one."""
-    wanted, *got = (
-        answers(one.packed(), preprocessing, pictures) for one in (float_file, plain, file)
-    )
-    return noise(got[0], wanted), noise(got[1], wanted)
+) -> float:
+    """Of a file."""
+    wanted, got = (answers(one.packed(), preprocessing, pictures) for one in (float_file, file))
+    return noise(got, wanted)
 
 
-def _format(
+def file_format(
     model: keras.Model,
     float_file: TFLiteModel,
     variant: Variant,
     shared_scale: Container[str],
 ) -> Format:
-    known = {layer.name for layer in model.layers}
+    """How a file of a variant will hold a network.
+
+    Args:
+        model, variant, shared_scale: as of `reconstructed`.
+        float_file: the network as it is written.
+    """
+    known = {layer.name for layer in model.layers if isinstance(layer, LINEAR)}
+    by_constant = kernel_bits(float_file, variant)
     bits: dict[str, int] = {}
-    for constant, count in kernel_bits(float_file, variant).items():
-        layer = layer_of(constant, known)
-        if layer is not None:
-            bits[layer] = count
+    for kernel in kernels(float_file):
+        layer = kernel.layer_among(known)
+        if layer is not None and kernel.name in by_constant:
+            bits[layer] = by_constant[kernel.name]
     fixed = {
         layer.name: FIXED_RANGES[layer.activation.__name__]
         for layer in model.layers

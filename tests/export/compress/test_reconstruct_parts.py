@@ -13,7 +13,7 @@ from marks import all_but
 
 from export.artefacts.variants import parse_variant
 from export.compress.reconstruct import Format, Parts, inputs, reconstruct, rounding
-from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.files import file_format, reconstructed
 from export.compress.reconstruct.inputs import covariances, groups_of, kernel_of, matrix, moments
 from export.compress.reconstruct.measure import has_regions, heads_noise, noise
 from export.compress.reconstruct.network import NEAREST, with_bare_layers
@@ -25,6 +25,7 @@ from export.graph.linear import LINEAR
 from export.graph.lower import lower_for_int8
 from export.graph.two_stage import with_suppression
 from export.tflite.convert import to_tflite
+from export.tflite.kernel_ranges import kernels
 from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise
 from kerascnn.preprocessing import Preprocessing
@@ -133,6 +134,19 @@ def test_a_head_of_all_levels_is_rounded_once() -> None:
             nearest = rounding.by_range(matrix(model.get_layer(f"{output}_{role}"), own), 8)
             got = np.rint(matrix(model.get_layer(f"{output}_{role}"), integers[0]))
             assert np.any(got != nearest.integers)
+
+
+def test_equal_kernels_are_known_by_what_reads_them() -> None:
+    """Of equal ones the converter keeps one constant, whose name is no layer's."""
+    model = heads()
+    file = TFLiteModel.open(to_tflite(model))
+    read = [kernel.name for kernel in kernels(file)]
+    assert len(set(read)) < len(read)
+    form = file_format(model, file, parse_variant("weight_int8"), ())
+    linear = [layer for layer in model.layers if isinstance(layer, LINEAR)]
+    assert [form.bits(layer) for layer in linear] == [8] * len(linear)
+    names = {layer.name for layer in linear}
+    assert {kernel.layer_among(names) for kernel in kernels(file)} == names
 
 
 # --- Whole networks -------------------------------------------------------------------------------

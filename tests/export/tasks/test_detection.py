@@ -311,12 +311,14 @@ def test_predict_as_a_command(run: Run, made: dict[str, Artefact], tmp_path: Pat
 @pytest.mark.slow
 def test_a_trained_step_in_front(run: Run) -> None:
     """Quantisation-aware training and pruning of a detector end in files that run."""
-    variants = ["qat_int8", "prune50_float32"]
+    variants = ["qat_int8", "qat_weight_int4", "prune50_float32"]
     found = {a.info["variant"]["name"]: a for a in compress(run, variants, onnx=False)[0]}
     assert set(found) == set(variants)
     assert found["prune50_float32"].info["evaluation"]["fits"]
     assert found["prune50_float32"].info["evaluation"]["sparsity"] > 0.2
     assert found["qat_int8"].info["input"]["type"] == "uint8"
+    assert found["qat_weight_int4"].info["input"]["type"] == "float32"
+    assert found["qat_weight_int4"].info["evaluation"]["fits"]
 
 
 # --- By hand --------------------------------------------------------------------------------------

@@ -571,12 +571,16 @@ def test_patterns_run_along_a_transposed_kernels_inputs() -> None:
 @pytest.mark.slow
 def test_a_trained_step_in_front(run: Run) -> None:
     """Quantisation-aware training, pruning and clustering end in files that run."""
-    variants = ["qat_int8", "prune50_float32", "prune50_cluster16_qat_int8"]
+    variants = [
+        *("qat_int8", "qat_weight_int4", "prune50_float32", "prune50_cluster16_qat_int8"),
+    ]
     found = {a.info["variant"]["name"]: a for a in compress(run, variants, onnx=False)[0]}
     assert set(found) == set(variants)
     pruned = found["prune50_float32"].info["evaluation"]
     assert pruned["fits"], pruned["rule"]
     assert pruned["sparsity"] > 0.35
+    four = found["qat_weight_int4"].info
+    assert four["evaluation"]["fits"], four["evaluation"]["rule"]
     for name in ("qat_int8", "prune50_cluster16_qat_int8"):
         info = found[name].info
         assert info["input"]["type"] == "uint8"

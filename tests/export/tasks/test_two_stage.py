@@ -385,6 +385,7 @@ def test_what_is_made_and_what_is_refused(task: TwoStageDetection) -> None:
         ("float32_raw", "without suppression inside, their second stage has no regions"),
         ("prune50_float32", "steps that train have the losses of one-stage detectors alone"),
         ("qat_int8", "steps that train have the losses of one-stage detectors alone"),
+        ("qat_weight_int4", "steps that train have the losses of one-stage detectors alone"),
         ("weight_int4", "weights of 4 bits move boxes"),
         ("mixed", "moves the regions that the second one is judged on"),
         ("int8_converter", "round coordinates and scores between the stages"),

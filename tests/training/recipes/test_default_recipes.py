@@ -84,7 +84,7 @@ def test_detection(tmp_path: Path) -> None:
         image_size=(96, 96),
         weights="imagenet",
     )
-    assert run.info["request"]["recipe"] == "detection"
+    assert run.info["request"]["recipe"] == "detection_finetune"
     assert run.info["results"]["ap50"] > 75
 
 
@@ -103,7 +103,7 @@ def test_two_stage_detection(tmp_path: Path) -> None:
         model_options={"head_units": 256},
         detector_options={"proposals": 100, "samples": 64},
     )
-    assert run.info["request"]["recipe"] == "detection"
+    assert run.info["request"]["recipe"] == "detection_finetune"
     assert run.info["results"]["held_out"] > 80
 
 

@@ -36,11 +36,15 @@ MODELS = {
 }  # fmt: skip
 DETECTORS = {
     "scenes": "ssdlite_mobilenet_v2", "detection": "efficientdet_lite0",
+    "detection_finetune": "efficientdet_lite0",
     "ssdlite": "ssdlite_mobilenet_v3_large", "efficientdet": "efficientdet_lite0",
     "rtmdet": "rtmdet_mobilenet_v4_conv_small",
 }  # fmt: skip
 TWO_STAGES = {"rcnn": "faster_rcnn_efficientnet_lite0_fpn"}
-MAPS = {"scenes_maps": "unet", "segmentation": "unet_efficientnet_lite0"}
+MAPS = {
+    "scenes_maps": "unet", "segmentation": "unet_efficientnet_lite0",
+    "segmentation_finetune": "unet_efficientnet_lite0",
+}  # fmt: skip
 LABELS = {"multilabel": "mobilenet_v2", "multilabel_finetune": "mobilenet_v1"}
 FAST = {"digits", "lenet"}
 # Those of no family, which are what a user gets who names none, or asks for in their place.
@@ -151,7 +155,8 @@ def two_steps(name: str, model: str, folder: Path, **changes: Any) -> Run:
     before = recipes.load(name).config_for(model)
     assert dataclasses.replace(
         asked.config, epochs=before.epochs, batch_size=before.batch_size,
-        freeze_epochs=before.freeze_epochs, min_updates=before.min_updates,
+        freeze_epochs=before.freeze_epochs, freeze_updates=before.freeze_updates,
+        min_updates=before.min_updates,
     ) == before  # fmt: skip
     train(asked, folder)
     row = (folder / "history.csv").read_text().splitlines()

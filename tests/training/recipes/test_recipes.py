@@ -14,13 +14,16 @@ from kerascnn.errors import InputError
 from training import recipes, tasks
 from training.engine import options, schedules
 
-OF_MAPS = ("scenes_maps", "segmentation")
+OF_MAPS = ("scenes_maps", "segmentation", "segmentation_finetune")
 OF_LABELS = ("multilabel", "multilabel_finetune")
 OURS = (
     *("digits", "scenes_digits", "scratch", "finetune", "scenes", "detection"),
+    "detection_finetune",
     *(*OF_MAPS, *OF_LABELS),
 )
-OF_DETECTORS = ("scenes", "detection", "ssdlite", "efficientdet", "rtmdet", "rcnn")
+OF_DETECTORS = (
+    *("scenes", "detection", "detection_finetune", "ssdlite", "efficientdet", "rtmdet", "rcnn"),
+)
 IMAGENET = 1_281_167
 
 
@@ -141,10 +144,11 @@ def test_who_names_no_recipe_gets_one_for_network_data_and_weights():
     for model, data, weights, name in (
         ("ssdlite_mobilenet_v2", "scenes:256@40+10", None, "scenes"),
         ("efficientdet_lite0", "scenes", "imagenet", "scenes"),
-        ("efficientdet_lite0", "coco.json", "imagenet", "detection"),
+        ("efficientdet_lite0", "coco.json", "imagenet", "detection_finetune"),
         ("efficientdet_lite0", "mnist", None, "detection"),
         ("unet", "scenes:128", None, "scenes_maps"),
-        ("unet_resnet50", "cells/", "imagenet", "segmentation"),
+        ("unet_resnet50", "cells/", "imagenet", "segmentation_finetune"),
+        ("unet_resnet50", "cells/", None, "segmentation"),
         ("lenet5", "mnist", None, "digits"),
         ("lenet5", "mnist-photos", None, "digits"),
         ("mobilenet_v2", "scenes-digits", None, "scenes_digits"),
