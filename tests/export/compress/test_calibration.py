@@ -10,6 +10,7 @@ import colours
 import numpy as np
 import pytest
 from commands import assert_refused, here
+from marks import IN_CI
 from PIL import Image
 
 import kerascnn
@@ -103,6 +104,7 @@ def test_unlike_images_are_warned_of(
     assert "look unlike the training images" in (run.folder / "report.html").read_text("utf-8")
 
 
+@IN_CI
 def test_another_set_makes_files_anew(root: Path, run: kerascnn.Run) -> None:
     opened, path = Run.open(run.folder), run.folder / "artefacts" / "plain_int8.tflite"
 
