@@ -28,6 +28,7 @@ from export.artefacts.variants import (
     parse_variant,
     with_outputs,
 )
+from export.compress import qat
 from export.compress.calibration import Calibration
 from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
@@ -301,7 +302,7 @@ class VariantBuilder:
         info["seconds"] = round(seconds, 1)
         info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, sparsity, path)
         info["wrong_pictures"], info["mistakes"] = self._task.mistakes(answers)
-        info |= made | calibrated
+        info |= made | calibrated | _training(network.trained)
         artefact.write_info(path, info)
         return Artefact(path, info)
 
@@ -311,7 +312,7 @@ class VariantBuilder:
         if variant.calibrated:
             _model, file, preprocessing = network.lowered(variant)
         if id(file) not in self._half_ranges:
-            pictures = self._pictures(network.trained, variant)
+            pictures = self._images(network.trained, variant)
             try:
                 pictures = pictures if len(pictures) else self._sample(IMAGES)[0]
             except InputError:
@@ -384,7 +385,7 @@ class VariantBuilder:
         if variant.weight_bits == 32:
             return TFLiteModel.open(network.float32.packed()), {}
         preprocessing = network.trained.preprocessing
-        pictures = self._pictures(network.trained, variant)
+        pictures = self._images(network.trained, variant)
         if variant.mixed_bits:
             return self._mixed(network, variant, pictures)
         model, float_file = network.model, network.float32
@@ -499,7 +500,7 @@ class VariantBuilder:
         finished = len(self._task.finished(bare, ".tflite", float32))
         return finished - len(network.float32.packed()) + _SELFTEST
 
-    def _pictures(self, trained: Trained, variant: Variant) -> np.ndarray:
+    def _images(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""
         return self._calibration.pictures(variant) if self._needs(trained, variant) else np.empty(0)
 
@@ -612,7 +613,7 @@ class VariantBuilder:
             **_selftest(path),
             "labels": list(run.labels),
             **About.of(run).to_dict(),
-            "calibration_pictures": len(self._pictures(trained, variant)),
+            "calibration_pictures": len(self._images(trained, variant)),
             "versions": versions(),
         }
 
@@ -674,6 +675,15 @@ def _file_key(*, calibration: str | None, **made_of: Any) -> str:
     """What a file is made of; a set of its own choice counts, where there is one."""
     chosen = {} if calibration is None else {"calibration": calibration}
     return content_key({**made_of, **chosen, "edition": _EDITION})
+
+
+def _training(trained: Trained) -> dict[str, Any]:
+    """What validation images said of a quantisation-aware training, for the .json."""
+    if trained.validation is None:
+        return {}
+    before, after = trained.validation
+    kept = "trained" if qat.is_better(trained.validation) else "begun"
+    return {"quantisation_aware": {"begun": before, "trained": after, "kept": kept}}
 
 
 def _selftest(path: pathlib.Path) -> dict[str, Any]:

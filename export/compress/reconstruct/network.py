@@ -263,7 +263,7 @@ class _Work:
             if self._format.activations == "dynamic" and not isinstance(
                 layer, layers.DepthwiseConv2D
             ):
-                x = _by_picture(x)
+                x = _by_image(x)
             met = moments(layer, x, self._seed, given if self._parts.targets else None)
         if self._parts.rounding == "scales":
             return rounding.by_error(weights, met.inputs, bits, tied=tied)
@@ -299,7 +299,7 @@ def _correct(layer: layers.Layer, found: np.ndarray, wanted: np.ndarray) -> None
     found += moved.astype(np.float32)
 
 
-def _by_picture(x: np.ndarray) -> np.ndarray:
+def _by_image(x: np.ndarray) -> np.ndarray:
     """As dynamic int8 takes it: 256 steps over each picture's own range."""
     made = np.empty_like(x)
     for one, out in zip(x, made, strict=True):
