@@ -56,6 +56,7 @@ MOST_PARTITIONS = 3
 MOST_GROWTH = 0.1
 """Of the file's bytes: each weight that is float takes three more."""
 
+_FEWEST = 4  # images held back: of fewer nothing is chosen by
 _TRIED = 2  # sets that files are made of
 _PAIRED = 12  # that are joined with each other
 _BETWEEN = 4  # operations without a kernel, in one set
@@ -118,10 +119,13 @@ def with_float_layers(subject: Subject) -> tuple[TFLiteModel, dict[str, Any]] | 
         The file, and what its .json says of it; None where no layer buys back enough, or the file
         would be cut into too many pieces or grow too much.
     """
-    if subject.int8_db >= ENOUGH or not subject.most:
+    if subject.int8_db >= ENOUGH or not subject.most or len(subject.judged) < _FEWEST:
         return None
     plan = Plan(subject.float_file, subject.model)
-    found = sampled(subject)
+    try:
+        found = sampled(subject)
+    except LookupError:  # an operation without a derivative
+        return None
     most_bytes = MOST_GROWTH * len(subject.int8_file.packed())
     candidates: list[FloatLayers] = []
     for one in best_sets(plan, found, subject.most):
