@@ -13,6 +13,7 @@ from keras import layers
 
 from export.artefacts.variants import Variant
 from export.compress.qat import FIXED_RANGES, float_layers, fused_dense, has_scale
+from export.compress.reconstruct.equalise import better
 from export.compress.reconstruct.measure import answers, has_regions, heads_noise, noise
 from export.compress.reconstruct.network import (
     ALL_PARTS,
@@ -23,6 +24,7 @@ from export.compress.reconstruct.network import (
     looked_at,
     reconstruct,
 )
+from export.compress.reconstruct.varied import crops, half_varied
 from export.compress.reconstruct.walk import steps
 from export.tflite.convert import layer_of, to_tflite
 from export.tflite.kernel_ranges import kernels
@@ -34,6 +36,7 @@ from kerascnn.preprocessing import Preprocessing
 # are looked at where one takes seconds: arithmetic of 16 bits is thirty times as slow on a desktop.
 _HELD_BACK = 5
 _FEW_HELD_BACK = 10
+_PART = 32  # images that are made at once
 
 
 def reconstructed(
@@ -69,36 +72,103 @@ def reconstructed(
         The file, and for its .json the noise of both on the pictures held back, in decibels below
         the float network's answers; None without `plain`.
     """
+    parts = parts or ALL_PARTS
     back = _held_back(len(pictures)) if plain is not None else np.zeros(len(pictures), bool)
     slow = variant.activations == "int16" or has_regions(model)
-    judged = pictures[back][: _FEW_HELD_BACK if slow else None]
+    judged, fitted = pictures[back][: _FEW_HELD_BACK if slow else None], pictures[~back]
     float_file = float_file or TFLiteModel.open(to_tflite(model))
     format_ = _format(model, float_file, variant, shared_scale)
     if bits is not None:
         rounded = {layer: count for layer, count in bits.items() if count <= 8}
         format_ = dataclasses.replace(format_, bits=lambda layer: rounded.get(layer.name))
-    fitted = preprocessing.normalise(looked_at(model, pictures[~back]))
-    found = reconstruct(model, format_, fitted, parts=parts or ALL_PARTS, name=name)
-    if bits is None:
-        file = _written(found, variant, preprocessing, pictures, shared_scale)
-    else:
-        made = TFLiteModel.open(to_tflite(found.model))
-        file = quantise_weights(made, _outputs(made, bits), found.bounds)
+    write = functools.partial(
+        _written,
+        variant=variant,
+        preprocessing=preprocessing,
+        pictures=pictures,
+        shared_scale=shared_scale,
+        bits=bits,
+    )
+    work = _Work(model, format_, preprocessing, fitted, parts, name)
+    file = write(work.found)
     if plain is None or not len(judged):
         return file, None
-    if has_regions(model):  # a file that looks elsewhere says nothing of its rounding
-        x = preprocessing.normalise(judged)
-        nearest = reconstruct(model, format_, fitted[:1], parts=NEAREST).model
-        before, after = (heads_noise(model, twin, x) for twin in (nearest, found.model))
+    if work.regions:
+        told = work.heads(judged)
     else:
-        before, after = _decibels(file, plain, float_file, preprocessing, judged)
-    told = {
+        measure = _Measure(float_file, preprocessing, judged)
+        told = _told(measure.noise(plain), measure.noise(file), judged)
+    return (file if told["written"] else plain), told
+
+
+class _Work:
+    """A network on its way to its file.
+
+    Attributes:
+        regions: whether it is a two-stage detector.
+        found: what the walk makes of it.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        format_: Format,
+        preprocessing: Preprocessing,
+        images: np.ndarray,
+        parts: Parts,
+        name: str,
+    ) -> None:
+        self._format, self._preprocessing, self._images = format_, preprocessing, images
+        self._model, self._name, self.regions = model, name, has_regions(model)
+        rng, seen = np.random.default_rng(0), looked_at(model, images)
+        self._x = preprocessing.normalise(half_varied(seen, rng) if parts.varied else seen)
+        if parts.equalising and format_.activations == "int8" and not self.regions:
+            self._model = better(model, format_, self._x)
+        whole = parts.varied and not self.regions
+        more = functools.partial(self._more, rng) if whole else None
+        given = (self._model, format_, self._x)
+        self.found = reconstruct(*given, parts=parts, more=more, name=name)
+
+    def _more(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
+        """Normalised images, of other places and colours than those that are looked at."""
+        for _ in range(-(-count // _PART)):
+            chosen = crops(self._images[rng.integers(0, len(self._images), _PART)], rng)
+            yield self._preprocessing.normalise(half_varied(chosen, rng))
+
+    def heads(self, judged: np.ndarray) -> dict[str, Any]:
+        """Of a two-stage detector, whose files that look elsewhere say nothing of their rounding.
+
+        Args:
+            judged: (n, height, width, channels) uint8 images held back.
+        """
+        x = self._preprocessing.normalise(judged)
+        nearest = reconstruct(self._model, self._format, self._x[:1], parts=NEAREST)
+        twins = (nearest.model, self.found.model)
+        return _told(*(heads_noise(self._model, twin, x) for twin in twins), judged)
+
+
+class _Measure:
+    """How far files are from the float one on images held back."""
+
+    def __init__(
+        self, float_file: TFLiteModel, preprocessing: Preprocessing, pictures: np.ndarray
+    ) -> None:
+        self._preprocessing, self._pictures = preprocessing, pictures
+        self._wanted = answers(float_file.packed(), preprocessing, pictures)
+
+    def noise(self, file: TFLiteModel) -> float:
+        """In decibels, see `export.compress.reconstruct.measure`."""
+        return noise(answers(file.packed(), self._preprocessing, self._pictures), self._wanted)
+
+
+def _told(before: float, after: float, judged: np.ndarray) -> dict[str, Any]:
+    """For a file's .json."""
+    return {
         "plain_db": before,
         "reconstructed_db": after,
         "pictures": len(judged),
         "written": after >= before,
     }
-    return (file if told["written"] else plain), told
 
 
 def _held_back(count: int) -> np.ndarray:
@@ -118,16 +188,21 @@ def _outputs(float_file: TFLiteModel, bits: Mapping[str, int]) -> dict[str, int]
 
 def _written(
     found: Reconstruction,
+    *,
     variant: Variant,
     preprocessing: Preprocessing,
     pictures: np.ndarray,
     shared_scale: Sequence[str],
+    bits: Mapping[str, int] | None,
 ) -> TFLiteModel:
     """The file, with the kernels and ranges that were found."""
+    made = TFLiteModel.open(to_tflite(found.model))
+    if bits is not None:
+        return quantise_weights(made, _outputs(made, bits), found.bounds)
     ranges = dict(found.ranges)
     ranges |= {dense: ranges[relu] for dense, relu in _fused(found.model, ranges).items()}
     return quantise(
-        TFLiteModel.open(to_tflite(found.model)),
+        made,
         variant,
         preprocessing,
         pictures if variant.calibrated else (),  # for ranges that were not chosen
@@ -135,20 +210,6 @@ def _written(
         shared_scale=shared_scale,
         kernel_bounds=found.bounds,
     )
-
-
-def _decibels(
-    file: TFLiteModel,
-    plain: TFLiteModel,
-    float_file: TFLiteModel,
-    preprocessing: Preprocessing,
-    pictures: np.ndarray,
-) -> tuple[float, float]:
-    """Of the plain file and of the reconstructed one."""
-    wanted, *got = (
-        answers(one.packed(), preprocessing, pictures) for one in (float_file, plain, file)
-    )
-    return noise(got[0], wanted), noise(got[1], wanted)
 
 
 def _format(
