@@ -56,6 +56,7 @@ MOST_PARTITIONS = 3
 MOST_GROWTH = 0.1
 """Of the file's bytes: each weight that is float takes three more."""
 
+_FEWEST = 4  # images held back: of fewer nothing is chosen by
 _TRIED = 2  # sets that files are made of
 _PAIRED = 12  # that are joined with each other
 _BETWEEN = 4  # operations without a kernel, in one set
@@ -77,6 +78,7 @@ class Subject:
         int8_file: what was written.
         int8_db: its answers, in decibels below the float network's, on images held back.
         fitted, judged: (n, height, width, channels) normalised images: of the fit, held back.
+        more: other images of the fit, as of `reconstruct`.
         most: layers with kernels that may be float.
         write: makes a file of a network, with layers that stay float.
         decibels: of a file, as `int8_db`.
@@ -92,6 +94,7 @@ class Subject:
     most: int
     write: Callable[[Reconstruction, Collection[str]], TFLiteModel]
     decibels: Callable[[TFLiteModel], float]
+    more: Callable[[int], Iterator[np.ndarray]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,10 +121,13 @@ def with_float_layers(subject: Subject) -> tuple[TFLiteModel, dict[str, Any]] | 
         The file, and what its .json says of it; None where no layer buys back enough, or the file
         would be cut into too many pieces or grow too much.
     """
-    if subject.int8_db >= ENOUGH or not subject.most:
+    if subject.int8_db >= ENOUGH or not subject.most or len(subject.judged) < _FEWEST:
         return None
     plan = Plan(subject.float_file, subject.model)
-    found = sampled(subject)
+    try:
+        found = sampled(subject)
+    except LookupError:  # an operation without a derivative
+        return None
     most_bytes = MOST_GROWTH * len(subject.int8_file.packed())
     candidates: list[FloatLayers] = []
     for one in best_sets(plan, found, subject.most):
@@ -402,7 +408,7 @@ def _made(subject: Subject, one: FloatLayers) -> tuple[float, TFLiteModel] | Non
         has_scale=lambda layer: layer.name not in free and has_scale(layer),
     )
     plain = Reconstruction(model=subject.model, bounds={}, ranges=format_.fixed)
-    anew = reconstruct(subject.model, format_, subject.fitted)
+    anew = reconstruct(subject.model, format_, subject.fitted, more=subject.more)
     files = [subject.write(found, one.layers) for found in (anew, plain)]
     most = max(MOST_PARTITIONS, partitions(subject.int8_file.packed()))
     whole = [file for file in files if partitions(file.packed()) <= most and _is_static(file)]

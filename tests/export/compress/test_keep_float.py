@@ -149,7 +149,9 @@ def test_one_layer_does_not_do_what_two_do() -> None:
     assert "float_layers" not in told
 
 
-@pytest.mark.parametrize("bound", ["pieces", "bytes", "gain"])
+@pytest.mark.parametrize(
+    "bound", ["pieces", "bytes", pytest.param("gain", marks=pytest.mark.slow(ci=True))]
+)
 def test_the_bounds_are_kept(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = small("kernel", 0)[1].packed()
     if bound == "pieces":
@@ -163,7 +165,18 @@ def test_the_bounds_are_kept(bound: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert file.packed() == whole
 
 
-@pytest.mark.parametrize("task", ["detector", "segmenter", "every kind"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "detector",
+        *(
+            pytest.param(
+                one, marks=pytest.mark.slow(ci=True)
+            )  # of the detector there are all paths
+            for one in ("segmenter", "every kind")
+        ),
+    ],
+)
 def test_networks_of_all_tasks_have_files_with_float_layers(
     task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
