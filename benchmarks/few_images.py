@@ -52,6 +52,7 @@ BEFORE = {"detection": "detection", "segmentation": "segmentation"}
 RUNS: dict[str, dict[str, Any]] = {
     "default": {},
     "before": {"min_updates": 0},
+    "60 epochs": {"min_updates": 0},
     "not frozen first": {"freeze_epochs": 0},
     "norms follow": {"norms": "batches"},
     "rate 2e-3": {"learning_rate": 2e-3},
@@ -133,7 +134,12 @@ def written(folder: pathlib.Path, part: str, count: int) -> pathlib.Path:
         image, objects = _image(rng, photos, right=part != "train")
         image.save(images / f"{number}.png")
         told["images"].append(
-            {"id": number, "file_name": f"{images.name}/{number}.png", "width": SIDE, "height": SIDE}
+            {
+                "id": number,
+                "file_name": f"{images.name}/{number}.png",
+                "width": SIDE,
+                "height": SIDE,
+            }
         )
         for label, outline in objects:
             (left, top), (right, bottom) = outline.min(axis=0), outline.max(axis=0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 _AHEAD = 2
@@ -17,6 +20,29 @@ def ready(stream: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return stream.prefetch(_AHEAD).with_options(options)
+
+
+def is_stream(batches: Any) -> bool:
+    """Whether batches come by tf.data."""
+    return isinstance(batches, tf.data.Dataset)
+
+
+def noted(stream: tf.data.Dataset, note: Callable[[], None]) -> tf.data.Dataset:
+    """The same batches; `note` is called when one is ready, in their order."""
+
+    def called() -> bool:
+        note()
+        return True
+
+    def ready(*batch: Any) -> Any:
+        parts = tf.nest.flatten(batch)
+        with tf.control_dependencies(parts):
+            done = tf.numpy_function(called, [], tf.bool)
+        with tf.control_dependencies([done]):
+            passed = [tf.identity(part) for part in parts]
+        return tf.nest.pack_sequence_as(stream.element_spec, passed)
+
+    return stream.map(ready)
 
 
 def on_device(stream: tf.data.Dataset, device: str, ahead: int) -> tf.data.Dataset:

@@ -127,8 +127,8 @@ class TrainConfig:
         freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
             classifiers, what is no part of the backbone. Batch norms do as they do afterwards, see
             `norms`: a head behind other statistics would meet other features then.
-        freeze_updates: updates in these, at least: where images are few, there are more of these
-            epochs than `freeze_epochs`, and of all as many more; 0: as `freeze_epochs` gives.
+        freeze_updates: updates in these, at least: where images are few, more epochs are frozen
+            than `freeze_epochs`; 0: as `freeze_epochs` gives.
         freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
         probe: "yes": in the first of the frozen epochs the logits layer does not learn by steps,
             but is solved for: the best one on the features of the initial weights

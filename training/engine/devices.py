@@ -96,9 +96,7 @@ class Placement:
                 feed tf.data views of arrays that are used again, by `from_generator` or
                 `numpy_function`: TensorFlow 2.21 may write into them. Copies are safe.
         """
-        from training.engine import hardware
-
-        return hardware.fed(make_stream(self.shard))
+        return make_stream(self.shard)
 
     def evaluation_batch(self, pictures: int, batch_size: int) -> int:
         """A size for the batches of `distribute_evaluation`, at most `batch_size`.

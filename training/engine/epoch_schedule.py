@@ -45,9 +45,9 @@ def batch_of(pictures: int, config: TrainConfig) -> int:
 def for_images(config: TrainConfig, pictures: int) -> TrainConfig:
     """The configuration that a training on so many images has.
 
-    Its batches are as large as they really are, which sets the learning rate. There are as many
-    frozen epochs as `freeze_updates` takes, if there are any, and as many epochs as `min_updates`
-    takes behind them, if there are any behind them.
+    Its batches are as large as they really are, which sets the learning rate. As many epochs are
+    frozen as `freeze_updates` takes, if any are, and there are as many epochs as `min_updates`
+    takes behind them, and one at least, if there are any behind them.
 
     Args:
         pictures: to learn from.
@@ -58,11 +58,9 @@ def for_images(config: TrainConfig, pictures: int) -> TrainConfig:
     def long_enough(updates: int) -> int:
         return math.ceil(updates * config.accumulate / max(1, pictures // size))
 
-    if frozen:
-        frozen = max(frozen, long_enough(config.freeze_updates))
-        epochs += frozen - config.freeze_epochs
     if epochs > frozen:
-        epochs = max(epochs, frozen + long_enough(config.min_updates))
+        frozen = max(frozen, long_enough(config.freeze_updates)) if frozen else 0
+        epochs = max(epochs, frozen + max(1, long_enough(config.min_updates)))
     return dataclasses.replace(config, batch_size=size, epochs=epochs, freeze_epochs=frozen)
 
 

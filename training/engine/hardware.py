@@ -7,7 +7,7 @@ it, and of what was asked for; nothing else decides.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +15,7 @@ import keras
 from training.common import gpus
 from training.common.gpus import GPU, half_precision
 from training.engine.config import TrainConfig
-
+from training.engine.waiting import Waiting
 
 # Of jax Keras 3.15 sees to by itself (`JAXEpochIterator`); of torch, whose batches Keras takes
 # through a DataLoader, nobody does.
@@ -139,22 +139,28 @@ def chosen(config: TrainConfig) -> Choices:
     return choose(seen(), config)
 
 
-def fed(stream: Any, hardware: Hardware | None = None) -> Any:
+def fed(batches: Any, choices: Choices, waiting: Waiting) -> Any:
     """What a step is fed by: the same batches, copied to the device while earlier ones are used.
 
-    Where `choose` says so; else the stream itself.
+    Where `choices` say so; else as they are. Batches that a tf.distribute strategy hands out are
+    copied by that.
 
     Args:
-        stream: of batches, as Keras takes it; of tensorflow a tf.data.Dataset.
-        hardware: None: what the backend reports.
+        batches: as Keras takes them.
+        waiting: is told of each.
     """
-    hardware = seen() if hardware is None else hardware
-    ahead = choose(hardware, TrainConfig()).ahead
-    if not ahead or hardware.backend != "tensorflow":
-        return stream
+    if not choices.ahead:
+        return batches
+    if isinstance(batches, Iterator):
+        return waiting.asked(batches)
+    if keras.backend.backend() != "tensorflow":
+        return batches
     from training.datasets import streams
 
-    return streams.on_device(stream, streams.FIRST_GPU, ahead)
+    if not streams.is_stream(batches):
+        return batches
+    noted = streams.noted(batches, waiting.note_ready)
+    return streams.on_device(noted, streams.FIRST_GPU, choices.ahead)
 
 
 def _precision(hardware: Hardware) -> str:

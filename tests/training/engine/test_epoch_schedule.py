@@ -85,10 +85,11 @@ def test_few_images_have_more_epochs_where_a_training_shall_have_so_many_updates
 
 
 @pytest.mark.parametrize(
-    ("images", "frozen", "epochs"), [(60, 19, 78), (500, 5, 64), (5000, 1, 60), (4, 150, 450)]
+    ("images", "frozen", "epochs"),
+    [(60, 19, 60), (20, 30, 90), (500, 5, 60), (5000, 1, 60), (4, 150, 450)],
 )
 def test_few_images_have_more_frozen_epochs(images: int, frozen: int, epochs: int) -> None:
-    """By hand: 150 frozen updates and 300 behind them, in epochs of 8 (31, 312, 1) batches."""
+    """By hand: 150 frozen updates, 300 behind them, in epochs of 8 (5, 31, 312, 1) batches."""
     config = dataclasses.replace(
         CONFIG, epochs=60, freeze_epochs=1, freeze_updates=150, batch_size=16, min_steps=8,
         min_updates=300,

@@ -60,36 +60,9 @@ def test_defaults_are_functions_of_what_the_backend_reports(
 def test_batches_are_copied_ahead_to_a_device_that_is_not_the_cpu(
     backend: str, accelerators: tuple[Accelerator, ...], ahead: int
 ) -> None:
-    assert choose(Hardware(backend=backend, accelerators=accelerators), TrainConfig()).ahead == ahead
-
-
-def test_a_step_is_fed_from_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device is a processor here; that batches stay the same is what can be seen."""
-    import tensorflow as tf
-
-    from training.datasets import streams
-    from training.engine.devices import SINGLE
-
-    copied: list[tuple[str, int]] = []
-    on_device = streams.on_device
-
-    def noted(stream: tf.data.Dataset, device: str, ahead: int) -> tf.data.Dataset:
-        copied.append((device, ahead))
-        return on_device(stream, "/CPU:0", ahead)
-
-    monkeypatch.setattr(streams, "on_device", noted)
-
-    def stream(_shard: tuple[int, int]) -> tf.data.Dataset:
-        batches = {"pictures": np.arange(12, dtype=np.uint8).reshape(3, 4)}
-        return streams.ready(tf.data.Dataset.from_tensor_slices(batches))
-
-    plain = [batch["pictures"].numpy().tolist() for batch in SINGLE.distribute(stream)]
-    assert not copied
-    gpu = Hardware(backend="tensorflow", accelerators=(AMPERE,))
-    monkeypatch.setattr(hardware, "seen", lambda: gpu)
-    fed = [batch["pictures"].numpy().tolist() for batch in SINGLE.distribute(stream)]
-    assert copied == [("/GPU:0", 2)]
-    assert fed == plain == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert (
+        choose(Hardware(backend=backend, accelerators=accelerators), TrainConfig()).ahead == ahead
+    )
 
 
 def test_what_is_asked_for_goes_before() -> None:
