@@ -37,6 +37,7 @@ from export.compress.reconstruct.network import NEAREST, with_bare_layers
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.lower import lower_for_int8, needs_lowering
 from export.tflite.convert import to_tflite
+from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise_file
 from kerascnn.preprocessing import Preprocessing
 
@@ -48,8 +49,12 @@ PARTS = {
     "and what goes before it": dataclasses.replace(NEAREST, rounding="compensated", targets=True),
     "bias correction": dataclasses.replace(NEAREST, biases=True),
     "ranges by error": dataclasses.replace(NEAREST, ranges=True),
+    "channels of one size": dataclasses.replace(NEAREST, equalising=True),
+    "all but varied images": Parts(varied=False),
     "all": Parts(),
 }
+# What a precision has nothing of.
+POINTLESS = {"ranges by error", "channels of one size"}
 SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 _SMALLEST = 0.2  # share of a photo's largest square that a crop has
 
@@ -138,10 +143,20 @@ def main() -> None:
         plain = quantise_file(to_tflite(network), variant, preprocessing, calibration)
         show(f"plain_{name}", plain, _cpu_seconds() - began)
         for part, parts in (PARTS if asked.parts else {"all": Parts()}).items():
+            if part in POINTLESS and not variant.calibrated:
+                continue
             began = _cpu_seconds()
-            file, _told = reconstructed(
-                network, variant, preprocessing, calibration, parts=parts, name=part
+            file, told = reconstructed(
+                network,
+                variant,
+                preprocessing,
+                calibration,
+                # Where all are asked for, images are held back to choose by, as in `compress`.
+                plain=TFLiteModel.open(plain) if part == "all" else None,
+                parts=parts,
+                name=part,
             )
+            print(f"<!-- {name}: {told}, at most {_gigabytes():.1f} GB -->", flush=True)
             seconds = _cpu_seconds() - began
             show(name if part == "all" else f"{name}: {part}", file.packed(), seconds)
     if asked.out:
@@ -152,6 +167,10 @@ def main() -> None:
 def _cpu_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+def _gigabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 if __name__ == "__main__":

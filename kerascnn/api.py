@@ -78,8 +78,8 @@ class CompressionOptions(TypedDict, total=False):
             used, or a folder of images without labels.
         calibration_images: how many of them, in all; the run's seed chooses (default 200).
         max_change: of `mixed`: percent of predictions that may change (default 0.5).
-        budget: of `mixed`: bytes that the file fits with as little noise as that allows, or text as
-            "2MB", in place of `max_change`.
+        budget: of `mixed`, in place of `max_change`: what the file keeps with as little noise as
+            that allows: bytes, or text as "2MB", or a time per image on this machine as "8ms".
         keep_float: of `int8`: up to so many layers may stay float where int8 loses most (default
             2); 0 keeps all in int8, as NPUs want it.
         spare: words; pruning and clustering leave out layers with one of them in their names.
@@ -1047,9 +1047,9 @@ def _settings(**options: Unpack[CompressionOptions]) -> Settings:
     if "spare" in given:
         given["spared"] = tuple(arguments.words(given.pop("spare"), "spare"))
     if "budget" in given:
-        from export.tools.budget import size
+        from export.tools.budget import size_or_time
 
-        given["max_bytes"] = size(str(given.pop("budget")), "--budget")
+        given |= size_or_time(str(given.pop("budget")), "--budget")
     if "calibration_images" in given:
         given["calibration_pictures"] = given.pop("calibration_images")
     return Settings(fine_tuning=FineTuning(**tuning), **given)

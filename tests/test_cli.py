@@ -401,6 +401,7 @@ def test_other_backends_train_and_do_nothing_else(
 FEW = ("--set", "pictures_per_class=8", "--batch-size", 16)
 
 
+@IN_CI
 def test_find_lr_draws_what_it_found(tmp_path: Path) -> None:
     plot = tmp_path / "rate.png"
     done = here("find-lr", "lenet5", "--data", "mnist", "-o", plot, "--steps", 60, "--json")
@@ -411,6 +412,7 @@ def test_find_lr_draws_what_it_found(tmp_path: Path) -> None:
         assert drawn.width > 500
 
 
+@IN_CI
 def test_bench_data_compares_three(tmp_path: Path) -> None:
     asked = ("bench-data", "lenet5", "--data", "mnist", *FEW, "--seconds", 0.2, "--rounds", 2)
     done = here(*asked, "--json", cwd=tmp_path)

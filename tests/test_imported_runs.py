@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.schema_py_generated import TensorType
+from checkpoints import golden_values, goldens, write_safetensors
 from commands import assert_refused, here
+from file_server import serving
 from keras import layers
 from marks import IN_CI
 from PIL import Image
@@ -28,6 +30,9 @@ from export.compress import left_out
 from export.deploy import web
 from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
+from kerascnn.weights import cache, published
+from training.engine import dataset_of_request as of_request
+from training.engine.request import TrainRequest
 from training.engine.run import Run
 
 COUNT, VARIANTS = 60, ["float32", "int8", "prune50_int8"]
@@ -577,3 +582,55 @@ def test_other_networks_need_no_labels_either(
     assert f"{metric}, %" in page
     again = kerascnn.import_model(name, out=tmp_path / "run", name="mine", **given)
     assert again.info == run.info
+
+
+def pets(root: Path, *names: str) -> Path:
+    """Annotations of COCO's form, whose classes have numbers of their own."""
+    root.mkdir()
+    images = [{"id": n, "file_name": f"{n}.png", "width": 64, "height": 64} for n in range(6)]
+    for number in range(6):
+        Image.fromarray(colours.picture(number, 64)[1]).save(root / f"{number}.png")
+    told = {
+        "images": images,
+        "annotations": [
+            {"id": n + 1, "image_id": n, "category_id": 1 + n % len(names)}
+            | {"bbox": [8, 8, 40, 40], "area": 1600, "iscrowd": 0}
+            for n in range(6)
+        ],
+        "categories": [{"id": n, "name": name} for n, name in enumerate(names, 1)],
+    }
+    (root / "pets.json").write_text(json.dumps(told))
+    return root / "pets.json"
+
+
+@pytest.mark.slow
+def test_a_detector_comes_by_its_name_from_whoever_publishes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights in torchvision's layout; the data's class 3 is COCO's 63rd."""
+    golden = goldens("detector_goldens.json.gz")["ssdlite320_mobilenet_v3_large"]
+    tensors = {n: golden_values(n, shape, golden["gain"]) for n, shape in golden["tensors"]}
+    body = write_safetensors(tmp_path / "theirs", tensors).read_bytes()
+    row = published.choose("ssdlite_mobilenet_v3_large", "coco")
+    assert row is not None
+    monkeypatch.setattr(cache.Digest, "of_row", lambda _row: None)  # the server tells it
+    monkeypatch.delenv("KERASCNN_OFFLINE")
+    monkeypatch.setenv("KERASCNN_HOME", str(tmp_path / "home"))
+    given = {"weights": "coco", "image_size": 96, **QUIET}
+    with serving({f"/{row.source}/{row.file}": body}) as server:
+        server.digest = "hub"
+        monkeypatch.setenv("KERASCNN_MIRROR", server.url)
+        run = kerascnn.import_model(
+            row.model, data=pets(tmp_path / "pets", "cat", "dog", "sofa"), out=tmp_path / "run",
+            **given,
+        )  # fmt: skip
+    assert (len(run.labels), run.labels[62], run.labels[11]) == (90, "couch", "no class 12")
+    assert run.info["request"]["imported"]["places"] == {"cat": 16, "dog": 17, "sofa": 62}
+    dataset = of_request.dataset_of(TrainRequest.from_dict(run.info["request"]))
+    there = {int(dataset.train.objects(i).labels[0]) for i in range(len(dataset.train))}
+    assert there <= {16, 17, 62}
+    with pytest.raises(InputError, match=r"does not know: forklift"):
+        kerascnn.import_model(
+            row.model, data=pets(tmp_path / "more", "cat", "forklift"), out=tmp_path / "no",
+            **given,
+        )  # fmt: skip

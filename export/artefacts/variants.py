@@ -184,6 +184,8 @@ class Variant:
             for float arithmetic. Empty otherwise.
         max_change: for the search, the percentage of calibration pictures whose top-1 may change.
         max_bytes: for the search, what the file is to fit, in place of `max_change`.
+        max_ms: likewise, how long it may take for an image where it is made, one thread: layers are
+            int8 or float (`export.compress.reconstruct.mixed_time`).
         reconstructed: kernels are rounded and biases corrected by what they do to the network's
             activations on calibration pictures (`export.compress.reconstruct`), not weight by
             weight.
@@ -207,6 +209,7 @@ class Variant:
     mixed_bits: tuple[int, ...] = ()
     max_change: float = 0.0
     max_bytes: int | None = None
+    max_ms: float | None = None
     reconstructed: bool = False
     keep_float: int = 0
     tool: str = "litert-quantizer"
@@ -261,8 +264,9 @@ class Variant:
             del plain["probabilities"]  # that recipes of before are still the same
         if not self.keep_float:
             del plain["keep_float"]
-        if self.max_bytes is None:
-            del plain["max_bytes"]
+        for limit in ("max_bytes", "max_ms"):
+            if plain[limit] is None:
+                del plain[limit]
         plain["steps"] = [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]
         return _listed(plain)
 
@@ -276,7 +280,7 @@ class Settings:
             class each; `mixed` looks at three times as many.
         calibration: images to take in their place, see `export.tasks.calibration_set.read`.
         max_change: of `mixed`, see `Variant`.
-        max_bytes: of `mixed`, see `Variant`.
+        max_bytes, max_ms: of `mixed`, one of them, see `Variant`.
         keep_float: of `int8`, see `Variant`.
         spared: of pruning and clustering.
         slim_score: of structured pruning.
@@ -287,6 +291,7 @@ class Settings:
     calibration: str = ""
     max_change: float = 0.5
     max_bytes: int | None = None
+    max_ms: float | None = None
     keep_float: int = 2
     spared: tuple[str, ...] = SPARED
     slim_score: str = "taylor"
@@ -300,7 +305,8 @@ class Settings:
             "keep_float": plain.get("keep_float", 0),
         }
         if plain.get("mixed_bits"):
-            found["max_change"], found["max_bytes"] = plain["max_change"], plain.get("max_bytes")
+            found["max_change"] = plain["max_change"]
+            found |= {limit: plain.get(limit) for limit in ("max_bytes", "max_ms")}
         if count := plain.get("calibration_pictures"):
             found["calibration_pictures"] = count // (_SEARCHED if plain.get("mixed_bits") else 1)
         for step in plain.get("steps", ()):
@@ -318,9 +324,12 @@ class Settings:
             f"calibration takes at least 1 image, not {self.calibration_pictures}",
         )
         _check(0 <= self.max_change < 100, f"max_change is in percent, not {self.max_change}")
+        for limit in (self.max_bytes, self.max_ms):
+            fine = limit is None or 0 < limit < float("inf")
+            _check(fine, f"--budget must be above 0, not {limit}")
         _check(
-            self.max_bytes is None or self.max_bytes > 0,
-            f"--budget must be above 0, not {self.max_bytes}",
+            self.max_bytes is None or self.max_ms is None,
+            "--budget is a size or a time, not both",
         )
         _check(
             0 <= self.keep_float <= MOST_FLOAT,
@@ -550,7 +559,8 @@ def _filled(
         changes["calibration_pictures"] = settings.calibration_pictures
         changes["calibration"] = settings.calibration
     if precision.mixed_bits:
-        changes["max_change"], changes["max_bytes"] = settings.max_change, settings.max_bytes
+        changes["max_change"] = settings.max_change
+        changes["max_bytes"], changes["max_ms"] = settings.max_bytes, settings.max_ms
         # A share of answers wants more of them than a range does.
         changes["calibration_pictures"] = _SEARCHED * settings.calibration_pictures
     if name.endswith(_RAW):

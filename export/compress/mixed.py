@@ -11,6 +11,7 @@ the rounded kernels are put into the float file.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import pathlib
@@ -131,7 +132,7 @@ def mixed(
             the fewest bits do not fit.
     """
     trial = Trial(float_file, calibration, preprocessing, variant.mixed_bits, comparison)
-    found = sensitivities(trial) if model is None else sampled(trial, model)
+    found = _found(trial, model)
     if variant.max_bytes is None:
         chosen = search(trial, found, variant.max_change)
     else:
@@ -140,11 +141,21 @@ def mixed(
     return trial.write(chosen), dataclasses.replace(report, budget=variant.max_bytes)
 
 
+def _found(trial: Trial, model: keras.Model | None) -> list[Sensitivity]:
+    if model is not None:
+        with contextlib.suppress(LookupError):  # an operation without a derivative
+            return sampled(trial, model)
+    return sensitivities(trial)
+
+
 def sampled(trial: Trial, model: keras.Model) -> list[Sensitivity]:
     """As `sensitivities`, of all layers at once; `changed` is not known.
 
     Args:
         model: functional, that the trial's file was made of, its linear layers bare.
+
+    Raises:
+        LookupError: an operation has no derivative.
     """
     layers_of = _layers_of(trial, model)
     changes = {

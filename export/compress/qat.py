@@ -110,7 +110,8 @@ class QATResult:
         ranges: of activations, by the name of the layer that makes them; `image` is the input.
             Those of `fused_dense` are there by both names. None where activations are float.
         answers: what `judge` made of the network with all rounding simulated; or None.
-        validation: what `figure` said of the network as it began, and trained; or None.
+        validation: what `figure` said of the network as it began, and trained (None: it is of no
+            use); or None where it said nothing. The latter is what is kept, unless it is less.
     """
 
     model: keras.Model
@@ -118,7 +119,7 @@ class QATResult:
     bounds: Mapping[str, np.ndarray]
     ranges: Mapping[str, Range] | None
     answers: Any = None
-    validation: tuple[float, float] | None = None
+    validation: tuple[float, float | None] | None = None
 
 
 def train_aware(
@@ -169,11 +170,12 @@ def train_aware(
     finetune.fine_tune(work.twin, fine_tuning_data, config, folder, name=f"{model.name} qat")
     found, validation = work.result(), None
     if figure and before is not None:
-        validation = before, _number(figure(found))
-        if not validation[1] >= before:
+        validation = before, figure(found)
+        if not is_better(validation):
+            shown = ["none" if one is None else f"{one:.2f}%" for one in validation]
             say(
-                f"{variant.name}: {validation[1]:.2f}% of validation after training, "
-                f"{before:.2f}% before: what it began with is kept"
+                f"{variant.name}: on validation images {shown[1]} after training, {shown[0]} "
+                "before: what it began with is kept"
             )
             work.go_back(state)
             found = begun
@@ -181,8 +183,10 @@ def train_aware(
     return dataclasses.replace(found, answers=answers, validation=validation)
 
 
-def _number(figure: float | None) -> float:
-    return -np.inf if figure is None else figure
+def is_better(validation: tuple[float, float | None]) -> bool:
+    """Whether a training is kept, by `QATResult.validation`."""
+    before, after = validation
+    return after is not None and after >= before
 
 
 def lowered_for_training(

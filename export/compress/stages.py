@@ -399,6 +399,7 @@ def _read(folder: pathlib.Path, key: str, before: Trained, step: Step) -> Traine
             bounds={name: np.array(one, np.float32) for name, one in plain["bounds"].items()},
             ranges=plain["ranges"]
             and {name: (low, high) for name, (low, high) in plain["ranges"].items()},
+            validation=plain["validation"] and tuple(plain["validation"]),
             answers=_answers(folder),
             shared_scale=before.shared_scale,
         )

@@ -170,13 +170,13 @@ class _Scored:
         fine_tuning_data: ClassificationFineTuningData,
         count: int,
     ) -> None:
-        self._pictures, self._labels, self._fine_tuning_data = pictures, labels, fine_tuning_data
+        self._images, self._labels, self._fine_tuning_data = pictures, labels, fine_tuning_data
         self._count = count
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, len(self._pictures), self._count):
+        for start in range(0, len(self._images), self._count):
             chosen = slice(start, start + self._count)
-            pictures = self._fine_tuning_data.preprocessing.normalise(self._pictures[chosen])
+            pictures = self._fine_tuning_data.preprocessing.normalise(self._images[chosen])
             yield pictures, self._fine_tuning_data.truth(self._labels[chosen])
 
 

@@ -26,6 +26,7 @@ class Trained:
         seconds: that all steps took.
         bounds: after quantisation-aware training, see `export.compress.qat.QATResult`; else None.
         ranges: likewise, where activations are integers.
+        validation: likewise, where validation images chose.
         answers: likewise, see `Task.simulated_answers`; None where it was not asked.
         shared_scale: layers whose kernel should have one scale for all channels.
     """
@@ -38,5 +39,6 @@ class Trained:
     seconds: float
     bounds: Mapping[str, np.ndarray] | None = None
     ranges: Mapping[str, Range] | None = None
+    validation: tuple[float, float | None] | None = None
     answers: Mapping[str, np.ndarray] | None = None
     shared_scale: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from export.report.results import Result
 from kerascnn.errors import InputError, did_you_mean
@@ -78,6 +79,20 @@ def size(text: str, flag: str = "--max-size") -> int:
     if not unit and 0 < found < _FEWEST:  # no file is so small
         raise InputError(f"{flag} {number} means {found} bytes; did you mean {number}KB?")
     return found
+
+
+def size_or_time(text: str, flag: str) -> dict[str, Any]:
+    """{"max_bytes": ...} of `2MB`, {"max_ms": ...} of `8ms`; raises InputError for anything else.
+
+    Args:
+        flag: what messages call it.
+    """
+    if not text.strip().lower().endswith("s"):
+        return {"max_bytes": size(text, flag)}
+    try:
+        return {"max_ms": milliseconds(text)}
+    except InputError:
+        raise InputError(f"{flag} must be like 2MB or 8ms, not {text!r}") from None
 
 
 def milliseconds(text: str) -> float:

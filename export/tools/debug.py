@@ -179,7 +179,7 @@ def layer_errors(
     chosen = list(pictures)
     if not chosen:
         raise InputError("no images to compare on; give at least one")
-    with Progress("pictures", len(chosen), unit="image") as progress:
+    with Progress("images", len(chosen), unit="image") as progress:
         for picture in chosen:
             reference.run(picture)
             artefact.run(picture)

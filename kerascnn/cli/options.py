@@ -238,9 +238,9 @@ def settings_options(command: Any) -> Any:
         ),
         click.option(
             "--budget",
-            metavar="SIZE",
-            help="For `mixed`: the file fits SIZE, like 2MB, with as little noise as that allows, "
-            "in place of --max-change.",
+            metavar="SIZE|TIME",
+            help="For `mixed`: the file keeps a size like 2MB, or a time per image on this "
+            "computer like 8ms, with as little noise as that allows; in place of --max-change.",
         ),
         click.option(
             "--keep-float",

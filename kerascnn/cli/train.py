@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
+import shlex
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -85,7 +86,7 @@ def train(
         print_json({"run": str(folder), **run.metrics, "below_floor": useless})
         return
     click.echo(f"{folder}: {closing_line(run.info)}")
-    click.echo(useless or f"next: kerascnn compress {folder}")
+    click.echo(useless or f"next: kerascnn compress {shlex.quote(str(folder))}")
 
 
 @contextlib.contextmanager

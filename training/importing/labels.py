@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kerascnn.errors import InputError, did_you_mean
 from kerascnn.weights.class_rows import COCO, COCO_OUTPUTS
+from training.common.wording import counted
 from training.datasets.paths import natural_key
 from training.datasets.spelling import class_key
 
@@ -98,11 +99,7 @@ def choose(outputs: int, *, source: str, classes: Sequence[str], data: str) -> L
             said=f"labels in the natural order of {data}'s folders: {some(ordered)} (another "
             "order: --labels FILE)",
         )
-    there = f"{data} has {len(classes):,} classes" if classes else f"{data} has no classes"
-    raise InputError(
-        f"{source} has {outputs:,} outputs and {there}; say what they mean: --labels FILE, a label "
-        "a line"
-    )
+    raise _unnamed(source, outputs, data, classes)
 
 
 def imagenet(outputs: int) -> Labels | None:
@@ -159,9 +156,15 @@ def of_weights(
         return of_coco
     if len(classes) == outputs:
         return Labels(names=tuple(classes), said=f"labels are {data}'s own classes")
-    raise InputError(
-        f"{source} has {outputs:,} outputs and {data} {len(classes):,} classes; say what they "
-        "mean: --labels FILE, a label a line"
+    raise _unnamed(source, outputs, data, classes)
+
+
+def _unnamed(source: str, outputs: int, data: str, classes: Sequence[str]) -> InputError:
+    """What to raise where nothing has as many names as a network has outputs."""
+    there = counted(len(classes), "class") if classes else "no classes"
+    return InputError(
+        f"{source} has {counted(outputs, 'output')} and {data} has {there}; say what they mean: "
+        "--labels FILE, a label a line"
     )
 
 

@@ -11,13 +11,19 @@ once: as it was, and as it has become so far. At every linear layer
 and where the file has integers for activations, the range of each is chosen by the error that it
 causes (`export.compress.reconstruct.ranges`) and felt by everything behind it.
 
+Before it, channels that share a scale are brought nearer to one size where that is exact
+(`export.compress.reconstruct.equalise`). Half of the images that are looked at are made of others,
+and behind the first layers four times as many join (`export.compress.reconstruct.varied`).
+
 Kernels that are one kernel of several calls are rounded once (`export.compress.reconstruct.tied`).
 Which of two files is nearer to the float network is told by `export.compress.reconstruct.measure`.
 
 Tried and left out: raising the quiet channels between a layer and the depthwise convolution behind
 it to the size of the loudest (cross-layer equalisation, up to the ReLU6's cap). On photos other
 than those of calibration, EfficientNet-Lite0's int8 file fell from 22.3 to 16.8 dB: what exceeds
-there what calibration saw of a channel is cut off, where it had room before.
+there what calibration saw of a channel is cut off, where it had room before. Training integers,
+scales and biases of the whole rounded network on the float one's logits and sums of blocks: in
+fifty steps of eight crops it gained nothing over what is here (7.79 and 7.75 dB at four bits).
 
 The rounded kernels go into the file as they are: their scales are handed to the quantiser, which
 finds the same integers again (`export.tflite.kernel_ranges`).

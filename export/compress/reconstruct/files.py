@@ -12,10 +12,12 @@ import numpy as np
 from keras import layers
 
 from export.artefacts.artefact import FLOAT_LAYERS
-from export.artefacts.variants import Variant
+from export.artefacts.variants import Variant, parse_variant
 from export.compress.int8_tensors import FIXED_RANGES, float_layers, fused_dense, has_scale
-from export.compress.reconstruct.keep_float import Subject, float_scopes_of, with_float_layers
+from export.compress.reconstruct.equalise import better
+from export.compress.reconstruct.keep_float import Subject, operations_of, with_float_layers
 from export.compress.reconstruct.measure import answers, has_regions, heads_noise, noise
+from export.compress.reconstruct.mixed_time import Timed, TimeReport, timed, within_time
 from export.compress.reconstruct.network import (
     ALL_PARTS,
     NEAREST,
@@ -25,6 +27,7 @@ from export.compress.reconstruct.network import (
     looked_at,
     reconstruct,
 )
+from export.compress.reconstruct.varied import crops, half_varied
 from export.compress.reconstruct.walk import steps
 from export.graph.linear import LINEAR
 from export.tflite.convert import layer_of, to_tflite
@@ -37,6 +40,7 @@ from kerascnn.preprocessing import Preprocessing
 # are looked at where one takes seconds: arithmetic of 16 bits is thirty times as slow on a desktop.
 _HELD_BACK = 5
 _FEW_HELD_BACK = 10
+_PART = 32  # images that are made at once
 
 
 def reconstructed(
@@ -72,59 +76,157 @@ def reconstructed(
         The file, and for its .json the noise of both on the pictures held back, in decibels below
         the float network's answers; None without `plain`.
     """
+    parts = parts or ALL_PARTS
     back = _held_back(len(pictures)) if plain is not None else np.zeros(len(pictures), bool)
     slow = variant.activations == "int16" or has_regions(model)
-    judged = pictures[back][: _FEW_HELD_BACK if slow else None]
+    judged, fitted = pictures[back][: _FEW_HELD_BACK if slow else None], pictures[~back]
     float_file = float_file or TFLiteModel.open(to_tflite(model))
     format_ = file_format(model, float_file, variant, shared_scale)
     if bits is not None:
         rounded = {layer: count for layer, count in bits.items() if count <= 8}
         format_ = dataclasses.replace(format_, bits=lambda layer: rounded.get(layer.name))
-    fitted = preprocessing.normalise(looked_at(model, pictures[~back]))
-    found = reconstruct(model, format_, fitted, parts=parts or ALL_PARTS, name=name)
-    if bits is None:
-        file = _written(found, variant, preprocessing, pictures, shared_scale)
-    else:
-        made = TFLiteModel.open(to_tflite(found.model))
-        file = quantise_weights(made, _outputs(made, bits), found.bounds)
+    write = functools.partial(
+        _written,
+        variant=variant,
+        preprocessing=preprocessing,
+        pictures=pictures,
+        shared_scale=shared_scale,
+        bits=bits,
+    )
+    work = _Work(model, format_, preprocessing, fitted, parts, name)
+    file = write(work.found)
     if plain is None or not len(judged):
         return file, None
-    if has_regions(model):  # a file that looks elsewhere says nothing of its rounding
-        x = preprocessing.normalise(judged)
-        nearest = reconstruct(model, format_, fitted[:1], parts=NEAREST).model
-        before, after = (heads_noise(model, twin, x) for twin in (nearest, found.model))
-    else:
-        before, after = (_decibels(one, float_file, preprocessing, judged) for one in (plain, file))
-    told = {
-        "plain_db": before,
-        "reconstructed_db": after,
-        "pictures": len(judged),
-        "written": after >= before,
-    }
+    if work.regions:
+        told = work.heads(judged)
+        return (file if told["written"] else plain), told
+    measure = _Measure(float_file, preprocessing, judged)
+    told = _told(measure.noise(plain), measure.noise(file), judged)
     best = file if told["written"] else plain
-    if not variant.keep_float or has_regions(model):
-        return best, told
-
-    def write(made: Reconstruction, floats: Collection[str]) -> TFLiteModel:
-        return _written(made, variant, preprocessing, pictures, shared_scale, floats)
-
     kept = with_float_layers(
         Subject(
-            model=model,
+            model=work.model,
             format=format_,
             float_file=float_file,
             int8_file=best,
-            int8_db=max(before, after),
-            fitted=fitted,
+            int8_db=max(told["plain_db"], told["reconstructed_db"]),
+            fitted=work.x,
+            more=work.more,
             judged=preprocessing.normalise(judged),
             most=variant.keep_float,
-            write=write,
-            decibels=lambda one: _decibels(one, float_file, preprocessing, judged),
+            write=lambda made, floats: write(made, floats=floats),
+            decibels=measure.noise,
         )
     )
     if kept is None:
         return best, told
     return kept[0], {**told, FLOAT_LAYERS: kept[1]}
+
+
+def reconstructed_in_time(
+    model: keras.Model,
+    budget: float,
+    preprocessing: Preprocessing,
+    pictures: np.ndarray,
+    *,
+    shared_scale: Sequence[str] = (),
+    name: str = "",
+) -> tuple[TFLiteModel, TimeReport]:
+    """Write a network in int8 and float, as much of it in float as is fast enough.
+
+    Args:
+        model: as of `reconstructed`, lowered.
+        budget: milliseconds for an image on this machine, one thread.
+        preprocessing, pictures, shared_scale, name: likewise.
+
+    Raises:
+        InputError: no mixture is so fast.
+    """
+    back = _held_back(len(pictures))
+    float_file = TFLiteModel.open(to_tflite(model))
+    subject = Timed(
+        model=model,
+        format=file_format(model, float_file, parse_variant("plain_int8"), shared_scale),
+        preprocessing=preprocessing,
+        fitted=looked_at(model, pictures[~back]),
+        judged=pictures[back],
+        milliseconds=timed,
+    )
+    return within_time(subject, budget, name)
+
+
+class _Work:
+    """A network on its way to its file.
+
+    Attributes:
+        regions: whether it is a two-stage detector.
+        model: the network that is rounded: as given, or with its channels brought to one size.
+        x: normalised images that are looked at.
+        more: gives others, as of `reconstruct`; or None.
+        found: what the walk makes of it.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        format_: Format,
+        preprocessing: Preprocessing,
+        images: np.ndarray,
+        parts: Parts,
+        name: str,
+    ) -> None:
+        self._format, self._preprocessing, self._images = format_, preprocessing, images
+        self.model, self.regions = model, has_regions(model)
+        rng, seen = np.random.default_rng(0), looked_at(model, images)
+        self.x = preprocessing.normalise(half_varied(seen, rng) if parts.varied else seen)
+        if parts.equalising and format_.activations == "int8" and not self.regions:
+            self.model = better(model, format_, self.x)
+        whole = parts.varied and not self.regions
+        self.more = functools.partial(self._more, rng) if whole else None
+        given = (self.model, format_, self.x)
+        self.found = reconstruct(*given, parts=parts, more=self.more, name=name)
+
+    def _more(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
+        """Normalised images, of other places and colours than those that are looked at."""
+        for _ in range(-(-count // _PART)):
+            chosen = crops(self._images[rng.integers(0, len(self._images), _PART)], rng)
+            yield self._preprocessing.normalise(half_varied(chosen, rng))
+
+    def heads(self, judged: np.ndarray) -> dict[str, Any]:
+        """Of a two-stage detector, whose files that look elsewhere say nothing of their rounding.
+
+        Args:
+            judged: (n, height, width, channels) uint8 images held back.
+        """
+        x = self._preprocessing.normalise(judged)
+        nearest = reconstruct(self.model, self._format, self.x[:1], parts=NEAREST)
+        twins = (nearest.model, self.found.model)
+        before, after = (heads_noise(self.model, twin, x) for twin in twins)
+        return _told(before, after, judged)
+
+
+class _Measure:
+    """How far files are from the float one on images held back."""
+
+    def __init__(
+        self, float_file: TFLiteModel, preprocessing: Preprocessing, pictures: np.ndarray
+    ) -> None:
+        self._preprocessing, self._pictures = preprocessing, pictures
+        self._wanted = answers(float_file.packed(), preprocessing, pictures)
+
+    def noise(self, file: TFLiteModel) -> float:
+        """In decibels, see `export.compress.reconstruct.measure`."""
+        return noise(answers(file.packed(), self._preprocessing, self._pictures), self._wanted)
+
+
+def _told(before: float, after: float, judged: np.ndarray) -> dict[str, Any]:
+    """For a file's .json."""
+    return {
+        "plain_db": before,
+        "reconstructed_db": after,
+        "pictures": len(judged),
+        "written": after >= before,
+    }
 
 
 def _held_back(count: int) -> np.ndarray:
@@ -144,16 +246,20 @@ def _outputs(float_file: TFLiteModel, bits: Mapping[str, int]) -> dict[str, int]
 
 def _written(
     found: Reconstruction,
+    *,
     variant: Variant,
     preprocessing: Preprocessing,
     pictures: np.ndarray,
     shared_scale: Sequence[str],
+    bits: Mapping[str, int] | None,
     floats: Collection[str] = (),
 ) -> TFLiteModel:
     """The file, with the kernels and ranges that were found; some layers may stay float."""
+    made = TFLiteModel.open(to_tflite(found.model))
+    if bits is not None:
+        return quantise_weights(made, _outputs(made, bits), found.bounds)
     ranges = dict(found.ranges)
     ranges |= {dense: ranges[relu] for dense, relu in _fused(found.model, ranges).items()}
-    made = TFLiteModel.open(to_tflite(found.model))
     return quantise(
         made,
         variant,
@@ -162,19 +268,8 @@ def _written(
         trained=ranges or None,
         shared_scale=shared_scale,
         kernel_bounds=found.bounds,
-        floats=float_scopes_of(made, floats, {layer.name for layer in found.model.layers}),
+        floats=operations_of(made, floats, {layer.name for layer in found.model.layers}),
     )
-
-
-def _decibels(
-    file: TFLiteModel,
-    float_file: TFLiteModel,
-    preprocessing: Preprocessing,
-    pictures: np.ndarray,
-) -> float:
-    """Of a file."""
-    wanted, got = (answers(one.packed(), preprocessing, pictures) for one in (float_file, file))
-    return noise(got, wanted)
 
 
 def file_format(

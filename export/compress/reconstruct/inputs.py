@@ -8,8 +8,8 @@ import numpy as np
 from keras import layers
 
 # Places for each weight of a kernel, in all pictures together, and the fewest.
-_PLACES = 4
-_FEWEST_PLACES = 1500
+_PLACES = 12
+_FEWEST_PLACES, _FEWEST_OF_DEPTHWISE = 4000, 1500
 _MOST_POSITIONS = 128  # in one picture: neighbours say the same
 _MOST_NUMBERS = 96_000_000  # of all patches
 # Weights of a channel that are rounded in the light of each other: of more, the matrices would take
@@ -128,9 +128,10 @@ def _centred(layer: layers.Layer, x: np.ndarray, seed: int) -> np.ndarray:
 def _places(layer: layers.Layer) -> int:
     """In all pictures together."""
     weights = int(np.prod(layer.kernel.shape)) // (layer.kernel.shape[-1] or 1)
+    fewest = _FEWEST_PLACES
     if isinstance(layer, layers.DepthwiseConv2D):
-        weights = int(np.prod(layer.kernel_size))
-    return max(_FEWEST_PLACES, min(_PLACES * weights, _MOST_NUMBERS // weights))
+        weights, fewest = int(np.prod(layer.kernel_size)), _FEWEST_OF_DEPTHWISE
+    return max(fewest, min(_PLACES * weights, _MOST_NUMBERS // weights))
 
 
 def _positions(layer: layers.Layer, x: np.ndarray) -> int:

@@ -56,6 +56,7 @@ MOST_PARTITIONS = 3
 MOST_GROWTH = 0.1
 """Of the file's bytes: each weight that is float takes three more."""
 
+_FEWEST = 4  # images held back: of fewer nothing is chosen by
 _TRIED = 2  # sets that files are made of
 _PAIRED = 12  # that are joined with each other
 _BETWEEN = 4  # operations without a kernel, in one set
@@ -77,6 +78,7 @@ class Subject:
         int8_file: what was written.
         int8_db: its answers, in decibels below the float network's, on images held back.
         fitted, judged: (n, height, width, channels) normalised images: of the fit, held back.
+        more: other images of the fit, as of `reconstruct`.
         most: layers with kernels that may be float.
         write: makes a file of a network, with layers that stay float.
         decibels: of a file, as `int8_db`.
@@ -92,6 +94,7 @@ class Subject:
     most: int
     write: Callable[[Reconstruction, Collection[str]], TFLiteModel]
     decibels: Callable[[TFLiteModel], float]
+    more: Callable[[int], Iterator[np.ndarray]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,10 +121,13 @@ def with_float_layers(subject: Subject) -> tuple[TFLiteModel, dict[str, Any]] | 
         The file, and what its .json says of it; None where no layer buys back enough, or the file
         would be cut into too many pieces or grow too much.
     """
-    if subject.int8_db >= ENOUGH or not subject.most:
+    if subject.int8_db >= ENOUGH or not subject.most or len(subject.judged) < _FEWEST:
         return None
     plan = Plan(subject.float_file, subject.model)
-    found = sampled(subject)
+    try:
+        found = sampled(subject)
+    except LookupError:  # an operation without a derivative
+        return None
     most_bytes = MOST_GROWTH * len(subject.int8_file.packed())
     candidates: list[FloatLayers] = []
     for one in best_sets(plan, found, subject.most):
@@ -146,25 +152,44 @@ def with_float_layers(subject: Subject) -> tuple[TFLiteModel, dict[str, Any]] | 
 def sampled(subject: Subject) -> Noises:
     """Noise of all roundings of the file, on the images held back.
 
+    How much less all kernels together do in the file than rounded to the nearest is what its own
+    noise leaves to them.
+    """
+    found = int8_noises(subject.model, subject.format, subject.judged)
+    changes = [source for source in found.sources if source[1] == "kernel"]
+    kernels, activations = found.share(changes), found.left(changes)
+    left = max(10 ** (-subject.int8_db / 10) - activations, _LEAST_SHARE * kernels)
+    return found.scaled(changes, min(1.0, left / max(kernels, 1e-12)))
+
+
+def int8_noises(model: keras.Model, format_: Format, x: np.ndarray) -> Noises:
+    """Noise of the roundings of an int8 file.
+
     Kernels are rounded to the nearest, and ranges are those of the float network: what
     reconstruction makes of a layer makes up for those before it, too, and would be counted as its
-    own noise. How much less all kernels together do in the file is what its own noise leaves.
+    own noise.
+
+    Args:
+        model: lowered, its linear layers bare.
+        format_: of the file.
+        x: (n, height, width, channels) normalised images.
+
+    Returns:
+        By layers that are called once, of their "kernel" and their "activation".
     """
-    once = called_once(subject.model)
-    known = [layer for layer in subject.model.layers if layer.name in once]
+    once = called_once(model)
+    known = [layer for layer in model.layers if layer.name in once]
     changes = {
         (layer.name, "kernel"): _nearest(layer, bits)
         for layer in known
-        if isinstance(layer, LINEAR) and (bits := subject.format.bits(layer)) is not None
+        if isinstance(layer, LINEAR) and (bits := format_.bits(layer)) is not None
     }
-    scaled = [layer for layer in known if subject.format.has_scale(layer)]
+    scaled = [layer for layer in known if format_.has_scale(layer)]
     roundings = {
-        (name, "activation"): Rounding(range=chosen) for name, chosen in _ranges(subject, scaled)
+        (name, "activation"): Rounding(range=chosen)
+        for name, chosen in _ranges(model, format_, scaled, x)
     }
-    found = noises(subject.model, changes, roundings, subject.judged, centred=True)
-    kernels, activations = (found.share(some) for some in (changes, roundings))
-    left = max(10 ** (-subject.int8_db / 10) - activations, _LEAST_SHARE * kernels)
-    return found.scaled(changes, min(1.0, left / max(kernels, 1e-12)))
+    return noises(model, changes, roundings, x, centred=True)
 
 
 def gain(found: Noises, removed: Collection[Source]) -> float:
@@ -205,6 +230,7 @@ class Plan:
         self._readers: dict[int, list[tuple[str | None, int]]] = {}
         self._made: dict[str, list[int]] = {}
         self._weights: dict[str, int] = {}
+        self._reads: dict[str, set[int]] = {}
         for operator in float_file.graph.operators:
             unit = layer_of_operator(float_file, operator, self._known)
             kernel = _kernel(float_file, operator)
@@ -214,6 +240,8 @@ class Plan:
                     self._readers.setdefault(read, []).append((unit, tensor))
                 if unit is not None:
                     self._made.setdefault(unit, []).append(tensor)
+                    computed = {one for one in map(int, operator.inputs) if one in self._makers}
+                    self._reads.setdefault(unit, set()).update(computed)
             if unit is not None and kernel is not None:
                 self._weights[unit] = int(np.prod(float_file.graph.tensors[kernel].shape))
 
@@ -234,6 +262,30 @@ class Plan:
                 found = self.closed(one, sources)
                 if found.kernels <= most and len(found.layers) <= found.kernels + _BETWEEN:
                     yield found
+
+    @property
+    def kernels(self) -> list[str]:
+        """Layers with a kernel whose outputs may be integers, in the order of the file."""
+        return [unit for unit in self._weights if not {*self._made[unit]} & self._floats]
+
+    def in_integers(self, kernels: Collection[str]) -> list[str]:
+        """These layers, and those without a kernel that read of such alone, in the file's order."""
+        found: list[str] = []
+        for unit, made in self._made.items():
+            makers = {self._makers[tensor] for tensor in self._reads[unit]} - {unit}
+            follows = unit not in self._weights and makers and makers <= {*found}
+            if unit in kernels or (follows and not {*made} & self._floats):
+                found.append(unit)
+        return found
+
+    def rounded_by(self, units: Collection[str]) -> set[str]:
+        """Layers whose activations are integers where these units make or read them."""
+        found: set[str] = set()
+        for tensor, maker in self._makers.items():
+            readers = {unit for unit, _ in self._readers.get(tensor, [])}
+            if maker in units or readers & {*units}:
+                found.update(self._source(tensor))
+        return found
 
     def closed(self, members: Collection[str], sources: Collection[str]) -> FloatLayers:
         """A set with what is gone with it."""
@@ -286,9 +338,7 @@ def layer_of_operator(
     return found
 
 
-def float_scopes_of(
-    file: TFLiteModel, layers: Collection[str], known: Collection[str]
-) -> list[str]:
+def operations_of(file: TFLiteModel, layers: Collection[str], known: Collection[str]) -> list[str]:
     """How litert-quantizer calls the operations of some Keras layers: by all their outputs."""
     names = [tensor.name.decode() for tensor in file.graph.tensors]
     return [
@@ -308,21 +358,23 @@ def _kernel(file: TFLiteModel, operator: schema.OperatorT) -> int | None:
     return index if file.unpacked.buffers[buffer].data is not None else None
 
 
-def _ranges(subject: Subject, scaled: Sequence[Any]) -> Iterator[tuple[str, Range]]:
+def _ranges(
+    model: keras.Model, format_: Format, scaled: Sequence[Any], x: np.ndarray
+) -> Iterator[tuple[str, Range]]:
     """Of what layers give in the float network, as reconstruction chooses them."""
-    probe = keras.Model(subject.model.inputs, [layer.output for layer in scaled])
+    probe = keras.Model(model.inputs, [layer.output for layer in scaled])
     rng = np.random.default_rng(0)
     count = at_once(probe, _AT_ONCE)
     drawn: list[list[np.ndarray]] = [[] for _ in scaled]
-    for start in range(0, len(subject.judged), count):
-        values = probe([subject.judged[start : start + count]], training=False)
+    for start in range(0, len(x), count):
+        values = probe([x[start : start + count]], training=False)
         for one, value in zip(drawn, keras.tree.flatten(values), strict=True):
             one.append(_drawn(np.asarray(value).reshape(-1), rng))
-    ends = {one._keras_history.operation.name for one in subject.model.outputs}
+    ends = {one._keras_history.operation.name for one in model.outputs}
     for layer, some in zip(scaled, drawn, strict=True):
-        if layer.name in subject.format.fixed:
-            yield layer.name, subject.format.fixed[layer.name]
-        elif layer.name in ends or layer.name in subject.format.ends:
+        if layer.name in format_.fixed:
+            yield layer.name, format_.fixed[layer.name]
+        elif layer.name in ends or layer.name in format_.ends:
             yield layer.name, whole_range(np.concatenate(some))
         else:
             yield layer.name, range_by_error(np.concatenate(some), rng)
@@ -356,7 +408,7 @@ def _made(subject: Subject, one: FloatLayers) -> tuple[float, TFLiteModel] | Non
         has_scale=lambda layer: layer.name not in free and has_scale(layer),
     )
     plain = Reconstruction(model=subject.model, bounds={}, ranges=format_.fixed)
-    anew = reconstruct(subject.model, format_, subject.fitted)
+    anew = reconstruct(subject.model, format_, subject.fitted, more=subject.more)
     files = [subject.write(found, one.layers) for found in (anew, plain)]
     most = max(MOST_PARTITIONS, partitions(subject.int8_file.packed()))
     whole = [file for file in files if partitions(file.packed()) <= most and _is_static(file)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Container, Mapping
+import math
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from export.compress.reconstruct.inputs import (
     moments,
     shares_scales,
 )
+from export.compress.reconstruct.measure import noise
 from export.compress.reconstruct.ranges import (
     Range,
     fake_quantised,
@@ -30,16 +32,20 @@ from export.compress.reconstruct.walk import (
     Walk,
     called_once,
     chooses,
+    floats_at_each,
     floats_at_once,
     steps,
     twin_steps,
 )
 from export.graph.linear import LINEAR
+from export.graph.signature import output_names
 from training.common.progress import Progress
 
 # Bytes of activations, of both networks together.
 _MEMORY = 1.2e9
 _FEWEST, _ENOUGH = 8, 96  # pictures, whatever they take, and however many there are
+_MEASURED = 16
+_LATE = 288  # pictures that join on the way
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,17 +57,25 @@ class Parts:
         targets: whether compensated kernels make up for what those before them did.
         biases: whether they are corrected.
         ranges: whether those of activations are chosen by error, not least and largest value.
+        equalising: whether channels of int8 activations are brought to one size where that helps
+            (`export.compress.reconstruct.equalise`).
+        varied: whether images made of the calibration images are looked at too
+            (`export.compress.reconstruct.varied`).
     """
 
     rounding: str = "compensated"
     targets: bool = True
     biases: bool = True
     ranges: bool = True
+    equalising: bool = True
+    varied: bool = True
 
 
 ALL_PARTS = Parts()
 # As the quantiser does it.
-NEAREST = Parts(rounding="range", targets=False, biases=False, ranges=False)
+NEAREST = Parts(
+    rounding="range", targets=False, biases=False, ranges=False, equalising=False, varied=False
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,11 +108,14 @@ class Reconstruction:
         model: the network with rounded kernels and corrected biases.
         bounds: by layer, (channels,) largest value that its kernel's grid holds.
         ranges: of activations, by layer, where one was chosen; others have all that is calibrated.
+        decibels: of its answers below the float network's, on some of what it was made with
+            (`export.compress.reconstruct.measure.noise`); nan where nothing was measured.
     """
 
     model: keras.Model
     bounds: Mapping[str, np.ndarray]
     ranges: Mapping[str, Range]
+    decibels: float = math.nan
 
 
 def reconstruct(
@@ -107,6 +124,7 @@ def reconstruct(
     x: np.ndarray,
     *,
     parts: Parts = ALL_PARTS,
+    more: Callable[[int], Iterator[np.ndarray]] | None = None,
     seed: int = 0,
     name: str = "",
 ) -> Reconstruction:
@@ -118,6 +136,8 @@ def reconstruct(
         x: (n, height, width, channels) normalised calibration pictures; evenly spread ones are
             looked at, as many as memory allows.
         parts: what to do.
+        more: gives at least so many others, a few at a time. They join as soon as activations are
+            small enough: the last layers have the most weights and the fewest places to see.
         seed: of the places that are looked at.
         name: for the progress line; none without.
     """
@@ -127,15 +147,36 @@ def reconstruct(
     work.survey(model, x)
     before, after = Walk(model, x), Walk(twin, x)
     pairs = twin_steps(model, twin)
+    joined = _joined_at(model, len(x)) if more is not None else None
     with Progress(name or "reconstruction", len(pairs), unit="layer", lines=bool(name)) as shown:
-        for old, new in pairs:
+        for number, (old, new) in enumerate(pairs):
+            if more is not None and number == joined:
+                for part in more(_LATE):
+                    work.join(pairs[:number], before, after, (model, twin), part)
             work.round(old, new, before, after)
             wanted = before.outputs(old)
             before.keep(old, wanted)  # what it was made of goes before the other network's is made
             after.keep(new, wanted if chooses(new) else work.step(new, after, wanted))
             shown.step()
             shown.note(old.operation.name)
-    return Reconstruction(model=twin, bounds=work.bounds, ranges=work.ranges)
+    got, wanted = (_named(model, walk) for walk in (after, before))
+    return Reconstruction(
+        model=twin, bounds=work.bounds, ranges=work.ranges, decibels=noise(got, wanted)
+    )
+
+
+def _joined_at(model: keras.Model, count: int) -> int | None:
+    """The step from which on many more images than so many fit into memory."""
+    sizes = floats_at_each(model)
+    for number in range(1, len(sizes)):
+        if 8 * max(sizes[number:]) * (count + _LATE) <= _MEMORY:
+            return number
+    return None
+
+
+def _named(model: keras.Model, walk: Walk) -> dict[str, np.ndarray]:
+    few = (one[:_MEASURED] for one in walk.results())  # in doubles, maps of classes are large
+    return dict(zip(output_names(model), few, strict=True))
 
 
 def looked_at(model: keras.Model, pictures: np.ndarray) -> np.ndarray:
@@ -185,6 +226,7 @@ class _Work:
         self._rng = np.random.default_rng(seed)
         self._once = called_once(model)
         self._ends = {id(tensor) for tensor in model.outputs}
+        self._felt: dict[int, Range] = {}  # by step, what its output was rounded to
         self._tied: dict[str, Tied] = {}
         self._shared: dict[str, Moments] = {}  # what all of several tied kernels meet, by the first
         self._done: dict[str, rounding.Rounded] = {}
@@ -231,7 +273,34 @@ class _Work:
         corrected = isinstance(layer, LINEAR) and layer.name in self._once and layer.use_bias
         if corrected and self._parts.biases:
             _correct(layer, found, wanted)
-        if self._format.activations in ("int8", "int16") and self._format.has_scale(layer):
+        return self._felt_by(step, found)
+
+    def join(
+        self,
+        done: Sequence[tuple[Any, Any]],
+        before: Walk,
+        after: Walk,
+        models: tuple[keras.Model, keras.Model],
+        x: np.ndarray,
+    ) -> None:
+        """Let other images come to where two walks are.
+
+        Args:
+            done: steps of both networks.
+            models: both networks, float and as it has become.
+            x: (n, height, width, channels) normalised images.
+        """
+        one, other = (Walk(model, x) for model in models)
+        for old, new in done:
+            one.keep(old, one.outputs(old))
+            other.keep(new, self._felt_by(new, other.outputs(new)))
+        before.join([one])
+        after.join([other])
+
+    def _felt_by(self, step: Any, found: Any) -> Any:
+        """With the rounding of activations, if the file rounds them."""
+        integers = self._format.activations in ("int8", "int16")
+        if integers and self._format.has_scale(step.operation):
             return self._rounded(step, found)
         return found
 
@@ -263,7 +332,7 @@ class _Work:
             if self._format.activations == "dynamic" and not isinstance(
                 layer, layers.DepthwiseConv2D
             ):
-                x = _by_picture(x)
+                x = _by_image(x)
             met = moments(layer, x, self._seed, given if self._parts.targets else None)
         if self._parts.rounding == "scales":
             return rounding.by_error(weights, met.inputs, bits, tied=tied)
@@ -278,16 +347,20 @@ class _Work:
         return bits
 
     def _rounded(self, step: Any, found: np.ndarray) -> np.ndarray:
-        """As the file's integers give it back, at a range that is chosen here."""
+        """As the file's integers give it back, at a range that is chosen when it is first felt."""
+        bits = 16 if self._format.activations == "int16" else 8
+        if id(step) not in self._felt:
+            self._felt[id(step)] = whole_range(found) if bits == 16 else self._range(step, found)
+        return fake_quantised(found, *self._felt[id(step)], bits, out=found)
+
+    def _range(self, step: Any, found: np.ndarray) -> Range:
         name = step.operation.name
-        if self._format.activations == "int16":
-            return fake_quantised(found, *whole_range(found), 16, out=found)
         end = name in self._format.ends or any(id(one) in self._ends for one in step.outputs)
-        if name not in self.ranges and (end or not self._parts.ranges):
-            return fake_quantised(found, *whole_range(found), out=found)
         if name not in self.ranges:
+            if end or not self._parts.ranges:
+                return whole_range(found)
             self.ranges[name] = range_by_error(found, self._rng)
-        return fake_quantised(found, *self.ranges[name], out=found)
+        return self.ranges[name]
 
 
 def _correct(layer: layers.Layer, found: np.ndarray, wanted: np.ndarray) -> None:
@@ -299,7 +372,7 @@ def _correct(layer: layers.Layer, found: np.ndarray, wanted: np.ndarray) -> None
     found += moved.astype(np.float32)
 
 
-def _by_picture(x: np.ndarray) -> np.ndarray:
+def _by_image(x: np.ndarray) -> np.ndarray:
     """As dynamic int8 takes it: 256 steps over each picture's own range."""
     made = np.empty_like(x)
     for one, out in zip(x, made, strict=True):

@@ -13,6 +13,7 @@ import numpy as np
 Range = tuple[float, float]
 
 _SAMPLED = 200_000
+_BINS = 1 << 14  # twenty for each step of the narrowest range that is tried
 _SHARES = np.linspace(0.3, 1.0, 29)
 _ROUNDS = 2
 _BLOCK = 1 << 18  # values that are rounded at once
@@ -66,18 +67,30 @@ def range_by_error(x: np.ndarray, rng: np.random.Generator) -> Range:
     values = x.reshape(-1)
     if len(values) > _SAMPLED:
         values = values[rng.integers(0, len(values), _SAMPLED)]
+    values, counts = _binned(values, low, high)
     best = (low, high)
-    least = _error(values, best)
+    least = _error(values, counts, best)
     # Behind a ReLU there is one end to choose, which nothing is chosen after.
     ends = [end for end, value in enumerate((low, high)) if value]
     for end in ends * (_ROUNDS if len(ends) > 1 else 1):
         for share in _SHARES:
             tried = (low * share, best[1]) if end == 0 else (best[0], high * share)
-            error = _error(values, tried)
+            error = _error(values, counts, tried)
             if error < least:
                 best, least = tried, error
     return best
 
 
-def _error(values: np.ndarray, tried: Range) -> float:
-    return float(np.mean(np.square(values - fake_quantised(values, *tried))))
+def _binned(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """Means of values that are next to each other, and how many each is of."""
+    at = ((values - low) * (_BINS / max(high - low, 1e-30))).astype(np.int64)
+    at = np.clip(at, 0, _BINS - 1)
+    counts = np.bincount(at, minlength=_BINS)
+    sums = np.bincount(at, weights=values, minlength=_BINS)
+    some = counts > 0
+    return sums[some] / counts[some], counts[some]
+
+
+def _error(values: np.ndarray, counts: np.ndarray, tried: Range) -> float:
+    error = np.square(values - _fake_quantised(values, *tried, 8))
+    return float(np.sum(error * counts) / np.sum(counts))

@@ -130,10 +130,7 @@ def noises(
         rows = slice(start, start + count)
         sizes = {name: np.sqrt(weights[name][rows]).astype(np.float32) for name in names}
         for draw in range(_DRAWS):
-            signed = [
-                sizes[name] * rng.choice(_SIGNS, wanted[name][rows].shape)
-                for name in names
-            ]
+            signed = [sizes[name] * rng.choice(_SIGNS, wanted[name][rows].shape) for name in names]
             samples[draw, rows] = probe.samples(part, centres, signed)
     return Noises(sources=(*changes, *roundings), samples=samples)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -58,21 +58,26 @@ def called_once(model: keras.Model) -> set[str]:
 
 def floats_at_once(model: keras.Model) -> int:
     """The most numbers that a picture has in memory at any step of the walk."""
+    return max(floats_at_each(model))
+
+
+def floats_at_each(model: keras.Model) -> list[int]:
+    """The numbers that a picture has in memory at each step of the walk."""
     waiting = _readers(model)
     alive = {id(tensor): _size(tensor) for tensor in model.inputs}
-    most, regions = sum(alive.values()), 1
+    found, regions = [], 1
     for step in steps(model):
         if isinstance(step.operation, FoldRegions):
             (folded,) = inputs_of(step)
             regions = int(folded.shape[1])
         inside = step.outputs[0].shape[0] is None and model.inputs[0].shape[0] is not None
         alive |= {id(tensor): _size(tensor) * (regions if inside else 1) for tensor in step.outputs}
-        most = max(most, sum(alive.values()))
+        found.append(sum(alive.values()))
         for tensor in inputs_of(step):
             waiting[id(tensor)] -= 1
             if not waiting[id(tensor)]:
                 alive.pop(id(tensor), None)
-    return most
+    return found
 
 
 class Walk:
@@ -96,10 +101,10 @@ class Walk:
         """What a step makes of it; one new array, or several."""
         arrays = self.inputs(step)
         if isinstance(step.operation, _WHOLE):
-            return keras.tree.map_structure(np.asarray, _called(step, arrays))
+            return keras.tree.map_structure(np.asarray, called(step, arrays))
         count, made = len(arrays[0]), None
         for rows in _slices(count, 1 if isinstance(step.operation, _ONE_BY_ONE) else _AT_ONCE):
-            part = keras.tree.map_structure(np.asarray, _called(step, [a[rows] for a in arrays]))
+            part = keras.tree.map_structure(np.asarray, called(step, [a[rows] for a in arrays]))
             if made is None:  # parts that are joined at the end would take the room twice
                 made = keras.tree.map_structure(functools.partial(_room, count), part)
             pairs = zip(keras.tree.flatten(made), keras.tree.flatten(part), strict=True)
@@ -116,6 +121,11 @@ class Walk:
             if not self._waiting[id(tensor)]:
                 self._values.pop(id(tensor), None)
 
+    def join(self, others: Sequence[Walk]) -> None:
+        """Take over the images of walks that are at the same step."""
+        for key, value in self._values.items():
+            self._values[key] = np.concatenate([value, *(one._values[key] for one in others)])
+
     def results(self) -> list[np.ndarray]:
         """The network's outputs, when all steps are done."""
         return [self._values[id(tensor)] for tensor in self._model.outputs]
@@ -126,7 +136,7 @@ def _room(count: int, part: np.ndarray) -> np.ndarray:
     return np.empty((count, *part.shape[1:]), part.dtype)
 
 
-def _called(step: Any, arrays: list[np.ndarray]) -> Any:
+def called(step: Any, arrays: list[np.ndarray]) -> Any:
     given = iter(arrays)
     args, kwargs = step.arguments.fill_in(
         {id(tensor): next(given) for tensor in _unique(step.arguments.keras_tensors)}

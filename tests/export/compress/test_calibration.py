@@ -10,6 +10,7 @@ import colours
 import numpy as np
 import pytest
 from commands import assert_refused, here
+from marks import IN_CI
 from PIL import Image
 
 import kerascnn
@@ -79,7 +80,8 @@ def test_chance_is_counted_out() -> None:
 def test_like_images_are_taken_without_a_word(
     root: Path, run: kerascnn.Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.compress(["int8"], onnx=False, calibration=root / "photos", calibration_images=60)
+    settings = Settings(calibration=str(root / "photos"), calibration_pictures=60)
+    compress(Run.open(run.folder), ["int8"], onnx=False, settings=settings)
     assert "unlike" not in capsys.readouterr().err
     found = told(run, "int8")
     assert found["calibration_pictures"] == 60
@@ -102,6 +104,7 @@ def test_unlike_images_are_warned_of(
     assert "look unlike the training images" in (run.folder / "report.html").read_text("utf-8")
 
 
+@IN_CI
 def test_another_set_makes_files_anew(root: Path, run: kerascnn.Run) -> None:
     opened, path = Run.open(run.folder), run.folder / "artefacts" / "plain_int8.tflite"
 

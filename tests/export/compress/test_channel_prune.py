@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from marks import marks_of
+from marks import IN_CI, marks_of
 from networks import with_random_weights
 
 import kerascnn
@@ -349,6 +349,7 @@ def test_auxiliary_logits_stay() -> None:
     assert widths(narrower) == {"conv1": 32, "logits": 16, "aux_logits": 16}
 
 
+@IN_CI
 def test_resnext_loses_channels_around_its_groups() -> None:
     model = kerascnn.build("resnext50_32x4d", input_shape=(32, 32, 3), classes=2, width=0.25)
     before, after = widths(model), widths(prune_channels(model, macs=0.7, score="norm"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import shutil
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,6 +16,7 @@ from dead_channels import SIDE, every_kind, pictures_of
 from keras import layers
 
 from export.artefacts.variants import Settings, parse_variant
+from export.compress.compress import compress
 from export.compress.reconstruct import keep_float, sensitivity
 from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.keep_float import LEAST_GAIN, MOST_GROWTH, MOST_PARTITIONS
@@ -24,6 +27,9 @@ from export.compress.reconstruct.sensitivity import Change, Rounding, noises
 from export.graph.detection import with_scores
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.lower import lower_for_int8
+from export.report.compare import compare
+from export.report.results import read_rows
+from export.runtime import info
 from export.runtime.load import partitions
 from export.tflite.convert import to_tflite
 from export.tflite.kernel_ranges import kernels
@@ -31,6 +37,7 @@ from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.engine.run import Run
 
 PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.0, std=128.0)
 PICTURES = 40
@@ -142,7 +149,9 @@ def test_one_layer_does_not_do_what_two_do() -> None:
     assert "float_layers" not in told
 
 
-@pytest.mark.parametrize("bound", ["pieces", "bytes", "gain"])
+@pytest.mark.parametrize(
+    "bound", ["pieces", "bytes", pytest.param("gain", marks=pytest.mark.slow(ci=True))]
+)
 def test_the_bounds_are_kept(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = small("kernel", 0)[1].packed()
     if bound == "pieces":
@@ -156,7 +165,18 @@ def test_the_bounds_are_kept(bound: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert file.packed() == whole
 
 
-@pytest.mark.parametrize("task", ["detector", "segmenter", "every kind"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "detector",
+        *(
+            pytest.param(
+                one, marks=pytest.mark.slow(ci=True)
+            )  # of the detector there are all paths
+            for one in ("segmenter", "every kind")
+        ),
+    ],
+)
 def test_networks_of_all_tasks_have_files_with_float_layers(
     task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,3 +299,34 @@ def test_weights_count_as_the_measure_does(form: str) -> None:
         error = np.asarray(made(np.float64(got[key]))) - np.asarray(made(np.float64(one)))
         share += float(np.sum(weights[key] * error**2))
     assert -10 * np.log10(share) == pytest.approx(noise(got, wanted), abs=0.1)
+
+
+# --- What is said of it ---------------------------------------------------------------------------
+
+
+def test_a_run_says_which_layers_are_float(
+    lenet_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("ENOUGH", 200.0), ("LEAST_GAIN", 0.01), ("MOST_GROWTH", 9.0)):
+        monkeypatch.setattr(keep_float, name, value)
+    monkeypatch.setattr(keep_float, "_WORTH", 0.01)
+    shutil.copytree(lenet_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("artefacts"))
+    run = Run.open(tmp_path / "run")
+    settings = Settings(calibration_pictures=20)
+    ((made,), _new) = compress(run, ["int8"], onnx=False, settings=settings)
+    kept = made.info["float_layers"]
+    assert kept["db"] > kept["int8_db"]
+    assert "float_layers" not in made.info["reconstruction"]
+    assert made.info["evaluation"]["partitions"] == 1
+    assert made.info["evaluation"]["verified"] == "yes"
+    assert Settings.of(made.info["variant"]) == settings
+    text = info.as_text(info.info(made.path))
+    assert f"float       {', '.join(kept['layers'])}; all other layers int8" in text
+    (row,) = compare([run], output=tmp_path / "report.html")
+    assert row.float_layers == ", ".join(kept["layers"])
+    assert "computes in float32" in str(row.npu)
+    (written,) = read_rows(tmp_path / "report.csv")
+    assert written["float_layers"] == row.float_layers
+    page = (tmp_path / "report.html").read_text()
+    assert "Float layers" in page
+    assert row.float_layers in page

@@ -241,9 +241,7 @@ def test_a_budget_is_kept_and_more_room_never_takes_bits_away(lenet) -> None:
     file, preprocessing, pictures = lenet
     network = bare("lenet5")
     whole = Trial(TFLiteModel.open(file), pictures, preprocessing, BITS)
-    sizes = [
-        len(whole.write(dict.fromkeys(whole.kernels, bits)).packed()) for bits in (4, 8, 16)
-    ]
+    sizes = [len(whole.write(dict.fromkeys(whole.kernels, bits)).packed()) for bits in (4, 8, 16)]
     before: dict[str, int] = {}
     errors = []
     for budget in (sizes[0], (sizes[0] + sizes[1]) // 2, sizes[1] + 5000, sizes[2] + 1000):

@@ -18,6 +18,8 @@ from export.compress.mixed import Report, Sensitivity
 from export.compress.reconstruct import (
     Format,
     Parts,
+    Reconstruction,
+    files,
     reconstruct,
     rounding,
 )
@@ -154,6 +156,18 @@ def as_stored(layer: keras.Layer) -> np.ndarray:
     return np.moveaxis(kernel, -2, 0) if kernel.ndim == 2 else kernel.transpose(0, 1, 2, 3)
 
 
+def recorded(monkeypatch) -> list[Reconstruction]:
+    """What files are written of, as it is made."""
+    kept: list[Reconstruction] = []
+
+    def record(own, *args, **kwargs):
+        kept.append(own(*args, **kwargs))
+        return kept[-1]
+
+    monkeypatch.setattr(files, "reconstruct", functools.partial(record, reconstruct))
+    return kept
+
+
 @pytest.mark.parametrize(
     "precision",
     [
@@ -162,13 +176,7 @@ def as_stored(layer: keras.Layer) -> np.ndarray:
     ],
 )
 def test_rounded_kernels_are_in_the_file_as_they_are(precision: str, monkeypatch) -> None:
-    kept = []
-
-    def recorded(*args, **kwargs):
-        kept.append(reconstruct(*args, **kwargs))
-        return kept[-1]
-
-    monkeypatch.setattr("export.compress.reconstruct.files.reconstruct", recorded)
+    kept = recorded(monkeypatch)
     variant = parse_variant(precision)
     calibration, pictures = pictures_of(2, 40, SIDE), pictures_of(1, 24, SIDE)
     opened, _told = reconstructed(network(), variant, PREPROCESSING, calibration)
@@ -190,13 +198,7 @@ KERNELS = ("stem", "depthwise", "up", "project", "dense", "logits")
 
 
 def test_a_mixed_file_has_the_kernels_that_were_rounded_at_its_widths(monkeypatch) -> None:
-    kept = []
-
-    def recorded(*args, **kwargs):
-        kept.append(reconstruct(*args, **kwargs))
-        return kept[-1]
-
-    monkeypatch.setattr("export.compress.reconstruct.files.reconstruct", recorded)
+    kept = recorded(monkeypatch)
     float_form, pictures = TFLiteModel.open(float_file()), pictures_of(2, 60, SIDE)
     widths = {"stem": 8, "depthwise": 8, "project": 4, "dense": 8, "logits": 16}
     outputs = {one.layer: one.output for one in kernels(float_form)}

@@ -88,6 +88,11 @@ def test_what_was_trained_for_int8_is_read_as_it_was(run: Run) -> None:
     for key, values in fresh.answers.items():
         assert np.array_equal(again.answers[key], values)
     assert again.preprocessing == fresh.preprocessing
+    assert fresh.validation is not None
+    assert again.validation == fresh.validation
+    assert fresh.bounds is not None
+    assert again.bounds is not None
+    assert all(np.array_equal(bound, again.bounds[name]) for name, bound in fresh.bounds.items())
     assert set(again.shared_scale) == {"stage2_block1_conv", "stage3_block1_conv", "head"}
     # The mean of a pooling is no weight.
     assert np.all(np.asarray(again.model.get_layer("stage1_pool").kernel) == 0.25)
@@ -101,6 +106,8 @@ def test_the_file_is_what_was_simulated(run: Run) -> None:
     assert figures["agreement"] >= 99
     assert figures["keras_value"] > 85
     assert figures["sparsity"] > 0.6
+    told = one.info["quantisation_aware"]
+    assert told["kept"] == ("trained" if told["trained"] >= told["begun"] else "begun")
     assert one.info["variant"] == parse_variant(one.path.stem, SHORT).to_dict()
     assert one.info["seconds"] > trained(run, one.path.stem).seconds
     assert compress(run, [one.path.stem], onnx=False, settings=SHORT)[1] is False

@@ -246,6 +246,7 @@ def files(few_digits: Run) -> list[Artefact]:
     return compress(few_digits, ["float32", "int8"], onnx=False)[0]
 
 
+@IN_CI
 def test_files_keep_their_figure_on_the_pictures_that_choose(
     few_digits: Run, files: list[Artefact]
 ) -> None:

@@ -170,6 +170,7 @@ def test_a_backbone_inside_another_network_is_found(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.get_layer("stage3_block3_depthwise").get_weights(), theirs)
 
 
+@IN_CI
 def test_imagenet_fills_the_backbone_of_lite0() -> None:
     model = kerascnn.build("efficientdet_lite0", input_shape=SHAPE, weights="imagenet")
     classifier = kerascnn.build("efficientnet_lite0", input_shape=SHAPE, weights="imagenet")

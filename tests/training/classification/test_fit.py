@@ -348,6 +348,7 @@ def test_averaged_weights_are_validated_and_kept(tmp_path: Path) -> None:
     assert fitted.history[fitted.best_epoch - 1]["val_accuracy"] == pytest.approx(right)
 
 
+@IN_CI
 def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path) -> None:
     config = dataclasses.replace(
         CONFIG, epochs=9, learning_rate=1e-12, patience=2, validation_fraction=0.1

@@ -157,6 +157,7 @@ def test_unfreezing_keeps_the_statistics_and_never_ends_below_the_probe(
     assert all(layer.trainable for layer in model.layers)
 
 
+@IN_CI
 def test_a_worse_training_gives_the_probe_back(
     alone: tuple[keras.Model, Fitted], tmp_path: Path
 ) -> None:

@@ -236,6 +236,7 @@ def test_what_is_found_where_it_is_has_an_ap_of_100(
     assert results["ar100"] == pytest.approx(100)
 
 
+@IN_CI
 def test_broken_pictures_are_named_and_skipped_unless_strict(
     tiny: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marks import IN_CI
 
 ROOT = pathlib.Path(__file__).parents[3]
 KINDS = ("focal", "multibox", "maps", "two_stage")
@@ -22,8 +23,6 @@ SLOW = {"two_stage"}  # its graph is ten times as large
 
 
 def cases() -> list[Any]:
-    from marks import IN_CI  # as a program this file does not find it
-
     return [pytest.param(k, marks=pytest.mark.slow if k in SLOW else IN_CI) for k in KINDS]
 
 

@@ -152,5 +152,5 @@ def test_outputs_of_published_weights_mean_cocos_classes_whatever_the_datas_numb
     assert meant(90, *own).names == labels.names
     assert meant(90, *own, published=False).names == own
     assert meant(90, "cat", published=False).names == labels.names
-    with pytest.raises(InputError, match=r"20 outputs and pets 2 classes; .* --labels FILE"):
+    with pytest.raises(InputError, match=r"20 outputs and pets has 2 classes; .* --labels"):
         meant(20, "cat", "dog")

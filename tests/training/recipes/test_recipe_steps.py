@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import small_sets
-from marks import all_but
+from marks import all_but, marks_of
 
 from kerascnn import blocks
 from kerascnn.detection.specs import DetectorSpec
@@ -77,7 +77,8 @@ def test_all_recipes_are_here() -> None:
 
 @pytest.mark.usefixtures("a_few")
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in MODELS]
+    "name",
+    [pytest.param(n, marks=marks_of(n, ci={"digits"}, slow={*MODELS} - FAST)) for n in MODELS],
 )
 def test_two_steps_and_a_saved_network(name: str, tmp_path: Path) -> None:
     model = MODELS[name]

@@ -1,0 +1,171 @@
+"""Bring the channels of a tensor to one size, where nothing but linear layers can tell.
+
+An activation of an int8 file has one scale for all of its channels, which is the loudest one's: a
+channel that is thirty times as quiet has eight steps left. Where a tensor is made by layers with
+kernels and read by such, and what lies between them (sums, pooling, a ReLU without a cap) makes
+twice as much of twice as much, a channel may be made louder by what writes it and quieter by what
+reads it: the float network stays the same (Nagel et al. 2019, arXiv 1906.04721, section 4.1, there
+between two layers; here over whole chains of sums, as the narrow ends of inverted residuals are).
+
+Channels are raised by the root of what they lack, so that a channel keeps room for what
+calibration did not see of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Container, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from export.compress.reconstruct.network import (
+    NEAREST,
+    Format,
+    looked_at,
+    reconstruct,
+    with_bare_layers,
+)
+from export.compress.reconstruct.walk import Walk, called_once, inputs_of, steps
+from export.graph.linear import LINEAR
+
+# Whose outputs have the channels of their inputs, each multiplied by what its input is.
+_HANDED_ON = (
+    *(layers.Add, layers.AveragePooling2D, layers.Cropping2D, layers.Dropout),
+    *(layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.MaxPooling2D),
+    *(layers.UpSampling2D, layers.ZeroPadding2D),
+)
+_ROOT = 0.5
+_MOST = 8.0
+_FEW = 16  # images that it is chosen on
+
+
+def better(model: keras.Model, format_: Format, x: np.ndarray) -> keras.Model:
+    """The network, with its channels equalised where the rounding of activations errs less for it.
+
+    Kernels are left out of that: rounded to the nearest they say little of what they will be.
+
+    Args:
+        model: as of `reconstruct`.
+        format_: of the file; of integers for activations.
+        x: (n, height, width, channels) normalised images that say how loud channels are; some of
+            them also say what rounding makes of it.
+    """
+    twin = equalised(model, looked_at(model, x), kept=format_.kept)
+    if twin is None:
+        return model
+    few, float_kernels = x[-_FEW:], dataclasses.replace(format_, bits=lambda _layer: None)
+    errors = [reconstruct(one, float_kernels, few, parts=NEAREST).decibels for one in (model, twin)]
+    return twin if errors[1] > errors[0] else model
+
+
+def equalised(
+    model: keras.Model, x: np.ndarray, *, kept: Container[str] = ()
+) -> keras.Model | None:
+    """A twin whose channels are of one size where that is possible; equal to float rounding.
+
+    None where it is possible nowhere.
+
+    Args:
+        model: functional, linear layers bare, with one input.
+        x: (n, height, width, channels) normalised images that say how loud channels are.
+        kept: layers whose kernels stay as they are.
+    """
+    chains = _Chains(model, kept)
+    if not any(chains.of(one) is not None for step in steps(model) for one in step.outputs):
+        return None
+    loudest: dict[int, np.ndarray] = {}
+    walk = Walk(model, x)
+    for step in steps(model):
+        made = walk.outputs(step)
+        chain = chains.of(step.outputs[0]) if len(step.outputs) == 1 else None
+        if chain is not None:
+            found = np.abs(made).reshape(-1, made.shape[-1]).max(axis=0)
+            share = found / max(float(found.max()), 1e-12)
+            loudest[chain] = np.maximum(loudest.get(chain, 0.0), share)
+        walk.keep(step, made)
+    factors = {
+        chain: np.clip(np.maximum(share, 1e-12) ** -_ROOT, 1.0, _MOST)
+        for chain, share in loudest.items()
+    }
+    twin = with_bare_layers(model)
+    for step in steps(model):
+        if isinstance(step.operation, LINEAR):
+            (source,), (output,) = inputs_of(step), step.outputs
+            into, out = (_of(factors, chains.of(one)) for one in (source, output))
+            if into is not None or out is not None:
+                _scale(twin.get_layer(step.operation.name), into, out)
+    return twin
+
+
+def _of(factors: Mapping[int, np.ndarray], chain: int | None) -> np.ndarray | None:
+    return None if chain is None else factors.get(chain)
+
+
+def _scale(layer: layers.Layer, into: np.ndarray | None, out: np.ndarray | None) -> None:
+    """Divide by what its inputs were multiplied by, and multiply its outputs."""
+    kernel, *bias = layer.get_weights()
+    depthwise = isinstance(layer, layers.DepthwiseConv2D)
+    if into is not None:
+        last = isinstance(layer, layers.Conv2DTranspose)
+        kernel = kernel / (into if last else into[:, None])
+    if out is not None:
+        if depthwise:
+            kernel = kernel * out.reshape(kernel.shape[2:])
+        elif isinstance(layer, layers.Conv2DTranspose):
+            kernel = kernel * out[:, None]
+        else:
+            kernel = kernel * out
+        bias = [one * out for one in bias]
+    layer.set_weights([one.astype(np.float32) for one in (kernel, *bias)])
+
+
+class _Chains:
+    """Tensors that have to be scaled together, and those that may not be."""
+
+    def __init__(self, model: keras.Model, kept: Container[str]) -> None:
+        self._parents: dict[int, int] = {}
+        fixed = [*model.inputs, *model.outputs]
+        once = called_once(model)
+        for step in steps(model):
+            tensors = [*inputs_of(step), *step.outputs]
+            if isinstance(step.operation, LINEAR):
+                if (
+                    not _scalable(step.operation)
+                    or step.operation.name in kept
+                    or (step.operation.name not in once)
+                ):
+                    fixed += tensors
+            elif _hands_on(step.operation) and len({one.shape[-1] for one in tensors}) == 1:
+                for one in tensors:
+                    self._join(id(one), id(tensors[0]))
+            else:
+                fixed += tensors
+        self._fixed = {self._root(id(one)) for one in fixed}
+
+    def of(self, tensor: Any) -> int | None:
+        """The chain that a tensor belongs to; None where it has to stay as it is."""
+        root = self._root(id(tensor))
+        return None if root in self._fixed else root
+
+    def _root(self, tensor: int) -> int:
+        while (parent := self._parents.get(tensor, tensor)) != tensor:
+            tensor = parent
+        return tensor
+
+    def _join(self, one: int, other: int) -> None:
+        self._parents[self._root(one)] = self._root(other)
+
+
+def _scalable(layer: layers.Layer) -> bool:
+    return layer.trainable and getattr(layer, "groups", 1) == 1
+
+
+def _hands_on(layer: Any) -> bool:
+    if isinstance(layer, layers.ReLU):
+        return layer.max_value is None and not layer.threshold
+    if isinstance(layer, layers.Activation):
+        return layer.activation is keras.activations.relu
+    return isinstance(layer, _HANDED_ON)
