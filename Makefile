@@ -7,7 +7,7 @@ GPU ?= $(HAD)
 KIND := $(if $(filter-out 0,$(GPU)),$(if $(filter jax,$(GPU)),-jax-cuda,-cuda))
 LOCK := requirements$(KIND).lock
 
-.PHONY: setup demo test test-all web android lint format docs bench bench-phone bench-compression wheel lock clean
+.PHONY: setup demo test test-ci test-all web android lint format docs bench bench-phone bench-compression wheel lock clean
 
 setup: .venv/.ready
 
@@ -31,6 +31,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
+
+# What CI runs beside `make test`: some seconds a test, of kinds that faster ones stand for.
+test-ci: setup
+	$(BIN)/python -m pytest -m "slow(ci=True)" -n 2 --dist worksteal
 
 test-all: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term

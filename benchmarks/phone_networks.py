@@ -36,6 +36,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.transforms import Bbox
 from phone_latency import LOADS, int8_file, with_random_norms
 
 import kerascnn
@@ -50,6 +51,7 @@ from kerascnn import zoo
 from kerascnn.complexity import count_macs, count_parameters
 from training.common import atomic
 from training.common.drawing import INK, MUTED, drawing, save
+from training.engine.run import machine
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TABLE, CHART = ROOT / "benchmarks" / "phone_latency.md", ROOT / "docs" / "phone.png"
@@ -74,7 +76,7 @@ class Measured:
         name: of the network.
         kind: "float32" or "int8".
         top1: published accuracy of the float network in percent.
-        parameters, macs: of the network as the file has it.
+        parameters, macs: of the network, branches joined, batch norms not yet folded.
         size: of the file, in bytes.
         arena: bytes of all that is no constant, at once.
         pieces: partitions that the delegate takes.
@@ -238,7 +240,11 @@ def table(files: Sequence[Measured], loads: int, rounds: int) -> str:
         "`python benchmarks/phone_networks.py`: random weights, so that accuracies are those that",
         "are published of the float networks; files as `compress` writes them; all files in turns,",
         f"one thread, {loads} loads of {rounds} rounds. Arena: TFLite's own planner, without a",
-        "delegate. Pieces: partitions for XNNPACK, and what it leaves.",
+        "delegate. Pieces: partitions for XNNPACK, and what it leaves. Parameters and MACs: with",
+        "the branches joined, batch norms counted as they are trained.",
+        f"{machine()['processor']}, {machine()['cores']} cores.",
+        "",
+        "![Published accuracy against latency and size](../docs/phone.png)",
         "",
         "| network | file | top-1 | parameters | MACs | KB | arena KB | pieces | ms | p95 ms |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -265,10 +271,10 @@ def draw(path: pathlib.Path, files: Sequence[Measured]) -> None:
             (right, "file (MB)", lambda one: one.size / 1e6),
         )
         for axes, title, value in panels:
+            _log_axis(axes, [value(one) for one in files])
             for name in dict.fromkeys(one.name for one in files):
                 colour = colours.get(family(name) or "", MUTED)
                 _line(axes, [one for one in files if one.name == name], value, colour)
-            _log_axis(axes, [value(one) for one in files])
             axes.set_xlabel(title)
             axes.grid(visible=True)
         left.set_ylabel("ImageNet top-1, published (%)")
@@ -281,6 +287,8 @@ def draw(path: pathlib.Path, files: Sequence[Measured]) -> None:
             Line2D([], [], color=INK, marker="s", ls="", label="int8"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+        for axes, _title, value in panels:
+            _names(figure, axes, files, value)
         save(figure, path)
 
 
@@ -298,7 +306,7 @@ def _log_axis(axes: Any, values: Sequence[float]) -> None:
 
 
 def _line(axes: Any, files: Sequence[Measured], value: Any, colour: str) -> None:
-    """Both files of a network, joined; the name is at the faster or smaller one."""
+    """Both files of a network, joined."""
     axes.plot([value(one) for one in files], [one.top1 for one in files], color=colour, lw=0.8)
     for one in files:
         hollow = one.kind == "float32"
@@ -309,16 +317,33 @@ def _line(axes: Any, files: Sequence[Measured], value: Any, colour: str) -> None
             markerfacecolor="none" if hollow else colour,
             color=colour,
         )
-    first = min(files, key=value)
-    axes.annotate(
-        _short(first.name),
-        (value(first), first.top1),
-        xytext=(-4, 4),
-        textcoords="offset points",
-        ha="right",
-        fontsize=7,
-        color=colour,
-    )
+
+
+def _names(figure: Figure, axes: Any, files: Sequence[Measured], value: Any) -> None:
+    """The networks' names, each at the first place beside its points that is still free."""
+    figure.draw_without_rendering()  # lays the axes out, so that places are known
+    points = axes.transData.transform([(value(one), one.top1) for one in files])
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in points]
+    for name in dict.fromkeys(one.name for one in files):
+        ends = sorted((one for one in files if one.name == name), key=value)
+        for end, offset, side in (
+            *((ends[0], (-6, high), "right") for high in (-3, 5, -11)),
+            *((ends[-1], (6, high), "left") for high in (-3, 5, -11)),
+        ):
+            text = axes.annotate(
+                _short(name),
+                (value(end), end.top1),
+                xytext=offset,
+                textcoords="offset points",
+                ha=side,
+                fontsize=7,
+                color=dict(zip(FAMILIES, SERIES, strict=False)).get(family(name) or "", MUTED),
+            )
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+            text.remove()
+        taken.append(box)
 
 
 def _short(name: str) -> str:

@@ -64,7 +64,7 @@ Path: TypeAlias = str | os.PathLike[str]
 Progress: TypeAlias = bool | Callable[[ProgressEvent], None]
 
 # Options of compression, by their type.
-_WHOLE = frozenset({"calibration_images", "fine_tune_epochs"})
+_WHOLE = frozenset({"calibration_images", "fine_tune_epochs", "keep_float"})
 _NUMBERS = frozenset({"max_change", "learning_rate", "distil_weight", "temperature"})
 _IMAGES = "image files, folders or arrays"
 
@@ -78,6 +78,10 @@ class CompressionOptions(TypedDict, total=False):
             used, or a folder of images without labels.
         calibration_images: how many of them, in all; the run's seed chooses (default 200).
         max_change: of `mixed`: percent of predictions that may change (default 0.5).
+        budget: of `mixed`, in place of `max_change`: what the file keeps with as little noise as
+            that allows: bytes, or text as "2MB", or a time per image on this machine as "8ms".
+        keep_float: of `int8`: up to so many layers may stay float where int8 loses most (default
+            2); 0 keeps all in int8, as NPUs want it.
         spare: words; pruning and clustering leave out layers with one of them in their names.
         slim_score: how channels are ranked for removal: "taylor" (default), "norm" or "l1".
         fine_tune_epochs: per step that trains; by default a fraction of the run's.
@@ -90,6 +94,8 @@ class CompressionOptions(TypedDict, total=False):
     calibration: Path | None
     calibration_images: int | None
     max_change: float | None
+    budget: int | str | None
+    keep_float: int | None
     spare: Sequence[str] | str | None
     slim_score: str | None
     fine_tune_epochs: int | None
@@ -203,8 +209,8 @@ class Run:
 
     @property
     def model(self) -> str:
-        """The architecture's name in the zoo."""
-        return str(self.info["request"]["model"])
+        """The architecture's name in the zoo, or what an imported network is called."""
+        return self._opened.called
 
     @property
     def task(self) -> str:
@@ -1040,6 +1046,10 @@ def _settings(**options: Unpack[CompressionOptions]) -> Settings:
         given["calibration"] = arguments.path(given["calibration"], "calibration")
     if "spare" in given:
         given["spared"] = tuple(arguments.words(given.pop("spare"), "spare"))
+    if "budget" in given:
+        from export.tools.budget import size_or_time
+
+        given |= size_or_time(str(given.pop("budget")), "--budget")
     if "calibration_images" in given:
         given["calibration_pictures"] = given.pop("calibration_images")
     return Settings(fine_tuning=FineTuning(**tuning), **given)

@@ -200,7 +200,7 @@ _VAL2017 = "val2017"
 _TEST_DEV = "test-dev"
 _TRACKING = "ISBI cell tracking challenge 2015"
 # What the heads of an R-CNN cost depends on how much there is to look at.
-_NOTHING_FOUND = "of a picture in which nothing is found"
+_NOTHING_FOUND = "of an image in which nothing is found"
 # The Object Detection API's SSDLites, which the papers measured; ours is torchvision's form.
 _FEWER = "with 3 anchors in a cell of the first map"
 

@@ -36,10 +36,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Nor, once a file of tests has ended, in what it left to caches."""
     yield
     if nextitem is None or nextitem.path != item.path:
-        _let_rest()
+        _let_rest(again=item.get_closest_marker("slow") is not None)
 
 
-def _let_rest() -> None:
+def _let_rest(*, again: bool = False) -> None:
+    if again:  # networks of the zoo that were in use when another file of tests ended
+        gc.unfreeze()
     gc.collect()
     gc.freeze()
     gc.collect()  # of nothing: the next one comes when there is a quarter more than this one left
@@ -86,6 +88,15 @@ def _free_memory(request: pytest.FixtureRequest) -> Iterator[None]:
         # What glibc keeps for the next network of this process is missing in the other one's.
         if sys.platform == "linux":
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@pytest.fixture
+def sized_alone() -> Iterator[None]:
+    """Networks of a test have shapes and no values: to draw those takes most of the time."""
+    from training.engine.keras_files import without_values
+
+    with without_values():
+        yield
 
 
 @pytest.fixture

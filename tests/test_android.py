@@ -20,6 +20,7 @@ import android_golden
 import android_metrics
 import numpy as np
 import pytest
+from marks import IN_CI
 
 from export.deploy import phone_benchmark
 from export.report import device_results
@@ -44,6 +45,7 @@ def golden() -> dict[str, Any]:
     return android_golden.golden()
 
 
+@IN_CI
 def test_committed_vectors_are_current(golden: dict[str, Any]) -> None:
     committed = json.loads(android_golden.COMMITTED.read_text())
     wanted = android_golden.committed(golden)

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from commands import assert_refused, here
 from known_runs import a_run, measured_run
+from marks import IN_CI
 from PIL import Image
 
 from training import tasks as registry
@@ -400,6 +401,7 @@ def test_other_backends_train_and_do_nothing_else(
 FEW = ("--set", "pictures_per_class=8", "--batch-size", 16)
 
 
+@IN_CI
 def test_find_lr_draws_what_it_found(tmp_path: Path) -> None:
     plot = tmp_path / "rate.png"
     done = here("find-lr", "lenet5", "--data", "mnist", "-o", plot, "--steps", 60, "--json")
@@ -410,6 +412,7 @@ def test_find_lr_draws_what_it_found(tmp_path: Path) -> None:
         assert drawn.width > 500
 
 
+@IN_CI
 def test_bench_data_compares_three(tmp_path: Path) -> None:
     asked = ("bench-data", "lenet5", "--data", "mnist", *FEW, "--seconds", 0.2, "--rounds", 2)
     done = here(*asked, "--json", cwd=tmp_path)
@@ -458,6 +461,7 @@ def test_class_of_broken_pictures_alone(folder: Path) -> None:
     assert_refused(tiny_training(folder), "dogs")
 
 
+@IN_CI
 def test_a_detector_trains_and_says_what_it_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

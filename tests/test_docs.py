@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from marks import IN_CI
 
 import kerascnn
 from kerascnn import cli
@@ -93,6 +94,7 @@ def test_every_page_of_figures_is_in_the_site() -> None:
     assert included - {"index.md"} == written
 
 
+@IN_CI
 def test_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
     built = subprocess.run(

@@ -22,6 +22,7 @@ import tiny_detectors
 import tiny_segmenters
 from commands import assert_refused, here
 from interruptions import assert_same_weights, stop_at_step
+from marks import IN_CI, all_but
 
 from export.artefacts.artefact import Artefact
 from export.artefacts.description import read_description
@@ -158,10 +159,14 @@ def asked(case: Case, data: Path, **changes: Any) -> TrainRequest:
     return request(case.model, data=str(data), **{**given, **case.changes, **changes})
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in CASES],
-)
+def fast_for(*names: str) -> pytest.MarkDecorator:
+    """Of a test whose other tasks would tell the same: those that `make test` has."""
+    marks = {n: pytest.mark.slow if n in SLOW else () if n in names else IN_CI for n in CASES}
+    cases = [pytest.param(name, marks=mark) for name, mark in marks.items()]
+    return pytest.mark.parametrize("case", cases, indirect=True)
+
+
+@pytest.fixture(scope="module", params=all_but(CASES.keys() - SLOW, CASES, pytest.mark.slow))
 def case(request: pytest.FixtureRequest) -> Case:
     return CASES[request.param]
 
@@ -216,6 +221,7 @@ def test_a_run_has_its_files(run: Run) -> None:
     assert run.load_model().input_shape == (None, 32, 48, 3)
 
 
+@fast_for("segmentation")
 def test_a_stopped_training_goes_on_to_the_same_weights(
     case: Case, run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +253,7 @@ def test_a_complete_run_is_not_trained_again(
     assert (run.folder / "run.json").read_bytes() == before
 
 
+@fast_for("classification", "segmentation")
 def test_figures_are_of_the_network_that_is_saved(
     case: Case, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +298,7 @@ def test_files_are_made_once_and_answer_as_keras_does(
     assert tasks.of(run).metric == case.metric
 
 
+@fast_for("classification")
 def test_files_are_calibrated_on_images_of_ones_own_choice(
     case: Case, run: Run, data: Path, tmp_path: Path
 ) -> None:
@@ -393,6 +401,7 @@ STEPS = ("slim50_dynamic_int8", "distil_prune50_dynamic_int8", "mixed")
 REFUSED = {CASES["two-stage detection"].model: STEPS}
 
 
+@fast_for("classification")
 def test_steps_are_taken_or_refused_with_a_reason(
     case: Case, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,6 +432,7 @@ def test_steps_are_taken_or_refused_with_a_reason(
             assert teaching == "self"
 
 
+@fast_for("classification")
 def test_a_teacher_is_of_the_same_task(
     case: Case, run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,6 +450,7 @@ def test_a_teacher_is_of_the_same_task(
         assert_same_weights(taught.load_model(), alone.load_model())
 
 
+@fast_for("classification", "segmentation")
 def test_debug_compares_layers(case: Case, run: Run, made: list[Artefact], tmp_path: Path) -> None:
     """Up to what the network ends in, whatever stands behind it in the file."""
     ends = {
@@ -462,6 +473,7 @@ def test_debug_compares_layers(case: Case, run: Run, made: list[Artefact], tmp_p
         assert (tmp_path / f"{variant}_layers.csv").is_file()
 
 
+@fast_for("multilabel")
 def test_shrink_judges_by_the_metric(
     case: Case, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -480,6 +492,7 @@ def test_shrink_judges_by_the_metric(
     assert case.metric in as_text(found, budget) or case.metric == "accuracy"
 
 
+@fast_for("classification")
 def test_a_rate_is_searched_for(
     case: Case, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -498,6 +511,7 @@ def test_a_rate_is_searched_for(
     assert math.isfinite(losses[0])
 
 
+@fast_for("classification")
 def test_a_pipeline_is_timed(case: Case, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_tiny_network(case, monkeypatch)
     found = bench_data(asked(case, data), seconds=0.01, rounds=1)

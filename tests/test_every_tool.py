@@ -20,7 +20,10 @@ from kerascnn.errors import InputError
 from training import tasks
 
 COMMANDS = ("sweep", "find-lr", "bench-data", "debug", "shrink")
-VARIANTS = ("slim50_int8", "distil_prune50_int8", "mixed", "qat_int8", "int8", "weight_int4")
+VARIANTS = (
+    *("slim50_int8", "distil_prune50_int8", "mixed", "qat_int8", "qat_weight_int4", "int8"),
+    "weight_int4",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,7 @@ ROWS = {
             "distil_prune50_int8": "losses",
             "mixed": "moves the regions",
             "qat_int8": "losses",
+            "qat_weight_int4": "losses",
             "int8": "integers would round",
             "weight_int4": "4 bits",
         },

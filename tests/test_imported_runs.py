@@ -12,12 +12,16 @@ from pathlib import Path
 
 import colours
 import keras
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.schema_py_generated import TensorType
+from checkpoints import golden_values, goldens, write_safetensors
 from commands import assert_refused, here
+from file_server import serving
 from keras import layers
+from marks import IN_CI
 from PIL import Image
 
 import kerascnn
@@ -26,6 +30,9 @@ from export.compress import left_out
 from export.deploy import web
 from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
+from kerascnn.weights import cache, published
+from training.engine import dataset_of_request as of_request
+from training.engine.request import TrainRequest
 from training.engine.run import Run
 
 COUNT, VARIANTS = 60, ["float32", "int8", "prune50_int8"]
@@ -317,6 +324,7 @@ def attentive() -> keras.Model:
     return keras.Model(inputs, outputs, name="attentive")
 
 
+@IN_CI
 def test_a_layer_that_a_step_cannot_take_is_named_and_the_rest_is_made(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -361,6 +369,7 @@ def several_labels(root: Path, count: int) -> Path:
     return root / "labels.csv"
 
 
+@IN_CI
 def test_several_labels_of_an_image_are_measured(tmp_path: Path) -> None:
     names = ("red", "mauve", "blue", "green")
     model = colours.network(outputs=names, activation="sigmoid")
@@ -435,6 +444,7 @@ def strange_file(path: Path) -> Path:
     return path
 
 
+@IN_CI
 def test_a_file_of_an_unknown_operation_is_quantised_and_measured(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -467,6 +477,7 @@ def test_a_file_of_an_unknown_operation_is_quantised_and_measured(
         assert done.returncode == 0, done.stderr
 
 
+@IN_CI
 def test_a_saved_model_is_a_source(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tones" / "saved_model"
     colours.network().export(folder, verbose=False)
@@ -489,7 +500,7 @@ def test_a_saved_model_is_a_source(root: Path, tmp_path: Path) -> None:
         pytest.param(
             *("ssdlite_mobilenet_v3_small", {"alpha": 0.35}, "AP", 10), marks=pytest.mark.slow
         ),
-        ("unet", {"width": 4, "depth": 2}, "mIoU", 11),
+        pytest.param("unet", {"width": 4, "depth": 2}, "mIoU", 11, marks=IN_CI),
     ],
 )
 def test_other_networks_of_the_zoo_come_by_name_with_weights(
@@ -521,3 +532,105 @@ def test_other_networks_of_the_zoo_come_by_name_with_weights(
     labels.write_text("\n".join(run.labels[:-1]))
     with pytest.raises(InputError, match=r"classes that .* does not know"):
         kerascnn.import_model(name, out=tmp_path / "fewer", labels=labels, **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "metric", "classes"),
+    [
+        pytest.param(
+            *("ssdlite_mobilenet_v3_small", {"alpha": 0.35}, "AP agreement", 2),
+            marks=pytest.mark.slow,
+        ),
+        ("unet", {"width": 4, "depth": 2}, "mIoU agreement", 3),
+    ],
+)
+def test_other_networks_need_no_labels_either(
+    root: Path, tmp_path: Path, name: str, options: dict, metric: str, classes: int
+) -> None:
+    """Their own answers are held against; and files have the name that was asked for."""
+    keras.utils.set_random_seed(0)
+    model = kerascnn.build(name, input_shape=(64, 64, 3), classes=classes, **options)
+    networks.with_random_weights(model)
+    if name == "unet":  # else one of its classes is the likeliest everywhere
+        photos = np.stack([colours.picture(number, 64)[1] for number in range(8)]) / 127.5 - 1
+        bias = model.get_layer("logits").bias
+        bias.assign(bias - np.median(model(photos), axis=(0, 1, 2)))
+    model.save(tmp_path / "net.keras")
+    (tmp_path / "labels.txt").write_text("".join(f"kind {n}\n" for n in range(classes)))
+    given = {
+        "data": root / "photos", "weights": tmp_path / "net.keras", "options": options,
+        "image_size": 64, **QUIET,
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"does not say what its outputs mean.* labels FILE"):
+        kerascnn.import_model(name, out=tmp_path / "run", **given)
+    given["labels"] = tmp_path / "labels.txt"
+    run = kerascnn.import_model(name, out=tmp_path / "run", name="mine", **given)
+    assert (run.model, run.metrics["metric"], run.metrics["held_out"]) == ("mine", metric, 100.0)
+    assert (run.folder / "answers.npz").is_file()
+    assert (run.folder / "examples.png").is_file()
+    told = kerascnn.evaluate(run, **QUIET)
+    assert (told["metric"], told["value"]) == (metric, pytest.approx(100.0))
+    with pytest.raises(InputError, match="have no labels, and what the network answers is kept"):
+        kerascnn.evaluate(run, split="all", **QUIET)
+    with pytest.raises(InputError, match="qat_int8 trains, which needs labels"):
+        run.compress(["qat_int8"], **QUIET)
+    (row,) = run.compress(["float32"], onnx=False, **QUIET)
+    assert (row["metric"], row["model"], row["fits"]) == (metric, "mine", True)
+    assert row["value"] == pytest.approx(100.0, abs=0.5)
+    page = (run.folder / "report.html").read_text("utf-8")
+    assert "its own answers are the truth" in page
+    assert f"{metric}, %" in page
+    again = kerascnn.import_model(name, out=tmp_path / "run", name="mine", **given)
+    assert again.info == run.info
+
+
+def pets(root: Path, *names: str) -> Path:
+    """Annotations of COCO's form, whose classes have numbers of their own."""
+    root.mkdir()
+    images = [{"id": n, "file_name": f"{n}.png", "width": 64, "height": 64} for n in range(6)]
+    for number in range(6):
+        Image.fromarray(colours.picture(number, 64)[1]).save(root / f"{number}.png")
+    told = {
+        "images": images,
+        "annotations": [
+            {"id": n + 1, "image_id": n, "category_id": 1 + n % len(names)}
+            | {"bbox": [8, 8, 40, 40], "area": 1600, "iscrowd": 0}
+            for n in range(6)
+        ],
+        "categories": [{"id": n, "name": name} for n, name in enumerate(names, 1)],
+    }
+    (root / "pets.json").write_text(json.dumps(told))
+    return root / "pets.json"
+
+
+@pytest.mark.slow
+def test_a_detector_comes_by_its_name_from_whoever_publishes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights in torchvision's layout; the data's class 3 is COCO's 63rd."""
+    golden = goldens("detector_goldens.json.gz")["ssdlite320_mobilenet_v3_large"]
+    tensors = {n: golden_values(n, shape, golden["gain"]) for n, shape in golden["tensors"]}
+    body = write_safetensors(tmp_path / "theirs", tensors).read_bytes()
+    row = published.choose("ssdlite_mobilenet_v3_large", "coco")
+    assert row is not None
+    monkeypatch.setattr(cache.Digest, "of_row", lambda _row: None)  # the server tells it
+    monkeypatch.delenv("KERASCNN_OFFLINE")
+    monkeypatch.setenv("KERASCNN_HOME", str(tmp_path / "home"))
+    given = {"weights": "coco", "image_size": 96, **QUIET}
+    with serving({f"/{row.source}/{row.file}": body}) as server:
+        server.digest = "hub"
+        monkeypatch.setenv("KERASCNN_MIRROR", server.url)
+        run = kerascnn.import_model(
+            row.model, data=pets(tmp_path / "pets", "cat", "dog", "sofa"), out=tmp_path / "run",
+            **given,
+        )  # fmt: skip
+    assert (len(run.labels), run.labels[62], run.labels[11]) == (90, "couch", "no class 12")
+    assert run.info["request"]["imported"]["places"] == {"cat": 16, "dog": 17, "sofa": 62}
+    dataset = of_request.dataset_of(TrainRequest.from_dict(run.info["request"]))
+    there = {int(dataset.train.objects(i).labels[0]) for i in range(len(dataset.train))}
+    assert there <= {16, 17, 62}
+    with pytest.raises(InputError, match=r"does not know: forklift"):
+        kerascnn.import_model(
+            row.model, data=pets(tmp_path / "more", "cat", "forklift"), out=tmp_path / "no",
+            **given,
+        )  # fmt: skip

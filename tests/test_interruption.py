@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import here, kerascnn, kill_when
+from marks import IN_CI
 
 from training.engine.run import Run
 
@@ -61,6 +62,7 @@ def test_train_and_compress_killed(unbroken: Path, tmp_path: Path) -> None:
     assert files(run) == files(unbroken)
 
 
+@IN_CI
 def test_a_terminated_training_keeps_its_step(unbroken: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     # Once the first epoch is kept, the second has begun.
@@ -76,7 +78,10 @@ def test_a_terminated_training_keeps_its_step(unbroken: Path, tmp_path: Path) ->
         np.testing.assert_array_equal(a, b)
 
 
-def killed_demo(tmp_path: Path, *arguments: object) -> None:
+@pytest.mark.slow
+def test_demo_killed(tmp_path: Path) -> None:
+    """Of one network of its three: what is killed is its training and its compression."""
+    arguments = ("--models", "lenet5", "--epochs", 2)
     whole, broken = tmp_path / "whole" / "demo", tmp_path / "broken" / "demo"
     assert kerascnn("demo", "--out", whole, *arguments).returncode == 0
     first = broken / "lenet5"
@@ -92,16 +97,6 @@ def killed_demo(tmp_path: Path, *arguments: object) -> None:
     assert done.returncode == 0, done.stderr
     assert digests(broken) == digests(whole)
     assert files(broken) == files(whole)
-
-
-@pytest.mark.slow
-def test_demo_killed(tmp_path: Path) -> None:
-    killed_demo(tmp_path, "--models", "lenet5", "--epochs", 2)
-
-
-@pytest.mark.slow
-def test_whole_demo_killed(tmp_path: Path) -> None:
-    killed_demo(tmp_path, "--epochs", 1)
 
 
 def test_another_request_does_not_overwrite_a_run(unbroken: Path) -> None:

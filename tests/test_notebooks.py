@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from marks import IN_CI
 
 FOLDER = Path(__file__).parents[1] / "docs/notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -70,6 +71,7 @@ def test_their_parameters_are_known(path: Path) -> None:
     assert with_parameters(path, TINY[path.stem])
 
 
+@IN_CI
 def test_cells_of_the_classifiers_are_python_that_runs(
     trained_lenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import small_sets
 import tiny_detectors
 import tiny_segmenters
 from commands import here
+from marks import all_but
 
 import kerascnn
 from export.artefacts.artefact import Artefact, sidecar
@@ -42,7 +43,7 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=[*CASES])
+@pytest.fixture(scope="module", params=all_but({"segmentation"}, CASES))
 def made(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Run, list[Artefact], Path]:

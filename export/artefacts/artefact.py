@@ -27,6 +27,9 @@ FORMATS = (".tflite", ".onnx")
 # What `compare` needs to know of a file, and earlier versions did not write.
 _FIGURES = ("parameters", "macs", "nonzero_parameters", "seconds")
 _REMEDY = "it is of an earlier version, or damaged; run kerascnn compress"
+FLOAT_LAYERS = "float_layers"
+"""Of an int8 file, layers that stay float: see `export.compress.reconstruct.keep_float`."""
+
 _SHAPE: outside_json.Shape = {
     "task": lambda task: task in kinds.names(),
     "model": outside_json.text,
@@ -51,6 +54,10 @@ _SHAPE: outside_json.Shape = {
         **dict.fromkeys(("activation_layer", "sum_layer"), outside_json.text),
         "two_steps": outside_json.maybe(outside_json.number),
         "images": outside_json.whole,
+    },
+    FLOAT_LAYERS: {
+        "layers": outside_json.items(outside_json.text),
+        **dict.fromkeys(("int8_db", "db", "least_gain_db"), outside_json.number),
     },
     "calibration": {
         **dict.fromkeys(("data", "fingerprint"), outside_json.text),

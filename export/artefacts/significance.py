@@ -55,7 +55,7 @@ def unpack(text: str, count: int) -> np.ndarray:
     """
     bits = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
     if len(bits) != -(-count // 8):
-        raise ValueError(f"{8 * len(bits)} bits for {count} pictures")
+        raise ValueError(f"{8 * len(bits)} bits for {count} images")
     return np.unpackbits(bits, count=count).astype(bool)
 
 

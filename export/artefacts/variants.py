@@ -11,7 +11,7 @@ values a layer, trains on while feeling int8, and writes an int8 file.
     prune2of4    prune2of4_int8   two of four consecutive weights become 0       prune
     prune<P>x4   prune75x4_int8   the same in blocks of 1x4                      prune
     cluster<N>   cluster16_int8   a layer's weights take N values                cluster
-    qat          qat_int8         trained while feeling the rounding of int8     qat
+    qat          qat_int8         trained while feeling the file's rounding      qat
 
 `plain_` in front of a precision (`plain_int8`) leaves out the reconstruction of
 `export.compress.reconstruct`: each weight is rounded to the nearest, and ranges are the whole ones.
@@ -26,7 +26,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
@@ -37,6 +37,8 @@ from kerascnn.errors import InputError, did_you_mean
 FIRST_LAYERS, LAST_LAYER = ("stem", "enc1_conv1"), "logits"
 SPARED = (*FIRST_LAYERS, "depthwise", LAST_LAYER)
 CHANNEL_SCORES = ("taylor", "norm", "l1")
+MOST_FLOAT = 8
+"""Layers of an int8 file that may be asked to stay float: of more, it is no int8 file."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,7 +148,13 @@ class Cluster:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Qat:
-    """Quantisation-aware training."""
+    """Quantisation-aware training.
+
+    Attributes:
+        precision: what rounding it feels: one of `AWARE`.
+    """
+
+    precision: str = "int8"
 
     @property
     def name(self) -> str:
@@ -154,6 +162,8 @@ class Qat:
         return "qat"
 
 
+# Precisions that there is quantisation-aware training for.
+AWARE = ("int8", "weight_int4")
 Step = ChannelPrune | Prune | Cluster | Qat
 
 
@@ -173,9 +183,14 @@ class Variant:
         mixed_bits: what a layer's kernel may have where a search gives each layer its own; widened
             for float arithmetic. Empty otherwise.
         max_change: for the search, the percentage of calibration pictures whose top-1 may change.
+        max_bytes: for the search, what the file is to fit, in place of `max_change`.
+        max_ms: likewise, how long it may take for an image where it is made, one thread: layers are
+            int8 or float (`export.compress.reconstruct.mixed_time`).
         reconstructed: kernels are rounded and biases corrected by what they do to the network's
             activations on calibration pictures (`export.compress.reconstruct`), not weight by
             weight.
+        keep_float: of int8, how many layers with kernels may stay float where that brings the file
+            nearer to the network by much (`export.compress.reconstruct.keep_float`).
         tool: "litert-quantizer" or "converter" (tf.lite's own quantiser, a second opinion).
         calibration_pictures: that set the ranges of activations, or that the search looks at.
         calibration: where they are from; empty: from the run's training images.
@@ -193,7 +208,10 @@ class Variant:
     first_and_last_bits: int | None = None
     mixed_bits: tuple[int, ...] = ()
     max_change: float = 0.0
+    max_bytes: int | None = None
+    max_ms: float | None = None
     reconstructed: bool = False
+    keep_float: int = 0
     tool: str = "litert-quantizer"
     calibration_pictures: int = 0
     calibration: str = ""
@@ -215,7 +233,7 @@ class Variant:
 
     @property
     def aware(self) -> bool:
-        """Whether quantisation-aware training fixed them."""
+        """Whether quantisation-aware training found its integers."""
         return bool(self.steps) and isinstance(self.steps[-1], Qat)
 
     @property
@@ -244,6 +262,11 @@ class Variant:
             del plain["calibration"]
         if not self.probabilities:
             del plain["probabilities"]  # that recipes of before are still the same
+        if not self.keep_float:
+            del plain["keep_float"]
+        for limit in ("max_bytes", "max_ms"):
+            if plain[limit] is None:
+                del plain[limit]
         plain["steps"] = [{"step": step.name, **dataclasses.asdict(step)} for step in self.steps]
         return _listed(plain)
 
@@ -257,6 +280,8 @@ class Settings:
             class each; `mixed` looks at three times as many.
         calibration: images to take in their place, see `export.tasks.calibration_set.read`.
         max_change: of `mixed`, see `Variant`.
+        max_bytes, max_ms: of `mixed`, one of them, see `Variant`.
+        keep_float: of `int8`, see `Variant`.
         spared: of pruning and clustering.
         slim_score: of structured pruning.
         fine_tuning: of every step that trains.
@@ -265,9 +290,33 @@ class Settings:
     calibration_pictures: int = 200
     calibration: str = ""
     max_change: float = 0.5
+    max_bytes: int | None = None
+    max_ms: float | None = None
+    keep_float: int = 2
     spared: tuple[str, ...] = SPARED
     slim_score: str = "taylor"
     fine_tuning: FineTuning = FineTuning()
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Settings:
+        """What a file was made with, by the `Variant.to_dict` beside it; names stand for places."""
+        found: dict[str, Any] = {
+            "calibration": plain.get("calibration", ""),
+            "keep_float": plain.get("keep_float", 0),
+        }
+        if plain.get("mixed_bits"):
+            found["max_change"] = plain["max_change"]
+            found |= {limit: plain.get(limit) for limit in ("max_bytes", "max_ms")}
+        if count := plain.get("calibration_pictures"):
+            found["calibration_pictures"] = count // (_SEARCHED if plain.get("mixed_bits") else 1)
+        for step in plain.get("steps", ()):
+            if "spared" in step:
+                found["spared"] = tuple(step["spared"])
+            if "score" in step:
+                found["slim_score"] = step["score"]
+        if plain.get("fine_tuning") is not None:
+            found["fine_tuning"] = FineTuning(**plain["fine_tuning"])
+        return cls(**found)
 
     def __post_init__(self) -> None:
         _check(
@@ -275,6 +324,17 @@ class Settings:
             f"calibration takes at least 1 image, not {self.calibration_pictures}",
         )
         _check(0 <= self.max_change < 100, f"max_change is in percent, not {self.max_change}")
+        for limit in (self.max_bytes, self.max_ms):
+            fine = limit is None or 0 < limit < float("inf")
+            _check(fine, f"--budget must be above 0, not {limit}")
+        _check(
+            self.max_bytes is None or self.max_ms is None,
+            "--budget is a size or a time, not both",
+        )
+        _check(
+            0 <= self.keep_float <= MOST_FLOAT,
+            f"--keep-float must be between 0 and {MOST_FLOAT}, not {self.keep_float}",
+        )
 
 
 def _check(fine: bool, complaint: str) -> None:
@@ -407,7 +467,7 @@ def parse_variant(name: str, settings: Settings | None = None) -> Variant:
             _check(position == 0, f"{name}: distil must come first: all other steps use it")
             distil = True
         else:
-            steps.append(_step(name, match, settings))
+            steps.append(_step(name, match, precision, settings))
     _check_order(name, steps, precision)
     _check(
         not distil or bool(steps),
@@ -451,7 +511,7 @@ def _split(name: str) -> tuple[list[str], str]:
     return name.split("_"), ""
 
 
-def _step(name: str, match: re.Match[str], settings: Settings) -> Step:
+def _step(name: str, match: re.Match[str], precision: str, settings: Settings) -> Step:
     if match["slim"]:
         return ChannelPrune(macs=_whole(name, match["slim"], "slim"), score=settings.slim_score)
     if match["two_of_four"]:
@@ -465,7 +525,7 @@ def _step(name: str, match: re.Match[str], settings: Settings) -> Step:
     if match["cluster"]:
         number = _whole(name, match["cluster"], "cluster")
         return Cluster(clusters=number, spared=settings.spared)
-    return Qat()
+    return Qat(precision=precision)
 
 
 def _whole(name: str, text: str, word: str) -> int:
@@ -477,8 +537,11 @@ def _check_order(name: str, steps: Sequence[Step], precision: str) -> None:
     places = [_ORDER.index(type(step)) for step in steps]
     if places != sorted(set(places)):
         raise InputError(f"{name}: each step comes once, in the order slim, prune, cluster, qat")
-    if steps and isinstance(steps[-1], Qat) and precision != "int8":
-        raise InputError(f"{name}: qat is for int8; did you mean {name[: -len(precision)]}int8?")
+    if steps and isinstance(steps[-1], Qat) and precision not in AWARE:
+        raise InputError(
+            f"{name}: qat is for {' and '.join(AWARE)}; did you mean "
+            f"{_without_end(name)[: -len(precision)]}int8?"
+        )
 
 
 def _filled(
@@ -489,12 +552,15 @@ def _filled(
     aware = bool(steps) and isinstance(steps[-1], Qat)
     if aware:
         changes["reconstructed"] = False  # its training was for the kernels that it found
+    elif precision.reconstructed and precision.activations == "int8":
+        changes["keep_float"] = settings.keep_float
     calibrated = precision.activations in ("int8", "int16")
     if calibrated or precision.mixed_bits or precision.reconstructed or aware:
         changes["calibration_pictures"] = settings.calibration_pictures
         changes["calibration"] = settings.calibration
     if precision.mixed_bits:
         changes["max_change"] = settings.max_change
+        changes["max_bytes"], changes["max_ms"] = settings.max_bytes, settings.max_ms
         # A share of answers wants more of them than a range does.
         changes["calibration_pictures"] = _SEARCHED * settings.calibration_pictures
     if name.endswith(_RAW):
@@ -521,7 +587,8 @@ def _told(step: Step) -> str:
             return f"{step.sparsity}% of weights pruned{pattern}"
         case Cluster():
             return f"{step.clusters} values a layer"
-    return "trained for int8"
+        case Qat():
+            return f"trained for {step.precision}"
 
 
 def _unknown(name: str) -> str:

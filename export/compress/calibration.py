@@ -82,7 +82,7 @@ class Calibration:
         float_file: Callable[[], bytes],
     ) -> None:
         self._task, self._sample, self._float_file = task, sample, float_file
-        self._pictures: dict[tuple[str, int], np.ndarray] = {}
+        self._images: dict[tuple[str, int], np.ndarray] = {}
         self._sets: dict[str, CalibrationSet] = {}
         self._likeness: dict[tuple[str, int], Likeness] = {}
 
@@ -95,15 +95,15 @@ class Calibration:
         if not variant.calibration:
             return self._sample(variant.calibration_pictures)
         key = variant.calibration, variant.calibration_pictures
-        if key not in self._pictures:
+        if key not in self._images:
             found, broken = self._task.sampled(self._set(variant), variant.calibration_pictures)
             if broken:
                 say(
                     f"{counted(len(broken), 'calibration image')} cannot be read and "
                     f"{'is' if len(broken) == 1 else 'are'} left out; for one: {broken[0].reason}"
                 )
-            self._pictures[key] = found
-        return self._pictures[key]
+            self._images[key] = found
+        return self._images[key]
 
     def key(self, variant: Variant) -> str | None:
         """Of the set that a variant names; None where that is the run's own."""

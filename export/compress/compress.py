@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ import numpy as np
 
 from export.artefacts import artefact, half_precision
 from export.artefacts.about import About
-from export.artefacts.artefact import Artefact
+from export.artefacts.artefact import FLOAT_LAYERS, Artefact
 from export.artefacts.description import check_labels, input_metadata, inside
 from export.artefacts.kinds import base as kinds
 from export.artefacts.open_file import OpenFile
@@ -27,11 +28,13 @@ from export.artefacts.variants import (
     parse_variant,
     with_outputs,
 )
+from export.compress import qat
 from export.compress.calibration import Calibration
 from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
-from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.files import reconstructed, reconstructed_in_time
+from export.compress.reconstruct.measure import has_regions
 from export.compress.reconstruct.mixed_widths import reconstructed_widths
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.stages import CompressionStages, StageInputs, content_key
@@ -70,8 +73,10 @@ from training.engine.leaks import refuse_leaks
 from training.engine.run import Run, versions
 
 _MISTAKES_KEPT = 200
+# Bytes by which the self-test of a quantised file is longer at most than that of the float one.
+_SELFTEST = 512
 # Raised when the same recipe writes another file: those of before are made again.
-_EDITION = 7
+_EDITION = 8
 
 
 @once.scope()
@@ -155,10 +160,23 @@ def all_artefacts(run: Run) -> list[Artefact]:
     return found
 
 
-def reference_file(run: Run, variant: Variant) -> bytes:
-    """The float TFLite file, with the same names of layers, that a variant is quantised from."""
+def reference_file(run: Run, made: Artefact) -> tuple[bytes, Variant]:
+    """The float TFLite file that a file was quantised from, and its variant.
+
+    Layers have the same names in both. Nothing is made: a network that was trained for the file is
+    read as it lies among the stages.
+
+    Raises:
+        InputError: the file is of another network than what lies there.
+    """
     builder = VariantBuilder(run)
-    network = builder.network(variant)
+    told = made.info["variant"]
+    variant = parse_variant(told["name"], Settings.of(told))
+    network = builder.network_of(made, variant)
+    return _float_form(builder, network, variant), variant
+
+
+def _float_form(builder: VariantBuilder, network: _Network, variant: Variant) -> bytes:
     if variant.reconstructed and builder.reconstructs(network.trained):
         return to_tflite(network.bare(variant)[0])
     file = network.lowered(variant)[1] if variant.calibrated else network.float32
@@ -284,7 +302,7 @@ class VariantBuilder:
         info["seconds"] = round(seconds, 1)
         info["evaluation"] = self._evaluation(answers, reference, verdict, runtime, sparsity, path)
         info["wrong_pictures"], info["mistakes"] = self._task.mistakes(answers)
-        info |= made | calibrated
+        info |= made | calibrated | _training(network.trained)
         artefact.write_info(path, info)
         return Artefact(path, info)
 
@@ -294,7 +312,7 @@ class VariantBuilder:
         if variant.calibrated:
             _model, file, preprocessing = network.lowered(variant)
         if id(file) not in self._half_ranges:
-            pictures = self._pictures(network.trained, variant)
+            pictures = self._images(network.trained, variant)
             try:
                 pictures = pictures if len(pictures) else self._sample(IMAGES)[0]
             except InputError:
@@ -328,6 +346,31 @@ class VariantBuilder:
             self._networks[key] = _Network(trained, self._task)
         return self._networks[key]
 
+    def network_of(self, made: Artefact, variant: Variant) -> _Network:
+        """What a file was made of, as it lies there; raises InputError where another one does."""
+        trained = self._stages.there(variant)
+        if trained is None or not self._is_of(made, trained.key):
+            raise InputError(
+                f"{made.path} is of another network than what lies in {self._run.folder} now; make "
+                f"it again: kerascnn compress {self._run.folder} --variants {variant.name}"
+            )
+        return _Network(trained, self._task)
+
+    def _is_of(self, made: Artefact, network: str) -> bool:
+        info = made.info
+        if network == self.source:
+            return bool(info["source"] == network)
+        key = _file_key(
+            network=network,
+            variant=info["variant"],
+            data=self._run.info["dataset"]["fingerprint"],
+            format=made.path.suffix,
+            about={name: info.get(name, "") for name in About().to_dict()},
+            versions=info["versions"],
+            calibration=info.get("calibration", {}).get("fingerprint"),
+        )
+        return bool(info["key"] == key)
+
     @functools.cached_property
     def _float(self) -> Any:
         """The run's own network, which drops are measured from."""
@@ -342,7 +385,7 @@ class VariantBuilder:
         if variant.weight_bits == 32:
             return TFLiteModel.open(network.float32.packed()), {}
         preprocessing = network.trained.preprocessing
-        pictures = self._pictures(network.trained, variant)
+        pictures = self._images(network.trained, variant)
         if variant.mixed_bits:
             return self._mixed(network, variant, pictures)
         model, float_file = network.model, network.float32
@@ -352,7 +395,13 @@ class VariantBuilder:
             return converter_quantise(model, variant, preprocessing, pictures), {}
         shared, ranges = network.trained.shared_scale, network.trained.ranges
         data = quantise(
-            float_file, variant, preprocessing, pictures, trained=ranges, shared_scale=shared
+            float_file,
+            variant,
+            preprocessing,
+            pictures,
+            trained=ranges,
+            shared_scale=shared,
+            kernel_bounds=network.trained.bounds,
         )
         if variant.reconstructed and self.reconstructs(network.trained):
             model, preprocessing = network.bare(variant)
@@ -366,19 +415,48 @@ class VariantBuilder:
                 plain=data,
                 name=f"{self._run.name}: {variant.name}",
             )
-            return data, {"reconstruction": noises} if noises else {}
+            return data, self._reconstruction(variant, noises)
         return data, {}
+
+    def _reconstruction(self, variant: Variant, told: Mapping[str, Any] | None) -> dict[str, Any]:
+        """For the .json; layers that stay float are said aloud, too."""
+        if not told:
+            return {}
+        noises = {name: value for name, value in told.items() if name != FLOAT_LAYERS}
+        if FLOAT_LAYERS not in told:
+            return {"reconstruction": noises}
+        kept = told[FLOAT_LAYERS]
+        say(
+            f"{self._run.name}: {variant.name}: {', '.join(kept['layers'])} "
+            f"{'stays' if len(kept['layers']) == 1 else 'stay'} float: {kept['int8_db']:.1f} dB "
+            f"without, {kept['db']:.1f} dB with (--keep-float 0 keeps all in int8)"
+        )
+        return {"reconstruction": noises, FLOAT_LAYERS: kept}
 
     def _mixed(
         self, network: _Network, variant: Variant, pictures: np.ndarray
     ) -> tuple[OpenFile, dict[str, Any]]:
         """A file whose layers have widths of their own, and what was decided."""
         comparison, preprocessing = self._task.comparison(), network.trained.preprocessing
-        data, report = mixed(network.float32, variant, preprocessing, pictures, comparison)
+        known = self.has_graph and network.trained.bounds is None
+        if variant.max_ms is not None:
+            return self._mixed_in_time(network, variant, pictures)
+        model = network.bare(variant)[0] if known else None
+        room = self._room(network) if variant.max_bytes is not None else 0
+        data, report = mixed(
+            network.float32,
+            variant,
+            preprocessing,
+            pictures,
+            comparison,
+            model=None if model is None or has_regions(model) else model,
+            room=room,
+        )
         if not (variant.reconstructed and self.reconstructs(network.trained)):
             return data, {"layers": report.to_dict()}
-        data, report, noises = reconstructed_widths(
-            network.bare(variant)[0],
+        assert model is not None  # or nothing would be reconstructed
+        made, told, noises = reconstructed_widths(
+            model,
             variant,
             preprocessing,
             pictures,
@@ -388,37 +466,67 @@ class VariantBuilder:
             comparison=comparison,
             name=f"{self._run.name}: {variant.name}",
         )
-        told = {"reconstruction": noises} if noises else {}
-        return data, {"layers": report.to_dict(), **told}
+        # Fewer scales may be equal, so that it is some bytes longer.
+        if variant.max_bytes is None or len(made.packed()) + room <= variant.max_bytes:
+            data, report = made, told
+        elif noises:
+            noises |= {"written": False}
+        return data, {"layers": report.to_dict(), **self._reconstruction(variant, noises)}
 
-    def _pictures(self, trained: Trained, variant: Variant) -> np.ndarray:
+    def _mixed_in_time(
+        self, network: _Network, variant: Variant, pictures: np.ndarray
+    ) -> tuple[OpenFile, dict[str, Any]]:
+        """A file whose layers are int8 or float, and what was decided."""
+        assert variant.max_ms is not None
+        if not self.has_graph:
+            raise InputError(
+                "--budget of a time needs to know the network's graph, and of this one it is not "
+                "known; give a size"
+            )
+        data, report = reconstructed_in_time(
+            lower_for_int8(fold_batch_norms(network.model)),
+            variant.max_ms,
+            network.trained.preprocessing,
+            pictures,
+            shared_scale=network.trained.shared_scale,
+            name=f"{self._run.name}: {variant.name}",
+        )
+        return data, {"layers": report.to_dict()}
+
+    def _room(self, network: _Network) -> int:
+        """Bytes of a file that stand behind its network: description, labels, post-processing."""
+        float32 = parse_variant("float32")
+        bare = TFLiteModel.open(network.float32.packed())
+        finished = len(self._task.finished(bare, ".tflite", float32))
+        return finished - len(network.float32.packed()) + _SELFTEST
+
+    def _images(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""
         return self._calibration.pictures(variant) if self._needs(trained, variant) else np.empty(0)
 
     def _needs(self, trained: Trained, variant: Variant) -> bool:
-        needed = variant.calibrated or variant.mixed_bits or self.reconstructs(trained)
+        needed = (
+            variant.calibrated or variant.mixed_bits or variant.aware or self.reconstructs(trained)
+        )
         return bool(variant.calibration_pictures and needed)
 
     def reconstructs(self, trained: Trained) -> bool:
         """Whether files of this network are reconstructed.
 
-        What training for int8 found is kept as it is.
+        What quantisation-aware training found is kept as it is.
         """
-        return self._task.kind.reconstructed and trained.ranges is None and self.has_graph
+        return self._task.kind.reconstructed and trained.bounds is None and self.has_graph
 
     def _key(self, variant: Variant, end: str) -> str:
-        made_of = {
-            "network": self._stages.key(variant),
-            "variant": variant.to_dict(),
-            "data": self._run.info["dataset"]["fingerprint"],
-            "format": end,
-            "edition": _EDITION,
-            "about": About.of(self._run).to_dict(),
-            "versions": versions(),
-        }
-        if (chosen := self._calibration.key(variant)) is not None:
-            made_of["calibration"] = chosen
-        return content_key(made_of)
+        return _file_key(
+            network=self._stages.key(variant),
+            variant=variant.to_dict(),
+            data=self._run.info["dataset"]["fingerprint"],
+            format=end,
+            about=About.of(self._run).to_dict(),
+            versions=versions(),
+            calibration=self._calibration.key(variant),
+        )
 
     def _inputs(self) -> StageInputs:
         return StageInputs(
@@ -431,7 +539,27 @@ class VariantBuilder:
             calibration=self._calibration.pictures,
             calibration_key=self._calibration.key,
             simulated=self._task.simulated_answers,
+            written=self._task.written,
+            on_validation=self._trial,
         )
+
+    def _trial(self, trained: Trained, variant: Variant) -> float | None:
+        """What validation images say of the file of a network; None where they say nothing."""
+        task = self._task
+        if task.validation is None:
+            return None
+        # One stage serves all forms.
+        variant = dataclasses.replace(variant, raw_outputs=False, probabilities=False)
+        network = _Network(trained, task)
+        file, _told = self._convert(network, variant, ".tflite")
+        path = self._run.artefacts / f"{atomic.TEMPORARY}trial.tflite"
+        try:
+            atomic.write_bytes(path, task.finished(file, ".tflite", variant, tested=False))
+            function = task.function_of(task.load(path))
+            value = task.on_validation(function, f"{variant.name} on validation images")
+        finally:
+            path.unlink(missing_ok=True)
+        return None if math.isnan(value) else value
 
     def _teacher_key(self, name: str) -> str:
         return self.source if name == "self" else atomic.sha256(Run.open(name).model_path)
@@ -466,7 +594,7 @@ class VariantBuilder:
             "file": path.name,
             "sha256": atomic.sha256(path),
             **artefact.sizes(path.read_bytes()),
-            "model": run.info["request"]["model"],
+            "model": run.called,
             "task": self._run.task,
             "variant": variant.to_dict(),
             "source": self.source,
@@ -485,7 +613,7 @@ class VariantBuilder:
             **_selftest(path),
             "labels": list(run.labels),
             **About.of(run).to_dict(),
-            "calibration_pictures": len(self._pictures(trained, variant)),
+            "calibration_pictures": len(self._images(trained, variant)),
             "versions": versions(),
         }
 
@@ -541,6 +669,21 @@ class VariantBuilder:
         function = self._task.keras_function(trained)
         value = self._task.on_validation(function, "Keras on validation images")
         return None if math.isnan(value) else value
+
+
+def _file_key(*, calibration: str | None, **made_of: Any) -> str:
+    """What a file is made of; a set of its own choice counts, where there is one."""
+    chosen = {} if calibration is None else {"calibration": calibration}
+    return content_key({**made_of, **chosen, "edition": _EDITION})
+
+
+def _training(trained: Trained) -> dict[str, Any]:
+    """What validation images said of a quantisation-aware training, for the .json."""
+    if trained.validation is None:
+        return {}
+    before, after = trained.validation
+    kept = "trained" if qat.is_better(trained.validation) else "begun"
+    return {"quantisation_aware": {"begun": before, "trained": after, "kept": kept}}
 
 
 def _selftest(path: pathlib.Path) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def fine_tune(
     steps = fine_tuning_data.steps(config)
     for layer in model._flatten_layers():
         if isinstance(layer, BatchNormalization):
-            layer.keeps_statistics = config.norms == "stored"
+            layer.keeps_statistics = config.norms != "batches"  # a head has learnt its own
     model = fine_tuning_data.trained_form(model)
     rate = tf_keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * steps)
     optimizer = tf_keras.optimizers.Adam(rate)
@@ -91,7 +91,8 @@ def share_of(
         "epochs": math.ceil(epochs * config.epochs),
         "learning_rate": learning_rate * rate,
         **dict.fromkeys(("warmup_epochs", "validation_fraction", "ema"), 0.0),
-        **dict.fromkeys(("freeze_epochs", "reference_batch", "patience", "min_updates"), 0),
+        **dict.fromkeys(("freeze_epochs", "freeze_updates", "reference_batch"), 0),
+        **dict.fromkeys(("patience", "min_updates"), 0),
         **{"probe": "no", "first_layer_rate": 1.0},
         "optimizer": "adamw",
         "schedule": "cosine",

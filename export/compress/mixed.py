@@ -1,13 +1,17 @@
 """Mixed precision: each layer's kernel in the fewest bits that keep the network's answers.
 
-First each kernel is quantised alone and the damage to the answers measured, in the real runtime;
-then layers are lowered together, those first that save most bytes for the least damage. Widths are
-4 and 8 bits and half precision, all widened for float arithmetic, so a width can be tried without
-writing a file of it: the rounded kernels are put into the float file.
+First the damage that each kernel does at each width is told: by gradients, of all kernels and
+widths at once (`export.compress.reconstruct.sensitivity`); of networks whose graph is not known, or
+that choose regions themselves, in the real runtime, one kernel after another. Then layers are
+lowered together, those first that save most bytes for the least damage, until the answers change
+more than they may, or until the file fits a budget of bytes. Widths are 4 and 8 bits and half
+precision, all widened for float arithmetic, so a width can be tried without writing a file of it:
+the rounded kernels are put into the float file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import pathlib
@@ -15,13 +19,22 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from export.artefacts.variants import Variant
+from export.compress.reconstruct import rounding
+from export.compress.reconstruct.inputs import kernel_of, matrix, shares_scales
+from export.compress.reconstruct.sensitivity import Change, noises
+from export.compress.reconstruct.walk import called_once
+from export.graph.linear import LINEAR
+from export.tasks.base import spread
 from export.tasks.comparison import Comparison, OfLogits
 from export.tflite import flatbuffer
+from export.tflite.convert import layer_of
 from export.tflite.kernel_operations import DEPTHWISE, KERNEL_OPERATIONS, TRANSPOSED
+from export.tflite.kernel_ranges import kernels
 from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise_weights
 from export.tflite.weights import int4_halves
@@ -29,6 +42,9 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.progress import Progress
 
+# Images whose noise is sampled, and trials of combinations behind the first that changed too much.
+_SAMPLED = 16
+_TRIALS = 12
 # Kernels of transposed convolutions are not searched for: they stay float32.
 _SEARCHED = {code: one for code, one in KERNEL_OPERATIONS.items() if one is not TRANSPOSED}
 
@@ -42,10 +58,12 @@ class Sensitivity:
         op: "CONV_2D", "DEPTHWISE_CONV_2D" or "FULLY_CONNECTED".
         weights: in the kernel.
         bits: 4 or 8 (symmetric, a scale for each output channel) or 16 (half precision).
-        error: distance from the float network's answers, see `export.tasks.comparison`; of a
-            classifier the mean Kullback-Leibler divergence, in nats.
+        error: distance from the float network's answers: noise over signal of what the network
+            ends in (`export.compress.reconstruct.measure`), or where gradients do not tell that,
+            see `export.tasks.comparison`; of a classifier the mean Kullback-Leibler divergence, in
+            nats.
         changed: percent of the answers that are others; of a classifier's pictures those with
-            another top-1.
+            another top-1. None where gradients told the error.
     """
 
     layer: str
@@ -53,7 +71,7 @@ class Sensitivity:
     weights: int
     bits: int
     error: float
-    changed: float
+    changed: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,19 +80,24 @@ class Report:
 
     Attributes:
         layers: in the order of the file, at the bits that each got; errors are of each alone.
-        error: of all layers together, as of `Sensitivity`.
+        error: of all layers together, by `export.tasks.comparison`.
         changed: likewise.
-        pictures: that all figures were measured on.
+        pictures: that these figures were measured on.
+        budget: bytes that the file was to fit, if any.
     """
 
     layers: tuple[Sensitivity, ...]
     error: float
     changed: float
     pictures: int
+    budget: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, equal after a round trip."""
-        return {**dataclasses.asdict(self), "layers": [dataclasses.asdict(s) for s in self.layers]}
+        plain = dataclasses.asdict(self)
+        if self.budget is None:
+            del plain["budget"]
+        return {**plain, "layers": [dataclasses.asdict(s) for s in self.layers]}
 
 
 def mixed(
@@ -83,28 +106,101 @@ def mixed(
     preprocessing: Preprocessing,
     calibration: Iterable[np.ndarray],
     comparison: Comparison | None = None,
+    *,
+    model: keras.Model | None = None,
+    room: int = 0,
 ) -> tuple[TFLiteModel, Report]:
     """Quantise each layer's kernel to a width of its own.
 
     Args:
         float_file: of `to_tflite`, not lowered; it is left as it is.
         variant: its `mixed_bits` are the widths to choose from, its `max_change` is the
-            percentage of the answers that may change.
+            percentage of the answers that may change; of one with `max_bytes` the file fits these,
+            however many answers change.
         preprocessing: of the network.
         calibration: training pictures, (height, width, channels) uint8 each.
         comparison: of answers; None: of a classifier's logits.
+        model: that `float_file` was made of, its linear layers bare; None where that is not known.
+        room: bytes of the budget that what stands behind the network takes.
 
     Returns:
         A file with the inputs and outputs of `float_file`, and how it came about. Where
         even the widest kernels change more answers than allowed, it has the widest.
 
     Raises:
-        InputError: no pictures, or none of which the network says anything.
+        InputError: no pictures, or none of which the network says anything; or a budget that even
+            the fewest bits do not fit.
     """
     trial = Trial(float_file, calibration, preprocessing, variant.mixed_bits, comparison)
-    found = sensitivities(trial)
-    chosen = search(trial, found, variant.max_change)
-    return trial.write(chosen), _report(trial, found, chosen)
+    found = _found(trial, model)
+    if variant.max_bytes is None:
+        chosen = search(trial, found, variant.max_change)
+    else:
+        chosen = search_within(trial, found, variant.max_bytes, room)
+    report = _report(trial, found, chosen)
+    return trial.write(chosen), dataclasses.replace(report, budget=variant.max_bytes)
+
+
+def _found(trial: Trial, model: keras.Model | None) -> list[Sensitivity]:
+    if model is not None:
+        with contextlib.suppress(LookupError):  # an operation without a derivative
+            return sampled(trial, model)
+    return sensitivities(trial)
+
+
+def sampled(trial: Trial, model: keras.Model) -> list[Sensitivity]:
+    """As `sensitivities`, of all layers at once; `changed` is not known.
+
+    Args:
+        model: functional, that the trial's file was made of, its linear layers bare.
+
+    Raises:
+        LookupError: an operation has no derivative.
+    """
+    layers_of = _layers_of(trial, model)
+    changes = {
+        (layer, str(bits)): _change(model.get_layer(layer), bits)
+        for kernel, layers in layers_of.items()
+        for bits in trial.widths(kernel)
+        for layer in layers
+    }
+    few = trial.pictures[spread(len(trial.pictures), _SAMPLED)]
+    with Progress("mixed", 1, unit="network", lines=True) as progress:
+        progress.note("sampling the noise of every layer at every width")
+        found = noises(model, changes, {}, trial.preprocessing.normalise(few))
+        progress.step()
+    return [
+        Sensitivity(
+            layer=name,
+            op=kernel.op,
+            weights=kernel.weights,
+            bits=bits,
+            error=found.share([(layer, str(bits)) for layer in layers_of[name]]),
+            changed=None,
+        )
+        for name, kernel in trial.kernels.items()
+        for bits in trial.widths(name)
+    ]
+
+
+def _layers_of(trial: Trial, model: keras.Model) -> dict[str, list[str]]:
+    """Keras layers of each of the trial's kernels; those whose noise can be sampled."""
+    known = {layer.name for layer in model.layers if isinstance(layer, LINEAR)}
+    known &= called_once(model)
+    by_output = {one.output: layer_of(one.name, known) for one in kernels(trial.file)}
+    found = {
+        name: [by_output.get(output) for output in kernel.layers]
+        for name, kernel in trial.kernels.items()
+    }
+    return {name: [one for one in layers if one] for name, layers in found.items()}
+
+
+def _change(layer: Any, bits: int) -> Change:
+    kernel = layer.get_weights()[0]
+    if bits == 16:
+        return Change(kernel=kernel.astype(np.float16).astype(np.float32) - kernel)
+    rounded = rounding.by_range(matrix(layer, kernel), bits, tied=shares_scales(layer))
+    return Change(kernel=kernel_of(layer, rounded.values) - kernel)
 
 
 def sensitivities(trial: Trial) -> list[Sensitivity]:
@@ -122,7 +218,8 @@ def search(trial: Trial, found: Sequence[Sensitivity], max_change: float) -> dic
     """Give each layer the fewest bits that together keep the answers.
 
     Layers are lowered in the order of error per byte saved, as far as bisection finds the answers
-    kept; then each later step is tried on top.
+    kept; then later steps are tried on top, half of those left at once and then half of that where
+    they change too much, as often as `_TRIALS` allows.
 
     Args:
         found: from `sensitivities`.
@@ -149,14 +246,64 @@ def search(trial: Trial, found: Sequence[Sensitivity], max_change: float) -> dic
             good, bad = (middle, bad) if kept(lowered(middle)) else (good, middle)
         chosen = lowered(good)
         progress.step(min(bad, len(steps)))
-        for step in steps[bad:]:
-            widths = trial.widths(step.layer)
+        left, trials = [steps[bad:]] if bad < len(steps) else [], _TRIALS
+        while left and trials:
+            some = left.pop()
             # A layer that could not have 8 bits is not asked for 4.
-            next_lower = chosen[step.layer] == widths[widths.index(step.bits) - 1]
-            if next_lower and kept(chosen | {step.layer: step.bits}):
-                chosen[step.layer] = step.bits
-            progress.step()
+            usable = [step for step in some if _next_lower(trial, chosen, some, step)]
+            more = {step.layer: step.bits for step in usable}
+            trials -= bool(usable)
+            if usable and kept(chosen | more):
+                chosen |= more
+            elif len(some) > 1:
+                middle = len(some) // 2
+                left += [some[middle:], some[:middle]]  # the better half is tried next
+                continue
+            progress.step(len(some))
     return chosen
+
+
+def search_within(
+    trial: Trial, found: Sequence[Sensitivity], budget: int, room: int = 0
+) -> dict[str, int]:
+    """Lower layers in the order of error per byte saved until the file fits.
+
+    So a larger budget never has fewer bits in any layer.
+
+    Args:
+        found: from `sensitivities` or `sampled`.
+        budget: bytes of the file.
+        room: bytes of these that are none of the network's.
+
+    Raises:
+        InputError: it does not fit with the fewest bits, either.
+    """
+    steps = _by_worth(trial, found)
+    chosen = {layer: trial.widths(layer)[0] for layer in trial.kernels}
+    while (size := len(trial.write(chosen).packed()) + room) > budget:
+        if not steps:
+            raise InputError(
+                f"mixed cannot have {budget:,} bytes: with the fewest bits in every layer it has "
+                f"{size:,}; allow more with --budget, or remove channels first, as in slim50_mixed"
+            )
+        over = float(size - budget)
+        while steps and over > 0:
+            step = steps.pop(0)
+            over -= step.weights * (chosen[step.layer] - step.bits) / 8
+            chosen[step.layer] = step.bits
+    return chosen
+
+
+def _next_lower(
+    trial: Trial, chosen: Mapping[str, int], some: Sequence[Sensitivity], step: Sensitivity
+) -> bool:
+    """Whether a step goes on from the bits that a layer has, or from another of these steps."""
+    widths = trial.widths(step.layer)
+    before = widths[widths.index(step.bits) - 1]
+    return chosen[step.layer] == before or any(
+        one.layer == step.layer and one.bits == before and chosen[one.layer] > before
+        for one in some
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,6 +329,7 @@ class Trial:
     Attributes:
         kernels: by layer, in the order of the file.
         pictures: (n, height, width, channels) uint8.
+        file, preprocessing: as given.
 
     Raises:
         InputError: no pictures.
@@ -196,6 +344,7 @@ class Trial:
         comparison: Comparison | None = None,
     ) -> None:
         self._comparison = comparison or OfLogits(preprocessing)
+        self.file, self.preprocessing = float_file, preprocessing
         self.pictures = np.array(list(pictures)[: self._comparison.most])
         if not len(self.pictures):
             raise InputError("mixed precision needs calibration images; give at least one")
@@ -253,6 +402,7 @@ def _by_worth(trial: Trial, found: Sequence[Sensitivity]) -> list[Sensitivity]:
     """Steps down, those of least error per byte saved first; a layer's own in order of width."""
     worth = []
     before = {layer: (trial.widths(layer)[0], 0.0, 0.0) for layer in trial.kernels}
+    found = [step for step in found if step.bits < trial.widths(step.layer)[0]]
     for step in found:
         bits, error, least = before[step.layer]
         saved = step.weights * (bits - step.bits) / 8

@@ -1,8 +1,15 @@
-"""Quantisation-aware training: a network learns while it feels the rounding of its int8 file.
+"""Quantisation-aware training: a network learns while it feels the rounding of its file.
 
-What is trained is the very graph that the file computes: batch norms folded, hard activations
-lowered (`export.graph.lower`), one fake quantiser for each tensor that gets a scale there and none
-for those that it does not have.
+What is trained is the very graph that the file computes: batch norms folded, and for int8 hard
+activations lowered (`export.graph.lower`), one rounding for each tensor that gets a scale there and
+none for those that it does not have.
+
+It begins where post-training quantisation ends: with the kernels, scales, biases and ranges of
+`export.compress.reconstruct`, so that its first step is the reconstructed file. From there the
+weights learn, and with them the steps of their grid and the ranges of activations
+(`export.compress.learnt_steps`). A weight begins within the step that reconstruction rounded it to,
+as near to its float value as that allows. Where validation images say that the training made
+nothing better, what it began with is kept.
 
 tensorflow-model-optimization's issues 368 and 1107 tell of a MobileNetV3 that is much worse as a
 TFLite file than after its training there. `benchmarks/qat_gap.py` does not find that:
@@ -19,70 +26,76 @@ a signal-to-noise ratio of 28 dB (here 33 dB). Of the causes, each changed alone
   they give 30 dB, and 20 pieces.
 - Batch norms folded beforehand, or a scale for each channel of depthwise kernels: nothing (28 dB).
 
-Afterwards the file is written as every int8 file here (`export.tflite.quantise`), with the ranges
-that were trained with in place of calibrated ones.
+Afterwards the file is written as every file here (`export.tflite.quantise`), with the steps and
+ranges that were trained with: it has the integers of the training.
 
 What pruning and clustering made is kept (PQAT, CQAT, PCQAT): zeros stay zeros, and weights that
 were equal stay equal, since a cluster is replaced by its mean, through which all its weights get
-one gradient. A clustered kernel has one scale for the whole layer, so that its values stay few in
-the file.
+one gradient. A clustered kernel of 8 bits has one scale for the whole layer, so that its values
+stay few in the file. Kernels that are one kernel of several calls, as a detector's head has them,
+are trained as one, and stand in the file once (`export.compress.reconstruct.tied`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
 import pathlib
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_model_optimization as tfmot
 import tf_keras
 from keras import layers
-from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
-    QuantizeLayer,
-)
-from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import (
-    QuantizeWrapperV2,
-)
 
-from export.compress import finetune
-from export.graph import float_ends
-from export.graph.fold_norm import fold_batch_norms
-from export.graph.legacy_keras import bring_back, to_tf_keras
-from export.graph.linear import LINEAR
-from export.graph.lower import (
-    HardGate,
-    Scale,
-    lower_for_int8,
-    with_raw_input,
+from export.artefacts.variants import Variant
+from export.compress import finetune, int8_tensors
+from export.compress.int8_tensors import FIXED_RANGES, IMAGE, fused_dense
+from export.compress.learnt_steps import (
+    FixedRange,
+    LearntRange,
+    LearntSteps,
+    MovingRange,
+    RoundedInput,
+    RoundedLayer,
+    kernel_name,
+    units_of,
 )
+from export.compress.reconstruct.files import file_format
+from export.compress.reconstruct.inputs import channel_scales
+from export.compress.reconstruct.network import (
+    Format,
+    Reconstruction,
+    looked_at,
+    reconstruct,
+    with_bare_layers,
+)
+from export.compress.reconstruct.rounding import limits
+from export.compress.reconstruct.tied import Tied, tied_kernels
+from export.compress.reconstruct.walk import steps
+from export.graph.fold_norm import fold_batch_norms
+from export.graph.legacy_keras import to_tf_keras
+from export.graph.linear import LINEAR
+from export.graph.lower import lower_for_int8, with_raw_input
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Range
+from export.tflite.convert import to_tflite
+from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.common.progress import say
 from training.common.quiet import quiet
 from training.engine.config import TrainConfig
 from training.engine.evaluation import at_once
 from training.engine.loop import repeatable
 
-# They hand their input's scale on.
-_TRANSPARENT = (
-    *(layers.Cropping2D, layers.Dropout, layers.Flatten, layers.MaxPooling2D, layers.Reshape),
-    *(layers.UpSampling2D, layers.ZeroPadding2D, layers.GlobalMaxPooling2D),
-)
-# Scales that the runtime prescribes: 1/256 and 1/128.
-FIXED_RANGES = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
-_MOMENTUM = 0.99
 # With more values than this, a kernel is not a clustered one.
 _MOST_CLUSTERS = 256
-_ENTRANCE = "image"
-_PROBED_AT_ONCE = 8
 _ANSWERED_AT_ONCE = 64
+# Of a step: how far from its integer a weight may begin, and how near to the ends of the grid,
+# beyond which it would have no gradient.
+_ROOM, _INSIDE = 0.45, 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,17 +103,23 @@ class QATResult:
     """What quantisation-aware training gives.
 
     Attributes:
-        model: the lowered network, in Keras 3, with float weights that int8 holds exactly.
+        model: the network as its file has it, in Keras 3; for int8 the lowered one. Kernels are
+            float, on the grid of their integers.
         preprocessing: what the pictures for `model` go through.
+        bounds: by layer, (channels,) or (1,) largest value that its kernel's grid holds.
         ranges: of activations, by the name of the layer that makes them; `image` is the input.
-            Those of `fused_dense` are there by both names.
+            Those of `fused_dense` are there by both names. None where activations are float.
         answers: what `judge` made of the network with all rounding simulated; or None.
+        validation: what `figure` said of the network as it began, and trained (None: it is of no
+            use); or None where it said nothing. The latter is what is kept, unless it is less.
     """
 
     model: keras.Model
     preprocessing: Preprocessing
-    ranges: Mapping[str, Range]
-    answers: Any
+    bounds: Mapping[str, np.ndarray]
+    ranges: Mapping[str, Range] | None
+    answers: Any = None
+    validation: tuple[float, float | None] | None = None
 
 
 def train_aware(
@@ -109,56 +128,65 @@ def train_aware(
     config: TrainConfig,
     folder: pathlib.Path,
     *,
+    variant: Variant,
     calibration: np.ndarray,
     judge: Callable[[Callable[[np.ndarray], np.ndarray]], Any] | None = None,
+    figure: Callable[[QATResult], float | None] | None = None,
     clustered: Container[str] = (),
+    written: Callable[[keras.Model], keras.Model] = lambda model: model,
 ) -> QATResult:
-    """Train on while feeling int8.
+    """Train on while feeling the rounding of a file.
 
     Args:
         model: functional, as trained; it is left as it is. The zeros of its kernels are kept.
         fine_tuning_data, config, folder: see `finetune.fine_tune`.
-        calibration: (n, height, width, channels) uint8 training pictures that the ranges begin
-            with.
+        variant: how the file will be written.
+        calibration: (n, height, width, channels) uint8 training pictures that it is reconstructed
+            with before.
         judge: is given the network with all rounding simulated, as a function from (n, height,
-            width, channels) uint8 to its outputs; what it returns becomes `QATResult.answers`.
-        clustered: layers whose kernels keep their clusters, and get one scale for all channels.
+            width, channels) uint8 to its outputs; what it returns becomes `QATResult.answers`. It
+            is asked where activations are rounded: else `QATResult.model` answers the same.
+        figure: what validation images say, the more the better; None of the network as it began:
+            they say nothing.
+        clustered: layers whose kernels keep their clusters; of 8 bits they get one scale for all
+            channels.
+        written: the network that the file holds.
 
     Raises:
         InputError: a batch norm that cannot be folded, or a layer without a twin in tf_keras.
     """
-    repeatable(config.seed)
-    lowered, preprocessing = lowered_for_training(model, fine_tuning_data.preprocessing)
+    work = _Aware(model, fine_tuning_data.preprocessing, variant, calibration, clustered, written)
     teacher = fine_tuning_data.teacher and dataclasses.replace(
-        fine_tuning_data.teacher, student=preprocessing
+        fine_tuning_data.teacher, student=work.preprocessing
     )
     fine_tuning_data = dataclasses.replace(
-        fine_tuning_data, preprocessing=preprocessing, teacher=teacher
+        fine_tuning_data, preprocessing=work.preprocessing, teacher=teacher
     )
-    kept = {
-        layer.name: Kept.of(layer, clustered=layer.name in clustered)
-        for layer in lowered.layers
-        if isinstance(layer, LINEAR)
-    }
-    ranges = calibrated(lowered, preprocessing, calibration)
-    with quiet():
-        aware = to_tf_keras(
-            lowered,
-            wrap=lambda layer: _wrapped(layer, ranges, kept.get(layer.name)),
-            entrance=QuantizeLayer(FixedRange(*ranges[_ENTRANCE]), name="rounded_image"),
-        )
-    finetune.fine_tune(aware, fine_tuning_data, config, folder, name=f"{model.name} qat")
-    count = at_once(lowered, _ANSWERED_AT_ONCE, copies=2)  # each is rounded
-    answers = judge and judge(functools.partial(_predict, aware, preprocessing, count))
-    with quiet():
-        bring_back(_Stripped(aware), lowered)
-    for name, one in kept.items():
-        layer = lowered.get_layer(name)
-        kernel, *rest = layer.get_weights()
-        layer.set_weights([one.on_grid(kernel), *rest])
-    found = _trained_ranges(aware, ranges)
-    found |= {dense: found[relu] for dense, relu in fused_dense(lowered).items()}
-    return QATResult(model=lowered, preprocessing=preprocessing, ranges=found, answers=answers)
+    repeatable(config.seed)  # whatever reconstruction drew
+    work.make_twin()
+    begun, state = work.result(), work.state()
+    before = figure and figure(begun)
+    repeatable(config.seed)
+    finetune.fine_tune(work.twin, fine_tuning_data, config, folder, name=f"{model.name} qat")
+    found, validation = work.result(), None
+    if figure and before is not None:
+        validation = before, figure(found)
+        if not is_better(validation):
+            shown = ["none" if one is None else f"{one:.2f}%" for one in validation]
+            say(
+                f"{variant.name}: on validation images {shown[1]} after training, {shown[0]} "
+                "before: what it began with is kept"
+            )
+            work.go_back(state)
+            found = begun
+    answers = judge(work.predict) if judge and variant.calibrated else None
+    return dataclasses.replace(found, answers=answers, validation=validation)
+
+
+def is_better(validation: tuple[float, float | None]) -> bool:
+    """Whether a training is kept, by `QATResult.validation`."""
+    before, after = validation
+    return after is not None and after >= before
 
 
 def lowered_for_training(
@@ -173,111 +201,6 @@ def lowered_for_training(
                 "so no int8 file can have it folded; quantisation-aware training needs that"
             )
     return with_raw_input(lower_for_int8(folded), preprocessing)
-
-
-def calibrated(
-    lowered: keras.Model, preprocessing: Preprocessing, pictures: np.ndarray
-) -> dict[str, Range]:
-    """Least and largest value of every tensor that int8 has to give a scale.
-
-    Args:
-        lowered: from `lowered_for_training`.
-        pictures: (n, height, width, channels) uint8.
-
-    Returns:
-        Ranges that hold zero, by the name of the tensor's layer; the input's is that of all bytes.
-    """
-    floats = float_layers(lowered)
-    chosen = [layer for layer in lowered.layers if has_scale(layer, floats)]
-    probe = keras.Model(lowered.inputs, [layer.output for layer in chosen])
-    low, high = (float(preprocessing.normalise(np.array(b, np.uint8))) for b in (0, 255))
-    found = {_ENTRANCE: (low, high), **{layer.name: (0.0, 0.0) for layer in chosen}}
-    # Few at a time: every activation of every layer is there at once.
-    for start in range(0, len(pictures), _PROBED_AT_ONCE):
-        block = preprocessing.normalise(pictures[start : start + _PROBED_AT_ONCE])
-        for layer, value in zip(chosen, probe([block], training=False), strict=True):
-            low, high = found[layer.name]
-            array = np.asarray(value)
-            found[layer.name] = min(low, float(array.min())), max(high, float(array.max()))
-    return found | {
-        layer.name: fixed for layer in chosen if (fixed := FIXED_RANGES.get(_function(layer)))
-    }
-
-
-def float_layers(model: keras.Model) -> frozenset[str]:
-    """Layers whose outputs stay float in the int8 file, see `export.graph.float_ends`."""
-
-    def made_by(name: str) -> tuple[str, Sequence[str]]:
-        layer = model.get_layer(name)
-        kind = _JOINING.get(type(layer), _JOINING_FUNCTIONS.get(_function(layer), ""))
-        read = [one for node in layer._inbound_nodes for one in node.parent_nodes] if kind else []
-        return kind, [node.operation.name for node in read]
-
-    outputs = [one._keras_history.operation.name for one in model.outputs]
-    ranks = {name: len(model.get_layer(name).output.shape) for name in outputs}
-    return frozenset(float_ends.float_ends(outputs, made_by, rank=ranks.__getitem__))
-
-
-_JOINING: dict[type, str] = {
-    layers.Concatenate: float_ends.CONCATENATION,
-    layers.Reshape: float_ends.RESHAPE,
-}
-_JOINING_FUNCTIONS = {"sigmoid": float_ends.LOGISTIC, "softmax": float_ends.SOFTMAX}
-
-
-def has_scale(layer: keras.Layer, floats: Container[str]) -> bool:
-    """Whether the layer's output is a tensor of the int8 file, with a scale of its own.
-
-    Args:
-        floats: of `float_layers`.
-    """
-    if isinstance(layer, (layers.InputLayer, *_TRANSPARENT)) or layer.name in floats:
-        return False
-    readers = list(_readers(layer))
-    if len(readers) != 1:
-        return True
-    (reader,) = readers
-    # An int8 concatenation takes its inputs at its own scale.
-    if isinstance(reader, layers.Concatenate):
-        return False
-    # The converter makes one operation of these pairs.
-    if isinstance(layer, LINEAR) and isinstance(reader, HardGate | Scale):
-        return False
-    return not (isinstance(layer, _FUSING) and _function(reader) in _FUSED)
-
-
-def fused_dense(lowered: keras.Model) -> dict[str, str]:
-    """Dense layers that a ReLU alone reads, with its name.
-
-    The converter names their common tensor by the dense layer, and not by the ReLU as behind a
-    convolution.
-    """
-    dense = (layer for layer in lowered.layers if isinstance(layer, layers.Dense))
-    readers = {layer.name: list(_readers(layer)) for layer in dense}
-    return {
-        name: found[0].name
-        for name, found in readers.items()
-        if len(found) == 1 and _function(found[0]) in _FUSED
-    }
-
-
-_FUSING = (*LINEAR, layers.Add, layers.Multiply)
-_FUSED = ("relu", "relu6")
-
-
-def _readers(layer: keras.Layer) -> Iterator[Any]:
-    """What reads the layer's output in the file, where there is no dropout."""
-    for node in layer._outbound_nodes:
-        if isinstance(node.operation, layers.Dropout):
-            yield from _readers(node.operation)
-        else:
-            yield node.operation
-
-
-def _function(layer: Any) -> str:
-    if isinstance(layer, layers.ReLU) and not layer.negative_slope and not layer.threshold:
-        return {None: "relu", 6: "relu6"}.get(layer.max_value, "")
-    return layer.activation.__name__ if isinstance(layer, layers.Activation) else ""
 
 
 def clustered_layers(model: keras.Model) -> tuple[str, ...]:
@@ -302,18 +225,15 @@ class Kept:
         mask: (kernel's shape) 0 where it was pruned, or None.
         members: (kernel's shape) number of the cluster that a weight is of, or None.
         clusters: how many there are; 0 for none.
-        channels: axes of the kernel that are the output's channels.
     """
 
     mask: np.ndarray | None
     members: np.ndarray | None
     clusters: int
-    channels: tuple[int, ...]
 
     @classmethod
-    def of(cls, layer: keras.Layer, *, clustered: bool) -> Kept:
-        """What pruning, and clustering if there was one, left in a layer's kernel."""
-        kernel = np.asarray(layer.kernel)
+    def of(cls, kernel: np.ndarray, *, clustered: bool) -> Kept:
+        """What pruning, and clustering if there was one, left in a kernel."""
         zero = kernel == 0
         values: np.ndarray | tuple[()] = ()
         members = None
@@ -324,13 +244,7 @@ class Kept:
             mask=(~zero).astype(np.float32) if zero.any() else None,
             members=members,
             clusters=len(values),
-            channels=_CHANNELS.get(type(layer), (kernel.ndim - 1,)),
         )
-
-    @property
-    def shares(self) -> bool:
-        """Whether the kernel has one scale for all channels."""
-        return bool(self.clusters)
 
     def apply(self, kernel: tf.Tensor) -> tf.Tensor:
         """The kernel with its clusters' means and its zeros; differentiable."""
@@ -340,207 +254,238 @@ class Kept:
             kernel = tf.reshape(tf.gather(means, flat), self.members.shape)
         return kernel if self.mask is None else kernel * self.mask
 
-    def on_grid(self, kernel: np.ndarray) -> np.ndarray:
-        """The values that int8 holds, as floats."""
-        return np.asarray(self.rounded(tf.constant(kernel)))
 
-    def rounded(self, kernel: tf.Tensor) -> tf.Tensor:
-        """The same, differentiable."""
-        return _rounded(self.apply(kernel), () if self.shares else self.channels)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Kernel:
+    """A kernel on its grid, as a layer of the twin has it.
+
+    Attributes:
+        kept: what it keeps.
+        steps: of its grid.
+        factors: (shape of the steps) of a kernel that is another's but for these; else None.
+    """
+
+    kept: Kept
+    steps: LearntSteps
+    factors: np.ndarray | None = None
+
+    def __call__(self, kernel: tf.Tensor) -> tf.Tensor:
+        rounded = self.steps.rounded(self.kept.apply(kernel))
+        return rounded if self.factors is None else rounded * self.factors
+
+    def bound(self) -> np.ndarray:
+        """(channels,) or (1,), see `QATResult`."""
+        now = np.asarray(self.steps.now())
+        whole: np.ndarray = self.steps.top * (now if self.factors is None else now * self.factors)
+        return whole.reshape(-1)
 
 
+class _Aware:
+    """A network, its reconstruction, and its twin in tf_keras that is trained.
+
+    Attributes:
+        twin: from normalised pictures to the network's outputs, all rounding simulated.
+        preprocessing: of its pictures.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        preprocessing: Preprocessing,
+        variant: Variant,
+        calibration: np.ndarray,
+        clustered: Container[str],
+        written: Callable[[keras.Model], keras.Model],
+    ) -> None:
+        self._variant, self._clustered = variant, clustered
+        if variant.calibrated:
+            lowered, preprocessing = lowered_for_training(model, preprocessing)
+        else:
+            lowered = fold_batch_norms(model)
+        self.preprocessing, self._model = preprocessing, with_bare_layers(lowered)
+        self._made = _made_linear(self._model, model)
+        self._format = self._format_of(written)
+        x = preprocessing.normalise(looked_at(self._model, calibration))
+        name = f"{model.name}: reconstruction for {variant.name}"
+        self._begun = begun = reconstruct(self._model, self._format, x, name=name)
+        self._ranges = self._ranges_of(begun, calibration) if variant.calibrated else {}
+        self._frozen_bounds = dict[str, np.ndarray]()
+        self._first = dict[str, tuple[_Kernel, tf.Variable]]()
+        self._tied = self._tied_of(begun)
+        self.twin: tf_keras.Model
+        self._layers: dict[str, tf_keras.layers.Layer]
+
+    def make_twin(self) -> None:
+        """Build what is trained; what is random in it is drawn now."""
+        with quiet():
+            self.twin = to_tf_keras(
+                self._begun.model, wrap=self._wrapped, entrance=self._entrance()
+            )
+        self._layers = {_inner(layer).name: layer for layer in self.twin.layers}
+
+    def _format_of(self, written: Callable[[keras.Model], keras.Model]) -> Format:
+        float_file = TFLiteModel.open(to_tflite(written(self._model)))
+        shared = tuple(one.name for one in self._model.layers if one.name in self._clustered)
+        found = file_format(self._model, float_file, self._variant, shared)
+        return dataclasses.replace(found, kept={*shared, *self._made})
+
+    def _ranges_of(self, begun: Reconstruction, calibration: np.ndarray) -> dict[str, Range]:
+        ranges = int8_tensors.calibrated(begun.model, self.preprocessing, calibration)
+        return ranges | {name: one for name, one in begun.ranges.items() if name in ranges}
+
+    def _tied_of(self, begun: Reconstruction) -> dict[str, Tied]:
+        linear = [step.operation for step in steps(self._model)]
+        linear = [one for one in linear if one.name in begun.bounds and one.trainable]
+        return tied_kernels(linear)
+
+    def _entrance(self) -> tf_keras.layers.Layer | None:
+        if not self._variant.calibrated:
+            return None
+        return RoundedInput(FixedRange(*self._ranges[IMAGE]), "rounded_image")
+
+    def _wrapped(self, layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+        """A layer of the twin, rounded as the file has it."""
+        kernel, steps_, name = None, None, layer.name
+        bits = self._format.bits(layer) if isinstance(layer, _TF_LINEAR) else None
+        if bits is not None and layer.trainable:
+            kernel, steps_ = self._learnt(layer, bits)
+        elif name in self._begun.bounds:
+            self._frozen_bounds[name] = self._begun.bounds[name]
+        # The mean of a pooling, or a fixed normalisation, is on its grid: one value a channel.
+        output = self._output(name)
+        if kernel is None and output is None:
+            return layer
+        return RoundedLayer(layer, kernel=kernel, steps=steps_, output=output)
+
+    def _learnt(
+        self, layer: tf_keras.layers.Layer, bits: int
+    ) -> tuple[_Kernel, LearntSteps | None]:
+        """What a layer's kernel becomes, and the steps that are its own."""
+        name, tied = layer.name, self._tied.get(layer.name)
+        if tied and tied.first in self._first:
+            leader, variable = self._first[tied.first]
+            _share(layer, variable)
+            scales = channel_scales(self._model.get_layer(name), tied.factors)
+            factors = scales.reshape(leader.steps.begun.shape).astype(np.float32)
+            return dataclasses.replace(leader, factors=factors), None
+        source = np.asarray(self._model.get_layer(name).kernel)
+        clustered = name in self._clustered
+        shape = self._axes(name, shared=clustered and self._variant.weight_bits == 8)
+        low, top = limits(bits)
+        if name in self._begun.bounds:
+            first = self._begun.bounds[name].reshape(shape) / top
+            rounded, *rest = layer.get_weights()
+            layer.set_weights([_within(source, rounded, first, low, top), *rest])
+        else:
+            first = _by_range(source, shape, bits)
+        steps_ = LearntSteps(first, units_of(source, shape), low, top)
+        kernel = _Kernel(kept=Kept.of(source, clustered=clustered), steps=steps_)
+        self._first[name] = kernel, getattr(layer, kernel_name(layer))
+        return kernel, steps_
+
+    def _axes(self, name: str, *, shared: bool) -> tuple[int, ...]:
+        """Shape of the steps of a layer's kernel."""
+        layer = self._model.get_layer(name)
+        shape = layer.kernel.shape
+        channels = () if shared else _CHANNELS.get(type(layer), (len(shape) - 1,))
+        return tuple(size if axis in channels else 1 for axis, size in enumerate(shape))
+
+    def _output(self, name: str) -> FixedRange | None:
+        if name not in self._ranges:
+            return None
+        range_ = self._ranges[name]
+        if range_ in FIXED_RANGES.values():
+            return FixedRange(*range_)
+        # What the network ends in is not cut off, see `Format.ends`.
+        return (MovingRange if self._is_end(name) else LearntRange)(*range_)
+
+    def _is_end(self, name: str) -> bool:
+        outputs = {one._keras_history.operation.name for one in self._model.outputs}
+        return name in self._format.ends or name in outputs
+
+    def result(self) -> QATResult:
+        """The network as it is now."""
+        found = with_bare_layers(self._model)
+        bounds = dict(self._frozen_bounds)
+        for layer in found.layers:
+            if not layer.weights:
+                continue
+            trained = self._layers[layer.name]
+            weights = _inner(trained).get_weights()
+            if isinstance(trained, RoundedLayer) and isinstance(trained.kernel, _Kernel):
+                bounds[layer.name] = trained.kernel.bound()
+                bias = [np.asarray(trained.layer.bias)] if layer.use_bias else []
+                weights = [trained.rounded_kernel(), *bias]
+            layer.set_weights(weights)
+        ranges = dict(self._ranges)
+        for name, layer in self._layers.items():
+            if isinstance(layer, RoundedLayer) and layer.output_range is not None:
+                ranges[name] = layer.output_range.now()
+        ranges |= {dense: ranges[relu] for dense, relu in fused_dense(found).items() if ranges}
+        return QATResult(
+            model=found,
+            preprocessing=self.preprocessing,
+            bounds=bounds,
+            ranges=ranges if self._variant.calibrated else None,
+        )
+
+    def state(self) -> list[np.ndarray]:
+        """All that `go_back` needs."""
+        return [np.asarray(variable) for variable in self.twin.variables]
+
+    def go_back(self, state: list[np.ndarray]) -> None:
+        """Be what it was."""
+        for variable, value in zip(self.twin.variables, state, strict=True):
+            variable.assign(value)
+
+    def predict(self, pictures: np.ndarray) -> np.ndarray:
+        """(n, height, width, channels) uint8 -> what the simulated network answers."""
+        count = at_once(self._model, _ANSWERED_AT_ONCE, copies=2)  # each is rounded
+        parts = [
+            self.twin(self.preprocessing.normalise(pictures[i : i + count]), training=False)
+            for i in range(0, len(pictures), count)
+        ]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+
+_TF_LINEAR = tuple(getattr(tf_keras.layers, kind.__name__) for kind in LINEAR)
 # Where they are not the kernel's last axis: (height, width, channels, multiplier) and (height,
 # width, outputs, inputs).
 _CHANNELS = {layers.DepthwiseConv2D: (2, 3), layers.Conv2DTranspose: (2,)}
 
 
-def _rounded(kernel: tf.Tensor, channels: tuple[int, ...]) -> tf.Tensor:
-    """A kernel as int8 holds it: symmetric, [-127, 127], a scale for each index of `channels`."""
-    axes = [axis for axis in range(len(kernel.shape)) if axis not in channels]
-    order = [*axes, *channels]
-    last = tf.transpose(kernel, order)
-    flat = tf.reshape(last, [-1, math.prod(kernel.shape[axis] for axis in channels)])
-    largest = tf.maximum(tf.stop_gradient(tf.reduce_max(tf.abs(flat), axis=0)), 1e-9)
-    rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
-        flat, -largest, largest, num_bits=8, narrow_range=True
-    )
-    return tf.transpose(tf.reshape(rounded, last.shape), np.argsort(order))
+def _made_linear(model: keras.Model, source: keras.Model) -> set[str]:
+    """Layers with kernels that lowering made of others, or put in front: they are not trained."""
+    known = {layer.name for layer in source.layers if isinstance(layer, LINEAR)}
+    linear = (layer for layer in model.layers if isinstance(layer, LINEAR))
+    return {layer.name for layer in linear if layer.name not in known}
 
 
-class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
-    """Rounds a kernel by its present range, and keeps its zeros and clusters."""
-
-    def __init__(self, kept: Kept) -> None:
-        self._kept = kept
-
-    def build(self, tensor_shape, name, layer) -> dict[str, Any]:
-        """No variables: the range is the kernel's own."""
-        return {}
-
-    def __call__(self, inputs, training, weights, **kwargs):
-        """The kernel that the file will hold."""
-        return self._kept.rounded(inputs)
-
-    def get_config(self) -> dict[str, Any]:
-        """Made anew from the network, never loaded."""
-        return {}
+def _by_range(kernel: np.ndarray, shape: tuple[int, ...], bits: int) -> np.ndarray:
+    """Steps of a shape by the largest weights, as the quantiser has them."""
+    axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
+    largest = np.abs(kernel).max(axis=axes, keepdims=True)
+    found: np.ndarray = np.maximum(largest, 1e-9) / limits(bits)[1]
+    return found.reshape(shape).astype(np.float32)
 
 
-class FixedRange(tfmot.quantization.keras.quantizers.Quantizer):
-    """Rounds to 256 values of a range that does not move."""
-
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
-
-    def build(self, tensor_shape, name, layer) -> dict[str, Any]:
-        """No variables."""
-        return {}
-
-    def __call__(self, inputs, training, weights, **kwargs):
-        """Rounded values."""
-        return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high)
-
-    def get_config(self) -> dict[str, Any]:
-        """For tf_keras."""
-        return {"low": self.low, "high": self.high}
-
-
-class MovingRange(tfmot.quantization.keras.quantizers.Quantizer):
-    """Rounds to 256 values of a range that follows the batches from where it began."""
-
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
-
-    def build(self, tensor_shape, name, layer) -> dict[str, Any]:
-        """The range, as two variables of the layer."""
-        return {
-            key: layer.add_weight(
-                f"{name}_{key}",
-                initializer=tf_keras.initializers.Constant(value),
-                trainable=False,
-            )
-            for key, value in (("low", self.low), ("high", self.high))
-        }
-
-    def __call__(self, inputs, training, weights, **kwargs):
-        """Rounded values; in training the range moves first."""
-        low, high = weights["low"], weights["high"]
-        if training:
-            batch = tf.stop_gradient(inputs)
-            moved = (
-                low.assign(_moved(low, tf.minimum(tf.reduce_min(batch), 0.0))),
-                high.assign(_moved(high, tf.maximum(tf.reduce_max(batch), 0.0))),
-            )
-            with tf.control_dependencies(moved):
-                inputs = tf.identity(inputs)
-        return tf.quantization.fake_quant_with_min_max_vars(
-            inputs, tf.convert_to_tensor(low), tf.convert_to_tensor(high)
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """For tf_keras."""
-        return {"low": self.low, "high": self.high}
-
-
-def _moved(old, new):
-    return old * _MOMENTUM + new * (1 - _MOMENTUM)
-
-
-class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
-    """What of a layer is rounded: its kernel, its output, both or neither."""
-
-    def __init__(self, kernel: str = "", quantizer: Any = None, output: Any = None) -> None:
-        self._kernel, self._quantizer, self._output = kernel, quantizer, output
-
-    def get_weights_and_quantizers(self, layer):
-        """The kernel."""
-        return [(getattr(layer, self._kernel), self._quantizer)] if self._kernel else []
-
-    def get_activations_and_quantizers(self, layer):
-        """Activations are layers of their own here."""
-        return []
-
-    def set_quantize_weights(self, layer, quantize_weights) -> None:
-        """Let the layer compute with the rounded kernel."""
-        if self._kernel:
-            setattr(layer, self._kernel, quantize_weights[0])
-
-    def set_quantize_activations(self, layer, quantize_activations) -> None:
-        """None to set."""
-
-    def get_output_quantizers(self, layer):
-        """The output's."""
-        return [self._output] if self._output else []
-
-    def get_config(self) -> dict[str, Any]:
-        """Made anew from the network, never loaded."""
-        return {}
-
-
-def _wrapped(
-    layer: tf_keras.layers.Layer, ranges: Mapping[str, Range], kept: Kept | None
-) -> tf_keras.layers.Layer:
-    kernel, quantizer, output = "", None, None
-    if kept is not None and layer.trainable:
-        depthwise = isinstance(layer, tf_keras.layers.DepthwiseConv2D)
-        kernel = "depthwise_kernel" if depthwise else "kernel"
-        quantizer = KernelQuantizer(kept)
-    elif kept is not None:
-        # The wrapper would train it: the mean of a pooling, or a fixed normalisation.
-        frozen, *rest = layer.get_weights()
-        layer.set_weights([kept.on_grid(frozen), *rest])
-    if layer.name in ranges:
-        fixed = ranges[layer.name] in FIXED_RANGES.values()
-        output = (FixedRange if fixed else MovingRange)(*ranges[layer.name])
-    if not kernel and output is None:
-        return layer
-    return QuantizeWrapperV2(layer, LayerConfig(kernel, quantizer, output))
-
-
-class _Stripped:
-    """The layers inside the wrappers, by their own names."""
-
-    def __init__(self, aware: tf_keras.Model) -> None:
-        self._layers = {}
-        for layer in aware.layers:
-            inner = layer.layer if isinstance(layer, QuantizeWrapperV2) else layer
-            self._layers[inner.name] = (layer, inner)
-
-    def get_layer(self, name: str) -> Any:
-        """An object with `get_weights`."""
-        wrapper, inner = self._layers[name]
-        return _Trained(wrapper, inner)
-
-
-class _Trained:
-    def __init__(self, wrapper: Any, inner: Any) -> None:
-        self._wrapper, self._inner = wrapper, inner
-
-    def get_weights(self) -> list[np.ndarray]:
-        """Kernel and bias; in the layer itself the last rounded kernel is in the kernel's place."""
-        kernels = [
-            np.asarray(weight) for weight, _, _ in getattr(self._wrapper, "_weight_vars", [])
-        ]
-        if not kernels:
-            return self._inner.get_weights()
-        bias = getattr(self._inner, "bias", None)
-        return kernels + ([] if bias is None else [np.asarray(bias)])
-
-
-def _trained_ranges(aware: tf_keras.Model, begun: Mapping[str, Range]) -> dict[str, Range]:
-    found = dict(begun)
-    for layer in aware.layers:
-        variables = getattr(layer, "_output_quantizer_vars", None)
-        if variables:
-            found[layer.layer.name] = (float(variables["low"]), float(variables["high"]))
-    return found
-
-
-def _predict(
-    aware: tf_keras.Model, preprocessing: Preprocessing, count: int, pictures: np.ndarray
+def _within(
+    kernel: np.ndarray, rounded: np.ndarray, steps_: np.ndarray, low: int, top: int
 ) -> np.ndarray:
-    parts = [
-        aware(preprocessing.normalise(pictures[i : i + count]), training=False)
-        for i in range(0, len(pictures), count)
-    ]
-    return np.concatenate([np.asarray(part) for part in parts])
+    """Float weights, moved to where they are rounded to what reconstruction rounded them to."""
+    integers = np.rint(rounded / steps_)
+    least = np.maximum(integers - _ROOM, low + _INSIDE)
+    most = np.minimum(integers + _ROOM, top - _INSIDE)
+    moved: np.ndarray = np.clip(kernel / steps_, least, most) * steps_
+    return moved.astype(np.float32)
+
+
+def _share(layer: tf_keras.layers.Layer, kernel: tf.Variable) -> None:
+    """Let a layer have another's kernel in the place of its own."""
+    name = kernel_name(layer)
+    delattr(layer, name)  # else both would be its weights
+    setattr(layer, name, kernel)
+
+
+def _inner(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+    return layer.layer if isinstance(layer, RoundedLayer) else layer

@@ -55,7 +55,11 @@ _SHARES: dict[type, tuple[float, float]] = {
     Cluster: (0.15, 0.05),
     Qat: (0.15, 0.01),
 }
+# Of `weight_int4`: its steps are sixteen times as wide, and weights have to get over them.
+_SHARE_OF_FEW_BITS = (0.15, 0.1)
 _DIVISORS = (8, 4, 2, 1)  # of widths, the best for a phone's arithmetic first
+# What reading a stage that was not written by us raises.
+_UNREADABLE = (InputError, LookupError, TypeError, ValueError, OSError)
 _SCORED_PICTURES = 512  # that channels are scored on
 _SCORED_AT_ONCE = 64
 # Raised when the same steps learn from other pictures, or by another loss.
@@ -76,6 +80,8 @@ class StageInputs:
         calibration: the pictures that files of a variant are calibrated on.
         calibration_key: of the set that they are from; None: of training pictures.
         simulated: what the simulated int8 network, a function, answers on the held-out pictures.
+        written: the network that a file holds.
+        on_validation: what validation images say of a network's file; None where they say nothing.
     """
 
     source: str
@@ -87,6 +93,8 @@ class StageInputs:
     calibration: Callable[[Variant], np.ndarray]
     calibration_key: Callable[[Variant], str | None]
     simulated: Callable[[Callable[[np.ndarray], np.ndarray]], Any]
+    written: Callable[[keras.Model], keras.Model]
+    on_validation: Callable[[Trained, Variant], float | None]
 
 
 class CompressionStages:
@@ -118,6 +126,23 @@ class CompressionStages:
             current = self._open[key]
         return current
 
+    def there(self, variant: Variant) -> Trained | None:
+        """The network of a variant as its stages lie there, whatever they were made with.
+
+        None where one is missing or damaged: nothing is made.
+        """
+        current = self._first(self._inputs.source)
+        for count, step in enumerate(variant.steps, 1):
+            folder = self._folder(variant, count)
+            key = _read_info(folder).get("key")
+            if not isinstance(key, str) or not _whole(folder):
+                return None
+            try:
+                current = _read(folder, key, current, step)
+            except _UNREADABLE:
+                return None
+        return current
+
     def _keys(self, variant: Variant) -> list[str]:
         keys = [self._inputs.source]
         data = self._run.info["dataset"]["fingerprint"]
@@ -131,16 +156,17 @@ class CompressionStages:
                 "teacher": self._inputs.teacher_key(tuning.teacher) if tuning.teacher else None,
                 "data": data,
                 "edition": _EDITION,
-                "calibration": variant.calibration_pictures if step == Qat() else None,
+                "calibration": variant.calibration_pictures if isinstance(step, Qat) else None,
                 "versions": versions(),
             }
-            if step == Qat() and (chosen := self._inputs.calibration_key(variant)) is not None:
+            chosen = self._inputs.calibration_key(variant) if isinstance(step, Qat) else None
+            if chosen is not None:
                 made_of["calibration_set"] = chosen
             keys.append(content_key(made_of))
         return keys
 
     def _config_of(self, step: Step, tuning: FineTuning) -> TrainConfig:
-        epochs, rate = _SHARES[type(step)]
+        epochs, rate = _share(step)
         return share_of(self._config, epochs=epochs, learning_rate=rate, tuning=tuning)
 
     def _first(self, key: str) -> Trained:
@@ -158,13 +184,17 @@ class CompressionStages:
             )
         return self._open[key]
 
-    def _stage(self, variant: Variant, count: int, key: str, before: Trained) -> Trained:
+    def _folder(self, variant: Variant, count: int) -> pathlib.Path:
+        """Of the stage after so many steps."""
         taught = variant.fine_tuning is not None and variant.fine_tuning.teacher
-        names = (["distil"] if taught else []) + [step.name for step in variant.steps[:count]]
-        folder = self._run.folder / "stages" / "_".join(names)
+        names = (["distil"] if taught else []) + [_title(step) for step in variant.steps[:count]]
+        return self._run.folder / "stages" / "_".join(names)
+
+    def _stage(self, variant: Variant, count: int, key: str, before: Trained) -> Trained:
+        folder = self._folder(variant, count)
         if _read_info(folder).get("key") == key and _whole(folder):
             # One that is whole and cannot be read was not written by us, and is made again.
-            with contextlib.suppress(InputError, LookupError, TypeError, ValueError, OSError):
+            with contextlib.suppress(*_UNREADABLE):
                 return _read(folder, key, before, variant.steps[count - 1])
         (folder / "stage.json").unlink(missing_ok=True)
         began = time.monotonic()
@@ -211,13 +241,28 @@ class CompressionStages:
                     fine_tuning_data,
                     config,
                     checkpoints,
+                    variant=variant,
                     calibration=self._inputs.calibration(variant),
                     judge=self._inputs.simulated,
+                    figure=functools.partial(self._on_validation, before, variant),
                     clustered=before.shared_scale,
+                    written=self._inputs.written,
                 )
                 _write_aware(folder, aware)
                 model = aware.model
         _save(folder, model)
+
+    def _on_validation(
+        self, before: Trained, variant: Variant, found: qat.QATResult
+    ) -> float | None:
+        after = dataclasses.replace(
+            before,
+            model=found.model,
+            preprocessing=found.preprocessing,
+            bounds=found.bounds,
+            ranges=found.ranges,
+        )
+        return self._inputs.on_validation(after, variant)
 
     def _joined(self, model: keras.Model, step: Step, preprocessing: Preprocessing) -> keras.Model:
         """The network as files hold it; with norms where a step trains with some.
@@ -246,6 +291,19 @@ class CompressionStages:
         smaller = _least_pruned(model, step, scored, fine_tuning_data.score_loss(config))
         fine_tuning_data.train_on(smaller, config, checkpoints)
         return smaller
+
+
+def _share(step: Step) -> tuple[float, float]:
+    if isinstance(step, Qat) and step.precision != "int8":
+        return _SHARE_OF_FEW_BITS
+    return _SHARES[type(step)]
+
+
+def _title(step: Step) -> str:
+    """Of a step's folder: that of int8 has the name that it had when there was no other."""
+    if isinstance(step, Qat) and step.precision != "int8":
+        return f"{step.name}_{step.precision}"
+    return step.name
 
 
 def content_key(made_of: Mapping[str, Any]) -> str:
@@ -278,7 +336,12 @@ def _save(folder: pathlib.Path, model: keras.Model) -> None:
 
 
 def _write_aware(folder: pathlib.Path, aware: qat.QATResult) -> None:
-    plain = {"ranges": aware.ranges, "preprocessing": aware.preprocessing.to_dict()}
+    plain = {
+        "ranges": aware.ranges,
+        "bounds": {name: bound.tolist() for name, bound in aware.bounds.items()},
+        "preprocessing": aware.preprocessing.to_dict(),
+        "validation": aware.validation,
+    }
     atomic.write_text(folder / "ranges.json", json.dumps(plain, indent=1))
     for earlier in folder.glob("answers.np[yz]"):
         earlier.unlink()
@@ -333,7 +396,10 @@ def _read(folder: pathlib.Path, key: str, before: Trained, step: Step) -> Traine
             preprocessing=Preprocessing.from_dict(plain["preprocessing"]),
             parameters=before.parameters,
             macs=before.macs,
-            ranges={name: (low, high) for name, (low, high) in plain["ranges"].items()},
+            bounds={name: np.array(one, np.float32) for name, one in plain["bounds"].items()},
+            ranges=plain["ranges"]
+            and {name: (low, high) for name, (low, high) in plain["ranges"].items()},
+            validation=plain["validation"] and tuple(plain["validation"]),
             answers=_answers(folder),
             shared_scale=before.shared_scale,
         )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import gc
 import math
 import pathlib
 import tempfile
-import types
 from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
@@ -37,11 +34,10 @@ def converted(model: keras.Model) -> ONNXModel:
         A checked file, `image` (batch, height, width, channels) float32 -> float32, by the names of
         `output_names`, any batch unless the network has one of its own.
     """
-    picture = keras.InputSpec(shape=model.input_shape, dtype="float32", name=INPUT_NAME)
-    with quiet(), _lean(model.count_params()), tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "model.onnx"
-        _plain(model).export(path, format="onnx", input_signature=[picture], verbose=False)
-        proto = onnx.load(path)
+    try:
+        proto = _exported(model, in_place=True)
+    except _PassFailed:
+        proto = _exported(model, in_place=False)
     _drop_idle_reshapes(proto)
     _write_erfc(proto.graph)
     _canonise(proto.graph, output_names(model))
@@ -51,28 +47,41 @@ def converted(model: keras.Model) -> ONNXModel:
     return ONNXModel(proto)
 
 
-# From so many parameters on, garbage of the conversion is worth the time of looking for it.
-_LARGE = 10_000_000
+def _exported(model: keras.Model, *, in_place: bool) -> onnx.ModelProto:
+    picture = keras.InputSpec(shape=model.input_shape, dtype="float32", name=INPUT_NAME)
+    with quiet(), _lean(in_place), tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.onnx"
+        _plain(model).export(path, format="onnx", input_signature=[picture], verbose=False)
+        return onnx.load(path)
+
+
+class _PassFailed(Exception):
+    """A pass of tf2onnx's optimiser, which left the graph half changed."""
 
 
 @contextlib.contextmanager
-def _lean(parameters: int) -> Iterator[None]:
+def _lean(in_place: bool) -> Iterator[None]:
     """Keep tf2onnx from holding all weights once for each of its passes.
 
-    Some twenty-six passes copy the graph and write its constants anew: the 170 MB of a ResNet-101
-    took 13 GB, and takes 4.6.
+    Some twenty-six passes copy the graph, to go back where one of them fails, and write its
+    constants anew: the 170 MB of a ResNet-101 took 13 GB.
     """
-    copying = types.SimpleNamespace(deepcopy=_copied if parameters > _LARGE else copy.deepcopy)
-    with (
-        mock.patch.object(optimizer, "copy", copying),
-        mock.patch.object(Node, "update_proto", _update_proto),
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(Node, "update_proto", _update_proto))
+        if in_place:
+            stack.enter_context(mock.patch.object(optimizer, "optimize_graph", _optimised))
         yield
 
 
-def _copied(value: Any) -> Any:
-    gc.collect()  # the copy before this one, whose nodes hold each other
-    return copy.deepcopy(value)
+_optimise = optimizer.optimize_graph
+
+
+def _optimised(graph: Any, _catch_errors: bool = True, optimizers: Any = None) -> Any:
+    """tf2onnx's own, on the graph itself; raises _PassFailed."""
+    try:
+        return _optimise(graph, catch_errors=False, optimizers=optimizers)
+    except Exception as error:
+        raise _PassFailed from error
 
 
 _update_all = Node.update_proto

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from export.artefacts import half_precision
-from export.artefacts.artefact import Artefact, sidecar
+from export.artefacts.artefact import FLOAT_LAYERS, Artefact, sidecar
 from export.artefacts.kinds import base as kinds
 from export.artefacts.significance import Difference
 from export.compress import left_out
@@ -267,6 +267,7 @@ def result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
         max_logit_diff=measured["max_logit_diff"],
         partitions=measured["partitions"],
         sha256=info["sha256"],
+        float_layers=", ".join(info.get(FLOAT_LAYERS, {}).get("layers", ())),
     )
 
 
@@ -303,7 +304,7 @@ def _facts(run: Run) -> dict[str, str]:
     begun = f"{trained['seconds']:.0f} s, started {run.info['created']}"
     closing = summary.closing(trained)
     return {
-        "Model": request["model"] + (f" ({options})" if options else ""),
+        "Model": run.called + (f" ({options})" if options else ""),
         "Imported from" if imported else "Initial weights": _initial_weights(run),
         **({"Teacher": run.info["teacher"]["run"]} if run.info.get("teacher") else {}),
         "Input": f"{pixels}, {run.preprocessing.resize}"
@@ -365,7 +366,7 @@ def _initial_weights(run: Run) -> str:
     if path.is_absolute():
         # What a file in a run folder is called says nothing.
         return f"{path.parent.name}/{path.name}" if path.name == "model.keras" else path.name
-    model = run.info["request"]["model"]
+    model = imported["source"] if imported else run.info["request"]["model"]
     own = entry(model).backbone is None or weights in published.names(model)
     return str(weights) if own else f"{weights} (backbone alone)"
 

@@ -317,6 +317,7 @@ def _drop_meaning(metric: str, draws: str) -> str:
 
 
 _BALANCED = "Balanced, %"
+_FLOAT_LAYERS = "Float layers"
 _COLUMNS = (
     _Column(
         title="Accuracy, %",
@@ -448,6 +449,12 @@ _COLUMNS = (
         "to end, kernels with scales, fixed shapes, no custom operation. in part: those named do "
         "not; a compiler for a chip may still take some",
     ),
+    _Column(
+        title=_FLOAT_LAYERS,
+        text=lambda r: r.float_layers or "\N{EN DASH}",
+        meaning="layers of an int8 file that stay float, because int8 loses most of what it loses "
+        "there",
+    ),
 )
 
 
@@ -461,13 +468,14 @@ def _why_not(told: str | None) -> str:
 
 def _columns(results: Sequence[Result], phones: Sequence[Phone]) -> tuple[_Column, ...]:
     """Those of the metric that the results have, phones' after this machine's latency."""
-    kind = _kind(results)
-    drop = {"meaning": _drop_meaning(kind.metrics[0], f"{kind.resamples:,}")}
-    otherwise = {**kind.columns, "Drop": drop}
+    kind, metric = _kind(results), metric_of(results)
+    drop = {"meaning": _drop_meaning(metric, f"{kind.resamples:,}")}
+    otherwise = {**kind.columns_of(metric), "Drop": drop}
     columns = [
         dataclasses.replace(c, **otherwise.get(c.title, {}))  # type: ignore[arg-type]
         for c in _COLUMNS
         if c.title != _BALANCED or _balances(results)
+        if c.title != _FLOAT_LAYERS or any(r.float_layers for r in results)
     ]
     unit = size_unit(results)
     columns = [_in_unit(c, unit) if c.title in ("Size", "Download") else c for c in columns]

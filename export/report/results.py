@@ -77,6 +77,8 @@ class Result:
         gpu: "whole" where a GPU takes all operations of the file, else those that it does not and
             why (`export.runtime.accelerators.text`); `None` for ONNX, and where it is not known.
         npu: the same of NPUs.
+        float_layers: of an int8 file, layers that are float after all
+            (`export.compress.reconstruct.keep_float`); else empty.
     """
 
     run: str
@@ -114,6 +116,7 @@ class Result:
     sha256: str
     gpu: str | None = None
     npu: str | None = None
+    float_layers: str = ""
 
     @property
     def fits(self) -> bool:
@@ -208,7 +211,7 @@ COLUMNS = (
     *("balanced_accuracy", "choice_value", "choice_float_value", "chosen_on", "latency_ms"),
     *("latency_p95_ms", "latency_low_ms", "latency_high_ms", "threads", "peak_arena_bytes"),
     *("sparsity", "seconds", "fits", "verified", "agreement", "max_logit_diff", "partitions"),
-    *("sha256", "pictures", "gpu", "npu"),
+    *("sha256", "pictures", "gpu", "npu", "float_layers"),
 )
 
 
@@ -272,7 +275,7 @@ def write_table(path: pathlib.Path, names: Sequence[str], rows: Sequence[Sequenc
 
 
 _TEXTS = {"run", "model", "variant", "format", "metric", "chosen_on", "verified", "sha256"} | {
-    *("gpu", "npu"),
+    *("gpu", "npu", "float_layers"),
 }
 _COUNTS = {
     *("parameters", "nonzero_parameters", "macs", "bytes", "download_bytes", "threads"),

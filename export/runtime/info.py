@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from export.artefacts import half_precision
-from export.artefacts.artefact import Artefact
+from export.artefacts.artefact import FLOAT_LAYERS, Artefact
 from export.artefacts.description import RAW, read_description
 from export.artefacts.kinds import base as kinds
 from export.artefacts.selftest import FIELD, Comparison, known
@@ -41,7 +41,8 @@ class Info:
         verified: what its self-test came to here; None where it was not run, or is not inside.
         accelerators: which take a .tflite file whole; None of others.
         beside: what the .json beside a file says of it, where there is one that is its own:
-            "partitions" for XNNPACK, and "half_precision" (`export.artefacts.half_precision`).
+            "partitions" for XNNPACK, "half_precision" (`export.artefacts.half_precision`), and of
+            int8 files "float_layers" where some are (`export.compress.reconstruct.keep_float`).
     """
 
     file: str
@@ -132,6 +133,8 @@ def as_text(found: Info) -> str:
     }
     if (parts := found.beside.get("partitions")) is not None:
         rows["XNNPACK"] = counted(parts, "partition")
+    if (kept := found.beside.get(FLOAT_LAYERS)) is not None:
+        rows["float"] = f"{', '.join(kept['layers'])}; all other layers int8"
     if found.accelerators is not None:
         rows["GPU"] = accelerators.text(found.accelerators.gpu)
         rows["NPU"] = accelerators.text(found.accelerators.npu)
@@ -208,7 +211,7 @@ def _beside(path: pathlib.Path) -> dict[str, Any]:
     except InputError:
         return {}
     found = {"partitions": told["evaluation"].get("partitions")}
-    return found | {name: told[name] for name in ("half_precision",) if name in told}
+    return found | {name: told[name] for name in ("half_precision", FLOAT_LAYERS) if name in told}
 
 
 def _sides(shape: Any) -> str:

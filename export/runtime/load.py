@@ -112,7 +112,7 @@ class LiteRT:
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self.check(path)
-        self.operations = self._planned()
+        self.operations = planned(self._interpreter)
         self.partitions = self.operations.count("DELEGATE")
 
     @property
@@ -146,17 +146,27 @@ class LiteRT:
             return picture[None]
         return self._preprocessing.normalise(picture[None])
 
-    def _planned(self) -> tuple[str, ...]:
-        """What runs: a delegated piece replaces the operations that it covers.
 
-        The runtime lists both; a delegated operation's outputs are made by its piece (or are
-        inside it and made by nobody), so what is outside is found from the tensors alone.
-        """
-        listed = self._interpreter._get_ops_details()
-        pieces = [o for o in listed if o["op_name"] == "DELEGATE"]
-        covered = _covered(listed, pieces)
-        outside = [o["op_name"] for i, o in enumerate(listed) if i not in covered]
-        return tuple(outside)
+def planned(interpreter: Any) -> tuple[str, ...]:
+    """What an interpreter runs: a delegated piece replaces the operations that it covers.
+
+    The runtime lists both; a delegated operation's outputs are made by its piece (or are inside it
+    and made by nobody), so what is outside is found from the tensors alone.
+    """
+    listed = interpreter._get_ops_details()
+    pieces = [o for o in listed if o["op_name"] == "DELEGATE"]
+    covered = _covered(listed, pieces)
+    return tuple(o["op_name"] for i, o in enumerate(listed) if i not in covered)
+
+
+def partitions(file: bytes) -> int:
+    """Pieces that the XNNPACK delegate cuts a .tflite file into."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with native_quiet():
+        interpreter = Interpreter(model_content=file, num_threads=THREADS)
+        interpreter.allocate_tensors()
+    return planned(interpreter).count("DELEGATE")
 
 
 def _covered(listed: list[dict], pieces: list[dict]) -> set[int]:

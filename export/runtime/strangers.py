@@ -265,7 +265,7 @@ def _normalisation(
         return {"mean": 0.0, "std": 1.0}, False
     raise InputError(
         f"{path} does not say how it wants the bytes of an image; say it: --preprocessing "
-        f"{', '.join(NORMALISATIONS)} or MEAN,STD{_or(path)}"
+        f"{', '.join(NORMALISATIONS)} (it normalises by itself) or MEAN,STD{_or(path)}"
     )
 
 

@@ -21,10 +21,10 @@ def select(spec: DetectorSpec, codes: np.ndarray, scores: np.ndarray) -> list[De
         scores: (n, a, c) in 0..1, without a background.
     """
     anchors = spec.anchors.boxes()
-    return [_of_picture(spec, anchors, *one) for one in zip(codes, scores, strict=True)]
+    return [_of_image(spec, anchors, *one) for one in zip(codes, scores, strict=True)]
 
 
-def _of_picture(
+def _of_image(
     spec: DetectorSpec, anchors: np.ndarray, codes: np.ndarray, scores: np.ndarray
 ) -> Detections:
     """Of codes (a, 4) and scores (a, c); equal scores go by label, then by anchor."""

@@ -162,7 +162,7 @@ class Task(abc.ABC):
         Evenly spread over those that were set aside, or over the held-out ones where the run set
         none aside; at most `count`.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no pictures to look for faults on")
+        raise NotImplementedError(f"{type(self).__name__} has no images to look for faults on")
 
     def comparison(self) -> Comparison:
         """How `mixed` tells what rounding does to answers; raises InputError where it cannot."""
@@ -255,9 +255,9 @@ class Task(abc.ABC):
         return {
             "format": FORMAT,
             "task": run.task,
-            "model": run.info["request"]["model"],
+            "model": run.called,
             "variant": variant.name,
-            "name": run.info["request"]["model"],
+            "name": run.called,
             "description": f"{self.purpose}; {variant.description}",
             **About.of(run).to_dict(),
             "version": "",

@@ -33,7 +33,6 @@ from export.tflite import probabilities as tflite_probabilities
 from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
-from training.classification import imported
 from training.classification.batches import TrainingData, one_hot
 from training.classification.distillation import DistillationLoss, Teacher, accuracy
 from training.classification.evaluate import (
@@ -52,6 +51,7 @@ from training.datasets.decode import Broken, decode_split
 from training.datasets.selection import without
 from training.datasets.splits import Dataset, Split, places_by_class
 from training.engine import dataset_of_request as of_request
+from training.engine import own_answers
 from training.engine.config import TrainConfig
 from training.engine.run import Run
 
@@ -170,13 +170,13 @@ class _Scored:
         fine_tuning_data: ClassificationFineTuningData,
         count: int,
     ) -> None:
-        self._pictures, self._labels, self._fine_tuning_data = pictures, labels, fine_tuning_data
+        self._images, self._labels, self._fine_tuning_data = pictures, labels, fine_tuning_data
         self._count = count
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, len(self._pictures), self._count):
+        for start in range(0, len(self._images), self._count):
             chosen = slice(start, start + self._count)
-            pictures = self._fine_tuning_data.preprocessing.normalise(self._pictures[chosen])
+            pictures = self._fine_tuning_data.preprocessing.normalise(self._images[chosen])
             yield pictures, self._fine_tuning_data.truth(self._labels[chosen])
 
 
@@ -201,7 +201,7 @@ class Classification(Task):
         check_fingerprint(self.run, dataset.fingerprint)
         broken = set(self.run.info["dataset"].get("broken", ()))
         dataset = of_request.with_validation(dataset, self.config, broken=broken)
-        return imported.truth_of(self.run, dataset)
+        return own_answers.truth_of(self.run, dataset)
 
     @functools.cached_property
     def held_out(self) -> Split:

@@ -87,7 +87,6 @@ class Found:
 class DetectorTask(PlacedTask[DetectionSplit]):
     """See `Task`; detectors of one stage and of two differ in what is abstract."""
 
-    metric = "AP"
     how_shown = (
         f"Solid boxes are the file's detections (score {SHOWN_SCORE:g} or more; "
         f"the surest {MOST_SHOWN}), dashed ones the truth."

@@ -20,6 +20,7 @@ from training.datasets import tiling, unlabelled
 from training.datasets.decode import Broken
 from training.datasets.splits import PlacedSplit, SplitDataset
 from training.engine import dataset_of_request as of_request
+from training.engine import own_answers
 from training.engine.evaluation import image_blocks
 
 _Split = TypeVar("_Split", bound=PlacedSplit[Any])
@@ -28,6 +29,11 @@ _Split = TypeVar("_Split", bound=PlacedSplit[Any])
 class PlacedTask(Task, Generic[_Split]):
     """See `Task`; what is abstract there and not here is what answers are."""
 
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        """What the run is judged by; of its network's own answers where images have no labels."""
+        return str(self.run.info["results"]["metric"])
+
     @functools.cached_property
     def dataset(self) -> SplitDataset[_Split]:
         """The run's data; raises InputError if it is gone or has changed."""
@@ -35,7 +41,9 @@ class PlacedTask(Task, Generic[_Split]):
         check_fingerprint(self.run, dataset.fingerprint)
         known = self.run.info["dataset"]
         skipped, broken = set(known["skipped"]), set(known.get("broken", ()))
-        return of_request.with_validation(dataset, self.config, skipped=skipped, broken=broken)
+        chosen = of_request.with_validation(dataset, self.config, skipped=skipped, broken=broken)
+        answered: SplitDataset[_Split] = own_answers.truth_of(self.run, chosen)
+        return answered
 
     @property
     def held_out(self) -> _Split:

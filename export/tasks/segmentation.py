@@ -197,7 +197,6 @@ class SegmentationFineTuningData(FineTuningData):
 class Segmentation(PlacedTask[SegmentationSplit]):
     """See `export.tasks.base.Task`."""
 
-    metric = "mIoU"
     how_shown = "On the left the true mask, on the right the predicted one."
 
     def teacher(self, run: Run) -> TeacherNetwork:

@@ -24,7 +24,9 @@ class Trained:
         preprocessing: what pictures for `model` go through.
         parameters, macs: of the architecture, which structured pruning alone changes.
         seconds: that all steps took.
-        ranges: after quantisation-aware training, see `export.compress.qat.QATResult`; else None.
+        bounds: after quantisation-aware training, see `export.compress.qat.QATResult`; else None.
+        ranges: likewise, where activations are integers.
+        validation: likewise, where validation images chose.
         answers: likewise, see `Task.simulated_answers`; None where it was not asked.
         shared_scale: layers whose kernel should have one scale for all channels.
     """
@@ -35,6 +37,8 @@ class Trained:
     parameters: int
     macs: int
     seconds: float
+    bounds: Mapping[str, np.ndarray] | None = None
     ranges: Mapping[str, Range] | None = None
+    validation: tuple[float, float | None] | None = None
     answers: Mapping[str, np.ndarray] | None = None
     shared_scale: tuple[str, ...] = ()

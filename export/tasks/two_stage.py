@@ -21,7 +21,6 @@ from export.tflite.float_counts import give_float_counts
 from kerascnn.detection.faster_rcnn import MASK_SIZE
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
-from training.engine.run import Run
 
 
 class TwoStageDetection(DetectorTask):
@@ -31,10 +30,6 @@ class TwoStageDetection(DetectorTask):
         ".tflite": ("float32", "float32"),
         ".onnx": ("int32", "int32"),
     }
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(run)
-        self.metric = "mask AP" if self.spec.masks else "AP"
 
     @functools.cached_property
     def spec(self) -> TwoStageSpec:

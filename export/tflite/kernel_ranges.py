@@ -16,7 +16,7 @@ scales of kernels are decided here, one for each output channel:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,18 @@ class Kernel:
             _floats(model, operator.inputs[bias]) if constant else np.zeros(len(self.values))
         )
 
+    def layer_among(self, known: Container[str]) -> str | None:
+        """The one of these Keras layers with kernels whose kernel it is, or None.
+
+        Of equal kernels the converter keeps one, and calls it nothing but `arith.constant3`: then
+        the operation's output tells, which is named by all that was fused into it.
+        """
+        for name in (self.name, *reversed(self.output.split(";"))):
+            found = layer_of(name, known)
+            if found is not None:
+                return found
+        return None
+
     @property
     def layer(self) -> str:
         """Name of the Keras layer; of the constant where it is none's."""
@@ -84,22 +96,35 @@ def kernels(float_file: TFLiteModel) -> Iterator[Kernel]:
                 yield Kernel(model, operator)
 
 
-def given(float_file: TFLiteModel, bounds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def given(
+    float_file: TFLiteModel,
+    bounds: Mapping[str, np.ndarray],
+    one_scale: Container[str] = (),
+) -> dict[str, Any]:
     """Ranges of kernels that lie on a grid.
 
     Args:
         float_file: whose kernels are multiples of their scales.
-        bounds: by layer, (channels,) largest value that the grid holds.
+        bounds: by layer, (channels,) largest value that the grid holds; (1,) where that is one for
+            all channels.
+        one_scale: constants that are to have one scale.
 
     Returns:
         By the constant's name, what litert-quantizer calls a QSV.
     """
     found = {}
     for kernel in kernels(float_file):
-        layer = layer_of(kernel.name, bounds)
+        layer = kernel.layer_among(bounds)
         # What the converter multiplied into a kernel took it off its grid: rounded anew, then.
-        if layer is not None and _on_grid(kernel, bounds[layer]):
-            found[kernel.name] = _range(bounds[layer], kernel.shape)
+        if layer is None:
+            continue
+        bound, shape = bounds[layer], kernel.shape
+        if kernel.name in one_scale:
+            shape = (1,) * len(shape)
+        elif bound.size == 1:
+            bound = np.broadcast_to(bound, (len(kernel.values),))
+        if bound.size == np.prod(shape) and _on_grid(kernel, bound):
+            found[kernel.name] = _range(bound, shape)
     return found
 
 
@@ -147,8 +172,6 @@ def dead_channels(float_file: TFLiteModel) -> dict[str, int]:
 
 def _on_grid(kernel: Kernel, bound: np.ndarray) -> bool:
     """Whether all weights are multiples of what either width has for a step at this bound."""
-    if len(bound) != len(kernel.values):
-        return False
     for top in (_INT8_TOP, _INT4_TOP):
         steps = kernel.values / (bound[:, None] / top)
         if np.all(np.abs(steps - np.rint(steps)) < _OFF_GRID):

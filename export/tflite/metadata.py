@@ -100,7 +100,7 @@ def _plain(model: schema.ModelT, metadata: Mapping[str, Any]) -> Mapping[int, An
         0: metadata["name"],
         1: metadata["description"],
         2: metadata["version"],
-        3: [{2: [_picture(model, metadata["input"])], 3: outputs}],
+        3: [{2: [_image(model, metadata["input"])], 3: outputs}],
         4: metadata["author"],
         5: metadata["license"],
         6: [{0: DESCRIPTION, 1: "all of this, and what this has no words for", 2: _ANY_FILE}],
@@ -109,7 +109,7 @@ def _plain(model: schema.ModelT, metadata: Mapping[str, Any]) -> Mapping[int, An
     return {field: value for field, value in root.items() if value}
 
 
-def _picture(model: schema.ModelT, metadata: Mapping[str, Any]) -> Mapping[int, Any]:
+def _image(model: schema.ModelT, metadata: Mapping[str, Any]) -> Mapping[int, Any]:
     """TensorMetadata of the input."""
     mean, std = metadata["mean"], metadata["std"]
     if metadata["values"] == description.RAW:

@@ -56,6 +56,7 @@ def quantise(
     trained: Mapping[str, tuple[float, float]] | None = None,
     shared_scale: Sequence[str] = (),
     kernel_bounds: Mapping[str, np.ndarray] | None = None,
+    floats: Sequence[str] = (),
 ) -> TFLiteModel:
     """Quantise a TFLite file.
 
@@ -72,6 +73,8 @@ def quantise(
         kernel_bounds: by layer, (channels,) ends of the grid that a kernel lies on already (see
             `export.compress.reconstruct`): the file has these integers. Others get the scale of the
             largest weight, or what a dead channel's bias needs (`export.tflite.kernel_ranges`).
+        floats: of a calibrated variant, operations that stay float, as litert-quantizer calls
+            them: by the names of all their outputs.
 
     Returns:
         A file. With int8 activations it takes `image` (1, height, width, channels) uint8, raw
@@ -81,8 +84,8 @@ def quantise(
     Raises:
         InputError: no calibration picture, where the variant needs some.
     """
-    manager = _recipe_for(float_file, variant, shared_scale)
-    given = kernel_ranges.given(float_file, kernel_bounds or {})
+    manager = _recipe_for(float_file, variant, shared_scale, floats)
+    given = kernel_ranges.given(float_file, kernel_bounds or {}, _one_scale(float_file, manager))
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
         if not variant.calibrated:
@@ -90,23 +93,79 @@ def quantise(
         ranges = _ranges(float_file, manager, preprocessing, calibration)
         if not ranges:
             raise InputError(f"{variant.name} needs calibration images; give at least one")
-        for name in ranges:
-            if trained and (layer := layer_of(name, trained)):
-                low, high = trained[layer]
-                shape = ranges[name]["min"].shape
-                ranges[name] = {"min": np.full(shape, low), "max": np.full(shape, high)}
+        _take(ranges, trained or {})
         # Of a trained range, the copies too: another scale would be another operation.
         ranges |= {name: ranges[one] for name, one in repeated_tensors(float_file).items()}
-        # All 256 bytes are in range whatever the calibration saw: the scale is 1 / std exactly.
-        low, high = preprocessing.normalise(np.array([0, 255], np.uint8))
-        shape = ranges[_input_tensor(work)]["min"].shape
-        ranges[_input_tensor(work)] = {"min": np.full(shape, low), "max": np.full(shape, high)}
+        _take_all_bytes(ranges, _input_tensor(work), preprocessing)
         ranges |= given
         ranges |= kernel_ranges.needed(float_file, ranges, _activation_bits(variant))
         quantised = _compact(_quantized(work, ranges))
     if variant.raw_input:
         quantised.apply(take_uint8, name=INPUT_NAME)
     return quantised
+
+
+def quantise_parts(
+    float_file: TFLiteModel,
+    integers: Sequence[str],
+    preprocessing: Preprocessing,
+    calibration: Iterable[np.ndarray],
+    *,
+    trained: Mapping[str, tuple[float, float]] | None = None,
+    kernel_bounds: Mapping[str, np.ndarray] | None = None,
+) -> TFLiteModel:
+    """Compute some operations in int8 and all others in float, with kernels in half precision.
+
+    Args:
+        float_file: as of `quantise`, of the lowered network.
+        integers: the operations in int8, as litert-quantizer calls them: by the names of all their
+            outputs.
+        preprocessing, calibration, trained, kernel_bounds: as of `quantise`.
+
+    Returns:
+        A file with the inputs and outputs of `float_file`.
+
+    Raises:
+        InputError: no calibration picture, where any operation is in int8.
+    """
+    manager = recipe_manager.RecipeManager()
+    for kind in QUANTISERS:
+        manager.add_quantization_config(".*", kind, _HALF, algorithm_key=_CAST)
+    for outputs in integers:
+        manager.add_static_config(f"^{re.escape(outputs)}$", Op.ALL_SUPPORTED, 8, 8)
+    given = kernel_ranges.given(float_file, kernel_bounds or {})
+    with quiet(), native_quiet():
+        work = _quantizer(float_file, manager)
+        if not integers:
+            return _compact(_quantized(work, given))
+        ranges = _ranges(float_file, manager, preprocessing, calibration)
+        if not ranges:
+            raise InputError("int8 needs calibration images; give at least one")
+        _take(ranges, trained or {})
+        ranges |= {
+            name: ranges[one] for name, one in repeated_tensors(float_file).items() if one in ranges
+        }
+        if _input_tensor(work) in ranges:
+            _take_all_bytes(ranges, _input_tensor(work), preprocessing)
+        ranges |= given
+        ranges |= kernel_ranges.needed(float_file, ranges, 8)
+        return _compact(_quantized(work, ranges))
+
+
+def _take(ranges: dict[str, Any], trained: Mapping[str, tuple[float, float]]) -> None:
+    """Put ranges by layer in the place of calibrated ones."""
+    for name in ranges:
+        if trained and (layer := layer_of(name, trained)):
+            low, high = trained[layer]
+            shape = ranges[name]["min"].shape
+            ranges[name] = {"min": np.full(shape, low), "max": np.full(shape, high)}
+
+
+def _take_all_bytes(ranges: dict[str, Any], name: str, preprocessing: Preprocessing) -> None:
+    """All 256 bytes are in range whatever the calibration saw: the scale is 1 / std exactly."""
+    low, high = preprocessing.normalise(np.array([0, 255], np.uint8))
+    shape = ranges[name]["min"].shape
+    ranges[name] = {"min": np.full(shape, low), "max": np.full(shape, high)}
 
 
 def quantise_weights(
@@ -135,6 +194,17 @@ def quantise_weights(
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
         return _compact(_quantized(work, kernel_ranges.given(float_file, kernel_bounds or {})))
+
+
+def _one_scale(float_file: TFLiteModel, manager: recipe_manager.RecipeManager) -> frozenset[str]:
+    """Constants with kernels that get one scale for all channels."""
+    found = set()
+    for kernel in kernel_ranges.kernels(float_file):
+        _key, config = manager.get_quantization_configs(kernel.operation, f"{kernel.output};")
+        weights = config.weight_tensor_config
+        if weights is not None and weights.granularity == qtyping.QuantGranularity.TENSORWISE:
+            found.add(kernel.name)
+    return frozenset(found)
 
 
 def kernel_bits(
@@ -168,12 +238,15 @@ def _activation_bits(variant: Variant) -> int:
 
 
 def _recipe_for(
-    float_file: TFLiteModel, variant: Variant, shared_scale: Sequence[str]
+    float_file: TFLiteModel,
+    variant: Variant,
+    shared_scale: Sequence[str],
+    floats: Sequence[str] = (),
 ) -> recipe_manager.RecipeManager:
     """The variant's recipe, with what has to stay float in this file."""
     manager = _recipe(variant, shared_scale)
     if variant.calibrated:
-        for outputs in float_scopes(float_file):
+        for outputs in (*float_scopes(float_file), *floats):
             scope = f"^{re.escape(outputs)}$"
             manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
     return manager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from export.report.results import Result
 from kerascnn.errors import InputError, did_you_mean
@@ -58,8 +59,11 @@ class Budget:
         return ", ".join([*parts, f"a drop of {self.drop:g} points"])
 
 
-def size(text: str) -> int:
+def size(text: str, flag: str = "--max-size") -> int:
     """Bytes of `300KB`, `1.2MB`, `1.2M`, `48000`; KB is 1,000 bytes, KiB 1,024.
+
+    Args:
+        flag: what messages call it.
 
     Raises:
         InputError: anything else; or a number below 1,000 without a unit.
@@ -71,10 +75,24 @@ def size(text: str) -> int:
     try:
         found = round(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):
-        raise InputError(f"--max-size must be like 300KB or 1.2MB, not {text!r}") from None
+        raise InputError(f"{flag} must be like 300KB or 1.2MB, not {text!r}") from None
     if not unit and 0 < found < _FEWEST:  # no file is so small
-        raise InputError(f"--max-size {number} means {found} bytes; did you mean {number}KB?")
+        raise InputError(f"{flag} {number} means {found} bytes; did you mean {number}KB?")
     return found
+
+
+def size_or_time(text: str, flag: str) -> dict[str, Any]:
+    """{"max_bytes": ...} of `2MB`, {"max_ms": ...} of `8ms`; raises InputError for anything else.
+
+    Args:
+        flag: what messages call it.
+    """
+    if not text.strip().lower().endswith("s"):
+        return {"max_bytes": size(text, flag)}
+    try:
+        return {"max_ms": milliseconds(text)}
+    except InputError:
+        raise InputError(f"{flag} must be like 2MB or 8ms, not {text!r}") from None
 
 
 def milliseconds(text: str) -> float:

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from export.artefacts.artefact import Artefact
-from export.artefacts.variants import Variant, parse_variant
+from export.artefacts.variants import Variant
 from export.report.chart import SERIES
 from export.tasks import allowed
 from export.tasks import base as tasks
@@ -101,17 +101,17 @@ def debug(
             the run set none aside.
 
     Raises:
-        InputError: no such artefact, or the run's data set is gone or has changed.
+        InputError: no such artefact, or one of another network than what lies there; or the run's
+            data set is gone or has changed.
     """
     allowed.require_command(run, "debug")
-    recipe = parse_variant(variant)
     artefact = Artefact.open(allowed.require_file(run, variant))
     # Late: with it come the libraries of all trainings.
     from export.compress import compress
 
     task = tasks.of(run)
     chosen = task.judged(pictures)
-    reference = compress.reference_file(run, recipe)
+    reference, recipe = compress.reference_file(run, artefact)
     layers = layer_errors(
         reference,
         artefact.path.read_bytes(),
@@ -179,7 +179,7 @@ def layer_errors(
     chosen = list(pictures)
     if not chosen:
         raise InputError("no images to compare on; give at least one")
-    with Progress("pictures", len(chosen), unit="image") as progress:
+    with Progress("images", len(chosen), unit="image") as progress:
         for picture in chosen:
             reference.run(picture)
             artefact.run(picture)

@@ -26,14 +26,13 @@ from export.tools.scorers import Comparing, Score, Scored, Scorer
 from export.tools.zoo_subject import Held, Named
 from kerascnn import zoo
 from kerascnn.errors import InputError, did_you_mean
-from training.classification import imported
-from training.classification.agreement import AGREEMENT
 from training.common import atomic, framework
 from training.common.progress import say
 from training.common.registry import loaded
 from training.common.wording import counted
 from training.datasets.broken import BrokenPictures
 from training.engine import dataset_of_request as of_request
+from training.engine import own_answers
 from training.engine.opening import notes_lines
 from training.engine.request import TrainRequest
 from training.engine.run import Run
@@ -225,8 +224,9 @@ class _Measurement:
         """Measure."""
         subject, name = self._subject, self._name
         found, broken, absent = self._scored(subject)
-        if self._data is None and imported.is_unlabelled(_required_run(self._run)):
-            named = dataclasses.replace(found.score, metric=AGREEMENT)
+        if self._by_own_answers:
+            metric = _required_run(self._run).info["results"]["metric"]
+            named = dataclasses.replace(found.score, metric=metric)
             found = dataclasses.replace(found, score=named)
         agreement = self._agreement(found, broken) if self._asked.reference else None
         held = None
@@ -248,6 +248,11 @@ class _Measurement:
             scored=found,
             numberless=found.numberless,
         )
+
+    @property
+    def _by_own_answers(self) -> bool:
+        """Whether the network's own answers stand for the truth of its run's images."""
+        return self._data is None and own_answers.is_unlabelled(_required_run(self._run))
 
     def _of_zoo(self) -> Named | None:
         """What a source stands for that is no file."""
@@ -296,7 +301,7 @@ class _Measurement:
         for line in notes_lines(dataset.name, dataset.notes):
             say(line)
         self._dataset, self._name = dataset, dataset.name
-        self._parts = _parts(dataset, self._asked.split)
+        self._parts = _parts(dataset, self._asked.split, answered=self._by_own_answers)
 
     def _as_unlabelled(self, data: str, error: InputError) -> None:
         assert isinstance(self._scorer, Comparing)
@@ -420,11 +425,20 @@ def _of_run(run: Run, scorer: Scorer) -> Any:
     skipped = set(known.get("skipped", ())) if scorer.skips_first else ()
     broken = set(known.get("broken", ()))
     dataset = of_request.with_validation(dataset, asked.config, skipped=skipped, broken=broken)
-    return imported.truth_of(run, dataset)
+    return own_answers.truth_of(run, dataset)
 
 
-def _parts(dataset: Any, split: str) -> list[Any]:
-    """The splits that are asked for; none is empty."""
+def _parts(dataset: Any, split: str, *, answered: bool) -> list[Any]:
+    """The splits that are asked for; none is empty.
+
+    Args:
+        answered: the truth is what the run's network answered, which is not kept of all images.
+    """
+    if answered and split not in (HELD_OUT, "validation"):
+        raise InputError(
+            f"the images of {dataset.name} have no labels, and what the network answers is kept of "
+            "those held out and for validation alone; choose one of these splits"
+        )
     splits = {
         "train": dataset.train,
         "validation": dataset.validation,
@@ -434,11 +448,6 @@ def _parts(dataset: Any, split: str) -> list[Any]:
     parts = [part for part in found if part is not None and len(part)]
     if not parts:
         raise InputError(f"{dataset.name} has no {split} images; choose another split")
-    if any(imported.without_truth(part) for part in parts):
-        raise InputError(
-            f"the images of {dataset.name} have no labels, and what the network answers is kept of "
-            "those held out and for validation alone; choose one of these splits"
-        )
     return parts
 
 

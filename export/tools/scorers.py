@@ -24,13 +24,13 @@ from training import datasets
 from training.classification.confused import confusion_matrix, most_confused
 from training.classification.evaluate import Evaluation, class_report, softmax
 from training.common.progress import Progress
-from training.datasets import detection_sets, segmentation_sets
+from training.datasets import detection_sets, segmentation_sets, unlabelled
 from training.datasets.broken import BrokenPictures
 from training.datasets.decode import decode_split, picture_batches
-from training.datasets.detection import DetectionDataset, DetectionSplit, Objects
+from training.datasets.detection import NO_OBJECTS, DetectionDataset, DetectionSplit
 from training.datasets.paths import listing
-from training.datasets.pictures import SUFFIXES, read_pixels, read_size
-from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
+from training.datasets.pictures import SUFFIXES, read_pixels
+from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
 from training.datasets.splits import Dataset, Split
 from training.detection.evaluate import each_found
 from training.detection.metrics import (
@@ -344,15 +344,8 @@ class Detection:
 
     def unlabelled(self, folder: pathlib.Path) -> DetectionSplit:
         names = images_below(folder)
-        nothing = Objects(
-            boxes=np.empty((0, 4), np.float32),
-            labels=np.empty(0, np.int32),
-            crowd=np.empty(0, bool),
-            areas=np.empty(0, np.float32),
-            ids=np.empty(0, np.int64),
-            masks=(),
-        )
-        return DetectionSplit(**_placed(names), annotate=lambda _place: nothing)
+        fields = unlabelled.placed_files(names)
+        return DetectionSplit(**fields, annotate=lambda _place: NO_OBJECTS)
 
     def agreement(self, found: Scored, wanted: Scored, classes: int) -> dict[str, float | None]:
         return {
@@ -427,11 +420,8 @@ class Segmentation:
 
     def unlabelled(self, folder: pathlib.Path) -> SegmentationSplit:
         names = images_below(folder)
-        placed = _placed(names)
-        sizes = placed["sizes"]
-        return SegmentationSplit(
-            **placed, annotate=lambda place: np.full(tuple(sizes[place]), VOID, np.uint8)
-        )
+        fields = unlabelled.placed_files(names)
+        return SegmentationSplit(**fields, annotate=unlabelled.void_of(fields["sizes"]))
 
     def agreement(self, found: Scored, wanted: Scored, classes: int) -> dict[str, float | None]:
         counts, same, total = np.zeros((classes, 3), np.int64), 0, 0
@@ -465,22 +455,6 @@ def decibels(signal: float, noise: float) -> float | None:
     if not noise or not signal or not math.isfinite(signal + noise):
         return None
     return float(10 * np.log10(signal / noise))
-
-
-def _placed(names: tuple[str, ...]) -> dict[str, Any]:
-    """Fields of a `PlacedSplit` of image files; those that cannot be read are met later."""
-    sizes = []
-    for name in names:
-        try:
-            sizes.append(read_size(name))
-        except InputError:
-            sizes.append((1, 1))
-    return {
-        "names": names,
-        "places": np.arange(len(names)),
-        "sizes": np.array(sizes, np.int32),
-        "read": lambda place: read_pixels(names[place]),
-    }
 
 
 def _photo(split: Split, place: int) -> np.ndarray:

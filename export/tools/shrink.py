@@ -37,7 +37,7 @@ from training.engine.run import Run
 # From cheap to dear. Within a step of dearness, the larger and more accurate ones first.
 LADDER = (
     *("float16", "dynamic_int8", "int8", "weight_int8", "mixed", "weight_int4"),
-    *("qat_int8", "cluster16_qat_int8"),
+    *("qat_int8", "qat_weight_int4", "cluster16_qat_int8"),
     *("prune50_qat_int8", "prune75_qat_int8"),
     *("slim50_float16", "slim50_int8", "slim50_qat_int8"),
     "prune75_cluster16_qat_int8",

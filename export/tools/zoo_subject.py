@@ -75,18 +75,25 @@ class Named:
         )
 
     def labels(self, dataset: Any) -> tuple[str, ...]:
-        """What its outputs mean: ImageNet's classes, or those of a data set of COCO's form.
+        """What its outputs mean: ImageNet's classes, COCO's, or those of a data set.
 
         Raises:
-            InputError: the data is of another number of classes.
+            InputError: none of these are as many as its outputs.
         """
         if zoo.entry(self.name).classes == 1000 and self.task == "classification":
             from training.importing import imagenet
 
             return imagenet.LABELS
-        from training.importing.named import coco_names
+        from training.importing import labels as naming
 
-        return coco_names(self.name, dataset.name, dataset)
+        found = naming.of_weights(
+            zoo.entry(self.name).classes,
+            published=self.row is not None,
+            classes=dataset.classes,
+            data=dataset.name,
+            source=self.name,
+        )
+        return found.names
 
 
 def named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
@@ -97,4 +98,6 @@ def import_(source: str, out: str | None, as_json: bool, **asked: Any) -> None:
         print_json({"run": str(run.folder), **run.metrics, "below_floor": useless})
         return
     click.echo(f"{run.folder}: {closing_line(run.info)}")
-    click.echo(useless or f"next: kerascnn compress {run.folder}")
+    if useless:
+        click.echo(useless)
+    click.echo(f"next: kerascnn compress {shlex.quote(str(run.folder))}")

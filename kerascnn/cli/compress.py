@@ -50,7 +50,7 @@ def compress(
     slim50     channel pruning to 50% of the multiply-adds
     prune75    75% of the weights become zero (prune2of4, prune75x4: in patterns)
     cluster16  16 distinct weights per layer
-    qat        quantisation-aware training, for int8
+    qat        quantisation-aware training, for int8 and weight_int4
 
     Precisions:
 

@@ -10,7 +10,13 @@ import click
 
 from kerascnn.catalogue import TASKS
 from kerascnn.cli.exits import fail
-from kerascnn.cli.options import image_size_of, json_option, training_options, training_request
+from kerascnn.cli.options import (
+    image_size_of,
+    json_option,
+    training_options,
+    training_request,
+    with_tiles,
+)
 from kerascnn.cli.printing import print_json
 from kerascnn.errors import InputError
 from training.common import framework, once
@@ -24,6 +30,8 @@ from training.common.wording import counted
     "--model", help="Model to check for: its input size and recipe.  [default: one of the task]"
 )
 @click.option("--image-size", help="Pixels: 224, or 224x160 (height x width).")
+@click.option("--resize", help="As of `train`: stretch, letterbox or, of classifiers, crop.")
+@with_tiles
 @click.option("--augmentation", help="As of `train`, for the images on the page.")
 @click.option("--split-seed", type=int, help="Seed of the held-out split.  [default: 0]")
 @click.option("--val-data", help="As of `train`: data to hold out, which lie elsewhere.")

@@ -237,6 +237,19 @@ def settings_options(command: Any) -> Any:
             help="For `mixed`: percent of predictions that may change.  [default: 0.5]",
         ),
         click.option(
+            "--budget",
+            metavar="SIZE|TIME",
+            help="For `mixed`: the file keeps a size like 2MB, or a time per image on this "
+            "computer like 8ms, with as little noise as that allows; in place of --max-change.",
+        ),
+        click.option(
+            "--keep-float",
+            type=int,
+            metavar="N",
+            help="For `int8`: up to N layers may stay float where int8 loses most; 0 keeps all in "
+            "int8, as NPUs want it.  [default: 2]",
+        ),
+        click.option(
             "--spare",
             help="Pruning and clustering skip layers with these words in their names.  "
             "[default: stem,enc1_conv1,depthwise,logits]",

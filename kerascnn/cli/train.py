@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
+import shlex
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from kerascnn.cli.options import (
     options_of,
     training_options,
     training_request,
+    with_tiles,
 )
 from kerascnn.cli.printing import print_json
 from kerascnn.errors import InputError
@@ -84,7 +86,7 @@ def train(
         print_json({"run": str(folder), **run.metrics, "below_floor": useless})
         return
     click.echo(f"{folder}: {closing_line(run.info)}")
-    click.echo(useless or f"next: kerascnn compress {folder}")
+    click.echo(useless or f"next: kerascnn compress {shlex.quote(str(folder))}")
 
 
 @contextlib.contextmanager
@@ -112,6 +114,8 @@ def _telling_what_is_kept(folder: pathlib.Path) -> Iterator[None]:
 @click.option("--val-data", help=VAL_DATA_HELP)
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--image-size", help="Input size in pixels: 224, or 224x160 (height x width).")
+@click.option("--resize", help="As of `train`: stretch, letterbox or, of classifiers, crop.")
+@with_tiles
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting for all recipes."
 )
@@ -140,6 +144,9 @@ def sweep(
     out: str,
     as_json: bool,
     epochs: int | None,
+    resize: str | None,
+    tiles: int | None,
+    overlap: float | None,
     **how: Any,
 ) -> None:
     """Train a grid of models and recipes, and rank the runs.
@@ -165,6 +172,9 @@ def sweep(
         settings=chosen,
         image_size=size,
         epochs=epochs,
+        resize=resize,
+        tiles=tiles,
+        overlap=overlap,
     )
     with once.scope():
         for job in work:

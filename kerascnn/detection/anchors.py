@@ -78,7 +78,12 @@ class Anchors:
         return np.concatenate([level.boxes() for level in self.levels])
 
     def reach(self, boxes: np.ndarray) -> np.ndarray:
-        """(m,) IoU of each box with the anchor that it overlaps most with.
+        """(m,) IoU of each box (m, 4) with the anchor that it overlaps most with."""
+        best: np.ndarray = self.reach_by_level(boxes).max(axis=1)
+        return best
+
+    def reach_by_level(self, boxes: np.ndarray) -> np.ndarray:
+        """(m, levels) IoU of each box with the anchor of each level that it overlaps most with.
 
         Of all cells the one whose anchors' centre is the nearest has it, since overlap falls with
         the distance along either axis: a box is compared with one cell of each level.
@@ -88,8 +93,8 @@ class Anchors:
         """
         boxes = np.asarray(boxes, np.float64)
         centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-        best = np.zeros(len(boxes))
-        for level in self.levels:
+        best = np.zeros((len(boxes), len(self.levels)))
+        for number, level in enumerate(self.levels):
             grid = np.array([level.rows, level.columns])
             cell = np.clip(np.round(centres * grid - level.offset), 0, grid - 1)
             away = np.abs(centres - (cell + level.offset) / grid)
@@ -97,8 +102,26 @@ class Anchors:
                 along = np.minimum((sides + size) / 2 - away, np.minimum(sides, size))
                 shared = np.maximum(along, 0).prod(axis=1)
                 union = sides.prod(axis=1) + size.prod() - shared
-                best = np.maximum(best, shared / union)
+                best[:, number] = np.maximum(best[:, number], shared / union)
         return best
+
+    def points_within(self, boxes: np.ndarray) -> np.ndarray:
+        """(m, levels) how many cells of each level have their anchors' centre within each box.
+
+        What lies on an edge is not within.
+
+        Args:
+            boxes: (m, 4).
+        """
+        boxes = np.asarray(boxes, np.float64)
+        found = np.zeros((len(boxes), len(self.levels)), np.int64)
+        for number, level in enumerate(self.levels):
+            grid = np.array([level.rows, level.columns])
+            first = np.floor(boxes[:, :2] * grid - level.offset) + 1
+            last = np.ceil(boxes[:, 2:] * grid - level.offset) - 1
+            inside = np.minimum(last, grid - 1) - np.maximum(first, 0) + 1
+            found[:, number] = np.maximum(inside, 0).prod(axis=1)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that travels with runs and artefacts."""

@@ -32,7 +32,7 @@ COCO: Mapping[str, int] = {
     "refrigerator": 82, "book": 84, "clock": 85, "vase": 86, "scissors": 87, "teddy bear": 88,
     "hair drier": 89, "toothbrush": 90,
 }  # fmt: skip
-_COCO_OUTPUTS = 90
+COCO_OUTPUTS = 90
 _MOST_BYTES = 1 << 20  # of a labels.txt
 
 
@@ -64,7 +64,7 @@ def columns(
     """
     first = int(background)
     if own is None:
-        if outputs != _COCO_OUTPUTS + first:
+        if outputs != COCO_OUTPUTS + first:
             return None
         known = {name: number - 1 + first for name, number in COCO.items()}
     else:

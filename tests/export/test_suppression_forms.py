@@ -11,6 +11,7 @@ import pytest
 import small_sets
 import suppression_cases
 import tiny_detectors
+from marks import IN_CI
 from onnxruntime import InferenceSession
 from suppression import drawn, passing_on, run, spec_of
 from suppression_cases import CASES, CODES, SCORES, Case
@@ -94,8 +95,10 @@ def test_files_answer_what_is_worked_by_hand(case: Case) -> None:
         assert_found(case, **found)
 
 
-@pytest.mark.parametrize("background", [False, True], ids=["sigmoid", "softmax"])
-@pytest.mark.parametrize("options", WAYS, ids=NAMES)
+@pytest.mark.parametrize(
+    "background", [False, pytest.param(True, marks=IN_CI)], ids=["sigmoid", "softmax"]
+)
+@pytest.mark.parametrize("options", [pytest.param(WAYS[0], marks=IN_CI), *WAYS[1:]], ids=NAMES)
 def test_files_equal_keras_and_numpy(options: dict, background: bool) -> None:
     grids, classes = (5, 3), 3
     spec = spec_of(*grids, background=background, score_threshold=0.2, max_detections=40)
@@ -139,6 +142,7 @@ def test_numpy_equals_keras_with_many_equal_scores(options: dict) -> None:
             np.testing.assert_allclose(found.boxes, wanted["boxes"], atol=1e-6)
 
 
+@IN_CI
 def test_a_run_s_choice_goes_with_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from marks import all_but
 from networks import outputs_of, with_random_norms
 
 import kerascnn
@@ -28,18 +29,26 @@ LARGE = {
     "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_m",
     "efficientnet_v2_l",
 }  # fmt: skip
+# Built narrow: as many layers of the same kinds, without gigabytes of weights on their way.
+NARROW: dict[str, float] = {
+    **dict.fromkeys(LARGE, 0.25),
+    **dict.fromkeys(("senet154", "resnext101_32x8d", "resnext101_64x4d"), 0.5),
+}
 # XNNPACK takes no products of two activations, nor GELU, in integers.
 PIECES = {"mobilenet_v4_hybrid_medium", "mobilenet_v4_hybrid_large", "repvit_m0_9", "repvit_m1_0"}
 SIZE = 64
 
 
 def marked(names, fast) -> list:
-    return [pytest.param(n, marks=() if n in fast else pytest.mark.slow) for n in names]
+    return all_but(fast, names, pytest.mark.slow)
 
 
 def small(name: str):
     shape = (SIZE, SIZE, zoo.entry(name).input_shape[2])
-    model = deployed(with_random_norms(kerascnn.build(name, input_shape=shape, classes=10)))
+    narrow = {"width": NARROW[name]} if name in NARROW else {}
+    model = deployed(
+        with_random_norms(kerascnn.build(name, input_shape=shape, classes=10, **narrow))
+    )
     preprocessing = zoo.entry(name).preprocessing(SIZE, SIZE)
     pictures = np.random.default_rng(1).integers(0, 256, (8, *shape), dtype=np.uint8)
     return model, preprocessing, pictures

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Container
 
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 from networks import with_random_weights
 
 from export.compress import finetune
+from export.compress.qat import QATResult
 from export.tasks.classification import ClassificationFineTuningData
 from export.tflite import flatbuffer
+from export.tflite.convert import layer_of
+from export.tflite.kernel_operations import KERNEL_OPERATIONS
+from export.tflite.model import TFLiteModel
 from kerascnn.preprocessing import Preprocessing
 from training import datasets
 from training.datasets.decode import decode_split
@@ -107,3 +113,55 @@ def int8_kernels(file: bytes) -> dict[tuple[int, ...], tuple[np.ndarray, int]]:
         and tensor.type == flatbuffer.schema.TensorType.INT8
         and len(tensor.shape) in (2, 4)
     }
+
+
+def assert_trained_integers(data: bytes, aware: QATResult, four: Container[str]) -> None:
+    """A file holds the integers and the steps of the training, and nothing rounded anew.
+
+    Args:
+        four: layers of 4 bits; all others have 8.
+    """
+    file, seen = TFLiteModel.open(data), set()
+    for operator in file.graph.operators:
+        code = file.unpacked.operatorCodes[operator.opcodeIndex].builtinCode
+        places = KERNEL_OPERATIONS.get(code)
+        if places is None:
+            continue
+        index = int(operator.inputs[places.kernel])
+        while file.unpacked.buffers[file.graph.tensors[index].buffer].data is None:  # widened first
+            index = int(file.maker(index).inputs[0])
+        tensor = file.graph.tensors[index]
+        constant = file.unpacked.buffers[tensor.buffer].data
+        output = file.graph.tensors[operator.outputs[0]].name.decode()
+        names = [tensor.name.decode(), *reversed(output.split(";"))]
+        found = [layer_of(name, aware.bounds) for name in names]
+        name = next(filter(None, found), None)
+        if name is None:
+            assert tensor.type == schema.TensorType.FLOAT32, names
+            continue
+        seen.add(name)
+        few = tensor.type == schema.TensorType.INT4
+        assert few == (name in four), name
+        axis = tensor.quantization.quantizedDimension
+        shape = [-1 if place == axis else 1 for place in range(len(tensor.shape))]
+        scales = np.array(tensor.quantization.scale)
+        np.testing.assert_allclose(scales, aware.bounds[name] / (7 if few else 127), rtol=1e-6)
+        integers = _integers(np.asarray(constant, np.uint8), few, tuple(tensor.shape))
+        layer = aware.model.get_layer(name)
+        kernel = np.asarray(layer.kernel)
+        if isinstance(layer, layers.DepthwiseConv2D):
+            kernel = kernel.reshape(1, *kernel.shape[:2], -1)
+        elif isinstance(layer, layers.Conv2DTranspose):
+            kernel = np.moveaxis(kernel, 2, 0)
+        else:
+            kernel = np.moveaxis(kernel, -1, 0)
+        np.testing.assert_allclose(integers * scales.reshape(shape), kernel, rtol=2e-6, atol=1e-12)
+    assert seen == set(aware.bounds)
+
+
+def _integers(data: np.ndarray, few: bool, shape: tuple[int, ...]) -> np.ndarray:
+    """Of a constant of 4 bits, if `few`, or of 8."""
+    if not few:
+        return data.view(np.int8).reshape(shape).astype(int)
+    halves = np.stack([data & 15, data >> 4], axis=-1).reshape(-1).astype(int)
+    return np.where(halves > 7, halves - 16, halves)[: int(np.prod(shape))].reshape(shape)

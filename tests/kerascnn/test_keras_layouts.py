@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import pytest
+from marks import IN_CI, marks_of
 from networks import outputs_of, zeros_at_first
 
 import kerascnn
@@ -34,6 +35,7 @@ FAST = {
     "mobilenet_v3_small": ".keras",
     "efficientnet_b0": ".h5",
 }
+CI_ALONE = {"vgg16", "resnet50", "mobilenet_v1", "efficientnet_b0"}
 SHAPE = (64, 64, 3)
 
 
@@ -89,7 +91,11 @@ def assert_equal_logits(name: str, theirs, path, classes: int, **options) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in REFERENCES]
+    "name",
+    [
+        pytest.param(n, marks=marks_of(n, ci=CI_ALONE, slow=REFERENCES.keys() - FAST.keys()))
+        for n in REFERENCES
+    ],
 )
 def test_logits_of_keras_applications(name: str, tmp_path) -> None:
     theirs = reference(name, classes=7)
@@ -118,7 +124,7 @@ def test_other_forms_of_mobilenet_v3(options, tmp_path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "mobilenet_v3_large",
+        pytest.param("mobilenet_v3_large", marks=IN_CI),
         pytest.param("resnet50", marks=pytest.mark.slow),
         pytest.param("efficientnet_b0", marks=pytest.mark.slow),
     ],

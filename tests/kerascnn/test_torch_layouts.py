@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import golden_values, goldens, write_safetensors
+from marks import marks_of
 from networks import outputs_of, zeros_at_first
 
 import kerascnn
@@ -34,9 +35,12 @@ OURS = {
 }
 # One of each layout, the smallest.
 FAST = {
-    "googlenet", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
-    "legacy_seresnet50", "tf_efficientnet_lite0", "mobilenetv3_small_100", "mobilenetv4_conv_small",
-    "mobilenetv4_hybrid_medium", "mobileone_s1", "repvit_m0_9",
+    "resnet18", "mobilenet_v2", "mobilenet_v3_small", "tf_efficientnet_lite0",
+    "mobilenetv3_small_100", "mobilenetv4_conv_small",
+}  # fmt: skip
+CI_ALONE = {
+    "googlenet", "efficientnet_b0", "legacy_seresnet50", "mobilenetv4_hybrid_medium",
+    "mobileone_s1", "repvit_m0_9",
 }  # fmt: skip
 # These weights have the names and shapes of tf_efficientnet_lite0.
 ASKED = {"efficientnet_lite0": {"padding": "symmetric", "norm_epsilon": 1e-5}}
@@ -50,9 +54,8 @@ def _all_values_come_from_files() -> Iterator[None]:
 
 
 def names() -> list:
-    return [
-        pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in goldens()
-    ]
+    slow = goldens().keys() - FAST - CI_ALONE
+    return [pytest.param(name, marks=marks_of(name, ci=CI_ALONE, slow=slow)) for name in goldens()]
 
 
 @pytest.mark.parametrize("theirs", names())

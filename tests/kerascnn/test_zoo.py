@@ -6,13 +6,13 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from marks import IN_CI, all_but, marks_of
 from networks import outputs_of
 
 import kerascnn
@@ -29,13 +29,6 @@ FAST = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def sized_alone() -> Iterator[None]:
-    """Networks of a test have shapes and no values: to draw those takes most of the time."""
-    with without_values():
-        yield
-
-
 def test_a_network_that_is_only_sized_leaves_keras_its_draws() -> None:
     keras.utils.set_random_seed(0)  # the next draw makes the generator
     with without_values():
@@ -43,11 +36,11 @@ def test_a_network_that_is_only_sized_leaves_keras_its_draws() -> None:
     assert np.isfinite(keras.random.normal((2,))).all()
 
 
-def marked(fast: set[str]) -> list:
-    return [
-        pytest.param(name, marks=() if name in fast else pytest.mark.slow)
-        for name in kerascnn.list_models("classification")
-    ]
+CLASSIFIERS = kerascnn.list_models("classification")
+
+
+def marked(fast: set[str], mark: pytest.MarkDecorator = pytest.mark.slow) -> list:
+    return all_but(fast, CLASSIFIERS, mark)
 
 
 ROLE = r"(_[a-z]+\d?)+"
@@ -60,7 +53,12 @@ RCNNS = [name for name in DETECTORS if "_rcnn_" in name]
 SMALL_DETECTORS = ["ssdlite_mobilenet_v2", "ssdlite_mobilenet_v3_small", "efficientdet_lite0"]
 # The first has the second's heads.
 SMALL = pytest.mark.parametrize(
-    "name", [pytest.param(SMALL_DETECTORS[0], marks=pytest.mark.slow), *SMALL_DETECTORS[1:]]
+    "name",
+    [
+        pytest.param(SMALL_DETECTORS[0], marks=pytest.mark.slow),
+        SMALL_DETECTORS[1],
+        pytest.param(SMALL_DETECTORS[2], marks=IN_CI),
+    ],
 )
 DETECTOR_LAYER_NAME = re.compile(
     r"image|boxes|logits|"
@@ -81,7 +79,7 @@ def options_of(name: str) -> set[str]:
     return set(inspect.signature(getattr(import_module(module), function)).parameters)
 
 
-@pytest.mark.parametrize("name", kerascnn.list_models("classification"))
+@pytest.mark.parametrize("name", marked(FAST, IN_CI))
 @pytest.mark.usefixtures("sized_alone")
 def test_published_counts_names_and_outputs(name: str) -> None:
     entry = zoo.entry(name)
@@ -117,7 +115,9 @@ def test_published_counts_of_the_form_in_files(name: str) -> None:
     assert strange == []
 
 
-@pytest.mark.parametrize("name", [name for name in DETECTORS if name not in RCNNS])
+@pytest.mark.parametrize(
+    "name", all_but(SMALL_DETECTORS, [name for name in DETECTORS if name not in RCNNS])
+)
 @pytest.mark.usefixtures("sized_alone")
 def test_published_counts_names_and_outputs_of_detectors(name: str) -> None:
     entry, spec = zoo.entry(name), zoo.detector_spec(name)
@@ -171,6 +171,7 @@ def test_published_counts_names_and_outputs_of_two_stage_detectors(name: str) ->
 
 
 @pytest.mark.parametrize("name", kerascnn.list_models("segmentation"))
+@pytest.mark.usefixtures("sized_alone")
 def test_published_counts_names_and_outputs_of_segmentation(name: str) -> None:
     entry = zoo.entry(name)
     model = kerascnn.build(name)
@@ -238,6 +239,7 @@ def test_saved_and_loaded_detectors_are_equal(name: str, tmp_path) -> None:
     assert count_macs(again) == count_macs(model)
 
 
+@pytest.mark.usefixtures("sized_alone")
 def test_mixed_precision_keeps_float32_detections() -> None:
     for name in SMALL_DETECTORS:
         model = kerascnn.build(name, input_shape=(64, 64, 3), classes=3, dtype="mixed_float16")
@@ -303,17 +305,18 @@ def test_widths_and_forms_of_keras_applications(name: str, reference: str, optio
 
 
 # Keras has XLA compile each grouped convolution on a CPU: minutes, and ResNeXt-101 is ResNeXt-50 of
-# more blocks. MobileNetV1's and V2's are among V3's and EfficientNet's.
+# more blocks; SE-ResNeXt and SENet-154 are it and SE-ResNet. MobileNetV1's and V2's are among V3's
+# and EfficientNet's.
+STEP = {"lenet5", "resnet18", "mobilenet_v3_small"}
+STEP_IN_CI = {"googlenet", "efficientnet_b0", "mobileone_s0", "repvit_m0_9", "cspnext_tiny"}
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        one
-        for one in marked(
-            FAST
-            - {"resnext50_32x4d", "se_resnet50", "efficientnet_v2_b0", "efficientnet_lite0"}
-            - {"mobilenet_v1", "mobilenet_v2"}
-        )
-        if not str(one.values[0]).startswith("resnext101")
+        pytest.param(n, marks=marks_of(n, ci=STEP_IN_CI, slow={*CLASSIFIERS} - STEP - STEP_IN_CI))
+        for n in CLASSIFIERS
+        if not n.startswith(("resnext101", "se_resnext", "senet154"))
     ],
 )
 def test_one_step_lowers_the_loss(name: str) -> None:
@@ -337,7 +340,16 @@ def test_one_step_lowers_the_loss(name: str) -> None:
 
 
 # Squeeze and excitation is in MobileNetV3, too.
-@pytest.mark.parametrize("name", marked({"googlenet", "mobilenet_v3_small"}))
+SAVED = {"mobilenet_v3_small", "googlenet"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=marks_of(n, ci={"googlenet"}, slow={*CLASSIFIERS} - SAVED))
+        for n in CLASSIFIERS
+    ],
+)
 def test_saved_and_loaded_is_equal(name: str, tmp_path) -> None:
     shape = (32, 32, zoo.entry(name).input_shape[2])
     model = kerascnn.build(name, input_shape=shape, classes=3)
@@ -444,6 +456,7 @@ def test_stems_adapt_to_small_pictures() -> None:
     assert resnet.get_layer("stage1_block1_conv1").output.shape[1:3] == (32, 32)
 
 
+@pytest.mark.usefixtures("sized_alone")
 def test_options_for_phones_and_training() -> None:
     shape = (64, 64, 3)
     model = kerascnn.build("efficientnet_b0", input_shape=shape, activation="relu6")
@@ -483,6 +496,7 @@ def test_features_share_weights_and_come_in_order() -> None:
 @pytest.mark.parametrize(
     "name", ["googlenet", "resnet18", "mobilenet_v3_small", "efficientnet_v2_b0"]
 )
+@pytest.mark.usefixtures("sized_alone")
 def test_every_stage_ends_in_its_last_tensor(name: str) -> None:
     model = kerascnn.build(name, input_shape=(64, 64, 3))
     stages = sorted({m[0] for x in model.layers if (m := re.match(r"stage\d+", x.name))})

@@ -28,6 +28,7 @@ import alone
 import numpy as np
 import pytest
 from interruptions import Stop, assert_same_weights, break_off_after, stop_at_step
+from marks import IN_CI
 from PIL import Image
 
 import kerascnn
@@ -186,6 +187,7 @@ def test_its_run_is_evaluated(trained: pathlib.Path, rows: list[dict[str, Any]])
     assert measured["value"] == pytest.approx(row["value"], abs=1e-3)
 
 
+@IN_CI
 def test_it_is_stopped_and_goes_on(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = checked(MODEL, data=str(folder(tmp_path / "data")))
     whole = train(asked, tmp_path / "whole")

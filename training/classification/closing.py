@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.classification import floor
-from training.classification.agreement import AGREEMENT
 from training.engine.floor import class_facts
+from training.engine.own_answers import AGREEMENT, HELD_AGAINST
 
 # The commonest class has at least so many times the images of the rarest.
 _UNEQUAL = 1.5
@@ -45,9 +45,7 @@ def _isolated(label: str) -> str:
 def parts(results: Mapping[str, Any], images: str) -> list[str]:
     """Accuracy, and by class where these are unequal; see `training.engine.task.Task.closing`."""
     if results.get("metric") == AGREEMENT:
-        return [
-            f"files are held against the network's own answers on {images}, which have no labels"
-        ]
+        return [HELD_AGAINST.format(images)]
     right = f"{results['held_out']:.1f}% of {images} are right"
     per_class = results.get("per_class") or []
     if not unequal([one["pictures"] for one in per_class]):

@@ -46,7 +46,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) 
     if labels.shape != predictions.shape or labels.ndim != 1:
         raise InputError(
             f"labels of shape {labels.shape} do not fit predictions of shape {predictions.shape}; "
-            "give one of each a picture"
+            "give one of each per image"
         )
     for what, values in (("labels", labels), ("predictions", predictions)):
         if len(values) and not 0 <= values.min() <= values.max() < classes:

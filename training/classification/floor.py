@@ -10,14 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from training.engine.floor import CAUSES, ERRORS, NOTHING, commonest, with_causes
+from training.engine.floor import CAUSES, ERRORS, NOTHING, OF_IMPORTS, commonest, with_causes
 
 _UNEQUAL = "one class is far more common (class_weights=balanced)"
-_OF_IMPORTS = (
-    "outputs in another order than the labels (--labels)",
-    "images that are prepared in another way than in its training (--preprocessing, --resize)",
-    "another size than it was trained on (--image-size)",
-)
 _FEW_IMAGES = "too few held-out images (--data, --val-data)"
 _TOO_FEW = "too few held-out images to tell what this network finds"
 # Times as common as if all were equally common.
@@ -71,7 +66,7 @@ def below_floor(
     causes: Sequence[str] = [_UNEQUAL, *CAUSES] if unequal else CAUSES
     if imported:
         by_luck = value > floor_of(classes=classes, majority=majority)
-        causes = [*_OF_IMPORTS, *[_FEW_IMAGES] * by_luck]
+        causes = [*OF_IMPORTS, *[_FEW_IMAGES] * by_luck]
     return with_causes(found, causes)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training import datasets
 from training.common import atomic
@@ -20,8 +19,8 @@ from training.datasets.decode import picture_batches
 from training.datasets.pictures import check_picture
 from training.datasets.splits import Dataset, Split
 from training.engine import dataset_of_request as of_request
+from training.engine import own_answers
 from training.engine.request import TrainRequest
-from training.engine.run import Run
 
 # What images without labels are held against; in the run's folder.
 ANSWERS = "answers.csv"
@@ -80,7 +79,7 @@ def write_answers(path: pathlib.Path, dataset: Dataset) -> None:
     """Write what `answered` put into a data set: a line an image."""
     splits = filter(None, (dataset.validation, dataset.held_out))
     rows = [
-        [_key(name, dataset.name), dataset.classes[label]]
+        [own_answers.key_of(name, dataset.name), dataset.classes[label]]
         for split in splits
         for name, label in zip(split.names, split.labels.tolist(), strict=True)
     ]
@@ -101,13 +100,10 @@ def with_answers(dataset: Dataset, path: pathlib.Path) -> Dataset:
             raise ValueError("other columns")
         known = {image: places[label] for image, label in rows}
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path} is gone or damaged ({error}): it has the answers that files are held against; "
-            "import again"
-        ) from None
+        raise own_answers.gone(path, error) from None
 
     def told(split: Split) -> Split:
-        keys = [_key(name, dataset.name) for name in split.names]
+        keys = [own_answers.key_of(name, dataset.name) for name in split.names]
         there = [index for index, key in enumerate(keys) if key in known]
         labels = np.array([known[keys[index]] for index in there], np.int32)
         return dataclasses.replace(split.take(there), labels=labels)
@@ -117,24 +113,3 @@ def with_answers(dataset: Dataset, path: pathlib.Path) -> Dataset:
         validation=dataset.validation and told(dataset.validation),
         held_out=told(dataset.held_out),
     )
-
-
-def truth_of(run: Run, dataset: Dataset) -> Dataset:
-    """The data of a run with what its files are held against; as it is, where it has labels."""
-    return with_answers(dataset, run.folder / ANSWERS) if is_unlabelled(run) else dataset
-
-
-def is_unlabelled(run: Run) -> bool:
-    """Whether the network's own answers stand for the labels of a run's images."""
-    imported = run.info["request"].get("imported")
-    return imported is not None and not imported["labelled"]
-
-
-def without_truth(split: Any) -> bool:
-    """Whether a split of any task has images whose label nobody knows."""
-    return isinstance(split, Split) and bool((split.labels == unlabelled.UNKNOWN).any())
-
-
-def _key(name: str, root: str) -> str:
-    path = pathlib.Path(name)
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else name

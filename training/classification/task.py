@@ -106,6 +106,10 @@ class ClassificationTask(Task):
         """The same with the network's classes."""
         return aligned(dataset, network)
 
+    def with_answers(self, dataset: Dataset, folder: pathlib.Path) -> Dataset:
+        """See `training.classification.imported`."""
+        return imported.with_answers(dataset, folder / imported.ANSWERS)
+
     def learnt(self, data: str) -> Dataset:
         """See `training.engine.task.Task`."""
         return datasets.learnt(data)

@@ -13,7 +13,6 @@ import numpy as np
 from kerascnn.preprocessing import Preprocessing
 from training.augment.policies import POLICIES
 from training.classification import imported
-from training.classification.agreement import AGREEMENT
 from training.classification.batches import TrainingData
 from training.classification.confusion import confusion_matrix, write_confusion
 from training.classification.distillation import Teacher
@@ -33,6 +32,7 @@ from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE, Placement
 from training.engine.history import History
 from training.engine.loop import Fitted, TrainingTask
+from training.engine.own_answers import AGREEMENT
 from training.engine.request import TrainRequest
 from training.engine.run import Run
 from training.engine.training import OpenedTraining, Ready

@@ -46,6 +46,17 @@ class Objects:
         return len(self.labels)
 
 
+# Of an image in which nothing is known to be.
+NO_OBJECTS = Objects(
+    boxes=np.empty((0, 4), np.float32),
+    labels=np.empty(0, np.int32),
+    crowd=np.empty(0, bool),
+    areas=np.empty(0, np.float32),
+    ids=np.empty(0, np.int64),
+    masks=(),
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class DetectionSplit(PlacedSplit[Objects]):
     """Images with objects; see `PlacedSplit`.

@@ -196,7 +196,7 @@ class _Scan:
             return loose  # Train/ and Test/; of Train/ alone it may be a class
         # Beside car/ and bus/, a train/ with images and no folders in it is a class.
         alone = exact.get("train") if len(exact) == 1 < len(there) else None
-        return {} if alone and not self._folders(alone) and _pictures_in(alone) else exact
+        return {} if alone and not self._folders(alone) and _images_in(alone) else exact
 
     def _folders(self, folder: pathlib.Path) -> list[pathlib.Path]:
         """Those in a folder that are no hidden ones; not the one that is held out."""
@@ -359,7 +359,7 @@ class _Scan:
             )
             found.append(Note.of("classes-spelt-twice", text, doubled, finding=False))
         above = sorted({folder.parent for folders in classes.values() for folder in folders})
-        beside = [str(path) for folder in above for path in _pictures_in(folder)]
+        beside = [str(path) for folder in above for path in _images_in(folder)]
         if beside:
             text = (
                 f"{len(beside):,} images lie beside the class folders, in none of them: left out, "
@@ -381,7 +381,7 @@ def _take(part: _Part, places: np.ndarray) -> _Part:
     return _Part(split=part.split.take(places), keys=[part.keys[i] for i in places])
 
 
-def _pictures_in(folder: pathlib.Path) -> list[pathlib.Path]:
+def _images_in(folder: pathlib.Path) -> list[pathlib.Path]:
     """The images that lie in a folder itself."""
     with os.scandir(folder) as entries:
         names = sorted(

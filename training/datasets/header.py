@@ -59,7 +59,7 @@ class Header:
     large: bool = False
 
 
-def read_header(source: str | os.PathLike[str] | bytes, name: str = "picture") -> Header:
+def read_header(source: str | os.PathLike[str] | bytes, name: str = "image") -> Header:
     """Look at the front and the end of an image file; decode it only where these do not tell.
 
     Args:

@@ -90,7 +90,7 @@ def classes_of(path: pathlib.Path) -> ClassFile | None:
 
 
 def _class_file(path: pathlib.Path, places: Mapping[str, _Places]) -> ClassFile | None:
-    folders = [path, *(masks for _pictures, masks in places.values())]
+    folders = [path, *(masks for _images, masks in places.values())]
     above = [folder.parent for folder in folders[1:]]
     return class_files.find([*folders, *above])
 

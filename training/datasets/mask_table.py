@@ -284,7 +284,7 @@ def _table(root: pathlib.Path, looked: Sequence[_Looked], meaning: Meaning) -> M
     parts += [sizes.tobytes(), b"".join(one.digest for one in looked), meaning.to_bytes()]
     return MaskTable(
         pictures=tuple(map(str, pictures)),
-        masks=tuple(str(mask) for _picture, mask in pairs),
+        masks=tuple(str(mask) for _image, mask in pairs),
         sizes=sizes,
         meaning=meaning,
         fingerprint=digest(parts),

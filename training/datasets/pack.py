@@ -666,10 +666,10 @@ def _check_index(
     count = sum(split["pictures"] for split in info["splits"].values())
     for name in columns:
         if index[name].shape != (count,) or index[name].dtype.kind not in "iu":
-            raise ValueError(f"{name} of {index[name].shape} for {count} pictures")
+            raise ValueError(f"{name} of {index[name].shape} for {count} images")
     names = index["names"]
     if names.dtype != np.uint8 or names.tobytes().count(0) != max(count - 1, 0):
-        raise ValueError(f"names are not those of {count} pictures")
+        raise ValueError(f"names are not those of {count} images")
     start = 0
     for split in info["splits"].values():
         stop = start + split["pictures"]
@@ -689,6 +689,6 @@ def _check_rows(rows: dict[str, np.ndarray], sizes: np.ndarray, classes: int) ->
     for kind in ("", "truth_"):
         reach = rows.get(f"{kind}offset", 0) + rows.get(f"{kind}length", np.int64(0))
         if (reach > sizes[rows["shard"]]).any():
-            raise ValueError("a picture behind the end of its file")
+            raise ValueError("an image behind the end of its file")
     if min(rows["height"].min(), rows["width"].min()) < 1 or rows["kind"].max() > _LAST_KIND:
-        raise ValueError("a picture of no size or of an unknown kind")
+        raise ValueError("an image of no size or of an unknown kind")

@@ -63,7 +63,7 @@ class Decoded(Checked):
 
 
 def read_picture(
-    source: str | os.PathLike[str] | bytes, preprocessing: Preprocessing, name: str = "picture"
+    source: str | os.PathLike[str] | bytes, preprocessing: Preprocessing, name: str = "image"
 ) -> np.ndarray:
     """Decode a file and bring it to the network's geometry.
 
@@ -85,7 +85,7 @@ def read_picture(
 
 
 def read_decoded(
-    source: str | os.PathLike[str] | bytes, preprocessing: Preprocessing, name: str = "picture"
+    source: str | os.PathLike[str] | bytes, preprocessing: Preprocessing, name: str = "image"
 ) -> Decoded:
     """As `read_picture`, with what else is known of it then."""
     with image_opened(source, name) as (opened, data):
@@ -105,7 +105,7 @@ def read_decoded(
             return Decoded(pixels=fit(picture, preprocessing), size=size, kind=kind)
 
 
-def read_pixels(source: str | os.PathLike[str] | bytes, name: str = "picture") -> np.ndarray:
+def read_pixels(source: str | os.PathLike[str] | bytes, name: str = "image") -> np.ndarray:
     """Decode a file at its own size, upright, however large; otherwise as `read_picture`.
 
     Returns:
@@ -124,7 +124,7 @@ def read_pixels(source: str | os.PathLike[str] | bytes, name: str = "picture") -
 
 
 def read_stored(
-    source: str | os.PathLike[str] | bytes, name: str = "picture"
+    source: str | os.PathLike[str] | bytes, name: str = "image"
 ) -> tuple[Image.Image, str]:
     """Decode a file and convert nothing: a palette's numbers, 16 bits, bits. It is upright.
 
@@ -158,7 +158,7 @@ def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return opened.size if SWAP[turned] else (opened.height, opened.width)
 
 
-def check_picture(source: str | os.PathLike[str] | bytes, name: str = "picture") -> Checked:
+def check_picture(source: str | os.PathLike[str] | bytes, name: str = "image") -> Checked:
     """Find out whether `read_picture` could read it, sooner than it would.
 
     Raises:
@@ -178,7 +178,7 @@ def read_window(
     source: str | os.PathLike[str] | bytes,
     window: np.ndarray | None,
     preprocessing: Preprocessing,
-    name: str = "picture",
+    name: str = "image",
 ) -> np.ndarray:
     """Decode a file and resize a part of it; otherwise as `read_picture`.
 

@@ -263,6 +263,16 @@ class _Placed:
     truths: Reader
     classes: int
 
+    def columns(self) -> dict[str, Any]:
+        """What splits of all kinds have."""
+        return {
+            "names": self.names,
+            "places": np.arange(len(self.names)),
+            "sizes": self.sizes,
+            "read": self.read,
+            "encoded": self.images,
+        }
+
     def read(self, place: int) -> np.ndarray:
         """(height, width, 3) uint8, upright; raises InputError."""
         name = self._name(place)
@@ -344,23 +354,11 @@ def scan_objects(folder: pathlib.Path, use: Use = Use.SPLIT) -> DetectionDataset
         ).any():
             raise InputError(f"{folder} has more objects than its files; {_AGAIN}")
         return DetectionSplit(
-            names=placed.names,
-            places=np.arange(len(placed.names)),
-            sizes=placed.sizes,
-            read=placed.read,
-            annotate=placed.objects,
-            count_at=counts.__getitem__,
-            encoded=placed.images,
+            annotate=placed.objects, count_at=counts.__getitem__, **placed.columns()
         )
 
     whole = DetectionDataset(
-        name=str(folder),
-        classes=tuple(info["classes"]),
-        category_ids=tuple(info["category_ids"]),
-        train=split("train"),
-        validation=split("validation") if "validation" in opened else None,
-        held_out=split("test"),
-        fingerprint=info["fingerprint"],
+        category_ids=tuple(info["category_ids"]), **_parts(folder, info, opened, split)
     )
     return _used(whole, use)
 
@@ -380,25 +378,30 @@ def scan_maps(folder: pathlib.Path, use: Use = Use.SPLIT) -> SegmentationDataset
 
     def split(name: str) -> SegmentationSplit:
         placed, _rows = opened[name]
-        return SegmentationSplit(
-            names=placed.names,
-            places=np.arange(len(placed.names)),
-            sizes=placed.sizes,
-            read=placed.read,
-            annotate=placed.label_map,
-            encoded=placed.images,
-        )
+        return SegmentationSplit(annotate=placed.label_map, **placed.columns())
 
     whole = SegmentationDataset(
-        name=str(folder),
-        classes=tuple(info["classes"]),
-        train=split("train"),
-        validation=split("validation") if "validation" in opened else None,
-        held_out=split("test"),
-        fingerprint=info["fingerprint"],
         palette=None if palette is None else tuple(map(tuple, palette)),
+        **_parts(folder, info, opened, split),
     )
     return _used(whole, use)
+
+
+def _parts(
+    folder: pathlib.Path,
+    info: Mapping[str, Any],
+    opened: Mapping[str, Any],
+    split: Callable[[str], Any],
+) -> dict[str, Any]:
+    """What data sets of all kinds have."""
+    return {
+        "name": str(folder),
+        "classes": tuple(info["classes"]),
+        "train": split("train"),
+        "validation": split("validation") if "validation" in opened else None,
+        "held_out": split("test"),
+        "fingerprint": info["fingerprint"],
+    }
 
 
 def _used(dataset: _Dataset, use: Use) -> _Dataset:

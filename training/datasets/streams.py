@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 _AHEAD = 2
+FIRST_GPU = "/GPU:0"  # which a step of one device computes on
 
 
 def ready(stream: tf.data.Dataset) -> tf.data.Dataset:
@@ -16,3 +20,36 @@ def ready(stream: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return stream.prefetch(_AHEAD).with_options(options)
+
+
+def is_stream(batches: Any) -> bool:
+    """Whether batches come by tf.data."""
+    return isinstance(batches, tf.data.Dataset)
+
+
+def noted(stream: tf.data.Dataset, note: Callable[[], None]) -> tf.data.Dataset:
+    """The same batches; `note` is called when one is ready, in their order."""
+
+    def called() -> bool:
+        note()
+        return True
+
+    def ready(*batch: Any) -> Any:
+        parts = tf.nest.flatten(batch)
+        with tf.control_dependencies(parts):
+            done = tf.numpy_function(called, [], tf.bool)
+        with tf.control_dependencies([done]):
+            passed = [tf.identity(part) for part in parts]
+        return tf.nest.pack_sequence_as(stream.element_spec, passed)
+
+    return stream.map(ready)
+
+
+def on_device(stream: tf.data.Dataset, device: str, ahead: int) -> tf.data.Dataset:
+    """The same batches, copied to a device while earlier ones are used.
+
+    Args:
+        device: such as "/GPU:0".
+        ahead: batches that wait there.
+    """
+    return stream.apply(tf.data.experimental.prefetch_to_device(device, ahead))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from kerascnn.errors import InputError
+from training.datasets.detection import NO_OBJECTS, DetectionDataset, DetectionSplit
 from training.datasets.notes import Note
 from training.datasets.paths import listing, notes_of, suffix_of
-from training.datasets.pictures import SUFFIXES, read_pixels
+from training.datasets.pictures import SUFFIXES, read_pixels, read_size
+from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.datasets.splits import Dataset, PlacedSplit, Split, digest
 
 UNKNOWN = -1  # the label of an image that has none
 # Of few images half are held out, of many a fifth, and never fewer than so many of them.
 _FRACTION, _FEW = 0.2, 200
 _LEAST = 2
+# Of files that may say what is in the images beside them.
+_TOLD_BY = frozenset({".json", ".xml", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".parquet"})
 
 
 def looks_so(root: pathlib.Path) -> bool:
@@ -24,6 +29,12 @@ def looks_so(root: pathlib.Path) -> bool:
     found = listing(root, SUFFIXES)
     below = len(str(root).rstrip("/")) + 1
     return bool(found.files) and not any("/" in name[below:] for name in found.files)
+
+
+def nothing_else(root: pathlib.Path) -> bool:
+    """Whether a folder has images of its own, and nothing that may say what is in them."""
+    told = {suffix_of(name) for name in listing(root, SUFFIXES).others}
+    return looks_so(root) and not told & _TOLD_BY
 
 
 def scan(spec: str, *, seed: int, val_data: str | None = None, reading: int = 0) -> Dataset:
@@ -37,20 +48,7 @@ def scan(spec: str, *, seed: int, val_data: str | None = None, reading: int = 0)
     Raises:
         InputError: no such folder, or fewer than two images.
     """
-    train, notes = _images(pathlib.Path(spec))
-    if val_data is None:
-        if len(train) < _LEAST:
-            raise InputError(
-                f"{spec} has {len(train)} image; one is measured on and others are calibrated "
-                "with: add some"
-            )
-        count = max(round(_FRACTION * len(train)), min(len(train) // 2, _FEW))
-        order = np.random.default_rng(seed).permutation(len(train))
-        held_out = train.take(np.sort(order[:count]))
-        train = train.take(np.sort(order[count:]))
-    else:
-        held_out, more = _images(pathlib.Path(val_data))
-        notes = [*notes, *more]
+    train, held_out, notes = _set_aside(spec, seed, val_data)
     return Dataset(
         name=spec,
         classes=(),
@@ -61,6 +59,59 @@ def scan(spec: str, *, seed: int, val_data: str | None = None, reading: int = 0)
         fingerprint=_fingerprint((train, held_out), spec),
         notes=tuple(notes),
     )
+
+
+def scan_objects(
+    spec: str, *, seed: int, val_data: str | None = None, reading: int = 0
+) -> DetectionDataset:
+    """`scan` for detectors: nothing is known to be in any image."""
+    common, splits = _scan_placed(spec, seed, val_data)
+    train, held_out = (
+        DetectionSplit(**fields, annotate=lambda _place: NO_OBJECTS) for fields in splits
+    )
+    return DetectionDataset(**common, train=train, held_out=held_out, category_ids=())
+
+
+def scan_maps(
+    spec: str, *, seed: int, val_data: str | None = None, reading: int = 0
+) -> SegmentationDataset:
+    """`scan` for segmentation networks: the class of no pixel is known."""
+    common, splits = _scan_placed(spec, seed, val_data)
+    train, held_out = (
+        SegmentationSplit(**fields, annotate=void_of(fields["sizes"])) for fields in splits
+    )
+    return SegmentationDataset(**common, train=train, held_out=held_out)
+
+
+def _scan_placed(
+    spec: str, seed: int, val_data: str | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Fields of a data set whose images have places, and of its two splits, less their truth."""
+    train, held_out, notes = _set_aside(spec, seed, val_data)
+    common = {
+        "name": spec,
+        "classes": (),
+        "validation": None,
+        "fingerprint": _fingerprint((train, held_out), spec),
+        "notes": tuple(notes),
+    }
+    return common, [placed_files(split.names) for split in (train, held_out)]
+
+
+def _set_aside(spec: str, seed: int, val_data: str | None) -> tuple[Split, Split, list[Note]]:
+    """The images of `scan`: to calibrate with, and held out."""
+    train, notes = _images(pathlib.Path(spec))
+    if val_data is not None:
+        held_out, more = _images(pathlib.Path(val_data))
+        return train, held_out, [*notes, *more]
+    if len(train) < _LEAST:
+        raise InputError(
+            f"{spec} has {len(train)} image; one is measured on and others are calibrated with: "
+            "add some"
+        )
+    count = max(round(_FRACTION * len(train)), min(len(train) // 2, _FEW))
+    order = np.random.default_rng(seed).permutation(len(train))
+    return train.take(np.sort(order[count:])), train.take(np.sort(order[:count])), notes
 
 
 def all_of(root: pathlib.Path) -> tuple[Split, str]:
@@ -85,6 +136,27 @@ def placed(split: Split) -> PlacedSplit[None]:
         read=lambda place: read_pixels(split.names[place], split.names[place]),
         annotate=lambda _place: None,
     )
+
+
+def placed_files(names: tuple[str, ...]) -> dict[str, Any]:
+    """Fields of a `PlacedSplit` of image files; those that cannot be read are met later."""
+    sizes = []
+    for name in names:
+        try:
+            sizes.append(read_size(name))
+        except InputError:
+            sizes.append((1, 1))
+    return {
+        "names": names,
+        "places": np.arange(len(names)),
+        "sizes": np.array(sizes, np.int32).reshape(-1, 2),
+        "read": lambda place: read_pixels(names[place], names[place]),
+    }
+
+
+def void_of(sizes: np.ndarray) -> Any:
+    """`annotate` of maps that say nothing: (height, width) uint8 `VOID` of an image's size."""
+    return lambda place: np.full(tuple(sizes[place]), VOID, np.uint8)
 
 
 def _fingerprint(splits: Sequence[Split], root: str) -> str:

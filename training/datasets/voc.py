@@ -150,7 +150,7 @@ def _read(
     found, total = [], 0
     for file in dict.fromkeys(files):
         if file.parent not in pictures:
-            pictures[file.parent] = _pictures_near(file.parent)
+            pictures[file.parent] = _images_near(file.parent)
         try:
             root = _root(file)
         except InputError as error:
@@ -188,7 +188,7 @@ def _read(
     ]
 
 
-def _pictures_near(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+def _images_near(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     """Images by name and by name without ending."""
     above = folder.parent if folder.name == "Annotations" else folder
     found: dict[str, list[pathlib.Path]] = {}
@@ -325,7 +325,7 @@ def _unlabelled(path: pathlib.Path, files: Mapping[str, Sequence[pathlib.Path]])
     stems = {
         folder / p.stem
         for folder in folders
-        for near in _pictures_near(folder).values()
+        for near in _images_near(folder).values()
         for p in near
     }
     left = sorted(map(str, stems - labelled))

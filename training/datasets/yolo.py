@@ -192,7 +192,7 @@ def _described(file: pathlib.Path, strict: bool, reading: int) -> _Layout:
             if not isinstance(entry, str):
                 raise InputError(f"{file}: {key} is not a folder or a list of folders; correct it")
             try:
-                found = _pictures(file, base, entry.replace("\\", "/"), listings)
+                found = _images(file, base, entry.replace("\\", "/"), listings)
             except InputError as error:
                 absent[part] = str(error)
                 continue
@@ -321,7 +321,7 @@ def _unique(file: pathlib.Path, names: list[str]) -> list[str]:
     return names
 
 
-def _pictures(
+def _images(
     file: pathlib.Path, base: pathlib.Path, entry: str, listings: Listings
 ) -> list[pathlib.Path]:
     """Those in a folder, or in a list of files.

@@ -20,8 +20,8 @@ import numpy as np
 
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.preprocessing import Preprocessing
-from training.augment.boxes import evaluation_placement
 from training.datasets.detection import DetectionSplit
+from training.detection.seen import boxes_at_input
 
 _MOST_IMAGES, _MOST_BOXES = 5_000, 20_000  # that sizes are learnt from
 _ROUNDS = 100
@@ -158,14 +158,17 @@ def _share_sizes(levels: Sequence[Level]) -> bool:
 
 
 def _boxes(split: DetectionSplit, preprocessing: Preprocessing) -> np.ndarray:
-    """(m, 4) shares of the network's input, of some thousand images evenly spread."""
+    """(m, 4) shares of the network's input, of some thousand images evenly spread.
+
+    Of images with tiles, as in the tile that holds most of each object.
+    """
     count = len(split)
     chosen = np.linspace(0, count - 1, min(count, _MOST_IMAGES)).round().astype(int)
     found = [np.empty((0, 4))]
     for index in np.unique(chosen).tolist():
         objects = split.objects(index)
-        placement = evaluation_placement(split.sizes[index], preprocessing)
-        found.append(placement.boxes(objects.boxes[~objects.crowd]))
+        known = objects.boxes[~objects.crowd]
+        found.append(boxes_at_input(known, split.sizes[index], preprocessing))
     boxes = np.concatenate(found) / np.tile([preprocessing.height, preprocessing.width], 2)
     boxes = boxes[((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)]
     if len(boxes) > _MOST_BOXES:

@@ -154,13 +154,13 @@ def keras_detect_fn(
         for start in range(0, len(pictures), IMAGES_AT_ONCE):
             block = preprocessing.normalise(pictures[start : start + IMAGES_AT_ONCE])
             result = {k: ops.convert_to_numpy(v) for k, v in run(block).items()}
-            parts += [_of_picture(result, i) for i in range(len(block))]
+            parts += [_of_image(result, i) for i in range(len(block))]
         return parts
 
     return found
 
 
-def _of_picture(result: dict[str, np.ndarray], index: int) -> Detections:
+def _of_image(result: dict[str, np.ndarray], index: int) -> Detections:
     count = int(result["count"][index])
     # Copies: a view of few detections would keep a whole batch.
     return Detections(**{k: v[index][:count].copy() for k, v in result.items() if k != "count"})

@@ -9,11 +9,13 @@ import numpy as np
 from kerascnn.preprocessing import Preprocessing
 from training.augment import boxes as box_augmentation
 from training.augment.box_policies import BOX_POLICIES, draw
-from training.augment.boxes import evaluation_placement
+from training.augment.boxes import objects_within
 from training.common.progress import Progress
 from training.common.wording import counted
+from training.datasets import tiling
 from training.datasets.detection import DetectionDataset, DetectionSplit, Objects
 from training.detection.drawing import draw_boxes
+from training.detection.seen import boxes_at_input, fullest_tile
 from training.engine.config import TrainConfig
 from training.engine.inspection import Counts, Place, Sample, chosen
 
@@ -68,9 +70,7 @@ def counts(
 
 def _boxes(objects: Objects, size: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """(m, 4) pixels of the network's input; crowds left out."""
-    placement = evaluation_placement(size, preprocessing)
-    boxes: np.ndarray = placement.boxes(objects.boxes[~objects.crowd])
-    return boxes
+    return boxes_at_input(objects.boxes[~objects.crowd], size, preprocessing)
 
 
 def _sides(boxes: np.ndarray) -> np.ndarray:
@@ -102,12 +102,21 @@ def samples(
     config: TrainConfig,
     readable: Sequence[int] | np.ndarray,
 ) -> list[Sample]:
-    """Some images with their boxes, crowds drawn otherwise."""
+    """Some images, or their fullest tiles, with their boxes, crowds drawn otherwise."""
     places = chosen(readable, config.seed)
     split, policy = dataset.train, BOX_POLICIES[config.augmentation]
+
+    def read(index: int) -> tuple[np.ndarray, Objects]:
+        picture, objects = split.picture(index), split.objects(index)
+        size = picture.shape[:2]
+        window = fullest_tile(objects.boxes, size, preprocessing)
+        if window is None:
+            return picture, objects
+        return tiling.cut(picture, window), objects_within(objects, window, size, policy)
+
     found = []
     for row, index in enumerate(map(int, places)):
-        picture, objects = split.picture(index), split.objects(index)
+        picture, objects = read(index)
         boxes = box_augmentation.boxes_to_network(objects.boxes, picture.shape[:2], preprocessing)
         seen = draw_boxes(
             box_augmentation.to_network(picture, preprocessing),
@@ -118,7 +127,7 @@ def samples(
         changed = box_augmentation.augment(
             policy,
             draw(policy, places, row, seed=config.seed, epoch=0),
-            lambda i: (split.picture(i), split.objects(i)),
+            read,
             preprocessing,
         )
         held = [dataset.classes[label] for label in np.unique(objects.labels)]

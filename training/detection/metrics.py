@@ -361,7 +361,7 @@ def unpack(given: Mapping[str, Any]) -> Matches:
             raise ValueError(f"{of_class.sum()} detections for {detections}")
         of_picture = packed.integers_of(given["of_picture"], detections)
         if detections and of_picture.max() >= pictures:
-            raise ValueError(f"detections in picture {of_picture.max()} of {pictures}")
+            raise ValueError(f"detections in image {of_picture.max()} of {pictures}")
         return Matches(
             objects=packed.integers_of(given["objects"], pictures * classes).reshape(
                 pictures, classes

@@ -11,26 +11,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerascnn import zoo
-from kerascnn.detection.specs import QUALITY_FOCAL
+from kerascnn.detection.specs import DetectorSpec
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES
-from training.datasets import coco, detection_sets, object_pack, voc, yolo
+from training.common.wording import counted
+from training.datasets import coco, detection_sets, object_pack, unlabelled, voc, yolo
 from training.datasets.detection import DetectionDataset, DetectionSplit, is_scenes
-from training.detection import floor
+from training.detection import floor, reach
 from training.engine import closing
 from training.engine import dataset_of_request as of_request
 from training.engine.alignment import aligned
-from training.engine.inspection import Unreached
 from training.engine.options import AUTO
+from training.engine.own_answers import HELD_AGAINST, is_agreement
 from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
 
 if TYPE_CHECKING:
-    from kerascnn.detection.specs import DetectorSpec, TwoStageSpec
+    from kerascnn.detection.specs import TwoStageSpec
     from training.detection.train import DetectorTraining
     from training.engine.config import TrainConfig
     from training.engine.imported import Imported
-    from training.engine.inspection import Counts, Sample
+    from training.engine.inspection import Counts, Reach, Sample
     from training.engine.request import TrainRequest
     from training.engine.run import Run
     from training.engine.training import Ready
@@ -99,20 +100,29 @@ class DetectionTask(Task):
 
     def scan(self, asked: TrainRequest) -> DetectionDataset:
         """The images with their objects; of an imported network with its classes."""
-        found: DetectionDataset = of_request.scanned(
-            detection_sets.scan_objects, asked, strict=asked.strict
-        )
+        if of_request.without_labels(asked):
+            found: DetectionDataset = of_request.scanned(unlabelled.scan_objects, asked)
+        else:
+            found = of_request.scanned(detection_sets.scan_objects, asked, strict=asked.strict)
         if asked.imported is None or not asked.imported.labels:
             return found
         return aligned(found, asked.imported, category_ids=_numbers(found, asked.imported))
+
+    def with_answers(self, dataset: DetectionDataset, folder: pathlib.Path) -> DetectionDataset:
+        """See `training.detection.own_answers`."""
+        from training.detection import own_answers
+
+        return own_answers.with_answers(dataset, folder)
 
     def learnt(self, data: str) -> DetectionDataset:
         """See `training.engine.task.Task`."""
         return detection_sets.learnt(data)
 
     def default_recipe(self, data: str, weights: str | None) -> str:
-        """By the data."""
-        return "scenes" if is_scenes(data) else "detection"
+        """By the data; of one's own fine-tuning where there are weights."""
+        if is_scenes(data):
+            return "scenes"
+        return "detection_finetune" if weights else "detection"
 
     def network_options(
         self, asked: TrainRequest, preprocessing: Preprocessing
@@ -150,24 +160,17 @@ class DetectionTask(Task):
 
         return inspection.counts(dataset, splits, preprocessing)
 
-    def unreached(
+    def reach(
         self, asked: TrainRequest, preprocessing: Preprocessing, boxes: np.ndarray
-    ) -> Unreached | None:
-        """Objects that no anchor overlaps with as a match does.
-
-        Of one-stage detectors: proposals move before a second stage looks at them.
-        """
+    ) -> Reach | None:
+        """Of one-stage detectors: proposals move before a second stage looks at them."""
         if not zoo.spec_module(asked.model).endswith("_boxes"):  # which would load a framework
             return None
         spec = spec_of(asked, preprocessing)
-        if getattr(spec, "loss", None) == QUALITY_FOCAL:  # objects take what points there are
+        if not isinstance(spec, DetectorSpec):
             return None
-        low = spec.anchors.reach(boxes) < spec.positive_iou
-        return Unreached(
-            count=int(low.sum()),
-            iou=spec.positive_iou,
-            fitting=asked.detector_options.get("anchors") != AUTO,
-        )
+        fitting = asked.detector_options.get("anchors") != AUTO
+        return reach.of(spec, boxes, preprocessing.input_shape[:2], fitting=fitting)
 
     def drawn(
         self, pixels: np.ndarray, split: DetectionSplit, index: int, classes: Sequence[str]
@@ -192,13 +195,19 @@ class DetectionTask(Task):
 
     def closing(self, results: Mapping[str, Any], images: str) -> list[str]:
         """AP, and its values at two overlaps."""
+        if is_agreement(results["metric"]):
+            return [HELD_AGAINST.format(images), counted(results["objects"], "object")]
         return closing.listed(results, images, _FIGURES)
 
     def below_floor(self, info: Mapping[str, Any]) -> str | None:
         """Detections at random have an AP near 0."""
         results = info["results"]
+        if is_agreement(results["metric"]):
+            return None if results["objects"] else floor.SURE_OF_NOTHING
         value = results["held_out"]
-        return floor.below_floor(results["metric"], math.nan if value is None else value)
+        imported = info.get("request", {}).get("imported") is not None
+        value = math.nan if value is None else value
+        return floor.below_floor(results["metric"], value, imported=imported)
 
 
 def without_auto(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,15 @@ from training.common.progress import say
 from training.common.wording import counted, skipped
 from training.datasets.detection import DetectionDataset, DetectionSplit, require_masks
 from training.datasets.selection import with_sound_headers
-from training.detection import auto_anchors
+from training.detection import auto_anchors, own_answers
 from training.detection.batches import DetectionTrainingData
 from training.detection.distillation import open_teacher
-from training.detection.evaluate import evaluate_keeping, keras_detect_fn
+from training.detection.evaluate import (
+    DetectFn,
+    each_found,
+    evaluate_keeping,
+    keras_detect_fn,
+)
 from training.detection.examples import chosen, write_examples
 from training.detection.fit import fit_detector, kind, training_task
 from training.detection.metrics import DetectionEvaluation, Detections
@@ -33,6 +38,7 @@ from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE, Placement
 from training.engine.history import History
 from training.engine.loop import Fitted, TrainingTask
+from training.engine.own_answers import agreement_of
 from training.engine.request import TrainRequest
 from training.engine.run import Run
 from training.engine.teacher import TeacherNetwork
@@ -140,6 +146,8 @@ class DetectorTraining(OpenedTraining):
     def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         """COCO's figures on the held-out images; precision-recall, classes, examples as files."""
         detect = keras_detect_fn(saved, self.preprocessing, self.spec)
+        if of_request.without_labels(self._asked):
+            return self._own_answers(folder, detect)
         kinds = tuple(dict.fromkeys([kind(self.spec), "bbox"]))
 
         def measure(
@@ -173,6 +181,29 @@ class DetectorTraining(OpenedTraining):
             **{f"box_{name}": value for name, value in of_boxes.items()},
         }
 
+    def _own_answers(self, folder: pathlib.Path, detect: DetectFn) -> dict[str, Any]:
+        """Of images of which nothing is known: what the network is sure of is the truth."""
+
+        def found(split: DetectionSplit) -> list[Detections]:
+            each = each_found(
+                *(detect, split, self.preprocessing),
+                rule=self.spec.rule,
+                title="held-out images" if split is self.dataset.held_out else "",
+            )
+            return [own_answers.sure(one) for one in each]
+
+        splits = [split for split in (self.dataset.validation, self.dataset.held_out) if split]
+        measured = [self._broken.measured(one, DetectionSplit.picture, found) for one in splits]
+        own_answers.write(folder, self.dataset.name, measured)
+        self.dataset = own_answers.with_answers(self.dataset, folder)
+        answers = measured[-1][1]
+        write_examples(folder / "examples.png", self.dataset.held_out, answers, self.classes)
+        return {
+            "metric": agreement_of("mask AP" if self.spec.masks else "AP"),
+            "held_out": 100.0,
+            "objects": sum(map(len, answers)),
+        }
+
     def _sound(self, dataset: DetectionDataset) -> DetectionDataset:
         """Without images that cannot be read, which are named."""
         if dataset.generated:
@@ -180,6 +211,8 @@ class DetectorTraining(OpenedTraining):
         sound = with_sound_headers(dataset, strict=self._asked.strict, skipped=self._skipped)
         if self._skipped:
             say(skipped(len(self._skipped)))
+        if of_request.without_labels(self._asked):
+            return sound
         for what, split in (("training", sound.train), ("held-out", sound.held_out)):
             if not _has_objects(split):
                 raise InputError(f"{dataset.name}: no readable {what} image has an object")

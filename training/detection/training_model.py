@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from kerascnn.preprocessing import Preprocessing
 from training.detection.distillation import AnyDistillation
 from training.detection.loss_of_spec import AnyLoss
 from training.engine.devices import SINGLE, Placement
 from training.engine.teacher import TeacherNetwork
+from training.engine.training_model import TrainingModel
 
 
-class DetectionTrainingModel(keras.Model):
+class DetectionTrainingModel(TrainingModel):
     """A detector behind its normalisation and in front of its loss.
 
     Args:
@@ -39,20 +39,14 @@ class DetectionTrainingModel(keras.Model):
         teacher: TeacherNetwork | None = None,
         distillation: AnyDistillation | None = None,
     ) -> None:
-        super().__init__(name=f"{network.name}_training_model", autocast=False)
-        self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
-        self.network, self.preprocessing, self.detection_loss = network, preprocessing, loss
-        self.placement = placement
-        self.teacher, self.distillation = teacher, distillation
-        if teacher is not None:
-            self.teacher_network = teacher.model
-            self.teacher_network.trainable = False
+        super().__init__(network, preprocessing, placement, teacher)
+        self.detection_loss, self.distillation = loss, distillation
         self.parts = [keras.metrics.Mean(name=name) for name in ("box_loss", "class_loss")]
         self.built = True
 
     def call(self, batch: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Both losses of a batch (`training.detection.batches`), by name."""
-        pictures = self.preprocessing.normalise_floats(ops.cast(batch["pictures"], "float32"))
+        pictures = self.normalised(batch)
         codes, logits = self.network(pictures, training=training)
         truth = (batch["gt_boxes"], batch["gt_labels"], batch["gt_crowd"])
         if self.teacher is not None and self.distillation is not None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from kerascnn.detection import two_stage
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.preprocessing import Preprocessing
 from training.detection.two_stage_losses import RCNNLoss, Regions, Truth
 from training.engine.devices import SINGLE, Placement
+from training.engine.training_model import TrainingModel
 
 
-class TwoStageTrainingModel(keras.Model):
+class TwoStageTrainingModel(TrainingModel):
     """A two-stage detector behind its normalisation and in front of its losses.
 
     Args:
@@ -35,10 +35,7 @@ class TwoStageTrainingModel(keras.Model):
         spec: TwoStageSpec,
         placement: Placement = SINGLE,
     ) -> None:
-        super().__init__(name=f"{network.name}_training_model", autocast=False)
-        self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
-        self.network, self.preprocessing = network, preprocessing
-        self.placement = placement
+        super().__init__(network, preprocessing, placement)
         self.rcnn_loss = RCNNLoss(spec=spec, total=placement.total)
         self._stages = two_stage.parts(network)
         names = ["rpn_class_loss", "rpn_box_loss", "class_loss", "box_loss"]
@@ -50,7 +47,7 @@ class TwoStageTrainingModel(keras.Model):
         """All losses of a batch (`training.detection.batches`, with chance and masks), by name."""
         loss, stages = self.rcnn_loss, self._stages
         truth = Truth(batch["gt_boxes"], batch["gt_labels"], batch["gt_crowd"])
-        pictures = self.preprocessing.normalise_floats(ops.cast(batch["pictures"], "float32"))
+        pictures = self.normalised(batch)
         seen = stages.front(pictures, training=training)
         maps, codes, logits = seen["maps"], seen["rpn_codes"], seen["rpn_logits"]
         objects, corrections = loss.of_anchors(truth, codes, logits, batch["chance"])

@@ -24,7 +24,7 @@ MONITORS = ("auto", "accuracy", "balanced_accuracy", "loss")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 DETERMINISTIC = ("auto", "yes", "no")
 PROBES = ("no", "yes")
-NORMS = ("batches", "stored")
+NORMS = ("batches", "stored", "backbone")
 # What runs did that know no such setting.
 BEFORE = {"watch_images": 0, "precision": "float32", "deterministic": "yes"}
 MAP_LOSSES = ("cross_entropy", "dice", "focal", "cross_entropy_dice")
@@ -127,6 +127,8 @@ class TrainConfig:
         freeze_epochs: first epochs, in which the logits layer alone learns; of other networks than
             classifiers, what is no part of the backbone. Batch norms do as they do afterwards, see
             `norms`: a head behind other statistics would meet other features then.
+        freeze_updates: updates in these, at least: where images are few, more epochs are frozen
+            than `freeze_epochs`; 0: as `freeze_epochs` gives.
         freeze_learning_rate: the constant rate of those epochs; warm-up and decay come after them.
         probe: "yes": in the first of the frozen epochs the logits layer does not learn by steps,
             but is solved for: the best one on the features of the initial weights
@@ -182,6 +184,7 @@ class TrainConfig:
     monitor: str = _setting("auto", choices=MONITORS, own=True)
     patience: int = _setting(0, least=0)
     freeze_epochs: int = _setting(0, least=0)
+    freeze_updates: int = _setting(0, least=0)
     freeze_learning_rate: float = _setting(1e-2, above=0)
     probe: str = _setting("no", choices=PROBES, own=True)
     norms: str = _setting("batches", choices=NORMS)

@@ -51,6 +51,11 @@ def scanned(scan: Callable[..., Any], asked: TrainRequest, **more: Any) -> Any:
         )
 
 
+def without_labels(asked: TrainRequest) -> bool:
+    """Whether nothing is known of the images of a request, for an imported network."""
+    return asked.imported is not None and not asked.imported.labelled
+
+
 def with_validation(
     dataset: _AnyDataset,
     config: TrainConfig,

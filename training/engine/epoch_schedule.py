@@ -45,18 +45,23 @@ def batch_of(pictures: int, config: TrainConfig) -> int:
 def for_images(config: TrainConfig, pictures: int) -> TrainConfig:
     """The configuration that a training on so many images has.
 
-    Its batches are as large as they really are, which sets the learning rate; and there are as
-    many epochs as `min_updates` takes behind the frozen ones, if there are any behind them.
+    Its batches are as large as they really are, which sets the learning rate. As many epochs are
+    frozen as `freeze_updates` takes, if any are, and there are as many epochs as `min_updates`
+    takes behind them, and one at least, if there are any behind them.
 
     Args:
         pictures: to learn from.
     """
     size = batch_of(pictures, config)
     epochs, frozen = config.epochs, config.freeze_epochs
-    if config.min_updates and epochs > frozen:
-        batches = config.min_updates * config.accumulate
-        epochs = max(epochs, frozen + math.ceil(batches / max(1, pictures // size)))
-    return dataclasses.replace(config, batch_size=size, epochs=epochs)
+
+    def long_enough(updates: int) -> int:
+        return math.ceil(updates * config.accumulate / max(1, pictures // size))
+
+    if epochs > frozen:
+        frozen = max(frozen, long_enough(config.freeze_updates)) if frozen else 0
+        epochs = max(epochs, frozen + max(1, long_enough(config.min_updates)))
+    return dataclasses.replace(config, batch_size=size, epochs=epochs, freeze_epochs=frozen)
 
 
 def steps_per_epoch(split: Split, config: TrainConfig) -> int:

@@ -23,6 +23,13 @@ CAUSES = (
     "no pretrained weights for a small data set",
 )
 
+# Of a network that was not trained here.
+OF_IMPORTS = (
+    "outputs in another order than the labels (--labels)",
+    "images that are prepared in another way than in its training (--preprocessing, --resize)",
+    "another size than it was trained on (--image-size)",
+)
+
 
 class ClassFacts(TypedDict):
     """How many of the held-out images, or of their pixels, are of which class.

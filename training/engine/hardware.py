@@ -7,7 +7,7 @@ it, and of what was asked for; nothing else decides.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +15,11 @@ import keras
 from training.common import gpus
 from training.common.gpus import GPU, half_precision
 from training.engine.config import TrainConfig
+from training.engine.waiting import Waiting
+
+# Of jax Keras 3.15 sees to by itself (`JAXEpochIterator`); of torch, whose batches Keras takes
+# through a DataLoader, nobody does.
+_AHEAD = {"tensorflow": 2, "jax": 1}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,11 +52,13 @@ class Choices:
         precision: Keras' dtype policy of the layers; variables are float32 in each.
         jit: whether XLA compiles the step.
         deterministic: whether the same training gives the same weights to the last bit.
+        ahead: batches that are on the device before the step asks for them; 0: none.
     """
 
     precision: str
     jit: bool
     deterministic: bool
+    ahead: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -112,9 +119,10 @@ def _of_torch() -> list[Accelerator]:
 def choose(hardware: Hardware, config: TrainConfig) -> Choices:
     """What a training takes: what its configuration says, and for "auto" the machine's defaults.
 
-    On accelerators: half precision where all of them are faster in it, XLA, and no determinism,
-    which costs them speed. On a CPU: float32 and determinism; XLA under jax alone, since it makes
-    depthwise networks five times slower under tensorflow.
+    On accelerators: half precision where all of them are faster in it, XLA, no determinism, which
+    costs them speed, and batches that are copied while the step before computes. On a CPU: float32
+    and determinism; XLA under jax alone, since it makes depthwise networks five times slower under
+    tensorflow.
     """
     fast = bool(hardware.accelerators)
     precision, deterministic = config.precision, config.deterministic
@@ -122,12 +130,37 @@ def choose(hardware: Hardware, config: TrainConfig) -> Choices:
         precision=_precision(hardware) if precision == "auto" else precision,
         jit=hardware.backend == "jax" or (fast and hardware.backend == "tensorflow"),
         deterministic=not fast if deterministic == "auto" else deterministic == "yes",
+        ahead=_AHEAD.get(hardware.backend, 0) if fast else 0,
     )
 
 
 def chosen(config: TrainConfig) -> Choices:
     """`choose` for what the backend reports."""
     return choose(seen(), config)
+
+
+def fed(batches: Any, choices: Choices, waiting: Waiting) -> Any:
+    """What a step is fed by: the same batches, copied to the device while earlier ones are used.
+
+    Where `choices` say so; else as they are. Batches that a tf.distribute strategy hands out are
+    copied by that.
+
+    Args:
+        batches: as Keras takes them.
+        waiting: is told of each.
+    """
+    if not choices.ahead:
+        return batches
+    if isinstance(batches, Iterator):
+        return waiting.asked(batches)
+    if keras.backend.backend() != "tensorflow":
+        return batches
+    from training.datasets import streams
+
+    if not streams.is_stream(batches):
+        return batches
+    noted = streams.noted(batches, waiting.note_ready)
+    return streams.on_device(noted, streams.FIRST_GPU, choices.ahead)
 
 
 def _precision(hardware: Hardware) -> str:

@@ -30,6 +30,12 @@ class Imported:
     places: Mapping[str, int] = dataclasses.field(default_factory=dict)
     labelled: bool = True
 
+    @property
+    def called(self) -> str | None:
+        """What files and reports call the network, where that was asked for."""
+        name = self.asked.get("name")
+        return name if isinstance(name, str) else None
+
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Imported:
         """Read the JSON form; raises TypeError for another one."""

@@ -17,18 +17,37 @@ Place = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Unreached:
-    """Objects that no anchor of a detector overlaps with enough to match.
+class LevelObjects:
+    """The objects of a map of a detector.
 
     Attributes:
-        count: how many.
-        iou: from which on an anchor matches.
-        fitting: whether `--detector anchors=auto` may help.
+        cell: (height, width) pixels of its cells at the network's input.
+        objects: how many there are.
+        smallest, largest: of their sides (the root of the area) in pixels; 0 where there is none.
     """
 
-    count: int
-    iou: float
+    cell: tuple[float, float]
+    objects: int
+    smallest: float
+    largest: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reach:
+    """How a detector's anchors or points lie to the objects.
+
+    Attributes:
+        unreached: objects that no anchor overlaps with enough to match, or that no point is in.
+        iou: from which on an anchor matches; None: there are points.
+        fitting: whether `--detector anchors=auto` may help.
+        levels: of anchors, the objects whose best anchor is of each map; of points, those that a
+            point of each map is in, which may be several maps'.
+    """
+
+    unreached: int
+    iou: float | None
     fitting: bool
+    levels: tuple[LevelObjects, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +64,7 @@ class Counts:
         empty: (s,) int64 images that hold no object, or nothing but background.
         sides: (k, 2) float32 height and width of each object at the network's input, in pixels.
         boxes: (k, 4) float32 of the same, as shares of the network's input.
-        unreached: those that anchors do not reach; None where there are none.
+        reach: of the network's anchors or points; None where it finds objects by none.
         most: objects in one image, at most.
         smallest: by split, (images,) float32 the shortest side of an image's objects at the
             network's input, in pixels; infinite where it has none.
@@ -64,7 +83,7 @@ class Counts:
     empty: np.ndarray
     sides: np.ndarray | None = None
     boxes: np.ndarray | None = None
-    unreached: Unreached | None = None
+    reach: Reach | None = None
     most: int = 0
     smallest: tuple[np.ndarray, ...] = ()
     cell: int = 0

@@ -29,6 +29,7 @@ from training.common.progress import Progress, say
 from training.datasets.broken import BrokenPictures
 from training.engine import (
     checkpoint,
+    hardware,
     optimizers,
     schedules,
     summary,
@@ -44,6 +45,7 @@ from training.engine.history import (
     write_history,
 )
 from training.engine.stopping import Stopped, StopRequests
+from training.engine.waiting import Waiting
 
 # A long epoch's state is kept this often.
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
@@ -208,6 +210,7 @@ class _Loop:
         self.rate: Any = None  # of the phase: a number, or a schedule of its steps
         self.first_epoch = 0  # of the phase
         self.averages = False  # whether weights are averaged in this phase
+        self.waiting = Waiting()
         self.metrics: list[keras.Variable] = []
         self.saved_metrics: list[float] = []
         self._saved_optimizer: list[np.ndarray] = []
@@ -234,8 +237,10 @@ class _Loop:
     def _fit(self, last: int, validation: Any, requests: StopRequests, progress: Progress) -> None:
         epoch, step = len(self.history), self.first_step
         averages = [_Averages()] if self.averages else []
+        self.waiting = Waiting()
+        batches = self.work.feed(epoch, last, step)
         self.training_model.fit(
-            self.work.feed(epoch, last, step),
+            hardware.fed(batches, hardware.chosen(self.config), self.waiting),
             epochs=last,
             initial_epoch=epoch,
             steps_per_epoch=self.steps - step,
@@ -282,10 +287,9 @@ class _Loop:
         """Compile for the epochs from `first` to `last`."""
         frozen = last <= self.config.freeze_epochs
         for layer, trainable in zip(self.work.network.layers, self._trainable, strict=True):
-            _set_trainable(
-                layer, trainable and (not frozen or layer.name.startswith(self.work.head))
-            )
-            if self.config.norms == "stored":
+            of_head = layer.name.startswith(self.work.head)
+            _set_trainable(layer, trainable and (not frozen or of_head))
+            if self.config.norms == "stored" or (self.config.norms == "backbone" and not of_head):
                 _keep_statistics(layer)
             elif trainable and not layer.trainable:
                 _follow_batches(layer)
@@ -510,15 +514,20 @@ class _Watch(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._began = self._kept = time.monotonic()
+        self._loop.waiting.begin_epoch()
         if self._loop.saved_metrics:
             saved = [np.asarray(value) for value in self._loop.saved_metrics]
             self._loop._assign_saved(self._loop.metrics, saved)
         if (rate := self._loop.plateau_rate()) is not None:
             self.model.optimizer.learning_rate.assign(rate)
 
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._loop.waiting.begin_step()
+
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         step = self._first_step + batch + 1
-        loss = float((logs or {})["loss"])
+        loss = float((logs or {})["loss"])  # a device is waited for
+        self._loop.waiting.end_step()
         if not math.isfinite(loss):
             raise InputError(self._bad(loss, step))
         self._progress.step()
@@ -538,11 +547,13 @@ class _Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {"epoch": epoch + 1.0, "learning_rate": self._rate_of(self._loop.steps)}
+        waited = self._loop.waiting.share()
         unkept = self._loop.work.unkept
         logs = {name: value for name, value in (logs or {}).items() if name not in unkept}
         figures |= in_percent({name: float(value) for name, value in sorted(logs.items())})
         with _averaged(self.model) if self._loop.averages else contextlib.nullcontext():
             figures |= self._loop.work.validate()
+        figures |= waited
         self._loop.end_epoch(figures, time.monotonic() - self._began)
         self._first_step = 0
         self._speak()

@@ -20,8 +20,8 @@ NAMES = (
     *("digits", "scenes_digits", "cifar", "scratch", "finetune", "modern", "modern_sgd"),
     *("lenet", "alexnet", "vgg", "googlenet", "resnet", "resnet_cifar", "senet"),
     *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet", "efficientnet_v2"),
-    *("scenes", "detection", "ssdlite", "efficientdet", "rtmdet", "rcnn"),
-    *("scenes_maps", "segmentation"),
+    *("scenes", "detection", "detection_finetune", "ssdlite", "efficientdet", "rtmdet", "rcnn"),
+    *("scenes_maps", "segmentation", "segmentation_finetune"),
     *("multilabel", "multilabel_finetune"),
 )
 

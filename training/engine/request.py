@@ -201,10 +201,13 @@ def configure(
     if teacher is None and (useless := {"distil_weight", "temperature"} & set(replaced)):
         raise InputError(f"{' and '.join(sorted(useless))} without a teacher; give --teacher RUN")
     epochs = replaced.get("epochs", chosen.epochs)
-    if "freeze_epochs" not in replaced and isinstance(epochs, int):
+    if "freeze_epochs" in replaced:  # so many
+        replaced.setdefault("freeze_updates", 0)
+    elif isinstance(epochs, int):
         replaced["freeze_epochs"] = min(chosen.freeze_epochs, epochs - 1)
     if "epochs" in replaced:  # so many, also where images are few
         replaced.setdefault("min_updates", 0)
+        replaced.setdefault("freeze_updates", 0)
     if replaced.get("schedule", "steps") != "steps":
         replaced.setdefault("milestones", ())
     config = dataclasses.replace(chosen, **replaced)

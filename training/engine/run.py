@@ -145,6 +145,14 @@ class Run:
         return self.label or self.folder.resolve().name
 
     @property
+    def called(self) -> str:
+        """What files and reports call the network: as asked for, else its name in the zoo."""
+        request = self.info["request"]
+        imported = request.get("imported")
+        asked = Imported.from_dict(imported).called if imported else None
+        return asked or str(request["model"])
+
+    @property
     def task(self) -> str:
         """ "classification", which runs of older versions do not say, or "detection"."""
         return str(self.info.get("task", "classification"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kerascnn.preprocessing import Preprocessing
     from training.engine.config import TrainConfig
-    from training.engine.inspection import Counts, Sample, Unreached
+    from training.engine.inspection import Counts, Reach, Sample
     from training.engine.request import TrainRequest
     from training.engine.run import Run
     from training.engine.train import Training
@@ -233,6 +233,18 @@ class Task(abc.ABC):
         """
         raise InputError(f"no other data than a run's own is read for {self.name}")
 
+    def with_answers(self, dataset: Any, folder: pathlib.Path) -> Any:
+        """The data of an imported run without labels, with the network's own answers as its truth.
+
+        Args:
+            dataset: as `scan` gives it, with images set aside.
+            folder: of the run, which has the answers.
+
+        Raises:
+            InputError: they are gone or damaged.
+        """
+        raise InputError(f"images for {self.name} need labels")
+
     # Configuration ----------------------------------------------------------------------------
 
     @abc.abstractmethod
@@ -294,10 +306,10 @@ class Task(abc.ABC):
             preprocessing: of the network that the data is looked at for.
         """
 
-    def unreached(
+    def reach(
         self, asked: TrainRequest, preprocessing: Preprocessing, boxes: np.ndarray
-    ) -> Unreached | None:
-        """How many objects the network of a request finds by force alone; None: nothing to say.
+    ) -> Reach | None:
+        """How the anchors or points of a request's network lie to objects; None: it has none.
 
         Args:
             boxes: (k, 4) shares of the network's input.

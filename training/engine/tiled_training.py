@@ -18,6 +18,7 @@ from training.engine.config import TrainConfig
 from training.engine.devices import SINGLE, Placement, Shard
 from training.engine.loop import TrainingTask, without_averages_in_place
 from training.engine.tiled_batches import TiledTrainingData, tiled_batches
+from training.engine.training_model import TrainingModel
 from training.engine.watching import counted, watching
 
 
@@ -43,7 +44,7 @@ class TiledTraining(TrainingTask):
 
     def __init__(
         self,
-        training_model: keras.Model,
+        training_model: TrainingModel,
         training_data: TiledTrainingData,
         validation: PlacedSplit[Any] | None,
         placement: Placement = SINGLE,

@@ -17,9 +17,10 @@ from kerascnn.preprocessing import NORMALISATIONS, RESIZES
 from training import tasks
 from training.common import atomic
 from training.datasets.paths import refuse_within
+from training.datasets.unlabelled import nothing_else
 from training.engine import options
 from training.engine.run import read_info
-from training.engine.task import Task
+from training.engine.task import Form, Task
 
 IN_MEMORY = "a model in memory"
 FILES = (".keras", ".h5", ".hdf5", ".tflite")
@@ -145,11 +146,8 @@ def import_request(source: str, *, data: str, **asked: Any) -> ImportRequest:
     if name is not None and (_ODD.search(name) or not name.strip("-.")):
         raise InputError(f"--name must be letters, digits, _, - and ., not {name!r}")
     for spec in filter(None, (data, asked.get("val_data"))):
-        task.require(spec)
-    found = ImportRequest(source=place, data=task.canonical(data), **_canonical(asked, task))
-    if found.unlabelled:
-        _require_folders(found)
-    return found
+        _require_data(spec, task, unlabelled=bool(asked.get("unlabelled")))
+    return ImportRequest(source=place, data=task.canonical(data), **_canonical(asked, task))
 
 
 def begun(asked: ImportRequest, folder: pathlib.Path) -> Mapping[str, Any] | None:
@@ -211,21 +209,30 @@ def _require_zoo(name: str, asked: Mapping[str, Any]) -> Task:
     options.check(name, given)
     weights = weight_files.required(name, asked.get("weights"))
     weight_files.require(name, weights, backbone=None, options=given)
-    if task.name != "classification":
-        for flag in ("unlabelled", "name"):
-            if asked.get(flag):
-                raise InputError(f"--{flag} is for classifiers; {name} is {task.network}")
-        if asked.get("resize") in ("crop", "centre"):
-            raise InputError(
-                f"{name} sees whole images: --resize must be stretch, letterbox or pad"
-            )
+    if task.name != "classification" and asked.get("resize") in ("crop", "centre"):
+        raise InputError(f"{name} sees whole images: --resize must be stretch, letterbox or pad")
     return task
 
 
-def _require_folders(asked: ImportRequest) -> None:
-    for spec in filter(None, (asked.data, asked.val_data)):
-        if not pathlib.Path(spec).is_dir():
+def _require_data(spec: str, task: Task, *, unlabelled: bool) -> None:
+    """Raise InputError for a place where there are no images for a task."""
+    path = pathlib.Path(spec)
+    if unlabelled:
+        if not path.is_dir():
             raise InputError(f"--unlabelled is for a folder of images, not for {spec}")
+    elif not says_nothing(spec, task):
+        task.require(spec)
+
+
+def says_nothing(spec: str, task: Task) -> bool:
+    """Whether data is a folder of images, beside which nothing says what is in them.
+
+    Of other tasks than classification: folders have names, which may be classes.
+    """
+    path = pathlib.Path(spec)
+    if task.name == "classification" or not path.is_dir():
+        return False
+    return task.form(spec) == Form.NONE and nothing_else(path)
 
 
 def _canonical(asked: Mapping[str, Any], task: Task) -> dict[str, Any]:
@@ -233,8 +240,8 @@ def _canonical(asked: Mapping[str, Any], task: Task) -> dict[str, Any]:
     found = {key: value for key, value in asked.items() if value is not None}
     if "val_data" in found:
         found["val_data"] = task.canonical(found["val_data"])
-    for key in ("weights", "labels"):
-        if key in found and pathlib.Path(found[key]).exists():
+    for key in ("weights", "labels"):  # data may lie in a folder that is called as weights are
+        if key in found and pathlib.Path(found[key]).is_file():
             found[key] = str(pathlib.Path(found[key]).resolve())
     if "labels" in found and not pathlib.Path(found["labels"]).is_file():
         raise InputError(f"--labels {found['labels']}: no such file; give one with a label a line")

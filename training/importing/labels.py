@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from kerascnn.errors import InputError, did_you_mean
+from kerascnn.weights.class_rows import COCO, COCO_OUTPUTS
+from training.common.wording import counted
 from training.datasets.paths import natural_key
 from training.datasets.spelling import class_key
 
@@ -97,11 +99,7 @@ def choose(outputs: int, *, source: str, classes: Sequence[str], data: str) -> L
             said=f"labels in the natural order of {data}'s folders: {some(ordered)} (another "
             "order: --labels FILE)",
         )
-    there = f"{data} has {len(classes):,} classes" if classes else f"{data} has no classes"
-    raise InputError(
-        f"{source} has {outputs:,} outputs and {there}; say what they mean: --labels FILE, a label "
-        "a line"
-    )
+    raise _unnamed(source, outputs, data, classes)
 
 
 def imagenet(outputs: int) -> Labels | None:
@@ -119,6 +117,57 @@ def imagenet(outputs: int) -> Labels | None:
     )
 
 
+# What Pascal VOC calls classes of COCO's.
+_OF_VOC = {
+    "airplane": "aeroplane", "couch": "sofa", "dining table": "diningtable",
+    "motorcycle": "motorbike", "potted plant": "pottedplant", "tv": "tvmonitor",
+}  # fmt: skip
+
+
+def coco(outputs: int) -> Labels | None:
+    """COCO's labels, where there are 80 outputs, or 90 for its numbers from 1 on."""
+    if outputs == len(COCO):
+        names = list(COCO)
+    elif outputs == COCO_OUTPUTS:
+        names = [f"no class {number}" for number in range(1, outputs + 1)]
+        for name, number in COCO.items():
+            names[number - 1] = name
+    else:
+        return None
+    synonyms = tuple((one, *filter(None, [_OF_VOC.get(one)])) for one in names)
+    said = "COCO's labels" if outputs == len(COCO) else "COCO's labels, by its numbers"
+    return Labels(names=tuple(names), synonyms=synonyms, said=said)
+
+
+def of_weights(
+    outputs: int, *, published: bool, classes: Sequence[str], data: str, source: str
+) -> Labels:
+    """What the outputs of a detector or segmentation network mean, of whole weights.
+
+    Args:
+        published: they are published by a name, so of COCO; else of a file, and may be of the
+            data's own classes.
+
+    Raises:
+        InputError: there are as many of neither.
+    """
+    of_coco = coco(outputs)
+    if of_coco and (published or len(classes) != outputs):
+        return of_coco
+    if len(classes) == outputs:
+        return Labels(names=tuple(classes), said=f"labels are {data}'s own classes")
+    raise _unnamed(source, outputs, data, classes)
+
+
+def _unnamed(source: str, outputs: int, data: str, classes: Sequence[str]) -> InputError:
+    """What to raise where nothing has as many names as a network has outputs."""
+    there = counted(len(classes), "class") if classes else "no classes"
+    return InputError(
+        f"{source} has {counted(outputs, 'output')} and {data} has {there}; say what they mean: "
+        "--labels FILE, a label a line"
+    )
+
+
 def of_names(names: Sequence[str], classes: Iterable[str]) -> Labels:
     """Labels that a file brings along, with the synsets by which ImageNet's folders are called.
 
@@ -128,6 +177,8 @@ def of_names(names: Sequence[str], classes: Iterable[str]) -> Labels:
     Args:
         classes: of the data.
     """
+    if (known := coco(len(names))) and known.names == tuple(names):
+        return known
     if (known := imagenet(len(names))) and _worded(names, known):
         return Labels(names=tuple(names), synsets=known.synsets, synonyms=known.synonyms)
     asked = [name for name in classes if _SYNSET.fullmatch(name)]

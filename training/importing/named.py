@@ -1,14 +1,13 @@
 """Detectors and segmentation networks of the zoo, by their name and with weights that are there.
 
-What the outputs mean is known of weights by name; of a file it is said by `--labels`, or by the run
-that a model.keras lies in, or else they are the data's own classes.
+What the outputs mean is known of weights by name (COCO's classes); of a file it is said by
+`--labels`, or by the run that a model.keras lies in, or else they are the data's own classes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import kerascnn
@@ -24,7 +23,12 @@ from training.engine.run import Run
 from training.engine.task import Task
 from training.engine.training import Ready
 from training.importing import labels as naming
-from training.importing.asked import ImportRequest
+from training.importing.asked import ImportRequest, says_nothing
+
+_REMEDY = (
+    "correct their names or take them out, say what the outputs mean with --labels FILE, or train "
+    "on these classes: kerascnn train NAME --weights ..."
+)
 
 
 def takes(asked: ImportRequest) -> bool:
@@ -41,13 +45,16 @@ def opened(asked: ImportRequest) -> tuple[TrainRequest, Any, Ready]:
     """
     task: Task = tasks.of_model(asked.source)
     row = published.choose(asked.source, asked.weights or "", asked.options)
-    imported = Imported(source=asked.source, asked=asked.to_dict())
+    labelled = not _without_labels(asked, task)
+    imported = Imported(source=asked.source, asked=asked.to_dict(), labelled=labelled)
     first = _request(asked, task, imported, row)
     data = task.scan(first)
-    names = _labels(asked, data, row)
-    say(names.said)
-    places = naming.places(names, data.classes, data=asked.shown_data, source=asked.source)
-    imported = dataclasses.replace(imported, labels=names.names, places=places)
+    labels = _labels(asked, data, row, labelled=labelled)
+    say(labels.said)
+    places = naming.places(
+        labels, data.classes, data=asked.shown_data, source=asked.source, remedy=_REMEDY
+    )
+    imported = dataclasses.replace(imported, labels=labels.names, places=places)
     request = dataclasses.replace(first, imported=imported)
     dataset = task.scan(request)
     preprocessing = _preprocessing(asked, task, request, dataset)
@@ -55,12 +62,25 @@ def opened(asked: ImportRequest) -> tuple[TrainRequest, Any, Ready]:
         model = kerascnn.build(
             asked.source,
             input_shape=preprocessing.input_shape,
-            classes=None if row else len(names.names),
+            classes=None if row else len(labels.names),
             weights=asked.weights,
             **{**asked.options, **task.network_options(request, preprocessing)},
         )
     model.trainable = True
     return request, dataset, Ready(model=model, preprocessing=preprocessing)
+
+
+def _without_labels(asked: ImportRequest, task: Task) -> bool:
+    """Whether nothing is known of the images: it was said, or nothing lies beside them."""
+    if asked.unlabelled:
+        return True
+    if not says_nothing(asked.data, task):
+        return False
+    say(
+        f"{asked.shown_data} has images alone: nothing says what is in them, and files are held "
+        "against the network's own answers"
+    )
+    return True
 
 
 def _request(
@@ -86,43 +106,32 @@ def _request(
     )
 
 
-def _labels(asked: ImportRequest, data: Any, row: published.Published | None) -> naming.Labels:
+def _labels(
+    asked: ImportRequest, data: Any, row: published.Published | None, *, labelled: bool
+) -> naming.Labels:
     if asked.labels is not None:
         path = pathlib.Path(asked.labels)
         count = zoo.entry(asked.source).classes if row else len(naming.read(path))
         return naming.from_file(path, count)
     if row is not None:
-        names = coco_names(asked.source, asked.shown_data, data)
-        return naming.Labels(names=names, said="labels by the numbers of COCO's classes")
+        return naming.of_weights(
+            zoo.entry(asked.source).classes,
+            published=True,
+            classes=data.classes,
+            data=asked.shown_data,
+            source=asked.source,
+        )
     weights = pathlib.Path(asked.weights or "")
     if weights.name == "model.keras" and (weights.parent / "run.json").is_file():
         run = Run.open(weights.parent)
         return naming.Labels(names=run.labels, said=f"labels of the run {weights.parent}")
+    if not labelled:
+        raise InputError(
+            f"{asked.weights} does not say what its outputs mean, nor does {asked.shown_data}; "
+            "give --labels FILE, a label a line"
+        )
     classes = tuple(data.classes)
     return naming.Labels(names=classes, said=f"labels are {asked.shown_data}'s own classes")
-
-
-def coco_names(source: str, data: str, dataset: Any) -> tuple[str, ...]:
-    """What the outputs of weights of COCO mean on a data set of its form, or of as many classes.
-
-    COCO numbers 80 classes from 1 to 90, and so do the networks' outputs.
-
-    Raises:
-        InputError: the data is of another number of classes.
-    """
-    count = zoo.entry(source).classes
-    ids: Sequence[int] | None = getattr(dataset, "category_ids", None)
-    if ids is not None and len(ids) < count and min(ids) > 0 and max(ids) <= count:
-        names = [f"no class {number}" for number in range(1, count + 1)]
-        for number, name in zip(ids, dataset.classes, strict=True):
-            names[number - 1] = name
-        return tuple(names)
-    if len(dataset.classes) == count:
-        return tuple(dataset.classes)
-    raise InputError(
-        f"{source} has {count} outputs and {data} {len(dataset.classes)} classes; "
-        "measure it on the classes that its weights were trained for"
-    )
 
 
 def _preprocessing(

@@ -17,6 +17,7 @@ RECIPE = Recipe(
         epochs=60,
         batch_size=16,
         min_steps=8,
+        min_updates=1000,
         learning_rate=1e-3,
         weight_decay=0.02,
         warmup_epochs=2,

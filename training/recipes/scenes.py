@@ -47,11 +47,12 @@ RECIPE = Recipe(
         }
         for name in _TWO_STAGES
     },
-    # Digits have 8 to 50% of the picture's side.
+    # Digits have 8 to 50% of the picture's side. The largest anchors are as large as published all
+    # the same: with 0.6 the second map's would be of 0.2, and digits of more than 0.3 were left to
+    # the last three maps, whose cells are as large as they (benchmarks/side_by_side.md).
     detector_options={
         f"ssdlite_mobilenet_{backbone}": {
             "min_scale": 0.1,
-            "max_scale": 0.6,
             "positive_iou": 0.4,
             "negative_iou": 0.4,
             "loss": "focal",

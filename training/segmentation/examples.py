@@ -18,7 +18,7 @@ _COLUMNS, _MOST = 2, 12
 _SIDE = 240  # pixels that an image is shown in
 _GAP, _BETWEEN = 8, 24
 _HEAD = 24
-_TITLES = ("picture", "truth", "found")
+_TITLES = ("image", "truth", "found")
 
 
 def chosen(count: int) -> np.ndarray:

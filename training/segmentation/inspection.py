@@ -14,6 +14,7 @@ from training.augment.box_policies import BOX_POLICIES, draw
 from training.augment.boxes import rectangles
 from training.common.parallel import in_order
 from training.common.progress import Progress
+from training.datasets import tiling
 from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.engine.config import TrainConfig
 from training.engine.inspection import Counts, Place, Sample, chosen
@@ -64,13 +65,16 @@ def samples(
     config: TrainConfig,
     readable: Sequence[int] | np.ndarray,
 ) -> list[Sample]:
-    """Some images with their masks; those whose mask is broken are left out."""
+    """Some images, or their fullest tiles, with their masks.
+
+    Those whose mask is broken are left out.
+    """
     places = chosen(readable, config.seed)
     split, policy = dataset.train, BOX_POLICIES[config.augmentation]
     found = []
     for row, index in enumerate(map(int, places)):
         try:
-            picture, label_map = split.picture(index), split.label_map(index)
+            picture, label_map = _read(split, index, preprocessing)
         except InputError:
             continue  # counted as broken
         seen = draw_map(
@@ -84,11 +88,7 @@ def samples(
         changed = map_augmentation.assembled_map(
             [
                 map_augmentation.make_map_tile(
-                    part,
-                    area,
-                    split.picture(part.picture),
-                    split.label_map(part.picture),
-                    preprocessing,
+                    part, area, *_read(split, part.picture, preprocessing), preprocessing
                 )
                 for part, area in zip(drawn.parts, areas, strict=True)
             ],
@@ -105,3 +105,14 @@ def samples(
             )
         )
     return found
+
+
+def _read(
+    split: SegmentationSplit, index: int, preprocessing: Preprocessing
+) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its mask; of one with tiles, that with most pixels of other classes than 0."""
+    picture, label_map = split.picture(index), split.label_map(index)
+    windows = tiling.windows(picture.shape[:2], preprocessing)
+    there = (label_map > 0) & (label_map != VOID)
+    window = max(windows, key=lambda one: int(tiling.cut(there, one).sum()))
+    return tiling.cut(picture, window), tiling.cut(label_map, window)

@@ -12,12 +12,13 @@ import numpy as np
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.augment.box_policies import BOX_POLICIES
-from training.datasets import map_pack, mask_folder, segmentation_sets, voc_masks
+from training.datasets import map_pack, mask_folder, segmentation_sets, unlabelled, voc_masks
 from training.datasets.detection import is_scenes
 from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
 from training.engine import closing
 from training.engine import dataset_of_request as of_request
 from training.engine.alignment import aligned
+from training.engine.own_answers import HELD_AGAINST, is_agreement
 from training.engine.task import Curves, Figure, Form, Line, Look, Metric, Task
 from training.segmentation import floor
 
@@ -74,21 +75,32 @@ class SegmentationTask(Task):
 
     def scan(self, asked: TrainRequest) -> SegmentationDataset:
         """The images with their masks; of an imported network with its classes."""
-        found: SegmentationDataset = of_request.scanned(
-            segmentation_sets.scan_maps, asked, strict=asked.strict
-        )
+        if of_request.without_labels(asked):
+            found: SegmentationDataset = of_request.scanned(unlabelled.scan_maps, asked)
+        else:
+            found = of_request.scanned(segmentation_sets.scan_maps, asked, strict=asked.strict)
         if asked.imported is None or not asked.imported.labels:
             return found
         same = found.classes == asked.imported.labels
         return aligned(found, asked.imported, palette=found.palette if same else None)
+
+    def with_answers(
+        self, dataset: SegmentationDataset, folder: pathlib.Path
+    ) -> SegmentationDataset:
+        """See `training.segmentation.own_answers`."""
+        from training.segmentation import own_answers
+
+        return own_answers.with_answers(dataset, folder)
 
     def learnt(self, data: str) -> SegmentationDataset:
         """See `training.engine.task.Task`."""
         return segmentation_sets.learnt(data)
 
     def default_recipe(self, data: str, weights: str | None) -> str:
-        """By the data."""
-        return "scenes_maps" if is_scenes(data) else "segmentation"
+        """By the data; of one's own fine-tuning where there are weights."""
+        if is_scenes(data):
+            return "scenes_maps"
+        return "segmentation_finetune" if weights else "segmentation"
 
     def check_config(self, config: TrainConfig) -> None:
         """Dice has a term for each class, whatever its share of the pixels."""
@@ -130,14 +142,19 @@ class SegmentationTask(Task):
 
     def closing(self, results: Mapping[str, Any], images: str) -> list[str]:
         """mIoU, and what else compares masks."""
+        if is_agreement(results["metric"]):
+            return [HELD_AGAINST.format(images)]
         return closing.listed(results, images, _FIGURES)
 
     def below_floor(self, info: Mapping[str, Any]) -> str | None:
         """Against one class for every pixel."""
         results = info["results"]
+        if is_agreement(results["metric"]):
+            return None
         value, majority = results["held_out"], results.get("majority_baseline")
         return floor.below_floor(
             math.nan if value is None else value,
             classes=results.get("classes_there", len(info["labels"])),
             majority=math.nan if majority is None else majority,
+            imported=info.get("request", {}).get("imported") is not None,
         )

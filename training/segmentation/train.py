@@ -13,19 +13,21 @@ from kerascnn.errors import InputError
 from training.common.progress import say
 from training.common.wording import skipped
 from training.datasets.mask_counts import MaskCounts
-from training.datasets.segmentation import SegmentationDataset, SegmentationSplit
+from training.datasets.segmentation import VOID, SegmentationDataset, SegmentationSplit
 from training.datasets.selection import less_broken, with_sound_headers
 from training.engine import dataset_of_request as of_request
 from training.engine.devices import SINGLE, Placement
 from training.engine.floor import class_facts
 from training.engine.history import History
 from training.engine.loop import Fitted, TrainingTask
+from training.engine.own_answers import agreement_of
 from training.engine.request import TrainRequest
 from training.engine.run import Run
 from training.engine.training import OpenedTraining, Ready
+from training.segmentation import own_answers
 from training.segmentation.batches import SegmentationTrainingData
 from training.segmentation.distillation import SegmentationTeacher
-from training.segmentation.evaluate import keras_segment_fn, maps
+from training.segmentation.evaluate import SegmentFn, keras_segment_fn, maps
 from training.segmentation.examples import chosen, write_examples
 from training.segmentation.fit import fit_segmenter, training_task
 from training.segmentation.losses import count_pixels
@@ -113,7 +115,8 @@ class SegmenterTraining(OpenedTraining):
 
     def _read(self) -> None:
         whole = self.dataset
-        self._counts = None if whole.generated else MaskCounts.of(whole)
+        unknown = whole.generated or of_request.without_labels(self._asked)
+        self._counts = None if unknown else MaskCounts.of(whole)
         self.dataset = of_request.with_validation(
             self._sound(whole, self._counts), self._asked.config
         )
@@ -121,6 +124,8 @@ class SegmenterTraining(OpenedTraining):
     def results(self, folder: pathlib.Path, saved: keras.Model) -> dict[str, Any]:
         """Figures on the held-out images; classes and examples as files."""
         segment = keras_segment_fn(saved, self.preprocessing)
+        if of_request.without_labels(self._asked):
+            return self._own_answers(folder, segment)
 
         def measure(
             split: SegmentationSplit,
@@ -147,14 +152,46 @@ class SegmenterTraining(OpenedTraining):
             "majority_baseline": None if math.isnan(facts["majority"]) else facts["majority"],
         }
 
+    def _own_answers(self, folder: pathlib.Path, segment: SegmentFn) -> dict[str, Any]:
+        """Of images without masks: the network's own maps are the truth."""
+        root = self.dataset.name
+        answers = own_answers.Answers(root)
+
+        def measure(split: SegmentationSplit) -> own_answers.Answers:
+            found = own_answers.Answers(root)
+            found.add(split.names, maps(segment, split, self.preprocessing, title="own answers"))
+            return found
+
+        for split in filter(None, (self.dataset.validation, self.dataset.held_out)):
+            answers.extend(self._broken.measured(split, SegmentationSplit.picture, measure)[1])
+        answers.write(folder)
+        self.dataset = own_answers.with_answers(self.dataset, folder)
+        held_out = self.dataset.held_out
+        shown = {int(index): held_out.label_map(int(index)) for index in chosen(len(held_out))}
+        write_examples(
+            *(folder / "examples.png", held_out, shown, self.classes),
+            palette=self.dataset.palette,
+        )
+        every = (np.unique(held_out.label_map(index)) for index in range(len(held_out)))
+        there = set(np.concatenate([*every]).tolist()) - {VOID}
+        return {
+            "metric": agreement_of("mIoU"),
+            "held_out": 100.0,
+            "classes_there": len(there),
+        }
+
     def _sound(
         self, dataset: SegmentationDataset, counts: MaskCounts | None
     ) -> SegmentationDataset:
         """Without images and masks that are known to be broken, which are named."""
-        if counts is None:
+        if dataset.generated:
             return dataset
         strict, skipped_ = self._asked.strict, self._skipped
         sound = with_sound_headers(dataset, strict=strict, skipped=skipped_)
+        if counts is None:
+            if skipped_:
+                say(skipped(len(skipped_)))
+            return sound
         broken = {counts.names[number] for number in counts.reasons}
 
         def with_sound_masks(split: SegmentationSplit) -> SegmentationSplit:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from kerascnn.preprocessing import Preprocessing
 from training.engine.devices import SINGLE, Placement
 from training.engine.teacher import TeacherNetwork
+from training.engine.training_model import TrainingModel
 from training.segmentation.distillation import SegmentationDistillation
 from training.segmentation.losses import SegmentationLoss
 
 
-class SegmentationTrainingModel(keras.Model):
+class SegmentationTrainingModel(TrainingModel):
     """A network behind its normalisation and in front of its loss.
 
     Args:
@@ -35,14 +35,8 @@ class SegmentationTrainingModel(keras.Model):
         teacher: TeacherNetwork | None = None,
         distillation: SegmentationDistillation | None = None,
     ) -> None:
-        super().__init__(name=f"{network.name}_training_model", autocast=False)
-        self.dtype_policy = network.dtype_policy  # half precision has its loss scaled
-        self.network, self.preprocessing, self.map_loss = network, preprocessing, loss
-        self.placement = placement
-        self.teacher, self.distillation = teacher, distillation
-        if teacher is not None:
-            self.teacher_network = teacher.model
-            self.teacher_network.trainable = False
+        super().__init__(network, preprocessing, placement, teacher)
+        self.map_loss, self.distillation = loss, distillation
         self.built = True
 
     def call(self, batch: dict[str, Any], training: bool = False) -> Any:
@@ -50,7 +44,7 @@ class SegmentationTrainingModel(keras.Model):
 
         With a teacher both networks', in a dict.
         """
-        pictures = self.preprocessing.normalise_floats(ops.cast(batch["pictures"], "float32"))
+        pictures = self.normalised(batch)
         logits = self.network(pictures, training=training)
         if self.teacher is None:
             return logits

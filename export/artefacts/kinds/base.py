@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from export.artefacts.variants import DEFAULT, ChannelPrune, Cluster, Prune, Qat, Variant
 from kerascnn.errors import InputError
 from training.common.registry import Registry
+from training.engine.own_answers import is_agreement
 
 
 class Kind(abc.ABC):
@@ -21,6 +22,7 @@ class Kind(abc.ABC):
         share_of_images: the metric is one, so that an image more or less is as many points
             everywhere.
         reconstructed: kernels are rounded by what they do, see `export.compress.reconstruct`.
+        agreed: what the metric is where the network's own answers are the truth.
         columns: of the report: by the title that a classifier's column has, its own title and
             meaning.
         decodings: ways in which outputs become answers, as "decoding" of a file's description
@@ -38,6 +40,7 @@ class Kind(abc.ABC):
     share_of_images: ClassVar[bool] = False
     reconstructed: ClassVar[bool] = False
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    agreed: ClassVar[str] = ""
     decodings: ClassVar[Mapping[str, str]]
     predicted: ClassVar[str]
     asked: ClassVar[frozenset[str]] = frozenset()
@@ -54,6 +57,14 @@ class Kind(abc.ABC):
     def default(self, info: Mapping[str, Any]) -> tuple[str, ...]:
         """Variants that are made when none are asked for."""
         return DEFAULT
+
+    def columns_of(self, metric: str) -> Mapping[str, Mapping[str, str]]:
+        """`columns`, where figures may be of the network's own answers."""
+        if not is_agreement(metric):
+            return self.columns
+        title = metric.capitalize() if metric == metric.lower() else metric  # "mIoU agreement"
+        named = {"title": f"{title}, %", "meaning": self.agreed}
+        return {**self.columns, "Accuracy, %": named}
 
     def without_onnx(self, info: Mapping[str, Any]) -> str | None:
         """Why the networks of a run have no ONNX file; None where they have one."""
@@ -106,6 +117,19 @@ def shared_steps(variant: Variant, *, slim: bool = False, taught: bool = False) 
     return (taught or not has_teacher(variant)) and all(
         isinstance(step, steps) for step in variant.steps
     )
+
+
+OWN_ANSWERS = "its own answers are the truth that files are held against"
+
+
+def refuse_without_labels(variant: Variant, info: Mapping[str, Any]) -> None:
+    """Raise InputError for a variant that trains, where the images of a run have no labels."""
+    imported = info["request"].get("imported")
+    if variant.steps and imported is not None and not imported["labelled"]:
+        raise InputError(
+            f"{variant.name} trains, which needs labels, and the images of the run have none; "
+            "import the network with --data of labelled images, or leave this variant out"
+        )
 
 
 def has_teacher(variant: Variant) -> bool:

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from export.artefacts import significance
-from export.artefacts.kinds.base import Kind
+from export.artefacts.kinds.base import OWN_ANSWERS, Kind, refuse_without_labels
 from export.artefacts.variants import Variant
 from kerascnn.errors import InputError
 from training.classification import floor
-from training.classification.agreement import AGREEMENT
 from training.engine.floor import class_facts
+from training.engine.own_answers import AGREEMENT
 
 
 class ClassificationKind(Kind):
@@ -22,6 +22,7 @@ class ClassificationKind(Kind):
     metrics = ("accuracy", AGREEMENT)
     resamples = 10_000
     share_of_images = True
+    agreed = "share of the held-out images that the file answers as the imported network does"
     reconstructed = True
     decodings: ClassVar[Mapping[str, str]] = {
         "logits": "softmax of logits",
@@ -64,7 +65,7 @@ class ClassificationKind(Kind):
     def keras_figure(self, results: Mapping[str, Any]) -> str:
         """With the balanced accuracy, where it is known."""
         if results.get("metric") == AGREEMENT:
-            return "its own answers are the truth that files are held against (agreement)"
+            return f"{OWN_ANSWERS} (agreement)"
         right = f"accuracy {results['held_out']:.1f}%"
         balanced = results.get("balanced_accuracy")
         return right if balanced is None else f"{right}, balanced accuracy {balanced:.1f}%"
@@ -76,9 +77,4 @@ def check_classifier(variant: Variant, info: Mapping[str, Any]) -> None:
         raise InputError(
             f"{variant.name}: only detectors and segmentation networks have a raw form"
         )
-    imported = info["request"].get("imported")
-    if variant.steps and imported is not None and not imported["labelled"]:
-        raise InputError(
-            f"{variant.name} trains, which needs labels, and the images of the run have none; "
-            "import the network with --data of labelled images, or leave this variant out"
-        )
+    refuse_without_labels(variant, info)

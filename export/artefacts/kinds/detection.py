@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from export.artefacts.kinds.base import Kind, refuse_probabilities, shared_steps
+from export.artefacts.kinds.base import (
+    OWN_ANSWERS,
+    Kind,
+    refuse_probabilities,
+    refuse_without_labels,
+    shared_steps,
+)
 from export.artefacts.variants import Variant
 from kerascnn.errors import InputError
 from training.detection import floor
+from training.engine.own_answers import agreement_of, is_agreement
 
 _TWO_STAGE = ("float32", "float16", "dynamic_int8", "weight_int8")
 NO_LOSSES = "steps that train have the losses of one-stage detectors alone"
@@ -17,8 +24,12 @@ NO_LOSSES = "steps that train have the losses of one-stage detectors alone"
 class DetectionKind(Kind):
     """See `Kind`; `info["detector"]["stages"]` is 2 of a two-stage detector."""
 
-    metrics = ("AP", "mask AP")
+    metrics = ("AP", "mask AP", agreement_of("AP"), agreement_of("mask AP"))
     reconstructed = True
+    agreed = (
+        "COCO's average precision, IoU 0.5 to 0.95, of the file in its own runtime on the held-out "
+        "images, where what the imported network is sure of (score 0.3) is the truth"
+    )
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "Accuracy, %": {
             "title": "AP, %",
@@ -47,6 +58,7 @@ class DetectionKind(Kind):
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
         """Fewer where a second stage looks at what the first one found."""
         refuse_probabilities(variant)
+        refuse_without_labels(variant, info)
         if _stages(info) == 2:
             _check_two_stage(variant)
         elif not shared_steps(variant, slim=True, taught=True) or variant.tool == "converter":
@@ -82,11 +94,15 @@ class DetectionKind(Kind):
         self, evaluation: Mapping[str, Any], classes: int, *, imported: bool = False
     ) -> str | None:
         """Below an AP of one percent."""
-        return floor.below_floor(evaluation["metric"], evaluation["value"])
+        if is_agreement(evaluation["metric"]):
+            return None
+        return floor.below_floor(evaluation["metric"], evaluation["value"], imported=imported)
 
     def keras_figure(self, results: Mapping[str, Any]) -> str:
         """With the AP at an IoU of 0.5."""
         metric, held_out = results["metric"], results["held_out"]
+        if is_agreement(metric):
+            return f"{OWN_ANSWERS} ({metric})"
         return f"{metric} {held_out:.1f}%, AP50 {results['ap50'] or 0:.1f}%"
 
 

@@ -7,18 +7,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from export.artefacts.kinds.base import Kind, refuse_probabilities
+from export.artefacts.kinds.base import (
+    OWN_ANSWERS,
+    Kind,
+    refuse_probabilities,
+    refuse_without_labels,
+)
 from export.artefacts.variants import Variant
 from training.engine.floor import class_facts
+from training.engine.own_answers import agreement_of, is_agreement
 from training.segmentation import floor
 
 
 class SegmentationKind(Kind):
     """See `Kind`."""
 
-    metrics = ("mIoU",)
+    metrics = ("mIoU", agreement_of("mIoU"))
     class_metric = "IoU"
     reconstructed = True
+    agreed = (
+        "intersection over union of the file's masks and the imported network's, all held-out "
+        "images together, in its own runtime; the mean over classes"
+    )
     columns: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "Accuracy, %": {
             "title": "mIoU, %",
@@ -44,8 +54,9 @@ class SegmentationKind(Kind):
     scorer = "export.tools.scorers:Segmentation"
 
     def check(self, variant: Variant, info: Mapping[str, Any]) -> None:
-        """All but those of other outputs."""
+        """All but those of other outputs, and those that train where images have no masks."""
         refuse_probabilities(variant)
+        refuse_without_labels(variant, info)
 
     def answers(self, evaluation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Counts of pixels by image and class."""
@@ -65,12 +76,16 @@ class SegmentationKind(Kind):
         """Against one class everywhere."""
         from training.segmentation.metrics import TRUTH
 
+        if is_agreement(evaluation.get("metric")):
+            return None
         pixels = self.answers(evaluation)[1][..., TRUTH].sum(axis=0)
         facts = class_facts(pixels)
         there, majority = facts["classes"], facts["majority"]
         value = evaluation["value"]
-        return floor.below_floor(value, classes=there, majority=majority)
+        return floor.below_floor(value, classes=there, majority=majority, imported=imported)
 
     def keras_figure(self, results: Mapping[str, Any]) -> str:
         """The mean over classes."""
+        if is_agreement(results["metric"]):
+            return f"{OWN_ANSWERS} ({results['metric']})"
         return f"mIoU {results['held_out']:.1f}%"

@@ -14,7 +14,7 @@ calibration did not see of it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 import keras
@@ -80,8 +80,8 @@ def equalised(
     walk = Walk(model, x)
     for step in steps(model):
         made = walk.outputs(step)
-        if len(step.outputs) == 1 and chains.of(step.outputs[0]) is not None:
-            chain = chains.of(step.outputs[0])
+        chain = chains.of(step.outputs[0]) if len(step.outputs) == 1 else None
+        if chain is not None:
             found = np.abs(made).reshape(-1, made.shape[-1]).max(axis=0)
             share = found / max(float(found.max()), 1e-12)
             loudest[chain] = np.maximum(loudest.get(chain, 0.0), share)
@@ -94,10 +94,14 @@ def equalised(
     for step in steps(model):
         if isinstance(step.operation, LINEAR):
             (source,), (output,) = inputs_of(step), step.outputs
-            into, out = (factors.get(chains.of(one)) for one in (source, output))
+            into, out = (_of(factors, chains.of(one)) for one in (source, output))
             if into is not None or out is not None:
                 _scale(twin.get_layer(step.operation.name), into, out)
     return twin
+
+
+def _of(factors: Mapping[int, np.ndarray], chain: int | None) -> np.ndarray | None:
+    return None if chain is None else factors.get(chain)
 
 
 def _scale(layer: layers.Layer, into: np.ndarray | None, out: np.ndarray | None) -> None:

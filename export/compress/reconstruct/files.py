@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
-from export.artefacts.variants import Variant
-from export.compress.qat import FIXED_RANGES, float_layers, fused_dense, has_scale
+from export.artefacts.artefact import FLOAT_LAYERS
+from export.artefacts.variants import Variant, parse_variant
+from export.compress.int8_tensors import FIXED_RANGES, float_layers, fused_dense, has_scale
 from export.compress.reconstruct.equalise import better
+from export.compress.reconstruct.keep_float import Subject, operations_of, with_float_layers
 from export.compress.reconstruct.measure import answers, has_regions, heads_noise, noise
+from export.compress.reconstruct.mixed_time import Timed, TimeReport, timed, within_time
 from export.compress.reconstruct.network import (
     ALL_PARTS,
     NEAREST,
@@ -26,6 +29,7 @@ from export.compress.reconstruct.network import (
 )
 from export.compress.reconstruct.varied import crops, half_varied
 from export.compress.reconstruct.walk import steps
+from export.graph.linear import LINEAR
 from export.tflite.convert import layer_of, to_tflite
 from export.tflite.kernel_ranges import kernels
 from export.tflite.model import TFLiteModel
@@ -77,7 +81,7 @@ def reconstructed(
     slow = variant.activations == "int16" or has_regions(model)
     judged, fitted = pictures[back][: _FEW_HELD_BACK if slow else None], pictures[~back]
     float_file = float_file or TFLiteModel.open(to_tflite(model))
-    format_ = _format(model, float_file, variant, shared_scale)
+    format_ = file_format(model, float_file, variant, shared_scale)
     if bits is not None:
         rounded = {layer: count for layer, count in bits.items() if count <= 8}
         format_ = dataclasses.replace(format_, bits=lambda layer: rounded.get(layer.name))
@@ -95,10 +99,60 @@ def reconstructed(
         return file, None
     if work.regions:
         told = work.heads(judged)
-    else:
-        measure = _Measure(float_file, preprocessing, judged)
-        told = _told(measure.noise(plain), measure.noise(file), judged)
-    return (file if told["written"] else plain), told
+        return (file if told["written"] else plain), told
+    measure = _Measure(float_file, preprocessing, judged)
+    told = _told(measure.noise(plain), measure.noise(file), judged)
+    best = file if told["written"] else plain
+    kept = with_float_layers(
+        Subject(
+            model=work.model,
+            format=format_,
+            float_file=float_file,
+            int8_file=best,
+            int8_db=max(told["plain_db"], told["reconstructed_db"]),
+            fitted=work.x,
+            more=work.more,
+            judged=preprocessing.normalise(judged),
+            most=variant.keep_float,
+            write=lambda made, floats: write(made, floats=floats),
+            decibels=measure.noise,
+        )
+    )
+    if kept is None:
+        return best, told
+    return kept[0], {**told, FLOAT_LAYERS: kept[1]}
+
+
+def reconstructed_in_time(
+    model: keras.Model,
+    budget: float,
+    preprocessing: Preprocessing,
+    pictures: np.ndarray,
+    *,
+    shared_scale: Sequence[str] = (),
+    name: str = "",
+) -> tuple[TFLiteModel, TimeReport]:
+    """Write a network in int8 and float, as much of it in float as is fast enough.
+
+    Args:
+        model: as of `reconstructed`, lowered.
+        budget: milliseconds for an image on this machine, one thread.
+        preprocessing, pictures, shared_scale, name: likewise.
+
+    Raises:
+        InputError: no mixture is so fast.
+    """
+    back = _held_back(len(pictures))
+    float_file = TFLiteModel.open(to_tflite(model))
+    subject = Timed(
+        model=model,
+        format=file_format(model, float_file, parse_variant("plain_int8"), shared_scale),
+        preprocessing=preprocessing,
+        fitted=looked_at(model, pictures[~back]),
+        judged=pictures[back],
+        milliseconds=timed,
+    )
+    return within_time(subject, budget, name)
 
 
 class _Work:
@@ -106,6 +160,9 @@ class _Work:
 
     Attributes:
         regions: whether it is a two-stage detector.
+        model: the network that is rounded: as given, or with its channels brought to one size.
+        x: normalised images that are looked at.
+        more: gives others, as of `reconstruct`; or None.
         found: what the walk makes of it.
     """
 
@@ -119,15 +176,15 @@ class _Work:
         name: str,
     ) -> None:
         self._format, self._preprocessing, self._images = format_, preprocessing, images
-        self._model, self._name, self.regions = model, name, has_regions(model)
+        self.model, self.regions = model, has_regions(model)
         rng, seen = np.random.default_rng(0), looked_at(model, images)
-        self._x = preprocessing.normalise(half_varied(seen, rng) if parts.varied else seen)
+        self.x = preprocessing.normalise(half_varied(seen, rng) if parts.varied else seen)
         if parts.equalising and format_.activations == "int8" and not self.regions:
-            self._model = better(model, format_, self._x)
+            self.model = better(model, format_, self.x)
         whole = parts.varied and not self.regions
-        more = functools.partial(self._more, rng) if whole else None
-        given = (self._model, format_, self._x)
-        self.found = reconstruct(*given, parts=parts, more=more, name=name)
+        self.more = functools.partial(self._more, rng) if whole else None
+        given = (self.model, format_, self.x)
+        self.found = reconstruct(*given, parts=parts, more=self.more, name=name)
 
     def _more(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
         """Normalised images, of other places and colours than those that are looked at."""
@@ -142,9 +199,10 @@ class _Work:
             judged: (n, height, width, channels) uint8 images held back.
         """
         x = self._preprocessing.normalise(judged)
-        nearest = reconstruct(self._model, self._format, self._x[:1], parts=NEAREST)
+        nearest = reconstruct(self.model, self._format, self.x[:1], parts=NEAREST)
         twins = (nearest.model, self.found.model)
-        return _told(*(heads_noise(self._model, twin, x) for twin in twins), judged)
+        before, after = (heads_noise(self.model, twin, x) for twin in twins)
+        return _told(before, after, judged)
 
 
 class _Measure:
@@ -194,8 +252,9 @@ def _written(
     pictures: np.ndarray,
     shared_scale: Sequence[str],
     bits: Mapping[str, int] | None,
+    floats: Collection[str] = (),
 ) -> TFLiteModel:
-    """The file, with the kernels and ranges that were found."""
+    """The file, with the kernels and ranges that were found; some layers may stay float."""
     made = TFLiteModel.open(to_tflite(found.model))
     if bits is not None:
         return quantise_weights(made, _outputs(made, bits), found.bounds)
@@ -209,21 +268,29 @@ def _written(
         trained=ranges or None,
         shared_scale=shared_scale,
         kernel_bounds=found.bounds,
+        floats=operations_of(made, floats, {layer.name for layer in found.model.layers}),
     )
 
 
-def _format(
+def file_format(
     model: keras.Model,
     float_file: TFLiteModel,
     variant: Variant,
     shared_scale: Container[str],
 ) -> Format:
-    known = {layer.name for layer in model.layers}
+    """How a file of a variant will hold a network.
+
+    Args:
+        model, variant, shared_scale: as of `reconstructed`.
+        float_file: the network as it is written.
+    """
+    known = {layer.name for layer in model.layers if isinstance(layer, LINEAR)}
+    by_constant = kernel_bits(float_file, variant)
     bits: dict[str, int] = {}
-    for constant, count in kernel_bits(float_file, variant).items():
-        layer = layer_of(constant, known)
-        if layer is not None:
-            bits[layer] = count
+    for kernel in kernels(float_file):
+        layer = kernel.layer_among(known)
+        if layer is not None and kernel.name in by_constant:
+            bits[layer] = by_constant[kernel.name]
     fixed = {
         layer.name: FIXED_RANGES[layer.activation.__name__]
         for layer in model.layers

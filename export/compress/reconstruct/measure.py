@@ -13,7 +13,8 @@ the same regions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -64,6 +65,48 @@ def noise(got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> fl
     return _decibels(shares)
 
 
+def weights_of(wanted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the square of each number's error counts in `noise`, before its decibels.
+
+    Args:
+        wanted: as of `noise`.
+
+    Returns:
+        By output, of its shape. Errors are those of what `comparable` makes of an output.
+    """
+    if set(wanted) == {BOXES, SCORES}:
+        objects = _objects(wanted[SCORES])
+        even = np.full(objects.shape, 1 / objects.size)
+        of_anchors = {BOXES: objects, SCORES: (even + objects) / 2}
+        signals = {BOXES: wanted[BOXES], SCORES: _logits(wanted[SCORES])}
+    else:
+        of_anchors = dict.fromkeys(wanted)
+        signals = {key: _centred(key, one, one)[1] for key, one in wanted.items()}
+    return {key: _counted(signals[key], of_anchors[key]) / len(wanted) for key in wanted}
+
+
+def comparable(key: str, wanted: Mapping[str, np.ndarray]) -> Callable[[Any], Any]:
+    """A function of `keras.ops` that makes of an output what `noise` takes the error of.
+
+    Args:
+        key: the output.
+        wanted: of all outputs, as of `noise`.
+    """
+
+    def centred(x: Any) -> Any:
+        return x - keras.ops.mean(x, axis=-1, keepdims=True)
+
+    def logits(x: Any) -> Any:
+        p = keras.ops.clip(x, _LEAST_SCORE, 1 - 2.0**-24)  # the number below 1 in float32
+        if _has_background(wanted[SCORES]):
+            return centred(keras.ops.log(p))
+        return keras.ops.log(p) - keras.ops.log(1 - p)
+
+    if set(wanted) == {BOXES, SCORES} and key == SCORES:
+        return logits
+    return centred if key == OUTPUT_NAME and wanted[key].shape[-1] > 1 else lambda x: x
+
+
 def heads_noise(model: keras.Model, twin: keras.Model, x: np.ndarray) -> float:
     """The same of a two-stage detector and a twin with other weights.
 
@@ -111,6 +154,17 @@ def _share(error: np.ndarray, signal: np.ndarray, weights: np.ndarray | None = N
     mean = np.sum(weights * signal)
     variance = np.sum(weights * np.square(signal - mean))
     return float(np.sum(weights * np.square(error)) / max(float(variance), 1e-12))
+
+
+def _counted(signal: np.ndarray, of_anchors: np.ndarray | None) -> np.ndarray:
+    """The weight of each squared error in `_share`."""
+    signal = signal.astype(np.float64)
+    if of_anchors is None:
+        weight = 1 / max(float(np.var(signal)), 1e-12) / signal.size
+        return np.full(signal.shape, weight)
+    weights = np.broadcast_to(of_anchors[..., None] / signal.shape[-1], signal.shape)
+    variance = np.sum(weights * np.square(signal - np.sum(weights * signal)))
+    return weights / max(float(variance), 1e-12)
 
 
 def _centred(key: str, got: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,6 @@ from export.artefacts.variants import Variant
 from export.compress.mixed import Report
 from export.compress.reconstruct.files import reconstructed
 from export.tasks.comparison import Comparison
-from export.tflite.convert import layer_of
 from export.tflite.kernel_ranges import Kernel, kernels
 from export.tflite.model import TFLiteModel
 from kerascnn.preprocessing import Preprocessing
@@ -81,7 +80,7 @@ def layer_bits(float_file: TFLiteModel, report: Report, known: Container[str]) -
     searched = [one for one in all_kernels if one.output in chosen]
     found = {}
     for kernel in all_kernels:
-        layer = layer_of(kernel.name, known)
+        layer = kernel.layer_among(known)
         bits = chosen.get(kernel.output) or _of_its_like(kernel, searched, chosen)
         if layer is not None and bits is not None:
             found[layer] = bits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -108,13 +109,13 @@ class Reconstruction:
         bounds: by layer, (channels,) largest value that its kernel's grid holds.
         ranges: of activations, by layer, where one was chosen; others have all that is calibrated.
         decibels: of its answers below the float network's, on some of what it was made with
-            (`export.compress.reconstruct.measure.noise`).
+            (`export.compress.reconstruct.measure.noise`); nan where nothing was measured.
     """
 
     model: keras.Model
     bounds: Mapping[str, np.ndarray]
     ranges: Mapping[str, Range]
-    decibels: float
+    decibels: float = math.nan
 
 
 def reconstruct(
@@ -331,7 +332,7 @@ class _Work:
             if self._format.activations == "dynamic" and not isinstance(
                 layer, layers.DepthwiseConv2D
             ):
-                x = _by_picture(x)
+                x = _by_image(x)
             met = moments(layer, x, self._seed, given if self._parts.targets else None)
         if self._parts.rounding == "scales":
             return rounding.by_error(weights, met.inputs, bits, tied=tied)
@@ -371,7 +372,7 @@ def _correct(layer: layers.Layer, found: np.ndarray, wanted: np.ndarray) -> None
     found += moved.astype(np.float32)
 
 
-def _by_picture(x: np.ndarray) -> np.ndarray:
+def _by_image(x: np.ndarray) -> np.ndarray:
     """As dynamic int8 takes it: 256 steps over each picture's own range."""
     made = np.empty_like(x)
     for one, out in zip(x, made, strict=True):

@@ -43,7 +43,7 @@ def half_varied(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _varied(image: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    x = image.astype(np.float32)
+    x: np.ndarray = image.astype(np.float32)
     if rng.random() < _OFTEN:
         share = rng.uniform(*_BLENDED)
         x = share * x + (1 - share) * other[:, ::-1]

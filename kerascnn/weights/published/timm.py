@@ -2,10 +2,18 @@
 
 timm/models/{senet,efficientnet,mobilenetv3,byobnet,repvit}.py name the files. Those on GitHub have
 the first eight digits of their SHA-256 in their names. Those on Hugging Face's hub are named by
-commit, so that nobody changes them, and the hub sends their SHA-256 along. Of MobileNetV4's sets
-these are the ones whose commit could be looked up in full; timm's tag says epochs and training
-size. MobileOne-S1 and S2 have no name here for the same reason. Accuracies are those of timm's
-README and of results/results-imagenet.csv; of MobileOne and RepViT, their authors'.
+commit, or their SHA-256 stands here, so that nobody changes them; it sends the SHA-256 of the
+others along. Where a SHA-256 was found:
+
+- MobileOne: the hub's own pages of the files, as in
+  huggingface.co/timm/mobileone_s1.apple_in1k/blob/main/model.safetensors, which name the commit by
+  seven digits alone, so that S1 and S2 are fetched from the branch.
+- MobileNetV4 without attention: utils/tools/mobilenet/checkpoints.json of
+  github.com/D-Robotics/rdk_model_zoo, with their sizes; other projects that pin them agree.
+
+Of MobileNetV4's sets these are the ones whose commit could be looked up in full; timm's tag says
+epochs and training size. Accuracies are those of timm's README and of
+results/results-imagenet.csv; of MobileOne and RepViT, their authors'.
 """
 
 from __future__ import annotations
@@ -105,11 +113,14 @@ def _hub(
     )
 
 
-def _mobileone(number: int, commit: str, share: float, top1: float) -> Published:
+def _mobileone(
+    number: int, commit: str, sha256: str, top1: float, *, share: float = 0.9
+) -> Published:
     return _hub(
         f"mobileone_s{number}",
         f"mobileone_s{number}.apple_in1k",
         commit,
+        digest=f"sha256:{sha256}",
         pixels=224,
         share=share,
         interpolation="bilinear",
@@ -207,8 +218,25 @@ ROWS = (
         top5=94.754,
         normalisation=HALF,
     ),
-    _mobileone(0, "95d8df5c6f15f61b6891514f26871e3ae957b4b4", 0.875, 71.4),
-    _mobileone(3, "7a23ab2571c0c8039a4c0ea8da0da749ef6e16d9", 0.9, 78.1),
+    _mobileone(
+        0,
+        "95d8df5c6f15f61b6891514f26871e3ae957b4b4",
+        "b624d5ab2a210791dff05fd4ec734b3ad271a47c2b053db625c5a5783eacb8bf",
+        71.4,
+        share=0.875,
+    ),
+    _mobileone(
+        1, "main", "5d6c420683128b11cc5ea28fa9b7ce7857eaf579af9bf0dd38d6295af24c703a", 75.9
+    ),
+    _mobileone(
+        2, "main", "21d333af83f23dfd7d4f71648b50bbaf785cde48fb48181eb928c9da3179ae7a", 77.4
+    ),
+    _mobileone(
+        3,
+        "7a23ab2571c0c8039a4c0ea8da0da749ef6e16d9",
+        "9340b9e332591b2c83579ce71d9f149eb7e7bec4a520ed60a26d52819f9f55bd",
+        78.1,
+    ),
     _repvit(
         "m0_9",
         "003653b800490792c19a0c292b663b8799804ef6",
@@ -221,6 +249,8 @@ ROWS = (
         "mobilenet_v4_conv_small",
         "mobilenetv4_conv_small.e2400_r224_in1k",
         "7249cacba963f438597f373327119b22f4d3a848",
+        digest="sha256:7a7102ec18f62bbfb555b6fe829bbb5af749516b84174926c29ffdfdfc03aec4",
+        size=15_223_016,
         pixels=256,
         share=0.95,
         top1=74.616,
@@ -229,7 +259,9 @@ ROWS = (
     _hub(
         "mobilenet_v4_conv_medium",
         "mobilenetv4_conv_medium.e500_r224_in1k",
-        "e9c0138574f05d63fc035fe01067883b509d0652",
+        "02a09fbfb82b289e871ba8255f9da58c056fb13b",
+        digest="sha256:10f9f8057d574f71d22c52d31cadab8af0bc325841fd93939c86d45d20998cad",
+        size=39_179_184,
         pixels=256,
         share=1.0,
         top1=79.808,
@@ -238,7 +270,9 @@ ROWS = (
     _hub(
         "mobilenet_v4_conv_large",
         "mobilenetv4_conv_large.e500_r256_in1k",
-        "8ad827d0c12a6fcd9fab7c47a611f4f56685dcd8",
+        "033de0bd74b5261f7339c5de242a2e4785808aa3",
+        digest="sha256:9f86412962cd3360dab5759cbbc64495fefda68f7bae44b6b3142ac5853cb266",
+        size=131_022_456,
         pixels=320,
         share=1.0,
         top1=82.674,

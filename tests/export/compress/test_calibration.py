@@ -10,13 +10,14 @@ import colours
 import numpy as np
 import pytest
 from commands import assert_refused, here
+from marks import IN_CI
 from PIL import Image
 
 import kerascnn
 from export.artefacts.variants import Settings, parse_variant
 from export.compress import calibration
 from export.compress.calibration import Likeness, by_chance, distance
-from export.compress.compress import VariantBuilder
+from export.compress.compress import VariantBuilder, compress
 from kerascnn.errors import InputError
 from training.engine.run import Run
 
@@ -79,7 +80,8 @@ def test_chance_is_counted_out() -> None:
 def test_like_images_are_taken_without_a_word(
     root: Path, run: kerascnn.Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.compress(["int8"], onnx=False, calibration=root / "photos", calibration_images=60)
+    settings = Settings(calibration=str(root / "photos"), calibration_pictures=60)
+    compress(Run.open(run.folder), ["int8"], onnx=False, settings=settings)
     assert "unlike" not in capsys.readouterr().err
     found = told(run, "int8")
     assert found["calibration_pictures"] == 60
@@ -102,26 +104,27 @@ def test_unlike_images_are_warned_of(
     assert "look unlike the training images" in (run.folder / "report.html").read_text("utf-8")
 
 
+@IN_CI
 def test_another_set_makes_files_anew(root: Path, run: kerascnn.Run) -> None:
-    def made() -> str:
+    opened, path = Run.open(run.folder), run.folder / "artefacts" / "plain_int8.tflite"
+
+    def made(where: Path | str) -> str:
+        settings = Settings(calibration=str(where))
+        compress(opened, ["plain_int8"], onnx=False, settings=settings)
         return told(run, "plain_int8")["sha256"]
 
-    run.compress(["plain_int8"], onnx=False, **QUIET)
-    own = made()
+    own = made("")
     assert "calibration" not in told(run, "plain_int8")["variant"]
-    run.compress(["plain_int8"], onnx=False, calibration=root / "night", **QUIET)
-    dark, path = made(), run.folder / "artefacts" / "plain_int8.tflite"
-    assert dark != own
+    assert made(root / "night") != own
     at = path.stat().st_mtime_ns
     # The same images in another place are the same set; one image more is another.
     moved = shutil.copytree(root / "night", run.folder.parent / "elsewhere" / "night")
-    run.compress(["plain_int8"], onnx=False, calibration=moved, **QUIET)
+    made(moved)
     assert path.stat().st_mtime_ns == at
     colours.flat(moved / "more", 1)
-    run.compress(["plain_int8"], onnx=False, calibration=moved, **QUIET)
+    made(moved)
     assert path.stat().st_mtime_ns != at
-    run.compress(["plain_int8"], onnx=False, **QUIET)
-    assert made() == own
+    assert made("") == own
 
 
 def test_the_seed_chooses_so_many_in_all_and_broken_ones_are_named(

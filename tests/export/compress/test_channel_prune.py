@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from marks import IN_CI, marks_of
 from networks import with_random_weights
 
 import kerascnn
@@ -31,6 +32,7 @@ NETWORKS: dict[str, dict] = {
     "efficientnet_v2_b0": {"width": 0.5, "depth": 0.5},
     "mobilenet_v4_conv_small": {"alpha": 0.5},
 }
+CI_ALONE = {"efficientnet_v2_b0", "mobilenet_v4_conv_small"}
 # Longer, and like the others to what is tested here.
 LONG: dict[str, dict] = {
     "alexnet": {},
@@ -84,7 +86,7 @@ def built(name: str, options: dict) -> keras.Model:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        *NETWORKS.items(),
+        *(pytest.param(*item, marks=marks_of(item[0], ci=CI_ALONE)) for item in NETWORKS.items()),
         *(pytest.param(*item, marks=pytest.mark.slow) for item in LONG.items()),
     ],
 )
@@ -347,6 +349,7 @@ def test_auxiliary_logits_stay() -> None:
     assert widths(narrower) == {"conv1": 32, "logits": 16, "aux_logits": 16}
 
 
+@IN_CI
 def test_resnext_loses_channels_around_its_groups() -> None:
     model = kerascnn.build("resnext50_32x4d", input_shape=(32, 32, 3), classes=2, width=0.25)
     before, after = widths(model), widths(prune_channels(model, macs=0.7, score="norm"))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import assert_refused, here
+from marks import IN_CI
 from PIL import Image
 from scans import scans_of_commands
 
@@ -175,6 +176,7 @@ def test_a_file_that_does_not_run_here_is_written_without_a_self_test(
     assert len(tested) - len(untested) == len(grown)
 
 
+@IN_CI
 def test_author_and_licence_are_in_all_files_from_then_on(
     lenet_run: Run, made, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from fine_tuned import (
     small,
     stop_after,
 )
+from marks import IN_CI
 
 from export.artefacts.variants import SPARED, Prune
 from export.compress import finetune
@@ -28,20 +30,29 @@ from export.tflite.convert import to_tflite
 from export.tflite.model import TFLiteModel
 from kerascnn.errors import InputError
 
+Pruned = Callable[[Prune], keras.Model]
+
 
 @pytest.fixture(scope="module")
-def pruned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, keras.Model]:
+def pruned(tmp_path_factory: pytest.TempPathFactory) -> Pruned:
     folder = tmp_path_factory.mktemp("pruned")
-    steps = (
-        Prune(sparsity=75),
-        Prune(sparsity=50, pattern="2of4"),
-        Prune(sparsity=60, pattern="1x4"),
-    )
-    before = small()
-    found = {s.name: prune(before, s, fine_tuning_data(), CONFIG, folder / s.name) for s in steps}
-    # The network itself is left as it is.
-    assert all(map(np.array_equal, before.get_weights(), small().get_weights()))
-    return found
+
+    @functools.cache
+    def get(step: Prune) -> keras.Model:
+        before = small()
+        found = prune(before, step, fine_tuning_data(), CONFIG, folder / step.name)
+        # The network itself is left as it is.
+        assert all(map(np.array_equal, before.get_weights(), small().get_weights()))
+        return found
+
+    return get
+
+
+PLAIN, FOURS, BLOCKS = (
+    Prune(sparsity=75),
+    Prune(sparsity=50, pattern="2of4"),
+    Prune(sparsity=60, pattern="1x4"),
+)
 
 
 def groups(kernel: np.ndarray) -> np.ndarray:
@@ -57,8 +68,8 @@ def test_what_is_pruned() -> None:
     assert weighty_layers(small(), ("o",)) == {"wide", "stem", "head"}
 
 
-def test_as_many_zeros_as_asked_and_none_elsewhere(pruned: dict[str, keras.Model]) -> None:
-    before, after = small(), pruned["prune75"]
+def test_as_many_zeros_as_asked_and_none_elsewhere(pruned: Pruned) -> None:
+    before, after = small(), pruned(PLAIN)
     assert [layer.name for layer in after.layers] == [layer.name for layer in before.layers]
     for layer in after.layers:
         if layer.name in CHOSEN:
@@ -70,8 +81,8 @@ def test_as_many_zeros_as_asked_and_none_elsewhere(pruned: dict[str, keras.Model
         assert not any(map(np.array_equal, layer.get_weights(), old)), layer.name
 
 
-def test_two_of_four_neighbours_are_zero(pruned: dict[str, keras.Model]) -> None:
-    model = pruned["prune2of4"]
+def test_two_of_four_neighbours_are_zero(pruned: Pruned) -> None:
+    model = pruned(FOURS)
     for name in CHOSEN:
         assert two_of_four(kernel_of(model, name)), name
     assert_in_file(model, two_of_four)
@@ -83,8 +94,9 @@ def two_of_four(kernel: np.ndarray) -> bool:
     return set(zeros[np.isfinite(fours).all(axis=1)]) == {2}
 
 
-def test_blocks_of_four_are_zero_or_not(pruned: dict[str, keras.Model]) -> None:
-    model = pruned["prune60x4"]
+@IN_CI
+def test_blocks_of_four_are_zero_or_not(pruned: Pruned) -> None:
+    model = pruned(BLOCKS)
     for name in CHOSEN:
         assert in_blocks(kernel_of(model, name)), name
     assert_in_file(model, in_blocks)
@@ -114,20 +126,15 @@ def assert_in_file(model: keras.Model, holds: Callable[[np.ndarray], bool]) -> N
     )
 
 
-def test_zeros_are_in_the_file(pruned: dict[str, keras.Model]) -> None:
-    assert_in_file(pruned["prune75"], lambda kernel: (kernel == 0).mean() > 0.74)
+def test_zeros_are_in_the_file(pruned: Pruned) -> None:
+    assert_in_file(pruned(PLAIN), lambda kernel: (kernel == 0).mean() > 0.74)
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        Prune(sparsity=75),
-        pytest.param(Prune(sparsity=60, pattern="1x4"), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("step", [PLAIN, pytest.param(BLOCKS, marks=pytest.mark.slow)])
 def test_a_broken_training_goes_on_to_the_same_weights(
-    step: Prune, pruned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    step: Prune, pruned: Pruned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
+    whole = pruned(step)
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
         with pytest.raises(Stop):
@@ -142,20 +149,20 @@ def test_a_broken_training_goes_on_to_the_same_weights(
             "on_epoch_end",
             lambda self, epoch, logs=None: (trained.append(epoch), real(self, epoch, logs)),
         )
-        assert_same(prune(small(), step, fine_tuning_data(), CONFIG, tmp_path), pruned[step.name])
+        assert_same(prune(small(), step, fine_tuning_data(), CONFIG, tmp_path), whole)
         assert trained == list(range(1, CONFIG.epochs))  # and not the first one again
         # Once more: all is read.
-        assert_same(prune(small(), step, fine_tuning_data(), CONFIG, tmp_path), pruned[step.name])
+        assert_same(prune(small(), step, fine_tuning_data(), CONFIG, tmp_path), whole)
         assert trained == list(range(1, CONFIG.epochs))
     assert "going back" not in capsys.readouterr().err
 
 
-def test_a_damaged_checkpoint_is_said_and_begun_anew(pruned, tmp_path: Path, capsys) -> None:
+def test_a_damaged_checkpoint_is_said_and_begun_anew(
+    pruned: Pruned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And the same seed gives the same weights."""
     (tmp_path / "epoch-00001.npz").write_bytes(b"no archive")
-    assert_same(
-        prune(small(), Prune(sparsity=75), fine_tuning_data(), CONFIG, tmp_path), pruned["prune75"]
-    )
+    assert_same(prune(small(), PLAIN, fine_tuning_data(), CONFIG, tmp_path), pruned(PLAIN))
     assert "is damaged" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""What quantisation-aware training feels is what the int8 file does."""
+"""What quantisation-aware training feels is what the file does, from the reconstructed one on."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ from fine_tuned import (
     PICTURE,
     Stop,
     assert_same,
+    assert_trained_integers,
     fine_tuning_data,
     int8_kernels,
     small,
     stop_after,
 )
 from keras import layers
+from marks import IN_CI
 from networks import with_random_weights
 
 import kerascnn
 from export.artefacts.variants import parse_variant
 from export.compress import qat
-from export.compress.qat import (
-    Kept,
-    QATResult,
+from export.compress.int8_tensors import (
+    FIXED_RANGES,
+    calibrated,
     float_layers,
     fused_dense,
     has_scale,
-    lowered_for_training,
-    train_aware,
 )
+from export.compress.qat import QATResult, lowered_for_training, train_aware
+from export.compress.reconstruct.files import file_format
+from export.compress.reconstruct.network import Reconstruction, reconstruct, with_bare_layers
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.join_branches import deployed
+from export.graph.linear import LINEAR
+from export.graph.unshare import unshared
 from export.runtime import load as runtimes
 from export.tflite import flatbuffer
 from export.tflite.convert import layer_of, to_tflite
@@ -130,9 +135,9 @@ def assert_scales(lowered: keras.Model, file: bytes, preprocessing: Preprocessin
     pictures = rng.integers(0, 256, (4, *preprocessing.input_shape), np.uint8)
     ranges = {
         name: one
-        if one in qat.FIXED_RANGES.values() or name == "image"
+        if one in FIXED_RANGES.values() or name == "image"
         else (one[0] * rng.uniform(0.8, 1.2), one[1] * rng.uniform(0.8, 1.2))
-        for name, one in qat.calibrated(lowered, preprocessing, pictures).items()
+        for name, one in calibrated(lowered, preprocessing, pictures).items()
     }
     ranges |= {dense: ranges[relu] for dense, relu in fused_dense(lowered).items()}
     int8 = parse_variant("int8")
@@ -237,27 +242,31 @@ def pictures_of(count: int | None = None) -> np.ndarray:
     return pictures[:count]
 
 
-def aware_of(model: keras.Model, folder: Path, preprocessing=PICTURE, **options) -> QATResult:
-    config = dataclasses.replace(CONFIG, learning_rate=1e-4)
+def aware_of(
+    model: keras.Model, folder: Path, preprocessing=PICTURE, variant="qat_int8", **options
+) -> QATResult:
+    config = dataclasses.replace(CONFIG, learning_rate=1e-3)
     return train_aware(
         model,
         dataclasses.replace(fine_tuning_data(), preprocessing=preprocessing),
         options.pop("config", config),
         folder,
+        variant=parse_variant(variant),
         calibration=pictures_of(32),
         judge=lambda predict: predict(pictures_of()),
         **options,
     )
 
 
-def file_of(aware: QATResult, clustered=()) -> bytes:
+def file_of(aware: QATResult, clustered=(), variant="qat_int8") -> bytes:
     return quantise_file(
         to_tflite(aware.model),
-        parse_variant("qat_int8"),
+        parse_variant(variant),
         aware.preprocessing,
         pictures_of(8),
         trained=aware.ranges,
         shared_scale=clustered,
+        kernel_bounds=aware.bounds,
     )
 
 
@@ -278,7 +287,9 @@ def assert_agrees(aware: QATResult, data: bytes, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> QATResult:
-    return aware_of(small(), tmp_path_factory.mktemp("small"))
+    # What validation images say of both is the same: then the training is kept.
+    folder = tmp_path_factory.mktemp("small")
+    return aware_of(small(), folder, figure=lambda _found: 88.0)
 
 
 def test_the_simulation_is_the_file(trained: QATResult, tmp_path: Path) -> None:
@@ -300,49 +311,145 @@ def test_the_simulation_is_the_file_of_gates_and_of_an_uneven_normalisation(
 def test_kernels_are_on_the_files_grid(trained: QATResult) -> None:
     stored = int8_kernels(file_of(trained))
     for layer in trained.model.layers:
-        if not isinstance(layer, qat.LINEAR):
+        if not isinstance(layer, LINEAR):
             continue
         kernel = np.asarray(layer.kernel)
         if isinstance(layer, layers.DepthwiseConv2D):
             kernel = kernel.reshape(1, *kernel.shape[:2], -1)
-            axes: tuple[int, ...] = (0, 1, 2)
+            scale = trained.bounds[layer.name] / 127
         else:
             kernel = np.moveaxis(kernel, -1, 0)
-            axes = tuple(range(1, kernel.ndim))
-        scale = np.abs(kernel).max(axis=axes, keepdims=True) / 127
+            scale = trained.bounds[layer.name].reshape(-1, *[1] * (kernel.ndim - 1)) / 127
         grid = kernel / scale
         assert np.abs(grid - np.round(grid)).max() < 1e-3, layer.name
         assert np.array_equal(np.round(grid), stored[kernel.shape][0]), layer.name
 
 
-def test_gradients_reach_kernels_and_biases(trained: QATResult, tmp_path: Path) -> None:
-    before, _ = lowered_for_training(small(), PICTURE)
+def begun_of(model: keras.Model, variant: str) -> tuple[Reconstruction, Preprocessing]:
+    """What the training of a variant begins with, made once more."""
+    if variant == "qat_int8":
+        lowered, preprocessing = lowered_for_training(model, PICTURE)
+    else:
+        lowered, preprocessing = fold_batch_norms(model), PICTURE
+    bare = with_bare_layers(lowered)
+    form = file_format(bare, TFLiteModel.open(to_tflite(bare)), parse_variant(variant), ())
+    return reconstruct(bare, form, preprocessing.normalise(pictures_of(32))), preprocessing
+
+
+@pytest.mark.parametrize("variant", ["qat_int8", "qat_weight_int4"])
+def test_it_begins_with_the_reconstructed_network(variant: str, tmp_path: Path) -> None:
+    expected, preprocessing = begun_of(small(), variant)
     still = dataclasses.replace(CONFIG, epochs=1, learning_rate=1e-12)
-    unmoved = aware_of(small(), tmp_path, config=still)
-    for layer in before.layers:
+    nothing = {"figure": lambda _found: None}  # which is not asked again
+    aware = aware_of(small(), tmp_path, variant=variant, config=still, **nothing)
+    assert aware.validation is None
+    assert aware.bounds.keys() == expected.bounds.keys()
+    for name, bound in expected.bounds.items():
+        np.testing.assert_allclose(aware.bounds[name], bound, rtol=1e-6)
+    for layer in expected.model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            left, there = aware.model.get_layer(layer.name).get_weights()
+            np.testing.assert_allclose(left, kernel, rtol=1e-6, atol=1e-12)
+            np.testing.assert_allclose(there, bias, atol=1e-9)
+    if variant == "qat_weight_int4":
+        assert aware.ranges is None
+        assert aware.answers is None
+        return
+    assert aware.ranges is not None
+    whole = calibrated(expected.model, preprocessing, pictures_of(32))
+    assert aware.ranges.keys() == {*whole, "head"}
+    for name, range_ in (whole | dict(expected.ranges)).items():
+        if name != "logits":  # which follows the batches
+            assert aware.ranges[name] == pytest.approx(range_, rel=1e-6), name
+
+
+def test_kernels_steps_biases_and_ranges_learn(trained: QATResult) -> None:
+    assert trained.validation == (88.0, 88.0)
+    begun, preprocessing = begun_of(small(), "qat_int8")
+    for layer in begun.model.layers:
         if not layer.weights:
             continue
         kernel, bias = layer.get_weights()
-        left, there = unmoved.model.get_layer(layer.name).get_weights()
-        assert np.array_equal(left, Kept.of(layer, clustered=False).on_grid(kernel)), layer.name
-        np.testing.assert_allclose(there, bias, atol=1e-9)
         moved, shifted = trained.model.get_layer(layer.name).get_weights()
-        assert (moved != left).mean() > 0.2, layer.name
+        assert (moved != kernel).mean() > 0.2, layer.name
         assert (np.abs(shifted - bias) > 1e-6).mean() > 0.5, layer.name
-
-
-def test_ranges_follow_from_where_calibration_began(trained: QATResult) -> None:
-    lowered, preprocessing = lowered_for_training(small(), PICTURE)
-    begun = qat.calibrated(lowered, preprocessing, pictures_of(32))
-    assert begun.keys() | {"head"} == trained.ranges.keys()
+        steps = trained.bounds[layer.name] / begun.bounds[layer.name]
+        assert np.mean(np.abs(steps - 1) > 1e-5) > 0.5, layer.name
+        assert np.all(np.abs(steps - 1) < 0.2), layer.name
+    assert trained.ranges is not None
     assert trained.ranges["head"] == trained.ranges["head_activation"]
-    assert trained.ranges["image"] == begun["image"] == (-127 / 128, 1.0)
-    for name in begun:
+    assert trained.ranges["image"] == (-127 / 128, 1.0)
+    ranges = calibrated(begun.model, preprocessing, pictures_of(32)) | dict(begun.ranges)
+    for name, (first, last) in ranges.items():
         low, high = trained.ranges[name]
         assert low <= 0 <= high
-        if name not in ("image", "point_activation_gate"):  # which ends at 6
-            assert (low, high) != begun[name]
-            assert 0.5 < (high - low) / (begun[name][1] - begun[name][0]) < 2, name
+        assert (low == 0) == (first == 0), name
+        if name != "image":
+            assert (low, high) != (first, last)
+            assert 0.5 < (high - low) / (last - first) < 2, name
+
+
+def test_a_file_of_four_bits_has_the_integers_of_the_training(tmp_path: Path) -> None:
+    aware = aware_of(small(), tmp_path, variant="qat_weight_int4")
+    data = file_of(aware, variant="qat_weight_int4")
+    assert_trained_integers(data, aware, {"wide", "odd", "point", "head"})
+
+
+def test_what_it_began_with_is_kept_where_training_made_it_worse(tmp_path: Path) -> None:
+    expected, _ = begun_of(small(), "qat_int8")
+    asked: list[QATResult] = []
+
+    def figure(found: QATResult) -> float:
+        asked.append(found)
+        return 90.0 - len(asked)
+
+    kept = aware_of(small(), tmp_path, figure=figure)
+    assert kept.validation == (89.0, 88.0)
+    assert kept.model is asked[0].model
+    for name, bound in expected.bounds.items():
+        np.testing.assert_allclose(kept.bounds[name], bound, rtol=1e-6)
+    assert_agrees(kept, file_of(kept), tmp_path)  # the simulation is of what is kept
+
+
+def headed() -> keras.Model:
+    """A head that looks at two levels, with a norm of its own for each."""
+    inputs = keras.Input(PICTURE.input_shape, name="image")
+    x = layers.Conv2D(8, 3, 2, padding="same", activation="relu", name="stem")(inputs)
+    levels = [x, layers.Conv2D(8, 3, 2, padding="same", activation="relu", name="down")(x)]
+    head = layers.Conv2D(12, 3, padding="same", use_bias=False, name="head")
+    norms = [layers.BatchNormalization(name=f"norm{i}") for i in range(2)]
+    found = [norm(head(level)) for norm, level in zip(norms, levels, strict=True)]
+    pooled = [layers.GlobalAveragePooling2D(name=f"pool{i}")(x) for i, x in enumerate(found)]
+    x = layers.Concatenate(name="concat")(pooled)
+    outputs = layers.Dense(10, name="logits")(x)
+    return with_random_weights(keras.Model(inputs, outputs, name="headed"))
+
+
+@pytest.mark.parametrize("variant", ["qat_int8", "qat_weight_int4"])
+def test_a_shared_head_stays_one_kernel(variant: str, tmp_path: Path) -> None:
+    aware = aware_of(unshared(headed()), tmp_path, variant=variant)
+    top = 127 if variant == "qat_int8" else 7
+    integers = []
+    for name in ("head", "head_call2"):
+        kernel = np.asarray(aware.model.get_layer(name).kernel)
+        integers.append(kernel / (aware.bounds[name] / top))
+        assert np.abs(integers[-1] - np.rint(integers[-1])).max() < 1e-3
+    assert np.array_equal(*map(np.rint, integers))
+    scales = aware.bounds["head_call2"] / aware.bounds["head"]
+    assert np.ptp(scales) > 0.1  # the norms are in them
+    data = file_of(aware, variant=variant)
+    places = []
+    model = schema.Model.GetRootAs(data)
+    graph = model.Subgraphs(0)
+    for tensor in map(graph.Tensors, range(graph.TensorsLength())):
+        held = model.Buffers(tensor.Buffer()).DataAsNumpy()
+        if tensor.ShapeAsNumpy().tolist() == [12, 3, 3, 8] and not isinstance(held, int):
+            places.append(held.__array_interface__["data"][0])
+    assert len(places) == 2
+    assert len(set(places)) == 1
+    if variant == "qat_int8":
+        assert_agrees(aware, data, tmp_path)
 
 
 def folded(*, pruned: bool, clustered: bool) -> keras.Model:
@@ -391,23 +498,7 @@ def test_zeros_and_clusters_are_kept(pruned: bool, clustered: bool, tmp_path: Pa
     assert_agrees(aware, data, tmp_path)
 
 
-def test_kernels_have_a_scale_for_each_channel_of_the_output() -> None:
-    rng = np.random.default_rng(0)
-    shapes = (
-        ((3, 3, 4, 2), layers.DepthwiseConv2D(3, depth_multiplier=2), (0, 1)),
-        ((3, 3, 4, 1), layers.Conv2D(1, 3), (0, 1, 2)),
-        ((2, 2, 6, 4), layers.Conv2DTranspose(6, 2), (0, 1, 3)),
-    )
-    for shape, layer, axes in shapes:
-        layer.build((None, 8, 8, 4))
-        kernel = rng.normal(0, 10.0 ** rng.integers(-3, 3, shape[2:]), shape).astype(np.float32)
-        layer.set_weights([kernel, np.zeros(layer.get_weights()[1].shape)])
-        scale = np.abs(kernel).max(axis=axes, keepdims=True) / 127
-        expected = np.round(kernel / scale) * scale
-        got = Kept.of(layer, clustered=False).on_grid(kernel)
-        np.testing.assert_allclose(got, expected, atol=scale.max() * 1e-3, rtol=1e-3)
-
-
+@IN_CI
 def test_the_same_seed_gives_the_same_and_a_broken_training_goes_on(
     trained: QATResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

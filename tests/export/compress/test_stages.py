@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import assert_refused, here, kerascnn, kill_when
+from marks import IN_CI
 
 from export.artefacts.variants import FineTuning, Settings, parse_variant
 from export.compress.compress import VariantBuilder, compress
 from export.tasks.trained import Trained
+from export.tools.debug import debug
 from kerascnn.errors import InputError
 from training.common import atomic
 from training.engine.run import Run
@@ -85,6 +88,11 @@ def test_what_was_trained_for_int8_is_read_as_it_was(run: Run) -> None:
     for key, values in fresh.answers.items():
         assert np.array_equal(again.answers[key], values)
     assert again.preprocessing == fresh.preprocessing
+    assert fresh.validation is not None
+    assert again.validation == fresh.validation
+    assert fresh.bounds is not None
+    assert again.bounds is not None
+    assert all(np.array_equal(bound, again.bounds[name]) for name, bound in fresh.bounds.items())
     assert set(again.shared_scale) == {"stage2_block1_conv", "stage3_block1_conv", "head"}
     # The mean of a pooling is no weight.
     assert np.all(np.asarray(again.model.get_layer("stage1_pool").kernel) == 0.25)
@@ -98,9 +106,44 @@ def test_the_file_is_what_was_simulated(run: Run) -> None:
     assert figures["agreement"] >= 99
     assert figures["keras_value"] > 85
     assert figures["sparsity"] > 0.6
+    told = one.info["quantisation_aware"]
+    assert told["kept"] == ("trained" if told["trained"] >= told["begun"] else "begun")
     assert one.info["variant"] == parse_variant(one.path.stem, SHORT).to_dict()
     assert one.info["seconds"] > trained(run, one.path.stem).seconds
     assert compress(run, [one.path.stem], onnx=False, settings=SHORT)[1] is False
+
+
+def test_debug_compares_with_what_the_file_was_made_of(run: Run, tmp_path: Path) -> None:
+    """Whatever the settings were; and it makes nothing."""
+    name, spared = "prune75_int8", ("stem", "logits", "head")
+    settings = dataclasses.replace(SHORT, spared=spared)
+    compress(run, [name], onnx=False, settings=settings)
+    before = made(run)
+    (end,) = (one for one in debug(run, name, tmp_path, 4).layers if one.layer == "logits")
+    assert end.snr_db > 20  # what another training found answers otherwise
+    assert made(run) == before
+    info = run.folder / "stages" / "prune75" / "stage.json"
+    told = json.loads(info.read_text("utf-8"))
+    info.write_text(json.dumps({**told, "key": "of other settings"}))
+    with pytest.raises(InputError, match=r"prune75_int8.tflite is of another network than what"):
+        debug(run, name, tmp_path, 4)
+    info.unlink()
+    with pytest.raises(InputError, match=r"kerascnn compress .* --variants prune75_int8$"):
+        debug(run, name, tmp_path, 4)
+
+
+@pytest.mark.parametrize(
+    "name", ["distil_slim50_prune75x4_cluster16_qat_int8", "mixed", "plain_int8", "float32"]
+)
+def test_settings_are_known_from_what_lies_beside_a_file(name: str) -> None:
+    tuning = FineTuning(epochs=3, learning_rate=0.1, teacher="teacher", temperature=2.0)
+    settings = Settings(
+        calibration_pictures=7, calibration="photos", max_change=2.0, spared=("a",),
+        slim_score="l1", fine_tuning=tuning,
+    )  # fmt: skip
+    variant = parse_variant(name, settings)
+    plain = json.loads(json.dumps(variant.to_dict()))
+    assert parse_variant(name, Settings.of(plain)) == variant
 
 
 def test_a_changed_setting_makes_a_stage_again(run: Run) -> None:
@@ -153,6 +196,7 @@ def test_another_network_makes_all_stages_again(run: Run, tmp_path: Path) -> Non
     assert trained(other, "prune75_int8").key != old.key
 
 
+@IN_CI
 def test_the_run_itself_teaches(run: Run) -> None:
     taught = trained(run, "distil_prune75_int8")
     alone = trained(run, "prune75_int8")
@@ -175,7 +219,7 @@ NONSENSE = {
     "prune120_int8": "between 1 and 99, not 120",
     "cluster0_int8": "3 to 256 clusters, not 0",
     "prune1.2_int8": "prune takes a whole number, as in prune50, not 1.2",
-    "qat_float16": "qat is for int8; did you mean qat_int8?",
+    "qat_float16": "qat is for int8 and weight_int4; did you mean qat_int8?",
     "cluster16": "unknown variant 'cluster16'",
     "slim0_int8": "between 1 and 99% of the MACs, not 0",
     "cluster16_prune75_int8": "in the order slim, prune, cluster, qat",

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from marks import marks_of
 from networks import with_random_weights
 from zoo_networks import NETWORKS, built, pictures_for
 
@@ -30,12 +31,13 @@ def assert_equal(model: keras.Model, folded: keras.Model) -> None:
 
 
 SLOW = {"vgg16", "resnet50", "efficientnet_v2_b0", "mobilenet_v3_large", "unet_mobilenet_v2"}
+CI_ALONE = {"googlenet", "efficientnet_b0", "mobilenet_v2"}
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        pytest.param(*item, marks=[pytest.mark.slow] if item[0] in SLOW else [])
+        pytest.param(*item, marks=marks_of(item[0], ci=CI_ALONE, slow=SLOW))
         for item in NETWORKS.items()
     ],
 )

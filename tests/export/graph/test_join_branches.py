@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from marks import IN_CI
 from networks import with_random_weights
 from zoo_networks import built, pictures_for
 
@@ -19,8 +20,8 @@ from training.engine.keras_files import without_values
 
 # Branches of every kind, with each padding, at even and odd sizes.
 NETWORKS = [
-    ("mobileone_s1", {"alpha": 0.125, "input_shape": (75, 101, 3)}),
-    ("repvit_m0_9", {"alpha": 0.125, "input_shape": (32, 32, 3)}),
+    pytest.param("mobileone_s1", {"alpha": 0.125, "input_shape": (75, 101, 3)}, marks=IN_CI),
+    pytest.param("repvit_m0_9", {"alpha": 0.125, "input_shape": (32, 32, 3)}, marks=IN_CI),
     pytest.param(
         *("mobileone_s0", {"alpha": 0.125, "input_shape": (64, 64, 3)}), marks=pytest.mark.slow
     ),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tf_keras
 from keras import layers
+from marks import marks_of
 from zoo_networks import NETWORKS, built, pictures_for
 
 import kerascnn
@@ -18,6 +19,7 @@ LONG: dict[str, dict] = {f"efficientnet_lite{i}": {"width": 0.25} for i in range
 # Of the blocks that these have, others are here too.
 SLOW = {"vgg16", "googlenet", "resnet50", "mobilenet_v1", "mobilenet_v3_large", *LONG}
 SLOW |= {"efficientnet_b0", "efficientnet_lite0", "efficientnet_v2_b0", "unet_mobilenet_v2"}
+CI_ALONE = {"mobilenet_v2"}
 
 
 def answers(model, pictures: np.ndarray) -> np.ndarray:
@@ -27,7 +29,7 @@ def answers(model, pictures: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        pytest.param(*item, marks=[pytest.mark.slow] if item[0] in SLOW else [])
+        pytest.param(*item, marks=marks_of(item[0], ci=CI_ALONE, slow=SLOW))
         for item in (NETWORKS | LONG).items()
     ],
 )
@@ -50,7 +52,10 @@ def draws(twin: tf_keras.Model) -> int:
 
 @pytest.mark.parametrize(
     "name",
-    ["lenet5", "mobilenet_v3_small", pytest.param("efficientnet_b0", marks=pytest.mark.slow)],
+    [
+        pytest.param(n, marks=marks_of(n, ci={"mobilenet_v3_small"}, slow={"efficientnet_b0"}))
+        for n in ("lenet5", "mobilenet_v3_small", "efficientnet_b0")
+    ],
 )
 def test_a_lowered_network_has_a_twin(name: str) -> None:
     model = lower_for_int8(built(name, **NETWORKS[name]))
@@ -59,7 +64,7 @@ def test_a_lowered_network_has_a_twin(name: str) -> None:
 
 
 def test_weights_come_back_and_are_no_others() -> None:
-    model = built("mobilenet_v2", alpha=0.35)
+    model = built("mobilenet_v1", alpha=0.25)
     twin = to_tf_keras(model)
     before, pictures = answers(model, pictures_for(model)), pictures_for(model)
     twin.set_weights([1.25 * weight for weight in twin.get_weights()])
@@ -71,12 +76,12 @@ def test_weights_come_back_and_are_no_others() -> None:
 
 
 def test_weights_of_another_network_do_not_come_back() -> None:
-    model, inputs = built("mobilenet_v2", alpha=0.35), keras.Input((4,))
+    model, inputs = built("lenet5", input_shape=(32, 32, 1)), keras.Input((4,))
     other = keras.Model(inputs, layers.Dense(2)(inputs))
     with pytest.raises(ValueError, match="No such layer"):
         bring_back(to_tf_keras(other), model)
     with pytest.raises(ValueError, match="shape"):
-        bring_back(to_tf_keras(built("mobilenet_v2", alpha=0.5)), model)
+        bring_back(to_tf_keras(built("lenet5", input_shape=(32, 32, 1), classes=7)), model)
 
 
 def test_frozen_layers_stay_frozen() -> None:

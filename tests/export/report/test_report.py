@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marks import IN_CI
 from PIL import Image
 from report_rows import HOSTILE, Table, mistake, page, row, rows
 
@@ -699,6 +700,7 @@ def browse(tmp_path: pathlib.Path, script: str) -> str:
     return found[1]
 
 
+@IN_CI
 @pytest.mark.usefixtures("browser")
 def test_a_phone_never_scrolls_the_page_sideways(tmp_path: pathlib.Path):
     long = dataclasses.replace(rows()[3], run="a_run_with_a_very_long_name_" + "x" * 60)

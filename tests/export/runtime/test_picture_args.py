@@ -98,10 +98,10 @@ def test_lists_come_from_a_file_or_the_standard_input(
 
 def test_a_long_list_takes_no_square_of_its_length(tmp_path: Path) -> None:
     touch(tmp_path / "0.jpg")
-    (tmp_path / "list").write_text("".join(f"{tmp_path}/{i}.jpg\n" for i in range(100_000)))
+    (tmp_path / "list").write_text("".join(f"{tmp_path}/{i}.jpg\n" for i in range(20_000)))
     found = sources([], lists=[str(tmp_path / "list")])
-    assert len(found) == 100_000
-    assert found[-1].name == "99999.jpg"
+    assert len(found) == 20_000
+    assert found[-1].name == "19999.jpg"
 
 
 def test_cameras_are_named_by_number() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny_detectors
 from commands import assert_refused, here
+from marks import IN_CI
 from networks import with_random_norms
 from PIL import Image
 from scans import scans_of_commands
@@ -238,6 +239,7 @@ def test_compare_speaks_of_ap(run: Run, made: dict[str, Artefact], tmp_path: Pat
         assert {row["metric"] for row in csv.DictReader(stream)} == {"AP"}
 
 
+@IN_CI
 def test_the_data_is_scanned_once_a_command(
     tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,12 +311,14 @@ def test_predict_as_a_command(run: Run, made: dict[str, Artefact], tmp_path: Pat
 @pytest.mark.slow
 def test_a_trained_step_in_front(run: Run) -> None:
     """Quantisation-aware training and pruning of a detector end in files that run."""
-    variants = ["qat_int8", "prune50_float32"]
+    variants = ["qat_int8", "qat_weight_int4", "prune50_float32"]
     found = {a.info["variant"]["name"]: a for a in compress(run, variants, onnx=False)[0]}
     assert set(found) == set(variants)
     assert found["prune50_float32"].info["evaluation"]["fits"]
     assert found["prune50_float32"].info["evaluation"]["sparsity"] > 0.2
     assert found["qat_int8"].info["input"]["type"] == "uint8"
+    assert found["qat_weight_int4"].info["input"]["type"] == "float32"
+    assert found["qat_weight_int4"].info["evaluation"]["fits"]
 
 
 # --- By hand --------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from commands import here
 from keras import layers
+from marks import IN_CI
 from PIL import Image
 from pycocotools import mask as rle
 from scene_detectors import CLASSES, DATA, PREPROCESSING, SIDE, network_of, spec_of
@@ -201,7 +202,7 @@ class Selected(keras.layers.Layer):
         return self.select(regions, valid[..., 0] > 0, scores, codes)
 
 
-@pytest.mark.parametrize("end", [".tflite", ".onnx"])
+@pytest.mark.parametrize("end", [".tflite", pytest.param(".onnx", marks=IN_CI)])
 def test_equal_scores_of_a_file_go_by_label_and_region(end: str) -> None:
     spec = spec_of(score_threshold=0.15, max_detections=60)
     regions, valid, scores, codes = second_stage(spec)
@@ -217,7 +218,7 @@ def test_equal_scores_of_a_file_go_by_label_and_region(end: str) -> None:
     [
         (".tflite", {"class_agnostic": True}),
         (".onnx", {"class_agnostic": True}),
-        (".tflite", {"suppression": "soft"}),
+        pytest.param(".tflite", {"suppression": "soft"}, marks=IN_CI),
         (".tflite", {"suppression": "soft", "class_agnostic": True, "soft_nms_sigma": 0.2}),
     ],
 )
@@ -384,6 +385,7 @@ def test_what_is_made_and_what_is_refused(task: TwoStageDetection) -> None:
         ("float32_raw", "without suppression inside, their second stage has no regions"),
         ("prune50_float32", "steps that train have the losses of one-stage detectors alone"),
         ("qat_int8", "steps that train have the losses of one-stage detectors alone"),
+        ("qat_weight_int4", "steps that train have the losses of one-stage detectors alone"),
         ("weight_int4", "weights of 4 bits move boxes"),
         ("mixed", "moves the regions that the second one is judged on"),
         ("int8_converter", "round coordinates and scores between the stages"),

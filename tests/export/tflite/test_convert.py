@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
+from marks import all_but
 from networks import DEMO_MODELS, converted, lively, outputs_of, with_random_weights
 
 from export.artefacts.variants import parse_variant
@@ -186,8 +187,19 @@ def test_weight_variants_of_a_depthwise_network(variant: str, tmp_path) -> None:
         np.testing.assert_allclose(runtime.predict(pictures), reference, atol=1e-5)
 
 
-def test_onnx_agrees_for_any_batch(tmp_path) -> None:
-    model = lively("mobilenet_v3_small")
+def squeezed() -> keras.Model:
+    x = inputs = keras.Input((28, 28, 3), name="image")
+    x = keras.layers.Conv2D(16, 3, 2, activation="hard_silu", name="stem")(x)
+    x = squeeze_excite(x, 4, activation="relu", gate="hard_sigmoid", name="se")
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return with_random_weights(
+        keras.Model(inputs, keras.layers.Dense(10, name="logits")(x), name="squeezed")
+    )
+
+
+@pytest.mark.parametrize("network", all_but({"squeezed"}, ("squeezed", "mobilenet_v3_small")))
+def test_onnx_agrees_for_any_batch(network: str, tmp_path) -> None:
+    model = squeezed() if network == "squeezed" else lively(network)
     preprocessing = zoo.entry("mobilenet_v3_small").preprocessing(28, 28)
     pictures = bytes_of(preprocessing, seed=1)
     path = tmp_path / "float32.onnx"

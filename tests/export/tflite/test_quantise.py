@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from litert_quantizer import quantizer, recipe
+from marks import IN_CI
 from networks import converted, lively, outputs_of
 
 from export.artefacts.variants import parse_variant
@@ -135,6 +136,7 @@ def with_outliers(model: keras.Model, factor: float) -> keras.Model:
     return model
 
 
+@IN_CI
 def test_dynamic_int8_survives_outliers_before_depthwise_layers(tmp_path) -> None:
     """litert-community's EfficientNet-B0 had correlation 0.72 with float as dynamic int8.
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import grey_images
+import numpy as np
 import pytest
 from commands import assert_refused, here
+from PIL import Image, ImageOps
 
 import kerascnn
 from export.tools import zoo_subject
 from export.tools.evaluate import Asked, evaluate
 from kerascnn.errors import InputError
 from kerascnn.weights import published
+from training.datasets.decode import picture_batches
+from training.datasets.splits import Split
 
 
 def test_preprocessing_is_the_publishers() -> None:
@@ -32,6 +36,63 @@ def test_preprocessing_is_the_publishers() -> None:
     assert narrow.row.top1 == 60.3
     box = zoo_subject.named("faster_rcnn_resnet50_fpn", "coco", {}, None).preprocessing
     assert box.resize == "stretch"
+
+
+# A row of each source and recipe, by hand from what the publisher says: pixels, the shorter side
+# before the centre is cut, and the filter.
+SEEN = [
+    ("resnet50", "imagenet", 224, 256, Image.Resampling.BILINEAR),  # torchvision, first recipe
+    ("resnet50", "imagenet-v2", 224, 232, Image.Resampling.BILINEAR),  # and second
+    ("efficientnet_b1", "imagenet", 240, 256, Image.Resampling.BICUBIC),
+    ("efficientnet_b2", "imagenet", 288, 288, Image.Resampling.BICUBIC),
+    ("mobilenet_v4_conv_small", "imagenet", 256, 269, Image.Resampling.BICUBIC),  # timm: 256 / 0.95
+    ("mobilenet_v3_large", "ra4", 224, 235, Image.Resampling.BICUBIC),
+    ("mobileone_s1", "imagenet", 224, 248, Image.Resampling.BILINEAR),
+    ("se_resnet50", "imagenet", 224, 256, Image.Resampling.BILINEAR),
+    ("cspnext_tiny", "imagenet", 224, 236, Image.Resampling.BICUBIC),  # mmclassification
+    ("efficientnet_lite0", "imagenet", 224, 256, Image.Resampling.BILINEAR),
+]
+
+
+@pytest.mark.parametrize("size", [(500, 375), (333, 500)], ids=["wide", "tall"])
+@pytest.mark.parametrize(("model", "name", "side", "resized", "filter_"), SEEN)
+def test_a_photo_is_seen_as_the_publisher_says(
+    model: str,
+    name: str,
+    side: int,
+    resized: int,
+    filter_: Image.Resampling,
+    size: tuple[int, int],
+    tmp_path: Path,
+) -> None:
+    """The shorter side first, the longer one rounded down, then the centre; by Pillow alone."""
+    noise = np.random.default_rng(0).integers(0, 256, (19, 25, 3), np.uint8)
+    photo = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "photo.png")
+    width, height = size
+    whole = (
+        (int(resized * width / height), resized)
+        if height <= width
+        else (resized, int(resized * height / width))
+    )
+    left, top = (round((whole[axis] - side) / 2) for axis in range(2))
+    wanted = photo.resize(whole, filter_).crop((left, top, left + side, top + side))
+    preprocessing = zoo_subject.named(model, name, {}, None).preprocessing
+    split = Split(labels=np.zeros(1, np.int32), names=(str(tmp_path / "photo.png"),))
+    (seen,) = picture_batches(split, preprocessing)
+    np.testing.assert_array_equal(seen[0], np.asarray(wanted))
+
+
+def test_a_photo_is_smoothed_where_nobody_says_how_it_was_resized(tmp_path: Path) -> None:
+    """keras.applications: the middle 87.5% of the shorter side, bilinear, between pixels."""
+    noise = np.random.default_rng(0).integers(0, 256, (19, 25, 3), np.uint8)
+    photo = Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC)
+    photo.save(tmp_path / "photo.png")
+    wanted = ImageOps.fit(photo, (256, 256), Image.Resampling.BILINEAR).crop((16, 16, 240, 240))
+    preprocessing = zoo_subject.named("mobilenet_v2", "imagenet", {}, None).preprocessing
+    split = Split(labels=np.zeros(1, np.int32), names=(str(tmp_path / "photo.png"),))
+    (seen,) = picture_batches(split, preprocessing)
+    np.testing.assert_array_equal(seen[0], np.asarray(wanted))
 
 
 @pytest.mark.parametrize("row", published.ROWS, ids=lambda row: f"{row.model}-{row.name}")
@@ -71,8 +132,10 @@ def test_cocos_numbers_are_outputs() -> None:
     ids = (1, 3, 90)
     fake = type("Fake", (), {"name": "x", "classes": ("a", "b", "c"), "category_ids": ids})
     labels = named.labels(fake)
-    assert (len(labels), labels[0], labels[2], labels[89]) == (90, "a", "b", "c")
-    assert labels[1] == "no class 2"
+    assert (len(labels), labels[0], labels[2], labels[89]) == (90, "person", "car", "toothbrush")
+    assert labels[11] == "no class 12"
+    rtmdet = zoo_subject.named("rtmdet_tiny", "coco", {}, None).labels(fake)
+    assert (len(rtmdet), rtmdet[11]) == (80, "stop sign")
 
 
 def test_a_network_with_a_file_of_weights(tmp_path: Path) -> None:

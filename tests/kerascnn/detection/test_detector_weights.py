@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from checkpoints import differing, golden_values, goldens, write_safetensors
+from marks import IN_CI, marks_of
 from networks import outputs_of, with_random_norms
 
 import kerascnn
@@ -42,7 +43,11 @@ def pictures(shape, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "theirs", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in OURS]
+    "theirs",
+    [
+        pytest.param(n, marks=marks_of(n, ci={"tf_efficientdet_lite0"}, slow={*OURS} - {*FAST}))
+        for n in OURS
+    ],
 )
 def test_outputs_of_the_reference(theirs: str, tmp_path: Path) -> None:
     golden = goldens("detector_goldens.json.gz")[theirs]
@@ -71,7 +76,9 @@ def test_references_say_what_they_expect_of_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "random"),
     [
-        ("ssdlite_mobilenet_v2", {f"class_map{n}_predict" for n in range(1, 7)}),
+        pytest.param(
+            *("ssdlite_mobilenet_v2", {f"class_map{n}_predict" for n in range(1, 7)}), marks=IN_CI
+        ),
         pytest.param("efficientdet_lite0", {"class_predict_pointwise"}, marks=pytest.mark.slow),
     ],
 )
@@ -94,7 +101,7 @@ def test_a_run_of_ours_is_loaded_but_for_other_classes(name: str, random, tmp_pa
             *("ssdlite_mobilenet_v3_small", "mobilenet_v3_small", ("stem", "stage", "last")),
             marks=pytest.mark.slow,
         ),
-        ("efficientdet_lite0", "efficientnet_lite0", ("stem", "stage")),
+        pytest.param("efficientdet_lite0", "efficientnet_lite0", ("stem", "stage"), marks=IN_CI),
     ],
 )
 def test_a_classifiers_run_fills_the_backbone(name, backbone, ends, tmp_path: Path) -> None:
@@ -111,7 +118,7 @@ def test_a_classifiers_run_fills_the_backbone(name, backbone, ends, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "backbone", "last"),
     [
-        ("ssdlite_mobilenet_v2", "mobilenet_v2", "head_act"),
+        pytest.param("ssdlite_mobilenet_v2", "mobilenet_v2", "head_act", marks=IN_CI),
         pytest.param(
             *("ssdlite_mobilenet_v3_large", "mobilenet_v3_large", "last_act"),
             marks=pytest.mark.slow,
@@ -143,6 +150,7 @@ def test_a_references_classifier_gives_its_features(name, backbone, last, tmp_pa
     )
 
 
+@IN_CI
 def test_a_backbone_inside_another_network_is_found(tmp_path: Path) -> None:
     """As `Sequential([MobileNetV2(include_top=False), ..., Dense(...)])` is saved."""
     backbone = keras.applications.MobileNetV2(
@@ -162,6 +170,7 @@ def test_a_backbone_inside_another_network_is_found(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.get_layer("stage3_block3_depthwise").get_weights(), theirs)
 
 
+@IN_CI
 def test_imagenet_fills_the_backbone_of_lite0() -> None:
     model = kerascnn.build("efficientdet_lite0", input_shape=SHAPE, weights="imagenet")
     classifier = kerascnn.build("efficientnet_lite0", input_shape=SHAPE, weights="imagenet")

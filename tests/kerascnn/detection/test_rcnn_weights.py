@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from checkpoints import golden_values, goldens, write_safetensors
+from marks import marks_of
 from networks import with_random_norms
 
 import kerascnn
@@ -57,7 +58,7 @@ def picked(count: int) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "theirs", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in OURS]
+    "theirs", [pytest.param(n, marks=marks_of(n, ci=FAST, slow={*OURS} - {*FAST})) for n in OURS]
 )
 def test_detections_of_the_reference(theirs: str, tmp_path: Path) -> None:
     golden = goldens("rcnn_goldens.json.gz")[theirs]

@@ -39,6 +39,7 @@ def maps_of(model) -> list:
         ),
     ],
 )
+@pytest.mark.usefixtures("sized_alone")
 def test_maps_are_the_papers(name: str, layers, channels) -> None:
     maps = maps_of(kerascnn.build(name))
     assert tuple(x._keras_history.operation.name for x in maps[:2]) == layers
@@ -59,6 +60,7 @@ def test_maps_are_the_papers(name: str, layers, channels) -> None:
         ("ssdlite_mobileone_s0", "same", (75, 101, 3)),
     ],
 )
+@pytest.mark.usefixtures("sized_alone")
 def test_every_anchor_has_its_row(name: str, padding: str, shape) -> None:
     model = kerascnn.build(name, input_shape=shape, classes=2, padding=padding, alpha=0.35)
     levels = zoo.detector_spec(name, shape).anchors.levels
@@ -108,6 +110,7 @@ def test_the_spec_is_torchvisions() -> None:
     assert spec.anchors.count == 3234
 
 
+@pytest.mark.usefixtures("sized_alone")
 def test_alpha_narrows_the_extra_blocks() -> None:
     model = kerascnn.build("ssdlite_mobilenet_v2", input_shape=(64, 64, 3), alpha=0.1)
     assert [x.shape[-1] for x in maps_of(model)[2:]] == [51, 25, 25, 16]
@@ -116,6 +119,7 @@ def test_alpha_narrows_the_extra_blocks() -> None:
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.usefixtures("sized_alone")
 def test_the_full_tail_is_the_classifiers(size: str) -> None:
     shape = (64, 64, 3)
     model = kerascnn.build(f"ssdlite_mobilenet_v3_{size}", input_shape=shape, reduced_tail=False)
@@ -129,6 +133,7 @@ def test_the_full_tail_is_the_classifiers(size: str) -> None:
     assert count_parameters(reduced) < count_parameters(classifier) / 1.5
 
 
+@pytest.mark.usefixtures("sized_alone")
 def test_minimalistic_has_no_squeeze_and_relu_alone() -> None:
     model = kerascnn.build("ssdlite_mobilenet_v3_small", input_shape=(64, 64, 3), minimalistic=True)
     assert not [x.name for x in model.layers if "_se_" in x.name]

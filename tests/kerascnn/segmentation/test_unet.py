@@ -162,6 +162,7 @@ def test_logits_are_those_of_figure_1_in_numpy(shape, options) -> None:
     assert np.abs(wanted[0] - wanted[1]).max() > 0.1 * np.abs(wanted).max()
 
 
+@pytest.mark.usefixtures("sized_alone")
 def test_the_papers_network() -> None:
     model = kerascnn.build("unet", input_shape=(572, 572, 1), padding="valid")
     assert count_parameters(model) == 31_030_658
@@ -192,6 +193,7 @@ def test_the_papers_network() -> None:
         ({"input_shape": (128, 128, 3), "width": 16, "upsample": "bilinear"}, 1_941_105 + 17),
     ],
 )
+@pytest.mark.usefixtures("sized_alone")
 def test_counts_of_other_forms(options, published: int) -> None:
     assert count_parameters(kerascnn.build("unet", **options)) == published
 
@@ -291,6 +293,7 @@ def test_the_smallest_sizes_are_taken_and_smaller_ones_are_not(side, left, optio
 
 
 @pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.usefixtures("sized_alone")
 def test_backbones_give_the_last_tensor_of_each_stride(name: str) -> None:
     options = {} if name in SMALL else {"width": 0.25}
     model = kerascnn.build(name, input_shape=(96, 64, 3), classes=5, **SMALL.get(name, options))
@@ -310,6 +313,7 @@ def test_backbones_give_the_last_tensor_of_each_stride(name: str) -> None:
     assert model.get_layer("dec1_conv1").kernel.shape == (3, 3, 32, 16)
 
 
+@pytest.mark.usefixtures("sized_alone")
 def test_any_size_will_do_on_a_backbone() -> None:
     model = unet_on("resnet18", input_shape=(75, 101, 3), width=0.1)
     assert model.output_shape == (None, 75, 101, 2)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from checkpoints import differing, golden_values, goldens, write_safetensors
 from keras import layers
+from marks import IN_CI
 from networks import outputs_of, with_random_norms
 
 import kerascnn
@@ -188,6 +189,7 @@ def test_what_is_no_plain_unet_is_refused(tmp_path: Path) -> None:
         assert "\n" not in str(raised.value)
 
 
+@IN_CI
 def test_runs_of_classifiers_and_of_unets_are_told_apart(tmp_path: Path) -> None:
     options = {"input_shape": (64, 64, 3), "alpha": 0.1}
     classifier = with_random_norms(kerascnn.build("mobilenet_v2", classes=7, **options))

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from commands import assert_refused, here
 from interruptions import Stop, assert_same_weights, break_off_after
+from marks import IN_CI
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -125,6 +126,7 @@ def taught(teacher: Path, **changes) -> TrainRequest:
     return request("lenet5", data="mnist", epochs=2, seed=1, teacher=str(teacher), **changes)
 
 
+@IN_CI
 @pytest.mark.usefixtures("few_digits")
 def test_a_taught_training_broken_off_goes_on(
     teacher_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from interruptions import Stop, assert_same_weights, break_off_after, stop_at_step
+from marks import IN_CI
 
 from kerascnn import blocks
 from kerascnn.errors import InputError
@@ -226,6 +227,7 @@ def test_balanced_accuracy_is_validated_and_chooses_the_epoch_on_demand(tmp_path
     assert kept == pytest.approx(100 * np.mean(recalls))
 
 
+@IN_CI
 def test_history_of_an_older_checkpoint_goes_on_in_percent(tmp_path: Path, monkeypatch) -> None:
     aside = pictures(12, 32, seed=1)
     _model, whole = run(tmp_path / "whole", validation=aside)
@@ -262,7 +264,12 @@ def unbroken_with_everything(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.mark.parametrize(
-    ("step", "number"), [(1, signal.SIGTERM), (5, signal.SIGINT), (6, signal.SIGTERM)]
+    ("step", "number"),
+    [
+        pytest.param(1, signal.SIGTERM, marks=IN_CI),
+        (5, signal.SIGINT),
+        pytest.param(6, signal.SIGTERM, marks=IN_CI),
+    ],
 )
 def test_a_signal_keeps_the_step_and_it_goes_on_to_the_same_weights(
     number: int, step: int, unbroken_with_everything, tmp_path: Path, monkeypatch
@@ -341,6 +348,7 @@ def test_averaged_weights_are_validated_and_kept(tmp_path: Path) -> None:
     assert fitted.history[fitted.best_epoch - 1]["val_accuracy"] == pytest.approx(right)
 
 
+@IN_CI
 def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path) -> None:
     config = dataclasses.replace(
         CONFIG, epochs=9, learning_rate=1e-12, patience=2, validation_fraction=0.1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import IN_CI
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -92,6 +93,7 @@ def test_a_class_of_a_single_picture_is_named() -> None:
         stratified(np.array([0, 0, 2, 1, 1]), "abc", fraction=0.5, seed=0)
 
 
+@IN_CI
 def test_confusion_of_many_classes(tmp_path: Path) -> None:
     labels = np.repeat(np.arange(CLASSES), 2)
     predictions = labels.copy()

@@ -13,6 +13,7 @@ import pytest
 import small_sets
 from interruptions import assert_same_weights, stop_at_step
 from keras import ops
+from marks import IN_CI
 from PIL import Image
 
 from kerascnn import blocks
@@ -156,6 +157,7 @@ def test_unfreezing_keeps_the_statistics_and_never_ends_below_the_probe(
     assert all(layer.trainable for layer in model.layers)
 
 
+@IN_CI
 def test_a_worse_training_gives_the_probe_back(
     alone: tuple[keras.Model, Fitted], tmp_path: Path
 ) -> None:
@@ -249,7 +251,7 @@ def test_detectors_have_no_probe() -> None:
         request("ssdlite_mobilenet_v2", data="scenes", settings={"probe": "yes"})
 
 
-@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("several", [pytest.param(False, marks=IN_CI), True])
 def test_a_run_folder_is_whole(several: bool, tmp_path: Path) -> None:
     kerascnn = pytest.importorskip("kerascnn")
     make = small_sets.label_table if several else small_sets.class_folders

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from marks import IN_CI
 from PIL import Image
 
 from kerascnn import blocks
@@ -147,6 +148,7 @@ def trained(folder: Path, split: Split, broken: BrokenPictures) -> keras.Model:
     return model
 
 
+@IN_CI
 def test_a_training_goes_on_exactly_over_broken_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marks import IN_CI
 from PIL import Image
 
 from kerascnn.errors import InputError
@@ -366,7 +367,7 @@ def test_an_image_that_is_learnt_from_is_not_held_out_unsaid(reader: Reader, pla
     ("scan", "spec"),
     [
         (datasets.scan, "mnist"),
-        (datasets.scan, "scenes-digits"),
+        pytest.param(datasets.scan, "scenes-digits", marks=IN_CI),  # each one is drawn
         (scan_objects, "scenes:64@8+4"),
         (scan_maps, "scenes:64@8+4"),
     ],

@@ -123,10 +123,10 @@ def test_what_anchors_do_not_reach_is_counted() -> None:
     asked = request(model, data="scenes", detector_options={"min_scale": 0.2, "max_scale": 0.9})
     # Of the finest map's square of 0.2 a box of 0.05 covers a sixteenth.
     some = np.array([[0.1, 0.1, 0.15, 0.15], [0.4, 0.4, 0.6, 0.6]])
-    found = tasks.of("detection").unreached(asked, preprocessing, some)
+    found = tasks.of("detection").reach(asked, preprocessing, some)
     assert found is not None
-    assert (found.count, found.fitting) == (1, True)
+    assert (found.unreached, found.fitting) == (1, True)
     asked = request(model, data="scenes", detector_options={"anchors": "auto"})
-    again = tasks.of("detection").unreached(asked, preprocessing, some)
+    again = tasks.of("detection").reach(asked, preprocessing, some)
     assert again is not None
     assert not again.fitting

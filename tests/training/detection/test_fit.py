@@ -179,6 +179,20 @@ def test_frozen_epochs_move_the_heads_alone(tmp_path: Path) -> None:
     assert all(layer.trainable for layer in after.layers)
 
 
+def test_norms_of_the_backbone_keep_their_statistics_and_those_of_the_heads_follow(
+    tmp_path: Path,
+) -> None:
+    before = tiny_detectors.network()
+    after, _fitted = run(
+        tmp_path, dataclasses.replace(CONFIG, epochs=2, freeze_epochs=1, norms="backbone")
+    )
+    for name, follows in (("stage1_block1_expand_norm", False), ("extra1_expand_norm", True)):
+        old, new = before.get_layer(name), after.get_layer(name)
+        same = np.array_equal(old.moving_mean, new.moving_mean)
+        assert same != follows
+        assert not np.array_equal(old.gamma, new.gamma)  # learnt in the second epoch
+
+
 def test_a_loss_that_is_no_number_names_step_rate_and_pictures(tmp_path: Path) -> None:
     config = dataclasses.replace(
         CONFIG, optimizer="sgd", learning_rate=1e30, schedule="constant", warmup_epochs=0,

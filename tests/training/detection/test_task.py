@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tiny_detectors
+from marks import IN_CI
 from PIL import Image
 
 import kerascnn
@@ -235,6 +236,7 @@ def test_what_is_found_where_it_is_has_an_ap_of_100(
     assert results["ar100"] == pytest.approx(100)
 
 
+@IN_CI
 def test_broken_pictures_are_named_and_skipped_unless_strict(
     tiny: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,6 +256,7 @@ def test_broken_pictures_are_named_and_skipped_unless_strict(
     assert "2 broken images skipped; --strict makes broken images an error" in said
 
 
+@IN_CI
 def test_images_that_break_while_training_leave_the_split_as_it_was(
     tiny: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny_detectors
 from backends import Backends
+from marks import IN_CI
 from tiny_detectors import CLASSES, PREPROCESSING
 
 import kerascnn
@@ -71,9 +72,8 @@ def asked(data: str = "scenes", **changes: Any) -> TrainRequest:
     return request(MODEL, data=data, **{**given, **changes})
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Of a network that is traced within seconds, in the place of the zoo's."""
+def trained(folder: Path, **changes: Any) -> Run:
+    """A run of a network that is traced within seconds, in the place of the zoo's."""
 
     def build(_asked: TrainRequest, preprocessing: Preprocessing, *, classes: int) -> keras.Model:
         return tiny_detectors.two_stage_network(preprocessing.input_shape, classes)
@@ -85,9 +85,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         patch.setattr(network, "build", build)
         patch.setattr(zoo, "detector_spec", spec)
         patch.setattr(detection_sets, "scan_objects", rectangles)
-        return train(asked(), tmp_path_factory.mktemp("rcnn") / "run")
+        return train(asked(**changes), folder)
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained(tmp_path_factory.mktemp("rcnn") / "run")
+
+
+@IN_CI
 def test_a_run_has_figures_of_masks_and_of_boxes(run: Run) -> None:
     results = run.info["results"]
     assert results["metric"] == "mask AP"
@@ -103,6 +109,7 @@ def test_a_run_has_figures_of_masks_and_of_boxes(run: Run) -> None:
     }  # fmt: skip
 
 
+@IN_CI
 def test_the_history_has_every_loss(run: Run) -> None:
     with (run.folder / "history.csv").open() as stream:
         rows = [
@@ -123,6 +130,44 @@ def test_the_model_of_a_run_has_its_figures(run: Run) -> None:
     for kind, name in (("segm", "held_out"), ("bbox", "box_ap")):
         measured = evaluate_detector(find, held_out, run.preprocessing, CLASSES, kind=kind)
         assert measured.ap == pytest.approx(results[name])
+
+
+SEEN = {"resize": "letterbox", "tiles": 40, "overlap": 0.25}
+
+
+def test_masks_of_tiles_fill_their_boxes() -> None:
+    """Of images of some 43 x 58 pixels, in tiles of 32 on 32 x 48."""
+    seen = dataclasses.replace(PREPROCESSING, resize="letterbox", tiles=32)
+    data = dataclasses.replace(
+        training_data(dataclasses.replace(CONFIG, augmentation="none", batch_size=9)),
+        preprocessing=seen,
+        masks=True,
+    )
+    batch, found = data.batch(0, 0), 0
+    for row, place in np.argwhere((batch["gt_labels"] >= 0) & ~batch["gt_crowd"]):
+        bits = np.unpackbits(batch["gt_masks"][row, place], axis=-1)[:, : seen.width]
+        top, left, bottom, right = batch["gt_boxes"][row, place] * [32, 48, 32, 48]
+        rows, columns = np.nonzero(bits)
+        edges = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+        np.testing.assert_allclose(edges, (top, left, bottom, right), atol=1.01)
+        found += 1
+    assert found > 3
+
+
+@pytest.mark.slow
+def test_a_run_sees_letterboxed_tiles(tmp_path: Path) -> None:
+    """Figures of masks and of boxes are those of whole images, joined of what is in tiles."""
+    run = trained(tmp_path / "run", **SEEN)
+    assert {name: run.info["request"][name] for name in SEEN} == SEEN
+    assert (run.preprocessing.resize, run.preprocessing.tiles) == ("letterbox", 40)
+    model, held_out = run.load_model(), rectangles().held_out
+    spec = model.get_layer("detections").spec
+    find = keras_detect_fn(model, run.preprocessing, spec)
+    for kind, name in (("segm", "held_out"), ("bbox", "box_ap")):
+        measured = evaluate_detector(
+            find, held_out, run.preprocessing, CLASSES, kind=kind, rule=spec.rule
+        )
+        assert measured.ap == pytest.approx(run.info["results"][name])
 
 
 def test_options_of_boxes_reach_the_network_and_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:

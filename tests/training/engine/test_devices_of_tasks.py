@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marks import IN_CI
 
 ROOT = pathlib.Path(__file__).parents[3]
 KINDS = ("focal", "multibox", "maps", "two_stage")
@@ -22,7 +23,7 @@ SLOW = {"two_stage"}  # its graph is ten times as large
 
 
 def cases() -> list[Any]:
-    return [pytest.param(k, marks=pytest.mark.slow if k in SLOW else ()) for k in KINDS]
+    return [pytest.param(k, marks=pytest.mark.slow if k in SLOW else IN_CI) for k in KINDS]
 
 
 @pytest.fixture(scope="module")

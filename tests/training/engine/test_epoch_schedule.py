@@ -84,6 +84,26 @@ def test_few_images_have_more_epochs_where_a_training_shall_have_so_many_updates
     assert plan.for_images(real, images) == real
 
 
+@pytest.mark.parametrize(
+    ("images", "frozen", "epochs"),
+    [(60, 19, 60), (20, 30, 90), (500, 5, 60), (5000, 1, 60), (4, 150, 450)],
+)
+def test_few_images_have_more_frozen_epochs(images: int, frozen: int, epochs: int) -> None:
+    """By hand: 150 frozen updates, 300 behind them, in epochs of 8 (5, 31, 312, 1) batches."""
+    config = dataclasses.replace(
+        CONFIG, epochs=60, freeze_epochs=1, freeze_updates=150, batch_size=16, min_steps=8,
+        min_updates=300,
+    )  # fmt: skip
+    real = plan.for_images(config, images)
+    assert (real.freeze_epochs, real.epochs) == (frozen, epochs)
+    assert plan.for_images(real, images) == real
+
+
+def test_no_epoch_is_frozen_where_none_is_asked_for() -> None:
+    config = dataclasses.replace(CONFIG, epochs=5, freeze_epochs=0, freeze_updates=150)
+    assert plan.for_images(config, 40).freeze_epochs == 0
+
+
 def test_epochs_that_are_all_frozen_are_as_many_as_asked_for() -> None:
     config = dataclasses.replace(CONFIG, epochs=1, freeze_epochs=1, min_updates=200)
     assert plan.for_images(config, 40).epochs == 1

@@ -46,6 +46,25 @@ def test_defaults_are_functions_of_what_the_backend_reports(
     assert (found.precision, found.jit, found.deterministic) == expected
 
 
+@pytest.mark.parametrize(
+    ("backend", "accelerators", "ahead"),
+    [
+        ("tensorflow", (), 0),
+        ("tensorflow", (AMPERE,), 2),
+        ("tensorflow", (PASCAL,), 2),
+        ("jax", (), 0),
+        ("jax", (TPU,), 1),  # by Keras itself
+        ("torch", (AMPERE,), 0),
+    ],
+)
+def test_batches_are_copied_ahead_to_a_device_that_is_not_the_cpu(
+    backend: str, accelerators: tuple[Accelerator, ...], ahead: int
+) -> None:
+    assert (
+        choose(Hardware(backend=backend, accelerators=accelerators), TrainConfig()).ahead == ahead
+    )
+
+
 def test_what_is_asked_for_goes_before() -> None:
     gpu = Hardware(backend="tensorflow", accelerators=(AMPERE,))
     assert choose(gpu, TrainConfig(precision="float32")).precision == "float32"

@@ -222,7 +222,9 @@ def test_an_archive_that_unpacks_to_much_more_is_refused(tmp_path: Path) -> None
     [
         lambda: kerascnn.build("lenet5"),
         lambda: kerascnn.build("mobilenet_v3_small", input_shape=(32, 32, 3), alpha=0.35),
-        lambda: kerascnn.build("mobilenet_v2", alpha=0.35, dtype="mixed_bfloat16"),
+        lambda: kerascnn.build(
+            "mobilenet_v1", input_shape=(32, 32, 3), alpha=0.25, dtype="mixed_bfloat16"
+        ),
         lambda: kerascnn.build("unet", input_shape=(16, 16, 3), classes=2, width=4, depth=2),
         tiny_detectors.two_stage_network,
     ],

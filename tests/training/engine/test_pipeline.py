@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from marks import marks_of
 
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
@@ -37,10 +39,10 @@ SPLIT = Split(
 GIVEN = {"source": SOURCE, "preprocessing": SOURCE, "classes": 2}
 
 
-def slow_if_among_others(augmentation: str) -> Any:
+def cases(policies: Iterable[str]) -> list[Any]:
     """Of what "modern" does, two more policies do a part: tracing RandAugment takes seconds."""
-    few = augmentation in ("randaugment", "inception_randaugment")
-    return pytest.param(augmentation, marks=[pytest.mark.slow] * few)
+    parts = {"randaugment", "inception_randaugment"}
+    return [pytest.param(n, marks=marks_of(n, ci={"modern"}, slow=parts)) for n in policies]
 
 
 def batches(augmentation: str, *, first_epoch: int = 0, seed: int = 0, **changes) -> list:
@@ -57,7 +59,7 @@ def whole_of(augmentation: str) -> list:
     return batches(augmentation)
 
 
-@pytest.mark.parametrize("augmentation", [slow_if_among_others(name) for name in POLICIES])
+@pytest.mark.parametrize("augmentation", cases(POLICIES))
 def test_a_stream_begun_late_equals_one_from_the_start(augmentation: str) -> None:
     mixed = {"mixup": 0.2, "cutmix": 1.0} if augmentation == "modern" else {}
     whole = batches(augmentation, **mixed) if mixed else whole_of(augmentation)
@@ -68,9 +70,7 @@ def test_a_stream_begun_late_equals_one_from_the_start(augmentation: str) -> Non
         np.testing.assert_array_equal(y, same_y)
 
 
-@pytest.mark.parametrize(
-    "augmentation", [slow_if_among_others(name) for name in POLICIES if name != "none"]
-)
+@pytest.mark.parametrize("augmentation", cases(name for name in POLICIES if name != "none"))
 def test_changes_differ_by_picture_epoch_and_seed(augmentation: str) -> None:
     first = [x for x, _y in whole_of(augmentation)]
     pictures = np.concatenate(first[:2])

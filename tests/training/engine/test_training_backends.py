@@ -10,6 +10,7 @@ import pytest
 from backends import Backends
 from commands import here
 from histories import history
+from marks import IN_CI
 
 import kerascnn
 from training.engine.run import Run
@@ -45,6 +46,7 @@ def by_tensorflow(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+@IN_CI
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_same_curve_without_tensorflow_and_an_export_with_it(
     on_backend: Backends, backend: str, weights: Path, by_tensorflow: Path, tmp_path: Path

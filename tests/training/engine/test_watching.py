@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny_detectors
 import tiny_segmenters
+from marks import IN_CI
 
 from kerascnn.errors import InputError
 from training.detection import fit as fit_detector
@@ -52,6 +53,7 @@ def test_all_of_few() -> None:
     assert TrainConfig.from_dict({"epochs": 3}).watch_images == 2000  # a run of before
 
 
+@IN_CI
 def test_a_detectors_epochs_are_of_the_few(tmp_path: Path) -> None:
     validation = tiny_detectors.split(40).take(range(14, 40))
     model = tiny_detectors.network()

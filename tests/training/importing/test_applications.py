@@ -8,6 +8,7 @@ from __future__ import annotations
 import keras
 import pytest
 from keras import layers
+from marks import marks_of
 
 from training.importing.plain import plain
 
@@ -48,7 +49,10 @@ def leaves(model: keras.Model) -> int:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in NAMES],
+    [
+        pytest.param(n, marks=marks_of(n, ci={"EfficientNetB0"}, slow={*NAMES} - {*FAST}))
+        for n in NAMES
+    ],
 )
 def test_every_network_is_plain_and_answers_alike(name):
     if name in HUGE:

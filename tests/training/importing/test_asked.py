@@ -11,8 +11,15 @@ import pytest
 from commands import assert_refused, here
 
 from kerascnn.errors import InputError
+from training import tasks
 from training.importing import preprocessing
-from training.importing.asked import NORMALISATIONS, ImportRequest, begun, import_request
+from training.importing.asked import (
+    NORMALISATIONS,
+    ImportRequest,
+    begun,
+    import_request,
+    says_nothing,
+)
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def test_a_network_is_called_by_its_source(source: str, name: str | None, called
         (("efficientnet_lite0", {}), "random weights without --weights; give --weights imagenet"),
         (("efficientnet_lite0", {"weights": "imagenett"}), "no weights 'imagenett'"),
         (("ssdlite_mobilenet_v2", {"weights": "imagenet"}), "no weights 'imagenet'"),
-        (("unet", {"weights": "net.keras", "unlabelled": True}), "--unlabelled is for classifiers"),
+        (("unet", {"weights": "net.keras", "data": "mnist", "unlabelled": True}), "not for mnist"),
         (("unet", {"weights": "net.keras", "resize": "crop"}), "must be stretch, letterbox or pad"),
         (("unet", {"weights": "net.keras", "data": "mnist"}), "mnist"),
         (("gone.keras", {}), "gone.keras: no such file"),
@@ -91,6 +98,36 @@ def test_what_is_wrong_is_named(
     source, changes = asked
     with pytest.raises(InputError, match=words):
         import_request(source, **{"data": str(data), **changes})
+
+
+def test_a_detector_takes_a_folder_of_images_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where anything beside the images may say what is in them, it is read, or has to be."""
+    monkeypatch.chdir(tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (tmp_path / "net.keras").write_bytes(b"PK")
+    for number in range(2):
+        (photos / f"{number}.png").write_bytes(b"")
+    given = {"weights": "net.keras", "data": str(photos)}
+    assert not import_request("unet", **given).unlabelled  # nobody said so
+    assert says_nothing(str(photos), tasks.of("segmentation"))
+    (photos / "labels.json").write_text("{}")
+    assert not says_nothing(str(photos), tasks.of("segmentation"))
+    asked = import_request("unet", **given, unlabelled=True, name="mine")
+    assert (asked.unlabelled, asked.called, asked.source) == (True, "mine", "unet")
+
+
+def test_a_folder_is_not_the_weights_that_are_called_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `--weights coco --data coco`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KERASCNN_OFFLINE")
+    (tmp_path / "imagenet").mkdir()
+    asked = import_request("mobilenet_v2", data=str(data), weights="imagenet")
+    assert asked.weights == "imagenet"
 
 
 def test_the_folder_of_something_else_is_refused(file: Path, data: Path, tmp_path: Path) -> None:

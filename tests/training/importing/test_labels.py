@@ -8,7 +8,7 @@ import pytest
 
 from kerascnn.errors import InputError
 from training.importing import imagenet
-from training.importing.labels import Labels, choose, from_file, places
+from training.importing.labels import Labels, choose, coco, from_file, of_names, of_weights, places
 
 PETS = Labels(names=("Abyssinian", "basset hound", "Zwergdackel"))
 
@@ -119,3 +119,38 @@ def test_a_file_of_labels_may_come_from_windows(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_bytes(b"\xff\xfe\x00c")
     with pytest.raises(InputError, match="not a text file of labels"):
         from_file(tmp_path / "labels.txt", 2)
+
+
+def test_cocos_classes_are_found_by_their_names() -> None:
+    """Detectors have 90 outputs for the numbers of its 80 classes, or one for each."""
+    numbered, listed = coco(90), coco(80)
+    assert numbered
+    assert listed
+    assert (numbered.names[0], numbered.names[11], numbered.names[89]) == (
+        "person", "no class 12", "toothbrush",
+    )  # fmt: skip
+    assert (listed.names[0], listed.names[11], listed.names[79]) == (
+        "person", "stop sign", "toothbrush",
+    )  # fmt: skip
+    assert placed(numbered, "Traffic_Light", "dog") == {"Traffic_Light": 9, "dog": 17}
+    assert placed(listed, "aeroplane", "tvmonitor") == {"aeroplane": 4, "tvmonitor": 62}
+    assert coco(20) is None
+    assert of_names(numbered.names, ["sofa"]).synonyms == numbered.synonyms
+
+
+def test_outputs_of_published_weights_mean_cocos_classes_whatever_the_datas_numbers() -> None:
+    """A set of three classes has the numbers 1, 2 and 3, which are COCO's person, bicycle, car."""
+
+    def meant(outputs: int, *classes: str, published: bool = True) -> Labels:
+        return of_weights(outputs, published=published, classes=classes, data="pets", source="net")
+
+    labels = meant(90, "cat", "dog", "forklift")
+    with pytest.raises(InputError, match="pets has classes that net does not know: forklift"):
+        placed(labels, "cat", "dog", "forklift")
+    assert placed(labels, "cat", "dog") == {"cat": 16, "dog": 17}
+    own = tuple(f"kind {number}" for number in range(90))
+    assert meant(90, *own).names == labels.names
+    assert meant(90, *own, published=False).names == own
+    assert meant(90, "cat", published=False).names == labels.names
+    with pytest.raises(InputError, match=r"20 outputs and pets has 2 classes; .* --labels"):
+        meant(20, "cat", "dog")

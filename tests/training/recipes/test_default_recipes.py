@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import small_sets
+from marks import IN_CI
 
 from training.engine.request import request
 from training.engine.run import Run
@@ -24,6 +25,7 @@ def trained(model: str, data: Path, folder: Path, **asked: Any) -> Run:
     return train(request(model, data=str(data), **asked), folder / "run")
 
 
+@IN_CI
 def test_segmentation(tmp_path: Path) -> None:
     run = trained(
         *("unet", small_sets.masks(tmp_path / "data", 60), tmp_path),
@@ -82,7 +84,7 @@ def test_detection(tmp_path: Path) -> None:
         image_size=(96, 96),
         weights="imagenet",
     )
-    assert run.info["request"]["recipe"] == "detection"
+    assert run.info["request"]["recipe"] == "detection_finetune"
     assert run.info["results"]["ap50"] > 75
 
 
@@ -101,7 +103,7 @@ def test_two_stage_detection(tmp_path: Path) -> None:
         model_options={"head_units": 256},
         detector_options={"proposals": 100, "samples": 64},
     )
-    assert run.info["request"]["recipe"] == "detection"
+    assert run.info["request"]["recipe"] == "detection_finetune"
     assert run.info["results"]["held_out"] > 80
 
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import small_sets
+from marks import all_but, marks_of
 
 from kerascnn import blocks
 from kerascnn.detection.specs import DetectorSpec
@@ -35,11 +36,15 @@ MODELS = {
 }  # fmt: skip
 DETECTORS = {
     "scenes": "ssdlite_mobilenet_v2", "detection": "efficientdet_lite0",
+    "detection_finetune": "efficientdet_lite0",
     "ssdlite": "ssdlite_mobilenet_v3_large", "efficientdet": "efficientdet_lite0",
     "rtmdet": "rtmdet_mobilenet_v4_conv_small",
 }  # fmt: skip
 TWO_STAGES = {"rcnn": "faster_rcnn_efficientnet_lite0_fpn"}
-MAPS = {"scenes_maps": "unet", "segmentation": "unet_efficientnet_lite0"}
+MAPS = {
+    "scenes_maps": "unet", "segmentation": "unet_efficientnet_lite0",
+    "segmentation_finetune": "unet_efficientnet_lite0",
+}  # fmt: skip
 LABELS = {"multilabel": "mobilenet_v2", "multilabel_finetune": "mobilenet_v1"}
 FAST = {"digits", "lenet"}
 # Those of no family, which are what a user gets who names none, or asks for in their place.
@@ -72,7 +77,8 @@ def test_all_recipes_are_here() -> None:
 
 @pytest.mark.usefixtures("a_few")
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in MODELS]
+    "name",
+    [pytest.param(n, marks=marks_of(n, ci={"digits"}, slow={*MODELS} - FAST)) for n in MODELS],
 )
 def test_two_steps_and_a_saved_network(name: str, tmp_path: Path) -> None:
     model = MODELS[name]
@@ -81,7 +87,7 @@ def test_two_steps_and_a_saved_network(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("a_few")
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", all_but({"finetune"}, PLAIN))
 def test_two_steps_of_a_network_of_few_layers(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +156,8 @@ def two_steps(name: str, model: str, folder: Path, **changes: Any) -> Run:
     before = recipes.load(name).config_for(model)
     assert dataclasses.replace(
         asked.config, epochs=before.epochs, batch_size=before.batch_size,
-        freeze_epochs=before.freeze_epochs, min_updates=before.min_updates,
+        freeze_epochs=before.freeze_epochs, freeze_updates=before.freeze_updates,
+        min_updates=before.min_updates,
     ) == before  # fmt: skip
     train(asked, folder)
     row = (folder / "history.csv").read_text().splitlines()

@@ -14,13 +14,16 @@ from kerascnn.errors import InputError
 from training import recipes, tasks
 from training.engine import options, schedules
 
-OF_MAPS = ("scenes_maps", "segmentation")
+OF_MAPS = ("scenes_maps", "segmentation", "segmentation_finetune")
 OF_LABELS = ("multilabel", "multilabel_finetune")
 OURS = (
     *("digits", "scenes_digits", "scratch", "finetune", "scenes", "detection"),
+    "detection_finetune",
     *(*OF_MAPS, *OF_LABELS),
 )
-OF_DETECTORS = ("scenes", "detection", "ssdlite", "efficientdet", "rtmdet", "rcnn")
+OF_DETECTORS = (
+    *("scenes", "detection", "detection_finetune", "ssdlite", "efficientdet", "rtmdet", "rcnn"),
+)
 IMAGENET = 1_281_167
 
 
@@ -93,6 +96,7 @@ LARGE |= {"mobilenet_v3", "vgg"}
         for name in sorted({*recipes.NAMES} - {*OF_DETECTORS, *OF_MAPS})
     ],
 )
+@pytest.mark.usefixtures("sized_alone")
 def test_the_model_of_a_recipes_command_takes_its_options(name):
     recipe, model = recipes.load(name), model_of(name)
     assert recipe.config_for(model).epochs > 0
@@ -140,10 +144,11 @@ def test_who_names_no_recipe_gets_one_for_network_data_and_weights():
     for model, data, weights, name in (
         ("ssdlite_mobilenet_v2", "scenes:256@40+10", None, "scenes"),
         ("efficientdet_lite0", "scenes", "imagenet", "scenes"),
-        ("efficientdet_lite0", "coco.json", "imagenet", "detection"),
+        ("efficientdet_lite0", "coco.json", "imagenet", "detection_finetune"),
         ("efficientdet_lite0", "mnist", None, "detection"),
         ("unet", "scenes:128", None, "scenes_maps"),
-        ("unet_resnet50", "cells/", "imagenet", "segmentation"),
+        ("unet_resnet50", "cells/", "imagenet", "segmentation_finetune"),
+        ("unet_resnet50", "cells/", None, "segmentation"),
         ("lenet5", "mnist", None, "digits"),
         ("lenet5", "mnist-photos", None, "digits"),
         ("mobilenet_v2", "scenes-digits", None, "scenes_digits"),

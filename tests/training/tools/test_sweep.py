@@ -12,6 +12,7 @@ import pytest
 from commands import assert_refused, here
 
 from kerascnn.errors import InputError
+from training.engine.request import request
 from training.engine.run import Run
 from training.tools import sweep
 
@@ -61,6 +62,20 @@ def test_detectors_and_segmentation_networks_have_a_grid() -> None:
     pair = ["efficientdet_lite0", "ssdlite_mobilenet_v2"]
     assert len(grid(models=pair, recipes=["scenes"], data="scenes")) == 2
     assert len(grid(models=["unet"], recipes=["scenes_maps"], data="scenes")) == 1
+
+
+def test_all_runs_of_a_grid_see_images_the_same_way(tmp_path: Path) -> None:
+    (job,) = grid(
+        models=["ssdlite_mobilenet_v2"], recipes=["scenes"], data="scenes", resize="letterbox",
+        tiles=160, settings={},
+    )  # fmt: skip
+    found = request(**job.request)
+    assert (found.resize, found.tiles) == ("letterbox", 160)
+    asked = ("sweep", "--data", "mnist", "--out", tmp_path / "out", "--recipes", "digits")
+    refused = here(*asked, "--models", "lenet5", "--tiles", "64")
+    assert_refused(refused, "tiles", "sees whole images")
+    refused = here(*asked, "--models", "lenet5", "--resize", "letterboxes")
+    assert_refused(refused, "letterboxes", "there are")
 
 
 def test_a_table_has_the_figures_that_there_are() -> None:

@@ -84,8 +84,8 @@ def check(asked: TrainRequest, *, guessed: bool = False) -> Checked:
     counted = task.counts(dataset, splits, preprocessing)
     counted = dataclasses.replace(counted, cell=task.finest_cell(asked.model))
     if counted.boxes is not None and len(counted.boxes):
-        unreached = task.unreached(asked, preprocessing, counted.boxes)
-        counted = dataclasses.replace(counted, unreached=unreached)
+        reach = task.reach(asked, preprocessing, counted.boxes)
+        counted = dataclasses.replace(counted, reach=reach)
     found = files.findings_of(census, preprocessing)
     found += files.unread(dataset.ignored)
     labels = task.labels(splits)

@@ -144,22 +144,29 @@ def _of_boxes(counts: Counts) -> list[Finding]:
 
 
 def _of_anchors(counts: Counts) -> list[Finding]:
-    """Objects that a detector learns by one badly fitting anchor each; few of them are no fault."""
-    unreached, total = counts.unreached, len(counts.sides if counts.sides is not None else ())
-    if unreached is None or not unreached.count:
+    """Objects that a detector learns badly or not at all; few of them are no fault."""
+    reach, total = counts.reach, len(counts.sides if counts.sides is not None else ())
+    if reach is None or not reach.unreached:
         return []
-    share = unreached.count / total
-    text = (
-        f"{unreached.count:,} of {counted(total, 'object')} ({100 * share:.1f}%) overlap with no "
-        f"anchor of the network by an IoU of {unreached.iou:g}: each learns from its best one alone"
-    )
-    remedy = "--detector anchors=auto fits the sizes of anchors to the data"
+    share = reach.unreached / total
+    several = f"{reach.unreached:,} of {counted(total, 'object')} ({100 * share:.1f}%)"
+    if reach.iou is None:
+        text = f"{several} lie between the network's points: none is in their box to learn them"
+        remedy = "a larger --image-size, or --tiles"
+    else:
+        text = (
+            f"{several} overlap with no anchor of the network by an IoU of {reach.iou:g}: each "
+            "learns from its best one alone"
+        )
+        remedy = "another --image-size, or other anchors"
+    if reach.fitting:
+        remedy = "--detector anchors=auto fits the sizes of anchors to the data"
     return [
         finding(
             "unreached-objects",
             text,
-            unreached.count,
-            remedy=remedy if unreached.fitting else "another --image-size, or other anchors",
+            reach.unreached,
+            remedy=remedy,
             serious=share >= UNREACHED,
         )
     ]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from training.common.wording import counted
+from training.engine.inspection import Reach
 from training.tools.check.census import Census
 from training.tools.check.check import Checked
 from training.tools.check.findings import Finding, printable
@@ -79,6 +80,8 @@ def facts(checked: Checked) -> dict[str, str]:
     found = of_files(checked.census)
     if checked.counts.unit == "object" and found:
         found["Objects"] = _objects(checked)
+        if checked.counts.reach is not None:
+            found["Maps"] = _maps(checked.counts.reach)
     elif checked.counts.unit == "pixel" and checked.counts.empty.any() and found:
         empty = counted(int(checked.counts.empty.sum()), "image")
         found["Masks"] = f"{empty} with nothing but {checked.counts.classes[0]}"
@@ -136,6 +139,32 @@ def _objects(checked: Checked) -> str:
     return text
 
 
+def _maps(reach: Reach) -> str:
+    """ "by the best anchor: 40 objects of 10 to 31 pixels on cells of 8; none on cells of 16"."""
+    parts = []
+    for level in reach.levels:
+        cell = f"cells of {max(level.cell):.0f}"
+        sides = f"{level.smallest:.0f} to {level.largest:.0f} pixels"
+        some = f"{counted(level.objects, 'object')} of {sides} on {cell}"
+        parts.append(some if level.objects else f"none on {cell}")
+    how = "by points in their boxes" if reach.iou is None else "by the best anchor"
+    return f"{how}: {'; '.join(parts)}"
+
+
+def _levels(reach: Reach | None) -> list[dict[str, Any]]:
+    if reach is None:
+        return []
+    return [
+        {
+            "cell": [round(side, 2) for side in level.cell],
+            "objects": level.objects,
+            "smallest": round(level.smallest, 2),
+            "largest": round(level.largest, 2),
+        }
+        for level in reach.levels
+    ]
+
+
 def sides(checked: Checked) -> list[tuple[str, int]]:
     """How many objects have a shorter side in each range at the network's input."""
     if checked.counts.sides is None or not len(checked.counts.sides):
@@ -184,6 +213,7 @@ def as_json(checked: Checked, report: str | None) -> dict[str, Any]:
         "modes": _most_first(rows["mode"], MODES),
         "turned_by_exif": int((rows["turned"] > 1).sum()),
         "object_sides": dict(sides(checked)),
+        "object_maps": _levels(counts.reach),
         "findings": [found.as_json() for found in checked.findings],
         "notes": [found.as_json() for found in checked.facts],
         "report": report,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import small_sets
 from commands import COMMAND, assert_refused, here
+from marks import IN_CI
 from PIL import Image
 
 from kerascnn.errors import InputError
@@ -20,6 +21,7 @@ from training.datasets.detection import Objects
 from training.detection import inspection
 from training.tools.check import report
 from training.tools.check.check import Checked, check
+from training.tools.check.page import write_page
 from training.tools.check.task import guessed, request
 
 FRAMEWORKS = {"tensorflow", "keras", "torch", "jax"}
@@ -252,6 +254,43 @@ def test_objects_that_are_too_small_twice_or_missing(tmp_path: Path) -> None:
     assert counted(root, model="ssdlite_mobilenet_v2")["tiny-objects"] == 5
 
 
+def test_points_and_their_maps(tmp_path: Path) -> None:
+    """Of RTMDet's points, 8, 16 and 32 pixels apart: objects of 40 pixels hold one of each."""
+    root = boxes(tmp_path / "set")
+    path, told = annotations(root, "train")
+    for one in told["annotations"][:5]:
+        one["bbox"] = [17, 33, 6, 6]  # between those at 16 and 24, and at 32 and 40
+    path.write_text(json.dumps(told))
+    found = checked(root, model="rtmdet_mobilenet_v4_conv_small")
+    (missed,) = (one for one in found.findings if one.note.kind == "unreached-objects")
+    assert missed.note.count == 5
+    assert "between the network's points" in missed.note.text
+    maps = report.as_json(found, None)["object_maps"]
+    assert [one["cell"] for one in maps] == [[8, 8], [16, 16], [32, 32]]
+    assert [one["objects"] for one in maps] == [35, 35, 35]
+    assert {(one["smallest"], one["largest"]) for one in maps} == {(40, 40)}
+    line = report.facts(found)["Maps"]
+    assert line.startswith("by points in their boxes: 35 objects of 40 to 40 pixels on cells of 8;")
+
+
+def test_objects_as_tiles_show_them(tmp_path: Path) -> None:
+    """An image of 128 pixels in tiles of 80, which the network sees at 128."""
+    root = boxes(tmp_path / "set")
+    whole, tiled = checked(root), checked(root, tiles=80, overlap=0.25)
+    for found, side in ((whole, 40), (tiled, 64)):
+        assert found.counts.sides is not None
+        np.testing.assert_allclose(found.counts.sides, side)
+    (row,) = (one for one in report.as_json(tiled, None)["object_maps"] if one["objects"])
+    assert (row["smallest"], row["largest"]) == (64, 64)
+    page = tmp_path / "check.html"
+    write_page(tiled, page)
+    assert page.stat().st_size > 10_000
+    letterbox = checked(root, resize="letterbox", image_size=(SIDE, 2 * SIDE))
+    assert letterbox.counts.sides is not None
+    np.testing.assert_allclose(letterbox.counts.sides, 40)
+    assert "letterboxed" in report.what_for(letterbox)
+
+
 def test_boxes_that_a_reader_sees_twice_are_told_once(tmp_path: Path) -> None:
     root = boxes(tmp_path / "set")
     path, told = annotations(root, "train")
@@ -439,6 +478,7 @@ def test_a_check_needs_no_framework(clean: Path, tmp_path: Path) -> None:
     assert (tmp_path / "page.html").is_file()
 
 
+@IN_CI
 def test_many_files_are_looked_at_by_processes(clean: Path, tmp_path: Path) -> None:
     """As many as it takes; the figures are those of threads."""
     for number in range(1100):
