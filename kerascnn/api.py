@@ -628,7 +628,8 @@ def import_model(
         data: a folder with one sub-folder per class, a table of images and labels, a pack,
             "tfds:NAME", "mnist" or "scenes-digits", with some of the network's classes; or a folder
             of images without labels, which is enough for what needs none: then files are held
-            against the network's own answers, and the metric is "agreement". A table with several
+            against the network's own answers, and the metric is "agreement" ("AP agreement" of
+            detectors, "mIoU agreement" of segmentation networks). A table with several
             labels per image is for a network with a sigmoid for each.
         out: the run folder; by default runs/NAME-DATA.
         val_data: data of the same kind whose images are held out; by default images of `data` are.
@@ -642,7 +643,7 @@ def import_model(
             name as its weights are published, of a file "stretch", and "crop" where its classes are
             ImageNet's.
         labels: a file with a label a line, in the order of the outputs; by default the classes of
-            the data in natural order if there are as many, or ImageNet's.
+            the data in natural order if there are as many, or ImageNet's; COCO's of weights "coco".
         unlabelled: all images below `data` count, whatever their folders are called.
         name: what files and reports call the network; by default by the source (a model's name).
         recipe: of the steps of compression that train (see `kerascnn recipes`); by default

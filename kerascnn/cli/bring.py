@@ -21,7 +21,8 @@ from kerascnn.cli.printing import print_json
     required=True,
     help="Images: a folder with one sub-folder per class, a table of images and labels (one or "
     "several per image), a pack (`kerascnn pack`), tfds:NAME, mnist or scenes-digits; or a folder "
-    "of images without labels. For other networks than classifiers as of `kerascnn train`.",
+    "of images without labels. For detectors and segmentation networks as of `kerascnn train`, or "
+    "a folder of images alone.",
 )
 @click.option("--val-data", help=VAL_DATA_HELP)
 @click.option("--out", type=click.Path(), help="Run folder.  [default: runs/NAME-DATA]")
@@ -44,15 +45,16 @@ from kerascnn.cli.printing import print_json
 )
 @click.option(
     "--resize",
-    help="How images meet the network's size: crop, stretch or pad.  [default: of a zoo name, as "
-    "its weights are published; of a file, stretch, and crop where its classes are ImageNet's]",
+    help="How images meet the network's size: crop, stretch, letterbox or pad.  [default: of a zoo "
+    "name, as its weights are published; of a file, stretch, and crop where its classes are "
+    "ImageNet's]",
 )
 @click.option(
     "--labels",
     type=click.Path(),
     metavar="FILE",
     help="What the outputs mean, a label a line.  [default: the data's folders in natural order, "
-    "or ImageNet's labels]",
+    "or ImageNet's labels; COCO's of --weights coco]",
 )
 @click.option(
     "--unlabelled",

@@ -338,7 +338,7 @@ class _Work:
             return rounding.by_error(weights, met.inputs, bits, tied=tied)
         target = None
         if met.crossed is not None:
-            target = rounding.aimed(weights, met.inputs, met.crossed, met.places)
+            target = rounding.aimed(weights, met.inputs, met.crossed, met.places, bits)
         return rounding.compensated(weights, met.inputs, bits, tied=tied, target=target)
 
     def _bits(self, layer: layers.Layer) -> int:
