@@ -45,8 +45,9 @@ from kerascnn.cli.printing import print_json
 )
 @click.option(
     "--resize",
-    help="How images meet the network's size: crop, stretch, letterbox or pad.  [default: of a zoo name, as "
-    "its weights are published; of a file, stretch, and crop where its classes are ImageNet's]",
+    help="How images meet the network's size: crop, stretch, letterbox or pad.  [default: of a zoo "
+    "name, as its weights are published; of a file, stretch, and crop where its classes are "
+    "ImageNet's]",
 )
 @click.option(
     "--labels",
