@@ -88,7 +88,7 @@ def test_cells_of_the_classifiers_are_python_that_runs(
     assert {row["variant"] for row in there["rows"]} == {"float32", "int8"}
 
 
-@pytest.mark.slow  # minutes: a kernel of its own, a training, and an SSDLite's conversion
+@IN_CI  # minutes: a kernel of its own, a training, and an SSDLite's conversion
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient = pytest.importorskip("nbclient", reason="the extra `docs` is not installed")

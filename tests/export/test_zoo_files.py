@@ -32,7 +32,8 @@ LARGE = {
 # Built narrow: as many layers of the same kinds, without gigabytes of weights on their way.
 NARROW: dict[str, float] = {
     **dict.fromkeys(LARGE, 0.25),
-    **dict.fromkeys(("senet154", "resnext101_32x8d", "resnext101_64x4d"), 0.5),
+    **dict.fromkeys(("resnet101", "resnet152", "senet154"), 0.5),
+    **dict.fromkeys(("resnext101_32x8d", "resnext101_64x4d"), 0.5),
 }
 # XNNPACK takes no products of two activations, nor GELU, in integers.
 PIECES = {"mobilenet_v4_hybrid_medium", "mobilenet_v4_hybrid_large", "repvit_m0_9", "repvit_m1_0"}

@@ -24,8 +24,10 @@ import dataclasses
 import numpy as np
 
 # What H's diagonal is raised by, as a share of its mean: directions that the pictures do not show
-# must not be rounded at will.
-_DAMPING = 0.01
+# must not be rounded at will. The coarser the steps, the more there is to lose in them: at four
+# bits, EfficientNet-Lite0 at 96 pixels had the float network's top-1 on 48% of crops of two photos
+# that were set aside with 0.01, and on 66% with 0.05.
+_DAMPING = {4: 0.05, 8: 0.01}
 _BLOCK = 64  # weights after which the rest is told of the errors, in one product
 _SWEEPS = 2
 # Of the largest weight: fewer bits gain by clipping it.
@@ -79,7 +81,7 @@ def by_error(kernel: np.ndarray, inputs: np.ndarray, bits: int, *, tied: bool = 
         tied: whether a channel has one scale in all groups.
     """
     low, top = limits(bits)
-    kernel, inputs = kernel.astype(np.float64), damped(inputs)
+    kernel, inputs = kernel.astype(np.float64), damped(inputs, bits)
     scales = _scales_by_error(kernel, inputs, low, top, _LEAST_SCALE[bits], tied)
     return Rounded(integers=_nearest(kernel, scales, low, top), scales=scales)
 
@@ -101,7 +103,8 @@ def compensated(
     """
     low, top = limits(bits)
     kept = kernel != 0
-    kernel, inputs = (kernel if target is None else target).astype(np.float64), damped(inputs)
+    kernel = (kernel if target is None else target).astype(np.float64)
+    inputs = damped(inputs, bits)
     scales = _scales_by_error(kernel, inputs, low, top, _LEAST_SCALE[bits], tied)
     integers = _error_fed_forward(kernel, inputs, scales, kept, low, top)
     for _ in range(_SWEEPS):
@@ -111,7 +114,9 @@ def compensated(
     return Rounded(integers=integers, scales=scales)
 
 
-def aimed(kernel: np.ndarray, inputs: np.ndarray, crossed: np.ndarray, places: int) -> np.ndarray:
+def aimed(
+    kernel: np.ndarray, inputs: np.ndarray, crossed: np.ndarray, places: int, bits: int = 8
+) -> np.ndarray:
     """The kernel that makes of what the layer is given now what it made in the float network.
 
     Its own rounding cannot undo what those before it did to its inputs x', but another kernel can,
@@ -122,6 +127,7 @@ def aimed(kernel: np.ndarray, inputs: np.ndarray, crossed: np.ndarray, places: i
         inputs: (g, k, k) covariances of x'.
         crossed: (g, k, k) those of x (rows) and x' (columns).
         places: that both are of: of few, little is believed.
+        bits: of the file's kernel.
 
     Returns:
         (g, o, k) float64.
@@ -129,7 +135,7 @@ def aimed(kernel: np.ndarray, inputs: np.ndarray, crossed: np.ndarray, places: i
     inputs = inputs.astype(np.float64)
     width = inputs.shape[-1]
     mean = np.trace(inputs, axis1=1, axis2=2) / width
-    lift = np.where(mean > 0, max(_DAMPING, width / places) * mean, 1.0)
+    lift = np.where(mean > 0, max(_DAMPING[bits], width / places) * mean, 1.0)
     lifted = inputs + lift[:, None, None] * np.eye(width)
     wanted = kernel @ (crossed - inputs)
     aim: np.ndarray = kernel + np.linalg.solve(lifted, wanted.transpose(0, 2, 1)).transpose(0, 2, 1)
@@ -142,13 +148,13 @@ def error_of(kernel: np.ndarray, rounded: Rounded, inputs: np.ndarray) -> float:
     return float(np.sum((difference @ inputs) * difference))
 
 
-def damped(inputs: np.ndarray) -> np.ndarray:
-    """H with its diagonal raised, in double precision."""
+def damped(inputs: np.ndarray, bits: int = 8) -> np.ndarray:
+    """H with its diagonal raised, in double precision, for a kernel of so many bits."""
     inputs = inputs.astype(np.float64)
     width = inputs.shape[-1]
     mean = np.trace(inputs, axis1=1, axis2=2) / width
     # An input that is always 0 has no H: any positive one will do.
-    lift = np.where(mean > 0, _DAMPING * mean, 1.0)
+    lift = np.where(mean > 0, _DAMPING[bits] * mean, 1.0)
     return inputs + lift[:, None, None] * np.eye(width)
 
 

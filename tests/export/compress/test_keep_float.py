@@ -14,6 +14,7 @@ import tiny_detectors
 import tiny_segmenters
 from dead_channels import SIDE, every_kind, pictures_of
 from keras import layers
+from marks import IN_CI
 
 from export.artefacts.variants import Settings, parse_variant
 from export.compress.compress import compress
@@ -108,7 +109,11 @@ def int8(
 
 
 @pytest.mark.parametrize(
-    ("ruined", "chosen"), [("activation", ["expand", "depthwise"]), ("kernel", ["project"])]
+    ("ruined", "chosen"),
+    [
+        ("activation", ["expand", "depthwise"]),
+        pytest.param("kernel", ["project"], marks=IN_CI),
+    ],
 )
 def test_exactly_what_int8_ruins_stays_float(ruined: str, chosen: list[str]) -> None:
     float_file, whole, before = small(ruined, 0)
@@ -304,6 +309,7 @@ def test_weights_count_as_the_measure_does(form: str) -> None:
 # --- What is said of it ---------------------------------------------------------------------------
 
 
+@IN_CI
 def test_a_run_says_which_layers_are_float(
     lenet_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

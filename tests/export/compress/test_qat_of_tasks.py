@@ -13,6 +13,7 @@ import tiny_detectors
 import tiny_segmenters
 from fine_tuned import CONFIG, PICTURE, assert_trained_integers, fine_tuning_data
 from keras import layers
+from marks import IN_CI
 
 from export.artefacts.variants import parse_variant
 from export.compress.qat import QATResult, train_aware
@@ -143,6 +144,7 @@ def narrow() -> keras.Model:
     return model
 
 
+@IN_CI
 def test_four_bits_win_back_what_rounding_lost(tmp_path: Path) -> None:
     """Reconstruction alone loses 22 of 85 points; the training wins 15 of them back."""
     model, data = narrow(), fine_tuning_data(1000)
