@@ -146,7 +146,7 @@ def narrow() -> keras.Model:
 
 @IN_CI
 def test_four_bits_win_back_what_rounding_lost(tmp_path: Path) -> None:
-    """Reconstruction alone loses 22 of 85 points; the training wins 15 of them back."""
+    """Reconstruction alone loses some 25 of 85 points; the training wins some 15 of them back."""
     model, data = narrow(), fine_tuning_data(1000)
     pictures = data.train.pictures
     assert pictures is not None
