@@ -40,7 +40,7 @@ from kerascnn.preprocessing import Preprocessing
 # are looked at where one takes seconds: arithmetic of 16 bits is thirty times as slow on a desktop.
 _HELD_BACK = 5
 _FEW_HELD_BACK = 10
-_PART = 32  # images that are made at once
+_PART = 8  # images that are made at once
 
 
 def reconstructed(
