@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from marks import IN_CI
 from networks import with_random_norms
 from PIL import Image
 
@@ -50,6 +51,7 @@ def task(lenet_run: Run, monkeypatch: pytest.MonkeyPatch) -> Classification:
     return Classification(lenet_run)
 
 
+@IN_CI
 def test_calibration_takes_as_many_as_asked_for(task: Classification) -> None:
     pictures, labels = task.sample(200)
     assert pictures.shape == (200, 28, 28, 1)

@@ -180,6 +180,7 @@ def test_images_that_join_are_where_they_would_be_had_they_been_there(monkeypatc
     np.testing.assert_allclose(last + gap, wanted, atol=2e-3)
 
 
+@IN_CI
 def test_varied_images_are_a_part_that_can_be_left_out() -> None:
     variant, images = parse_variant("weight_int4"), pictures_of(2, 40, SIDE)
     other = pictures_of(1, 40, SIDE)

@@ -141,6 +141,7 @@ def _float_kernels(file: TFLiteModel) -> set[str]:
     return {one.layer for one in kernels(file) if one.layer in known}
 
 
+@IN_CI
 def test_a_network_that_loses_nothing_keeps_its_int8_file() -> None:
     _, file, told = small()
     assert max(told["plain_db"], told["reconstructed_db"]) > 25
@@ -154,6 +155,7 @@ def test_one_layer_does_not_do_what_two_do() -> None:
     assert "float_layers" not in told
 
 
+@IN_CI
 @pytest.mark.parametrize(
     "bound", ["pieces", "bytes", pytest.param("gain", marks=pytest.mark.slow(ci=True))]
 )
@@ -170,6 +172,7 @@ def test_the_bounds_are_kept(bound: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert file.packed() == whole
 
 
+@IN_CI
 @pytest.mark.parametrize(
     "task",
     [

@@ -75,6 +75,7 @@ def test_variants_share_their_first_stages(run: Run) -> None:
     assert np.all(np.asarray(later.model.get_layer("head").kernel)[zero] == 0)
 
 
+@IN_CI
 def test_what_was_trained_for_int8_is_read_as_it_was(run: Run) -> None:
     name = "prune75_cluster16_qat_int8"
     fresh = trained(run, name)
@@ -146,6 +147,7 @@ def test_settings_are_known_from_what_lies_beside_a_file(name: str) -> None:
     assert parse_variant(name, Settings.of(plain)) == variant
 
 
+@IN_CI
 def test_a_changed_setting_makes_a_stage_again(run: Run) -> None:
     old = trained(run, "prune75_int8")
     before = made(run)

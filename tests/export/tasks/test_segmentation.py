@@ -116,6 +116,7 @@ def task(run: Run) -> Segmentation:
     return found
 
 
+@IN_CI
 def test_files_give_keras_maps(task: Segmentation, made: dict[str, Artefact]) -> None:
     assert set(made) == {*(f"{name}.tflite" for name in VARIANTS), "float32.onnx"}
     assert_maps(made)
