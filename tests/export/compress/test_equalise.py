@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from dead_channels import SIDE, every_kind, pictures_of
 from keras import layers
+from marks import IN_CI
 
 from export.artefacts.variants import parse_variant
 from export.compress.reconstruct import Format, Parts, network, reconstruct
