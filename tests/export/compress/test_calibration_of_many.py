@@ -69,6 +69,7 @@ def test_calibration_takes_as_many_as_asked_for(task: Classification) -> None:
     np.testing.assert_array_equal(bits.sum(axis=1), labels)
 
 
+@IN_CI
 def test_few_classes_are_sampled_as_ever(lenet_run: Run) -> None:
     """The sample of a run of before is the same, so that its files are."""
     task = Classification(lenet_run)

@@ -110,6 +110,7 @@ def test_more_time_never_makes_a_float_layer_int8() -> None:
     assert {*reports[1].floats} & {"expand", "depthwise"}
 
 
+@IN_CI
 def test_the_file_runs_and_is_as_near_as_it_says() -> None:
     float_file = to_tflite(network())
     pictures = pictures_of(1, 24, SIDE)

@@ -428,6 +428,7 @@ def headed() -> keras.Model:
     return with_random_weights(keras.Model(inputs, outputs, name="headed"))
 
 
+@IN_CI
 @pytest.mark.parametrize("variant", ["qat_int8", "qat_weight_int4"])
 def test_a_shared_head_stays_one_kernel(variant: str, tmp_path: Path) -> None:
     aware = aware_of(unshared(headed()), tmp_path, variant=variant)

@@ -114,6 +114,7 @@ def test_the_file_is_what_was_simulated(run: Run) -> None:
     assert compress(run, [one.path.stem], onnx=False, settings=SHORT)[1] is False
 
 
+@IN_CI
 def test_debug_compares_with_what_the_file_was_made_of(run: Run, tmp_path: Path) -> None:
     """Whatever the settings were; and it makes nothing."""
     name, spared = "prune75_int8", ("stem", "logits", "head")
@@ -166,6 +167,7 @@ def test_a_changed_setting_makes_a_stage_again(run: Run) -> None:
     assert_same(trained(run, "prune75_int8"), old)
 
 
+@IN_CI
 @pytest.mark.parametrize(
     "damage", ["cut", *(pytest.param(d, marks=pytest.mark.slow) for d in ("missing", "info"))]
 )
