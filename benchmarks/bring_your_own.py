@@ -139,7 +139,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Rows in Markdown."""
     head = (
         "| network | imported | float32 agrees | XNNPACK parts | int8 answers as float "
-        "| XNNPACK parts |\n|---|---|---|---|---|---|"
+        "| XNNPACK parts | seconds |\n|---|---|---|---|---|---|---|"
     )
     return "\n".join([head, *(_line(row) for row in sorted(rows, key=lambda row: row["name"]))])
 
@@ -155,6 +155,8 @@ def _line(row: dict[str, Any]) -> str:
         figure = agreement if variant == "int8" else f"{made['max_logit_diff']:.1e}"
         doubt = "" if made["verified"] == "yes" else f" ({made['verified']})"
         cells += [f"{figure}{doubt}", str(made["partitions"])]
+    seconds = row.get("processor_seconds")
+    cells.append("" if seconds is None else f"{seconds:.0f}")
     return f"| {' | '.join(cells)} |"
 
 

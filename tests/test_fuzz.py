@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fuzz
 import pytest
-from marks import all_but
+from marks import IN_CI, all_but
 
 _LIGHT = [name for name, kind in fuzz.KINDS.items() if not kind.heavy]
 _HEAVY = [name for name, kind in fuzz.KINDS.items() if kind.heavy]
@@ -28,6 +28,7 @@ def _run(folder: Path, seed: int, count: int, names: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == f"{count} inputs, 0 wrong"
 
 
+@IN_CI
 @pytest.mark.parametrize("seed", all_but({0}, range(2)))
 def test_a_few_of_what_is_quickly_read(seed: int, tmp_path: Path) -> None:
     _run(tmp_path, seed, len(_LIGHT), _LIGHT)

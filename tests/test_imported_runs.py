@@ -408,6 +408,7 @@ def test_several_labels_of_an_image_are_measured(tmp_path: Path) -> None:
         kerascnn.import_model(tmp_path / "softmax.keras", out=tmp_path / "other", **given)
 
 
+@IN_CI
 def test_a_float_tflite_file_is_a_source(
     rows: kerascnn.Results, run: kerascnn.Run, root: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -64,6 +64,7 @@ _SCORED_PICTURES = 512  # that channels are scored on
 _SCORED_AT_ONCE = 64
 # Raised when the same steps learn from other pictures, or by another loss.
 _EDITION = 2
+_QAT_EDITION = 3  # from the reconstructed network on, with learnt steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,7 +156,7 @@ class CompressionStages:
                 "config": dataclasses.asdict(self._config_of(step, tuning)),
                 "teacher": self._inputs.teacher_key(tuning.teacher) if tuning.teacher else None,
                 "data": data,
-                "edition": _EDITION,
+                "edition": _QAT_EDITION if isinstance(step, Qat) else _EDITION,
                 "calibration": variant.calibration_pictures if isinstance(step, Qat) else None,
                 "versions": versions(),
             }

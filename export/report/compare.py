@@ -267,7 +267,7 @@ def result(run: Run, artefact: Artefact, latency: benchmark.Latency) -> Result:
         max_logit_diff=measured["max_logit_diff"],
         partitions=measured["partitions"],
         sha256=info["sha256"],
-        float_layers=", ".join(info.get(FLOAT_LAYERS, {}).get("layers", ())),
+        float_layers=", ".join(info.get(FLOAT_LAYERS, {}).get("layers", ())) or None,
     )
 
 

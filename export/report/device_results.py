@@ -18,7 +18,7 @@ from kerascnn.errors import InputError
 from training.common.drawing import shorten
 
 # What the app does not know of, and has no column for.
-_READ_HERE = ("gpu", "npu")
+_READ_HERE = ("gpu", "npu", "float_layers")
 _COMPUTER = tuple(name for name in COMPUTER_COLUMNS if name not in ("pictures", *_READ_HERE))
 # The table that the app shares has the columns of results.csv, so that both stand in one sheet, and
 # a few of its own; what a phone cannot know is empty there.

@@ -78,7 +78,7 @@ class Result:
             why (`export.runtime.accelerators.text`); `None` for ONNX, and where it is not known.
         npu: the same of NPUs.
         float_layers: of an int8 file, layers that are float after all
-            (`export.compress.reconstruct.keep_float`); else empty.
+            (`export.compress.reconstruct.keep_float`); `None` where none is.
     """
 
     run: str
@@ -116,7 +116,7 @@ class Result:
     sha256: str
     gpu: str | None = None
     npu: str | None = None
-    float_layers: str = ""
+    float_layers: str | None = None
 
     @property
     def fits(self) -> bool:

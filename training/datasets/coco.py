@@ -169,7 +169,7 @@ def _categories(found: dict[str, CocoFile], said: list[Note]) -> dict[int, str]:
 
 def _kept(path: pathlib.Path, strict: bool) -> CocoFile:
     read = functools.partial(_read, path, strict)
-    return keeping(path, read, functools.partial(_image_files, path), strict=strict)
+    return keeping(path, read, functools.partial(image_files, path), strict=strict)
 
 
 def _read(path: pathlib.Path, strict: bool) -> CocoFile:
@@ -179,7 +179,7 @@ def _read(path: pathlib.Path, strict: bool) -> CocoFile:
     if twice := _twice(numbers):
         raise InputError(f"{path}: two categories have the id {twice}; renumber one")
     names, places, sizes, notes = _images(path, images, strict)
-    files = _image_files(path, names)
+    files = image_files(path, names)
     there = present(path.name, files, sizes, strict=strict)
     moved = {old: new for new, old in enumerate(there.places.tolist())} | {_NOWHERE: _NOWHERE}
     places = {number: moved.get(place, _GONE) for number, place in places.items()}
@@ -522,7 +522,7 @@ def total_of_runs(encoded: bytes) -> int:
     return int(values.sum()) if values.min() >= 0 else -1
 
 
-def _image_files(path: pathlib.Path, names: Sequence[str]) -> list[str]:
+def image_files(path: pathlib.Path, names: Sequence[str]) -> list[str]:
     """Where the images lie: in the folder near the file that has most of the first ones."""
     split = path.stem.removeprefix("instances_")
     near, above = path.parent, path.parent.parent

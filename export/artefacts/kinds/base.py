@@ -124,7 +124,7 @@ OWN_ANSWERS = "its own answers are the truth that files are held against"
 
 def refuse_without_labels(variant: Variant, info: Mapping[str, Any]) -> None:
     """Raise InputError for a variant that trains, where the images of a run have no labels."""
-    imported = info["request"].get("imported")
+    imported = info.get("request", {}).get("imported")
     if variant.steps and imported is not None and not imported["labelled"]:
         raise InputError(
             f"{variant.name} trains, which needs labels, and the images of the run have none; "

@@ -28,6 +28,7 @@ from export.compress.reconstruct.network import (
     reconstruct,
     with_bare_layers,
 )
+from export.compress.reconstruct.tied import tied_kernels
 from export.compress.reconstruct.walk import Walk, called_once, inputs_of, steps
 from export.graph.linear import LINEAR
 
@@ -129,14 +130,14 @@ class _Chains:
         self._parents: dict[int, int] = {}
         fixed = [*model.inputs, *model.outputs]
         once = called_once(model)
+        linear = [step.operation for step in steps(model) if isinstance(step.operation, LINEAR)]
+        tied = tied_kernels(linear)  # a head that looks at all levels stays one kernel
         for step in steps(model):
             tensors = [*inputs_of(step), *step.outputs]
             if isinstance(step.operation, LINEAR):
-                if (
-                    not _scalable(step.operation)
-                    or step.operation.name in kept
-                    or (step.operation.name not in once)
-                ):
+                name = step.operation.name
+                known = name in once and name not in tied and name not in kept
+                if not known or not _scalable(step.operation):
                     fixed += tensors
             elif _hands_on(step.operation) and len({one.shape[-1] for one in tensors}) == 1:
                 for one in tensors:

@@ -14,21 +14,18 @@ from keras import layers
 from export.artefacts.artefact import FLOAT_LAYERS
 from export.artefacts.variants import Variant, parse_variant
 from export.compress.int8_tensors import FIXED_RANGES, float_layers, fused_dense, has_scale
-from export.compress.reconstruct.equalise import better
 from export.compress.reconstruct.keep_float import Subject, operations_of, with_float_layers
-from export.compress.reconstruct.measure import answers, has_regions, heads_noise, noise
+from export.compress.reconstruct.measure import answers, has_regions, noise
 from export.compress.reconstruct.mixed_time import Timed, TimeReport, timed, within_time
 from export.compress.reconstruct.network import (
     ALL_PARTS,
-    NEAREST,
     Format,
     Parts,
     Reconstruction,
     looked_at,
-    reconstruct,
 )
-from export.compress.reconstruct.varied import crops, half_varied
 from export.compress.reconstruct.walk import steps
+from export.compress.reconstruct.work import Work
 from export.graph.linear import LINEAR
 from export.tflite.convert import layer_of, to_tflite
 from export.tflite.kernel_ranges import kernels
@@ -40,7 +37,6 @@ from kerascnn.preprocessing import Preprocessing
 # are looked at where one takes seconds: arithmetic of 16 bits is thirty times as slow on a desktop.
 _HELD_BACK = 5
 _FEW_HELD_BACK = 10
-_PART = 32  # images that are made at once
 
 
 def reconstructed(
@@ -85,23 +81,27 @@ def reconstructed(
     if bits is not None:
         rounded = {layer: count for layer, count in bits.items() if count <= 8}
         format_ = dataclasses.replace(format_, bits=lambda layer: rounded.get(layer.name))
+    # No file that is weighed has seen what it is weighed on: what was seen is never cut off.
     write = functools.partial(
         _written,
         variant=variant,
         preprocessing=preprocessing,
-        pictures=pictures,
+        pictures=fitted,
         shared_scale=shared_scale,
         bits=bits,
     )
-    work = _Work(model, format_, preprocessing, fitted, parts, name)
+    work = Work(model, format_, preprocessing, fitted, parts, name)
     file = write(work.found)
     if plain is None or not len(judged):
         return file, None
     if work.regions:
-        told = work.heads(judged)
+        told = _told(*work.heads_noise(judged), judged)
         return (file if told["written"] else plain), told
     measure = _Measure(float_file, preprocessing, judged)
-    told = _told(measure.noise(plain), measure.noise(file), judged)
+    rival = plain
+    if variant.calibrated:
+        rival = quantise(float_file, variant, preprocessing, fitted, shared_scale=shared_scale)
+    told = _told(measure.noise(rival), measure.noise(file), judged)
     best = file if told["written"] else plain
     kept = with_float_layers(
         Subject(
@@ -153,56 +153,6 @@ def reconstructed_in_time(
         milliseconds=timed,
     )
     return within_time(subject, budget, name)
-
-
-class _Work:
-    """A network on its way to its file.
-
-    Attributes:
-        regions: whether it is a two-stage detector.
-        model: the network that is rounded: as given, or with its channels brought to one size.
-        x: normalised images that are looked at.
-        more: gives others, as of `reconstruct`; or None.
-        found: what the walk makes of it.
-    """
-
-    def __init__(
-        self,
-        model: keras.Model,
-        format_: Format,
-        preprocessing: Preprocessing,
-        images: np.ndarray,
-        parts: Parts,
-        name: str,
-    ) -> None:
-        self._format, self._preprocessing, self._images = format_, preprocessing, images
-        self.model, self.regions = model, has_regions(model)
-        rng, seen = np.random.default_rng(0), looked_at(model, images)
-        self.x = preprocessing.normalise(half_varied(seen, rng) if parts.varied else seen)
-        if parts.equalising and format_.activations == "int8" and not self.regions:
-            self.model = better(model, format_, self.x)
-        whole = parts.varied and not self.regions
-        self.more = functools.partial(self._more, rng) if whole else None
-        given = (self.model, format_, self.x)
-        self.found = reconstruct(*given, parts=parts, more=self.more, name=name)
-
-    def _more(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
-        """Normalised images, of other places and colours than those that are looked at."""
-        for _ in range(-(-count // _PART)):
-            chosen = crops(self._images[rng.integers(0, len(self._images), _PART)], rng)
-            yield self._preprocessing.normalise(half_varied(chosen, rng))
-
-    def heads(self, judged: np.ndarray) -> dict[str, Any]:
-        """Of a two-stage detector, whose files that look elsewhere say nothing of their rounding.
-
-        Args:
-            judged: (n, height, width, channels) uint8 images held back.
-        """
-        x = self._preprocessing.normalise(judged)
-        nearest = reconstruct(self.model, self._format, self.x[:1], parts=NEAREST)
-        twins = (nearest.model, self.found.model)
-        before, after = (heads_noise(self.model, twin, x) for twin in twins)
-        return _told(before, after, judged)
 
 
 class _Measure:

@@ -151,8 +151,10 @@ def reconstruct(
     with Progress(name or "reconstruction", len(pairs), unit="layer", lines=bool(name)) as shown:
         for number, (old, new) in enumerate(pairs):
             if more is not None and number == joined:
-                for part in more(_LATE):
-                    work.join(pairs[:number], before, after, (model, twin), part)
+                walks = [work.walked(pairs[:number], (model, twin), part) for part in more(_LATE)]
+                for one, others in zip((before, after), zip(*walks, strict=True), strict=True):
+                    one.join(others)
+                del walks, others
             work.round(old, new, before, after)
             wanted = before.outputs(old)
             before.keep(old, wanted)  # what it was made of goes before the other network's is made
@@ -275,15 +277,13 @@ class _Work:
             _correct(layer, found, wanted)
         return self._felt_by(step, found)
 
-    def join(
+    def walked(
         self,
         done: Sequence[tuple[Any, Any]],
-        before: Walk,
-        after: Walk,
         models: tuple[keras.Model, keras.Model],
         x: np.ndarray,
-    ) -> None:
-        """Let other images come to where two walks are.
+    ) -> tuple[Walk, Walk]:
+        """Walks of other images over both networks, up to where theirs are.
 
         Args:
             done: steps of both networks.
@@ -294,8 +294,7 @@ class _Work:
         for old, new in done:
             one.keep(old, one.outputs(old))
             other.keep(new, self._felt_by(new, other.outputs(new)))
-        before.join([one])
-        after.join([other])
+        return one, other
 
     def _felt_by(self, step: Any, found: Any) -> Any:
         """With the rounding of activations, if the file rounds them."""

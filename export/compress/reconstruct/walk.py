@@ -122,9 +122,9 @@ class Walk:
                 self._values.pop(id(tensor), None)
 
     def join(self, others: Sequence[Walk]) -> None:
-        """Take over the images of walks that are at the same step."""
+        """Take over the images of walks that are at the same step, and are no longer of use."""
         for key, value in self._values.items():
-            self._values[key] = np.concatenate([value, *(one._values[key] for one in others)])
+            self._values[key] = np.concatenate([value, *(one._values.pop(key) for one in others)])
 
     def results(self) -> list[np.ndarray]:
         """The network's outputs, when all steps are done."""

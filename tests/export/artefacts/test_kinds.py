@@ -26,7 +26,7 @@ def test_every_task_has_a_kind_of_file(task: str) -> None:
 
 
 def test_two_stage_detectors_have_fewer_files() -> None:
-    kind, info = kinds.of("detection"), {"detector": {"stages": 2}}
+    kind, info = kinds.of("detection"), {"detector": {"stages": 2}, "request": {}}
     assert set(kind.default(info)) < set(kind.default(INFO)) | {"weight_int8"}
     kind.check(parse_variant("int8"), INFO)
     with pytest.raises(InputError, match="integers would round coordinates"):

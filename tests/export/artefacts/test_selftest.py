@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 import pytest
 import selftest_cases
+from marks import IN_CI
 
 from export.artefacts import selftest
 from export.artefacts.selftest_image import image_of
@@ -34,6 +35,7 @@ def test_the_image_has_gradients_edges_and_texture(channels: int) -> None:
         assert not np.array_equal(image[..., 0], image[..., 2])
 
 
+@IN_CI
 def test_a_self_test_of_the_largest_answers_is_under_a_kilobyte() -> None:
     rng = np.random.default_rng(0)
     heads = {

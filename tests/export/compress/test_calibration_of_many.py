@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from marks import IN_CI
 from networks import with_random_norms
 from PIL import Image
 
@@ -50,6 +51,7 @@ def task(lenet_run: Run, monkeypatch: pytest.MonkeyPatch) -> Classification:
     return Classification(lenet_run)
 
 
+@IN_CI
 def test_calibration_takes_as_many_as_asked_for(task: Classification) -> None:
     pictures, labels = task.sample(200)
     assert pictures.shape == (200, 28, 28, 1)
@@ -67,6 +69,7 @@ def test_calibration_takes_as_many_as_asked_for(task: Classification) -> None:
     np.testing.assert_array_equal(bits.sum(axis=1), labels)
 
 
+@IN_CI
 def test_few_classes_are_sampled_as_ever(lenet_run: Run) -> None:
     """The sample of a run of before is the same, so that its files are."""
     task = Classification(lenet_run)

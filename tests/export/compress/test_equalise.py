@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from dead_channels import SIDE, every_kind, pictures_of
 from keras import layers
+from marks import IN_CI
 
 from export.artefacts.variants import parse_variant
 from export.compress.reconstruct import Format, Parts, network, reconstruct
@@ -57,6 +58,30 @@ def residual() -> keras.Model:
             kernel /= sizes[:, None]
         layer.set_weights([kernel, rng.normal(0, 0.1, bias.shape)])
     return model
+
+
+def test_a_head_that_looks_at_two_levels_stays_one_kernel() -> None:
+    rng = np.random.default_rng(0)
+    image = keras.Input((SIDE, SIDE, 3), name="image")
+    x = layers.Conv2D(8, 3, padding="same", name="stem")(image)
+    fine = layers.Conv2D(8, 1, name="neck")(x)
+    coarse = layers.AveragePooling2D(2)(layers.ReLU(6.0)(fine))
+    outputs = []
+    for level, given in enumerate((fine, coarse)):
+        y = layers.DepthwiseConv2D(3, padding="same", name=f"depthwise{level}")(given)
+        outputs.append(layers.Conv2D(6, 1, name=f"pointwise{level}")(y))
+    model = keras.Model(image, outputs)
+    for kind in ("stem", "neck", "depthwise", "pointwise"):
+        for layer in (one for one in model.layers if one.name.startswith(kind)):
+            drawn = np.random.default_rng(len(kind))
+            kernel, bias = layer.get_weights()
+            layer.set_weights([drawn.normal(0, 1, kernel.shape), rng.normal(0, 0.1, bias.shape)])
+    twin = equalised(model, PREPROCESSING.normalise(pictures_of(2, 20, SIDE)))
+    assert twin is not None
+    assert not np.array_equal(twin.get_layer("stem").kernel, model.get_layer("stem").kernel)
+    for kind in ("depthwise", "pointwise"):
+        first, second = (twin.get_layer(f"{kind}{level}").kernel for level in (0, 1))
+        np.testing.assert_array_equal(first, second)
 
 
 def test_channels_of_a_chain_of_sums_are_brought_to_one_size() -> None:
@@ -180,6 +205,7 @@ def test_images_that_join_are_where_they_would_be_had_they_been_there(monkeypatc
     np.testing.assert_allclose(last + gap, wanted, atol=2e-3)
 
 
+@IN_CI
 def test_varied_images_are_a_part_that_can_be_left_out() -> None:
     variant, images = parse_variant("weight_int4"), pictures_of(2, 40, SIDE)
     other = pictures_of(1, 40, SIDE)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 import pytest
+from marks import IN_CI
 from networks import converted
 
 from export.artefacts.variants import Settings, parse_variant
@@ -45,6 +46,7 @@ def lenet() -> tuple[bytes, Preprocessing, np.ndarray]:
     return setting("lenet5")
 
 
+@IN_CI
 def test_trials_answer_as_the_written_file(tmp_path) -> None:
     file, preprocessing, pictures = setting("mobilenet_v2")
     trial = Trial(TFLiteModel.open(file), pictures, preprocessing, BITS)

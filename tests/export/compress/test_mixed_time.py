@@ -97,6 +97,7 @@ def test_a_budget_of_time_is_kept_and_not_more_than_that(budget: float) -> None:
     assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
 
 
+@IN_CI
 def test_more_time_never_makes_a_float_layer_int8() -> None:
     budgets = (6.0, 13.0, 18.0)
     reports = [made(budget)[1] for budget in budgets]
@@ -109,6 +110,7 @@ def test_more_time_never_makes_a_float_layer_int8() -> None:
     assert {*reports[1].floats} & {"expand", "depthwise"}
 
 
+@IN_CI
 def test_the_file_runs_and_is_as_near_as_it_says() -> None:
     float_file = to_tflite(network())
     pictures = pictures_of(1, 24, SIDE)
@@ -182,6 +184,7 @@ def test_a_run_has_a_file_within_a_time(
     assert compress(run, ["mixed"], onnx=False, settings=settings)[1] is False
 
 
+@IN_CI
 def test_a_run_has_a_file_within_a_size(lenet_run: Run, tmp_path: Path) -> None:
     """What stands behind the network counts, too."""
     shutil.copytree(lenet_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("artefacts"))

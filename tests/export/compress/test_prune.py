@@ -81,6 +81,7 @@ def test_as_many_zeros_as_asked_and_none_elsewhere(pruned: Pruned) -> None:
         assert not any(map(np.array_equal, layer.get_weights(), old)), layer.name
 
 
+@IN_CI
 def test_two_of_four_neighbours_are_zero(pruned: Pruned) -> None:
     model = pruned(FOURS)
     for name in CHOSEN:
@@ -130,6 +131,7 @@ def test_zeros_are_in_the_file(pruned: Pruned) -> None:
     assert_in_file(pruned(PLAIN), lambda kernel: (kernel == 0).mean() > 0.74)
 
 
+@IN_CI
 @pytest.mark.parametrize("step", [PLAIN, pytest.param(BLOCKS, marks=pytest.mark.slow)])
 def test_a_broken_training_goes_on_to_the_same_weights(
     step: Prune, pruned: Pruned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys

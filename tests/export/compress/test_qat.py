@@ -296,6 +296,7 @@ def test_the_simulation_is_the_file(trained: QATResult, tmp_path: Path) -> None:
     assert_agrees(trained, file_of(trained), tmp_path)
 
 
+@IN_CI
 def test_the_simulation_is_the_file_of_gates_and_of_an_uneven_normalisation(
     tmp_path: Path,
 ) -> None:
@@ -396,6 +397,7 @@ def test_a_file_of_four_bits_has_the_integers_of_the_training(tmp_path: Path) ->
     assert_trained_integers(data, aware, {"wide", "odd", "point", "head"})
 
 
+@IN_CI
 def test_what_it_began_with_is_kept_where_training_made_it_worse(tmp_path: Path) -> None:
     expected, _ = begun_of(small(), "qat_int8")
     asked: list[QATResult] = []
@@ -426,6 +428,7 @@ def headed() -> keras.Model:
     return with_random_weights(keras.Model(inputs, outputs, name="headed"))
 
 
+@IN_CI
 @pytest.mark.parametrize("variant", ["qat_int8", "qat_weight_int4"])
 def test_a_shared_head_stays_one_kernel(variant: str, tmp_path: Path) -> None:
     aware = aware_of(unshared(headed()), tmp_path, variant=variant)

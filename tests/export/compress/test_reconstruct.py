@@ -19,9 +19,9 @@ from export.compress.reconstruct import (
     Format,
     Parts,
     Reconstruction,
-    files,
     reconstruct,
     rounding,
+    work,
 )
 from export.compress.reconstruct.files import reconstructed
 from export.compress.reconstruct.inputs import (
@@ -164,7 +164,7 @@ def recorded(monkeypatch) -> list[Reconstruction]:
         kept.append(own(*args, **kwargs))
         return kept[-1]
 
-    monkeypatch.setattr(files, "reconstruct", functools.partial(record, reconstruct))
+    monkeypatch.setattr(work, "reconstruct", functools.partial(record, reconstruct))
     return kept
 
 

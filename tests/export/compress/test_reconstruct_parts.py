@@ -194,7 +194,7 @@ def images(preprocessing: Preprocessing, count: int) -> np.ndarray:
     return colours.clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("precision", all_but({"weight_int4", "int8"}, PRECISIONS))
+@pytest.mark.parametrize("precision", all_but({"int8"}, PRECISIONS))
 def test_a_detector_is_reconstructed(precision: str) -> None:
     model = with_scores(tiny_detectors.network(dropout=0), tiny_detectors.spec())
     pictures = images(tiny_detectors.PREPROCESSING, 50)

@@ -75,6 +75,7 @@ def test_variants_share_their_first_stages(run: Run) -> None:
     assert np.all(np.asarray(later.model.get_layer("head").kernel)[zero] == 0)
 
 
+@IN_CI
 def test_what_was_trained_for_int8_is_read_as_it_was(run: Run) -> None:
     name = "prune75_cluster16_qat_int8"
     fresh = trained(run, name)
@@ -113,6 +114,7 @@ def test_the_file_is_what_was_simulated(run: Run) -> None:
     assert compress(run, [one.path.stem], onnx=False, settings=SHORT)[1] is False
 
 
+@IN_CI
 def test_debug_compares_with_what_the_file_was_made_of(run: Run, tmp_path: Path) -> None:
     """Whatever the settings were; and it makes nothing."""
     name, spared = "prune75_int8", ("stem", "logits", "head")
@@ -146,6 +148,7 @@ def test_settings_are_known_from_what_lies_beside_a_file(name: str) -> None:
     assert parse_variant(name, Settings.of(plain)) == variant
 
 
+@IN_CI
 def test_a_changed_setting_makes_a_stage_again(run: Run) -> None:
     old = trained(run, "prune75_int8")
     before = made(run)
@@ -164,6 +167,7 @@ def test_a_changed_setting_makes_a_stage_again(run: Run) -> None:
     assert_same(trained(run, "prune75_int8"), old)
 
 
+@IN_CI
 @pytest.mark.parametrize(
     "damage", ["cut", *(pytest.param(d, marks=pytest.mark.slow) for d in ("missing", "info"))]
 )

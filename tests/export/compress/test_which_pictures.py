@@ -158,6 +158,7 @@ def learnt(asked: TrainRequest) -> str:
     return found.hexdigest()
 
 
+@IN_CI
 @pytest.mark.parametrize("task", all_but(REFUSED.keys() - {"detection"}, REFUSED))
 def test_what_shapes_a_training_shapes_its_fine_tuning(task: str, photos: Path) -> None:
     plain = learnt(asked_for(task, photos))

@@ -28,6 +28,7 @@ import tiny_segmenters
 import web_golden
 from commands import assert_refused, here
 from keras import layers
+from marks import IN_CI
 from networks import with_random_norms
 from PIL import Image
 from web_page import PROBLEM, Page, needs_browser
@@ -74,6 +75,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="there is no node")
 # ---------------------------------------------------------------- modules, in node
 
 
+@IN_CI
 @needs_node
 def test_modules_answer_as_python_does(tmp_path: Path) -> None:
     web_golden.write_golden(tmp_path)

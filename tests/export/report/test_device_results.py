@@ -79,8 +79,8 @@ def test_the_columns_are_those_of_results_csv_and_the_phone_s_own() -> None:
     assert COLUMNS[own - 1 : own + 5] == (
         *("sha256", "device", "android", "accelerator", "pictures", "file"),
     )
-    assert len(set(COLUMNS)) == len(COLUMNS) == len(results.COLUMNS) + 16
-    assert (*COLUMNS, "gpu", "npu") == device_results.WRITTEN
+    assert len(set(COLUMNS)) == len(COLUMNS) == len(results.COLUMNS) + 15
+    assert (*COLUMNS, "gpu", "npu", "float_layers") == device_results.WRITTEN
 
 
 def test_tables_of_earlier_apps_are_read(shared: Any) -> None:

@@ -116,6 +116,7 @@ def task(run: Run) -> Segmentation:
     return found
 
 
+@IN_CI
 def test_files_give_keras_maps(task: Segmentation, made: dict[str, Artefact]) -> None:
     assert set(made) == {*(f"{name}.tflite" for name in VARIANTS), "float32.onnx"}
     assert_maps(made)
@@ -143,6 +144,7 @@ def assert_maps(made: dict[str, Artefact]) -> None:
             assert measured["agreement"] >= 85, (name, measured["rule"])
 
 
+@IN_CI
 def test_both_forms_say_the_same(task: Segmentation, made: dict[str, Artefact]) -> None:
     pictures = task.sample(4)[0]
     assert pictures.shape == (4, 64, 64, 3)
@@ -155,6 +157,7 @@ def test_both_forms_say_the_same(task: Segmentation, made: dict[str, Artefact]) 
         assert set(inside.operations) - set(raw.operations) == {"ARG_MAX"}
 
 
+@IN_CI
 def test_a_file_is_described(made: dict[str, Artefact]) -> None:
     inside, raw, other = (
         made[name].info for name in ("int8.tflite", "int8_raw.tflite", "float32.onnx")
@@ -185,6 +188,7 @@ def test_a_file_is_described(made: dict[str, Artefact]) -> None:
     assert measured["mean_dice"] > 0
 
 
+@IN_CI
 def test_what_is_there_is_not_made_again(run: Run, made: dict[str, Artefact]) -> None:
     assert compress(run, VARIANTS)[1] is False
 
@@ -195,6 +199,7 @@ def test_other_data_is_refused(run: Run) -> None:
         tasks.of(Run(run.folder, changed)).pictures()
 
 
+@IN_CI
 def test_compare_speaks_of_miou(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
     rows = compare.compare([run], tmp_path)
     assert {row.metric for row in rows} == {"mIoU"}
@@ -224,6 +229,7 @@ def test_runs_of_two_metrics_do_not_compare(run: Run, tmp_path: Path) -> None:
         compare.compare([run, detector], tmp_path)
 
 
+@IN_CI
 def test_files_that_saw_other_pixels_do_not_compare(made: dict[str, Artefact]) -> None:
     first = made["float32.tflite"]
     assert compare.difference(first, made["int8.tflite"]).points == pytest.approx(
@@ -236,6 +242,7 @@ def test_files_that_saw_other_pixels_do_not_compare(made: dict[str, Artefact]) -
         compare.difference(first, other)
 
 
+@IN_CI
 def test_the_worst_pictures_come_first(task: Segmentation, made: dict[str, Artefact]) -> None:
     found, _segmenter = task.file_answers(made["float32.tflite"].path)
     total, told = task.mistakes(found)
@@ -324,6 +331,7 @@ def test_a_drop_of_miou_is_never_verified(task: Segmentation) -> None:
     assert "mIoU is" in verdict.rule or "IoU with" in verdict.rule
 
 
+@IN_CI
 def test_predict_draws_maps(run: Run, made: dict[str, Artefact], tmp_path: Path) -> None:
     picture = scan_maps(DATA, seed=0).held_out.picture(0)
     wide = np.asarray(Image.fromarray(picture).resize((192, 96)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from marks import IN_CI
 from networks import outputs_of
 
 import kerascnn
@@ -57,7 +58,7 @@ def test_maps_are_the_papers(name: str, layers, channels) -> None:
         ("ssdlite_mobilenet_v3_small", "symmetric", (300, 33, 3)),
         ("ssdlite_mobilenet_v3_large", "same", (96, 160, 3)),
         ("ssdlite_mobilenet_v4_conv_small", "symmetric", (75, 101, 3)),
-        ("ssdlite_mobileone_s0", "same", (75, 101, 3)),
+        pytest.param("ssdlite_mobileone_s0", "same", (75, 101, 3), marks=IN_CI),
     ],
 )
 @pytest.mark.usefixtures("sized_alone")
@@ -71,6 +72,7 @@ def test_every_anchor_has_its_row(name: str, padding: str, shape) -> None:
     assert model.output_shape[0] == (None, sum(level.count for level in levels), 4)
 
 
+@IN_CI
 def test_rows_go_by_map_row_column_and_anchor() -> None:
     model = kerascnn.build("ssdlite_mobilenet_v2", input_shape=(64, 96, 3), classes=2, alpha=0.35)
     for number in range(1, 7):

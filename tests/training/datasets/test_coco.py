@@ -474,5 +474,5 @@ def test_a_file_that_was_read_is_kept_until_it_or_its_images_change(
 def test_images_are_named_as_pathlib_names_them(tmp_path: Path) -> None:
     names = ["a.jpg", "b/a.jpg", "./c.jpg", "b//d.jpg", "b/./e.jpg", "../f.jpg", ".g.jpg", "/h.jpg"]
     (tmp_path / "a.jpg").touch()
-    found = coco._pictures(tmp_path / "set.json", names)
+    found = coco.image_files(tmp_path / "set.json", names)
     assert found == [str(tmp_path / name) for name in names]

@@ -16,6 +16,7 @@ import pytest
 import tiny_detectors
 from backends import Backends
 from interruptions import stop_at_step
+from marks import IN_CI
 from tiny_detectors import CLASSES, PREPROCESSING
 
 import kerascnn
@@ -179,6 +180,7 @@ def test_frozen_epochs_move_the_heads_alone(tmp_path: Path) -> None:
     assert all(layer.trainable for layer in after.layers)
 
 
+@IN_CI
 def test_norms_of_the_backbone_keep_their_statistics_and_those_of_the_heads_follow(
     tmp_path: Path,
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_detectors
+from marks import IN_CI
 from tiny_detectors import CLASSES, PREPROCESSING
 
 from training.datasets import streams
@@ -90,6 +91,7 @@ def test_nothing_is_between_the_batches_and_a_step_on_a_processor() -> None:
     assert hardware.fed(stream, cpu, Waiting()) is stream
 
 
+@IN_CI
 def test_a_training_on_a_device_tells_what_its_steps_waited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

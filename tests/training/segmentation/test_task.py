@@ -274,7 +274,8 @@ def test_what_belongs_to_another_task_is_refused(
 
 def test_recipes_of_maps_and_their_data(tmp_path: Path) -> None:
     assert recipes.default_name("unet", "scenes:128", None) == "scenes_maps"
-    assert recipes.default_name("unet_resnet50", str(tmp_path), "imagenet") == "segmentation"
+    assert recipes.default_name("unet_resnet50", str(tmp_path), None) == "segmentation"
+    assert recipes.default_name("unet_resnet50", "x", "imagenet") == "segmentation_finetune"
     assert asked("scenes:128@4+4").data == "scenes:128@4+4"
     assert asked(str(tmp_path)).data == str(tmp_path.resolve())
     options = request("unet_efficientnet_lite0", data="scenes:128").model_options

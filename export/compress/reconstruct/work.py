@@ -1,0 +1,79 @@
+"""Reconstruction with all that stands around the walk: channels of one size, and varied images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from export.compress.reconstruct.equalise import better
+from export.compress.reconstruct.measure import has_regions, heads_noise
+from export.compress.reconstruct.network import NEAREST, Format, Parts, looked_at, reconstruct
+from export.compress.reconstruct.varied import crops, half_varied
+from kerascnn.preprocessing import Preprocessing
+
+_PART = 8  # images that are made at once
+
+
+class Work:
+    """A network on its way to its file.
+
+    Args:
+        model: functional; norms folded, lowered where the file has integers for activations, and no
+            linear layer carries an activation.
+        format_: of the file.
+        preprocessing: of the model.
+        images: (n, height, width, channels) uint8, to fit on.
+        parts: what to do.
+        name: for progress lines.
+
+    Attributes:
+        regions: whether it is a two-stage detector.
+        model: the network that is rounded: as given, or with its channels brought to one size.
+        x: normalised images that are looked at.
+        more: gives others, as of `reconstruct`; or None.
+        found: what the walk makes of it.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        format_: Format,
+        preprocessing: Preprocessing,
+        images: np.ndarray,
+        parts: Parts,
+        name: str,
+    ) -> None:
+        self._format, self._preprocessing, self._images = format_, preprocessing, images
+        self.model, self.regions = model, has_regions(model)
+        rng, seen = np.random.default_rng(0), looked_at(model, images)
+        self.x = preprocessing.normalise(half_varied(seen, rng) if parts.varied else seen)
+        if parts.equalising and format_.activations == "int8" and not self.regions:
+            self.model = better(model, format_, self.x)
+        whole = parts.varied and not self.regions
+        self.more = functools.partial(self._more, rng) if whole else None
+        given = (self.model, format_, self.x)
+        self.found = reconstruct(*given, parts=parts, more=self.more, name=name)
+
+    def _more(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
+        """Normalised images, of other places and colours than those that are looked at."""
+        for _ in range(-(-count // _PART)):
+            chosen = crops(self._images[rng.integers(0, len(self._images), _PART)], rng)
+            yield self._preprocessing.normalise(half_varied(chosen, rng))
+
+    def heads_noise(self, judged: np.ndarray) -> tuple[float, float]:
+        """Of a two-stage detector, whose files that look elsewhere say nothing of their rounding.
+
+        Args:
+            judged: (n, height, width, channels) uint8 images held back.
+
+        Returns:
+            In decibels, of kernels that are rounded to the nearest and of those found.
+        """
+        x = self._preprocessing.normalise(judged)
+        nearest = reconstruct(self.model, self._format, self.x[:1], parts=NEAREST)
+        twins = (nearest.model, self.found.model)
+        before, after = (heads_noise(self.model, twin, x) for twin in twins)
+        return before, after
