@@ -25,7 +25,7 @@ import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -288,7 +288,7 @@ def draw(path: pathlib.Path, files: Sequence[Measured]) -> None:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
         for axes, _title, value in panels:
-            _names(figure, axes, files, value)
+            _names(figure, axes, files, value, colours)
         save(figure, path)
 
 
@@ -319,7 +319,13 @@ def _line(axes: Any, files: Sequence[Measured], value: Any, colour: str) -> None
         )
 
 
-def _names(figure: Figure, axes: Any, files: Sequence[Measured], value: Any) -> None:
+def _names(
+    figure: Figure,
+    axes: Any,
+    files: Sequence[Measured],
+    value: Any,
+    colours: Mapping[str, str],
+) -> None:
     """The networks' names, each at the first place beside its points that is still free."""
     figure.draw_without_rendering()  # lays the axes out, so that places are known
     points = axes.transData.transform([(value(one), one.top1) for one in files])
@@ -337,7 +343,7 @@ def _names(figure: Figure, axes: Any, files: Sequence[Measured], value: Any) -> 
                 textcoords="offset points",
                 ha=side,
                 fontsize=7,
-                color=dict(zip(FAMILIES, SERIES, strict=False)).get(family(name) or "", MUTED),
+                color=colours.get(family(name) or "", MUTED),
             )
             box = text.get_window_extent()
             if not any(box.overlaps(other) for other in taken):

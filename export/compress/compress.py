@@ -496,9 +496,9 @@ class VariantBuilder:
     def _room(self, network: _Network) -> int:
         """Bytes of a file that stand behind its network: description, labels, post-processing."""
         float32 = parse_variant("float32")
-        bare = TFLiteModel.open(network.float32.packed())
-        finished = len(self._task.finished(bare, ".tflite", float32))
-        return finished - len(network.float32.packed()) + _SELFTEST
+        packed = network.float32.packed()
+        finished = self._task.finished(TFLiteModel.open(packed), ".tflite", float32)
+        return len(finished) - len(packed) + _SELFTEST
 
     def _images(self, trained: Trained, variant: Variant) -> np.ndarray:
         """The pictures that a file of this network is made with; none where it needs none."""

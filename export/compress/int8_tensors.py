@@ -6,7 +6,7 @@ their ranges, and quantisation-aware training rounds what these layers make.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -115,6 +115,12 @@ def fused_dense(lowered: keras.Model) -> dict[str, str]:
         for name, found in readers.items()
         if len(found) == 1 and _function(found[0]) in _FUSED
     }
+
+
+def with_fused_dense(model: keras.Model, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """Ranges with those of dense layers whose ReLU, which has one, is fused into them."""
+    fused = fused_dense(model).items()
+    return {**ranges, **{dense: ranges[relu] for dense, relu in fused if relu in ranges}}
 
 
 _FUSING = (*LINEAR, layers.Add, layers.Multiply)

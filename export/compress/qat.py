@@ -51,7 +51,7 @@ from keras import layers
 
 from export.artefacts.variants import Variant
 from export.compress import finetune, int8_tensors
-from export.compress.int8_tensors import FIXED_RANGES, IMAGE, fused_dense
+from export.compress.int8_tensors import FIXED_RANGES, IMAGE, with_fused_dense
 from export.compress.learnt_steps import (
     FixedRange,
     LearntRange,
@@ -421,7 +421,7 @@ class _Aware:
         for name, layer in self._layers.items():
             if isinstance(layer, RoundedLayer) and layer.output_range is not None:
                 ranges[name] = layer.output_range.now()
-        ranges |= {dense: ranges[relu] for dense, relu in fused_dense(found).items() if ranges}
+        ranges = with_fused_dense(found, ranges)
         return QATResult(
             model=found,
             preprocessing=self.preprocessing,

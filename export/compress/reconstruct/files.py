@@ -13,7 +13,7 @@ from keras import layers
 
 from export.artefacts.artefact import FLOAT_LAYERS
 from export.artefacts.variants import Variant, parse_variant
-from export.compress.int8_tensors import FIXED_RANGES, float_layers, fused_dense, has_scale
+from export.compress.int8_tensors import FIXED_RANGES, float_layers, has_scale, with_fused_dense
 from export.compress.reconstruct.keep_float import Subject, operations_of, with_float_layers
 from export.compress.reconstruct.measure import answers, has_regions, noise
 from export.compress.reconstruct.mixed_time import Timed, TimeReport, timed, within_time
@@ -208,8 +208,7 @@ def _written(
     made = TFLiteModel.open(to_tflite(found.model))
     if bits is not None:
         return quantise_weights(made, _outputs(made, bits), found.bounds)
-    ranges = dict(found.ranges)
-    ranges |= {dense: ranges[relu] for dense, relu in _fused(found.model, ranges).items()}
+    ranges = with_fused_dense(found.model, found.ranges)
     return quantise(
         made,
         variant,
@@ -262,7 +261,3 @@ def _sources(model: keras.Model, floats: Container[str]) -> Iterator[str]:
     for step in steps(model):
         if step.operation.name in floats:
             yield from (node.operation.name for node in step.parent_nodes)
-
-
-def _fused(model: keras.Model, ranges: Any) -> dict[str, str]:
-    return {dense: relu for dense, relu in fused_dense(model).items() if relu in ranges}

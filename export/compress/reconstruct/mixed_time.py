@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from export.compress.int8_tensors import fused_dense
+from export.compress.int8_tensors import with_fused_dense
 from export.compress.reconstruct.keep_float import Plan, int8_noises, operations_of
 from export.compress.reconstruct.measure import answers, noise
 from export.compress.reconstruct.network import Format, Reconstruction, reconstruct
@@ -232,9 +232,7 @@ def _written(
 ) -> TFLiteModel:
     made = TFLiteModel.open(to_tflite(found.model))
     known = {layer.name for layer in found.model.layers}
-    fused = fused_dense(found.model)
-    ranges = dict(found.ranges)
-    ranges |= {dense: ranges[relu] for dense, relu in fused.items() if relu in ranges}
+    ranges = with_fused_dense(found.model, found.ranges)
     return quantise_parts(
         made,
         operations_of(made, plan.in_integers(kernels), known),
