@@ -158,6 +158,7 @@ def test_what_cannot_be_compared_is_refused_without_a_framework(tmp_path: Path) 
         assert not {"tensorflow", "keras"} & imported
 
 
+@IN_CI
 def test_what_a_file_has_no_part_for_is_refused(tmp_path: Path) -> None:
     picture(tmp_path / "x.png")
     names = {task: known_files.files(tmp_path / task, task) for task in registry.names()}
@@ -386,6 +387,7 @@ def test_bad_arguments(arguments: list[str], culprit: str, tmp_path: Path) -> No
     assert_refused(here(*arguments, cwd=tmp_path), culprit)
 
 
+@IN_CI
 def test_other_backends_train_and_do_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -500,6 +502,7 @@ def little_room() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@IN_CI
 def test_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     arguments = ("train", "lenet5", "--data", "mnist", *FEW, "--out", tmp_path / "run")
     with little_room():

@@ -221,7 +221,7 @@ def test_a_run_has_its_files(run: Run) -> None:
     assert run.load_model().input_shape == (None, 32, 48, 3)
 
 
-@fast_for("segmentation")
+@fast_for("multilabel")
 def test_a_stopped_training_goes_on_to_the_same_weights(
     case: Case, run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,7 +253,7 @@ def test_a_complete_run_is_not_trained_again(
     assert (run.folder / "run.json").read_bytes() == before
 
 
-@fast_for("classification", "segmentation")
+@fast_for("classification")
 def test_figures_are_of_the_network_that_is_saved(
     case: Case, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +281,7 @@ def test_figures_are_of_the_network_that_is_saved(
         assert found[name] == pytest.approx(told[name], rel=1e-5), name
 
 
+@fast_for("classification", "multilabel")
 def test_files_are_made_once_and_answer_as_keras_does(
     case: Case, run: Run, made: list[Artefact]
 ) -> None:
@@ -319,6 +320,7 @@ def test_files_are_calibrated_on_images_of_ones_own_choice(
         assert 0 <= found["distance"] <= 1
 
 
+@fast_for("classification", "multilabel")
 def test_a_comparison_has_a_row_a_file(
     case: Case, run: Run, made: list[Artefact], tmp_path: Path
 ) -> None:
@@ -332,6 +334,7 @@ def test_a_comparison_has_a_row_a_file(
     assert case.metric.lower() in page.lower()
 
 
+@fast_for("classification", "multilabel")
 def test_a_file_says_what_it_is(case: Case, run: Run, made: list[Artefact]) -> None:
     for one in made:
         told = read_description(one.path)
@@ -346,6 +349,7 @@ def test_a_file_says_what_it_is(case: Case, run: Run, made: list[Artefact]) -> N
         assert len(json.dumps(told["selftest"], separators=(",", ":"))) < 1000
 
 
+@fast_for("classification", "multilabel")
 def test_a_file_answers_images(
     case: Case, made: list[Artefact], data: Path, tmp_path: Path
 ) -> None:
@@ -361,6 +365,7 @@ def test_a_file_answers_images(
     assert_refused(here("predict", made[0].path, broken), "broken.png")
 
 
+@fast_for("classification", "multilabel")
 def test_classifiers_files_may_end_in_probabilities(
     case: Case, run: Run, made: list[Artefact], data: Path, tmp_path: Path
 ) -> None:
@@ -401,7 +406,7 @@ STEPS = ("slim50_dynamic_int8", "distil_prune50_dynamic_int8", "mixed")
 REFUSED = {CASES["two-stage detection"].model: STEPS}
 
 
-@fast_for("classification")
+@fast_for()
 def test_steps_are_taken_or_refused_with_a_reason(
     case: Case, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,7 +437,7 @@ def test_steps_are_taken_or_refused_with_a_reason(
             assert teaching == "self"
 
 
-@fast_for("classification")
+@fast_for()
 def test_a_teacher_is_of_the_same_task(
     case: Case, run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -450,7 +455,7 @@ def test_a_teacher_is_of_the_same_task(
         assert_same_weights(taught.load_model(), alone.load_model())
 
 
-@fast_for("classification", "segmentation")
+@fast_for("classification")
 def test_debug_compares_layers(case: Case, run: Run, made: list[Artefact], tmp_path: Path) -> None:
     """Up to what the network ends in, whatever stands behind it in the file."""
     ends = {

@@ -165,6 +165,7 @@ def test_one_output_with_a_sigmoid_answers_as_before(tmp_path: Path) -> None:
     assert wanted.std() > 1e-3
 
 
+@IN_CI
 def test_files_answer_as_the_network_does(rows: kerascnn.Results) -> None:
     found = {(row["variant"], row["format"]): row for row in rows}
     assert set(found) == {("float32", "onnx"), *((name, "tflite") for name in VARIANTS)}
@@ -174,6 +175,7 @@ def test_files_answer_as_the_network_does(rows: kerascnn.Results) -> None:
     assert found["prune50_int8", "tflite"]["sparsity"] > 0
 
 
+@IN_CI
 def test_the_report_says_where_it_is_from(rows: kerascnn.Results, run: kerascnn.Run) -> None:
     page = (run.folder / "report.html").read_text("utf-8")
     digest = run.info["request"]["imported"]["sha256"]
@@ -182,6 +184,7 @@ def test_the_report_says_where_it_is_from(rows: kerascnn.Results, run: kerascnn.
     assert "best epoch" not in page
 
 
+@IN_CI
 def test_other_commands_take_it(rows: kerascnn.Results, run: kerascnn.Run, root: Path) -> None:
     file = run.artefacts["int8.tflite"]
     done = here("info", file, "--json")
@@ -251,6 +254,7 @@ def test_answers_that_are_gone_are_missed(
         kerascnn.open_run(tmp_path / "run").compress(["float16"], **QUIET)
 
 
+@IN_CI
 def test_a_network_of_more_classes_is_measured_over_all_of_them(root: Path, tmp_path: Path) -> None:
     """Folders of two of five classes, in another order than the outputs'."""
     names = ("red", "mauve", "blue", "grey", "green")
@@ -542,7 +546,7 @@ def test_other_networks_of_the_zoo_come_by_name_with_weights(
             *("ssdlite_mobilenet_v3_small", {"alpha": 0.35}, "AP agreement", 2),
             marks=pytest.mark.slow,
         ),
-        ("unet", {"width": 4, "depth": 2}, "mIoU agreement", 3),
+        pytest.param("unet", {"width": 4, "depth": 2}, "mIoU agreement", 3, marks=IN_CI),
     ],
 )
 def test_other_networks_need_no_labels_either(

@@ -13,7 +13,7 @@ import small_sets
 import tiny_detectors
 import tiny_segmenters
 from commands import here
-from marks import all_but
+from marks import IN_CI, all_but
 
 import kerascnn
 from export.artefacts.artefact import Artefact, sidecar
@@ -158,6 +158,7 @@ def test_what_cannot_be_seen_so_is_refused_at_once(
         checked(model, data=data, **given)
 
 
+@IN_CI
 def test_classifiers_may_letterbox_too() -> None:
     for resize in (None, "letterbox"):
         asked = asked_for("lenet5", data="mnist-photos", image_size=(40, 28), resize=resize)

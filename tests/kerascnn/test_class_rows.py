@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import differing
+from marks import IN_CI
 from networks import with_random_norms
 
 import kerascnn
@@ -39,6 +40,7 @@ def test_outputs_go_by_anchor_then_class_then_corner() -> None:
         class_rows.chosen(theirs[:, :12], ours, np.array([2, -1]), outputs=3, inner=4)
 
 
+@IN_CI
 def test_a_run_s_outputs_are_found_by_its_labels(tmp_path: Path) -> None:
     trained = with_random_norms(
         kerascnn.build("ssdlite_mobilenet_v2", input_shape=SHAPE, classes=3, alpha=0.35)

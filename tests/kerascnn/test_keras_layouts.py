@@ -35,7 +35,7 @@ FAST = {
     "mobilenet_v3_small": ".keras",
     "efficientnet_b0": ".h5",
 }
-CI_ALONE = {"vgg16", "resnet50", "mobilenet_v1", "efficientnet_b0"}
+CI_ALONE = {"vgg16", "resnet50", "mobilenet_v1", "mobilenet_v2", "efficientnet_b0"}
 SHAPE = (64, 64, 3)
 
 
@@ -139,6 +139,7 @@ def test_files_of_tf_keras(name: str, tmp_path) -> None:
     assert_equal_logits(name, theirs, path, classes=7)
 
 
+@IN_CI
 def test_files_without_a_head(tmp_path) -> None:
     theirs = reference("mobilenet_v3_small", include_top=False)
     path = tmp_path / "notop.h5"

@@ -35,12 +35,11 @@ OURS = {
 }
 # One of each layout, the smallest.
 FAST = {
-    "resnet18", "mobilenet_v2", "mobilenet_v3_small", "tf_efficientnet_lite0",
-    "mobilenetv3_small_100", "mobilenetv4_conv_small",
+    "resnet18", "mobilenet_v3_small", "tf_efficientnet_lite0", "mobilenetv4_conv_small",
 }  # fmt: skip
 CI_ALONE = {
-    "googlenet", "efficientnet_b0", "legacy_seresnet50", "mobilenetv4_hybrid_medium",
-    "mobileone_s1", "repvit_m0_9",
+    "googlenet", "mobilenet_v2", "efficientnet_b0", "mobilenetv3_small_100",
+    "legacy_seresnet50", "mobilenetv4_hybrid_medium", "mobileone_s1", "repvit_m0_9",
 }  # fmt: skip
 # These weights have the names and shapes of tf_efficientnet_lite0.
 ASKED = {"efficientnet_lite0": {"padding": "symmetric", "norm_epsilon": 1e-5}}

@@ -56,8 +56,7 @@ SMALL = pytest.mark.parametrize(
     "name",
     [
         pytest.param(SMALL_DETECTORS[0], marks=pytest.mark.slow),
-        SMALL_DETECTORS[1],
-        pytest.param(SMALL_DETECTORS[2], marks=IN_CI),
+        *(pytest.param(name, marks=IN_CI) for name in SMALL_DETECTORS[1:]),
     ],
 )
 DETECTOR_LAYER_NAME = re.compile(

@@ -141,6 +141,7 @@ def rows(trained: pathlib.Path) -> list[dict[str, Any]]:
     return list(made)
 
 
+@IN_CI
 def test_its_files_are_verified_and_reported(
     trained: pathlib.Path, rows: list[dict[str, Any]]
 ) -> None:
@@ -181,6 +182,7 @@ def test_its_files_are_used_alone(
     assert measured["value_low"] < measured["value"] < measured["value_high"]
 
 
+@IN_CI
 def test_its_run_is_evaluated(trained: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     (row,) = (row for row in rows if (row["variant"], row["format"]) == ("int8", "tflite"))
     measured = kerascnn.evaluate(trained / "artefacts" / "int8.tflite")

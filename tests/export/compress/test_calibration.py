@@ -77,6 +77,7 @@ def test_chance_is_counted_out() -> None:
     assert Likeness(distance=0.63, by_chance=few).unlike
 
 
+@IN_CI
 def test_like_images_are_taken_without_a_word(
     root: Path, run: kerascnn.Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

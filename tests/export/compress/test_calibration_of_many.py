@@ -82,6 +82,7 @@ def test_few_classes_are_sampled_as_ever(lenet_run: Run) -> None:
     np.testing.assert_array_equal(pictures, wanted.pictures)
 
 
+@IN_CI
 def test_more_than_fit_are_refused(task: Classification, monkeypatch: pytest.MonkeyPatch) -> None:
     def not_kept(split: Split, _preprocessing: Preprocessing) -> tuple[Split, list[Broken]]:
         return dataclasses.replace(split, pictures=None), []
@@ -91,6 +92,7 @@ def test_more_than_fit_are_refused(task: Classification, monkeypatch: pytest.Mon
         task.sample(300)
 
 
+@IN_CI
 def test_pictures_are_floats_one_at_a_time_while_ranges_are_found() -> None:
     """200 pictures at 64x64 are 2.3 MiB of bytes, 9.4 MiB of floats."""
     model = with_random_norms(zoo.build("lenet5", input_shape=(64, 64, 3), classes=3))

@@ -32,7 +32,7 @@ NETWORKS: dict[str, dict] = {
     "efficientnet_v2_b0": {"width": 0.5, "depth": 0.5},
     "mobilenet_v4_conv_small": {"alpha": 0.5},
 }
-CI_ALONE = {"efficientnet_v2_b0", "mobilenet_v4_conv_small"}
+CI_ALONE = {"googlenet", "efficientnet_v2_b0", "mobilenet_v4_conv_small"}
 # Longer, and like the others to what is tested here.
 LONG: dict[str, dict] = {
     "alexnet": {},
@@ -119,6 +119,7 @@ def assert_smaller(model: keras.Model, narrower: keras.Model, divisor: int) -> N
         assert width >= min(before[layer], max(divisor, before[layer] / 8)), layer
 
 
+@IN_CI
 def test_a_slim_model_is_saved_trained_and_narrower_again(tmp_path: Path) -> None:
     model = built("mobilenet_v1", {"alpha": 0.5})
     model.get_layer("stem").trainable = False

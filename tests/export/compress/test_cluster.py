@@ -63,6 +63,7 @@ def clustered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], keras
     return get
 
 
+@IN_CI
 @kinds
 def test_a_clustered_layer_has_few_values_and_the_others_have_many(clustered, kind: str) -> None:
     model = clustered(kind)
@@ -81,6 +82,7 @@ def test_a_network_that_is_not_clustered_is_not_taken_for_one() -> None:
     assert clustered_layers(half_pruned()) == ()
 
 
+@IN_CI
 def test_zeros_stay_zeros(clustered) -> None:
     for name in CHOSEN:
         zero = kernel_of(half_pruned(), name) == 0
@@ -90,6 +92,7 @@ def test_zeros_stay_zeros(clustered) -> None:
         assert after[~zero].mean() < 0.25, name
 
 
+@IN_CI
 def test_values_were_trained(clustered, tmp_path: Path) -> None:
     """The first assignment is not the last word: a training of one tiny step ends elsewhere."""
     still = dataclasses.replace(CONFIG, epochs=1, learning_rate=1e-12)
@@ -101,6 +104,7 @@ def test_values_were_trained(clustered, tmp_path: Path) -> None:
         assert not np.array_equal(*values)
 
 
+@IN_CI
 @kinds
 def test_files_have_few_values_too(clustered, kind: str) -> None:
     model = clustered(kind)
@@ -148,6 +152,7 @@ def test_a_broken_training_goes_on_to_the_same_weights(
     assert_same(cluster(model(), step, fine_tuning_data(), CONFIG, tmp_path), whole)
 
 
+@IN_CI
 def test_a_layer_of_fewer_weights_than_values_is_left_alone(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=1)
     model = cluster(small(), Cluster(clusters=200), fine_tuning_data(64), config, tmp_path)

@@ -83,6 +83,7 @@ def test_int8_takes_raw_bytes(lenet_run: Run, made: list[Artefact]) -> None:
     assert right >= 180
 
 
+@IN_CI
 def test_existing_files_are_kept_and_damaged_ones_made_again(
     lenet_run: Run, made: list[Artefact]
 ) -> None:
@@ -359,6 +360,7 @@ def test_a_phone_s_figures_stand_in_the_report(lenet_run: Run, made, tmp_path: P
     assert_refused(here(*command, cwd=tmp_path), "phone.csv: no such file")
 
 
+@IN_CI
 def test_runs_of_one_name_are_told_apart_and_one_run_is_taken_once(
     lenet_run: Run, made, tmp_path: Path
 ) -> None:
@@ -372,6 +374,7 @@ def test_runs_of_one_name_are_told_apart_and_one_run_is_taken_once(
     assert "b/lenet5 int8" in {r.label for r in rows}
 
 
+@IN_CI
 def test_the_data_is_scanned_once_a_command(
     lenet_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
+from marks import IN_CI
 
 import kerascnn
 from export.artefacts.half_precision import ENDLESS, LARGEST, NEAR, summary, warnings
@@ -136,6 +137,7 @@ def test_means_in_two_steps_answer_the_same(tmp_path: Path) -> None:
     assert after.sum < before.sum / (side / 2)
 
 
+@IN_CI
 def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of one run files are warned of in compress, info and the report; of another none is."""
     colours.folders(tmp_path / "pets", 12)

@@ -108,6 +108,7 @@ def int8(
     return float_file, file, told
 
 
+@IN_CI
 def test_no_file_is_weighed_on_images_that_it_was_calibrated_with() -> None:
     model, variant = network(), parse_variant("int8", Settings(keep_float=0))
     images = pictures_of(2, PICTURES, SIDE)
@@ -121,12 +122,10 @@ def test_no_file_is_weighed_on_images_that_it_was_calibrated_with() -> None:
     assert noise(seen, wanted) > noise(fair, wanted) + 3
 
 
+@IN_CI
 @pytest.mark.parametrize(
     ("ruined", "chosen"),
-    [
-        ("activation", ["expand", "depthwise"]),
-        pytest.param("kernel", ["project"], marks=IN_CI),
-    ],
+    [("activation", ["expand", "depthwise"]), ("kernel", ["project"])],
 )
 def test_exactly_what_int8_ruins_stays_float(ruined: str, chosen: list[str]) -> None:
     float_file, whole, before = small(ruined, 0)

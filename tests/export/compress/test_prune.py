@@ -159,6 +159,7 @@ def test_a_broken_training_goes_on_to_the_same_weights(
     assert "going back" not in capsys.readouterr().err
 
 
+@IN_CI
 def test_a_damaged_checkpoint_is_said_and_begun_anew(
     pruned: Pruned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_damaged_checkpoint_is_said_and_begun_anew(
     assert "is damaged" in capsys.readouterr().err
 
 
+@IN_CI
 def test_a_training_of_one_step_reaches_the_sparsity(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=1, batch_size=64)
     model = prune(small(), Prune(sparsity=75), fine_tuning_data(64), config, tmp_path)
@@ -175,6 +177,7 @@ def test_a_training_of_one_step_reaches_the_sparsity(tmp_path: Path) -> None:
     assert abs((kernel == 0).mean() - 0.75) <= 1 / kernel.size
 
 
+@IN_CI
 def test_norms_keep_their_statistics_where_those_of_the_run_did(tmp_path: Path) -> None:
     model = small()
     config = dataclasses.replace(CONFIG, epochs=1, norms="stored")
@@ -194,6 +197,7 @@ def test_nothing_to_prune_is_said(tmp_path: Path) -> None:
         prune(small(), step, fine_tuning_data(64), CONFIG, tmp_path)
 
 
+@IN_CI
 def test_a_loss_that_is_no_number_is_said(tmp_path: Path) -> None:
     model = small()
     kernel, bias = model.get_layer("logits").get_weights()

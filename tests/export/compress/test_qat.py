@@ -292,6 +292,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> QATResult:
     return aware_of(small(), folder, figure=lambda _found: 88.0)
 
 
+@IN_CI
 def test_the_simulation_is_the_file(trained: QATResult, tmp_path: Path) -> None:
     assert_agrees(trained, file_of(trained), tmp_path)
 
@@ -337,6 +338,7 @@ def begun_of(model: keras.Model, variant: str) -> tuple[Reconstruction, Preproce
     return reconstruct(bare, form, preprocessing.normalise(pictures_of(32))), preprocessing
 
 
+@IN_CI
 @pytest.mark.parametrize("variant", ["qat_int8", "qat_weight_int4"])
 def test_it_begins_with_the_reconstructed_network(variant: str, tmp_path: Path) -> None:
     expected, preprocessing = begun_of(small(), variant)
@@ -391,6 +393,7 @@ def test_kernels_steps_biases_and_ranges_learn(trained: QATResult) -> None:
             assert 0.5 < (high - low) / (last - first) < 2, name
 
 
+@IN_CI
 def test_a_file_of_four_bits_has_the_integers_of_the_training(tmp_path: Path) -> None:
     aware = aware_of(small(), tmp_path, variant="qat_weight_int4")
     data = file_of(aware, variant="qat_weight_int4")
@@ -475,7 +478,7 @@ def folded(*, pruned: bool, clustered: bool) -> keras.Model:
     [
         pytest.param(True, False, marks=pytest.mark.slow),
         pytest.param(False, True, marks=pytest.mark.slow),
-        (True, True),
+        pytest.param(True, True, marks=IN_CI),
     ],
 )
 def test_zeros_and_clusters_are_kept(pruned: bool, clustered: bool, tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def assert_moved(network: keras.Model, aware: QATResult) -> None:
     assert aware.model.name == network.name
 
 
-@pytest.mark.parametrize("name", [pytest.param("qat_int8", marks=IN_CI), "qat_weight_int4"])
+@IN_CI
+@pytest.mark.parametrize("name", ["qat_int8", "qat_weight_int4"])
 def test_a_detectors_file_has_the_integers_of_its_training(name: str, tmp_path: Path) -> None:
     of_detector(tiny_detectors.network(), tiny_detectors.spec(), name, tmp_path)
 

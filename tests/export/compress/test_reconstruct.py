@@ -12,6 +12,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from dead_channels import SIDE, every_kind, pictures_of
 from keras import layers
+from marks import IN_CI
 
 from export.artefacts.variants import parse_variant
 from export.compress.mixed import Report, Sensitivity
@@ -171,7 +172,8 @@ def recorded(monkeypatch) -> list[Reconstruction]:
 @pytest.mark.parametrize(
     "precision",
     [
-        *("weight_int8", "weight_int4", "int8"),
+        "weight_int8",
+        *(pytest.param(name, marks=IN_CI) for name in ("weight_int4", "int8")),
         pytest.param("dynamic_int8", marks=pytest.mark.slow),  # the kernels of weight_int8
     ],
 )
@@ -197,6 +199,7 @@ def test_rounded_kernels_are_in_the_file_as_they_are(precision: str, monkeypatch
 KERNELS = ("stem", "depthwise", "up", "project", "dense", "logits")
 
 
+@IN_CI
 def test_a_mixed_file_has_the_kernels_that_were_rounded_at_its_widths(monkeypatch) -> None:
     kept = recorded(monkeypatch)
     float_form, pictures = TFLiteModel.open(float_file()), pictures_of(2, 60, SIDE)

@@ -9,7 +9,7 @@ import shared_heads
 import tiny_detectors
 import tiny_segmenters
 from keras import layers
-from marks import all_but
+from marks import IN_CI, all_but
 
 from export.artefacts.variants import parse_variant
 from export.compress.reconstruct import Format, Parts, inputs, reconstruct, rounding
@@ -204,7 +204,8 @@ def test_a_detector_is_reconstructed(precision: str) -> None:
     assert told["reconstructed_db"] > told["plain_db"] - (0.5 if precision == "int8" else 0)
 
 
-@pytest.mark.parametrize("precision", all_but({"int8"}, PRECISIONS[:2]))
+@IN_CI
+@pytest.mark.parametrize("precision", PRECISIONS[:2])
 def test_a_segmentation_network_is_reconstructed(precision: str) -> None:
     pictures = images(tiny_segmenters.PREPROCESSING, 30)
     model = tiny_segmenters.network(dropout=0)

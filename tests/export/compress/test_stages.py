@@ -55,6 +55,7 @@ def assert_same(one: Trained, other: Trained) -> None:
     assert all(np.array_equal(a, b) for a, b in pairs)
 
 
+@IN_CI
 def test_variants_share_their_first_stages(run: Run) -> None:
     first = trained(run, "prune75_int8")
     before = made(run)
@@ -99,6 +100,7 @@ def test_what_was_trained_for_int8_is_read_as_it_was(run: Run) -> None:
     assert np.all(np.asarray(again.model.get_layer("stage1_pool").kernel) == 0.25)
 
 
+@IN_CI
 def test_the_file_is_what_was_simulated(run: Run) -> None:
     (one,), new = compress(run, ["prune75_cluster16_qat_int8"], onnx=False, settings=SHORT)
     assert new

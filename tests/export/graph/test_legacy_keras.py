@@ -19,7 +19,7 @@ LONG: dict[str, dict] = {f"efficientnet_lite{i}": {"width": 0.25} for i in range
 # Of the blocks that these have, others are here too.
 SLOW = {"vgg16", "googlenet", "resnet50", "mobilenet_v1", "mobilenet_v3_large", *LONG}
 SLOW |= {"efficientnet_b0", "efficientnet_lite0", "efficientnet_v2_b0", "unet_mobilenet_v2"}
-CI_ALONE = {"mobilenet_v2"}
+CI_ALONE = {"mobilenet_v2", "mobilenet_v3_small"}
 
 
 def answers(model, pictures: np.ndarray) -> np.ndarray:

@@ -364,6 +364,7 @@ def test_predict_draws_maps(run: Run, made: dict[str, Artefact], tmp_path: Path)
         list(answers(path, images, order=Order(out=tmp_path / "drawn")))
 
 
+@IN_CI
 def test_predict_as_a_command(
     made: dict[str, Artefact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
-from marks import all_but
+from marks import IN_CI, all_but, marks_of
 from networks import DEMO_MODELS, converted, lively, outputs_of, with_random_weights
 
 from export.artefacts.variants import parse_variant
@@ -32,7 +32,10 @@ def bytes_of(preprocessing, seed: int, count: int = PICTURES) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.slow] * (n in SEEN_IN_THE_DEMO)) for n in DEMO_MODELS],
+    [
+        pytest.param(n, marks=marks_of(n, ci={"mobilenet_v3_small"}, slow=SEEN_IN_THE_DEMO))
+        for n in DEMO_MODELS
+    ],
 )
 def test_float32_and_int8_are_one_piece_and_agree(name: str, tmp_path) -> None:
     model, float_file = converted(name)
@@ -162,7 +165,8 @@ def test_int8_takes_raw_bytes_whatever_the_normalisation(
 @pytest.mark.parametrize(
     "variant",
     [
-        *("dynamic_int8", "weight_int4"),
+        pytest.param("dynamic_int8", marks=IN_CI),
+        "weight_int4",
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "weight_int8")),
     ],
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from dead_channels import SIDE, every_kind, pictures_of
 from keras import layers
-from marks import all_but
+from marks import IN_CI
 from networks import lively, outputs_of
 
 from export.artefacts.variants import parse_variant
@@ -86,7 +86,8 @@ def with_dead_channels(name: str, share: float) -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize("precision", all_but({"int16x8"}, ("int8", "int8_converter", "int16x8")))
+@IN_CI
+@pytest.mark.parametrize("precision", ["int8", "int8_converter", "int16x8"])
 def test_a_tenth_of_the_norms_dead(precision: str, tmp_path) -> None:
     """The int8 file of this network answered all zeros."""
     model, without, float_file = folded("mobilenet_v2", 0.1)

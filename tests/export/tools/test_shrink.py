@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from commands import assert_refused, here
+from marks import IN_CI
 from report_rows import row
 
 from export.artefacts.variants import parse_variant
@@ -119,6 +120,7 @@ def test_a_network_that_finds_nothing_is_not_shrunk(
     assert [file.name for file in run.artefacts.glob("*.tflite")] == ["float32.tflite"]
 
 
+@IN_CI
 def test_the_first_that_keeps_within_is_taken_and_all_are_kept(
     shrunk: tuple[Run, Search],
 ) -> None:
@@ -140,6 +142,7 @@ def test_the_first_that_keeps_within_is_taken_and_all_are_kept(
     assert {a.path: a.path.stat().st_mtime_ns for a in all_artefacts(run)} == before
 
 
+@IN_CI
 def test_a_missed_budget_tells_how_near_it_came(shrunk: tuple[Run, Search], tmp_path: Path) -> None:
     run = Run.open(shutil.copytree(shrunk[0].folder, tmp_path / "lenet5"))
     found = shrink(run, Budget(size=60_000), ladder=("float16", "int8", "qat_int8"))

@@ -96,7 +96,9 @@ def test_a_run_of_ours_is_loaded_but_for_other_classes(name: str, random, tmp_pa
 @pytest.mark.parametrize(
     ("name", "backbone", "ends"),
     [
-        ("ssdlite_mobilenet_v2", "mobilenet_v2", ("stem", "stage", "head")),
+        pytest.param(
+            *("ssdlite_mobilenet_v2", "mobilenet_v2", ("stem", "stage", "head")), marks=IN_CI
+        ),
         pytest.param(
             *("ssdlite_mobilenet_v3_small", "mobilenet_v3_small", ("stem", "stage", "last")),
             marks=pytest.mark.slow,
@@ -183,6 +185,7 @@ def test_imagenet_fills_the_backbone_of_lite0() -> None:
         kerascnn.build("efficientdet_lite1", weights="imagenet")
 
 
+@IN_CI
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     golden = goldens("torch_goldens.json.gz")["mobilenet_v2"]
     stray = {"features.19.0.weight": np.zeros((4, 4, 1, 1), np.float32)}

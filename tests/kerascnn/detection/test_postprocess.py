@@ -252,6 +252,7 @@ check([tied[key] for key in ("boxes", "labels", "scores", "count")], wanted[7:])
 """
 
 
+@IN_CI
 def test_jax_matches_and_detects_the_same(on_backend: Backends, tmp_path: Path) -> None:
     from kerascnn.detection import matching
 

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from backends import Backends
 from keras import ops
+from marks import IN_CI
 
 import kerascnn
 from kerascnn import zoo
@@ -88,6 +89,7 @@ assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in gradients)
 """
 
 
+@IN_CI
 def test_operations_are_the_same(on_backend: Backends, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     spec = zoo.detector_spec("faster_rcnn_resnet50_fpn", (64, 64), proposals=30)

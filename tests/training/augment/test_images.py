@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from backends import Backends
+from marks import IN_CI
 from PIL import Image, ImageEnhance, ImageOps
 
 from kerascnn.errors import InputError
@@ -470,6 +471,7 @@ def test_xla_and_a_stream_give_the_same(name: str) -> None:
     assert_alike(np.concatenate(list(stream.as_numpy_iterator())), eager, name)
 
 
+@IN_CI
 def test_jax_gives_the_same(on_backend: Backends, tmp_path: Path) -> None:
     given = {}
     for name in _ELSEWHERE:

@@ -155,6 +155,7 @@ def test_a_taught_training_broken_off_goes_on(
     )
 
 
+@IN_CI
 @pytest.mark.usefixtures("few_digits")
 def test_another_teacher_makes_another_run(
     teacher_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -86,6 +86,7 @@ def test_the_same_seed_gives_the_same_weights(unbroken, tmp_path: Path) -> None:
     )
 
 
+@IN_CI
 def test_broken_off_and_gone_on_gives_the_same_weights(
     unbroken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +99,7 @@ def test_broken_off_and_gone_on_gives_the_same_weights(
     assert [e["loss"] for e in fitted.history] == [e["loss"] for e in unbroken[1].history]
 
 
+@IN_CI
 def test_a_damaged_checkpoint_is_passed_over(
     unbroken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +112,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert_same_weights(unbroken[0], run(tmp_path)[0])
 
 
+@IN_CI
 @pytest.mark.parametrize("part", ["shape", "count", "metrics"])
 def test_the_state_of_another_training_is_refused(part: str, tmp_path: Path, monkeypatch) -> None:
     """Of the same network, so that its variables fit, and of another optimiser or metric."""
@@ -177,6 +180,7 @@ def test_unfreezing_goes_on_where_the_head_is(tmp_path: Path) -> None:
     assert not np.allclose(trained.get_weights()[0], gamma)  # it learns in the end
 
 
+@IN_CI
 def test_the_linear_rule_goes_by_the_batches_that_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,6 +206,7 @@ def test_what_is_remembered_is_read_again(tmp_path: Path) -> None:
         assert BrokenPictures(file).reasons == {}
 
 
+@IN_CI
 def test_a_run_counts_what_it_left_out_and_its_split_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

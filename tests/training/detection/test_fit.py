@@ -114,6 +114,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
     return seen
 
 
+@IN_CI
 def test_averaged_weights_are_validated_and_those_of_the_best_epoch_kept(
     judged: list, validation: DetectionSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from backends import Backends
 from keras import ops
+from marks import IN_CI
 
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.specs import DetectorSpec
@@ -202,6 +203,7 @@ for spec, (truth, codes, logits), expected in pickle.load(open(sys.argv[1], "rb"
 """
 
 
+@IN_CI
 def test_jax_finds_the_same(on_backend: Backends, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     boxes = rng.uniform(0, 0.5, (2, 3, 4)).astype(np.float32)

@@ -355,6 +355,7 @@ def test_pictures_that_choose_the_epoch_are_never_the_held_out_ones(tmp_path: Pa
     assert names(emptied, 0.2) == [train_, validation, held_out]
 
 
+@IN_CI
 def test_the_weights_of_a_classifiers_run_fill_the_backbone(tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     classifier = kerascnn.build(

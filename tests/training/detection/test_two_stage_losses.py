@@ -14,6 +14,7 @@ import rcnn_case
 import tensorflow as tf
 from backends import Backends
 from keras import ops
+from marks import IN_CI
 
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.detection.roi_align import roi_align
@@ -466,6 +467,7 @@ for name, wanted in zip(names, slopes, strict=True):
 """
 
 
+@IN_CI
 def test_jax_finds_the_same(on_backend: Backends, case, tmp_path: Path) -> None:
     (tmp_path / "case").write_bytes(pickle.dumps((ANSWERS, *case)))
     on_backend("jax", JAX, tmp_path / "case")

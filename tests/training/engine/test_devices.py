@@ -16,6 +16,7 @@ import types
 
 import numpy as np
 import pytest
+from marks import IN_CI
 
 from kerascnn.errors import InputError
 from training.engine import devices
@@ -186,7 +187,13 @@ def on_one_device(tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("tensorflow", marks=IN_CI),
+        pytest.param("jax", marks=pytest.mark.slow),
+    ],
+)
 def test_two_devices_train_as_one_does(backend, on_one_device, tmp_path):
     (two,) = _run(tmp_path, backend, [{"devices": "all", "virtual": 2}])
     assert two["replicas"] == 2

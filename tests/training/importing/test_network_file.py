@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
+from marks import IN_CI
 
 from export.tflite.convert import to_tflite
 from kerascnn.complexity import count_macs, count_parameters
@@ -314,6 +315,7 @@ def saved(module: Any, folder: Path, signature: Any = None) -> Path:
     return folder
 
 
+@IN_CI
 def test_a_saved_model_answers_as_tensorflow_does(tmp_path: Path) -> None:
     module = Module()
     found = network_file.read(saved(module, tmp_path / "net"))
