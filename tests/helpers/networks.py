@@ -79,6 +79,18 @@ def with_random_weights(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
+def with_measured_norms(model: keras.Model, pictures: np.ndarray) -> keras.Model:
+    """The model, with batch norms that know what they are given: of (n, h, w, c) normalised."""
+    norms = [each for each in model.layers if isinstance(each, layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0
+    model(pictures, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model
+
+
 def outputs_of(model: keras.Model, pictures: np.ndarray) -> Any:
     """What `model.predict_on_batch` gives, by a call: to trace a deep network takes seconds."""
     return keras.tree.map_structure(np.asarray, model(pictures, training=False))

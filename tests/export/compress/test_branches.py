@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import small_sets
 from keras import layers
-from networks import outputs_of, with_random_weights
+from networks import with_measured_norms, with_random_weights
 
 import kerascnn
 from export.artefacts.variants import FineTuning, Settings, parse_variant
@@ -32,16 +32,13 @@ def run(lenet_run: Run, tmp_path: Path) -> Run:
 
 
 def mobileone(shape: tuple[int, int, int]) -> keras.Model:
-    """With logits of the size of a trained network's: random sums of branches grow and grow."""
+    """With activations of one size at every depth: random sums of branches grow and grow."""
     options = {"alpha": 0.125, "branches": 2}
     model = with_random_weights(
         kerascnn.build("mobileone_s0", input_shape=shape, classes=10, **options)
     )
     pictures = np.random.default_rng(0).uniform(-1, 1, (8, *shape)).astype("float32")
-    size = np.abs(outputs_of(model, pictures)).max()
-    logits = model.get_layer("logits")
-    logits.set_weights([weight / size for weight in logits.get_weights()])
-    return model
+    return with_measured_norms(model, pictures)
 
 
 def small() -> keras.Model:
