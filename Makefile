@@ -7,7 +7,7 @@ GPU ?= $(HAD)
 KIND := $(if $(filter-out 0,$(GPU)),$(if $(filter jax,$(GPU)),-jax-cuda,-cuda))
 LOCK := requirements$(KIND).lock
 
-.PHONY: setup demo test test-ci test-all web android lint format docs bench bench-phone bench-compression wheel lock clean
+.PHONY: setup demo test test-ci test-all coverage web android lint format docs bench bench-phone bench-compression wheel lock clean
 
 setup: .venv/.ready
 
@@ -37,6 +37,10 @@ test-ci: setup
 	$(BIN)/python -m pytest -m "slow(ci=True)" -n 2 --dist worksteal
 
 test-all: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# As `make test-all`, and which lines of the product no test runs; takes longer.
+coverage: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 # The page for browsers: its runtime from npm, then all its tests, in node and in Chromium.
