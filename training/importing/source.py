@@ -15,6 +15,7 @@ from training.common.progress import busy
 from training.engine.run import Run, load_keras
 from training.importing import keras_hub, labels, memory, network_file
 from training.importing.asked import ImportRequest
+from training.importing.finite import require_finite
 from training.importing.plain import PlainNetwork, plain
 
 
@@ -55,6 +56,8 @@ def open_source(asked: ImportRequest, model: keras.Model | None = None) -> Opene
     """
     opened = _of_zoo(asked) if asked.in_zoo else _of_keras(asked, model)
     _require_classifier(asked, opened.model)
+    if asked.in_zoo:  # of others `plain` has looked
+        require_finite(opened.model)
     opened.model.name = asked.called
     opened.model.trainable = True  # steps of compression train all of it, whatever was frozen
     return opened
