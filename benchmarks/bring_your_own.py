@@ -2,11 +2,11 @@
 
     python benchmarks/bring_your_own.py [-o build/bring_your_own.jsonl] [--size 64] [NAME ...]
 
-Each network has random weights that tell images apart (`network`), and small images, since only what
-its layers are made into is asked: not speed, and not how good it is. It is saved by its own `save`,
-and goes the way of anybody's file: `kerascnn.import_model`, then the float32 and plain_int8 files of
-`compress`, without their times and the report. One process for each, and one line in the file of
-results: what is there is not done again. A table in Markdown is printed at the end.
+Each network has random weights that tell images apart (`network`), and small images, since only
+what its layers are made into is asked: not speed, and not how good it is. It is saved by its own
+`save`, and goes the way of anybody's file: `kerascnn.import_model`, then the float32 and plain_int8
+files of `compress`, without their times and the report. One process for each, and one line in the
+file of results: what is there is not done again. A table in Markdown is printed at the end.
 """
 
 from __future__ import annotations
