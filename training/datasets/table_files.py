@@ -59,6 +59,7 @@ class _Names:
     """The files in a folder."""
 
     def __init__(self, folder: str) -> None:
+        self._folder = folder
         try:
             self._all = frozenset(os.listdir(folder))  # noqa: PTH208 - of a million names
         except (OSError, ValueError):
@@ -77,4 +78,8 @@ class _Names:
                     alike[one.lower().removesuffix(suffix)].append(one)
             self._alike = alike
         near = self._alike.get(name.lower(), ())
-        return near[0] if len(near) == 1 else name if name in self._all else None
+        return near[0] if len(near) == 1 else name if self._has_file(name) else None
+
+    def _has_file(self, name: str) -> bool:
+        """Whether something else than a folder is called so: folders are called as labels are."""
+        return name in self._all and not os.path.isdir(os.path.join(self._folder, name))  # noqa: PTH112, PTH118

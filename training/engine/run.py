@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +201,10 @@ def load_keras(path: pathlib.Path) -> keras.Model:
         return keras_files.load_h5(path)
     config = keras_files.check(path)
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        with warnings.catch_warnings():
+            # KerasHub compiles whatever it reads; nothing here takes up another's training.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise keras_files.unreadable(path, error, config) from error
 

@@ -183,6 +183,11 @@ def _require_file(path: pathlib.Path) -> None:
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if path.is_dir():
+        if (path / "run.json").is_file():
+            raise InputError(
+                f"{path} is a run already, which all commands take; of its network on other data: "
+                f"kerascnn import {path / 'model.keras'}"
+            )
         if not (path / SAVED_MODEL).is_file():
             raise InputError(
                 f"{path} is a folder without {SAVED_MODEL}, so no SavedModel; give that, or a "

@@ -96,7 +96,7 @@ def choose(outputs: int, *, source: str, classes: Sequence[str], data: str) -> L
         ordered = tuple(sorted(classes, key=natural_key))
         return Labels(
             names=ordered,
-            said=f"labels in the natural order of {data}'s folders: {some(ordered)} (another "
+            said=f"labels in the natural order of {data}'s classes: {some(ordered)} (another "
             "order: --labels FILE)",
         )
     raise _unnamed(source, outputs, data, classes)

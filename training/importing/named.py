@@ -24,6 +24,7 @@ from training.engine.task import Task
 from training.engine.training import Ready
 from training.importing import labels as naming
 from training.importing.asked import ImportRequest, says_nothing
+from training.importing.finite import require_finite
 
 _REMEDY = (
     "correct their names or take them out, say what the outputs mean with --labels FILE, or train "
@@ -66,6 +67,7 @@ def opened(asked: ImportRequest) -> tuple[TrainRequest, Any, Ready]:
             weights=asked.weights,
             **{**asked.options, **task.network_options(request, preprocessing)},
         )
+    require_finite(model)
     model.trainable = True
     return request, dataset, Ready(model=model, preprocessing=preprocessing)
 

@@ -12,6 +12,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.importing import front as fronts
 from training.importing import head as heads
+from training.importing.finite import require_finite
 from training.importing.graph import Change, Graph, build, trace
 
 # Largest difference of answers. What was computed in half precision differs by its own rounding.
@@ -58,6 +59,7 @@ def plain(model: keras.Model, *, image_size: tuple[int, int] | None = None) -> P
         InputError: it cannot be made plain; the message names the layer.
     """
     _build_sequential(model, image_size)
+    require_finite(model)
     graph = trace(model)
     own = _check_input(graph)
     front = fronts.split(graph)
@@ -157,6 +159,11 @@ def _check_same(
         noise = noise / 127.5 - 1
     given = (noise - front.outer[0]) / front.outer[1]
     wanted = np.asarray(keras.ops.cast(model(given, training=False), "float32"))
+    if not np.isfinite(wanted).all():
+        raise InputError(
+            f"{model.name} answers an image of noise with NaN or infinite numbers: its weights are "
+            "too large for what it computes in"
+        )
     images = fronts.resized(front, noise)
     ours = np.asarray(network(_normalised(front, images), training=False))
     _check_no_probabilities(front.graph, head, ours)

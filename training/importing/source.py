@@ -13,8 +13,9 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.progress import busy
 from training.engine.run import Run, load_keras
-from training.importing import labels, memory, network_file
+from training.importing import keras_hub, labels, memory, network_file
 from training.importing.asked import ImportRequest
+from training.importing.finite import require_finite
 from training.importing.plain import PlainNetwork, plain
 
 
@@ -27,7 +28,7 @@ class Opened:
         preprocessing: what is known of it: what stood inside of the network, or what is published
             of its weights; None: nothing is.
         inside: whether that stood inside of it.
-        published: whether it is of published weights, or of a run: then all of it is known.
+        published: whether it is of published weights, of a run or KerasHub's: all of it is known.
         labels: what its outputs are called, where that came along.
         labels_from: where they stood, for a person.
         said: what a person should know of it.
@@ -55,6 +56,8 @@ def open_source(asked: ImportRequest, model: keras.Model | None = None) -> Opene
     """
     opened = _of_zoo(asked) if asked.in_zoo else _of_keras(asked, model)
     _require_classifier(asked, opened.model)
+    if asked.in_zoo:  # of others `plain` has looked
+        require_finite(opened.model)
     opened.model.name = asked.called
     opened.model.trainable = True  # steps of compression train all of it, whatever was frozen
     return opened
@@ -90,11 +93,15 @@ def _of_keras(asked: ImportRequest, model: keras.Model | None) -> Opened:
     if preprocessing is None and run is not None:
         preprocessing = run.preprocessing
         said.append(f"preprocessing and labels of the run {path.parent}")
+    hub = keras_hub.preprocessing(whole, found.model.input_shape[1:])
+    if preprocessing is None and hub is not None:
+        preprocessing = hub
+        said.append(f"preprocessing by the image converter of KerasHub in {path.name}")
     return Opened(
         model=found.model,
         preprocessing=preprocessing,
         inside=found.preprocessing is not None,
-        published=found.preprocessing is None and run is not None,
+        published=found.preprocessing is None and preprocessing is not None,
         labels=run.labels if run else None,
         labels_from=f"the run of {asked.source}",
         said=tuple(said),

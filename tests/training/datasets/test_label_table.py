@@ -193,6 +193,18 @@ def test_too_much_that_is_missing_is_refused(tmp_path: Path) -> None:
         scan(table(tmp_path, "file,label", *rows))
 
 
+def test_folders_that_are_called_as_labels_are_no_images(tmp_path: Path) -> None:
+    """One image is missing, so that more labels are folders than names are files."""
+    below = [f"{label}/{name}" for name, label in PAIRS]
+    images(tmp_path / "photos", below)
+    rows = [f"photos/{name},{label}" for name, label in zip(below, LABELS, strict=True)]
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(["file,label", *rows, "photos/cat/gone.png,cat"]) + "\n")
+    found = scan(path)
+    assert whole(found) == ALL
+    assert kinds(found) == {"missing-images": 1}
+
+
 REFUSED = {
     "two of files": (
         ["file,image,label", *(f"{n},{NAMES[-1 - at]},{c}" for at, (n, c) in enumerate(PAIRS))],

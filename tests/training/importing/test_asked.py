@@ -78,6 +78,7 @@ def test_a_network_is_called_by_its_source(source: str, name: str | None, called
         (("unet", {"weights": "net.keras", "data": "mnist"}), "mnist"),
         (("gone.keras", {}), "gone.keras: no such file"),
         ((".", {}), "is a folder without saved_model.pb, so no SavedModel; give that, or"),
+        (("run", {}), "run is a run already, .*on other data: kerascnn import run/model.keras"),
         (("notes.txt", {}), "must end in .keras, .h5, .hdf5"),
         (("net.keras", {"weights": "imagenet"}), "--weights is for a network of the zoo"),
         (("net.keras", {"options": {"alpha": 1}}), "--option is for a network of the zoo"),
@@ -95,6 +96,8 @@ def test_what_is_wrong_is_named(
     monkeypatch.chdir(tmp_path)
     for name in ("net.keras", "notes.txt"):
         (tmp_path / name).write_bytes(b"PK")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
     source, changes = asked
     with pytest.raises(InputError, match=words):
         import_request(source, **{"data": str(data), **changes})

@@ -263,7 +263,26 @@ class Own(keras.Model):
         return self.dense(keras.ops.mean(x, axis=(1, 2)))
 
 
+def diverged() -> keras.Model:
+    """With one weight that is no number."""
+    model = small(pool(), layers.Dense(2, name="answers"))
+    kernel, bias = model.get_layer("answers").get_weights()
+    kernel[0, 0] = np.nan
+    model.get_layer("answers").set_weights([kernel, bias])
+    return model
+
+
+def overflowing() -> keras.Model:
+    """With finite weights whose products are not."""
+    model = small(pool(), layers.Dense(2), layers.Dense(2))
+    for layer in model.layers[-2:]:
+        layer.set_weights([np.full_like(layer.kernel, 1e30), layer.bias])
+    return model
+
+
 REFUSED = {
+    "diverged": (diverged, "small has weights that are NaN or infinite, in answers/kernel: its tr"),
+    "overflowing": (overflowing, "small answers an image of noise with NaN or infinite numbers"),
     "two inputs": (two_inputs, r"twins has 2 inputs \(left, right\)"),
     "two outputs": (two_outputs, "forked has 2 outputs"),
     "averaged": (averaged, r"answers with probabilities, which layer 'vote' \(Average\) makes"),
