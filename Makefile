@@ -78,7 +78,7 @@ bench-phone: setup
 
 # benchmarks/compression.md, in about 40 minutes; goes on where it was.
 bench-compression: setup
-	$(BIN)/python benchmarks/compression.py
+	$(BIN)/python benchmarks/compression_methods.py
 
 # dist/: sdist and wheel, with the page's runtime in both: `kerascnn web` needs no Node.js then.
 wheel: setup
