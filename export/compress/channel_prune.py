@@ -269,7 +269,7 @@ class _Graph:
         return outputs
 
     def _follow(self, layer, tensors, output) -> tuple[np.ndarray, _Call | None] | None:
-        """Channels and producer of a layer's output, or None where they cannot be told."""
+        """Channels and producer of a layer's output, or None where they are not known."""
         if layer.name in self._lost or not _is_followed(layer, tensors):
             return None
         first = tensors[0]

@@ -286,7 +286,7 @@ def _of_logits(answers: Outputs, reference: Outputs, half: Outputs | None) -> tu
     against = reference if half is None else half
     whom = "Keras" if half is None else "float32 with kernels rounded to half"
     found = answers.difference(against)
-    rule = f"logits {found:.1e} from {whom}{answers.told}, less than {EXACT_LOGITS:g}"
+    rule = f"logits {found:.1e} from {whom}{answers.coverage}, less than {EXACT_LOGITS:g}"
     if not found < EXACT_LOGITS:
         return NO, rule
     if len(against) > 1 and against.spread < EXACT_LOGITS:
