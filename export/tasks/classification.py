@@ -365,7 +365,7 @@ class Classification(Task):
     def mistakes(self, answers: Evaluation) -> tuple[int, list[dict[str, Any]]]:
         held_out, names = self.held_out, self.run.labels
         wrong = np.flatnonzero(~answers.right(held_out.labels))
-        count, wrong = len(wrong), wrong[answers.outputs.answered[wrong]]  # else nothing is told
+        count, wrong = len(wrong), wrong[answers.outputs.answered[wrong]]  # those with an answer
         kinds = np.stack([held_out.labels[wrong], answers.predictions[wrong]], axis=1)
         order = kinds_first(kinds, answers.confidence[wrong])[:_MISTAKES_KEPT]
         return count, [
