@@ -102,7 +102,7 @@ def verify(row: Published, path: pathlib.Path | None = None) -> None:
         InputError: it has another one; the message names both.
     """
     path = path or path_of(row)
-    wanted = Digest.of_row(row) or _told_of(path)
+    wanted = Digest.of_row(row) or _noted_digest(path)
     if wanted is not None and not wanted.fits(path):
         raise InputError(
             f"{path} is not {row.described} as published: its {wanted.kind.upper()} is "
@@ -164,6 +164,6 @@ def _is_remembered(path: pathlib.Path) -> bool:
     return note.get("bytes") == known.st_size and note.get("mtime_ns") == known.st_mtime_ns
 
 
-def _told_of(path: pathlib.Path) -> Digest | None:
-    """What the server, or the first look, told of a file of which nobody publishes a digest."""
+def _noted_digest(path: pathlib.Path) -> Digest | None:
+    """The digest by the server, or the first look, of a file of which nobody publishes one."""
     return read_note(json.dumps(_note(path)))
