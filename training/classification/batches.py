@@ -38,7 +38,7 @@ class TrainingData:
         classes: length of the one-hot labels.
         config: gives order, augmentation and mixing.
         shard: (index, count): this host's part of every batch.
-        broken: is told of images that cannot be read; the next one of the same class that can
+        broken: collects images that cannot be read; the next one of the same class that can
             stands in for each.
     """
 
@@ -179,7 +179,7 @@ class EvaluationBatches(keras.utils.PyDataset):
 
     Args:
         split: at the network's geometry.
-        broken: is told of images that cannot be read.
+        broken: collects images that cannot be read.
     """
 
     def __init__(

@@ -244,7 +244,7 @@ class Work:
 
     Attributes:
         task: what the pack is for.
-        shape: of what `told` adds to pack.json.
+        shape: of what `description` adds to pack.json.
         columns: of the index, beside the file and the truth's own; `_COLUMNS` first.
     """
 
@@ -295,7 +295,7 @@ class Work:
         return {
             "name": pathlib.Path(self.dataset.name).name,
             "classes": list(self.dataset.classes),
-            **self.told(),
+            **self.description(),
             "fingerprint": digest([*contents, *map(str.encode, (*hashes, *self.dataset.classes))]),
             "index_sha256": atomic.sha256(self.folder / _INDEX_FILE),
             "splits": splits,
@@ -313,7 +313,7 @@ class Work:
             made.replace(final)
         return {"file": final.name, "bytes": shard.bytes, "sha256": shard.sha256}
 
-    def told(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """What pack.json says of the data beside classes and splits."""
         return {"resize": self.dataset.resize}
 

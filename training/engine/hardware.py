@@ -147,7 +147,7 @@ def fed(batches: Any, choices: Choices, waiting: Waiting) -> Any:
 
     Args:
         batches: as Keras takes them.
-        waiting: is told of each.
+        waiting: is called for each.
     """
     if not choices.ahead:
         return batches

@@ -536,7 +536,7 @@ class _Watch(keras.callbacks.Callback):
             return  # the epoch's end keeps it
         now = time.monotonic()
         due = now - self._kept > SECONDS_BETWEEN_CHECKPOINTS
-        # One exchange between hosts a step: why one of them wants to keep it is told afterwards.
+        # One exchange between hosts a step: why one of them wants to keep it is asked afterwards.
         if not self._loop.placement.agree(due or self._requests.signal is not None):
             return
         self.model  # noqa: B018 - under jax this brings the variables up to date

@@ -48,7 +48,7 @@ class TiledTrainingData:
         classes: how many there are.
         config: gives order, seed, batch size and augmentation, a name in `BOX_POLICIES`.
         shard: (index, count): this host's part of every batch.
-        broken: is told of images that cannot be read; the next one that can stands in for each.
+        broken: collects images that cannot be read; the next one that can stands in for each.
 
     Raises:
         InputError: images that are cropped, or not of 3 channels.
