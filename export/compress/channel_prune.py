@@ -585,11 +585,11 @@ def _choose(
         kept[best] = fewer[best]
     while True:
         more = np.array([g.larger(n) for g, n in zip(groups, kept, strict=True)])
-        fits = (more > kept) & (costs.macs_each(kept, more) <= budget)
-        if not fits.any():
+        affordable = (more > kept) & (costs.macs_each(kept, more) <= budget)
+        if not affordable.any():
             return kept
         won = np.array([_lost(h, m, n) for h, n, m in zip(held, kept, more, strict=True)])
-        best = int(np.argmax(np.where(fits, won, -np.inf)))
+        best = int(np.argmax(np.where(affordable, won, -np.inf)))
         kept[best] = more[best]
 
 

@@ -392,7 +392,7 @@ def _behind(
 def looked_at(rows: Sequence[Result]) -> int:
     """Place of the file that is shown in detail: the recommended one, else the best."""
     chosen = results.best_choices(rows).get("smallest")
-    return rows.index(chosen or max(rows, key=lambda r: (r.fits, r.value, -r.bytes)))
+    return rows.index(chosen or max(rows, key=lambda r: (r.is_verified, r.value, -r.bytes)))
 
 
 def _name_of(rows: Sequence[Result], row: Result) -> str:

@@ -51,13 +51,13 @@ class Verdict:
     rule: str
 
     @property
-    def fits(self) -> bool:
+    def is_verified(self) -> bool:
         """Whether the file is verified."""
         return self.verified == YES
 
     def to_dict(self) -> dict[str, Any]:
         """For the .json beside a file; `fits` is what `verified` was called."""
-        return {"fits": self.fits, **dataclasses.asdict(self)}
+        return {"fits": self.is_verified, **dataclasses.asdict(self)}
 
 
 def verified_of(evaluation: Mapping[str, Any]) -> str:

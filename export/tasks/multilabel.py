@@ -75,7 +75,7 @@ class Multilabel(Classification):
 
     def _balanced(self, split: Split, count: int) -> np.ndarray:
         """By chance: an image has several labels, or none."""
-        return self._by_chance(split, count)
+        return self._at_random(split, count)
 
     def fine_tuning_data(self) -> MultilabelFineTuningData:
         return MultilabelFineTuningData(**{

@@ -40,7 +40,7 @@ class Digest:
         """What is published of a file; None where it is the server that tells."""
         return None if row.digest is None else cls(*row.digest.split(":"))
 
-    def fits(self, path: pathlib.Path) -> bool:
+    def matches(self, path: pathlib.Path) -> bool:
         """Whether a file has this digest."""
         return digits_of(path, self.kind).startswith(self.digits.lower())
 
@@ -103,7 +103,7 @@ def verify(row: Published, path: pathlib.Path | None = None) -> None:
     """
     path = path or path_of(row)
     wanted = Digest.of_row(row) or _noted_digest(path)
-    if wanted is not None and not wanted.fits(path):
+    if wanted is not None and not wanted.matches(path):
         raise InputError(
             f"{path} is not {row.described} as published: its {wanted.kind.upper()} is "
             f"{digits_of(path, wanted.kind)[: len(wanted.digits)]}, not {wanted.digits}; delete it"

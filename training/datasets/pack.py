@@ -526,18 +526,18 @@ def _begin(folder: pathlib.Path, asked: dict[str, Any], source: str) -> None:
     """Make the folder, or find the unfinished pack in it to be of the same."""
     if folder.resolve().is_relative_to(pathlib.Path(source).resolve()):
         raise InputError(f"{folder} lies in {source}, whose images it is to hold; name another")
-    plan = folder / _UNFINISHED / PACK_FILE
-    if plan.is_file():
+    begun = folder / _UNFINISHED / PACK_FILE
+    if begun.is_file():
         try:
-            _refuse_another(folder, outside_json.read_object(plan, "delete the folder"), asked)
+            _refuse_another(folder, outside_json.read_object(begun, "delete the folder"), asked)
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{plan} is damaged ({error}); delete {folder}") from None
+            raise InputError(f"{begun} is damaged ({error}); delete {folder}") from None
         return
     if folder.is_dir() and any(p.name != _UNFINISHED for p in folder.iterdir()):
         raise InputError(f"{folder} is not empty; name another folder for the pack")
-    atomic.write_text(plan, json.dumps(asked))
+    atomic.write_text(begun, json.dumps(asked))
 
 
 def _refuse_another(folder: pathlib.Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
