@@ -262,7 +262,7 @@ def test_no_framework_is_needed(photos: Path, options: FileOptions, tmp_path: Pa
     path = stranger_files.tflite(tmp_path / "net.tflite")
     script = f"""
 import pathlib
-from export.runtime.strangers import Told
+from export.runtime.strangers import FileOptions
 from export.tools.evaluate import Asked, evaluate
 from export.tools.evaluation_page import write_page
 path = pathlib.Path({str(path)!r})
