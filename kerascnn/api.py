@@ -33,7 +33,7 @@ from kerascnn.argument_names import named_in_python
 from kerascnn.errors import InputError, did_you_mean
 from training.common import framework
 from training.common.progress import Event as ProgressEvent
-from training.common.progress import Listener, told_to
+from training.common.progress import Listener, reported_to
 from training.engine.run import Run as OpenedRun
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 Path: TypeAlias = str | os.PathLike[str]
-# True: a bar, or lines; False: nothing; a callable: is told.
+# True: a bar, or lines; False: nothing; a callable: gets each event.
 Progress: TypeAlias = bool | Callable[[ProgressEvent], None]
 
 # Options of compression, by their type.
@@ -167,7 +167,7 @@ class Search(dict[str, Any]):
 
 
 class Artefacts(dict[str, pathlib.Path]):
-    """Files of a run by name, as "int8.tflite"; a name that there is not is told with those."""
+    """Files of a run by name, as "int8.tflite"; the error for another name lists them."""
 
     def __init__(self, files: Mapping[str, pathlib.Path], folder: pathlib.Path) -> None:
         super().__init__(files)
@@ -303,7 +303,7 @@ class Run:
             license: likewise: an SPDX name as Apache-2.0, or text.
             outputs: of a classifier: "logits", or "probabilities" for clients that show outputs as
                 they are, as MediaPipe and ML Kit; such files have "_probabilities" in their names.
-            progress: a bar or lines (True), nothing (False), or who is told.
+            progress: a bar or lines (True), nothing (False), or a callable that gets each event.
             **options: see `CompressionOptions`.
 
         Returns:
@@ -498,7 +498,7 @@ def train(
         devices: how many GPUs share each batch, "all", or this host's place among several:
             "INDEX@HOST:PORT,HOST:PORT".
         strict: a broken image or annotation is an error; else it is left out.
-        progress: a bar or lines (True), nothing (False), or who is told.
+        progress: a bar or lines (True), nothing (False), or a callable that gets each event.
 
     Returns:
         The run. A complete run of the same request is returned as it is.
@@ -649,7 +649,7 @@ def import_model(
         recipe: of the steps of compression that train (see `kerascnn recipes`); by default
             "finetune".
         settings: any of its settings by name, as {"epochs": 5}.
-        progress: a bar or lines (True), nothing (False), or who is told.
+        progress: a bar or lines (True), nothing (False), or a callable that gets each event.
 
     Returns:
         The run. A run of the same import is returned as it is.
@@ -753,8 +753,8 @@ def compare(
             written.
         device: results that the Android demo measured on a phone and shared (.csv).
         title: of the report.
-        warn: is told of lines of `device` that are of no file here; by default a line of progress.
-        progress: a bar or lines (True), nothing (False), or who is told.
+        warn: gets lines of `device` that are of no file here; by default a line of progress.
+        progress: a bar or lines (True), nothing (False), or a callable that gets each event.
 
     Returns:
         A row per file.
@@ -845,7 +845,7 @@ def evaluate(
         crop_fraction: share of the image that "crop" and "centre" keep.
         interpolation: "bilinear" or "bicubic".
         page: gets it all as one HTML file.
-        progress: a bar or lines (True), nothing (False), or who is told.
+        progress: a bar or lines (True), nothing (False), or a callable that gets each event.
 
     Returns:
         "file", "task", "data", "split"; "images", how many; "broken", names of those that cannot be
@@ -871,7 +871,7 @@ def evaluate(
         >>> found["value"], found["value_low"], found["value_high"]
         (87.4, 84.1, 90.6)
     """
-    from export.runtime.strangers import Told
+    from export.runtime.strangers import FileOptions
     from export.tools.evaluate import Asked, evaluate
     from export.tools.evaluation_page import require_page, write_page
 
@@ -896,7 +896,7 @@ def evaluate(
         split=split,
         tiles=tiles,
         overlap=overlap,
-        told=Told(
+        file_options=FileOptions(
             preprocessing=preprocessing,
             layout=layout,
             resize=resize,
@@ -1002,8 +1002,8 @@ def predict(
 
         order = Order(out=None if target is None else pathlib.Path(target), clip=clip)
         limits: dict[str, Any] = {"top": top, "score": score, "threads": threads}
-        told = answers(path, found, tiles=tiles, overlap=overlap, order=order, **limits)
-        return [{**one.as_json(), "image": shown.get(one.image, one.image)} for one in told]
+        answered = answers(path, found, tiles=tiles, overlap=overlap, order=order, **limits)
+        return [{**one.as_json(), "image": shown.get(one.image, one.image)} for one in answered]
 
 
 def default_folder(model: str, data: str) -> pathlib.Path:
@@ -1095,7 +1095,7 @@ def _showing(progress: Progress) -> Iterator[None]:
         yield
         return
     listener: Listener = progress if callable(progress) else lambda _event: None
-    with told_to(listener):
+    with reported_to(listener):
         yield
 
 

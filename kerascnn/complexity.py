@@ -17,8 +17,8 @@ def count_parameters(model: keras.Model, *, trainable_only: bool = True) -> int:
     A layer that is a network of another runtime says its own (`told_parameters`).
     """
     weights = model.trainable_weights if trainable_only else model.weights
-    told = sum(getattr(layer, "told_parameters", 0) for layer in model.layers)
-    return told + sum(math.prod(w.shape) for w in weights)
+    declared = sum(getattr(layer, "told_parameters", 0) for layer in model.layers)
+    return declared + sum(math.prod(w.shape) for w in weights)
 
 
 def count_macs(model: keras.Model) -> int:

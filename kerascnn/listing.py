@@ -119,8 +119,8 @@ def _named(name: str, row: Entry) -> str:
     """Names of published weights, those of the backbone alone behind the model's own."""
     own = published.names(name)
     others = [one for one in published.names(name, row.backbone) if one not in own]
-    told = [*own, *(f"{one} (backbone alone)" for one in others)]
-    return ", ".join(told) or "no named ones"
+    names = [*own, *(f"{one} (backbone alone)" for one in others)]
+    return ", ".join(names) or "no named ones"
 
 
 def _short(name: str, row: Entry) -> str:

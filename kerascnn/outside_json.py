@@ -48,13 +48,13 @@ def read_object(path: pathlib.Path, remedy: str) -> JsonObject:
     if path.stat().st_size > _LONGEST_FILE:
         raise ValueError(f"longer than {_LONGEST_FILE >> 20} MB")
 
-    def told(plain: dict[str, Any]) -> JsonObject:
+    def with_source(plain: dict[str, Any]) -> JsonObject:
         one = JsonObject(plain)
         one.source, one.remedy = str(path), remedy
         return one
 
     try:
-        found = json.loads(path.read_text("utf-8"), object_hook=told)
+        found = json.loads(path.read_text("utf-8"), object_hook=with_source)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(found, JsonObject):

@@ -146,12 +146,12 @@ class Preprocessing:
         Bilinear interpolation is not named, nor is that there are no tiles: files that were made
         before these had a name, and their hashes, stay the same.
         """
-        told = dataclasses.asdict(self)
+        fields = dataclasses.asdict(self)
         if self.interpolation == "bilinear":
-            del told["interpolation"]
+            del fields["interpolation"]
         if not self.tiles:
-            del told["tiles"], told["overlap"]
-        return told
+            del fields["tiles"], fields["overlap"]
+        return fields
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:

@@ -15,7 +15,7 @@ from report_rows import result
 
 import kerascnn
 from export.report.results import read_rows, write_csv
-from training.common.progress import Progress, say, told_to
+from training.common.progress import Progress, reported_to, say
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ def test_results_are_rows_and_a_table() -> None:
 
 def test_who_listens_is_told_and_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     events: list[kerascnn.ProgressEvent] = []
-    with told_to(events.append):
+    with reported_to(events.append):
         say("a line")
         with Progress("work", 2, unit="file") as progress:
             progress.step()

@@ -1,4 +1,4 @@
-"""Who made a run's network and on what terms: asked for once, told by every file of the run."""
+"""Who made a run's network and on what terms: asked for once, in every file of the run."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class About:
         """What is known of a run's network; raises InputError where it is damaged."""
         path = run.folder / _FILE
         try:
-            told = json.loads(path.read_text("utf-8"))
-            return cls(author=str(told["author"]), license=str(told["license"]))
+            stored = json.loads(path.read_text("utf-8"))
+            return cls(author=str(stored["author"]), license=str(stored["license"]))
         except FileNotFoundError:
             return cls()
         except (ValueError, KeyError, TypeError, RecursionError) as error:

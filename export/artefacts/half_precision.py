@@ -13,31 +13,31 @@ NEAR = LARGEST / 8  # calibration images are not the largest that will ever come
 ENDLESS = 3.4028234663852886e38  # of float32; stands for what is no number, or has no end
 
 
-def warnings(told: Mapping[str, Any]) -> list[str]:
+def warnings(facts: Mapping[str, Any]) -> list[str]:
     """What is to be said of `HalfRange.to_dict`, in compress, info and the report."""
     lines = []
-    if told["activation"] >= NEAR:
+    if facts["activation"] >= NEAR:
         lines.append(
-            f"activations of {told['activation_layer']} reach {_number(told['activation'])}: "
-            f"{_how(told['activation'])}"
+            f"activations of {facts['activation_layer']} reach {_number(facts['activation'])}: "
+            f"{_how(facts['activation'])}"
         )
-    if told["sum"] >= NEAR and told["two_steps"] is not None and told["two_steps"] < NEAR:
+    if facts["sum"] >= NEAR and facts["two_steps"] is not None and facts["two_steps"] < NEAR:
         lines.append(
-            f"the mean {told['sum_layer']} adds up {_number(told['sum'])}, and is written in two "
-            f"steps that add up {_number(told['two_steps'])} at most, as half precision ends at "
+            f"the mean {facts['sum_layer']} adds up {_number(facts['sum'])}, and is written in two "
+            f"steps that add up {_number(facts['two_steps'])} at most, as half precision ends at "
             f"{LARGEST:,.0f}"
         )
-    elif told["sum"] >= NEAR:
+    elif facts["sum"] >= NEAR:
         lines.append(
-            f"the mean {told['sum_layer']} adds up {_number(told['sum'])}: {_how(told['sum'])}"
+            f"the mean {facts['sum_layer']} adds up {_number(facts['sum'])}: {_how(facts['sum'])}"
         )
     return lines
 
 
-def summary(told: Mapping[str, Any]) -> str:
+def summary(facts: Mapping[str, Any]) -> str:
     """The same figures where there is nothing to be said."""
-    sums = f", sums of means up to {_number(told['sum'])}" if told["sum_layer"] else ""
-    return f"activations up to {_number(told['activation'])}{sums}, of {LARGEST:,.0f}"
+    sums = f", sums of means up to {_number(facts['sum'])}" if facts["sum_layer"] else ""
+    return f"activations up to {_number(facts['activation'])}{sums}, of {LARGEST:,.0f}"
 
 
 def _how(value: float) -> str:

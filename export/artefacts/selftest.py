@@ -135,15 +135,15 @@ def _detections(outputs: Outputs, floor: float | None) -> dict[str, Any]:
     kept = [round(float(score), _DIGITS) for score in scores[order[:_SCORES]]]
     if count > _SCORES or floor is None:
         floor = min(kept, default=0.0)
-    told: dict[str, Any] = {"floor": round(floor, _DIGITS), "scores": kept}
+    expected: dict[str, Any] = {"floor": round(floor, _DIGITS), "scores": kept}
     if not count:
-        return told
+        return expected
     best = int(order[0])
-    told["label"] = int(labels[best])
-    told["box"] = [round(float(side), _DIGITS) for side in boxes[best]]
+    expected["label"] = int(labels[best])
+    expected["box"] = [round(float(side), _DIGITS) for side in boxes[best]]
     if "masks" in outputs:
-        told["mask"] = round(float(_masks(outputs)[best].mean(dtype=np.float64)), _DIGITS)
-    return told
+        expected["mask"] = round(float(_masks(outputs)[best].mean(dtype=np.float64)), _DIGITS)
+    return expected
 
 
 def _masks(outputs: Outputs) -> np.ndarray:
@@ -171,7 +171,7 @@ def compare(selftest: Mapping[str, Any], outputs: Outputs, *, half: bool = False
     if half:
         tolerance = max(tolerance, float(selftest["half"]))
     if "numbers" in selftest:
-        apart = max(_apart(told, outputs) for told in selftest["numbers"])
+        apart = max(_apart(expected, outputs) for expected in selftest["numbers"])
     elif "map" in selftest:
         apart = _map_apart(selftest["map"], outputs)
     else:
@@ -189,26 +189,26 @@ def _found(outputs: Outputs, name: str, size: int | None = None) -> np.ndarray |
     return values.astype(np.float64)
 
 
-def _apart(told: Mapping[str, Any], outputs: Outputs) -> float:
-    values = _found(outputs, told["name"], told["size"])
+def _apart(expected: Mapping[str, Any], outputs: Outputs) -> float:
+    values = _found(outputs, expected["name"], expected["size"])
     if values is None:
         return math.inf
-    places = _places(values.size, len(told["values"]))
-    wanted = [*told["values"], *(value for _, value in told["top"]), told["mean"]]
-    top = [place for place, _ in told["top"]]
+    places = _places(values.size, len(expected["values"]))
+    wanted = [*expected["values"], *(value for _, value in expected["top"]), expected["mean"]]
+    top = [place for place, _ in expected["top"]]
     found = [*values[places], *values[top], values.mean()]
-    return float(np.abs(np.subtract(found, wanted)).max()) / float(told["span"])
+    return float(np.abs(np.subtract(found, wanted)).max()) / float(expected["span"])
 
 
-def _map_apart(told: Mapping[str, Any], outputs: Outputs) -> float:
-    values = _found(outputs, told["name"], told["size"])
+def _map_apart(expected: Mapping[str, Any], outputs: Outputs) -> float:
+    values = _found(outputs, expected["name"], expected["size"])
     if values is None:
         return math.inf
-    places = _places(values.size, len(told["classes"]))
-    return float(np.mean(values[places] != told["classes"]))
+    places = _places(values.size, len(expected["classes"]))
+    return float(np.mean(values[places] != expected["classes"]))
 
 
-def _detections_apart(told: Mapping[str, Any], outputs: Outputs) -> float:
+def _detections_apart(expected: Mapping[str, Any], outputs: Outputs) -> float:
     found = [_found(outputs, name) for name in ("boxes", "labels", "scores", "count")]
     boxes, labels, scores, counts = found
     if boxes is None or labels is None or scores is None or counts is None or counts.size != 1:
@@ -216,26 +216,26 @@ def _detections_apart(told: Mapping[str, Any], outputs: Outputs) -> float:
     count = round(float(counts[0]))
     if not 0 <= count <= scores.size == labels.size or boxes.size != 4 * scores.size:
         return math.inf
-    apart = _scores_apart(told, scores[:count])
-    if not told["scores"]:
+    apart = _scores_apart(expected, scores[:count])
+    if not expected["scores"]:
         return apart
-    alike = np.flatnonzero(labels[:count] == told["label"]).tolist()
-    overlaps = [_overlap(boxes.reshape(-1, 4)[place], np.array(told["box"])) for place in alike]
+    alike = np.flatnonzero(labels[:count] == expected["label"]).tolist()
+    overlaps = [_overlap(boxes.reshape(-1, 4)[place], np.array(expected["box"])) for place in alike]
     overlap = max(overlaps, default=0.0)
     if overlap < _SAME_BOX:
         return max(apart, 1 - overlap)
-    if "mask" not in told or overlap < _EQUAL_BOX:
+    if "mask" not in expected or overlap < _EQUAL_BOX:
         return apart
-    return max(apart, _mask_apart(told["mask"], outputs, alike[overlaps.index(overlap)]))
+    return max(apart, _mask_apart(expected["mask"], outputs, alike[overlaps.index(overlap)]))
 
 
-def _scores_apart(told: Mapping[str, Any], found: np.ndarray) -> float:
+def _scores_apart(expected: Mapping[str, Any], found: np.ndarray) -> float:
     """Of scores, the best first; what is below the floor, or missing, counts as the floor."""
-    length = max(len(told["scores"]), _SCORES)
-    sorted_scores = np.full((2, length), told["floor"], np.float64)
-    for row, scores in zip(sorted_scores, (told["scores"], found), strict=True):
+    length = max(len(expected["scores"]), _SCORES)
+    sorted_scores = np.full((2, length), expected["floor"], np.float64)
+    for row, scores in zip(sorted_scores, (expected["scores"], found), strict=True):
         best = np.sort(scores)[::-1][:length]
-        row[: len(best)] = np.maximum(best, told["floor"])
+        row[: len(best)] = np.maximum(best, expected["floor"])
     return float(np.abs(sorted_scores[0] - sorted_scores[1]).max())
 
 
@@ -259,37 +259,37 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
 # ---------------------------------------------------------------- read
 
 
-def check(told: Any) -> None:
+def check(selftest: Any) -> None:
     """Look at the self-test of a file, which may come from anywhere.
 
     Raises:
         ValueError: names the field that makes no sense. The page and the Android demo refuse the
             same ones.
     """
-    _demand(isinstance(told, dict), FIELD)
-    _demand(_is_whole(told.get("edition"), 1), f"{FIELD}.edition")
-    if told["edition"] > EDITION:
+    _demand(isinstance(selftest, dict), FIELD)
+    _demand(_is_whole(selftest.get("edition"), 1), f"{FIELD}.edition")
+    if selftest["edition"] > EDITION:
         return
-    runtime = told.get("runtime")
+    runtime = selftest.get("runtime")
     _demand(isinstance(runtime, str) and len(runtime) <= _LONGEST_RUNTIME, f"{FIELD}.runtime")
     for name in ("tolerance", "half"):
-        _demand(_is_share(told.get(name)) and told[name] > 0, f"{FIELD}.{name}")
-    _demand("float" not in told or _is_number(told["float"]), f"{FIELD}.float")
-    there = [name for name in _KINDS if name in told]
+        _demand(_is_share(selftest.get(name)) and selftest[name] > 0, f"{FIELD}.{name}")
+    _demand("float" not in selftest or _is_number(selftest["float"]), f"{FIELD}.float")
+    there = [name for name in _KINDS if name in selftest]
     _demand(len(there) == 1, FIELD)
-    _CHECKS[there[0]](told[there[0]])
+    _CHECKS[there[0]](selftest[there[0]])
 
 
 def known(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The self-test of a description; None without one, or of one by another formula."""
-    told = metadata.get(FIELD)
-    return told if told is not None and told["edition"] == EDITION else None
+    selftest = metadata.get(FIELD)
+    return selftest if selftest is not None and selftest["edition"] == EDITION else None
 
 
-def _check_numbers(told: Any) -> None:
+def _check_numbers(numbers: Any) -> None:
     field = f"{FIELD}.numbers"
-    _demand(isinstance(told, list) and 0 < len(told) <= _MOST_OUTPUTS, field)
-    for one in told:
+    _demand(isinstance(numbers, list) and 0 < len(numbers) <= _MOST_OUTPUTS, field)
+    for one in numbers:
         _demand(isinstance(one, dict) and isinstance(one.get("name"), str), field)
         _demand(_is_whole(one.get("size"), 1, _MOST_SIZE), f"{field}.size")
         _demand(_is_number(one.get("span")) and one["span"] > 0, f"{field}.span")
@@ -305,30 +305,30 @@ def _is_pair(pair: Any) -> bool:
     return fine and _is_whole(pair[0], 0) and _is_number(pair[1])
 
 
-def _check_map(told: Any) -> None:
+def _check_map(expected: Any) -> None:
     field = f"{FIELD}.map"
-    _demand(isinstance(told, dict) and isinstance(told.get("name"), str), field)
-    _demand(_is_whole(told.get("size"), 1, _MOST_SIZE), f"{field}.size")
-    _demand(_is_list(told.get("classes"), _is_class), f"{field}.classes")
-    _demand(len(told["classes"]) <= told["size"], f"{field}.classes")
+    _demand(isinstance(expected, dict) and isinstance(expected.get("name"), str), field)
+    _demand(_is_whole(expected.get("size"), 1, _MOST_SIZE), f"{field}.size")
+    _demand(_is_list(expected.get("classes"), _is_class), f"{field}.classes")
+    _demand(len(expected["classes"]) <= expected["size"], f"{field}.classes")
 
 
 def _is_class(value: Any) -> bool:
     return _is_whole(value, 0, _MOST_CLASS)
 
 
-def _check_detections(told: Any) -> None:
+def _check_detections(expected: Any) -> None:
     field = f"{FIELD}.detections"
-    _demand(isinstance(told, dict), field)
-    _demand(_is_share(told.get("floor")), f"{field}.floor")
-    scores = told.get("scores")
+    _demand(isinstance(expected, dict), field)
+    _demand(_is_share(expected.get("floor")), f"{field}.floor")
+    scores = expected.get("scores")
     _demand(scores == [] or _is_list(scores, _is_share), f"{field}.scores")
     if not scores:
         return
-    _demand(_is_class(told.get("label")), f"{field}.label")
-    box = told.get("box")
+    _demand(_is_class(expected.get("label")), f"{field}.label")
+    box = expected.get("box")
     _demand(_is_list(box, _is_number) and len(box) == 4, f"{field}.box")
-    _demand("mask" not in told or _is_number(told["mask"]), f"{field}.mask")
+    _demand("mask" not in expected or _is_number(expected["mask"]), f"{field}.mask")
 
 
 _CHECKS: dict[str, Callable[[Any], None]] = {

@@ -89,8 +89,8 @@ def drop_interval(
     lost, gained = int(np.sum(before & ~after)), int(np.sum(after & ~before))
     # To draw pairs with replacement is to draw how many of each kind there are.
     shares = np.array([lost, gained, count - lost - gained]) / count
-    drawn = np.random.default_rng(seed).multinomial(count, shares, size=resamples)
-    drops = 100 * (drawn[:, 0] - drawn[:, 1]) / count
+    resampled = np.random.default_rng(seed).multinomial(count, shares, size=resamples)
+    drops = 100 * (resampled[:, 0] - resampled[:, 1]) / count
     tail = (1 - level) / 2
     # Drops are whole pictures: the ends are drops that were drawn, never one between two.
     low = np.quantile(drops, tail, method="lower")

@@ -573,12 +573,12 @@ def _filled(
         tuning = settings.fine_tuning
         teacher = (tuning.teacher or "self") if distil else None
         changes["fine_tuning"] = dataclasses.replace(tuning, teacher=teacher)
-        told = changes.get("description", precision.description)
-        changes["description"] = f"{', '.join(map(_told, steps))}; {told}"
+        description = changes.get("description", precision.description)
+        changes["description"] = f"{', '.join(map(_description, steps))}; {description}"
     return dataclasses.replace(precision, **changes)
 
 
-def _told(step: Step) -> str:
+def _description(step: Step) -> str:
     match step:
         case ChannelPrune():
             return f"channels removed to {step.macs}% of the MACs by {step.score}"

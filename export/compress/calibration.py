@@ -117,8 +117,8 @@ class Calibration:
         if not variant.calibration:
             return {}
         found, likeness = self._set(variant), self._likeness_of(variant)
-        told = {"data": found.name, "fingerprint": found.fingerprint, "labelled": found.labelled}
-        return {"calibration": {**told, **likeness.to_dict()}}
+        source = {"data": found.name, "fingerprint": found.fingerprint, "labelled": found.labelled}
+        return {"calibration": {**source, **likeness.to_dict()}}
 
     def _set(self, variant: Variant) -> CalibrationSet:
         if variant.calibration not in self._sets:

@@ -269,7 +269,7 @@ class _Graph:
         return outputs
 
     def _follow(self, layer, tensors, output) -> tuple[np.ndarray, _Call | None] | None:
-        """Channels and producer of a layer's output, or None where they cannot be told."""
+        """Channels and producer of a layer's output, or None where they are not known."""
         if layer.name in self._lost or not _is_followed(layer, tensors):
             return None
         first = tensors[0]
@@ -585,11 +585,11 @@ def _choose(
         kept[best] = fewer[best]
     while True:
         more = np.array([g.larger(n) for g, n in zip(groups, kept, strict=True)])
-        fits = (more > kept) & (costs.macs_each(kept, more) <= budget)
-        if not fits.any():
+        affordable = (more > kept) & (costs.macs_each(kept, more) <= budget)
+        if not affordable.any():
             return kept
         won = np.array([_lost(h, m, n) for h, n, m in zip(held, kept, more, strict=True)])
-        best = int(np.argmax(np.where(fits, won, -np.inf)))
+        best = int(np.argmax(np.where(affordable, won, -np.inf)))
         kept[best] = more[best]
 
 

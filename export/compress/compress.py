@@ -170,8 +170,8 @@ def reference_file(run: Run, made: Artefact) -> tuple[bytes, Variant]:
         InputError: the file is of another network than what lies there.
     """
     builder = VariantBuilder(run)
-    told = made.info["variant"]
-    variant = parse_variant(told["name"], Settings.of(told))
+    recipe = made.info["variant"]
+    variant = parse_variant(recipe["name"], Settings.of(recipe))
     network = builder.network_of(made, variant)
     return _float_form(builder, network, variant), variant
 
@@ -331,12 +331,12 @@ class VariantBuilder:
         rewritten = rewritten and variant.tool != "converter" and means <= means_of_maps(file)
         if rewritten:
             file.apply(in_two_steps, outputs=means)
-        told = half.to_dict(rewritten=rewritten)
-        for line in half_precision.warnings(told):
+        facts = half.to_dict(rewritten=rewritten)
+        for line in half_precision.warnings(facts):
             if line not in self._warned:
                 self._warned.add(line)
                 say(f"warning: {variant.name}: {line}")
-        return {"half_precision": told}
+        return {"half_precision": facts}
 
     def network(self, variant: Variant) -> _Network:
         """The network of a variant after its steps."""
@@ -418,14 +418,14 @@ class VariantBuilder:
             return data, self._reconstruction(variant, noises)
         return data, {}
 
-    def _reconstruction(self, variant: Variant, told: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _reconstruction(self, variant: Variant, facts: Mapping[str, Any] | None) -> dict[str, Any]:
         """For the .json; layers that stay float are said aloud, too."""
-        if not told:
+        if not facts:
             return {}
-        noises = {name: value for name, value in told.items() if name != FLOAT_LAYERS}
-        if FLOAT_LAYERS not in told:
+        noises = {name: value for name, value in facts.items() if name != FLOAT_LAYERS}
+        if FLOAT_LAYERS not in facts:
             return {"reconstruction": noises}
-        kept = told[FLOAT_LAYERS]
+        kept = facts[FLOAT_LAYERS]
         say(
             f"{self._run.name}: {variant.name}: {', '.join(kept['layers'])} "
             f"{'stays' if len(kept['layers']) == 1 else 'stay'} float: {kept['int8_db']:.1f} dB "
@@ -455,7 +455,7 @@ class VariantBuilder:
         if not (variant.reconstructed and self.reconstructs(network.trained)):
             return data, {"layers": report.to_dict()}
         assert model is not None  # or nothing would be reconstructed
-        made, told, noises = reconstructed_widths(
+        made, made_report, noises = reconstructed_widths(
             model,
             variant,
             preprocessing,
@@ -468,7 +468,7 @@ class VariantBuilder:
         )
         # Fewer scales may be equal, so that it is some bytes longer.
         if variant.max_bytes is None or len(made.packed()) + room <= variant.max_bytes:
-            data, report = made, told
+            data, report = made, made_report
         elif noises:
             noises |= {"written": False}
         return data, {"layers": report.to_dict(), **self._reconstruction(variant, noises)}
@@ -551,7 +551,7 @@ class VariantBuilder:
         # One stage serves all forms.
         variant = dataclasses.replace(variant, raw_outputs=False, probabilities=False)
         network = _Network(trained, task)
-        file, _told = self._convert(network, variant, ".tflite")
+        file, _report = self._convert(network, variant, ".tflite")
         path = self._run.artefacts / f"{atomic.TEMPORARY}trial.tflite"
         try:
             atomic.write_bytes(path, task.finished(file, ".tflite", variant, tested=False))
@@ -688,8 +688,8 @@ def _training(trained: Trained) -> dict[str, Any]:
 
 def _selftest(path: pathlib.Path) -> dict[str, Any]:
     """What a file has as its self-test, for the .json beside it."""
-    told = (inside(path) or {}).get(FIELD)
-    return {} if told is None else {FIELD: told}
+    selftest = (inside(path) or {}).get(FIELD)
+    return {} if selftest is None else {FIELD: selftest}
 
 
 class _Network:

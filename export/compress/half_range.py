@@ -158,10 +158,10 @@ def _reach(values: np.ndarray) -> float:
     """
     if np.isnan(values).any():
         return ENDLESS
-    told = values[values > np.finfo(np.float32).min]
-    if not told.size:
+    unmasked = values[values > np.finfo(np.float32).min]
+    if not unmasked.size:
         return 0.0
-    return min(max(float(told.max()), -float(told.min())), ENDLESS)
+    return min(max(float(unmasked.max()), -float(unmasked.min())), ENDLESS)
 
 
 def _raise(known: dict[int, float], place: int, value: float) -> None:

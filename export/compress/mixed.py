@@ -1,6 +1,6 @@
 """Mixed precision: each layer's kernel in the fewest bits that keep the network's answers.
 
-First the damage that each kernel does at each width is told: by gradients, of all kernels and
+First the damage that each kernel does at each width is found: by gradients, of all kernels and
 widths at once (`export.compress.reconstruct.sensitivity`); of networks whose graph is not known, or
 that choose regions themselves, in the real runtime, one kernel after another. Then layers are
 lowered together, those first that save most bytes for the least damage, until the answers change
@@ -63,7 +63,7 @@ class Sensitivity:
             see `export.tasks.comparison`; of a classifier the mean Kullback-Leibler divergence, in
             nats.
         changed: percent of the answers that are others; of a classifier's pictures those with
-            another top-1. None where gradients told the error.
+            another top-1. None where gradients gave the error.
     """
 
     layer: str

@@ -176,8 +176,8 @@ class Phone:
 
     def size(self, path: str) -> int | None:
         """Bytes of a file on the phone; None where there is none."""
-        told = self.script(f"stat -c %s {shlex.quote(path)} 2>/dev/null || true").strip()
-        return int(told) if told.isdecimal() else None
+        printed = self.script(f"stat -c %s {shlex.quote(path)} 2>/dev/null || true").strip()
+        return int(printed) if printed.isdecimal() else None
 
     def push(self, source: pathlib.Path, target: str) -> bool:
         """Put a file there, whole or not at all, unless one of that size is there.

@@ -80,8 +80,10 @@ def read(text: str, *, gpu: bool) -> Timing:
     init, mean = (float(number) / 1000 for number in timings.groups())
     # The first such line is of the warm-up.
     counts = list(_COUNTS.finditer(text[: timings.start()]))
-    told = dict(_FIGURE.findall(counts[-1][0])) if counts else {}
-    median, p95 = (float(told[name]) / 1000 if name in told else None for name in ("median", "p95"))
+    figures = dict(_FIGURE.findall(counts[-1][0])) if counts else {}
+    median, p95 = (
+        float(figures[name]) / 1000 if name in figures else None for name in ("median", "p95")
+    )
     return Timing(
         init_ms=init,
         mean_ms=mean,

@@ -145,8 +145,8 @@ def certificate(folder: pathlib.Path, addresses: list[str]) -> tuple[pathlib.Pat
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"openssl made no certificate: {error}") from None
     if done.returncode:
-        told = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise InputError(f"openssl made no certificate: {told[-1]}")
+        errors = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise InputError(f"openssl made no certificate: {errors[-1]}")
     key.chmod(0o600)
     return made, key
 

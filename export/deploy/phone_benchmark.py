@@ -331,12 +331,12 @@ class _Session:
 
         Returns what could not be measured, a line each.
         """
-        told: list[str] = []
+        problems: list[str] = []
         crashed: set[str] = set()
         while files := [one for one in self.remaining(setup) if one.sha256 not in crashed]:
             status = self._batch(setup, files, data, progress)
             if status["state"] == "done":
-                return told + self._problems(setup, status)
+                return problems + self._problems(setup, status)
             if status["state"] != "running":
                 raise Unfinished(f"the app left the screen of {self.phone.serial}")
             names = {file.sha256: file.name for file in files}
@@ -347,8 +347,10 @@ class _Session:
                     f"adb -s {self.phone.serial} logcat -d -s AndroidRuntime tflite says why"
                 )
             crashed.add(culprit)
-            told.append(f"{names[culprit]} on {setup.label}: the app ended while it was measured")
-        return told
+            problems.append(
+                f"{names[culprit]} on {setup.label}: the app ended while it was measured"
+            )
+        return problems
 
     def _problems(self, setup: Setup, status: dict[str, Any]) -> list[str]:
         """What the app said of files, a line each; those that came damaged are sent again later."""
@@ -423,12 +425,12 @@ class _Session:
             text = self._patiently(
                 lambda: self.phone.shell("run-as", self.asked.app, "cat", _STATUS)
             )
-            told = json.loads(text)
+            status = json.loads(text)
         except (adb.Failed, ValueError):
             return None
-        if not isinstance(told, dict) or told.get("batch") != batch or "state" not in told:
+        if not isinstance(status, dict) or status.get("batch") != batch or "state" not in status:
             return None
-        return told
+        return status
 
     def _is_alive(self) -> bool:
         line = f"pidof {shlex.quote(self.asked.app)} || true"
@@ -489,9 +491,9 @@ class _Session:
                 threads=setup.threads, gpu=setup.gpu, seconds=asked.seconds,
             )
         )  # fmt: skip
-        told = read_description(file.path)
+        metadata = read_description(file.path)
         row = {
-            "model": told["model"], "variant": told["variant"], "format": "tflite",
+            "model": metadata["model"], "variant": metadata["variant"], "format": "tflite",
             "bytes": file.path.stat().st_size, "sha256": file.sha256, "file": file.path.name,
             "latency_ms": _number(timing.median_ms or timing.mean_ms),
             "latency_p95_ms": _number(timing.p95_ms), "init_ms": _number(timing.init_ms),

@@ -152,7 +152,7 @@ def _with_tables(script: bytes, parts: Mapping[str, bytes], models: Sequence[Mod
 
 
 def _runtime_name() -> str:
-    """With the version that npm is told to bring."""
+    """With the version that npm is asked for."""
     asked = json.loads((SOURCES / "package.json").read_text("utf-8"))["dependencies"]
     return f"LiteRT.js {asked['@litertjs/core']}"
 

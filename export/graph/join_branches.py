@@ -341,7 +341,7 @@ def _padding_behind(
 ) -> int:
     """Zeros behind an image, so that windows of this size give the output's."""
     if side is None or output is None:
-        # At stride 1; else a padding could not be told, and nothing was joined.
+        # At stride 1; else the padding would not be known, and nothing was joined.
         return kernel - 1 - before
     return max((output - 1) * stride + kernel - side - before, 0)
 

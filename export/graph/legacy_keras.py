@@ -119,7 +119,7 @@ class Dropout(tf_keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-# Layers of the same name and meaning in both libraries, with what their twins are told.
+# Layers of the same name and meaning in both libraries, with the arguments of their twins.
 _SHAPED = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups", "use_bias")
 _POOL = ("pool_size", "strides", "padding")
 _SAME: dict[type[keras.Layer], tuple[str, ...]] = {

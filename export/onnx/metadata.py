@@ -17,6 +17,6 @@ def describe(model: ONNXModel, *, metadata: Mapping[str, Any]) -> None:
     Args:
         metadata: as `export.artefacts.description` has it.
     """
-    told = properties(metadata)
-    kept = {one.key: one.value for one in model.proto.metadata_props if one.key not in told}
-    onnx.helper.set_model_props(model.proto, {**kept, **told})
+    described = properties(metadata)
+    kept = {one.key: one.value for one in model.proto.metadata_props if one.key not in described}
+    onnx.helper.set_model_props(model.proto, {**kept, **described})

@@ -196,7 +196,7 @@ def glyph(results: Sequence[Result], result: Result) -> str:
         _colour(results, result.run),
         hollow=result.format == "onnx",
         dotted=bool(steps),
-        crossed=not result.fits,
+        crossed=not result.is_verified,
     )
 
 
@@ -254,9 +254,9 @@ def _signs(results: Sequence[Result]) -> dict[str, str]:
         del signs["onnx"]
     if not any(_parts(r.variant)[0] for r in results):
         del signs["trained"]
-    if all(r.fits for r in results):
+    if all(r.is_verified for r in results):
         del signs["unverified"]
-    if not any(r.fits for r in results):
+    if not any(r.is_verified for r in results):
         del signs["front"]
     if not best_choices(results):
         del signs["choice"]
@@ -287,7 +287,7 @@ def _draw(axes: Any, results: Sequence[Result], panel: _Panel) -> None:
     axes.set_axisbelow(True)
     leaders = pareto(shown, panel.cost)
     front = _front(axes, leaders, scale, panel)
-    noted = {*leaders, *best_choices(results).values(), *(r for r in shown if not r.fits)}
+    noted = {*leaders, *best_choices(results).values(), *(r for r in shown if not r.is_verified)}
     if len(shown) <= _CROWD:
         noted.update(shown)
     for number, result in enumerate(results):
@@ -358,9 +358,9 @@ def _below(axes: Any, results: Sequence[Result], scale: _Scale, panel: _Panel) -
     axes.axhspan(scale.bottom, scale.band, color=BAND, linewidth=0, zorder=0)
     for result in results:
         text = f"↓ {result.figure}"
-        if not result.fits:
+        if not result.is_verified:
             text = f"{_unverified(result)} {text}"
-        _beside(axes, panel.x(result), scale.y(result), text, INK if result.fits else _BAD)
+        _beside(axes, panel.x(result), scale.y(result), text, INK if result.is_verified else _BAD)
     noun = "file lies" if len(results) == 1 else "files lie"
     note = f"{len(results)} {noun} below the scale, in the grey band with {{}}."
     note = note.format("its figure" if len(results) == 1 else "their figures")
@@ -415,7 +415,7 @@ def _point(
         colour = _colour(results, result.run) if result.format == "onnx" else CARD
         dot = {"marker": "o", "markersize": _DOT, "markeredgewidth": 0, "linestyle": "none"}
         axes.plot([x], [y], **dot, color=colour, clip_on=False, zorder=look["zorder"])
-    if not result.fits:
+    if not result.is_verified:
         cross = {"marker": "x", "markersize": 11, "markeredgewidth": 2, "linestyle": "none"}
         axes.plot([x], [y], **cross, color=INK, clip_on=False, zorder=4.5)
         if y == result.value:  # elsewhere the accuracy and this word stand there already
@@ -621,7 +621,7 @@ def _title(result: Result, unit: SizeUnit) -> str:
     parts = [f"{result.label}: {result.figure}", unit.text(result.bytes)]
     if result.latency_ms is not None:
         parts.append(f"{milliseconds(result.latency_ms)} ms")
-    parts += ["raw output"] * result.raw + [_unverified(result)] * (not result.fits)
+    parts += ["raw output"] * result.raw + [_unverified(result)] * (not result.is_verified)
     return ", ".join(parts)
 
 

@@ -63,7 +63,7 @@ def compare(
         output: a page, beside which the table and the chart get its name with .csv and .png; or a
             folder, which gets report.html, results.csv and chart.png. None: nothing is written.
         device: a table of the Android demo, whose figures are put beside this machine's.
-        warn: is told of every line of that table that is of no artefact here.
+        warn: is called for every line of that table that is of no artefact here.
         named: photos, as files of another network name them, for the page.
 
     Returns:
@@ -75,7 +75,7 @@ def compare(
         NotWritten: a file of the report cannot be written; it holds the rows.
     """
     allowed.require_same_data(runs)
-    runs = _told_apart(runs)
+    runs = _distinctly_labelled(runs)
     found = [(run, a) for run in runs for a in _required(run)]
     phones = _phones(device, found, warn) if device else []
     rows = measure(found)
@@ -178,7 +178,7 @@ def difference(first: Artefact, second: Artefact) -> Difference:
     return Difference(points=points, low=low, high=high)
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
+def _distinctly_labelled(runs: Sequence[Run]) -> list[Run]:
     """Each folder once, called by as much of its path as tells it from the others."""
     folders = {run.folder.resolve(): run for run in runs}
     depth = 1
@@ -282,14 +282,14 @@ def _with_accelerators(row: Result, path: pathlib.Path) -> Result:
 
 def _choice(measured: Mapping[str, Any]) -> Choice | None:
     """What a file is chosen by; None where no split was set aside, and of earlier versions."""
-    told = measured.get("choice")
-    if not told:
+    choice = measured.get("choice")
+    if not choice:
         return None
     return Choice(
-        split=told["split"],
-        pictures=told["pictures"],
-        value=float(told["value"]),
-        float_value=float(told["float_value"]),
+        split=choice["split"],
+        pictures=choice["pictures"],
+        value=float(choice["value"]),
+        float_value=float(choice["float_value"]),
     )
 
 
@@ -331,18 +331,18 @@ def _facts(run: Run) -> dict[str, str]:
 
 def _findings(run: Run, found: Sequence[tuple[Run, Artefact]]) -> dict[str, str]:
     """Images of the user's own choice that files were calibrated on; what half precision lacks."""
-    told = {}
+    findings = {}
     for owner, artefact in found:
         reached = artefact.info.get("half_precision")
         if owner is run and reached and (lines := half_precision.warnings(reached)):
-            told[f"Half precision: {artefact.path.name}"] = "; ".join(lines)
+            findings[f"Half precision: {artefact.path.name}"] = "; ".join(lines)
         chosen = artefact.info.get("calibration")
         if owner is run and chosen:
             likeness = Likeness(distance=chosen["distance"], by_chance=chosen["by_chance"])
             name = f"{chosen['data']} (fingerprint {chosen['fingerprint']})"
             end = f"; {warning(chosen['data'], likeness)}" if likeness.unlike else ""
-            told[f"Calibrated: {artefact.path.name}"] = name + end
-    return told
+            findings[f"Calibrated: {artefact.path.name}"] = name + end
+    return findings
 
 
 def _data_name(name: str) -> str:
@@ -392,7 +392,7 @@ def _behind(
 def looked_at(rows: Sequence[Result]) -> int:
     """Place of the file that is shown in detail: the recommended one, else the best."""
     chosen = results.best_choices(rows).get("smallest")
-    return rows.index(chosen or max(rows, key=lambda r: (r.fits, r.value, -r.bytes)))
+    return rows.index(chosen or max(rows, key=lambda r: (r.is_verified, r.value, -r.bytes)))
 
 
 def _name_of(rows: Sequence[Result], row: Result) -> str:
@@ -406,22 +406,24 @@ def _by_class(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> 
     place = looked_at(rows)
     _run, artefact = found[place]
     measured = artefact.info["evaluation"]
-    told, label = measured.get("per_class"), _name_of(rows, rows[place])
-    if not told or len(told) < 2:
+    per_class, label = measured.get("per_class"), _name_of(rows, rows[place])
+    if not per_class or len(per_class) < 2:
         return None
-    if isinstance(told, dict):  # detectors' and segmentation networks': one figure a class
+    if isinstance(per_class, dict):  # detectors' and segmentation networks': one figure a class
         metric = artefact.kind.class_metric or measured["metric"]
-        lines = [(name, None, [figure]) for name, figure in told.items()]
+        lines = [(name, None, [figure]) for name, figure in per_class.items()]
         return ByClass(label=label, figures=[metric], rows=lines)
-    commonest = max(told, key=lambda one: one["pictures"])
-    hidden = unequal([one["pictures"] for one in told])
+    commonest = max(per_class, key=lambda one: one["pictures"])
+    hidden = unequal([one["pictures"] for one in per_class])
     return ByClass(
         label=label,
         figures=["Recall", "Precision"],
-        rows=[(one["label"], one["pictures"], [one["recall"], one["precision"]]) for one in told],
+        rows=[
+            (one["label"], one["pictures"], [one["recall"], one["precision"]]) for one in per_class
+        ],
         majority=commonest["label"] if hidden else "",
         baseline=measured["majority_baseline"],
-        summary=f"balanced accuracy {measured['balanced_accuracy']:.1f}%; {recalls(told)}",
+        summary=f"balanced accuracy {measured['balanced_accuracy']:.1f}%; {recalls(per_class)}",
     )
 
 
@@ -434,7 +436,7 @@ def _mistakes(found: Sequence[tuple[Run, Artefact]], rows: Sequence[Result]) -> 
     try:
         # Files of earlier versions keep them sorted by class.
         kept = by_kind(artefact.info["mistakes"])[:_PICTURES_SHOWN]
-        shown = [Mistake(**told) for told in task.shown(kept)]
+        shown = [Mistake(**fields) for fields in task.shown(kept)]
     except InputError as error:
         note = f"The images cannot be shown: {error}"
     except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -158,7 +158,7 @@ class Phone:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class File:
-    """What a line is told by, of a file in the report."""
+    """A file in the report, with what identifies it in a line of a table."""
 
     run: str
     model: str
@@ -211,7 +211,7 @@ def read(path: pathlib.Path) -> list[DeviceResult]:
     return found
 
 
-def join(told: Sequence[DeviceResult], files: Sequence[File]) -> tuple[list[Phone], list[str]]:
+def join(results: Sequence[DeviceResult], files: Sequence[File]) -> tuple[list[Phone], list[str]]:
     """Find the files that the lines are of; the last of several on the same file counts.
 
     A line that tells a hash is of the file with that hash alone; another one is of the file with
@@ -223,7 +223,7 @@ def join(told: Sequence[DeviceResult], files: Sequence[File]) -> tuple[list[Phon
     """
     phones: dict[Setup, Phone] = {}
     left_out = []
-    for one in told:
+    for one in results:
         places = [i for i, file in enumerate(files) if _is_of(one, file)]
         # The same bytes may be in several runs; then one figure is true of all.
         if not places or len({files[i].sha256 for i in places}) > 1:
@@ -252,11 +252,11 @@ def join(told: Sequence[DeviceResult], files: Sequence[File]) -> tuple[list[Phon
     return list(phones.values()), left_out
 
 
-def _is_of(told: DeviceResult, file: File) -> bool:
-    if told.sha256:
-        return told.sha256 == file.sha256
-    return (told.model, told.variant, told.bytes) == (file.model, file.variant, file.bytes) and (
-        told.run in ("", file.run)
+def _is_of(line: DeviceResult, file: File) -> bool:
+    if line.sha256:
+        return line.sha256 == file.sha256
+    return (line.model, line.variant, line.bytes) == (file.model, file.variant, file.bytes) and (
+        line.run in ("", file.run)
     )
 
 
@@ -264,7 +264,7 @@ def on_phone(rows: Sequence[Result], phone: Phone) -> list[Result]:
     """Rows with the phone's latencies in place of this machine's."""
     untimed = {"latency_ms": None, "latency_p95_ms": None}
     timed = {
-        i: {name: getattr(told, name) for name in untimed} for i, told in phone.results.items()
+        i: {name: getattr(result, name) for name in untimed} for i, result in phone.results.items()
     }
     return [
         dataclasses.replace(
@@ -287,10 +287,10 @@ def table(rows: Sequence[Result], phones: Sequence[Phone]) -> list[list[Any]]:
     """
     lines = [[getattr(row, name, None) for name in WRITTEN] for row in rows]
     for phone in phones:
-        for i, told in phone.results.items():
+        for i, result in phone.results.items():
             cells = {name: getattr(rows[i], name) for name in _OF_FILES}
-            cells |= {name: getattr(told, name) for name in _OF_PHONES}
-            cells |= dataclasses.asdict(told.setup)
+            cells |= {name: getattr(result, name) for name in _OF_PHONES}
+            cells |= dataclasses.asdict(result.setup)
             lines.append([cells.get(name) for name in WRITTEN])
     return lines
 

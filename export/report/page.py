@@ -458,12 +458,12 @@ _COLUMNS = (
 )
 
 
-def _taken(told: str | None) -> str:
-    return {None: "\N{EN DASH}", WHOLE: WHOLE}.get(told, "in part")
+def _taken(verdict: str | None) -> str:
+    return {None: "\N{EN DASH}", WHOLE: WHOLE}.get(verdict, "in part")
 
 
-def _why_not(told: str | None) -> str:
-    return "" if told in (None, WHOLE) else str(told)
+def _why_not(verdict: str | None) -> str:
+    return "" if verdict in (None, WHOLE) else str(verdict)
 
 
 def _columns(results: Sequence[Result], phones: Sequence[Phone]) -> tuple[_Column, ...]:
@@ -492,7 +492,7 @@ def _columns(results: Sequence[Result], phones: Sequence[Phone]) -> tuple[_Colum
 
 
 def _in_unit(column: _Column, unit: SizeUnit) -> _Column:
-    """A column of bytes, told in KB or MB."""
+    """A column of bytes, in KB or MB."""
     count = column.key
     assert count is not None
     title = f"{column.title}, {unit.name}"
@@ -501,16 +501,16 @@ def _in_unit(column: _Column, unit: SizeUnit) -> _Column:
 
 def _phone_columns(results: Sequence[Result], phone: Phone, name: str) -> list[_Column]:
     """Latency, and accuracy where the phone measured that; a dash for files it has not seen."""
-    told = {results[i]: one for i, one in phone.results.items()}
+    measured = {results[i]: one for i, one in phone.results.items()}
 
     def column(field: str, write: Callable[[Any], str], **given: Any) -> _Column:
         def figure(result: Result) -> Any:
-            return getattr(told.get(result), field, None)
+            return getattr(measured.get(result), field, None)
 
         return _Column(text=lambda r: write(figure(r)), key=figure, **given)
 
     columns = []
-    if any(one.latency_ms is not None for one in told.values()):
+    if any(one.latency_ms is not None for one in measured.values()):
         columns += [
             column(
                 "latency_ms",
@@ -525,7 +525,7 @@ def _phone_columns(results: Sequence[Result], phone: Phone, name: str) -> list[_
                 meaning="95 of 100 images took no longer there",
             ),
         ]
-    if judged := [one for one in told.values() if one.value is not None]:
+    if judged := [one for one in measured.values() if one.value is not None]:
         columns.append(
             column(
                 "value",

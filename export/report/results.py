@@ -119,9 +119,14 @@ class Result:
     float_layers: str | None = None
 
     @property
-    def fits(self) -> bool:
-        """Whether the file is verified: what `verified` was called."""
+    def is_verified(self) -> bool:
+        """Whether its runtime ran the file and agreed with Keras."""
         return self.verified == YES
+
+    @property
+    def fits(self) -> bool:
+        """`is_verified`, by the name of its column."""
+        return self.is_verified
 
     @property
     def raw(self) -> bool:
@@ -319,7 +324,7 @@ def pareto(results: Sequence[Result], cost: str, *, by_choice: bool = False) -> 
     """
     worth = _worth(results) if by_choice else (lambda r: r.value)
     front: list[Result] = []
-    known = [r for r in results if r.fits and getattr(r, cost) is not None]
+    known = [r for r in results if r.is_verified and getattr(r, cost) is not None]
     if cost == "latency_ms":
         known = _whole(known)
     for result in sorted(known, key=lambda r: (getattr(r, cost), -worth(r))):
@@ -350,7 +355,7 @@ def best_choices(results: Sequence[Result]) -> dict[str, Result]:
     the tolerance a loss that is certain counts no less than one that is not.
     """
     worth = _worth(results)
-    able = _for_phones(_whole([r for r in results if r.fits and not r.below_floor]))
+    able = _for_phones(_whole([r for r in results if r.is_verified and not r.below_floor]))
     if not able:
         return {}
     most_accurate = max(able, key=lambda r: (worth(r), -r.bytes))

@@ -253,7 +253,7 @@ class _Graphs:
         )
 
     def _tensor(self, tensor: Any) -> _Tensor:
-        told = tensor.Quantization()
+        params = tensor.Quantization()
         buffer = self._model.Buffers(tensor.Buffer())
         signature = tensor.ShapeSignatureLength()
         sides = tensor.ShapeSignature if signature else tensor.Shape
@@ -262,8 +262,10 @@ class _Graphs:
             type=self._types.get(tensor.Type(), "?"),
             shape=tuple(int(sides(i)) for i in range(count)),
             constant=bool(buffer.DataLength() or buffer.Size()),
-            scales=told.ScaleLength() if told else 0,
-            has_offset=bool(told and told.ZeroPointLength() and told.ZeroPointAsNumpy().any()),
+            scales=params.ScaleLength() if params else 0,
+            has_offset=bool(
+                params and params.ZeroPointLength() and params.ZeroPointAsNumpy().any()
+            ),
         )
 
     def _options(self, operator: Any, name: str) -> Any:

@@ -185,8 +185,8 @@ class Areas(Answer):
 
     def as_text(self) -> str:
         """One line: each class with its share of the image."""
-        told = ", ".join(f"{area.label} {area.share:.1%}" for area in self.classes)
-        return f"{self.title}: {told}{self.written()}"
+        shares = ", ".join(f"{area.label} {area.share:.1%}" for area in self.classes)
+        return f"{self.title}: {shares}{self.written()}"
 
     def rows(self) -> list[tuple[Any, ...]]:
         """One per class."""

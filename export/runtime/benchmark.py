@@ -95,9 +95,9 @@ def tied(
 
 def _resampled_medians(rounds: Sequence[float]) -> np.ndarray:
     """(r,) medians of rounds drawn anew; of as many rounds, the same ones are drawn."""
-    chance = np.random.default_rng(0)
-    drawn = chance.integers(0, len(rounds), (_RESAMPLES, len(rounds)))
-    medians: np.ndarray = np.median(np.asarray(rounds, np.float64)[drawn], axis=1)
+    rng = np.random.default_rng(0)
+    places = rng.integers(0, len(rounds), (_RESAMPLES, len(rounds)))
+    medians: np.ndarray = np.median(np.asarray(rounds, np.float64)[places], axis=1)
     return medians
 
 

@@ -36,10 +36,10 @@ def require(paths: Sequence[pathlib.Path]) -> None:
         return
     done = bounded.run(CHILD, *(path.resolve() for path in left), memory=memory())
     for path, line in zip(left, done.stdout.decode(errors="replace").splitlines(), strict=False):
-        _place, _, told = line.partition(" ")
-        if not told:
+        _place, _, answer = line.partition(" ")
+        if not answer:
             raise InputError(f"{path} ends its runtime ({_how(done.returncode)}); {_REMEDY}")
-        if (reason := json.loads(told)) is not None:
+        if (reason := json.loads(answer)) is not None:
             raise InputError(
                 f"{path} is not a model that its runtime can run ({reason}); {_REMEDY}"
             )

@@ -1,7 +1,7 @@
 """Run .tflite, .onnx and .keras files of other programs: whatever layout and types they have.
 
 What such a file takes and gives is in its own tensors (`Form`); what it expects of an image has to
-be told (`strangers`). One image goes through it at a time. No framework is needed for .tflite and
+be given (`strangers`). One image goes through it at a time. No framework is needed for .tflite and
 .onnx files.
 """
 
@@ -119,14 +119,14 @@ class _TFLite(OpenedFile):
         return [self._interpreter.get_tensor(index) for index in self._indices]
 
 
-def _of_details(told: dict[str, Any]) -> Tensor:
-    fixed = told.get("shape_signature", told["shape"])
-    scale, zero = told["quantization"]
+def _of_details(details: dict[str, Any]) -> Tensor:
+    fixed = details.get("shape_signature", details["shape"])
+    scale, zero = details["quantization"]
     return Tensor(
-        name=told["name"],
+        name=details["name"],
         # A batch of any size is run as the one that the file was made with.
         shape=tuple(int(n) if n > 0 else None for n in fixed),
-        dtype=np.dtype(told["dtype"]),
+        dtype=np.dtype(details["dtype"]),
         scale=float(scale),
         zero=int(zero),
     )
@@ -151,10 +151,10 @@ class _Onnx(OpenedFile):
         return found
 
 
-def _of_onnx(path: pathlib.Path, told: Any) -> Tensor:
-    shape = tuple(side if isinstance(side, int) and side > 0 else None for side in told.shape)
-    dtype = np.dtype(_ONNX_TYPES.get(told.type, np.int64))
-    return Tensor(name=told.name, shape=shape, dtype=dtype)
+def _of_onnx(path: pathlib.Path, tensor: Any) -> Tensor:
+    shape = tuple(side if isinstance(side, int) and side > 0 else None for side in tensor.shape)
+    dtype = np.dtype(_ONNX_TYPES.get(tensor.type, np.int64))
+    return Tensor(name=tensor.name, shape=shape, dtype=dtype)
 
 
 class _Keras(OpenedFile):
@@ -173,10 +173,10 @@ class _Keras(OpenedFile):
         return [keras.ops.convert_to_numpy(one) for one in found]
 
 
-def _of_keras(told: Any) -> Tensor:
-    name = told.dtype if isinstance(told.dtype, str) else "float32"
+def _of_keras(tensor: Any) -> Tensor:
+    name = tensor.dtype if isinstance(tensor.dtype, str) else "float32"
     dtype = np.dtype("float32" if name == "bfloat16" else name)
-    return Tensor(name=told.name, shape=tuple(told.shape), dtype=dtype)
+    return Tensor(name=tensor.name, shape=tuple(tensor.shape), dtype=dtype)
 
 
 def _require_one(path: pathlib.Path, names: Sequence[str]) -> None:

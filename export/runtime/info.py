@@ -33,7 +33,6 @@ class Info:
     """An exported file.
 
     Attributes:
-        told: what it says of itself, see `export.artefacts.description`.
         bytes: its length.
         operations: how many it has of each kind.
         custom: kinds that are none of its format's own.
@@ -43,18 +42,19 @@ class Info:
         beside: what the .json beside a file says of it, where there is one that is its own:
             "partitions" for XNNPACK, "half_precision" (`export.artefacts.half_precision`), and of
             int8 files "float_layers" where some are (`export.compress.reconstruct.keep_float`).
+        metadata: its description of itself, see `export.artefacts.description`.
     """
 
     file: str
     format: str
     bytes: int
-    told: Mapping[str, Any]
     operations: Mapping[str, int]
     custom: tuple[str, ...]
     flex: tuple[str, ...]
     verified: Comparison | None = None
     accelerators: Accelerators | None = None
     beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    metadata: Mapping[str, Any]
 
 
 def info(path: pathlib.Path, *, verify: bool = False) -> Info:
@@ -67,7 +67,7 @@ def info(path: pathlib.Path, *, verify: bool = False) -> Info:
         InputError: another file, a broken one, one that does not describe itself, or one whose
             description is of another network.
     """
-    told = read_description(path)
+    metadata = read_description(path)
     try:
         operations, custom, shape = _LOOKS[path.suffix](path)
         tflite = path.suffix == ".tflite"
@@ -77,7 +77,7 @@ def info(path: pathlib.Path, *, verify: bool = False) -> Info:
     except Exception as error:
         # The readers of both formats trust their lengths and offsets, and end in any exception.
         raise InputError(f"{path} is broken ({error!r}); get it again") from None
-    taken = tuple(told["input"][side] for side in ("height", "width", "channels"))
+    taken = tuple(metadata["input"][side] for side in ("height", "width", "channels"))
     if shape[1:] != taken:
         raise InputError(
             f"{path} takes {_sides(shape[1:])}, and describes itself as taking {_sides(taken)}; "
@@ -87,11 +87,11 @@ def info(path: pathlib.Path, *, verify: bool = False) -> Info:
         file=str(path),
         format=path.suffix.removeprefix("."),
         bytes=path.stat().st_size,
-        told=told,
+        metadata=metadata,
         operations=dict(sorted(operations.items())),
         custom=tuple(sorted(custom)),
         flex=tuple(sorted(name for name in custom if name.startswith(_FLEX))),
-        verified=selftest.verify(path, told) if verify else None,
+        verified=selftest.verify(path, metadata) if verify else None,
         accelerators=whole,
         beside=_beside(path),
     )
@@ -100,7 +100,6 @@ def info(path: pathlib.Path, *, verify: bool = False) -> Info:
 def as_json(found: Info) -> dict[str, Any]:
     """Plain values; "metadata" is what the file has as kerascnn.json."""
     plain = dataclasses.asdict(found)
-    plain["metadata"] = plain.pop("told")
     if found.verified is not None:
         difference = found.verified.difference
         plain["verified"] |= {
@@ -112,22 +111,23 @@ def as_json(found: Info) -> dict[str, Any]:
 
 def as_text(found: Info) -> str:
     """Lines for a terminal, with nothing in them that it would take for a command."""
-    told, labels = found.told, found.told["labels"]
+    metadata, labels = found.metadata, found.metadata["labels"]
     shown = ", ".join(labels[:_SHOWN_LABELS])
     more = f", ... (--json lists {len(labels)})" if len(labels) > _SHOWN_LABELS else ""
     rows = {
-        "": told["description"],
-        "task": told["task"],
-        "model": f"{told['model']}, {told['variant']}, network {told['version'] or 'unknown'}",
+        "": metadata["description"],
+        "task": metadata["task"],
+        "model": f"{metadata['model']}, {metadata['variant']}, "
+        f"network {metadata['version'] or 'unknown'}",
         "size": f"{unit_of([found.bytes]).text(found.bytes)} ({found.bytes:,} bytes)",
-        "input": _input(told["input"]),
+        "input": _input(metadata["input"]),
         "outputs": "; ".join(
-            f"{one['name']} {_sides(one['shape'])} {one['type']}" for one in told["outputs"]
+            f"{one['name']} {_sides(one['shape'])} {one['type']}" for one in metadata["outputs"]
         ),
-        "answer": kinds.of(told["task"]).decodings[told["decoding"]["kind"]],
+        "answer": kinds.of(metadata["task"]).decodings[metadata["decoding"]["kind"]],
         "labels": f"{len(labels)}: {shown}{more}",
-        "author": told["author"] or "unknown (set it: kerascnn compress --author)",
-        "licence": told["license"] or "unknown (set it: kerascnn compress --license)",
+        "author": metadata["author"] or "unknown (set it: kerascnn compress --author)",
+        "licence": metadata["license"] or "unknown (set it: kerascnn compress --license)",
         "self-test": _selftest(found),
         "operations": _operations(found),
     }
@@ -147,37 +147,37 @@ def as_text(found: Info) -> str:
 
 def _selftest(found: Info) -> str:
     """What the file said where it was written, and what came of it here."""
-    told = found.told.get(FIELD)
-    if told is None:
+    test = found.metadata.get(FIELD)
+    if test is None:
         return "none inside (an earlier version wrote the file, or its runtime was not there)"
-    if known(found.told) is None:
-        return f"of a newer version ({told['edition']})"
-    where = f"answers of {told['runtime']}"
-    if "float" in told:
-        where += f", {100 * told['float']:.2g}% apart from the float network's"
+    if known(found.metadata) is None:
+        return f"of a newer version ({test['edition']})"
+    where = f"answers of {test['runtime']}"
+    if "float" in test:
+        where += f", {100 * test['float']:.2g}% apart from the float network's"
     if found.verified is None:
         return f"{where}; --verify runs it here"
     return f"{found.verified.text()}: {where}; here {selftest.runtime_name('.' + found.format)}"
 
 
-def _input(told: Mapping[str, Any]) -> str:
-    mean, std = (_numbers(told[name]) for name in ("mean", "std"))
-    values = RAW if told["values"] == RAW else f"(byte - {mean}) / {std}"
-    colour = "BGR" if told["order"] == "bgr" else told["colour"]
-    middle = f"the middle {told['crop_fraction']:.1%} of the shorter side"
+def _input(spec: Mapping[str, Any]) -> str:
+    mean, std = (_numbers(spec[name]) for name in ("mean", "std"))
+    values = RAW if spec["values"] == RAW else f"(byte - {mean}) / {std}"
+    colour = "BGR" if spec["order"] == "bgr" else spec["colour"]
+    middle = f"the middle {spec['crop_fraction']:.1%} of the shorter side"
     fitted = {
         "stretch": "stretched",
         "pad": "centred on black, stretched if larger",
         "letterbox": f"in its own shape, {LETTERBOX_GREY} around it",
         "crop": middle,
         "centre": middle,
-    }[told["resize"]]
-    if "interpolation" in told:
-        fitted += f", {told['interpolation']}"
-    if told.get("tiles"):
-        fitted += f"; in tiles of {told['tiles']} pixels, {told.get('overlap', OVERLAP):.0%} shared"
-    size = f"{told['height']} x {told['width']}"
-    return f"{told['name']} {size} {colour}, {told['type']}: {values}; {fitted}"
+    }[spec["resize"]]
+    if "interpolation" in spec:
+        fitted += f", {spec['interpolation']}"
+    if spec.get("tiles"):
+        fitted += f"; in tiles of {spec['tiles']} pixels, {spec.get('overlap', OVERLAP):.0%} shared"
+    size = f"{spec['height']} x {spec['width']}"
+    return f"{spec['name']} {size} {colour}, {spec['type']}: {values}; {fitted}"
 
 
 def _numbers(values: list[float]) -> str:
@@ -188,30 +188,32 @@ def _numbers(values: list[float]) -> str:
 
 
 def _operations(found: Info) -> str:
-    told = [f"{sum(found.operations.values())} of {len(found.operations)} kinds"]
+    parts = [f"{sum(found.operations.values())} of {len(found.operations)} kinds"]
     foreign = [name for name in found.custom if name not in (*found.flex, *_WELL_KNOWN)]
     known = [name for name in found.custom if name in _WELL_KNOWN]
     if not found.custom:
-        told.append("all of them the format's own")
+        parts.append("all of them the format's own")
     if known:
-        told.append(f"{', '.join(known)}, which every LiteRT runtime has")
+        parts.append(f"{', '.join(known)}, which every LiteRT runtime has")
     if foreign:
-        told.append(f"needs a runtime that has {', '.join(foreign)}")
+        parts.append(f"needs a runtime that has {', '.join(foreign)}")
     if found.flex:
-        told.append(f"needs the Flex delegate (Select TF ops) for {', '.join(found.flex)}")
+        parts.append(f"needs the Flex delegate (Select TF ops) for {', '.join(found.flex)}")
     elif found.format == "tflite":
-        told.append("no Flex")
-    return "; ".join(told)
+        parts.append("no Flex")
+    return "; ".join(parts)
 
 
 def _beside(path: pathlib.Path) -> dict[str, Any]:
     """Of the .json: to count a file's partitions, or to see what it reaches, it would be run."""
     try:
-        told = Artefact.open(path).info
+        stored = Artefact.open(path).info
     except InputError:
         return {}
-    found = {"partitions": told["evaluation"].get("partitions")}
-    return found | {name: told[name] for name in ("half_precision", FLOAT_LAYERS) if name in told}
+    found = {"partitions": stored["evaluation"].get("partitions")}
+    return found | {
+        name: stored[name] for name in ("half_precision", FLOAT_LAYERS) if name in stored
+    }
 
 
 def _sides(shape: Any) -> str:

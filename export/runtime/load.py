@@ -28,8 +28,8 @@ class Runtime(Protocol):
     """A loaded file.
 
     Attributes:
-        partitions: pieces that the XNNPACK delegate took; None for other runtimes.
-        operations: pieces and operations outside them, in order; empty for other runtimes.
+        partitions: how many the XNNPACK delegate took; None for other runtimes.
+        operations: partitions and operations outside them, in order; empty for other runtimes.
     """
 
     @property
@@ -112,7 +112,7 @@ class LiteRT:
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self.check(path)
-        self.operations = planned(self._interpreter)
+        self.operations = execution_plan(self._interpreter)
         self.partitions = self.operations.count("DELEGATE")
 
     @property
@@ -147,37 +147,37 @@ class LiteRT:
         return self._preprocessing.normalise(picture[None])
 
 
-def planned(interpreter: Any) -> tuple[str, ...]:
-    """What an interpreter runs: a delegated piece replaces the operations that it covers.
+def execution_plan(interpreter: Any) -> tuple[str, ...]:
+    """What an interpreter runs: a delegated partition replaces the operations that it covers.
 
-    The runtime lists both; a delegated operation's outputs are made by its piece (or are inside it
-    and made by nobody), so what is outside is found from the tensors alone.
+    The runtime lists both; a delegated operation's outputs are made by its partition (or are inside
+    it and made by nobody), so what is outside is found from the tensors alone.
     """
     listed = interpreter._get_ops_details()
-    pieces = [o for o in listed if o["op_name"] == "DELEGATE"]
-    covered = _covered(listed, pieces)
+    delegated = [o for o in listed if o["op_name"] == "DELEGATE"]
+    covered = _covered(listed, delegated)
     return tuple(o["op_name"] for i, o in enumerate(listed) if i not in covered)
 
 
 def partitions(file: bytes) -> int:
-    """Pieces that the XNNPACK delegate cuts a .tflite file into."""
+    """How many partitions of a .tflite file the XNNPACK delegate takes."""
     from ai_edge_litert.interpreter import Interpreter
 
     with native_quiet():
         interpreter = Interpreter(model_content=file, num_threads=THREADS)
         interpreter.allocate_tensors()
-    return planned(interpreter).count("DELEGATE")
+    return execution_plan(interpreter).count("DELEGATE")
 
 
-def _covered(listed: list[dict], pieces: list[dict]) -> set[int]:
-    """Indices of listed operations that some piece computes, walking back from its outputs."""
+def _covered(listed: list[dict], delegated: list[dict]) -> set[int]:
+    """Indices of listed operations that some partition computes, walking back from its outputs."""
     maker = {
         int(t): i for i, o in enumerate(listed) if o["op_name"] != "DELEGATE" for t in o["outputs"]
     }
     covered: set[int] = set()
-    for piece in pieces:
-        given = {int(t) for t in piece["inputs"]}
-        open_ends = [int(t) for t in piece["outputs"]]
+    for partition in delegated:
+        given = {int(t) for t in partition["inputs"]}
+        open_ends = [int(t) for t in partition["outputs"]]
         while open_ends:
             index = maker.get(open_ends.pop())
             if index is None or index in covered:

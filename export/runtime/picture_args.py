@@ -35,7 +35,7 @@ def sources(
         lists: files with a path a line (or with NUL between paths), "-" for the standard input.
             Paths are taken as they stand, from the working directory, those that come again too:
             a list is answered line by line.
-        warn: is told what was left out.
+        warn: is called with what was left out.
 
     Returns:
         Drawings go by a file's own name; by its path within a folder, a pattern's fixed part, or
@@ -97,13 +97,13 @@ def _inside(folder: pathlib.Path, argument: str, warn: Callable[[str], None]) ->
     read = listing(folder, SUFFIXES)
     videos = [name for name in read.others if suffix_of(name) in VIDEOS]
     noun = "GIF" if {suffix_of(name) for name in videos} == {".gif"} else "video"
-    told = f"name them to look at them: {argument.rstrip('/')}/**/*{_ending(videos)}"
+    advice = f"name them to look at them: {argument.rstrip('/')}/**/*{_ending(videos)}"
     if not read.files:
         endings = " ".join(sorted(SUFFIXES))
-        remedy = f"it has {counted(len(videos), noun)}; {told}" if videos else "name image files"
+        remedy = f"it has {counted(len(videos), noun)}; {advice}" if videos else "name image files"
         raise InputError(f"{argument} has no images ({endings}); {remedy}")
     if videos:
-        warn(f"{argument}: {counted(len(videos), noun)} left out; {told}")
+        warn(f"{argument}: {counted(len(videos), noun)} left out; {advice}")
     inside = sorted(map(pathlib.Path, read.files))
     return [Still(path=str(one), name=one.relative_to(folder).as_posix()) for one in inside]
 

@@ -81,8 +81,8 @@ class Order:
         refuse: is called with the error of an image that cannot be read, or whose answer is no
             number, which is passed over;
             None: it is raised.
-        warn: is told of frames that were left out.
-        say: is told of videos that were written.
+        warn: is called for frames that were left out.
+        say: is called for videos that were written.
         stop: whether no more is wanted; asked before every image.
         work: counts what is done.
     """
@@ -133,8 +133,8 @@ def answers(
     ]
     targets = drawn_places.targets(sources, order.out)
     _require_extras(sources, drawn=order.out is not None)
-    told = (known or declared(path)).in_tiles(tiles, overlap)
-    task = told.task
+    model_facts = (known or declared(path)).in_tiles(tiles, overlap)
+    task = model_facts.task
     given: dict[str, Any] = {"top": top, "score": score}
     given = {name: value for name, value in given.items() if value is not None}
     _refuse_foreign(path, task, [*given, *([] if order.out is None else ["out"])])

@@ -32,7 +32,7 @@ from training.engine.evaluation import of_seen, tiles_of
 from training.segmentation.evaluate import on_picture as map_on_picture
 from training.segmentation.tiles import MERGE
 
-_SURE = 0.3  # score of the objects that are told of
+_SURE = 0.3  # score of the objects that are reported
 
 
 class Classifier(Predictor):
@@ -188,7 +188,7 @@ def _sure(found: Detections, score: float) -> Detections:
 
 def _objects(found: Detections, labels: Sequence[str], size: tuple[int, ...]) -> tuple[Box, ...]:
     pixels = found.boxes * np.tile(size[:2], 2)
-    told = [
+    fields = [
         {
             "label": labels[label],
             "score": float(score),
@@ -197,9 +197,9 @@ def _objects(found: Detections, labels: Sequence[str], size: tuple[int, ...]) ->
         for label, score, edges in zip(found.labels, found.scores, pixels, strict=True)
     ]
     if found.masks is None:
-        return tuple(Box(**one) for one in told)
+        return tuple(Box(**one) for one in fields)
     encoded = run_lengths(found.masks, found.boxes, size[:2])
     return tuple(
         Instance(**one, mask={**mask, "counts": mask["counts"].decode("ascii")})
-        for one, mask in zip(told, encoded, strict=True)
+        for one, mask in zip(fields, encoded, strict=True)
     )

@@ -74,20 +74,20 @@ def of_file(
         Exception: of any kind, where its runtime does not run it.
     """
     outputs, decoding = answers(file, end, metadata), metadata["decoding"]["kind"]
-    told = {
+    test = {
         "edition": EDITION,
         "runtime": runtime_name(end),
         "tolerance": tolerance(variant, decoding),
         "half": max(tolerance(variant, decoding), _HALF),
         **selftest.of_outputs(outputs, decoding, floor=floor),
     }
-    selftest.check(told)
-    if float_outputs is not None and "numbers" in told:
+    selftest.check(test)
+    if float_outputs is not None and "numbers" in test:
         wanted = selftest.of_outputs(float_outputs(), decoding)
-        apart = selftest.compare({**told, **wanted}, outputs).difference
+        apart = selftest.compare({**test, **wanted}, outputs).difference
         if math.isfinite(apart):
-            told["float"] = float(f"{apart:.2g}")
-    return told
+            test["float"] = float(f"{apart:.2g}")
+    return test
 
 
 def verify(path: pathlib.Path, metadata: Mapping[str, Any]) -> Comparison | None:
@@ -99,8 +99,8 @@ def verify(path: pathlib.Path, metadata: Mapping[str, Any]) -> Comparison | None
     Raises:
         InputError: its runtime refuses it.
     """
-    told = selftest.known(metadata)
-    if told is None:
+    expected = selftest.known(metadata)
+    if expected is None:
         return None
     first_run.require([path])
     try:
@@ -109,7 +109,7 @@ def verify(path: pathlib.Path, metadata: Mapping[str, Any]) -> Comparison | None
         raise InputError(
             f"{path} is not a model that its runtime can run ({reason(error)})"
         ) from error
-    return selftest.compare(told, outputs)
+    return selftest.compare(expected, outputs)
 
 
 def answers(file: bytes, end: str, metadata: Mapping[str, Any]) -> dict[str, np.ndarray]:

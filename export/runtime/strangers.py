@@ -1,8 +1,8 @@
 """What a file of another program takes and gives: from the file itself, its metadata, and flags.
 
-Sizes, types and layout are read off the file's tensors. TFLite Metadata, where there is any, tells
-the normalisation (NormalizationOptions) and the labels (an associated file). All else is told by
-whoever runs the file; what is missing is refused by the name of its flag.
+Sizes, types and layout are read off the file's tensors. TFLite Metadata, where there is any, gives
+the normalisation (NormalizationOptions) and the labels (an associated file). All else is given by
+the user (`FileOptions`); what is missing is refused by the name of its flag.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ LAYOUTS = ("nhwc", "nchw")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Told:
-    """What a person says of a file that does not describe itself; None: nothing.
+class FileOptions:
+    """What the user states of a file that does not describe itself; None: nothing.
 
     Attributes:
         labels: a file with a label a line.
@@ -111,18 +111,18 @@ def describes_itself(path: pathlib.Path) -> bool:
     return path.suffix in FORMATS and (inside(path) is not None or sidecar(path).is_file())
 
 
-def for_predict(path: pathlib.Path, told: Told) -> ModelFacts | None:
+def for_predict(path: pathlib.Path, options: FileOptions) -> ModelFacts | None:
     """What a file of another program takes and gives; None of one that says it itself.
 
     Raises:
-        InputError: as of `known`; and of a file that nothing describes and nobody tells of.
+        InputError: as of `known`; and of a file that neither metadata nor options describe.
     """
     if describes_itself(path):
-        if told.given:
-            known(path, told)  # says what to leave out
+        if options.given:
+            known(path, options)  # says what to leave out
         return None
     own = tflite_metadata.read(path) if path.suffix == ".tflite" else tflite_metadata.Nothing
-    if not told.given and own == tflite_metadata.Nothing and path.suffix in FORMATS:
+    if not options.given and own == tflite_metadata.Nothing and path.suffix in FORMATS:
         try:
             require_description(path)
         except InputError as error:
@@ -130,36 +130,36 @@ def for_predict(path: pathlib.Path, told: Told) -> ModelFacts | None:
                 f"{error}; of a file of another program say what it takes: --preprocessing, "
                 "--labels"
             ) from None
-    return known(path, told)
+    return known(path, options)
 
 
-def known(path: pathlib.Path, told: Told | None = None) -> ModelFacts:
-    """What a file takes and gives, of ours by its description and of others by `told`.
+def known(path: pathlib.Path, options: FileOptions | None = None) -> ModelFacts:
+    """What a file takes and gives, of ours by its description and of others by `options`.
 
     Raises:
-        InputError: something that is needed is missing; or a file of ours that is told otherwise.
+        InputError: something that is needed is missing; or options for a file of ours.
     """
-    told = told or Told()
+    options = options or FileOptions()
     if path.suffix not in (*FORMATS, ".keras") or not path.is_file() or describes_itself(path):
-        if told.given and path.is_file():
-            raise InputError(f"{path} describes itself; leave out {', '.join(told.given)}")
+        if options.given and path.is_file():
+            raise InputError(f"{path} describes itself; leave out {', '.join(options.given)}")
         return facts(path)
     if path.suffix != ".keras":
         first_run.require([path])
-    return _of_stranger(path, foreign.opened(path), told)
+    return _of_stranger(path, foreign.opened(path), options)
 
 
-def _of_stranger(path: pathlib.Path, file: OpenedFile, told: Told) -> ModelFacts:
+def _of_stranger(path: pathlib.Path, file: OpenedFile, options: FileOptions) -> ModelFacts:
     metadata = tflite_metadata.read(path) if path.suffix == ".tflite" else tflite_metadata.Nothing
-    height, width, channels, first = _sides(path, file.input, told)
+    height, width, channels, first = _sides(path, file.input, options)
     task, form = _task(path, file, first)
-    values, raw = _normalisation(path, file, told, metadata.normalisation, channels)
+    values, raw = _normalisation(path, file, options, metadata.normalisation, channels)
     form = dataclasses.replace(form, channels_first=first, raw=raw)
     whole = task != "classification"
     geometry = {"resize": "stretch" if whole else "crop"} | {
         name: value
         for name in ("resize", "crop_fraction", "interpolation")
-        if (value := getattr(told, name)) is not None
+        if (value := getattr(options, name)) is not None
     }
     if whole and geometry["resize"] in ("crop", "centre"):
         raise InputError(f"{path} sees whole images: --resize must be stretch, letterbox or pad")
@@ -168,12 +168,12 @@ def _of_stranger(path: pathlib.Path, file: OpenedFile, told: Told) -> ModelFacts
         preprocessing=Preprocessing(
             height=height, width=width, channels=channels, **values, **geometry
         ),
-        labels=_labels(path, form.classes, told, metadata.labels),
+        labels=_labels(path, form.classes, options, metadata.labels),
         form=form,
     )
 
 
-def _sides(path: pathlib.Path, tensor: Tensor, told: Told) -> tuple[int, int, int, bool]:
+def _sides(path: pathlib.Path, tensor: Tensor, options: FileOptions) -> tuple[int, int, int, bool]:
     """(height, width, channels) and whether the channels come first."""
     shape = tensor.shape
     shown = "x".join("?" if side is None else str(side) for side in shape)
@@ -182,8 +182,8 @@ def _sides(path: pathlib.Path, tensor: Tensor, told: Told) -> tuple[int, int, in
             f"{path} takes {shown}, not a batch of one image (1, height, width, channels)"
         )
     front, back = shape[1] in (1, 3), shape[3] in (1, 3)
-    first = told.layout == "nchw" if told.layout else front
-    if front == back and told.layout is None:
+    first = options.layout == "nchw" if options.layout else front
+    if front == back and options.layout is None:
         raise InputError(f"{path} takes {shown}: say where its channels are, --layout nhwc or nchw")
     sides = (shape[2], shape[3], shape[1]) if first else (shape[1], shape[2], shape[3])
     channels = sides[2]
@@ -194,7 +194,7 @@ def _sides(path: pathlib.Path, tensor: Tensor, told: Told) -> tuple[int, int, in
         )
     size = list(sides[:2])
     for place, name in enumerate(("height", "width")):
-        asked = told.image_size[place] if told.image_size else None
+        asked = options.image_size[place] if options.image_size else None
         if size[place] is None and asked is None:
             raise InputError(f"{path} takes images of any {name}; say which: --image-size")
         if asked is not None and size[place] not in (None, asked):
@@ -237,17 +237,17 @@ def _task(path: pathlib.Path, file: OpenedFile, channels_first: bool) -> tuple[s
 def _normalisation(
     path: pathlib.Path,
     file: OpenedFile,
-    told: Told,
+    options: FileOptions,
     own: tuple[tuple[float, ...], tuple[float, ...]] | None,
     channels: int,
 ) -> tuple[dict[str, Any], bool]:
     """Fields of `Preprocessing`, and whether bytes go in as they are."""
-    if told.preprocessing is not None:
-        values = normalisation(told.preprocessing)
+    if options.preprocessing is not None:
+        values = normalisation(options.preprocessing)
         if channels == 1:
             if np.size(values["mean"]) != 1:
                 raise InputError(
-                    f"{path} takes grey images, and --preprocessing {told.preprocessing} is of "
+                    f"{path} takes grey images, and --preprocessing {options.preprocessing} is of "
                     "three channels; give MEAN,STD"
                 )
             values = {**values, "order": "rgb"}
@@ -281,17 +281,17 @@ def _inside(file: OpenedFile) -> str | None:
 
 
 def _labels(
-    path: pathlib.Path, classes: int, told: Told, own: tuple[str, ...] | None
+    path: pathlib.Path, classes: int, options: FileOptions, own: tuple[str, ...] | None
 ) -> tuple[str, ...]:
-    """Names of the outputs; raises InputError where nothing tells them."""
-    if told.labels is not None:
-        found = naming.lines(told.labels)
+    """Names of the outputs; raises InputError where nothing gives them."""
+    if options.labels is not None:
+        found = naming.lines(options.labels)
         if not found:
-            raise InputError(f"--labels {told.labels} is empty; give a label a line")
+            raise InputError(f"--labels {options.labels} is empty; give a label a line")
         if classes and len(found) != classes:
             raise InputError(
-                f"{told.labels} has {len(found):,} labels and {path} {classes:,} outputs; give a "
-                "label a line, in the order of the outputs"
+                f"{options.labels} has {len(found):,} labels and {path} {classes:,} outputs; give "
+                "a label a line, in the order of the outputs"
             )
         return found
     if own is not None and (not classes or len(own) == classes):
@@ -299,7 +299,7 @@ def _labels(
     if imagenet := naming.imagenet(classes):
         say(f"{path.name} has {classes:,} outputs: they are taken for ImageNet's classes")
         return imagenet.names
-    if told.unlabelled and classes:
+    if options.unlabelled and classes:
         return tuple(map(str, range(classes)))
     counted = f" of its {classes:,} outputs" if classes else ""
     raise InputError(

@@ -51,13 +51,13 @@ class Verdict:
     rule: str
 
     @property
-    def fits(self) -> bool:
+    def is_verified(self) -> bool:
         """Whether the file is verified."""
         return self.verified == YES
 
     def to_dict(self) -> dict[str, Any]:
         """For the .json beside a file; `fits` is what `verified` was called."""
-        return {"fits": self.fits, **dataclasses.asdict(self)}
+        return {"fits": self.is_verified, **dataclasses.asdict(self)}
 
 
 def verified_of(evaluation: Mapping[str, Any]) -> str:
@@ -286,7 +286,7 @@ def _of_logits(answers: Outputs, reference: Outputs, half: Outputs | None) -> tu
     against = reference if half is None else half
     whom = "Keras" if half is None else "float32 with kernels rounded to half"
     found = answers.difference(against)
-    rule = f"logits {found:.1e} from {whom}{answers.told}, less than {EXACT_LOGITS:g}"
+    rule = f"logits {found:.1e} from {whom}{answers.coverage}, less than {EXACT_LOGITS:g}"
     if not found < EXACT_LOGITS:
         return NO, rule
     if len(against) > 1 and against.spread < EXACT_LOGITS:

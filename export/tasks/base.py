@@ -236,13 +236,13 @@ class Task(abc.ABC):
         """What a file says of its own answers; nothing where they are not to be had here."""
         floor = self.lowest_score
         try:
-            told = selftest.of_file(
+            test = selftest.of_file(
                 file, end, metadata, variant, floor=floor, float_outputs=float_outputs
             )
         except Exception as error:  # as runtimes raise anything
             say(f"{variant.name}{end}: no self-test inside, as it did not run ({reason(error)})")
             return {}
-        return {FIELD: told}
+        return {FIELD: test}
 
     @property
     def lowest_score(self) -> float | None:

@@ -48,10 +48,12 @@ class CalibrationSet:
             doubled |= shared(own, split.contents()).same
         if not (count := int(doubled.sum())):
             return self
-        told = f"{counted(count, 'image')} of {self.name} {'is' if count == 1 else 'are'} held out"
+        held_out = (
+            f"{counted(count, 'image')} of {self.name} {'is' if count == 1 else 'are'} held out"
+        )
         if doubled.all():
-            raise InputError(f"{told} by the run: give others to calibrate on")
-        say(f"{told} by the run, and not calibrated on")
+            raise InputError(f"{held_out} by the run: give others to calibrate on")
+        say(f"{held_out} by the run, and not calibrated on")
         return dataclasses.replace(self, split=self.split.take(np.flatnonzero(~doubled)))
 
 

@@ -255,13 +255,13 @@ class Classification(Task):
         return split.pictures, split.labels
 
     def sampled(self, chosen_from: CalibrationSet, count: int) -> tuple[np.ndarray, list[Broken]]:
-        chosen = chosen_from.split.take(self._by_chance(chosen_from.split, count))
+        chosen = chosen_from.split.take(self._at_random(chosen_from.split, count))
         split, broken = self._decoded(chosen, count)
         assert split.pictures is not None
         calibration_set.require_some(len(split), broken)
         return split.pictures, broken
 
-    def _by_chance(self, split: Split, count: int) -> np.ndarray:
+    def _at_random(self, split: Split, count: int) -> np.ndarray:
         """Places of so many images of a split, whatever they show."""
         order = np.random.default_rng(self.config.seed).permutation(len(split))
         return np.sort(order[:count])
@@ -365,7 +365,7 @@ class Classification(Task):
     def mistakes(self, answers: Evaluation) -> tuple[int, list[dict[str, Any]]]:
         held_out, names = self.held_out, self.run.labels
         wrong = np.flatnonzero(~answers.right(held_out.labels))
-        count, wrong = len(wrong), wrong[answers.outputs.answered[wrong]]  # else nothing is told
+        count, wrong = len(wrong), wrong[answers.outputs.answered[wrong]]  # those with an answer
         kinds = np.stack([held_out.labels[wrong], answers.predictions[wrong]], axis=1)
         order = kinds_first(kinds, answers.confidence[wrong])[:_MISTAKES_KEPT]
         return count, [

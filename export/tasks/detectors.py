@@ -254,7 +254,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
                 "name": self.picture_name(self.held_out.names[index]),
                 "missed": missed,
                 "wrong": wrong,
-                **_told(found.take(found.scores >= SHOWN_SCORE)),
+                **_to_json(found.take(found.scores >= SHOWN_SCORE)),
             }
             for _, index, missed, wrong, found in counted[:_SHOWN]
         ]
@@ -262,7 +262,7 @@ class DetectorTask(PlacedTask[DetectionSplit]):
     def shown(self, mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [
             {
-                "picture": example(self.held_out, one["index"], _read(one), self.run.labels),
+                "picture": example(self.held_out, one["index"], _from_json(one), self.run.labels),
                 "name": one["name"],
                 "counted": f"{one['missed']} missed, {one['wrong']} wrong",
             }
@@ -317,32 +317,32 @@ def _halved(found: Detections) -> Detections:
     return dataclasses.replace(found, masks=masks)
 
 
-def _told(found: Detections) -> dict[str, Any]:
+def _to_json(found: Detections) -> dict[str, Any]:
     """Detections for a .json, to be drawn: of a mask, which cells are the object's."""
-    told = {
+    fields = {
         "boxes": np.round(found.boxes, 4).tolist(),
         "labels": found.labels.tolist(),
         "scores": np.round(found.scores, 4).tolist(),
     }
     if found.masks is None:
-        return told
+        return fields
     bits = np.packbits(found.masks > THRESHOLD)
     side = found.masks.shape[-1]
-    return told | {"masks": base64.b64encode(bits.tobytes()).decode(), "mask_side": side}
+    return fields | {"masks": base64.b64encode(bits.tobytes()).decode(), "mask_side": side}
 
 
-def _read(told: dict[str, Any]) -> Detections:
-    """What `_told` was given, rounded."""
-    count, masks = len(told["labels"]), None
-    if "masks" in told:
-        side = told["mask_side"]
-        bits = np.frombuffer(base64.b64decode(told["masks"]), np.uint8)
+def _from_json(fields: dict[str, Any]) -> Detections:
+    """What `_to_json` was given, rounded."""
+    count, masks = len(fields["labels"]), None
+    if "masks" in fields:
+        side = fields["mask_side"]
+        bits = np.frombuffer(base64.b64decode(fields["masks"]), np.uint8)
         cells = np.unpackbits(bits, count=count * side * side)
         masks = cells.reshape(count, side, side).astype(np.float32)
     return Detections(
-        boxes=np.array(told["boxes"], np.float32).reshape(-1, 4),
-        labels=np.array(told["labels"], np.int32),
-        scores=np.array(told["scores"], np.float32),
+        boxes=np.array(fields["boxes"], np.float32).reshape(-1, 4),
+        labels=np.array(fields["labels"], np.int32),
+        scores=np.array(fields["scores"], np.float32),
         masks=masks,
     )
 

@@ -75,7 +75,7 @@ class Multilabel(Classification):
 
     def _balanced(self, split: Split, count: int) -> np.ndarray:
         """By chance: an image has several labels, or none."""
-        return self._by_chance(split, count)
+        return self._at_random(split, count)
 
     def fine_tuning_data(self) -> MultilabelFineTuningData:
         return MultilabelFineTuningData(**{
@@ -129,11 +129,11 @@ class Multilabel(Classification):
         reference: MultilabelEvaluation,
         own: MultilabelEvaluation,
     ) -> dict[str, Any]:
-        told = answers.by_class(self.run.labels)
+        report = answers.by_class(self.run.labels)
         return {
-            "f1": told["f1"],
-            "macro_f1": told["macro_f1"],
-            "per_class": {row["label"]: row["ap"] for row in told["per_class"]},
+            "f1": report["f1"],
+            "macro_f1": report["macro_f1"],
+            "per_class": {row["label"]: row["ap"] for row in report["per_class"]},
             "classes": len(self.run.labels),
             "truth": packed.flags(answers.truth),
             "ranks": packed.integers(metrics.ranks(answers.logits)),

@@ -95,7 +95,7 @@ class PlacedTask(Task, Generic[_Split]):
         refuse_crops(preprocessing)
         order = np.random.default_rng(self.config.seed).permutation(len(split))
         chosen = split.take(np.sort(order[:count]))
-        chances = np.random.default_rng(self.config.seed).random((len(chosen), 2))
+        randomness = np.random.default_rng(self.config.seed).random((len(chosen), 2))
 
         def look(index: int) -> np.ndarray | Broken:
             try:
@@ -103,7 +103,7 @@ class PlacedTask(Task, Generic[_Split]):
             except InputError as error:
                 return Broken(name=chosen.names[index], reason=str(error))
             if preprocessing.tiles:
-                window = tiling.anywhere(image.shape[:2], preprocessing, chances[index])
+                window = tiling.anywhere(image.shape[:2], preprocessing, randomness[index])
                 image = tiling.cut(image, window)
             return to_network(image, preprocessing)
 

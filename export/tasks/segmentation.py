@@ -340,7 +340,7 @@ class Segmentation(PlacedTask[SegmentationSplit]):
 
     def shown(self, mistakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         colours = palette(self.run.info)
-        told = []
+        examples = []
         for one in mistakes:
             picture = self.held_out.picture(one["index"])
             truth, found = self.held_out.label_map(one["index"]), _read(one["map"])
@@ -349,14 +349,14 @@ class Segmentation(PlacedTask[SegmentationSplit]):
             pair = np.concatenate([left, gap, right], axis=1)
             present = np.union1d(truth, found)
             below = legend(present, self.run.labels, pair.shape[1], colours)
-            told.append({
+            examples.append({
                 "picture": np.concatenate([pair, below]),
                 "name": one["name"],
                 "counted": f"mIoU {one['miou']:.0f}%; "
                 f"worst: {one['worst']}, {one['worst_iou']:.0f}%",
                 "pair": True,
             })  # fmt: skip
-        return told
+        return examples
 
     @property
     def purpose(self) -> str:

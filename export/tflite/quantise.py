@@ -339,8 +339,8 @@ def _in_parts(
     parts = []
     for start in range(0, len(kernel), step):
         part = slice(start, start + step)
-        told = dataclasses.replace(params, scale=scales[part], zero_point=zeros[part])
-        parts.append(_quantize_whole(kernel[part], told, *blockwise, **options))
+        of_part = dataclasses.replace(params, scale=scales[part], zero_point=zeros[part])
+        parts.append(_quantize_whole(kernel[part], of_part, *blockwise, **options))
     return np.concatenate(parts)
 
 

@@ -45,7 +45,7 @@ class Budget:
         """The largest ratio of a figure to its limit, at most 1 where all are kept."""
         drop = result.choice_float_value - result.choice_value
         ratios = [1 + max(0.0, drop - self.drop - 1e-9) / max(self.drop, 0.1)]
-        ratios.append(1.0 if result.fits else float("inf"))
+        ratios.append(1.0 if result.is_verified else float("inf"))
         if self.size is not None:
             ratios.append(getattr(result, METRICS[self.metric]) / self.size)
         if self.latency_ms is not None:

@@ -209,10 +209,10 @@ def as_text(diagnosis: Diagnosis) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     suspect = diagnosis.suspect
     if suspect:
-        told = (
+        advice = (
             f"look at {suspect.layer} ({suspect.op}): signal-to-noise ratio {suspect.snr_db:.1f} dB"
         )
-        lines += ["", f"{told}, {suspect.fall_db:.1f} dB below its input"]
+        lines += ["", f"{advice}, {suspect.fall_db:.1f} dB below its input"]
     else:
         lines += ["", f"no layer falls by {_SHARP_DB:.0f} dB: no single layer is to blame"]
     if dead := diagnosis.dead_channels:

@@ -135,10 +135,10 @@ def named(files: Sequence[pathlib.Path], photos: Sequence[pathlib.Path]) -> Name
     """What classifiers call some photos: the likeliest label of each."""
     sizes = [file.stat().st_size for file in files]
     preprocessing = declared(files[0]).preprocessing
-    told = [list(answers(file, [str(path) for path in photos], top=1)) for file in files]
+    answered = [list(answers(file, [str(path) for path in photos], top=1)) for file in files]
     shown = []
     for number, path in enumerate(photos):
-        found = [each[number] for each in told]
+        found = [each[number] for each in answered]
         labels = tuple(one.labels[0] for one in found if isinstance(one, Prediction))
         picture = read_picture(path, preprocessing)
         shown.append(NamedPhoto(name=path.stem, picture=picture, labels=labels))

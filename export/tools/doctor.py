@@ -373,12 +373,12 @@ def lines(findings: Sequence[Finding]) -> list[str]:
     """The findings for a terminal, a line each and one below for what mends it."""
     marks = {Level.GOOD: "ok", Level.NOTE: "note", Level.PROBLEM: "PROBLEM"}
     width = max(len(mark) for mark in marks.values())
-    told = []
+    printed = []
     for one in findings:
-        told.append(f"{marks[one.level]:<{width}}  {one.part}: {one.text}")
+        printed.append(f"{marks[one.level]:<{width}}  {one.part}: {one.text}")
         if one.remedy:
-            told.append(f"{'':<{width}}    {one.remedy}")
-    return told
+            printed.append(f"{'':<{width}}    {one.remedy}")
+    return printed
 
 
 def has_problem(findings: Sequence[Finding]) -> bool:

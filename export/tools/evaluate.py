@@ -16,7 +16,7 @@ from export.artefacts.artefact import require_description
 from export.artefacts.description import require_file
 from export.artefacts.kinds import base as kinds
 from export.runtime import strangers
-from export.runtime.strangers import Told
+from export.runtime.strangers import FileOptions
 from export.runtime.subjects import Subject
 from export.tasks.same_data import check_fingerprint
 from export.tools import zoo_subject
@@ -49,23 +49,23 @@ class Asked:
 
     Attributes:
         split: one of `SPLITS`.
-        told: of a file that does not describe itself.
+        file_options: of a file that does not describe itself.
         tiles, overlap: how larger images are cut into tiles; None: as the file says.
         weights, options: of a network of the zoo.
         published: hold the figure against the published one of its weights.
         reference: another file, or run, whose answers are compared.
-        reference_told: of that one, if it does not describe itself.
+        reference_options: of that one, if it does not describe itself.
     """
 
     split: str = HELD_OUT
-    told: Told = dataclasses.field(default_factory=Told)
+    file_options: FileOptions = dataclasses.field(default_factory=FileOptions)
     tiles: int | None = None
     overlap: float | None = None
     weights: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     published: bool = False
     reference: pathlib.Path | None = None
-    reference_told: Told | None = None
+    reference_options: FileOptions | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class Evaluated:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; a figure that there is none of is None."""
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "file": self.file,
             "task": self.task,
             "data": self.data,
@@ -124,7 +124,7 @@ class Evaluated:
             "absent": list(self.absent),
         }
         if (score := self.score) is not None:
-            told |= {
+            fields |= {
                 "metric": score.metric,
                 "value": score.value,
                 "value_low": score.low,
@@ -136,10 +136,10 @@ class Evaluated:
                 "worst": [dict(row) for row in score.worst],
             }
         if self.held is not None:
-            told["published"] = dataclasses.asdict(self.held)
+            fields["published"] = dataclasses.asdict(self.held)
         if self.agreement is not None:
-            told["reference"] = self.agreement.to_dict()
-        return told
+            fields["reference"] = self.agreement.to_dict()
+        return fields
 
     def as_text(self) -> str:
         """Lines for a terminal: the figures, a table by class, and the worst mistakes."""
@@ -194,8 +194,8 @@ def evaluate(
 
     Raises:
         InputError: not a model file, one in no run where `data` is None, data that is gone or has
-            changed, has classes that the file has not, or has no such split; what is needed of a
-            file that does not describe itself and was not told.
+            changed, has classes that the file has not, or has no such split; an option that a
+            file needs which does not describe itself.
     """
     asked = asked or Asked(split=split)
     if asked.split not in SPLITS:
@@ -212,7 +212,11 @@ class _Measurement:
         self._named = self._of_zoo()
         self._run = None if self._named else _run_of(source)
         self._refuse()
-        subject = None if self._named else _subject(source, asked.told, loose=bool(asked.reference))
+        subject = (
+            None
+            if self._named
+            else _subject(source, asked.file_options, loose=bool(asked.reference))
+        )
         self._task = self._named.task if self._named else _required(subject).known.task
         self._scorer: Scorer = loaded(kinds.of(self._task).scorer)()
         if asked.reference is not None and not isinstance(self._scorer, Comparing):
@@ -262,10 +266,10 @@ class _Measurement:
             for flag in [flag for flag, value in given.items() if value]:
                 raise InputError(f"{flag} is for a network of the zoo by its name, not {name}")
             return None
-        others = [flag for flag in asked.told.given if flag != "--image-size"]
+        others = [flag for flag in asked.file_options.given if flag != "--image-size"]
         if others:
             raise InputError(f"{name} is of the zoo: leave out {', '.join(others)}")
-        return zoo_subject.named(name, asked.weights, asked.options, asked.told.image_size)
+        return zoo_subject.named(name, asked.weights, asked.options, asked.file_options.image_size)
 
     def _refuse(self) -> None:
         source, asked = self._source, self._asked
@@ -336,10 +340,10 @@ class _Measurement:
     def _agreement(self, found: Scored, broken: BrokenPictures) -> Agreement:
         asked = self._asked
         assert asked.reference is not None
-        told = asked.reference_told
-        if told is None:
-            told = Told() if _describes_itself(asked.reference) else asked.told
-        other = _subject(asked.reference, told, loose=True)
+        options = asked.reference_options
+        if options is None:
+            options = FileOptions() if _describes_itself(asked.reference) else asked.file_options
+        other = _subject(asked.reference, options, loose=True)
         if other.known.task != self._task:
             raise InputError(
                 f"{other.path} is for {other.known.task}, and {self._subject.path} for "
@@ -385,7 +389,7 @@ def _describes_itself(source: pathlib.Path) -> bool:
     return source.is_dir() or (source.is_file() and strangers.describes_itself(source))
 
 
-def _subject(source: pathlib.Path, told: Told, *, loose: bool) -> Subject:
+def _subject(source: pathlib.Path, options: FileOptions, *, loose: bool) -> Subject:
     """A file with what it takes and gives.
 
     Args:
@@ -397,9 +401,9 @@ def _subject(source: pathlib.Path, told: Told, *, loose: bool) -> Subject:
     require_file(path)
     if path.suffix == ".keras":
         framework.load()
-    elif not told.given and path.suffix in (".tflite", ".onnx") and _is_ours(path):
+    elif not options.given and path.suffix in (".tflite", ".onnx") and _is_ours(path):
         require_description(path)
-    known = strangers.known(path, dataclasses.replace(told, unlabelled=loose))
+    known = strangers.known(path, dataclasses.replace(options, unlabelled=loose))
     return Subject(path=path, known=known)
 
 
@@ -470,8 +474,8 @@ def mistake(one: Mapping[str, Any]) -> str:
 
 def agreement_lines(found: Agreement, score: Score | None) -> list[str]:
     """How far two files agree, for a terminal and the page."""
-    told = ", ".join(_agreed(name, value) for name, value in found.figures.items())
-    lines = [f"with {found.reference}: {told}"]
+    figures = ", ".join(_agreed(name, value) for name, value in found.figures.items())
+    lines = [f"with {found.reference}: {figures}"]
     if found.numberless:
         line = numberless_line(found.numberless, found.images)
         lines.append(f"of {found.reference}, {line}")
@@ -524,7 +528,8 @@ def _figures(score: Score) -> list[str]:
     return [
         f"{score.metric} {_percent(score.value)}{interval}",
         ", ".join(
-            f"{words(name)} {_figure(name, value)}" for name, value in told_figures(score).items()
+            f"{words(name)} {_figure(name, value)}"
+            for name, value in informative_figures(score).items()
         ),
     ]
 
@@ -532,15 +537,15 @@ def _figures(score: Score) -> list[str]:
 _TOP = 5
 
 
-def told_figures(score: Score) -> dict[str, float | None]:
-    """Figures that tell a person something, beside `Score.value`.
+def informative_figures(score: Score) -> dict[str, float | None]:
+    """Figures that say something beside `Score.value`.
 
     "top1" is the accuracy, and with five classes or fewer every class is among five.
     """
-    told = {name: value for name, value in score.figures.items() if name != "top1"}
-    if "top5" in told and len(score.per_class) <= _TOP:
-        del told["top5"]
-    return told
+    figures = {name: value for name, value in score.figures.items() if name != "top1"}
+    if "top5" in figures and len(score.per_class) <= _TOP:
+        del figures["top5"]
+    return figures
 
 
 def with_images(score: Score) -> tuple[list[dict[str, Any]], int]:

@@ -15,8 +15,8 @@ from PIL import Image
 from export.tools.evaluate import (
     Evaluated,
     agreement_lines,
+    informative_figures,
     mistake,
-    told_figures,
     with_images,
     words,
 )
@@ -116,7 +116,7 @@ def _figures(score: Score) -> list[tuple[str, str]]:
             words(name),
             "-" if value is None else f"{value:.3f}" if name == "loss" else f"{value:.1f}%",
         )
-        for name, value in told_figures(score).items()
+        for name, value in informative_figures(score).items()
     ]
 
 
@@ -175,11 +175,11 @@ def _worst(found: Evaluated) -> list[dict[str, Any]]:
     scored, score = found.scored, found.score
     if scored is None or score is None or scored.show is None:
         return []
-    told = []
+    rows = []
     for place, one in zip(scored.places, score.worst, strict=True):
         pixels = _small(scored.show(place))
-        told.append({"pixels": pixels, "name": _end(one["image"]), "told": mistake(one)})
-    return told
+        rows.append({"pixels": pixels, "name": _end(one["image"]), "mistake": mistake(one)})
+    return rows
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ class Multilabel:
 
 
 def _score(found: MultilabelEvaluation, known: ModelFacts) -> Score:
-    told = found.by_class(known.labels)
+    report = found.by_class(known.labels)
     # What was lost against a network that ranks every image right.
     low, high = metrics.map_interval(found.truth.astype(np.float64), found.logits, found.truth)
     return Score(
@@ -89,13 +89,13 @@ def _score(found: MultilabelEvaluation, known: ModelFacts) -> Score:
         low=metrics.number(100 - high),
         high=metrics.number(100 - low),
         figures={
-            "f1": told["f1"],
-            "macro_f1": told["macro_f1"],
+            "f1": report["f1"],
+            "macro_f1": report["macro_f1"],
             "loss": metrics.number(found.loss),
         },
         per_class=tuple(
             {"label": row["label"], "images": row["pictures"]}
             | {name: row[name] for name in ("ap", "precision", "recall", "f1")}
-            for row in told["per_class"]
+            for row in report["per_class"]
         ),
     )

@@ -51,9 +51,9 @@ class Agreement:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; what there is none of is None."""
-        told = dataclasses.asdict(self)
-        told["not_numbers"] = told.pop("numberless")
-        return {**{k: v for k, v in told.items() if k != "figures"}, **self.figures}
+        fields = dataclasses.asdict(self)
+        fields["not_numbers"] = fields.pop("numberless")
+        return {**{k: v for k, v in fields.items() if k != "figures"}, **self.figures}
 
 
 def compared(
@@ -80,7 +80,7 @@ def compared(
     if not labelled or found.score.value is None or wanted.score.value is None:
         return Agreement(reference=reference, figures=figures, **counts)
     low, high = scorer.drop(wanted.paired, found.paired)
-    told = Agreement(
+    agreement = Agreement(
         reference=reference,
         figures=figures,
         value=wanted.score.value,
@@ -91,9 +91,9 @@ def compared(
     )
     right = found.paired
     if not isinstance(right, np.ndarray) or right.dtype != bool:
-        return told
+        return agreement
     lost, gained = int(np.sum(wanted.paired & ~right)), int(np.sum(right & ~wanted.paired))
-    return dataclasses.replace(told, lost=lost, gained=gained, p_value=mcnemar(lost, gained))
+    return dataclasses.replace(agreement, lost=lost, gained=gained, p_value=mcnemar(lost, gained))
 
 
 def mcnemar(lost: int, gained: int) -> float:
@@ -115,7 +115,7 @@ def require_same_labels(
             "the same classes"
         )
     numbers = tuple(map(str, range(len(labels))))
-    if numbers in (tuple(labels), tuple(others)):  # nobody told their names
+    if numbers in (tuple(labels), tuple(others)):  # their names are not known
         return
     for one, other in zip(labels, others, strict=True):
         if class_key(one) != class_key(other):

@@ -158,7 +158,7 @@ class Scorer(Protocol):
         """What a file is worth on the images of some splits.
 
         Args:
-            broken: is told of images that cannot be read, which are left out.
+            broken: collects images that cannot be read, which are left out.
             root: of the data set.
             keep: what is answered is to be compared with another file's.
         """
@@ -472,7 +472,7 @@ def decoded(
     """Splits of labelled images at a network's geometry.
 
     Args:
-        broken: is told of those that cannot be read, which are left out.
+        broken: collects those that cannot be read, which are left out.
         root: of the data set.
     """
     sound = []
@@ -517,7 +517,7 @@ def _of_labels(
     # What was lost against a network that has every image right.
     low, high = drop_interval(np.ones(len(right), bool), right)
     report = class_report(labels, found.predictions, len(known.labels), answered=answered)
-    told = report.to_dict(known.labels)
+    figures = report.to_dict(known.labels)
     matrix = confusion_matrix(labels[answered], found.predictions[answered], len(known.labels))
     cells = matrix.tocoo()
     wrong = np.flatnonzero(~right)
@@ -532,13 +532,13 @@ def _of_labels(
             "top5": found.top5,
             "calibration_error": _number(found.calibration_error),
             "loss": _number(found.loss),
-            "balanced_accuracy": told["balanced_accuracy"],
-            "majority_baseline": told["majority_baseline"],
+            "balanced_accuracy": figures["balanced_accuracy"],
+            "majority_baseline": figures["majority_baseline"],
         },
         per_class=tuple(
             {"label": row["label"], "images": row["pictures"]}
             | {name: row[name] for name in ("recall", "precision")}
-            for row in told["per_class"]
+            for row in figures["per_class"]
         ),
         confused=tuple(
             {"true": one.true, "predicted": one.predicted, "images": one.pictures}

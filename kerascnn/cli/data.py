@@ -92,7 +92,7 @@ def check(
 
 
 def _write_refusal(wanted: Any, error: InputError, page: pathlib.Path) -> None:
-    """What can be said of data that is refused; where is told before the line that says why."""
+    """What can be said of data that is refused; where it is comes before the line that says why."""
     from training.tools.check.page import write_refusal
     from training.tools.check.refused import look
 

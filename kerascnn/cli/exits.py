@@ -46,7 +46,7 @@ def ending(run: Callable[[], int | None]) -> None:
         # The reader of our output has seen enough; keep Python from saying so at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        fail(told_of_system(error), code=2 if error.errno in _WRONG_PATHS else 1)
+        fail(text_of_system_error(error), code=2 if error.errno in _WRONG_PATHS else 1)
 
 
 def warn(message: str) -> None:
@@ -60,7 +60,7 @@ def fail(message: str, *, code: int = 2) -> NoReturn:
     sys.exit(code)
 
 
-def told_of_system(error: OSError) -> str:
+def text_of_system_error(error: OSError) -> str:
     """What failed, where, and what to do."""
     where = f"{error.filename}: " if error.filename else ""
     remedy = "try again, or choose another place"

@@ -190,15 +190,15 @@ def stranger_options(command: Any) -> Any:
     return command
 
 
-def told_of(given: dict[str, Any]) -> Any:
-    """Those options, as `export.runtime.strangers.Told`; they are taken out of `given`."""
+def file_options_of(given: dict[str, Any]) -> Any:
+    """Those options, as `export.runtime.strangers.FileOptions`; they are taken out of `given`."""
     import pathlib
 
-    from export.runtime.strangers import Told
+    from export.runtime.strangers import FileOptions
 
     labels = given.pop("labels")
     names = ("preprocessing", "layout", "resize", "crop_fraction", "interpolation")
-    return Told(
+    return FileOptions(
         labels=None if labels is None else pathlib.Path(labels),
         image_size=image_size_of(given.pop("image_size")),
         **{name: given.pop(name) for name in names},
@@ -218,7 +218,7 @@ def training_request(model: str, **asked: Any) -> Any:
 
 
 def settings_options(command: Any) -> Any:
-    """What `compress` and `shrink` may be told beside the names of variants."""
+    """What `compress` and `shrink` take beside the names of variants."""
     for option in reversed((
         click.option(
             "--calibration",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kerascnn.cli.exits import warn
-from kerascnn.cli.options import json_option, stranger_options, told_of, with_tiles
+from kerascnn.cli.options import file_options_of, json_option, stranger_options, with_tiles
 from kerascnn.errors import InputError
 from training.common.wording import counted
 
@@ -118,8 +118,8 @@ def predict(
     known and name each image by its path, in text as in JSON. An image that cannot be read is
     skipped; the exit code is 2 then. Ctrl-C ends the work and leaves what was written whole.
 
-    Files of other programs are told by --labels, --preprocessing and the options below these what
-    they do not say themselves; TFLite Metadata are read.
+    What files of other programs do not say themselves is given by --labels, --preprocessing and
+    the options below these; TFLite Metadata are read.
     """
     path = pathlib.Path(artefact)
     if as_json and as_lines:
@@ -127,7 +127,7 @@ def predict(
     from export.artefacts.description import require_file
     from export.runtime.picture_args import require_frames, sources
 
-    told = told_of(limits)
+    options = file_options_of(limits)
     require_file(path)
     if not images and not lists:
         raise InputError("no images are named; give files, folders or a list of them")
@@ -137,7 +137,7 @@ def predict(
     require_frames(found, [f"--{name}" for name in given])
     from export.runtime.strangers import for_predict
 
-    known = for_predict(path, told)
+    known = for_predict(path, options)
     form = "json" if as_json else "jsonl" if as_lines else "text"
     from export.runtime.sources import Clip
 
@@ -183,15 +183,15 @@ def _answer(
     with StopRequests() as requests, contextlib.ExitStack() as stack:
         stop = lambda: requests.signal is not None  # noqa: E731
         order = Order(out=out, clip=clip, refuse=refuse, warn=warn, say=say, stop=stop)
-        told: Iterable[Answer] = answers(path, found, order=order, known=known, **limits)
+        answered: Iterable[Answer] = answers(path, found, order=order, known=known, **limits)
         if table is not None:
             writer = stack.enter_context(_table(table, columns(path, known), films))
-            told = _tabled(told, writer, films)
+            answered = _written_to(answered, writer, films)
         shown = form == "text" and sys.stdout.isatty()
         if not alone or films:
             total, unit = (None, "frame") if films else (len(found), "image")
-            told = _counted(told, total, unit, quiet=shown)
-        _PRINTERS[form](told)
+            answered = _with_bar(answered, total, unit, quiet=shown)
+        _PRINTERS[form](answered)
     if order.work.images + order.work.frames > 1:
         say(order.work.as_text())
     if requests.signal is not None and not _is_end_of_camera(found, requests.signal):
@@ -230,45 +230,45 @@ def _table(path: pathlib.Path, columns: Sequence[str], films: bool) -> Iterator[
         yield writer
 
 
-def _tabled(told: Iterable[Answer], writer: Any, films: bool) -> Iterator[Answer]:
+def _written_to(answered: Iterable[Answer], writer: Any, films: bool) -> Iterator[Answer]:
     """The same, written into a table; of an image that has nothing, a row of empty cells."""
-    for one in told:
+    for one in answered:
         place = [one.image, *([one.frame, one.time] if films else [])]
         for row in one.rows() or [()]:
             writer.writerow([*place, *row, *[None] * (len(one.columns) - len(row))])
         yield one
 
 
-def _counted(
-    told: Iterable[Answer], total: int | None, unit: str, *, quiet: bool
+def _with_bar(
+    answered: Iterable[Answer], total: int | None, unit: str, *, quiet: bool
 ) -> Iterator[Answer]:
     """The same, with a bar on stderr; without one where answers scroll by."""
     from training.common.progress import Progress
 
     if quiet:
-        yield from told
+        yield from answered
         return
     with Progress("predict", total, unit=unit) as progress:
-        for one in told:
+        for one in answered:
             progress.step()
             yield one
 
 
-def _print_text(told: Iterable[Answer]) -> None:
-    for one in told:
+def _print_text(answered: Iterable[Answer]) -> None:
+    for one in answered:
         click.echo(one.as_text())
 
 
-def _print_lines(told: Iterable[Answer]) -> None:
-    for one in told:
+def _print_lines(answered: Iterable[Answer]) -> None:
+    for one in answered:
         click.echo(json.dumps(one.as_json(), ensure_ascii=False))
 
 
-def _print_list(told: Iterable[Answer]) -> None:
+def _print_list(answered: Iterable[Answer]) -> None:
     """One JSON list, as `print_json` writes it, item by item; it is closed whatever happens."""
     begun = False
     try:
-        for one in told:
+        for one in answered:
             item = json.dumps(one.as_json(), indent=1, ensure_ascii=False).replace("\n", "\n ")
             click.echo(f",\n {item}" if begun else f"[\n {item}", nl=False)
             begun = True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kerascnn.cli.exits import fail, told_of_system
+from kerascnn.cli.exits import fail, text_of_system_error
 
 if TYPE_CHECKING:
     from kerascnn.api import Results
@@ -35,14 +35,14 @@ def print_results(
         results, failed = Results(error.rows), error
     page = None if results.report is None else str(results.report)
     if as_json:
-        told = {"results": results, "best": results.best_labels, "report": page}
-        print_json({**told, **more()})
+        fields = {"results": results, "best": results.best_labels, "report": page}
+        print_json({**fields, **more()})
     else:
         click.echo(str(results))
         if page:
             click.echo(f"report: {page}")
     if failed:
-        fail(told_of_system(failed), code=1)
+        fail(text_of_system_error(failed), code=1)
 
 
 def print_json(value: Any) -> None:

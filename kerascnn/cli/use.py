@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from kerascnn.cli.options import json_option, options_of, stranger_options, told_of, with_tiles
+from kerascnn.cli.options import (
+    file_options_of,
+    json_option,
+    options_of,
+    stranger_options,
+    with_tiles,
+)
 from kerascnn.cli.printing import print_json
 
 _EVALUATE = """\b
@@ -57,8 +63,8 @@ def evaluate(source: str, data: str | None, **given: Any) -> None:
     the validation split, else all images. Its classes are matched by name with the labels of the
     file, and those that the file does not know are refused.
 
-    Files of other programs are told by --labels, --preprocessing and the options below these what
-    they do not say themselves; TFLite Metadata are read.
+    What files of other programs do not say themselves is given by --labels, --preprocessing and
+    the options below these; TFLite Metadata are read.
     """
     from export.tools.evaluate import Asked, evaluate, write_table
     from export.tools.evaluation_page import require_page, write_page
@@ -66,7 +72,7 @@ def evaluate(source: str, data: str | None, **given: Any) -> None:
     page, table, as_json = (given.pop(name) for name in ("page", "table", "as_json"))
     reference = given.pop("reference")
     asked = Asked(
-        told=told_of(given),
+        file_options=file_options_of(given),
         options=options_of(given.pop("options"), "--option", "alpha=0.35"),
         reference=None if reference is None else pathlib.Path(reference),
         **given,

@@ -16,7 +16,7 @@ from kerascnn.errors import InputError
 
 # A description from elsewhere is not believed beyond these; the largest detectors have 200,000.
 MOST_ANCHORS = 10**7
-# Sides of boxes that are told by distances, in cells: below a pixel, and so large that float32
+# Sides of boxes that are coded as distances, in cells: below a pixel, and so large that float32
 # tells a box's two sides apart anywhere near the picture, which TFLite's operation insists on.
 SMALLEST_CELLS = 1e-2
 

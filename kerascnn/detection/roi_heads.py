@@ -70,7 +70,7 @@ def mask_head(maps, regions, classes, *, align, filters):
             3,
             padding="same",
             activation="relu",
-            kernel_initializer=_drawn(),
+            kernel_initializer=_initializer(),
             name=f"mask_conv{number}",
         )(x)
     x = layers.Conv2DTranspose(
@@ -78,20 +78,20 @@ def mask_head(maps, regions, classes, *, align, filters):
         2,
         strides=2,
         activation="relu",
-        kernel_initializer=_drawn(),
+        kernel_initializer=_initializer(),
         name="mask_deconv",
     )(x)
     predict = layers.Conv2D(
         1 + classes,
         1,
-        kernel_initializer=_drawn(),
+        kernel_initializer=_initializer(),
         dtype=heads.output_dtype(),
         name="mask_logits",
     )
     return UnfoldRegions(name="mask_unfold")(predict(x), regions)
 
 
-def _drawn():
+def _initializer():
     # torchvision's kaiming_normal_(mode="fan_out"). One a layer, since it always draws the same.
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 

@@ -34,7 +34,7 @@ def rpn(maps, anchors_a_cell, *, levels):
         3,
         padding="same",
         activation="relu",
-        kernel_initializer=_drawn(),
+        kernel_initializer=_initializer(),
         name="rpn_conv",
     )
     maps, outputs = [hidden(x) for x in maps], []
@@ -42,7 +42,7 @@ def rpn(maps, anchors_a_cell, *, levels):
         predict = layers.Conv2D(
             anchors_a_cell * values,
             1,
-            kernel_initializer=_drawn(),
+            kernel_initializer=_initializer(),
             dtype=heads.output_dtype(),
             name=name,
         )
@@ -56,7 +56,7 @@ def rpn(maps, anchors_a_cell, *, levels):
     return codes, flat(logits)
 
 
-def _drawn():
+def _initializer():
     # One a layer, since an initializer always draws the same.
     return keras.initializers.RandomNormal(stddev=STDDEV)
 

@@ -127,14 +127,14 @@ def _pyramid(maps, conventions, units):
 
 def _head(maps, conventions, values, *, bias, name):
     """One head over all levels: a list of (batch, points of the level, values)."""
-    drawn = keras.initializers.RandomNormal(stddev=_STDDEV)
+    initializer = keras.initializers.RandomNormal(stddev=_STDDEV)
     shared = [
         layers.Conv2D(
             x.shape[-1],
             3,
             padding="same",
             use_bias=False,
-            kernel_initializer=drawn.clone(),
+            kernel_initializer=initializer.clone(),
             name=f"{name}_conv{number}",
         )
         for number, x in enumerate(maps[:1] * _HIDDEN, 1)
@@ -144,7 +144,7 @@ def _head(maps, conventions, values, *, bias, name):
         predict = layers.Conv2D(
             values,
             1,
-            kernel_initializer=drawn.clone(),
+            kernel_initializer=initializer.clone(),
             bias_initializer=keras.initializers.Constant(bias),
             dtype=heads.output_dtype(),
             name=f"{name}_map{level}_predict",

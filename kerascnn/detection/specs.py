@@ -44,7 +44,7 @@ class Suppression:
         return self.soft_nms_sigma is not None
 
 
-# Fields that came later: at their defaults they are not told, as in files of before.
+# Fields that came later: at their defaults they are not written, as in files of before.
 _LATER: Mapping[str, Any] = {
     "suppression": "hard",
     "soft_nms_sigma": SOFT_NMS_SIGMA,
@@ -85,11 +85,11 @@ class _Suppresses:
 
 def suppression_to_dict(spec: DetectorSpec | TwoStageSpec) -> dict[str, Any]:
     """The fields of a spec that say of suppression what is not the default."""
-    told = ((name, getattr(spec, name)) for name in _LATER)
-    return {name: value for name, value in told if value != _LATER[name]}
+    later = ((name, getattr(spec, name)) for name in _LATER)
+    return {name: value for name, value in later if value != _LATER[name]}
 
 
-def _told(spec: DetectorSpec | TwoStageSpec) -> dict[str, Any]:
+def _fields(spec: DetectorSpec | TwoStageSpec) -> dict[str, Any]:
     values = dataclasses.asdict(spec)
     return {k: v for k, v in values.items() if k not in _LATER} | suppression_to_dict(spec)
 
@@ -185,7 +185,7 @@ class DetectorSpec(_Suppresses):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; without a coding where boxes are deltas, as it always was."""
-        values = _told(self)
+        values = _fields(self)
         if self.coding == DELTAS:
             del values["coding"]
         return values
@@ -282,7 +282,7 @@ class TwoStageSpec(_Suppresses):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; "stages" tells it from a `DetectorSpec`'s."""
-        return {"stages": self.stages, **_told(self)}
+        return {"stages": self.stages, **_fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TwoStageSpec:

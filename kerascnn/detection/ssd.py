@@ -270,8 +270,8 @@ def _draw_kernels(model):
     """Draw the kernels outside the backbone anew, as torchvision does."""
     for layer in model.layers:
         if layer.name.startswith(("extra", "box", "class")) and hasattr(layer, "kernel"):
-            drawn = keras.random.normal(layer.kernel.shape, stddev=STDDEV)
-            layer.kernel.assign(drawn)
+            kernel = keras.random.normal(layer.kernel.shape, stddev=STDDEV)
+            layer.kernel.assign(kernel)
 
 
 ssdlite_mobilenet_v3_small = functools.partial(ssdlite_mobilenet_v3, "ssdlite_mobilenet_v3_small")

@@ -40,7 +40,7 @@ class Digest:
         """What is published of a file; None where it is the server that tells."""
         return None if row.digest is None else cls(*row.digest.split(":"))
 
-    def fits(self, path: pathlib.Path) -> bool:
+    def matches(self, path: pathlib.Path) -> bool:
         """Whether a file has this digest."""
         return digits_of(path, self.kind).startswith(self.digits.lower())
 
@@ -102,8 +102,8 @@ def verify(row: Published, path: pathlib.Path | None = None) -> None:
         InputError: it has another one; the message names both.
     """
     path = path or path_of(row)
-    wanted = Digest.of_row(row) or _told_of(path)
-    if wanted is not None and not wanted.fits(path):
+    wanted = Digest.of_row(row) or _noted_digest(path)
+    if wanted is not None and not wanted.matches(path):
         raise InputError(
             f"{path} is not {row.described} as published: its {wanted.kind.upper()} is "
             f"{digits_of(path, wanted.kind)[: len(wanted.digits)]}, not {wanted.digits}; delete it"
@@ -164,6 +164,6 @@ def _is_remembered(path: pathlib.Path) -> bool:
     return note.get("bytes") == known.st_size and note.get("mtime_ns") == known.st_mtime_ns
 
 
-def _told_of(path: pathlib.Path) -> Digest | None:
-    """What the server, or the first look, told of a file of which nobody publishes a digest."""
+def _noted_digest(path: pathlib.Path) -> Digest | None:
+    """The digest by the server, or the first look, of a file of which nobody publishes one."""
     return read_note(json.dumps(_note(path)))

@@ -119,7 +119,7 @@ class _Download:
         resumed = self._there() > 0
         try:
             self._until_whole()
-            if resumed and not self._digest().fits(self._partial):
+            if resumed and not self._digest().matches(self._partial):
                 self._forget()  # perhaps the first part was of another file
                 self._until_whole()
             self._settle()
@@ -227,7 +227,7 @@ class _Download:
     def _settle(self) -> None:
         """Put a whole file in its place if it is the published one, else remove it."""
         wanted = self._digest()
-        if not wanted.fits(self._partial):
+        if not wanted.matches(self._partial):
             found = cache.digits_of(self._partial, wanted.kind)[: len(wanted.digits)]
             self._forget()
             raise self._failed(f"it sent another file: {wanted} is wanted, and {found} came")

@@ -11,7 +11,7 @@ from kerascnn import weights
 from kerascnn.catalogue import ENTRIES
 from kerascnn.errors import InputError
 from kerascnn.weights import cache, download, published
-from kerascnn.weights.published import Published, told
+from kerascnn.weights.published import Published, options_text
 from kerascnn.zoo import entry
 
 _TO_THE_RIGHT = ("MB", "pixels", "top-1", "AP")
@@ -134,7 +134,7 @@ def _cells(item: Item) -> dict[str, str]:
     row = item.row
     return {
         "model": row.model,
-        "weights": f"{row.name}{told(row.options)}",
+        "weights": f"{row.name}{options_text(row.options)}",
         "source": row.source,
         "MB": "" if row.size is None else f"{row.size / _MB:.1f}",
         "pixels": str(row.evaluation.size),

@@ -59,8 +59,8 @@ def read_checkpoint(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     except InputError as error:
         raise _named(path, str(error)) from error
     except Exception as error:
-        told = f"{type(error).__name__} {error}"
-        raise InputError(f"{path} is not a readable PyTorch checkpoint: {told}") from error
+        fault = f"{type(error).__name__} {error}"
+        raise InputError(f"{path} is not a readable PyTorch checkpoint: {fault}") from error
 
 
 def _tensors(path: pathlib.Path, state: Any) -> dict[str, np.ndarray]:

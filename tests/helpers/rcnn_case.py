@@ -88,7 +88,7 @@ def losses(given: dict) -> dict:
     loss = RCNNLoss(spec=spec)
     truth = Truth(given["boxes"] / SIZE, given["labels"], given["labels"] == -2)
     truth = Truth(*map(ops.convert_to_tensor, truth))
-    chance = np.random.default_rng(0).random((3, loss.chances(6)), np.float32)
+    chance = np.random.default_rng(0).random((3, loss.random_numbers(6)), np.float32)
     objects, proposals = loss.of_anchors(truth, given["rpn_codes"], given["rpn_logits"], chance)
     regions = loss.regions(
         truth, ops.convert_to_tensor(given["proposals"] / SIZE),

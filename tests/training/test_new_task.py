@@ -170,7 +170,7 @@ def test_its_files_are_used_alone(
     trained: pathlib.Path, rows: list[dict[str, Any]], name: str, tmp_path: pathlib.Path
 ) -> None:
     path = shutil.copy(trained / "artefacts" / name, tmp_path)
-    told = info(pathlib.Path(path)).told
+    told = info(pathlib.Path(path)).metadata
     assert (told["task"], told["decoding"]) == ("brightness", {"kind": "number"})
     assert "a number, as it is" in as_text(info(pathlib.Path(path)))
     image = str(trained.parent / "data" / "3.png")

@@ -165,7 +165,7 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Drawn:
+class SampledParameters:
     """What one image of a batch is made of.
 
     Attributes:
@@ -177,7 +177,9 @@ class Drawn:
     centre: tuple[float, float] | None
 
 
-def draw(policy: BoxPolicy, batch: np.ndarray, row: int, *, seed: int, epoch: int) -> Drawn:
+def draw(
+    policy: BoxPolicy, batch: np.ndarray, row: int, *, seed: int, epoch: int
+) -> SampledParameters:
     """Draw what happens to one image of a batch.
 
     Args:
@@ -191,7 +193,7 @@ def draw(policy: BoxPolicy, batch: np.ndarray, row: int, *, seed: int, epoch: in
     tries = rng.random((_TRIES if policy.overlap_crop else 0, 4))
     if whole[_MOSAIC] >= policy.mosaic:
         part = _part(policy, int(batch[row]), rows[0], tries, _shapes(policy, rng))
-        return Drawn(parts=(part,), centre=None)
+        return SampledParameters(parts=(part,), centre=None)
     # A batch of fewer than four has some of them twice.
     others = np.resize(1 + rng.permutation(len(batch) - 1), 3)
     pictures = np.insert(batch[(row + others) % len(batch)], int(4 * whole[_OWN]), batch[row])
@@ -204,7 +206,7 @@ def draw(policy: BoxPolicy, batch: np.ndarray, row: int, *, seed: int, epoch: in
     ]
     low, high = policy.mosaic_centre
     y, x = low + (high - low) * whole[_CENTRE]
-    return Drawn(parts=tuple(parts), centre=(float(y), float(x)))
+    return SampledParameters(parts=tuple(parts), centre=(float(y), float(x)))
 
 
 def _shapes(policy: BoxPolicy, rng: np.random.Generator) -> np.ndarray:

@@ -22,7 +22,7 @@ from kerascnn import geometry
 from kerascnn.errors import InputError
 from kerascnn.geometry import Placement, mirrored
 from kerascnn.preprocessing import Preprocessing
-from training.augment.box_policies import BoxPolicy, Drawn, Part
+from training.augment.box_policies import BoxPolicy, Part, SampledParameters
 from training.datasets import mask_bits, tiling
 from training.datasets.detection import Mask, Objects
 from training.datasets.pictures import fit_array
@@ -178,7 +178,7 @@ def _sides(preprocessing: Preprocessing) -> np.ndarray:
 
 def augment(
     policy: BoxPolicy,
-    drawn: Drawn,
+    params: SampledParameters,
     read: Callable[[int], tuple[np.ndarray, Objects]],
     preprocessing: Preprocessing,
     *,
@@ -187,23 +187,23 @@ def augment(
     """One image of a batch.
 
     Args:
-        drawn: of `box_policies.draw`.
+        params: of `box_policies.draw`.
         read: gives the (h, w, 3) uint8 pixels and the objects at a position of the split.
         masks: whether objects' masks move along.
     """
     tiles = [
         make_tile(policy, part, area, *read(part.picture), preprocessing, masks=masks)
-        for part, area in zip(drawn.parts, rectangles(drawn, preprocessing), strict=True)
+        for part, area in zip(params.parts, rectangles(params, preprocessing), strict=True)
     ]
     return assembled(tiles, preprocessing)
 
 
-def rectangles(drawn: Drawn, preprocessing: Preprocessing) -> tuple[Rectangle, ...]:
+def rectangles(params: SampledParameters, preprocessing: Preprocessing) -> tuple[Rectangle, ...]:
     """What of the network's input each part may cover."""
     height, width = preprocessing.height, preprocessing.width
-    if drawn.centre is None:
+    if params.centre is None:
         return (Rectangle(top=0, left=0, bottom=height, right=width),)
-    y, x = round(drawn.centre[0] * height), round(drawn.centre[1] * width)
+    y, x = round(params.centre[0] * height), round(params.centre[1] * width)
     return tuple(
         Rectangle(top=top, left=left, bottom=bottom, right=right)
         for top, bottom in ((0, y), (y, height))

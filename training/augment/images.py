@@ -22,49 +22,49 @@ from training.augment.policies import Policy
 from training.augment.randaugment import picked, randaugmented
 
 
-def augment(policy: Policy, pictures: Any, drawn: Mapping[str, Any], size: tuple[int, int]) -> Any:
+def augment(policy: Policy, pictures: Any, params: Mapping[str, Any], size: tuple[int, int]) -> Any:
     """Do to a batch what was drawn for it.
 
     Args:
         pictures: (b, h, w, 1 or 3) float32, 0 to 255.
-        drawn: rows of `draw` for these images. Without "window" they are taken whole, which
+        params: rows of `draw` for these images. Without "window" they are taken whole, which
             saves the resampling where a decoder has cut them to `size` already.
         size: (height, width) of the network, as `draw` had it.
 
     Returns:
         (b, height, width, channels) float32, 0 to 255; untouched if nothing was drawn.
     """
-    drawn = {key: ops.convert_to_tensor(rows) for key, rows in drawn.items()}
-    pictures = _moved(policy, pictures, drawn, size)
-    pictures = _recoloured(pictures, drawn)
-    if "operations" in drawn:
-        pictures = randaugmented(policy.magnitude, pictures, drawn["operations"])
-    if "erased" in drawn:
-        pictures = _without(pictures, drawn["erased"], drawn["noise"])
+    params = {key: ops.convert_to_tensor(rows) for key, rows in params.items()}
+    pictures = _moved(policy, pictures, params, size)
+    pictures = _recoloured(pictures, params)
+    if "operations" in params:
+        pictures = randaugmented(policy.magnitude, pictures, params["operations"])
+    if "erased" in params:
+        pictures = _without(pictures, params["erased"], params["noise"])
     return pictures
 
 
-def _moved(policy: Policy, pictures: Any, drawn: Mapping[str, Any], size: tuple[int, int]) -> Any:
+def _moved(policy: Policy, pictures: Any, params: Mapping[str, Any], size: tuple[int, int]) -> Any:
     """Crop, resize, flip, shift and warp, in one resampling."""
     same = tuple(pictures.shape[1:3]) == tuple(size)
-    if same and not drawn.keys() & {"window", "shift", "matrix"}:
-        if "flip" in drawn:
+    if same and not params.keys() & {"window", "shift", "matrix"}:
+        if "flip" in params:
             mirrored = ops.flip(pictures, axis=2)
-            return ops.where(drawn["flip"][:, None, None, None] > 0, mirrored, pictures)
+            return ops.where(params["flip"][:, None, None, None] > 0, mirrored, pictures)
         return pictures
-    scale_y, start_y = _axis(0, pictures, drawn, size)
-    scale_x, start_x = _axis(1, pictures, drawn, size)
+    scale_y, start_y = _axis(0, pictures, params, size)
+    scale_x, start_x = _axis(1, pictures, params, size)
     y = ops.arange(size[0], dtype="float32")[None]
     x = ops.arange(size[1], dtype="float32")[None]
-    if "matrix" not in drawn:
+    if "matrix" not in params:
         rows = _interpolated(pictures, scale_y * y + start_y, policy.outside)
         turned = ops.transpose(rows, (0, 2, 1, 3))
         columns = _interpolated(turned, scale_x * x + start_x, policy.outside)
         return ops.transpose(columns, (0, 2, 1, 3))
     # (b, 3): the map along the axes, after the matrix.
     last = np.array([[0, 0, 1]], np.float32)
-    to_x = drawn["matrix"][:, 0] * scale_x + start_x * last
-    to_y = drawn["matrix"][:, 1] * scale_y + start_y * last
+    to_x = params["matrix"][:, 0] * scale_x + start_x * last
+    to_y = params["matrix"][:, 1] * scale_y + start_y * last
     x, y = x[:, None], y[:, :, None]
     at_x, at_y = (
         to[:, 0, None, None] * x + to[:, 1, None, None] * y + to[:, 2, None, None]
@@ -74,22 +74,22 @@ def _moved(policy: Policy, pictures: Any, drawn: Mapping[str, Any], size: tuple[
 
 
 def _axis(
-    axis: int, pictures: Any, drawn: Mapping[str, Any], size: tuple[int, int]
+    axis: int, pictures: Any, params: Mapping[str, Any], size: tuple[int, int]
 ) -> tuple[Any, Any]:
     """(b, 1) scale and start: from pixel number p of the result to scale * p + start."""
     length, result = pictures.shape[1 + axis], size[axis]
-    if "window" in drawn:
-        window = drawn["window"]
+    if "window" in params:
+        window = params["window"]
         first, share = window[:, axis : axis + 1], window[:, axis + 2 : axis + 3]
     else:
         share = ops.ones((ops.shape(pictures)[0], 1), "float32")
         first = share * 0.0
     scale, start = share * (length / result), first * float(length) - 0.5
     offset = 0.5
-    if "shift" in drawn:
-        offset = offset - drawn["shift"][:, axis : axis + 1]
-    if axis == 1 and "flip" in drawn:
-        flip = drawn["flip"][:, None]
+    if "shift" in params:
+        offset = offset - params["shift"][:, axis : axis + 1]
+    if axis == 1 and "flip" in params:
+        flip = params["flip"][:, None]
         return scale * (1 - 2 * flip), start + scale * (flip * (result - 1) + offset)
     return scale, start + scale * offset
 
@@ -144,19 +144,19 @@ def _neighbours(at: Any, length: int, outside: str) -> list[tuple[Any, Any]]:
     return pairs
 
 
-def _recoloured(pictures: Any, drawn: Mapping[str, Any]) -> Any:
+def _recoloured(pictures: Any, params: Mapping[str, Any]) -> Any:
     channels = pictures.shape[-1]
-    if "negative" in drawn:
-        inverted = drawn["negative"][:, None, None, None] > 0
+    if "negative" in params:
+        inverted = params["negative"][:, None, None, None] > 0
         pictures = ops.where(inverted, 255.0 - pictures, pictures)
-    if "gains" in drawn:
-        pictures = pictures * drawn["gains"][:, None, None, :channels]
-    if "colour" in drawn:
-        colour = drawn["colour"]
+    if "gains" in params:
+        pictures = pictures * params["gains"][:, None, None, :channels]
+    if "colour" in params:
+        colour = params["colour"]
         if channels == 1:
             colour = ops.mean(colour, axis=1, keepdims=True)
         pictures = pictures + colour[:, None, None]
-    if drawn.keys() & {"gains", "colour"}:
+    if params.keys() & {"gains", "colour"}:
         pictures = ops.clip(pictures, 0.0, 255.0)
     return pictures
 

@@ -38,7 +38,7 @@ class TrainingData:
         classes: length of the one-hot labels.
         config: gives order, augmentation and mixing.
         shard: (index, count): this host's part of every batch.
-        broken: is told of images that cannot be read; the next one of the same class that can
+        broken: collects images that cannot be read; the next one of the same class that can
             stands in for each.
     """
 
@@ -69,7 +69,7 @@ class TrainingData:
 
     def epoch(self, number: int) -> dict[str, np.ndarray]:
         """Rows of all batches of `epoch_schedule.epoch`, with the axes (step, row, ...)."""
-        drawn = epoch_schedule.epoch(
+        schedule = epoch_schedule.epoch(
             self.split,
             source=self.source,
             target=self.preprocessing,
@@ -79,7 +79,7 @@ class TrainingData:
         index, count = self.shard
         return {
             key: rows.reshape(self.steps, count, self.batch_size, *rows.shape[1:])[:, index]
-            for key, rows in drawn.items()
+            for key, rows in schedule.items()
         }
 
     def one_batch(self) -> dict[str, np.ndarray]:
@@ -114,8 +114,8 @@ class TrainingData:
 
 def split_rows(rows: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """(index, the batch without its images) out of flat rows."""
-    drawn = {key: value for key, value in rows.items() if key not in ("index", "mix")}
-    batch: dict[str, Any] = {"drawn": drawn}
+    params = {key: value for key, value in rows.items() if key not in ("index", "mix")}
+    batch: dict[str, Any] = {"drawn": params}
     if "mix" in rows:
         batch["mix"] = rows["mix"]
     return rows["index"], batch
@@ -179,7 +179,7 @@ class EvaluationBatches(keras.utils.PyDataset):
 
     Args:
         split: at the network's geometry.
-        broken: is told of images that cannot be read.
+        broken: collects images that cannot be read.
     """
 
     def __init__(

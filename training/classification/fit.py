@@ -211,7 +211,7 @@ class ClassificationTraining(TrainingTask):
         # Made with the compilation: the mean loss, and ours.
         return [*self.training_model.metrics[0].variables, *metric.variables]
 
-    def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
+    def input_pipeline(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
         return self.placement.distribute(
             lambda shard: training_input(
                 dataclasses.replace(self._training_data, shard=shard),
@@ -229,14 +229,14 @@ class ClassificationTraining(TrainingTask):
         if not len(validation):
             return None
         size = placement.evaluation_batch(len(validation), training_data.config.batch_size)
-        feed = evaluation_input(
+        batches = evaluation_input(
             validation,
             training_data.preprocessing,
             classes=training_data.classes,
             batch_size=size,
             broken=training_data.broken,
         )
-        return placement.distribute_evaluation(feed)
+        return placement.distribute_evaluation(batches)
 
     def names(self, epoch: int, step: int) -> list[str]:
         return self._training_data.names(epoch, step)

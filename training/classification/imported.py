@@ -54,10 +54,10 @@ def answered(
 
     Args:
         predict: of the network.
-        broken: is told of images that cannot be read, which are left out.
+        broken: collects images that cannot be read, which are left out.
     """
 
-    def told(split: Split) -> Split:
+    def labelled(split: Split) -> Split:
         def answers(some: Split) -> np.ndarray:
             blocks = picture_batches(some, preprocessing)
             found = [predict(block).argmax(axis=-1) for block in blocks]
@@ -70,8 +70,8 @@ def answered(
 
     return dataclasses.replace(
         dataset,
-        validation=dataset.validation and told(dataset.validation),
-        held_out=told(dataset.held_out),
+        validation=dataset.validation and labelled(dataset.validation),
+        held_out=labelled(dataset.held_out),
     )
 
 
@@ -102,7 +102,7 @@ def with_answers(dataset: Dataset, path: pathlib.Path) -> Dataset:
     except (OSError, ValueError, KeyError) as error:
         raise own_answers.gone(path, error) from None
 
-    def told(split: Split) -> Split:
+    def labelled(split: Split) -> Split:
         keys = [own_answers.key_of(name, dataset.name) for name in split.names]
         there = [index for index, key in enumerate(keys) if key in known]
         labels = np.array([known[keys[index]] for index in there], np.int32)
@@ -110,6 +110,6 @@ def with_answers(dataset: Dataset, path: pathlib.Path) -> Dataset:
 
     return dataclasses.replace(
         dataset,
-        validation=dataset.validation and told(dataset.validation),
-        held_out=told(dataset.held_out),
+        validation=dataset.validation and labelled(dataset.validation),
+        held_out=labelled(dataset.held_out),
     )

@@ -54,7 +54,7 @@ def sigmoid_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, n
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
-    """Features with what is to be told of them.
+    """Features with their targets.
 
     Attributes:
         features: (n, d) float32 or float64.

@@ -102,7 +102,7 @@ class Outputs:
         return float(max(np.ptp(self.logits, axis=0).max(), np.ptp(self.largest)))
 
     @property
-    def told(self) -> str:
+    def coverage(self) -> str:
         """What is to be said where not all logits are kept; empty where they are."""
         some, all_ = len(self.compared), len(self)
         return "" if some == all_ else f" ({some:,} of {all_:,} images in all logits)"

@@ -76,7 +76,7 @@ class Seen:
         split: in memory, at the geometry of `source` or the network's; or as files.
         source: how they are stored.
         preprocessing: of the network.
-        broken: is told of those that cannot be read.
+        broken: collects those that cannot be read.
     """
 
     split: Split

@@ -90,14 +90,14 @@ def _saved_model(source: str, size: tuple[int, ...] | None) -> dict[str, np.ndar
 
     _refuse_operations(source)
     loaded = tf.saved_model.load(source)
-    serve, told, output = _signature(loaded)
-    shape = _shape(told, size)
+    serve, spec, output = _signature(loaded)
+    shape = _shape(spec, size)
 
     @tf.function(input_signature=[tf.TensorSpec((1, *shape), tf.float32)], autograph=False)
     def network(image):
-        return serve(**{told.name: tf.cast(image, told.dtype)})[output]
+        return serve(**{spec.name: tf.cast(image, spec.dtype)})[output]
 
-    images = _noise(shape, told.dtype.as_numpy_dtype)
+    images = _noise(shape, spec.dtype.as_numpy_dtype)
     answers = [network(tf.constant(image[None])).numpy()[0] for image in images]
     concrete = network.get_concrete_function()
     work = tf.lite.TFLiteConverter.from_concrete_functions([concrete], loaded)
@@ -144,17 +144,17 @@ def _signature(loaded: Any) -> tuple[Any, Any, str]:
                 f"has {len(found)} {what}s in its signature {name!r} ({', '.join(found)}), and not "
                 "one: save it with a signature from one image to one answer"
             )
-    ((key, told),) = given.items()
+    ((key, spec),) = given.items()
     import tensorflow as tf
 
-    return serve, tf.TensorSpec(told.shape, told.dtype, name=key), next(iter(outputs))
+    return serve, tf.TensorSpec(spec.shape, spec.dtype, name=key), next(iter(outputs))
 
 
-def _shape(told: Any, size: tuple[int, ...] | None) -> tuple[int, ...]:
+def _shape(spec: Any, size: tuple[int, ...] | None) -> tuple[int, ...]:
     """(height, width, channels) of an image, or with the channels first as the function has it."""
-    if told.shape.rank != 4:
-        raise Refused(f"takes {told.shape}, not images of height x width x channels")
-    shape = list(told.shape)[1:]
+    if spec.shape.rank != 4:
+        raise Refused(f"takes {spec.shape}, not images of height x width x channels")
+    shape = list(spec.shape)[1:]
     first = shape[0] in (1, 3) and shape[2] not in (1, 3)
     sides = (1, 2) if first else (0, 1)
     if any(shape[one] is None for one in sides):
@@ -165,7 +165,7 @@ def _shape(told: Any, size: tuple[int, ...] | None) -> tuple[int, ...]:
         for place, side in zip(sides, size, strict=True):
             shape[place] = shape[place] or side
     if None in shape:
-        raise Refused(f"takes {told.shape}: how many channels is not said")
+        raise Refused(f"takes {spec.shape}: how many channels is not said")
     return tuple(map(int, shape))
 
 

@@ -2,7 +2,7 @@
 
 Drawings are set in DejaVu Sans, which comes with matplotlib and has Latin, Greek, Cyrillic, Hebrew
 and Arabic letters. For those that it lacks (Chinese, Japanese, Korean, Devanagari, most emoji) a
-font of the machine stands in, letter by letter; what no font has is told once, with what to
+font of the machine stands in, letter by letter; what no font has is warned of once, with what to
 install. Nothing is fetched.
 """
 
@@ -24,19 +24,19 @@ from PIL import ImageDraw, ImageFont, features
 from training.common.progress import say
 
 OURS = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-_MOST_TOLD = 8  # letters in a warning
+_MOST_NAMED = 8  # letters in a warning
 # Upright letters of a plain weight come first, by the words of a file's name.
 _UNWANTED = re.compile("serif|mono|bold|italic|oblique|light|thin|black|medium|cond|narrow", re.I)
 # Scripts whose letters join, stack or run from right to left: Hebrew to Myanmar, and Khmer.
 _SHAPED = ((0x0590, 0x109F), (0x1780, 0x17FF), (0xFB1D, 0xFDFF), (0xFE70, 0xFEFC))
 _EAST_ASIAN = ("CJK", "HANGUL", "HIRAGANA", "KATAKANA", "BOPOMOFO", "FULLWIDTH")
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def fallbacks(texts: Iterable[str]) -> tuple[pathlib.Path, ...]:
     """Font files for the letters that `OURS` lacks, as few as have all that any font here has.
 
-    Letters that no font has, and that were not told of before, are told on stderr.
+    A warning on stderr names letters that no font has, each once.
     """
     lacking = _letters(texts) - _held(OURS, _letters(texts))
     if not lacking:
@@ -155,12 +155,12 @@ def _family(path: pathlib.Path) -> str:
 
 
 def _tell_missing(letters: Iterable[str]) -> None:
-    new = sorted(set(letters) - _told)
+    new = sorted(set(letters) - _warned)
     if not new:
         return
-    _told.update(new)
-    listed = ", ".join(f"{one} (U+{ord(one):04X})" for one in new[:_MOST_TOLD])
-    more = f" and {len(new) - _MOST_TOLD} more" if len(new) > _MOST_TOLD else ""
+    _warned.update(new)
+    listed = ", ".join(f"{one} (U+{ord(one):04X})" for one in new[:_MOST_NAMED])
+    more = f" and {len(new) - _MOST_NAMED} more" if len(new) > _MOST_NAMED else ""
     packages = " ".join(sorted({_package(one) for one in new}))
     say(
         f"warning: no font on this computer has {listed}{more}; drawn as boxes. Install one (on "
@@ -176,9 +176,9 @@ def _package(letter: str) -> str:
 
 def _tell_unshaped(texts: Iterable[str]) -> None:
     shaped = {one for text in texts for one in text if _is_shaped(one)}
-    if not shaped or "raqm" in _told or features.check("raqm"):
+    if not shaped or "raqm" in _warned or features.check("raqm"):
         return
-    _told.add("raqm")
+    _warned.add("raqm")
     say(
         f"warning: letters such as {min(shaped)} are drawn one by one, from left to right: Pillow "
         "finds no FriBiDi, which orders and joins them; install it (on Debian and Ubuntu: apt "

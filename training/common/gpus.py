@@ -59,9 +59,9 @@ def of_driver(
         listing: names in a folder.
     """
     command, read, listing = command or run, read or text_of, listing or names_in
-    told = command("nvidia-smi", f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits")
-    if told:
-        return [_of_line(line) for line in told.splitlines() if line.strip()]
+    printed = command("nvidia-smi", f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits")
+    if printed:
+        return [_of_line(line) for line in printed.splitlines() if line.strip()]
     found = []
     for folder in listing(_ROOT):
         for line in read(f"{_ROOT}/{folder}/information").splitlines():

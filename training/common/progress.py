@@ -1,7 +1,7 @@
 """Progress for people: a bar on a terminal, now and then a line in a log; both on stderr.
 
-A program that shows progress in a way of its own takes it as `Event`s (`told_to`); then nothing is
-written.
+A program that shows progress in a way of its own takes it as `Event`s (`reported_to`); then nothing
+is written.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _listener: Listener | None = None
 
 
 @contextlib.contextmanager
-def told_to(listener: Listener) -> Iterator[None]:
+def reported_to(listener: Listener) -> Iterator[None]:
     """While open, progress goes to `listener`, and nothing is written."""
     global _listener  # noqa: PLW0603
     before, _listener = _listener, listener
@@ -127,7 +127,7 @@ class Progress:
             self._paced, self._began = True, time.monotonic()
             self._done_before = self._done + count
         self._done += count
-        if self._told(""):
+        if self._notified(""):
             return
         self._bar.update(count)
         silent = _SECONDS_BETWEEN_OTHERS if self._lines else SECONDS_OF_SILENCE
@@ -136,10 +136,10 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Show figures behind the bar, or as a line of a log if some seconds have passed."""
-        if self._told(text):
+        if self._notified(text):
             return
         self._bar.set_postfix_str(text, refresh=False)
-        # Whoever waits for the first step, and its compilation, is told that it came.
+        # Whoever waits for the first step, and its compilation, sees that it came.
         rare = self._lines and self._noted
         self._noted = True
         late = self._is_late(_SECONDS_BETWEEN_OTHERS if rare else SECONDS_BETWEEN_LINES)
@@ -152,8 +152,8 @@ class Progress:
         say(f"{self._description}: {text}{self._left()}")
         self._spoken = time.monotonic()
 
-    def _told(self, note: str) -> bool:
-        """Whether somebody listens, who is told."""
+    def _notified(self, note: str) -> bool:
+        """Whether there is a listener, which gets an event."""
         if _listener is None:
             return False
         _listener(

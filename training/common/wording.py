@@ -18,7 +18,7 @@ def enumerated(words: Sequence[str]) -> str:
 
 
 def skipped(count: int) -> str:
-    """What is told of broken images that were passed over."""
+    """The message on broken images that were passed over."""
     return f"{counted(count, 'broken image')} skipped; --strict makes broken images an error"
 
 
@@ -32,7 +32,7 @@ def _plural(noun: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class SizeUnit:
-    """What sizes that are shown together are told in, so that they compare at a glance.
+    """The unit of sizes that are shown together, so that they compare at a glance.
 
     Attributes:
         name: "KB" or "MB".

@@ -1,7 +1,7 @@
 """Images of 16 bits a channel, whose values may use fewer: to 8 bits.
 
 Cameras and scanners of 10 and 12 bits write their values into the low bits of 16-bit PNG files;
-as a share of 65,535 the brightest would be 16 of 255. How many bits are used is told, image by
+as a share of 65,535 the brightest would be 16 of 255. How many bits are used is found, image by
 image and the same way wherever one is read, by
 
 1. the file's sBIT chunk (PNG 1.2, 4.2.6: the significant bits), if no value is above them,

@@ -82,26 +82,26 @@ def keeping(
                 return known
         except (KeyError, ValueError, IndexError, TypeError):
             pass  # damaged: read anew
-    told = read()
-    kept.save(key, _packed(told))
-    return told
+    file = read()
+    kept.save(key, _packed(file))
+    return file
 
 
-def _packed(told: CocoFile) -> dict[str, np.ndarray]:
+def _packed(file: CocoFile) -> dict[str, np.ndarray]:
     about = {
-        "listed": list(told.listed),
-        "categories": list(told.categories.items()),
-        "group": told.group,
-        "notes": [dataclasses.asdict(note) for note in told.notes],
+        "listed": list(file.listed),
+        "categories": list(file.categories.items()),
+        "group": file.group,
+        "notes": [dataclasses.asdict(note) for note in file.notes],
     }
     arrays = {
         "about": _bytes(json.dumps(about).encode("ascii")),
-        "present": told.present,
-        "sizes": told.sizes,
-        "weights": told.weights,
+        "present": file.present,
+        "sizes": file.sizes,
+        "weights": file.weights,
     }
-    arrays |= {name: getattr(told.annotations, name) for name in _COLUMNS}
-    if (shapes := told.annotations.shapes) is not None:
+    arrays |= {name: getattr(file.annotations, name) for name in _COLUMNS}
+    if (shapes := file.annotations.shapes) is not None:
         rows = sorted(shapes.runs)
         arrays |= {"points": shapes.points, "parts": shapes.parts, "polygons": shapes.polygons}
         arrays["run_rows"] = np.array(rows, np.int64)

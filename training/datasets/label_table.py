@@ -117,8 +117,8 @@ def scan(
         InputError: it cannot be read, is not clear, or has images of several labels.
     """
     table = read(path, strict=strict)
-    told = one_each(path, table.rows)
-    name = named(path, told)
+    labels = one_each(path, table.rows)
+    name = named(path, labels)
     whole = Split(
         labels=name.indices.astype(np.int32),
         names=tuple(row.file for row in table.rows),
@@ -147,17 +147,17 @@ def read(path: pathlib.Path, *, strict: bool, several: bool = False) -> Table:
     Raises:
         InputError: as of `scan`.
     """
-    told = _told(path, strict, several)
-    sizes = weigh([row.file for row in told.rows])
+    table = _read_tables(path, strict, several)
+    sizes = weigh([row.file for row in table.rows])
     gone = Faults("missing-images", "images are missing", strict=strict)
     for at in np.flatnonzero(sizes < 0).tolist():
-        gone.add(f"{told.rows[at].place}: {told.rows[at].file} is not a file", "restore it")
+        gone.add(f"{table.rows[at].place}: {table.rows[at].file} is not a file", "restore it")
     there = np.flatnonzero(sizes >= 0)
     return dataclasses.replace(
-        told,
-        rows=[told.rows[at] for at in there.tolist()],
+        table,
+        rows=[table.rows[at] for at in there.tolist()],
         sizes=sizes[there],
-        notes=(*told.notes, *gone.settle(str(path), len(told.rows))),
+        notes=(*table.notes, *gone.settle(str(path), len(table.rows))),
     )
 
 
@@ -169,11 +169,11 @@ def gives_several(path: pathlib.Path) -> bool:
     Raises:
         InputError: as of `scan`.
     """
-    told = _told(path, strict=False, several=True)
-    return told.listed > 0 or told.merged > max(HANDFUL, MOST_SHARE * len(told.rows))
+    table = _read_tables(path, strict=False, several=True)
+    return table.listed > 0 or table.merged > max(HANDFUL, MOST_SHARE * len(table.rows))
 
 
-def _told(path: pathlib.Path, strict: bool, several: bool) -> Table:
+def _read_tables(path: pathlib.Path, strict: bool, several: bool) -> Table:
     """What tables say, each row of which names a file; their sizes are not known yet."""
     rows: list[Row] = []
     notes: list[Note] = []
@@ -274,11 +274,11 @@ class _Written:
         self.total, self.notes = len(table.rows) - first, table.notes
 
     def _row(self, line: int, cells: list[str]) -> Row | None:
-        where, told = f"{self.file}, line {line}", self._columns
-        if len(cells) < told.width:
-            self._fault(f"{where}: {len(cells)} cells", f"write {told.width} at least")
+        where, columns = f"{self.file}, line {line}", self._columns
+        if len(cells) < columns.width:
+            self._fault(f"{where}: {len(cells)} cells", f"write {columns.width} at least")
             return None
-        name = cells[told.file]
+        name = cells[columns.file]
         if (part := self._part_of(cells)) is None:
             self._fault(f"{where}: it says not what it is for", "write train, val or test")
             return None
@@ -297,21 +297,23 @@ class _Written:
 
     def _part_of(self, cells: Sequence[str]) -> str | None:
         """What an image is for: by its column, else in Hugging Face's form by its folder."""
-        told = self._columns
-        if told.split is not None:
-            return told.parts.get(cells[told.split].lower() if len(cells) > told.split else "")
-        first, slash, _rest = cells[told.file].partition("/")
+        columns = self._columns
+        if columns.split is not None:
+            return columns.parts.get(
+                cells[columns.split].lower() if len(cells) > columns.split else ""
+            )
+        first, slash, _rest = cells[columns.file].partition("/")
         if slash and self._part == ALL and self.file.name.lower() in METADATA:
             return _part_of(first)
         return self._part
 
     def _labels(self, cells: Sequence[str]) -> tuple[str, ...]:
         """What a row says of its image."""
-        told = self._columns
-        if told.label is None:
-            pairs = zip(told.flags, self.classes, strict=True)
+        columns = self._columns
+        if columns.label is None:
+            pairs = zip(columns.flags, self.classes, strict=True)
             return tuple(name for at, name in pairs if cells[at].lower() in _YES)
-        return labels_of(cells[told.label])
+        return labels_of(cells[columns.label])
 
 
 class _Reading:

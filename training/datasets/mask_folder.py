@@ -71,7 +71,7 @@ def scan(
         named: what masks mean where no file in DIR says so.
 
     Raises:
-        InputError: too many images without a sound mask; what classes are cannot be told.
+        InputError: too many images without a sound mask; the classes cannot be determined.
     """
     notes: list[Note] = []
     places = _places(path, notes)

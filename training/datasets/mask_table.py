@@ -150,7 +150,7 @@ def assemble_maps(
         notes: what there is to say beside what is seen here.
 
     Raises:
-        InputError: too many files are broken, no classes can be told, or a split is missing.
+        InputError: too many files are broken, no classes can be determined, or a split is missing.
     """
     meaning, palette, said = None, None, [*notes]
     if classes is not None:
@@ -159,7 +159,7 @@ def assemble_maps(
     telling = _telling(meaning)
     looked = {part: _look(part, pairs, telling, said, strict) for part, pairs in parts.items()}
     if telling:
-        meaning, more = _told(root, looked, meaning)
+        meaning, more = _meaning_of(root, looked, meaning)
         said += more
     assert meaning is not None
     refuse_odd_names(str(root), meaning.classes)
@@ -234,7 +234,7 @@ def _look(
     return found
 
 
-def _told(
+def _meaning_of(
     root: pathlib.Path,
     looked: Mapping[str, Sequence[_Looked]],
     named: Meaning | None,

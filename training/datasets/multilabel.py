@@ -56,8 +56,8 @@ class MultilabelSplit(Split):
         """Any image stands in for one: few have just its labels."""
         return np.arange(len(self))
 
-    def told(self, index: int) -> str:
-        """See `Split.told`."""
+    def label_text(self, index: int) -> str:
+        """See `Split.label_text`."""
         return " ".join(map(str, np.flatnonzero(self.labels[index])))
 
     def widened(self, classes: int) -> MultilabelSplit:
@@ -151,19 +151,19 @@ def _scan(spec: str, seed: int, strict: bool, use: Use) -> Dataset:
     found = _of_parquet(path, strict) if _reader(path) is parquet else _of_table(path, strict)
     rows = found.rows
     flat = [label for row in rows for label in row.labels]
-    told = named(path, [*flat, *found.classes], order=found.order)
-    labels = np.zeros((len(rows), len(told.classes)), bool)
+    labelling = named(path, [*flat, *found.classes], order=found.order)
+    labels = np.zeros((len(rows), len(labelling.classes)), bool)
     counts = [len(row.labels) for row in rows]
-    labels[np.repeat(np.arange(len(counts)), counts), told.indices[: len(flat)]] = True
+    labels[np.repeat(np.arange(len(counts)), counts), labelling.indices[: len(flat)]] = True
     return assembled(
         str(path),
-        told.classes,
+        labelling.classes,
         MultilabelSplit(labels=labels, **found.images),
         [row.part for row in rows],
         [row.key for row in rows],
         seed=seed,
         use=use,
-        notes=(*found.notes, *told.notes),
+        notes=(*found.notes, *labelling.notes),
         draw=_fifth,
         kind=MultilabelDataset,
     )

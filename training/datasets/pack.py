@@ -244,7 +244,7 @@ class Work:
 
     Attributes:
         task: what the pack is for.
-        shape: of what `told` adds to pack.json.
+        shape: of what `description` adds to pack.json.
         columns: of the index, beside the file and the truth's own; `_COLUMNS` first.
     """
 
@@ -295,7 +295,7 @@ class Work:
         return {
             "name": pathlib.Path(self.dataset.name).name,
             "classes": list(self.dataset.classes),
-            **self.told(),
+            **self.description(),
             "fingerprint": digest([*contents, *map(str.encode, (*hashes, *self.dataset.classes))]),
             "index_sha256": atomic.sha256(self.folder / _INDEX_FILE),
             "splits": splits,
@@ -313,7 +313,7 @@ class Work:
             made.replace(final)
         return {"file": final.name, "bytes": shard.bytes, "sha256": shard.sha256}
 
-    def told(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """What pack.json says of the data beside classes and splits."""
         return {"resize": self.dataset.resize}
 
@@ -526,18 +526,18 @@ def _begin(folder: pathlib.Path, asked: dict[str, Any], source: str) -> None:
     """Make the folder, or find the unfinished pack in it to be of the same."""
     if folder.resolve().is_relative_to(pathlib.Path(source).resolve()):
         raise InputError(f"{folder} lies in {source}, whose images it is to hold; name another")
-    plan = folder / _UNFINISHED / PACK_FILE
-    if plan.is_file():
+    begun = folder / _UNFINISHED / PACK_FILE
+    if begun.is_file():
         try:
-            _refuse_another(folder, outside_json.read_object(plan, "delete the folder"), asked)
+            _refuse_another(folder, outside_json.read_object(begun, "delete the folder"), asked)
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{plan} is damaged ({error}); delete {folder}") from None
+            raise InputError(f"{begun} is damaged ({error}); delete {folder}") from None
         return
     if folder.is_dir() and any(p.name != _UNFINISHED for p in folder.iterdir()):
         raise InputError(f"{folder} is not empty; name another folder for the pack")
-    atomic.write_text(plan, json.dumps(asked))
+    atomic.write_text(begun, json.dumps(asked))
 
 
 def _refuse_another(folder: pathlib.Path, there: dict[str, Any], asked: dict[str, Any]) -> None:

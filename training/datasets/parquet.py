@@ -80,9 +80,9 @@ def scan(
             f"(kerascnn pack {path} -o DIR), then --data DIR"
         )
     table = read(path, strict=strict)
-    told = named(path, one_each(path, table.rows), order=table.names)
+    labelling = named(path, one_each(path, table.rows), order=table.names)
     whole = Split(
-        labels=told.indices.astype(np.int32),
+        labels=labelling.indices.astype(np.int32),
         names=tuple(row.key for row in table.rows),
         read=table.reader,
         places=np.arange(len(table.rows)),
@@ -91,8 +91,8 @@ def scan(
     parts = [row.part for row in table.rows]
     keys = [row.key for row in table.rows]
     return assembled(
-        str(path), told.classes, whole, parts, keys,
-        seed=seed, use=use, sparse=sparse, notes=(*table.notes, *told.notes),
+        str(path), labelling.classes, whole, parts, keys,
+        seed=seed, use=use, sparse=sparse, notes=(*table.notes, *labelling.notes),
     )  # fmt: skip
 
 
@@ -129,12 +129,14 @@ def _gives_several(path: pathlib.Path) -> bool:
 
     for file in _files_of(path):
         with _reading(file), pq.ParquetFile(file) as opened:
-            told = _columns_of(file, opened.schema_arrow)
-            if kinds.is_integer(opened.schema_arrow.field(told.label).type):
+            columns = _columns_of(file, opened.schema_arrow)
+            if kinds.is_integer(opened.schema_arrow.field(columns.label).type):
                 continue  # one number a row
             for at in range(opened.num_row_groups):
-                values = opened.read_row_group(at, columns=[told.label])[told.label].to_pylist()
-                if any(len(_labels(value, told.names)) > 1 for value in values):
+                values = opened.read_row_group(at, columns=[columns.label])[
+                    columns.label
+                ].to_pylist()
+                if any(len(_labels(value, columns.names)) > 1 for value in values):
                     return True
     return False
 
@@ -311,7 +313,7 @@ class _Scan:
         )
         return Table(rows=self._rows, reader=reader, names=columns.names, notes=notes)
 
-    def _file(self, number: int, file: pathlib.Path, opened: Any, told: _Columns) -> None:
+    def _file(self, number: int, file: pathlib.Path, opened: Any, columns: _Columns) -> None:
         """All rows of a file; a test split without labels is none."""
         import pyarrow.compute as pc
 
@@ -319,12 +321,18 @@ class _Scan:
         part, first, blind = _part_of(name), 0, True
         missing = []
         for at in range(opened.num_row_groups):
-            table = opened.read_row_group(at, columns=[*told.paths, told.image, told.label])
-            paths = _column(table, told.paths[0]).to_pylist() if told.paths else [None] * len(table)
-            lengths = pc.fill_null(pc.binary_length(_column(table, told.image)), 0).to_pylist()
-            values = table[told.label].to_pylist()
+            table = opened.read_row_group(
+                at, columns=[*columns.paths, columns.image, columns.label]
+            )
+            paths = (
+                _column(table, columns.paths[0]).to_pylist()
+                if columns.paths
+                else [None] * len(table)
+            )
+            lengths = pc.fill_null(pc.binary_length(_column(table, columns.image)), 0).to_pylist()
+            values = table[columns.label].to_pylist()
             for row, (length, value, path) in enumerate(zip(lengths, values, paths, strict=True)):
-                key, labels = f"{name}[{first + row}]", _labels(value, told.names)
+                key, labels = f"{name}[{first + row}]", _labels(value, columns.names)
                 key += f"/{path}" if path else ""
                 if not length:
                     self._empty.add(
@@ -384,8 +392,8 @@ def _columns_of(file: pathlib.Path, schema: Any) -> _Columns:
                 f"{', '.join(schema.names)}); a classifier needs one of images and one called "
                 "'label'"
             )
-    told = features.get(labels[0], {})
-    names = told.get("names") or told.get("feature", {}).get("names") or ()
+    label_feature = features.get(labels[0], {})
+    names = label_feature.get("names") or label_feature.get("feature", {}).get("names") or ()
     whole, dot, _bytes = images[0].rpartition(".")
     named = dot and schema.field(whole).type.get_field_index("path") >= 0
     return _Columns(
@@ -399,12 +407,12 @@ def _columns_of(file: pathlib.Path, schema: Any) -> _Columns:
 def _features(schema: Any) -> dict[str, Any]:
     """What Hugging Face says of the columns."""
     try:
-        told = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError, RecursionError):
         return {}
-    if not isinstance(told, dict):
+    if not isinstance(features, dict):
         return {}
-    return {name: one for name, one in told.items() if isinstance(one, dict)}
+    return {name: one for name, one in features.items() if isinstance(one, dict)}
 
 
 def _files_of(path: pathlib.Path) -> list[pathlib.Path]:

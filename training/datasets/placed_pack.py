@@ -132,7 +132,7 @@ class ObjectsWork(_PlacedWork):
     shape: ClassVar[Mapping[str, Any]] = {"category_ids": outside_json.items(_is_integer)}
     columns: ClassVar[tuple[str, ...]] = (*_PlacedWork.columns, "objects", "crowds")
 
-    def told(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         return {"category_ids": list(self.dataset.category_ids)}
 
     def truth(self, split: Any, position: int) -> tuple[bytes, tuple[int, ...]]:
@@ -165,7 +165,7 @@ class MapsWork(_PlacedWork):
         "palette": lambda found: found is None or _is_palette(found),
     }
 
-    def told(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         return {"palette": self.dataset.palette}
 
     def truth(self, split: Any, position: int) -> tuple[bytes, tuple[int, ...]]:

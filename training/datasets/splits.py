@@ -243,7 +243,7 @@ class Split:
         """Ascending places of the images that may stand in for one: those of its class."""
         return np.flatnonzero(self.labels == self.labels[index])
 
-    def told(self, index: int) -> str:
+    def label_text(self, index: int) -> str:
         """The label of an image, for a fingerprint."""
         return str(self.labels[index])
 

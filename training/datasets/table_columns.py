@@ -171,17 +171,17 @@ class _Columns:
             others = [at for at in range(self._width) if at != file]
             named = [at for at in others if all(r[at].lower() in PARTS for r in self._probes)]
         # A class may be called "set"; what has other words in it is none.
-        told = [at for at in named if self._known(at) >= _MOSTLY]
-        if len(both := [*told, *flags]) > 1:
+        sound = [at for at in named if self._known(at) >= _MOSTLY]
+        if len(both := [*sound, *flags]) > 1:
             raise self._refused(
                 f"columns {self._listed(both)} all say what images are for", "leave one of them"
             )
         if flags:
             yes, no = _FLAGS[self._words[flags[0]]]
             return flags[0], {word: yes if on else no for word, on in _YES_NO.items()}
-        if named and not told:
+        if named and not sound:
             self._refuse_words(named[0])
-        return (told[0], PARTS) if told else (None, {})
+        return (sound[0], PARTS) if sound else (None, {})
 
     def _known(self, at: int) -> float:
         """Which share of a column's cells says what an image is for."""

@@ -89,8 +89,8 @@ def named(place: pathlib.Path, labels: Sequence[str], *, order: Sequence[str] = 
     folder = place if place.is_dir() else place.parent
     files = (folder / name for name in NAMES)
     file = next((one for one in files if one.is_file() and one.name != place.name), None)
-    if file is not None and (told := _names(file)):
-        names, notes = _explained(file, told, used)
+    if file is not None and (listed := _names(file)):
+        names, notes = _explained(file, listed, used)
     classes = [names[number] for number in used]
     at = {number: place for place, number in enumerate(used)}
     places = {word: at[number] for word, number in numbers.items()}
@@ -102,20 +102,20 @@ def _places(places: dict[str, int], labels: Sequence[str]) -> np.ndarray:
 
 
 def _explained(
-    file: pathlib.Path, told: dict[int, str], used: Sequence[int]
+    file: pathlib.Path, listed: dict[int, str], used: Sequence[int]
 ) -> tuple[dict[int, str], tuple[Note, ...]]:
     """Names by number, and a note; the file's numbers may begin at 0 where the labels' do at 1."""
-    if used[-1] == len(told) and used[0] > 0 and min(told) == 0:
-        told = {number + 1: name for number, name in told.items()}
-    if lacking := [number for number in used if number not in told]:
+    if used[-1] == len(listed) and used[0] > 0 and min(listed) == 0:
+        listed = {number + 1: name for number, name in listed.items()}
+    if lacking := [number for number in used if number not in listed]:
         raise InputError(
-            f"{file} names {counted(len(told), 'class', 'classes')}, and none for label "
+            f"{file} names {counted(len(listed), 'class', 'classes')}, and none for label "
             f"{lacking[0]}; add it, or move the file away"
         )
     text = f"labels are numbers: their names are from {file.name}"
-    if unused := [name for number, name in sorted(told.items()) if number not in used]:
+    if unused := [name for number, name in sorted(listed.items()) if number not in used]:
         text += f", of which {counted(len(unused), 'class', 'classes')} have no image"
-    return told, (Note.of("class-names", text, unused, finding=False),)
+    return listed, (Note.of("class-names", text, unused, finding=False),)
 
 
 def _names(file: pathlib.Path) -> dict[int, str]:

@@ -126,6 +126,6 @@ def _fingerprint(
     for part, chosen in shares.items():
         total.update(f"\n{part}\n".encode())
         for at in chosen.tolist():
-            text = f"{keys[at]}\0{sizes[at]}\0{whole.told(at)}\n"
+            text = f"{keys[at]}\0{sizes[at]}\0{whole.label_text(at)}\n"
             total.update(text.encode("utf-8", "surrogateescape"))
     return total.hexdigest()[:16]

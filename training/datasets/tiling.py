@@ -52,20 +52,20 @@ def around(
     point: Sequence[float] | np.ndarray,
     size: Sequence[int] | np.ndarray,
     preprocessing: Preprocessing,
-    chance: np.ndarray,
+    randomness: np.ndarray,
 ) -> np.ndarray:
     """A tile of an image at random, any that holds a point with equal probability.
 
     Args:
         point: (y, x) pixels.
         size: (height, width) of the image.
-        chance: (2,) from 0 to below 1.
+        randomness: (2,) from 0 to below 1.
 
     Returns:
         (4,) int64 window.
     """
     first, last = [], []
-    for at, side, u in zip(point, size, chance, strict=True):
+    for at, side, u in zip(point, size, randomness, strict=True):
         length = min(preprocessing.tiles, int(side))
         low, high = max(0, int(at) - length + 1), min(int(at), int(side) - length)
         low = min(low, high)
@@ -75,9 +75,11 @@ def around(
 
 
 def anywhere(
-    size: Sequence[int] | np.ndarray, preprocessing: Preprocessing, chance: np.ndarray
+    size: Sequence[int] | np.ndarray, preprocessing: Preprocessing, randomness: np.ndarray
 ) -> np.ndarray:
     """A tile of an image at random, any with equal probability; otherwise as `around`."""
     sides = [min(preprocessing.tiles, int(side)) for side in size]
-    first = [int(u * (int(side) - n + 1)) for u, side, n in zip(chance, size, sides, strict=True)]
+    first = [
+        int(u * (int(side) - n + 1)) for u, side, n in zip(randomness, size, sides, strict=True)
+    ]
     return np.array([*first, *np.add(first, sides)], np.int64)

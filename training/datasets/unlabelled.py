@@ -21,7 +21,7 @@ UNKNOWN = -1  # the label of an image that has none
 _FRACTION, _FEW = 0.2, 200
 _LEAST = 2
 # Of files that may say what is in the images beside them.
-_TOLD_BY = frozenset({".json", ".xml", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".parquet"})
+_ANNOTATIONS = frozenset({".json", ".xml", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".parquet"})
 
 
 def looks_so(root: pathlib.Path) -> bool:
@@ -33,8 +33,8 @@ def looks_so(root: pathlib.Path) -> bool:
 
 def nothing_else(root: pathlib.Path) -> bool:
     """Whether a folder has images of its own, and nothing that may say what is in them."""
-    told = {suffix_of(name) for name in listing(root, SUFFIXES).others}
-    return looks_so(root) and not told & _TOLD_BY
+    suffixes = {suffix_of(name) for name in listing(root, SUFFIXES).others}
+    return looks_so(root) and not suffixes & _ANNOTATIONS
 
 
 def scan(spec: str, *, seed: int, val_data: str | None = None, reading: int = 0) -> Dataset:

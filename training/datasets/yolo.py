@@ -293,12 +293,12 @@ def _numbers(layout: _Layout, places: Mapping[str, Sequence[pathlib.Path]]) -> l
     numbers = layout.numbers
     if numbers == list(range(len(numbers))):
         return numbers
-    told = f"{layout.file.name}: names are numbered {', '.join(map(str, numbers[:3]))} ..."
+    named = f"{layout.file.name}: names are numbered {', '.join(map(str, numbers[:3]))} ..."
     used = _used(places) if numbers == list(range(1, 1 + len(numbers))) else set()
     if "0" in used and str(numbers[-1]) not in used:
-        text, numbers = f"{told}, and labels from 0 on", list(range(len(numbers)))
+        text, numbers = f"{named}, and labels from 0 on", list(range(len(numbers)))
     else:
-        text = f"{told}, and so are the labels"
+        text = f"{named}, and so are the labels"
     names = layout.classes
     layout.notes.append(Note.of("numbered-classes", text, names, finding=False))
     return numbers

@@ -121,9 +121,9 @@ def _class_cost(logits: Any, gt_labels: Any, overlap: Any) -> Any:
     label = ops.maximum(gt_labels, 0)[..., None, :] + ops.zeros_like(overlap, "int32")
     own = ops.take_along_axis(logits, label, axis=-1)
     entropy = _softplus(own) - own * overlap
-    told = entropy * ops.square(overlap - ops.sigmoid(own))
-    untold = ops.take_along_axis(others, label, axis=-1)
-    return ops.sum(others, axis=-1, keepdims=True) - untold + told
+    as_positive = entropy * ops.square(overlap - ops.sigmoid(own))
+    as_negative = ops.take_along_axis(others, label, axis=-1)
+    return ops.sum(others, axis=-1, keepdims=True) - as_negative + as_positive
 
 
 def _softplus(logits: Any) -> Any:

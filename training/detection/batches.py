@@ -37,7 +37,7 @@ class DetectionTrainingData(TiledTrainingData):
     Attributes:
         most_objects: rows of padded ground truth; of more objects in an image the largest stay.
         masks: whether batches have the objects' masks.
-        chance: uniform random numbers an image, for what the loss samples; 0: none.
+        random_numbers: uniform ones per image, for what the loss samples; 0: none.
 
     Raises:
         InputError: images that are cropped, or not of 3 channels; masks of objects with boxes
@@ -47,7 +47,7 @@ class DetectionTrainingData(TiledTrainingData):
     split: DetectionSplit
     most_objects: int = 100
     masks: bool = False
-    chance: int = 0
+    random_numbers: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,8 +67,8 @@ class DetectionTrainingData(TiledTrainingData):
             "gt_crowd": (n, most_objects) bool, what is neither to be found nor background.
             "gt_masks": (n, most_objects, height, bytes) uint8, a bit a pixel, 1 on the object
                 (`training.datasets.mask_bits`); where `masks`.
-            "chance": (n, chance) float32 from 0 to below 1, of the seed, the epoch and the
-                image; where `chance`.
+            "chance": (n, random_numbers) float32 from 0 to below 1, of the seed, the epoch and the
+                image; where there are any.
 
         Raises:
             InputError: no image can be read; or see `BrokenPictures.add`.
@@ -89,8 +89,8 @@ class DetectionTrainingData(TiledTrainingData):
             height, width = self.preprocessing.input_shape[:2]
             shape = (count, most, height, mask_bits.row_bytes(width))
             found["gt_masks"] = (shape, np.uint8)
-        if self.chance:
-            found["chance"] = ((count, self.chance), np.float32)
+        if self.random_numbers:
+            found["chance"] = ((count, self.random_numbers), np.float32)
         return found
 
     def made(self, epoch: int, rows: np.ndarray, mapped: MapFunction) -> DetectionBatch:
@@ -105,8 +105,9 @@ class DetectionTrainingData(TiledTrainingData):
         tiles = self._tiles(epoch, rows, mapped, opened)
         pictures = (assembled(parts, self.preprocessing) for parts in tiles)
         batch = padded(list(pictures), self.most_objects)
-        if self.chance:
-            batch["chance"] = np.stack([self._chances(epoch, int(i)) for i in self.own_rows(rows)])
+        if self.random_numbers:
+            own = self.own_rows(rows)
+            batch["chance"] = np.stack([self._randomness(epoch, int(i)) for i in own])
         return batch
 
     def _seen(self, epoch: int, source: int) -> tuple[np.ndarray, Objects]:
@@ -127,9 +128,9 @@ class DetectionTrainingData(TiledTrainingData):
         policy = BOX_POLICIES[self.config.augmentation]
         return tiling.cut(picture, window), objects_within(objects, window, size, policy)
 
-    def _chances(self, epoch: int, picture: int) -> np.ndarray:
+    def _randomness(self, epoch: int, picture: int) -> np.ndarray:
         rng = random_streams.of_epoch(self.config.seed, epoch, random_streams.SAMPLING, picture)
-        return rng.random(self.chance, dtype=np.float32)
+        return rng.random(self.random_numbers, dtype=np.float32)
 
 
 def padded(pictures: list[Augmented], most: int) -> DetectionBatch:

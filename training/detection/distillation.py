@@ -107,8 +107,8 @@ class DetectionDistillation(Distillation[DetectionLoss]):
         """
         logits = ops.cast(logits, "float32")
         truth = self.loss.of_classes(labels, logits)
-        told = _maps_apart(self, logits, teacher)
-        return (1 - self.weight) * truth + self.weight * told
+        imitation = _maps_apart(self, logits, teacher)
+        return (1 - self.weight) * truth + self.weight * imitation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

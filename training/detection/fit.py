@@ -174,8 +174,8 @@ class _TwoStage(Detection):
         training_model = TwoStageTrainingModel(
             network, training_data.preprocessing, spec, placement
         )
-        chances = training_model.rcnn_loss.chances(training_data.most_objects)
-        training_data = dataclasses.replace(training_data, masks=spec.masks, chance=chances)
+        count = training_model.rcnn_loss.random_numbers(training_data.most_objects)
+        training_data = dataclasses.replace(training_data, masks=spec.masks, random_numbers=count)
         super().__init__(training_model, spec, training_data, validation, classes, placement)
 
 

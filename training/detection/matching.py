@@ -21,7 +21,7 @@ import numpy as np
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 AREAS = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])
-# Detections of an image and class that count, at most; recall is told of each of these.
+# Detections of an image and class that count, at most; recall is reported for each of these.
 MOST = (1, 10, 100)
 _EACH = 1 << np.arange(len(THRESHOLDS), dtype=np.uint16)  # a bit a threshold
 _EVERY = np.uint16(_EACH.sum())

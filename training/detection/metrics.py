@@ -311,11 +311,11 @@ def matches_interval(
             f"objects of the same images, not {before.objects.shape} and {after.objects.shape}"
         )
     count = len(before.objects)
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     drops = np.empty(0)
     for start in range(0, resamples, _RESAMPLES_AT_ONCE):
         draws = min(_RESAMPLES_AT_ONCE, resamples - start)
-        times = chance.multinomial(count, np.full(count, 1 / count), size=draws).T
+        times = rng.multinomial(count, np.full(count, 1 / count), size=draws).T
         lost = _resampled_ap(before, times) - _resampled_ap(after, times)
         drops = np.append(drops, lost)
     drops = drops[np.isfinite(drops)]  # a draw without any object says nothing

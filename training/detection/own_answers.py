@@ -78,23 +78,23 @@ def _objects(stored: Mapping[str, np.ndarray], classes: int) -> Callable[[int], 
         rows = slice(int(starts[number]), int(starts[number + 1]))
         size = sizes[number]
         own = boxes[rows].astype(np.float32)
-        drawn = None if masks is None else _drawn(masks[rows], own, size)
+        lazy_masks = None if masks is None else _lazy_masks(masks[rows], own, size)
         areas = (own[:, 2:] - own[:, :2]).prod(axis=-1) * size.prod()
-        if drawn is not None:
-            areas = np.array([np.count_nonzero(draw()) for draw in drawn], np.float32)
+        if lazy_masks is not None:
+            areas = np.array([np.count_nonzero(draw()) for draw in lazy_masks], np.float32)
         return Objects(
             boxes=own,
             labels=labels[rows].astype(np.int32),
             crowd=np.zeros(len(own), bool),
             areas=areas.astype(np.float32),
             ids=np.arange(rows.start + 1, rows.stop + 1),
-            masks=drawn,
+            masks=lazy_masks,
         )
 
     return objects
 
 
-def _drawn(
+def _lazy_masks(
     masks: np.ndarray, boxes: np.ndarray, size: np.ndarray
 ) -> tuple[Callable[[], np.ndarray], ...]:
     return tuple(

@@ -3,8 +3,8 @@
 Letters beside those of `kerascnn.detection`: s anchors or regions that are sampled of an image,
 p those of them that may be positive (the first of the s), r regions of an image before sampling.
 
-Shapes are static: what there are too few of is filled up with slots that do not count. What chance
-decides comes with the batch, one number an anchor and one a region.
+Shapes are static: what there are too few of is filled up with slots that do not count. What is
+random comes with the batch, one number per anchor and one per region.
 
 Source: Faster R-CNN (arXiv:1506.01497), section 3.1.2 and 3.1.3, for anchors; Fast R-CNN
 (arXiv:1504.08083), section 2.3, for regions; Mask R-CNN (arXiv:1703.06870), section 3, for masks.
@@ -117,17 +117,17 @@ class RCNNLoss:
     def _anchors(self) -> np.ndarray:
         return self.spec.anchors.boxes()
 
-    def chances(self, most_objects: int) -> int:
-        """How many numbers of chance an image needs, with m = `most_objects`."""
+    def random_numbers(self, most_objects: int) -> int:
+        """How many random numbers an image needs, with m = `most_objects`."""
         return self.spec.anchors.count + self.proposing.proposals + most_objects
 
-    def of_anchors(self, truth: Truth, codes: Any, logits: Any, chance: Any) -> tuple[Any, Any]:
+    def of_anchors(self, truth: Truth, codes: Any, logits: Any, randomness: Any) -> tuple[Any, Any]:
         """The losses of the first stage.
 
         Args:
             codes: (n, a, 4) of the network.
             logits: (n, a) of an object.
-            chance: (n, `chances`) in [0, 1).
+            randomness: (n, `random_numbers`) in [0, 1).
 
         Returns:
             Of objects: binary cross-entropy, the mean over sampled anchors. Of boxes: smooth L1 of
@@ -138,7 +138,7 @@ class RCNNLoss:
             anchors, truth, positive_iou=spec.rpn_positive_iou, negative_iou=spec.rpn_negative_iou
         )
         taken = sample(
-            matched, chance[:, : spec.anchors.count], spec.rpn_samples, spec.rpn_positive_share
+            matched, randomness[:, : spec.anchors.count], spec.rpn_samples, spec.rpn_positive_share
         )
         wanted, _labels = matching.targets(matched, truth.boxes, truth.labels, anchors, RPN_SCALES)
         wanted = _rows(wanted, taken.index)
@@ -149,13 +149,13 @@ class RCNNLoss:
         errors = _smooth_l1(codes - wanted) * taken.positive[..., None]
         return self.total(entropy) / count, self.total(errors) / count
 
-    def regions(self, truth: Truth, proposals: Any, valid: Any, chance: Any) -> Regions:
+    def regions(self, truth: Truth, proposals: Any, valid: Any, randomness: Any) -> Regions:
         """Regions for the second stage: of the proposals and of the objects' own boxes.
 
         Args:
             proposals: (n, r, 4).
             valid: (n, r) bool; others are none.
-            chance: (n, `chances`) in [0, 1).
+            randomness: (n, `random_numbers`) in [0, 1).
         """
         spec = self.spec
         real = (truth.labels >= 0) & ~truth.crowd & (box_ops.area(truth.boxes) > 0)
@@ -163,7 +163,9 @@ class RCNNLoss:
         there = ops.concatenate([valid, real], axis=1)
         matched = _match_regions(boxes, truth, spec.positive_iou)
         matched = ops.where(there, matched, matching.IGNORED)
-        taken = sample(matched, chance[:, spec.anchors.count :], spec.samples, spec.positive_share)
+        taken = sample(
+            matched, randomness[:, spec.anchors.count :], spec.samples, spec.positive_share
+        )
         matched = ops.maximum(ops.take_along_axis(matched, taken.index, axis=1), 0)
         labels = ops.take_along_axis(truth.labels, matched, axis=1)
         whole = ops.convert_to_tensor(np.array([0, 0, 1, 1], np.float32))
@@ -249,21 +251,21 @@ def match_anchors(anchors: Any, truth: Truth, *, positive_iou: float, negative_i
     return ops.where(best >= 0, best, matched)
 
 
-def sample(matched: Any, chance: Any, samples: int, positive_share: float) -> Sample:
+def sample(matched: Any, randomness: Any, samples: int, positive_share: float) -> Sample:
     """Take `samples` of each image, at most a share of them positive, the rest background.
 
     Args:
         matched: (n, a) int32, an object's index, -1 for background, -2 for what is neither.
-        chance: (n, a) in [0, 1); of positives and of backgrounds the highest are taken.
+        randomness: (n, a) in [0, 1); of positives and of backgrounds the highest are taken.
         samples: s; all there are where there are fewer.
         positive_share: p is this of `samples`, cut to a whole number, and at least 1. Where there
             are fewer positives, there is more background.
     """
     count = matched.shape[1]
-    positives = _highest(matched >= 0, chance, min(_positives(samples, positive_share), count))
-    negatives = _highest(matched == matching.BACKGROUND, chance, min(samples, count))
+    positives = _highest(matched >= 0, randomness, min(_positives(samples, positive_share), count))
+    negatives = _highest(matched == matching.BACKGROUND, randomness, min(samples, count))
     index = ops.concatenate([positives[0], negatives[0]], axis=1)
-    # Whole numbers, no two of them equal: positives, then background, in the order of chance.
+    # Whole numbers, no two of them equal: positives, then background, in the order of `randomness`.
     kind = ops.concatenate(
         [2 * ops.cast(positives[1], "int32"), ops.cast(negatives[1], "int32")], axis=1
     )
@@ -365,9 +367,9 @@ def _positives(samples: int, share: float) -> int:
     return max(1, int(samples * share))
 
 
-def _highest(eligible: Any, chance: Any, count: int) -> tuple[Any, Any]:
-    """Positions (n, count) of eligible ones, the highest chances first, and which are any."""
-    best, index = ops.top_k(ops.where(eligible, chance, -1.0), count)
+def _highest(eligible: Any, randomness: Any, count: int) -> tuple[Any, Any]:
+    """Positions (n, count) of eligible ones, the highest numbers first, and which are any."""
+    best, index = ops.top_k(ops.where(eligible, randomness, -1.0), count)
     return index, best >= 0
 
 

@@ -120,7 +120,7 @@ class TrainConfig:
             after each epoch, at most: the same ones after every one, drawn by `split_seed`; 0:
             all. Figures of a finished run are always of all held-out images.
         monitor: validation figure that chooses the epoch, by which plateaus and `patience` are
-            told, and which a classifier's files are chosen by: "auto" (accuracy, AP or mIoU, by
+            judged, and which a classifier's files are chosen by: "auto" (accuracy, AP or mIoU, by
             task); of classifiers also "accuracy", "balanced_accuracy" (the mean of the classes'
             recalls) and "loss".
         patience: epochs without a better validation after which the training ends; 0: never.

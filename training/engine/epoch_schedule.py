@@ -89,8 +89,8 @@ def epoch(
     count = steps_per_epoch(split, config) * batch_size(split, config)
     index = order(len(split), seed=config.seed, epoch=number, blocks=split.blocks)[:count]
     rng = random_streams.of_epoch(config.seed, number, random_streams.AUGMENTATION)
-    drawn = policies.draw(policy, rng, _sizes(split, source), target.input_shape[:2])
-    rows = {"index": index, **{key: values[index] for key, values in drawn.items()}}
+    params = policies.draw(policy, rng, _sizes(split, source), target.input_shape[:2])
+    rows = {"index": index, **{key: values[index] for key, values in params.items()}}
     if config.mixup or config.cutmix:
         from training.augment import mixing  # loads keras, which no file needs
 

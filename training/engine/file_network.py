@@ -28,7 +28,8 @@ class FileNetwork(keras.Layer):
     Args:
         size: bytes of the file.
         classes: numbers that it answers with.
-        told_parameters, told_macs: of its network; see `kerascnn.complexity`.
+        told_parameters, told_macs: of its network, called as in saved models; see
+            `kerascnn.complexity`.
         reason: why the graph could not be built again.
     """
 
@@ -96,15 +97,15 @@ class FileNetwork(keras.Layer):
         return runtime
 
 
-def model_of(file: bytes, shape: tuple[int, int, int], *, name: str, **told: Any) -> keras.Model:
+def model_of(file: bytes, shape: tuple[int, int, int], *, name: str, **facts: Any) -> keras.Model:
     """The model of a file.
 
     Args:
         shape: (height, width, channels) of an image.
-        told: of `FileNetwork`.
+        facts: of `FileNetwork`.
     """
     image = keras.Input(shape, name="image")
-    layer = FileNetwork(len(file), **told)
+    layer = FileNetwork(len(file), **facts)
     model = keras.Model(image, layer(image), name=name)
     layer.file.assign(np.frombuffer(file, np.uint8))
     return model

@@ -122,8 +122,8 @@ def _of_strange_class(one: Mapping[str, Any], *, whole: bool) -> str:
             "it of layers of Keras where it was made, as keras.Model(inputs, outputs) or "
             "keras.Sequential, and save it again"
         )
-    told = f"layer {name!r} is of the class {kind}" if name else f"{kind} is a class or function"
-    return f"{told}, which is code that no file may bring along; {_REMEDY}"
+    culprit = f"layer {name!r} is of the class {kind}" if name else f"{kind} is a class or function"
+    return f"{culprit}, which is code that no file may bring along; {_REMEDY}"
 
 
 def _refuse_code(path: pathlib.Path, config: Mapping[str, Any]) -> None:

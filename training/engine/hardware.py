@@ -139,15 +139,15 @@ def chosen(config: TrainConfig) -> Choices:
     return choose(seen(), config)
 
 
-def fed(batches: Any, choices: Choices, waiting: Waiting) -> Any:
-    """What a step is fed by: the same batches, copied to the device while earlier ones are used.
+def prefetched(batches: Any, choices: Choices, waiting: Waiting) -> Any:
+    """What a step takes: the same batches, copied to the device while earlier ones are used.
 
     Where `choices` say so; else as they are. Batches that a tf.distribute strategy hands out are
     copied by that.
 
     Args:
         batches: as Keras takes them.
-        waiting: is told of each.
+        waiting: is called for each.
     """
     if not choices.ahead:
         return batches

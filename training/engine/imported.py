@@ -16,7 +16,7 @@ class Imported:
     Attributes:
         source: a zoo name, the absolute path of a file, or "a model in memory".
         sha256: of the file, or of the weights of a model in memory; None of a name.
-        asked: what the import was told, by which the same one is known again.
+        asked: the options of the import, by which the same one is known again.
         labels: what the outputs are called, in their order.
         places: of each class of the data, the output that means it.
         labelled: whether the data says what its images show. Where it does not, the network's own

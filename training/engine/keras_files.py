@@ -67,7 +67,7 @@ def _opened(path: pathlib.Path) -> tuple[dict[str, Any], int]:
             if inside > _RATIO * path.stat().st_size + _SLACK or (
                 sizes.get(_CONFIG, 0) > _LONGEST_CONFIG
             ):
-                raise InputError(f"{path} unpacks to {_told(inside)}: it is no model of Keras")
+                raise InputError(f"{path} unpacks to {_size_text(inside)}: it is no model of Keras")
             config = json.loads(archive.read(_CONFIG)) if _CONFIG in sizes else None
     except InputError:
         raise
@@ -91,8 +91,8 @@ def refuse_larger(path: pathlib.Path, wanted: int, held: int) -> None:
     """Raise InputError for a model that takes more bytes than its file has of weights."""
     if wanted > held + _SLACK:
         raise InputError(
-            f"{path} asks for {_told(wanted)} of weights and holds {_told(held)}: its config "
-            "was changed, or it was cut short; get it again"
+            f"{path} asks for {_size_text(wanted)} of weights and holds {_size_text(held)}: its "
+            "config was changed, or it was cut short; get it again"
         )
 
 
@@ -103,8 +103,8 @@ def load_h5(path: pathlib.Path) -> keras.Model:
 
     found = h5_files.read(path)
     if found.version[0] < 3:
-        told = ".".join(map(str, found.version))
-        raise InputError(f"{path} was saved by Keras {told}: kerascnn import reads it")
+        version = ".".join(map(str, found.version))
+        raise InputError(f"{path} was saved by Keras {version}: kerascnn import reads it")
     try:
         with without_values():
             model = saving_utils.model_from_config(copy.deepcopy(dict(found.config)))
@@ -128,16 +128,16 @@ def unreadable(
         )
     if config is not None and (code := h5_files.code_in(config, _is_known)):
         return InputError(f"{path}: {code}")
-    told = reason(error)
-    told = told if len(told) <= _LONGEST_REASON else told[:_LONGEST_REASON] + "..."
+    why = reason(error)
+    why = why if len(why) <= _LONGEST_REASON else why[:_LONGEST_REASON] + "..."
     return InputError(
-        f"{path} is not a readable Keras model ({told}); copy it again, or save it again where it "
+        f"{path} is not a readable Keras model ({why}); copy it again, or save it again where it "
         "was made"
     )
 
 
 def _is_known(one: Mapping[str, Any]) -> bool:
-    """Whether Keras has the class of a part of a config, or was told of it."""
+    """Whether Keras has the class of a part of a config, or has it registered."""
     import keras
 
     kind, inner = one["class_name"], one.get("config")
@@ -200,5 +200,5 @@ def size(dtype: str) -> int:
     return max(1, int(bits[0]) // 8) if bits else 1
 
 
-def _told(count: int) -> str:
+def _size_text(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"

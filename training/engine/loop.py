@@ -71,7 +71,7 @@ class TrainingTask(abc.ABC):
     """What is trained, on what and by which loss; the loop does the rest.
 
     Attributes:
-        training_model: a model around `network`, whose `fit` takes what `feed` gives.
+        training_model: a model around `network`, whose `fit` takes what `input_pipeline` gives.
         network: what is trained; its variables are what a checkpoint keeps.
         config: how to train.
         steps: batches in an epoch.
@@ -94,7 +94,7 @@ class TrainingTask(abc.ABC):
         """Give the training model its optimiser, loss and metrics; the metrics' variables."""
 
     @abc.abstractmethod
-    def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
+    def input_pipeline(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
         """Batches from a step of an epoch up to `last_epoch`, for `fit`."""
 
     @abc.abstractmethod
@@ -238,9 +238,9 @@ class _Loop:
         epoch, step = len(self.history), self.first_step
         averages = [_Averages()] if self.averages else []
         self.waiting = Waiting()
-        batches = self.work.feed(epoch, last, step)
+        batches = self.work.input_pipeline(epoch, last, step)
         self.training_model.fit(
-            hardware.fed(batches, hardware.chosen(self.config), self.waiting),
+            hardware.prefetched(batches, hardware.chosen(self.config), self.waiting),
             epochs=last,
             initial_epoch=epoch,
             steps_per_epoch=self.steps - step,
@@ -536,7 +536,7 @@ class _Watch(keras.callbacks.Callback):
             return  # the epoch's end keeps it
         now = time.monotonic()
         due = now - self._kept > SECONDS_BETWEEN_CHECKPOINTS
-        # One exchange between hosts a step: why one of them wants to keep it is told afterwards.
+        # One exchange between hosts a step: why one of them wants to keep it is asked afterwards.
         if not self._loop.placement.agree(due or self._requests.signal is not None):
             return
         self.model  # noqa: B018 - under jax this brings the variables up to date

@@ -110,7 +110,7 @@ def _fits_anchors(model: str) -> bool:
 
 
 def _has_anchors(model: str) -> bool:
-    """Whether boxes are told from anchors, and not from points."""
+    """Whether boxes are predicted from anchors, and not from points."""
     module = spec_module(model)
     if not module.endswith("_boxes"):  # which would load a framework
         return True

@@ -109,7 +109,7 @@ def with_known(
         annotate_of: takes {place: number}, and gives `PlacedSplit.annotate` of these places.
     """
 
-    def told(split: Any) -> Any:
+    def annotated(split: Any) -> Any:
         keys = [key_of(name, dataset.name) for name in split.names]
         there = [index for index, key in enumerate(keys) if key in known]
         places = {int(split.places[index]): known[keys[index]] for index in there}
@@ -117,6 +117,6 @@ def with_known(
 
     return dataclasses.replace(
         dataset,
-        validation=None if dataset.validation is None else told(dataset.validation),
-        held_out=told(dataset.held_out),
+        validation=None if dataset.validation is None else annotated(dataset.validation),
+        held_out=annotated(dataset.held_out),
     )

@@ -52,10 +52,10 @@ def batches_of_rows(
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         kinds = [rows.dtype for rows in example.values()]
-        drawn = tf.numpy_function(draw, [number], kinds, stateful=False)
+        tensors = tf.numpy_function(draw, [number], kinds, stateful=False)
         rows = {
             key: tf.ensure_shape(value, (data.steps, *shape.shape[1:]))
-            for (key, shape), value in zip(example.items(), drawn, strict=True)
+            for (key, shape), value in zip(example.items(), tensors, strict=True)
         }
         skipped = tf.where(number == first_epoch, first_step, 0)
         return tf.data.Dataset.from_tensor_slices(rows).skip(tf.cast(skipped, tf.int64))

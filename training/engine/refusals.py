@@ -31,7 +31,7 @@ def checked(
         command: of kerascnn, which not every task has (`Task.commands`); None: all have it.
 
     Raises:
-        InputError: anything that is wrong and needs neither a network nor an image to be told.
+        InputError: anything that is wrong and needs neither a network nor an image to be found.
     """
     found = request(model, **asked)
     row = entry(model)

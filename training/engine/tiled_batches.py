@@ -48,7 +48,7 @@ class TiledTrainingData:
         classes: how many there are.
         config: gives order, seed, batch size and augmentation, a name in `BOX_POLICIES`.
         shard: (index, count): this host's part of every batch.
-        broken: is told of images that cannot be read; the next one that can stands in for each.
+        broken: collects images that cannot be read; the next one that can stands in for each.
 
     Raises:
         InputError: images that are cropped, or not of 3 channels.
@@ -127,11 +127,11 @@ class TiledTrainingData:
             return None
         seed = self.config.seed
         rng = random_streams.of_epoch(seed, epoch, random_streams.TILE_PLACES, source)
-        searched, chance = rng.random() < _SEARCHED, rng.random(2)
+        searched, randomness = rng.random() < _SEARCHED, rng.random(2)
         point = points(rng) if searched else np.empty(0)
         if len(point):
-            return tiling.around(point, size, self.preprocessing, chance)
-        return tiling.anywhere(size, self.preprocessing, chance)
+            return tiling.around(point, size, self.preprocessing, randomness)
+        return tiling.anywhere(size, self.preprocessing, randomness)
 
     def sound(self, source: int, load: Callable[[int], _Loaded]) -> _Loaded:
         """What `load` gives of a position of the split, or of the next one that can be read.
@@ -162,9 +162,9 @@ class TiledTrainingData:
         first = self.shard[0] * self.batch_size
         jobs: dict[int, list[tuple[int, int, Part, Rectangle]]] = {}
         for slot in range(self.batch_size):
-            drawn = draw(policy, rows, first + slot, seed=self.config.seed, epoch=epoch)
-            areas = rectangles(drawn, self.preprocessing)
-            for number, (part, area) in enumerate(zip(drawn.parts, areas, strict=True)):
+            params = draw(policy, rows, first + slot, seed=self.config.seed, epoch=epoch)
+            areas = rectangles(params, self.preprocessing)
+            for number, (part, area) in enumerate(zip(params.parts, areas, strict=True)):
                 jobs.setdefault(part.picture, []).append((slot, number, part, area))
 
         def work(source: int) -> list[tuple[int, int, _Tile]]:

@@ -77,7 +77,7 @@ class TiledTraining(TrainingTask):
         self.training_model.optimizer.build(self.training_model.trainable_variables)
         return [v for metric in self.training_model.metrics for v in metric.variables]
 
-    def feed(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
+    def input_pipeline(self, first_epoch: int, last_epoch: int, first_step: int) -> Any:
         span = {"first_epoch": first_epoch, "last_epoch": last_epoch, "first_step": first_step}
 
         def stream(shard: Shard) -> Any:

@@ -122,7 +122,7 @@ def import_request(source: str, *, data: str, **asked: Any) -> ImportRequest:
         **asked: see `ImportRequest`; paths may be relative.
 
     Raises:
-        InputError: anything that is wrong and needs neither a network nor an image to be told.
+        InputError: anything that is wrong and needs neither a network nor an image to be found.
     """
     path, in_memory = pathlib.Path(source), source == IN_MEMORY
     task = tasks.of("classification")

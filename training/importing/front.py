@@ -126,8 +126,8 @@ def preprocessing(front: Front, shape: tuple[int, int, int]) -> Preprocessing | 
         height=height,
         width=width,
         channels=channels,
-        mean=_told(front.affine.mean),
-        std=_told(front.affine.std),
+        mean=_per_channel(front.affine.mean),
+        std=_per_channel(front.affine.std),
         order="bgr" if front.affine.reversed else "rgb",
         **_resize(front),
     )
@@ -212,7 +212,7 @@ def _short(numbers: np.ndarray) -> np.ndarray:
     )
 
 
-def _told(numbers: np.ndarray) -> float | tuple[float, ...]:
+def _per_channel(numbers: np.ndarray) -> float | tuple[float, ...]:
     one = set(map(float, numbers))
     return one.pop() if len(one) == 1 else tuple(map(float, numbers))
 

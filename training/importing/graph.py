@@ -282,8 +282,8 @@ def called(step: Step, operation: keras.Operation, values: Mapping[Value, Any]) 
         return keras.tree.flatten(operation(*args, **kwargs))
     except Exception as error:
         shapes = [tuple(values[one].shape) for one in step.inputs]
-        told = " and ".join(_shape(one) for one in shapes)
-        raise InputError(f"{step.name} cannot take {told}: {reason(error)}") from error
+        listed = " and ".join(_shape(one) for one in shapes)
+        raise InputError(f"{step.name} cannot take {listed}: {reason(error)}") from error
 
 
 def fill(

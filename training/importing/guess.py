@@ -42,8 +42,8 @@ def guessed(
     if not found.sure and labelled:
         known = _by_labels(model, split, found.scores, bytes_)
         name, sentence = known or (name, sentence)
-    told = f"{sentence}; another one: --preprocessing {', '.join(NORMALISATIONS)}"
-    return normalising.named(name, height, width, channels, resize=resize), told
+    note = f"{sentence}; another one: --preprocessing {', '.join(NORMALISATIONS)}"
+    return normalising.named(name, height, width, channels, resize=resize), note
 
 
 def _by_labels(

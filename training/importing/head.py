@@ -33,7 +33,7 @@ class Head:
 
     Attributes:
         activation: "softmax", "sigmoid" or None: what stands behind the logits.
-        removed: what was taken off: of two classes told by one output, "sigmoid" or None, where
+        removed: what was taken off: of two classes that share one output, "sigmoid" or None, where
             `activation` is "softmax".
         binary: whether one output tells two classes apart.
         dropped: the step that is the activation.
@@ -90,9 +90,9 @@ def _check_shape(graph: Graph) -> None:
     if len(shape) == 2 or (len(shape) == 4 and shape[1:3] == (1, 1)):
         return
     step = graph.maker(graph.output)
-    told = "x".join("?" if one is None else str(one) for one in shape[1:])
+    sides = "x".join("?" if one is None else str(one) for one in shape[1:])
     raise InputError(
-        f"{graph.name} ends in {step.name if step else 'its input'}, whose answer is {told}: "
+        f"{graph.name} ends in {step.name if step else 'its input'}, whose answer is {sides}: "
         f"{_NO_HEAD}"
     )
 

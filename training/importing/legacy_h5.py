@@ -259,12 +259,12 @@ def _operation(layer: Any) -> Callable[..., Any]:
 
 def _config(layer: Any, own: type[keras.Layer]) -> tuple[dict[str, Any], bool]:
     """The settings of a layer in Keras 3's words, and whether it ends in Keras 2's hard_sigmoid."""
-    told = layer.get_config()
-    if told.get("renorm"):
+    saved = layer.get_config()
+    if saved.get("renorm"):
         raise ValueError("it renormalises, which Keras 3 does not")
     known = inspect.signature(own.__init__).parameters
     renamed = _RENAMED.get(own.__name__, {})
-    config = {renamed.get(key, key): value for key, value in told.items()}
+    config = {renamed.get(key, key): value for key, value in saved.items()}
     config = {
         key: value
         for key, value in config.items()

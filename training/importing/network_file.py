@@ -45,10 +45,10 @@ class NetworkFile:
 
     def normalisation(self, model: keras.Model) -> Preprocessing | None:
         """What the metadata says of the images of a network of this one; None: nothing."""
-        told, (height, width, channels) = self.metadata.normalisation, model.input_shape[1:]
-        if told is None or {*map(len, told)} - {1, channels} or not min(told[1]) > 0:
+        both, (height, width, channels) = self.metadata.normalisation, model.input_shape[1:]
+        if both is None or {*map(len, both)} - {1, channels} or not min(both[1]) > 0:
             return None
-        mean, std = (one[0] if len({*one}) == 1 else one for one in told)
+        mean, std = (one[0] if len({*one}) == 1 else one for one in both)
         return Preprocessing(
             height=height, width=width, channels=channels, mean=mean, std=std, resize="stretch"
         )

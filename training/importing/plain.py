@@ -103,19 +103,19 @@ def _build_sequential(model: keras.Model, image_size: tuple[int, int] | None) ->
 def _check_input(graph: Graph) -> tuple[int, int] | None:
     """(height, width) of the input, or None where that is open."""
     shape = graph.input.shape
-    told = "x".join("?" if one is None else str(one) for one in shape[1:])
+    sides = "x".join("?" if one is None else str(one) for one in shape[1:])
     if len(shape) != 4:
         raise InputError(
-            f"{graph.name} takes {told or 'single numbers'}; images are height x width x channels"
+            f"{graph.name} takes {sides or 'single numbers'}; images are height x width x channels"
         )
     if shape[-1] not in (1, 3):
         first = " (channels first, as it seems: phones have them last)" * (shape[1] in (1, 3))
-        raise InputError(f"{graph.name} takes {told}{first}; images have 1 or 3 channels, last")
+        raise InputError(f"{graph.name} takes {sides}{first}; images have 1 or 3 channels, last")
     height, width = shape[1:3]
     if height is None or width is None:
         return None
     if max(height, width) > _LARGEST_SIDE:
-        raise InputError(f"{graph.name} takes images of {told}")
+        raise InputError(f"{graph.name} takes images of {sides}")
     return height, width
 
 
@@ -139,9 +139,9 @@ def _resized(
     try:
         return _network(graph, head, size)
     except InputError as error:
-        told = [f"{height}x{width}" for height, width in (size, own)]
+        sizes = [f"{height}x{width}" for height, width in (size, own)]
         raise InputError(
-            f"{graph.name} cannot take images of {told[0]} ({error}); its own size is {told[1]}"
+            f"{graph.name} cannot take images of {sizes[0]} ({error}); its own size is {sizes[1]}"
         ) from error
 
 

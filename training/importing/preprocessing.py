@@ -151,13 +151,13 @@ def _divergence(values: np.ndarray, norm: layers.BatchNormalization) -> float:
 def _by_answers(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> Guess:
     scores = {name: -_information(_run(model, batch)) for name, batch in inputs.items()}
     best = min(scores, key=scores.__getitem__)
-    told = {name: -score for name, score in scores.items()}
+    nats = {name: -score for name, score in scores.items()}
     return Guess(
         name=best,
         sure=False,
         scores=scores,
         sentence=f"preprocessing {best!r}, not surely, by how much its answers tell images apart "
-        f"(nats: {_listed(told)}); the network has no batch norms, which would know",
+        f"(nats: {_listed(nats)}); the network has no batch norms, which would know",
     )
 
 

@@ -115,8 +115,8 @@ def _check(model: schema.ModelT) -> None:
             listed = ", ".join(graph.tensors[one].name.decode(errors="replace") for one in found)
             raise InputError(f"it has {len(found)} {what}s ({listed}), and not one")
     for tensor in graph.tensors:
-        told = tensor.quantization
-        if told is not None and told.scale is not None and len(told.scale):
+        params = tensor.quantization
+        if params is not None and params.scale is not None and len(params.scale):
             raise InputError(
                 "it is quantised already (tensor "
                 f"{tensor.name.decode(errors='replace')!r}): import the float network that it was "

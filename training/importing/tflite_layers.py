@@ -128,8 +128,8 @@ class _Network:
         graph = self._graph
         shape = graph.shapes[graph.input]
         if len(shape) != _IMAGE or shape[0] != 1:
-            told = "x".join(map(str, shape))
-            raise InputError(f"it takes {told}, not one image of 1 x height x width x channels")
+            sides = "x".join(map(str, shape))
+            raise InputError(f"it takes {sides}, not one image of 1 x height x width x channels")
         first = shape[1] in (1, 3) and shape[3] not in (1, 3)
         _, height, width, channels = (shape[axis] for axis in (0, 2, 3, 1)) if first else shape
         image = keras.Input((height, width, channels), name="image")

@@ -28,7 +28,7 @@ _Numbers = tuple[float, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What is told.
+    """What the file's metadata says.
 
     Attributes:
         normalisation: mean and standard deviation, of all channels or of each.

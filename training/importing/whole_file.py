@@ -75,21 +75,21 @@ def prepared(file: bytes) -> tuple[bytes, str | None]:
 
 def _check_input(tensor: schema.TensorT) -> None:
     shape = [] if tensor.shape is None else [int(side) for side in tensor.shape]
-    told = "x".join(map(str, shape))
+    sides = "x".join(map(str, shape))
     if tensor.type != schema.TensorType.FLOAT32:
         raise InputError("it takes no float32 images")
     if len(shape) != _IMAGE or shape[0] != 1 or shape[3] not in (1, 3):
-        raise InputError(f"it takes {told}, not one image of 1 x height x width x channels")
+        raise InputError(f"it takes {sides}, not one image of 1 x height x width x channels")
     if not 0 < min(shape[1:3]) <= max(shape[1:3]) <= _LARGEST_SIDE:
-        raise InputError(f"it takes images of {told}")
+        raise InputError(f"it takes images of {sides}")
     tensor.shapeSignature = None  # of a batch of one
 
 
 def _check_output(tensor: schema.TensorT) -> None:
     shape = [] if tensor.shape is None else [int(side) for side in tensor.shape]
     if len(shape) != 2 or shape[0] != 1 or shape[1] < 2 or tensor.type != schema.TensorType.FLOAT32:
-        told = "x".join(map(str, shape))
-        raise InputError(f"it answers with {told}, not with 1 x classes, of which there are two")
+        sides = "x".join(map(str, shape))
+        raise InputError(f"it answers with {sides}, not with 1 x classes, of which there are two")
     tensor.shapeSignature = None
 
 

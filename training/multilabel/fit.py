@@ -71,9 +71,9 @@ class SigmoidLoss(keras.losses.Loss):
         entropy = ops.sum(each, axis=-1)
         if y_true.shape[-1] == classes:
             return entropy
-        told, found = teacher / self.temperature, y_pred / self.temperature
-        wanted = ops.sigmoid(told)
-        divergence = ops.sum(_cross_entropy(wanted, found) - _cross_entropy(wanted, told), axis=-1)
+        soft, found = teacher / self.temperature, y_pred / self.temperature
+        wanted = ops.sigmoid(soft)
+        divergence = ops.sum(_cross_entropy(wanted, found) - _cross_entropy(wanted, soft), axis=-1)
         return (1 - self.weight) * entropy + self.weight * self.temperature**2 * divergence
 
 

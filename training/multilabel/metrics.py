@@ -141,9 +141,9 @@ def _weighted(scores: np.ndarray, truth: np.ndarray, times: np.ndarray) -> np.nd
     """(draws,) AP in percent of one class, where each image is there (draws, n) times."""
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    drawn = times[:, order]
-    hits = np.cumsum(drawn * truth[order], axis=1)[:, ends]
-    got = np.cumsum(drawn, axis=1)[:, ends]
+    counts = times[:, order]
+    hits = np.cumsum(counts * truth[order], axis=1)[:, ends]
+    got = np.cumsum(counts, axis=1)[:, ends]
     gained = np.diff(hits, axis=1, prepend=0)
     precision = hits / np.maximum(got, 1)
     total = hits[:, -1]

@@ -83,14 +83,14 @@ def samples(
             dataset.classes,
             dataset.palette,
         )
-        drawn = draw(policy, places, row, seed=config.seed, epoch=0)
-        areas = rectangles(drawn, preprocessing)
+        params = draw(policy, places, row, seed=config.seed, epoch=0)
+        areas = rectangles(params, preprocessing)
         changed = map_augmentation.assembled_map(
             [
                 map_augmentation.make_map_tile(
                     part, area, *_read(split, part.picture, preprocessing), preprocessing
                 )
-                for part, area in zip(drawn.parts, areas, strict=True)
+                for part, area in zip(params.parts, areas, strict=True)
             ],
             preprocessing,
         )

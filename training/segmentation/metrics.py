@@ -164,11 +164,11 @@ def boundary_scores(truth: np.ndarray, found: np.ndarray, classes: int) -> np.nd
     """
     true, guess = _contour(truth), _contour(found)
     reach = TOLERANCE * math.hypot(*truth.shape)
-    there, drawn = _histogram(true, classes), _histogram(guess, classes)
+    there, guessed = _histogram(true, classes), _histogram(guess, classes)
     recall = _near(true, guess, reach, classes) / np.maximum(there, 1)
-    precision = _near(guess, true, reach, classes) / np.maximum(drawn, 1)
+    precision = _near(guess, true, reach, classes) / np.maximum(guessed, 1)
     sums = precision + recall
-    scores = np.where(there + drawn > 0, 0.0, math.nan)
+    scores = np.where(there + guessed > 0, 0.0, math.nan)
     np.divide(200 * precision * recall, sums, out=scores, where=sums > 0)
     return scores
 
@@ -253,11 +253,11 @@ def miou_interval(
     if before.shape != after.shape or (before[..., TRUTH] != after[..., TRUTH]).any():
         raise ValueError(f"counts of the same images, not {before.shape} and {after.shape}")
     pictures = len(before)
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     drops = []
     for start in range(0, resamples, _RESAMPLES_AT_ONCE):
         draws = min(_RESAMPLES_AT_ONCE, resamples - start)
-        times = chance.multinomial(pictures, np.full(pictures, 1 / pictures), size=draws)
+        times = rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=draws)
         drops.append(_resampled_miou(before, times) - _resampled_miou(after, times))
     lost = np.concatenate(drops)
     lost = lost[np.isfinite(lost)]  # a draw without a pixel that counts says nothing

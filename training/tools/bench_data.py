@@ -66,21 +66,21 @@ def bench_data(
     repeatable(asked.config.seed)
     work = tasks.of_request(asked).open(asked, None).trial(cached=cached)
     work.compile(asked.config, asked.config.peak_learning_rate)
-    feed = work.feed(0, _LONG, 0)
-    stream = iter(feed)
+    batches = work.input_pipeline(0, _LONG, 0)
+    stream = iter(batches)
     batch = next(stream)
-    _train(work, _again(batch, feed), 2)  # traced before anything is timed
+    _train(work, _again(batch, batches), 2)  # traced before anything is timed
     count = len(batch[0]["pictures"])
     found: list[tuple[float, float, float]] = []
     with Progress("bench-data", rounds * 3, unit="part") as progress:
         for number in range(rounds):
             pipeline = count * _rate(lambda n: _pull(stream, n), seconds)
             progress.step()
-            step = count * _rate(lambda n: _train(work, _again(batch, feed), n), seconds)
+            step = count * _rate(lambda n: _train(work, _again(batch, batches), n), seconds)
             progress.step()
             # As an epoch begins: with nothing ready yet. Its length evens that out.
-            fresh = work.feed(number, _LONG, 0)
-            epoch = count * _rate(lambda n, feed=fresh: _train(work, feed, n), seconds)
+            fresh = work.input_pipeline(number, _LONG, 0)
+            epoch = count * _rate(lambda n, batches=fresh: _train(work, batches, n), seconds)
             progress.step()
             progress.note(f"{pipeline:.0f}, {step:.0f}, {epoch:.0f} images/s")
             found.append((pipeline, step, epoch))
@@ -111,13 +111,13 @@ def _pull(stream: Iterator[Any], count: int) -> None:
         next(stream)
 
 
-def _train(work: TrainingTask, feed: Any, count: int) -> None:
-    work.training_model.fit(feed, epochs=1, steps_per_epoch=count, shuffle=False, verbose=0)
+def _train(work: TrainingTask, batches: Any, count: int) -> None:
+    work.training_model.fit(batches, epochs=1, steps_per_epoch=count, shuffle=False, verbose=0)
 
 
-def _again(batch: Any, feed: Any) -> Any:
+def _again(batch: Any, batches: Any) -> Any:
     """One batch of a feed without end, in the form of that feed."""
-    if not hasattr(feed, "element_spec"):
+    if not hasattr(batches, "element_spec"):
         return _endless(batch)
     import tensorflow as tf
 

@@ -47,7 +47,7 @@ def range_test(asked: TrainRequest, plot: pathlib.Path, *, steps: int) -> Sugges
     with Progress(f"{work.network.name} learning rate", steps) as progress:
         rise = _Rise(tried.tolist(), progress)
         work.training_model.fit(
-            work.feed(0, math.ceil(steps / work.steps), 0),
+            work.input_pipeline(0, math.ceil(steps / work.steps), 0),
             epochs=1,
             steps_per_epoch=steps,
             shuffle=False,

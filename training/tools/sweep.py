@@ -132,7 +132,7 @@ def sweep(
             rows[job.run] = row
             _write(folder / "sweep.csv", [rows[j.run] for j in work if j.run in rows])
             progress.step()
-            said = row["error"] or _told(row)
+            said = row["error"] or _summary(row)
             say(f"{job.run}: {said}")
     return [rows[job.run] for job in work]
 
@@ -206,16 +206,16 @@ def _write(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     atomic.write_csv(path, COLUMNS, ([row[column] for column in COLUMNS] for row in rows))
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _summary(row: Mapping[str, Any]) -> str:
     if row.get("metric", "accuracy") == "accuracy":
-        told = f"{row['held_out']:.1f}% of the held-out images are right"
+        text = f"{row['held_out']:.1f}% of the held-out images are right"
         if row["validation"] is not None:
-            told = f"{row['validation']:.1f}% of the validation images are right, {told}"
+            text = f"{row['validation']:.1f}% of the validation images are right, {text}"
     else:
-        told = f"{row['metric']} {_percent(row['held_out'])} on the held-out images"
+        text = f"{row['metric']} {_percent(row['held_out'])} on the held-out images"
         if row["validation"] is not None:
-            told = f"{row['validation']:.1f}% on the validation images, {told}"
-    return f"{told}; {row['below_floor']}" if row["below_floor"] else told
+            text = f"{row['validation']:.1f}% on the validation images, {text}"
+    return f"{text}; {row['below_floor']}" if row["below_floor"] else text
 
 
 def ranked_by(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -16,7 +16,8 @@ Before it, channels that share a scale are brought nearer to one size where that
 and behind the first layers four times as many join (`export.compress.reconstruct.varied`).
 
 Kernels that are one kernel of several calls are rounded once (`export.compress.reconstruct.tied`).
-Which of two files is nearer to the float network is told by `export.compress.reconstruct.measure`.
+Which of two files is nearer to the float network is measured by
+`export.compress.reconstruct.measure`.
 
 Tried and left out: raising the quiet channels between a layer and the depthwise convolution behind
 it to the size of the loudest (cross-layer equalisation, up to the ReLU6's cap). On photos other

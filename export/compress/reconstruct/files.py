@@ -95,21 +95,21 @@ def reconstructed(
     if plain is None or not len(judged):
         return file, None
     if work.regions:
-        told = _told(*work.heads_noise(judged), judged)
-        return (file if told["written"] else plain), told
+        noises = _noises(*work.heads_noise(judged), judged)
+        return (file if noises["written"] else plain), noises
     measure = _Measure(float_file, preprocessing, judged)
     rival = plain
     if variant.calibrated:
         rival = quantise(float_file, variant, preprocessing, fitted, shared_scale=shared_scale)
-    told = _told(measure.noise(rival), measure.noise(file), judged)
-    best = file if told["written"] else plain
+    noises = _noises(measure.noise(rival), measure.noise(file), judged)
+    best = file if noises["written"] else plain
     kept = with_float_layers(
         Subject(
             model=work.model,
             format=format_,
             float_file=float_file,
             int8_file=best,
-            int8_db=max(told["plain_db"], told["reconstructed_db"]),
+            int8_db=max(noises["plain_db"], noises["reconstructed_db"]),
             fitted=work.x,
             more=work.more,
             judged=preprocessing.normalise(judged),
@@ -119,8 +119,8 @@ def reconstructed(
         )
     )
     if kept is None:
-        return best, told
-    return kept[0], {**told, FLOAT_LAYERS: kept[1]}
+        return best, noises
+    return kept[0], {**noises, FLOAT_LAYERS: kept[1]}
 
 
 def reconstructed_in_time(
@@ -169,7 +169,7 @@ class _Measure:
         return noise(answers(file.packed(), self._preprocessing, self._pictures), self._wanted)
 
 
-def _told(before: float, after: float, judged: np.ndarray) -> dict[str, Any]:
+def _noises(before: float, after: float, judged: np.ndarray) -> dict[str, Any]:
     """For a file's .json."""
     return {
         "plain_db": before,

@@ -180,7 +180,7 @@ def _fast_enough(
     costs = multiply_adds(subject.model, order)
     float_ms, int8_ms = ends
     saved = np.cumsum([costs[one] for one in order]) / sum(costs.values()) * (float_ms - int8_ms)
-    # As many as are told to do; then fewer or more of them, as files have it.
+    # As many as suffice by that estimate; then fewer or more of them, as files have it.
     count = int(np.searchsorted(saved, float_ms - budget)) + 1
     slow, fast, took = 0, len(order) + 1, float_ms
     with Progress("mixed: combining layers", len(order), unit="layer", lines=True) as progress:

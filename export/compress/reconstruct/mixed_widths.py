@@ -48,7 +48,7 @@ def reconstructed_widths(
         other is no nearer to the float network, or changes more answers than it may.
     """
     bits = layer_bits(float_file, report, {layer.name for layer in model.layers})
-    file, told = reconstructed(
+    file, noises = reconstructed(
         model,
         variant,
         preprocessing,
@@ -58,14 +58,14 @@ def reconstructed_widths(
         name=name,
         bits=bits,
     )
-    if told is None or not told["written"]:
-        return plain, report, told
+    if noises is None or not noises["written"]:
+        return plain, report, noises
     few = np.array(pictures[: comparison.most])
     own, found = (_answers(one, comparison, few) for one in (float_file, file))
     error, changed = comparison.differences(own, found)
     if changed > max(variant.max_change, report.changed):
-        return plain, report, {**told, "written": False, "changed": changed}
-    return file, dataclasses.replace(report, error=error, changed=changed), told
+        return plain, report, {**noises, "written": False, "changed": changed}
+    return file, dataclasses.replace(report, error=error, changed=changed), noises
 
 
 def layer_bits(float_file: TFLiteModel, report: Report, known: Container[str]) -> dict[str, int]:

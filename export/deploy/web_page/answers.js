@@ -48,15 +48,15 @@ export function showAreas(list, page, { labels, decoding }, areas) {
 }
 
 /** Medians of times, in one line. */
-export function timesTold(page, times, filming) {
+export function timesText(page, times, filming) {
   const median = (name) => {
     const values = times.map((one) => one[name]).sort((a, b) => a - b);
     return values[values.length >> 1];
   };
-  const told = (value) => value.toLocaleString(page.language, { maximumSignificantDigits: 3 });
-  const [network, picture] = [told(median("network")), told(median("picture"))];
+  const rounded = (value) => value.toLocaleString(page.language, { maximumSignificantDigits: 3 });
+  const [network, picture] = [rounded(median("network")), rounded(median("picture"))];
   const parts = [page.tell("milliseconds", { network, picture })];
-  if (filming) parts.push(page.tell("rate", { rate: told(1000 / median("all")) }));
+  if (filming) parts.push(page.tell("rate", { rate: rounded(1000 / median("all")) }));
   return parts.join(" · ");
 }
 
@@ -75,7 +75,7 @@ export function showFacts(list, page, description, { bytes, setup, offline }) {
     author: description.author,
     license: description.license,
     version: description.version,
-    runs: runsTold(page, setup),
+    runs: runsText(page, setup),
     offline: offline === undefined ? "" : offline ? page.tell("kept") : page.tell("notOffline"),
   };
   const rows = Object.entries(facts)
@@ -88,7 +88,7 @@ export function showFacts(list, page, description, { bytes, setup, offline }) {
 }
 
 /** "verified", or by how much it differs, of one accelerator; empty where no self-test was run. */
-export function selfTestTold(page, found) {
+export function selfTestText(page, found) {
   if (!found) return "";
   const { difference, tolerance, verified } = found;
   if (difference === Infinity) return page.tell("selfTestBroken");
@@ -107,19 +107,19 @@ export function selfTestTold(page, found) {
  */
 export function showSelfTest(line, page, setup, description) {
   const tried = Object.entries(setup.selfTests ?? {});
-  const told = tried.map(([where, found]) => `${where}: ${selfTestTold(page, found)}`);
+  const texts = tried.map(([where, found]) => `${where}: ${selfTestText(page, found)}`);
   const none = description.selftest ? "" : page.tell("selfTestNone");
-  line.textContent = `${page.tell("selfTest")}: ${told.join(" · ") || none}`;
+  line.textContent = `${page.tell("selfTest")}: ${texts.join(" · ") || none}`;
   line.classList.toggle("differs", tried.some(([, found]) => !found.verified));
   line.hidden = false;
 }
 
 /** Where a network runs, and by which measurement that was chosen. */
-function runsTold(page, { accelerator, threads, compared }) {
+function runsText(page, { accelerator, threads, compared }) {
   const place = accelerator === "CPU" ? page.tell("onCpu", { threads }) : accelerator;
   if (!compared?.WebGPU || !compared.CPU) return place;
-  const told = (value) => value.toLocaleString(page.language, { maximumSignificantDigits: 3 });
-  return page.tell("compared", { place, cpu: told(compared.CPU), gpu: told(compared.WebGPU) });
+  const rounded = (value) => value.toLocaleString(page.language, { maximumSignificantDigits: 3 });
+  return page.tell("compared", { place, cpu: rounded(compared.CPU), gpu: rounded(compared.WebGPU) });
 }
 
 /** The numbers behind what is shown are in each row's data. */

@@ -44,7 +44,7 @@ export async function measure(files, accelerators, client, { stopped, progress, 
       try {
         await timeOne(row, client, stopped, tell);
       } catch (error) {
-        row.problem = error instanceof Problem ? error : new Problem("unexpected", told(error));
+        row.problem = error instanceof Problem ? error : new Problem("unexpected", reasonOf(error));
       }
       if (row.problem || row.rounds === ROUNDS) ready(row);
     }
@@ -56,7 +56,7 @@ export async function measure(files, accelerators, client, { stopped, progress, 
   }
 }
 
-function told(error) {
+function reasonOf(error) {
   return { reason: error.message };
 }
 

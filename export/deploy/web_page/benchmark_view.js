@@ -1,5 +1,5 @@
 /** The benchmark's part of the page: a table that fills while files are timed, to be shared. */
-import { selfTestTold } from "./answers.js";
+import { selfTestText } from "./answers.js";
 import { csv, measure, percentile } from "./benchmark.js";
 import { Client } from "./client.js";
 import { deviceName } from "./device.js";
@@ -15,7 +15,7 @@ export class BenchmarkView {
   #rows = [];
   #running = false;
   #stopped = ""; // why
-  #told = 0;
+  #shownAt = 0;
 
   /**
    * @param {object} page {language, tell}.
@@ -75,8 +75,8 @@ export class BenchmarkView {
 
   #progress(share, name) {
     const now = performance.now();
-    if (now - this.#told < AT_MOST) return;
-    this.#told = now;
+    if (now - this.#shownAt < AT_MOST) return;
+    this.#shownAt = now;
     at("measuring").value = share;
     at("benchmark-status").textContent = this.#page.tell("measuringOf", { name });
   }
@@ -97,7 +97,7 @@ export class BenchmarkView {
 
   #line(row) {
     const { tell, language } = this.#page;
-    const told = (value, more) =>
+    const rounded = (value, more) =>
       value.toLocaleString(language, { maximumSignificantDigits: 3, ...more });
     const { setup, times, bytes } = row;
     const place =
@@ -106,10 +106,10 @@ export class BenchmarkView {
     const name = line.insertCell();
     name.append(row.file.name, Object.assign(document.createElement("small"), { textContent: place }));
     for (const text of [
-      `${told(bytes / 1e6)} MB`,
-      `${told(percentile(times, 0.5))} ms`,
-      `${told(percentile(times, 0.95))} ms`,
-      selfTestTold(this.#page, setup.selfTests?.[setup.accelerator]) || "–",
+      `${rounded(bytes / 1e6)} MB`,
+      `${rounded(percentile(times, 0.5))} ms`,
+      `${rounded(percentile(times, 0.95))} ms`,
+      selfTestText(this.#page, setup.selfTests?.[setup.accelerator]) || "–",
     ]) {
       line.insertCell().textContent = text;
     }

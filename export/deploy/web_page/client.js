@@ -41,13 +41,13 @@ export class Client {
       if (again !== this.#again) throw new Problem("unexpected", { reason: LOST });
       this.#lost = false;
       const question = { bytes: copy, accelerator: byGpu ? "CPU" : accelerator };
-      return told(this.#ask(question, [copy.buffer]));
+      return withProblem(this.#ask(question, [copy.buffer]));
     }
   }
 
   /** Milliseconds of one run of the network that is open, on noise. */
   time() {
-    return told(this.#ask({ timed: true }));
+    return withProblem(this.#ask({ timed: true }));
   }
 
   /** End the worker. */
@@ -68,9 +68,9 @@ export class Client {
       picture.close?.();
       throw error;
     }
-    if (!(picture instanceof ImageData)) return told(this.#ask({ frame: picture }, [picture]));
+    if (!(picture instanceof ImageData)) return withProblem(this.#ask({ frame: picture }, [picture]));
     const { data, width, height } = picture;
-    return told(this.#ask({ picture: { data, width, height } }, [data.buffer]));
+    return withProblem(this.#ask({ picture: { data, width, height } }, [data.buffer]));
   }
 
   async #reopen() {
@@ -126,7 +126,7 @@ export class Client {
 }
 
 /** A question whose loss is the user's to know. */
-function told(asked) {
+function withProblem(asked) {
   return asked.catch((error) => {
     throw error === LOST ? new Problem("unexpected", { reason: LOST }) : error;
   });

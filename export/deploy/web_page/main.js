@@ -6,7 +6,7 @@ import {
   showObjects,
   showScores,
   showSelfTest,
-  timesTold,
+  timesText,
 } from "./answers.js";
 import { BenchmarkView } from "./benchmark_view.js";
 import { Client } from "./client.js";
@@ -230,7 +230,7 @@ function present(found) {
   if (!found) return;
   last = found;
   times = [...times, found.milliseconds].slice(-REMEMBERED);
-  at("status").textContent = timesTold(page, times, filming);
+  at("status").textContent = timesText(page, times, filming);
   draw();
 }
 
@@ -281,9 +281,9 @@ function translate() {
       set(element, tell(element.dataset[name]));
     }
   };
-  each("text", (element, told) => (element.textContent = told));
-  each("aria", (element, told) => element.setAttribute("aria-label", told));
-  each("title", (element, told) => (element.title = told));
+  each("text", (element, text) => (element.textContent = text));
+  each("aria", (element, text) => element.setAttribute("aria-label", text));
+  each("title", (element, text) => (element.title = text));
 }
 
 function listen() {

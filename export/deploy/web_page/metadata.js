@@ -35,14 +35,14 @@ export function describe(bytes) {
   if (String.fromCharCode(...bytes.subarray(4, 8)) !== "TFL3") throw new Problem("noModel");
   const stored = entries(bytes);
   if (!stored.has(DESCRIPTION)) throw new Problem("noMetadata");
-  let told;
+  let metadata;
   try {
-    told = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(stored.get(DESCRIPTION)));
+    metadata = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(stored.get(DESCRIPTION)));
   } catch {
     throw new Problem("badMetadata", { field: DESCRIPTION });
   }
-  if (told?.format > FORMAT) throw new Problem("newerMetadata", { format: told.format });
-  return checked(told);
+  if (metadata?.format > FORMAT) throw new Problem("newerMetadata", { format: metadata.format });
+  return checked(metadata);
 }
 
 /**
@@ -92,21 +92,21 @@ function endOfZip(view) {
   return -1;
 }
 
-function checked(told) {
+function checked(metadata) {
   const demand = (fine, field) => {
     if (!fine) throw new Problem("badMetadata", { field });
   };
-  demand(told && typeof told === "object" && told.format === FORMAT, "format");
-  demand(Object.hasOwn(KINDS, told.task), "task");
+  demand(metadata && typeof metadata === "object" && metadata.format === FORMAT, "format");
+  demand(Object.hasOwn(KINDS, metadata.task), "task");
   demand(
-    isList(told.labels, (label) => typeof label === "string"),
+    isList(metadata.labels, (label) => typeof label === "string"),
     "labels",
   );
-  for (const name of TEXTS) demand(typeof (told[name] ?? "") === "string", name);
-  demand(KINDS[told.task].includes(told.decoding?.kind), "decoding");
-  if (told.decoding.kind === "codes") checkDetector(told.decoding);
+  for (const name of TEXTS) demand(typeof (metadata[name] ?? "") === "string", name);
+  demand(KINDS[metadata.task].includes(metadata.decoding?.kind), "decoding");
+  if (metadata.decoding.kind === "codes") checkDetector(metadata.decoding);
   const missing = { order: "rgb", resize: "stretch", crop_fraction: 0.875 };
-  const input = { ...missing, interpolation: "bilinear", ...told.input };
+  const input = { ...missing, interpolation: "bilinear", ...metadata.input };
   for (const side of ["height", "width"]) {
     demand(Number.isInteger(input[side]) && input[side] > 0, `input.${side}`);
     demand(input[side] <= LARGEST_SIDE, `input.${side}`);
@@ -120,7 +120,7 @@ function checked(told) {
   demand(["bilinear", "bicubic"].includes(input.interpolation), "input.interpolation");
   // What lies outside of a cropped picture would never be found.
   const cropped = ["crop", "centre"].includes(input.resize);
-  demand(!cropped || ["classification", "multilabel"].includes(told.task), "input.resize");
+  demand(!cropped || ["classification", "multilabel"].includes(metadata.task), "input.resize");
   demand(isNumber(input.crop_fraction), "input.crop_fraction");
   demand(input.crop_fraction > 0 && input.crop_fraction <= 1, "input.crop_fraction");
   for (const name of input.values === RAW ? [] : ["mean", "std"]) {
@@ -131,13 +131,13 @@ function checked(told) {
   }
   const divides = (value) => Math.fround(value) > 0;
   demand(input.values === RAW || input.std.every(divides), "input.std");
-  const { palette, threshold } = told.decoding;
+  const { palette, threshold } = metadata.decoding;
   const share = typeof threshold === "number" && threshold >= 0 && threshold <= 1;
-  const thresholded = ["sigmoid", "scores"].includes(told.decoding.kind);
+  const thresholded = ["sigmoid", "scores"].includes(metadata.decoding.kind);
   demand(!thresholded || share, "decoding.threshold");
   const colours = palette && isList(palette, (one) => isList(one, isByte) && one.length === 3);
-  demand(!palette || (colours && palette.length === told.labels.length), "decoding.palette");
-  return { ...told, input, selftest: checkSelfTest(told.selftest) };
+  demand(!palette || (colours && palette.length === metadata.labels.length), "decoding.palette");
+  return { ...metadata, input, selftest: checkSelfTest(metadata.selftest) };
 }
 
 /** As 32 bits hold it, too. */

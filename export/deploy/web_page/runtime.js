@@ -167,7 +167,7 @@ class Network {
     const shape = Array.from(inputs[0]?.shape ?? []);
     const fits = inputs.length === 1 && this.#input.dtype === type;
     if (!fits || shape.join() !== [1, height, width, channels].join()) {
-      throw new Problem("badInput", { told: `${height}x${width}x${channels} ${type}` });
+      throw new Problem("badInput", { input: `${height}x${width}x${channels} ${type}` });
     }
   }
 

@@ -19,31 +19,31 @@ const [LONGEST_RUNTIME, LARGEST] = [80, 1e30];
 /**
  * Look at the self-test of a description.
  *
- * @param {unknown} told
+ * @param {unknown} selftest
  * @returns {object | undefined} none where there is none, or one by a later formula.
  * @throws {Problem} what makes no sense.
  */
-export function checkSelfTest(told) {
-  if (told === undefined || told === null) return undefined;
-  demand(isObject(told), "selftest");
-  demand(isWhole(told.edition, 1), "selftest.edition");
-  if (told.edition > EDITION) return undefined;
-  const { runtime } = told;
+export function checkSelfTest(selftest) {
+  if (selftest === undefined || selftest === null) return undefined;
+  demand(isObject(selftest), "selftest");
+  demand(isWhole(selftest.edition, 1), "selftest.edition");
+  if (selftest.edition > EDITION) return undefined;
+  const { runtime } = selftest;
   demand(typeof runtime === "string" && [...runtime].length <= LONGEST_RUNTIME, "selftest.runtime");
   for (const name of ["tolerance", "half"]) {
-    demand(isShare(told[name]) && told[name] > 0, `selftest.${name}`);
+    demand(isShare(selftest[name]) && selftest[name] > 0, `selftest.${name}`);
   }
-  demand(!Object.hasOwn(told, "float") || isNumber(told.float), "selftest.float");
-  const there = Object.keys(KINDS).filter((name) => Object.hasOwn(told, name));
+  demand(!Object.hasOwn(selftest, "float") || isNumber(selftest.float), "selftest.float");
+  const there = Object.keys(KINDS).filter((name) => Object.hasOwn(selftest, name));
   demand(there.length === 1, "selftest");
-  KINDS[there[0]](told[there[0]]);
-  return told;
+  KINDS[there[0]](selftest[there[0]]);
+  return selftest;
 }
 
-function checkNumbers(told) {
+function checkNumbers(expected) {
   const field = "selftest.numbers";
-  demand(Array.isArray(told) && told.length > 0 && told.length <= MOST_OUTPUTS, field);
-  for (const one of told) {
+  demand(Array.isArray(expected) && expected.length > 0 && expected.length <= MOST_OUTPUTS, field);
+  for (const one of expected) {
     demand(isObject(one) && typeof one.name === "string", field);
     demand(isWhole(one.size, 1), `${field}.size`);
     demand(isNumber(one.span) && one.span > 0, `${field}.span`);
@@ -59,24 +59,24 @@ function checkNumbers(told) {
   }
 }
 
-function checkMap(told) {
+function checkMap(expected) {
   const field = "selftest.map";
-  demand(isObject(told) && typeof told.name === "string", field);
-  demand(isWhole(told.size, 1), `${field}.size`);
-  demand(isList(told.classes, isClass), `${field}.classes`);
-  demand(told.classes.length <= told.size, `${field}.classes`);
+  demand(isObject(expected) && typeof expected.name === "string", field);
+  demand(isWhole(expected.size, 1), `${field}.size`);
+  demand(isList(expected.classes, isClass), `${field}.classes`);
+  demand(expected.classes.length <= expected.size, `${field}.classes`);
 }
 
-function checkDetections(told) {
+function checkDetections(expected) {
   const field = "selftest.detections";
-  demand(isObject(told), field);
-  demand(isShare(told.floor), `${field}.floor`);
-  const none = Array.isArray(told.scores) && told.scores.length === 0;
-  demand(none || isList(told.scores, isShare), `${field}.scores`);
+  demand(isObject(expected), field);
+  demand(isShare(expected.floor), `${field}.floor`);
+  const none = Array.isArray(expected.scores) && expected.scores.length === 0;
+  demand(none || isList(expected.scores, isShare), `${field}.scores`);
   if (none) return;
-  demand(isClass(told.label), `${field}.label`);
-  demand(isList(told.box, isNumber) && told.box.length === 4, `${field}.box`);
-  demand(!Object.hasOwn(told, "mask") || isNumber(told.mask), `${field}.mask`);
+  demand(isClass(expected.label), `${field}.label`);
+  demand(isList(expected.box, isNumber) && expected.box.length === 4, `${field}.box`);
+  demand(!Object.hasOwn(expected, "mask") || isNumber(expected.mask), `${field}.mask`);
 }
 
 /**
@@ -91,7 +91,7 @@ function checkDetections(told) {
 export function compareSelfTest(selftest, outputs, half = false) {
   const tolerance = half ? Math.max(selftest.tolerance, selftest.half) : selftest.tolerance;
   let apart;
-  if (selftest.numbers) apart = Math.max(...selftest.numbers.map((told) => ofNumbers(told, outputs)));
+  if (selftest.numbers) apart = Math.max(...selftest.numbers.map((one) => ofNumbers(one, outputs)));
   else if (selftest.map) apart = ofMap(selftest.map, outputs);
   else apart = ofDetections(selftest.detections, outputs);
   const difference = Number.isFinite(apart) ? apart : Infinity;
@@ -126,7 +126,7 @@ function ofMap({ name, size, classes }, outputs) {
   return other.length / classes.length;
 }
 
-function ofDetections(told, outputs) {
+function ofDetections(expected, outputs) {
   const [boxes, labels, scores, counts] = ["boxes", "labels", "scores", "count"].map((name) =>
     found(outputs, name),
   );
@@ -134,21 +134,21 @@ function ofDetections(told, outputs) {
   const count = Math.round(counts[0]);
   const fits = labels.length === scores.length && boxes.length === 4 * scores.length;
   if (!fits || count < 0 || count > scores.length) return Infinity;
-  const apart = ofScores(told, scores.slice(0, count));
-  if (!told.scores.length) return apart;
+  const apart = ofScores(expected, scores.slice(0, count));
+  if (!expected.scores.length) return apart;
   let [overlap, best] = [0, -1];
   for (let place = 0; place < count; place++) {
-    if (labels[place] !== told.label) continue;
-    const shared = overlapOf(boxes.slice(4 * place, 4 * place + 4), told.box);
+    if (labels[place] !== expected.label) continue;
+    const shared = overlapOf(boxes.slice(4 * place, 4 * place + 4), expected.box);
     if (shared > overlap || best < 0) [overlap, best] = [shared, place];
   }
   if (overlap < SAME_BOX) return Math.max(apart, 1 - overlap);
-  if (told.mask === undefined || overlap < EQUAL_BOX) return apart;
+  if (expected.mask === undefined || overlap < EQUAL_BOX) return apart;
   const masks = found(outputs, "masks");
   if (!masks || masks.length % scores.length) return Infinity;
   const cells = masks.length / scores.length;
   const mask = masks.slice(best * cells, (best + 1) * cells);
-  return Math.max(apart, Math.abs(mask.reduce((sum, one) => sum + one, 0) / cells - told.mask));
+  return Math.max(apart, Math.abs(mask.reduce((sum, one) => sum + one, 0) / cells - expected.mask));
 }
 
 /** Of scores, the best first; what is below the floor, or missing, counts as the floor. */

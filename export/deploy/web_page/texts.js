@@ -67,8 +67,8 @@ const ENGLISH = {
       `This file's description of itself is damaged (${field}). Copy the file again, or export it again.`,
     newerMetadata: ({ format }) =>
       `This file is of a newer form (${format}) than this page knows. Make the page again: kerascnn web`,
-    badInput: ({ told }) =>
-      `The network does not take ${told}, as the file's description says. Export it again.`,
+    badInput: ({ input }) =>
+      `The network does not take ${input}, as the file's description says. Export it again.`,
     badOutput: ({ output }) =>
       `The network's output "${output}" is not what the file's description says. Export it again.`,
     noNumbers: "The network's answers are no numbers. Train it again, or take another variant.",
@@ -158,7 +158,7 @@ const KOREAN = {
       `파일에 들어 있는 정보가 손상되었습니다(${field}). 파일을 다시 복사하거나 다시 내보내세요.`,
     newerMetadata: ({ format }) =>
       `이 페이지가 아는 것보다 새로운 형식(${format})의 파일입니다. 페이지를 다시 만드세요: kerascnn web`,
-    badInput: ({ told }) => `신경망의 입력이 파일 정보(${told})와 다릅니다. 다시 내보내세요.`,
+    badInput: ({ input }) => `신경망의 입력이 파일 정보(${input})와 다릅니다. 다시 내보내세요.`,
     badOutput: ({ output }) =>
       `신경망의 출력 "${output}"이(가) 파일 정보와 다릅니다. 다시 내보내세요.`,
     noNumbers: "신경망의 결과가 숫자가 아닙니다. 다시 학습시키거나 다른 변형을 선택하세요.",

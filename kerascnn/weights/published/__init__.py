@@ -34,7 +34,7 @@ from typing import Any
 
 from kerascnn.errors import InputError, did_you_mean
 from kerascnn.weights.published import effdet, keras_applications, mmdetection, timm, torchvision
-from kerascnn.weights.published.row import Evaluation, Published, told
+from kerascnn.weights.published.row import Evaluation, Published, options_text
 
 __all__ = [
     "ROWS",
@@ -45,8 +45,8 @@ __all__ = [
     "fitting",
     "names",
     "of_file",
+    "options_text",
     "rows",
-    "told",
     "unknown",
 ]
 
@@ -114,10 +114,12 @@ def fitting(
     if fit:
         return fit
     asked = {key: value for key, value in wanted.items() if value != _DEFAULTS[key]}
-    forms = dict.fromkeys((told(row.options) or " without options").strip() for row in found)
+    forms = dict.fromkeys(
+        (options_text(row.options) or " without options").strip() for row in found
+    )
     names = {row.name for row in found}
     named = f" {names.pop()!r}" if len(names) == 1 else ""
-    form = told(asked) or " without options"
+    form = options_text(asked) or " without options"
     raise InputError(f"{model} has no weights{named}{form}; there are: {', '.join(forms)}")
 
 

@@ -72,7 +72,7 @@ class Published:
     @property
     def described(self) -> str:
         """For messages: mobilenet_v2's 'imagenet' with alpha=0.35."""
-        return f"{self.model}'s {self.name!r}{told(self.options)}"
+        return f"{self.model}'s {self.name!r}{options_text(self.options)}"
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Published:
         return {**self.normalisation, **asked}
 
 
-def told(options: Mapping[str, Any]) -> str:
+def options_text(options: Mapping[str, Any]) -> str:
     """ " with alpha=0.35", or nothing without options."""
     joined = " and ".join(f"{key}={str(value).lower()}" for key, value in options.items())
     return f" with {joined}" if joined else ""

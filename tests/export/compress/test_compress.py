@@ -406,15 +406,17 @@ def verify(
 def test_verdicts() -> None:
     keras_logits = np.eye(4, dtype=np.float32) * 5
     off = keras_logits + np.float32(2e-3)
-    assert not verify(parse_variant("float32"), off, keras_logits).fits
-    assert verify(parse_variant("float32"), keras_logits + np.float32(5e-4), keras_logits).fits
-    assert verify(parse_variant("int8"), off, keras_logits).fits
+    assert not verify(parse_variant("float32"), off, keras_logits).is_verified
+    assert verify(
+        parse_variant("float32"), keras_logits + np.float32(5e-4), keras_logits
+    ).is_verified
+    assert verify(parse_variant("int8"), off, keras_logits).is_verified
     turned = verify(parse_variant("int8"), keras_logits[::-1], keras_logits)
-    assert not turned.fits
+    assert not turned.is_verified
     assert turned.agreement == 0
-    assert verify(parse_variant("float16"), off, keras_logits, off).fits
-    assert not verify(parse_variant("float16"), keras_logits, keras_logits, off).fits
-    assert not verify(parse_variant("int8"), keras_logits * np.nan, keras_logits).fits
+    assert verify(parse_variant("float16"), off, keras_logits, off).is_verified
+    assert not verify(parse_variant("float16"), keras_logits, keras_logits, off).is_verified
+    assert not verify(parse_variant("int8"), keras_logits * np.nan, keras_logits).is_verified
     no_numbers = verify(parse_variant("int8"), keras_logits, keras_logits * np.nan)
     assert no_numbers.verified == "no"
     assert "some logits of Keras are not numbers" in no_numbers.rule
@@ -444,7 +446,7 @@ def test_a_constant_file_on_a_set_of_one_common_class_is_not_verified() -> None:
     truth = np.repeat([0, 1], [96, 4])
     keras, constant = logits_of(truth), logits_of(np.zeros(100, int))
     verdict = verify(int8, constant, keras, None, truth)
-    assert (verdict.verified, verdict.fits, verdict.agreement) == ("no", False, 96)
+    assert (verdict.verified, verdict.is_verified, verdict.agreement) == ("no", False, 96)
     assert "0.0% outside of its commonest answer" in verdict.rule
     assert "50.0% in the mean of 2 classes" in verdict.rule
     # However few there are of the other class.
@@ -458,7 +460,7 @@ def test_a_constant_file_on_a_set_of_one_common_class_is_not_verified() -> None:
         assert verify(int8, logits_of(answers), keras, None, truth).verified == verified
     # Keras gives one answer alone: nothing shows that the file tells classes apart.
     verdict = verify(int8, constant, constant)
-    assert (verdict.verified, verdict.fits) == ("not verified", False)
+    assert (verdict.verified, verdict.is_verified) == ("not verified", False)
     assert "all of one class" in verdict.rule
     assert verify(int8, keras, constant).verified == "not verified"
 

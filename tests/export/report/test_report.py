@@ -316,7 +316,7 @@ def test_the_figures_outlive_a_report_that_cannot_be_written(
         raise OSError(28, "No space left on device", "report.html")
 
     monkeypatch.setattr(compare.allowed, "require_same_data", lambda runs: runs)
-    monkeypatch.setattr(compare, "_told_apart", lambda runs: runs)
+    monkeypatch.setattr(compare, "_distinctly_labelled", lambda runs: runs)
     monkeypatch.setattr(compare, "measure", lambda _found: rows())
     monkeypatch.setattr(compare, "write", full)
     with pytest.raises(NotWritten, match="No space") as caught:

@@ -1,4 +1,4 @@
-"""Files of other programs: by what they say themselves, by TFLite Metadata, and by what is told."""
+"""Files of other programs: by what they say themselves, by TFLite Metadata, and by options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import stranger_files
 from export.runtime import strangers
 from export.runtime.foreign import Tensor, are_probabilities
 from export.runtime.model_facts import facts
-from export.runtime.strangers import Told, normalisation
+from export.runtime.strangers import FileOptions, normalisation
 from export.runtime.subjects import Subject
 from kerascnn.errors import InputError
 from training.importing import tflite_metadata
@@ -28,8 +28,8 @@ def labels(tmp_path: Path) -> Path:
     return path
 
 
-def logits(path: Path, told: Told | None = None) -> np.ndarray:
-    known = strangers.known(path, told)
+def logits(path: Path, options: FileOptions | None = None) -> np.ndarray:
+    known = strangers.known(path, options)
     assert known.labels == stranger_files.LABELS
     return Subject(path=path, known=known).classifier().predict(PICTURES)
 
@@ -43,7 +43,7 @@ def test_types_of_tflite_files(
     kind: str, preprocessing: str | None, softmax: bool, labels: Path, tmp_path: Path
 ) -> None:
     path = stranger_files.tflite(tmp_path / "net.tflite", kind, softmax=softmax)
-    found = logits(path, Told(labels=labels, preprocessing=preprocessing))
+    found = logits(path, FileOptions(labels=labels, preprocessing=preprocessing))
     assert found.argmax(axis=-1).tolist() == [0, 0, 1, 1]
     if not softmax:
         np.testing.assert_allclose(found[:, :2], WANTED, atol=0.01 if kind == "float32" else 0.15)
@@ -54,8 +54,8 @@ def test_types_of_tflite_files(
 
 def test_a_raw_byte_and_a_normalised_one_are_the_same(labels: Path, tmp_path: Path) -> None:
     path = stranger_files.tflite(tmp_path / "net.tflite", "uint8")
-    raw, told = (Told(labels=labels, preprocessing=name) for name in (None, "0-1"))
-    np.testing.assert_array_equal(logits(path, raw), logits(path, told))
+    raw, scaled = (FileOptions(labels=labels, preprocessing=name) for name in (None, "0-1"))
+    np.testing.assert_array_equal(logits(path, raw), logits(path, scaled))
 
 
 def test_metadata_say_it_all(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_metadata_say_it_all(tmp_path: Path) -> None:
     stranger_files.with_metadata(path, [1, 2, 3], [4, 5, 6])
     assert strangers.known(path).preprocessing.std == (4, 5, 6)
     # A person knows better than the file.
-    assert strangers.known(path, Told(preprocessing="0-1")).preprocessing.std == 255
+    assert strangers.known(path, FileOptions(preprocessing="0-1")).preprocessing.std == 255
 
 
 def test_broken_metadata_are_none(tmp_path: Path) -> None:
@@ -87,10 +87,10 @@ def test_layouts_of_onnx_files(
     path = stranger_files.onnx_file(
         tmp_path / "net.onnx", channels_first=channels_first, softmax=softmax
     )
-    told = Told(labels=labels, preprocessing="0-1", image_size=(8, 8))
-    assert logits(path, told).argmax(axis=-1).tolist() == [0, 0, 1, 1]
+    options = FileOptions(labels=labels, preprocessing="0-1", image_size=(8, 8))
+    assert logits(path, options).argmax(axis=-1).tolist() == [0, 0, 1, 1]
     layout = "nchw" if channels_first else "nhwc"
-    known = strangers.known(path, Told(**vars(told) | {"layout": layout}))
+    known = strangers.known(path, FileOptions(**vars(options) | {"layout": layout}))
     assert known.form is not None
     assert known.form.channels_first == channels_first
 
@@ -98,7 +98,7 @@ def test_layouts_of_onnx_files(
 def test_maps_of_either_layout(labels: Path, tmp_path: Path) -> None:
     for first in (False, True):
         path = stranger_files.onnx_maps(tmp_path / "net.onnx", channels_first=first)
-        known = strangers.known(path, Told(labels=labels, preprocessing="0-1"))
+        known = strangers.known(path, FileOptions(labels=labels, preprocessing="0-1"))
         assert (known.task, known.preprocessing.resize) == ("segmentation", "stretch")
         found = Subject(path=path, known=known).segmenter().segment(PICTURES)
         assert found.shape == (4, 8, 8)
@@ -108,21 +108,25 @@ def test_maps_of_either_layout(labels: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_detectors_by_their_operation(shuffled: bool, labels: Path, tmp_path: Path) -> None:
     path = stranger_files.postprocessed(tmp_path / "net.tflite", shuffled=shuffled)
-    known = strangers.known(path, Told(labels=labels, preprocessing="-1-1"))
+    known = strangers.known(path, FileOptions(labels=labels, preprocessing="-1-1"))
     assert known.task == "detection"
     (found,) = Subject(path=path, known=known).detector().detect(PICTURES[:1])
     np.testing.assert_allclose(found.boxes, [[0, 0, 1, 0.5]], atol=1e-6)
     assert (found.labels.tolist(), found.scores.tolist()) == ([1], [pytest.approx(0.9)])
 
 
-def changed(**changes: object) -> Told:
-    return Told(**{"preprocessing": "0-1", **changes})
+def changed(**changes: object) -> FileOptions:
+    return FileOptions(**{"preprocessing": "0-1", **changes})
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "words"),
+    ("name", "options", "words"),
     [
-        ("tflite", Told(), "does not say how it wants the bytes .* --preprocessing 0-1, -1-1"),
+        (
+            "tflite",
+            FileOptions(),
+            "does not say how it wants the bytes .* --preprocessing 0-1, -1-1",
+        ),
         ("tflite", changed(), "does not name the classes of its 3 outputs; give --labels FILE"),
         ("tflite", changed(labels=Path("two.txt")), "two.txt has 2 labels and .* 3 outputs"),
         ("tflite", changed(image_size=(9, 8)), "takes 1x8x8x3; leave out --image-size"),
@@ -136,7 +140,7 @@ def changed(**changes: object) -> Told:
     ],
 )
 def test_what_is_missing_is_named_by_its_flag(
-    name: str, told: Told, words: str, tmp_path: Path, monkeypatch
+    name: str, options: FileOptions, words: str, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("two.txt").write_text("a\nb\n")
@@ -147,7 +151,7 @@ def test_what_is_missing_is_named_by_its_flag(
         "maps": stranger_files.onnx_maps,
     }[name]
     with pytest.raises(InputError, match=words):
-        strangers.known(make(path), told)
+        strangers.known(make(path), options)
 
 
 def test_flags_that_make_no_sense() -> None:
@@ -161,7 +165,7 @@ def test_flags_that_make_no_sense() -> None:
         ({"preprocessing": "1,0"}, "one number each, or three and three"),
     ):
         with pytest.raises(InputError, match=words):
-            Told(**changes)
+            FileOptions(**changes)
 
 
 def test_numbers_of_pytorch_are_of_shares() -> None:

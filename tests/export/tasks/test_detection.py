@@ -430,7 +430,7 @@ def test_verdicts_on_quantised_files(
     verdict = task.verify(parse_variant("int8"), answers, reference, None)
     assert verdict.verified == verified, verdict.rule
     assert told in verdict.rule
-    assert verdict.fits == (verified == "yes")
+    assert verdict.is_verified == (verified == "yes")
 
 
 def test_a_float_file_of_a_network_that_finds_nothing_is_not_verified(run: Run) -> None:

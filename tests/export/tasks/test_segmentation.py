@@ -275,18 +275,18 @@ def test_verdicts(task: Segmentation) -> None:
     truth = [task.held_out.label_map(i) for i in range(6)]
     exact = answers_of(task, truth)
     verdict = task.verify(float32, exact, exact, None)
-    assert verdict.fits
+    assert verdict.is_verified
     assert (verdict.agreement, verdict.max_logit_diff) == (100, 0)
     # 30 of 24,576 pixels are 0.12%.
     few = [one.copy() for one in truth]
     few[0][0, :30] = (few[0][0, :30] + 1) % CLASSES
     nearly = answers_of(task, few)
     verdict = task.verify(float32, nearly, exact, None)
-    assert not verdict.fits
+    assert not verdict.is_verified
     assert verdict.agreement == pytest.approx(100 * (1 - 30 / 24_576))
-    assert task.verify(int8, nearly, exact, None).fits
+    assert task.verify(int8, nearly, exact, None).is_verified
     # A float16 file is held against rounded kernels.
-    assert task.verify(float16, nearly, exact, nearly).fits
+    assert task.verify(float16, nearly, exact, nearly).is_verified
     # Five pixels of a class are all that was found of it: mIoU is far off without them.
     rare = int(np.argmin(exact.evaluation.pixels))
     lost = [np.where(one == rare, 0, one).astype(np.uint8) for one in truth]
@@ -295,7 +295,7 @@ def test_verdicts(task: Segmentation) -> None:
     found[index].flat[np.flatnonzero(truth[index] == rare)[:5]] = rare
     verdict = task.verify(float32, answers_of(task, lost), answers_of(task, found), None)
     assert verdict.agreement > 99.97
-    assert not verdict.fits
+    assert not verdict.is_verified
     # Background everywhere has most pixels right.
     empty = answers_of(task, [np.zeros_like(one) for one in truth])
     mostly = [np.where(np.arange(64 * 64).reshape(64, 64) < 120, 3, 0) for _ in truth]
@@ -312,7 +312,7 @@ def test_verdicts(task: Segmentation) -> None:
     # Where Keras finds nothing there is nothing to compare.
     for variant in (float32, int8):
         verdict = task.verify(variant, empty, empty, None)
-        assert (verdict.verified, verdict.fits) == ("not verified", False)
+        assert (verdict.verified, verdict.is_verified) == ("not verified", False)
     assert task.verify(int8, objects, empty, None).verified == "not verified"
     assert task.verify(float32, objects, empty, None).verified == "no"
 

@@ -431,22 +431,22 @@ def test_verdicts_look_at_masks(task: TwoStageDetection, found: Found) -> None:
     def verdict(name: str, answers: Found) -> Any:
         return task.verify(parse_variant(name), answers, found, None)
 
-    assert verdict("float32", found).fits
+    assert verdict("float32", found).is_verified
     assert verdict("float32", found).agreement == 100
     assert "a mask to IoU 0.99" in verdict("float32", found).rule
     other = dataclasses.replace(
         found,
         pictures=[dataclasses.replace(one, masks=one.masks[:, ::-1]) for one in found.pictures],
     )
-    assert not verdict("float32", other).fits
+    assert not verdict("float32", other).is_verified
     assert verdict("float32", other).agreement < 20
-    assert verdict("weight_int8", found).fits
+    assert verdict("weight_int8", found).is_verified
     assert "at mask IoU 0.5" in verdict("weight_int8", found).rule
     empty = dataclasses.replace(
         found,
         pictures=[dataclasses.replace(one, masks=0 * one.masks) for one in found.pictures],
     )
-    assert not verdict("weight_int8", empty).fits
+    assert not verdict("weight_int8", empty).is_verified
     gone = task.measured([one.take(one.scores > 2) for one in found.pictures])
     for name in ("float32", "weight_int8"):
         assert verdict(name, gone).verified == "no"

@@ -15,7 +15,7 @@ import stranger_files
 from commands import assert_refused, here
 from PIL import Image
 
-from export.runtime.strangers import Told
+from export.runtime.strangers import FileOptions
 from export.tools.evaluate import Asked, Evaluated, evaluate
 from export.tools.evaluation_page import write_page
 from export.tools.reference import mcnemar
@@ -32,15 +32,17 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Told:
+def options(tmp_path: Path) -> FileOptions:
     path = tmp_path / "names.txt"
     path.write_text("\n".join(stranger_files.LABELS))
-    return Told(labels=path, preprocessing="0-1", resize="stretch")
+    return FileOptions(labels=path, preprocessing="0-1", resize="stretch")
 
 
-def test_figures_confusion_and_worst_mistakes(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_figures_confusion_and_worst_mistakes(
+    photos: Path, options: FileOptions, tmp_path: Path
+) -> None:
     path = stranger_files.tflite(tmp_path / "net.tflite")
-    evaluated = evaluate(path, data=str(photos), asked=Asked(told=told))
+    evaluated = evaluate(path, data=str(photos), asked=Asked(file_options=options))
     found = evaluated.to_dict()
     assert (found["images"], found["value"]) == (10, 70)
     # Places of labels: dark, bright, striped.
@@ -67,11 +69,13 @@ def test_figures_confusion_and_worst_mistakes(photos: Path, told: Told, tmp_path
     json.dumps(found)
 
 
-def test_quantised_and_float_files_agree(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_quantised_and_float_files_agree(
+    photos: Path, options: FileOptions, tmp_path: Path
+) -> None:
     """A file of 8 bits against its float twin, whose softmax is left out."""
     path = stranger_files.tflite(tmp_path / "int8.tflite", "int8", softmax=False)
     other = stranger_files.tflite(tmp_path / "float.tflite", softmax=True)
-    asked = Asked(told=told, reference=other)
+    asked = Asked(file_options=options, reference=other)
     evaluated = evaluate(path, data=str(photos), asked=asked)
     found = evaluated.to_dict()["reference"]
     assert found["same_top1"] == 100
@@ -84,11 +88,13 @@ def test_quantised_and_float_files_agree(photos: Path, told: Told, tmp_path: Pat
     assert (same["snr_db"], same["largest_difference"]) == (None, 0)
 
 
-def test_a_difference_has_a_paired_interval(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_a_difference_has_a_paired_interval(
+    photos: Path, options: FileOptions, tmp_path: Path
+) -> None:
     path = stranger_files.tflite(tmp_path / "net.tflite")
     # As if bytes were half as large: all that is below 255 counts as dark.
-    worse = Told(labels=told.labels, preprocessing="0,510", resize="stretch")
-    asked = Asked(told=told, reference=path, reference_told=worse)
+    worse = FileOptions(labels=options.labels, preprocessing="0,510", resize="stretch")
+    asked = Asked(file_options=options, reference=path, reference_options=worse)
     found = evaluate(path, data=str(photos), asked=asked).to_dict()["reference"]
     assert found["same_top1"] == 30
     assert (found["value"], found["difference"]) == (40, pytest.approx(30))
@@ -104,15 +110,15 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar(1, 5) == pytest.approx(2 * (1 + 6) / 2**6)
 
 
-def test_agreement_needs_no_labels(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_agreement_needs_no_labels(photos: Path, options: FileOptions, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     for number, path in enumerate(sorted(photos.rglob("*.png"))):
         shutil.copy(path, flat / f"{number}.png")
     path = stranger_files.tflite(tmp_path / "int8.tflite", "int8")
     other = stranger_files.onnx_file(tmp_path / "net.onnx", fixed=True)
-    nameless = Told(preprocessing="0-1", resize="stretch")
-    evaluated = evaluate(path, data=str(flat), asked=Asked(told=nameless, reference=other))
+    nameless = FileOptions(preprocessing="0-1", resize="stretch")
+    evaluated = evaluate(path, data=str(flat), asked=Asked(file_options=nameless, reference=other))
     found = evaluated.to_dict()
     assert "value" not in found
     assert found["images"] == 10
@@ -120,15 +126,15 @@ def test_agreement_needs_no_labels(photos: Path, told: Told, tmp_path: Path) -> 
     assert found["reference"]["difference"] is None
     assert "same top-1 100.00%" in evaluated.as_text()
     with pytest.raises(InputError, match="needs at least one class folder,"):
-        evaluate(path, data=str(flat), asked=Asked(told=told))
+        evaluate(path, data=str(flat), asked=Asked(file_options=options))
 
 
-def test_maps_and_boxes_agree(told: Told, tmp_path: Path) -> None:
+def test_maps_and_boxes_agree(options: FileOptions, tmp_path: Path) -> None:
     images = grey_images.masks(tmp_path / "data") / "images"
-    told = Told(labels=told.labels, preprocessing="0-1")
+    options = FileOptions(labels=options.labels, preprocessing="0-1")
     first = stranger_files.onnx_maps(tmp_path / "a.onnx")
     second = stranger_files.onnx_maps(tmp_path / "b.onnx", channels_first=False)
-    asked = Asked(told=told, reference=second)
+    asked = Asked(file_options=options, reference=second)
     found = evaluate(first, data=str(images), asked=asked).to_dict()["reference"]
     assert (found["same_pixels"], found["iou_between"]) == (100, 100)
     labelled = evaluate(first, data=str(tmp_path / "data"), asked=asked).to_dict()
@@ -141,12 +147,12 @@ def test_maps_and_boxes_agree(told: Told, tmp_path: Path) -> None:
         stranger_files.postprocessed(tmp_path / f"{name}.tflite", shuffled=name == "d")
         for name in "cd"
     ]
-    asked = Asked(told=told, reference=boxes[1])
+    asked = Asked(file_options=options, reference=boxes[1])
     found = evaluate(boxes[0], data=str(images), asked=asked).to_dict()["reference"]
     assert (found["found_again"], found["in_reference"]) == (100, 100)
 
 
-def test_detectors_name_the_images_with_most_misses(told: Told, tmp_path: Path) -> None:
+def test_detectors_name_the_images_with_most_misses(options: FileOptions, tmp_path: Path) -> None:
     root = tmp_path / "val2017"
     (root / "annotations").mkdir(parents=True)
     (root / "val2017").mkdir()
@@ -174,7 +180,7 @@ def test_detectors_name_the_images_with_most_misses(told: Told, tmp_path: Path) 
     }
     (root / "annotations" / "instances_train2017.json").write_text(json.dumps(gone))
     path = stranger_files.postprocessed(tmp_path / "net.tflite")
-    asked = Asked(told=Told(labels=told.labels, preprocessing="0-1"))
+    asked = Asked(file_options=FileOptions(labels=options.labels, preprocessing="0-1"))
     evaluated = evaluate(path, data=str(root), asked=asked)
     found = evaluated.to_dict()
     assert found["images"] == 3
@@ -211,9 +217,11 @@ class _Page(HTMLParser):
         self.text.append(data)
 
 
-def test_the_page_holds_it_all(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_the_page_holds_it_all(photos: Path, options: FileOptions, tmp_path: Path) -> None:
     path = stranger_files.tflite(tmp_path / "secret-home" / "x" / "net.tflite")
-    asked = Asked(told=told, reference=stranger_files.tflite(tmp_path / "int8.tflite", "int8"))
+    asked = Asked(
+        file_options=options, reference=stranger_files.tflite(tmp_path / "int8.tflite", "int8")
+    )
     found: Evaluated = evaluate(path, data=str(photos), asked=asked)
     write_page(found, tmp_path / "page.html")
     page, text = _Page.of(tmp_path / "page.html"), (tmp_path / "page.html").read_text()
@@ -230,9 +238,9 @@ def test_the_page_holds_it_all(photos: Path, told: Told, tmp_path: Path) -> None
     assert str(tmp_path) not in text
 
 
-def test_the_command(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_the_command(photos: Path, options: FileOptions, tmp_path: Path) -> None:
     path = stranger_files.onnx_file(tmp_path / "net.onnx", fixed=True)
-    given = ("--data", photos, "--labels", told.labels, "--preprocessing", "0-1")
+    given = ("--data", photos, "--labels", options.labels, "--preprocessing", "0-1")
     done = here(
         "evaluate", path, *given, "--resize", "stretch", "--json", "-o", "page.html", cwd=tmp_path
     )
@@ -250,16 +258,16 @@ def test_the_command(photos: Path, told: Told, tmp_path: Path) -> None:
         assert_refused(here("evaluate", path, *arguments, cwd=tmp_path), *words)
 
 
-def test_no_framework_is_needed(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_no_framework_is_needed(photos: Path, options: FileOptions, tmp_path: Path) -> None:
     path = stranger_files.tflite(tmp_path / "net.tflite")
     script = f"""
 import pathlib
-from export.runtime.strangers import Told
+from export.runtime.strangers import FileOptions
 from export.tools.evaluate import Asked, evaluate
 from export.tools.evaluation_page import write_page
 path = pathlib.Path({str(path)!r})
-told = Told(labels=pathlib.Path({str(told.labels)!r}), preprocessing="0-1")
-found = evaluate(path, data={str(photos)!r}, asked=Asked(told=told, reference=path))
+options = FileOptions(labels=pathlib.Path({str(options.labels)!r}), preprocessing="0-1")
+found = evaluate(path, data={str(photos)!r}, asked=Asked(file_options=options, reference=path))
 write_page(found, pathlib.Path({str(tmp_path / "page.html")!r}))
 """
     done, imported = alone.script(script)
@@ -267,10 +275,10 @@ write_page(found, pathlib.Path({str(tmp_path / "page.html")!r}))
     assert not {"tensorflow", "keras", "jax", "torch"} & imported
 
 
-def test_predict_takes_the_same_flags(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_predict_takes_the_same_flags(photos: Path, options: FileOptions, tmp_path: Path) -> None:
     path = stranger_files.onnx_file(tmp_path / "net.onnx", fixed=True)
     image = photos / "bright" / "0.png"
-    given = ("--labels", told.labels, "--preprocessing", "0-1")
+    given = ("--labels", options.labels, "--preprocessing", "0-1")
     done = here("predict", path, image, *given, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)
@@ -285,7 +293,7 @@ def test_predict_takes_the_same_flags(photos: Path, told: Told, tmp_path: Path) 
     assert "bright" in done.stdout
 
 
-def test_a_keras_file_of_no_run(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_a_keras_file_of_no_run(photos: Path, options: FileOptions, tmp_path: Path) -> None:
     """Of keras.applications' kind: it normalises by itself, and ends in a softmax."""
     import keras
     from keras import layers
@@ -297,18 +305,20 @@ def test_a_keras_file_of_no_run(photos: Path, told: Told, tmp_path: Path) -> Non
     dense.set_weights([stranger_files.KERNEL, stranger_files.BIAS])
     path = tmp_path / "net.keras"
     model.save(path)
-    asked = Asked(told=Told(labels=told.labels, image_size=(8, 8)))
+    asked = Asked(file_options=FileOptions(labels=options.labels, image_size=(8, 8)))
     found = evaluate(path, data=str(photos), asked=asked).to_dict()
     assert (found["images"], found["value"]) == (10, 70)
 
 
-def test_answers_that_are_no_numbers_are_wrong(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_answers_that_are_no_numbers_are_wrong(
+    photos: Path, options: FileOptions, tmp_path: Path
+) -> None:
     """Of the images 250, 240, 230, 200, 180, 20 and 5, 10, 250, 245, three are below 0.1."""
     path = stranger_files.onnx_file(
         tmp_path / "net.onnx", fixed=True, softmax=True, broken_below=0.1
     )
     sound = stranger_files.tflite(tmp_path / "net.tflite")
-    evaluated = evaluate(path, data=str(photos), asked=Asked(told=told, reference=sound))
+    evaluated = evaluate(path, data=str(photos), asked=Asked(file_options=options, reference=sound))
     found, line = evaluated.to_dict(), "3 of 10 answers are not numbers (NaN)"
     # 20 is wrong anyway; 5 and 10 are right by the other file.
     assert (found["value"], found["top5"], found["not_numbers"]) == (50, 70, 3)
@@ -322,24 +332,28 @@ def test_answers_that_are_no_numbers_are_wrong(photos: Path, told: Told, tmp_pat
     assert "the answer is not a number" in evaluated.as_text()
     write_page(evaluated, tmp_path / "page.html")
     assert line in (tmp_path / "page.html").read_text()
-    back = evaluate(sound, data=str(photos), asked=Asked(told=told, reference=path))
+    back = evaluate(sound, data=str(photos), asked=Asked(file_options=options, reference=path))
     assert f"of {path}, {line}" in back.as_text()
     json.dumps(found, allow_nan=False)
 
 
-def test_no_answer_that_is_a_number_is_an_error(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_no_answer_that_is_a_number_is_an_error(
+    photos: Path, options: FileOptions, tmp_path: Path
+) -> None:
     path = stranger_files.onnx_file(tmp_path / "net.onnx", fixed=True, broken_below=2)
     sound, line = stranger_files.tflite(tmp_path / "net.tflite"), "10 of 10 answers are not numbers"
-    for asked in (Asked(told=told), Asked(told=told, reference=sound)):
+    for asked in (Asked(file_options=options), Asked(file_options=options, reference=sound)):
         with pytest.raises(InputError, match=line):
             evaluate(path, data=str(photos), asked=asked)
     with pytest.raises(InputError, match=rf"net\.onnx: {line}"):
-        evaluate(sound, data=str(photos), asked=Asked(told=told, reference=path))
+        evaluate(sound, data=str(photos), asked=Asked(file_options=options, reference=path))
 
 
-def test_predict_names_images_without_an_answer(photos: Path, told: Told, tmp_path: Path) -> None:
+def test_predict_names_images_without_an_answer(
+    photos: Path, options: FileOptions, tmp_path: Path
+) -> None:
     path = stranger_files.onnx_file(tmp_path / "net.onnx", fixed=True, broken_below=0.1)
-    given = ("--labels", told.labels, "--preprocessing", "0-1", "--json")
+    given = ("--labels", options.labels, "--preprocessing", "0-1", "--json")
     images = [photos / "bright" / "0.png", photos / "dark" / "0.png"]
     done = here("predict", path, *images, *given, cwd=tmp_path)
     assert done.returncode == 2

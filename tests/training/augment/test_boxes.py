@@ -16,8 +16,8 @@ from training.augment.box_policies import (
     BOX_POLICIES,
     OVERLAPS,
     BoxPolicy,
-    Drawn,
     Part,
+    SampledParameters,
     draw,
 )
 from training.augment.boxes import (
@@ -223,7 +223,7 @@ def test_a_box_lies_on_the_pixels_that_it_bounds(name: str, preprocessing: Prepr
 
 
 def _check_rectangles(
-    drawn: Drawn, made: augmentation.Augmented, preprocessing: Preprocessing
+    drawn: SampledParameters, made: augmentation.Augmented, preprocessing: Preprocessing
 ) -> int:
     """Compare what is painted in each part with its box; how many there were."""
     pixels = made.boxes * np.tile([preprocessing.height, preprocessing.width], 2)
@@ -296,7 +296,7 @@ def test_outside_is_grey_or_what_an_evaluation_pads_with(
     picture = np.full((96, 128, 3), 200, np.uint8)
     made = augmentation.augment(
         BoxPolicy(),
-        Drawn(parts=(part,), centre=None),
+        SampledParameters(parts=(part,), centre=None),
         lambda _: (picture, objects([])),
         preprocessing,
     )
@@ -360,7 +360,7 @@ def test_what_has_become_too_small_is_ignored() -> None:
 def test_a_mosaic_cuts_boxes_at_its_seams() -> None:
     square = Preprocessing(height=100, width=100, channels=3, resize="stretch")
     parts = tuple(dataclasses.replace(STILL, place=(0.0, 0.0), picture=i) for i in range(4))
-    drawn = Drawn(parts=parts, centre=(0.4, 0.5))
+    drawn = SampledParameters(parts=parts, centre=(0.4, 0.5))
     found = objects([[0.1, 0.2, 0.3, 0.6]])
     picture = np.zeros((100, 100, 3), np.uint8)
     made = augmentation.augment(BoxPolicy(), drawn, lambda _: (picture, found), square)

@@ -53,10 +53,10 @@ def test_differences_of_all_logits_and_of_some() -> None:
     whole, other = (Evaluation.of(x, LABELS).outputs for x in (LOGITS, changed))
     assert whole.difference(other) == np.abs(LOGITS - changed).max()
     assert whole.spread == np.ptp(LOGITS, axis=0).max()
-    assert whole.told == ""
+    assert whole.coverage == ""
     # Of every second image all logits are kept, of the others the largest one is.
     some = Evaluation.of(LOGITS, LABELS, keep_bytes=700).outputs
-    assert some.told == " (25 of 50 images in all logits)"
+    assert some.coverage == " (25 of 50 images in all logits)"
     lower = LOGITS.copy()
     lower[3] -= 2
     assert some.difference(Evaluation.of(lower, LABELS, keep_bytes=700).outputs) == 2

@@ -56,7 +56,7 @@ def made_font(path: Path, letters: str, family: str) -> Path:
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Call it with the letters of each font that the machine is to have."""
-    monkeypatch.setattr(fonts, "_told", set())
+    monkeypatch.setattr(fonts, "_warned", set())
 
     def put(*all_letters: str) -> list[Path]:
         paths = [

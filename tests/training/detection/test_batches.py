@@ -260,7 +260,7 @@ def test_masks_of_boxes_alone_are_refused() -> None:
 
 
 def test_chance_is_of_seed_epoch_and_picture() -> None:
-    one = training_data(chance=1000)
+    one = training_data(random_numbers=1000)
     batch, names = one.batch(1, 1), one.names(1, 1)
     drawn = batch.pop("chance")
     assert_same(batch, training_data().batch(1, 1))
@@ -269,7 +269,7 @@ def test_chance_is_of_seed_epoch_and_picture() -> None:
     assert 0.99 < drawn.max() < 1
     assert abs(drawn.mean() - 0.5) < 0.02
     assert len(np.unique(drawn[:, 0])) == 4
-    whole = training_data(config=dataclasses.replace(CONFIG, batch_size=10), chance=1000)
+    whole = training_data(config=dataclasses.replace(CONFIG, batch_size=10), random_numbers=1000)
     everything = dict(zip(whole.names(1, 0), whole.batch(1, 0)["chance"], strict=True))
     for name, row in zip(names, drawn, strict=True):
         np.testing.assert_array_equal(row, everything[name])
@@ -287,7 +287,7 @@ def test_tf_data_gives_masks_and_chance_too() -> None:
     from training.engine.pipeline import tiled_stream
 
     with_masks = dataclasses.replace(split(), annotate=drawn_masks)
-    for options in ({}, {"split": with_masks, "masks": True, "chance": 7}):
+    for options in ({}, {"split": with_masks, "masks": True, "random_numbers": 7}):
         one = training_data(**options)
         stream = tiled_stream(one, first_epoch=1, last_epoch=3, first_step=1)
         batches = tiled_batches(one, first_epoch=1, last_epoch=3, first_step=1)

@@ -210,7 +210,7 @@ def test_regions_are_proposals_and_the_objects_own_boxes() -> None:
     own, near, far = (0.1, 0.1, 0.5, 0.5), (0.1, 0.1, 0.5, 0.4), (0.6, 0.6, 0.9, 0.9)
     objects = truth([(own, 7, False)])
     # 3 of 6 proposals as in inference, and the boxes of at most 3 objects
-    assert LOSS.chances(3) == 4 + 6 + 3
+    assert LOSS.random_numbers(3) == 4 + 6 + 3
     found = chosen(objects, [[far, near, own, (0, 0, 0, 0), far, far]], [[1, 1, 1, 0, 0, 0]])
     np.testing.assert_allclose(found.boxes, np.float32([[near, own, far, (0, 0, 1, 1)]]))
     assert found.labels.tolist() == [[7, 7, -1, -1]]

@@ -37,7 +37,7 @@ def batch_of(
     training_data = DetectionTrainingData(
         split=split, preprocessing=PREPROCESSING, classes=2, config=config,
         most_objects=most_objects, masks=True,
-        chance=training_model.rcnn_loss.chances(most_objects),
+        random_numbers=training_model.rcnn_loss.random_numbers(most_objects),
     )  # fmt: skip
     return training_data.batch(0, 0)
 

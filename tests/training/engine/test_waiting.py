@@ -88,7 +88,7 @@ def test_a_stream_says_when_batches_are_ready(whole: bool) -> None:
 def test_nothing_is_between_the_batches_and_a_step_on_a_processor() -> None:
     stream = tf.data.Dataset.range(3)
     cpu = dataclasses.replace(GPU, ahead=0)
-    assert hardware.fed(stream, cpu, Waiting()) is stream
+    assert hardware.prefetched(stream, cpu, Waiting()) is stream
 
 
 @IN_CI

@@ -87,7 +87,7 @@ def test_a_table_has_the_figures_that_there_are() -> None:
     heading, line, _ranked = sweep.table([row]).splitlines()
     assert "top-5" not in heading
     assert line.split() == ["a", "31.0%", "30.0%", "3", "1.5"]
-    assert sweep._told(row) == "31.0% on the validation images, AP 30.0% on the held-out images"
+    assert sweep._summary(row) == "31.0% on the validation images, AP 30.0% on the held-out images"
 
 
 def test_misspelt_words_are_found_before_anything_runs(tmp_path: Path) -> None:

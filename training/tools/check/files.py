@@ -57,14 +57,14 @@ def other_sizes(census: Census, splits: Mapping[str, Any]) -> list[Finding]:
     Args:
         splits: of objects or of masks, which know.
     """
-    told = np.concatenate([split.sizes for split in splits.values()])
+    wanted = np.concatenate([split.sizes for split in splits.values()])
     found = np.column_stack([census.rows["height"], census.rows["width"]])
-    places = np.flatnonzero(census.rows["read"] & (told != found).any(axis=1))
+    places = np.flatnonzero(census.rows["read"] & (wanted != found).any(axis=1))
     if not len(places):
         return []
     names = [
-        f"{census.images(i)}: {told[i][1]} x {told[i][0]} annotated, it has {found[i][1]} x "
-        f"{found[i][0]}"
+        f"{census.images(i)}: {wanted[i][1]} x {wanted[i][0]} annotated, it has "
+        f"{found[i][1]} x {found[i][0]}"
         for i in places[:_NAMED]
     ]
     text = f"{counted(len(places), 'image')} of another size than the annotations are for"
@@ -107,10 +107,12 @@ def _across(
     one, other = census.names[later], census.names[earlier]
     count = f"{len(places):,} of the {census.counts[later]:,} {one} images"
     text = f"{count} {'is' if len(places) == 1 else 'are'} {how} {other} images"
-    told = "figures will flatter" if one == census.names[-1] else "the best epoch is chosen by them"
+    effect = (
+        "figures will flatter" if one == census.names[-1] else "the best epoch is chosen by them"
+    )
     return finding(
         kind,
-        f"{text}: {told}",
+        f"{text}: {effect}",
         len(places),
         [f"{census.images(i)} = {census.images(partners[i])}" for i in places[:_NAMED]],
         remedy="remove them from one of the two, or move all images of one scene into one split",

@@ -9,7 +9,7 @@ from typing import Any
 from training.datasets.notes import Note
 from training.engine.inspection import Place
 
-# Kinds in the order in which they are told: what makes figures wrong comes first.
+# Kinds in the order in which they are reported: what makes figures wrong comes first.
 ORDER = (
     *("same-across-splits", "alike-across-splits", "same-image-two-classes"),
     *("alike-image-two-classes", "broken-images", "broken-masks", "other-size"),
@@ -44,9 +44,9 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
-        told = dataclasses.asdict(self.note)
-        del told["finding"]
-        return {**told, "examples": list(self.note.examples), "remedy": self.remedy}
+        fields = dataclasses.asdict(self.note)
+        del fields["finding"]
+        return {**fields, "examples": list(self.note.examples), "remedy": self.remedy}
 
 
 def finding(

@@ -59,7 +59,7 @@ def _of_refused(refused: Refused) -> dict[str, Any]:
         "what_for": f"{tasks.of_request(refused.asked).name}, as by {refused.asked.model}",
         "splits": refused_data.of_images(refused),
         "findings": [
-            {**_told_of(found, data), "groups": [], "wide": False} for found in refused.findings
+            {**_text_of(found, data), "groups": [], "wide": False} for found in refused.findings
         ],
         "facts": report.of_files(census) if census else {},
         "notes": [],
@@ -111,14 +111,14 @@ def _finding(checked: Checked, found: Finding) -> dict[str, Any]:
 
     groups = []
     for group in found.shown:
-        pictures = [{"pixels": image(*place), **_told(checked, *place)} for place in group]
+        pictures = [{"pixels": image(*place), **_caption(checked, *place)} for place in group]
         if all(one["pixels"] is not None for one in pictures):
             groups.append(pictures)
     wide = any(len(group) > 1 for group in groups)
-    return {**_told_of(found, checked.dataset.name), "groups": groups, "wide": wide}
+    return {**_text_of(found, checked.dataset.name), "groups": groups, "wide": wide}
 
 
-def _told_of(found: Finding, data: str) -> dict[str, Any]:
+def _text_of(found: Finding, data: str) -> dict[str, Any]:
     """A finding without images."""
     return {
         "text": _short(data, found.note.text),
@@ -128,7 +128,7 @@ def _told_of(found: Finding, data: str) -> dict[str, Any]:
     }
 
 
-def _told(checked: Checked, split: int, index: int) -> dict[str, str]:
+def _caption(checked: Checked, split: int, index: int) -> dict[str, str]:
     """Below an image: what it is of, its file and its split."""
     part = list(checked.splits.values())[split]
     label = ""

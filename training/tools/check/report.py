@@ -38,11 +38,11 @@ def as_text(checked: Checked) -> str:
     lines += [f"  {fact.note.text}" for fact in checked.facts]
     lines += ["", verdict(checked)]
     for found in checked.findings:
-        lines += _told(found)
+        lines += _lines_of(found)
     return "\n".join(map(printable, lines))
 
 
-def _told(found: Finding) -> list[str]:
+def _lines_of(found: Finding) -> list[str]:
     lines = ["", f"- {found.note.text}"]
     lines += [f"    {example}" for example in found.further[:_EXAMPLES]]
     if found.remedy:
