@@ -194,13 +194,13 @@ private class Batch(
     }
 
     private fun status(state: String, text: String) {
-        val told = JSONObject()
+        val status = JSONObject()
             .put("batch", asked.batch)
             .put("state", state)
             .put("text", text)
             .put("file", current)
-        if (state != "running") told.put("notes", JSONArray(notes())).put("damaged", JSONArray(damaged()))
-        synchronized(this) { whole(File(place, "status.json"), told.toString()) }
+        if (state != "running") status.put("notes", JSONArray(notes())).put("damaged", JSONArray(damaged()))
+        synchronized(this) { whole(File(place, "status.json"), status.toString()) }
     }
 
     private fun whole(file: File, text: String) {

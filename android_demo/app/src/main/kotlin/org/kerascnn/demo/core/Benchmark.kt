@@ -69,7 +69,7 @@ object Benchmark {
      * Time the network on one picture.
      *
      * @param stop asked before each run.
-     * @param progress told how much is done, 0 to 1.
+     * @param progress is called with how much is done, 0 to 1.
      * @return nanoseconds of each run, one at least; null where `stop` broke it off.
      * @throws ModelProblem as `Answerer.answer`.
      */
@@ -121,7 +121,7 @@ object Benchmark {
      * Compare the likeliest label with the folder's.
      *
      * @param stop asked before each picture.
-     * @param progress told how many pictures are done, of how many.
+     * @param progress is called with how many pictures are done, of how many.
      * @throws ModelProblem as `Answerer.answer`; BROKEN for a file of another task.
      */
     fun accuracy(

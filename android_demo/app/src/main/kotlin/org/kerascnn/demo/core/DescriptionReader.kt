@@ -21,32 +21,32 @@ internal object DescriptionReader {
     )
 
     fun read(json: ByteArray): ModelDescription {
-        val told = Fields(parsed(json), "")
-        val format = told.whole("format", 1..Int.MAX_VALUE)
+        val fields = Fields(parsed(json), "")
+        val format = fields.whole("format", 1..Int.MAX_VALUE)
         if (format > FORMAT) {
             throw ModelProblem(ModelProblem.Kind.NEWER_FORMAT, format.toString())
         }
-        val taskName = told.text("task")
+        val taskName = fields.text("task")
         val task = Task.entries.find { it.name.lowercase() == taskName }
             ?: throw ModelProblem(ModelProblem.Kind.UNKNOWN_TASK, taskName)
-        val labels = told.list("labels") { it as? String }
+        val labels = fields.list("labels") { it as? String }
         // A byte a pixel, of which one is for what does not count.
-        told.demand(task != Task.SEGMENTATION || labels.size <= Answer.ClassMap.VOID, "labels")
-        val input = input(told.inside("input"), task)
+        fields.demand(task != Task.SEGMENTATION || labels.size <= Answer.ClassMap.VOID, "labels")
+        val input = input(fields.inside("input"), task)
         return ModelDescription(
             task = task,
-            model = told.textOr("model"),
-            variant = told.textOr("variant"),
-            name = told.textOr("name"),
-            description = told.textOr("description"),
-            author = told.textOr("author"),
-            license = told.textOr("license"),
-            version = told.textOr("version"),
+            model = fields.textOr("model"),
+            variant = fields.textOr("variant"),
+            name = fields.textOr("name"),
+            description = fields.textOr("description"),
+            author = fields.textOr("author"),
+            license = fields.textOr("license"),
+            version = fields.textOr("version"),
             labels = labels,
             input = input,
-            outputs = outputs(told),
-            decoding = decoding(told.inside("decoding"), task, labels.size),
-            selfTest = SelfTestReader.read(told),
+            outputs = outputs(fields),
+            decoding = decoding(fields.inside("decoding"), task, labels.size),
+            selfTest = SelfTestReader.read(fields),
         )
     }
 
@@ -61,16 +61,16 @@ internal object DescriptionReader {
         throw broken("kerascnn.json", error)
     }
 
-    private fun input(told: Fields, task: Task): InputSpec {
-        val channels = told.whole("channels", 1..3).also { told.demand(it != 2, "channels") }
-        val type = when (told.text("type")) {
+    private fun input(fields: Fields, task: Task): InputSpec {
+        val channels = fields.whole("channels", 1..3).also { fields.demand(it != 2, "channels") }
+        val type = when (fields.text("type")) {
             "float32" -> NumberType.FLOAT32
             "uint8" -> NumberType.UINT8
             else -> throw broken("input.type")
         }
-        val raw = told.choice("values", RAW to true, NORMALISED to false)
-        told.demand(raw || type == NumberType.FLOAT32, "values")
-        val resize = told.choice(
+        val raw = fields.choice("values", RAW to true, NORMALISED to false)
+        fields.demand(raw || type == NumberType.FLOAT32, "values")
+        val resize = fields.choice(
             "resize",
             "stretch" to Resize.STRETCH,
             "pad" to Resize.PAD,
@@ -82,20 +82,20 @@ internal object DescriptionReader {
         // What lies outside of a cropped picture would never be found.
         val whole = resize != Resize.CROP && resize != Resize.CENTRE
         val ofWhole = task == Task.CLASSIFICATION || task == Task.MULTILABEL
-        told.demand(whole || ofWhole, "resize")
+        fields.demand(whole || ofWhole, "resize")
         return InputSpec(
-            name = told.textOr("name"),
-            height = told.whole("height", 1..LARGEST_SIDE),
-            width = told.whole("width", 1..LARGEST_SIDE),
+            name = fields.textOr("name"),
+            height = fields.whole("height", 1..LARGEST_SIDE),
+            width = fields.whole("width", 1..LARGEST_SIDE),
             channels = channels,
             type = type,
             raw = raw,
-            mean = if (raw) emptyList() else told.perChannel("mean", channels) { true },
-            std = if (raw) emptyList() else told.perChannel("std", channels) { it > 0 },
-            reversed = told.choice("order", "rgb" to false, "bgr" to true, missing = false),
+            mean = if (raw) emptyList() else fields.perChannel("mean", channels) { true },
+            std = if (raw) emptyList() else fields.perChannel("std", channels) { it > 0 },
+            reversed = fields.choice("order", "rgb" to false, "bgr" to true, missing = false),
             resize = resize,
-            cropFraction = told.numberOr("crop_fraction", 0.875) { it > 0 && it <= 1 },
-            interpolation = told.choice(
+            cropFraction = fields.numberOr("crop_fraction", 0.875) { it > 0 && it <= 1 },
+            interpolation = fields.choice(
                 "interpolation",
                 "bilinear" to Interpolation.BILINEAR,
                 "bicubic" to Interpolation.BICUBIC,
@@ -118,70 +118,70 @@ internal object DescriptionReader {
         return numbers
     }
 
-    private fun outputs(told: Fields): List<OutputSpec> {
-        if (!told.has("outputs")) return emptyList()
-        return told.objects("outputs").map {
+    private fun outputs(fields: Fields): List<OutputSpec> {
+        if (!fields.has("outputs")) return emptyList()
+        return fields.objects("outputs").map {
             OutputSpec(it.text("name"), it.textOr("tensor").ifEmpty { null }, it.textOr("meaning"))
         }
     }
 
-    private fun decoding(told: Fields, task: Task, classes: Int): Decoding {
-        val kind = told.text("kind")
-        told.demand(kind in KINDS.getValue(task), "kind")
+    private fun decoding(fields: Fields, task: Task, classes: Int): Decoding {
+        val kind = fields.text("kind")
+        fields.demand(kind in KINDS.getValue(task), "kind")
         return when (kind) {
             "logits" -> Decoding.Logits
-            "sigmoid" -> Decoding.Sigmoid(told.number("threshold") { it in 0.0..1.0 }.toFloat())
+            "sigmoid" -> Decoding.Sigmoid(fields.number("threshold") { it in 0.0..1.0 }.toFloat())
             "probabilities" -> Decoding.Probabilities
-            "scores" -> Decoding.Scores(told.number("threshold") { it in 0.0..1.0 }.toFloat())
+            "scores" -> Decoding.Scores(fields.number("threshold") { it in 0.0..1.0 }.toFloat())
             "detections" -> Decoding.Detections
-            "codes" -> Decoding.Codes(detector(told))
-            "map" -> Decoding.ClassMap(palette(told, classes))
-            else -> Decoding.MapLogits(palette(told, classes))
+            "codes" -> Decoding.Codes(detector(fields))
+            "map" -> Decoding.ClassMap(palette(fields, classes))
+            else -> Decoding.MapLogits(palette(fields, classes))
         }
     }
 
-    private fun detector(told: Fields): DetectorSpec {
-        val levels = told.inside("anchors").objects("levels").map(::level)
-        told.demand(levels.isNotEmpty() && levels.sumOf { it.count } <= MOST_ANCHORS, "anchors")
-        val scales = told.list("box_scales") { finite(it)?.toFloat() }
-        told.demand(scales.size == 4 && scales.all { it > 0 && it.isFinite() }, "box_scales")
+    private fun detector(fields: Fields): DetectorSpec {
+        val levels = fields.inside("anchors").objects("levels").map(::level)
+        fields.demand(levels.isNotEmpty() && levels.sumOf { it.count } <= MOST_ANCHORS, "anchors")
+        val scales = fields.list("box_scales") { finite(it)?.toFloat() }
+        fields.demand(scales.size == 4 && scales.all { it > 0 && it.isFinite() }, "box_scales")
         val share = { value: Double -> value > 0 && value <= 1 }
         return DetectorSpec(
             levels = levels,
             boxScales = scales,
-            background = told.flag("background"),
-            scoreThreshold = told.number("score_threshold", share).toFloat(),
-            iouThreshold = told.number("iou_threshold", share).toFloat(),
-            maxDetections = told.whole("max_detections", 1..Int.MAX_VALUE),
-            candidates = told.whole("candidates", 1..Int.MAX_VALUE),
-            softNmsSigma = softNmsSigma(told),
-            classAgnostic = told.has("class_agnostic") && told.flag("class_agnostic"),
+            background = fields.flag("background"),
+            scoreThreshold = fields.number("score_threshold", share).toFloat(),
+            iouThreshold = fields.number("iou_threshold", share).toFloat(),
+            maxDetections = fields.whole("max_detections", 1..Int.MAX_VALUE),
+            candidates = fields.whole("candidates", 1..Int.MAX_VALUE),
+            softNmsSigma = softNmsSigma(fields),
+            classAgnostic = fields.has("class_agnostic") && fields.flag("class_agnostic"),
         )
     }
 
-    private fun softNmsSigma(told: Fields): Float? {
-        val soft = told.choice("suppression", "hard" to false, "soft" to true, missing = false)
-        val sigma = told.numberOr("soft_nms_sigma", SOFT_NMS_SIGMA) {
+    private fun softNmsSigma(fields: Fields): Float? {
+        val soft = fields.choice("suppression", "hard" to false, "soft" to true, missing = false)
+        val sigma = fields.numberOr("soft_nms_sigma", SOFT_NMS_SIGMA) {
             it > 0 && it.isFinite() && it.toFloat() > 0
         }
         return if (soft) sigma.toFloat() else null
     }
 
-    private fun level(told: Fields): AnchorLevel {
-        val sizes = told.pairs("sizes")
-        told.demand(sizes.isNotEmpty() && sizes.all { it.first > 0 && it.second > 0 }, "sizes")
+    private fun level(fields: Fields): AnchorLevel {
+        val sizes = fields.pairs("sizes")
+        fields.demand(sizes.isNotEmpty() && sizes.all { it.first > 0 && it.second > 0 }, "sizes")
         return AnchorLevel(
-            rows = told.whole("rows", 1..LARGEST_SIDE),
-            columns = told.whole("columns", 1..LARGEST_SIDE),
+            rows = fields.whole("rows", 1..LARGEST_SIDE),
+            columns = fields.whole("columns", 1..LARGEST_SIDE),
             sizes = sizes,
-            offset = told.numberOr("offset", 0.5) { it in 0.0..1.0 },
+            offset = fields.numberOr("offset", 0.5) { it in 0.0..1.0 },
         )
     }
 
-    private fun palette(told: Fields, classes: Int): IntArray? {
-        if (!told.has("palette")) return null
-        val colours = told.colours("palette")
-        told.demand(colours.size == classes, "palette")
+    private fun palette(fields: Fields, classes: Int): IntArray? {
+        if (!fields.has("palette")) return null
+        val colours = fields.colours("palette")
+        fields.demand(colours.size == classes, "palette")
         return colours.toIntArray()
     }
 

@@ -57,7 +57,7 @@ data class InputSpec(
     val interpolation: Interpolation = Interpolation.BILINEAR,
 )
 
-/** @param tensor its name in the file, where that is told. */
+/** @param tensor its name in the file, where that is known. */
 data class OutputSpec(val name: String, val tensor: String?, val meaning: String)
 
 /** What becomes of the outputs. */

@@ -81,7 +81,7 @@ object ResultsCsv {
 
     private fun cells(row: ResultRow): List<String> {
         val judged = row.accuracy != null && row.pictures > 0
-        val told = mapOf(
+        val values = mapOf(
             "model" to row.description.model,
             "variant" to row.description.variant,
             "format" to "tflite",
@@ -98,7 +98,7 @@ object ResultsCsv {
             "pictures" to if (judged) row.pictures.toString() else "",
             "file" to row.file,
         ) + more(row)
-        return COLUMNS.map { name(told[it].orEmpty()) }
+        return COLUMNS.map { name(values[it].orEmpty()) }
     }
 
     private fun more(row: ResultRow): Map<String, String> = mapOf(

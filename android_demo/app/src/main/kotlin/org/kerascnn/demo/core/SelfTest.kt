@@ -62,33 +62,33 @@ data class SelfTest(val tolerance: Double, val half: Double, val expected: Expec
         return SelfTestResult(if (apart.isFinite()) apart else FAR, allowed)
     }
 
-    private fun apart(told: Digest, outputs: Map<String, Output>): Double {
-        val values = outputs.numbers(told.name, told.size) ?: return FAR
-        var apart = abs(values.sumOf { it.toDouble() } / values.size - told.mean)
-        for ((k, wanted) in told.values.withIndex()) {
-            apart = max(apart, abs(values[place(k, told.size, told.values.size)] - wanted))
+    private fun apart(stored: Digest, outputs: Map<String, Output>): Double {
+        val values = outputs.numbers(stored.name, stored.size) ?: return FAR
+        var apart = abs(values.sumOf { it.toDouble() } / values.size - stored.mean)
+        for ((k, wanted) in stored.values.withIndex()) {
+            apart = max(apart, abs(values[place(k, stored.size, stored.values.size)] - wanted))
         }
-        for ((place, wanted) in told.top) apart = max(apart, abs(values[place] - wanted))
-        return apart / told.span
+        for ((place, wanted) in stored.top) apart = max(apart, abs(values[place] - wanted))
+        return apart / stored.span
     }
 
-    private fun apart(told: Classes, outputs: Map<String, Output>): Double {
-        val values = outputs.numbers(told.name, told.size) ?: return FAR
-        val other = told.classes.withIndex().count { (k, wanted) ->
-            values[place(k, told.size, told.classes.size)] != wanted.toFloat()
+    private fun apart(stored: Classes, outputs: Map<String, Output>): Double {
+        val values = outputs.numbers(stored.name, stored.size) ?: return FAR
+        val other = stored.classes.withIndex().count { (k, wanted) ->
+            values[place(k, stored.size, stored.classes.size)] != wanted.toFloat()
         }
-        return other.toDouble() / told.classes.size
+        return other.toDouble() / stored.classes.size
     }
 
-    private fun apart(told: Detections, outputs: Map<String, Output>): Double {
+    private fun apart(stored: Detections, outputs: Map<String, Output>): Double {
         val boxes = outputs.numbers("boxes") ?: return FAR
         val labels = outputs.numbers("labels") ?: return FAR
         val scores = outputs.numbers("scores") ?: return FAR
         val count = outputs.numbers("count", 1)?.single()?.roundToInt() ?: return FAR
         val fits = labels.size == scores.size && boxes.size == 4 * scores.size
         if (!fits || count !in 0..scores.size) return FAR
-        val apart = scoresApart(told, scores.take(count))
-        val best = told.best ?: return apart
+        val apart = scoresApart(stored, scores.take(count))
+        val best = stored.best ?: return apart
         var (overlap, at) = 0.0 to -1
         for (place in 0 until count) {
             if (labels[place] != best.label.toFloat()) continue
@@ -107,11 +107,11 @@ data class SelfTest(val tolerance: Double, val half: Double, val expected: Expec
     }
 
     /** Of scores, the best first; what is below the floor, or missing, counts as the floor. */
-    private fun scoresApart(told: Detections, found: List<Float>): Double {
+    private fun scoresApart(stored: Detections, found: List<Float>): Double {
         val given = found.map(Float::toDouble).sortedDescending()
-        val wanted = told.scores.sortedDescending()
+        val wanted = stored.scores.sortedDescending()
         return (0 until max(wanted.size, SCORES)).maxOf { k ->
-            val (one, other) = listOf(wanted, given).map { max(it.getOrNull(k) ?: told.floor, told.floor) }
+            val (one, other) = listOf(wanted, given).map { max(it.getOrNull(k) ?: stored.floor, stored.floor) }
             abs(one - other)
         }
     }

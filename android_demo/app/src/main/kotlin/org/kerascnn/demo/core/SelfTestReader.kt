@@ -13,29 +13,29 @@ internal object SelfTestReader {
     /** @return null without one, or of one by a later formula. */
     fun read(description: Fields): SelfTest? {
         if (!description.has("selftest")) return null
-        val told = description.inside("selftest")
-        if (told.whole("edition", 1..Int.MAX_VALUE) > EDITION) return null
-        val runtime = told.text("runtime")
-        told.demand(runtime.codePointCount(0, runtime.length) <= LONGEST_RUNTIME, "runtime")
+        val fields = description.inside("selftest")
+        if (fields.whole("edition", 1..Int.MAX_VALUE) > EDITION) return null
+        val runtime = fields.text("runtime")
+        fields.demand(runtime.codePointCount(0, runtime.length) <= LONGEST_RUNTIME, "runtime")
         val (tolerance, half) = listOf("tolerance", "half").map { name ->
-            told.number(name) { it > 0 && it <= 1 }
+            fields.number(name) { it > 0 && it <= 1 }
         }
-        if (told.holds("float")) told.number("float", ::isNumber)
-        val kind = KINDS.filter(told::holds).singleOrNull()
+        if (fields.holds("float")) fields.number("float", ::isNumber)
+        val kind = KINDS.filter(fields::holds).singleOrNull()
         val expected = when (kind) {
-            "numbers" -> SelfTest.Numbers(digests(told))
-            "map" -> classes(told)
-            "detections" -> detections(told.inside("detections"))
+            "numbers" -> SelfTest.Numbers(digests(fields))
+            "map" -> classes(fields)
+            "detections" -> detections(fields.inside("detections"))
             else -> throw DescriptionReader.broken("selftest")
         }
         return SelfTest(tolerance, half, expected)
     }
 
-    private fun digests(told: Fields): List<SelfTest.Digest> {
-        val outputs = told.nameless("numbers")
-        told.demand(outputs.size in 1..MOST_OUTPUTS, "numbers")
+    private fun digests(fields: Fields): List<SelfTest.Digest> {
+        val outputs = fields.nameless("numbers")
+        fields.demand(outputs.size in 1..MOST_OUTPUTS, "numbers")
         return outputs.map { one ->
-            told.demand(one.isText("name"), "numbers")
+            fields.demand(one.isText("name"), "numbers")
             val size = one.whole("size", 1..Int.MAX_VALUE)
             val span = one.number("span") { it > 0 && isNumber(it) }
             val mean = one.number("mean", ::isNumber)
@@ -47,25 +47,25 @@ internal object SelfTestReader {
         }
     }
 
-    private fun classes(told: Fields): SelfTest.Classes {
-        val map = told.inside("map")
-        told.demand(map.isText("name"), "map")
+    private fun classes(fields: Fields): SelfTest.Classes {
+        val map = fields.inside("map")
+        fields.demand(map.isText("name"), "map")
         val size = map.whole("size", 1..Int.MAX_VALUE)
         val classes = map.list("classes") { one -> (one as? Int)?.takeIf { it in 0..MOST_CLASS } }
         map.demand(classes.size <= minOf(size, MOST_VALUES), "classes")
         return SelfTest.Classes(map.text("name"), size, classes)
     }
 
-    private fun detections(told: Fields): SelfTest.Detections {
-        val floor = told.number("floor", ::isShare)
-        val none = told.isEmpty("scores")
-        val scores = if (none) emptyList<Double>() else told.list("scores") { finite(it)?.takeIf(::isShare) }
-        told.demand(scores.size <= MOST_VALUES, "scores")
+    private fun detections(fields: Fields): SelfTest.Detections {
+        val floor = fields.number("floor", ::isShare)
+        val none = fields.isEmpty("scores")
+        val scores = if (none) emptyList<Double>() else fields.list("scores") { finite(it)?.takeIf(::isShare) }
+        fields.demand(scores.size <= MOST_VALUES, "scores")
         if (none) return SelfTest.Detections(floor, scores, null)
-        val label = told.whole("label", 0..MOST_CLASS)
-        val box = told.list("box") { finite(it)?.takeIf(::isNumber) }
-        told.demand(box.size == 4, "box")
-        val mask = if (told.holds("mask")) told.number("mask", ::isNumber) else null
+        val label = fields.whole("label", 0..MOST_CLASS)
+        val box = fields.list("box") { finite(it)?.takeIf(::isNumber) }
+        fields.demand(box.size == 4, "box")
+        val mask = if (fields.holds("mask")) fields.number("mask", ::isNumber) else null
         return SelfTest.Detections(floor, scores, SelfTest.Best(label, box, mask))
     }
 

@@ -132,8 +132,8 @@ class BenchmarkActivity : Activity() {
         val bar = part<ProgressBar>(R.id.progress)
         bar.visibility = if (work.running) View.VISIBLE else View.GONE
         bar.progress = (bar.max * work.share).toInt()
-        val told = work.progress?.text(resources).orEmpty()
-        part<TextView>(R.id.progress_text).text = told
+        val text = work.progress?.text(resources).orEmpty()
+        part<TextView>(R.id.progress_text).text = text
         val keep = WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON
         if (work.running) window.addFlags(keep) else window.clearFlags(keep)
     }

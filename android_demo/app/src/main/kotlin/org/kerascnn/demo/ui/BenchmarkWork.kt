@@ -81,8 +81,8 @@ class BenchmarkWork(
     @Volatile private var stopped = false
     @Volatile private var left = false
 
-    /** Of the worker: when progress was told last. */
-    private var toldAt = Long.MIN_VALUE
+    /** Of the worker: when progress was reported last. */
+    private var reportedAt = Long.MIN_VALUE
 
     init {
         worker.execute {
@@ -168,10 +168,10 @@ class BenchmarkWork(
 
         /** Masks of objects and several labels a picture are not. */
         val isJudged: Boolean
-            get() = row.entry?.description?.let { told ->
-                when (told.task) {
+            get() = row.entry?.description?.let { description ->
+                when (description.task) {
                     Task.CLASSIFICATION, Task.SEGMENTATION -> true
-                    Task.DETECTION -> told.outputs.none { it.name == "masks" }
+                    Task.DETECTION -> description.outputs.none { it.name == "masks" }
                     Task.MULTILABEL -> false
                 }
             } ?: false
@@ -252,7 +252,7 @@ class BenchmarkWork(
             else -> Benchmark.accuracy(engine, judging.labelled(), ::stopped, progress)
         }
 
-    /** Told at once: what fails later takes nothing of it away. */
+    /** Reported at once: what fails later takes nothing of it away. */
     private fun keep(trial: Trial, result: ResultRow) {
         trial.result = result
         val (latency, accuracy) = result.latency to trial.accuracy
@@ -310,8 +310,8 @@ class BenchmarkWork(
     /** Four times a second: drawing more often would be measured too. */
     private fun report(share: Double, sentence: Int, trial: Trial, done: Int, all: Int) {
         val now = clock()
-        if (toldAt != Long.MIN_VALUE && now - toldAt < TELL_NANOS) return
-        toldAt = now
+        if (reportedAt != Long.MIN_VALUE && now - reportedAt < TELL_NANOS) return
+        reportedAt = now
         val title = trial.row.title(context)
         post { if (running) tell(share, Note(sentence, title, done, all)) }
     }

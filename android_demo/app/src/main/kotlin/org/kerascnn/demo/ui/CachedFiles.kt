@@ -36,9 +36,9 @@ class CachedFiles(
      * @throws IOException it cannot be read, is empty, or too large.
      */
     fun bytes(uri: Uri): ByteBuffer = synchronized(LOCK) {
-        val told = told(uri)
-        val known = told?.let { File(folder, nameOf(uri, it)) }?.takeIf(File::isFile)
-        val copy = known ?: copied(uri, told)
+        val version = versionOf(uri)
+        val known = version?.let { File(folder, nameOf(uri, it)) }?.takeIf(File::isFile)
+        val copy = known ?: copied(uri, version)
         copy.setLastModified(System.currentTimeMillis())
         forgetOldest(copy)
         FileInputStream(copy).use { file ->
@@ -46,11 +46,11 @@ class CachedFiles(
         }
     }
 
-    private fun copied(uri: Uri, told: Told?): File {
-        if (told != null && told.bytes > mostBytes) throw tooLarge()
+    private fun copied(uri: Uri, version: Version?): File {
+        if (version != null && version.bytes > mostBytes) throw tooLarge()
         folder.mkdirs()
         // Copies that are not used again differ in their names all the same: one may be mapped.
-        val copy = File(folder, nameOf(uri, told ?: Told(0, System.nanoTime())))
+        val copy = File(folder, nameOf(uri, version ?: Version(0, System.nanoTime())))
         val partial = File(folder, "$PARTIAL${copy.name}")
         try {
             val stream = foreign { context.contentResolver.openInputStream(uri) }
@@ -90,22 +90,22 @@ class CachedFiles(
         }
     }
 
-    private class Told(val bytes: Long, val modified: Long)
+    private class Version(val bytes: Long, val modified: Long)
 
     /** Size and date; null where the provider does not tell both. */
-    private fun told(uri: Uri): Told? = try {
+    private fun versionOf(uri: Uri): Version? = try {
         val columns = arrayOf(OpenableColumns.SIZE, Document.COLUMN_LAST_MODIFIED)
         context.contentResolver.query(uri, columns, null, null, null)?.use { cursor ->
             val (size, date) = columns.map(cursor::getColumnIndex)
             val tells = cursor.moveToFirst() && size >= 0 && date >= 0 &&
                 !cursor.isNull(size) && !cursor.isNull(date)
-            if (tells) Told(cursor.getLong(size), cursor.getLong(date)) else null
+            if (tells) Version(cursor.getLong(size), cursor.getLong(date)) else null
         }
     } catch (_: RuntimeException) { // another app's
         null
     }
 
-    private fun nameOf(uri: Uri, told: Told) = "${hash(uri)}-${told.bytes}-${told.modified}"
+    private fun nameOf(uri: Uri, version: Version) = "${hash(uri)}-${version.bytes}-${version.modified}"
 
     private fun hash(uri: Uri): String =
         MessageDigest.getInstance("SHA-256").digest(uri.toString().toByteArray())

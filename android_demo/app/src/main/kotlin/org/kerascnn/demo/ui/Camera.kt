@@ -92,7 +92,7 @@ class Camera(
         )
     }
 
-    @SuppressLint("MissingPermission") // a SecurityException is told like any other problem
+    @SuppressLint("MissingPermission") // a SecurityException is reported like any other problem
     private fun open(lens: Lens, texture: SurfaceTexture) {
         if (stopped) return
         manager.openCamera(lens.id, Opened(lens, texture), handler)
@@ -173,7 +173,7 @@ class Camera(
         image.use { if (!stopped && wanted()) onFrame(Frames.of(it)) }
     }
 
-    /** A camera can be gone at any call: that is told, and never thrown. */
+    /** A camera can be gone at any call: that is reported, and never thrown. */
     private fun guarded(work: () -> Unit) {
         try {
             work()

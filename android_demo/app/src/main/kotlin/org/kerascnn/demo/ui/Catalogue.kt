@@ -25,12 +25,12 @@ class Catalogue(private val context: Context, private val preferences: Preferenc
             get() = description?.let(::titleOf) ?: name
 
         fun subtitle(resources: Resources): String {
-            val told = description ?: return problem?.text(resources).orEmpty()
+            val known = description ?: return problem?.text(resources).orEmpty()
             return resources.getString(
                 R.string.model_line,
-                resources.getString(taskName(told.task)),
-                told.input.width.toString(),
-                told.input.height.toString(),
+                resources.getString(taskName(known.task)),
+                known.input.width.toString(),
+                known.input.height.toString(),
                 resources.getString(R.string.megabytes, Numbers.megabytes(bytes)),
                 name,
             )
@@ -54,7 +54,7 @@ class Catalogue(private val context: Context, private val preferences: Preferenc
         try {
             context.contentResolver.takePersistableUriPermission(file.uri, READ)
         } catch (_: SecurityException) {
-            // Good until the app ends; after that the file is told to be unreadable.
+            // Good until the app ends; after that the file is reported as unreadable.
         }
         preferences.opened = preferences.opened - file.key + file.key
     }

@@ -64,10 +64,10 @@ class CocoTruth private constructor(
             return counted(count, count)
         }
 
-        private fun counted(told: Int, count: Int): Int {
-            if (told >= 0) left -= count
+        private fun counted(read: Int, count: Int): Int {
+            if (read >= 0) left -= count
             if (left < 0) throw IOException("more than ${LONGEST_FILE shr 20} MiB")
-            return told
+            return read
         }
     }
 

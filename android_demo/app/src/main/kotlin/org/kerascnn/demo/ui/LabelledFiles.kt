@@ -60,13 +60,13 @@ class Judging(files: LabelledFiles) {
      */
     fun boxed(labels: List<String>): Pair<List<BoxedPicture>, Int>? {
         val json = all.filter { it.path.endsWith(".json", ignoreCase = true) }
-        val told = json.firstOrNull { file -> listOf("instances", "coco").any { it in file.path } }
+        val annotations = json.firstOrNull { file -> listOf("instances", "coco").any { it in file.path } }
             ?: json.firstOrNull() ?: return null
-        val truth = told.open().use { CocoTruth.read(it) }
+        val truth = annotations.open().use { CocoTruth.read(it) }
         if (!truth.knows(labels)) return emptyList<BoxedPicture>() to truth.names.size
         val byPath = pictures.associateBy { it.path }
         val byName = pictures.groupBy { it.path.substringAfterLast('/') }
-        val beside = if (told.folder.isEmpty()) "" else "${told.folder}/"
+        val beside = if (annotations.folder.isEmpty()) "" else "${annotations.folder}/"
         return truth.of(labels).map { (name, there) ->
             val file = byPath[beside + name] ?: byPath[name] ?: byPath["images/$name"]
                 ?: byName[name.substringAfterLast('/')]?.singleOrNull()

@@ -361,8 +361,8 @@ class MainActivity : Activity() {
             else -> null
         }
         part<View>(R.id.message).visibility = if (text == null) View.GONE else View.VISIBLE
-        val told = part<TextView>(R.id.message_text)
-        if (told.text.toString() != text.orEmpty()) told.text = text
+        val message = part<TextView>(R.id.message_text)
+        if (message.text.toString() != text.orEmpty()) message.text = text
         when {
             state is Session.State.Failed || state is Session.State.None ->
                 offer(R.string.choose_model to ::chooseModel)
@@ -428,8 +428,8 @@ class MainActivity : Activity() {
     private fun showStatus(times: String?) {
         val selfTest = (session.state as? Session.State.Ready)?.selfTest
         val status = part<TextView>(R.id.status)
-        val told = listOfNotNull(times, selfTest?.let { SelfTests.short(resources, it) })
-        status.text = told.joinToString(" · ").ifEmpty { null }
+        val texts = listOfNotNull(times, selfTest?.let { SelfTests.short(resources, it) })
+        status.text = texts.joinToString(" · ").ifEmpty { null }
         status.setTextColor(getColor(if (selfTest?.verified == false) R.color.warning else R.color.muted))
     }
 

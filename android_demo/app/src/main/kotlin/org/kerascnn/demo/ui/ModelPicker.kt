@@ -75,30 +75,30 @@ class ModelPicker(private val activity: Activity, private val catalogue: Catalog
     }
 
     private fun facts(ready: Session.State.Ready): String {
-        val told = ready.description
-        val colour = if (told.input.channels == 1) R.string.colour_grey else R.string.colour_rgb
-        val labels = told.labels.take(SOME_LABELS).joinToString(", ") +
-            if (told.labels.size > SOME_LABELS) ", …" else ""
+        val description = ready.description
+        val colour = if (description.input.channels == 1) R.string.colour_grey else R.string.colour_rgb
+        val labels = description.labels.take(SOME_LABELS).joinToString(", ") +
+            if (description.labels.size > SOME_LABELS) ", …" else ""
         val size = activity.getString(R.string.megabytes, Numbers.megabytes(ready.bytes))
         val selfTest = ready.selfTest?.let { SelfTests.long(activity.resources, it, ready.setup) }
             ?: activity.getString(R.string.selftest_none)
         return listOf(
-            R.string.field_description to told.description,
-            R.string.field_task to activity.getString(Catalogue.taskName(told.task)),
-            R.string.field_network to told.model,
-            R.string.field_variant to told.variant,
+            R.string.field_description to description.description,
+            R.string.field_task to activity.getString(Catalogue.taskName(description.task)),
+            R.string.field_network to description.model,
+            R.string.field_variant to description.variant,
             R.string.field_input to activity.getString(
                 R.string.input_size,
-                told.input.width.toString(),
-                told.input.height.toString(),
+                description.input.width.toString(),
+                description.input.height.toString(),
                 activity.getString(colour),
             ),
             R.string.field_labels to
-                activity.getString(R.string.labels_few, told.labels.size.toString(), labels),
+                activity.getString(R.string.labels_few, description.labels.size.toString(), labels),
             R.string.field_file to "${ready.file.name(activity)}, $size",
-            R.string.field_author to told.author,
-            R.string.field_licence to told.license,
-            R.string.field_version to told.version,
+            R.string.field_author to description.author,
+            R.string.field_licence to description.license,
+            R.string.field_version to description.version,
             R.string.selftest to selfTest,
         ).filter { (_, value) -> value.isNotBlank() }
             .joinToString("\n\n") { (name, value) -> "${activity.getString(name)}\n$value" }

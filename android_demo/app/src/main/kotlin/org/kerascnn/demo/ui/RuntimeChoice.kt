@@ -10,7 +10,7 @@ import org.kerascnn.demo.core.Accelerator
 /**
  * The spinners of layout/runtime_choice.xml, kept in the preferences.
  *
- * @param onChange told after the user chose otherwise.
+ * @param onChange is called after the user chose otherwise.
  */
 class RuntimeChoice(
     root: View,

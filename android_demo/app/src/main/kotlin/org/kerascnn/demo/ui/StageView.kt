@@ -66,17 +66,17 @@ class StageView(context: Context, attributes: AttributeSet?) : View(context, att
             canvas.drawBitmap(tinted, null, place, crisp)
             canvas.restore()
         }
-        val told = description ?: return
-        painter.draw(canvas, boxes.map { placed(told, it, place) }, place)
+        val shown = description ?: return
+        painter.draw(canvas, boxes.map { placed(shown, it, place) }, place)
     }
 
-    private fun placed(told: ModelDescription, box: Detection, within: RectF): BoxPainter.Box {
+    private fun placed(shown: ModelDescription, box: Detection, within: RectF): BoxPainter.Box {
         val shares = RectF(box.left, box.top, box.right, box.bottom)
         if (mirrored) shares.set(1 - box.right, box.top, 1 - box.left, box.bottom)
         val place = RectF()
         Matrix().apply { setRectToRect(WHOLE, within, Matrix.ScaleToFit.FILL) }.mapRect(place, shares)
         place.intersect(within)
-        return BoxPainter.Box(place, box.label, AnswerRows.nameOf(told, box.label), box.score)
+        return BoxPainter.Box(place, box.label, AnswerRows.nameOf(shown, box.label), box.score)
     }
 
     private companion object {
