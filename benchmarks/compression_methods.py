@@ -2,8 +2,8 @@
 
 Run: python benchmarks/compression_methods.py [--out DIR] (or `make bench-compression`). It trains
 six phone networks on `mnist` by the recipe `digits`, makes the files below, runs each one in LiteRT
-on the 1,000 held-out pictures, and times the files of a network in turns. Everything is kept in DIR: an
-interrupted benchmark goes on where it was.
+on the 1,000 held-out pictures, and times the files of a network in turns. Everything is kept in
+DIR: an interrupted benchmark goes on where it was.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def page(runs: dict[str, Run], rows: dict[str, list[Result]]) -> str:
     paper = [
         "# Compression on embedded digits",
         "",
-        "Made by `python benchmarks/compression_methods.py`, which says how. Accuracies are of files",
-        "in LiteRT on 1,000 held-out pictures; the drop is from the network's own float32 file,",
+        "Made by `python benchmarks/compression_methods.py`, which says how. Accuracies are of",
+        "files in LiteRT on 1,000 held-out pictures; the drop is from the network's own float32 file,",
         "with its 95% interval (paired bootstrap). Latency is the median of one thread, the files",
         "of a network taking turns; seconds are what the method itself took, trainings included.",
         f"Machine: {known['processor']}, {known['cores']} cores.",
