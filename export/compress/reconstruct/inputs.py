@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from keras import layers
@@ -126,10 +127,10 @@ def moments(
     rows = [numbers == one for one in np.unique(numbers)]
     by_group = tuple(_moments(layer, now[:, some], then[:, some]) for some in rows)
     crossed = [one.crossed for one in by_group if one.crossed is not None]
-    shares = [np.float32(one.places / now.shape[1]) for one in by_group]
+    places = [one.places for one in by_group]
     return Moments(
-        inputs=sum(map(np.multiply, shares, (one.inputs for one in by_group))),
-        crossed=sum(map(np.multiply, shares, crossed)),
+        inputs=_mean([one.inputs for one in by_group], places),
+        crossed=_mean(crossed, places),
         places=now.shape[1],
         by_group=by_group,
     )
@@ -141,6 +142,14 @@ def _moments(layer: layers.Layer, now: np.ndarray, then: np.ndarray | None) -> M
         crossed=None if then is None else _product(layer, then, now),
         places=now.shape[1],
     )
+
+
+def _mean(matrices: Sequence[np.ndarray], places: Sequence[int]) -> np.ndarray:
+    """Of matrices that are of so many places each."""
+    mean = np.zeros_like(matrices[0])
+    for one, count in zip(matrices, places, strict=True):
+        mean += np.float32(count / sum(places)) * one
+    return mean
 
 
 def covariances(layer: layers.Layer, x: np.ndarray, seed: int) -> np.ndarray:

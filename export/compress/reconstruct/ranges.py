@@ -89,7 +89,7 @@ def range_by_error(
     return low * shares[0], high * shares[1]
 
 
-def _least_error(parts: Sequence[_Part], ends: Sequence[int]) -> tuple[float, float]:
+def _least_error(parts: Sequence[_Part], ends: list[int]) -> tuple[float, float]:
     """The shares of both ends with the least error, in all parts together.
 
     Args:

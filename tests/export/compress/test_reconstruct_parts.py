@@ -118,6 +118,7 @@ def test_moments_of_groups_are_those_of_all_together(told_apart: int, monkeypatc
     met = moments(layer, x, 0, 2 * x, numbers)
     whole = moments(layer, x, 0, 2 * x)
     assert whole.crossed is not None
+    assert met.crossed is not None
     assert [one.places for one in met.by_group] == {2: [96, 48], 12: [48, 48, 48]}[told_apart]
     assert met.places == whole.places == 144
     np.testing.assert_allclose(met.inputs, whole.inputs, atol=1e-5)
@@ -125,6 +126,7 @@ def test_moments_of_groups_are_those_of_all_together(told_apart: int, monkeypatc
     rest = met.without(met.by_group[0])
     others = met.by_group[1:]
     np.testing.assert_allclose(rest.inputs, np.mean([one.inputs for one in others], 0), atol=1e-5)
+    assert rest.crossed is not None
     np.testing.assert_allclose(rest.crossed, 2 * rest.inputs, atol=1e-5)
     assert rest.places == sum(one.places for one in others)
 
