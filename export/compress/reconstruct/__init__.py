@@ -4,7 +4,8 @@ Between folding and quantising, without labels. The network is walked from its i
 once: as it was, and as it has become so far. At every linear layer
 
 - the kernel is rounded so that the layer makes of what it will really be given what the float
-  network's made of what that was given (`export.compress.reconstruct.rounding`),
+  network's made of what that was given (`export.compress.reconstruct.rounding`,
+  `export.compress.reconstruct.targets`),
 - the bias is corrected until every channel has the mean that it had in the float network, which
   rounding moves (Nagel et al. 2019, arXiv 1906.04721, section 4.2, with the means measured),
 
@@ -14,6 +15,10 @@ causes (`export.compress.reconstruct.ranges`) and felt by everything behind it.
 Before it, channels that share a scale are brought nearer to one size where that is exact
 (`export.compress.reconstruct.equalise`). Half of the images that are looked at are made of others,
 and behind the first layers four times as many join (`export.compress.reconstruct.varied`).
+
+What could fit the calibration images alone is judged on groups of them that were left out
+(`export.compress.reconstruct.groups`): how far kernels make up for the layers before them, how wide
+ranges are, and whether channels are brought to one size.
 
 Kernels that are one kernel of several calls are rounded once (`export.compress.reconstruct.tied`).
 Which of two files is nearer to the float network is measured by

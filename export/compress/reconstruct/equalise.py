@@ -40,26 +40,55 @@ _HANDED_ON = (
 )
 _ROOT = 0.5
 _MOST = 8.0
-_FEW = 16  # images that it is chosen on
+_FEW = 16  # images that ranges are chosen on, and others that it is judged on
 
 
-def better(model: keras.Model, format_: Format, x: np.ndarray) -> keras.Model:
+def better(model: keras.Model, format_: Format, x: np.ndarray, groups: np.ndarray) -> keras.Model:
     """The network, with its channels equalised where the rounding of activations errs less for it.
 
-    Kernels are left out of that: rounded to the nearest they say little of what they will be.
+    Told by images of other groups than those that say how loud channels are and where ranges end: a
+    channel that calibration had as a quiet one is cut off where other images are loud in it.
+    Kernels are left out: rounded to the nearest they say little of what they will be.
 
     Args:
         model: as of `reconstruct`.
         format_: of the file; of integers for activations.
-        x: (n, height, width, channels) normalised images that say how loud channels are; some of
-            them also say what rounding makes of it.
+        x: (n, height, width, channels) normalised images.
+        groups: (n,) of images that are alike.
     """
-    twin = equalised(model, looked_at(model, x), kept=format_.kept)
-    if twin is None:
+    halves = [np.flatnonzero(groups % 2 == half) for half in (0, 1)]
+    if not all(map(len, halves)):
         return model
-    few, float_kernels = x[-_FEW:], dataclasses.replace(format_, bits=lambda _layer: None)
-    errors = [reconstruct(one, float_kernels, few, parts=NEAREST).decibels for one in (model, twin)]
-    return twin if errors[1] > errors[0] else model
+    gained = 0.0
+    for known, other in (halves, halves[::-1]):
+        made = equalised(model, looked_at(model, x[known]), kept=format_.kept)
+        if made is None:
+            return model
+        few, judged = _few(known), x[_few(other)]
+        before, after = (
+            _decibels(one, format_, x[few], groups[few], judged) for one in (model, made)
+        )
+        gained += after - before
+    even = equalised(model, looked_at(model, x), kept=format_.kept) if gained > 0 else None
+    return even or model
+
+
+def _decibels(
+    model: keras.Model, format_: Format, x: np.ndarray, groups: np.ndarray, judged: np.ndarray
+) -> float:
+    """Of activations that are rounded to ranges of some images, on others."""
+    floats = dataclasses.replace(format_, bits=lambda _layer: None)
+    parts = dataclasses.replace(NEAREST, ranges=True)
+    ranges = reconstruct(model, floats, x, parts=parts, groups=groups).ranges
+    return reconstruct(
+        model, dataclasses.replace(floats, fixed=ranges), judged, parts=NEAREST
+    ).decibels
+
+
+def _few(places: np.ndarray) -> np.ndarray:
+    chosen = np.linspace(0, len(places) - 1, min(_FEW, len(places))).round().astype(int)
+    found: np.ndarray = places[chosen]
+    return found
 
 
 def equalised(

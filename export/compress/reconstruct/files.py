@@ -111,6 +111,7 @@ def reconstructed(
             int8_file=best,
             int8_db=max(noises["plain_db"], noises["reconstructed_db"]),
             fitted=work.x,
+            groups=work.groups,
             more=work.more,
             judged=preprocessing.normalise(judged),
             most=variant.keep_float,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from keras import layers
@@ -15,6 +16,8 @@ _MOST_NUMBERS = 96_000_000  # of all patches
 # Weights of a channel that are rounded in the light of each other: of more, the matrices would take
 # gigabytes and minutes.
 _WIDEST = 4608
+# Of more weights, matrices of two groups of images are kept, not of all.
+_TOLD_APART = 2304
 
 
 def groups_of(layer: layers.Layer) -> int:
@@ -78,11 +81,25 @@ class Moments:
         crossed: (g, k, k) of what it was given in the float network (rows) with that; None where
             nobody asked.
         places: that they are of.
+        by_group: of each group of images, about the mean of all; empty where none were told apart.
     """
 
     inputs: np.ndarray
     crossed: np.ndarray | None
     places: int
+    by_group: tuple[Moments, ...] = ()
+
+    def without(self, group: Moments) -> Moments:
+        """Of all other groups, together."""
+        assert self.crossed is not None
+        assert group.crossed is not None
+        places = self.places - group.places
+        share = np.float32(group.places / places)
+        return Moments(
+            inputs=self.inputs + share * (self.inputs - group.inputs),
+            crossed=self.crossed + share * (self.crossed - group.crossed),
+            places=places,
+        )
 
 
 def moments(
@@ -90,16 +107,36 @@ def moments(
     x: np.ndarray,
     seed: int,
     wanted: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Moments:
     """See `Moments`; at some places, which the seed draws.
 
     Args:
         x: (n, height, width, channels) inputs, or (..., channels) of a dense layer.
         wanted: those of the float network, of the same shape.
+        groups: of images, in the order of `x`; of two-stage detectors several inputs are of one.
     """
-    now = _centred(layer, x, seed)
+    now, of_inputs = _centred(layer, x, seed)
     # Of what a layer is given as it was, nothing is to be made up for.
-    then = None if wanted is None or wanted is x else _centred(layer, wanted, seed)
+    then = None if wanted is None or wanted is x else _centred(layer, wanted, seed)[0]
+    if then is None or groups is None:
+        return _moments(layer, now, then)
+    numbers = np.repeat(groups, len(x) // len(groups))[of_inputs]
+    if now.shape[-1] > _TOLD_APART:
+        numbers = numbers % 2
+    rows = [numbers == one for one in np.unique(numbers)]
+    by_group = tuple(_moments(layer, now[:, some], then[:, some]) for some in rows)
+    crossed = [one.crossed for one in by_group if one.crossed is not None]
+    places = [one.places for one in by_group]
+    return Moments(
+        inputs=_mean([one.inputs for one in by_group], places),
+        crossed=_mean(crossed, places),
+        places=now.shape[1],
+        by_group=by_group,
+    )
+
+
+def _moments(layer: layers.Layer, now: np.ndarray, then: np.ndarray | None) -> Moments:
     return Moments(
         inputs=_product(layer, now, now),
         crossed=None if then is None else _product(layer, then, now),
@@ -107,22 +144,33 @@ def moments(
     )
 
 
+def _mean(matrices: Sequence[np.ndarray], places: Sequence[int]) -> np.ndarray:
+    """Of matrices that are of so many places each."""
+    mean = np.zeros_like(matrices[0])
+    for one, count in zip(matrices, places, strict=True):
+        mean += np.float32(count / sum(places)) * one
+    return mean
+
+
 def covariances(layer: layers.Layer, x: np.ndarray, seed: int) -> np.ndarray:
     """(g, k, k) of `moments`."""
     return moments(layer, x, seed).inputs
 
 
-def _centred(layer: layers.Layer, x: np.ndarray, seed: int) -> np.ndarray:
+def _centred(layer: layers.Layer, x: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(g, places, k) without their mean, and (places,) of which row of `x` each is."""
     rng = np.random.default_rng(seed)
     if isinstance(layer, layers.Dense):
         rows = x.reshape(-1, x.shape[-1])
-        patches = rows[_drawn(len(rows), _places(layer), rng)][None]
+        drawn = _drawn(len(rows), _places(layer), rng)
+        patches, of_inputs = rows[drawn][None], drawn // (len(rows) // len(x))
     else:
         patches = _patches(layer, x, _positions(layer, x), rng)
+        of_inputs = np.repeat(np.arange(len(x)), patches.shape[1] // len(x))
     if shares_scales(layer) and not isinstance(layer, layers.Conv2DTranspose):
         parts = patches.reshape(patches.shape[1], groups_of(layer), -1)
         patches = parts.transpose(1, 0, 2)
-    return patches - patches.mean(axis=1, keepdims=True)
+    return patches - patches.mean(axis=1, keepdims=True), of_inputs
 
 
 def _places(layer: layers.Layer) -> int:

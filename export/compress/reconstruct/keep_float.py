@@ -79,7 +79,7 @@ class Subject:
         int8_file: what was written.
         int8_db: its answers, in decibels below the float network's, on images held back.
         fitted, judged: (n, height, width, channels) normalised images: of the fit, held back.
-        more: other images of the fit, as of `reconstruct`.
+        groups, more: of `fitted`, and other images of the fit, as of `reconstruct`.
         most: layers with kernels that may be float.
         write: makes a file of a network, with layers that stay float.
         decibels: of a file, as `int8_db`.
@@ -95,7 +95,8 @@ class Subject:
     most: int
     write: Callable[[Reconstruction, Collection[str]], TFLiteModel]
     decibels: Callable[[TFLiteModel], float]
-    more: Callable[[int], Iterator[np.ndarray]] | None = None
+    groups: np.ndarray | None = None
+    more: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -409,7 +410,9 @@ def _made(subject: Subject, one: FloatLayers) -> tuple[float, TFLiteModel] | Non
         has_scale=lambda layer: layer.name not in free and has_scale(layer),
     )
     plain = Reconstruction(model=subject.model, bounds={}, ranges=format_.fixed)
-    anew = reconstruct(subject.model, format_, subject.fitted, more=subject.more)
+    anew = reconstruct(
+        subject.model, format_, subject.fitted, groups=subject.groups, more=subject.more
+    )
     files = [subject.write(found, one.layers) for found in (anew, plain)]
     most = max(MOST_PARTITIONS, partitions(subject.int8_file.packed()))
     whole = [file for file in files if partitions(file.packed()) <= most and _is_static(file)]

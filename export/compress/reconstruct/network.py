@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers
 
 from export.compress.reconstruct import rounding
+from export.compress.reconstruct.groups import alike
 from export.compress.reconstruct.inputs import (
     Moments,
     channel_scales,
@@ -27,6 +28,7 @@ from export.compress.reconstruct.ranges import (
     range_by_error,
     whole_range,
 )
+from export.compress.reconstruct.targets import aimed
 from export.compress.reconstruct.tied import Tied, tied_kernels
 from export.compress.reconstruct.walk import (
     Walk,
@@ -54,7 +56,8 @@ class Parts:
 
     Attributes:
         rounding: "compensated", "scales" (scales by error, weights to the nearest) or "range".
-        targets: whether compensated kernels make up for what those before them did.
+        targets: whether compensated kernels make up for what those before them did
+            (`export.compress.reconstruct.targets`).
         biases: whether they are corrected.
         ranges: whether those of activations are chosen by error, not least and largest value.
         equalising: whether channels of int8 activations are brought to one size where that helps
@@ -124,7 +127,8 @@ def reconstruct(
     x: np.ndarray,
     *,
     parts: Parts = ALL_PARTS,
-    more: Callable[[int], Iterator[np.ndarray]] | None = None,
+    groups: np.ndarray | None = None,
+    more: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]] | None = None,
     seed: int = 0,
     name: str = "",
 ) -> Reconstruction:
@@ -136,14 +140,19 @@ def reconstruct(
         x: (n, height, width, channels) normalised calibration pictures; evenly spread ones are
             looked at, as many as memory allows.
         parts: what to do.
-        more: gives at least so many others, a few at a time. They join as soon as activations are
-            small enough: the last layers have the most weights and the fewest places to see.
+        groups: (n,) of pictures that are alike; by default those of
+            `export.compress.reconstruct.groups`.
+        more: gives at least so many others, a few at a time, with their groups. They join as soon
+            as activations are small enough: the last layers have the most weights and the fewest
+            places to see.
         seed: of the places that are looked at.
         name: for the progress line; none without.
     """
-    x = looked_at(model, x)
+    x, groups = looked_at(model, x), None if groups is None else looked_at(model, groups)
+    if groups is None and (parts.targets or parts.ranges):
+        groups = alike(model, x)
     twin = with_bare_layers(model)
-    work = _Work(twin, format_, parts, seed)
+    work = _Work(twin, format_, parts, groups, seed)
     work.survey(model, x)
     before, after = Walk(model, x), Walk(twin, x)
     pairs = twin_steps(model, twin)
@@ -151,7 +160,10 @@ def reconstruct(
     with Progress(name or "reconstruction", len(pairs), unit="layer", lines=bool(name)) as shown:
         for number, (old, new) in enumerate(pairs):
             if more is not None and number == joined:
-                walks = [work.walked(pairs[:number], (model, twin), part) for part in more(_LATE)]
+                walks = []
+                for part, theirs in more(_LATE):
+                    walks.append(work.walked(pairs[:number], (model, twin), part))
+                    work.join(theirs)
                 for one, others in zip((before, after), zip(*walks, strict=True), strict=True):
                     one.join(others)
                 del walks, others
@@ -221,10 +233,18 @@ def with_bare_layers(model: keras.Model) -> keras.Model:
 class _Work:
     """State of one walk."""
 
-    def __init__(self, model: keras.Model, format_: Format, parts: Parts, seed: int) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        format_: Format,
+        parts: Parts,
+        groups: np.ndarray | None,
+        seed: int,
+    ) -> None:
         self.bounds: dict[str, np.ndarray] = {}
         self.ranges: dict[str, Range] = dict(format_.fixed)
         self._format, self._parts, self._seed = format_, parts, seed
+        self._groups = groups
         self._rng = np.random.default_rng(seed)
         self._once = called_once(model)
         self._ends = {id(tensor) for tensor in model.outputs}
@@ -254,6 +274,11 @@ class _Work:
             first: Moments(inputs=np.mean(each, axis=0), crossed=None, places=0)
             for first, each in found.items()
         }
+
+    def join(self, groups: np.ndarray) -> None:
+        """Of images that join those that are looked at."""
+        if self._groups is not None:
+            self._groups = np.concatenate([self._groups, groups])
 
     def round(self, old: Any, new: Any, before: Walk, after: Walk) -> None:
         """Round a step's kernel, if it has one that is rounded.
@@ -332,12 +357,11 @@ class _Work:
                 layer, layers.DepthwiseConv2D
             ):
                 x = _by_image(x)
-            met = moments(layer, x, self._seed, given if self._parts.targets else None)
+            wanted = given if self._parts.targets else None
+            met = moments(layer, x, self._seed, wanted, self._groups)
         if self._parts.rounding == "scales":
             return rounding.by_error(weights, met.inputs, bits, tied=tied)
-        target = None
-        if met.crossed is not None:
-            target = rounding.aimed(weights, met.inputs, met.crossed, met.places, bits)
+        target = aimed(weights, met, bits)
         return rounding.compensated(weights, met.inputs, bits, tied=tied, target=target)
 
     def _bits(self, layer: layers.Layer) -> int:
@@ -358,7 +382,7 @@ class _Work:
         if name not in self.ranges:
             if end or not self._parts.ranges:
                 return whole_range(found)
-            self.ranges[name] = range_by_error(found, self._rng)
+            self.ranges[name] = range_by_error(found, self._rng, self._groups)
         return self.ranges[name]
 
 

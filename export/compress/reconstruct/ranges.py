@@ -8,13 +8,17 @@ here it is searched for on the values themselves).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 Range = tuple[float, float]
+# Values, how many each is of, and both ends that shares are taken of.
+_Part = tuple[np.ndarray, np.ndarray, float, float]
 
 _SAMPLED = 200_000
-_BINS = 1 << 14  # twenty for each step of the narrowest range that is tried
-_SHARES = np.linspace(0.3, 1.0, 29)
+_BINS = 1 << 13  # ten for each step of the narrowest range that is tried
+_SHARES = (*np.linspace(0.3, 1.0, 29), 1.1, 1.2, 1.35, 1.5)
 _ROUNDS = 2
 _BLOCK = 1 << 18  # values that are rounded at once
 
@@ -57,25 +61,46 @@ def whole_range(x: np.ndarray) -> Range:
     return min(0.0, float(x.min())), max(0.0, float(x.max()))
 
 
-def range_by_error(x: np.ndarray, rng: np.random.Generator) -> Range:
-    """The range, within the whole one, whose 256 steps have the least mean squared error.
+def range_by_error(
+    x: np.ndarray, rng: np.random.Generator, groups: np.ndarray | None = None
+) -> Range:
+    """The range whose 256 steps have the least mean squared error, of those about the whole one.
 
     Args:
-        x: any shape; a seeded sample of it is looked at.
+        x: (n, ...); a seeded sample of it is looked at.
+        groups: of images that are alike, in the order of `x`. What a share of the whole range errs
+            by is then told of each group by that of the others, so that there is room for what
+            other images will have where groups differ in it.
     """
     low, high = whole_range(x)
-    values = x.reshape(-1)
-    if len(values) > _SAMPLED:
-        values = values[rng.integers(0, len(values), _SAMPLED)]
-    values, counts = _binned(values, low, high)
-    best = (low, high)
-    least = _error(values, counts, best)
-    # Behind a ReLU there is one end to choose, which nothing is chosen after.
-    ends = [end for end, value in enumerate((low, high)) if value]
+    at = np.arange(x.size) if x.size <= _SAMPLED else rng.integers(0, x.size, _SAMPLED)
+    values = x.reshape(-1)[at]
+    if groups is None or len(set(groups.tolist())) < 2:
+        parts = [(*_binned(values, low, high), low, high)]
+    else:
+        ends_of = np.stack([whole_range(one) for one in x.reshape(len(groups), -1)])
+        numbers = groups[at // (x.size // len(groups))]
+        parts = []
+        for one in np.unique(numbers):
+            others = ends_of[groups != one]
+            known = _binned(values[numbers == one], low, high)
+            parts.append((*known, others[:, 0].min(), others[:, 1].max()))
+    shares = _least_error(parts, [end for end, value in enumerate((low, high)) if value])
+    return low * shares[0], high * shares[1]
+
+
+def _least_error(parts: Sequence[_Part], ends: list[int]) -> tuple[float, float]:
+    """The shares of both ends with the least error, in all parts together.
+
+    Args:
+        ends: that are not 0. Behind a ReLU there is one to choose, which nothing is chosen after.
+    """
+    best = (1.0, 1.0)
+    least = _error(parts, best)
     for end in ends * (_ROUNDS if len(ends) > 1 else 1):
         for share in _SHARES:
-            tried = (low * share, best[1]) if end == 0 else (best[0], high * share)
-            error = _error(values, counts, tried)
+            tried = (share, best[1]) if end == 0 else (best[0], share)
+            error = _error(parts, tried)
             if error < least:
                 best, least = tried, error
     return best
@@ -91,6 +116,10 @@ def _binned(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np
     return sums[some] / counts[some], counts[some]
 
 
-def _error(values: np.ndarray, counts: np.ndarray, tried: Range) -> float:
-    error = np.square(values - _fake_quantised(values, *tried, 8))
-    return float(np.sum(error * counts) / np.sum(counts))
+def _error(parts: Sequence[_Part], shares: tuple[float, float]) -> float:
+    """Sum of squares."""
+    error = 0.0
+    for values, counts, low, high in parts:
+        found = _fake_quantised(values, low * shares[0], high * shares[1], 8)
+        error += float(np.sum(np.square(values - found) * counts))
+    return error

@@ -27,7 +27,7 @@ import numpy as np
 # must not be rounded at will. The coarser the steps, the more there is to lose in them: at four
 # bits, EfficientNet-Lite0 at 96 pixels had the float network's top-1 on 48% of crops of two photos
 # that were set aside with 0.01, and on 66% with 0.05.
-_DAMPING = {4: 0.05, 8: 0.01}
+DAMPING = {4: 0.05, 8: 0.01}
 _BLOCK = 64  # weights after which the rest is told of the errors, in one product
 _SWEEPS = 2
 # Of the largest weight: fewer bits gain by clipping it.
@@ -99,7 +99,8 @@ def compensated(
     Weights that are 0 stay 0: what pruning made is kept (SparseGPT, arXiv 2301.00774).
 
     Args:
-        target: (g, o, k) what is to be come near to, of `aimed`; the kernel itself by default.
+        target: (g, o, k) what is to be come near to, of `export.compress.reconstruct.targets`; the
+            kernel itself by default.
     """
     low, top = limits(bits)
     kept = kernel != 0
@@ -114,34 +115,6 @@ def compensated(
     return Rounded(integers=integers, scales=scales)
 
 
-def aimed(
-    kernel: np.ndarray, inputs: np.ndarray, crossed: np.ndarray, places: int, bits: int = 8
-) -> np.ndarray:
-    """The kernel that makes of what the layer is given now what it made in the float network.
-
-    Its own rounding cannot undo what those before it did to its inputs x', but another kernel can,
-    as far as that is linear: W E[x x'] / E[x' x'] (GPTAQ, arXiv 2504.02692, section 4).
-
-    Args:
-        kernel: (g, o, k) W.
-        inputs: (g, k, k) covariances of x'.
-        crossed: (g, k, k) those of x (rows) and x' (columns).
-        places: that both are of: of few, little is believed.
-        bits: of the file's kernel.
-
-    Returns:
-        (g, o, k) float64.
-    """
-    inputs = inputs.astype(np.float64)
-    width = inputs.shape[-1]
-    mean = np.trace(inputs, axis1=1, axis2=2) / width
-    lift = np.where(mean > 0, max(_DAMPING[bits], width / places) * mean, 1.0)
-    lifted = inputs + lift[:, None, None] * np.eye(width)
-    wanted = kernel @ (crossed - inputs)
-    aim: np.ndarray = kernel + np.linalg.solve(lifted, wanted.transpose(0, 2, 1)).transpose(0, 2, 1)
-    return aim
-
-
 def error_of(kernel: np.ndarray, rounded: Rounded, inputs: np.ndarray) -> float:
     """Mean squared error of the layer's outputs, summed over its channels."""
     difference = kernel - rounded.values
@@ -154,7 +127,7 @@ def damped(inputs: np.ndarray, bits: int = 8) -> np.ndarray:
     width = inputs.shape[-1]
     mean = np.trace(inputs, axis1=1, axis2=2) / width
     # An input that is always 0 has no H: any positive one will do.
-    lift = np.where(mean > 0, _DAMPING[bits] * mean, 1.0)
+    lift = np.where(mean > 0, DAMPING[bits] * mean, 1.0)
     return inputs + lift[:, None, None] * np.eye(width)
 
 

@@ -9,12 +9,14 @@ import keras
 import numpy as np
 
 from export.compress.reconstruct.equalise import better
+from export.compress.reconstruct.groups import alike
 from export.compress.reconstruct.measure import has_regions, heads_noise
 from export.compress.reconstruct.network import NEAREST, Format, Parts, looked_at, reconstruct
 from export.compress.reconstruct.varied import crops, half_varied
 from kerascnn.preprocessing import Preprocessing
 
 _PART = 8  # images that are made at once
+_MOST = 288  # images of which others are made
 
 
 class Work:
@@ -33,6 +35,7 @@ class Work:
         regions: whether it is a two-stage detector.
         model: the network that is rounded: as given, or with its channels brought to one size.
         x: normalised images that are looked at.
+        groups: (n,) of `x`, of images that are alike; one that is made of others is of the first's.
         more: gives others, as of `reconstruct`; or None.
         found: what the walk makes of it.
     """
@@ -46,22 +49,28 @@ class Work:
         parts: Parts,
         name: str,
     ) -> None:
+        images = _spread(images)
         self._format, self._preprocessing, self._images = format_, preprocessing, images
         self.model, self.regions = model, has_regions(model)
         rng, seen = np.random.default_rng(0), looked_at(model, images)
+        self._groups = alike(model, preprocessing.normalise(images))
+        self.groups = looked_at(model, self._groups)
         self.x = preprocessing.normalise(half_varied(seen, rng) if parts.varied else seen)
         if parts.equalising and format_.activations == "int8" and not self.regions:
-            self.model = better(model, format_, self.x)
+            self.model = better(model, format_, self.x, self.groups)
         whole = parts.varied and not self.regions
         self.more = functools.partial(self._more, rng) if whole else None
         given = (self.model, format_, self.x)
-        self.found = reconstruct(*given, parts=parts, more=self.more, name=name)
+        self.found = reconstruct(*given, parts=parts, groups=self.groups, more=self.more, name=name)
 
-    def _more(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
+    def _more(
+        self, rng: np.random.Generator, count: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Normalised images, of other places and colours than those that are looked at."""
         for _ in range(-(-count // _PART)):
-            chosen = crops(self._images[rng.integers(0, len(self._images), _PART)], rng)
-            yield self._preprocessing.normalise(half_varied(chosen, rng))
+            chosen = rng.integers(0, len(self._images), _PART)
+            made = half_varied(crops(self._images[chosen], rng), rng)
+            yield self._preprocessing.normalise(made), self._groups[chosen]
 
     def heads_noise(self, judged: np.ndarray) -> tuple[float, float]:
         """Of a two-stage detector, whose files that look elsewhere say nothing of their rounding.
@@ -77,3 +86,10 @@ class Work:
         twins = (nearest.model, self.found.model)
         before, after = (heads_noise(self.model, twin, x) for twin in twins)
         return before, after
+
+
+def _spread(images: np.ndarray) -> np.ndarray:
+    """As many as are ever looked at, evenly spread."""
+    count = min(len(images), _MOST)
+    chosen: np.ndarray = images[np.linspace(0, len(images) - 1, count).round().astype(int)]
+    return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from export.artefacts.variants import parse_variant
 from export.compress.reconstruct import Format, Parts, network, reconstruct
 from export.compress.reconstruct.equalise import better, equalised
 from export.compress.reconstruct.files import reconstructed
+from export.compress.reconstruct.groups import alike
 from export.compress.reconstruct.measure import answers, noise
 from export.compress.reconstruct.network import NEAREST, with_bare_layers
 from export.compress.reconstruct.ranges import fake_quantised
@@ -104,12 +106,50 @@ def test_channels_of_a_chain_of_sums_are_brought_to_one_size() -> None:
         activations="int8",
         has_scale=lambda layer: isinstance(layer, (layers.Add, layers.ReLU, *LINEAR)),
     )
-    assert better(model, eight, x) is not model
-    found = [
-        reconstruct(one, eight, x, parts=NEAREST).decibels
-        for one in (model, better(model, eight, x))
-    ]
+    made = better(model, eight, x, np.arange(20) % 4)
+    assert made is not model
+    found = [reconstruct(one, eight, x, parts=NEAREST).decibels for one in (model, made)]
     assert found[1] > found[0] + 3
+
+
+def test_channels_stay_as_they_are_where_other_images_have_others_loud() -> None:
+    """Half of the images have one colour, half another: each is quiet where the other is loud."""
+    image = keras.Input((SIDE, SIDE, 3), name="image")
+    x = layers.Conv2D(2, 1, name="stem")(image)
+    x = layers.Conv2D(4, 1, name="head")(layers.AveragePooling2D(2)(x))
+    model = keras.Model(image, layers.Dense(3, name="logits")(layers.GlobalMaxPooling2D()(x)))
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([rng.normal(0, 0.4, kernel.shape), bias])
+    kernel = np.zeros((1, 1, 3, 2))
+    kernel[0, 0, 0, 0] = kernel[0, 0, 1, 1] = 1
+    model.get_layer("stem").set_weights([kernel, np.zeros(2)])
+    x = rng.uniform(0.8, 1, (20, SIDE, SIDE, 3)).astype(np.float32)
+    groups = np.arange(20) % 2
+    for group in (0, 1):
+        x[groups == group, ..., 1 - group] *= 0.02
+    eight = Format(
+        bits=lambda _layer: 8,
+        activations="int8",
+        has_scale=lambda layer: isinstance(layer, (layers.AveragePooling2D, *LINEAR)),
+    )
+    assert better(model, eight, x, groups) is model
+    assert better(model, eight, x, np.zeros(20, int)) is model
+
+
+def test_images_that_are_alike_are_in_one_group() -> None:
+    """Eight pictures of each of five colours, in turn."""
+    rng = np.random.default_rng(0)
+    colours = rng.uniform(-1, 1, (5, 1, 1, 3))
+    x = np.tile(colours, (8, 1, 1, 1)) + rng.normal(0, 0.02, (40, SIDE, SIDE, 3))
+    found = alike(every(), x.astype(np.float32))
+    for colour in range(5):
+        assert len(set(found[colour::5].tolist())) == 1
+    assert sorted(np.bincount(found).tolist()) == [8, 8, 8, 16]
+    assert alike(every(), x[:1].astype(np.float32)).tolist() == [0]
+    assert len(set(alike(every(), x[:4].astype(np.float32)).tolist())) == 4
 
 
 def test_kernels_that_are_kept_are_not_scaled() -> None:
@@ -185,9 +225,12 @@ def test_images_that_join_are_where_they_would_be_had_they_been_there(monkeypatc
             kept.append(made)
         return made
 
+    def more(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        yield x[8 : 8 + count], np.arange(count) % 4
+
     kept: list[np.ndarray] = []
     monkeypatch.setattr(Walk, "outputs", outputs)
-    found = reconstruct(every(), eight, x[:8], more=lambda count: iter([x[8 : 8 + count]]))
+    found = reconstruct(every(), eight, x[:8], groups=np.arange(8) % 4, more=more)
     assert seen == [16, 16]
     whole = Walk(every(), x)
     for step in steps(every()):

@@ -300,6 +300,20 @@ def test_ranges_leave_out_what_spares_the_others() -> None:
     assert high > 2.9
 
 
+def test_ranges_have_room_for_what_other_groups_would_have() -> None:
+    """Even spreads to 1, 2, 3 and 4: all but the last are within those of the others."""
+    rng = np.random.default_rng(0)
+    ends = np.array([1.0, 2.0, 3.0, 4.0])
+    x = np.linspace(0, ends, 5000).T.astype(np.float32)
+    high = range_by_error(x, rng, np.arange(4))[1]
+    # The last is fitted best where 3 is raised by a third: 1.35 is the nearest share.
+    np.testing.assert_allclose(high, 4 * 1.35, rtol=1e-5)
+    # Where all groups are alike, nothing is raised.
+    alike = np.linspace(0, np.full(4, 4.0), 5000).T.astype(np.float32)
+    assert 3.8 < range_by_error(alike, rng, np.arange(4))[1] <= 4.0
+    assert range_by_error(alike, rng, np.zeros(4, int)) == range_by_error(alike, rng)
+
+
 def test_fake_quantised_is_what_the_runtime_computes() -> None:
     x = np.array([-9, -1, -0.004, 0, 0.004, 0.012, 1, 9], np.float32)
     found = fake_quantised(x, -1.0, 1.55)
