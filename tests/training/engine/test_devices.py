@@ -16,6 +16,7 @@ import types
 
 import numpy as np
 import pytest
+from commands import communicate, free_ports
 from marks import IN_CI
 
 from kerascnn.errors import InputError
@@ -203,8 +204,6 @@ def test_two_devices_train_as_one_does(backend, on_one_device, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_hosts_train_as_one_does(backend, on_one_device, tmp_path):
-    from commands import free_ports  # as a program this file does not find it
-
     hosts = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
     chief, other = _run(tmp_path, backend, [{"devices": f"{n}@{hosts}"} for n in (0, 1)])
     assert (chief["replicas"], chief["is_chief"], other["is_chief"]) == (2, True, False)
@@ -225,13 +224,11 @@ def _assert_same(one, many):
 
 def _run(folder, backend, processes):
     """One process for each dict of arguments, at the same time; what they found."""
-    from commands import communicate  # as a program this file does not find it
-
     started, results = [], []
     environment = os.environ | {
         "KERAS_BACKEND": backend,
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")]),
     }
     try:
         for number, asked in enumerate(processes):
