@@ -68,7 +68,10 @@ def with_random_norms(model, gain: float):
 
 def gain_of(name: str) -> float:
     """Large enough that two pictures differ, small enough that the deep ones are no chaos."""
-    gains = {"resnet": 1.0, "mobilenet_v3": 2.0, "efficientnet_v2": 1.1, "efficientnet_b": 1.8}
+    gains = {
+        "resnet": 1.0, "mobilenet_v3": 2.0, "efficientnet_v2": 1.1, "efficientnet_b7": 1.6,
+        "efficientnet_b": 1.8,
+    }  # fmt: skip
     return next((gain for prefix, gain in gains.items() if name.startswith(prefix)), 1.4)
 
 
