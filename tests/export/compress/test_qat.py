@@ -227,6 +227,7 @@ def gated() -> keras.Model:
 
 
 # Neither is a scale and a zero point of bytes.
+CALIBRATION = 64  # of fewer images, groups differ so much that ranges are left wider
 UNEVEN = dataclasses.replace(PICTURE, mean=(33.3,), std=(78.6,))
 
 
@@ -252,7 +253,7 @@ def aware_of(
         options.pop("config", config),
         folder,
         variant=parse_variant(variant),
-        calibration=pictures_of(32),
+        calibration=pictures_of(CALIBRATION),
         judge=lambda predict: predict(pictures_of()),
         **options,
     )
@@ -335,7 +336,7 @@ def begun_of(model: keras.Model, variant: str) -> tuple[Reconstruction, Preproce
         lowered, preprocessing = fold_batch_norms(model), PICTURE
     bare = with_bare_layers(lowered)
     form = file_format(bare, TFLiteModel.open(to_tflite(bare)), parse_variant(variant), ())
-    return reconstruct(bare, form, preprocessing.normalise(pictures_of(32))), preprocessing
+    return reconstruct(bare, form, preprocessing.normalise(pictures_of(CALIBRATION))), preprocessing
 
 
 @IN_CI
@@ -360,7 +361,7 @@ def test_it_begins_with_the_reconstructed_network(variant: str, tmp_path: Path) 
         assert aware.answers is None
         return
     assert aware.ranges is not None
-    whole = calibrated(expected.model, preprocessing, pictures_of(32))
+    whole = calibrated(expected.model, preprocessing, pictures_of(CALIBRATION))
     assert aware.ranges.keys() == {*whole, "head"}
     for name, range_ in (whole | dict(expected.ranges)).items():
         if name != "logits":  # which follows the batches
@@ -383,7 +384,7 @@ def test_kernels_steps_biases_and_ranges_learn(trained: QATResult) -> None:
     assert trained.ranges is not None
     assert trained.ranges["head"] == trained.ranges["head_activation"]
     assert trained.ranges["image"] == (-127 / 128, 1.0)
-    ranges = calibrated(begun.model, preprocessing, pictures_of(32)) | dict(begun.ranges)
+    ranges = calibrated(begun.model, preprocessing, pictures_of(CALIBRATION)) | dict(begun.ranges)
     for name, (first, last) in ranges.items():
         low, high = trained.ranges[name]
         assert low <= 0 <= high
