@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,8 @@ class Browser:
     def __init__(self, profile: Path, *, gpu: bool = False) -> None:
         assert PROGRAM is not None
         self.requests: list[str] = []
+        self._address = ""
+        self._workers: dict[str, str] = {}  # addresses of service workers, by session
         self.errors: list[str] = []
         self.thrown = False
         self._answers: dict[int, dict[str, Any]] = {}
@@ -158,6 +161,7 @@ class Browser:
 
     def open(self, address: str) -> None:
         """Load a page."""
+        self._address = address
         self.requests.clear()
         self.errors.clear()
         self.thrown = False
@@ -209,11 +213,14 @@ class Browser:
         if "id" in message:
             self._answers[message["id"]] = message
         else:
-            self._note(message["method"], message["params"])
+            self._note(message["method"], message["params"], message.get("sessionId", ""))
 
-    def _note(self, method: str, told: dict[str, Any]) -> None:
+    def _note(self, method: str, told: dict[str, Any], session: str) -> None:
         if method == "Network.requestWillBeSent":
-            self.requests.append(told["request"]["url"])
+            # A service worker fills its cache when its page has gone, too: another site's is none
+            # of this page's.
+            if _site(self._workers.get(session, self._address)) == _site(self._address):
+                self.requests.append(told["request"]["url"])
         elif method == "Runtime.exceptionThrown":
             self.thrown = True
             self.errors.append(str(told["exceptionDetails"]))
@@ -224,6 +231,14 @@ class Browser:
             session = told["sessionId"]
             # What a service worker cannot fetch is its own affair: it outlives pages and servers.
             runs = told["targetInfo"]["type"] != "service_worker"
+            if not runs:
+                self._workers[session] = told["targetInfo"]["url"]
             watched = ("Network.enable", *(("Runtime.enable",) if runs else ()))
             for each in (*watched, "Runtime.runIfWaitingForDebugger"):
                 self._send(each, session, {})
+
+
+def _site(address: str) -> str:
+    """Scheme, host and port."""
+    parts = urllib.parse.urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}"
