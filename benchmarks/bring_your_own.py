@@ -248,14 +248,15 @@ def _apart(name: str, side: int) -> dict[str, Any]:
     process = context.Process(target=lambda: sender.send(one(name, side)))
     process.start()
     sender.close()
-    try:
+    row: dict[str, Any] | None = None
+    # Without an answer it has said on its stderr why it ended.
+    with contextlib.suppress(EOFError):
         if receiver.poll(_LIMIT_S):
-            return dict(receiver.recv())
-        process.kill()
-    except EOFError:  # it ended without an answer, and has said on its stderr why
-        pass
+            row = receiver.recv()
+        else:
+            process.kill()
     process.join()
-    return {"name": name, "refused": f"its process ended with {process.exitcode}"}
+    return row or {"name": name, "refused": f"its process ended with {process.exitcode}"}
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from export.tasks import base as tasks
 from export.tasks.calibration_set import CalibrationSet
 from kerascnn.preprocessing import Preprocessing
 from training.common.progress import say
+from training.common.spread import spread
 from training.common.wording import counted
 
 # Of the images, so many are compared, of either side.
@@ -182,7 +183,7 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _spread(pictures: np.ndarray) -> np.ndarray:
-    return pictures[tasks.spread(len(pictures), _COMPARED)]
+    return pictures[spread(len(pictures), _COMPARED)]
 
 
 def _summaries(file: bytes, preprocessing: Preprocessing, pictures: np.ndarray) -> np.ndarray:

@@ -66,6 +66,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common import atomic, once
 from training.common.progress import Progress, say
+from training.common.spread import spread
 from training.common.wording import counted
 from training.engine import file_network
 from training.engine.file_network import FileNetwork
@@ -317,7 +318,7 @@ class VariantBuilder:
                 pictures = pictures if len(pictures) else self._sample(IMAGES)[0]
             except InputError:
                 return None
-            chosen = pictures[tasks.spread(len(pictures), IMAGES)]
+            chosen = pictures[spread(len(pictures), IMAGES)]
             layers = {layer.name for layer in network.model.layers}
             self._half_ranges[id(file)] = half_range(file, preprocessing, chosen, layers)
         return self._half_ranges[id(file)]

@@ -29,7 +29,6 @@ from export.compress.reconstruct.inputs import kernel_of, matrix, shares_scales
 from export.compress.reconstruct.sensitivity import Change, noises
 from export.compress.reconstruct.walk import called_once
 from export.graph.linear import LINEAR
-from export.tasks.base import spread
 from export.tasks.comparison import Comparison, OfLogits
 from export.tflite import flatbuffer
 from export.tflite.convert import layer_of
@@ -41,6 +40,7 @@ from export.tflite.weights import int4_halves
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.progress import Progress
+from training.common.spread import spread
 
 # Images whose noise is sampled, and trials of combinations behind the first that changed too much.
 _SAMPLED = 16

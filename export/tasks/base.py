@@ -355,8 +355,3 @@ def of(run: Run) -> Task:
     key = (Task, run.folder.resolve(), id(run.info))
     found: Task = once.kept(key, lambda: tasks.files_of(run.task)(run))
     return found
-
-
-def spread(of: int, count: int) -> np.ndarray:
-    """Places of at most `count` of so many pictures, evenly spread."""
-    return np.linspace(0, of - 1, min(count, of)).round().astype(int)

@@ -23,7 +23,7 @@ from export.runtime.load import Runtime
 from export.runtime.load import load as load_runtime
 from export.runtime.verify import Verdict
 from export.tasks import calibration_set
-from export.tasks.base import Task, spread
+from export.tasks.base import Task
 from export.tasks.calibration_set import CalibrationSet
 from export.tasks.comparison import Comparison, OfLogits
 from export.tasks.fine_tuning import FineTuningData
@@ -46,6 +46,7 @@ from training.classification.fit import ClassificationTraining, fit
 from training.classification.tf_data import train_stream, with_teacher
 from training.classification.train import source_for
 from training.classification.training_model import factors_of
+from training.common.spread import spread
 from training.common.wording import counted
 from training.datasets.decode import Broken, decode_split
 from training.datasets.selection import without

@@ -10,12 +10,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from export.tasks import calibration_set
-from export.tasks.base import Task, spread
+from export.tasks.base import Task
 from export.tasks.calibration_set import CalibrationSet
 from export.tasks.same_data import check_fingerprint
 from kerascnn.errors import InputError
 from training.augment.boxes import refuse_crops, to_network
 from training.common.parallel import in_order
+from training.common.spread import spread
 from training.datasets import tiling, unlabelled
 from training.datasets.decode import Broken
 from training.datasets.splits import PlacedSplit, SplitDataset

@@ -20,6 +20,7 @@ import numpy as np
 
 from kerascnn.detection.anchors import Anchors, Level
 from kerascnn.preprocessing import Preprocessing
+from training.common.spread import spread
 from training.datasets.detection import DetectionSplit
 from training.detection.seen import boxes_at_input
 
@@ -163,7 +164,7 @@ def _boxes(split: DetectionSplit, preprocessing: Preprocessing) -> np.ndarray:
     Of images with tiles, as in the tile that holds most of each object.
     """
     count = len(split)
-    chosen = np.linspace(0, count - 1, min(count, _MOST_IMAGES)).round().astype(int)
+    chosen = spread(count, _MOST_IMAGES)
     found = [np.empty((0, 4))]
     for index in np.unique(chosen).tolist():
         objects = split.objects(index)

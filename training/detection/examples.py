@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from training.common import atomic
+from training.common.spread import spread
 from training.datasets.detection import DetectionSplit
 from training.detection.drawing import draw_boxes
 from training.detection.metrics import SHOWN_SCORE, Detections
@@ -46,7 +47,7 @@ def example(
 
 def chosen(count: int) -> np.ndarray:
     """Positions of the images to show: up to twelve, evenly over the split."""
-    return np.unique(np.linspace(0, count - 1, min(count, _MOST)).round().astype(int))
+    return np.unique(spread(count, _MOST))
 
 
 def write_examples(

@@ -14,6 +14,7 @@ import numpy as np
 
 from kerascnn.preprocessing import NORMALISATIONS, Preprocessing
 from training.classification.evaluate import evaluate, keras_predict_fn
+from training.common.spread import spread
 from training.datasets.decode import decode_split
 from training.datasets.splits import Split
 from training.importing import preprocessing as normalising
@@ -34,8 +35,7 @@ def guessed(
     """
     height, width, channels = model.input_shape[1:]
     bytes_ = normalising.named("none", height, width, channels, resize=resize)
-    spread = np.linspace(0, len(images) - 1, min(_IMAGES, len(images))).round()
-    split, _broken = decode_split(images.take(spread.astype(int)), bytes_)
+    split, _broken = decode_split(images.take(spread(len(images), _IMAGES)), bytes_)
     assert split.pictures is not None  # so few always fit
     found = normalising.guess(model, split.pictures)
     name, sentence = found.name, found.sentence

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from training.common import atomic
 from training.common.drawing import INK
 from training.common.fonts import OURS
+from training.common.spread import spread
 from training.datasets.segmentation import Palette, SegmentationSplit
 from training.segmentation.drawing import legend, overlay
 
@@ -23,7 +24,7 @@ _TITLES = ("image", "truth", "found")
 
 def chosen(count: int) -> np.ndarray:
     """Positions of the images to show: up to twelve, evenly over the split."""
-    return np.unique(np.linspace(0, count - 1, min(count, _MOST)).round().astype(int))
+    return np.unique(spread(count, _MOST))
 
 
 def example(

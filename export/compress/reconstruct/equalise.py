@@ -31,6 +31,7 @@ from export.compress.reconstruct.network import (
 from export.compress.reconstruct.tied import tied_kernels
 from export.compress.reconstruct.walk import Walk, called_once, inputs_of, steps
 from export.graph.linear import LINEAR
+from training.common.spread import spread
 
 # Whose outputs have the channels of their inputs, each multiplied by what its input is.
 _HANDED_ON = (
@@ -64,9 +65,9 @@ def better(model: keras.Model, format_: Format, x: np.ndarray, groups: np.ndarra
         made = equalised(model, looked_at(model, x[known]), kept=format_.kept)
         if made is None:
             return model
-        few, judged = _few(known), x[_few(other)]
+        few, judged = (some[spread(len(some), _FEW)] for some in (known, other))
         before, after = (
-            _decibels(one, format_, x[few], groups[few], judged) for one in (model, made)
+            _decibels(one, format_, x[few], groups[few], x[judged]) for one in (model, made)
         )
         gained += after - before
     even = equalised(model, looked_at(model, x), kept=format_.kept) if gained > 0 else None
@@ -83,12 +84,6 @@ def _decibels(
     return reconstruct(
         model, dataclasses.replace(floats, fixed=ranges), judged, parts=NEAREST
     ).decibels
-
-
-def _few(places: np.ndarray) -> np.ndarray:
-    chosen = np.linspace(0, len(places) - 1, min(_FEW, len(places))).round().astype(int)
-    found: np.ndarray = places[chosen]
-    return found
 
 
 def equalised(

@@ -42,6 +42,7 @@ from export.compress.reconstruct.walk import (
 from export.graph.linear import LINEAR
 from export.graph.signature import output_names
 from training.common.progress import Progress
+from training.common.spread import spread
 
 # Bytes of activations, of both networks together.
 _MEMORY = 1.2e9
@@ -196,9 +197,8 @@ def _named(model: keras.Model, walk: Walk) -> dict[str, np.ndarray]:
 def looked_at(model: keras.Model, pictures: np.ndarray) -> np.ndarray:
     """As many pictures as memory allows and are enough, evenly spread."""
     most = int(_MEMORY / (8 * floats_at_once(model)))
-    count = min(len(pictures), max(_FEWEST, min(_ENOUGH, most)))
-    # Samples come in the order of their classes.
-    chosen: np.ndarray = pictures[np.linspace(0, len(pictures) - 1, count).round().astype(int)]
+    count = max(_FEWEST, min(_ENOUGH, most))
+    chosen: np.ndarray = pictures[spread(len(pictures), count)]
     return chosen
 
 

@@ -14,6 +14,7 @@ from export.compress.reconstruct.measure import has_regions, heads_noise
 from export.compress.reconstruct.network import NEAREST, Format, Parts, looked_at, reconstruct
 from export.compress.reconstruct.varied import crops, half_varied
 from kerascnn.preprocessing import Preprocessing
+from training.common.spread import spread
 
 _PART = 8  # images that are made at once
 _MOST = 288  # images of which others are made
@@ -49,7 +50,7 @@ class Work:
         parts: Parts,
         name: str,
     ) -> None:
-        images = _spread(images)
+        images = images[spread(len(images), _MOST)]
         self._format, self._preprocessing, self._images = format_, preprocessing, images
         self.model, self.regions = model, has_regions(model)
         rng, seen = np.random.default_rng(0), looked_at(model, images)
@@ -86,10 +87,3 @@ class Work:
         twins = (nearest.model, self.found.model)
         before, after = (heads_noise(self.model, twin, x) for twin in twins)
         return before, after
-
-
-def _spread(images: np.ndarray) -> np.ndarray:
-    """As many as are ever looked at, evenly spread."""
-    count = min(len(images), _MOST)
-    chosen: np.ndarray = images[np.linspace(0, len(images) - 1, count).round().astype(int)]
-    return chosen
