@@ -46,8 +46,8 @@ def main(target: str, *shown: str) -> None:
         asked = pathlib.Path(folder) / "asked.json"
         runtime = [sys.executable, "-c", RUNTIME]
         models = [classifier, detector, segmenter]
-        told = {"folder": folder, "models": models, "runtime": runtime, "screens": screens}
-        asked.write_text(json.dumps(told))
+        wanted = {"folder": folder, "models": models, "runtime": runtime, "screens": screens}
+        asked.write_text(json.dumps(wanted))
         subprocess.run(
             [
                 *("mvn", "-q", "-B", "-f", str(PROJECT / "pom.xml"), "test"),

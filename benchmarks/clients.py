@@ -201,15 +201,15 @@ def _ranked(logits: np.ndarray) -> Rows:
 def _mediapipe(cases: Sequence[Case], work: pathlib.Path) -> list[list[Rows]]:
     """Of pictures as Python fits them: MediaPipe has resizing of its own."""
     python = mediapipe_client.environment(work / "mediapipe")
-    told = []
+    answered = []
     for number, case in enumerate(cases):
         fitted = [work / f"fitted_{number}_{path.name}" for path in case.pictures]
         for path, target in zip(case.pictures, fitted, strict=True):
             Image.fromarray(read_picture(path, case.preprocessing)).save(target)
         rows = mediapipe_client.ask(python, case.run.task, case.path, fitted)
         sizes = [read_pixels(path).shape[:2] for path in case.pictures]
-        told.append([_of_mediapipe(case, *one) for one in zip(rows, sizes, strict=True)])
-    return told
+        answered.append([_of_mediapipe(case, *one) for one in zip(rows, sizes, strict=True)])
+    return answered
 
 
 def _of_mediapipe(case: Case, rows: list[Any], size: tuple[int, int]) -> Rows:
@@ -256,8 +256,8 @@ def _kotlin(cases: Sequence[Case], work: pathlib.Path) -> list[list[Rows]]:
     if not answers.is_file():
         lines = [line for line in done.stdout.splitlines() if "ERROR" in line]
         raise Missing((lines or done.stderr.splitlines() or ["Maven says nothing"])[0])
-    told = json.loads(answers.read_text())
-    return [told[str(case.path.resolve())] for case in cases]
+    answered = json.loads(answers.read_text())
+    return [answered[str(case.path.resolve())] for case in cases]
 
 
 def _raw(path: pathlib.Path) -> pathlib.Path:
@@ -274,7 +274,7 @@ def _browser(cases: Sequence[Case], work: pathlib.Path) -> list[list[Rows]]:
     if browser.PROGRAM is None:
         raise Missing("no Chromium")
     page = work / "page"
-    told = []
+    answered = []
     web.write_page([str(case.path) for case in cases], page)
     running = browser.Browser(work / "profile")
     try:
@@ -288,10 +288,10 @@ def _browser(cases: Sequence[Case], work: pathlib.Path) -> list[list[Rows]]:
                 running.open(f"{address}/index.html")
                 pictures = json.dumps([f"{number}/{path.name}" for path in case.pictures])
                 model = json.dumps(f"{number}/model.tflite")
-                told.append(running.evaluate(_IN_THE_PAGE % (model, pictures)))
+                answered.append(running.evaluate(_IN_THE_PAGE % (model, pictures)))
     finally:
         running.close()
-    return told
+    return answered
 
 
 CLIENTS: dict[str, Client] = {
@@ -336,15 +336,15 @@ def _tables(
             "Python has not | largest difference of a score | of an edge, in pixels |",
             "|---|---|---|" if classifier else "|---|---|---|---|---|",
         ]
-        for name, told in columns.items():
-            if isinstance(told, str):
-                lines.append(f"| {name} | not asked: {told} |")
+        for name, column in columns.items():
+            if isinstance(column, str):
+                lines.append(f"| {name} | not asked: {column} |")
             elif classifier:
-                lines.append(f"| {name} | {_of_classes(wanted[number], told[number])} |")
+                lines.append(f"| {name} | {_of_classes(wanted[number], column[number])} |")
             else:
                 sizes = [read_size(path) for path in case.pictures]
                 inside = name == "MediaPipe"
-                row = _of_boxes(wanted[number], told[number], sizes, inside=inside)
+                row = _of_boxes(wanted[number], column[number], sizes, inside=inside)
                 lines.append(f"| {name} | {row} |")
         tables.append("\n".join(lines))
     return tables

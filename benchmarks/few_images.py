@@ -121,7 +121,7 @@ def written(folder: pathlib.Path, part: str, count: int) -> pathlib.Path:
     if place.is_file():
         return place
     images.mkdir(parents=True, exist_ok=True)
-    told: dict[str, list[Any]] = {
+    coco: dict[str, list[Any]] = {
         "images": [],
         "annotations": [],
         "categories": [
@@ -133,7 +133,7 @@ def written(folder: pathlib.Path, part: str, count: int) -> pathlib.Path:
         rng = np.random.default_rng([25, part == "train", number])
         image, objects = _image(rng, photos, right=part != "train")
         image.save(images / f"{number}.png")
-        told["images"].append(
+        coco["images"].append(
             {
                 "id": number,
                 "file_name": f"{images.name}/{number}.png",
@@ -143,13 +143,13 @@ def written(folder: pathlib.Path, part: str, count: int) -> pathlib.Path:
         )
         for label, outline in objects:
             (left, top), (right, bottom) = outline.min(axis=0), outline.max(axis=0)
-            told["annotations"].append({
-                "id": 1 + len(told["annotations"]), "image_id": number, "category_id": 1 + label,
+            coco["annotations"].append({
+                "id": 1 + len(coco["annotations"]), "image_id": number, "category_id": 1 + label,
                 "bbox": [float(left), float(top), float(right - left), float(bottom - top)],
                 "area": float((right - left) * (bottom - top) * np.pi / 4), "iscrowd": 0,
                 "segmentation": [outline.round(2).ravel().tolist()],
             })  # fmt: skip
-    place.write_text(json.dumps(told))
+    place.write_text(json.dumps(coco))
     return place
 
 

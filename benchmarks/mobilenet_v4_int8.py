@@ -132,8 +132,8 @@ def _layers(run: Run) -> Iterator[str]:
     for variant in VARIANTS[1:]:
         layers = debug(run, variant).layers
         worst = sorted(layers, key=lambda layer: -layer.fall_db)[:WORST]
-        told = ", ".join(f"{one.layer} ({one.fall_db:.1f} to {one.snr_db:.1f})" for one in worst)
-        yield f"| {variant} | {layers[-1].snr_db:.1f} dB | {told} |"
+        falls = ", ".join(f"{one.layer} ({one.fall_db:.1f} to {one.snr_db:.1f})" for one in worst)
+        yield f"| {variant} | {layers[-1].snr_db:.1f} dB | {falls} |"
 
 
 def _written(source: pathlib.Path, root: pathlib.Path, images: int) -> pathlib.Path:

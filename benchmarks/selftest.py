@@ -30,11 +30,11 @@ Run = Callable[[], dict[str, np.ndarray]]
 def main(*paths: str) -> None:
     """Print a line a file."""
     for path in map(pathlib.Path, paths):
-        told = read_description(path)
-        names = [one["name"] for one in told["outputs"]]
-        image = input_of(told["input"])
+        metadata = read_description(path)
+        names = [one["name"] for one in metadata["outputs"]]
+        image = input_of(metadata["input"])
         runs = dict((_onnx if path.suffix == ".onnx" else _tflite)(path, image, names))
-        kind = told["decoding"]["kind"]
+        kind = metadata["decoding"]["kind"]
         first = next(iter(runs))
         answered = selftest.of_outputs(runs.pop(first)(), kind, floor=_FLOOR)
         test = {"tolerance": 1.0, "half": 1.0, **answered}

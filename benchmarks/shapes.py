@@ -73,12 +73,12 @@ def main() -> None:
                 ),
                 folder / f"{name}-{way}",
             )
-            told = run.info["results"]
+            found = run.info["results"]
             figures = ", ".join(
-                f"{title} {told[key]:.1f}" if told[key] is not None else f"{title} -"
+                f"{title} {found[key]:.1f}" if found[key] is not None else f"{title} -"
                 for title, key in (("AP50", "ap50"), ("small", "ap_small"), ("large", "ap_large"))
             )
-            print(f"{name:6} {way:10} AP {told['held_out']:.1f}, {figures}; {told['seconds']} s")
+            print(f"{name:6} {way:10} AP {found['held_out']:.1f}, {figures}; {found['seconds']} s")
 
 
 def written(folder: pathlib.Path, name: str, part: str, count: int) -> pathlib.Path:
@@ -87,7 +87,7 @@ def written(folder: pathlib.Path, name: str, part: str, count: int) -> pathlib.P
     if place.is_file():
         return place
     images.mkdir(parents=True, exist_ok=True)
-    told: dict[str, list] = {
+    coco: dict[str, list] = {
         "images": [],
         "annotations": [],
         "categories": [{"id": 1 + label, "name": f"digit {label}"} for label in range(10)],
@@ -96,16 +96,16 @@ def written(folder: pathlib.Path, name: str, part: str, count: int) -> pathlib.P
     for number, (pixels, boxes, labels) in enumerate(made):
         Image.fromarray(pixels).save(images / f"{number}.png")
         height, width = pixels.shape[:2]
-        told["images"].append(
+        coco["images"].append(
             {"id": number, "file_name": f"{part}/{number}.png", "width": width, "height": height}
         )
         for (top, left, bottom, right), label in zip(boxes.tolist(), labels.tolist(), strict=True):
             box = [left, top, right - left, bottom - top]
-            told["annotations"].append({
-                "id": 1 + len(told["annotations"]), "image_id": number, "category_id": 1 + label,
+            coco["annotations"].append({
+                "id": 1 + len(coco["annotations"]), "image_id": number, "category_id": 1 + label,
                 "bbox": box, "area": box[2] * box[3], "iscrowd": 0,
             })  # fmt: skip
-    place.write_text(json.dumps(told))
+    place.write_text(json.dumps(coco))
     return place
 
 

@@ -138,7 +138,7 @@ def written(folder: pathlib.Path, part: str) -> pathlib.Path:
         return place
     images.mkdir(parents=True, exist_ok=True)
     split = getattr(scenes.scan(f"scenes:320@{IMAGES}+{HELD_OUT}"), part)
-    told: dict[str, list[Any]] = {
+    coco: dict[str, list[Any]] = {
         "images": [],
         "annotations": [],
         "categories": [{"id": 1, "name": "digit"}],
@@ -147,16 +147,16 @@ def written(folder: pathlib.Path, part: str) -> pathlib.Path:
         pixels, objects = split.picture(number), split.objects(number)
         height, width = pixels.shape[:2]
         Image.fromarray(pixels).save(images / f"{number}.png")
-        told["images"].append(
+        coco["images"].append(
             {"id": number, "file_name": f"{part}/{number}.png", "width": width, "height": height}
         )
         for top, left, bottom, right in (objects.boxes * np.tile(pixels.shape[:2], 2)).tolist():
             box = [left, top, right - left, bottom - top]
-            told["annotations"].append({
-                "id": 1 + len(told["annotations"]), "image_id": number, "category_id": 1,
+            coco["annotations"].append({
+                "id": 1 + len(coco["annotations"]), "image_id": number, "category_id": 1,
                 "bbox": box, "area": box[2] * box[3], "iscrowd": 0,
             })  # fmt: skip
-    place.write_text(json.dumps(told))
+    place.write_text(json.dumps(coco))
     return place
 
 
