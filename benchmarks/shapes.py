@@ -1,7 +1,8 @@
 """How images should meet a detector: letterboxed or stretched, whole or in tiles.
 
-Command:  python benchmarks/shapes.py            trains four detectors; goes on where it was
-          python benchmarks/shapes.py --tiny     the same way in a minute or two, for no figure
+Command:  python benchmarks/shapes.py                trains four detectors; goes on where it was
+          python benchmarks/shapes.py --sets mixed   two of them
+          python benchmarks/shapes.py --tiny         the same way in a minute or two, for no figure
 
 Two sets are made of the embedded scenes: one of images with four aspect ratios, and one of large
 images, in which a network of their size over three would see digits of 4 to 27 pixels. Of each set
@@ -16,6 +17,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -31,6 +33,10 @@ from training.engine.train import train
 FOLDER = pathlib.Path("runs/shapes")
 SHAPES = ((256, 256), (192, 384), (384, 192), (144, 480))  # height, width
 ASIDE, PART = 3, 160  # scenes of a side of a large image, and their own side
+SETS: dict[str, dict[str, dict[str, Any]]] = {  # of each set the ways that are compared
+    "mixed": {"stretch": {"resize": "stretch"}, "letterbox": {"resize": "letterbox"}},
+    "large": {"whole": {}, "tiles": {"tiles": ASIDE * PART // 2}},
+}
 Placed = tuple[np.ndarray, np.ndarray, np.ndarray]  # pixels, (m, 4) boxes in them, (m,) labels
 
 
@@ -43,6 +49,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--weights", help="initial weights, as of `kerascnn train`")
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--tiny", action="store_true")
     asked = parser.parse_args()
     if asked.tiny:
@@ -50,16 +57,12 @@ def main() -> None:
     folder = FOLDER / ("tiny" if asked.tiny else "whole")
     print(f"{machine()['processor']}, {machine()['cores']} cores")
     side = asked.image_size
-    compared = {
-        "mixed": {"stretch": {"resize": "stretch"}, "letterbox": {"resize": "letterbox"}},
-        "large": {"whole": {}, "tiles": {"tiles": ASIDE * PART // 2}},
-    }
-    for name, ways in compared.items():
+    for name in asked.sets:
         data = [
             written(folder / name, name, part, count)
             for part, count in (("train", asked.images), ("held_out", asked.held_out))
         ]
-        for way, changes in ways.items():
+        for way, changes in SETS[name].items():
             run = train(
                 request(
                     asked.model,
