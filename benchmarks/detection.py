@@ -25,6 +25,7 @@ found. The backbone alone is the same network up to the last map that the detect
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import os
 import pathlib
@@ -49,8 +50,9 @@ from export.tflite.convert import to_tflite
 from export.tflite.quantise import quantise_file
 from training.augment.boxes import to_network
 from training.datasets import scenes
-from training.detection.evaluate import keras_detect_fn
+from training.detection.evaluate import evaluate_detector, keras_detect_fn
 from training.detection.metrics import matches_interval
+from training.detection.truth import Truth
 from training.engine.run import Run, machine
 
 VARIANTS = (
@@ -80,14 +82,19 @@ def _sizes() -> str:
     """How many held-out objects there are of each of COCO's sizes."""
     held_out = scenes.scan("scenes").held_out
     areas = np.concatenate([held_out.objects(index).areas for index in range(len(held_out))])
-    edges = (0, 32**2, 96**2, np.inf)
-    counts = [int(((areas >= a) & (areas < b)).sum()) for a, b in itertools.pairwise(edges)]
+    counts = _counts(areas)
     return (
         "Its sizes are areas of the pixels that can be seen, of digits a part of their boxes: of "
         f"{len(areas):,} held-out digits {counts[0]:,} are small, {counts[1]:,} medium and "
         f"{counts[2]:,} large. AP of large ones is of these few, and what is found of medium ones "
         "in boxes of 96 pixels and more counts against it wherever it misses an overlap."
     )
+
+
+def _counts(areas: np.ndarray) -> list[int]:
+    """Of small, medium and large ones, as COCO has them."""
+    edges = (0, 32**2, 96**2, np.inf)
+    return [int(((areas >= a) & (areas < b)).sum()) for a, b in itertools.pairwise(edges)]
 
 
 def _head() -> str:
@@ -116,7 +123,7 @@ def _curve(run: Run) -> str:
         f"Held out: AP {results['held_out']:.1f}, AP50 {results['ap50']:.1f}, AP75 "
         f"{results['ap75']:.1f}, small {results['ap_small']:.1f}, medium "
         f"{results['ap_medium']:.1f}, large {results['ap_large']:.1f}, AR100 "
-        f"{results['ar100']:.1f}.",
+        f"{results['ar100']:.1f}. {_by_boxes(run)}",
         "",
         "| epoch | loss | validation AP | validation AP50 |",
         "|---|---|---|---|",
@@ -127,6 +134,22 @@ def _curve(run: Run) -> str:
         for row in rows
     ]
     return "\n".join(lines)
+
+
+def _by_boxes(run: Run) -> str:
+    """AP of small, medium and large objects where their boxes say which they are."""
+    task = tasks.of(run)
+    assert isinstance(task, OneStageDetection)
+    truth = Truth.of(task.held_out, run.info["labels"])
+    truth = dataclasses.replace(truth, areas=truth.boxes[:, 2:].prod(axis=1))
+    detect = keras_detect_fn(run.load_model(), run.preprocessing, task.spec)
+    found = evaluate_detector(detect, task.held_out, run.preprocessing, truth.classes, truth=truth)
+    small, medium, large = _counts(truth.areas)
+    return (
+        f"By the areas of boxes: {found.ap_small:.1f} of {small:,} small ones, "
+        f"{found.ap_medium:.1f} of {medium:,} medium ones, {found.ap_large:.1f} of {large:,} "
+        "large ones."
+    )
 
 
 def _files(made: list[tuple[Run, list[Artefact]]]) -> str:
