@@ -112,7 +112,7 @@ def _split_concatenation(
     file: TFLiteModel, operator: schema.OperatorT, name: str
 ) -> list[schema.OperatorT]:
     """Of as few as possible first, as those are copied twice."""
-    made = []
+    made: list[schema.OperatorT] = []
     while _is_wide(file, operator):
         first = min(len(operator.inputs) - _MOST_JOINED + 1, _MOST_JOINED)
         read = [int(one) for one in operator.inputs]
