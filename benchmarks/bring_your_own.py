@@ -74,7 +74,7 @@ def network(name: str, side: int) -> Any:
                 fan_in = np.prod(weight.shape[: 2 if depthwise else -1])
                 weight.assign(rng.normal(0, np.sqrt(2 / fan_in), weight.shape))
             # Branches weigh less than what they are added to, as in networks that were trained.
-            elif weight.name == "gamma" and _is_of_a_branch(layer):
+            elif _is_layer_scale(layer) or (weight.name == "gamma" and _is_of_a_branch(layer)):
                 weight.assign(rng.uniform(0.1, 0.4, weight.shape))
             # Most units are on: where half are, differences grow from layer to layer.
             elif weight.name == "beta" and isinstance(layer, keras.layers.BatchNormalization):
@@ -85,11 +85,16 @@ def network(name: str, side: int) -> Any:
 
 
 def _is_of_a_branch(layer: Any) -> bool:
-    """Whether a layer weighs what is added to something else."""
+    """Whether a layer is added to something else, and to nothing more."""
     import keras
 
     after = [type(node.operation) for node in layer._outbound_nodes]
-    return after == [keras.layers.Add] or type(layer).__name__ == "LayerScale"
+    return after == [keras.layers.Add]
+
+
+def _is_layer_scale(layer: Any) -> bool:
+    """ConvNeXt's, which begins at 1e-6: its branches would add nothing. Its weight has no name."""
+    return type(layer).__name__ == "LayerScale"
 
 
 def _with_statistics(model: Any, given: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import math
 import pathlib
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from export.runtime import first_run
 from export.runtime.foreign import Form
 from export.runtime.segmenters import palette
 from kerascnn import outside_json
+from kerascnn import weights as weight_files
 from kerascnn.detection import spec_from_dict
 from kerascnn.detection.specs import (
     IOU_THRESHOLD,
@@ -35,6 +37,7 @@ from kerascnn.preprocessing import OVERLAP, Preprocessing, refuse_tiles
 from training import tasks
 from training.common import atomic
 from training.datasets.segmentation import Palette
+from training.engine import h5_files
 from training.engine.run import Run
 
 _PALETTE = outside_json.items(outside_json.items(outside_json.byte, least=3, most=3))
@@ -123,10 +126,17 @@ def declared(path: pathlib.Path) -> ModelFacts:
 
 
 def require_run(path: pathlib.Path) -> None:
-    """Raise InputError for a Keras file that is in no run, with the command that makes one."""
-    if not path.is_file() or path.suffix not in (".keras", ".h5", ".hdf5"):
+    """Raise InputError for a Keras file that is in no run, with the command that makes one.
+
+    What no command makes a run of (a file that is cut short, or has weights alone) is said at once.
+    """
+    if not path.is_file() or path.suffix not in (".keras", *h5_files.ENDINGS):
         return
     if path.suffix != ".keras" or not (path.parent / "run.json").is_file():
+        if path.suffix != ".keras":
+            h5_files.read(path)
+        elif not zipfile.is_zipfile(path):
+            raise weight_files.no_archive(path)
         raise InputError(
             f"{path} is in no run folder; make a run of it: kerascnn import {path} --data DATA"
         )

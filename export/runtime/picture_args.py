@@ -59,7 +59,7 @@ def sources(
     if not found:
         raise InputError("no images are named; give files, folders or a list of them")
     if not any(isinstance(one, Camera) or pathlib.Path(one.path).exists() for one in found):
-        raise InputError(f"{found[0].path}: no such image")
+        raise InputError(f"{found[0].path}: no such image or video")
     return found
 
 

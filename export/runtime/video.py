@@ -163,10 +163,14 @@ class Frames:
         try:
             with self._av.open(self._path) as container:
                 if not container.streams.video:
-                    raise UnreadableError(f"{self._path} has no video in it; leave it out")
+                    raise UnreadableError(
+                        f"{self._path} has no video in it, or is cut short; replace or remove it"
+                    )
                 stream = container.streams.video[0]
                 stream.thread_type = "AUTO"
                 yield container, stream
+        except UnreadableError:
+            raise
         except (self._av.error.FFmpegError, ValueError) as error:
             raise UnreadableError(
                 f"{self._path} is not a readable video ({reason(error)}); replace or remove it"

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from export.graph.signature import INPUT_NAME, OUTPUT_NAME, output_names
+from export.tflite.one_piece import in_one_piece
 from training.common.quiet import quiet
 from training.engine import file_network
 
@@ -24,17 +25,17 @@ def to_tflite(model: keras.Model) -> bytes:
 
     Returns:
         A TFLite file of builtin operations alone, signature `image` (1, height, width, channels)
-        float32 -> float32, by the names of `output_names`.
+        float32 -> float32, by the names of `output_names`; see `export.tflite.one_piece`.
 
     Raises:
         OSError: the folder for temporary files has no room.
     """
     whole = file_network.inside(model)
     if whole is not None:
-        return whole.bytes()
+        return in_one_piece(whole.bytes())
     with converter(model) as work:
         converted: bytes = work.convert()
-    return converted
+    return in_one_piece(converted)
 
 
 @contextlib.contextmanager

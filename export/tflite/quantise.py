@@ -20,6 +20,7 @@ from export.tflite import kernel_ranges
 from export.tflite.convert import layer_of
 from export.tflite.kernel_operations import QUANTISERS
 from export.tflite.model import TFLiteModel
+from export.tflite.one_piece import SUM, constant_ranges, in_one_piece_of_int8
 from export.tflite.tensors import float_scopes, repeated_tensors
 from export.tflite.uint8_input import take_uint8
 from kerascnn.errors import InputError
@@ -84,6 +85,9 @@ def quantise(
     Raises:
         InputError: no calibration picture, where the variant needs some.
     """
+    if variant.activations == "int8":
+        kept = {one.removesuffix(";") for one in (*float_scopes(float_file), *floats)}
+        float_file = in_one_piece_of_int8(float_file, lambda name: name not in kept)
     manager = _recipe_for(float_file, variant, shared_scale, floats)
     given = kernel_ranges.given(float_file, kernel_bounds or {}, _one_scale(float_file, manager))
     with quiet(), native_quiet():
@@ -97,7 +101,7 @@ def quantise(
         # Of a trained range, the copies too: another scale would be another operation.
         ranges |= {name: ranges[one] for name, one in repeated_tensors(float_file).items()}
         _take_all_bytes(ranges, _input_tensor(work), preprocessing)
-        ranges |= given
+        ranges |= given | constant_ranges(float_file, ranges)
         ranges |= kernel_ranges.needed(float_file, ranges, _activation_bits(variant))
         quantised = _compact(_quantized(work, ranges))
     if variant.raw_input:
@@ -131,8 +135,11 @@ def quantise_parts(
     manager = recipe_manager.RecipeManager()
     for kind in QUANTISERS:
         manager.add_quantization_config(".*", kind, _HALF, algorithm_key=_CAST)
+    made = {one.removesuffix(";") for one in integers}
+    float_file = in_one_piece_of_int8(float_file, made.__contains__)
     for outputs in integers:
-        manager.add_static_config(f"^{re.escape(outputs)}$", Op.ALL_SUPPORTED, 8, 8)
+        scope = f"^{re.escape(outputs)}({SUM};)?$"
+        manager.add_static_config(scope, Op.ALL_SUPPORTED, 8, 8)
     given = kernel_ranges.given(float_file, kernel_bounds or {})
     with quiet(), native_quiet():
         work = _quantizer(float_file, manager)
@@ -147,7 +154,7 @@ def quantise_parts(
         }
         if _input_tensor(work) in ranges:
             _take_all_bytes(ranges, _input_tensor(work), preprocessing)
-        ranges |= given
+        ranges |= given | constant_ranges(float_file, ranges)
         ranges |= kernel_ranges.needed(float_file, ranges, 8)
         return _compact(_quantized(work, ranges))
 

@@ -43,7 +43,8 @@ def weights(
 
     NAME is a network, WEIGHTS one of its names for --weights ("imagenet", "coco"). A file is
     downloaded when `train --weights` or `build(weights=...)` asks for it; --fetch does so
-    beforehand, for a machine without a network. Exit code 1 if --verify finds a damaged file.
+    beforehand, for a machine without a network. Exit code 1 if --verify finds a damaged file, 2 if
+    nothing of NAME is in the cache.
 
     By environment: KERASCNN_HOME (where files lie), KERASCNN_OFFLINE=1, KERASCNN_MIRROR (such a
     folder on a server), HF_ENDPOINT, HTTPS_PROXY.
@@ -62,6 +63,11 @@ def weights(
     items = [inventory.fetched(row) if fetch else inventory.looked_at(row) for row in rows]
     if verify:
         items = [inventory.verified(item) for item in items]
+        if model is not None and not any(item.state for item in items):
+            which = " ".join(filter(None, (model, name)))
+            raise InputError(
+                f"nothing of {which} is in the cache to verify: kerascnn weights {which} --fetch"
+            )
     if as_json:
         print_json([item.to_dict() for item in items])
     else:

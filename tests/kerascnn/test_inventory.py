@@ -108,6 +108,8 @@ def test_a_verified_file_has_the_published_digest(
     row = published.choose("vgg16", "imagenet-keras")
     assert row is not None
     path = cache.path_of(row)
+    words = ("nothing of vgg16 is in the cache", "kerascnn weights vgg16 --fetch")
+    assert_refused(here("weights", "vgg16", "--verify"), *words)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
     assert here("weights", "vgg16", "--verify").returncode == 1

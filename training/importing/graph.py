@@ -98,7 +98,8 @@ def trace(model: keras.Model) -> Graph:
     inner = _functional(model)
     for what, found in (("input", inner.inputs), ("output", inner.outputs)):
         if len(found) != 1:
-            names = ", ".join(one.name for one in found)
+            # Tensors have numbers for names.
+            names = ", ".join(one._keras_history.operation.name for one in found)
             raise InputError(
                 f"{model.name} has {len(found)} {what}s ({names}); one image goes in here and one "
                 "answer comes out: make a model of that path alone, keras.Model(input, output)"

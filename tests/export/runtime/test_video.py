@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 import types
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,18 @@ def test_one_video_is_drawn_into_one_file(files: dict[str, Path], tmp_path: Path
     Image.fromarray(marked()).save(tmp_path / "b.png")
     for asked, words in refused:
         assert_refused(here("predict", file, *asked), words)
+
+
+def test_sound_alone_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16000))
+    with pytest.raises(video.UnreadableError) as refused:
+        read(path)
+    assert str(refused.value) == (
+        f"{path} has no video in it, or is cut short; replace or remove it"
+    )
 
 
 def test_a_broken_video_is_skipped(files: dict[str, Path], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import alone
+import h5py
 import known_files
 import numpy as np
 import pytest
@@ -135,6 +136,23 @@ def test_refusals(
     (tmp_path / "coco.json").write_text("{}")
     path = files["classification"][0]
     assert_refused(here("evaluate", path, *arguments, cwd=tmp_path), *words)
+
+
+def test_a_keras_file_that_no_import_reads_is_said_at_once(photos: Path, tmp_path: Path) -> None:
+    """Instead of the command that refuses it."""
+    with h5py.File(tmp_path / "alone.weights.h5", "w") as file:
+        file.create_dataset("kernel", data=np.zeros(1000))
+    whole = (tmp_path / "alone.weights.h5").read_bytes()
+    (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "half.keras").write_bytes(b"PK")
+    for command in (("evaluate", "--data", "photos"), ("predict", "photos")):
+        for name, words in {
+            "alone.weights.h5": "holds weights alone",
+            "half.h5": "is not a readable HDF5 file",
+            "half.keras": "is cut short",
+        }.items():
+            found = here(command[0], name, *command[1:], cwd=tmp_path)
+            assert_refused(found, f"{name} ", words)
 
 
 def test_other_splits_of_other_data(files: Files, photos: Path) -> None:

@@ -284,7 +284,7 @@ REFUSED = {
     "diverged": (diverged, "small has weights that are NaN or infinite, in answers/kernel: its tr"),
     "overflowing": (overflowing, "small answers an image of noise with NaN or infinite numbers"),
     "two inputs": (two_inputs, r"twins has 2 inputs \(left, right\)"),
-    "two outputs": (two_outputs, "forked has 2 outputs"),
+    "two outputs": (two_outputs, r"forked has 2 outputs \(colour, shape\)"),
     "averaged": (averaged, r"answers with probabilities, which layer 'vote' \(Average\) makes"),
     "quantised": (quantised, "layer 'conv' was quantised by Keras|layer 'answers' was quantised"),
     "code": (Own, r"own \(Own\) is a model with code of its own"),
