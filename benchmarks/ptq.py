@@ -7,9 +7,17 @@ never tested on: by name, every other one. No labels: what is measured is how ne
 are to the float network's (signal over noise, decibels, each without its mean over the classes),
 and how often its top-1 is the same.
 
-    .venv/bin/python benchmarks/ptq.py                        # benchmarks/ptq.md
+    .venv/bin/python benchmarks/ptq.py                        # eight photos to calibrate on
+    .venv/bin/python benchmarks/ptq.py --debian /             # 69: benchmarks/ptq.md
     .venv/bin/python benchmarks/ptq.py --crops 100 --variants weight_int8 --parts
     .venv/bin/python benchmarks/ptq.py --model efficientnet_lite1
+
+The other 61 photos come with Debian's packages of `DEBIAN`:
+
+    apt-get install opencv-doc mate-backgrounds lomiri-wallpapers-16.04 \\
+        lomiri-wallpapers-20.04 plasma-workspace-wallpapers
+
+or, without root, `apt-get download` them, `dpkg -x` each into a folder, and name that folder.
 """
 
 from __future__ import annotations
@@ -50,13 +58,38 @@ PARTS = {
     "bias correction": dataclasses.replace(NEAREST, biases=True),
     "ranges by error": dataclasses.replace(NEAREST, ranges=True),
     "channels of one size": dataclasses.replace(NEAREST, equalising=True),
+    "dead channels filled": dataclasses.replace(NEAREST, splitting=True),
     "all but varied images": Parts(varied=False),
     "all": Parts(),
 }
 # What a precision has nothing of.
-POINTLESS = {"ranges by error", "channels of one size"}
+POINTLESS = {"ranges by error", "channels of one size", "dead channels filled"}
+# Photos in Debian's packages, none of which is tested on, by folder; each name is some file's stem.
+DEBIAN = {
+    "usr/share/doc/opencv-doc/examples/data": (
+        "aero1 aloeL apple baboon basketball1 board box_in_scene building butterfly ela_modified "
+        "fruits graf1 home left left01 leuvenA licenseplate_motion messi5 orange rubberwhale1 "
+        "squirrel_cls starry_night stuff sudoku text_defocus"
+    ),
+    "usr/share/backgrounds": (
+        "Bridge_by_Sander_Klootwijk Dragonfly_by_Bolly Picture_0B_by_freespace "
+        "Picture_1A_by_freespace Wine_by_Jakkub_Mede aitzgorri_by_Aitzol_Berasategi "
+        "free_by_Peter_Nerlich friends_by_Aitzol_Berasategi greentock_by_Peter_Nerlich "
+        "life_by_Aitzol_Berasategi picosdeeuropa_by_Aitzol_Berasategi "
+        "seeding_by_Clements_Engelhardt sunset_by_Aitzol_Berasategi Kleiber_by_Lukas_Baubkus"
+    ),
+    "usr/share/backgrounds/mate/nature": (
+        "Aqua Blinds Dune FreshFlower Garden GreenMeadow LadyBird RainDrops Storm TwoWings Wood "
+        "YellowFlower"
+    ),
+    "usr/share/wallpapers": (
+        "Autumn BytheWater ColdRipple ColorfulCups EveningGlow FallenLeaf Grey Kite OneStandsOut "
+        "Path"
+    ),
+}
 SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 _SMALLEST = 0.2  # share of a photo's largest square that a crop has
+_LARGEST = 1600  # side of a photo; only wallpapers have larger ones
 
 
 def photos() -> list[pathlib.Path]:
@@ -74,10 +107,27 @@ def photos() -> list[pathlib.Path]:
     return sorted(found, key=lambda path: path.name)
 
 
+def debian_photos(root: pathlib.Path) -> list[pathlib.Path]:
+    """Photos of Debian's packages that are unpacked into a folder, by name.
+
+    Raises:
+        SystemExit: one is not there.
+    """
+    found = []
+    for folder, names in DEBIAN.items():
+        for name in names.split():
+            inside = f"{name}/contents/images/*" if folder.endswith("wallpapers") else f"{name}.*"
+            files = sorted((root / folder).glob(inside))
+            if not files:
+                raise SystemExit(f"no {root / folder / name}; see the head of benchmarks/ptq.py")
+            found.append(max(files, key=lambda path: path.stat().st_size))
+    return sorted(found, key=str)
+
+
 def crops(paths: list[pathlib.Path], count: int, seed: int, size: int = 224) -> np.ndarray:
     """(count, size, size, 3) uint8 squares, some mirrored, of the photos in turn."""
     rng = np.random.default_rng(seed)
-    images = [PIL.Image.open(path).convert("RGB") for path in paths]
+    images = [_opened(path) for path in paths]
     found = []
     for i in range(count):
         image = images[i % len(images)]
@@ -87,6 +137,13 @@ def crops(paths: list[pathlib.Path], count: int, seed: int, size: int = 224) -> 
         crop = np.asarray(image.resize((size, size), PIL.Image.Resampling.BICUBIC, box=box))
         found.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
     return np.stack(found)
+
+
+def _opened(path: pathlib.Path) -> PIL.Image.Image:
+    image = PIL.Image.open(path)
+    if max(image.size) > _LARGEST:
+        image.thumbnail((_LARGEST, _LARGEST))
+    return image.convert("RGB")
 
 
 def weights_of(model: str) -> pathlib.Path:
@@ -114,6 +171,9 @@ def main() -> None:
     options.add_argument("--size", type=int, help="Of the crops; the model's own by default.")
     options.add_argument("--crops", type=int, default=500)
     options.add_argument("--calibration", type=int, default=200)
+    options.add_argument(
+        "--debian", type=pathlib.Path, help="Calibrate on photos of Debian's packages, too."
+    )
     options.add_argument("--variants", default=",".join(VARIANTS))
     options.add_argument("--parts", action="store_true", help="Each part of it alone, too.")
     options.add_argument("--out", type=pathlib.Path)
@@ -123,7 +183,8 @@ def main() -> None:
     model = kerascnn.build(asked.model, input_shape=(size, size, 3), weights=weights)
     preprocessing = Preprocessing(height=size, width=size, channels=3, mean=127.0, std=128.0)
     test = crops(photos()[::2], asked.crops, 1, size)
-    calibration = crops(photos()[1::2], asked.calibration, 2, size)
+    known = photos()[1::2] + (debian_photos(asked.debian) if asked.debian else [])
+    calibration = crops(known, asked.calibration, 2, size)
     wanted = answers(to_tflite(fold_batch_norms(model)), preprocessing, test)
     rows = ["| file | dB | same top-1 | bytes | CPU s |", "|---|---|---|---|---|"]
     print("\n".join(rows))
@@ -160,7 +221,10 @@ def main() -> None:
             seconds = _cpu_seconds() - began
             show(name if part == "all" else f"{name}: {part}", file.packed(), seconds)
     if asked.out:
-        told = f"{asked.model}: {asked.crops} crops, {asked.calibration} to calibrate on."
+        told = (
+            f"{asked.model}: {asked.crops} crops, {asked.calibration} of {len(known)} photos to "
+            "calibrate on."
+        )
         asked.out.write_text("\n".join(["# Quantisation of real weights", "", told, "", *rows, ""]))
 
 

@@ -13,8 +13,9 @@ and where the file has integers for activations, the range of each is chosen by 
 causes (`export.compress.reconstruct.ranges`) and felt by everything behind it.
 
 Before it, channels that share a scale are brought nearer to one size where that is exact
-(`export.compress.reconstruct.equalise`). Half of the images that are looked at are made of others,
-and behind the first layers four times as many join (`export.compress.reconstruct.varied`).
+(`export.compress.reconstruct.equalise`), and dead channels become copies of those whose rounding
+errs most (`export.compress.reconstruct.split`). Half of the images that are looked at are made of
+others, and behind the first layers four times as many join (`export.compress.reconstruct.varied`).
 
 What could fit the calibration images alone is judged on groups of them that were left out
 (`export.compress.reconstruct.groups`): how far kernels make up for the layers before them, how wide

@@ -63,6 +63,8 @@ class Parts:
         ranges: whether those of activations are chosen by error, not least and largest value.
         equalising: whether channels of int8 activations are brought to one size where that helps
             (`export.compress.reconstruct.equalise`).
+        splitting: whether dead channels of int8 networks become copies of others
+            (`export.compress.reconstruct.split`).
         varied: whether images made of the calibration images are looked at too
             (`export.compress.reconstruct.varied`).
     """
@@ -72,13 +74,20 @@ class Parts:
     biases: bool = True
     ranges: bool = True
     equalising: bool = True
+    splitting: bool = True
     varied: bool = True
 
 
 ALL_PARTS = Parts()
 # As the quantiser does it.
 NEAREST = Parts(
-    rounding="range", targets=False, biases=False, ranges=False, equalising=False, varied=False
+    rounding="range",
+    targets=False,
+    biases=False,
+    ranges=False,
+    equalising=False,
+    splitting=False,
+    varied=False,
 )
 
 

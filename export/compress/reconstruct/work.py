@@ -12,6 +12,7 @@ from export.compress.reconstruct.equalise import better
 from export.compress.reconstruct.groups import alike
 from export.compress.reconstruct.measure import has_regions, heads_noise
 from export.compress.reconstruct.network import NEAREST, Format, Parts, looked_at, reconstruct
+from export.compress.reconstruct.split import split
 from export.compress.reconstruct.varied import crops, half_varied
 from kerascnn.preprocessing import Preprocessing
 from training.common.spread import spread
@@ -34,7 +35,7 @@ class Work:
 
     Attributes:
         regions: whether it is a two-stage detector.
-        model: the network that is rounded: as given, or with its channels brought to one size.
+        model: the network that is rounded: as given, or with channels split or brought to one size.
         x: normalised images that are looked at.
         groups: (n,) of `x`, of images that are alike; one that is made of others is of the first's.
         more: gives others, as of `reconstruct`; or None.
@@ -57,8 +58,14 @@ class Work:
         self._groups = alike(model, preprocessing.normalise(images))
         self.groups = looked_at(model, self._groups)
         self.x = preprocessing.normalise(half_varied(seen, rng) if parts.varied else seen)
-        if parts.equalising and format_.activations == "int8" and not self.regions:
-            self.model = better(model, format_, self.x, self.groups)
+        if format_.activations == "int8" and not self.regions:
+            if parts.splitting:
+                low, high = (
+                    float(preprocessing.normalise(np.array(end, np.uint8))) for end in (0, 255)
+                )
+                self.model = split(model, self.x, (low, high), kept=format_.kept)
+            if parts.equalising:
+                self.model = better(self.model, format_, self.x, self.groups)
         whole = parts.varied and not self.regions
         self.more = functools.partial(self._more, rng) if whole else None
         given = (self.model, format_, self.x)
