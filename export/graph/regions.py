@@ -3,8 +3,8 @@
 That is the backbone, the feature pyramid, and the hidden convolutions of the first stage: all that
 a kernel reads which stands before the choice of regions. The first stage's last kernels, whose
 answers are coordinates and scores by which regions are chosen, and all that comes after stay float:
-in 256 steps of a level's scores the best hundreds of anchors are equal, and coordinates are off by
-pixels.
+it is the order of scores that chooses, and 256 steps leave many equal; of large boxes a step of a
+coordinate is more than a pixel.
 
 The rule is asked for the Keras graph that is reconstructed and for the file that is quantised.
 """
