@@ -118,7 +118,7 @@ CASES = {
     "two-stage detection": Case(
         task="detection", metric="AP", model="faster_rcnn_efficientnet_lite0_fpn",
         data=small_sets.coco, network=two_stage, spec=two_stage_spec, answer="objects",
-        variants=("float32", "dynamic_int8"),
+        variants=("float32", "dynamic_int8", "int8"),
     ),
     "segmentation": Case(
         task="segmentation", metric="mIoU", model="unet",

@@ -22,7 +22,7 @@ from training import tasks
 COMMANDS = ("sweep", "find-lr", "bench-data", "debug", "shrink")
 VARIANTS = (
     *("slim50_int8", "distil_prune50_int8", "mixed", "qat_int8", "qat_weight_int4", "int8"),
-    "weight_int4",
+    *("weight_int4", "cluster16_int8", "int16x8", "plain_int8"),
 )
 
 
@@ -59,8 +59,9 @@ ROWS = {
             "mixed": "moves the regions",
             "qat_int8": "losses",
             "qat_weight_int4": "losses",
-            "int8": "integers would round",
+            "cluster16_int8": "losses",
             "weight_int4": "4 bits",
+            "int16x8": "16-bit activations",
         },
     ),
     "U-Net": Row(model="unet", task="segmentation"),

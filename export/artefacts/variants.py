@@ -419,6 +419,7 @@ _PRECISIONS = (
     ),
 )
 PRECISIONS = {variant.name: variant for variant in _PRECISIONS}
+RECONSTRUCTED = tuple(name for name, variant in PRECISIONS.items() if variant.reconstructed)
 # As they were before there was reconstruction, to compare with.
 _PLAIN = {
     f"plain_{name}": dataclasses.replace(
@@ -428,7 +429,7 @@ _PLAIN = {
         description=f"{one.description}; each weight rounded to the nearest",
     )
     for name, one in PRECISIONS.items()
-    if one.reconstructed
+    if name in RECONSTRUCTED
 }
 _WRITTEN = PRECISIONS | _PLAIN
 

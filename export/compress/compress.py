@@ -34,9 +34,9 @@ from export.compress.half_range import IMAGES, HalfRange, half_range
 from export.compress.left_out import LeftOut, naming
 from export.compress.mixed import mixed
 from export.compress.reconstruct.files import reconstructed, reconstructed_in_time
-from export.compress.reconstruct.measure import has_regions
 from export.compress.reconstruct.mixed_widths import reconstructed_widths
 from export.compress.reconstruct.network import with_bare_layers
+from export.compress.reconstruct.walk import has_regions
 from export.compress.stages import CompressionStages, StageInputs, content_key
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.join_branches import deployed

@@ -13,9 +13,11 @@ import keras
 import numpy as np
 from keras import layers
 
+from export.compress.reconstruct.walk import chooses, has_regions, inputs_of, steps
 from export.graph import float_ends
 from export.graph.linear import LINEAR
 from export.graph.lower import HardGate, Scale
+from export.graph.regions import Operation, before_regions
 from export.tasks.trained import Range
 from kerascnn.preprocessing import Preprocessing
 
@@ -61,7 +63,14 @@ def calibrated(
 
 
 def float_layers(model: keras.Model) -> frozenset[str]:
-    """Layers whose outputs stay float in the int8 file, see `export.graph.float_ends`."""
+    """Layers whose outputs stay float in the int8 file.
+
+    See `export.graph.float_ends`, and of a two-stage detector `export.graph.regions`.
+    """
+    if has_regions(model):
+        integers = before_regions([_operation(step) for step in steps(model)])
+        pairs = zip(steps(model), integers, strict=True)
+        return frozenset(step.operation.name for step, early in pairs if not early)
 
     def made_by(name: str) -> tuple[str, Sequence[str]]:
         layer = model.get_layer(name)
@@ -72,6 +81,15 @@ def float_layers(model: keras.Model) -> frozenset[str]:
     outputs = [one._keras_history.operation.name for one in model.outputs]
     ranks = {name: len(model.get_layer(name).output.shape) for name in outputs}
     return frozenset(float_ends.float_ends(outputs, made_by, rank=ranks.__getitem__))
+
+
+def _operation(step: Any) -> Operation[int]:
+    return Operation(
+        reads=[id(one) for one in inputs_of(step)],
+        makes=[id(one) for one in step.outputs],
+        has_kernel=isinstance(step.operation, LINEAR),
+        chooses=chooses(step),
+    )
 
 
 _JOINING: dict[type, str] = {

@@ -127,7 +127,7 @@ def with_raw_input(
         return model, preprocessing
     kernel, bias = as_convolution(preprocessing)
     channels = preprocessing.channels
-    inputs = keras.Input(model.input_shape[1:], name="bytes")
+    inputs = keras.Input(batch_shape=model.input_shape, name="bytes")
     normalise = layers.Conv2D(channels, 1, trainable=False, name="normalise")
     # Layer by layer, so that the network stays flat: calling the model would nest it.
     # An imported one may have operations among its layers, as in `x + 3`.

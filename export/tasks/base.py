@@ -258,7 +258,7 @@ class Task(abc.ABC):
             "model": run.called,
             "variant": variant.name,
             "name": run.called,
-            "description": f"{self.purpose}; {variant.description}",
+            "description": f"{self.purpose}; {self.written_as(variant)}",
             **About.of(run).to_dict(),
             "version": "",
             "labels": list(run.labels),
@@ -273,6 +273,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def purpose(self) -> str:
         """What the files do, in a few words."""
+
+    def written_as(self, variant: Variant) -> str:
+        """How a variant's file holds the network, for people."""
+        return variant.description
 
     @abc.abstractmethod
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:

@@ -22,6 +22,8 @@ from kerascnn.detection.faster_rcnn import MASK_SIZE
 from kerascnn.detection.specs import TwoStageSpec
 from kerascnn.errors import InputError
 
+_INT8 = "int8 up to the choice of regions, float with int8 weights from there on"
+
 
 class TwoStageDetection(DetectorTask):
     """See `export.tasks.base.Task`."""
@@ -48,6 +50,10 @@ class TwoStageDetection(DetectorTask):
     @property
     def purpose(self) -> str:
         return super().purpose + (" and their masks" if self.spec.masks else "")
+
+    def written_as(self, variant: Variant) -> str:
+        """Without the word that all of an int8 file is int8."""
+        return variant.description.replace("int8 throughout", _INT8)
 
     def outputs(self, variant: Variant, end: str) -> list[dict[str, Any]]:
         outputs = super().outputs(variant, end)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -14,13 +14,14 @@ from litert_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor
 from litert_quantizer.qtyping import TFLOperationName as Op
 from litert_quantizer.utils import qsv_utils
 
-from export.artefacts.variants import FIRST_LAYERS, Variant
+from export.artefacts.variants import FIRST_LAYERS, PRECISIONS, Variant
 from export.graph.signature import INPUT_NAME
 from export.tflite import kernel_ranges
 from export.tflite.convert import layer_of
 from export.tflite.kernel_operations import QUANTISERS
 from export.tflite.model import TFLiteModel
 from export.tflite.one_piece import SUM, constant_ranges, in_one_piece_of_int8
+from export.tflite.regions import integer_operations, integer_scope, without_regions
 from export.tflite.tensors import float_scopes, repeated_tensors
 from export.tflite.uint8_input import take_uint8
 from kerascnn.errors import InputError
@@ -80,14 +81,14 @@ def quantise(
     Returns:
         A file. With int8 activations it takes `image` (1, height, width, channels) uint8, raw
         bytes, else the float32 that `float_file` takes; all give the outputs of `float_file`,
-        float32. What stays float at its end is decided by `export.graph.float_ends`.
+        float32. What stays float at its end is decided by `export.graph.float_ends`, and in a
+        two-stage detector by `export.graph.regions`: kernels there are those of `dynamic_int8`.
 
     Raises:
         InputError: no calibration picture, where the variant needs some.
     """
     if variant.activations == "int8":
-        kept = {one.removesuffix(";") for one in (*float_scopes(float_file), *floats)}
-        float_file = in_one_piece_of_int8(float_file, lambda name: name not in kept)
+        float_file = in_one_piece_of_int8(float_file, _becoming_int8(float_file, floats))
     manager = _recipe_for(float_file, variant, shared_scale, floats)
     given = kernel_ranges.given(float_file, kernel_bounds or {}, _one_scale(float_file, manager))
     with quiet(), native_quiet():
@@ -98,8 +99,7 @@ def quantise(
         if not ranges:
             raise InputError(f"{variant.name} needs calibration images; give at least one")
         _take(ranges, trained or {})
-        # Of a trained range, the copies too: another scale would be another operation.
-        ranges |= {name: ranges[one] for name, one in repeated_tensors(float_file).items()}
+        _take_repeated(ranges, float_file)
         _take_all_bytes(ranges, _input_tensor(work), preprocessing)
         ranges |= given | constant_ranges(float_file, ranges)
         ranges |= kernel_ranges.needed(float_file, ranges, _activation_bits(variant))
@@ -149,9 +149,7 @@ def quantise_parts(
         if not ranges:
             raise InputError("int8 needs calibration images; give at least one")
         _take(ranges, trained or {})
-        ranges |= {
-            name: ranges[one] for name, one in repeated_tensors(float_file).items() if one in ranges
-        }
+        _take_repeated(ranges, float_file)
         if _input_tensor(work) in ranges:
             _take_all_bytes(ranges, _input_tensor(work), preprocessing)
         ranges |= given | constant_ranges(float_file, ranges)
@@ -166,6 +164,12 @@ def _take(ranges: dict[str, Any], trained: Mapping[str, tuple[float, float]]) ->
             low, high = trained[layer]
             shape = ranges[name]["min"].shape
             ranges[name] = {"min": np.full(shape, low), "max": np.full(shape, high)}
+
+
+def _take_repeated(ranges: dict[str, Any], float_file: TFLiteModel) -> None:
+    """Of a trained range, the copies too: another scale would be another operation."""
+    repeated = repeated_tensors(float_file).items()
+    ranges |= {name: ranges[one] for name, one in repeated if one in ranges}
 
 
 def _take_all_bytes(ranges: dict[str, Any], name: str, preprocessing: Preprocessing) -> None:
@@ -251,11 +255,32 @@ def _recipe_for(
     floats: Sequence[str] = (),
 ) -> recipe_manager.RecipeManager:
     """The variant's recipe, with what has to stay float in this file."""
+    scope = integer_scope(float_file) if variant.activations == "int8" else None
+    if scope is not None:
+        return _until_regions(scope)
     manager = _recipe(variant, shared_scale)
     if variant.calibrated:
         for outputs in (*float_scopes(float_file), *floats):
             scope = f"^{re.escape(outputs)}$"
             manager.add_quantization_config(scope, Op.ALL_SUPPORTED, algorithm_key=_UNTOUCHED)
+    return manager
+
+
+def _becoming_int8(float_file: TFLiteModel, floats: Sequence[str]) -> Callable[[str], bool]:
+    """Whether the operation that makes the tensor of a name will be in int8."""
+    tensors = float_file.graph.tensors
+    early = {tensors[one.outputs[0]].name.decode() for one in integer_operations(float_file)}
+    if early:
+        return early.__contains__
+    kept = {one.removesuffix(";") for one in (*float_scopes(float_file), *floats)}
+    return lambda name: name not in kept
+
+
+def _until_regions(scope: str) -> recipe_manager.RecipeManager:
+    """int8 in a scope and for the input; all other kernels as of `dynamic_int8`."""
+    manager = _recipe(PRECISIONS["dynamic_int8"], ())
+    for operations, kind in ((scope, Op.ALL_SUPPORTED), (".*", Op.INPUT)):
+        manager.add_static_config(operations, kind, 8, 8)
     return manager
 
 
@@ -314,9 +339,8 @@ def _ranges(
     `Quantizer.calibrate` takes a moving average instead, which follows the last 20 pictures and
     clips what the others need: 12 to 23 dB more noise in the logits of the demo's networks.
     """
-    work = calibrator.Calibrator(
-        float_file.packed(), num_threads=1, qsv_update_func=qsv_utils.min_max_update
-    )
+    looked_at = without_regions(float_file).packed()
+    work = calibrator.Calibrator(looked_at, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
     for picture in pictures:  # of many, `calibrate` would make one list of floats
         feed = {INPUT_NAME: preprocessing.normalise(picture[None])}
         work.calibrate({_SIGNATURE: [feed]}, manager)

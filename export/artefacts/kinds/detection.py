@@ -12,12 +12,13 @@ from export.artefacts.kinds.base import (
     refuse_without_labels,
     shared_steps,
 )
-from export.artefacts.variants import Variant
+from export.artefacts.variants import RECONSTRUCTED, Variant
 from kerascnn.errors import InputError
 from training.detection import floor
 from training.engine.own_answers import agreement_of, is_agreement
 
-_TWO_STAGE = ("float32", "float16", "dynamic_int8", "weight_int8")
+_TWO_STAGE = ("float32", "float16", "dynamic_int8", "weight_int8", "int8")
+_PLAIN_TWO_STAGE = tuple(f"plain_{name}" for name in _TWO_STAGE if name in RECONSTRUCTED)
 NO_LOSSES = "steps that train have the losses of one-stage detectors alone"
 
 
@@ -111,29 +112,41 @@ def _stages(info: Mapping[str, Any]) -> int:
 
 
 def _check_two_stage(variant: Variant) -> None:
-    if variant.name not in _TWO_STAGE:
+    if variant.name not in (*_TWO_STAGE, *_PLAIN_TWO_STAGE):
         raise InputError(
             f"{variant.name}: two-stage detectors have {', '.join(_TWO_STAGE[:-1])} and "
-            f"{_TWO_STAGE[-1]}; {_reason(variant)}"
+            f"{_TWO_STAGE[-1]}, the quantised ones as plain_ too; {_reason(variant)}"
         )
 
 
 def _reason(variant: Variant) -> str:
     """Why there is no such file of a two-stage detector."""
-    if variant.steps or variant.fine_tuning:
-        return NO_LOSSES
-    if variant.raw_outputs:
-        return "without suppression inside, their second stage has no regions to look at"
-    if variant.calibrated:
-        return (
-            "its integers would round coordinates and scores between the stages, by which regions "
-            "are chosen and read"
-        )
-    if variant.mixed_bits:
-        return (
+    converter = variant.tool == "converter"
+    reasons = (
+        (variant.steps or variant.fine_tuning, NO_LOSSES),
+        (
+            variant.raw_outputs,
+            "without suppression inside, their second stage has no regions to look at",
+        ),
+        (
+            converter and variant.calibrated,
+            "tf.lite's converter rounds the whole graph, with the coordinates and scores by which "
+            "regions are chosen and read",
+        ),
+        (converter, "second opinions are for classifiers only"),
+        (
+            variant.activations == "int16",
+            "accelerators with 16-bit activations want them throughout, which would round the "
+            "coordinates by which regions are read, and no CPU's delegate has them",
+        ),
+        (
+            variant.mixed_bits,
             "rounding the first stage moves the regions that the second one is judged on, so that "
-            "no kernel's damage is its own"
-        )
-    if variant.weight_bits == 4:
-        return "weights of 4 bits move boxes so far that a sixth of AP was lost where it was tried"
-    return "the others are for classifiers only"
+            "no kernel's damage is its own",
+        ),
+        (
+            variant.weight_bits == 4,
+            "weights of 4 bits move boxes so far that a sixth of AP was lost where it was tried",
+        ),
+    )
+    return next(why for holds, why in reasons if holds)

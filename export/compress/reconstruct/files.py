@@ -15,7 +15,7 @@ from export.artefacts.artefact import FLOAT_LAYERS
 from export.artefacts.variants import Variant, parse_variant
 from export.compress.int8_tensors import FIXED_RANGES, float_layers, has_scale, with_fused_dense
 from export.compress.reconstruct.keep_float import Subject, operations_of, with_float_layers
-from export.compress.reconstruct.measure import answers, has_regions, noise
+from export.compress.reconstruct.measure import answers, noise
 from export.compress.reconstruct.mixed_time import Timed, TimeReport, timed, within_time
 from export.compress.reconstruct.network import (
     ALL_PARTS,
@@ -24,7 +24,7 @@ from export.compress.reconstruct.network import (
     Reconstruction,
     looked_at,
 )
-from export.compress.reconstruct.walk import steps
+from export.compress.reconstruct.walk import has_regions, steps
 from export.compress.reconstruct.work import Work
 from export.graph.linear import LINEAR
 from export.tflite.convert import layer_of, to_tflite
@@ -254,6 +254,8 @@ def file_format(
         ends=frozenset(_sources(model, floats)),
         fixed=fixed if variant.activations == "int8" else {},
         kept=shared_scale,
+        # Kernels of other networks' ends are int8 or none at all.
+        dynamic=floats if has_regions(model) else (),
     )
 
 

@@ -14,13 +14,15 @@ the same regions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from export.compress.reconstruct.walk import Walk, chooses, inputs_of, steps, twin_steps
+from export.compress.reconstruct.ranges import Range, fake_quantised
+from export.compress.reconstruct.walk import Walk, chooses, inputs_of, twin_steps
 from export.graph.signature import BOXES, OUTPUT_NAME, SCORES
 from kerascnn.detection.roi_heads import Masks
 from kerascnn.preprocessing import Preprocessing
@@ -107,12 +109,18 @@ def comparable(key: str, wanted: Mapping[str, np.ndarray]) -> Callable[[Any], An
     return centred if key == OUTPUT_NAME and wanted[key].shape[-1] > 1 else lambda x: x
 
 
-def heads_noise(model: keras.Model, twin: keras.Model, x: np.ndarray) -> float:
+def heads_noise(
+    model: keras.Model,
+    twin: keras.Model,
+    x: np.ndarray,
+    ranges: Mapping[str, Range] = MappingProxyType({}),
+) -> float:
     """The same of a two-stage detector and a twin with other weights.
 
     Args:
         model: functional, as files hold it.
         x: (n, height, width, channels) normalised pictures.
+        ranges: of the twin's activations that are int8, by layer.
     """
     before, after = Walk(model, x), Walk(twin, x)
     shares, chosen = [], set[int]()
@@ -126,15 +134,15 @@ def heads_noise(model: keras.Model, twin: keras.Model, x: np.ndarray) -> float:
             ]
         wanted = before.outputs(old)
         before.keep(old, wanted)
-        after.keep(new, wanted if chooses(new) else after.outputs(new))
+        after.keep(new, wanted if chooses(new) else _felt(new, after.outputs(new), ranges))
         if chooses(old):
             chosen |= {id(one) for one in old.outputs}
     return _decibels(shares)
 
 
-def has_regions(model: keras.Model) -> bool:
-    """Whether a network is a two-stage detector."""
-    return any(map(chooses, steps(model)))
+def _felt(step: Any, found: Any, ranges: Mapping[str, Range]) -> Any:
+    name = step.operation.name
+    return fake_quantised(found, *ranges[name], out=found) if name in ranges else found
 
 
 def _decibels(shares: list[float]) -> float:

@@ -103,6 +103,7 @@ class Format:
             clipped, as that of a rare object among a thousand places without one.
         fixed: ranges that are not to be chosen, by layer.
         kept: layers whose kernels stay as they are, as a clustered one.
+        dynamic: layers that are given floats and round them as they run, beside those of "dynamic".
     """
 
     bits: Callable[[layers.Layer], int | None]
@@ -111,6 +112,12 @@ class Format:
     ends: Container[str] = ()
     fixed: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     kept: Container[str] = ()
+    dynamic: Container[str] = ()
+
+    def is_dynamic(self, layer: layers.Layer) -> bool:
+        """Whether the file rounds what a layer is given by the range that it has in an image."""
+        asked = self.activations == "dynamic" or layer.name in self.dynamic
+        return asked and not isinstance(layer, layers.DepthwiseConv2D)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -362,9 +369,7 @@ class _Work:
             return rounding.by_range(weights, bits, tied=tied)
         met = self._shared.get(layer.name)
         if met is None:
-            if self._format.activations == "dynamic" and not isinstance(
-                layer, layers.DepthwiseConv2D
-            ):
+            if self._format.is_dynamic(layer):
                 x = _by_image(x)
             wanted = given if self._parts.targets else None
             met = moments(layer, x, self._seed, wanted, self._groups)

@@ -44,6 +44,11 @@ def chooses(step: Any) -> bool:
     return isinstance(step.operation, Detections | Proposals)
 
 
+def has_regions(model: keras.Model) -> bool:
+    """Whether a network is a two-stage detector."""
+    return any(map(chooses, steps(model)))
+
+
 def twin_steps(model: keras.Model, twin: keras.Model) -> list[tuple[Any, Any]]:
     """Steps of a model, each with the one that is the same in a twin."""
     twins = {_key(step, twin): step for step in steps(twin)}

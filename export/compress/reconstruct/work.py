@@ -10,10 +10,12 @@ import numpy as np
 
 from export.compress.reconstruct.equalise import better
 from export.compress.reconstruct.groups import alike
-from export.compress.reconstruct.measure import has_regions, heads_noise
+from export.compress.reconstruct.measure import heads_noise
 from export.compress.reconstruct.network import NEAREST, Format, Parts, looked_at, reconstruct
+from export.compress.reconstruct.ranges import Range, whole_range
 from export.compress.reconstruct.split import split
 from export.compress.reconstruct.varied import crops, half_varied
+from export.compress.reconstruct.walk import Walk, chooses, has_regions, steps
 from kerascnn.preprocessing import Preprocessing
 from training.common.spread import spread
 
@@ -91,6 +93,20 @@ class Work:
         """
         x = self._preprocessing.normalise(judged)
         nearest = reconstruct(self.model, self._format, self.x[:1], parts=NEAREST)
-        twins = (nearest.model, self.found.model)
-        before, after = (heads_noise(self.model, twin, x) for twin in twins)
-        return before, after
+        whole = self._whole_ranges() if self._format.activations == "int8" else {}
+        return (
+            heads_noise(self.model, nearest.model, x, whole),
+            heads_noise(self.model, self.found.model, x, {**whole, **self.found.ranges}),
+        )
+
+    def _whole_ranges(self) -> dict[str, Range]:
+        """Of all activations of a two-stage detector that are int8, by layer."""
+        walk, found = Walk(self.model, self.x), dict[str, Range]()
+        for step in steps(self.model):
+            if chooses(step):
+                break
+            made = walk.outputs(step)
+            if self._format.has_scale(step.operation):
+                found[step.operation.name] = whole_range(made)
+            walk.keep(step, made)
+        return found

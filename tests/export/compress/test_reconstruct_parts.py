@@ -22,11 +22,11 @@ from export.compress.reconstruct.inputs import (
     matrix,
     moments,
 )
-from export.compress.reconstruct.measure import has_regions, heads_noise, noise
+from export.compress.reconstruct.measure import heads_noise, noise
 from export.compress.reconstruct.network import NEAREST, with_bare_layers
 from export.compress.reconstruct.targets import aimed
 from export.compress.reconstruct.tied import tied_kernels
-from export.compress.reconstruct.walk import floats_at_once
+from export.compress.reconstruct.walk import floats_at_once, has_regions
 from export.graph.detection import with_scores
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.linear import LINEAR
@@ -288,6 +288,28 @@ def test_a_segmentation_network_is_reconstructed(precision: str) -> None:
     model = tiny_segmenters.network(dropout=0)
     _file, _plain, told = compared(model, precision, tiny_segmenters.PREPROCESSING, pictures)
     assert told["reconstructed_db"] > told["plain_db"]
+
+
+@IN_CI
+def test_rounded_activations_are_noise_of_both_stages() -> None:
+    model = lower_for_int8(fold_batch_norms(with_suppression(tiny_detectors.two_stage_network())))
+    x = tiny_detectors.PREPROCESSING.normalise(images(tiny_detectors.PREPROCESSING, 2))
+    exact, fine, coarse = (
+        heads_noise(model, model, x, {"stem_act": (0.0, high)} if high else {})
+        for high in (None, 6.0, 60.0)
+    )
+    assert exact == 120
+    assert exact > fine > coarse + 10  # of ten times the steps' width
+
+
+@pytest.mark.slow
+def test_int8_of_a_two_stage_detector_is_chosen_by_both_stages() -> None:
+    model = with_suppression(tiny_detectors.two_stage_network())
+    pictures = images(tiny_detectors.PREPROCESSING, 20)
+    file, plain, told = compared(model, "int8", tiny_detectors.PREPROCESSING, pictures)
+    assert told["pictures"] == 4
+    assert told["written"] is (file is not plain)
+    assert 15 < min(told["plain_db"], told["reconstructed_db"]) < 60
 
 
 @pytest.mark.slow  # of a detector of one stage: above

@@ -491,13 +491,16 @@ def test_detectors_find_what_they_find_in_python(
 
 
 @needs_browser
-def test_detectors_of_two_stages_with_masks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", pytest.param("int8", marks=IN_CI)])
+def test_detectors_of_two_stages_with_masks(precision: str, tmp_path: Path) -> None:
     path, labels = tmp_path / "masks.tflite", tuple(str(digit) for digit in range(10))
     seen, spec = scene_detectors.PREPROCESSING, scene_detectors.spec_of()
-    data = TFLiteModel.edited(
-        to_tflite(with_suppression(scene_detectors.network_of(spec))), give_float_counts
-    )
-    told = web_golden.description("detection", seen, labels, {"kind": "detections"})
+    data = to_tflite(with_suppression(scene_detectors.network_of(spec)))
+    kind = "float32"
+    if precision == "int8":
+        data, kind = quantise_file(data, parse_variant("int8"), seen, _calibration(seen)), "uint8"
+    data = TFLiteModel.edited(data, give_float_counts)
+    told = web_golden.description("detection", seen, labels, {"kind": "detections"}, kind=kind)
     path.write_bytes(TFLiteModel.edited(data, describe, metadata=told))
     detector = load_detector(path, seen, spec)
     web.write_page([str(path)], tmp_path / "page")

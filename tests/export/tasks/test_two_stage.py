@@ -27,6 +27,10 @@ from scene_detectors import CLASSES, DATA, PREPROCESSING, SIDE, network_of, spec
 
 from export.artefacts.variants import parse_variant
 from export.compress.compress import compress
+from export.compress.int8_tensors import float_layers
+from export.compress.reconstruct.keep_float import layer_of_operator
+from export.graph.fold_norm import fold_batch_norms
+from export.graph.linear import LINEAR
 from export.graph.two_stage import (
     FiledDetections,
     FiledMasks,
@@ -36,16 +40,22 @@ from export.graph.two_stage import (
 from export.onnx.convert import to_onnx
 from export.runtime.answers import Instance
 from export.runtime.detectors import load_detector
+from export.runtime.load import partitions
 from export.runtime.predict import Order
 from export.runtime.predict import answers as predicted
 from export.tasks import base as tasks
 from export.tasks.agreement import agreement, soft_iou, sure_found
 from export.tasks.detectors import Found
 from export.tasks.two_stage import TwoStageDetection
+from export.tflite import quantise as quantising
 from export.tflite.convert import to_tflite
 from export.tflite.float_counts import give_float_counts
+from export.tflite.kernel_operations import KERNEL_OPERATIONS
 from export.tflite.metadata import describe
 from export.tflite.model import TFLiteModel
+from export.tflite.quantise import quantise
+from export.tflite.regions import without_regions
+from export.tools.debug import layer_errors
 from kerascnn.detection import two_stage
 from kerascnn.detection.nms import nms
 from kerascnn.detection.roi_align import RoIAlign, assigned_level
@@ -335,6 +345,108 @@ def test_a_file_finds_what_keras_finds(file, network, spec, pictures, tmp_path) 
         load_detector(tmp_path / "model.keras", PREPROCESSING, tiny_detectors.spec())
 
 
+# --- In int8 --------------------------------------------------------------------------------------
+
+FLOAT_PARTS = ("rpn_codes", "rpn_logits", "class_logits", "box_", "mask_")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quantised:
+    """A float file, and others of it."""
+
+    float32: TFLiteModel
+    dynamic: TFLiteModel
+    int8: TFLiteModel
+    model: keras.Model
+
+    @property
+    def layers(self) -> set[str]:
+        """Their names."""
+        return {layer.name for layer in self.model.layers}
+
+
+@pytest.fixture(scope="module")
+def quantised(filed: keras.Model) -> Quantised:
+    return quantised_of(filed)
+
+
+def quantised_of(filed: keras.Model) -> Quantised:
+    """Files of 12 images' ranges."""
+    bare = fold_batch_norms(filed)
+    float32 = TFLiteModel.open(to_tflite(bare))
+    train = scenes.scan(DATA).train
+    seen = [train.picture(index) for index in range(12)]
+    dynamic, int8 = (
+        quantise(float32, parse_variant(name), PREPROCESSING, seen)
+        for name in ("plain_dynamic_int8", "plain_int8")
+    )
+    return Quantised(float32=float32, dynamic=dynamic, int8=int8, model=bare)
+
+
+@IN_CI
+def test_int8_ends_where_regions_are_chosen(quantised: Quantised) -> None:
+    int8 = quantised.int8
+    tensors, kinds = int8.graph.tensors, schema.TensorType
+    assert tensors[int8.graph.inputs[0]].type == kinds.UINT8
+    given: dict[bool, set[str]] = {True: set(), False: set()}
+    for operator in int8.graph.operators:
+        code = int8.unpacked.operatorCodes[operator.opcodeIndex].builtinCode
+        if code in KERNEL_OPERATIONS:
+            places = KERNEL_OPERATIONS[code]
+            read, kernel = (tensors[operator.inputs[i]] for i in (places.source, places.kernel))
+            assert kernel.type == kinds.INT8
+            layer = layer_of_operator(int8, operator, quantised.layers)
+            assert layer is not None
+            given[read.type == kinds.INT8].add(layer)
+    kernels = {layer.name for layer in quantised.model.layers if isinstance(layer, LINEAR)}
+    floats = {layer for layer in kernels if layer.startswith(FLOAT_PARTS)}
+    assert given == {True: kernels - floats, False: floats}
+    assert {"stem", "fpn_p3_output", "fpn_p5_lateral", "rpn_conv", "rpn_conv_call4"} <= given[True]
+    assert {"rpn_codes", "box_head1", "box_codes", "mask_conv1", "mask_logits"} <= given[False]
+    assert kernels & float_layers(quantised.model) == floats  # which reconstruction goes by
+    # No piece more than in float; biases of 32 bits, and scales of activations.
+    assert partitions(int8.packed()) == partitions(quantised.float32.packed())
+    assert len(int8.packed()) < 1.03 * len(quantised.dynamic.packed())
+
+
+@IN_CI
+def test_ranges_need_no_regions(quantised: Quantised, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibration runs a part of the file alone, and finds what the whole one would."""
+    seen = [scenes.scan(DATA).train.picture(index) for index in range(2)]
+    given = (quantised.float32, parse_variant("plain_int8"), PREPROCESSING, seen)
+    part = without_regions(quantised.float32)
+    assert len(part.graph.operators) < len(quantised.float32.graph.operators) / 10
+    assert set(part.outputs()) == {f"end{number}" for number in range(7)}  # 3 maps, 4 of the RPN
+    found = quantise(*given).packed()
+    monkeypatch.setattr(quantising, "without_regions", lambda file: file)
+    assert quantise(*given).packed() == found
+
+
+@IN_CI
+def test_an_int8_file_finds_what_the_float_one_finds(tmp_path: pathlib.Path) -> None:
+    """Of random weights: of regions and boxes that are equally good, either may be kept.
+
+    All anchors are regions, so that no region is missing.
+    """
+    spec = spec_of(masks=False, candidates_a_level=1000, proposals=680, rpn_iou_threshold=0.99)
+    quantised = quantised_of(with_suppression(network_of(spec)))
+    held_out = scenes.scan(DATA).held_out
+    images = np.stack([held_out.picture(index) for index in range(4)])
+    files = [quantised.float32.packed(), quantised.int8.packed()]
+    errors = {one.layer: one.snr_db for one in layer_errors(*files, PREPROCESSING, images)}
+    assert min(errors[f"fpn_p{level}_output"] for level in (3, 4, 5)) > 25
+    assert min(errors["rpn_codes_rows"], errors["rpn_logits_rows"]) > 25
+    found = []
+    for file in files:
+        path = tmp_path / "one.tflite"
+        path.write_bytes(TFLiteModel.edited(file, give_float_counts))
+        found.append(load_detector(path, PREPROCESSING, spec).detect(images))
+    for one, other in (found, found[::-1]):
+        agreed = sure_found(one, other, CLASSES)
+        assert agreed.count > 100
+        assert agreed.overall > 80
+
+
 # --- The task -------------------------------------------------------------------------------------
 
 
@@ -377,18 +489,22 @@ def found(run: Run, task: TwoStageDetection) -> Found:
 
 
 def test_what_is_made_and_what_is_refused(task: TwoStageDetection) -> None:
-    for name in task.default:
+    for name in (*task.default, "plain_int8", "plain_dynamic_int8", "plain_weight_int8"):
         task.check(parse_variant(name))
     for name, reason in (
-        ("int8", "round coordinates and scores between the stages"),
-        ("int16x8", "round coordinates and scores between the stages"),
+        ("int16x8", "accelerators with 16-bit activations want them throughout"),
+        ("plain_int16x8", "accelerators with 16-bit activations want them throughout"),
+        ("int8_raw", "without suppression inside, their second stage has no regions"),
         ("float32_raw", "without suppression inside, their second stage has no regions"),
         ("prune50_float32", "steps that train have the losses of one-stage detectors alone"),
         ("qat_int8", "steps that train have the losses of one-stage detectors alone"),
         ("qat_weight_int4", "steps that train have the losses of one-stage detectors alone"),
         ("weight_int4", "weights of 4 bits move boxes"),
+        ("slim50_int8", "steps that train have the losses of one-stage detectors alone"),
+        ("distil_cluster16_int8", "steps that train have the losses of one-stage detectors alone"),
         ("mixed", "moves the regions that the second one is judged on"),
-        ("int8_converter", "round coordinates and scores between the stages"),
+        ("int8_converter", "converter rounds the whole graph"),
+        ("float16_converter", "second opinions are for classifiers only"),
     ):
         with pytest.raises(InputError, match=f"^{name}: two-stage detectors .*{reason}"):
             task.check(parse_variant(name))

@@ -17,6 +17,16 @@ from marks import IN_CI
 from tiny_detectors import CLASSES, PREPROCESSING
 
 import kerascnn
+from export.artefacts.variants import parse_variant
+from export.compress.reconstruct.files import reconstructed
+from export.graph.fold_norm import fold_batch_norms
+from export.graph.lower import lower_for_int8
+from export.graph.two_stage import with_suppression
+from export.runtime.detectors import load_detector
+from export.tflite.convert import to_tflite
+from export.tflite.float_counts import give_float_counts
+from export.tflite.model import TFLiteModel
+from export.tflite.quantise import quantise
 from kerascnn import blocks, zoo
 from kerascnn.detection.anchors import rpn_anchors
 from kerascnn.detection.faster_rcnn import two_stage_detector
@@ -363,6 +373,30 @@ def test_twenty_scenes_are_learnt_by_heart(masks: bool, tmp_path: Path) -> None:
         history_file=tmp_path / "history.csv", placement=SINGLE,
     )  # fmt: skip
     find = keras_detect_fn(model, pictures, spec)
+    files = files_of(model, np.stack([data.train.picture(index) for index in range(20)]), pictures)
     for kind in ("bbox", "segm") if masks else ("bbox",):
         found = evaluate_detector(find, data.train, pictures, data.classes, kind=kind)
         assert found.ap50 >= 95
+        for name, file in files.items():
+            path = tmp_path / f"{name}.tflite"
+            path.write_bytes(file)
+            detect = load_detector(path, pictures, spec).detect
+            of_file = evaluate_detector(detect, data.train, pictures, data.classes, kind=kind)
+            assert of_file.ap50 >= 95
+            assert of_file.ap >= found.ap - 3
+
+
+def files_of(
+    model: keras.Model, images: np.ndarray, preprocessing: Preprocessing
+) -> dict[str, bytes]:
+    """Its int8 files by variant, calibrated on some images."""
+    bare = lower_for_int8(fold_batch_norms(with_suppression(model)))
+    float32, int8 = TFLiteModel.open(to_tflite(bare)), parse_variant("int8")
+    plain = quantise(float32, int8, preprocessing, images)
+    fitted, told = reconstructed(bare, int8, preprocessing, images, float_file=float32, plain=plain)
+    assert told is not None
+    assert min(told["plain_db"], told["reconstructed_db"]) > 25
+    files = {"plain_int8": plain, "int8": fitted}
+    for file in files.values():
+        file.apply(give_float_counts)
+    return {name: file.packed() for name, file in files.items()}
