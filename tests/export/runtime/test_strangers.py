@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import stranger_files
@@ -194,6 +195,6 @@ def test_probabilities_are_told_from_logits() -> None:
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 def test_a_keras_file_of_no_run_is_sent_to_import(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"small{ending}"
-    path.touch()
+    keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]).save(path)
     with pytest.raises(InputError, match=rf"make a run of it: kerascnn import .*small\{ending}"):
         facts(path)
