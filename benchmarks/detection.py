@@ -82,11 +82,11 @@ def _sizes() -> str:
     """How many held-out objects there are of each of COCO's sizes."""
     held_out = scenes.scan("scenes").held_out
     areas = np.concatenate([held_out.objects(index).areas for index in range(len(held_out))])
-    counts = _counts(areas)
+    small, medium, large = _counts(areas)
     return (
         "Its sizes are areas of the pixels that can be seen, of digits a part of their boxes: of "
-        f"{len(areas):,} held-out digits {counts[0]:,} are small, {counts[1]:,} medium and "
-        f"{counts[2]:,} large. AP of large ones is of these few, and what is found of medium ones "
+        f"{len(areas):,} held-out digits {small:,} are small, {medium:,} medium and "
+        f"{large:,} large. AP of large ones is of these few, and what is found of medium ones "
         "in boxes of 96 pixels and more counts against it wherever it misses an overlap."
     )
 

@@ -62,10 +62,11 @@ class Work:
         self.x = preprocessing.normalise(half_varied(seen, rng) if parts.varied else seen)
         if format_.activations == "int8" and not self.regions:
             if parts.splitting:
-                low, high = (
-                    float(preprocessing.normalise(np.array(end, np.uint8))) for end in (0, 255)
+                ends = preprocessing.normalise(
+                    np.repeat(np.array([[0], [255]], np.uint8), preprocessing.channels, axis=1)
                 )
-                self.model = split(model, self.x, (low, high), kept=format_.kept)
+                between = float(ends.min()), float(ends.max())
+                self.model = split(model, self.x, between, kept=format_.kept)
             if parts.equalising:
                 self.model = better(self.model, format_, self.x, self.groups)
         whole = parts.varied and not self.regions
