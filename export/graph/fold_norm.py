@@ -13,6 +13,7 @@ import numpy as np
 from keras import layers
 
 from export.graph.linear import LINEAR
+from training.engine.foldable_norms import by_output, foldable_norms
 
 
 def fold_batch_norms(model: keras.Model) -> keras.Model:
@@ -25,7 +26,7 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
         A model with equal outputs at inference, to float rounding. A batch norm stays where no
         linear layer is in front of it, or where others read that layer's output too.
     """
-    norms = _foldable(model)
+    norms = foldable_norms(model, LINEAR)
     return without_norms(
         model, norms, {linear.name: _folded(linear, norm) for norm, linear in norms.values()}
     )
@@ -67,21 +68,6 @@ def copy_weights(
             layer.set_weights(model.get_layer(layer.name).get_weights() if found is None else found)
 
 
-def _foldable(
-    model: keras.Model,
-) -> dict[str, tuple[layers.BatchNormalization, keras.Layer]]:
-    """Batch norms by name, each with the linear layer whose only reader it is."""
-    found = {}
-    for norm in model.layers:
-        if not isinstance(norm, layers.BatchNormalization):
-            continue
-        maker = norm.input._keras_history.operation
-        alone = len(maker._outbound_nodes) == 1
-        if isinstance(maker, LINEAR) and alone and maker.activation is keras.activations.linear:
-            found[norm.name] = (norm, maker)
-    return found
-
-
 def _folded(linear: keras.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:
     """Kernel and bias of both as one, computed in double precision, as the layer holds them."""
     count = norm.moving_mean.shape[0]
@@ -91,15 +77,6 @@ def _folded(linear: keras.Layer, norm: layers.BatchNormalization) -> list[np.nda
     kernel = np.asarray(linear.kernel, np.float64)
     bias = np.asarray(linear.bias, np.float64) if linear.use_bias else np.zeros(count)
     shifted = (bias - np.asarray(norm.moving_mean, np.float64)) * gain + beta
-    scaled = kernel * _by_output(linear, gain)
+    scaled = kernel * gain.reshape(by_output(linear))
     dtype = linear.kernel.dtype
     return [scaled.astype(dtype), shifted.astype(dtype)]
-
-
-def _by_output(linear: keras.Layer, gain: np.ndarray) -> np.ndarray:
-    """(outputs,) gains in the shape that a kernel is multiplied by."""
-    if isinstance(linear, layers.DepthwiseConv2D):
-        # (height, width, channels, multiplier): one gain a pair of the last two.
-        return gain.reshape(linear.kernel.shape[2:])
-    # A transposed convolution's is (height, width, outputs, inputs).
-    return gain[:, None] if isinstance(linear, layers.Conv2DTranspose) else gain
