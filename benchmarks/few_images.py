@@ -17,14 +17,15 @@ each other run the default with a part changed. Results: benchmarks/few_images.m
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import coco_set
 import numpy as np
 import skimage
 import sklearn.datasets
@@ -117,40 +118,20 @@ def _line(given: argparse.Namespace, model: str, name: str, data: list[pathlib.P
 
 def written(folder: pathlib.Path, part: str, count: int) -> pathlib.Path:
     """A set in COCO's form, its objects with outlines; made once."""
-    place, images = folder / f"{part}{count}.json", folder / f"{part}{count}"
-    if place.is_file():
-        return place
-    images.mkdir(parents=True, exist_ok=True)
-    coco: dict[str, list[Any]] = {
-        "images": [],
-        "annotations": [],
-        "categories": [
-            {"id": 1 + label, "name": name.partition(".")[0]} for label, name in enumerate(OBJECTS)
-        ],
-    }
+    classes = [name.partition(".")[0] for name in OBJECTS]
+    return coco_set.written(folder / f"{part}{count}.json", classes, _made(part, count))
+
+
+def _made(part: str, count: int) -> Iterator[coco_set.Made]:
     photos = {name: _photo(name) for name in (*OBJECTS, *GROUNDS)}
     for number in range(count):
         rng = np.random.default_rng([25, part == "train", number])
-        image, objects = _image(rng, photos, right=part != "train")
-        image.save(images / f"{number}.png")
-        coco["images"].append(
-            {
-                "id": number,
-                "file_name": f"{images.name}/{number}.png",
-                "width": SIDE,
-                "height": SIDE,
-            }
-        )
-        for label, outline in objects:
+        image, outlines = _image(rng, photos, right=part != "train")
+        objects: list[tuple[int, Sequence[float], np.ndarray | None]] = []
+        for label, outline in outlines:
             (left, top), (right, bottom) = outline.min(axis=0), outline.max(axis=0)
-            coco["annotations"].append({
-                "id": 1 + len(coco["annotations"]), "image_id": number, "category_id": 1 + label,
-                "bbox": [float(left), float(top), float(right - left), float(bottom - top)],
-                "area": float((right - left) * (bottom - top) * np.pi / 4), "iscrowd": 0,
-                "segmentation": [outline.round(2).ravel().tolist()],
-            })  # fmt: skip
-    place.write_text(json.dumps(coco))
-    return place
+            objects.append((label, (top, left, bottom, right), outline))
+        yield np.asarray(image), objects
 
 
 def _image(

@@ -13,7 +13,6 @@ whose digits and photos no training saw.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 from collections.abc import Iterator
@@ -21,8 +20,8 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import coco_set
 import numpy as np
-from PIL import Image
 
 from training.datasets import scenes
 from training.datasets.detection import DetectionSplit
@@ -86,30 +85,19 @@ def main() -> None:
 
 def written(folder: pathlib.Path, name: str, part: str, count: int) -> pathlib.Path:
     """A set in COCO's form; made once."""
-    place, images = folder / f"{part}.json", folder / part
-    if place.is_file():
-        return place
-    images.mkdir(parents=True, exist_ok=True)
-    coco: dict[str, list] = {
-        "images": [],
-        "annotations": [],
-        "categories": [{"id": 1 + label, "name": f"digit {label}"} for label in range(10)],
-    }
     made = mixed(part, count) if name == "mixed" else large(part, count)
-    for number, (pixels, boxes, labels) in enumerate(made):
-        Image.fromarray(pixels).save(images / f"{number}.png")
-        height, width = pixels.shape[:2]
-        coco["images"].append(
-            {"id": number, "file_name": f"{part}/{number}.png", "width": width, "height": height}
-        )
-        for (top, left, bottom, right), label in zip(boxes.tolist(), labels.tolist(), strict=True):
-            box = [left, top, right - left, bottom - top]
-            coco["annotations"].append({
-                "id": 1 + len(coco["annotations"]), "image_id": number, "category_id": 1 + label,
-                "bbox": box, "area": box[2] * box[3], "iscrowd": 0,
-            })  # fmt: skip
-    place.write_text(json.dumps(coco))
-    return place
+    classes = [f"digit {label}" for label in range(10)]
+    return coco_set.written(
+        folder / f"{part}.json",
+        classes,
+        (
+            (
+                pixels,
+                [(label, box, None) for label, box in zip(labels.tolist(), boxes, strict=True)],
+            )
+            for pixels, boxes, labels in made
+        ),
+    )
 
 
 def mixed(part: str, count: int) -> Iterator[Placed]:

@@ -15,19 +15,20 @@ Results: benchmarks/side_by_side.md.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import coco_set
 import numpy as np
-from PIL import Image
 
 from kerascnn import zoo
 from training.datasets import scenes
+from training.datasets.detection import DetectionSplit
 from training.engine.request import request
 from training.engine.run import Run, machine
 from training.engine.train import train
@@ -133,31 +134,15 @@ def _trained(name: str, side: int, data: list[str], folder: pathlib.Path, epochs
 
 def written(folder: pathlib.Path, part: str) -> pathlib.Path:
     """A part of the set in COCO's form; made once."""
-    place, images = folder / f"{part}.json", folder / part
-    if place.is_file():
-        return place
-    images.mkdir(parents=True, exist_ok=True)
     split = getattr(scenes.scan(f"scenes:320@{IMAGES}+{HELD_OUT}"), part)
-    coco: dict[str, list[Any]] = {
-        "images": [],
-        "annotations": [],
-        "categories": [{"id": 1, "name": "digit"}],
-    }
+    return coco_set.written(folder / f"{part}.json", ["digit"], _digits(split))
+
+
+def _digits(split: DetectionSplit) -> Iterator[coco_set.Made]:
     for number in range(len(split)):
-        pixels, objects = split.picture(number), split.objects(number)
-        height, width = pixels.shape[:2]
-        Image.fromarray(pixels).save(images / f"{number}.png")
-        coco["images"].append(
-            {"id": number, "file_name": f"{part}/{number}.png", "width": width, "height": height}
-        )
-        for top, left, bottom, right in (objects.boxes * np.tile(pixels.shape[:2], 2)).tolist():
-            box = [left, top, right - left, bottom - top]
-            coco["annotations"].append({
-                "id": 1 + len(coco["annotations"]), "image_id": number, "category_id": 1,
-                "bbox": box, "area": box[2] * box[3], "iscrowd": 0,
-            })  # fmt: skip
-    place.write_text(json.dumps(coco))
-    return place
+        pixels = split.picture(number)
+        boxes = split.objects(number).boxes * np.tile(pixels.shape[:2], 2)
+        yield pixels, [(0, box, None) for box in boxes.tolist()]
 
 
 if __name__ == "__main__":
