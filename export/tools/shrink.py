@@ -12,12 +12,14 @@ it was.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.artefacts.artefact import Artefact
 from export.artefacts.variants import ChannelPrune, Cluster, Settings, Variant, parse_variant
 from export.compress.compress import VariantBuilder, all_artefacts
+from export.graph.linear import LINEAR
 from export.report.compare import measure, write
 from export.report.results import (
     Result,
@@ -106,9 +108,11 @@ def shrink(
         raise InputError(f"{run.folder}: {nothing}; train it on before it is shrunk")
     measured: dict[str, Result] = {}
     tried: list[str] = []
-    passed_over: dict[str, str] = {}
+    passed_over = _too_long(variants, _kernels(builder), budget)
     met = ""
     for variant in variants:
+        if variant.name in passed_over:
+            continue
         if reason := _hopeless(variant, measured, budget):
             passed_over[variant.name] = reason
             continue
@@ -174,6 +178,38 @@ def _check_possible(run: Run, builder: VariantBuilder, budget: Budget) -> None:
 
 def _there(builder: VariantBuilder, variant: Variant) -> Artefact:
     return builder.found(variant, ".tflite") or builder.make(variant, ".tflite")
+
+
+def _kernels(builder: VariantBuilder) -> int:
+    """How many numbers are in the kernels of the run's network."""
+    network = builder.network(parse_variant("float32")).trained.model
+    return sum(
+        math.prod(layer.kernel.shape) for layer in network.layers if isinstance(layer, LINEAR)
+    )
+
+
+def _too_long(variants: Sequence[Variant], kernels: int, budget: Budget) -> dict[str, str]:
+    """Variants whose weights alone are more than the budget, each with that as the reason.
+
+    Not those that remove channels; and of a ladder that has nothing shorter the shortest is left,
+    as it tells how near the network comes.
+    """
+    if budget.size is None or budget.metric != "file":
+        return {}
+    least = {variant.name: _least(variant, kernels) for variant in variants}
+    shortest = min(least.values(), default=0)
+    return {
+        name: f"its weights alone take {size / 1000:,.1f} KB"
+        for name, size in least.items()
+        if size > max(budget.size, shortest)
+    }
+
+
+def _least(variant: Variant, kernels: int) -> int:
+    """Bytes that so many numbers take at least."""
+    if any(isinstance(step, ChannelPrune) for step in variant.steps):
+        return 0
+    return kernels * min(variant.weight_bits, *variant.mixed_bits, 32) // 8
 
 
 def _hopeless(variant: Variant, measured: Mapping[str, Result], budget: Budget) -> str | None:
