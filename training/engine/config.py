@@ -137,6 +137,7 @@ class TrainConfig:
             "stored", the statistics of the initial weights. Scales and shifts learn either way.
         first_layer_rate: share of the learning rate that the first layer has; between it and the
             last one's, which is whole, rates rise geometrically (arXiv:1801.06146, section 3.2).
+            Layers whose share is below a twentieth stay as they are.
         seed: of initial weights, order, augmentation and dropout.
         split_seed: which images are for what, where the data does not say: those held out, set
             aside, and left by `pictures_per_class`. Runs of another `seed` have the same ones.

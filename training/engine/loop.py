@@ -286,9 +286,11 @@ class _Loop:
     def _begin_phase(self, first: int, last: int, *, resumed: bool) -> None:
         """Compile for the epochs from `first` to `last`."""
         frozen = last <= self.config.freeze_epochs
+        shares = optimizers.layer_shares(self.work.network, self.config.first_layer_rate)
         for layer, trainable in zip(self.work.network.layers, self._trainable, strict=True):
             of_head = layer.name.startswith(self.work.head)
-            _set_trainable(layer, trainable and (not frozen or of_head))
+            learns = of_head or (not frozen and shares.get(layer.name, 1.0) > 0)
+            _set_trainable(layer, trainable and learns)
             if self.config.norms == "stored" or (self.config.norms == "backbone" and not of_head):
                 _keep_statistics(layer)
             elif trainable and not layer.trainable:

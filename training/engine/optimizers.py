@@ -20,6 +20,9 @@ from keras import ops
 from training.engine.config import TrainConfig
 
 _SPARED = ["bias", "gamma", "beta"]
+# Of a learning rate. What learns by less stays as it is, which saves its gradients: the first layers
+# are those of the largest maps.
+_LEAST_SHARE = 0.05
 
 
 class _WarmedAverages:
@@ -117,19 +120,30 @@ _PLAIN = {
 _DECOUPLED = _PLAIN | {"adamw": keras.optimizers.AdamW}
 
 
+def layer_shares(network: keras.Model, first: float) -> dict[str, float]:
+    """Shares of the learning rate, of the layers that have weights, by their names.
+
+    Args:
+        first: of the first of them. The last one's is 1, and between them they rise by the same
+            factor from each such layer to the next. Shares below `_LEAST_SHARE` are 0.
+    """
+    names = [layer.name for layer in network.layers if layer.variables]
+    last = max(1, len(names) - 1)
+    shares = {name: first ** (1 - place / last) for place, name in enumerate(names)}
+    return {name: share if share >= _LEAST_SHARE else 0.0 for name, share in shares.items()}
+
+
 def rate_factors(network: keras.Model, first: float) -> list[float] | None:
     """Shares of the learning rate, of the trainable variables in their order; None: all whole.
 
     Args:
-        first: of the first layer that has weights. The last one's is 1, and between them they
-            rise by the same factor from each such layer to the next.
+        first: see `layer_shares`.
     """
     if first == 1:
         return None
-    layers = [layer for layer in network.layers if layer.variables]
-    places = {id(v): place for place, layer in enumerate(layers) for v in layer.variables}
-    last = max(1, len(layers) - 1)
-    return [first ** (1 - places[id(v)] / last) for v in network.trainable_variables]
+    shares = layer_shares(network, first)
+    owners = {id(v): layer.name for layer in network.layers for v in layer.variables}
+    return [shares[owners[id(v)]] for v in network.trainable_variables]
 
 
 def build(

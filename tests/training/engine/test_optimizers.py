@@ -275,12 +275,16 @@ def test_rates_rise_geometrically_from_the_first_layer_to_the_last():
     x = keras.layers.BatchNormalization(name="middle")(keras.layers.ReLU()(x))
     network = keras.Model(inputs, keras.layers.Dense(1, name="last")(x))
     assert optimizers.rate_factors(network, 1.0) is None
-    expected = [0.01, 0.01, 0.1, 0.1, 1.0, 1.0]
+    expected = [0.0625, 0.0625, 0.25, 0.25, 1.0, 1.0]
+    np.testing.assert_allclose(optimizers.rate_factors(network, 0.0625), expected)
+    # A share below a twentieth is none.
+    expected = [0.0, 0.0, 0.1, 0.1, 1.0, 1.0]
     np.testing.assert_allclose(optimizers.rate_factors(network, 0.01), expected)
+    assert optimizers.layer_shares(network, 1e-4) == {"first": 0.0, "middle": 0.0, "last": 1.0}
     # As a loop freezes a batch norm's statistics.
     network.get_layer("middle").trainable = False
     network.get_layer("middle").gamma.trainable = True
-    expected = [0.01, 0.01, 0.1, 1.0, 1.0]
+    expected = [0.0, 0.0, 0.1, 1.0, 1.0]
     np.testing.assert_allclose(optimizers.rate_factors(network, 0.01), expected)
 
 
