@@ -104,7 +104,7 @@ class _Folding:
         """As Keras, or with the norm's scale and shift."""
         norm = self.norm()
         if norm.follows(training):
-            return super().call(inputs)
+            return super().call(inputs)  # type: ignore[misc]
         gain = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
         bias = self.bias if self.use_bias else 0.0
         kernel = self.kernel * tf.reshape(gain, by_output(self))
