@@ -20,8 +20,8 @@ from keras import ops
 from training.engine.config import TrainConfig
 
 _SPARED = ["bias", "gamma", "beta"]
-# Of a learning rate. What learns by less stays as it is, which saves its gradients: the first layers
-# are those of the largest maps.
+# Of a learning rate. What learns by less stays as it is, which saves its gradients: the first
+# layers are those of the largest maps.
 _LEAST_SHARE = 0.05
 
 

@@ -111,7 +111,8 @@ def test_where_norms_are_frozen_the_layers_in_front_do_their_work() -> None:
         found.append({w.path: g for w, g in zip(network.trainable_weights, grads, strict=True)})
     own, folded = found
     assert [weight.path for weight in twin.weights] == [weight.path for weight in model.weights]
-    assert own.keys() == folded.keys() and len(own) == 11
+    assert own.keys() == folded.keys()
+    assert len(own) == 11
     for path, grad in own.items():
         np.testing.assert_allclose(folded[path], grad, rtol=1e-4, err_msg=path)
     # What comes out of the layer in front is normalised already.
@@ -122,7 +123,9 @@ def test_where_norms_are_frozen_the_layers_in_front_do_their_work() -> None:
         ]
         np.testing.assert_allclose(ends[1], ends[0], rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(ends[1], ends[2])
-    active = [keras.Model(n.inputs[0], n.get_layer("active").output)(pictures) for n in (model, twin)]
+    active = [
+        keras.Model(n.inputs[0], n.get_layer("active").output)(pictures) for n in (model, twin)
+    ]
     np.testing.assert_allclose(active[1], active[0], rtol=1e-5)
 
 
