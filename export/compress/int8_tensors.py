@@ -15,11 +15,11 @@ from keras import layers
 
 from export.compress.reconstruct.walk import chooses, has_regions, inputs_of, steps
 from export.graph import float_ends
-from export.graph.linear import LINEAR
 from export.graph.lower import HardGate, Scale
 from export.graph.regions import Operation, before_regions
 from export.tasks.trained import Range
 from kerascnn.preprocessing import Preprocessing
+from training.engine.foldable_norms import LINEAR
 
 # They hand their input's scale on.
 _TRANSPARENT = (

@@ -28,7 +28,6 @@ from export.compress.reconstruct import rounding
 from export.compress.reconstruct.inputs import kernel_of, matrix, shares_scales
 from export.compress.reconstruct.sensitivity import Change, noises
 from export.compress.reconstruct.walk import called_once
-from export.graph.linear import LINEAR
 from export.tasks.comparison import Comparison, OfLogits
 from export.tflite import flatbuffer
 from export.tflite.convert import layer_of
@@ -41,6 +40,7 @@ from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
 from training.common.progress import Progress
 from training.common.spread import spread
+from training.engine.foldable_norms import LINEAR
 
 # Images whose noise is sampled, and trials of combinations behind the first that changed too much.
 _SAMPLED = 16

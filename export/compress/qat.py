@@ -76,7 +76,6 @@ from export.compress.reconstruct.tied import Tied, tied_kernels
 from export.compress.reconstruct.walk import steps
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.legacy_keras import to_tf_keras
-from export.graph.linear import LINEAR
 from export.graph.lower import lower_for_int8, with_raw_input
 from export.tasks.fine_tuning import FineTuningData
 from export.tasks.trained import Range
@@ -88,6 +87,7 @@ from training.common.progress import say
 from training.common.quiet import quiet
 from training.engine.config import TrainConfig
 from training.engine.evaluation import at_once
+from training.engine.foldable_norms import LINEAR
 from training.engine.loop import repeatable
 
 # With more values than this, a kernel is not a clustered one.

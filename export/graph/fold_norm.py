@@ -12,7 +12,6 @@ import keras
 import numpy as np
 from keras import layers
 
-from export.graph.linear import LINEAR
 from training.engine.foldable_norms import by_output, foldable_norms
 
 
@@ -26,7 +25,7 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
         A model with equal outputs at inference, to float rounding. A batch norm stays where no
         linear layer is in front of it, or where others read that layer's output too.
     """
-    norms = foldable_norms(model, LINEAR)
+    norms = foldable_norms(model)
     return without_norms(
         model, norms, {linear.name: _folded(linear, norm) for norm, linear in norms.values()}
     )

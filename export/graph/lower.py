@@ -31,8 +31,8 @@ import numpy as np
 from keras import layers, ops
 
 from export.graph.legacy_keras import register_elementwise
-from export.graph.linear import LINEAR
 from kerascnn.preprocessing import Preprocessing
+from training.engine.foldable_norms import LINEAR
 
 _HOMOGENEOUS = (
     layers.AveragePooling2D,

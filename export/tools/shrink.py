@@ -19,7 +19,6 @@ from typing import Any
 from export.artefacts.artefact import Artefact
 from export.artefacts.variants import ChannelPrune, Cluster, Settings, Variant, parse_variant
 from export.compress.compress import VariantBuilder, all_artefacts
-from export.graph.linear import LINEAR
 from export.report.compare import measure, write
 from export.report.results import (
     Result,
@@ -34,6 +33,7 @@ from export.tools.budget import Budget
 from kerascnn.errors import InputError
 from training.common import once
 from training.common.progress import say
+from training.engine.foldable_norms import LINEAR
 from training.engine.run import Run
 
 # From cheap to dear. Within a step of dearness, the larger and more accurate ones first.

@@ -23,7 +23,7 @@ def with_fused_norms(model: keras.Model) -> keras.Model:
     """A twin to train in place of a functional model, with the same weights in the same order."""
     in_front = {
         linear.name: norm.name
-        for norm, linear in foldable_norms(model, tuple(_FOLDING)).values()
+        for norm, linear in foldable_norms(model).values()
         if type(linear) in _FOLDING and _fuses(norm) and linear.compute_dtype == "float32"
     }
     norms: dict[str, FusedBatchNormalization] = {}

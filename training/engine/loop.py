@@ -36,6 +36,7 @@ from training.engine import (
 )
 from training.engine.config import TrainConfig
 from training.engine.devices import Placement
+from training.engine.foldable_norms import even_gains
 from training.engine.history import (
     UNIT,
     History,
@@ -219,6 +220,8 @@ class _Loop:
     def run(self, validation: Any, requests: StopRequests) -> None:
         """Train to the end from wherever the last checkpoint is."""
         self._restore()
+        if self.config.norms == "stored" and not (self.history or self.first_step):
+            even_gains(self.work.network)
         if self._is_to_solve():
             self._solve_head(requests)
         total = self.config.epochs * self.steps

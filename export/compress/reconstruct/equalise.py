@@ -30,8 +30,8 @@ from export.compress.reconstruct.network import (
 )
 from export.compress.reconstruct.tied import tied_kernels
 from export.compress.reconstruct.walk import Walk, called_once, inputs_of, steps
-from export.graph.linear import LINEAR
 from training.common.spread import spread
+from training.engine.foldable_norms import LINEAR
 
 # Whose outputs have the channels of their inputs, each multiplied by what its input is.
 _HANDED_ON = (

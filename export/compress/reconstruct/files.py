@@ -26,12 +26,12 @@ from export.compress.reconstruct.network import (
 )
 from export.compress.reconstruct.walk import has_regions, steps
 from export.compress.reconstruct.work import Work
-from export.graph.linear import LINEAR
 from export.tflite.convert import layer_of, to_tflite
 from export.tflite.kernel_ranges import kernels
 from export.tflite.model import TFLiteModel
 from export.tflite.quantise import kernel_bits, quantise, quantise_weights
 from kerascnn.preprocessing import Preprocessing
+from training.engine.foldable_norms import LINEAR
 
 # Of the calibration pictures, every so many is held back from the fit, to choose by. Few of them
 # are looked at where one takes seconds: arithmetic of 16 bits is thirty times as slow on a desktop.

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from export.compress.reconstruct.walk import Walk, chooses, steps
-from export.graph.linear import LINEAR
+from training.engine.foldable_norms import LINEAR
 
 GROUPS = 4
 # A cluster has about so many images. Several make a group: one large cluster for a group would be

@@ -37,13 +37,13 @@ from export.compress.reconstruct.network import (
 from export.compress.reconstruct.ranges import Range, range_by_error, whole_range
 from export.compress.reconstruct.sensitivity import Change, Noises, Rounding, Source, noises
 from export.compress.reconstruct.walk import called_once
-from export.graph.linear import LINEAR
 from export.runtime.load import partitions
 from export.tflite.convert import layer_of
 from export.tflite.kernel_operations import KERNEL_OPERATIONS
 from export.tflite.model import TFLiteModel
 from export.tflite.tensors import float_tensors
 from training.engine.evaluation import at_once
+from training.engine.foldable_norms import LINEAR
 
 # Half of the noise. On EfficientNet-Lite0's ImageNet weights an int8 file of 23.5 dB has another
 # top-1 on 8% of the photos and weight_int8, of 28.2 dB, on 3%: less than 3 dB is one image in a

@@ -39,10 +39,10 @@ from export.compress.reconstruct.walk import (
     steps,
     twin_steps,
 )
-from export.graph.linear import LINEAR
 from export.graph.signature import output_names
 from training.common.progress import Progress
 from training.common.spread import spread
+from training.engine.foldable_norms import LINEAR
 
 # Bytes of activations, of both networks together.
 _MEMORY = 1.2e9

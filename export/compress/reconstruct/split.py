@@ -26,8 +26,8 @@ from keras import layers
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.reconstruct.tied import tied_kernels
 from export.compress.reconstruct.walk import Walk, called_once, inputs_of, steps
-from export.graph.linear import LINEAR
 from training.common.spread import spread
+from training.engine.foldable_norms import LINEAR
 
 _FEW = 16  # images that are looked at
 # Of what was seen of an input without a bound: a kernel that is 0 but for rounding is dead for all.

@@ -21,9 +21,9 @@ from export.compress.reconstruct.network import NEAREST, with_bare_layers
 from export.compress.reconstruct.ranges import fake_quantised
 from export.compress.reconstruct.varied import crops, half_varied, varied
 from export.compress.reconstruct.walk import Walk, steps
-from export.graph.linear import LINEAR
 from export.tflite.convert import to_tflite
 from kerascnn.preprocessing import Preprocessing
+from training.engine.foldable_norms import LINEAR
 
 PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.0, std=128.0)
 

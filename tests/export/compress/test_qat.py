@@ -40,7 +40,6 @@ from export.compress.reconstruct.files import file_format
 from export.compress.reconstruct.network import Reconstruction, reconstruct, with_bare_layers
 from export.graph.fold_norm import fold_batch_norms
 from export.graph.join_branches import deployed
-from export.graph.linear import LINEAR
 from export.graph.unshare import unshared
 from export.runtime import load as runtimes
 from export.tflite import flatbuffer
@@ -51,6 +50,7 @@ from export.tflite.tensors import float_tensors
 from kerascnn import zoo
 from kerascnn.errors import InputError
 from kerascnn.preprocessing import Preprocessing
+from training.engine.foldable_norms import LINEAR
 
 NETWORKS: dict[str, dict] = {
     "lenet5": {"input_shape": (32, 32, 1)},

@@ -18,13 +18,13 @@ from marks import IN_CI
 from export.artefacts.variants import parse_variant
 from export.compress.qat import QATResult, train_aware
 from export.graph.detection import single_calls, with_scores
-from export.graph.linear import LINEAR
 from export.tasks.one_stage import DetectionFineTuningData
 from export.tasks.segmentation import SegmentationFineTuningData
 from export.tflite.convert import to_tflite
 from export.tflite.quantise import quantise_file
 from kerascnn.detection.specs import DetectorSpec
 from training.augment.boxes import to_network
+from training.engine.foldable_norms import LINEAR
 from training.segmentation.losses import SegmentationLoss
 
 SHORT = dataclasses.replace(CONFIG, epochs=1, batch_size=4, augmentation="none", learning_rate=1e-3)

@@ -35,7 +35,6 @@ from export.compress.reconstruct.mixed_widths import layer_bits, reconstructed_w
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.reconstruct.ranges import fake_quantised, range_by_error
 from export.compress.reconstruct.walk import floats_at_once
-from export.graph.linear import LINEAR
 from export.tasks.comparison import OfLogits
 from export.tflite import flatbuffer
 from export.tflite.convert import layer_of, to_tflite
@@ -44,6 +43,7 @@ from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise_file, quantise_weights
 from export.tflite.weights import int4_halves
 from kerascnn.preprocessing import Preprocessing
+from training.engine.foldable_norms import LINEAR
 
 PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.0, std=128.0)
 

@@ -29,7 +29,6 @@ from export.compress.reconstruct.tied import tied_kernels
 from export.compress.reconstruct.walk import floats_at_once, has_regions
 from export.graph.detection import with_scores
 from export.graph.fold_norm import fold_batch_norms
-from export.graph.linear import LINEAR
 from export.graph.lower import lower_for_int8
 from export.graph.two_stage import with_suppression
 from export.tflite.convert import to_tflite
@@ -37,6 +36,7 @@ from export.tflite.kernel_ranges import kernels
 from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise
 from kerascnn.preprocessing import Preprocessing
+from training.engine.foldable_norms import LINEAR
 
 # --- Kernels --------------------------------------------------------------------------------------
 

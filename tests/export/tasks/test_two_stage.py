@@ -30,7 +30,6 @@ from export.compress.compress import compress
 from export.compress.int8_tensors import float_layers
 from export.compress.reconstruct.keep_float import layer_of_operator
 from export.graph.fold_norm import fold_batch_norms
-from export.graph.linear import LINEAR
 from export.graph.two_stage import (
     FiledDetections,
     FiledMasks,
@@ -67,6 +66,7 @@ from kerascnn.errors import InputError
 from training.datasets import scenes
 from training.detection.evaluate import detections
 from training.detection.metrics import Detections
+from training.engine.foldable_norms import LINEAR
 from training.engine.request import request
 from training.engine.run import Run, write_info
 
