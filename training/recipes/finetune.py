@@ -14,7 +14,7 @@ from training.recipes import Recipe
 
 RECIPE = Recipe(
     config=TrainConfig(
-        epochs=5,
+        epochs=6,
         batch_size=32,
         min_steps=8,
         min_updates=200,
