@@ -38,7 +38,7 @@ def by_output(linear: keras.Layer) -> tuple[int, ...]:
     return (-1, 1) if isinstance(linear, layers.Conv2DTranspose) else (-1,)
 
 
-def even_gains(model: keras.Model) -> None:
+def even_gains(model: keras.Model, *, but: tuple[str, ...] = ()) -> None:
     """Write kernels and the statistics behind them so that a norm amplifies all channels alike.
 
     A channel that never varied has a deviation of next to nothing, by which what its kernel learns
@@ -49,8 +49,11 @@ def even_gains(model: keras.Model) -> None:
 
     Args:
         model: functional; its outputs stay as they are, to float rounding.
+        but: beginnings of names of norms that are left alone.
     """
     for norm, layer in foldable_norms(model).values():
+        if norm.name.startswith(but):
+            continue
         variance, mean = np.asarray(norm.moving_variance), np.asarray(norm.moving_mean)
         gain = 1 / np.sqrt(variance.astype(np.float64) + norm.epsilon)
         gain *= np.abs(norm.gamma) if norm.scale else 1.0

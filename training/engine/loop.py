@@ -220,8 +220,8 @@ class _Loop:
     def run(self, validation: Any, requests: StopRequests) -> None:
         """Train to the end from wherever the last checkpoint is."""
         self._restore()
-        if self.config.norms == "stored" and not (self.history or self.first_step):
-            even_gains(self.work.network)
+        if self.config.norms != "batches" and not (self.history or self.first_step):
+            even_gains(self.work.network, but=self._norms_that_follow)
         if self._is_to_solve():
             self._solve_head(requests)
         total = self.config.epochs * self.steps
@@ -252,6 +252,11 @@ class _Loop:
             callbacks=[*averages, _Watch(self, progress, requests)],
             verbose=0,
         )
+
+    @property
+    def _norms_that_follow(self) -> tuple[str, ...]:
+        """Beginnings of names, where not all norms follow their batches."""
+        return self.work.head if self.config.norms == "backbone" else ()
 
     def _is_to_solve(self) -> bool:
         """Whether the first epoch is a probe that is still to come."""
@@ -289,12 +294,13 @@ class _Loop:
     def _begin_phase(self, first: int, last: int, *, resumed: bool) -> None:
         """Compile for the epochs from `first` to `last`."""
         frozen = last <= self.config.freeze_epochs
+        stored = self.config.norms != "batches"
         shares = optimizers.layer_shares(self.work.network, self.config.first_layer_rate)
         for layer, trainable in zip(self.work.network.layers, self._trainable, strict=True):
             of_head = layer.name.startswith(self.work.head)
             learns = of_head or (not frozen and shares.get(layer.name, 1.0) > 0)
             _set_trainable(layer, trainable and learns)
-            if self.config.norms == "stored" or (self.config.norms == "backbone" and not of_head):
+            if stored and not layer.name.startswith(self._norms_that_follow):
                 _keep_statistics(layer)
             elif trainable and not layer.trainable:
                 _follow_batches(layer)
