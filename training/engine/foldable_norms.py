@@ -58,7 +58,8 @@ def even_gains(model: keras.Model, *, but: tuple[str, ...] = ()) -> None:
         gain = 1 / np.sqrt(variance.astype(np.float64) + norm.epsilon)
         gain *= np.abs(norm.gamma) if norm.scale else 1.0
         factor = np.maximum(1.0, gain / max(np.median(gain), 1e-12))
-        norm.moving_variance.assign(factor**2 * (variance + norm.epsilon) - norm.epsilon)
+        wider = factor**2 * (variance + norm.epsilon) - norm.epsilon
+        norm.moving_variance.assign(np.where(factor > 1, wider, variance))
         norm.moving_mean.assign(factor * mean)
         layer.kernel.assign(np.asarray(layer.kernel) * factor.reshape(by_output(layer)))
         if layer.use_bias:

@@ -220,7 +220,8 @@ class _Loop:
     def run(self, validation: Any, requests: StopRequests) -> None:
         """Train to the end from wherever the last checkpoint is."""
         self._restore()
-        if self.config.norms != "batches" and not (self.history or self.first_step):
+        learns = self.config.norms != "batches" and self.config.epochs > self.config.freeze_epochs
+        if learns and not (self.history or self.first_step):
             even_gains(self.work.network, but=self._norms_that_follow)
         if self._is_to_solve():
             self._solve_head(requests)

@@ -157,6 +157,45 @@ def test_unfreezing_keeps_the_statistics_and_never_ends_below_the_probe(
     assert all(layer.trainable for layer in model.layers)
 
 
+def test_layers_whose_share_of_the_rate_is_small_stay_as_they_are(tmp_path: Path) -> None:
+    """Of five layers with weights the last two have a sixth of the rate, and all of it."""
+    config = dataclasses.replace(CONFIG, first_layer_rate=1e-3)
+    model, fitted = run(tmp_path, config, validation=None)
+    assert fitted.best_epoch == 3
+    moved = {
+        layer.name: any(
+            bool(np.any(one != other))
+            for one, other in zip(layer.get_weights(), same.get_weights(), strict=True)
+        )
+        for layer, same in zip(model.layers, network().layers, strict=True)
+        if layer.weights
+    }
+    assert moved == {
+        "stem": False, "stem_norm": False, "stage1": False, "stage1_norm": True, "logits": True,
+    }  # fmt: skip
+    assert all(layer.trainable for layer in model.layers)
+
+
+def test_a_channel_that_never_varied_moves_no_further_than_others(tmp_path: Path) -> None:
+    model = network()
+    norm = model.get_layer("stem_norm")
+    variance = np.ones(8, np.float32)
+    variance[3] = 0.0
+    norm.moving_variance.assign(variance)
+    before = model.get_weights()
+    inputs = TARGET.normalise(pictures(8, 32).pictures)  # type: ignore[arg-type]
+    logits = ops.convert_to_numpy(model(inputs, training=False))
+    fit(
+        model, source=SOURCE, preprocessing=TARGET, folder=tmp_path, train=pictures(100),
+        validation=None, history_file=tmp_path / "history.csv",
+        config=dataclasses.replace(CONFIG, learning_rate=1e-9, freeze_epochs=0, probe="no"),
+    )  # fmt: skip
+    np.testing.assert_allclose(norm.moving_variance[3], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(model.get_weights()[0][..., 3], 31.64 * before[0][..., 3], rtol=1e-3)
+    after = ops.convert_to_numpy(model(inputs, training=False))
+    np.testing.assert_allclose(after, logits, rtol=1e-3, atol=1e-4)
+
+
 @IN_CI
 def test_a_worse_training_gives_the_probe_back(
     alone: tuple[keras.Model, Fitted], tmp_path: Path
