@@ -16,11 +16,11 @@ def foldable_norms(
     """Batch norms by name, each with the linear layer whose only reader it is.
 
     Args:
-        model: functional.
+        model: functional. A norm behind several layers is behind none alone.
     """
     found = {}
     for norm in model.layers:
-        if not isinstance(norm, layers.BatchNormalization):
+        if not isinstance(norm, layers.BatchNormalization) or len(norm._inbound_nodes) != 1:
             continue
         maker = norm.input._keras_history.operation
         alone = len(maker._outbound_nodes) == 1

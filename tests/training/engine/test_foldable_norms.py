@@ -54,6 +54,14 @@ def test_no_channel_is_amplified_more_than_the_median_and_answers_stay() -> None
         np.testing.assert_array_equal(now, old)
 
 
+def test_a_norm_behind_two_layers_is_nobodys_alone() -> None:
+    inputs = keras.Input((6, 6, 3))
+    norm = layers.BatchNormalization()
+    ends = [norm(layers.Conv2D(4, 3)(inputs)) for _ in range(2)]
+    model = keras.Model(inputs, layers.Add()(ends))
+    assert foldable_norms(model) == {}
+
+
 def gains(norm: layers.BatchNormalization) -> np.ndarray:
     gamma = np.abs(norm.gamma) if norm.scale else 1.0
     return gamma / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
