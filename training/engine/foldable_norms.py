@@ -54,13 +54,17 @@ def even_gains(model: keras.Model, *, but: tuple[str, ...] = ()) -> None:
     for norm, layer in foldable_norms(model).values():
         if norm.name.startswith(but):
             continue
-        variance, mean = np.asarray(norm.moving_variance), np.asarray(norm.moving_mean)
+        variance, mean = _numbers(norm.moving_variance), _numbers(norm.moving_mean)
         gain = 1 / np.sqrt(variance.astype(np.float64) + norm.epsilon)
-        gain *= np.abs(norm.gamma) if norm.scale else 1.0
+        gain *= np.abs(_numbers(norm.gamma)) if norm.scale else 1.0
         factor = np.maximum(1.0, gain / max(np.median(gain), 1e-12))
         wider = factor**2 * (variance + norm.epsilon) - norm.epsilon
         norm.moving_variance.assign(np.where(factor > 1, wider, variance))
         norm.moving_mean.assign(factor * mean)
-        layer.kernel.assign(np.asarray(layer.kernel) * factor.reshape(by_output(layer)))
+        layer.kernel.assign(_numbers(layer.kernel) * factor.reshape(by_output(layer)))
         if layer.use_bias:
-            layer.bias.assign(factor * np.asarray(layer.bias))
+            layer.bias.assign(factor * _numbers(layer.bias))
+
+
+def _numbers(variable: keras.Variable) -> np.ndarray:
+    return keras.ops.convert_to_numpy(variable)
