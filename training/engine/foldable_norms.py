@@ -16,14 +16,15 @@ def foldable_norms(
     """Batch norms by name, each with the linear layer whose only reader it is.
 
     Args:
-        model: functional. A norm behind several layers is behind none alone.
+        model: functional. A norm behind several layers is behind none alone, nor is one behind a
+            layer whose output is the model's too.
     """
-    found = {}
+    found, ends = {}, {id(output) for output in model.outputs}
     for norm in model.layers:
         if not isinstance(norm, layers.BatchNormalization) or len(norm._inbound_nodes) != 1:
             continue
         maker = norm.input._keras_history.operation
-        alone = len(maker._outbound_nodes) == 1
+        alone = len(maker._outbound_nodes) == 1 and id(norm.input) not in ends
         if isinstance(maker, LINEAR) and alone and maker.activation is keras.activations.linear:
             found[norm.name] = (norm, maker)
     return found

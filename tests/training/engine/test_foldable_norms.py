@@ -67,6 +67,14 @@ def test_a_norm_behind_two_layers_is_nobodys_alone() -> None:
     assert foldable_norms(model) == {}
 
 
+def test_a_layer_whose_output_is_the_models_too_keeps_it() -> None:
+    inputs = keras.Input((6, 6, 3))
+    before = layers.Conv2D(4, 3)(inputs)
+    behind = layers.BatchNormalization(name="norm")(before)
+    assert foldable_norms(keras.Model(inputs, behind)).keys() == {"norm"}
+    assert foldable_norms(keras.Model(inputs, [before, behind])) == {}
+
+
 def gains(norm: layers.BatchNormalization) -> np.ndarray:
     gamma = np.abs(np.asarray(norm.gamma)) if norm.scale else 1.0
     return gamma / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
