@@ -108,12 +108,11 @@ def shrink(
         raise InputError(f"{run.folder}: {nothing}; train it on before it is shrunk")
     measured: dict[str, Result] = {}
     tried: list[str] = []
-    passed_over = _too_long(variants, _kernels(builder), budget)
+    passed_over: dict[str, str] = {}
+    too_long = _too_long(variants, _kernels(builder), budget)
     met = ""
     for variant in variants:
-        if variant.name in passed_over:
-            continue
-        if reason := _hopeless(variant, measured, budget):
+        if reason := too_long.get(variant.name) or _hopeless(variant, measured, budget):
             passed_over[variant.name] = reason
             continue
         try:
@@ -209,7 +208,7 @@ def _least(variant: Variant, kernels: int) -> int:
     """Bytes that so many numbers take at least."""
     if any(isinstance(step, ChannelPrune) for step in variant.steps):
         return 0
-    return kernels * min(variant.weight_bits, *variant.mixed_bits, 32) // 8
+    return kernels * min((variant.weight_bits, *variant.mixed_bits)) // 8
 
 
 def _hopeless(variant: Variant, measured: Mapping[str, Result], budget: Budget) -> str | None:
