@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from training.engine.foldable_norms import by_output, foldable_norms
+from training.engine.foldable_norms import by_output, foldable_norms, moments
 
 
 def fold_batch_norms(model: keras.Model) -> keras.Model:
@@ -69,13 +69,10 @@ def copy_weights(
 
 def _folded(linear: keras.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:
     """Kernel and bias of both as one, computed in double precision, as the layer holds them."""
-    count = norm.moving_mean.shape[0]
-    gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones(count)
-    beta = np.asarray(norm.beta, np.float64) if norm.center else np.zeros(count)
-    gain = gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
+    gain, mean, shift = moments(norm)
     kernel = np.asarray(linear.kernel, np.float64)
-    bias = np.asarray(linear.bias, np.float64) if linear.use_bias else np.zeros(count)
-    shifted = (bias - np.asarray(norm.moving_mean, np.float64)) * gain + beta
+    bias = np.asarray(linear.bias, np.float64) if linear.use_bias else 0.0
+    shifted = (bias - mean) * gain + shift
     scaled = kernel * gain.reshape(by_output(linear))
     dtype = linear.kernel.dtype
     return [scaled.astype(dtype), shifted.astype(dtype)]

@@ -21,6 +21,7 @@ import numpy as np
 from keras import layers
 
 from export.graph.fold_norm import copy_weights, without_norms
+from training.engine.foldable_norms import moments
 
 _KERNELS = (layers.Conv2D, layers.DepthwiseConv2D)
 
@@ -111,7 +112,7 @@ class _Branch:
         if self.kernel is not None and self.kernel.use_bias:
             shift = np.asarray(self.kernel.bias, np.float64)
         for norm in self.norms:
-            scale, mean, beta = _moments(norm)
+            scale, mean, beta = moments(norm)
             gain, shift = gain * scale, (shift - mean) * scale + beta
         return gain, shift
 
@@ -346,14 +347,6 @@ def _padding_behind(
     return max((output - 1) * stride + kernel - side - before, 0)
 
 
-def _moments(norm: layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gain, mean and shift of each channel at inference: (x - mean) * gain + shift."""
-    mean = np.asarray(norm.moving_mean, np.float64)
-    gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones_like(mean)
-    beta = np.asarray(norm.beta, np.float64) if norm.center else np.zeros_like(mean)
-    return gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon), mean, beta
-
-
 def _joined(model: keras.Model, sums: dict[str, list[_Sum]]) -> keras.Model:
     """A twin with convolutions in place of sums."""
     starts: dict[str, Any] = {}
@@ -413,7 +406,7 @@ def _leading_norms(model: keras.Model) -> Iterator[tuple[str, list[str]]]:
 
 
 def _with_norm_in_front(dense: layers.Dense, norm: layers.BatchNormalization) -> list[np.ndarray]:
-    gain, mean, beta = _moments(norm)
+    gain, mean, beta = moments(norm)
     kernel = np.asarray(dense.kernel, np.float64)
     bias = np.asarray(dense.bias, np.float64) if dense.use_bias else 0.0
     shifted = bias + (beta - mean * gain) @ kernel

@@ -39,6 +39,14 @@ def by_output(linear: keras.Layer) -> tuple[int, ...]:
     return (-1, 1) if isinstance(linear, layers.Conv2DTranspose) else (-1,)
 
 
+def moments(norm: layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gain, mean and shift of each channel at inference: (x - mean) * gain + shift; float64."""
+    mean = _numbers(norm.moving_mean)
+    gamma = _numbers(norm.gamma) if norm.scale else np.ones_like(mean)
+    shift = _numbers(norm.beta) if norm.center else np.zeros_like(mean)
+    return gamma / np.sqrt(_numbers(norm.moving_variance) + norm.epsilon), mean, shift
+
+
 def even_gains(model: keras.Model, *, but: tuple[str, ...] = ()) -> None:
     """Write kernels and the statistics behind them so that a norm amplifies all channels alike.
 
@@ -55,10 +63,10 @@ def even_gains(model: keras.Model, *, but: tuple[str, ...] = ()) -> None:
     for norm, layer in foldable_norms(model).values():
         if norm.name.startswith(but):
             continue
-        variance, mean = _numbers(norm.moving_variance), _numbers(norm.moving_mean)
-        gain = 1 / np.sqrt(variance.astype(np.float64) + norm.epsilon)
-        gain *= np.abs(_numbers(norm.gamma)) if norm.scale else 1.0
+        gain, mean, _shift = moments(norm)
+        gain = np.abs(gain)
         factor = np.maximum(1.0, gain / max(np.median(gain), 1e-12))
+        variance = _numbers(norm.moving_variance)
         wider = factor**2 * (variance + norm.epsilon) - norm.epsilon
         norm.moving_variance.assign(np.where(factor > 1, wider, variance))
         norm.moving_mean.assign(factor * mean)
@@ -68,4 +76,4 @@ def even_gains(model: keras.Model, *, but: tuple[str, ...] = ()) -> None:
 
 
 def _numbers(variable: keras.Variable) -> np.ndarray:
-    return keras.ops.convert_to_numpy(variable)
+    return np.asarray(keras.ops.convert_to_numpy(variable), np.float64)

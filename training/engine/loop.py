@@ -220,9 +220,6 @@ class _Loop:
     def run(self, validation: Any, requests: StopRequests) -> None:
         """Train to the end from wherever the last checkpoint is."""
         self._restore()
-        learns = self.config.norms != "batches" and self.config.epochs > self.config.freeze_epochs
-        if learns and not (self.history or self.first_step):
-            even_gains(self.work.network, but=self._norms_that_follow)
         if self._is_to_solve():
             self._solve_head(requests)
         total = self.config.epochs * self.steps
@@ -253,11 +250,6 @@ class _Loop:
             callbacks=[*averages, _Watch(self, progress, requests)],
             verbose=0,
         )
-
-    @property
-    def _norms_that_follow(self) -> tuple[str, ...]:
-        """Beginnings of names, where not all norms follow their batches."""
-        return self.work.head if self.config.norms == "backbone" else ()
 
     def _is_to_solve(self) -> bool:
         """Whether the first epoch is a probe that is still to come."""
@@ -296,12 +288,15 @@ class _Loop:
         """Compile for the epochs from `first` to `last`."""
         frozen = last <= self.config.freeze_epochs
         stored = self.config.norms != "batches"
+        follow = self.work.head if self.config.norms == "backbone" else ()
+        if stored and not (frozen or resumed):
+            even_gains(self.work.network, but=follow)
         shares = optimizers.layer_shares(self.work.network, self.config.first_layer_rate)
         for layer, trainable in zip(self.work.network.layers, self._trainable, strict=True):
             of_head = layer.name.startswith(self.work.head)
             learns = of_head or (not frozen and shares.get(layer.name, 1.0) > 0)
             _set_trainable(layer, trainable and learns)
-            if stored and not layer.name.startswith(self._norms_that_follow):
+            if stored and not layer.name.startswith(follow):
                 _keep_statistics(layer)
             elif trainable and not layer.trainable:
                 _follow_batches(layer)
