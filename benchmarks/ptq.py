@@ -62,8 +62,7 @@ PARTS = {
     "all but varied images": Parts(varied=False),
     "all": Parts(),
 }
-# What a precision has nothing of.
-POINTLESS = {"ranges by error", "channels of one size", "dead channels filled"}
+OF_INT8 = {"ranges by error", "dead channels filled"}  # of its activations
 # Photos in Debian's packages, none of which is tested on, by folder; each name is some file's stem.
 DEBIAN = {
     "usr/share/doc/opencv-doc/examples/data": (
@@ -204,7 +203,7 @@ def main() -> None:
         plain = quantise_file(to_tflite(network), variant, preprocessing, calibration)
         show(f"plain_{name}", plain, _cpu_seconds() - began)
         for part, parts in (PARTS if asked.parts else {"all": Parts()}).items():
-            if part in POINTLESS and not variant.calibrated:
+            if part in _pointless(variant):
                 continue
             began = _cpu_seconds()
             file, told = reconstructed(
@@ -226,6 +225,13 @@ def main() -> None:
             "calibrate on."
         )
         asked.out.write_text("\n".join(["# Quantisation of real weights", "", told, "", *rows, ""]))
+
+
+def _pointless(variant: Variant) -> set[str]:
+    """Parts that a precision has nothing of."""
+    if variant.calibrated:
+        return set()
+    return OF_INT8 if variant.weight_bits == 4 else {*OF_INT8, "channels of one size"}
 
 
 def _cpu_seconds() -> float:

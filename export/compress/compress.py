@@ -77,7 +77,7 @@ _MISTAKES_KEPT = 200
 # Bytes by which the self-test of a quantised file is longer at most than that of the float one.
 _SELFTEST = 512
 # Raised when the same recipe writes another file: those of before are made again.
-_EDITION = 9
+_EDITION = 10
 
 
 @once.scope()

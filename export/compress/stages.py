@@ -64,7 +64,7 @@ _SCORED_PICTURES = 512  # that channels are scored on
 _SCORED_AT_ONCE = 64
 # Raised when the same steps learn from other pictures, or by another loss.
 _EDITION = 2
-_QAT_EDITION = 3  # from the reconstructed network on, with learnt steps
+_QAT_EDITION = 4  # from the reconstructed network on, with learnt steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,9 +12,12 @@ once: as it was, and as it has become so far. At every linear layer
 and where the file has integers for activations, the range of each is chosen by the error that it
 causes (`export.compress.reconstruct.ranges`) and felt by everything behind it.
 
-Before it, channels that share a scale are brought nearer to one size where that is exact
-(`export.compress.reconstruct.equalise`), and dead channels become copies of those whose rounding
-errs most (`export.compress.reconstruct.split`). Half of the images that are looked at are made of
+Before it, channels that share a scale are brought nearer to one size where that is exact, and so
+are the weights of four bits that read each channel (`export.compress.reconstruct.equalise`); dead
+channels become copies of those whose rounding errs most (`export.compress.reconstruct.split`).
+
+In all that is summed up over images, a loud one counts no more than the others
+(`export.compress.reconstruct.loud`). Half of the images that are looked at are made of
 others, and behind the first layers four times as many join (`export.compress.reconstruct.varied`).
 
 What could fit the calibration images alone is judged on groups of them that were left out

@@ -1,5 +1,7 @@
 """Bring the channels of a tensor to one size, where nothing but linear layers can tell.
 
+Or the weights that read it: `with_even_columns`, of kernels of few bits.
+
 An activation of an int8 file has one scale for all of its channels, which is the loudest one's: a
 channel that is thirty times as quiet has eight steps left. Where a tensor is made by layers with
 kernels and read by such, and what lies between them (sums, pooling, a ReLU without a cap) makes
@@ -39,6 +41,7 @@ _HANDED_ON = (
     *(layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.MaxPooling2D),
     *(layers.UpSampling2D, layers.ZeroPadding2D),
 )
+_FEW_BITS = 4
 _ROOT = 0.5
 _MOST = 8.0
 _FEW = 16  # images that ranges are chosen on, and others that it is judged on
@@ -115,6 +118,54 @@ def equalised(
         chain: np.clip(np.maximum(share, 1e-12) ** -_ROOT, 1.0, _MOST)
         for chain, share in loudest.items()
     }
+    return _scaled(model, chains, factors)
+
+
+def with_even_columns(model: keras.Model, format_: Format) -> keras.Model:
+    """A twin whose kernels of four bits have weights of one size for each channel that they read.
+
+    A kernel has a scale for each channel that it writes, which its largest weight sets: the weights
+    of a channel whose readers' weights are half as large as usual have half of the sixteen steps.
+    Where it is exact, such a channel is made quieter by what writes it, whose scales make up for
+    that, and louder by all that read it. On crops of nine photos, EfficientNet-Lite0's weight_int4
+    had 9.9 dB and the same top-1 on 69.8% without, 10.3 dB and 74.2% with it (benchmarks/ptq.md).
+
+    Args:
+        model: as of `reconstruct`; itself where there is nothing to do.
+        format_: of the file.
+    """
+    chains = _Chains(model, format_.kept)
+    columns: dict[int, list[np.ndarray]] = {}
+    for step in steps(model):
+        layer = step.operation
+        few = isinstance(layer, LINEAR) and (format_.bits(layer) or 8) <= _FEW_BITS
+        if few and not isinstance(layer, layers.DepthwiseConv2D):
+            chain = chains.of(inputs_of(step)[0])
+            if chain is not None:
+                columns.setdefault(chain, []).append(_columns(layer))
+    if not columns:
+        return model
+    factors = {}
+    for chain, squares in columns.items():
+        sizes = np.sqrt(np.mean(squares, axis=0))
+        usual = np.exp(np.mean(np.log(np.maximum(sizes, 1e-12))))
+        factors[chain] = np.clip(sizes / usual, 1 / _MOST, _MOST)
+    return _scaled(model, chains, factors)
+
+
+def _columns(layer: layers.Layer) -> np.ndarray:
+    """(inputs,) mean squares of the weights that read each channel, those of all outputs alike."""
+    kernel = np.asarray(layer.kernel, np.float64)
+    kernel = kernel.reshape(-1, *kernel.shape[-2:])  # (taps, inputs, outputs)
+    if isinstance(layer, layers.Conv2DTranspose):
+        kernel = kernel.transpose(0, 2, 1)
+    sizes = np.mean(np.square(kernel), axis=(0, 1), keepdims=True)
+    found: np.ndarray = np.mean(np.square(kernel) / np.maximum(sizes, 1e-24), axis=(0, 2))
+    return found
+
+
+def _scaled(model: keras.Model, chains: _Chains, factors: Mapping[int, np.ndarray]) -> keras.Model:
+    """A twin whose tensors are so many times as large, by the chain that they belong to."""
     twin = with_bare_layers(model)
     for step in steps(model):
         if isinstance(step.operation, LINEAR):

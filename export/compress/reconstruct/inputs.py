@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from keras import layers
 
+from export.compress.reconstruct.loud import weights_of_images
+
 # Places for each weight of a kernel, in all pictures together, and the fewest.
 _PLACES = 12
 _FEWEST_PLACES, _FEWEST_OF_DEPTHWISE = 4000, 1500
@@ -76,6 +78,8 @@ def channel_scales(layer: layers.Layer, scales: np.ndarray) -> np.ndarray:
 class Moments:
     """How what a kernel meets varies. A bias can make up for the mean: it is not in there.
 
+    Places of images that are far louder than most count less (`export.compress.reconstruct.loud`).
+
     Attributes:
         inputs: (g, k, k) covariances of what the layer is given.
         crossed: (g, k, k) of what it was given in the float network (rows) with that; None where
@@ -116,9 +120,10 @@ def moments(
         wanted: those of the float network, of the same shape.
         groups: of images, in the order of `x`; of two-stage detectors several inputs are of one.
     """
-    now, of_inputs = _centred(layer, x, seed)
+    weights = weights_of_images(x if wanted is None else wanted)
+    now, of_inputs = _centred(layer, x, seed, weights)
     # Of what a layer is given as it was, nothing is to be made up for.
-    then = None if wanted is None or wanted is x else _centred(layer, wanted, seed)[0]
+    then = None if wanted is None or wanted is x else _centred(layer, wanted, seed, weights)[0]
     if then is None or groups is None:
         return _moments(layer, now, then)
     numbers = np.repeat(groups, len(x) // len(groups))[of_inputs]
@@ -157,8 +162,14 @@ def covariances(layer: layers.Layer, x: np.ndarray, seed: int) -> np.ndarray:
     return moments(layer, x, seed).inputs
 
 
-def _centred(layer: layers.Layer, x: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(g, places, k) without their mean, and (places,) of which row of `x` each is."""
+def _centred(
+    layer: layers.Layer, x: np.ndarray, seed: int, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(g, places, k) without their mean, and (places,) of which row of `x` each is.
+
+    Args:
+        weights: (n,) of the rows; what is squared of a place is multiplied by its row's.
+    """
     rng = np.random.default_rng(seed)
     if isinstance(layer, layers.Dense):
         rows = x.reshape(-1, x.shape[-1])
@@ -170,7 +181,11 @@ def _centred(layer: layers.Layer, x: np.ndarray, seed: int) -> tuple[np.ndarray,
     if shares_scales(layer) and not isinstance(layer, layers.Conv2DTranspose):
         parts = patches.reshape(patches.shape[1], groups_of(layer), -1)
         patches = parts.transpose(1, 0, 2)
-    return patches - patches.mean(axis=1, keepdims=True), of_inputs
+    if weights.min() == weights.max():
+        return patches - patches.mean(axis=1, keepdims=True), of_inputs
+    count = (weights / weights.mean())[of_inputs].astype(np.float32)[:, None]
+    mean = (patches * count).mean(axis=1, keepdims=True) / count.mean()
+    return (patches - mean) * np.sqrt(count), of_inputs
 
 
 def _places(layer: layers.Layer) -> int:

@@ -371,7 +371,7 @@ def _ranges(
     for start in range(0, len(x), count):
         values = probe([x[start : start + count]], training=False)
         for one, value in zip(drawn, keras.tree.flatten(values), strict=True):
-            one.append(_drawn(np.asarray(value).reshape(-1), rng))
+            one.append(_drawn(np.asarray(value), rng))
     ends = {one._keras_history.operation.name for one in model.outputs}
     for layer, some in zip(scaled, drawn, strict=True):
         if layer.name in format_.fixed:
@@ -383,11 +383,14 @@ def _ranges(
 
 
 def _drawn(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Some, and the least and the largest."""
-    if len(values) <= _DRAWN:
-        return values
-    ends = np.array([values.min(), values.max()], values.dtype)
-    return np.concatenate([values[rng.integers(0, len(values), _DRAWN)], ends])
+    """(n, some) of each image, and its least and largest."""
+    rows = values.reshape(len(values), -1)
+    most = max(1, _DRAWN // len(rows))
+    if rows.shape[1] <= most:
+        return rows
+    drawn = rng.integers(0, rows.shape[1], (len(rows), most))
+    ends = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
+    return np.concatenate([np.take_along_axis(rows, drawn, 1), *ends], axis=1)
 
 
 def _nearest(layer: Any, bits: int) -> Change:

@@ -21,6 +21,7 @@ from export.compress.reconstruct.inputs import (
     moments,
     shares_scales,
 )
+from export.compress.reconstruct.loud import weights_of_images
 from export.compress.reconstruct.measure import noise
 from export.compress.reconstruct.ranges import (
     Range,
@@ -61,8 +62,8 @@ class Parts:
             (`export.compress.reconstruct.targets`).
         biases: whether they are corrected.
         ranges: whether those of activations are chosen by error, not least and largest value.
-        equalising: whether channels of int8 activations are brought to one size where that helps
-            (`export.compress.reconstruct.equalise`).
+        equalising: whether channels of int8 activations are brought to one size where that helps,
+            and what reads a channel in four bits (`export.compress.reconstruct.equalise`).
         splitting: whether dead channels of int8 networks become copies of others
             (`export.compress.reconstruct.split`).
         varied: whether images made of the calibration images are looked at too
@@ -402,11 +403,17 @@ class _Work:
 
 def _correct(layer: layers.Layer, found: np.ndarray, wanted: np.ndarray) -> None:
     """Move a bias, and with it what was found."""
-    axes = tuple(range(found.ndim - 1))
-    moved = wanted.mean(axis=axes, dtype=np.float64) - found.mean(axis=axes, dtype=np.float64)
+    weights = weights_of_images(wanted)
+    means = (_of_images(one).mean(axis=1, dtype=np.float64) for one in (wanted, found))
+    moved = np.average(np.subtract(*means), axis=0, weights=weights)
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, (bias + moved).astype(np.float32)])
     found += moved.astype(np.float32)
+
+
+def _of_images(x: np.ndarray) -> np.ndarray:
+    """(n, ..., channels) -> (n, places, channels)."""
+    return x.reshape(len(x), -1, x.shape[-1])
 
 
 def _by_image(x: np.ndarray) -> np.ndarray:

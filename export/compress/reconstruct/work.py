@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from export.compress.reconstruct.equalise import better
+from export.compress.reconstruct.equalise import better, with_even_columns
 from export.compress.reconstruct.groups import alike
 from export.compress.reconstruct.measure import heads_noise
 from export.compress.reconstruct.network import NEAREST, Format, Parts, looked_at, reconstruct
@@ -69,6 +69,8 @@ class Work:
                 self.model = split(model, self.x, between, kept=format_.kept)
             if parts.equalising:
                 self.model = better(self.model, format_, self.x, self.groups)
+        elif parts.equalising and not self.regions:
+            self.model = with_even_columns(model, format_)
         whole = parts.varied and not self.regions
         self.more = functools.partial(self._more, rng) if whole else None
         given = (self.model, format_, self.x)

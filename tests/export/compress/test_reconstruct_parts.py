@@ -45,9 +45,7 @@ def grouped(given: np.ndarray, now: np.ndarray) -> Moments:
     """Of (groups, places, k) inputs of a float network's layer, and of what they have become."""
     layer = layers.Dense(1)
     layer.build((None, given.shape[-1]))
-    numbers = np.repeat(np.arange(len(given)), given.shape[1])
-    flat = (one.reshape(-1, given.shape[-1]) for one in (now, given))
-    return moments(layer, next(flat), 0, next(flat), numbers)
+    return moments(layer, now, 0, given, np.arange(len(given)))
 
 
 @pytest.mark.parametrize("bits", [4, 8])
