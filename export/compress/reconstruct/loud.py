@@ -5,20 +5,21 @@ block: of 200 images of one training set, two had activations in MobileNetV3-Sma
 that were fifty times as large as those of the others. Ranges that held them, or had the least
 squared error over all images, left six of 256 steps to everyone else, and a bias that was corrected
 for them was wrong for everyone else. Wherever calibration images are summed up, those of more than
-four times the median's energy therefore count less, and the less, the louder they are: what all
-decide is what ordinary ones decide.
+sixteen times the median's energy therefore count less, and the less, the louder they are: what all
+decide is what ordinary ones decide. (From four times on, which textured photos are in a network's
+first layers, MobileNetV3-Small gained 1 dB more and EfficientNet-Lite0's weight_int4 nothing.)
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-_USUAL = 4.0  # energies of the median: twice as loud
-_ORDINARY = 1 / 16  # weight of four times as loud
+_USUAL = 16.0  # energies of the median: four times as loud
+_ORDINARY = 1 / 16  # weight of eight times as loud
 
 
 def weights_of_images(x: np.ndarray) -> np.ndarray:
-    """(n,) float64 weights of (n, ...) images, 1 up to four times the median energy.
+    """(n,) float64 weights of (n, ...) images, 1 up to sixteen times the median energy.
 
     Above it they fall with the square of the energy, so that what squares of a very loud image are
     multiplied by makes them next to nothing. All are 1 where half of the images are zeros: nothing

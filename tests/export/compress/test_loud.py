@@ -23,12 +23,12 @@ SIDE = 12
 PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, channels=3, mean=127.0, std=128.0)
 
 
-def test_images_beyond_four_times_the_usual_energy_count_less() -> None:
-    energies = np.array([1.0, 0.0, 2.0, 4.0, 80.0, 1.0, 1.0])
+def test_images_beyond_sixteen_times_the_usual_energy_count_less() -> None:
+    energies = np.array([1.0, 0.0, 2.0, 16.0, 320.0, 1.0, 1.0])
     x = np.sqrt(energies)[:, None, None] * np.array([[0.6], [0.8]])
     weights = weights_of_images(x)
     np.testing.assert_allclose(weights, [1, 1, 1, 1, 0.05**2, 1, 1])
-    np.testing.assert_array_equal(are_ordinary(weights), energies < 80)
+    np.testing.assert_array_equal(are_ordinary(weights), energies < 320)
     # Where most images are zeros, the others are not the exception.
     np.testing.assert_array_equal(weights_of_images(x * (energies > 2)[:, None, None]), 1)
 
