@@ -127,8 +127,7 @@ def with_even_columns(model: keras.Model, format_: Format) -> keras.Model:
     A kernel has a scale for each channel that it writes, which its largest weight sets: the weights
     of a channel whose readers' weights are half as large as usual have half of the sixteen steps.
     Where it is exact, such a channel is made quieter by what writes it, whose scales make up for
-    that, and louder by all that read it. On crops of nine photos, EfficientNet-Lite0's weight_int4
-    had 9.9 dB and the same top-1 on 69.8% without, 10.3 dB and 74.2% with it (benchmarks/ptq.md).
+    that, and louder by all that read it (benchmarks/ptq.md: what it brings).
 
     Args:
         model: as of `reconstruct`; itself where there is nothing to do.

@@ -3,8 +3,8 @@
 Two hundred and fifty-six steps over a range that a single loud value sets are coarse for all
 others. Clipping that value costs its own error and spares everyone else's; the best trade is where
 the mean squared error is least (Banner et al. 2019, arXiv 1810.05723, find it from a distribution;
-here it is searched for on the values themselves). The error is each image's in proportion to its
-own size (`export.compress.reconstruct.loud`): else a loud image's would be all that counts.
+here it is searched for on the values themselves). That of an image far louder than most hardly
+counts (`export.compress.reconstruct.loud`): else it would be all that does.
 """
 
 from __future__ import annotations
