@@ -371,7 +371,7 @@ def _ranges(
     for start in range(0, len(x), count):
         values = probe([x[start : start + count]], training=False)
         for one, value in zip(drawn, keras.tree.flatten(values), strict=True):
-            one.append(_drawn(np.asarray(value), rng))
+            one.append(_drawn(np.asarray(value), max(1, _DRAWN // count), rng))
     ends = {one._keras_history.operation.name for one in model.outputs}
     for layer, some in zip(scaled, drawn, strict=True):
         if layer.name in format_.fixed:
@@ -382,10 +382,9 @@ def _ranges(
             yield layer.name, range_by_error(np.concatenate(some), rng)
 
 
-def _drawn(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(n, some) of each image, and its least and largest."""
+def _drawn(values: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, some) of each image, and its least and largest; at most so many where it has more."""
     rows = values.reshape(len(values), -1)
-    most = max(1, _DRAWN // len(rows))
     if rows.shape[1] <= most:
         return rows
     drawn = rng.integers(0, rows.shape[1], (len(rows), most))

@@ -20,7 +20,7 @@ from export.artefacts.variants import Settings, parse_variant
 from export.compress.compress import compress
 from export.compress.reconstruct import keep_float, sensitivity
 from export.compress.reconstruct.files import reconstructed
-from export.compress.reconstruct.keep_float import LEAST_GAIN, MOST_GROWTH, MOST_PARTITIONS
+from export.compress.reconstruct.keep_float import ENOUGH, LEAST_GAIN, MOST_GROWTH, MOST_PARTITIONS
 from export.compress.reconstruct.measure import answers, comparable, noise, weights_of
 from export.compress.reconstruct.network import with_bare_layers
 from export.compress.reconstruct.ranges import fake_quantised, whole_range
@@ -134,7 +134,7 @@ def test_exactly_what_int8_ruins_stays_float(ruined: str, chosen: list[str]) -> 
     kept = told["float_layers"]
     assert kept["layers"] == chosen
     int8_db = max(before["plain_db"], before["reconstructed_db"])
-    assert kept["int8_db"] == int8_db < 20
+    assert kept["int8_db"] == int8_db < ENOUGH
     assert kept["db"] - int8_db > 2 * LEAST_GAIN
     # On other images than those that chose, by the runtime.
     pictures = pictures_of(1, 24, SIDE)
