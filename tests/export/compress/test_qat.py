@@ -36,6 +36,7 @@ from export.compress.int8_tensors import (
     has_scale,
 )
 from export.compress.qat import QATResult, lowered_for_training, train_aware
+from export.compress.reconstruct.equalise import with_even_columns
 from export.compress.reconstruct.files import file_format
 from export.compress.reconstruct.network import Reconstruction, reconstruct, with_bare_layers
 from export.graph.fold_norm import fold_batch_norms
@@ -336,6 +337,8 @@ def begun_of(model: keras.Model, variant: str) -> tuple[Reconstruction, Preproce
         lowered, preprocessing = fold_batch_norms(model), PICTURE
     bare = with_bare_layers(lowered)
     form = file_format(bare, TFLiteModel.open(to_tflite(bare)), parse_variant(variant), ())
+    if variant == "qat_weight_int4":
+        bare = with_even_columns(bare, form)
     return reconstruct(bare, form, preprocessing.normalise(pictures_of(CALIBRATION))), preprocessing
 
 
