@@ -16,11 +16,17 @@ from keras import layers
 from marks import IN_CI
 
 from export.artefacts.variants import parse_variant
+from export.compress import qat
 from export.compress.qat import QATResult, train_aware
+from export.compress.reconstruct import reconstruct
+from export.compress.reconstruct.equalise import with_even_columns
+from export.compress.reconstruct.files import file_format
+from export.compress.reconstruct.network import with_bare_layers
 from export.graph.detection import single_calls, with_scores
 from export.tasks.one_stage import DetectionFineTuningData
 from export.tasks.segmentation import SegmentationFineTuningData
 from export.tflite.convert import to_tflite
+from export.tflite.model import TFLiteModel
 from export.tflite.quantise import quantise_file
 from kerascnn.detection.specs import DetectorSpec
 from training.augment.boxes import to_network
@@ -147,8 +153,13 @@ def narrow() -> keras.Model:
 
 
 @IN_CI
-def test_four_bits_win_back_what_rounding_lost(tmp_path: Path) -> None:
-    """Reconstruction alone loses some 25 of 85 points; the training wins some 15 of them back."""
+def test_four_bits_win_back_what_rounding_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reconstruction alone loses some 25 of 85 points; the training wins some 15 of them back.
+
+    Unless the weights that read a channel are brought to one size first: then it loses one point.
+    """
     model, data = narrow(), fine_tuning_data(1000)
     pictures = data.train.pictures
     assert pictures is not None
@@ -157,12 +168,18 @@ def test_four_bits_win_back_what_rounding_lost(tmp_path: Path) -> None:
         logits = np.asarray(network(PICTURE.normalise(pictures), training=False))
         return 100 * float(np.mean(logits.argmax(axis=-1) == data.train.labels))
 
+    variant = parse_variant("qat_weight_int4")
+    bare = with_bare_layers(model)
+    form = file_format(bare, TFLiteModel.open(to_tflite(bare)), variant, ())
+    even = reconstruct(with_even_columns(bare, form), form, PICTURE.normalise(pictures[:96]))
+    assert right(even.model) > right(model) - 3
+    monkeypatch.setattr(qat, "with_even_columns", lambda model, _format: model)
     config = dataclasses.replace(
         CONFIG, epochs=20, batch_size=50, augmentation="none", learning_rate=3e-3
     )
     aware = train_aware(
         *(model, data, config, tmp_path),
-        variant=parse_variant("qat_weight_int4"),
+        variant=variant,
         calibration=pictures[:96],
         figure=lambda found: right(found.model),
     )
