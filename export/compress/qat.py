@@ -306,8 +306,7 @@ class _Aware:
         self.preprocessing, self._model = preprocessing, with_bare_layers(lowered)
         self._made = _made_linear(self._model, model)
         self._format = self._format_of(written)
-        if not variant.calibrated:
-            self._model = with_even_columns(self._model, self._format)
+        self._model = with_even_columns(self._model, self._format)
         x = preprocessing.normalise(looked_at(self._model, calibration))
         name = f"{model.name}: reconstruction for {variant.name}"
         self._begun = begun = reconstruct(self._model, self._format, x, name=name)

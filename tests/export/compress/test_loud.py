@@ -1,4 +1,4 @@
-"""Images that are far louder than the others, which ranges, biases and kernels are those of."""
+"""An image far louder than the others decides neither ranges nor biases nor kernels."""
 
 from __future__ import annotations
 

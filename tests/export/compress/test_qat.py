@@ -337,8 +337,7 @@ def begun_of(model: keras.Model, variant: str) -> tuple[Reconstruction, Preproce
         lowered, preprocessing = fold_batch_norms(model), PICTURE
     bare = with_bare_layers(lowered)
     form = file_format(bare, TFLiteModel.open(to_tflite(bare)), parse_variant(variant), ())
-    if variant == "qat_weight_int4":
-        bare = with_even_columns(bare, form)
+    bare = with_even_columns(bare, form)
     return reconstruct(bare, form, preprocessing.normalise(pictures_of(CALIBRATION))), preprocessing
 
 
