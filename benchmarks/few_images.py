@@ -1,4 +1,4 @@
-"""What 60 or 500 boxed or masked images give: the default recipe, and what its parts are worth.
+"""What 60 to 5,000 boxed or masked images give: the default recipe, and what its parts are worth.
 
 Command:  python benchmarks/few_images.py [--images 60] [--side 96] [--models efficientdet_lite0]
           [--runs before default] [--weights imagenet] [--out runs/few_images]
