@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from export.compress.refit import refit
 from kerascnn.complexity import count_macs
 from kerascnn.errors import InputError
 from training.common.progress import busy
@@ -75,6 +76,7 @@ def prune_channels(
     batches: Iterable[tuple[Any, Any]] = (),
     divisor: int = 8,
     loss: Loss | None = None,
+    images: np.ndarray | None = None,
 ) -> keras.Model:
     """Remove whole channels until a share of the multiply-adds is left.
 
@@ -97,6 +99,8 @@ def prune_channels(
             cross-entropy of the only output and one-hot labels (n, classes).
         divisor: widths stay multiples of it where a group is at least twice as wide; phones
             compute channels in lanes of 4 or 8.
+        images: normalised ones that what is left is fitted to the whole network on, by
+            `export.compress.refit`; None: weights are copied.
 
     A channel's worth is the sum over the layers that make it, since a sum of layers loses all of
     its terms at once. Depthwise convolutions and gates do not count: they would be a second opinion
@@ -110,7 +114,7 @@ def prune_channels(
     a group is whole, and keeps it from falling to its floor beside neighbours that lose nothing.
 
     Returns:
-        A functional model with the same layer names, flags and types, and copied weights.
+        A functional model with the same layer names, flags and types.
 
     Raises:
         InputError: no functional model of one picture size, an impossible share, divisor or score,
@@ -126,7 +130,11 @@ def prune_channels(
     for group, count in zip(groups, kept, strict=True):
         order = np.argsort(-worth[group.channels], kind="stable")
         keep[group.channels[order[count:]]] = False
-    return _cut(model, graph, keep)
+    narrower = _cut(model, graph, keep)
+    if images is not None:
+        left = {name: keep[channels] for name, channels in graph.outputs.items()}
+        refit(model, narrower, left, images)
+    return narrower
 
 
 def widths(model: keras.Model) -> dict[str, int]:

@@ -17,10 +17,11 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -28,7 +29,7 @@ import numpy as np
 
 from export.artefacts.variants import ChannelPrune, Cluster, FineTuning, Prune, Qat, Step, Variant
 from export.compress import qat
-from export.compress.channel_prune import Loss, prune_channels
+from export.compress.channel_prune import prune_channels
 from export.compress.cluster import cluster
 from export.compress.finetune import share_of
 from export.compress.prune import prune
@@ -62,9 +63,16 @@ _DIVISORS = (8, 4, 2, 1)  # of widths, the best for a phone's arithmetic first
 _UNREADABLE = (InputError, LookupError, TypeError, ValueError, OSError)
 _SCORED_PICTURES = 512  # that channels are scored on
 _SCORED_AT_ONCE = 64
+_FITTED_PICTURES = 128  # that what is left of a network is fitted on
+# Of the multiply-adds, about what a round of channel pruning leaves: what is trained in between
+# knows better which channels to spare.
+_ROUND = 0.5
 # Raised when the same steps learn from other pictures, or by another loss.
 _EDITION = 2
-_QAT_EDITION = 4  # from the reconstructed network on, with learnt steps
+_EDITIONS: dict[type, int] = {
+    ChannelPrune: 3,  # fitted to the whole network, in rounds
+    Qat: 4,  # from the reconstructed network on, with learnt steps
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,7 +164,7 @@ class CompressionStages:
                 "config": dataclasses.asdict(self._config_of(step, tuning)),
                 "teacher": self._inputs.teacher_key(tuning.teacher) if tuning.teacher else None,
                 "data": data,
-                "edition": _QAT_EDITION if isinstance(step, Qat) else _EDITION,
+                "edition": _EDITIONS.get(type(step), _EDITION),
                 "calibration": variant.calibration_pictures if isinstance(step, Qat) else None,
                 "versions": versions(),
             }
@@ -286,12 +294,42 @@ class CompressionStages:
         config: TrainConfig,
         checkpoints: pathlib.Path,
     ) -> keras.Model:
+        share, whole = step.macs / 100, count_macs(model)
+        rounds = max(1, round(math.log(share) / math.log(_ROUND)))
+        config = dataclasses.replace(config, epochs=math.ceil(config.epochs / rounds))
+        for number in range(1, rounds + 1):
+            place = checkpoints.with_name(f"{checkpoints.name}-{number}")
+            done = _round_of(place) if number < rounds else None
+            if done is None:
+                macs = share ** (number / rounds) * whole / count_macs(model)
+                done = self._narrower(model, macs, step.score, fine_tuning_data, config)
+                fine_tuning_data.train_on(done, config, place)
+                if number < rounds:
+                    _save(place, done)
+                    done = _round_of(place) or done  # as one that goes on finds it
+            model = done
+        return model
+
+    def _narrower(
+        self,
+        model: keras.Model,
+        macs: float,
+        score: str,
+        fine_tuning_data: FineTuningData,
+        config: TrainConfig,
+    ) -> keras.Model:
         # Beside each activation its slope is held, and their product.
         count = at_once(model, _SCORED_AT_ONCE, copies=3)
         scored = fine_tuning_data.scored(config, self._inputs.sample, _SCORED_PICTURES, count)
-        smaller = _least_pruned(model, step, scored, fine_tuning_data.score_loss(config))
-        fine_tuning_data.train_on(smaller, config, checkpoints)
-        return smaller
+        pictures, _ = self._inputs.sample(_FITTED_PICTURES)
+        return _least_pruned(
+            model,
+            macs=macs,
+            score=score,
+            batches=scored,
+            loss=fine_tuning_data.score_loss(config),
+            images=fine_tuning_data.preprocessing.normalise(pictures),
+        )
 
 
 def _share(step: Step) -> tuple[float, float]:
@@ -312,23 +350,21 @@ def content_key(made_of: Mapping[str, Any]) -> str:
     return digest([json.dumps(made_of, sort_keys=True).encode()])
 
 
-def _least_pruned(
-    model: keras.Model, step: ChannelPrune, batches: Iterable[tuple[Any, Any]], loss: Loss
-) -> keras.Model:
+def _least_pruned(model: keras.Model, **given: Any) -> keras.Model:
     """Prune in steps of 8 channels, or of fewer where a network is too narrow for that."""
     for divisor in _DIVISORS:
         try:
-            return prune_channels(
-                model,
-                macs=step.macs / 100,
-                score=step.score,
-                batches=batches,
-                divisor=divisor,
-                loss=loss,
-            )
+            return prune_channels(model, divisor=divisor, **given)
         except InputError as error:
             failure = error
     raise failure
+
+
+def _round_of(folder: pathlib.Path) -> keras.Model | None:
+    """The network that a round before the last left; None where it has not ended."""
+    with contextlib.suppress(*_UNREADABLE):
+        return load_keras(folder / "model.keras")
+    return None
 
 
 def _save(folder: pathlib.Path, model: keras.Model) -> None:

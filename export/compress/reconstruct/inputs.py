@@ -170,13 +170,11 @@ def _centred(
     Args:
         weights: (n,) of the rows; what is squared of a place is multiplied by its row's.
     """
-    rng = np.random.default_rng(seed)
+    chosen = places_of(layer, x, seed)
+    patches = patches_at(layer, x, chosen)
     if isinstance(layer, layers.Dense):
-        rows = x.reshape(-1, x.shape[-1])
-        drawn = _drawn(len(rows), _places(layer), rng)
-        patches, of_inputs = rows[drawn][None], drawn // (len(rows) // len(x))
+        of_inputs = chosen // (x[..., 0].size // len(x))
     else:
-        patches = _patches(layer, x, _positions(layer, x), rng)
         of_inputs = np.repeat(np.arange(len(x)), patches.shape[1] // len(x))
     if shares_scales(layer) and not isinstance(layer, layers.Conv2DTranspose):
         parts = patches.reshape(patches.shape[1], groups_of(layer), -1)
@@ -209,15 +207,36 @@ def _product(layer: layers.Layer, one: np.ndarray, other: np.ndarray) -> np.ndar
     return product
 
 
-def _patches(
-    layer: layers.Layer, x: np.ndarray, positions: int, rng: np.random.Generator
-) -> np.ndarray:
-    """(g, places, k), float32; of a wide layer in one group."""
+def places_of(layer: layers.Layer, x: np.ndarray, seed: int) -> np.ndarray:
+    """Some places at which a layer meets its inputs, drawn by the seed.
+
+    Args:
+        x: as of `moments`.
+
+    Returns:
+        (n, places) numbers of a layer's outputs in each image, of a transposed convolution of its
+        inputs; of a dense layer (places,) rows of all.
+    """
+    rng = np.random.default_rng(seed)
+    if isinstance(layer, layers.Dense):
+        return _drawn(x[..., 0].size, _places(layer), rng)
+    if isinstance(layer, layers.Conv2DTranspose):
+        count = int(np.prod(x.shape[1:3]))
+    else:
+        count = int(np.prod([axis[2] for axis in _axes(layer, x)]))
+    positions = _positions(layer, x)
+    return np.stack([_drawn(count, positions, rng) for _ in x])
+
+
+def patches_at(layer: layers.Layer, x: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(g, places, k) what a layer meets at places of `places_of`; of a wide layer in one group."""
+    if isinstance(layer, layers.Dense):
+        rows: np.ndarray = x.reshape(-1, x.shape[-1])[chosen][None]
+        return rows
     if isinstance(layer, layers.Conv2DTranspose):
         flat = x.reshape(len(x), -1, x.shape[-1])
-        chosen = np.stack([_drawn(flat.shape[1], positions, rng) for _ in x])
         return np.take_along_axis(flat, chosen[..., None], 1).reshape(1, -1, x.shape[-1])
-    found = _windows(layer, x, positions, rng)  # (places, height, width, channels)
+    found = _windows(layer, x, chosen)  # (places, height, width, channels)
     places = len(found)
     if shares_scales(layer):
         return found.reshape(1, places, -1)
@@ -227,15 +246,10 @@ def _patches(
     return split.transpose(2, 0, 1, 3).reshape(groups, places, -1)
 
 
-def _windows(
-    layer: layers.Layer, x: np.ndarray, positions: int, rng: np.random.Generator
-) -> np.ndarray:
-    rows, columns = (
-        _axis(x.shape[1 + i], layer.padding, *(v[i] for v in _geometry(layer))) for i in (0, 1)
-    )
-    before_y, after_y, tall = rows[:3]
+def _windows(layer: layers.Layer, x: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    rows, columns = _axes(layer, x)
+    before_y, after_y = rows[:2]
     before_x, after_x, wide = columns[:3]
-    chosen = np.stack([_drawn(tall * wide, positions, rng) for _ in x])
     y, column = np.divmod(chosen, wide)
     y = y[..., None] * rows[3] + rows[4]  # (n, places, taps)
     column = column[..., None] * columns[3] + columns[4]
@@ -244,6 +258,12 @@ def _windows(
         padded = np.pad(image, ((before_y, after_y), (before_x, after_x), (0, 0)))
         found[...] = padded[at_y[:, :, None], at_x[:, None, :]]
     return windows.reshape(-1, *windows.shape[2:])
+
+
+def _axes(layer: layers.Layer, x: np.ndarray) -> list[tuple[int, int, int, int, np.ndarray]]:
+    """Of rows and columns, see `_axis`."""
+    sides = zip(x.shape[1:3], zip(*_geometry(layer), strict=True), strict=True)
+    return [_axis(size, layer.padding, *numbers) for size, numbers in sides]
 
 
 def _geometry(layer: layers.Layer) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
