@@ -6,13 +6,17 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from commands import assert_refused, here, kerascnn, kill_when
 from marks import IN_CI
 
 from export.artefacts.variants import FineTuning, Settings, parse_variant
+from export.compress import stages
+from export.compress.channel_prune import prune_channels
 from export.compress.compress import VariantBuilder, compress
 from export.tasks.trained import Trained
 from export.tools.debug import debug
@@ -98,6 +102,32 @@ def test_what_was_trained_for_int8_is_read_as_it_was(run: Run) -> None:
     assert set(again.shared_scale) == {"stage2_block1_conv", "stage3_block1_conv", "head"}
     # The mean of a pooling is no weight.
     assert np.all(np.asarray(again.model.get_layer("stage1_pool").kernel) == 0.25)
+
+
+@IN_CI
+def test_a_quarter_is_reached_in_two_rounds_that_go_on(run: Run, tmp_path: Path) -> None:
+    unbroken = trained(run, "slim25_float32")
+    assert 0.2 < unbroken.macs / run.info["macs"] <= 0.25
+    stage = run.folder / "stages" / "slim25"
+    assert {path.name for path in stage.iterdir()} == {"model.keras", "stage.json", "history.csv"}
+    broken = copied(run, tmp_path / "run")
+    shares: list[float] = []
+
+    def pruned(model: keras.Model, **given: Any) -> keras.Model:
+        narrower = prune_channels(model, **given)
+        shares.append(given["macs"])
+        if len(shares) == 2:
+            raise KeyboardInterrupt
+        return narrower
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "prune_channels", pruned)
+        with pytest.raises(KeyboardInterrupt):
+            trained(broken, "slim25_float32")
+        assert_same(trained(broken, "slim25_float32"), unbroken)
+    # The first round is not made again, and the second begins with what it left.
+    assert shares == [0.5, shares[1], shares[1]]
+    assert shares[1] == pytest.approx(0.5, rel=0.1)
 
 
 @IN_CI
