@@ -157,6 +157,23 @@ def test_both_forms_say_the_same(task: Segmentation, made: dict[str, Artefact]) 
         assert set(inside.operations) - set(raw.operations) == {"ARG_MAX"}
 
 
+def test_a_sample_goes_round_broken_images(task: Segmentation, monkeypatch) -> None:
+    whole, bad = task.train, {int(task.train.places[3])}
+
+    def read(place: int) -> np.ndarray:
+        if place in bad:
+            raise InputError("4.png is cut off")
+        return whole.read(place)
+
+    all_of_them = task.sample(len(whole))[0]
+    broken = dataclasses.replace(task.dataset, train=dataclasses.replace(whole, read=read))
+    monkeypatch.setitem(task.__dict__, "dataset", broken)
+    np.testing.assert_array_equal(task.sample(len(whole))[0], np.delete(all_of_them, 3, 0))
+    bad.update(whole.places.tolist())
+    with pytest.raises(InputError, match=r"4\.png is cut off"):
+        task.sample(len(whole))
+
+
 @IN_CI
 def test_a_file_is_described(made: dict[str, Artefact]) -> None:
     inside, raw, other = (
