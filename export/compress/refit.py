@@ -69,11 +69,7 @@ def refit(
 def _can_fit(layer: keras.Layer) -> bool:
     if isinstance(layer, layers.DepthwiseConv2D):
         return True
-    plain = isinstance(layer, layers.Dense) or (
-        isinstance(layer, layers.Conv2D)
-        and not isinstance(layer, layers.Conv2DTranspose)
-        and layer.groups == 1
-    )
+    plain = isinstance(layer, layers.Dense | layers.Conv2D) and getattr(layer, "groups", 1) == 1
     return plain and int(np.prod(layer.kernel.shape[:-1])) <= _WIDEST
 
 
@@ -95,7 +91,7 @@ def _fit(
         norm: behind `slim`, if there is one.
     """
     chosen = places_of(layer, wanted, seed)
-    now = patches_at(slim, got, chosen).astype(np.float64)
+    now = patches_at(slim, got, chosen)
     _groups, places, weights = now.shape
     if places < _PLACES * weights:
         return
@@ -109,13 +105,13 @@ def _fit(
     target = then @ aim
     means = now.mean(axis=1, keepdims=True), target.mean(axis=1, keepdims=True)
     now, target = now - means[0], target - means[1]
-    varied = now.transpose(0, 2, 1) @ now / places
+    varied = (now.transpose(0, 2, 1) @ now).astype(np.float64) / places
     ridge = _RIDGE * np.trace(varied, axis1=1, axis2=2) / weights
     held = np.maximum(ridge, 1e-12)[:, None, None]
     crossed = now.transpose(0, 2, 1) @ target / places
     new = np.linalg.solve(varied + held * np.eye(weights), crossed + held * old)
     slim.kernel.assign(_kernel(slim, new))
-    shift = (means[0] @ new - means[1]).reshape(-1)
+    shift = (means[0] @ new - means[1]).reshape(-1).astype(np.float32)
     if slim.use_bias:
         slim.bias.assign(np.asarray(slim.bias) - shift)
     elif norm is not None:
@@ -123,8 +119,8 @@ def _fit(
 
 
 def _rows(layer: keras.Layer) -> np.ndarray:
-    """(g, k, o) float64 of a kernel, in the order of `patches_at`."""
-    kernel = np.asarray(layer.kernel, np.float64)
+    """(g, k, o) float32 of a kernel, in the order of `patches_at`."""
+    kernel = np.asarray(layer.kernel, np.float32)
     if isinstance(layer, layers.DepthwiseConv2D):
         return kernel.reshape(-1, *kernel.shape[2:]).transpose(1, 0, 2)
     return kernel.reshape(1, -1, kernel.shape[-1])
