@@ -10,6 +10,7 @@ not recover.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import keras
@@ -31,9 +32,9 @@ from training.engine.foldable_norms import foldable_norms
 _MEMORY = 1.2e9
 _FEWEST, _ENOUGH = 8, 128  # images
 _WIDEST = 4608  # weights of a channel; of more, the matrices would take gigabytes and minutes
-_PLACES = 2  # for each weight of a channel, at least
-# Of the mean variance of what a kernel meets: what holds it to what it was.
-_RIDGE = 1e-2
+# What holds a kernel to what it was, as shares of the mean variance of what it meets.
+_RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+_JUDGED = 4  # one image of so many says which of them is best
 
 
 def refit(
@@ -41,8 +42,8 @@ def refit(
 ) -> None:
     """Change the kernels of `narrower` in place, and the biases or the norms' means behind them.
 
-    Convolutions, depthwise ones and dense layers that are called once; transposed ones and those
-    that meet too few places stay as they are.
+    Convolutions, depthwise ones and dense layers that are called once; transposed and grouped ones
+    stay as they are.
 
     Args:
         model: functional, with one input.
@@ -91,31 +92,85 @@ def _fit(
         norm: behind `slim`, if there is one.
     """
     chosen = places_of(layer, wanted, seed)
-    now = patches_at(slim, got, chosen)
-    _groups, places, weights = now.shape
-    if places < _PLACES * weights:
-        return
-    then = patches_at(layer, wanted, chosen)
+    now, then = patches_at(slim, got, chosen), patches_at(layer, wanted, chosen)
     aim, old = _rows(layer), _rows(slim)  # (g, k, o)
     if isinstance(layer, layers.DepthwiseConv2D):
         inputs = channels.reshape(len(aim), -1).any(axis=1)
         then, aim = then[inputs], aim[inputs]
     else:
         aim = aim[..., channels]
-    target = then @ aim
-    means = now.mean(axis=1, keepdims=True), target.mean(axis=1, keepdims=True)
-    now, target = now - means[0], target - means[1]
-    varied = (now.transpose(0, 2, 1) @ now).astype(np.float64) / places
-    ridge = _RIDGE * np.trace(varied, axis1=1, axis2=2) / weights
-    held = np.maximum(ridge, 1e-12)[:, None, None]
-    crossed = now.transpose(0, 2, 1) @ target / places
-    new = np.linalg.solve(varied + held * np.eye(weights), crossed + held * old)
+    if isinstance(layer, layers.Dense):
+        images = chosen // (wanted[..., 0].size // len(wanted))
+    else:
+        images = np.repeat(np.arange(len(wanted)), now.shape[1] // len(wanted))
+    new, shift = _solved(now, then @ aim, old, images % _JUDGED == _JUDGED - 1)
     slim.kernel.assign(_kernel(slim, new))
-    shift = (means[0] @ new - means[1]).reshape(-1).astype(np.float32)
     if slim.use_bias:
-        slim.bias.assign(np.asarray(slim.bias) - shift)
+        slim.bias.assign(np.asarray(slim.bias) - shift.reshape(-1))
     elif norm is not None:
-        norm.moving_mean.assign(np.asarray(norm.moving_mean) + shift)
+        norm.moving_mean.assign(np.asarray(norm.moving_mean) + shift.reshape(-1))
+
+
+def _solved(
+    now: np.ndarray, target: np.ndarray, old: np.ndarray, judged: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(g, k, o) the kernel that makes most of `target` of `now`, and (g, 1, o) what it adds to it.
+
+    It is held to the old one as much as suits images that it was not fitted on, and is that where
+    none suits them better.
+
+    Args:
+        now: (g, places, k) what it meets.
+        target: (g, places, o).
+        judged: (places,) bool, which of them judge.
+    """
+    fits = _Moments.of(now[:, ~judged], target[:, ~judged], old)
+    asked = now[:, judged] - fits.means[0], target[:, judged] - fits.means[1]
+
+    def missed(kernel: np.ndarray) -> float:
+        return float(np.square(asked[0] @ kernel - asked[1]).sum())
+
+    errors = {share: missed(fits.kernel(share)) for share in _RIDGES} if judged.any() else {}
+    best = min(errors, key=errors.__getitem__, default=None)
+    whole = _Moments.of(now, target, old)
+    new = old if best is None or errors[best] >= missed(old) else whole.kernel(best)
+    return new, whole.means[0] @ new - whole.means[1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Moments:
+    """What a kernel of least squares is solved from.
+
+    Attributes:
+        means: (g, 1, k) of what it meets, and (g, 1, o) of what it should make of that.
+        varied: (g, k, k) float64.
+        crossed: (g, k, o) float64.
+        old: (g, k, o) what it is held to.
+    """
+
+    means: tuple[np.ndarray, np.ndarray]
+    varied: np.ndarray
+    crossed: np.ndarray
+    old: np.ndarray
+
+    @classmethod
+    def of(cls, now: np.ndarray, target: np.ndarray, old: np.ndarray) -> _Moments:
+        means = now.mean(axis=1, keepdims=True), target.mean(axis=1, keepdims=True)
+        now, places = (now - means[0]).transpose(0, 2, 1), now.shape[1]
+        return cls(
+            means=means,
+            varied=(now @ now.transpose(0, 2, 1)).astype(np.float64) / places,
+            crossed=(now @ (target - means[1])).astype(np.float64) / places,
+            old=old,
+        )
+
+    def kernel(self, share: float) -> np.ndarray:
+        """Held to the old one by that share of the mean variance."""
+        weights = self.varied.shape[-1]
+        ridge = share * np.trace(self.varied, axis1=1, axis2=2) / weights
+        held = np.maximum(ridge, 1e-12)[:, None, None]
+        crossed = self.crossed + held * self.old
+        return np.linalg.solve(self.varied + held * np.eye(weights), crossed).astype(np.float32)
 
 
 def _rows(layer: keras.Layer) -> np.ndarray:
