@@ -64,13 +64,13 @@ _UNREADABLE = (InputError, LookupError, TypeError, ValueError, OSError)
 _SCORED_PICTURES = 512  # that channels are scored on
 _SCORED_AT_ONCE = 64
 _FITTED_PICTURES = 128  # that what is left of a network is fitted on
-# Of the multiply-adds, about what a round of channel pruning leaves: what is trained in between
-# knows better which channels to spare.
+# Of the multiply-adds, about what a round of channel pruning leaves: a network that was trained in
+# between knows better which channels to spare.
 _ROUND = 0.5
 # Raised when the same steps learn from other pictures, or by another loss.
 _EDITION = 2
 _EDITIONS: dict[type, int] = {
-    ChannelPrune: 3,  # fitted to the whole network, in rounds
+    ChannelPrune: 3,  # where norms keep statistics fitted to the whole network, in rounds
     Qat: 4,  # from the reconstructed network on, with learnt steps
 }
 
@@ -294,8 +294,14 @@ class CompressionStages:
         config: TrainConfig,
         checkpoints: pathlib.Path,
     ) -> keras.Model:
-        share, whole = step.macs / 100, count_macs(model)
-        rounds = max(1, round(math.log(share) / math.log(_ROUND)))
+        """Fit what is left to the whole network, and in rounds, where norms keep statistics.
+
+        Behind the statistics of a network that is no more a training does not recover. Norms that
+        follow their batches soon have their own, and weights that were copied learn more than
+        fitted ones (benchmarks/detection.md).
+        """
+        share, whole, stored = step.macs / 100, count_macs(model), config.norms != "batches"
+        rounds = max(1, round(math.log(share) / math.log(_ROUND))) if stored else 1
         config = dataclasses.replace(config, epochs=math.ceil(config.epochs / rounds))
         for number in range(1, rounds + 1):
             place = checkpoints.with_name(f"{checkpoints.name}-{number}")
@@ -321,14 +327,17 @@ class CompressionStages:
         # Beside each activation its slope is held, and their product.
         count = at_once(model, _SCORED_AT_ONCE, copies=3)
         scored = fine_tuning_data.scored(config, self._inputs.sample, _SCORED_PICTURES, count)
-        pictures, _ = self._inputs.sample(_FITTED_PICTURES)
+        images = None
+        if config.norms != "batches":
+            pictures, _ = self._inputs.sample(_FITTED_PICTURES)
+            images = fine_tuning_data.preprocessing.normalise(pictures)
         return _least_pruned(
             model,
             macs=macs,
             score=score,
             batches=scored,
             loss=fine_tuning_data.score_loss(config),
-            images=fine_tuning_data.preprocessing.normalise(pictures),
+            images=images,
         )
 
 

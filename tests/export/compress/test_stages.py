@@ -106,6 +106,12 @@ def test_what_was_trained_for_int8_is_read_as_it_was(run: Run) -> None:
 
 @IN_CI
 def test_a_quarter_is_reached_in_two_rounds_that_go_on(run: Run, tmp_path: Path) -> None:
+    """Where norms keep statistics, as those of a network that was fine-tuned."""
+    run = copied(run, tmp_path / "whole")
+    told = json.loads((run.folder / "run.json").read_text("utf-8"))
+    told["request"]["config"]["norms"] = "stored"
+    (run.folder / "run.json").write_text(json.dumps(told))
+    run = Run.open(run.folder)
     unbroken = trained(run, "slim25_float32")
     assert 0.2 < unbroken.macs / run.info["macs"] <= 0.25
     stage = run.folder / "stages" / "slim25"
@@ -128,6 +134,22 @@ def test_a_quarter_is_reached_in_two_rounds_that_go_on(run: Run, tmp_path: Path)
     # The first round is not made again, and the second begins with what it left.
     assert shares == [0.5, shares[1], shares[1]]
     assert shares[1] == pytest.approx(0.5, rel=0.1)
+
+
+@IN_CI
+def test_where_norms_follow_their_batches_weights_are_copied(run: Run, tmp_path: Path) -> None:
+    given: list[dict[str, Any]] = []
+
+    def pruned(model: keras.Model, **asked: Any) -> keras.Model:
+        narrower = prune_channels(model, **asked)
+        given.append(asked)
+        return narrower
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "prune_channels", pruned)
+        trained(copied(run, tmp_path / "run"), "slim25_float32")
+    ((macs, images),) = [(one["macs"], one["images"]) for one in given]
+    assert (macs, images) == (0.25, None)
 
 
 @IN_CI
