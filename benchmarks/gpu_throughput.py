@@ -20,6 +20,7 @@ network is begun after `--minutes`.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shutil
 import statistics
@@ -76,14 +77,10 @@ def main() -> None:
         side, batch, has_peer = NETWORKS[name]
         side, batch = (128 if asked.tiny else side), asked.batch or batch
         makers: dict[str, Callable[[], Turn]] = {
-            "kerascnn": lambda name=name, side=side, batch=batch: _ours(
-                name, side, batch, asked.precision
-            )
+            "kerascnn": functools.partial(_ours, name, side, batch, asked.precision)
         }
         if has_peer:
-            makers["torchvision"] = lambda name=name, side=side, batch=batch: _theirs(
-                name, side, batch
-            )
+            makers["torchvision"] = functools.partial(_theirs, name, side, batch)
         _measure(name, makers, batch, asked.steps, asked.rounds)
 
 
@@ -130,9 +127,11 @@ def _ours(name: str, side: int, batch: int, precision: str) -> Turn:
     """What `kerascnn train` does, without its checkpoints."""
     task = tasks.of_model(name).name
     images = 2 * batch + 2
-    settings: dict[str, Any] = {"batch_size": batch, "schedule": "constant", "freeze_epochs": 0}
-    settings |= {"precision": precision, "min_updates": 0, "min_steps": 0}
-    settings |= {"validation_fraction": 0.0}
+    settings: dict[str, Any] = {
+        **{"batch_size": batch, "precision": precision, "schedule": "constant"},
+        **dict.fromkeys(("freeze_epochs", "min_updates", "min_steps"), 0),
+        "validation_fraction": 0.0,
+    }
     if task == "classification":
         data = "scenes-digits"
         settings |= {"augmentation": "pictures", "optimizer": "sgd", "learning_rate": 0.01}

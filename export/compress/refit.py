@@ -17,7 +17,14 @@ import keras
 import numpy as np
 from keras import layers
 
-from export.compress.reconstruct.inputs import patches_at, places_of
+from export.compress.reconstruct.inputs import (
+    images_of,
+    kernel_of,
+    matrix,
+    patches_at,
+    places_of,
+    shares_scales,
+)
 from export.compress.reconstruct.walk import (
     Walk,
     called_once,
@@ -26,12 +33,11 @@ from export.compress.reconstruct.walk import (
 )
 from training.common.progress import busy
 from training.common.spread import spread
-from training.engine.foldable_norms import foldable_norms
+from training.engine.foldable_norms import LINEAR, foldable_norms
 
 # Bytes of activations, of both networks together.
 _MEMORY = 1.2e9
 _FEWEST, _ENOUGH = 8, 128  # images
-_WIDEST = 4608  # weights of a channel; of more, the matrices would take gigabytes and minutes
 # What holds a kernel to what it was, as shares of the mean variance of what it meets.
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _JUDGED = 4  # one image of so many says which of them is best
@@ -68,10 +74,8 @@ def refit(
 
 
 def _can_fit(layer: keras.Layer) -> bool:
-    if isinstance(layer, layers.DepthwiseConv2D):
-        return True
-    plain = isinstance(layer, layers.Dense | layers.Conv2D) and getattr(layer, "groups", 1) == 1
-    return plain and int(np.prod(layer.kernel.shape[:-1])) <= _WIDEST
+    plain = isinstance(layer, LINEAR) and getattr(layer, "groups", 1) == 1
+    return plain and not shares_scales(layer)  # of wide ones the matrices would take gigabytes
 
 
 def _fit(
@@ -99,12 +103,9 @@ def _fit(
         then, aim = then[inputs], aim[inputs]
     else:
         aim = aim[..., channels]
-    if isinstance(layer, layers.Dense):
-        images = chosen // (wanted[..., 0].size // len(wanted))
-    else:
-        images = np.repeat(np.arange(len(wanted)), now.shape[1] // len(wanted))
+    images = images_of(layer, wanted, chosen)
     new, shift = _solved(now, then @ aim, old, images % _JUDGED == _JUDGED - 1)
-    slim.kernel.assign(_kernel(slim, new))
+    slim.kernel.assign(kernel_of(slim, new.transpose(0, 2, 1)))
     if slim.use_bias:
         slim.bias.assign(np.asarray(slim.bias) - shift.reshape(-1))
     elif norm is not None:
@@ -174,15 +175,6 @@ class _Moments:
 
 
 def _rows(layer: keras.Layer) -> np.ndarray:
-    """(g, k, o) float32 of a kernel, in the order of `patches_at`."""
-    kernel = np.asarray(layer.kernel, np.float32)
-    if isinstance(layer, layers.DepthwiseConv2D):
-        return kernel.reshape(-1, *kernel.shape[2:]).transpose(1, 0, 2)
-    return kernel.reshape(1, -1, kernel.shape[-1])
-
-
-def _kernel(layer: keras.Layer, rows: np.ndarray) -> np.ndarray:
-    """The way back."""
-    if isinstance(layer, layers.DepthwiseConv2D):
-        rows = rows.transpose(1, 0, 2)
-    return rows.reshape(layer.kernel.shape)
+    """(g, k, o) float32 of a kernel, in the order of `patches_at`; of a wide one in one group."""
+    rows = matrix(layer, np.asarray(layer.kernel, np.float32)).transpose(0, 2, 1)
+    return rows.reshape(1, -1, rows.shape[-1]) if shares_scales(layer) else rows

@@ -301,14 +301,18 @@ class CompressionStages:
         fitted ones (benchmarks/detection.md).
         """
         share, whole, stored = step.macs / 100, count_macs(model), config.norms != "batches"
-        rounds = max(1, round(math.log(share) / math.log(_ROUND))) if stored else 1
+        rounds, images = 1, None
+        if stored:
+            rounds = max(1, round(math.log(share) / math.log(_ROUND)))
+            pictures, _ = self._inputs.sample(_FITTED_PICTURES)
+            images = fine_tuning_data.preprocessing.normalise(pictures)
         config = dataclasses.replace(config, epochs=math.ceil(config.epochs / rounds))
         for number in range(1, rounds + 1):
             place = checkpoints.with_name(f"{checkpoints.name}-{number}")
             done = _round_of(place) if number < rounds else None
             if done is None:
                 macs = share ** (number / rounds) * whole / count_macs(model)
-                done = self._narrower(model, macs, step.score, fine_tuning_data, config)
+                done = self._narrower(model, macs, step.score, fine_tuning_data, config, images)
                 fine_tuning_data.train_on(done, config, place)
                 if number < rounds:
                     _save(place, done)
@@ -323,14 +327,11 @@ class CompressionStages:
         score: str,
         fine_tuning_data: FineTuningData,
         config: TrainConfig,
+        images: np.ndarray | None,
     ) -> keras.Model:
         # Beside each activation its slope is held, and their product.
         count = at_once(model, _SCORED_AT_ONCE, copies=3)
         scored = fine_tuning_data.scored(config, self._inputs.sample, _SCORED_PICTURES, count)
-        images = None
-        if config.norms != "batches":
-            pictures, _ = self._inputs.sample(_FITTED_PICTURES)
-            images = fine_tuning_data.preprocessing.normalise(pictures)
         return _least_pruned(
             model,
             macs=macs,

@@ -172,10 +172,7 @@ def _centred(
     """
     chosen = places_of(layer, x, seed)
     patches = patches_at(layer, x, chosen)
-    if isinstance(layer, layers.Dense):
-        of_inputs = chosen // (x[..., 0].size // len(x))
-    else:
-        of_inputs = np.repeat(np.arange(len(x)), patches.shape[1] // len(x))
+    of_inputs = images_of(layer, x, chosen)
     if shares_scales(layer) and not isinstance(layer, layers.Conv2DTranspose):
         parts = patches.reshape(patches.shape[1], groups_of(layer), -1)
         patches = parts.transpose(1, 0, 2)
@@ -226,6 +223,13 @@ def places_of(layer: layers.Layer, x: np.ndarray, seed: int) -> np.ndarray:
         count = int(np.prod([axis[2] for axis in _axes(layer, x)]))
     positions = _positions(layer, x)
     return np.stack([_drawn(count, positions, rng) for _ in x])
+
+
+def images_of(layer: layers.Layer, x: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(places,) which row of `x` each place of `places_of` is of, in the order of `patches_at`."""
+    if isinstance(layer, layers.Dense):
+        return chosen // (x[..., 0].size // len(x))
+    return np.repeat(np.arange(len(x)), chosen.shape[1])
 
 
 def patches_at(layer: layers.Layer, x: np.ndarray, chosen: np.ndarray) -> np.ndarray:
